@@ -1,0 +1,371 @@
+"""The model: nodes, views, rings, and the snapshot that holds them.
+
+Owns what a ring is and that it is whole; knows nothing of levels, policies or where the data came from.
+
+Token ranges are `(start, end]`, as Cassandra's, and tile the ring: a ring is its sorted tokens, and range `i` ends
+at token `i` and starts at the token before it. The replicas of all ranges stand in one flat array of node indexes,
+so that 262,144 ranges of RF 3 take 1.5 MB instead of 40, and rings of one cluster share one tuple of tokens.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ringcheck.errors import RingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+JolokiaState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
+ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
+Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is the whole ring
+
+NORMAL = "NORMAL"  # OperationMode of a node that serves
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioner:
+    """A partitioner whose tokens are whole numbers; others have no share of token space.
+
+    Attributes:
+        name: simple class name, as Cassandra prints it.
+        minimum: the smallest token.
+        size: how many tokens the space has.
+    """
+
+    name: str
+    minimum: int
+    size: int
+
+    def width(self, start: int, end: int) -> int:
+        """Tokens in `(start, end]`; the whole space when both are equal."""
+        return (end - start) % self.size or self.size
+
+    def admits(self, token: int) -> bool:
+        """Whether a token lies in this space (RandomPartitioner's maximum itself included)."""
+        return self.minimum <= token <= self.minimum + self.size
+
+
+PARTITIONERS = {
+    "Murmur3Partitioner": Partitioner("Murmur3Partitioner", -(2**63), 2**64),
+    "RandomPartitioner": Partitioner("RandomPartitioner", 0, 2**127),
+}
+
+
+def partitioner(name: str) -> Partitioner:
+    """The partitioner of a (fully qualified) class name.
+
+    Raises:
+        RingError: for any other, above all the order-preserving ones, whose tokens are keys of any text.
+    """
+    simple = name.rpartition(".")[2]
+    try:
+        return PARTITIONERS[simple]
+    except KeyError:
+        known = ", ".join(sorted(PARTITIONERS))
+        raise RingError(f"partitioner {simple} is not supported (only {known}): its tokens can't be compared") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One Cassandra node; fields that a source can't know are None.
+
+    Attributes:
+        address: broadcast address as `ipaddress` canonical text; `ip:port` only where nodes share an address.
+        host_id: UUID text, the node's identity.
+        mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself says.
+        generation: gossip generation, epoch seconds at which gossip was started.
+        jolokia: what became of asking this node's Jolokia.
+    """
+
+    address: str
+    host_id: str | None = None
+    datacenter: str | None = None
+    rack: str | None = None
+    release_version: str | None = None
+    mode: str | None = None
+    gossip_running: bool | None = None
+    native_transport_running: bool | None = None
+    generation: int | None = None
+    jolokia: JolokiaState = "not_asked"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one node believes of all, and whether that may be used.
+
+    Attributes:
+        observer: address of the node whose view this is.
+        outcome: `ok`, `discarded` (it answered but must not be believed) or `unreachable` (it did not answer).
+        reason: why it is not `ok`.
+        live: addresses that it lists as live.
+        unreachable: addresses that it lists as unreachable, or None where the source does not tell. An address in
+            neither list is unknown to this view.
+        joining: addresses that it sees joining the ring; likewise leaving and moving.
+        schema_version: UUID text of its schema.
+    """
+
+    observer: str
+    outcome: ViewOutcome = "ok"
+    reason: str | None = None
+    live: frozenset[str] = frozenset()
+    unreachable: frozenset[str] | None = None
+    joining: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()
+    schema_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A replication factor, `3` or `3/1`: three replicas, one of them transient."""
+
+    replicas: int
+    transient: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.replicas}/{self.transient}" if self.transient else str(self.replicas)
+
+    @classmethod
+    def parse(cls, text: str) -> Factor:
+        """A factor from Cassandra's text.
+
+        Raises:
+            RingError: if it is none.
+        """
+        replicas, slash, transient = text.strip().partition("/")
+        if not replicas.isdecimal() or (slash and not transient.isdecimal()):
+            raise RingError(f"replication factor {text!r} is not a number")
+        factor = cls(int(replicas), int(transient or 0))
+        if factor.transient and factor.transient >= factor.replicas:
+            raise RingError(f"replication factor {text!r} has no full replica")
+        return factor
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """A strategy and its factors, for example `NetworkTopologyStrategy {dc1=3, dc2=2}`.
+
+    Attributes:
+        strategy: simple class name.
+        options: (option, factor) pairs sorted by option; the options are datacenters for NetworkTopologyStrategy
+            and `replication_factor` for the others.
+    """
+
+    strategy: str
+    options: tuple[tuple[str, Factor], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {{{', '.join(f'{name}={factor}' for name, factor in self.options)}}}"
+
+    @classmethod
+    def parse(cls, text: str) -> Replication:
+        """The replication that `getKeyspaceReplicationInfo` (StorageServiceMBean, 3.11.11+) writes as text.
+
+        Raises:
+            RingError: if the text has another form.
+        """
+        strategy, brace, rest = text.strip().partition("{")
+        if not brace or not rest.endswith("}") or not strategy.strip():
+            raise RingError(f"replication {text!r} is not understood")
+        pairs = [part.rpartition("=") for part in rest[:-1].split(", ") if part]
+        if any(not equals or not name for name, equals, _ in pairs):
+            raise RingError(f"replication {text!r} is not understood")
+        return cls.of(strategy.strip(), {name: Factor.parse(factor) for name, _, factor in pairs})
+
+    @classmethod
+    def of(cls, strategy: str, factors: dict[str, Factor]) -> Replication:
+        """A replication from a (fully qualified) class name and a factor an option."""
+        return cls(strategy.rpartition(".")[2], tuple(sorted(factors.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Nodes that gain `(start, end]` and must already get its writes."""
+
+    start: int
+    end: int
+    replicas: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The ranges of one distinct replication and the nodes that hold them.
+
+    Attributes:
+        keyspaces: names of the keyspaces that have it.
+        replication: None where the release can't tell (before 3.11.11) and no configuration does.
+        tokens: sorted; range `i` is `(tokens[i - 1], tokens[i]]`.
+        width: replicas a range at most.
+        table: `width` node indexes a range, natural endpoints in Cassandra's order, filled up with `filler`.
+        filler: an index behind the last node, that stands for no replica.
+        pending: ranges in movement, in any order, not aligned with the natural ones.
+    """
+
+    keyspaces: tuple[str, ...]
+    replication: Replication | None
+    tokens: tuple[int, ...]
+    width: int
+    table: array[int] = field(repr=False)
+    filler: int
+    pending: tuple[Pending, ...] = ()
+
+    @classmethod
+    def build(  # noqa: PLR0913, PLR0917 - each is a part of what a ring is
+        cls,
+        keyspaces: Iterable[str],
+        replication: Replication | None,
+        ranges: Iterable[tuple[int, int, Sequence[int]]],
+        nodes: int,
+        pending: Iterable[Pending] = (),
+        tokens: tuple[int, ...] = (),
+    ) -> Ring:
+        """A ring from ranges in any order.
+
+        Args:
+            keyspaces: names.
+            replication: as in the class.
+            ranges: (start, end, node indexes) of every natural range.
+            nodes: how many nodes the cluster has; indexes are below it.
+            pending: ranges in movement.
+            tokens: tokens of another ring of the same cluster, to be shared where they are equal.
+
+        Raises:
+            RingError: if there are no ranges, they overlap or leave a gap, or a replica is repeated or unknown.
+        """
+        rows = sorted(ranges, key=_end)
+        ends = tuple([row[1] for row in rows])
+        _check_tiling(rows, ends)
+        width = max(len(row[2]) for row in rows)
+        table = _flatten((row[2] for row in rows), width, nodes)
+        _check_replicas(table, width, nodes)
+        moving = tuple(pending)
+        if any(not 0 <= node < nodes for item in moving for node in item.replicas):
+            raise RingError("a pending range names a node that the cluster does not have")
+        shared = tokens if tokens == ends else ends
+        return cls(tuple(keyspaces), replication, shared, width, table, nodes, moving)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def range(self, index: int) -> Range:
+        """`(start, end]` of a range."""
+        return self.tokens[index - 1], self.tokens[index]
+
+    def replicas(self, index: int) -> tuple[int, ...]:
+        """Node indexes of a range's natural endpoints, in Cassandra's order."""
+        row = self.table[index * self.width : (index + 1) * self.width]
+        return tuple([node for node in row if node != self.filler])
+
+    def rows(self) -> Iterator[tuple[int, ...]]:
+        """All ranges' replicas with filler, in the order of tokens."""
+        flat = iter(self.table)
+        return zip(*[flat] * self.width, strict=True) if self.width else iter([()] * len(self))
+
+    @cached_property
+    def ranges_of(self) -> tuple[array[int], ...]:
+        """For each node the indexes of the ranges that it holds, ascending: what a change of its state touches."""
+        held: list[list[int]] = [[] for _ in range(self.filler + 1)]
+        for index, row in enumerate(self.rows()):
+            for node in row:
+                held[node].append(index)
+        return tuple([array("I", indexes) for indexes in held[: self.filler]])
+
+
+def _end(row: tuple[int, int, Sequence[int]]) -> int:
+    return row[1]
+
+
+def _check_tiling(rows: list[tuple[int, int, Sequence[int]]], ends: tuple[int, ...]) -> None:
+    """Each end is the next one's start, once: then nothing was cut off and nothing is told twice."""
+    if not rows:
+        raise RingError("the ring has no ranges")
+    starts = [row[0] for row in rows]
+    if starts[1:] == list(ends[:-1]) and starts[0] == ends[-1] and len(set(ends)) == len(ends):
+        return
+    for index, (start, end, _) in enumerate(rows):
+        before = ends[index - 1]
+        if start != before or (index and end == before):
+            what = "overlaps" if end == before or start in set(ends) else "leaves a gap before"
+            raise RingError(f"the ring is not whole: range ({start}, {end}] {what} the range that ends at {before}")
+
+
+def _flatten(rows: Iterable[Sequence[int]], width: int, filler: int) -> array[int]:
+    """Rows of node indexes in one array, short ones filled up."""
+    padded = ((*row, *(filler,) * (width - len(row))) if len(row) < width else row for row in rows)
+    try:
+        return array("H" if filler < 2**16 else "I", chain.from_iterable(padded))
+    except OverflowError:
+        raise RingError("a range names a node that the cluster does not have") from None
+
+
+def _check_replicas(table: array[int], width: int, filler: int) -> None:
+    """No index beyond the filler, and no node twice in one range."""
+    if table and max(table) > filler:
+        raise RingError("a range names a node that the cluster does not have")
+    columns = [table[column::width] for column in range(width)]
+    for left in range(width):
+        for right in range(left + 1, width):
+            if any(a == b != filler for a, b in zip(columns[left], columns[right], strict=True)):
+                raise RingError("a range names the same node twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be read or contradicts itself; the verdict reports it as a gap.
+
+    Attributes:
+        code: a finding code, stable.
+        subject: node address, keyspace or cluster that it is about.
+        summary: one line for an operator.
+    """
+
+    code: str
+    subject: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that was seen of one cluster in one poll.
+
+    Attributes:
+        cluster: Cassandra's ClusterName.
+        taken_at: RFC 3339 text, UTC.
+        partitioner: simple class name.
+        nodes: all members, joining ones included; rings index into it.
+        views: one a node that was asked.
+        rings: one a distinct replication; keyspaces with LocalStrategy are in none.
+        authenticates: whether clients must log in, so that system_auth is needed to serve; None if not known.
+        problems: what could not be read.
+    """
+
+    cluster: str
+    taken_at: str
+    partitioner: str
+    nodes: tuple[Node, ...]
+    views: tuple[View, ...]
+    rings: tuple[Ring, ...]
+    authenticates: bool | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Node index by address."""
+        return {node.address: place for place, node in enumerate(self.nodes)}
+
+    @cached_property
+    def datacenters(self) -> tuple[str, ...]:
+        """Names of the datacenters that nodes are in, sorted; without unknown ones."""
+        return tuple(sorted({node.datacenter for node in self.nodes if node.datacenter}))
+
+    @cached_property
+    def nodes_in(self) -> Counter[str]:
+        """How many nodes own ranges, by datacenter: what replication can use, joining nodes left out."""
+        owners = set(chain.from_iterable(ring.table for ring in self.rings))
+        return Counter(node.datacenter or "" for place, node in enumerate(self.nodes) if place in owners)

@@ -1,0 +1,1 @@
+"""Real Cassandra clusters on loopback addresses, for tests and by hand (`python -m tests.cassandra`)."""

@@ -1,0 +1,153 @@
+"""The jars of Cassandra releases and Jolokia agents, fetched with Maven once and kept in a git-ignored folder.
+
+Owns the cache and nothing else: it neither knows how a node is configured nor starts one. A release is either
+complete in the cache or absent from it: it is put together in a temporary folder and renamed into place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8")
+JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9"}
+_JOLOKIA_COORDINATES = {
+    "1": "org.jolokia:jolokia-jvm:1.7.2",
+    "2": "org.jolokia:jolokia-agent-jvm:2.2.9:jar:javaagent",
+}
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
+_MAVEN_SECONDS = 900
+
+# Two slf4j backends, or a logback-classic that differs from logback-core, break the logs and, worse, the gossip
+# tasks' error handling: whatever backend comes along is dropped and the matching one fetched.
+_FOREIGN_LOGGING = ("logback-classic*", "slf4j-log4j12-*", "log4j-1*")
+
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ringcheck.tests</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>{dependencies}</dependencies>
+</project>
+"""
+_DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+
+
+class ArtifactError(Exception):
+    """A jar can't be had: a missing tool, an unknown release, or a registry that refuses."""
+
+
+def cache_directory() -> Path:
+    """Where the jars are kept; `RINGCHECK_CASSANDRA_CACHE` moves it, so that checkouts can share one."""
+    configured = os.environ.get("RINGCHECK_CASSANDRA_CACHE")
+    return Path(configured) if configured else _REPOSITORY / ".cache" / "cassandra"
+
+
+def missing_tools() -> str | None:
+    """Why no real cluster can run here, or None."""
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    return f"{' and '.join(missing)} not found in PATH" if missing else None
+
+
+def library(release: str) -> Path:
+    """The folder with all jars of a Cassandra release, fetched if need be."""
+    if release not in RELEASES:
+        known = ", ".join(RELEASES)
+        msg = f"Cassandra {release} is not supported here; known: {known}"
+        raise ArtifactError(msg)
+    home = cache_directory() / release
+    if not home.is_dir():
+        _build(home, lambda folder: _collect_release(release, folder))
+    return home / "lib"
+
+
+def jolokia_agent(generation: str) -> Path:
+    """The agent jar of Jolokia "1" or "2", fetched if need be."""
+    if generation not in _JOLOKIA_COORDINATES:
+        msg = f"Jolokia generation {generation!r} is unknown; known: 1, 2"
+        raise ArtifactError(msg)
+    home = cache_directory() / "jolokia" / JOLOKIA_RELEASES[generation]
+    if not home.is_dir():
+        _build(home, lambda folder: _copy_artifact(_JOLOKIA_COORDINATES[generation], folder))
+    return next(home.glob("*.jar"))
+
+
+def _build(home: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` make the content of `home`, in one process at a time, all or nothing."""
+    with _lock(home):
+        if home.is_dir():
+            return
+        with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=home.parent) as scratch:
+            content = Path(scratch) / "content"
+            content.mkdir()
+            fill(content)
+            content.rename(home)
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    (cache_directory() / ".gitignore").write_text("*\n")
+    with (home.parent / f".{home.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _collect_release(release: str, folder: Path) -> None:
+    pom = folder / "pom.xml"
+    pom.write_text(_POM.format(dependencies="".join(_DEPENDENCY.format(*d) for d in _dependencies(release))))
+    lib = folder / "lib"
+    _maven("-f", str(pom), f"{_PLUGIN}:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={lib}")
+    _match_logging(lib)
+
+
+def _dependencies(release: str) -> list[tuple[str, str, str]]:
+    dependencies = [("org.apache.cassandra", "cassandra-all", release)]
+    if release < "4":
+        # The daemon loads its Thrift server class even when `start_rpc` is false; the POM calls these `provided`.
+        dependencies += [
+            ("org.apache.cassandra", "cassandra-thrift", release),
+            ("org.apache.thrift", "libthrift", "0.9.2"),
+            ("com.thinkaurelius.thrift", "thrift-server", "0.3.7"),
+        ]
+    return dependencies
+
+
+def _match_logging(lib: Path) -> None:
+    for pattern in _FOREIGN_LOGGING:
+        for jar in lib.glob(pattern):
+            jar.unlink()
+    core = next(lib.glob("logback-core-*.jar"), None)
+    version = re.fullmatch(r"logback-core-(.+)\.jar", core.name) if core else None
+    if version is None:
+        msg = f"no logback-core among the jars in {lib}"
+        raise ArtifactError(msg)
+    _copy_artifact(f"ch.qos.logback:logback-classic:{version[1]}", lib)
+
+
+def _copy_artifact(coordinates: str, folder: Path) -> None:
+    _maven(f"{_PLUGIN}:copy", f"-Dartifact={coordinates}", f"-DoutputDirectory={folder}", cwd=folder)
+
+
+def _maven(*arguments: str, cwd: Path | None = None) -> None:
+    if reason := missing_tools():
+        raise ArtifactError(reason)
+    command = ["mvn", "-q", "-B", *arguments]
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_MAVEN_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        msg = f"no answer within {_MAVEN_SECONDS} s: {' '.join(command)}"
+        raise ArtifactError(msg) from None
+    if done.returncode:
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line][:6]
+        msg = "\n".join([f"Maven failed: {' '.join(command)}", *(errors or [done.stderr[-2000:]])])
+        raise ArtifactError(msg)

@@ -1,0 +1,224 @@
+"""What a node is started with: its configuration files and its JVM's argument list, release by release.
+
+Pure but for `write_configuration`. Knows no process and no cluster: everything comes in as a `NodeSettings`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+CQL_PORT = 9042
+STORAGE_PORT = 7000
+JOLOKIA_PORT = 8778
+ORACLE_PORT = 8779
+
+_EXPORTS = (
+    "java.base/jdk.internal.misc",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.rmi/sun.rmi.transport.tcp",
+    "java.sql/java.sql",
+)
+_BASE_OPENS = (
+    "java.lang",
+    "java.lang.module",
+    "java.lang.reflect",
+    "java.io",
+    "java.net",
+    "java.nio",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "sun.nio.ch",
+    "jdk.internal.loader",
+    "jdk.internal.ref",
+    "jdk.internal.reflect",
+    "jdk.internal.math",
+    "jdk.internal.module",
+    "jdk.internal.util.jar",
+)
+_OPENS = (*(f"java.base/{package}" for package in _BASE_OPENS), "jdk.management/com.sun.management.internal")
+
+# No `SSS` after a comma: logback 1.5 reads that as a time zone and the node runs without any log.
+_LOGBACK = """<configuration>
+  <appender name="FILE" class="ch.qos.logback.core.FileAppender">
+    <file>{log}</file>
+    <encoder><pattern>%-5level [%thread] %date{{HH:mm:ss.SSS}} %logger{{0}} - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="FILE"/></root>
+</configuration>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """All that one start of one node depends on."""
+
+    directory: Path
+    release: str
+    address: str
+    datacenter: str
+    rack: str
+    seeds: tuple[str, ...]
+    auto_bootstrap: bool
+    num_tokens: int
+    jmx_port: int
+    ring_delay_ms: int
+    authenticator: str
+    yaml: Mapping[str, object] = field(default_factory=dict)
+    jolokia_options: Mapping[str, str] = field(default_factory=dict)
+    jvm_options: tuple[str, ...] = ()
+
+
+def release_key(release: str) -> tuple[int, int]:
+    """Major and minor of a release, for comparisons."""
+    major, minor = release.split(".")[:2]
+    return int(major), int(minor)
+
+
+def write_configuration(settings: NodeSettings) -> None:
+    """Write the files that the node reads at its start into its directory."""
+    directory = settings.directory
+    for name in ("logs", "tmp"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    # JSON is YAML: no need of a YAML writer, nor of its quoting rules.
+    (directory / "cassandra.yaml").write_text(json.dumps(cassandra_yaml(settings), indent=1) + "\n")
+    properties = f"dc={settings.datacenter}\nrack={settings.rack}\n"
+    (directory / "cassandra-rackdc.properties").write_text(properties)
+    (directory / "logback.xml").write_text(_LOGBACK.format(log=directory / "logs" / "system.log"))
+
+
+def cassandra_yaml(settings: NodeSettings) -> dict[str, object]:
+    """The whole cassandra.yaml; Cassandra refuses unknown keys, so each release gets its own."""
+    directory = settings.directory
+    return {
+        "num_tokens": settings.num_tokens,
+        "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+        "data_file_directories": [str(directory / "data")],
+        "commitlog_directory": str(directory / "commitlog"),
+        "saved_caches_directory": str(directory / "saved_caches"),
+        "commitlog_sync": "periodic",
+        "seed_provider": [_seed_provider(settings.seeds)],
+        "listen_address": settings.address,
+        "rpc_address": settings.address,
+        "storage_port": STORAGE_PORT,
+        "native_transport_port": CQL_PORT,
+        "start_native_transport": True,
+        "endpoint_snitch": "GossipingPropertyFileSnitch",
+        "authenticator": settings.authenticator,
+        "auto_bootstrap": settings.auto_bootstrap,
+        "auto_snapshot": False,
+        **_release_yaml(settings),
+        **settings.yaml,
+    }
+
+
+def _seed_provider(seeds: Sequence[str]) -> dict[str, object]:
+    name = "org.apache.cassandra.locator.SimpleSeedProvider"
+    return {"class_name": name, "parameters": [{"seeds": ",".join(seeds)}]}
+
+
+def _release_yaml(settings: NodeSettings) -> dict[str, object]:
+    release = release_key(settings.release)
+    keys: dict[str, object] = {}
+    if release < (4, 0):
+        keys["start_rpc"] = False
+    if release >= (3, 0):
+        keys["hints_directory"] = str(settings.directory / "hints")
+    if release >= (3, 11):
+        keys["cdc_raw_directory"] = str(settings.directory / "cdc")
+    if release >= (4, 1):
+        keys["commitlog_sync_period"] = "10000ms"
+    else:
+        keys["commitlog_sync_period_in_ms"] = 10000
+    return keys
+
+
+def jvm_command(settings: NodeSettings, library: Path, jolokia: Path) -> list[str]:
+    """The argument list of the node's JVM."""
+    return [
+        "java",
+        *_memory_flags(settings),
+        *_access_flags(),
+        f"-javaagent:{next(library.glob('jamm-*.jar'))}",
+        f"-javaagent:{jolokia}={_public_agent(settings)}",
+        f"-javaagent:{jolokia}={_oracle_agent(settings)}",
+        *(f"-D{key}={value}" for key, value in _properties(settings).items()),
+        *settings.jvm_options,
+        "-cp",
+        f"{settings.directory}:{library}/*",
+        "org.apache.cassandra.service.CassandraDaemon",
+    ]
+
+
+def _memory_flags(settings: NodeSettings) -> list[str]:
+    # Perf data and native libraries would stay behind in /tmp when the node is killed.
+    return [
+        "-ea",
+        "-Xms384m",
+        "-Xmx384m",
+        "-XX:MaxDirectMemorySize=128m",
+        "-XX:+UseSerialGC",
+        "-Xss512k",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-XX:ErrorFile={settings.directory}/logs/hs_err.log",
+    ]
+
+
+def _access_flags() -> list[str]:
+    exports = [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS]
+    opens = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS]
+    return [*exports, *opens]
+
+
+def _public_agent(settings: NodeSettings) -> str:
+    options = {"host": settings.address, "port": str(JOLOKIA_PORT), "discoveryEnabled": "false"}
+    return _agent_options(options | dict(settings.jolokia_options))
+
+
+def _oracle_agent(settings: NodeSettings) -> str:
+    # The harness has an agent of its own: a test's passwords, policies and limits don't reach it, and a long exec
+    # through it (a decommission) leaves the public agent free, as one through nodetool would.
+    return _agent_options(
+        {
+            "host": settings.address,
+            "port": str(ORACLE_PORT),
+            "discoveryEnabled": "false",
+            "executor": "cached",
+            "agentId": "oracle",
+        }
+    )
+
+
+def _agent_options(options: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in options.items())
+
+
+def _properties(settings: NodeSettings) -> dict[str, object]:
+    directory = settings.directory
+    return {
+        "java.security.manager": "allow",
+        "java.io.tmpdir": directory / "tmp",
+        "jdk.attach.allowAttachSelf": "true",
+        "cassandra.config": f"file://{directory}/cassandra.yaml",
+        "cassandra-rackdc.properties": f"file://{directory}/cassandra-rackdc.properties",
+        "logback.configurationFile": directory / "logback.xml",
+        "cassandra.storagedir": directory,
+        "cassandra.logdir": directory / "logs",
+        "cassandra.jmx.local.port": settings.jmx_port,
+        "cassandra-foreground": "yes",
+        "cassandra.ring_delay_ms": settings.ring_delay_ms,
+        "cassandra.superuser_setup_delay_ms": 0,
+        "chronicle.analytics.disable": "true",
+        "jna.nosys": "true",
+        "io.netty.tryReflectionSetAccessible": "true",
+    }

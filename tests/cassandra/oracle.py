@@ -1,0 +1,70 @@
+"""What a node says of itself, read over Jolokia with the standard library alone.
+
+Deliberately shares nothing with ringcheck's own client: tests compare the two, so a common mistake must be impossible.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
+
+
+class OracleError(Exception):
+    """No usable answer: `status` is Jolokia's (or HTTP's) code, 0 when nothing answered."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        """Keep the status beside the text."""
+        super().__init__(f"{status}: {reason}" if status else reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """One Jolokia agent; all calls raise `OracleError` unless they get what they asked for."""
+
+    url: str
+    credentials: tuple[str, str] | None = None
+
+    def read(self, attribute: str | None = None, mbean: str = STORAGE_SERVICE, *, timeout: float = 10) -> Any:
+        """Value of an MBean's attribute, of all its attributes if None."""
+        request = {"type": "read", "mbean": mbean}
+        if attribute is not None:
+            request["attribute"] = attribute
+        return self.ask(request, timeout=timeout)
+
+    def exec(self, operation: str, *arguments: object, mbean: str = STORAGE_SERVICE, timeout: float = 30) -> Any:
+        """Result of an MBean's operation."""
+        request = {"type": "exec", "mbean": mbean, "operation": operation, "arguments": arguments}
+        return self.ask(request, timeout=timeout)
+
+    def ask(self, request: object, *, timeout: float = 10) -> Any:
+        """Value of one Jolokia request, or the whole answer of a list of them."""
+        answer = self._post(json.dumps(request).encode(), timeout)
+        if isinstance(answer, list):
+            return answer
+        if answer.get("status") != 200:  # noqa: PLR2004 - Jolokia's own code for success
+            raise OracleError(answer.get("status", 0), answer.get("error", str(answer)))
+        return answer.get("value")
+
+    def _post(self, body: bytes, timeout: float) -> Any:
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - http, ours
+        if self.credentials:
+            token = base64.b64encode(":".join(self.credentials).encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        try:
+            with _DIRECT.open(request, timeout=timeout) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise OracleError(error.code, str(error.reason)) from None
+        except (OSError, ValueError) as error:
+            raise OracleError(0, f"{self.url}: {error!r}") from None
+
+
+# A proxy from the environment must never come between the tests and a loopback address.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,0 +1,76 @@
+"""Processes by pid that outlive the one that started them: start, signal, wait, without ever hitting a stranger.
+
+A pid is only ever used together with its start time, so that one the kernel gave to another process is "gone".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Children started here; polling them reaps them, else they stay zombies as long as this process lives.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that may have ended, perhaps started by another one of ours."""
+
+    pid: int
+    started: int
+
+    @property
+    def state(self) -> str:
+        """One letter as in `ps`: S, R, T (stopped) ...; empty when it has ended."""
+        if child := _children.get(self.pid):
+            child.poll()
+        fields = _stat(self.pid)
+        if fields is None or int(fields[19]) != self.started or fields[0] in "ZX":
+            return ""
+        return fields[0]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it exists, paused or not."""
+        return self.state != ""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        if self.alive:
+            os.kill(self.pid, number)
+
+    def wait_gone(self, timeout: float) -> bool:
+        """Wait for its end; False when it is still there after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.alive:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def launch(command: Sequence[str], directory: Path, output: Path) -> Process:
+    """Start a command in a session of its own, its output appended to a file."""
+    with output.open("ab") as sink:
+        child = subprocess.Popen(
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+        )
+    _children[child.pid] = child
+    fields = _stat(child.pid)
+    return Process(child.pid, int(fields[19]) if fields else 0)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third on; the second may itself hold spaces and parentheses."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
