@@ -1,0 +1,298 @@
+"""What each consistency level demands of a range's replicas, as Cassandra's coordinators decide it.
+
+Owns the rules of `db/ConsistencyLevel.java` (2.2-3.11) and `locator/ReplicaPlans.java` (4.0+). A demand is compiled
+once from the configured replication, never from how many endpoints were found, and then asked of counts by
+datacenter and rack. Knows nothing of policies, views or whole rings.
+
+A range is *unavailable* where Cassandra answers Unavailable, or is certain to time out because it awaits more
+acknowledgements than there are live replicas. For writes both come to one rule on every release, because up to 3.11
+the pending replicas are missing from the check but not from the wait:
+`live(natural + pending) >= block_for + pending`, counted in the level's own scope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ringcheck.core.ring import Factor, Replication
+from ringcheck.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Operation: TypeAlias = Literal["read", "write"]
+OPERATIONS: tuple[Operation, ...] = ("read", "write")
+
+NETWORK_TOPOLOGY = "NetworkTopologyStrategy"
+EVERYWHERE = "EverywhereStrategy"
+LOCAL_STRATEGY = "LocalStrategy"
+TOTAL_STRATEGIES = frozenset({"SimpleStrategy", "OldNetworkTopologyStrategy"})  # one factor for all datacenters
+
+
+class Level(StrEnum):
+    """Consistency levels, Cassandra's names; LOCAL_ALL is ours: every replica that a range has in a datacenter."""
+
+    ANY = "ANY"
+    ONE = "ONE"
+    TWO = "TWO"
+    THREE = "THREE"
+    QUORUM = "QUORUM"
+    ALL = "ALL"
+    LOCAL_ONE = "LOCAL_ONE"
+    LOCAL_QUORUM = "LOCAL_QUORUM"
+    LOCAL_ALL = "LOCAL_ALL"
+    EACH_QUORUM = "EACH_QUORUM"
+    SERIAL = "SERIAL"
+    LOCAL_SERIAL = "LOCAL_SERIAL"
+
+    @property
+    def local(self) -> bool:
+        """Whether it counts only replicas of the coordinator's datacenter."""
+        return self.value.startswith("LOCAL_")
+
+
+_FIXED = {Level.ONE: 1, Level.TWO: 2, Level.THREE: 3, Level.LOCAL_ONE: 1}
+_SERIAL = frozenset({Level.SERIAL, Level.LOCAL_SERIAL})
+_COUNTED = frozenset({Level.ANY, Level.LOCAL_ALL, *_FIXED})  # need no replication factor
+
+
+class UnknownReplicationError(DataError):
+    """How many replicas a level needs can't be known: the factor is missing, or the strategy is not Cassandra's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """So many live replicas in a datacenter, or in all of them together.
+
+    Attributes:
+        replicas: block_for, without pending ones; None for all natural replicas that the range has in the scope.
+        datacenter: None for all datacenters.
+        transient: how many of the scope's replicas may be transient; JMX doesn't tell which.
+    """
+
+    replicas: int | None
+    datacenter: str | None = None
+    transient: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one operation at one level demands of each range of a ring.
+
+    Attributes:
+        requirements: all must hold; none for ANY, which a hint satisfies.
+        operation: reads use natural replicas, writes pending ones too.
+        serial: a Paxos round goes before it: a majority of the participants, of which at most one is pending.
+    """
+
+    requirements: tuple[Requirement, ...]
+    operation: Operation
+    serial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Replica counts of a range (or of all ranges that are alike).
+
+    Attributes:
+        natural: natural replicas by datacenter.
+        live: live natural replicas by datacenter, a count a rack, largest first.
+        pending: pending replicas by datacenter, down ones included.
+        pending_live: live pending ones, as in `live`.
+    """
+
+    natural: tuple[tuple[str, int], ...]
+    live: tuple[tuple[str, tuple[int, ...]], ...]
+    pending: tuple[tuple[str, int], ...] = ()
+    pending_live: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def structural(self, demand: Demand) -> bool:
+        """Whether no return of nodes helps: more natural replicas needed than the range has."""
+        return any(
+            _count(self.natural, one.datacenter) < _block_for(one, demand, self.natural) for one in demand.requirements
+        )
+
+    def margins(self, demand: Demand) -> tuple[Margin, ...]:
+        """How each of the demand's conditions stands; the range is available where none is negative."""
+        found = [self._margin(one, demand) for one in demand.requirements]
+        if demand.serial:
+            found += [self._paxos(one) for one in demand.requirements]
+        return tuple(found)
+
+    def _margin(self, one: Requirement, demand: Demand) -> Margin:
+        racks = _racks(self.live, one.datacenter)
+        need = _block_for(one, demand, self.natural)
+        # Paxos commits aside, a serial operation's own read uses natural replicas, as every read.
+        if demand.operation == "write" and not demand.serial:
+            racks += _racks(self.pending_live, one.datacenter)
+            need += _count(self.pending, one.datacenter)
+        return Margin(need, sum(racks), racks)
+
+    def _paxos(self, one: Requirement) -> Margin:
+        """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
+        pending = _count(self.pending, one.datacenter)
+        participants = _count(self.natural, one.datacenter) + pending
+        racks = _racks(self.live, one.datacenter) + _racks(self.pending_live, one.datacenter)
+        # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
+        need = participants // 2 + 1 if pending <= 1 else len(racks) + participants + 1
+        return Margin(need, sum(racks), racks)
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """One condition on a range.
+
+    Attributes:
+        required: live replicas that it needs.
+        live: those that it has.
+        racks: the live ones counted by rack.
+    """
+
+    required: int
+    live: int
+    racks: tuple[int, ...]
+
+    @property
+    def spare(self) -> int:
+        """Live minus required: negative is unavailable, 0 at minimum."""
+        return self.live - self.required
+
+    def rack_failures(self) -> int:
+        """How many racks must be lost, at least, before the condition fails; 0 where it fails already."""
+        spare, lost = self.spare, 0
+        if spare < 0:
+            return 0
+        for failures, count in enumerate(sorted(self.racks, reverse=True), start=1):
+            lost += count
+            if lost > spare:
+                return failures
+        return 0
+
+
+def _count(counts: Iterable[tuple[str, int]], datacenter: str | None) -> int:
+    return sum(count for name, count in counts if datacenter is None or name == datacenter)
+
+
+def _racks(counts: Iterable[tuple[str, tuple[int, ...]]], datacenter: str | None) -> tuple[int, ...]:
+    return tuple(count for name, racks in counts if datacenter is None or name == datacenter for count in racks)
+
+
+def _block_for(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> int:
+    if one.replicas is None:
+        # A datacenter without replicas can't serve all of none: as Cassandra's own LOCAL levels there.
+        return max(1, _count(natural, one.datacenter))
+    if demand.operation == "read" and one.transient:
+        # A read needs one full replica, and any of the live ones may be transient.
+        return max(one.replicas, min(one.transient + 1, _count(natural, one.datacenter)))
+    return one.replicas
+
+
+def release(version: str | None) -> tuple[int, int]:
+    """(major, minor) of a ReleaseVersion such as `4.1.9` or `5.0-rc1`; (4, 0) where it is not known."""
+    parts = (version or "").split("-")[0].split(".")
+    if len(parts) > 1 and parts[0].isdecimal() and parts[1].isdecimal():
+        return int(parts[0]), int(parts[1])
+    return 4, 0
+
+
+def supports(level: Level, operation: Operation, version: tuple[int, int]) -> bool:
+    """Whether Cassandra admits the level for the operation (`ConsistencyLevel.validateForRead`, `...ForWrite`)."""
+    if operation == "write":
+        return True
+    if level is Level.EACH_QUORUM:
+        return version >= (3, 0)
+    return level is not Level.ANY
+
+
+class Rules:
+    """The demands of every level, as coordinators of one release read one replication."""
+
+    def __init__(self, replication: Replication | None, version: tuple[int, int], owners: Mapping[str, int]) -> None:
+        """Read a replication.
+
+        Args:
+            replication: the configured one; None if not known, which only levels that count to a fixed number bear.
+            version: the coordinators' release.
+            owners: token-owning nodes by datacenter (EverywhereStrategy puts a replica on each).
+
+        Raises:
+            UnknownReplicationError: if the strategy or its options are not Cassandra's.
+        """
+        self.known = replication is not None
+        self.network = replication is not None and replication.strategy == NETWORK_TOPOLOGY
+        self._factors = {} if replication is None else _factors(replication, version, owners)
+        self.datacenters = tuple(self._factors)
+        self.total = sum(one.replicas for one in self._factors.values())
+
+    def demand(self, level: Level, operation: Operation, client: str | None) -> Demand:
+        """What a level demands of each range.
+
+        Args:
+            level: the consistency level.
+            operation: one that the level supports.
+            client: the coordinator's datacenter, for LOCAL levels.
+
+        Raises:
+            UnknownReplicationError: if the level needs factors that are not known.
+        """
+        scope = client if level.local else None
+        if level is Level.ANY:
+            return Demand((), operation)
+        if level in _COUNTED:
+            return Demand((Requirement(_FIXED.get(level), scope, self.transient(scope)),), operation)
+        if not self.known:
+            raise UnknownReplicationError("its replication is not known: this release can't tell, and no config does")
+        if level is Level.EACH_QUORUM and self.network:
+            each = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
+            return Demand(each, operation)
+        replicas = self.total if level is Level.ALL else self.quorum(scope)
+        return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, level in _SERIAL)
+
+    def quorum(self, datacenter: str | None) -> int:
+        """Quorum of a datacenter, or of all; strategies without datacenters have one for both."""
+        if datacenter is None or not self.network:
+            return self.total // 2 + 1
+        return self._factors.get(datacenter, Factor(0)).replicas // 2 + 1
+
+    def transient(self, datacenter: str | None) -> int:
+        """How many replicas may be transient there."""
+        if datacenter is None or not self.network:
+            return sum(one.transient for one in self._factors.values())
+        return self._factors.get(datacenter, Factor(0)).transient
+
+
+def _factors(replication: Replication, version: tuple[int, int], owners: Mapping[str, int]) -> dict[str, Factor]:
+    """Factors by datacenter, or the one of strategies that know no datacenters under an empty name."""
+    options = dict(replication.options)
+    if replication.strategy == NETWORK_TOPOLOGY:
+        _refuse("replication_factor" in options, replication)
+        # 4.0+ strips datacenters with factor 0 (NetworkTopologyStrategy's constructor); before, they count.
+        return {name: one for name, one in options.items() if one.replicas or version < (4, 0)}
+    if replication.strategy in TOTAL_STRATEGIES:
+        _refuse(set(options) != {"replication_factor"}, replication)
+        return {"": options["replication_factor"]}
+    _refuse(replication.strategy != EVERYWHERE, replication)
+    return {"": Factor(sum(owners.values()))}
+
+
+def _refuse(condition: bool, replication: Replication) -> None:  # noqa: FBT001 - reads as a sentence where it is used
+    if condition:
+        raise UnknownReplicationError(f"replication {replication} is not one of Cassandra's")
+
+
+def expected(replication: Replication | None, owners: Mapping[str, int]) -> dict[str | None, int] | None:
+    """How many natural replicas every range must have, by datacenter (None: in all), or None if not known.
+
+    A range with fewer is a half-started node's view, one with more a wrong configuration
+    (`NetworkTopologyStrategy.calculateNaturalReplicas`: a factor is capped by the nodes of its datacenter).
+    """
+    if replication is None:
+        return None
+    options = dict(replication.options)
+    if replication.strategy == NETWORK_TOPOLOGY:
+        return {name: min(factor.replicas, owners.get(name, 0)) for name, factor in options.items()}
+    if replication.strategy in TOTAL_STRATEGIES and set(options) == {"replication_factor"}:
+        return {None: min(options["replication_factor"].replicas, sum(owners.values()))}
+    return {None: sum(owners.values())} if replication.strategy == EVERYWHERE else None
