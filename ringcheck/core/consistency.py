@@ -92,7 +92,7 @@ class Demand:
     serial: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Replicas:
     """Replica counts of a range (or of all ranges that are alike).
 
@@ -100,13 +100,15 @@ class Replicas:
         natural: natural replicas by datacenter.
         live: live natural replicas by datacenter, a count a rack, largest first.
         pending: pending replicas by datacenter, down ones included.
-        pending_live: live pending ones, as in `live`.
+        together: live natural and pending ones, as in `live`.
+        unhurt: what `live` would be with every natural replica live.
     """
 
     natural: tuple[tuple[str, int], ...]
     live: tuple[tuple[str, tuple[int, ...]], ...]
-    pending: tuple[tuple[str, int], ...] = ()
-    pending_live: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    pending: tuple[tuple[str, int], ...]
+    together: tuple[tuple[str, tuple[int, ...]], ...]
+    unhurt: tuple[tuple[str, tuple[int, ...]], ...]
 
     def structural(self, demand: Demand) -> bool:
         """Whether no return of nodes helps: more natural replicas needed than the range has."""
@@ -122,21 +124,21 @@ class Replicas:
         return tuple(found)
 
     def _margin(self, one: Requirement, demand: Demand) -> Margin:
-        racks = _racks(self.live, one.datacenter)
         need = _block_for(one, demand, self.natural)
-        # Paxos commits aside, a serial operation's own read uses natural replicas, as every read.
-        if demand.operation == "write" and not demand.serial:
-            racks += _racks(self.pending_live, one.datacenter)
-            need += _count(self.pending, one.datacenter)
-        return Margin(need, sum(racks), racks)
+        # The value that a serial operation decides on is read from natural replicas, as every read.
+        if demand.operation == "read" or demand.serial:
+            racks = _racks(self.live, one.datacenter)
+            return Margin(need, sum(racks), racks)
+        racks = _racks(self.together, one.datacenter)
+        return Margin(need + _count(self.pending, one.datacenter), sum(racks), racks)
 
     def _paxos(self, one: Requirement) -> Margin:
         """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
         pending = _count(self.pending, one.datacenter)
         participants = _count(self.natural, one.datacenter) + pending
-        racks = _racks(self.live, one.datacenter) + _racks(self.pending_live, one.datacenter)
+        racks = _racks(self.together, one.datacenter)
         # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
-        need = participants // 2 + 1 if pending <= 1 else len(racks) + participants + 1
+        need = participants // 2 + 1 if pending <= 1 else participants + 1
         return Margin(need, sum(racks), racks)
 
 
@@ -189,6 +191,11 @@ def _block_for(one: Requirement, demand: Demand, natural: tuple[tuple[str, int],
     return one.replicas
 
 
+def resolved(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> Requirement:
+    """A requirement with the number that it comes to for a range with these natural replicas."""
+    return Requirement(_block_for(one, demand, natural), one.datacenter, one.transient)
+
+
 def release(version: str | None) -> tuple[int, int]:
     """(major, minor) of a ReleaseVersion such as `4.1.9` or `5.0-rc1`; (4, 0) where it is not known."""
     parts = (version or "").split("-")[0].split(".")
@@ -220,6 +227,8 @@ class Rules:
         Raises:
             UnknownReplicationError: if the strategy or its options are not Cassandra's.
         """
+        self.version = version
+        self.key = (replication, version, tuple(sorted(owners.items())))
         self.known = replication is not None
         self.network = replication is not None and replication.strategy == NETWORK_TOPOLOGY
         self._factors = {} if replication is None else _factors(replication, version, owners)
@@ -246,7 +255,7 @@ class Rules:
             raise UnknownReplicationError("its replication is not known: this release can't tell, and no config does")
         if level is Level.EACH_QUORUM and self.network:
             each = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
-            return Demand(each, operation)
+            return Demand(each or (Requirement(1),), operation)  # without datacenters there is nothing to serve from
         replicas = self.total if level is Level.ALL else self.quorum(scope)
         return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, level in _SERIAL)
 

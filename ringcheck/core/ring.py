@@ -46,6 +46,10 @@ class Partitioner:
         """Tokens in `(start, end]`; the whole space when both are equal."""
         return (end - start) % self.size or self.size
 
+    def within(self, token: int, whole: Range) -> bool:
+        """Whether a range `(start, end]` contains a token."""
+        return self.width(whole[0], token) <= self.width(*whole)
+
     def admits(self, token: int) -> bool:
         """Whether a token lies in this space (RandomPartitioner's maximum itself included)."""
         return self.minimum <= token <= self.minimum + self.size
@@ -81,6 +85,7 @@ class Node:
         mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself says.
         generation: gossip generation, epoch seconds at which gossip was started.
         jolokia: what became of asking this node's Jolokia.
+        tokens: how many tokens it owns in the ring, 0 while it joins.
     """
 
     address: str
@@ -93,6 +98,7 @@ class Node:
     native_transport_running: bool | None = None
     generation: int | None = None
     jolokia: JolokiaState = "not_asked"
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +191,19 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the nodes of a snapshot stand.
+
+    Attributes:
+        racks: (datacenter, rack), sorted; empty names where unknown.
+        rack_of: for each node the index of its rack.
+    """
+
+    racks: tuple[tuple[str, str], ...]
+    rack_of: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """Nodes that gain `(start, end]` and must already get its writes."""
 
@@ -268,6 +287,24 @@ class Ring:
         return zip(*[flat] * self.width, strict=True) if self.width else iter([()] * len(self))
 
     @cached_property
+    def holders(self) -> frozenset[int]:
+        """Indexes of the nodes that hold replicas."""
+        return frozenset(self.table) - {self.filler}
+
+    def holding(self, nodes: Iterable[int]) -> frozenset[int]:
+        """Those of the nodes that hold replicas here, or gain them: the only ones that matter to this ring."""
+        return self._concerned.intersection(nodes)
+
+    @cached_property
+    def _concerned(self) -> frozenset[int]:
+        return self.holders.union(*(item.replicas for item in self.pending))
+
+    @cached_property
+    def memo(self) -> dict[object, object]:
+        """What was derived from this ring and may be used again as long as the ring stays; bounded by its users."""
+        return {}
+
+    @cached_property
     def ranges_of(self) -> tuple[array[int], ...]:
         """For each node the indexes of the ranges that it holds, ascending: what a change of its state touches."""
         held: list[list[int]] = [[] for _ in range(self.filler + 1)]
@@ -291,7 +328,8 @@ def _check_tiling(rows: list[tuple[int, int, Sequence[int]]], ends: tuple[int, .
     for index, (start, end, _) in enumerate(rows):
         before = ends[index - 1]
         if start != before or (index and end == before):
-            what = "overlaps" if end == before or start in set(ends) else "leaves a gap before"
+            overlap = start < before or bool(index and start >= end)
+            what = "overlaps" if overlap else "leaves a gap behind"
             raise RingError(f"the ring is not whole: range ({start}, {end}] {what} the range that ends at {before}")
 
 
@@ -365,7 +403,19 @@ class Snapshot:
         return tuple(sorted({node.datacenter for node in self.nodes if node.datacenter}))
 
     @cached_property
-    def nodes_in(self) -> Counter[str]:
-        """How many nodes own ranges, by datacenter: what replication can use, joining nodes left out."""
-        owners = set(chain.from_iterable(ring.table for ring in self.rings))
-        return Counter(node.datacenter or "" for place, node in enumerate(self.nodes) if place in owners)
+    def owners(self) -> Counter[str]:
+        """How many nodes own tokens, by datacenter: what replication has to place replicas on."""
+        joining = frozenset(chain.from_iterable(view.joining for view in self.views))
+        return Counter(
+            node.datacenter or ""
+            for node in self.nodes
+            if node.tokens or (node.tokens is None and node.address not in joining)
+        )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the nodes stand."""
+        places = [(node.datacenter or "", node.rack or "") for node in self.nodes]
+        racks = tuple(sorted(set(places)))
+        number = {place: index for index, place in enumerate(racks)}
+        return Layout(racks, tuple([number[place] for place in places]))

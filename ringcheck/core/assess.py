@@ -1,0 +1,443 @@
+"""From a snapshot and a policy to a verdict.
+
+Owns severities and findings. A gap in what is known is a finding of its own, UNKNOWN, so that it can't pass for
+health; what is known to be lost is CRITICAL or WARNING as the policy says; a mistake of configuration, which no
+return of nodes mends, is a WARNING.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, Rules, UnknownReplicationError, expected, release
+from ringcheck.core.health import RingState, demands_of, ring_state
+from ringcheck.core.policy import Severity
+from ringcheck.core.recovery import Outage, recovery_order
+from ringcheck.core.ring import partitioner
+from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Verdict
+from ringcheck.core.views import Views
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ringcheck.core.consistency import Level
+    from ringcheck.core.health import LevelHealth
+    from ringcheck.core.policy import Policy, Rule
+    from ringcheck.core.ring import Partitioner, Replication, Ring, Snapshot, View
+    from ringcheck.core.views import State
+
+NAMED = 5  # how many of a list a line of text names
+AT_MOST = 20  # findings of one code and severity
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a snapshot, beside the policy.
+
+    Attributes:
+        keyspaces: shell patterns; empty for all that the policy does not leave out.
+        levels: levels to show, watched or not.
+        view: address of the one observer to believe.
+        ranges: whether to list the unavailable ranges.
+    """
+
+    keyspaces: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
+    view: str | None = None
+    ranges: bool = False
+
+
+def assess(snapshot: Snapshot, policy: Policy, question: Question | None = None) -> Verdict:
+    """The verdict on a snapshot.
+
+    Raises:
+        RingError: if the partitioner's tokens can't be compared.
+        UsageError: if the question or the policy names a datacenter or an observer that the snapshot does not have.
+    """
+    space = partitioner(snapshot.partitioner)
+    _check_datacenters(snapshot, policy)
+    asked = question or Question()
+    views = Views(snapshot, asked.view)
+    states = views.states()
+    judge = _Judge(snapshot, policy, asked, views, space)
+    keyspaces = judge.keyspaces() if views.usable else ()
+    findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
+    ordered = _bounded(_distinct(findings))
+    severity = max((one.severity for one in ordered), default=Severity.OK)
+    recover = recovery_order(views.down_anywhere(), judge.outages)
+    text = _summary(severity, ordered, keyspaces, states, snapshot)
+    return Verdict(snapshot, severity, text, states, views.seen_down_by(), views.all, keyspaces, ordered, recover)
+
+
+_PLACE = {severity: place for place, severity in enumerate(sorted(Severity, reverse=True))}
+
+
+def _check_datacenters(snapshot: Snapshot, policy: Policy) -> None:
+    unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
+    if unknown and snapshot.rings:
+        known = ", ".join(snapshot.datacenters) or "none"
+        raise UsageError(f"datacenter {unknown[0]} has no nodes (known: {known})")
+
+
+def _distinct(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a code, subject and text: a collector and the core may have seen the same."""
+    return list({(one.code, one.subject, one.summary): one for one in findings}.values())
+
+
+def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Worst first, and of one code and severity only so many: a rack that is lost need not be told a node a line."""
+    kept: list[Finding] = []
+    groups: dict[tuple[Severity, str], list[Finding]] = defaultdict(list)
+    for one in findings:
+        groups[one.severity, one.code].append(one)
+    for (severity, code), group in sorted(groups.items(), key=lambda item: (_PLACE[item[0][0]], item[0][1])):
+        kept += group[:AT_MOST]
+        if len(group) > AT_MOST:
+            more = len(group) - AT_MOST
+            kept.append(Finding(code, severity, group[0].subject, f"and {more} more like it", "see --format json"))
+    return tuple(kept)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names of a list, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def percent(share: float) -> str:
+    """A share, 0 to 1, as people read it; never 0 or 100 where it is only near it."""
+    if 0 < share < 0.001:  # noqa: PLR2004 - half a digit of what is printed
+        return "< 0.1 %"
+    return f"{min(share * 100, 99.9) if share < 1 else 100:.1f} %"
+
+
+class _Judge:
+    """Keyspaces at levels; remembers rings, so that a hundred keyspaces of one replication cost one."""
+
+    def __init__(
+        self, snapshot: Snapshot, policy: Policy, question: Question, views: Views, space: Partitioner
+    ) -> None:
+        self.snapshot = snapshot
+        self.policy = policy
+        self.question = question
+        self.views = views
+        self.space = space
+        self.findings: list[Finding] = []
+        self._outages: dict[object, Outage] = {}
+        self._shares: dict[Finding, float] = {}
+        self._seen: dict[tuple[int, Level, str | None], _Sight | str] = {}
+        self._rules: dict[tuple[Replication | None, tuple[int, int]], Rules] = {}
+
+    @property
+    def outages(self) -> list[Outage]:
+        """What is lost at watched levels."""
+        return list(self._outages.values())
+
+    def keyspaces(self) -> tuple[KeyspaceVerdict, ...]:
+        """A verdict a keyspace that is asked for, by name."""
+        found = []
+        for place, ring in enumerate(self.snapshot.rings):
+            chosen = [(name, self._rule(name)) for name in ring.keyspaces if self._chosen(name)]
+            if chosen:
+                self.findings += _contradictions(self.snapshot, ring, [name for name, _ in chosen], self.space)
+            found += [self._keyspace(name, rule, place, ring) for name, rule in chosen]
+        self.findings.sort(key=lambda one: -self._shares.get(one, 0.0))
+        return tuple(sorted(found, key=lambda one: one.name))
+
+    def _rule(self, keyspace: str) -> Rule:
+        authenticates = self.policy.authenticates
+        if authenticates is None:
+            authenticates = self.snapshot.authenticates is not False  # the loud way where it is not known
+        return self.policy.rule(keyspace, authenticates=authenticates, named=bool(self.question.keyspaces))
+
+    def _chosen(self, keyspace: str) -> bool:
+        if self.question.keyspaces:
+            return any(fnmatchcase(keyspace, pattern) for pattern in self.question.keyspaces)
+        return not self._rule(keyspace).ignore
+
+    def _keyspace(self, name: str, rule: Rule, place: int, ring: Ring) -> KeyspaceVerdict:
+        levels = [
+            self._level(name, rule, place, level, client)
+            for level in dict.fromkeys((*rule.levels, *self.question.levels))
+            for client in self._clients(level, ring)
+        ]
+        replication = str(ring.replication) if ring.replication else None
+        return KeyspaceVerdict(name, replication, len(ring), tuple(levels))
+
+    def _clients(self, level: Level, ring: Ring) -> tuple[str | None, ...]:
+        """The client datacenters that a level is judged for."""
+        if not level.local:
+            return (None,)
+        nodes = self.snapshot.nodes
+        if self.question.view is not None:  # a coordinator serves its own datacenter's clients
+            return (nodes[self.snapshot.index[self.question.view]].datacenter,)
+        if self.policy.client_datacenters:
+            return self.policy.client_datacenters
+        if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
+            return self.snapshot.datacenters
+        return tuple(sorted({name for name in (nodes[node].datacenter for node in ring.holders) if name}))
+
+    def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
+        watched = level in rule.levels
+        sight = self._sight(place, level, client)
+        if isinstance(sight, str):
+            if watched:
+                text = f"{name} can't be judged at {level}: {sight}"
+                self._note("replication_unknown", Severity.UNKNOWN, name, text, "state it under `replication:`")
+            return LevelVerdict(level, client, Severity.UNKNOWN if watched else None, None, None)
+        severity = self._weigh(name, rule, sight) if watched else None
+        if severity and sight.health.outage:
+            demands = tuple(demands_of(level, client, sight.rules).values())
+            self._outages.setdefault((place, level, client), Outage(sight.state, demands))
+        ranges = sight.state.unavailable(level, client, sight.rules) if self.question.ranges else None
+        return LevelVerdict(level, client, severity, sight.health, sight.observer, ranges)
+
+    def _sight(self, place: int, level: Level, client: str | None) -> _Sight | str:
+        """The worst that a coordinator sees, or why it can't be known."""
+        found = self._seen.get((place, level, client))
+        if found is None:
+            try:
+                found = max(self._sights(place, level, client), key=lambda one: one.health.badness)
+            except UnknownReplicationError as error:
+                found = str(error)
+            self._seen[place, level, client] = found
+        return found
+
+    def _sights(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
+        ring = self.snapshot.rings[place]
+        for outlook in self.views.outlooks((client,) if client else self.policy.client_datacenters):
+            rules = self._rules_of(ring.replication, outlook.version)
+            state = ring_state(ring, self.snapshot.layout, self.space, outlook.down)
+            yield _Sight(state.level(level, client, rules), outlook.observers[0], state, rules)
+
+    def _rules_of(self, replication: Replication | None, version: tuple[int, int]) -> Rules:
+        found = self._rules.get((replication, version))
+        if found is None:
+            found = self._rules[replication, version] = Rules(replication, version, self.snapshot.owners)
+        return found
+
+    def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
+        """The severity of a watched level; notes the findings that make it."""
+        health = sight.health
+        tiers = [(Severity.CRITICAL, rule.critical), (Severity.WARNING, rule.warning)]
+        loud = [severity for severity, one in tiers if one and one.level is health.level and one.alerts(health)]
+        if loud:
+            self._note("unavailable", loud[0], name, lost(name, health), f"as {sight.observer} sees it")
+            self._shares[self.findings[-1]] = health.outage_share
+        if health.structurally_unavailable:
+            self._note("structurally_unavailable", Severity.WARNING, name, never_served(name, health))
+            loud.append(Severity.WARNING)
+        if self._near(rule, health):
+            self._note("failures_left", Severity.WARNING, name, near(name, health))
+            loud.append(Severity.WARNING)
+        return max(loud, default=Severity.OK)
+
+    def _near(self, rule: Rule, health: LevelHealth) -> bool:
+        left = health.node_failures_to_outage
+        if rule.warning_failures_left is None or rule.critical is None or rule.critical.level is not health.level:
+            return False
+        return left is not None and 0 < left <= rule.warning_failures_left
+
+    def _note(self, code: str, severity: Severity, subject: str, text: str, detail: str = "") -> None:
+        self.findings.append(Finding(code, severity, subject, text, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How a ring looks at a level to one observer, and what that was worked out from."""
+
+    health: LevelHealth
+    observer: str
+    state: RingState
+    rules: Rules
+
+
+def _at(health: LevelHealth) -> str:
+    return f"at {health.level}" + (f" in {health.datacenter}" if health.datacenter else "")
+
+
+def lost(name: str, health: LevelHealth) -> str:
+    """An outage in words."""
+    part = percent(health.outage / health.ranges)
+    return f"{health.outage} of {health.ranges} ranges ({part}) of {name} unavailable {_at(health)}"
+
+
+def never_served(name: str, health: LevelHealth) -> str:
+    """A mistake of configuration in words."""
+    number = f"{health.structurally_unavailable} of {health.ranges} ranges"
+    return f"{number} of {name} can never be served {_at(health)}: it needs more replicas than they have"
+
+
+def near(name: str, health: LevelHealth) -> str:
+    """Few failures left, in words."""
+    return f"{counted(health.node_failures_to_outage or 0, 'more node failure')} to an outage of {name} {_at(health)}"
+
+
+def _contradictions(snapshot: Snapshot, ring: Ring, names: list[str], space: Partitioner) -> Iterator[Finding]:
+    """A ring whose ranges have not as many replicas as its replication says: a half-started view, a wrong config."""
+    wanted = expected(ring.replication, snapshot.owners)
+    if wanted is None:
+        return
+    for kind in ring_state(ring, snapshot.layout, space, ()).kinds:
+        found: dict[str | None, int] = dict.fromkeys(wanted, 0)
+        for name, number in kind[0].natural:
+            place = None if None in wanted else name
+            found[place] = found.get(place, 0) + number
+        if found != wanted:
+            text = f"ranges of {listed(names)} have {_places(found)}, but {ring.replication} asks for {_places(wanted)}"
+            yield Finding("ring_contradicts_replication", Severity.UNKNOWN, names[0], text)
+            return
+
+
+def _places(counts: Mapping[str | None, int]) -> str:
+    return ", ".join(
+        f"{counted(number, 'replica')}{f' in {name}' if name else ''}"
+        for name, number in sorted(counts.items(), key=lambda item: item[0] or "")
+    )
+
+
+def _gaps(views: Views, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:
+    """What could not be learned at all."""
+    snapshot = views.snapshot
+    for problem in snapshot.problems:
+        yield Finding(problem.code, Severity.UNKNOWN, problem.subject, problem.summary)
+    if not views.usable:
+        whose = listed([f"{view.observer} ({view.reason or view.outcome})" for view in views.all])
+        yield Finding("no_usable_view", Severity.UNKNOWN, snapshot.cluster, f"no usable view: {whose or 'none asked'}")
+    elif not keyspaces:
+        which = f" matches {', '.join(question.keyspaces)}" if question.keyspaces else " is watched"
+        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, f"no keyspace{which}")
+    for host_id, number in Counter(node.host_id for node in snapshot.nodes if node.host_id).items():
+        if number > 1:
+            text = f"{number} nodes claim host id {host_id}"
+            yield Finding("duplicate_host_id", Severity.UNKNOWN, snapshot.cluster, text)
+    for node in snapshot.nodes:
+        if node.datacenter is None and node.tokens != 0 and snapshot.rings:
+            text = f"the datacenter of {node.address} is not known"
+            yield Finding("unknown_datacenter", Severity.UNKNOWN, node.address, text)
+
+
+def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
+    """What is wrong with the views, or between them."""
+    if not views.usable:
+        return
+    snapshot, seen_down = views.snapshot, views.seen_down_by()
+    joining = frozenset().union(*(view.joining for view in views.usable))
+    for view in views.all:
+        index = snapshot.index.get(view.observer)
+        gone = index is not None and len(seen_down.get(index, ())) == len(views.usable)
+        if view.outcome != "ok" and not gone and view.observer not in joining:
+            yield _unusable(view)
+        strangers = sorted(view.live - snapshot.index.keys()) if view.outcome == "ok" else []
+        if strangers:
+            text = f"{view.observer} sees {listed(strangers)} live, which the ring does not have"
+            yield Finding("unknown_endpoint", Severity.UNKNOWN, view.observer, text)
+    yield from _blind_datacenters(views, states)
+    yield from _disagreements(views)
+    yield from _schemas(views)
+    for name in ("joining", "leaving", "moving"):
+        for address in sorted(frozenset().union(*(getattr(view, name) for view in views.usable))):
+            yield Finding("topology_changing", Severity.OK, address, f"{address} is {name}")
+
+
+def _unusable(view: View) -> Finding:
+    if view.outcome == "unreachable":
+        text = f"{view.observer} can't be asked ({view.reason or 'no answer'}), though others see it up"
+        hint = "what it sees as a coordinator is not known; Cassandra needs 18-37 s to notice a killed node"
+        return Finding("view_missing", Severity.UNKNOWN, view.observer, text, hint)
+    text = f"the view of {view.observer} is not used: {view.reason}"
+    return Finding("view_discarded", Severity.WARNING, view.observer, text, "others see it up")
+
+
+def _blind_datacenters(views: Views, states: Sequence[State]) -> Iterator[Finding]:
+    """Datacenters with nodes up whose own coordinators could not be believed, though they were asked."""
+    nodes, index = views.snapshot.nodes, views.snapshot.index
+    seeing = {nodes[index[view.observer]].datacenter for view in views.usable}
+    asked = {nodes[index[view.observer]].datacenter for view in views.all if view.observer in index}
+    alive = {node.datacenter for node, state in zip(nodes, states, strict=True) if state == "up"}
+    for name in sorted((asked & alive) - seeing - {None}, key=str):
+        text = f"no usable view from {name}: it is judged by what other datacenters see of it"
+        yield Finding("view_missing", Severity.UNKNOWN, str(name), text)
+
+
+def _disagreements(views: Views) -> Iterator[Finding]:
+    nodes = views.snapshot.nodes
+    for index, observers in sorted(views.seen_down_by().items()):
+        address = nodes[index].address
+        others = [view.observer for view in views.usable if view.observer not in observers]
+        if others == [address]:
+            text = f"{address} says that it is well, but every other view sees it down"
+            yield Finding("gossip_dead", Severity.WARNING, address, text, "its gossip is dead, or it is cut off")
+        elif others:
+            text = f"{address} is down for {listed(observers)} but up for {listed(sorted(others))}"
+            yield Finding("view_disagreement", Severity.WARNING, address, text, "the worst view counts")
+
+
+def _schemas(views: Views) -> Iterator[Finding]:
+    """Schema versions differ between releases during an upgrade; within one release they must not."""
+    nodes, index = views.snapshot.nodes, views.snapshot.index
+    found: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for view in views.usable:
+        if view.schema_version:
+            version = release(nodes[index[view.observer]].release_version)
+            found[version][view.schema_version].append(view.observer)
+    for schemas in found.values():
+        if len(schemas) > 1:
+            few = min(schemas.values(), key=len)
+            text = f"{len(schemas)} schema versions; {listed(sorted(few))} differ from the others"
+            yield Finding("schema_disagreement", Severity.WARNING, views.snapshot.cluster, text)
+
+
+def _of_nodes(views: Views, states: Sequence[State]) -> Iterator[Finding]:
+    seen_down = views.seen_down_by()
+    modes = {view.observer: view.reason for view in views.all if view.outcome == "discarded"}
+    for index, (node, state) in enumerate(zip(views.snapshot.nodes, states, strict=True)):
+        if state == "down":
+            why = f" ({modes[node.address]})" if modes.get(node.address) else ""
+            text = f"{node.address} is down{why}"
+            yield Finding("node_down", Severity.OK, node.address, text, f"for {listed(seen_down[index])}")
+        elif state == "unknown" and views.usable and node.tokens != 0:
+            text = f"{node.address} is neither live nor unreachable for any view"
+            yield Finding("node_unknown", Severity.UNKNOWN, node.address, text)
+
+
+def _summary(
+    severity: Severity,
+    findings: Sequence[Finding],
+    keyspaces: Sequence[KeyspaceVerdict],
+    states: Sequence[State],
+    snapshot: Snapshot,
+) -> str:
+    """The verdict in one line."""
+    down = [node.address for node, state in zip(snapshot.nodes, states, strict=True) if state == "down"]
+    nodes = f"{counted(len(down), 'node')} down: {listed(down)}" if down else ""
+    if severity is Severity.OK:
+        levels = listed(sorted({str(one.level) for each in keyspaces for one in each.levels if one.severity}))
+        up = f"{len(states) - len(down)} of {counted(len(states), 'node')} up"
+        return f"{counted(len(keyspaces), 'keyspace')} available at {levels}, {nodes or up}{_left(keyspaces)}"
+    loudest = [one for one in findings if one.severity is severity]
+    more = f"; {len(loudest) - 1} more like it" if len(loudest) > 1 else ""
+    return f"{loudest[0].summary}{f' ({nodes})' if nodes else ''}{more}"
+
+
+def _left(keyspaces: Sequence[KeyspaceVerdict]) -> str:
+    """How far the nearest outage of a watched level is."""
+    near_by = [
+        (one.health.node_failures_to_outage, str(one.level), each.name)
+        for each in keyspaces
+        for one in each.levels
+        if one.severity and one.health and one.health.node_failures_to_outage is not None
+    ]
+    if not near_by:
+        return ""
+    failures, level, name = min(near_by)
+    return f"; {counted(failures, 'node failure')} to an outage of {name} at {level}"

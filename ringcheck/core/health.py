@@ -1,0 +1,432 @@
+"""Which ranges of one ring can be served at a level, and how many failures they are from not being.
+
+Owns counting: it takes a ring, the nodes that a view does not call live, and a level, and gives numbers. Knows
+nothing of thresholds or keyspaces' importance.
+
+Ranges whose replicas stand in the same racks and are live or not alike are counted once, as one kind: a ring of
+262,144 ranges has some hundred kinds. The census of a ring with all nodes live is made once; a set of down nodes
+costs what these nodes hold, not what the ring has.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from ringcheck.core.consistency import OPERATIONS, Demand, Replicas, resolved, supports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ringcheck.core.consistency import Level, Operation, Requirement, Rules
+    from ringcheck.core.ring import Layout, Partitioner, Pending, Range, Ring
+
+Marks: TypeAlias = tuple[int, ...]
+"""For each replica of a range the index of its rack, plus the number of racks where the replica is not live."""
+
+Kind: TypeAlias = tuple[Replicas, ...]
+"""What a range is like; several where pending ranges cut it into pieces that differ."""
+
+_REMEMBERED = 64  # states a ring keeps: one for each distinct set of down nodes among the views of two polls
+
+
+@dataclass(frozen=True, slots=True)
+class OperationHealth:
+    """Numbers of one operation: ranges unavailable, and ranges with no spare replica."""
+
+    unavailable: int
+    at_minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorstRange:
+    """The range nearest to (or deepest in) unavailability; node indexes, in Cassandra's order."""
+
+    start: int
+    end: int
+    replicas: tuple[int, ...]
+    live: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelHealth:
+    """How a ring stands at one level for one client datacenter.
+
+    A range counts as unavailable where the worse of its operations is. Structurally unavailable ranges are counted
+    in `unavailable` too, but not in the failures to outage, which no node causes.
+
+    Attributes:
+        level: the consistency level.
+        datacenter: the clients' datacenter of LOCAL levels, None for the others.
+        required: what a range needs, without pending replicas.
+        ranges: how many the ring has: the denominator of the counts.
+        unavailable: ranges that can't be served.
+        unavailable_share: their share of the token space, 0 to 1.
+        at_minimum: ranges that can be served with no replica to spare.
+        structurally_unavailable: ranges that need more replicas than there are.
+        outage_share: share of the token space of the unavailable ranges that are not structurally so.
+        node_failures_to_outage: fewest nodes whose loss makes a range unavailable; 0 where one is, None where no
+            loss can.
+        rack_failures_to_outage: the same in racks.
+        by_operation: the operations that the level has.
+        worst_range: None for a level that needs no replica (ANY).
+    """
+
+    level: Level
+    datacenter: str | None
+    required: tuple[Requirement, ...]
+    ranges: int
+    unavailable: int
+    unavailable_share: float
+    at_minimum: int
+    structurally_unavailable: int
+    outage_share: float
+    node_failures_to_outage: int | None
+    rack_failures_to_outage: int | None
+    by_operation: Mapping[Operation, OperationHealth]
+    worst_range: WorstRange | None
+
+    @property
+    def outage(self) -> int:
+        """Ranges that are unavailable because nodes are down, and would be served if they came back."""
+        return self.unavailable - self.structurally_unavailable
+
+    @property
+    def badness(self) -> tuple[int, int, int, int]:
+        """Orders views by how bad the same ring looks from them."""
+        left = self.node_failures_to_outage
+        return self.outage, self.unavailable, self.at_minimum, -len(self.required) if left is None else -left
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How ranges of one kind stand against one demand; None where nothing can make them unavailable."""
+
+    spare: int | None
+    rack_failures: int | None
+    structural: bool
+
+
+@lru_cache(maxsize=65536)
+def stand(kind: Kind, demand: Demand) -> Stand:
+    """How a range of this kind stands: its worst piece counts."""
+    margins = [margin for piece in kind for margin in piece.margins(demand)]
+    if not margins:
+        return Stand(None, None, structural=False)
+    return Stand(
+        min(margin.spare for margin in margins),
+        min(margin.rack_failures() for margin in margins),
+        any(piece.structural(demand) for piece in kind),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a range within which the pending nodes are the same."""
+
+    start: int
+    end: int
+    pending: tuple[int, ...]
+
+
+def cut(ring: Ring, space: Partitioner) -> dict[int, tuple[Piece, ...]]:
+    """The natural ranges that pending ranges overlap, by index, in pieces.
+
+    A joiner's pending ranges cut natural ranges at its tokens; a leaver's equal natural ranges.
+    """
+    touched: dict[int, list[Pending]] = defaultdict(list)
+    for item in ring.pending:
+        for index in _overlapped(ring, item, space):
+            touched[index].append(item)
+    return {index: tuple(_pieces(ring.range(index), items, space)) for index, items in touched.items()}
+
+
+def _overlapped(ring: Ring, item: Pending, space: Partitioner) -> Iterator[int]:
+    """Indexes of the natural ranges that share a token with a pending one."""
+    first = bisect_right(ring.tokens, item.start) % len(ring)
+    last = bisect_left(ring.tokens, item.end) % len(ring)
+    if first == last and space.width(item.start, item.end) > space.width(*ring.range(first)):
+        return iter(range(len(ring)))  # it begins and ends in one range, the long way round
+    return (index % len(ring) for index in range(first, last + 1 if first <= last else last + 1 + len(ring)))
+
+
+def _pieces(whole: Range, items: list[Pending], space: Partitioner) -> Iterator[Piece]:
+    start, end = whole
+    cuts = {token for item in items for token in (item.start, item.end) if space.within(token, whole)} | {end}
+    for token in sorted(cuts, key=lambda token: space.width(start, token)):
+        nodes = {node for item in items if space.within(token, (item.start, item.end)) for node in item.replicas}
+        yield Piece(start, token, tuple(sorted(nodes)))
+        start = token
+
+
+class RingState:
+    """A ring of which some nodes are not live; makes each number once."""
+
+    def __init__(self, ring: Ring, layout: Layout, space: Partitioner, down: frozenset[int]) -> None:
+        self.ring = ring
+        self.space = space
+        self.down = down
+        self._layout = layout
+        racks = len(layout.racks)
+        self._places = [*layout.rack_of, 2 * racks]  # the filler's place is in no rack, live or not
+        self._marks = [place + racks if node in down else place for node, place in enumerate(self._places)]
+        self._replicas: dict[tuple[Marks, Marks], Replicas] = {}
+        self._levels: dict[object, LevelHealth] = {}
+
+    # What the ranges are like
+
+    @cached_property
+    def pieces(self) -> dict[int, tuple[Piece, ...]]:
+        """Ranges that pending ones cut; they are counted one by one."""
+        return cut(self.ring, self.space) if self.ring.pending else {}
+
+    @cached_property
+    def touched(self) -> list[int] | range:
+        """Indexes of the ranges with a down or a pending replica, ascending; all where there are many."""
+        if not self.down and not self.pieces:
+            return []
+        held = self.ring.ranges_of
+        if sum(len(held[node]) for node in self.down) > len(self.ring) // 4:
+            return range(len(self.ring))
+        return sorted(set(self.pieces).union(*(held[node] for node in self.down)))
+
+    @cached_property
+    def kinds(self) -> Counter[Kind]:
+        """How many ranges there are of each kind."""
+        if isinstance(self.touched, range):
+            marks = Counter(self._rows(self._marks))
+            marks.subtract([self._row(index, self._marks) for index in self.pieces])
+        else:
+            marks = self._census()
+            marks.subtract([self._row(index, self._places) for index in self.touched])
+            marks.update([self._row(index, self._marks) for index in self.touched if index not in self.pieces])
+        found: Counter[Kind] = Counter()
+        for row, number in marks.items():
+            if number:
+                found[self._alike(row),] += number
+        found.update(self.kind(index) for index in self.pieces)
+        return found
+
+    def _census(self) -> Counter[Marks]:
+        """Marks of all ranges with all nodes live: made once for a ring, as long as its nodes stay in their racks."""
+        key = ("census", self._layout)
+        census = self.ring.memo.get(key)
+        if census is None:
+            census = self.ring.memo[key] = Counter(self._rows(self._places))
+        return cast("Counter[Marks]", census).copy()
+
+    def _rows(self, places: list[int]) -> Iterator[Marks]:
+        if not self.ring.width:
+            return iter([()] * len(self.ring))
+        flat = map(places.__getitem__, self.ring.table)
+        return zip(*[flat] * self.ring.width, strict=True)
+
+    def _row(self, index: int, places: list[int]) -> Marks:
+        width = self.ring.width
+        return tuple([places[node] for node in self.ring.table[index * width : (index + 1) * width]])
+
+    def kind(self, index: int) -> Kind:
+        """What a range is like."""
+        row = self._row(index, self._marks)
+        pieces = self.pieces.get(index)
+        if pieces is None:
+            return (self._alike(row),)
+        return tuple(sorted({self._alike(row, piece) for piece in pieces}))
+
+    def _alike(self, row: Marks, piece: Piece | None = None) -> Replicas:
+        pending = tuple([self._marks[node] for node in piece.pending]) if piece else ()
+        found = self._replicas.get((row, pending))
+        if found is None:
+            found = self._replicas[row, pending] = replicas(self._layout.racks, row, pending)
+        return found
+
+    # How they stand at a level
+
+    def level(self, level: Level, client: str | None, rules: Rules) -> LevelHealth:
+        """Numbers of one level, seen by clients of one datacenter (None for levels that are not LOCAL).
+
+        Raises:
+            UnknownReplicationError: if the level needs factors that are not known.
+        """
+        key = (level, client, rules.key)
+        found = self._levels.get(key)
+        if found is None:
+            found = self._levels[key] = self._judge(level, client, rules)
+        return found
+
+    def _judge(self, level: Level, client: str | None, rules: Rules) -> LevelHealth:
+        demands = demands_of(level, client, rules)
+        stands = {kind: [stand(kind, one) for one in demands.values()] for kind in self.kinds}
+        worst = {kind: _worst(each) for kind, each in stands.items()}
+        structural = {kind for kind, each in stands.items() if any(one.structural for one in each)}
+        gone = {kind for kind, one in worst.items() if one.spare is not None and one.spare < 0}
+        sound = [one for kind, one in worst.items() if kind not in structural and one.spare is not None]
+        return LevelHealth(
+            level=level,
+            datacenter=client,
+            required=self._required(next(iter(demands.values()))),
+            ranges=len(self.ring),
+            unavailable=sum(self.kinds[kind] for kind in gone),
+            unavailable_share=self._share(gone, demands.values()),
+            at_minimum=sum(self.kinds[kind] for kind, one in worst.items() if one.spare == 0),
+            structurally_unavailable=sum(self.kinds[kind] for kind in structural),
+            outage_share=self._share(gone - structural, demands.values()),
+            node_failures_to_outage=min((max(0, (one.spare or 0) + 1) for one in sound), default=None),
+            rack_failures_to_outage=min((one.rack_failures or 0 for one in sound), default=None),
+            by_operation={name: self._operation(one) for name, one in demands.items()},
+            worst_range=self._worst_range(worst),
+        )
+
+    def _required(self, demand: Demand) -> tuple[Requirement, ...]:
+        """The demand's requirements in numbers: of "all that it has" the most that a range has."""
+        most = {piece.natural for kind in self.kinds for piece in kind}
+        return tuple(
+            max((resolved(one, demand, natural) for natural in most), key=_number) for one in demand.requirements
+        )
+
+    def _operation(self, demand: Demand) -> OperationHealth:
+        spares = [(stand(kind, demand).spare, number) for kind, number in self.kinds.items()]
+        return OperationHealth(
+            unavailable=sum(number for spare, number in spares if spare is not None and spare < 0),
+            at_minimum=sum(number for spare, number in spares if spare == 0),
+        )
+
+    def _worst_range(self, worst: Mapping[Kind, Stand]) -> WorstRange | None:
+        spares = {kind: one.spare for kind, one in worst.items() if one.spare is not None}
+        if not spares:
+            return None
+        kind = min(spares, key=lambda kind: (spares[kind], kind))
+        index = next(index for index in self._where({kind}) if self.kind(index) == kind)
+        held = self.ring.replicas(index)
+        return WorstRange(*self.ring.range(index), held, tuple([node for node in held if node not in self.down]))
+
+    def _where(self, kinds: Iterable[Kind]) -> list[int] | range:
+        """Where ranges of these kinds can be: among the touched ones, unless one has all replicas live."""
+        hurt = all(any(piece.pending or piece.live != piece.unhurt for piece in kind) for kind in kinds)
+        return self.touched if hurt else range(len(self.ring))
+
+    def _share(self, gone: set[Kind], demands: Iterable[Demand]) -> float:
+        if not gone:
+            return 0.0
+        pieces = {piece for kind in gone for piece in kind}
+        lost = {piece for piece in pieces if any((stand((piece,), one).spare or 0) < 0 for one in demands)}
+        widths = self._touched_widths if isinstance(self._where(gone), list) else self._all_widths
+        return sum(widths[piece] for piece in lost) / self.space.size
+
+    @cached_property
+    def _touched_widths(self) -> Counter[Replicas]:
+        return self._widths(self.touched)
+
+    @cached_property
+    def _all_widths(self) -> Counter[Replicas]:
+        return self._widths(range(len(self.ring)))
+
+    def _widths(self, indexes: Iterable[int]) -> Counter[Replicas]:
+        """How many tokens there are of each kind of (piece of a) range."""
+        found: Counter[Replicas] = Counter()
+        for index in indexes:
+            for start, end, alike in self._parts(index):
+                found[alike] += self.space.width(start, end)
+        return found
+
+    def _parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
+        row = self._row(index, self._marks)
+        if index not in self.pieces:
+            yield *self.ring.range(index), self._alike(row)
+            return
+        for piece in self.pieces[index]:
+            yield piece.start, piece.end, self._alike(row, piece)
+
+    def unavailable(self, level: Level, client: str | None, rules: Rules) -> dict[Operation, list[Range]]:
+        """The ranges (or the pieces of ranges that pending ones cut) that each operation can't be served on.
+
+        Raises:
+            UnknownReplicationError: if the level needs factors that are not known.
+        """
+        demands = demands_of(level, client, rules)
+        found: dict[Operation, list[Range]] = {name: [] for name in demands}
+        if not self.level(level, client, rules).unavailable:
+            return found
+        for index in range(len(self.ring)):
+            for start, end, alike in self._parts(index):
+                for name, one in demands.items():
+                    if (stand((alike,), one).spare or 0) < 0:
+                        found[name].append((start, end))
+        return found
+
+    def regained(self, back: frozenset[int], node: int, demands: Iterable[Demand]) -> int:
+        """How many tokens can be served again when a node returns, some others being back already."""
+        wanted = tuple(demands)
+        before = self._marks_with(back)
+        after = self._marks_with(back | {node})
+        total = 0
+        for index in self.ring.ranges_of[node]:
+            rows = self._row(index, before), self._row(index, after)
+            for piece in self.pieces.get(index) or (Piece(*self.ring.range(index), ()),):
+                then, now = (self._stands(row, piece, wanted) for row in rows)
+                total += self.space.width(piece.start, piece.end) if now and not then else 0
+        return total
+
+    def _marks_with(self, back: frozenset[int]) -> list[int]:
+        return [self._places[node] if node in back else mark for node, mark in enumerate(self._marks)]
+
+    def _stands(self, row: Marks, piece: Piece, demands: tuple[Demand, ...]) -> bool:
+        """Whether a piece with these marks can be served (pending nodes as they are now: a safe reading)."""
+        alike = self._alike(row, piece if piece.pending else None)
+        return all((stand((alike,), one).spare or 0) >= 0 for one in demands)
+
+
+def _number(one: Requirement) -> int:
+    return one.replicas or 0
+
+
+def _worst(stands: list[Stand]) -> Stand:
+    spares = [one.spare for one in stands if one.spare is not None]
+    racks = [one.rack_failures for one in stands if one.rack_failures is not None]
+    structural = any(one.structural for one in stands)
+    return Stand(min(spares, default=None), min(racks, default=None), structural)
+
+
+def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation, Demand]:
+    """What each operation that the level has demands."""
+    return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
+
+
+def replicas(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> Replicas:
+    """Counts of a range with these marks."""
+    number = len(racks)
+    natural = [mark % number for mark in row if mark < 2 * number]
+    live = [mark for mark in row if mark < number]
+    return Replicas(
+        _by_datacenter(racks, natural),
+        _by_rack(racks, live),
+        _by_datacenter(racks, [mark % number for mark in pending]),
+        _by_rack(racks, live + [mark for mark in pending if mark < number]),
+        _by_rack(racks, natural),
+    )
+
+
+def _by_datacenter(racks: tuple[tuple[str, str], ...], places: list[int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter([racks[place][0] for place in places]).items()))
+
+
+def _by_rack(racks: tuple[tuple[str, str], ...], places: list[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, number in Counter(places).items():
+        found[racks[place][0]].append(number)
+    return tuple(sorted((name, tuple(sorted(counts, reverse=True))) for name, counts in found.items()))
+
+
+def ring_state(ring: Ring, layout: Layout, space: Partitioner, down: Iterable[int]) -> RingState:
+    """The state of a ring without these nodes; remembered with the ring, which is immutable."""
+    key = ("state", layout, space, ring.holding(down))
+    found = ring.memo.get(key)
+    if found is None:
+        states = [one for one in ring.memo if isinstance(one, tuple) and one[0] == "state"]
+        for old in states[: max(0, len(states) - _REMEMBERED + 1)]:
+            del ring.memo[old]
+        found = ring.memo[key] = RingState(ring, layout, space, key[3])
+    return cast("RingState", found)

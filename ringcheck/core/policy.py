@@ -1,0 +1,177 @@
+"""Which keyspaces matter at which levels, and how loudly.
+
+Owns severities, Nagios ranges, rules and the default policy. Knows nothing of where rules are written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import total_ordering
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import Level
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringcheck.core.health import LevelHealth
+
+
+@total_ordering
+class Severity(Enum):
+    """How bad; ordered so that a known outage is not hidden by a gap, nor a gap by a warning.
+
+    The value is Nagios's exit code, which has another order.
+    """
+
+    OK = 0
+    WARNING = 1
+    UNKNOWN = 3
+    CRITICAL = 2
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a plugin."""
+        return self.value
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Severity):
+            return NotImplemented
+        return _ORDER[self] < _ORDER[other]
+
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
+
+
+@dataclass(frozen=True, slots=True)
+class NagiosRange:
+    """A threshold as the Nagios plugin guidelines write it, `[@][start:]end`.
+
+    Attributes:
+        start: None is minus infinity.
+        end: None is infinity.
+        inside: alert inside the range (`@`) instead of outside.
+    """
+
+    start: float | None
+    end: float | None
+    inside: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> NagiosRange:
+        """A range from its text; percent signs are the caller's.
+
+        Raises:
+            UsageError: if it is none.
+        """
+        body = text.strip().removeprefix("@")
+        first, colon, second = body.rpartition(":")
+        try:
+            start = None if first == "~" else float(first or 0)
+            end = float(second) if second else None
+        except ValueError:
+            raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'") from None
+        if not body or (not colon and end is None) or (start is not None and end is not None and start > end):
+            raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'")
+        return cls(start, end, text.strip().startswith("@"))
+
+    def alerts(self, value: float) -> bool:
+        """Whether a value raises the alert."""
+        within = (self.start is None or value >= self.start) and (self.end is None or value <= self.end)
+        return within is self.inside
+
+    def __str__(self) -> str:
+        start = "~:" if self.start is None else f"{self.start:g}:" if self.start else ""
+        return f"{'@' if self.inside else ''}{start or ('0:' if self.end is None else '')}" + (
+            "" if self.end is None else f"{self.end:g}"
+        )
+
+
+NONE_ALLOWED = NagiosRange(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A level, and how much of a keyspace may be unavailable at it.
+
+    Attributes:
+        level: the consistency level that must be served.
+        ranges: on the number of unavailable ranges.
+        share: on their share of the token space in percent, or None.
+    """
+
+    level: Level
+    ranges: NagiosRange | None = NONE_ALLOWED
+    share: NagiosRange | None = None
+
+    def alerts(self, health: LevelHealth) -> bool:
+        """Whether an outage is larger than it may be; structurally unavailable ranges are no outage."""
+        if not health.outage:
+            return False
+        share = health.outage_share * 100
+        return bool((self.ranges and self.ranges.alerts(health.outage)) or (self.share and self.share.alerts(share)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold for the keyspaces that a pattern names.
+
+    Attributes:
+        keyspaces: shell patterns.
+        critical: the page tier.
+        warning: the ticket tier.
+        warning_failures_left: warn when so many node failures or fewer are left until the critical level is lost.
+        ignore: leave these keyspaces out.
+    """
+
+    keyspaces: tuple[str, ...]
+    critical: Threshold | None = None
+    warning: Threshold | None = None
+    warning_failures_left: int | None = None
+    ignore: bool = False
+
+    def matches(self, keyspace: str) -> bool:
+        """Whether a pattern names the keyspace."""
+        return any(fnmatchcase(keyspace, pattern) for pattern in self.keyspaces)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that it watches."""
+        return tuple(dict.fromkeys(one.level for one in (self.critical, self.warning) if one))
+
+
+DEFAULT = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM))
+AUTH = Rule(("system_auth",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ONE))
+LEFT_OUT = Rule(("system_traces", "system_distributed*"), ignore=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a cluster's owners want to be told.
+
+    Attributes:
+        rules: the first that matches a keyspace wins; keyspaces that none matches get the default.
+        client_datacenters: datacenters with clients; empty for every one that holds replicas of the keyspace.
+        authenticates: overrides what the cluster was seen to do.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    client_datacenters: tuple[str, ...] = ()
+    authenticates: bool | None = None
+
+    def rule(self, keyspace: str, *, authenticates: bool, named: bool = False) -> Rule:
+        """The rule for a keyspace.
+
+        Args:
+            keyspace: its name.
+            authenticates: whether clients must log in, for which Cassandra reads system_auth.
+            named: whether the keyspace was asked for by name, so that nothing is left out for being Cassandra's own.
+        """
+        found = next((rule for rule in self.rules if rule.matches(keyspace)), DEFAULT)
+        # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow it only where it names them.
+        if named or any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in found.keyspaces):
+            return found
+        if AUTH.matches(keyspace):
+            return AUTH if authenticates else LEFT_OUT
+        return LEFT_OUT if LEFT_OUT.matches(keyspace) else found
