@@ -1,0 +1,114 @@
+"""The command line: one file a command, imported when it is used.
+
+Owns exit codes. A plugin's caller reads stdout and the exit code: every usage error, crash and interrupt ends as one
+line on stdout and exit code 3, never as click's 1 or 2, which mean WARNING and CRITICAL to Nagios.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ringcheck import __version__
+from ringcheck.errors import RingcheckError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UNKNOWN = 3
+
+COMMANDS = {
+    "check": "Nagios, NRPE and Sensu plugin: one line, perfdata, exit code.",
+    "health": "Which ranges of which keyspaces can be served, and how near an outage is.",
+    "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
+    "config": "Validate, describe and show the configuration.",
+    "simulate": "An embedded cluster that speaks Jolokia.",
+}
+
+
+class Commands(click.Group):
+    """Knows all commands by name and one line of help; imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Commands in the order in which an operator meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The command, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "RINGCHECK",
+        "max_content_width": 96,
+    },
+)
+@click.version_option(__version__, "-V", "--version", prog_name="ringcheck", message="%(prog)s %(version)s")
+def ringcheck() -> None:
+    """Which token ranges of a Cassandra cluster can be served, and whether a node may be stopped now.
+
+    Every option can be set by an environment variable: RINGCHECK_CONFIG, RINGCHECK_HOST, ... for those that name the
+    target, RINGCHECK_<COMMAND>_<OPTION> for the others. Errors of any kind exit with 3 (unknown).
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit."""
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone (`| head`); keep the interpreter from telling so once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code."""
+    try:
+        code = ringcheck.main(args=arguments, prog_name="ringcheck", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except BrokenPipeError:
+        return UNKNOWN
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("RINGCHECK_DEBUG"):
+            raise
+        return complain(_reason(error))
+    return code if isinstance(code, int) else 0
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RingcheckError):
+        return str(error)
+    if isinstance(error, click.ClickException):
+        return f"usage: {error.format_message()}{_hint(error)}"
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "interrupted"
+    return f"this is a bug of ringcheck: {type(error).__name__}: {error} (RINGCHECK_DEBUG=1 shows where)"
+
+
+def complain(text: str) -> int:
+    """Say in one line on stdout that nothing can be said; exit code 3."""
+    click.echo(f"UNKNOWN - {' '.join(text.split())}".replace("|", "/"))
+    return UNKNOWN
+
+
+def _hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see {context.command_path} --help)" if context else ""

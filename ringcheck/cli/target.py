@@ -1,0 +1,226 @@
+"""How every command is told which cluster it is about: a configured one, addresses, or a recorded snapshot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringcheck.config import Cluster
+    from ringcheck.core.assess import Question
+    from ringcheck.core.consistency import Level
+    from ringcheck.core.policy import Policy
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
+
+R = TypeVar("R")
+
+DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
+TIMEOUT = 9.0  # check_nrpe gives up after 10
+RESERVE = 0.3  # seconds of the total kept for judging and printing what came in
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg] - click before 8.4 has no parameter there
+    """A duration: `9`, `9s`, `1.5s`, `500ms`, `2m`."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        if isinstance(value, float | int):
+            return float(value)
+        text = str(value)
+        factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "": 1.0}
+        unit = next(unit for unit in factors if text.endswith(unit))
+        try:
+            seconds = float(text.removesuffix(unit)) * factors[unit]
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{text!r} is not a duration such as 9s, 500ms or 2m", param, ctx)
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was said on the command line about the cluster; see the options' help."""
+
+    config: str | None
+    cluster: str | None
+    host: tuple[str, ...]
+    url: tuple[str, ...]
+    from_: str | None
+    dc: tuple[str, ...]
+    keyspace: tuple[str, ...]
+    timeout: float
+    username: str | None
+    password_file: str | None
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+
+    def settled(self) -> Settled:
+        """The cluster that this names.
+
+        Raises:
+            UsageError: if it names none, several, or one in two ways.
+            ConfigError: if the configuration can't be used.
+        """
+        ways = [bool(self.host or self.url), bool(self.from_), bool(self.config or self.cluster)]
+        if sum(ways) > 1 and not (ways == [False, True, True]):
+            raise UsageError("say once which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE")
+        if self.host or self.url:
+            return self._ad_hoc()
+        if self.from_ and not self.config:
+            return Settled(self, None)
+        return Settled(self, self._configured())
+
+    def _configured(self) -> Cluster:
+        from ringcheck.config import load
+
+        path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
+        if path is None:
+            raise UsageError("say which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE")
+        clusters = load(path).clusters
+        if self.cluster is None and len(clusters) == 1:
+            return next(iter(clusters.values()))
+        known = ", ".join(sorted(clusters))
+        if self.cluster is None:
+            raise UsageError(f"{path} has {len(clusters)} clusters: choose one with --cluster ({known})")
+        if self.cluster not in clusters:
+            raise UsageError(f"{path} has no cluster {self.cluster!r} ({known})")
+        return clusters[self.cluster]
+
+    def _ad_hoc(self) -> Settled:
+        from ringcheck.config import ad_hoc
+
+        return Settled(self, ad_hoc(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A target and, unless a snapshot is all there is, its configuration."""
+
+    target: Target
+    configured: Cluster | None
+
+    def policy(self) -> Policy:
+        """The cluster's policy, with what the command line overrides."""
+        from ringcheck.core.policy import Policy
+
+        policy = self.configured.policy if self.configured else Policy()
+        return replace(policy, client_datacenters=self.target.dc) if self.target.dc else policy
+
+    def verdict(self, question: Question, policy: Policy | None = None) -> Verdict:
+        """What is to be said of the cluster.
+
+        Raises:
+            RingcheckError: if nothing could be seen, or the question does not fit the cluster.
+        """
+        from ringcheck.core.assess import assess
+
+        return assess(self.snapshot(), policy or self.policy(), replace(question, keyspaces=self.target.keyspace))
+
+    def snapshot(self) -> Snapshot:
+        """What is seen of the cluster now, or was recorded.
+
+        Raises:
+            RingcheckError: if nothing could be seen.
+        """
+        if self.target.from_:
+            return _recorded(self.target.from_)
+        from ringcheck.config import collector
+
+        assert self.configured is not None  # noqa: S101 - a target has a configuration or is a recording
+        collector_ = collector(self.configured)
+        try:
+            return collector_.poll(max(self.target.timeout - RESERVE, self.target.timeout / 2))
+        finally:
+            collector_.close()
+
+
+def _recorded(path: str) -> Snapshot:
+    from ringcheck.report.document import read_snapshot
+
+    if path == "-":
+        return read_snapshot(sys.stdin.buffer.read(), "standard input")
+    try:
+        return read_snapshot(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+_SHARED = (
+    click.option("-C", "--config", envvar="RINGCHECK_CONFIG", metavar="FILE", help="Configuration file."),
+    click.option("--cluster", envvar="RINGCHECK_CLUSTER", metavar="NAME", help="Which of its clusters."),
+    click.option(
+        "-H", "--host", envvar="RINGCHECK_HOST", multiple=True, metavar="HOST[:PORT]",
+        help="A node's Jolokia, without configuration; the other nodes are discovered. Repeatable.",
+    ),
+    click.option(
+        "-u", "--url", envvar="RINGCHECK_URL", multiple=True, metavar="URL",
+        help="The same as a whole URL; the other nodes are asked at its port and path. Repeatable.",
+    ),
+    click.option("--from", "from_", envvar="RINGCHECK_FROM", metavar="FILE", help="A recorded snapshot; - for stdin."),
+    click.option(
+        "--dc", envvar="RINGCHECK_DC", multiple=True, metavar="DC",
+        help="Datacenter that has clients. Repeatable; by default each that holds replicas of the keyspace.",
+    ),
+    click.option(
+        "-k", "--keyspace", envvar="RINGCHECK_KEYSPACE", multiple=True, metavar="GLOB",
+        help="Only keyspaces that this pattern matches. Repeatable.",
+    ),
+    click.option(
+        "-t", "--timeout", envvar="RINGCHECK_TIMEOUT", type=Seconds(), default=TIMEOUT, show_default="9s",
+        help="Total time, for all nodes together.",
+    ),
+    click.option("--username", envvar="RINGCHECK_USERNAME", help="User at Jolokia, with -H and -u."),
+    click.option("--password-file", envvar="RINGCHECK_PASSWORD_FILE", metavar="FILE", help="The user's password."),
+    click.option("--ca-file", envvar="RINGCHECK_CA_FILE", metavar="FILE", help="CA certificates of Jolokia's TLS."),
+    click.option("--cert-file", envvar="RINGCHECK_CERT_FILE", metavar="FILE", help="Our certificate, if it wants one."),
+    click.option("--key-file", envvar="RINGCHECK_KEY_FILE", metavar="FILE", help="Its key."),
+)  # fmt: skip
+
+
+def target_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the options that name a cluster, as one argument `target`."""
+
+    def with_target(**options: Any) -> R:  # noqa: ANN401 - click passes what the options hold
+        target = Target(**{name: options.pop(name) for name in Target.__slots__})
+        return command(target=target, **options)
+
+    with_target.__doc__ = command.__doc__
+    decorated: Callable[..., R] = reduce(lambda inner, option: option(inner), reversed(_SHARED), with_target)
+    return decorated
+
+
+def level(text: str) -> Level:
+    """A consistency level by its name.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    from difflib import get_close_matches
+
+    from ringcheck.core.consistency import Level
+
+    if text in Level.__members__:
+        return Level[text]
+    near = get_close_matches(text.upper(), list(Level.__members__), 1)
+    known = f"did you mean {near[0]}?" if near else f"known: {', '.join(Level.__members__)}"
+    raise UsageError(f"there is no consistency level {text!r} ({known})")
+
+
+def colours() -> bool:
+    """Whether to paint: only a terminal, and not where https://no-color.org asks not to."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

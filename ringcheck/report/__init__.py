@@ -1,0 +1,1 @@
+"""Pure renderings of verdicts, decisions and snapshots; one file an output."""

@@ -1,0 +1,376 @@
+"""Snapshots and verdicts as JSON documents, `ringcheck/snapshot/1` and `ringcheck/verdict/1`, and snapshots read back.
+
+Tokens are decimal text, since JSON numbers lose 64 bits. Fields may be added within a version; readers must bear
+unknown ones, as this one does. The JSON Schemas stand in `schemas/`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.core.ring import (
+    JolokiaState,
+    Node,
+    Pending,
+    Problem,
+    Replication,
+    Ring,
+    Snapshot,
+    View,
+    ViewOutcome,
+    partitioner,
+)
+from ringcheck.errors import DataError, RingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ringcheck.core.consistency import Requirement
+    from ringcheck.core.health import LevelHealth, WorstRange
+    from ringcheck.core.ring import Partitioner, Range
+    from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+
+SNAPSHOT = "ringcheck/snapshot/1"
+VERDICT = "ringcheck/verdict/1"
+
+Json = dict[str, Any]
+
+
+# Writing
+
+
+def snapshot_document(snapshot: Snapshot) -> Json:
+    """A snapshot as `ringcheck/snapshot/1`."""
+    return {
+        "schema": SNAPSHOT,
+        "cluster": snapshot.cluster,
+        "taken_at": snapshot.taken_at,
+        "partitioner": snapshot.partitioner,
+        "authenticates": snapshot.authenticates,
+        "nodes": [_node(node) for node in snapshot.nodes],
+        "views": [_view(view) for view in snapshot.views],
+        "rings": [_ring(ring) for ring in snapshot.rings],
+        "problems": [{"code": one.code, "subject": one.subject, "summary": one.summary} for one in snapshot.problems],
+    }
+
+
+def _node(node: Node) -> Json:
+    return {name: getattr(node, name) for name in Node.__slots__}
+
+
+def _view(view: View) -> Json:
+    return {
+        "observer": view.observer,
+        "outcome": view.outcome,
+        "reason": view.reason,
+        "live": sorted(view.live),
+        "unreachable": None if view.unreachable is None else sorted(view.unreachable),
+        "joining": sorted(view.joining),
+        "leaving": sorted(view.leaving),
+        "moving": sorted(view.moving),
+        "schema_version": view.schema_version,
+    }
+
+
+def _ring(ring: Ring) -> Json:
+    return {
+        "keyspaces": list(ring.keyspaces),
+        "replication": str(ring.replication) if ring.replication else None,
+        "ranges": [[*_tokens(ring.range(index)), list(ring.replicas(index))] for index in range(len(ring))],
+        "pending": [[*_tokens((one.start, one.end)), list(one.replicas)] for one in ring.pending],
+    }
+
+
+def _tokens(span: Range) -> list[str]:
+    return [str(span[0]), str(span[1])]
+
+
+def verdict_document(verdict: Verdict) -> Json:
+    """A verdict as `ringcheck/verdict/1`."""
+    addresses = [node.address for node in verdict.snapshot.nodes]
+    return {
+        "schema": VERDICT,
+        "cluster": verdict.snapshot.cluster,
+        "taken_at": verdict.snapshot.taken_at,
+        "severity": verdict.severity.name,
+        "summary": verdict.summary,
+        "nodes": [
+            {**_node(node), "state": state, "seen_down_by": list(verdict.seen_down_by.get(index, ()))}
+            for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
+        ],
+        "views": [_judged_view(view, addresses) for view in verdict.views],
+        "keyspaces": [_keyspace(one, addresses) for one in verdict.keyspaces],
+        "findings": [
+            {
+                "code": one.code,
+                "severity": one.severity.name,
+                "subject": one.subject,
+                "summary": one.summary,
+                "detail": one.detail,
+            }
+            for one in verdict.findings
+        ],
+        "recover_first": [
+            {"node": addresses[one.node], "restores_share": one.restores_share} for one in verdict.recover_first
+        ],
+    }
+
+
+def _judged_view(view: View, addresses: list[str]) -> Json:
+    """A view without the nodes that it sees live: with 1,024 nodes these lists are all that there would be to read."""
+    return {
+        "observer": view.observer,
+        "outcome": view.outcome,
+        "reason": view.reason,
+        "not_live": [address for address in addresses if address not in view.live] if view.outcome == "ok" else None,
+        "schema_version": view.schema_version,
+    }
+
+
+def _keyspace(keyspace: KeyspaceVerdict, addresses: list[str]) -> Json:
+    return {
+        "name": keyspace.name,
+        "replication": keyspace.replication,
+        "ranges": keyspace.ranges,
+        "levels": [_level(one, addresses) for one in keyspace.levels],
+    }
+
+
+def _level(level: LevelVerdict, addresses: list[str]) -> Json:
+    document: Json = {
+        "level": level.level.value,
+        "datacenter": level.datacenter,
+        "severity": level.severity.name if level.severity else None,
+        **_numbers(level.health, addresses),
+        "worst_view": level.worst_view,
+    }
+    if level.unavailable_ranges is not None:
+        spans = level.unavailable_ranges.items()
+        document["unavailable_ranges"] = {name: [_tokens(span) for span in found] for name, found in spans}
+    return document
+
+
+_COUNTS = (
+    "unavailable",
+    "unavailable_share",
+    "at_minimum",
+    "node_failures_to_outage",
+    "rack_failures_to_outage",
+    "structurally_unavailable",
+)
+
+
+def _numbers(health: LevelHealth | None, addresses: list[str]) -> Json:
+    """The numbers of a level; null where they can't be known."""
+    if health is None:
+        return {"required": None, **dict.fromkeys(_COUNTS), "by_operation": None, "worst_range": None}
+    return {
+        "required": [_requirement(one) for one in health.required],
+        **{name: getattr(health, name) for name in _COUNTS},
+        "by_operation": {
+            name: {"unavailable": one.unavailable, "at_minimum": one.at_minimum}
+            for name, one in health.by_operation.items()
+        },
+        "worst_range": _worst(health.worst_range, addresses),
+    }
+
+
+def _requirement(one: Requirement) -> Json:
+    return {"replicas": one.replicas, "datacenter": one.datacenter}
+
+
+def _worst(one: WorstRange | None, addresses: list[str]) -> Json | None:
+    if one is None:
+        return None
+    return {
+        "start": str(one.start),
+        "end": str(one.end),
+        "replicas": [addresses[node] for node in one.replicas],
+        "live": [addresses[node] for node in one.live],
+    }
+
+
+# Reading
+
+
+def read_snapshot(text: str | bytes, source: str) -> Snapshot:
+    """A snapshot from its document.
+
+    Args:
+        text: JSON.
+        source: where it came from, for errors.
+
+    Raises:
+        DataError: with one line that begins with the source and says where the document is wrong.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source} is no JSON document: {error}") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SNAPSHOT:
+        raise DataError(f"{source} has schema {schema!r}; this release reads {SNAPSHOT!r}")
+    try:
+        return _Reader(document).snapshot()
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+class _Reader:
+    """Takes a document apart; every error names the place."""
+
+    def __init__(self, document: Json) -> None:
+        self.document = document
+        self.space: Partitioner
+
+    def snapshot(self) -> Snapshot:
+        document = self.document
+        name = _get(document, "partitioner", str, "")
+        self.space = partitioner(name)
+        nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in _each(document, "nodes", ""))
+        known = [node.address for node in nodes]
+        if len(set(known)) < len(known):
+            raise DataError("two nodes have one address")
+        views = tuple(self.view(one, f"views[{at}]") for at, one in _each(document, "views", ""))
+        if len({view.observer for view in views}) < len(views):
+            raise DataError("two views have one observer")
+        rings = [self.ring(one, f"rings[{at}]", len(nodes)) for at, one in _each(document, "rings", "")]
+        names = [name for ring in rings for name in ring.keyspaces]
+        if len(set(names)) < len(names):
+            raise DataError("a keyspace stands in two rings")
+        return Snapshot(
+            cluster=_get(document, "cluster", str, ""),
+            taken_at=_get(document, "taken_at", str, ""),
+            partitioner=name.rpartition(".")[2],
+            nodes=nodes,
+            views=views,
+            rings=tuple(rings),
+            authenticates=_optional(document, "authenticates", bool, ""),
+            problems=tuple(
+                Problem(*(_get(one, field, str, f"problems[{at}]") for field in ("code", "subject", "summary")))
+                for at, one in _each(document, "problems", "", optional=True)
+            ),
+        )
+
+    def node(self, one: Json, where: str) -> Node:
+        states: Iterable[JolokiaState] = ("ok", "unreachable", "denied", "error", "not_asked")
+        return Node(
+            address=address(_get(one, "address", str, where), where),
+            host_id=_optional(one, "host_id", str, where),
+            datacenter=_optional(one, "datacenter", str, where) or None,
+            rack=_optional(one, "rack", str, where) or None,
+            release_version=_optional(one, "release_version", str, where),
+            mode=_optional(one, "mode", str, where),
+            gossip_running=_optional(one, "gossip_running", bool, where),
+            native_transport_running=_optional(one, "native_transport_running", bool, where),
+            generation=_optional(one, "generation", int, where),
+            jolokia=_one_of(one, "jolokia", states, where) if one.get("jolokia") is not None else "not_asked",
+            tokens=_optional(one, "tokens", int, where),
+        )
+
+    def view(self, one: Json, where: str) -> View:
+        outcomes: Iterable[ViewOutcome] = ("ok", "discarded", "unreachable")
+        unreachable = None if one.get("unreachable") is None else _addresses(one, "unreachable", where)
+        return View(
+            observer=address(_get(one, "observer", str, where), where),
+            outcome=_one_of(one, "outcome", outcomes, where),
+            reason=_optional(one, "reason", str, where),
+            live=_addresses(one, "live", where),
+            unreachable=unreachable,
+            joining=_addresses(one, "joining", where),
+            leaving=_addresses(one, "leaving", where),
+            moving=_addresses(one, "moving", where),
+            schema_version=_optional(one, "schema_version", str, where),
+        )
+
+    def ring(self, one: Json, where: str, nodes: int) -> Ring:
+        keyspaces = _get(one, "keyspaces", list, where)
+        if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
+            raise DataError(f"{where}.keyspaces is not a list of names")
+        text = _optional(one, "replication", str, where)
+        try:
+            replication = Replication.parse(text) if text else None
+            pending = [Pending(*row) for row in self.spans(one, "pending", where, optional=True)]
+            return Ring.build(keyspaces, replication, self.spans(one, "ranges", where), nodes, pending)
+        except RingError as error:
+            raise DataError(f"{where}: {error}") from None
+
+    def spans(
+        self, one: Json, field: str, where: str, *, optional: bool = False
+    ) -> Iterable[tuple[int, int, tuple[int, ...]]]:
+        """Rows of start, end and node indexes."""
+        for at, row in enumerate(_get(one, field, list, where) if field in one or not optional else ()):
+            if not isinstance(row, list) or len(row) != 3 or not isinstance(row[2], list):  # noqa: PLR2004 - its form
+                raise DataError(f"{where}.{field}[{at}] is not [start, end, [node index, ...]]")
+            if not all(type(index) is int and index >= 0 for index in row[2]):
+                raise DataError(f"{where}.{field}[{at}] has node indexes that are none")
+            yield self.token(row[0], where), self.token(row[1], where), tuple(row[2])
+
+    def token(self, text: object, where: str) -> int:
+        """A token from decimal text."""
+        try:
+            token = int(text) if isinstance(text, str) else None
+        except ValueError:
+            token = None
+        if token is None or not self.space.admits(token):
+            raise DataError(f"{where} has a token {text!r} that {self.space.name} does not have")
+        return token
+
+
+def address(text: str, where: str = "") -> str:
+    """An address, or `ip:port`, in canonical form; host names are none.
+
+    Raises:
+        DataError: if it is no address.
+    """
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        host, _, port = text.rpartition(":")
+    try:
+        bare = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise DataError(f"{where}: {text!r} is no address") from None
+    return f"[{bare}]:{port}" if bare.version == 6 else f"{bare}:{port}"  # noqa: PLR2004 - IPv6
+
+
+def _get(one: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:  # noqa: ANN401 - JSON
+    place = f"{where}.{field}".lstrip(".")
+    if not isinstance(one, dict) or field not in one:
+        raise DataError(f"{place} is missing")
+    value = one[field]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise DataError(f"{place} is {json.dumps(value)[:40]}, not {_KINDS[kind]}")
+    return value
+
+
+_KINDS = {str: "text", int: "a number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _optional(one: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:  # noqa: ANN401 - JSON
+    return None if one.get(field) is None else _get(one, field, kind, where)
+
+
+def _each(one: Json, field: str, where: str, *, optional: bool = False) -> Iterable[tuple[int, Json]]:
+    place = f"{where}.{field}".lstrip(".")
+    for at, item in enumerate(_get(one, field, list, where) if field in one or not optional else ()):
+        if not isinstance(item, dict):
+            raise DataError(f"{place}[{at}] is not an object")
+        yield at, item
+
+
+def _addresses(one: Json, field: str, where: str) -> frozenset[str]:
+    place = f"{where}.{field}"
+    texts = _optional(one, field, list, where) or []
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{place} is not a list of addresses")
+    return frozenset(address(text, place) for text in texts)
+
+
+def _one_of(one: Json, field: str, values: Iterable[Any], where: str) -> Any:  # noqa: ANN401 - one of the values
+    value = _get(one, field, str, where)
+    if value not in values:
+        raise DataError(f"{where}.{field} is {value!r}, not one of {', '.join(values)}")
+    return value

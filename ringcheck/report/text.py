@@ -1,0 +1,146 @@
+"""A verdict for people at a terminal of 80 columns: what is wrong, the table, what to do first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from ringcheck.core.assess import counted, listed, percent
+from ringcheck.core.policy import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+
+Paint: TypeAlias = "Callable[[Severity], str]"
+
+_COLUMNS = ("keyspace", "level", "client dc", "", "unavailable", "share", "at min", "nodes", "racks")
+_LEFT = {0, 1, 2, 3}  # columns of text; the others are numbers
+_COLOURS = {Severity.OK: "32", Severity.WARNING: "33", Severity.UNKNOWN: "35", Severity.CRITICAL: "31;1"}
+
+
+def render(verdict: Verdict, *, colour: bool = False) -> str:
+    """What `health` prints.
+
+    Args:
+        verdict: what to say.
+        colour: paint severities with ANSI escapes; they are words either way.
+    """
+    paint = _paint if colour else _leave
+    blocks = [
+        [f"{paint(verdict.severity)} {verdict.snapshot.cluster}: {verdict.summary}", _seen(verdict)],
+        list(_table(verdict.keyspaces, paint)),
+        list(_worst(verdict)),
+        list(_recovery(verdict)),
+        list(_findings(verdict, paint)),
+    ]
+    return "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
+
+
+def _leave(severity: Severity) -> str:
+    return severity.name
+
+
+def _paint(severity: Severity) -> str:
+    return f"\x1b[{_COLOURS[severity]}m{severity.name}\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Text without what a node could say to move a terminal's cursor; our own colours stay."""
+    return "".join(char if char.isprintable() or char == "\x1b" else "?" for char in text)
+
+
+def _seen(verdict: Verdict) -> str:
+    states = verdict.states
+    usable = sum(view.outcome == "ok" for view in verdict.views)
+    parts = [f"{states.count(state)} {state}" for state in ("up", "down", "unknown") if state in states]
+    views = f"{usable} of {counted(len(verdict.views), 'view')} usable"
+    return f"{counted(len(states), 'node')} ({', '.join(parts) or 'none'}); {views}; {verdict.snapshot.taken_at}"
+
+
+def _table(keyspaces: Iterable[KeyspaceVerdict], paint: Paint) -> Iterator[str]:
+    rows = [_row(each, one) for each in keyspaces for one in each.levels]
+    if not rows:
+        return
+    head = tuple(name.upper() for name in _COLUMNS)
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    yield _align(head, widths)
+    before = ""
+    for row in rows:
+        name = row[0] if row[0] != before else ""
+        before = row[0]
+        text = _align((name, *row[1:]), widths)
+        yield _coloured(text, row[3], paint)
+    yield "NODES, RACKS: fewest whose loss makes a range unavailable; 0: one is"
+
+
+def _coloured(text: str, name: str, paint: Paint) -> str:
+    severity = Severity.__members__.get(name)
+    if severity is None:
+        return text
+    return text.replace(f" {name} ", f" {paint(severity)} ", 1)
+
+
+def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
+    placed = (
+        cell.ljust(width) if place in _LEFT else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(placed).rstrip()
+
+
+def _row(keyspace: KeyspaceVerdict, one: LevelVerdict) -> tuple[str, ...]:
+    name = one.severity.name if one.severity else "-"
+    head = (_short(keyspace.name), str(one.level), _short(one.datacenter or ""), name)
+    health = one.health
+    if health is None:
+        return (*head, "?", "?", "?", "?", "?")
+    nodes, racks = health.node_failures_to_outage, health.rack_failures_to_outage
+    return (
+        *head,
+        f"{health.unavailable}/{health.ranges}",
+        percent(health.unavailable_share),
+        str(health.at_minimum),
+        "-" if nodes is None else str(nodes),
+        "-" if racks is None else str(racks),
+    )
+
+
+def _short(name: str, most: int = 20) -> str:
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def _worst(verdict: Verdict) -> Iterator[str]:
+    """The worst range of each keyspace that is not well, at its worst watched level."""
+    nodes = verdict.snapshot.nodes
+    for each in verdict.keyspaces:
+        if each.severity is Severity.OK:
+            continue
+        one = max(each.levels, key=lambda level: (level.severity or Severity.OK, level.health is not None))
+        if one.health is None or one.health.worst_range is None:
+            continue
+        worst = one.health.worst_range
+        yield f"Worst range of {each.name} at {one.level}: ({worst.start}, {worst.end}]"
+        yield f"  replicas {listed([nodes[node].address for node in worst.replicas])}"
+        live = listed([nodes[node].address for node in worst.live]) or "none"
+        yield f"  live     {live}, as {one.worst_view} sees it"
+
+
+def _recovery(verdict: Verdict) -> Iterator[str]:
+    nodes = verdict.snapshot.nodes
+    for place, one in enumerate(verdict.recover_first[:5]):
+        gain = (
+            f"restores {percent(one.restores_share)} of the token space" if one.restores_share else "restores no range"
+        )
+        yield f"{'Bring back first:' if not place else '            then:'} {nodes[one.node].address} ({gain})"
+
+
+def _findings(verdict: Verdict, paint: Paint) -> Iterator[str]:
+    told = [one for one in verdict.findings if one.code != "node_down" or len(verdict.findings) > 1]
+    if told:
+        yield "Findings"
+    for one in told:
+        label = "note" if one.severity is Severity.OK else paint(one.severity)
+        yield f"  {label} {one.code}: {one.summary}"
+        if one.detail:
+            yield f"    {one.detail}"
