@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import reduce, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -195,11 +195,11 @@ _SHARED = (
 def target_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that name a cluster, as one argument `target`."""
 
+    @wraps(command)  # click keeps what the other options' decorators said on the function
     def with_target(**options: Any) -> R:  # noqa: ANN401 - click passes what the options hold
         target = Target(**{name: options.pop(name) for name in Target.__slots__})
         return command(target=target, **options)
 
-    with_target.__doc__ = command.__doc__
     decorated: Callable[..., R] = reduce(lambda inner, option: option(inner), reversed(_SHARED), with_target)
     return decorated
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 Paint: TypeAlias = "Callable[[Severity], str]"
 
-_COLUMNS = ("keyspace", "level", "client dc", "", "unavailable", "share", "at min", "nodes", "racks")
-_LEFT = {0, 1, 2, 3}  # columns of text; the others are numbers
+_COLUMNS = ("keyspace, level", "dc", "state", "unavailable", "share", "at min", "nodes", "racks")
+_LEFT = {0, 1, 2}  # columns of text; the others are numbers
 _COLOURS = {Severity.OK: "32", Severity.WARNING: "33", Severity.UNKNOWN: "35", Severity.CRITICAL: "31;1"}
 
 
@@ -59,26 +59,20 @@ def _seen(verdict: Verdict) -> str:
 
 
 def _table(keyspaces: Iterable[KeyspaceVerdict], paint: Paint) -> Iterator[str]:
-    rows = [_row(each, one) for each in keyspaces for one in each.levels]
-    if not rows:
+    """A block a keyspace, a row a level."""
+    rows = [(each, [_row(one) for one in each.levels]) for each in keyspaces]
+    every = [row for _, group in rows for row in group]
+    if not every:
         return
     head = tuple(name.upper() for name in _COLUMNS)
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    widths = [max(len(row[column]) for row in (head, *every)) for column in range(len(head))]
     yield _align(head, widths)
-    before = ""
-    for row in rows:
-        name = row[0] if row[0] != before else ""
-        before = row[0]
-        text = _align((name, *row[1:]), widths)
-        yield _coloured(text, row[3], paint)
+    for each, group in rows:
+        yield f"{each.name}: {each.replication or 'replication not known'}, {counted(each.ranges, 'range')}"
+        for row, one in zip(group, each.levels, strict=True):
+            text = _align(row, widths)
+            yield text.replace(row[2], paint(one.severity), 1) if one.severity else text
     yield "NODES, RACKS: fewest whose loss makes a range unavailable; 0: one is"
-
-
-def _coloured(text: str, name: str, paint: Paint) -> str:
-    severity = Severity.__members__.get(name)
-    if severity is None:
-        return text
-    return text.replace(f" {name} ", f" {paint(severity)} ", 1)
 
 
 def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -89,16 +83,15 @@ def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(placed).rstrip()
 
 
-def _row(keyspace: KeyspaceVerdict, one: LevelVerdict) -> tuple[str, ...]:
-    name = one.severity.name if one.severity else "-"
-    head = (_short(keyspace.name), str(one.level), _short(one.datacenter or ""), name)
+def _row(one: LevelVerdict) -> tuple[str, ...]:
+    head = (f"  {one.level}", _short(one.datacenter or "-"), one.severity.name if one.severity else "-")
     health = one.health
     if health is None:
         return (*head, "?", "?", "?", "?", "?")
     nodes, racks = health.node_failures_to_outage, health.rack_failures_to_outage
     return (
         *head,
-        f"{health.unavailable}/{health.ranges}",
+        str(health.unavailable),
         percent(health.unavailable_share),
         str(health.at_minimum),
         "-" if nodes is None else str(nodes),
