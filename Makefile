@@ -1,0 +1,44 @@
+# Two commands on a fresh machine with Python (and Java 17 and Maven for the real clusters):
+#   make demo    the main job, without Cassandra
+#   make test    lint, types and every test
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types unit cassandra cassandra-all bench clean
+
+demo: $(STAMP)
+	$(BIN)/ringcheck health --from tests/snapshots/article-one-down.json || test $$? -eq 2
+
+test: lint types unit cassandra
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest -q -m "not cassandra"
+
+# The releases that tests/cassandra/conftest.py names for every run; cassandra-all asks all six.
+cassandra: $(STAMP)
+	$(BIN)/pytest -q -m cassandra
+
+cassandra-all: $(STAMP)
+	RINGCHECK_CASSANDRA_VERSIONS=all $(BIN)/pytest -q -m cassandra
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/pip install -q -e . --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
