@@ -262,7 +262,7 @@ class Ring:
         _check_tiling(rows, ends)
         width = max(len(row[2]) for row in rows)
         table = _flatten((row[2] for row in rows), width, nodes)
-        _check_replicas(table, width, nodes)
+        _check_replicas(table, width, nodes, sum(len(row[2]) for row in rows))
         moving = tuple(pending)
         if any(not 0 <= node < nodes for item in moving for node in item.replicas):
             raise RingError("a pending range names a node that the cluster does not have")
@@ -342,9 +342,9 @@ def _flatten(rows: Iterable[Sequence[int]], width: int, filler: int) -> array[in
         raise RingError("a range names a node that the cluster does not have") from None
 
 
-def _check_replicas(table: array[int], width: int, filler: int) -> None:
-    """No index beyond the filler, and no node twice in one range."""
-    if table and max(table) > filler:
+def _check_replicas(table: array[int], width: int, filler: int, replicas: int) -> None:
+    """No index beyond the nodes (the filler stands only where we put it), and no node twice in one range."""
+    if table and (max(table) > filler or len(table) - table.count(filler) != replicas):
         raise RingError("a range names a node that the cluster does not have")
     columns = [table[column::width] for column in range(width)]
     for left in range(width):

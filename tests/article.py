@@ -1,0 +1,50 @@
+"""The article's example as snapshots: 3 nodes of 256 vnodes, blog_1 of RF 1 and blog_3 of RF 3, some nodes down."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+VNODES = 256
+
+
+def tokens() -> list[tuple[int, int]]:
+    """Sorted tokens and the node that owns each."""
+    source = random.Random(2016)  # noqa: S311 - tokens, no secret
+    return sorted((source.randrange(-(2**63), 2**63), node) for node in range(3) for _ in range(VNODES))
+
+
+def placed(factor: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Ranges of SimpleStrategy, found the slow way: walk on until there are enough distinct nodes."""
+    ring = tokens()
+    for place, (end, _) in enumerate(ring):
+        walk = dict.fromkeys(owner for _, owner in (*ring[place:], *ring[:place]))
+        yield ring[place - 1][0], end, tuple(walk)[:factor]
+
+
+def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
+    """The cluster without some nodes, whose Jolokia refuses."""
+    nodes = tuple(
+        Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", tokens=VNODES, jolokia="unreachable")
+        if address in down
+        else Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", "NORMAL", True, True, 1, "ok", VNODES)  # noqa: FBT003 - in the order of the fields
+        for place, address in enumerate(ADDRESSES)
+    )
+    live = frozenset(ADDRESSES) - frozenset(down)
+    views = tuple(
+        View(address, "unreachable", "connection refused")
+        if address in down
+        else View(address, live=live, unreachable=frozenset(down), schema_version="s")
+        for address in ADDRESSES
+    )
+    rings = tuple(
+        Ring.build([f"blog_{factor}"], Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), rows, 3)
+        for factor, rows in ((1, placed(1)), (3, placed(3)))
+    )
+    return Snapshot(cluster, "2026-01-01T00:00:00Z", "Murmur3Partitioner", nodes, views, rings, authenticates=False)
