@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import re
+from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
-Paint: TypeAlias = "Callable[[Severity], str]"
-
 _COLUMNS = ("keyspace, level", "dc", "state", "unavailable", "share", "at min", "nodes", "racks")
 _LEFT = {0, 1, 2}  # columns of text; the others are numbers
-_COLOURS = {Severity.OK: "32", Severity.WARNING: "33", Severity.UNKNOWN: "35", Severity.CRITICAL: "31;1"}
+_COLOURS = {"OK": "32", "WARNING": "33", "UNKNOWN": "35", "CRITICAL": "31;1"}
+_SEVERITY = re.compile(rf"\b({'|'.join(_COLOURS)})\b")
 
 
 def render(verdict: Verdict, *, colour: bool = False) -> str:
@@ -26,28 +26,24 @@ def render(verdict: Verdict, *, colour: bool = False) -> str:
         verdict: what to say.
         colour: paint severities with ANSI escapes; they are words either way.
     """
-    paint = _paint if colour else _leave
     blocks = [
-        [f"{paint(verdict.severity)} {verdict.snapshot.cluster}: {verdict.summary}", _seen(verdict)],
-        list(_table(verdict.keyspaces, paint)),
+        [f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}", _seen(verdict)],
+        list(_table(verdict.keyspaces)),
         list(_worst(verdict)),
         list(_recovery(verdict)),
-        list(_findings(verdict, paint)),
+        list(_findings(verdict)),
     ]
-    return "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
-
-
-def _leave(severity: Severity) -> str:
-    return severity.name
-
-
-def _paint(severity: Severity) -> str:
-    return f"\x1b[{_COLOURS[severity]}m{severity.name}\x1b[0m"
+    screen = "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
+    return _SEVERITY.sub(_paint, screen) if colour else screen
 
 
 def printable(text: str) -> str:
-    """Text without what a node could say to move a terminal's cursor; our own colours stay."""
-    return "".join(char if char.isprintable() or char == "\x1b" else "?" for char in text)
+    """Text without what a node could say to move a terminal's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _paint(word: re.Match[str]) -> str:
+    return f"\x1b[{_COLOURS[word[0]]}m{word[0]}\x1b[0m"
 
 
 def _seen(verdict: Verdict) -> str:
@@ -58,7 +54,7 @@ def _seen(verdict: Verdict) -> str:
     return f"{counted(len(states), 'node')} ({', '.join(parts) or 'none'}); {views}; {verdict.snapshot.taken_at}"
 
 
-def _table(keyspaces: Iterable[KeyspaceVerdict], paint: Paint) -> Iterator[str]:
+def _table(keyspaces: Iterable[KeyspaceVerdict]) -> Iterator[str]:
     """A block a keyspace, a row a level."""
     rows = [(each, [_row(one) for one in each.levels]) for each in keyspaces]
     every = [row for _, group in rows for row in group]
@@ -69,9 +65,7 @@ def _table(keyspaces: Iterable[KeyspaceVerdict], paint: Paint) -> Iterator[str]:
     yield _align(head, widths)
     for each, group in rows:
         yield f"{each.name}: {each.replication or 'replication not known'}, {counted(each.ranges, 'range')}"
-        for row, one in zip(group, each.levels, strict=True):
-            text = _align(row, widths)
-            yield text.replace(row[2], paint(one.severity), 1) if one.severity else text
+        yield from (_align(row, widths) for row in group)
     yield "NODES, RACKS: fewest whose loss makes a range unavailable; 0: one is"
 
 
@@ -128,12 +122,12 @@ def _recovery(verdict: Verdict) -> Iterator[str]:
         yield f"{'Bring back first:' if not place else '            then:'} {nodes[one.node].address} ({gain})"
 
 
-def _findings(verdict: Verdict, paint: Paint) -> Iterator[str]:
+def _findings(verdict: Verdict) -> Iterator[str]:
     told = [one for one in verdict.findings if one.code != "node_down" or len(verdict.findings) > 1]
     if told:
         yield "Findings"
     for one in told:
-        label = "note" if one.severity is Severity.OK else paint(one.severity)
+        label = "note" if one.severity is Severity.OK else one.severity.name
         yield f"  {label} {one.code}: {one.summary}"
         if one.detail:
             yield f"    {one.detail}"

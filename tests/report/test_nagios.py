@@ -1,0 +1,96 @@
+"""The plugin's line, whole; Nagios, NRPE, Icinga and Sensu Go each have a rule that it must keep."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.ring import Problem, Snapshot
+from ringcheck.report import nagios
+from tests import article
+
+TOO_LONG = "x" * 5000
+PERF = re.compile(r"[A-Za-z0-9_]+=-?[0-9]+(\.[0-9]+)?(s|%|B|c)?(;[0-9.]*){0,4}")
+
+
+def line(down: tuple[str, ...] = (), cluster: str = "blogs") -> str:
+    return nagios.render(assess(article.snapshot(down, cluster), Policy()), seconds=0.25)
+
+
+def test_all_well() -> None:
+    """The whole line of a healthy cluster."""
+    assert line() == (
+        "OK - blogs: 2 keyspaces available at LOCAL_ONE, LOCAL_QUORUM, 3 of 3 nodes up; "
+        "1 node failure to an outage of blog_1 at LOCAL_ONE | "
+        "keyspaces=2;;;0 keyspaces_critical=0;;;0;2 keyspaces_warning=0;;;0;2 keyspaces_unknown=0;;;0;2 "
+        "unavailable_ranges=0;;;0;768 unavailable_share=0.0000%;;;0;100 at_minimum_ranges=768;;;0 "
+        "node_failures_to_outage=1;;;0 nodes=3;;;0 nodes_up=3;;;0;3 nodes_down=0;;;0;3 views=3;;;0;3 time=0.250s;;;0"
+    )
+
+
+def test_a_node_down() -> None:
+    """The worst comes first, with its denominator and the node to blame."""
+    text = line(("10.0.0.1",)).partition(" | ")[0]
+    assert text == (
+        "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 "
+        "(1 node down: 10.0.0.1)"
+    )  # fmt: skip
+
+
+def test_nothing_known() -> None:
+    """Without a usable view no number is claimed."""
+    text, _, perf = line(article.ADDRESSES).partition(" | ")
+    assert text == (
+        "UNKNOWN - blogs: no usable view: 10.0.0.1 (connection refused), 10.0.0.2 (connection refused), "
+        "10.0.0.3 (connection refused)"
+    )
+    assert "unavailable" not in perf
+    assert "keyspaces=0;;;0 " in perf
+
+
+@pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
+def test_perfdata_has_the_form_that_all_parsers_take(down: tuple[str, ...]) -> None:
+    """One bar, labels without spaces or quotes, no exponents, all on the first line."""
+    text = line(down)
+    assert text.count("|") == 1
+    assert all(PERF.fullmatch(one) for one in text.partition(" | ")[2].split(" "))
+
+
+@pytest.mark.parametrize("name", [TOO_LONG, "ü" * 900, "a|b\nc\x1b[2J\x00"])
+def test_what_nodes_say_can_t_break_the_line(name: str) -> None:
+    """Under 1,000 bytes with its perfdata, one line, one bar, nothing that moves a cursor."""
+    text = line(("10.0.0.1",), name)
+    assert len(text.encode()) <= nagios.FIRST_LINE_BYTES
+    assert text.count("|") == 1
+    assert text.isprintable()
+    assert " time=0.250s;;;0" in text
+
+
+def test_details_have_no_bar_and_no_perfdata() -> None:
+    """Further lines are text: Icinga mangles perfdata there."""
+    seen = article.snapshot(["10.0.0.1"])
+    problems = (Problem("ring_unreadable", "ks", "bad | worse\nlast"),)
+    shown = Snapshot(
+        seen.cluster, seen.taken_at, seen.partitioner, seen.nodes, seen.views, seen.rings, problems=problems
+    )
+    first, *more = nagios.render(assess(shown, Policy()), verbose=True).splitlines()
+    assert first.count("|") == 1
+    assert "UNKNOWN: bad / worse last [ring_unreadable]" in more
+    assert (
+        "OK: blog_3 at LOCAL_QUORUM in dc1: 0 of 768 ranges unavailable, 768 at minimum, 1 node failures to outage"
+        in more
+    )
+    assert not any("|" in one for one in more)
+
+
+def test_severities_are_nagios_codes() -> None:
+    """Ordered by what must not be hidden, numbered as plugins are."""
+    assert [(one.name, one.exit_code) for one in sorted(Severity)] == [
+        ("OK", 0),
+        ("WARNING", 1),
+        ("UNKNOWN", 3),
+        ("CRITICAL", 2),
+    ]

@@ -1,0 +1,55 @@
+"""Sensu's two tiers of one verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.ring import Snapshot, View
+from ringcheck.report.sensu import events, safe_name
+from tests import article
+
+WATCH = Policy((Rule(("blog_3",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ALL)), Rule(("*",), ignore=True)))
+ALL = article.ADDRESSES
+
+
+def replaced(seen: Snapshot, view: View) -> Snapshot:
+    views = (view, *(one for one in seen.views if one.observer != view.observer))
+    return Snapshot(seen.cluster, seen.taken_at, seen.partitioner, seen.nodes, views, seen.rings, authenticates=False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "page", "ticket"),
+    [
+        (article.snapshot(), Severity.OK, Severity.OK),
+        (article.snapshot(["10.0.0.1"]), Severity.OK, Severity.WARNING),
+        (article.snapshot(ALL), Severity.UNKNOWN, Severity.UNKNOWN),
+        (replaced(article.snapshot(), View(ALL[0], "unreachable", "timeout")), Severity.OK, Severity.UNKNOWN),
+    ],
+)
+def test_each_tier_is_told_its_own(seen: Snapshot, page: Severity, ticket: Severity) -> None:
+    """Outages page, warnings are tickets, and what is not known never resolves a page."""
+    sent = events(assess(seen, WATCH))
+    assert [(one.name, one.status, one.page) for one in sent] == [
+        ("ringcheck.blogs.page", page.exit_code, True),
+        ("ringcheck.blogs.ticket", ticket.exit_code, False),
+    ]
+    assert [one.output.split(" - ")[0] for one in sent] == [page.name, ticket.name]
+
+
+def test_an_outage_pages_and_is_no_ticket() -> None:
+    """The ticket tier stays quiet about what pages already."""
+    policy = Policy((Rule(("blog_3",), Threshold(Level.LOCAL_ALL), None), Rule(("*",), ignore=True)))
+    page, ticket = events(assess(article.snapshot(["10.0.0.1"]), policy))
+    assert (page.status, ticket.status) == (2, 0)
+    assert ticket.output.startswith("OK - blogs: nothing for this tier; 768 of 768 ranges")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("a b/c", "a-b-c"), ("ringü", "ring"), ("|", "cluster"), ("x.y_z-1", "x.y_z-1")]
+)
+def test_names_are_those_that_sensu_takes(text: str, name: str) -> None:
+    """Sensu drops events of other names without a word."""
+    assert safe_name(text) == name
