@@ -458,8 +458,8 @@ class EmbeddedCluster:
             "process": node.process,
             "phase": self.phase(node, now),
             "mode": self.mode(node, now),
-            "gossip": self.gossiping(node, now),
-            "native": self.serving(node, now),
+            "gossip": node.process == "running" and self.gossiping(node, now),
+            "native": node.process == "running" and self.serving(node, now),
             "fault": node.fault and node.fault.kind,
         }
 

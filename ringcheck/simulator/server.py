@@ -1,8 +1,8 @@
 """Serves an embedded cluster over HTTP on loopback, with a control API.
 
-Owns sockets, HTTP and faults on the wire. Either one port serves all nodes by path (`/{address}/jolokia`), or each
-node has its own loopback address and port 8778 as a real one (`per_address`). Asyncio protocols with their own small
-parser, so that one process answers for 1,024 nodes faster than a client asks.
+Owns sockets, HTTP and faults on the wire. One port serves the control API and all nodes by path
+(`/{address}/jolokia`); each node can have its own loopback address and port 8778 as well, as a real one has. Asyncio
+protocols with their own small parser, so that one process answers for 1,024 nodes faster than a client asks.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 JOLOKIA_PORT = 8778
+CONTROL_PORT = 18778  # where `ringcheck simulate` listens, if it is free
 MOST_HEADER, MOST_BODY = 64 * 1024, 64 * 1024 * 1024
 
 
@@ -64,17 +65,18 @@ class Server:
 
     Attributes:
         cluster: what it serves.
-        url: base URL; with `per_address`, of the first node.
+        url: base of the control API and of the nodes by path.
     """
 
-    def __init__(self, cluster: EmbeddedCluster, *, port: int = 0, per_address: bool = False) -> None:
+    def __init__(self, cluster: EmbeddedCluster, *, port: int = 0, address_port: int | None = None) -> None:
         self.cluster = cluster
         self.url = ""
         self._port = port
-        self._per_address = per_address
+        self._address_port = address_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-cluster", daemon=True)
         self._listening: dict[int, asyncio.Server] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
         self._connections: set[_Connection] = set()
 
     # --- life
@@ -114,21 +116,18 @@ class Server:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _open(self) -> None:
-        if not self._per_address:
-            server = await self._loop.create_server(partial(_Connection, self, None), "127.0.0.1", self._port)
-            self._listening[-1] = server
-            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return
-        for node in self.cluster.nodes:
-            await self._listen(node)
-        first = self.cluster.nodes[0]
-        self.url = f"http://{first.address}:{self._listening[0].sockets[0].getsockname()[1]}"
-        self._loop.call_soon(self._follow)
+        server = await self._loop.create_server(partial(_Connection, self, None), "127.0.0.1", self._port, backlog=1024)
+        self._listening[-1] = server
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        if self._address_port is not None:
+            for node in self.cluster.nodes:
+                await self._listen(node)
+            self._loop.call_soon(self._follow)
 
     async def _listen(self, node: SimNode) -> None:
-        port = self._port or JOLOKIA_PORT
-        factory = partial(_Connection, self, node)
-        self._listening[node.index] = await self._loop.create_server(factory, node.address, port, backlog=64)
+        self._listening[node.index] = await self._loop.create_server(
+            partial(_Connection, self, node), node.address, self._address_port, backlog=64
+        )
 
     def _follow(self) -> None:
         """Refuse where a node is down: its socket is closed, and opened again with it."""
@@ -138,9 +137,15 @@ class Server:
             if deaf and node.index in self._listening:
                 self._listening.pop(node.index).close()
                 self.drop(node)
-            elif not deaf and node.index not in self._listening:
-                self._loop.create_task(self._listen(node))
+            elif not deaf and node.index not in self._listening and node.index not in self._opening:
+                self._opening[node.index] = self._loop.create_task(self._reopen(node))
         self._loop.call_later(0.05, self._follow)
+
+    async def _reopen(self, node: SimNode) -> None:
+        try:
+            await self._listen(node)
+        finally:
+            del self._opening[node.index]
 
     async def _shut(self) -> None:
         for server in self._listening.values():
@@ -172,8 +177,8 @@ class Server:
     @property
     def template(self) -> str:
         """URL of a node's Jolokia with `{address}` in it."""
-        if self._per_address:
-            return f"http://{{address}}:{self._port or JOLOKIA_PORT}/jolokia"
+        if self._address_port is not None:
+            return f"http://{{address}}:{self._address_port}/jolokia"
         return f"{self.url}/{{address}}/jolokia"
 
     def config(self, contact_points: int = 3) -> str:
@@ -189,15 +194,15 @@ class Server:
         return yaml.safe_dump({"clusters": {self.cluster.name: entry}}, sort_keys=False)
 
 
-def serve(cluster: EmbeddedCluster, *, port: int = 0, per_address: bool = False) -> Server:
+def serve(cluster: EmbeddedCluster, *, port: int = 0, address_port: int | None = None) -> Server:
     """A server for a cluster, to be used as a context manager with `.url`, `.template` and `.config()`.
 
     Args:
         cluster: what to serve.
-        port: of all nodes, or of each with `per_address`; 0 picks a free one, or 8778 with `per_address`.
-        per_address: listen on each node's own loopback address; the nodes must have such.
+        port: of the control API and of all nodes by path; 0 picks a free one.
+        address_port: listen on each node's own address and this port too; the nodes must have loopback addresses.
     """
-    return Server(cluster, port=port, per_address=per_address)
+    return Server(cluster, port=port, address_port=address_port)
 
 
 class _Connection(asyncio.Protocol):
@@ -257,18 +262,14 @@ class _Connection(asyncio.Protocol):
         self._ask(request, node, path, max(0.0, node.busy_until - now))
 
     def _route(self, path: str) -> tuple[SimNode | None, str]:
-        """The node that a path means, and the rest behind the agent's context."""
-        parts = path.split("/", 3)
+        """The node that a path means, and the rest behind the agent's context; none is the control API."""
+        _, first, *rest = path.split("/", 3 if self.node is None else 2)
         if self.node is not None:
-            return (
-                (self.node, path.split("/", 2)[2:][0] if path.count("/") > 1 else "")
-                if (parts[1] == "jolokia")
-                else (None, "")
-            )
-        if len(parts) < 3 or parts[2] != "jolokia":  # noqa: PLR2004 - "", address, jolokia
+            return (self.node, "".join(rest)) if first == "jolokia" else (None, "")
+        if rest[:1] != ["jolokia"]:
             return None, ""
         try:
-            return self._server.cluster.node(unquote(parts[1])), parts[3] if parts[3:] else ""
+            return self._server.cluster.node(unquote(first)), "".join(rest[1:])
         except UsageError:
             return None, ""
 
@@ -302,10 +303,6 @@ class _Connection(asyncio.Protocol):
         status, document = control(self._server.cluster, request)
         body = json.dumps(document).encode() + b"\n"
         self._send(Reply(status, "application/json", [body]), request)
-        if self._server.cluster.nodes and status == HTTPStatus.OK and request.path.startswith("/control/"):
-            for node in self._server.cluster.nodes:
-                if node.process == "killed":
-                    self._server.drop(node)
 
     # --- answers
 

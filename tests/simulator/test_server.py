@@ -221,7 +221,7 @@ def test_each_node_on_its_own_address() -> None:
     """As real nodes: an address each, refused while down, answering again once up."""
     port = free_port()
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.02)
-    with serve(cluster, port=port, per_address=True) as server:
+    with serve(cluster, address_port=port) as server:
         urls = [f"http://{one.address}:{port}" for one in cluster.nodes]
         assert server.template == f"http://{{address}}:{port}/jolokia"
         assert all(Client(url).post("/jolokia", LIVE)[0] == 200 for url in urls)
