@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CQL_PORT = 9042
 STORAGE_PORT = 7000
 JOLOKIA_PORT = 8778
-ORACLE_PORT = 8779
 
 _EXPORTS = (
     "java.base/jdk.internal.misc",
@@ -61,6 +60,7 @@ _LOGBACK = """<configuration>
 class NodeSettings:
     """All that one start of one node depends on."""
 
+    cluster_name: str
     directory: Path
     release: str
     address: str
@@ -93,12 +93,14 @@ def write_configuration(settings: NodeSettings) -> None:
     properties = f"dc={settings.datacenter}\nrack={settings.rack}\n"
     (directory / "cassandra-rackdc.properties").write_text(properties)
     (directory / "logback.xml").write_text(_LOGBACK.format(log=directory / "logs" / "system.log"))
+    (directory / "logback-tools.xml").write_text(_LOGBACK.format(log=directory / "logs" / "tools.log"))
 
 
 def cassandra_yaml(settings: NodeSettings) -> dict[str, object]:
     """The whole cassandra.yaml; Cassandra refuses unknown keys, so each release gets its own."""
     directory = settings.directory
     return {
+        "cluster_name": settings.cluster_name,
         "num_tokens": settings.num_tokens,
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "data_file_directories": [str(directory / "data")],
@@ -148,13 +150,35 @@ def jvm_command(settings: NodeSettings, library: Path, jolokia: Path) -> list[st
         *_memory_flags(settings),
         *_access_flags(),
         f"-javaagent:{next(library.glob('jamm-*.jar'))}",
-        f"-javaagent:{jolokia}={_public_agent(settings)}",
-        f"-javaagent:{jolokia}={_oracle_agent(settings)}",
+        f"-javaagent:{jolokia}={_agent_options(settings)}",
         *(f"-D{key}={value}" for key, value in _properties(settings).items()),
         *settings.jvm_options,
         "-cp",
         f"{settings.directory}:{library}/*",
         "org.apache.cassandra.service.CassandraDaemon",
+    ]
+
+
+def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[str]) -> list[str]:
+    """The argument list of `nodetool ARGUMENTS` against the node, with its release's own jars."""
+    return [
+        "java",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        *_access_flags(),
+        # Before 4.1 nodetool writes `rmi://[127.0.0.1]:PORT`, which Java 17.0.4 and later refuse to parse.
+        "-Dcom.sun.jndi.rmiURLParsing=legacy",
+        f"-Dcassandra.config=file://{settings.directory}/cassandra.yaml",
+        f"-Dlogback.configurationFile={settings.directory}/logback-tools.xml",
+        f"-Duser.home={settings.directory}/tmp",
+        "-cp",
+        f"{library}/*",
+        "org.apache.cassandra.tools.NodeTool",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(settings.jmx_port),
+        *arguments,
     ]
 
 
@@ -180,27 +204,10 @@ def _access_flags() -> list[str]:
     return [*exports, *opens]
 
 
-def _public_agent(settings: NodeSettings) -> str:
+def _agent_options(settings: NodeSettings) -> str:
+    # A second agent for the harness alone can't be had: two in one JVM overwrite each other's static server.
     options = {"host": settings.address, "port": str(JOLOKIA_PORT), "discoveryEnabled": "false"}
-    return _agent_options(options | dict(settings.jolokia_options))
-
-
-def _oracle_agent(settings: NodeSettings) -> str:
-    # The harness has an agent of its own: a test's passwords, policies and limits don't reach it, and a long exec
-    # through it (a decommission) leaves the public agent free, as one through nodetool would.
-    return _agent_options(
-        {
-            "host": settings.address,
-            "port": str(ORACLE_PORT),
-            "discoveryEnabled": "false",
-            "executor": "cached",
-            "agentId": "oracle",
-        }
-    )
-
-
-def _agent_options(options: Mapping[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in options.items())
+    return ",".join(f"{key}={value}" for key, value in (options | dict(settings.jolokia_options)).items())
 
 
 def _properties(settings: NodeSettings) -> dict[str, object]:

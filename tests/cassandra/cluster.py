@@ -1,0 +1,667 @@
+"""Real Cassandra clusters: any datacenters and racks, any supported release, one loopback address a node.
+
+    with RealCluster("5.0.8", "dc1:r1,dc1:r2,dc1:r3") as cluster:
+        cluster.node(2).kill()
+        cluster.wait_down(cluster.node(2))
+
+`node.url` is its Jolokia agent, shaped by `jolokia_options`; the harness asks the same one, by its own helper, with its
+credentials and without its limits. Processes are only ever signalled by their stored pid and start time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.cassandra import artifacts, launch, process, state
+from tests.cassandra.oracle import Oracle, OracleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+START_SECONDS = 240.0
+CONVICTION_SECONDS = 90.0
+JOINING_RING_DELAY_MS = 15_000
+_LOG_LINES = 25
+_LOG_WIDTH = 240
+_FORBIDDEN = 403
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_JMX_STRIDE = 20
+
+
+class ClusterError(Exception):
+    """A cluster didn't do what was asked; the text ends with the tails of the nodes' logs."""
+
+
+class RealCluster:
+    """A cluster in a directory of its own; `start` starts it, `close` ends it and removes the directory."""
+
+    def __init__(  # noqa: PLR0913 - one keyword for each thing a test may want to differ
+        self,
+        release: str,
+        layout: str | Iterable[tuple[str, str]] = "dc1:r1,dc1:r2,dc1:r3",
+        *,
+        releases: Mapping[int, str] | None = None,
+        jolokia: str | None = None,
+        num_tokens: int = 4,
+        ring_delay_ms: int = 3000,
+        authenticator: str = "AllowAllAuthenticator",
+        yaml: Mapping[str, Any] | None = None,
+        node_yaml: Mapping[int, Mapping[str, Any]] | None = None,
+        jolokia_options: Mapping[str, str] | None = None,
+        jvm_options: Sequence[str] = (),
+        directory: Path | None = None,
+        subnet: str | None = None,
+        jmx_base: int | None = None,
+        name: str = "lab",
+    ) -> None:
+        """Lay the cluster out; nothing runs yet.
+
+        `layout` names datacenter and rack of nodes 1, 2, ...; `releases` and `node_yaml` override by node number.
+        `jolokia` is "1" or "2" (default: 2 from Cassandra 4.1 on). `subnet` is the first three octets of the
+        addresses, a free one by default; node N listens on SUBNET.N, its JMX on 127.0.0.1 at `jmx_base` + N.
+        """
+        subnet = subnet or free_subnet()
+        nodes = [
+            state.NodeRecord(
+                number=number,
+                datacenter=datacenter,
+                rack=rack,
+                release=(releases or {}).get(number, release),
+                ring_delay_ms=ring_delay_ms,
+                yaml=dict((node_yaml or {}).get(number, {})),
+            )
+            for number, (datacenter, rack) in enumerate(parse_layout(layout), start=1)
+        ]
+        record = state.ClusterRecord(
+            name=name,
+            subnet=subnet,
+            jmx_base=jmx_base or _jmx_base(subnet),
+            jolokia=jolokia,
+            num_tokens=num_tokens,
+            authenticator=authenticator,
+            yaml=dict(yaml or {}),
+            jolokia_options=dict(jolokia_options or {}),
+            jvm_options=list(jvm_options),
+            nodes=nodes,
+        )
+        self.directory = _new_directory(directory)
+        self._reaper: subprocess.Popen[bytes] | None = None
+        state.save(self.directory, record)
+
+    @classmethod
+    def attach(cls, directory: Path) -> Self:
+        """The cluster that some process has laid out in `directory`."""
+        if not state.exists(directory):
+            msg = f"no cluster in {directory}"
+            raise ClusterError(msg)
+        cluster = cls.__new__(cls)
+        cluster.directory = directory.resolve()
+        cluster._reaper = None
+        return cluster
+
+    def __enter__(self) -> Self:
+        """Start the cluster."""
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the cluster."""
+        self.close()
+
+    # -- The whole cluster
+
+    @property
+    def record(self) -> state.ClusterRecord:
+        """The cluster's record as it is now."""
+        return state.load(self.directory)
+
+    @property
+    def nodes(self) -> list[RealNode]:
+        """All nodes ever laid out, in the order of their numbers; `members` leaves out decommissioned ones."""
+        return [RealNode(self, node.number) for node in self.record.nodes]
+
+    @property
+    def members(self) -> list[RealNode]:
+        """Nodes that have not left the ring, running or not."""
+        return [RealNode(self, node.number) for node in self.record.nodes if not node.left]
+
+    def node(self, number: int) -> RealNode:
+        """Node by its number, from 1 on."""
+        node = RealNode(self, number)
+        _ = node.record
+        return node
+
+    def start(self, *, detached: bool = False, timeout: float = START_SECONDS) -> None:
+        """Start all nodes and wait until each serves CQL and sees all others.
+
+        Unless `detached`, the nodes end with this process, however it ends.
+        """
+        if not detached:
+            self._reaper = _start_reaper(self.directory)
+        first, *others = self.members
+        first.start()
+        first.wait_ready(timeout)
+        for node in others:
+            node.start()
+        self.wait_all_up(timeout=timeout)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Kill all nodes and remove the directory, unless `keep`."""
+        if state.exists(self.directory):
+            for node in self.nodes:
+                node.kill()
+        if not keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        if self._reaper:
+            self._reaper.communicate()
+            self._reaper = None
+
+    def bootstrap(
+        self,
+        datacenter: str,
+        rack: str,
+        *,
+        release: str | None = None,
+        ring_delay_ms: int = JOINING_RING_DELAY_MS,
+        yaml: Mapping[str, Any] | None = None,
+        wait_joining: bool = True,
+    ) -> RealNode:
+        """Start one more node that joins by streaming; return while all running members list it as joining.
+
+        It stays JOINING for at least `ring_delay_ms`; `wait_ready` on it waits for the end of that.
+        """
+        with state.edit(self.directory) as record:
+            newcomer = state.NodeRecord(
+                number=max(node.number for node in record.nodes) + 1,
+                datacenter=datacenter,
+                rack=rack,
+                release=release or record.nodes[0].release,
+                ring_delay_ms=ring_delay_ms,
+                auto_bootstrap=True,
+                yaml=dict(yaml or {}),
+            )
+            record.nodes.append(newcomer)
+        node = self.node(newcomer.number)
+        observers = [other for other in self.members if other.running and other.number != node.number]
+        node.start()
+        if wait_joining:
+            self._wait_joining(node, observers)
+        return node
+
+    def _wait_joining(self, node: RealNode, observers: list[RealNode]) -> None:
+        def lacking() -> str:
+            node.check_running()
+            return _names(o for o in observers if node.address not in o.addresses("JoiningNodes"))
+
+        wait_until(lacking, START_SECONDS, f"{node} not listed as joining by", self)
+
+    def wait_down(
+        self,
+        node: RealNode,
+        observers: Iterable[RealNode] | None = None,
+        *,
+        timeout: float = CONVICTION_SECONDS,
+        stable: float = 0,
+    ) -> None:
+        """Wait until no observer (default: all other running members) lists the node as live, for `stable` seconds.
+
+        From 4.0 on a node that stopped gossiping may be seen down, up and down again within 21 s.
+        """
+        watching = list(observers) if observers is not None else self._others(node)
+
+        def lacking() -> str:
+            return _names(o for o in watching if node.address in o.addresses("LiveNodes"))
+
+        wait_until(lacking, timeout, f"{node} still live for", self, stable=stable)
+
+    def wait_up(
+        self, node: RealNode, observers: Iterable[RealNode] | None = None, *, timeout: float = START_SECONDS
+    ) -> None:
+        """Wait until all observers (default: all other running members) list the node as live."""
+        watching = list(observers) if observers is not None else self._others(node)
+
+        def lacking() -> str:
+            return _names(o for o in watching if node.address not in o.addresses("LiveNodes"))
+
+        wait_until(lacking, timeout, f"{node} not live for", self)
+
+    def wait_all_up(self, among: Iterable[RealNode] | None = None, *, timeout: float = START_SECONDS) -> None:
+        """Wait until each of the nodes (default: all members) serves CQL and lists all of them as live."""
+        nodes = list(among) if among is not None else self.members
+        deadline = time.monotonic() + timeout
+        for node in nodes:
+            node.wait_ready(max(1.0, deadline - time.monotonic()))
+        expected = {node.address for node in nodes}
+
+        def lacking() -> str:
+            return _names(node for node in nodes if not expected <= node.addresses("LiveNodes"))
+
+        wait_until(lacking, max(1.0, deadline - time.monotonic()), "not all nodes live for", self)
+
+    def session(self, node: RealNode | int = 1, **options: Any) -> AbstractContextManager[Any]:
+        """A driver session with one coordinator; the options are those of `cql.one_coordinator`."""
+        from tests.cassandra import cql  # noqa: PLC0415 - all but CQL works without the driver
+
+        coordinator = self.node(node) if isinstance(node, int) else node
+        version = 5 if launch.release_key(coordinator.release) >= (4, 0) else 4
+        return cql.one_coordinator(coordinator.address, **{"protocol_version": version} | options)
+
+    def log_tails(self, lines: int = _LOG_LINES) -> str:
+        """The last lines of all nodes' logs."""
+        return "\n".join(node.log_tail(lines) for node in self.nodes)
+
+    def _others(self, node: RealNode) -> list[RealNode]:
+        return [other for other in self.members if other.running and other.number != node.number]
+
+
+@dataclass(frozen=True, slots=True)
+class RealNode:
+    """A node of a cluster by its number; everything else is looked up when asked for."""
+
+    cluster: RealCluster
+    number: int
+
+    def __str__(self) -> str:
+        """Number and address."""
+        return f"node {self.number} ({self.address})"
+
+    # -- What it is
+
+    @property
+    def record(self) -> state.NodeRecord:
+        """The node's record as it is now."""
+        return _record_of(self.cluster.record, self.number)
+
+    @property
+    def directory(self) -> Path:
+        """Its data, configuration and logs."""
+        return self.cluster.directory / f"node{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Its address for everything but JMX."""
+        return f"{self.cluster.record.subnet}.{self.number}"
+
+    @property
+    def datacenter(self) -> str:
+        """Name of its datacenter."""
+        return self.record.datacenter
+
+    @property
+    def rack(self) -> str:
+        """Name of its rack."""
+        return self.record.rack
+
+    @property
+    def release(self) -> str:
+        """Cassandra release it was, or will be, started with."""
+        return self.record.release
+
+    @property
+    def jmx_port(self) -> int:
+        """Its JMX port on 127.0.0.1."""
+        return self.cluster.record.jmx_base + self.number
+
+    @property
+    def url(self) -> str:
+        """Its Jolokia agent."""
+        scheme = self.cluster.record.jolokia_options.get("protocol", "http")
+        return f"{scheme}://{self.address}:{launch.JOLOKIA_PORT}/jolokia"
+
+    @property
+    def oracle(self) -> Oracle:
+        """Its Jolokia agent as the harness asks it."""
+        options = self.cluster.record.jolokia_options
+        credentials = (options["user"], options.get("password", "")) if "user" in options else None
+        return Oracle(self.url, credentials)
+
+    @property
+    def process(self) -> process.Process:
+        """Its process, the last one if it has ended."""
+        record = self.record
+        return process.Process(record.pid, record.started)
+
+    @property
+    def status(self) -> str:
+        """Its process: "running", "paused" or "stopped"."""
+        letter = self.process.state
+        return {"": "stopped", "T": "paused", "t": "paused"}.get(letter, "running")
+
+    @property
+    def running(self) -> bool:
+        """Whether its process exists and is not paused."""
+        return self.status == "running"
+
+    # -- What it says
+
+    def read(self, attribute: str, **options: Any) -> Any:
+        """An attribute, of StorageService unless `mbean` says otherwise."""
+        return self.oracle.read(attribute, **options)
+
+    def exec(self, operation: str, *arguments: object, **options: Any) -> Any:
+        """Result of an operation, of StorageService unless `mbean` says otherwise."""
+        return self.oracle.exec(operation, *arguments, **options)
+
+    def addresses(self, attribute: str) -> set[str]:
+        """Content of a list of addresses; no answer is an `OracleError`, never an empty list."""
+        return set(self.read(attribute, timeout=5))
+
+    @property
+    def ready(self) -> bool:
+        """NORMAL, and serving CQL."""
+        # One attribute at a time: asking a starting node for more can spoil what it caches.
+        try:
+            return self.read("OperationMode") == "NORMAL" and self.read("NativeTransportRunning") is True
+        except OracleError as error:
+            if error.status != _FORBIDDEN:
+                raise
+            # Under a policy that hides both, the open port has to do: CQL follows NORMAL.
+            return self._serves_cql()
+
+    # -- Its process
+
+    def start(self) -> None:
+        """Start its process on whatever data it has; returns at once."""
+        if self.status != "stopped":
+            msg = f"{self} is {self.status} already"
+            raise ClusterError(msg)
+        settings = self.settings()
+        launch.write_configuration(settings)
+        command = launch.jvm_command(settings, artifacts.library(self.release), self._jolokia_jar())
+        with state.edit(self.cluster.directory) as cluster:
+            child = process.launch(command, self.directory, self.directory / "logs" / "stdout.log")
+            record = _record_of(cluster, self.number)
+            record.pid, record.started, record.started_before = child.pid, child.started, True
+
+    def wait_ready(self, timeout: float = START_SECONDS) -> None:
+        """Wait until it is NORMAL and serves CQL."""
+
+        def lacking() -> str:
+            self.check_running()
+            return "" if self.ready else f"mode {self.read('OperationMode')}, no CQL"
+
+        wait_until(lacking, timeout, f"{self} not ready:", self.cluster)
+
+    def wait_mode(self, mode: str, timeout: float = START_SECONDS) -> None:
+        """Wait until its OperationMode is `mode`."""
+
+        def lacking() -> str:
+            self.check_running()
+            seen = self.read("OperationMode")
+            return "" if seen == mode else f"mode {seen}"
+
+        wait_until(lacking, timeout, f"{self} not {mode}:", self.cluster)
+
+    def check_running(self) -> None:
+        """Raise `ClusterError` with the end of its logs if its process has ended."""
+        if not self.process.alive:
+            msg = f"{self} is not running\n{self.log_tail()}"
+            raise ClusterError(msg)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end of the process; nothing happens if there is none."""
+        self._end(signal.SIGKILL, 30)
+
+    def terminate(self, timeout: float = 60) -> None:
+        """SIGTERM, a clean stop that announces itself to the peers, and wait for the end of the process."""
+        self._end(signal.SIGTERM, timeout)
+
+    def pause(self) -> None:
+        """SIGSTOP: its ports go on accepting connections, and nothing answers."""
+        self.process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.signal(signal.SIGCONT)
+
+    def restart(self, *, hard: bool = False) -> None:
+        """Stop it (by SIGTERM, or SIGKILL if `hard`) and start it again on its data; `wait_ready` waits for it."""
+        self.kill() if hard else self.terminate()
+        self.start()
+
+    def upgrade(self, release: str) -> None:
+        """Drain and stop it, and start it on its data with another release; `wait_ready` waits for it."""
+        artifacts.library(release)
+        self.drain()
+        self.kill()
+        with state.edit(self.cluster.directory) as cluster:
+            _record_of(cluster, self.number).release = release
+        self.start()
+
+    # -- Its state in the ring
+
+    def drain(self) -> None:
+        """Drain it; the process stays, answering Jolokia."""
+        self.exec("drain", timeout=120)
+        self.wait_mode("DRAINED", 60)
+
+    def stop_gossip(self) -> None:
+        """`disablegossip`."""
+        self.exec("stopGossiping", timeout=60)
+        self._wait_flag("GossipRunning", wanted=False)
+
+    def start_gossip(self) -> None:
+        """`enablegossip`."""
+        self.exec("startGossiping", timeout=60)
+        self._wait_flag("GossipRunning", wanted=True)
+
+    def stop_binary(self) -> None:
+        """`disablebinary`."""
+        self.exec(self._binary("stopNativeTransport"), timeout=60)
+        self._wait_flag("NativeTransportRunning", wanted=False)
+
+    def start_binary(self) -> None:
+        """`enablebinary`."""
+        self.exec("startNativeTransport", timeout=60)
+        self._wait_flag("NativeTransportRunning", wanted=True)
+
+    def decommission(self, *, force: bool = False, timeout: float = 300) -> Future[None]:
+        """Begin to decommission it; the result of the future is the end of that, or its `ClusterError`.
+
+        By nodetool, as operators do: an exec through Jolokia would make its agent deaf until the end.
+        `force` (4.0+) leaves the ring even if fewer nodes than a replication factor stay.
+        """
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                self._decommission(force=force, timeout=timeout)
+            except BaseException as error:  # noqa: BLE001 - the one who waits raises it
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        threading.Thread(target=run, name=f"decommission {self}", daemon=True).start()
+        return future
+
+    def nodetool(self, *arguments: str, timeout: float = 120) -> str:
+        """Standard output of `nodetool ARGUMENTS`; `ClusterError` with its output unless it exits with 0."""
+        command = launch.nodetool_command(self.settings(), artifacts.library(self.release), arguments)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            msg = f"nodetool {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}{done.stderr}"
+            raise ClusterError(msg)
+        return done.stdout
+
+    def log_tail(self, lines: int = _LOG_LINES) -> str:
+        """The last lines of its logs, each file under a heading."""
+        return "\n".join(_tail(self.directory / "logs" / name, lines) for name in ("stdout.log", "system.log"))
+
+    def settings(self) -> launch.NodeSettings:
+        """What its next start depends on."""
+        cluster, record = self.cluster.record, self.record
+        return launch.NodeSettings(
+            cluster_name=cluster.name,
+            directory=self.directory,
+            release=record.release,
+            address=self.address,
+            datacenter=record.datacenter,
+            rack=record.rack,
+            seeds=self._seeds(),
+            auto_bootstrap=record.auto_bootstrap,
+            num_tokens=cluster.num_tokens,
+            jmx_port=self.jmx_port,
+            ring_delay_ms=record.ring_delay_ms,
+            authenticator=cluster.authenticator,
+            yaml=cluster.yaml | record.yaml,
+            jolokia_options=cluster.jolokia_options,
+            jvm_options=tuple(cluster.jvm_options),
+        )
+
+    def _seeds(self) -> tuple[str, ...]:
+        # A first start knows node 1 alone, so that nobody waits for a seed that isn't there yet. A restart names all
+        # members, since 3.11 and older refuse to start when none of their seeds answers.
+        if not self.record.started_before and not self.record.auto_bootstrap:
+            return (self.cluster.node(1).address,)
+        members = self.cluster.members
+        if self.record.auto_bootstrap and not self.record.started_before:
+            members = [node for node in members if node.number != self.number]
+        return tuple(node.address for node in members)
+
+    def _jolokia_jar(self) -> Path:
+        default = "2" if launch.release_key(self.release) >= (4, 1) else "1"
+        return artifacts.jolokia_agent(self.cluster.record.jolokia or default)
+
+    def _binary(self, operation: str) -> str:
+        # Overloaded in 5.0: without a signature Jolokia answers 400 and does nothing.
+        return f"{operation}()" if launch.release_key(self.release) >= (5, 0) else operation
+
+    def _decommission(self, *, force: bool, timeout: float) -> None:
+        self.nodetool("decommission", *(["--force"] if force else []), timeout=timeout)
+        with state.edit(self.cluster.directory) as cluster:
+            _record_of(cluster, self.number).left = True
+
+    def _serves_cql(self) -> bool:
+        try:
+            socket.create_connection((self.address, launch.CQL_PORT), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def _wait_flag(self, attribute: str, *, wanted: bool) -> None:
+        def lacking() -> str:
+            return "" if self.read(attribute) is wanted else attribute
+
+        wait_until(lacking, 30, f"{self} does not reach {attribute} = {wanted}:", self.cluster)
+
+    def _end(self, number: signal.Signals, timeout: float) -> None:
+        running = self.process
+        running.signal(number)
+        running.signal(signal.SIGCONT)
+        if not running.wait_gone(timeout):
+            msg = f"{self} still runs {timeout} s after {number.name}\n{self.log_tail()}"
+            raise ClusterError(msg)
+
+
+def parse_layout(layout: str | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Datacenter and rack of each node, from pairs or from `dc1:r1,dc1:r2`."""
+    if not isinstance(layout, str):
+        return list(layout)
+    pairs = [part.strip().partition(":") for part in layout.split(",")]
+    if not all(datacenter and rack for datacenter, _, rack in pairs):
+        msg = f"not a layout such as dc1:r1,dc1:r2: {layout!r}"
+        raise ValueError(msg)
+    return [(datacenter, rack) for datacenter, _, rack in pairs]
+
+
+def free_subnet() -> str:
+    """A 127.0.N of which nothing listens; the search begins at N by pid, so that two processes rarely meet."""
+    taken = {address.rpartition(".")[0] for address in _listening()}
+    candidates = (f"127.0.{32 + (os.getpid() + step) % 200}" for step in range(200))
+    return next(subnet for subnet in candidates if subnet not in taken)
+
+
+def wait_until(
+    lacking: Callable[[], str], timeout: float, problem: str, cluster: RealCluster, *, stable: float = 0
+) -> None:
+    """Poll until `lacking` returns "" for `stable` seconds; its last text ends the `ClusterError` of a timeout."""
+    deadline = time.monotonic() + timeout
+    good_since: float | None = None
+    while True:
+        what = _tolerant(lacking)
+        now = time.monotonic()
+        good_since = None if what else good_since if good_since is not None else now
+        if good_since is not None and now - good_since >= stable:
+            return
+        if now > deadline:
+            msg = f"{problem} {what} (waited {timeout:.0f} s)\n{cluster.log_tails()}"
+            raise ClusterError(msg)
+        time.sleep(0.3)
+
+
+def _tolerant(lacking: Callable[[], str]) -> str:
+    try:
+        return lacking()
+    except OracleError as error:
+        return str(error)
+
+
+def _record_of(cluster: state.ClusterRecord, number: int) -> state.NodeRecord:
+    for node in cluster.nodes:
+        if node.number == number:
+            return node
+    msg = f"no node {number}; there are {', '.join(str(node.number) for node in cluster.nodes)}"
+    raise ClusterError(msg)
+
+
+def _new_directory(directory: Path | None) -> Path:
+    if directory is None:
+        return Path(tempfile.mkdtemp(prefix="ringcheck-cassandra-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        msg = f"{directory} is not empty; a new cluster needs an empty directory"
+        raise ClusterError(msg)
+    return directory.resolve()
+
+
+def _jmx_base(subnet: str) -> int:
+    """A range of JMX ports for each subnet: JMX listens on 127.0.0.1 whatever the node's address."""
+    return 17_000 + _JMX_STRIDE * int(subnet.rpartition(".")[2])
+
+
+def _listening() -> set[str]:
+    """IPv4 addresses on which something on this machine listens."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    listening = "0A"
+    # IPv4 is the last of the four words in both files, its bytes in the machine's (little-endian) order.
+    words = (row[1].partition(":")[0][-8:] for row in rows if row[3] == listening)
+    return {".".join(str(byte) for byte in reversed(bytes.fromhex(word))) for word in words}
+
+
+def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:
+    """Start a process that closes the cluster when this one has ended, by whatever cause: its standard input ends.
+
+    The kernel's own parent-death signal won't do: it fires when the starting thread ends.
+    """
+    command = [sys.executable, "-m", "tests.cassandra", "reap", "--dir", str(directory)]
+    return subprocess.Popen(command, cwd=_REPOSITORY, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _names(nodes: Iterable[RealNode]) -> str:
+    return ", ".join(str(node) for node in nodes)
+
+
+def _tail(file: Path, lines: int) -> str:
+    try:
+        content = [line[:_LOG_WIDTH] for line in file.read_text(errors="replace").splitlines()[-lines:]]
+    except FileNotFoundError:
+        content = ["(none)"]
+    return "\n".join([f"---- {file.parent.parent.name} {file.name}", *content])

@@ -1,0 +1,80 @@
+"""What is known of a cluster, in one file beside its nodes: any process can pick it up and go on.
+
+The file is the only truth; nothing is remembered elsewhere, since another process may have started or killed a node.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FILE = "cluster.json"
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """One node: what it is to be started with, and its process if it has one."""
+
+    number: int
+    datacenter: str
+    rack: str
+    release: str
+    ring_delay_ms: int
+    auto_bootstrap: bool = False
+    yaml: dict[str, Any] = field(default_factory=dict)
+    started_before: bool = False
+    left: bool = False
+    pid: int = 0
+    started: int = 0
+
+
+@dataclass(slots=True)
+class ClusterRecord:
+    """What all nodes of a cluster share, and the nodes."""
+
+    name: str
+    subnet: str
+    jmx_base: int
+    jolokia: str | None
+    num_tokens: int
+    authenticator: str
+    yaml: dict[str, Any]
+    jolokia_options: dict[str, str]
+    jvm_options: list[str]
+    nodes: list[NodeRecord]
+
+
+def exists(directory: Path) -> bool:
+    """Whether the directory holds a cluster."""
+    return (directory / _FILE).is_file()
+
+
+def load(directory: Path) -> ClusterRecord:
+    """Read the cluster's record; FileNotFoundError when there is none."""
+    content = json.loads((directory / _FILE).read_text())
+    nodes = [NodeRecord(**node) for node in content.pop("nodes")]
+    return ClusterRecord(nodes=nodes, **content)
+
+
+def save(directory: Path, record: ClusterRecord) -> None:
+    """Replace the cluster's record in one step."""
+    scratch = directory / f".{_FILE}"
+    scratch.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    scratch.rename(directory / _FILE)
+
+
+@contextmanager
+def edit(directory: Path) -> Iterator[ClusterRecord]:
+    """Change the cluster's record while no other process does."""
+    with (directory / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        record = load(directory)
+        yield record
+        save(directory, record)
