@@ -134,6 +134,7 @@ class _Judge:
         self.findings: list[Finding] = []
         self._outages: dict[object, Outage] = {}
         self._shares: dict[Finding, float] = {}
+        self._homes: dict[int, tuple[str, ...]] = {}  # by identity: the snapshot keeps its rings for as long
         self._seen: dict[tuple[int, Level, str | None], _Sight | str] = {}
         self._rules: dict[tuple[Replication | None, tuple[int, int]], Rules] = {}
 
@@ -184,7 +185,14 @@ class _Judge:
             return self.policy.client_datacenters
         if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
             return self.snapshot.datacenters
-        return tuple(sorted({name for name in (nodes[node].datacenter for node in ring.holders) if name}))
+        return self._holding_datacenters(ring)
+
+    def _holding_datacenters(self, ring: Ring) -> tuple[str, ...]:
+        found = self._homes.get(id(ring))
+        if found is None:
+            homes = {self.snapshot.nodes[node].datacenter for node in ring.holders}
+            found = self._homes[id(ring)] = tuple(sorted(name for name in homes if name))
+        return found
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
         watched = level in rule.levels
@@ -331,13 +339,14 @@ def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
     if not views.usable:
         return
     snapshot, seen_down = views.snapshot, views.seen_down_by()
-    joining = frozenset().union(*(view.joining for view in views.usable))
+    joining = frozenset().union(*{view.joining for view in views.usable})
+    strange = {live: sorted(live - snapshot.index.keys()) for live in {view.live for view in views.usable}}
     for view in views.all:
         index = snapshot.index.get(view.observer)
         gone = index is not None and len(seen_down.get(index, ())) == len(views.usable)
         if view.outcome != "ok" and not gone and view.observer not in joining:
             yield _unusable(view)
-        strangers = sorted(view.live - snapshot.index.keys()) if view.outcome == "ok" else []
+        strangers = strange.get(view.live) if view.outcome == "ok" else None
         if strangers:
             text = f"{view.observer} sees {listed(strangers)} live, which the ring does not have"
             yield Finding("unknown_endpoint", Severity.UNKNOWN, view.observer, text)
@@ -345,7 +354,7 @@ def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
     yield from _disagreements(views)
     yield from _schemas(views)
     for name in ("joining", "leaving", "moving"):
-        for address in sorted(frozenset().union(*(getattr(view, name) for view in views.usable))):
+        for address in sorted(frozenset().union(*{getattr(view, name) for view in views.usable})):
             yield Finding("topology_changing", Severity.OK, address, f"{address} is {name}")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.ring import Factor, Replication
@@ -196,6 +197,7 @@ def resolved(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], .
     return Requirement(_block_for(one, demand, natural), one.datacenter, one.transient)
 
 
+@lru_cache(maxsize=256)
 def release(version: str | None) -> tuple[int, int]:
     """(major, minor) of a ReleaseVersion such as `4.1.9` or `5.0-rc1`; (4, 0) where it is not known."""
     parts = (version or "").split("-")[0].split(".")

@@ -240,7 +240,8 @@ class RingState:
         pending = tuple([self._marks[node] for node in piece.pending]) if piece else ()
         found = self._replicas.get((row, pending))
         if found is None:
-            found = self._replicas[row, pending] = replicas(self._layout.racks, row, pending)
+            found = _one_of_its_kind(replicas(self._layout.racks, row, pending))
+            self._replicas[row, pending] = found
         return found
 
     # How they stand at a level
@@ -318,19 +319,36 @@ class RingState:
 
     @cached_property
     def _touched_widths(self) -> Counter[Replicas]:
-        return self._widths(self.touched)
-
-    @cached_property
-    def _all_widths(self) -> Counter[Replicas]:
-        return self._widths(range(len(self.ring)))
-
-    def _widths(self, indexes: Iterable[int]) -> Counter[Replicas]:
-        """How many tokens there are of each kind of (piece of a) range."""
+        """How many tokens there are of each kind of (piece of a) range, among the touched ranges."""
         found: Counter[Replicas] = Counter()
-        for index in indexes:
+        for index in self.touched:
             for start, end, alike in self._parts(index):
                 found[alike] += self.space.width(start, end)
         return found
+
+    @cached_property
+    def _all_widths(self) -> Counter[Replicas]:
+        """The same among all ranges: those of the ring with all nodes live, but for the touched ones."""
+        if isinstance(self.touched, range):
+            return self._touched_widths
+        found = self._touched_widths.copy()
+        for row, width in self._census_widths().items():
+            found[self._alike(row)] += width
+        for index in self.touched:
+            found[self._alike(self._row(index, self._places))] -= self.space.width(*self.ring.range(index))
+        return found
+
+    def _census_widths(self) -> dict[Marks, int]:
+        """How many tokens there are of each marks with all nodes live; made once, as the census."""
+        key = ("widths", self._layout)
+        if key not in self.ring.memo:
+            widths: defaultdict[Marks, int] = defaultdict(int)
+            before = self.ring.tokens[-1] - self.space.size  # range 0 begins at the last token, a lap earlier
+            for row, end in zip(self._rows(self._places), self.ring.tokens, strict=True):
+                widths[row] += end - before
+                before = end
+            self.ring.memo[key] = widths
+        return cast("dict[Marks, int]", self.ring.memo[key])
 
     def _parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
         row = self._row(index, self._marks)
@@ -393,6 +411,12 @@ def _worst(stands: list[Stand]) -> Stand:
 def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation, Demand]:
     """What each operation that the level has demands."""
     return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
+
+
+@lru_cache(maxsize=65536)
+def _one_of_its_kind(one: Replicas) -> Replicas:
+    """The first of equals, so that later ones are found by identity."""
+    return one
 
 
 def replicas(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> Replicas:

@@ -105,7 +105,7 @@ class Views:
         """
         wanted = frozenset(datacenters)
         index, nodes = self.snapshot.index, self.snapshot.nodes
-        there = tuple(view for view in self.usable if nodes[index[view.observer]].datacenter in wanted)
+        there = tuple([view for view in self.usable if nodes[index[view.observer]].datacenter in wanted])
         return there or self.usable
 
     def outlooks(self, datacenters: tuple[str, ...]) -> tuple[Outlook, ...]:
@@ -127,7 +127,7 @@ class Views:
 
     def down_anywhere(self) -> frozenset[int]:
         """Indexes of the nodes that any usable view does not call live."""
-        return frozenset().union(*(self.down(view) for view in self.usable))
+        return frozenset().union(*{self.down(view) for view in self.usable})
 
     def seen_down_by(self) -> dict[int, tuple[str, ...]]:
         """For each node that a usable view does not call live the observers, sorted."""
@@ -144,8 +144,9 @@ class Views:
             unknown: State = "unknown"
             return (unknown,) * len(nodes)
         down = self.down_anywhere()
-        told = [view.live | view.unreachable for view in self.usable if view.unreachable is not None]
-        known = frozenset().union(*told) if len(told) == len(self.usable) else None
+        told = {(view.live, view.unreachable or frozenset()) for view in self.usable}  # few: most say the same
+        silent = any(view.unreachable is None for view in self.usable)
+        known = None if silent else frozenset().union(*(live | unreachable for live, unreachable in told))
         return tuple([self._state(node.address, index in down, known) for index, node in enumerate(nodes)])
 
     @staticmethod

@@ -1,0 +1,53 @@
+"""Benchmarks: each compares two things in one run and prints the ratio beside its budget; none is a test.
+
+    python -m tests.benchmarks [NAME ...]
+
+A module of this package with a `run()` that yields `Row`s is one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: what was measured, with its size.
+        measured: what came out, with unit.
+        against: what it is compared with, with unit.
+        ratio: measured over compared, or None where the budget is absolute.
+        budget: as the design writes it.
+        met: whether it is.
+    """
+
+    what: str
+    measured: str
+    against: str
+    ratio: float | None
+    budget: str
+    met: bool
+
+
+def seconds(work: Callable[[], object], rounds: int = 5) -> float:
+    """Median wall seconds of some rounds of the same work."""
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+def compared(what: str, measured: float, name: str, against: float, *, budget: float, text: str) -> Row:
+    """A row of two times in seconds whose ratio has a budget."""
+    ratio = measured / against
+    return Row(what, f"{measured * 1000:.2f} ms", f"{name}: {against * 1000:.1f} ms", ratio, text, ratio <= budget)

@@ -1,0 +1,106 @@
+"""Judging 1,024 nodes of 256 vnodes, 100 keyspaces of 5 distinct replications, against parsing their replies."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
+from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
+from tests.benchmarks import Row, compared, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VNODES = 256
+KEYSPACES = 20  # a replication
+RACKS = 3
+REPLICATIONS = (
+    "NetworkTopologyStrategy {dc1=3}",
+    "NetworkTopologyStrategy {dc2=3}",
+    "NetworkTopologyStrategy {dc1=3, dc2=3}",
+    "NetworkTopologyStrategy {dc1=2, dc2=1}",
+    "SimpleStrategy {replication_factor=3}",
+)
+LEVELS = (Level.LOCAL_ONE, Level.LOCAL_QUORUM, Level.QUORUM, Level.LOCAL_ALL)
+POLICY = Policy((Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM)),))
+
+
+def address(node: int) -> str:
+    return f"10.{node // 65536}.{node // 256 % 256}.{node % 256}"
+
+
+def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
+    """A snapshot with all nodes up, and the replies that its rings came in."""
+    places = [Place(f"dc{1 + node % 2}", f"r{1 + node // 2 % RACKS}") for node in range(nodes)]
+    tokens = TokenRing.of(dict(enumerate(random_tokens(nodes, VNODES, 1))))
+    rings: list[Ring] = []
+    replies = []
+    for number, text in enumerate(REPLICATIONS):
+        rows = place(tokens, Replication.parse(text), places, (5, 0))
+        spans = [(*tokens.range(index), row) for index, row in enumerate(rows)]
+        names = [f"ks_{number}_{place}" for place in range(KEYSPACES)]
+        rings.append(Ring.build(names, Replication.parse(text), spans, nodes, (), rings[0].tokens if rings else ()))
+        replies.append(json.dumps({f"[{a}, {b}]": [address(node) for node in row] for a, b, row in spans}))
+    members = tuple(
+        Node(address(at), f"h{at}", one.datacenter, one.rack, "5.0.8", "NORMAL", True, True, 1, "ok", VNODES)  # noqa: FBT003 - in the order of the fields
+        for at, one in enumerate(places)
+    )
+    live = frozenset(node.address for node in members)
+    views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
+    return Snapshot("big", "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, tuple(rings)), replies
+
+
+def with_down(seen: Snapshot, down: int) -> Snapshot:
+    """The same with one node down, its view gone."""
+    gone = seen.nodes[down].address
+    live = seen.views[0].live - {gone}
+    views = tuple(
+        replace(view, live=live, unreachable=frozenset([gone])) for view in seen.views if view.observer != gone
+    )
+    return replace(seen, views=views)
+
+
+def fresh(seen: Snapshot) -> Snapshot:
+    """The same with nothing remembered."""
+    return replace(seen, rings=tuple(replace(ring) for ring in seen.rings))
+
+
+def judge(seen: Snapshot) -> object:
+    return assess(seen, POLICY, Question(levels=LEVELS))
+
+
+def run() -> Iterator[Row]:
+    for nodes in (64, 256, 1024):
+        yield from _measure(nodes)
+
+
+def _measure(nodes: int) -> Iterator[Row]:
+    seen, replies = cluster(nodes)
+    gc.collect()
+    parse = seconds(lambda: [json.loads(reply) for reply in replies], 3)
+    size = f"{nodes} nodes, {len(seen.rings[0]):,} ranges"
+    firsts, changes, sames = [], [], []
+    for round_ in range(3):
+        new = fresh(seen)
+        firsts.append(_timed(new))
+        changes.append(_timed(with_down(new, 7 + round_)))
+        sames.append(_timed(new))
+    first, change, same = sorted(firsts)[1], sorted(changes)[1], sorted(sames)[1]
+    yield compared(
+        f"evaluate, first time: {size}", first, "json.loads of the replies", parse, budget=1 / 2, text="<= 1/2"
+    )
+    yield compared(f"evaluate, one node changed: {size}", change, "first time", first, budget=1 / 50, text="<= 1/50")
+    yield compared(f"evaluate, unchanged: {size}", same, "first time", first, budget=1 / 50, text="~0")
+
+
+def _timed(seen: Snapshot) -> float:
+    start = time.perf_counter()
+    judge(seen)
+    return time.perf_counter() - start
