@@ -258,7 +258,8 @@ class Rules:
         if level is Level.EACH_QUORUM and self.network:
             each = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
             return Demand(each or (Requirement(1),), operation)  # without datacenters there is nothing to serve from
-        replicas = self.total if level is Level.ALL else self.quorum(scope)
+        # All of no replicas is not enough to be served from, though `blockFor` of ALL is 0 then.
+        replicas = max(1, self.total) if level is Level.ALL else self.quorum(scope)
         return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, level in _SERIAL)
 
     def quorum(self, datacenter: str | None) -> int:
