@@ -148,7 +148,7 @@ def _overlapped(ring: Ring, item: Pending, space: Partitioner) -> Iterator[int]:
     """Indexes of the natural ranges that share a token with a pending one."""
     first = bisect_right(ring.tokens, item.start) % len(ring)
     last = bisect_left(ring.tokens, item.end) % len(ring)
-    if first == last and space.width(item.start, item.end) > space.width(*ring.range(first)):
+    if first == last and space.width(item.start, item.end) > space.width(item.start, ring.tokens[first]):
         return iter(range(len(ring)))  # it begins and ends in one range, the long way round
     return (index % len(ring) for index in range(first, last + 1 if first <= last else last + 1 + len(ring)))
 
@@ -201,14 +201,19 @@ class RingState:
             marks.subtract([self._row(index, self._marks) for index in self.pieces])
         else:
             marks = self._census()
-            marks.subtract([self._row(index, self._places) for index in self.touched])
-            marks.update([self._row(index, self._marks) for index in self.touched if index not in self.pieces])
+            marks.subtract([before for _, before, _ in self._touched_rows])
+            marks.update([after for index, _, after in self._touched_rows if index not in self.pieces])
         found: Counter[Kind] = Counter()
         for row, number in marks.items():
             if number:
                 found[self._alike(row),] += number
         found.update(self.kind(index) for index in self.pieces)
         return found
+
+    @cached_property
+    def _touched_rows(self) -> list[tuple[int, Marks, Marks]]:
+        """Index and marks of each touched range, with all nodes live and as they are."""
+        return [(index, self._row(index, self._places), self._row(index, self._marks)) for index in self.touched]
 
     def _census(self) -> Counter[Marks]:
         """Marks of all ranges with all nodes live: made once for a ring, as long as its nodes stay in their racks."""
@@ -240,8 +245,10 @@ class RingState:
         pending = tuple([self._marks[node] for node in piece.pending]) if piece else ()
         found = self._replicas.get((row, pending))
         if found is None:
-            found = _one_of_its_kind(replicas(self._layout.racks, row, pending))
-            self._replicas[row, pending] = found
+            # The order of replicas makes hundreds of rows of one kind; it is worked out for one of them.
+            some = tuple(sorted(row)), tuple(sorted(pending))
+            found = self._replicas.get(some) or _one_of_its_kind(replicas(self._layout.racks, *some))
+            self._replicas[row, pending] = self._replicas[some] = found
         return found
 
     # How they stand at a level
@@ -321,8 +328,8 @@ class RingState:
     def _touched_widths(self) -> Counter[Replicas]:
         """How many tokens there are of each kind of (piece of a) range, among the touched ranges."""
         found: Counter[Replicas] = Counter()
-        for index in self.touched:
-            for start, end, alike in self._parts(index):
+        for index, _, row in self._touched_rows:
+            for start, end, alike in self._parts(index, row):
                 found[alike] += self.space.width(start, end)
         return found
 
@@ -334,8 +341,8 @@ class RingState:
         found = self._touched_widths.copy()
         for row, width in self._census_widths().items():
             found[self._alike(row)] += width
-        for index in self.touched:
-            found[self._alike(self._row(index, self._places))] -= self.space.width(*self.ring.range(index))
+        for index, row, _ in self._touched_rows:
+            found[self._alike(row)] -= self.space.width(*self.ring.range(index))
         return found
 
     def _census_widths(self) -> dict[Marks, int]:
@@ -350,8 +357,8 @@ class RingState:
             self.ring.memo[key] = widths
         return cast("dict[Marks, int]", self.ring.memo[key])
 
-    def _parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
-        row = self._row(index, self._marks)
+    def _parts(self, index: int, row: Marks) -> Iterator[tuple[int, int, Replicas]]:
+        """A range, or the pieces of it, and what each is like."""
         if index not in self.pieces:
             yield *self.ring.range(index), self._alike(row)
             return
@@ -369,7 +376,7 @@ class RingState:
         if not self.level(level, client, rules).unavailable:
             return found
         for index in range(len(self.ring)):
-            for start, end, alike in self._parts(index):
+            for start, end, alike in self._parts(index, self._row(index, self._marks)):
                 for name, one in demands.items():
                     if (stand((alike,), one).spare or 0) < 0:
                         found[name].append((start, end))
@@ -382,19 +389,19 @@ class RingState:
         after = self._marks_with(back | {node})
         total = 0
         for index in self.ring.ranges_of[node]:
-            rows = self._row(index, before), self._row(index, after)
-            for piece in self.pieces.get(index) or (Piece(*self.ring.range(index), ()),):
-                then, now = (self._stands(row, piece, wanted) for row in rows)
-                total += self.space.width(piece.start, piece.end) if now and not then else 0
+            then, now = self._row(index, before), self._row(index, after)
+            for piece in self.pieces.get(index) or (None,):
+                if self._stands(now, piece, wanted) and not self._stands(then, piece, wanted):
+                    start, end = (piece.start, piece.end) if piece else self.ring.range(index)
+                    total += self.space.width(start, end)
         return total
 
     def _marks_with(self, back: frozenset[int]) -> list[int]:
         return [self._places[node] if node in back else mark for node, mark in enumerate(self._marks)]
 
-    def _stands(self, row: Marks, piece: Piece, demands: tuple[Demand, ...]) -> bool:
-        """Whether a piece with these marks can be served (pending nodes as they are now: a safe reading)."""
-        alike = self._alike(row, piece if piece.pending else None)
-        return all((stand((alike,), one).spare or 0) >= 0 for one in demands)
+    def _stands(self, row: Marks, piece: Piece | None, demands: tuple[Demand, ...]) -> bool:
+        """Whether a (piece of a) range with these marks can be served; pending nodes stay as they are."""
+        return _served(self._alike(row, piece), demands)
 
 
 def _number(one: Requirement) -> int:
@@ -411,6 +418,11 @@ def _worst(stands: list[Stand]) -> Stand:
 def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation, Demand]:
     """What each operation that the level has demands."""
     return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
+
+
+@lru_cache(maxsize=65536)
+def _served(alike: Replicas, demands: tuple[Demand, ...]) -> bool:
+    return all((stand((alike,), one).spare or 0) >= 0 for one in demands)
 
 
 @lru_cache(maxsize=65536)
