@@ -51,13 +51,14 @@ class Partitioner:
         return self.width(whole[0], token) <= self.width(*whole)
 
     def admits(self, token: int) -> bool:
-        """Whether a token lies in this space (RandomPartitioner's maximum itself included)."""
-        return self.minimum <= token <= self.minimum + self.size
+        """Whether a token lies in this space."""
+        return self.minimum <= token < self.minimum + self.size
 
 
 PARTITIONERS = {
     "Murmur3Partitioner": Partitioner("Murmur3Partitioner", -(2**63), 2**64),
-    "RandomPartitioner": Partitioner("RandomPartitioner", 0, 2**127),
+    # The absolute value of a signed hash: 0 and 2**127 are both tokens (`RandomPartitioner.MAXIMUM`).
+    "RandomPartitioner": Partitioner("RandomPartitioner", 0, 2**127 + 1),
 }
 
 
