@@ -381,12 +381,14 @@ def _blind_datacenters(views: Views, states: Sequence[State]) -> Iterator[Findin
 def _disagreements(views: Views) -> Iterator[Finding]:
     nodes = views.snapshot.nodes
     for index, observers in sorted(views.seen_down_by().items()):
+        if len(observers) == len(views.usable):
+            continue
         address = nodes[index].address
         others = [view.observer for view in views.usable if view.observer not in observers]
         if others == [address]:
             text = f"{address} says that it is well, but every other view sees it down"
             yield Finding("gossip_dead", Severity.WARNING, address, text, "its gossip is dead, or it is cut off")
-        elif others:
+        else:
             text = f"{address} is down for {listed(observers)} but up for {listed(sorted(others))}"
             yield Finding("view_disagreement", Severity.WARNING, address, text, "the worst view counts")
 
