@@ -84,7 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = ringcheck.main(args=arguments, prog_name="ringcheck", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except BrokenPipeError:
+    except SystemExit:  # click's own end when whoever reads has gone
         return UNKNOWN
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("RINGCHECK_DEBUG"):

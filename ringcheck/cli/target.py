@@ -86,11 +86,11 @@ class Target:
         return Settled(self, self._configured())
 
     def _configured(self) -> Cluster:
-        from ringcheck.config import load
-
         path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
         if path is None:
             raise UsageError("say which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE")
+        from ringcheck.config import load
+
         clusters = load(path).clusters
         if self.cluster is None and len(clusters) == 1:
             return next(iter(clusters.values()))

@@ -1,0 +1,219 @@
+"""Exit codes and the one line: what a plugin's caller sees when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ringcheck import __version__
+from ringcheck.cli import run
+from ringcheck.core import assess
+from ringcheck.report.document import snapshot_document
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+BAD_DURATION = (
+    "usage: Invalid value for '-t' / '--timeout': '-1' is not a duration such as 9s, 500ms or 2m "
+    "(see ringcheck health --help)"
+)
+PLUGIN = ROOT / "plugins" / "check_cassandra_ring"
+
+
+def recorded(folder: Path, down: Sequence[str] = ()) -> str:
+    path = folder / "snapshot.json"
+    path.write_text(json.dumps(snapshot_document(article.snapshot(down))))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("down", "code", "word"),
+    [((), 0, "OK"), (("10.0.0.1",), 2, "CRITICAL"), (article.ADDRESSES, 3, "UNKNOWN")],
+)
+@pytest.mark.parametrize("command", ["check", "health"])
+def test_the_exit_code_is_the_severity(  # noqa: PLR0917 - pytest passes them by name
+    command: str, down: Sequence[str], code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nagios's codes, and the word for it comes first."""
+    assert run([command, "--from", recorded(tmp_path, down)]) == code
+    assert capsys.readouterr().out.startswith(f"{word} ")
+
+
+def test_warning_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The article's warning tier: every replica of blog_3 is wanted, one is gone."""
+    arguments = ["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM"]
+    assert run([*arguments, "-k", "blog_3"]) == 1
+    assert capsys.readouterr().out.startswith(
+        "WARNING - blogs: 768 of 768 ranges (100.0 %) of blog_3 unavailable at LOCAL_ALL in dc1 "
+        "(1 node down: 10.0.0.1) |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--nonsense"], "usage: No such option '--nonsense'. (see ringcheck --help)"),
+        (["check"], "say which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+        (
+            ["check", "-H", "a", "--from", "b"],
+            "say once which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE",
+        ),
+        (["health", "--from", "f", "-t", "-1"], BAD_DURATION),
+        (["check", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),
+        (["health", "--from", "/"], "/ can't be read: Is a directory"),
+        (["snapshot", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),
+    ],
+)
+def test_usage_errors_are_unknown_on_stdout(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line on stdout, nothing on stderr, exit code 3: never click's 2, which is CRITICAL."""
+    monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
+    assert run(arguments) == 3
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"UNKNOWN - {line}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["chekc"], ["check", "-w"], ["check", "extra"], ["health", "--format", "xml"]])
+def test_what_click_refuses_is_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever click's words are, they come on stdout in one line and with 3."""
+    assert run(arguments) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("UNKNOWN - usage: ")
+    assert (out.count("\n"), err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["-w", "QUORM"], "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
+        (["-c", "local_one"], "there is no consistency level 'local_one' (did you mean LOCAL_ONE?)"),
+        (["--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["-k", "nothing*"], "blogs: no keyspace matches nothing* | keyspaces=0"),
+    ],
+)
+def test_questions_that_do_not_fit_are_unknown(
+    arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level, datacenter or keyspace that is not there never reads OK."""
+    assert run(["check", "--from", recorded(tmp_path), *arguments]) == 3
+    assert capsys.readouterr().out.startswith(f"UNKNOWN - {line}")
+
+
+def test_an_unknown_observer_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--view of somebody else is an error, not an empty verdict."""
+    assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
+    assert capsys.readouterr().out == "UNKNOWN - there is no view of 10.9.9.9\n"
+
+
+def test_a_crash_reads_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours is one line and 3, not a traceback and 1, which is WARNING."""
+
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError("a | b\nc")
+
+    monkeypatch.setattr(assess, "assess", crash)
+    assert run(["check", "--from", recorded(tmp_path)]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: a / b c (RINGCHECK_DEBUG=1 shows where)\n",
+        "",
+    )
+
+
+def test_an_interrupt_reads_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is 3 too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(assess, "assess", interrupt)
+    assert run(["check", "--from", recorded(tmp_path)]) == 3
+    assert capsys.readouterr().out == "UNKNOWN - interrupted\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["check", "--help"], ["health", "-h"], ["snapshot", "-h"]])
+def test_help_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Help is no alarm."""
+    assert run(arguments) == 0
+    assert capsys.readouterr().out.startswith("Usage: ringcheck")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["check", "-V"]])
+def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is the version."""
+    assert run(arguments) == 0
+    assert capsys.readouterr().out.split()[-1] == __version__
+
+
+def test_options_come_from_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the target by their own name, the others by their command's."""
+    monkeypatch.setenv("RINGCHECK_FROM", recorded(tmp_path, ["10.0.0.1"]))
+    monkeypatch.setenv("RINGCHECK_KEYSPACE", "blog_3")
+    monkeypatch.setenv("RINGCHECK_CHECK_WARNING", "LOCAL_ALL")
+    assert run(["check"]) == 1
+    assert "blog_3 unavailable at LOCAL_ALL" in capsys.readouterr().out
+
+
+def test_the_plugin_runs(tmp_path: Path) -> None:
+    """The plugin by its own name, as Nagios starts it."""
+    environment = {"PATH": "/usr/bin:/bin", "RINGCHECK": str(Path(sys.executable).parent / "ringcheck")}
+    done = subprocess.run(
+        [PLUGIN, "--from", recorded(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("OK - blogs: ")
+
+
+def test_the_plugin_without_ringcheck_is_unknown() -> None:
+    """A half-installed plugin never looks well."""
+    done = subprocess.run(
+        [PLUGIN, "-V"],
+        env={"PATH": "/usr/bin:/bin", "RINGCHECK": "no-such"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, 3}
+    assert done.returncode == 3 or __version__ in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    """`ringcheck health | head -1` ends quietly."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "ringcheck", "health", "--from", recorded(tmp_path)],
+        stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_snapshot_of_a_snapshot_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written by -o is what was read."""
+    source, copy = recorded(tmp_path), tmp_path / "copy.json"
+    assert run(["snapshot", "--from", source, "-o", str(copy)]) == 0
+    assert capsys.readouterr().out == f"{copy}: 3 nodes, 3 views, 2 rings\n"
+    assert json.loads(copy.read_text()) == json.loads(Path(source).read_text())
+
+
+def test_a_snapshot_that_can_t_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing half-written, one line."""
+    target = tmp_path / "none" / "copy.json"
+    assert run(["snapshot", "--from", recorded(tmp_path), "-o", str(target)]) == 3
+    assert capsys.readouterr().out == f"UNKNOWN - {target} can't be written: No such file or directory\n"
