@@ -1,0 +1,142 @@
+"""One node's Jolokia agent: how it is asked, and what it said last.
+
+Owns the fall-backs from one way of asking to the next; knows nothing of clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.jolokia import decode, mbeans
+from ringcheck.jolokia.client import RefusedError
+from ringcheck.jolokia.reply import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ringcheck.jolokia.client import Client
+    from ringcheck.jolokia.decode import Outcome, Reading
+    from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.reply import Reply
+
+_TIMESTAMP = re.compile(rb'"timestamp":\d+')
+_MISSING = {decode.FORBIDDEN, decode.NOT_FOUND}
+_ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
+
+
+@lru_cache(maxsize=64)
+def _liveness(with_port: bool, extra: tuple[str, ...]) -> bytes:  # noqa: FBT001 - which of two names
+    """The request of a steady poll: one `read` of few attributes, the same bytes for all nodes alike."""
+    request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
+    return json.dumps(request, separators=(",", ":")).encode()
+
+
+class Agent:
+    """Asks one URL; not for use by two threads at once."""
+
+    def __init__(self, url: str, client: Client, same: dict[frozenset[str], frozenset[str]]) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            url: of the agent.
+            client: sends.
+            same: sets of endpoints to share, as `decode.reading`.
+        """
+        self.url = url
+        self._client = client
+        self._same = same
+        self._with_port = False
+        self._extra: tuple[str, ...] = mbeans.EXTRA
+        self._digest = b""
+        self._last: Reading | None = None
+
+    def expect(self, other: Reading) -> None:
+        """Ask as a node of the same cluster could be asked: most have the same release."""
+        if self._last is None:
+            self._with_port = other.with_port
+
+    def introduce(self, deadline: float) -> Reading:
+        """Everything about the node and the members that it knows, whatever its release.
+
+        Raises:
+            SourceError: if it can't be asked or forbids it.
+            DataError: if its answer can't be used.
+        """
+        found = self.attributes(mbeans.INTRODUCTION, deadline)
+        self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
+        told = decode.reading(found, self._same)
+        self._with_port = told.with_port
+        return told
+
+    def refresh(self, deadline: float) -> Reading:
+        """Its state and its view, in one request where nothing has changed in how it can be asked.
+
+        Raises:
+            SourceError: if it can't be asked or forbids it.
+            DataError: if its answer can't be used.
+        """
+        payload = _liveness(self._with_port, self._extra)
+        told: Reading | None = self._client.post(self.url, payload, deadline, self._decoded)
+        # One attribute that is missing, denied or throws fails them all: ask for each alone, and learn which.
+        return told or self.introduce(deadline)
+
+    def attributes(self, names: Sequence[str], deadline: float) -> dict[str, Outcome]:
+        """Attributes of StorageService, each failing alone.
+
+        Raises:
+            SourceError: if it can't be asked.
+            DataError: if its answer can't be used.
+        """
+        return dict(zip(names, self.bulk(mbeans.reads(names), deadline), strict=True))
+
+    def bulk(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+        """The outcome of each request, in bounded pieces; one by one where the agent can't answer a piece.
+
+        Raises:
+            SourceError: if it can't be asked.
+            DataError: if its answer can't be used.
+        """
+        pieces = [requests[start : start + mbeans.CHUNK] for start in range(0, len(requests), mbeans.CHUNK)]
+        return [found for piece in pieces for found in self._piece(piece, deadline)]
+
+    def _piece(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+        try:
+            reply = self._client.post(self.url, list(requests), deadline)
+            found = decode.outcomes(reply, len(requests))
+        except RefusedError:
+            found = None
+        return [self.ask(request, deadline) for request in requests] if found is None else found
+
+    def ask(self, request: Request, deadline: float) -> Outcome:
+        """The outcome of one request.
+
+        Raises:
+            SourceError: if it can't be asked.
+            DataError: if its answer can't be used.
+        """
+        try:
+            return decode.outcome(self._client.post(self.url, request, deadline))
+        except RefusedError as error:
+            return decode.Outcome(400, error=str(error))
+
+    def post(self, request: Request, deadline: float, decoder: Callable[[Reply], Any]) -> Any:  # noqa: ANN401 - what the decoder makes
+        """One request whose reply may be large."""
+        return self._client.post(self.url, request, deadline, decoder)
+
+    def _decoded(self, reply: Reply) -> Reading | None:
+        """A reading; the last one where the answer differs by its timestamp alone; None if not all was answered."""
+        body = reply.all()
+        digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
+        if digest == self._digest and self._last:
+            return self._last
+        answer = decode.outcome(parsed(body, reply.url))
+        if answer.status != decode.OK:
+            return None
+        values = decode.mapping(answer.value, "the answer")
+        told = decode.reading({name: decode.Outcome(decode.OK, value) for name, value in values.items()}, self._same)
+        self._digest, self._last = digest, told
+        return told

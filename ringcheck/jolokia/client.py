@@ -1,0 +1,430 @@
+"""HTTP to Jolokia agents: where they are, how to ask, and when to give up.
+
+Owns addresses, credentials, deadlines, caps, retries and what HTTP itself says; knows nothing of MBeans. What a 200
+contains is judged in decode.py: Jolokia reports its failures inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
+
+import requests
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import ConnectTimeout, InvalidURL, RequestException, SSLError, Timeout
+from urllib3 import disable_warnings
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    InsecureRequestWarning,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+
+from ringcheck import __version__
+from ringcheck.errors import ConfigError, SourceError
+from ringcheck.jolokia.reply import MEBIBYTE, Reply, document, one_line, shown
+from ringcheck.jolokia.transport import Adapter, DeadlineError, start_clock, tls_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+    from urllib3 import HTTPResponse
+
+DEFAULT_URL = "http://{address}:8778/jolokia"
+DEFAULT_TLS_URL = "https://{address}:8778/jolokia"
+_ATTEMPTS = 3
+_LONGEST_WAIT = 1.0  # seconds between attempts
+
+T = TypeVar("T")
+Decode: TypeAlias = "Callable[[Reply], T]"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to trust and who to be.
+
+    Attributes:
+        ca_file: PEM of the authorities to trust instead of the system's.
+        cert_file: PEM of the client certificate, with the key in it or in `key_file`.
+        key_file: PEM of its key.
+        insecure_skip_verify: trust anyone.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure_skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a cluster's Jolokia agents are and how to ask them.
+
+    Attributes:
+        contact_points: each HOST, HOST:PORT, [IPV6]:PORT or a URL; any nodes of the cluster.
+        url: of any node's agent; `{address}` becomes the node's address, in brackets where it is IPv6. The default
+            is `http://{address}:8778/jolokia`, with `tls` the same with https.
+        username: for HTTP basic authentication.
+        password: likewise.
+        tls: None for the system's authorities and no client certificate.
+        timeout: seconds that one request may take.
+        views: `all` asks every node for its view, `contact_points` only those named.
+        max_bytes: decoded bytes of one reply at most.
+    """
+
+    contact_points: tuple[str, ...]
+    url: str = ""
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    timeout: float = 10.0
+    views: str = "all"
+    max_bytes: int = 64 * MEBIBYTE
+
+    def url_of(self, address: str) -> str:
+        """The agent's URL of the node at an address."""
+        template = self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)
+        return template.replace("{address}", _bracketed(address.partition("%")[0]))
+
+    def url_of_contact(self, contact: str) -> str:
+        """The URL that a contact point means.
+
+        Raises:
+            ConfigError: if it has none of the forms.
+        """
+        if "://" in contact:
+            return contact
+        host, port = _host_and_port(contact)
+        url = self.url_of(host)
+        if port is None:
+            return url
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{_bracketed(parts.hostname or host)}:{port}").geturl()
+
+
+def host_of(contact: str) -> str:
+    """The host of a contact point, an IP address in its canonical form.
+
+    Raises:
+        ConfigError: if it has none of the forms.
+    """
+    host = urlsplit(contact).hostname or contact if "://" in contact else _host_and_port(contact)[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host
+
+
+def _host_and_port(contact: str) -> tuple[str, int | None]:
+    """Split `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address."""
+    with suppress(ValueError):
+        return str(ip_address(contact)), None
+    try:
+        parts = urlsplit(f"//{contact}")
+        if parts.hostname and parts.netloc == contact and "@" not in contact:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise ConfigError(f"contact point {contact!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@lru_cache(maxsize=4096)
+def _with_slash(url: str) -> str:
+    """The URL with its path ended by a slash: Jolokia 2.2's JVM agent answers 404 to `POST /jolokia`."""
+    parts = urlsplit(url)
+    return url if parts.path.endswith("/") else parts._replace(path=f"{parts.path}/").geturl()
+
+
+class RefusedError(SourceError):
+    """HTTP 400: the agent refuses the request as a whole, which from Jolokia 2.4 on one bad item of a bulk does."""
+
+
+class _AgainError(Exception):
+    """A failure after which asking again is harmless and may help; `error` is what to say if it does not."""
+
+    def __init__(self, error: SourceError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a client has done; the collector's and the metrics' numbers.
+
+    Attributes:
+        requests: by outcome: ok, unreachable, denied or error.
+        bytes: decoded bytes of all answers.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+
+
+class Client:
+    """Asks agents; safe to use from many threads, one request in flight to each URL.
+
+    Agents run requests on a single thread by default, so that a second one would only wait behind the first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hosts: int = 1024,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            settings: how to ask.
+            hosts: how many hosts may keep a connection.
+            clock: monotonic seconds.
+            sleep: waits between attempts.
+        """
+        self.settings = settings
+        self.counts = Counts()
+        self._clock = clock
+        self._sleep = sleep
+        self._guard = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._in_flight: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._headers = {
+            "User-Agent": f"ringcheck/{__version__}",
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/plain",
+            "Accept-Encoding": "gzip",
+        }
+        self._auth = (settings.username, settings.password or "") if settings.username is not None else None
+        self._adapter = Adapter(hosts + 8, self._tls)
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxies, .netrc or CA bundle of whoever starts this
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+
+    def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
+        """Ask an agent something that may be asked twice.
+
+        Connection errors are retried. A reading timeout is not: the agent still works on it, and its executor is
+        single, so that asking again would only queue behind.
+
+        Args:
+            url: of the agent.
+            payload: Jolokia request(s), to be sent as JSON.
+            deadline: clock time at which all of it must be over.
+            decode: makes the result from the reply.
+
+        Raises:
+            SourceError: kind `unreachable`, `denied` or `error`.
+        """
+        try:
+            return self._attempt(url, payload, deadline, decode)
+        except _AgainError as failure:
+            return self._again(failure, url, payload, deadline, decode)
+
+    def exec_once(self, url: str, payload: object, deadline: float) -> Any:  # noqa: ANN401 - as document
+        """Ask an agent to do something that must not be done twice, `drain` above all.
+
+        Never retried, and not cut off by the timeout of one request: only by the deadline.
+
+        Raises:
+            SourceError: as `post`. Whether it was done is then not known.
+        """
+        try:
+            return self._attempt(url, payload, deadline, document, timeout=float("inf"))
+        except _AgainError as failure:
+            raise failure.error from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    def _again(self, failure: _AgainError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
+        # Imported where the first retry is needed: it costs `check` 49 ms.
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay  # noqa: PLC0415
+        from tenacity.wait import wait_random_exponential  # noqa: PLC0415 - as above
+
+        made = iter([failure])
+
+        def attempt() -> Any:  # noqa: ANN401 - as document
+            for first in made:
+                raise first  # the attempt that was made before tenacity was there
+            return self._attempt(url, payload, deadline, decode)
+
+        retrying = Retrying(
+            sleep=self._sleep,
+            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
+            stop=stop_after_attempt(_ATTEMPTS) | stop_before_delay(max(0.0, deadline - self._clock())),
+            retry=retry_if_exception_type(_AgainError),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except _AgainError as last:
+            raise last.error from None
+
+    def _attempt(
+        self, url: str, payload: object, deadline: float, decode: Decode[T], timeout: float | None = None
+    ) -> T:
+        """One request, its outcome counted."""
+        try:
+            with self._turn(url, deadline) as left:
+                result = self._exchange(url, payload, min(left, timeout or self.settings.timeout), decode)
+        except (SourceError, _AgainError) as failure:
+            error = failure.error if isinstance(failure, _AgainError) else failure
+            self._count(error.kind)
+            raise
+        except Exception:
+            self._count("error")  # what decode refuses is an answer that is none
+            raise
+        self._count("ok")
+        return result
+
+    @contextmanager
+    def _turn(self, url: str, deadline: float) -> Iterator[float]:
+        """This URL's turn, and the seconds left then."""
+        turn = self._lock_of(url)
+        if not turn.acquire(timeout=max(0.0, deadline - self._clock())):
+            raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
+        try:
+            left = deadline - self._clock()
+            if left <= 0:
+                raise SourceError(f"{shown(url)}: there was no time left to ask", "unreachable")
+            yield left
+        finally:
+            turn.release()
+
+    def _exchange(self, url: str, payload: object, seconds: float, decode: Decode[T]) -> T:
+        start_clock(seconds)
+        with _explained(url, seconds), self._response(url, payload) as raw:
+            _check_status(raw, url, self.settings.username)
+            reply = Reply(raw, url, self.settings.max_bytes)
+            try:
+                return decode(reply)
+            finally:
+                self._count_bytes(reply.bytes_read)
+
+    @contextmanager
+    def _response(self, url: str, payload: object) -> Iterator[HTTPResponse]:
+        """The answer, its body not read; its connection is kept only if the body was read to the end."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
+        request = requests.Request("POST", _with_slash(url), self._headers, data=body, auth=self._auth).prepare()
+        # Not Session.send: it reads a redirect's whole body, whatever its size, and keeps cookies.
+        answer = self._adapter.send(request, stream=True, timeout=None)
+        raw = cast("HTTPResponse", answer.raw)
+        try:
+            yield raw
+        finally:
+            raw.close()  # a connection whose answer was read to its end is back in the pool by then
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._guard:
+            if self._context is None:
+                tls = self.settings.tls or Tls()
+                if tls.insecure_skip_verify:  # warned of where it is configured, not by urllib3 into a plugin's output
+                    disable_warnings(InsecureRequestWarning)
+                self._context = tls_context(tls)
+            return self._context
+
+    def _lock_of(self, url: str) -> threading.Lock:
+        with self._guard:
+            return self._in_flight[url]
+
+    def _count(self, outcome: str) -> None:
+        with self._guard:
+            self.counts.requests[outcome] += 1
+
+    def _count_bytes(self, number: int) -> None:
+        with self._guard:
+            self.counts.bytes += number
+
+
+def _check_status(raw: HTTPResponse, url: str, username: str | None) -> None:
+    """Only 200 may carry an answer.
+
+    Raises:
+        SourceError: for every other status, with what an operator can do about it.
+    """
+    status, where = raw.status, shown(url)
+    if status == 200:  # noqa: PLR2004 - HTTP's OK
+        return
+    if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
+        who = "user name or password is wrong" if username is not None else "it wants a user name and password"
+        raise SourceError(f"{where}: HTTP 401, {who}", "denied")
+    if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
+        raise SourceError(f"{where}: HTTP 403, access is forbidden", "denied")
+    if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
+        target = shown(raw.headers.get("Location") or "nowhere")
+        raise SourceError(f"{where}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
+    kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
+    raise kind(f"{where}: HTTP {status}{_said(raw)}")
+
+
+def _said(raw: HTTPResponse) -> str:
+    """The beginning of a text answer to a refused request; HTML and the rest say nothing in one line."""
+    if not (raw.headers.get("Content-Type") or "").startswith("text/plain"):
+        return ""
+    with suppress(HTTPError, OSError):
+        return f": {one_line(raw.read(200, decode_content=True))}".rstrip(": ")
+    return ""
+
+
+@contextmanager
+def _explained(url: str, seconds: float) -> Iterator[None]:
+    """Turn what requests, urllib3 and the sockets raise into errors that an operator understands."""
+    where = shown(url)
+    try:
+        yield
+    except InvalidURL as error:
+        raise SourceError(f"{where}: not a usable URL: {error}") from error
+    except SSLError as error:
+        raise SourceError(f"{where}: TLS: {_tls_reason(error)}", "unreachable") from error
+    except ConnectTimeout as error:
+        raise SourceError(f"{where}: no connection within {seconds:.3g} s", "unreachable") from error
+    except (Timeout, ReadTimeoutError, DeadlineError) as error:
+        raise SourceError(f"{where}: no whole answer within {seconds:.3g} s", "unreachable") from error
+    except DecodeError as error:
+        raise SourceError(f"{where}: the compressed answer is broken") from error
+    except (RequestsConnectionError, ProtocolError) as error:
+        raise _AgainError(SourceError(f"{where}: {_connection_reason(error)}", "unreachable")) from error
+    except (RequestException, HTTPError, OSError) as error:
+        raise SourceError(f"{where}: {_root(error)}", "unreachable") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first cause in the chain of wrapped exceptions, where the words are."""
+    while True:
+        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
+        if not inner:
+            return error
+        error = inner[0]
+
+
+def _connection_reason(error: BaseException) -> str:
+    root = _root(error)
+    if isinstance(root, NewConnectionError):
+        text = str(root).rpartition(": ")[2] if "can't be resolved" not in str(root) else str(root).partition(": ")[2]
+        return text[:1].lower() + text[1:]
+    if isinstance(root, ConnectionResetError):
+        return "the connection was reset"
+    return "the connection was closed before the answer was whole"
+
+
+def _tls_reason(error: BaseException) -> str:
+    root = _root(error)
+    reason = getattr(root, "verify_message", None) or getattr(root, "reason", None) or str(root)
+    return str(reason).lower().replace("_", " ")

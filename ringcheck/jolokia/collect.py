@@ -1,0 +1,88 @@
+"""From a cluster to a Snapshot: when it is asked what, and what is kept between polls.
+
+The first poll discovers everything. Later ones ask every node for its view, in one request each, and for the ring again
+only when something says that it may have changed. Silence never counts: whoever does not answer is shown as unreachable
+with the reason, and what could not be read is a problem of the snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ringcheck.jolokia.client import Client, Settings, host_of
+from ringcheck.jolokia.crew import Crew
+from ringcheck.jolokia.poll import Contact, Home, Poll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringcheck.core.ring import Replication, Snapshot
+    from ringcheck.jolokia.client import Counts
+
+_NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
+
+
+class Collector:
+    """Polls one cluster. Not for use by two threads at once."""
+
+    def __init__(  # noqa: PLR0913 - what the configuration says, and two clocks for tests
+        self,
+        settings: Settings,
+        replication: Mapping[str, Replication] = _NO_REPLICATION,
+        name: str | None = None,
+        authenticates: bool | None = None,  # noqa: FBT001 - a setting of the configuration
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            settings: where the agents are.
+            replication: by keyspace, for releases that can't tell (before 3.11.11).
+            name: of the cluster in the configuration; used where Cassandra does not tell its own.
+            authenticates: overrides what is found out.
+            clock: monotonic seconds.
+            now: UTC.
+
+        Raises:
+            ConfigError: if a contact point has none of the known forms.
+        """
+        self._clock = clock
+        self._now = now
+        self._client = Client(settings, clock=clock)
+        self._home = Home(settings, self._client, Crew(), replication, name, authenticates, clock)
+        self._home.contacts = [
+            Contact(host_of(point), self._home.agent(settings.url_of_contact(point)))
+            for point in dict.fromkeys(settings.contact_points)
+        ]
+
+    @property
+    def counts(self) -> Counts:
+        """Requests by outcome and bytes, since the start."""
+        return self._client.counts
+
+    def forget_topology(self) -> None:
+        """Read everything again at the next poll."""
+        self._home.known = None
+
+    def close(self) -> None:
+        """Close all connections; requests in flight end by themselves."""
+        self._home.crew.close()
+        self._client.close()
+
+    def poll(self, deadline_seconds: float) -> Snapshot:
+        """What the cluster looks like now.
+
+        Args:
+            deadline_seconds: after which it returns what came in, at the latest.
+
+        Raises:
+            SourceError: if nobody answered, or nobody would tell the ring.
+            DataError: if what was said can't be true: two clusters, a host id twice, an unknown partitioner.
+        """
+        taken_at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return Poll(self._home, self._clock() + deadline_seconds, taken_at).snapshot()

@@ -1,0 +1,432 @@
+"""From what Jolokia says to values: pure, and it believes nothing.
+
+Owns the shapes of replies, of both Jolokia lines and of all releases; knows nothing of HTTP or of what to ask. HTTP 200
+is not success: each item has its own `status`, one Error inside a bulk turns the whole answer into one object, limits
+of an agent cut lists without a word. Whatever is not exactly as expected is a `DataError` of one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from ringcheck.core.ring import Pending
+from ringcheck.errors import DataError, SourceError
+from ringcheck.jolokia import mbeans
+from ringcheck.jolokia.reply import document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringcheck.jolokia.reply import Reply
+
+Row: TypeAlias = "tuple[int, int, tuple[int, ...]]"  # start, end, node indexes
+T = TypeVar("T")
+
+OK, FORBIDDEN, NOT_FOUND = 200, 403, 404  # `status` of an item
+_LONGEST_TEXT = 200
+_WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):(\d{1,5})")
+_TOKENS = re.compile(r"\[(-?\d+), (-?\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes:
+        status: Jolokia's: 200, 400, 403, 404 or 500.
+        value: decoded JSON, if the status is 200.
+        error: one line, otherwise.
+        error_type: Java class of the exception, otherwise.
+    """
+
+    status: int
+    value: Any = None
+    error: str = ""
+    error_type: str = ""
+
+    def get(self, what: str) -> Any:  # noqa: ANN401 - decoded JSON; the functions below judge its shape
+        """The value.
+
+        Raises:
+            SourceError: if the agent's policy forbids it.
+            DataError: if there is none for another reason.
+        """
+        if self.status == OK:
+            return self.value
+        if self.status == FORBIDDEN:
+            raise SourceError(f"{what}: the agent's access policy forbids it", "denied")
+        raise DataError(f"{what}: {self.error or self.error_type or f'status {self.status}'}")
+
+
+def outcome(reply: object) -> Outcome:
+    """The outcome of one request.
+
+    Raises:
+        DataError: if the reply is not an object with a status, or claims success without a value.
+    """
+    if not isinstance(reply, dict) or not isinstance(status := reply.get("status"), int):
+        raise DataError(f"not an answer of Jolokia: {_short(reply)}")
+    if status == OK:
+        if "value" not in reply:
+            raise DataError("the answer has no value")
+        return Outcome(status, reply["value"])
+    return Outcome(status, None, _short(reply.get("error") or ""), str(reply.get("error_type") or ""))
+
+
+def outcomes(reply: object, count: int) -> list[Outcome] | None:
+    """The outcomes of a bulk request, in the order of its items.
+
+    Up to Jolokia 2.3 one operation that throws an Error turns the answer to the whole bulk into one object.
+
+    Returns:
+        None if that happened: the items are to be asked one by one.
+
+    Raises:
+        DataError: if the reply is neither, or does not answer every request.
+    """
+    if isinstance(reply, dict):
+        outcome(reply)
+        return None
+    if not isinstance(reply, list):
+        raise DataError(f"not an answer of Jolokia: {_short(reply)}")
+    if len(reply) != count:
+        raise DataError(f"{len(reply)} answers to {count} requests")
+    return [outcome(item) for item in reply]
+
+
+def _short(value: object) -> str:
+    """One line of something that a node said."""
+    line = " ".join(str(value).split())
+    line = "".join(char if char.isprintable() else "?" for char in line)
+    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}..."
+
+
+def text(value: object, what: str) -> str:
+    """A string.
+
+    Raises:
+        DataError: if it is none.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{what} is no text: {_short(value)}")
+    return value
+
+
+def flag(value: object, what: str) -> bool:
+    """A boolean.
+
+    Raises:
+        DataError: if it is none.
+    """
+    if not isinstance(value, bool):
+        raise DataError(f"{what} is neither true nor false: {_short(value)}")
+    return value
+
+
+def number(value: object, what: str) -> int:
+    """An integer, which agents 2.x may be set to write as text (`serializeLong`).
+
+    Raises:
+        DataError: if it is none.
+    """
+    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{what} is no number: {_short(value)}")
+    return value
+
+
+def strings(value: object, what: str) -> list[str]:
+    """A list of strings that no limit of the agent has spoilt.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"{what} is no list: {_short(value)}{_spoilt(value)}")
+    for item in value:
+        if not isinstance(item, str):
+            raise DataError(f"{what} has {_short(item)} in place of text")
+    return value
+
+
+def mapping(value: object, what: str) -> dict[str, Any]:
+    """An object.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    if not isinstance(value, dict):
+        raise DataError(f"{what} is no map: {_short(value)}{_spoilt(value)}")
+    return value
+
+
+def _spoilt(value: object) -> str:
+    """What an agent's limits leave in place of a list or map."""
+    if value == "[Object limit exceeded]":
+        return " (the agent's maxObjects cut it off)"
+    return " (the agent's maxDepth made it text)" if isinstance(value, str) and value[:1] in {"[", "{"} else ""
+
+
+def endpoint(value: object) -> str:
+    """`ip`, or `ip:port` with IPv6 in brackets, canonical, of any way in which Cassandra or Jolokia write one.
+
+    `10.0.0.1`, `/10.0.0.1`, `host/10.0.0.1`, `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`, an InetAddress as bean
+    (Jolokia up to 2.3) or as `{"address": ...}` (2.6). An IPv6 zone is the node's own and is dropped.
+
+    Raises:
+        DataError: if it is none of them.
+    """
+    if isinstance(value, dict):
+        value = value.get("hostAddress") or value.get("address")
+    written = str(value).rpartition("/")[2]
+    try:
+        return _ip(written)
+    except ValueError:
+        pass
+    found = _WITH_PORT.fullmatch(written)
+    try:
+        if found:
+            ip, port = _ip(found[1] or found[2]), int(found[3])
+            return f"[{ip}]:{port}" if found[1] else f"{ip}:{port}"
+    except ValueError:
+        pass
+    raise DataError(f"{_short(value)} is no address{_spoilt(value)}")
+
+
+def _ip(written: str) -> str:
+    return str(ip_address(written.partition("%")[0]))
+
+
+def ip_of(written: str) -> str:
+    """The address of a canonical endpoint, without its port."""
+    if written.startswith("["):
+        return written[1 : written.index("]")]
+    return written.partition(":")[0] if written.count(":") == 1 else written
+
+
+class _Endpoints(dict[str, str]):
+    """Canonical endpoints by their text: a thousand nodes write the same thousand texts at every poll."""
+
+    LIMIT = 16384
+
+    def __missing__(self, written: str) -> str:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        found = self[written] = endpoint(written)
+        return found
+
+
+_ENDPOINTS = _Endpoints()
+
+
+def endpoints(value: object, what: str) -> frozenset[str]:
+    """A list of nodes as canonical endpoints.
+
+    Raises:
+        DataError: if it is no list of them.
+    """
+    try:
+        return frozenset(map(_ENDPOINTS.__getitem__, strings(value, what)))
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
+
+
+def host_ids(value: object, what: str) -> dict[str, str]:
+    """Host id by endpoint.
+
+    Raises:
+        DataError: if it is something else, or two endpoints claim one host id.
+    """
+    found = {endpoint(key): text(host_id, what) for key, host_id in mapping(value, what).items()}
+    for host_id, count in Counter(found.values()).items():
+        if count > 1:
+            claimed = " and ".join(sorted(key for key, value in found.items() if value == host_id)[:3])
+            raise DataError(f"{claimed} claim the same host id {host_id}")
+    return found
+
+
+def tokens_of_key(key: str) -> tuple[int, int]:
+    """Start and end of a range from its key `[start, end]`.
+
+    Raises:
+        DataError: if they are no whole numbers: order-preserving partitioners put keys of any text there.
+    """
+    found = _TOKENS.fullmatch(key)
+    if not found:
+        raise DataError(f"{_short(key)} is no token range")
+    return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one node says of itself and of the others.
+
+    Attributes:
+        with_port: whether endpoints are written with their ports.
+        mode: OperationMode; None before StorageService is registered, and then nothing else is known.
+        host_ids: host id by endpoint, if it was asked for.
+    """
+
+    with_port: bool = False
+    cluster: str | None = None
+    host_id: str | None = None
+    release: str | None = None
+    partitioner: str | None = None
+    mode: str | None = None
+    gossip_running: bool | None = None
+    native_transport_running: bool | None = None
+    generation: int | None = None
+    schema_version: str | None = None
+    live: frozenset[str] = frozenset()
+    unreachable: frozenset[str] = frozenset()
+    joining: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()
+    host_ids: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[str]]) -> Reading:
+    """A node's own words, from attributes of StorageService.
+
+    Args:
+        found: outcomes by attribute.
+        same: sets seen so far: a thousand nodes list the same thousand endpoints, and share one set for it.
+
+    Raises:
+        SourceError: if the agent's policy forbids one that is needed.
+        DataError: if one that is needed is missing or has another shape.
+    """
+    mode = _of(found, "OperationMode")
+    if mode.status == NOT_FOUND and "InstanceNotFound" in mode.error_type:
+        return Reading()  # Jolokia answers before Cassandra has registered its MBeans
+    with_port = all(name in found and found[name].status == OK for name in mbeans.LISTS_WITH_PORT)
+    sets = []
+    for name in mbeans.lists_of(with_port):
+        listed = endpoints(_of(found, name).get(name), name)
+        sets.append(same.setdefault(listed, listed))
+    told = {name: _of(found, name).get(name) for name in (*mbeans.STATE, "ClusterName", "ReleaseVersion")}
+    told |= {name: found[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in found}
+    return Reading(
+        with_port=with_port,
+        cluster=text(told["ClusterName"], "ClusterName"),
+        host_id=_optional(text, told, "LocalHostId"),
+        release=text(told["ReleaseVersion"], "ReleaseVersion"),
+        partitioner=_optional(text, told, "PartitionerName"),
+        mode=text(told["OperationMode"], "OperationMode"),
+        gossip_running=flag(told["GossipRunning"], "GossipRunning"),
+        native_transport_running=flag(told["NativeTransportRunning"], "NativeTransportRunning"),
+        generation=_optional(number, told, "CurrentGenerationNumber"),
+        schema_version=_optional(text, told, "SchemaVersion"),
+        **dict(zip(("live", "unreachable", "joining", "leaving", "moving"), sets, strict=True)),
+        host_ids=_host_ids(found, with_port),
+    )
+
+
+def _of(found: Mapping[str, Outcome], name: str) -> Outcome:
+    if name not in found:
+        raise DataError(f"{name} is missing from the answer")
+    return found[name]
+
+
+def _optional(shape: Callable[[object, str], T], told: Mapping[str, object], name: str) -> T | None:
+    value = told.get(name)
+    return None if value is None else shape(value, name)
+
+
+def _host_ids(found: Mapping[str, Outcome], with_port: bool) -> dict[str, str] | None:  # noqa: FBT001 - which of two
+    name = mbeans.HOST_IDS_WITH_PORT if with_port else mbeans.HOST_IDS
+    return host_ids(found[name].get(name), name) if name in found else None
+
+
+class Places(dict[str, int]):
+    """Node index by any text that a node's endpoint is written as."""
+
+    def __init__(self, index_of: Callable[[str], int]) -> None:
+        """Prepare.
+
+        Args:
+            index_of: index of a canonical endpoint; raises DataError for a stranger.
+        """
+        super().__init__()
+        self._index_of = index_of
+
+    def __missing__(self, written: str) -> int:
+        place = self[written] = self._index_of(endpoint(written))
+        return place
+
+
+def pending(value: object, places: Places, what: str) -> tuple[Pending, ...]:
+    """Ranges in movement and the nodes that gain them.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    found = []
+    for key, gaining in mapping(value, what).items():
+        start, end = tokens_of_key(key)
+        found.append(Pending(start, end, tuple([places[item] for item in strings(gaining, what)])))
+    return tuple(sorted(found, key=lambda item: (item.end, item.start)))
+
+
+def gossiped_releases(value: object) -> dict[str, str]:
+    """Release by endpoint, from AllEndpointStates: blocks of an endpoint line and indented `NAME:version:value` lines.
+
+    Raises:
+        DataError: if it is no text.
+    """
+    found, current = {}, ""
+    for line in text(value, mbeans.STATES).splitlines():
+        if line[:1].strip():
+            current = endpoint(line.strip())
+        elif line.strip().startswith("RELEASE_VERSION:"):
+            found[current] = line.rpartition(":")[2].strip()
+    return found
+
+
+def range_rows(reply: Reply, places: Places) -> list[Row]:
+    """The ranges of a ring from the reply to one getRangeToEndpoint(WithPort)Map.
+
+    Raises:
+        SourceError: if the reply is cut off, no JSON, or forbidden.
+        DataError: if it holds an error, or something else than lists of members by token range.
+    """
+    return _entries(reply, _row_of(places), "the range map")
+
+
+def _row_of(places: Places) -> Callable[[str, list[str]], Row]:
+    """Make rows whose replicas are shared: a thousand nodes give a few hundred thousand ranges few distinct lists."""
+    shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def row(key: str, replicas: list[str]) -> Row:
+        start, end = tokens_of_key(key)
+        if not isinstance(replicas, list):
+            strings(replicas, key)  # raises
+        indexes = tuple([places[item] for item in replicas])
+        return start, end, shared.setdefault(indexes, indexes)
+
+    return row
+
+
+def token_counts(reply: Reply) -> Counter[str]:
+    """How many tokens each endpoint has, from the reply to TokenToEndpoint(WithPort)Map, joining nodes included.
+
+    Raises:
+        SourceError: if the reply is cut off, no JSON, or forbidden.
+        DataError: if it holds an error, or something else than endpoints.
+    """
+    return Counter(_entries(reply, lambda _, owner: _ENDPOINTS[text(owner, "an owner")], "the token map"))
+
+
+def _entries(reply: Reply, make: Callable[[str, Any], T], what: str) -> list[T]:
+    """One object of each entry of the map that is the value of a reply; large replies are never held as a whole."""
+    if not reply.whole:
+        from ringcheck.jolokia.stream import entries  # noqa: PLC0415 - ijson costs 21 ms, small clusters never need it
+
+        return entries(reply, make, what)
+    found = mapping(outcome(document(reply)).get(what), what)
+    return [make(key, strings(value, what) if isinstance(value, list) else value) for key, value in found.items()]

@@ -1,0 +1,121 @@
+"""The answer to one request while it comes in: bounded, and streamed where it is large.
+
+Owns bytes and JSON documents; knows nothing of connections or of what a document means.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ringcheck.errors import SourceError
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPResponse
+
+MEBIBYTE = 2**20
+SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be streamed
+CHUNK = 64 * 1024
+
+
+def shown(url: str) -> str:
+    """A URL without credentials, for messages."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+class Reply:
+    """The decoded bytes of one answer: all of them where it is small, else the head and a way to read on."""
+
+    def __init__(self, raw: HTTPResponse, url: str, max_bytes: int) -> None:
+        """Read up to `SMALL` bytes.
+
+        Args:
+            raw: the answer, its body not read.
+            url: for messages.
+            max_bytes: decoded bytes at most.
+
+        Raises:
+            SourceError: as `read`.
+        """
+        self.url = url
+        self.bytes_read = 0
+        self._raw = raw
+        self._max_bytes = max_bytes
+        self._ended = False
+        self.head = self._first()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the head is all there is."""
+        return self._ended
+
+    def _first(self) -> bytes:
+        parts = []
+        while self.bytes_read <= SMALL and (part := self._more(CHUNK)):
+            parts.append(part)
+        return b"".join(parts)
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, the head first; the shape that ijson reads from.
+
+        Raises:
+            SourceError: if the connection breaks, time is over or the answer is larger than may be.
+        """
+        if size == 0:
+            return b""  # ijson probes the type with this
+        head, self.head = self.head, b""
+        return head or self._more(CHUNK)
+
+    def all(self) -> bytes:
+        """Everything at once."""
+        return b"".join(iter(self.read, b""))
+
+    def _more(self, size: int) -> bytes:
+        part = b"" if self._ended else self._raw.read(size, decode_content=True)
+        self._ended = not part
+        self.bytes_read += len(part)
+        if self.bytes_read > self._max_bytes:
+            limit = f"{self._max_bytes / MEBIBYTE:.3g} MiB"
+            raise SourceError(f"{shown(self.url)}: the answer is larger than {limit}, which is refused")
+        return part
+
+
+def document(reply: Reply) -> Any:  # noqa: ANN401 - decoded JSON is any shape; decode.py judges it
+    """The JSON document of a reply.
+
+    Raises:
+        SourceError: if it is none.
+    """
+    return parsed(reply.all(), reply.url)
+
+
+def parsed(body: bytes, url: str) -> Any:  # noqa: ANN401 - as document
+    """The JSON document of a body that came from a URL.
+
+    Raises:
+        SourceError: if it is none.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise SourceError(f"{shown(url)}: {_what_instead(body)}") from None
+
+
+def _what_instead(body: bytes) -> str:
+    """What came in place of a JSON document, in words."""
+    start = body.lstrip()[:200].lower()
+    if not start:
+        return "the answer is empty"
+    if start.startswith(b"<"):
+        return "answered HTML instead of JSON: is this the URL of a Jolokia agent?"
+    if start[:1] in b"{[":
+        return f"the JSON of the answer is broken or cut off after {len(body)} bytes"
+    return f"the answer is no JSON: {one_line(start)}"
+
+
+def one_line(body: bytes) -> str:
+    """The first words of a text body, printable and short."""
+    text = " ".join(body[:200].decode("utf-8", "replace").split())
+    return "".join(char if char.isprintable() else "?" for char in text)[:100]

@@ -1,0 +1,283 @@
+"""The ring as one settled node tells it: keyspaces, replication, ranges, datacenters.
+
+Owns which questions that takes and in which order; knows nothing of views. Each distinct replication is read once,
+however many keyspaces share it. A keyspace that can't be read is a problem that names it; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from ringcheck.core.ring import Problem, Replication, Ring, partitioner
+from ringcheck.errors import DataError, RingError, SourceError
+from ringcheck.jolokia import decode, mbeans
+from ringcheck.jolokia.decode import Outcome, Places
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ringcheck.core.ring import Pending
+    from ringcheck.jolokia.agent import Agent
+    from ringcheck.jolokia.decode import Reading
+    from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.members import Member, Names
+
+Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
+
+# Releases before 3.0.6 name all keyspaces. These are the ones with LocalStrategy; users can't make more of them
+# (`cql3/statements/KSPropDefs`: "LocalStrategy is reserved for internal use").
+_LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
+# Replicas of these are not placed by token: each node's own, and trunk's members of the metadata service.
+_NOT_PLACED = frozenset({"LocalStrategy", "MetaStrategy"})
+_UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node it never heard of
+_TRIES = 3  # keyspaces of one replication: the first may have been dropped meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What one node told of the ring.
+
+    Attributes:
+        partitioner: simple class name.
+        places: datacenter and rack by node name.
+        tokens: number of tokens by node name.
+        rings: one a distinct replication.
+        authenticates: whether clients must log in; None if unknown.
+        problems: what could not be read.
+    """
+
+    partitioner: str
+    places: Mapping[str, Place]
+    tokens: Mapping[str, int | None]
+    rings: tuple[Ring, ...]
+    authenticates: bool | None
+    problems: tuple[Problem, ...] = ()
+
+    def for_nodes(self, count: int) -> Topology:
+        """The same for more nodes, behind those that it knew."""
+        return replace(self, rings=tuple([_for_nodes(ring, count) for ring in self.rings]))
+
+
+def _for_nodes(ring: Ring, count: int) -> Ring:
+    rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]
+    return Ring.build(ring.keyspaces, ring.replication, rows, count, ring.pending, ring.tokens)
+
+
+class Survey:
+    """Asks one settled node for the ring; nobody else may be asked its snitch (`mbeans.locations`)."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - who is asked, about whom, and what it can't know
+        self,
+        agent: Agent,
+        reading: Reading,
+        members: Sequence[Member],
+        names: Names,
+        replication: Mapping[str, Replication],
+        deadline: float,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            agent: of the node.
+            reading: what it said of itself.
+            members: all nodes; rings index into them.
+            names: what they are called.
+            replication: by keyspace, for releases that can't tell.
+            deadline: when all must be over.
+        """
+        self._agent = agent
+        self._reading = reading
+        self._release = mbeans.release(reading.release)
+        self._members = members
+        self._names = names
+        self._replication = replication
+        self._deadline = deadline
+        self._index = {member.name: place for place, member in enumerate(members)}
+        self._places = Places(self._index_of)
+        self._problems: list[Problem] = []
+
+    def topology(self) -> Topology:
+        """All of it.
+
+        Raises:
+            SourceError: if the node can't be asked or forbids what is needed.
+            DataError: if its partitioner is not supported or it does not say which keyspaces there are.
+        """
+        space = partitioner(self._reading.partitioner or "unknown")
+        names, authenticates, places = self._basics()
+        counts = self._token_counts()
+        groups = self._groups(names)
+        settled = self._shared([ring for group in groups for ring in self._rings(*group, counts)])
+        rings = tuple(self.with_pending(settled))
+        tokens = self._tokens(counts)
+        return Topology(space.name, places, tokens, rings, authenticates, tuple(self._problems))
+
+    def _index_of(self, endpoint: str) -> int:
+        try:
+            return self._index[self._names.one(endpoint)]
+        except KeyError:
+            raise DataError(f"{endpoint} holds ranges but is no member") from None
+
+    def _basics(self) -> tuple[list[str], bool, dict[str, Place]]:
+        """Keyspaces, whether there is a login, and where the nodes are: one request on a small cluster."""
+        shared = self._release >= mbeans.SHARED
+        keyspaces = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
+        asked = [mbeans.read(mbeans.STORAGE_SERVICE, keyspaces), mbeans.read(mbeans.CREDENTIALS_CACHE, mbeans.VALIDITY)]
+        targets = [self._target(member) for member in self._members]
+        names, login, *where = self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
+        if shared and names.status == decode.NOT_FOUND:  # 3.1 to 3.5
+            names = self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
+        found = sorted(set(decode.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES)
+        places = zip(where[::2], where[1::2], strict=True)
+        return (
+            found,
+            self._release < mbeans.CREDENTIALS or login.status != decode.NOT_FOUND,
+            {member.name: (_place(dc), _place(rack)) for member, (dc, rack) in zip(self._members, places, strict=True)},
+        )
+
+    def _target(self, member: Member) -> str:
+        """How the snitch wants a node named: `ip:port` is an error before 4.0 and needed where addresses are shared."""
+        return member.endpoint if self._release >= mbeans.WITH_PORT else decode.ip_of(member.endpoint)
+
+    def _token_counts(self) -> Counter[str]:
+        """Tokens by node name, those of joining nodes included."""
+        name = mbeans.TOKENS_WITH_PORT if self._reading.with_port else mbeans.TOKENS
+        request = mbeans.read(mbeans.STORAGE_SERVICE, name)
+        found: Counter[str] = self._agent.post(request, self._deadline, decode.token_counts)
+        named = type(found)()
+        for endpoint, count in found.items():
+            named[self._names.one(endpoint)] += count
+        return named
+
+    @property
+    def _joining(self) -> frozenset[str]:
+        return self._names.all(self._reading.joining)
+
+    def _tokens(self, counts: Counter[str]) -> dict[str, int | None]:
+        """Tokens owned: none while joining, unknown while a joining node may be shown with those of another.
+
+        A node that replaces a dead one is listed with the dead one's tokens (`TokenMetadata.addReplaceTokens`).
+        """
+        unsure = None if self._joining else 0
+        return {
+            member.name: 0 if member.name in self._joining else counts[member.name] or unsure
+            for member in self._members
+        }
+
+    def _groups(self, keyspaces: Sequence[str]) -> list[tuple[Replication | None, list[str]]]:
+        """Keyspaces by replication; those of which nobody knows it alone."""
+        grouped: dict[Replication, list[str]] = defaultdict(list)
+        alone: list[tuple[Replication | None, list[str]]] = []
+        for keyspace, replication in zip(keyspaces, self._replications(keyspaces), strict=True):
+            if replication is None:
+                alone.append((None, [keyspace]))
+            elif replication.strategy not in _NOT_PLACED:
+                grouped[replication].append(keyspace)
+        return [*grouped.items(), *alone]
+
+    def _replications(self, keyspaces: Sequence[str]) -> Iterator[Replication | None]:
+        """What Cassandra says (3.11.11+), else what the operator does."""
+        told: Sequence[Outcome] = [Outcome(decode.NOT_FOUND)] * len(keyspaces)
+        if self._release >= mbeans.REPLICATION_INFO:
+            asked = [mbeans.run(mbeans.STORAGE_SERVICE, mbeans.REPLICATION, keyspace) for keyspace in keyspaces]
+            told = self._agent.bulk(asked, self._deadline)
+        for keyspace, outcome in zip(keyspaces, told, strict=True):
+            yield self._parsed(keyspace, outcome) if outcome.status == decode.OK else self._replication.get(keyspace)
+
+    def _parsed(self, keyspace: str, outcome: Outcome) -> Replication | None:
+        try:
+            return Replication.parse(decode.text(outcome.value, "the replication"))
+        except DataError as error:
+            self._report([keyspace], f"can't be judged: {error}")
+            return None
+
+    def _rings(self, replication: Replication | None, keyspaces: list[str], counts: Counter[str]) -> list[Ring]:
+        """The ring of a group of keyspaces, read from the first that can be."""
+        failure: DataError | SourceError | None = None
+        for keyspace in keyspaces[:_TRIES]:
+            try:
+                return [self._ring(replication, keyspace, keyspaces, counts)]
+            except (DataError, SourceError) as error:
+                failure = failure or error
+        self._report(keyspaces, f"can't be read: {failure}")
+        return []
+
+    def _ring(self, replication: Replication | None, keyspace: str, group: list[str], counts: Counter[str]) -> Ring:
+        name = mbeans.RANGES_WITH_PORT if self._reading.with_port else mbeans.RANGES
+        request = mbeans.run(mbeans.STORAGE_SERVICE, name, keyspace)
+        rows = self._agent.post(request, self._deadline, partial(decode.range_rows, places=self._places))
+        ring = Ring.build(group, replication, rows, len(self._members))
+        self._check(ring, counts)
+        return ring
+
+    def _check(self, ring: Ring, counts: Counter[str]) -> None:
+        """A ring has a range for every token that is owned: fewer are those of a node that has just started.
+
+        Raises:
+            RingError: if it has not, or a token is none of the partitioner's.
+        """
+        space = partitioner(self._reading.partitioner or "unknown")
+        if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):
+            raise RingError(f"its tokens are none of {space.name}")
+        whole = counts.total()
+        owned = whole - sum(counts[name] for name in self._joining)
+        if not owned <= len(ring) <= whole:
+            raise RingError(f"it has {len(ring)} ranges, but its nodes own {owned} tokens")
+
+    def _shared(self, rings: Iterable[Ring]) -> list[Ring]:
+        """The same rings with one tuple of tokens for all, and those of unknown replication together that are equal."""
+        found: list[Ring] = []
+        for ring in rings:
+            like = found[0] if found else ring
+            ring = replace(ring, tokens=like.tokens) if ring.tokens == like.tokens else ring  # noqa: PLW2901 - the same ring
+            twin = next((other for other in found if ring.replication is None and _equal(ring, other)), None)
+            if twin:
+                found[found.index(twin)] = replace(twin, keyspaces=(*twin.keyspaces, *ring.keyspaces))
+            else:
+                found.append(ring)
+        return found
+
+    def with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
+        """The rings with the pending ranges of now; the same objects where these have not changed."""
+        name = mbeans.PENDING_WITH_PORT if self._reading.with_port else mbeans.PENDING
+        asked: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
+        told = self._agent.bulk(asked, self._deadline)
+        return [self._moving(ring, outcome) for ring, outcome in zip(rings, told, strict=True)]
+
+    def _moving(self, ring: Ring, outcome: Outcome) -> Ring:
+        try:
+            found: tuple[Pending, ...] = decode.pending(outcome.get("pending ranges"), self._places, "pending ranges")
+        except (DataError, SourceError) as error:
+            self._report(ring.keyspaces, f"can't be read: {error}")
+            return ring
+        return ring if found == ring.pending else replace(ring, pending=found)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be read so far."""
+        return tuple(self._problems)
+
+    def _report(self, keyspaces: Iterable[str], text: str) -> None:
+        self._problems += [
+            Problem("ring_unreadable", keyspace, f"{keyspace}: the ring {text}") for keyspace in keyspaces
+        ]
+
+
+def _equal(one: Ring, other: Ring) -> bool:
+    return other.replication is None and one.tokens == other.tokens and one.table == other.table
+
+
+def _place(outcome: Outcome) -> str | None:
+    """A datacenter or rack.
+
+    Raises:
+        SourceError: if the agent's policy forbids to ask.
+    """
+    if outcome.status == decode.FORBIDDEN:
+        outcome.get("the snitch")
+    found = outcome.value
+    return found if isinstance(found, str) and found not in _UNKNOWN else None
