@@ -180,7 +180,7 @@ class _Judge:
             return (None,)
         nodes = self.snapshot.nodes
         if self.question.view is not None:  # a coordinator serves its own datacenter's clients
-            return (nodes[self.snapshot.index[self.question.view]].datacenter,)
+            return (nodes[self.snapshot.index[self.question.view]].datacenter or "",)
         if self.policy.client_datacenters:
             return self.policy.client_datacenters
         if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
@@ -191,7 +191,8 @@ class _Judge:
         found = self._homes.get(id(ring))
         if found is None:
             homes = {self.snapshot.nodes[node].datacenter for node in ring.holders}
-            found = self._homes[id(ring)] = tuple(sorted(name for name in homes if name))
+            # A keyspace that nobody holds is judged everywhere: it must not pass for one without clients.
+            found = self._homes[id(ring)] = tuple(sorted(name for name in homes if name)) or self.snapshot.datacenters
         return found
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
@@ -222,7 +223,7 @@ class _Judge:
 
     def _sights(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
         ring = self.snapshot.rings[place]
-        for outlook in self.views.outlooks((client,) if client else self.policy.client_datacenters):
+        for outlook in self.views.outlooks((client,) if client is not None else self.policy.client_datacenters):
             rules = self._rules_of(ring.replication, outlook.version)
             state = ring_state(ring, self.snapshot.layout, self.space, outlook.down)
             yield _Sight(state.level(level, client, rules), outlook.observers[0], state, rules)
