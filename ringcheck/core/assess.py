@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, Rules, UnknownReplicationError, expected, release
+from ringcheck.core.consistency import UnknownReplicationError, expected, release
 from ringcheck.core.health import RingState, demands_of, ring_state
 from ringcheck.core.policy import Severity
 from ringcheck.core.recovery import Outage, recovery_order
-from ringcheck.core.ring import partitioner
+from ringcheck.core.scope import Scope
 from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Verdict
 from ringcheck.core.views import Views
-from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ringcheck.core.consistency import Level
+    from ringcheck.core.consistency import Level, Rules
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.policy import Policy, Rule
-    from ringcheck.core.ring import Partitioner, Replication, Ring, Snapshot, View
+    from ringcheck.core.ring import Ring, Snapshot, View
     from ringcheck.core.views import State
 
 NAMED = 5  # how many of a list a line of text names
@@ -58,12 +56,10 @@ def assess(snapshot: Snapshot, policy: Policy, question: Question | None = None)
         RingError: if the partitioner's tokens can't be compared.
         UsageError: if the question or the policy names a datacenter or an observer that the snapshot does not have.
     """
-    space = partitioner(snapshot.partitioner)
-    _check_datacenters(snapshot, policy)
     asked = question or Question()
     views = Views(snapshot, asked.view)
     states = views.states()
-    judge = _Judge(snapshot, policy, asked, views, space)
+    judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views)
     keyspaces = judge.keyspaces() if views.usable else ()
     findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
     ordered = _bounded(_distinct(findings))
@@ -74,13 +70,6 @@ def assess(snapshot: Snapshot, policy: Policy, question: Question | None = None)
 
 
 _PLACE = {severity: place for place, severity in enumerate(sorted(Severity, reverse=True))}
-
-
-def _check_datacenters(snapshot: Snapshot, policy: Policy) -> None:
-    unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
-    if unknown and snapshot.rings:
-        known = ", ".join(snapshot.datacenters) or "none"
-        raise UsageError(f"datacenter {unknown[0]} has no nodes (known: {known})")
 
 
 def _distinct(findings: Iterable[Finding]) -> list[Finding]:
@@ -123,20 +112,15 @@ def percent(share: float) -> str:
 class _Judge:
     """Keyspaces at levels; remembers rings, so that a hundred keyspaces of one replication cost one."""
 
-    def __init__(
-        self, snapshot: Snapshot, policy: Policy, question: Question, views: Views, space: Partitioner
-    ) -> None:
-        self.snapshot = snapshot
-        self.policy = policy
+    def __init__(self, scope: Scope, question: Question, views: Views) -> None:
+        self.scope = scope
+        self.snapshot = scope.snapshot
         self.question = question
         self.views = views
-        self.space = space
         self.findings: list[Finding] = []
         self._outages: dict[object, Outage] = {}
         self._shares: dict[Finding, float] = {}
-        self._homes: dict[int, tuple[str, ...]] = {}  # by identity: the snapshot keeps its rings for as long
         self._seen: dict[tuple[int, Level, str | None], _Sight | str] = {}
-        self._rules: dict[tuple[Replication | None, tuple[int, int]], Rules] = {}
 
     @property
     def outages(self) -> list[Outage]:
@@ -147,53 +131,21 @@ class _Judge:
         """A verdict a keyspace that is asked for, by name."""
         found = []
         for place, ring in enumerate(self.snapshot.rings):
-            chosen = [(name, self._rule(name)) for name in ring.keyspaces if self._chosen(name)]
+            chosen = self.scope.chosen(ring)
             if chosen:
-                self.findings += _contradictions(self.snapshot, ring, [name for name, _ in chosen], self.space)
+                self.findings += _contradictions(self.scope, ring, [name for name, _ in chosen])
             found += [self._keyspace(name, rule, place, ring) for name, rule in chosen]
         self.findings.sort(key=lambda one: -self._shares.get(one, 0.0))
         return tuple(sorted(found, key=lambda one: one.name))
-
-    def _rule(self, keyspace: str) -> Rule:
-        authenticates = self.policy.authenticates
-        if authenticates is None:
-            authenticates = self.snapshot.authenticates is not False  # the loud way where it is not known
-        return self.policy.rule(keyspace, authenticates=authenticates, named=bool(self.question.keyspaces))
-
-    def _chosen(self, keyspace: str) -> bool:
-        if self.question.keyspaces:
-            return any(fnmatchcase(keyspace, pattern) for pattern in self.question.keyspaces)
-        return not self._rule(keyspace).ignore
 
     def _keyspace(self, name: str, rule: Rule, place: int, ring: Ring) -> KeyspaceVerdict:
         levels = [
             self._level(name, rule, place, level, client)
             for level in dict.fromkeys((*rule.levels, *self.question.levels))
-            for client in self._clients(level, ring)
+            for client in self.scope.clients(level, ring)
         ]
         replication = str(ring.replication) if ring.replication else None
         return KeyspaceVerdict(name, replication, len(ring), tuple(levels))
-
-    def _clients(self, level: Level, ring: Ring) -> tuple[str | None, ...]:
-        """The client datacenters that a level is judged for."""
-        if not level.local:
-            return (None,)
-        nodes = self.snapshot.nodes
-        if self.question.view is not None:  # a coordinator serves its own datacenter's clients
-            return (nodes[self.snapshot.index[self.question.view]].datacenter or "",)
-        if self.policy.client_datacenters:
-            return self.policy.client_datacenters
-        if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
-            return self.snapshot.datacenters
-        return self._holding_datacenters(ring)
-
-    def _holding_datacenters(self, ring: Ring) -> tuple[str, ...]:
-        found = self._homes.get(id(ring))
-        if found is None:
-            homes = {self.snapshot.nodes[node].datacenter for node in ring.holders}
-            # A keyspace that nobody holds is judged everywhere: it must not pass for one without clients.
-            found = self._homes[id(ring)] = tuple(sorted(name for name in homes if name)) or self.snapshot.datacenters
-        return found
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
         watched = level in rule.levels
@@ -223,16 +175,11 @@ class _Judge:
 
     def _sights(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
         ring = self.snapshot.rings[place]
-        for outlook in self.views.outlooks((client,) if client is not None else self.policy.client_datacenters):
-            rules = self._rules_of(ring.replication, outlook.version)
-            state = ring_state(ring, self.snapshot.layout, self.space, outlook.down)
+        clients = self.scope.policy.client_datacenters if client is None else (client,)
+        for outlook in self.views.outlooks(clients):
+            rules = self.scope.rules(ring, outlook.version)
+            state = ring_state(ring, self.snapshot.layout, self.scope.space, outlook.down)
             yield _Sight(state.level(level, client, rules), outlook.observers[0], state, rules)
-
-    def _rules_of(self, replication: Replication | None, version: tuple[int, int]) -> Rules:
-        found = self._rules.get((replication, version))
-        if found is None:
-            found = self._rules[replication, version] = Rules(replication, version, self.snapshot.owners)
-        return found
 
     def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
         """The severity of a watched level; notes the findings that make it."""
@@ -291,12 +238,12 @@ def near(name: str, health: LevelHealth) -> str:
     return f"{counted(health.node_failures_to_outage or 0, 'more node failure')} to an outage of {name} {_at(health)}"
 
 
-def _contradictions(snapshot: Snapshot, ring: Ring, names: list[str], space: Partitioner) -> Iterator[Finding]:
+def _contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:
     """A ring whose ranges have not as many replicas as its replication says: a half-started view, a wrong config."""
-    wanted = expected(ring.replication, snapshot.owners)
+    wanted = expected(ring.replication, scope.snapshot.owners)
     if wanted is None:
         return
-    for kind in ring_state(ring, snapshot.layout, space, ()).kinds:
+    for kind in ring_state(ring, scope.snapshot.layout, scope.space, ()).kinds:
         found: dict[str | None, int] = dict.fromkeys(wanted, 0)
         for name, number in kind[0].natural:
             place = None if None in wanted else name
