@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.jolokia.client import Settings
+    from ringcheck.jolokia.collect import Collector
 
 R = TypeVar("R")
 
@@ -30,7 +35,7 @@ TIMEOUT = 9.0  # check_nrpe gives up after 10
 RESERVE = 0.3  # seconds of the total kept for judging and printing what came in
 
 
-class Seconds(click.ParamType):  # type: ignore[type-arg] - click before 8.4 has no parameter there
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
     """A duration: `9`, `9s`, `1.5s`, `500ms`, `2m`."""
 
     name = "duration"
@@ -79,9 +84,7 @@ class Target:
         ways = [bool(self.host or self.url), bool(self.from_), bool(self.config or self.cluster)]
         if sum(ways) > 1 and not (ways == [False, True, True]):
             raise UsageError("say once which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE")
-        if self.host or self.url:
-            return self._ad_hoc()
-        if self.from_ and not self.config:
+        if self.host or self.url or (self.from_ and not self.config):
             return Settled(self, None)
         return Settled(self, self._configured())
 
@@ -101,10 +104,38 @@ class Target:
             raise UsageError(f"{path} has no cluster {self.cluster!r} ({known})")
         return clusters[self.cluster]
 
-    def _ad_hoc(self) -> Settled:
-        from ringcheck.config import ad_hoc
+    def settings(self) -> Settings:
+        """How to ask the agents that -H and -u name; the other nodes' are where the first one is."""
+        from ringcheck.jolokia.client import Settings, Tls
 
-        return Settled(self, ad_hoc(self))
+        contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
+        if not contacts:
+            raise UsageError("-u with {address} says where agents are, but not of which nodes: name one with -H")
+        secure = bool(self.ca_file or self.cert_file or self.key_file)
+        return Settings(
+            contact_points=contacts,
+            url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if secure else "http"),
+            username=self.username,
+            password=_secret(self.password_file) if self.password_file else os.environ.get("RINGCHECK_PASSWORD"),
+            tls=Tls(self.ca_file, self.cert_file, self.key_file) if secure else None,
+        )
+
+
+def _template(url: str) -> str:
+    """Where the other nodes' agents are, if one is at this URL."""
+    if "{address}" in url:
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{{address}}{f':{parts.port}' if parts.port else ''}").geturl()
+
+
+def _same_port(host: str, scheme: str) -> str:
+    """Where they are if one is at this host and port; empty for the port that is usual."""
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return ""  # an IPv6 address has colons, but no port
+    port = urlsplit(f"//{host}").port
+    return f"{scheme}://{{address}}:{port}/jolokia" if port else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +170,39 @@ class Settled:
         """
         if self.target.from_:
             return _recorded(self.target.from_)
-        from ringcheck.config import collector
-
-        assert self.configured is not None  # noqa: S101 - a target has a configuration or is a recording
-        collector_ = collector(self.configured)
+        collector = self.collector()
         try:
-            return collector_.poll(max(self.target.timeout - RESERVE, self.target.timeout / 2))
+            return collector.poll(max(self.target.timeout - RESERVE, self.target.timeout / 2))
         finally:
-            collector_.close()
+            collector.close()
+
+    def collector(self) -> Collector:
+        """What polls the cluster.
+
+        Raises:
+            ConfigError: if it can't be asked as it is configured.
+        """
+        from ringcheck.jolokia.collect import Collector
+
+        if self.configured is None:
+            return Collector(self.target.settings())
+        known = self.configured
+        policy = known.policy
+        return Collector(known.jolokia.settings(), known.replication, known.name, policy.authenticates)
+
+
+def _secret(path: str) -> str:
+    """A password from its file.
+
+    Raises:
+        UsageError: if it can't be read, or everybody can read it.
+    """
+    try:
+        if Path(path).stat().st_mode & 0o004:
+            raise UsageError(f"{path} holds a password and can be read by everybody: chmod o-r it")
+        return Path(path).read_text().rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
 
 
 def _recorded(path: str) -> Snapshot:
