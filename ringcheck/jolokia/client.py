@@ -145,7 +145,7 @@ def _bracketed(host: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _with_slash(url: str) -> str:
-    """The URL with its path ended by a slash: Jolokia 2.2's JVM agent answers 404 to `POST /jolokia`."""
+    """The URL with its path ended by a slash: JVM agents (1.7.2 and 2.2.9) answer 404 to `POST /jolokia`."""
     parts = urlsplit(url)
     return url if parts.path.endswith("/") else parts._replace(path=f"{parts.path}/").geturl()
 
