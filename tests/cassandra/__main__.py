@@ -128,8 +128,7 @@ def _up(options: argparse.Namespace) -> None:
 def _pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
-        msg = f"not KEY=VALUE: {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"not KEY=VALUE: {text!r}")
     return key, value
 
 

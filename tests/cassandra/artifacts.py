@@ -25,6 +25,7 @@ _JOLOKIA_COORDINATES = {
     "1": "org.jolokia:jolokia-jvm:1.7.2",
     "2": "org.jolokia:jolokia-agent-jvm:2.2.9:jar:javaagent",
 }
+JAVA_NEEDED = 17
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 _MAVEN_SECONDS = 900
@@ -55,15 +56,24 @@ def cache_directory() -> Path:
 def missing_tools() -> str | None:
     """Why no real cluster can run here, or None."""
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    return f"{' and '.join(missing)} not found in PATH" if missing else None
+    if missing:
+        return f"{' and '.join(missing)} not found in PATH"
+    java = java_release()
+    return None if java >= JAVA_NEEDED else f"Java {JAVA_NEEDED} is needed, `java` is {java}"
+
+
+def java_release() -> int:
+    """Feature release of the `java` in PATH, 0 if it doesn't say."""
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+    match = re.search(r'version "(?:1\.)?(\d+)', told)
+    return int(match[1]) if match else 0
 
 
 def library(release: str) -> Path:
     """The folder with all jars of a Cassandra release, fetched if need be."""
     if release not in RELEASES:
         known = ", ".join(RELEASES)
-        msg = f"Cassandra {release} is not supported here; known: {known}"
-        raise ArtifactError(msg)
+        raise ArtifactError(f"Cassandra {release} is not supported here; known: {known}")
     home = cache_directory() / release
     if not home.is_dir():
         _build(home, lambda folder: _collect_release(release, folder))
@@ -73,8 +83,7 @@ def library(release: str) -> Path:
 def jolokia_agent(generation: str) -> Path:
     """The agent jar of Jolokia "1" or "2", fetched if need be."""
     if generation not in _JOLOKIA_COORDINATES:
-        msg = f"Jolokia generation {generation!r} is unknown; known: 1, 2"
-        raise ArtifactError(msg)
+        raise ArtifactError(f"Jolokia generation {generation!r} is unknown; known: 1, 2")
     home = cache_directory() / "jolokia" / JOLOKIA_RELEASES[generation]
     if not home.is_dir():
         _build(home, lambda folder: _copy_artifact(_JOLOKIA_COORDINATES[generation], folder))
@@ -129,8 +138,7 @@ def _match_logging(lib: Path) -> None:
     core = next(lib.glob("logback-core-*.jar"), None)
     version = re.fullmatch(r"logback-core-(.+)\.jar", core.name) if core else None
     if version is None:
-        msg = f"no logback-core among the jars in {lib}"
-        raise ArtifactError(msg)
+        raise ArtifactError(f"no logback-core among the jars in {lib}")
     _copy_artifact(f"ch.qos.logback:logback-classic:{version[1]}", lib)
 
 
@@ -145,9 +153,7 @@ def _maven(*arguments: str, cwd: Path | None = None) -> None:
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_MAVEN_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        msg = f"no answer within {_MAVEN_SECONDS} s: {' '.join(command)}"
-        raise ArtifactError(msg) from None
+        raise ArtifactError(f"no answer within {_MAVEN_SECONDS} s: {' '.join(command)}") from None
     if done.returncode:
         errors = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line][:6]
-        msg = "\n".join([f"Maven failed: {' '.join(command)}", *(errors or [done.stderr[-2000:]])])
-        raise ArtifactError(msg)
+        raise ArtifactError("\n".join([f"Maven failed: {' '.join(command)}", *(errors or [done.stderr[-2000:]])]))

@@ -37,8 +37,10 @@ JOINING_RING_DELAY_MS = 15_000
 _LOG_LINES = 25
 _LOG_WIDTH = 240
 _FORBIDDEN = 403
+_DEAD_ENDS = ("DRAINING", "DRAINED")
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_JMX_STRIDE = 20
+_JMX_STRIDE = 10
+_TCP_LISTEN = "0A"
 
 
 class ClusterError(Exception):
@@ -48,7 +50,7 @@ class ClusterError(Exception):
 class RealCluster:
     """A cluster in a directory of its own; `start` starts it, `close` ends it and removes the directory."""
 
-    def __init__(  # noqa: PLR0913 - one keyword for each thing a test may want to differ
+    def __init__(
         self,
         release: str,
         layout: str | Iterable[tuple[str, str]] = "dc1:r1,dc1:r2,dc1:r3",
@@ -105,8 +107,7 @@ class RealCluster:
     def attach(cls, directory: Path) -> Self:
         """The cluster that some process has laid out in `directory`."""
         if not state.exists(directory):
-            msg = f"no cluster in {directory}"
-            raise ClusterError(msg)
+            raise ClusterError(f"no cluster in {directory}")
         cluster = cls.__new__(cls)
         cluster.directory = directory.resolve()
         cluster._reaper = None
@@ -155,12 +156,19 @@ class RealCluster:
         """
         if not detached:
             self._reaper = _start_reaper(self.directory)
+        self._refuse_company()
         first, *others = self.members
         first.start()
         first.wait_ready(timeout)
         for node in others:
             node.start()
         self.wait_all_up(timeout=timeout)
+
+    def _refuse_company(self) -> None:
+        taken = _listening()
+        for node in self.members:
+            if clash := {(node.address, launch.STORAGE_PORT), ("127.0.0.1", node.jmx_port)} & taken:
+                raise ClusterError(f"in use by another process: {' '.join('{}:{}'.format(*end) for end in clash)}")
 
     def close(self, *, keep: bool = False) -> None:
         """Kill all nodes and remove the directory, unless `keep`."""
@@ -254,6 +262,12 @@ class RealCluster:
             return _names(node for node in nodes if not expected <= node.addresses("LiveNodes"))
 
         wait_until(lacking, max(1.0, deadline - time.monotonic()), "not all nodes live for", self)
+
+    def restore(self) -> None:
+        """Undo what tests do to running nodes: kill, pause, drain, gossip off, CQL off; wait until all is up."""
+        for node in self.members:
+            node.restore()
+        self.wait_all_up()
 
     def session(self, node: RealNode | int = 1, **options: Any) -> AbstractContextManager[Any]:
         """A driver session with one coordinator; the options are those of `cql.one_coordinator`."""
@@ -380,8 +394,7 @@ class RealNode:
     def start(self) -> None:
         """Start its process on whatever data it has; returns at once."""
         if self.status != "stopped":
-            msg = f"{self} is {self.status} already"
-            raise ClusterError(msg)
+            raise ClusterError(f"{self} is {self.status} already")
         settings = self.settings()
         launch.write_configuration(settings)
         command = launch.jvm_command(settings, artifacts.library(self.release), self._jolokia_jar())
@@ -412,8 +425,7 @@ class RealNode:
     def check_running(self) -> None:
         """Raise `ClusterError` with the end of its logs if its process has ended."""
         if not self.process.alive:
-            msg = f"{self} is not running\n{self.log_tail()}"
-            raise ClusterError(msg)
+            raise ClusterError(f"{self} is not running\n{self.log_tail()}")
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end of the process; nothing happens if there is none."""
@@ -472,6 +484,17 @@ class RealNode:
         self.exec("startNativeTransport", timeout=60)
         self._wait_flag("NativeTransportRunning", wanted=True)
 
+    def restore(self) -> None:
+        """Bring it back from whatever a test did to it, short of leaving the ring; doesn't wait."""
+        self.resume()
+        if not self.process.alive:
+            self.start()
+        elif self.read("OperationMode") in _DEAD_ENDS:
+            self.restart(hard=True)
+        else:
+            self.start_gossip()
+            self.start_binary()
+
     def decommission(self, *, force: bool = False, timeout: float = 300) -> Future[None]:
         """Begin to decommission it; the result of the future is the end of that, or its `ClusterError`.
 
@@ -496,8 +519,8 @@ class RealNode:
         command = launch.nodetool_command(self.settings(), artifacts.library(self.release), arguments)
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
-            msg = f"nodetool {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}{done.stderr}"
-            raise ClusterError(msg)
+            told = f"{done.stdout}{done.stderr}"
+            raise ClusterError(f"nodetool {' '.join(arguments)} exited with {done.returncode}\n{told}")
         return done.stdout
 
     def log_tail(self, lines: int = _LOG_LINES) -> str:
@@ -566,8 +589,7 @@ class RealNode:
         running.signal(number)
         running.signal(signal.SIGCONT)
         if not running.wait_gone(timeout):
-            msg = f"{self} still runs {timeout} s after {number.name}\n{self.log_tail()}"
-            raise ClusterError(msg)
+            raise ClusterError(f"{self} still runs {timeout} s after {number.name}\n{self.log_tail()}")
 
 
 def parse_layout(layout: str | Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -576,14 +598,18 @@ def parse_layout(layout: str | Iterable[tuple[str, str]]) -> list[tuple[str, str
         return list(layout)
     pairs = [part.strip().partition(":") for part in layout.split(",")]
     if not all(datacenter and rack for datacenter, _, rack in pairs):
-        msg = f"not a layout such as dc1:r1,dc1:r2: {layout!r}"
-        raise ValueError(msg)
+        raise ValueError(f"not a layout such as dc1:r1,dc1:r2: {layout!r}")
     return [(datacenter, rack) for datacenter, _, rack in pairs]
 
 
 def free_subnet() -> str:
-    """A 127.0.N of which nothing listens; the search begins at N by pid, so that two processes rarely meet."""
-    taken = {address.rpartition(".")[0] for address in _listening()}
+    """A 127.0.N of which nothing listens; the search begins at N by pid, so that two processes rarely meet.
+
+    `RINGCHECK_CASSANDRA_SUBNET` settles it, for machines on which each user has a range.
+    """
+    if settled := os.environ.get("RINGCHECK_CASSANDRA_SUBNET"):
+        return settled
+    taken = {address.rpartition(".")[0] for address, _ in _listening()}
     candidates = (f"127.0.{32 + (os.getpid() + step) % 200}" for step in range(200))
     return next(subnet for subnet in candidates if subnet not in taken)
 
@@ -601,8 +627,7 @@ def wait_until(
         if good_since is not None and now - good_since >= stable:
             return
         if now > deadline:
-            msg = f"{problem} {what} (waited {timeout:.0f} s)\n{cluster.log_tails()}"
-            raise ClusterError(msg)
+            raise ClusterError(f"{problem} {what} (waited {timeout:.0f} s)\n{cluster.log_tails()}")
         time.sleep(0.3)
 
 
@@ -617,8 +642,7 @@ def _record_of(cluster: state.ClusterRecord, number: int) -> state.NodeRecord:
     for node in cluster.nodes:
         if node.number == number:
             return node
-    msg = f"no node {number}; there are {', '.join(str(node.number) for node in cluster.nodes)}"
-    raise ClusterError(msg)
+    raise ClusterError(f"no node {number}; there are {', '.join(str(node.number) for node in cluster.nodes)}")
 
 
 def _new_directory(directory: Path | None) -> Path:
@@ -626,8 +650,7 @@ def _new_directory(directory: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="ringcheck-cassandra-"))
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
-        msg = f"{directory} is not empty; a new cluster needs an empty directory"
-        raise ClusterError(msg)
+        raise ClusterError(f"{directory} is not empty; a new cluster needs an empty directory")
     return directory.resolve()
 
 
@@ -636,14 +659,17 @@ def _jmx_base(subnet: str) -> int:
     return 17_000 + _JMX_STRIDE * int(subnet.rpartition(".")[2])
 
 
-def _listening() -> set[str]:
-    """IPv4 addresses on which something on this machine listens."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
-    listening = "0A"
-    # IPv4 is the last of the four words in both files, its bytes in the machine's (little-endian) order.
-    words = (row[1].partition(":")[0][-8:] for row in rows if row[3] == listening)
-    return {".".join(str(byte) for byte in reversed(bytes.fromhex(word))) for word in words}
+def _listening() -> set[tuple[str, int]]:
+    """IPv4 addresses and ports on which something on this machine listens."""
+    files = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+    rows = [line.split() for file in files for line in file.read_text().splitlines()[1:]]
+    ends = (row[1].split(":") for row in rows if row[3] == _TCP_LISTEN)
+    return {(_dotted(address), int(port, 16)) for address, port in ends}
+
+
+def _dotted(address: str) -> str:
+    # IPv4 is the last of the four words of an IPv6 address, its bytes in the machine's (little-endian) order.
+    return ".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:])))
 
 
 def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:

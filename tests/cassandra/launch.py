@@ -170,7 +170,7 @@ def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[
         "-Dcom.sun.jndi.rmiURLParsing=legacy",
         f"-Dcassandra.config=file://{settings.directory}/cassandra.yaml",
         f"-Dlogback.configurationFile={settings.directory}/logback-tools.xml",
-        f"-Duser.home={settings.directory}/tmp",
+        f"-Duser.home={settings.directory}",
         "-cp",
         f"{library}/*",
         "org.apache.cassandra.tools.NodeTool",

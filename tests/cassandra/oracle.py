@@ -49,7 +49,7 @@ class Oracle:
         answer = self._post(json.dumps(request).encode(), timeout)
         if isinstance(answer, list):
             return answer
-        if answer.get("status") != 200:  # noqa: PLR2004 - Jolokia's own code for success
+        if answer.get("status") != 200:
             raise OracleError(answer.get("status", 0), answer.get("error", str(answer)))
         return answer.get("value")
 
@@ -74,6 +74,4 @@ class Oracle:
 _UNVERIFIED = ssl.create_default_context()
 _UNVERIFIED.check_hostname = False
 _UNVERIFIED.verify_mode = ssl.CERT_NONE
-_DIRECT = urllib.request.build_opener(
-    urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_UNVERIFIED)
-)
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_UNVERIFIED))

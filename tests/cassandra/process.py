@@ -6,7 +6,6 @@ A pid is only ever used together with its start time, so that one the kernel gav
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
 
 # Children started here; polling them reaps them, else they stay zombies as long as this process lives.

@@ -1,0 +1,93 @@
+"""Real clusters as fixtures: one at a time, shared by tests that ask for the same.
+
+`RINGCHECK_CASSANDRA_VERSIONS` ("all", or releases separated by commas) chooses the releases under test.
+Without Java or Maven these tests are skipped with the reason, but fail where `CI=true`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from tests.cassandra import artifacts
+from tests.cassandra.cluster import RealCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# One release of each family that differs for ringcheck: old names only, both names, the newest.
+DEFAULT_RELEASES = ("3.11.19", "4.1.9", "5.0.8")
+
+
+class ClusterFactory(Protocol):
+    """What `real_cluster` gives: called with `RealCluster`'s arguments it makes or reuses, `close` ends."""
+
+    def __call__(self, release: str, layout: str = ..., **options: Any) -> RealCluster: ...
+
+    def close(self) -> None: ...
+
+
+class _Shelf:
+    """The one cluster that runs; another request replaces it."""
+
+    def __init__(self) -> None:
+        self._wanted: object = None
+        self._shape: object = None
+        self._cluster: RealCluster | None = None
+
+    def __call__(self, release: str, layout: str = "dc1:r1,dc1:r2,dc1:r3", **options: Any) -> RealCluster:
+        """A cluster with all nodes up; the running one if it was asked for in the same words and kept its nodes."""
+        wanted = (release, layout, repr(sorted(options.items())))
+        if self._cluster and self._wanted == wanted and self._shape == _shape(self._cluster):
+            self._cluster.restore()
+            return self._cluster
+        self.close()
+        cluster = RealCluster(release, layout, **options)
+        cluster.__enter__()
+        self._cluster, self._wanted, self._shape = cluster, wanted, _shape(cluster)
+        return cluster
+
+    def close(self) -> None:
+        """End the cluster that runs, if any."""
+        if self._cluster:
+            self._cluster.close()
+            self._cluster = None
+
+
+def _shape(cluster: RealCluster) -> object:
+    return [(node.number, node.release, node.left) for node in cluster.record.nodes]
+
+
+def chosen_releases() -> tuple[str, ...]:
+    """The releases that the environment asks for."""
+    asked = os.environ.get("RINGCHECK_CASSANDRA_VERSIONS", "")
+    if asked == "all":
+        return artifacts.RELEASES
+    chosen = tuple(asked.replace(",", " ").split()) or DEFAULT_RELEASES
+    if unknown := sorted(set(chosen) - set(artifacts.RELEASES)):
+        raise pytest.UsageError(f"RINGCHECK_CASSANDRA_VERSIONS: not supported: {', '.join(unknown)}")
+    return chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that asks for `cassandra_release` once a release."""
+    if "cassandra_release" in metafunc.fixturenames:
+        metafunc.parametrize("cassandra_release", chosen_releases(), scope="session")
+
+
+@pytest.fixture(scope="session")
+def real_cluster() -> Iterator[ClusterFactory]:
+    """Factory of running clusters; the second request closes the first's unless it asks for the same."""
+    _require_tools()
+    shelf = _Shelf()
+    yield shelf
+    shelf.close()
+
+
+def _require_tools() -> None:
+    if reason := artifacts.missing_tools():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"real clusters are required in CI: {reason}")
+        pytest.skip(f"no real cluster: {reason}")

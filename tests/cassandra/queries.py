@@ -1,0 +1,302 @@
+"""The CQL oracle: what a coordinator does with real queries, range by range, against what was predicted of it.
+
+Every range of every keyspace is asked at every level, read and write, with keys whose tokens lie in it, through one
+coordinator and without retries. Shares nothing with ringcheck: ranges and pending ranges come from the harness's own
+Jolokia helper, tokens from the driver, predictions from the document that `ringcheck health --format json` prints.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from cassandra import ConsistencyLevel, InvalidRequest, ReadTimeout, Unavailable, WriteTimeout
+from cassandra.concurrent import execute_concurrent
+from cassandra.metadata import Murmur3Token
+from cassandra.query import SimpleStatement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tests.cassandra.cluster import RealCluster, RealNode
+
+Operation: TypeAlias = Literal["read", "write"]
+Outcome: TypeAlias = Literal["served", "unavailable", "timeout", "invalid"]
+
+# Cassandra's own levels: LOCAL_ALL is ringcheck's word.
+LEVELS = (
+    "ANY",
+    "ONE",
+    "TWO",
+    "THREE",
+    "QUORUM",
+    "ALL",
+    "LOCAL_ONE",
+    "LOCAL_QUORUM",
+    "EACH_QUORUM",
+    "SERIAL",
+    "LOCAL_SERIAL",
+)
+SERIAL = frozenset({"SERIAL", "LOCAL_SERIAL"})
+
+# Milliseconds. A query that is certain to time out costs this much; one that is not must never need it on a busy
+# machine. From 4.1 on these are the old names of keys without `_in_ms`, still understood.
+TIMEOUTS = {
+    "read_request_timeout_in_ms": 2000,
+    "write_request_timeout_in_ms": 2000,
+    "cas_contention_timeout_in_ms": 2000,
+}
+_IN_FLIGHT = 48
+_CAS_WRITE_UNKNOWN = 0x1700  # 4.0+: a proposal that some accepted timed out; the driver knows no class for it
+_KEYS = 96  # known for each range
+_SHARED = 4  # of these are for all but conditional writes, which contend for a key with anything serial
+_POOL = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """A keyspace with one table `t (k blob PRIMARY KEY, v int)`."""
+
+    name: str
+    strategy: str
+    factors: dict[str, int]
+
+    @property
+    def replication(self) -> dict[str, str | int]:
+        """As CQL and ringcheck's configuration write it."""
+        return {"class": self.strategy, **self.factors}
+
+
+def simple(factor: int) -> Keyspace:
+    """`simple_FACTOR`."""
+    return Keyspace(f"simple_{factor}", "SimpleStrategy", {"replication_factor": factor})
+
+
+def network(name: str, **factors: int) -> Keyspace:
+    """NetworkTopologyStrategy."""
+    return Keyspace(name, "NetworkTopologyStrategy", factors)
+
+
+def create(cluster: RealCluster, keyspaces: Iterable[Keyspace]) -> None:
+    """Create keyspaces and their tables."""
+    with cluster.session(1, timeout=60) as session:
+        for one in keyspaces:
+            replication = json.dumps(one.replication).replace('"', "'")
+            session.execute(f"CREATE KEYSPACE {one.name} WITH replication = {replication}")
+            session.execute(f"CREATE TABLE {one.name}.t (k blob PRIMARY KEY, v int)")
+
+
+# Tokens and keys
+
+Piece: TypeAlias = tuple[int, int]
+"""A range `(start, end]`, or a part of one."""
+
+
+def contains(piece: Piece, token: int) -> bool:
+    """Whether a range, perhaps wrapping, has a token."""
+    start, end = piece
+    return start < token <= end if start < end else token > start or token <= end
+
+
+def pieces(node: RealNode, keyspace: str) -> list[Piece]:
+    """The natural ranges of a keyspace, cut where its pending ranges begin and end, as a node tells them."""
+    spans = [*node.exec("getRangeToEndpointMap", keyspace), *node.exec("getPendingRangeToEndpointMap", keyspace)]
+    cuts = sorted({token for span in spans for token in _span(span)})
+    return [(cuts[place - 1], end) for place, end in enumerate(cuts)]
+
+
+def _span(text: str) -> Piece:
+    start, end = text.strip("[]").split(", ")
+    return int(start), int(end)
+
+
+class Keys:
+    """Partition keys by token; those nearest to the borders of a range first."""
+
+    def __init__(self) -> None:
+        """Hash the first keys."""
+        self._numbers = count()
+        pool = (self._next() for _ in range(_POOL))
+        self._pool = sorted(pool)
+        self._tokens = [token for token, _ in self._pool]
+        self._found: dict[Piece, list[tuple[int, bytes]]] = {}
+        self._unused: dict[tuple[str, Piece], Iterator[tuple[int, bytes]]] = {}
+
+    def _next(self) -> tuple[int, bytes]:
+        key = struct.pack(">q", next(self._numbers))
+        return Murmur3Token.hash_fn(key), key
+
+    def of(self, piece: Piece) -> list[tuple[int, bytes]]:
+        """Tokens and keys of a piece: first, last, second, last but one ..."""
+        if piece not in self._found:
+            self._found[piece] = self._search(piece)
+        return self._found[piece]
+
+    def unused(self, keyspace: str, piece: Piece) -> tuple[int, bytes]:
+        """A key that no conditional write of this keyspace has had."""
+        left = self._unused.setdefault((keyspace, piece), iter(self.of(piece)[_SHARED:]))
+        return next(left)
+
+    def _search(self, piece: Piece) -> list[tuple[int, bytes]]:
+        start, end = piece
+        first, last = bisect_right(self._tokens, start), bisect_right(self._tokens, end)
+        inside = self._pool[first:last] if start < end else self._pool[first:] + self._pool[:last]
+        while len(inside) < _KEYS:  # a narrow piece
+            found = self._next()
+            if contains(piece, found[0]):
+                inside.append(found)
+        half = _KEYS // 2
+        return [pair for two in zip(inside[:half], reversed(inside[-half:]), strict=True) for pair in two]
+
+
+# Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query, up to the coordinator."""
+
+    keyspace: str
+    piece: Piece
+    level: str
+    operation: Operation
+    token: int
+    key: bytes
+
+    @property
+    def statement(self) -> SimpleStatement:
+        """As the driver wants it."""
+        level = ConsistencyLevel.name_to_value[self.level]
+        key = f"0x{self.key.hex()}"
+        if self.operation == "read":
+            return SimpleStatement(f"SELECT v FROM {self.keyspace}.t WHERE k = {key}", consistency_level=level)
+        insert = f"INSERT INTO {self.keyspace}.t (k, v) VALUES ({key}, 1)"
+        if self.level not in SERIAL:
+            return SimpleStatement(insert, consistency_level=level)
+        # Committed at ANY: what fails is the Paxos round.
+        any_ = ConsistencyLevel.ANY
+        return SimpleStatement(f"{insert} IF NOT EXISTS", consistency_level=any_, serial_consistency_level=level)
+
+
+def queries(keyspace: str, where: Iterable[Piece], keys: Keys) -> Iterator[Query]:
+    """Every level and operation on every piece, alternating between its two ends."""
+    for piece in where:
+        for place, (level, operation) in enumerate((level, name) for level in LEVELS for name in _OPERATIONS):
+            fresh = level in SERIAL and operation == "write"
+            token, key = keys.unused(keyspace, piece) if fresh else keys.of(piece)[place % _SHARED]
+            yield Query(keyspace, piece, level, operation, token, key)
+
+
+_OPERATIONS: tuple[Operation, ...] = ("read", "write")
+
+
+def ask(session: Any, wanted: Sequence[Query]) -> list[Outcome]:
+    """What becomes of each query; any end that is none of the four raises it."""
+    statements = [(query.statement, None) for query in wanted]
+    results = execute_concurrent(session, statements, concurrency=_IN_FLIGHT, raise_on_first_error=False)
+    return [_outcome(found) for _, found in results]
+
+
+def _outcome(found: object) -> Outcome:
+    if isinstance(found, Unavailable):
+        return "unavailable"
+    if isinstance(found, ReadTimeout | WriteTimeout) or getattr(found, "code", None) == _CAS_WRITE_UNKNOWN:
+        return "timeout"
+    if isinstance(found, InvalidRequest):
+        return "invalid"
+    if isinstance(found, Exception):
+        raise found
+    return "served"
+
+
+# Predictions
+
+
+class Prediction:
+    """A verdict document of one view, asked for single queries."""
+
+    def __init__(self, document: dict[str, Any], coordinator: RealNode) -> None:
+        """Take what concerns a coordinator's clients."""
+        self.document = document
+        self._lost: dict[tuple[str, str, str], list[Piece]] = {}
+        for keyspace in document["keyspaces"]:
+            for level in keyspace["levels"]:
+                if level["datacenter"] in {None, coordinator.datacenter}:
+                    self._learn(keyspace["name"], level)
+
+    def _learn(self, keyspace: str, level: dict[str, Any]) -> None:
+        assert level["by_operation"] is not None, f"{keyspace} can't be judged at {level['level']}"
+        for operation in level["by_operation"]:
+            lost = level["unavailable_ranges"][operation]
+            self._lost[keyspace, level["level"], operation] = [(int(start), int(end)) for start, end in lost]
+
+    def of(self, query: Query) -> Outcome:
+        """What is said of a query: an operation that a level does not list is one that Cassandra refuses."""
+        lost = self._lost.get((query.keyspace, query.level, query.operation))
+        if lost is None:
+            return "invalid"
+        return "unavailable" if any(contains(piece, query.token) for piece in lost) else "served"
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What came of asking.
+
+    Attributes:
+        outcomes: how many queries ended how.
+        differences: each in one line.
+        noise: timeouts that were gone when asked again.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+    noise: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """How many outcomes."""
+        return self.outcomes.total()
+
+    def add(self, other: Comparison) -> None:
+        """Count another one in."""
+        self.outcomes += other.outcomes
+        self.differences += other.differences
+        self.noise += other.noise
+
+
+def agrees(predicted: Outcome, observed: Outcome) -> bool:
+    """A certain timeout is an unavailability that takes longer."""
+    return observed == predicted or (predicted == "unavailable" and observed == "timeout")
+
+
+def compare(coordinator: RealNode, keyspaces: Iterable[Keyspace], prediction: Prediction, keys: Keys) -> Comparison:
+    """Ask one coordinator everything, and hold it against what was predicted."""
+    wanted = [query for one in keyspaces for query in queries(one.name, pieces(coordinator, one.name), keys)]
+    found = Comparison()
+    with coordinator.cluster.session(coordinator) as session:
+        for query, observed in zip(wanted, ask(session, wanted), strict=True):
+            predicted = prediction.of(query)
+            if observed == "timeout" and predicted == "served":
+                observed = _again(session, query, found)  # noqa: PLW2901 - the second answer counts
+            found.outcomes[observed] += 1
+            if not agrees(predicted, observed):
+                found.differences.append(_line(query, coordinator, predicted, observed))
+    return found
+
+
+def _again(session: Any, query: Query, found: Comparison) -> Outcome:
+    """A query that was to be served timed out: a busy machine, or the truth."""
+    (observed,) = ask(session, [query])
+    found.noise.append(f"{query.keyspace} {query.level} {query.operation}: timeout, then {observed}")
+    return observed
+
+
+def _line(query: Query, coordinator: RealNode, predicted: Outcome, observed: Outcome) -> str:
+    where = f"{query.keyspace} {query.piece} token {query.token}"
+    who = f"{coordinator.address} ({coordinator.datacenter}, {coordinator.release})"
+    return f"{where}: {query.level} {query.operation} through {who}: predicted {predicted}, observed {observed}"

@@ -1,0 +1,259 @@
+"""The harness does what it says, on each chosen release."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cassandra.cluster import ClusterError, RealCluster, RealNode, free_subnet, parse_layout
+from tests.cassandra.oracle import OracleError
+from tests.cassandra.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cassandra.conftest import ClusterFactory
+
+LAYOUT = "dc1:r1,dc1:r2,dc2:r1"
+UPGRADES = {"3.11.19": "4.0.17", "4.1.9": "5.0.8"}
+
+real = pytest.mark.cassandra
+
+
+@pytest.fixture
+def cluster(real_cluster: ClusterFactory, cassandra_release: str) -> RealCluster:
+    """Three nodes, all up."""
+    return real_cluster(cassandra_release, LAYOUT)
+
+
+@real
+def test_nodes_are_laid_out_as_asked(cluster: RealCluster) -> None:
+    """Each node says the release, the datacenter and the rack that the layout gave it."""
+    snitch = "org.apache.cassandra.db:type=EndpointSnitchInfo"
+    for node, place in zip(cluster.nodes, parse_layout(LAYOUT), strict=True):
+        assert node.read("ReleaseVersion") == node.release
+        assert (node.read("Datacenter", mbean=snitch), node.read("Rack", mbean=snitch)) == place
+        assert len(node.read("TokenToEndpointMap")) == 3 * 4
+
+
+@real
+def test_logging_jars_match(cluster: RealCluster) -> None:
+    """No node's output shows the error of two logback versions, which silently stops gossip."""
+    for node in cluster.nodes:
+        assert "NoSuchMethodError" not in (node.directory / "logs" / "stdout.log").read_text()
+
+
+@real
+def test_session_has_one_coordinator(cluster: RealCluster) -> None:
+    """All queries of a session are answered by the node it was opened for."""
+    for node in cluster.nodes:
+        with cluster.session(node) as session:
+            for _ in range(5):
+                assert session.execute("SELECT rpc_address FROM system.local").one().rpc_address == node.address
+
+
+@real
+def test_killed_node_is_convicted_and_comes_back_as_itself(cluster: RealCluster) -> None:
+    """Peers drop a killed node; restarted on its data it has its old host id."""
+    victim = cluster.node(3)
+    host_id = victim.read("LocalHostId")
+    victim.kill()
+    assert victim.status == "stopped"
+    cluster.wait_down(victim)
+    victim.start()
+    cluster.wait_all_up()
+    assert victim.read("LocalHostId") == host_id
+
+
+@real
+def test_terminated_node_says_goodbye(cluster: RealCluster) -> None:
+    """Peers drop a node that got SIGTERM long before they would convict it."""
+    cluster.node(2).terminate()
+    cluster.wait_down(cluster.node(2), timeout=10)
+
+
+@real
+def test_paused_node_is_silent_and_resumes(cluster: RealCluster) -> None:
+    """A paused node accepts connections and answers nothing; resumed it answers at once."""
+    node = cluster.node(2)
+    node.pause()
+    with pytest.raises(OracleError, match="timed out"):
+        node.read("OperationMode", timeout=2)
+    assert node.status == "paused"
+    node.resume()
+    assert node.read("OperationMode") == "NORMAL"
+
+
+@real
+def test_drained_node_answers_and_is_down(cluster: RealCluster) -> None:
+    """A drained node's Jolokia lives on while its peers call it down."""
+    node = cluster.node(2)
+    node.drain()
+    cluster.wait_down(node, timeout=30)
+    assert node.read("OperationMode") == "DRAINED"
+    assert not node.ready
+
+
+@real
+def test_gossip_off_and_on(cluster: RealCluster) -> None:
+    """Peers drop a node without gossip for good, and list it again when gossip is back."""
+    node = cluster.node(3)
+    node.stop_gossip()
+    cluster.wait_down(node, stable=5)
+    assert node.read("OperationMode") == "NORMAL"
+    node.start_gossip()
+    cluster.wait_up(node, timeout=60)
+
+
+@real
+def test_binary_off_and_on(cluster: RealCluster) -> None:
+    """A node without CQL stays live for its peers."""
+    node = cluster.node(2)
+    node.stop_binary()
+    assert not node.ready
+    assert node.address in cluster.node(1).addresses("LiveNodes")
+    node.start_binary()
+    assert node.ready
+
+
+@real
+def test_nodetool_speaks_to_the_node_asked(cluster: RealCluster) -> None:
+    """`nodetool info` shows the node's own host id."""
+    for node in cluster.nodes[:2]:
+        assert node.read("LocalHostId") in node.nodetool("info")
+
+
+@real
+def test_node_joins_and_leaves(cluster: RealCluster) -> None:
+    """A bootstrapping node is seen JOINING, then owns tokens; decommissioned it is gone from the ring."""
+    joiner = cluster.bootstrap("dc1", "r3")
+    assert joiner.read("OperationMode") == "JOINING"
+    assert joiner.address in cluster.node(1).addresses("JoiningNodes")
+    joiner.wait_ready()
+    cluster.wait_all_up()
+    leaving = joiner.decommission()
+    seen = _modes_until(joiner, "DECOMMISSIONED")
+    leaving.result(timeout=60)
+    assert "LEAVING" in seen
+    assert joiner.address not in cluster.node(1).addresses("LiveNodes")
+    assert joiner not in cluster.members
+
+
+def _modes_until(node: RealNode, last: str) -> list[str]:
+    """The modes that a node passes, its Jolokia answering all the while."""
+    seen: list[str] = []
+    deadline = time.monotonic() + 120
+    while last not in seen and time.monotonic() < deadline:
+        mode = node.read("OperationMode")
+        seen += [mode] if mode not in seen else []
+        time.sleep(0.2)
+    return seen
+
+
+@real
+def test_upgrade_in_place(real_cluster: ClusterFactory, cassandra_release: str) -> None:
+    """One node goes to the next major release on its data, and all see each other."""
+    if cassandra_release not in UPGRADES:
+        pytest.skip("no upgrade from this release is tried")
+    cluster = real_cluster(cassandra_release, "dc1:r1,dc1:r2")
+    cluster.node(2).upgrade(UPGRADES[cassandra_release])
+    cluster.wait_all_up()
+    assert cluster.node(2).read("ReleaseVersion") == UPGRADES[cassandra_release]
+
+
+@real
+def test_agent_options_do_not_bind_the_harness(real_cluster: ClusterFactory, cassandra_release: str) -> None:
+    """With a password, a limit on collections and CQL authentication the harness still sees all."""
+    guarded = real_cluster(
+        cassandra_release,
+        "dc1:r1",
+        jolokia_options={"user": "monitor", "password": "secret", "maxCollectionSize": "1"},
+        authenticator="PasswordAuthenticator",
+    )
+    assert len(guarded.node(1).read("TokenToEndpointMap")) == 4
+    with guarded.session(1, credentials=("cassandra", "cassandra")) as session:
+        assert session.execute("SELECT role FROM system_auth.roles").one().role == "cassandra"
+
+
+_STARTER = """
+import time
+from pathlib import Path
+from tests.cassandra.cluster import RealCluster
+cluster = RealCluster({release!r}, "dc1:r1", directory=Path({directory!r}))
+cluster.start()
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+@real
+def test_no_node_outlives_its_starter(real_cluster: ClusterFactory, tmp_path: Path) -> None:
+    """The nodes of a process that is killed end soon after it, and their directory is removed."""
+    real_cluster.close()
+    directory = tmp_path / "cluster"
+    script = _STARTER.format(release="5.0.8", directory=str(directory))
+    starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout
+    assert starter.stdout.readline() == "up\n"
+    node = RealCluster.attach(directory).node(1).process
+    starter.kill()
+    starter.communicate()
+    assert node.wait_gone(10)
+    assert _gone(directory)
+
+
+def _gone(directory: Path) -> bool:
+    deadline = time.monotonic() + 10
+    while directory.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not directory.exists()
+
+
+@pytest.fixture
+def unstarted(tmp_path: Path) -> Iterator[RealCluster]:
+    """A cluster that is laid out only."""
+    cluster = RealCluster("5.0.8", LAYOUT, directory=tmp_path / "cluster")
+    yield cluster
+    cluster.close()
+
+
+def test_layout_is_checked() -> None:
+    """A node without a rack is refused with the text at fault."""
+    with pytest.raises(ValueError, match="dc1:r1,dc2"):
+        parse_layout("dc1:r1,dc2")
+
+
+def test_stranger_with_a_stored_pid_is_left_alone() -> None:
+    """A process whose start time differs is not ours: it counts as gone and gets no signal."""
+    stranger = Process(os.getpid(), started=1)
+    stranger.signal(signal.SIGKILL)
+    assert not stranger.alive
+
+
+def test_cluster_can_be_picked_up_from_its_directory(unstarted: RealCluster) -> None:
+    """Another process that knows the directory sees the same cluster."""
+    assert RealCluster.attach(unstarted.directory).record == unstarted.record
+
+
+def test_unknown_node_is_named(unstarted: RealCluster) -> None:
+    """Asking for a node that isn't there tells which are."""
+    with pytest.raises(ClusterError, match="no node 9; there are 1, 2, 3"):
+        unstarted.node(9)
+
+
+def test_directory_in_use_is_refused(unstarted: RealCluster) -> None:
+    """A second cluster can't be laid over a first."""
+    with pytest.raises(ClusterError, match="not empty"):
+        RealCluster("5.0.8", "dc1:r1", directory=unstarted.directory)
+
+
+def test_free_subnet_is_loopback() -> None:
+    """A free subnet is a /24 of the loopback network."""
+    assert free_subnet().startswith("127.0.")
