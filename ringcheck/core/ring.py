@@ -26,6 +26,9 @@ ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
 Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is the whole ring
 
 NORMAL = "NORMAL"  # OperationMode of a node that serves
+# A leaving or moving node serves its clients like any other until it is done, and one whose decommission failed (5.0)
+# goes on: what it sees is what they get.
+COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.consistency import release
-from ringcheck.core.ring import NORMAL, View
+from ringcheck.core.ring import COORDINATING, View
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def discard_reason(node: Node | None, view: View) -> str | None:
     """
     if node is None:
         return "the observer is not a member of the cluster"
-    if node.mode is not None and node.mode != NORMAL:
+    if node.mode is not None and node.mode not in COORDINATING:
         return node.mode.lower()
     if node.gossip_running is False:
         return "gossip is off: its view is frozen"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.core.ring import NORMAL, Node, View
+from ringcheck.core.ring import COORDINATING, Node, View
 from ringcheck.errors import RingcheckError, SourceError
 from ringcheck.jolokia.decode import ip_of
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = "Reading | RingcheckError"
 
-# A leaving or moving node serves its clients like any other until it is done, and one whose decommission failed (5.0)
-# goes on: what it sees is what they get.
-COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED"})
 _NAMED = 3  # addresses in a message
 
 
