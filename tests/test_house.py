@@ -29,7 +29,7 @@ ROOMS = {
 
 # What core may take from the standard library: values and algorithms, nothing that reads the world.
 VALUES = {
-    "__future__", "array", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools", "heapq",
+    "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools", "heapq",
     "itertools", "math", "typing",
 }  # fmt: skip
 

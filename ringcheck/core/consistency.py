@@ -129,9 +129,9 @@ class Replicas:
         # The value that a serial operation decides on is read from natural replicas, as every read.
         if demand.operation == "read" or demand.serial:
             racks = _racks(self.live, one.datacenter)
-            return Margin(need, sum(racks), racks)
+            return Margin(need, sum(racks), racks, one.datacenter)
         racks = _racks(self.together, one.datacenter)
-        return Margin(need + _count(self.pending, one.datacenter), sum(racks), racks)
+        return Margin(need + _count(self.pending, one.datacenter), sum(racks), racks, one.datacenter)
 
     def _paxos(self, one: Requirement) -> Margin:
         """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
@@ -140,7 +140,7 @@ class Replicas:
         racks = _racks(self.together, one.datacenter)
         # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
         need = participants // 2 + 1 if pending <= 1 else participants + 1
-        return Margin(need, sum(racks), racks)
+        return Margin(need, sum(racks), racks, one.datacenter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,13 @@ class Margin:
         required: live replicas that it needs.
         live: those that it has.
         racks: the live ones counted by rack.
+        datacenter: where they are counted; None for all.
     """
 
     required: int
     live: int
     racks: tuple[int, ...]
+    datacenter: str | None
 
     @property
     def spare(self) -> int:

@@ -14,12 +14,13 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ringcheck.core.consistency import OPERATIONS, Demand, Replicas, resolved, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ringcheck.core.consistency import Level, Operation, Requirement, Rules
     from ringcheck.core.ring import Layout, Partitioner, Pending, Range, Ring
@@ -30,6 +31,7 @@ Marks: TypeAlias = tuple[int, ...]
 Kind: TypeAlias = tuple[Replicas, ...]
 """What a range is like; several where pending ranges cut it into pieces that differ."""
 
+_AT_ONCE = 8192
 _REMEMBERED = 64  # states a ring keeps: one for each distinct set of down nodes among the views of two polls
 
 
@@ -175,6 +177,7 @@ class RingState:
         self._marks = [place + racks if node in down else place for node, place in enumerate(self._places)]
         self._replicas: dict[tuple[Marks, Marks], Replicas] = {}
         self._levels: dict[object, LevelHealth] = {}
+        self._memo: dict[tuple[str, str | None], frozenset[int]] = {}
 
     # What the ranges are like
 
@@ -376,11 +379,59 @@ class RingState:
         if not self.level(level, client, rules).unavailable:
             return found
         for index in range(len(self.ring)):
-            for start, end, alike in self._parts(index, self._row(index, self._marks)):
+            for start, end, alike in self.parts(index):
                 for name, one in demands.items():
                     if (stand((alike,), one).spare or 0) < 0:
                         found[name].append((start, end))
         return found
+
+    def parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
+        """A range, or the pieces that pending ranges cut it into: start, end and what each is like."""
+        return self._parts(index, self._row(index, self._marks))
+
+    def whole(self, index: int) -> Replicas:
+        """What a range would be like with all nodes live and none pending."""
+        return self._alike(self._row(index, self._places))
+
+    def breakers(self, demands: Iterable[Demand]) -> frozenset[int]:
+        """The live nodes each of which, if it stopped, would make a range unavailable that can be served now."""
+        each = tuple(demands)
+        scopes = {kind: places for kind in self.kinds if (places := _breaking(kind, each))}
+        members: dict[str | None, set[int]] = {place: set() for places in scopes.values() for place in places}
+        for rows in self._members_of(scopes):
+            for kind, nodes in rows:
+                for place in scopes.get(kind, ()):
+                    members[place].update(nodes)
+            if all(found >= self._living(place) for place, found in members.items()):
+                break  # of most rings a few thousand ranges name every node
+        return frozenset().union(*(found & self._living(place) for place, found in members.items()))
+
+    def _members_of(self, kinds: Collection[Kind]) -> Iterator[Iterator[tuple[Kind, tuple[int, ...]]]]:
+        """Kind and nodes of the ranges that can be of these kinds, a few thousand at a time."""
+        if kinds and isinstance(self._where(kinds), list):
+            yield ((self.kind(index), self._members(index)) for index in self.touched)
+        elif kinds:
+            yield ((self.kind(index), self._members(index)) for index in self.pieces)
+            # A cut range comes again here, whole: its natural replicas are counted on the safe side.
+            rows = zip(map(self._kind_of, self._rows(self._marks)), self.ring.rows(), strict=True)
+            for _ in range(0, len(self.ring), _AT_ONCE):
+                yield islice(rows, _AT_ONCE)
+
+    def _kind_of(self, row: Marks) -> Kind:
+        return (self._replicas.get((row, ())) or self._alike(row),)
+
+    def _living(self, datacenter: str | None) -> frozenset[int]:
+        """The nodes of a datacenter (None: of all) that hold ranges here and are live."""
+        key = ("living", datacenter)
+        if key not in self._memo:
+            homes = [self._layout.racks[place][0] for place in self._layout.rack_of]
+            here = [node for node, home in enumerate(homes) if datacenter in {None, home}]
+            self._memo[key] = self.ring.holding(here) - self.down
+        return self._memo[key]
+
+    def _members(self, index: int) -> tuple[int, ...]:
+        pending = (node for piece in self.pieces.get(index, ()) for node in piece.pending)
+        return (*self.ring.replicas(index), *pending)
 
     def regained(self, back: frozenset[int], node: int, demands: Iterable[Demand]) -> int:
         """How many tokens can be served again when a node returns, some others being back already."""
@@ -418,6 +469,17 @@ def _worst(stands: list[Stand]) -> Stand:
 def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation, Demand]:
     """What each operation that the level has demands."""
     return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
+
+
+def _breaking(kind: Kind, demands: tuple[Demand, ...]) -> frozenset[str | None]:
+    """Datacenters (None: all) whose live replicas this kind can't spare, for an operation that is served now."""
+    found: set[str | None] = set()
+    for piece in kind:
+        for one in demands:
+            margins = piece.margins(one)
+            if all(margin.spare >= 0 for margin in margins):
+                found.update(margin.datacenter for margin in margins if margin.spare == 0)
+    return frozenset(found)
 
 
 @lru_cache(maxsize=65536)
