@@ -99,23 +99,46 @@ class Storage:
 
 
 def replay(recording: Recording) -> Answer:
-    """What a recorded node answers; what it was not asked then is missing."""
+    """What a recorded node answers; what it was not asked then is missing.
+
+    Most states were asked for the ring of only a few keyspaces, and for replication only while healthy: lists of
+    keyspaces are cut down to those, and replication is taken from there.
+    """
+    known = _replies(recording)
+    healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
+    if healthy:
+        known = {key: reply for key, reply in _replies(healthy).items() if REPLICATION in key} | known
+    rings = {json.loads(key)[-1][0] for key in known if '"getRangeToEndpointMap"' in key}
+
+    def answer(item: Item) -> Any:
+        found = known.get(_key(item))
+        if found is None:
+            return _not_recorded(item)
+        if str(item.get("attribute")).endswith("Keyspaces") and found["status"] == 200:
+            return found | {"value": [name for name in found["value"] if name in rings]}
+        return found
+
+    return answer
+
+
+REPLICATION = "getKeyspaceReplicationInfo"
+
+
+def _replies(recording: Recording) -> dict[str, Any]:
+    """Plain requests and their replies, by what was asked."""
     known: dict[str, Any] = {}
     for found in recording.items():
         asked = found.request
         if isinstance(asked, dict) and "config" not in asked and not {"query", "auth"} & found.raw.keys():
             known.setdefault(_key(asked), found.reply)
+    return known
 
-    def answer(item: Item) -> Any:
-        found = known.get(_key(item))
-        if found is not None:
-            return found
-        if item["type"] == "exec":  # an unknown keyspace has no pending ranges either
-            pending = item["operation"].startswith("getPendingRangeToEndpoint")
-            return ok(item, {}) if pending else missing_operation(item)
-        return missing_attribute(item) if item["mbean"] == STORAGE_SERVICE else missing_mbean(item)
 
-    return answer
+def _not_recorded(item: Item) -> Any:
+    if item["type"] == "exec":
+        pending = item["operation"].startswith("getPendingRangeToEndpoint")
+        return ok(item, {}) if pending else missing_operation(item)
+    return missing_attribute(item) if item["mbean"] == STORAGE_SERVICE else missing_mbean(item)
 
 
 def _key(item: Item) -> str:

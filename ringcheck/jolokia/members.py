@@ -74,16 +74,18 @@ class Member:
     host_id: str | None
 
 
-def members_of(guide: Reading, names: Names, extra: Iterable[str] = ()) -> tuple[Member, ...]:
+def members_of(guide: Reading, names: Names) -> tuple[Member, ...]:
     """All members that a node knows of, sorted by address.
+
+    A node that has left is listed as unreachable for days if its process was still there for a while (seen on 5.0.8):
+    who is nothing but unreachable is no member.
 
     Args:
         guide: its reading, with host ids.
         names: what to call them.
-        extra: endpoints that others know of.
     """
     ids = dict(guide.host_ids or {})
-    for endpoint in (*guide.live, *guide.unreachable, *guide.joining, *extra):
+    for endpoint in (*guide.live, *guide.joining):
         ids.setdefault(endpoint, "")
     found: dict[str, Member] = {}
     for endpoint, host_id in ids.items():

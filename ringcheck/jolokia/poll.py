@@ -127,6 +127,10 @@ class Home:
             self.agents[url] = Agent(url, self.client, self.same)
         return self.agents[url]
 
+    def agent_of(self, member: Member) -> Agent:
+        """The agent where the configuration says that a member's is."""
+        return self.agent(self.settings.url_of(decode.ip_of(member.endpoint)))
+
 
 class Poll:
     """One poll of one cluster."""
@@ -260,8 +264,7 @@ class Poll:
         agents = self._agents_met(members)
         if self._home.settings.views == "all":
             for member in members:
-                url = self._home.settings.url_of(decode.ip_of(member.endpoint))
-                agents.setdefault(member.name, self._home.agent(url))
+                agents.setdefault(member.name, self._home.agent_of(member))
         settled = frozenset(member.name for member in members if member.host_id)
         return Crowd(guide.cluster or self._home.name or "unknown", names, members, settled, agents)
 
@@ -343,14 +346,20 @@ class Poll:
         """A usable node that was not tried, of the newest release: only from 3.11.11 on they tell replication."""
         usable = [(agent, told) for agent, told in self._usable(crowd) if agent not in tried]
         for agent, told in sorted(usable, key=lambda item: mbeans.release(item[1].release), reverse=True)[:_SOURCES]:
-            try:
-                full = told if told.host_ids else agent.introduce(self._ends)
-            except (SourceError, DataError) as error:
-                failures.append(error)
-                continue
-            self._answers[agent] = full
-            return agent, full
+            full = self._introduction(agent, told, failures)
+            if full:
+                return agent, full
         return None
+
+    def _introduction(self, agent: Agent, told: Reading, failures: list[RingcheckError]) -> Reading | None:
+        """What an agent said with the members that it knows."""
+        try:
+            full = told if told.host_ids else agent.introduce(self._ends)
+        except (SourceError, DataError) as error:
+            failures.append(error)
+            return None
+        self._answers[agent] = full
+        return full
 
     def _usable(self, crowd: Crowd) -> Iterator[tuple[Agent, Reading]]:
         """Nodes that may be asked for the ring, and even their snitch: NORMAL and settled."""
@@ -382,16 +391,15 @@ class Poll:
 
     def _with_strangers(self, crowd: Crowd) -> Crowd:
         """The crowd with those of whom others know and the guide does not yet, behind the rest."""
-        sets = {
-            told_set
-            for _, _, told in self._members_heard(crowd)
-            if _believable(told)
-            for told_set in (told.live, told.unreachable, told.joining)
-        }
+        told = [reading for _, _, reading in self._members_heard(crowd) if _believable(reading)]
+        sets = {listed for reading in told for listed in (reading.live, reading.joining)}
         have = {member.name for member in crowd.members}
         extra = {crowd.names.one(endpoint): endpoint for endpoint in frozenset().union(*sets)}
         new = [Member(name, extra[name], None) for name in sorted(extra.keys() - have, key=by_address)]
-        return replace(crowd, members=(*crowd.members, *new))
+        agents = dict(crowd.agents)
+        if self._home.settings.views == "all":  # asked from the next poll on
+            agents |= {member.name: self._home.agent_of(member) for member in new}
+        return replace(crowd, members=(*crowd.members, *new), agents=agents)
 
     def _gossiped(self, agent: Agent, names: Names) -> dict[str, str]:
         """Releases by name as gossip tells them: for nodes that do not answer."""
@@ -422,16 +430,26 @@ class Poll:
     def _again(self, known: Known) -> Snapshot:
         """Members and ring anew, or, where nobody can tell them, the old ones and that they are old."""
         failures: list[RingcheckError] = []
-        guide = self._next_guide(known.crowd, set(), failures)
-        if guide is None and not failures:
-            return self._made(known)  # no view is usable: it will be the snapshot that says so
+        guide = self._guide_again(known.crowd, failures)
         try:
             if guide:
                 return self._discovered(guide)
         except (SourceError, DataError) as error:
             failures.append(error)
+        if not failures:
+            return self._made(known)  # no view is usable, and the snapshot says so
         text = f"the ring has changed but can't be read again: {failures[0]}"
         return self._made(known, (Problem("topology_stale", known.crowd.cluster, text),))
+
+    def _guide_again(self, crowd: Crowd, failures: list[RingcheckError]) -> tuple[Agent, Reading] | None:
+        """A node that is settled among those whom it knows now: the members of before may not be those of today."""
+        heard = [(agent, told) for _, agent, told in self._members_heard(crowd) if told.mode == NORMAL]
+        serving = [(agent, told) for agent, told in heard if _believable(told) and told.native_transport_running]
+        for agent, told in sorted(serving, key=lambda item: mbeans.release(item[1].release), reverse=True)[:_SOURCES]:
+            full = self._introduction(agent, told, failures)
+            if full and _usable_alone(full):
+                return agent, full
+        return None
 
     def _later(self, known: Known) -> Snapshot:
         """The known ring, with what is pending now while anything moves."""
@@ -517,6 +535,8 @@ class Poll:
             return before[1:]
         place = topology.places.get(member.name, _NOWHERE)
         node = node_of(member, told, place, self._tokens(member, topology))
+        if node.release_version is None:  # StorageService is not registered yet
+            node = replace(node, release_version=self._home.releases.get(member.name))
         view = view_of(told, member.name, crowd.names, crowd.settled)
         judged[member.name] = (told, node, view)
         return node, view
@@ -601,13 +621,14 @@ def _impostor(member: Member, told: Reading, crowd: Crowd) -> str | None:
 
 
 def _signs(heard: Iterable[tuple[Member, Agent, Reading]]) -> object:
-    """What can't stay the same while the ring changes: members, movements and schemas, by all that are believable."""
-    told = [reading for _, _, reading in heard if _believable(reading)]
-    joined = [
-        frozenset().union(*{getattr(reading, name) for reading in told}) for name in ("joining", "leaving", "moving")
-    ]
-    everyone = frozenset().union(*{reading.live for reading in told}, *{reading.unreachable for reading in told})
-    return everyone, *joined, frozenset(reading.schema_version for reading in told)
+    """What can't stay the same while the ring changes, by all that coordinate.
+
+    Whom each of them knows, so that a node that has left is noticed though it still lists itself; movements; schemas.
+    """
+    told = [reading for _, _, reading in heard if _believable(reading) and reading.native_transport_running]
+    known = frozenset({live | unreachable for live, unreachable in {(one.live, one.unreachable) for one in told}})
+    moves = [frozenset().union(*{getattr(one, name) for one in told}) for name in ("joining", "leaving", "moving")]
+    return known, *moves, frozenset(one.schema_version for one in told)
 
 
 def _identities(heard: Iterable[tuple[Member, Agent, Reading]]) -> dict[str, Identity]:
