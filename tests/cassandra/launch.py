@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 CQL_PORT = 9042
 STORAGE_PORT = 7000
@@ -173,13 +173,19 @@ def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[
         f"-Duser.home={settings.directory}",
         "-cp",
         f"{library}/*",
-        "org.apache.cassandra.tools.NodeTool",
+        _nodetool_class(settings.release),
         "-h",
         "127.0.0.1",
         "-p",
         str(settings.jmx_port),
         *arguments,
     ]
+
+
+def _nodetool_class(release: str) -> str:
+    if release_key(release) == (3, 11):
+        return str(Path(__file__).with_name("InitializedNodeTool.java"))
+    return "org.apache.cassandra.tools.NodeTool"
 
 
 def _memory_flags(settings: NodeSettings) -> list[str]:
