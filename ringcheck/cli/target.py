@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import reduce, wraps
+from functools import partial, reduce, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,11 +17,12 @@ import click
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ringcheck.config import Cluster
     from ringcheck.core.assess import Question
     from ringcheck.core.consistency import Level
+    from ringcheck.core.gate import Gate
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -168,13 +169,27 @@ class Settled:
         Raises:
             RingcheckError: if nothing could be seen.
         """
+        with self.polls() as poll:
+            return poll()
+
+    @contextmanager
+    def polls(self) -> Iterator[Callable[[], Snapshot]]:
+        """What polls the cluster again and again on kept connections; a recording is read again each time."""
         if self.target.from_:
-            return _recorded(self.target.from_)
+            yield partial(_recorded, self.target.from_)
+            return
         collector = self.collector()
+        seconds = max(self.target.timeout - RESERVE, self.target.timeout / 2)
         try:
-            return collector.poll(max(self.target.timeout - RESERVE, self.target.timeout / 2))
+            yield partial(collector.poll, seconds)
         finally:
             collector.close()
+
+    def gate(self) -> Gate:
+        """The configured gate."""
+        from ringcheck.core.gate import Gate
+
+        return self.configured.gate if self.configured else Gate()
 
     def collector(self) -> Collector:
         """What polls the cluster.

@@ -36,6 +36,22 @@ Answer: TypeAlias = Literal["safe", "unsafe", "unknown"]
 # Reasons that say "not known" rather than "not safe".
 GAPS = frozenset({"view_missing", "unknown_node", "no_data"})
 
+CODES = GAPS | {
+    "already_unavailable",
+    "lease_held",
+    "node_down_elsewhere",
+    "rack_empties",
+    "recently_changed",
+    "replication_would_not_fit",
+    "schema_disagreement",
+    "structurally_never_safe",
+    "structurally_unavailable",
+    "topology_changing",
+    "view_disagreement",
+    "would_be_at_minimum",
+    "would_become_unavailable",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:

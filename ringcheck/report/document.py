@@ -1,4 +1,4 @@
-"""Snapshots and verdicts as JSON documents, `ringcheck/snapshot/1` and `ringcheck/verdict/1`, and snapshots read back.
+"""Snapshots, verdicts and decisions as JSON documents, `ringcheck/snapshot/1` and so on, and snapshots read back.
 
 Tokens are decimal text, since JSON numbers lose 64 bits. Fields may be added within a version; readers must bear
 unknown ones, as this one does. The JSON Schemas stand in `schemas/`.
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ringcheck.core.consistency import Requirement
+    from ringcheck.core.gate import Decision, Reason
     from ringcheck.core.health import LevelHealth, WorstRange
     from ringcheck.core.ring import Partitioner, Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
 SNAPSHOT = "ringcheck/snapshot/1"
 VERDICT = "ringcheck/verdict/1"
+DECISION = "ringcheck/decision/1"
 
 Json = dict[str, Any]
 
@@ -190,6 +192,40 @@ def _worst(one: WorstRange | None, addresses: list[str]) -> Json | None:
         "replicas": [addresses[node] for node in one.replicas],
         "live": [addresses[node] for node in one.live],
     }
+
+
+def decision_document(decision: Decision) -> Json:
+    """A decision of the gate as `ringcheck/decision/1`."""
+    return {
+        "schema": DECISION,
+        "cluster": decision.snapshot.cluster,
+        "taken_at": decision.snapshot.taken_at,
+        "decision": decision.decision,
+        "action": decision.action,
+        "candidates": list(decision.candidates),
+        "holders": list(decision.holders),
+        "reasons": [_reason(one) for one in decision.reasons],
+        "checked": {
+            "keyspaces": decision.checked.keyspaces,
+            "ranges": decision.checked.ranges,
+            "views": decision.checked.views,
+            "levels": [level.value for level in decision.checked.levels],
+        },
+    }
+
+
+def _reason(one: Reason) -> Json:
+    document: Json = {name: getattr(one, name) for name in _REASON}
+    document["level"] = one.level.value if one.level else None
+    document["example"] = None
+    if one.example:
+        start, end = _tokens((one.example.start, one.example.end))
+        held = {"replicas": list(one.example.replicas), "live": list(one.example.live)}
+        document["example"] = {"start": start, "end": end, **held}
+    return document
+
+
+_REASON = ("code", "blocks", "subject", "keyspace", "datacenter", "ranges", "share", "summary", "lifts_when")
 
 
 # Reading
