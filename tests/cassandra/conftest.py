@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.cassandra import artifacts
+from tests.cassandra import artifacts, queries
 from tests.cassandra.cluster import RealCluster
 
 if TYPE_CHECKING:
@@ -75,6 +75,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that asks for `cassandra_release` once a release."""
     if "cassandra_release" in metafunc.fixturenames:
         metafunc.parametrize("cassandra_release", chosen_releases(), scope="session")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many outcomes of real queries were compared with predictions."""
+    ledger = queries.LEDGER
+    if not ledger:
+        return
+    terminalreporter.section("CQL outcomes compared with predictions")
+    for release, state, found in ledger:
+        counts = ", ".join(f"{number} {name}" for name, number in found.outcomes.most_common())
+        noise = f", {len(found.noise)} timeouts asked again" if found.noise else ""
+        text = f"{release:8} {state:30} {found.compared:7} ({counts}), {len(found.differences)} differ{noise}"
+        terminalreporter.line(text)
+    terminalreporter.line(f"{sum(found.compared for _, _, found in ledger)} in all")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import struct
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from itertools import count
+from io import StringIO
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cassandra import ConsistencyLevel, InvalidRequest, ReadTimeout, Unavailable, WriteTimeout
@@ -20,8 +22,13 @@ from cassandra.concurrent import execute_concurrent
 from cassandra.metadata import Murmur3Token
 from cassandra.query import SimpleStatement
 
+from ringcheck import cli
+from ringcheck.core.policy import Severity
+from tests.cassandra.cluster import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from tests.cassandra.cluster import RealCluster, RealNode
 
@@ -83,12 +90,19 @@ def network(name: str, **factors: int) -> Keyspace:
 
 
 def create(cluster: RealCluster, keyspaces: Iterable[Keyspace]) -> None:
-    """Create keyspaces and their tables."""
+    """Create those keyspaces and tables that are not there yet, and wait until all nodes have them."""
     with cluster.session(1, timeout=60) as session:
+        session.cluster.max_schema_agreement_wait = 0  # one wait at the end instead of one a statement
         for one in keyspaces:
             replication = json.dumps(one.replication).replace('"', "'")
-            session.execute(f"CREATE KEYSPACE {one.name} WITH replication = {replication}")
-            session.execute(f"CREATE TABLE {one.name}.t (k blob PRIMARY KEY, v int)")
+            session.execute(f"CREATE KEYSPACE IF NOT EXISTS {one.name} WITH replication = {replication}")
+            session.execute(f"CREATE TABLE IF NOT EXISTS {one.name}.t (k blob PRIMARY KEY, v int)")
+
+    def lacking() -> str:
+        versions = {node.read("SchemaVersion") for node in cluster.members if node.running}
+        return ", ".join(sorted(versions)) if len(versions) > 1 else ""
+
+    wait_until(lacking, 60, "several schema versions:", cluster)
 
 
 # Tokens and keys
@@ -118,8 +132,9 @@ def _span(text: str) -> Piece:
 class Keys:
     """Partition keys by token; those nearest to the borders of a range first."""
 
-    def __init__(self) -> None:
-        """Hash the first keys."""
+    def __init__(self, each: int = _KEYS) -> None:
+        """Hash the first keys; `each` is how many a range gets at least."""
+        self._each = each
         self._numbers = count()
         pool = (self._next() for _ in range(_POOL))
         self._pool = sorted(pool)
@@ -146,12 +161,12 @@ class Keys:
         start, end = piece
         first, last = bisect_right(self._tokens, start), bisect_right(self._tokens, end)
         inside = self._pool[first:last] if start < end else self._pool[first:] + self._pool[:last]
-        while len(inside) < _KEYS:  # a narrow piece
+        while len(inside) < self._each:  # a narrow piece
             found = self._next()
             if contains(piece, found[0]):
                 inside.append(found)
-        half = _KEYS // 2
-        return [pair for two in zip(inside[:half], reversed(inside[-half:]), strict=True) for pair in two]
+        ends = chain.from_iterable(zip(inside, reversed(inside), strict=True))
+        return list(islice(dict.fromkeys(ends), self._each))
 
 
 # Queries
@@ -174,8 +189,9 @@ class Query:
         level = ConsistencyLevel.name_to_value[self.level]
         key = f"0x{self.key.hex()}"
         if self.operation == "read":
-            return SimpleStatement(f"SELECT v FROM {self.keyspace}.t WHERE k = {key}", consistency_level=level)
-        insert = f"INSERT INTO {self.keyspace}.t (k, v) VALUES ({key}, 1)"
+            text = f"SELECT v FROM {self.keyspace}.t WHERE k = {key}"  # noqa: S608 - our own names and hex digits
+            return SimpleStatement(text, consistency_level=level)
+        insert = f"INSERT INTO {self.keyspace}.t (k, v) VALUES ({key}, 1)"  # noqa: S608 - as above
         if self.level not in SERIAL:
             return SimpleStatement(insert, consistency_level=level)
         # Committed at ANY: what fails is the Paxos round.
@@ -183,12 +199,14 @@ class Query:
         return SimpleStatement(f"{insert} IF NOT EXISTS", consistency_level=any_, serial_consistency_level=level)
 
 
-def queries(keyspace: str, where: Iterable[Piece], keys: Keys) -> Iterator[Query]:
+def queries(keyspace: str, where: Iterable[Piece], keys: Keys, levels: Iterable[str] = LEVELS) -> Iterator[Query]:
     """Every level and operation on every piece, alternating between its two ends."""
+    asked = [(level, operation) for level in levels for operation in _OPERATIONS]
     for piece in where:
-        for place, (level, operation) in enumerate((level, name) for level in LEVELS for name in _OPERATIONS):
+        shared = keys.of(piece)[:_SHARED]
+        for place, (level, operation) in enumerate(asked):
             fresh = level in SERIAL and operation == "write"
-            token, key = keys.unused(keyspace, piece) if fresh else keys.of(piece)[place % _SHARED]
+            token, key = keys.unused(keyspace, piece) if fresh else shared[place % len(shared)]
             yield Query(keyspace, piece, level, operation, token, key)
 
 
@@ -215,6 +233,33 @@ def _outcome(found: object) -> Outcome:
 
 
 # Predictions
+
+
+def ringcheck(*arguments: str) -> tuple[int, str]:
+    """Exit code and standard output of a command line."""
+    with redirect_stdout(StringIO()) as output:
+        code = cli.run(arguments)
+    return code, output.getvalue()
+
+
+def judged(node: RealNode, *arguments: str, config: Path | None = None) -> dict[str, Any]:
+    """What `ringcheck health --format json` says with a node as contact point, or with a configuration."""
+    target = ("-C", str(config)) if config else ("-H", node.address)
+    code, text = ringcheck("health", *target, "-t", "30s", "--format", "json", *arguments)
+    assert text.startswith("{"), text
+    document: dict[str, Any] = json.loads(text)
+    assert code == Severity[document["severity"]].exit_code
+    return document
+
+
+def configuration(cluster: RealCluster, keyspaces: Iterable[Keyspace], directory: Path) -> Path:
+    """A configuration file that tells the replication, for releases that can't (before 3.11.11)."""
+    file = directory / "ringcheck.yaml"
+    points = [node.address for node in cluster.members]
+    replication = {one.name: one.replication for one in keyspaces}
+    lab = {"jolokia": {"contact_points": points}, "replication": replication}
+    file.write_text(json.dumps({"clusters": {"lab": lab}}))
+    return file
 
 
 class Prediction:
@@ -251,11 +296,13 @@ class Comparison:
         outcomes: how many queries ended how.
         differences: each in one line.
         noise: timeouts that were gone when asked again.
+        unserved: ranges of which a read was not served, by keyspace and level.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
     noise: list[str] = field(default_factory=list)
+    unserved: defaultdict[tuple[str, str], set[Piece]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def compared(self) -> int:
@@ -269,14 +316,24 @@ class Comparison:
         self.noise += other.noise
 
 
+LEDGER: list[tuple[str, str, Comparison]] = []
+"""Release, state and comparison of all that was asked in this session; the test run ends with a table of it."""
+
+
 def agrees(predicted: Outcome, observed: Outcome) -> bool:
     """A certain timeout is an unavailability that takes longer."""
     return observed == predicted or (predicted == "unavailable" and observed == "timeout")
 
 
-def compare(coordinator: RealNode, keyspaces: Iterable[Keyspace], prediction: Prediction, keys: Keys) -> Comparison:
+def compare(
+    coordinator: RealNode,
+    keyspaces: Iterable[Keyspace],
+    prediction: Prediction,
+    keys: Keys,
+    levels: Iterable[str] = LEVELS,
+) -> Comparison:
     """Ask one coordinator everything, and hold it against what was predicted."""
-    wanted = [query for one in keyspaces for query in queries(one.name, pieces(coordinator, one.name), keys)]
+    wanted = [query for one in keyspaces for query in queries(one.name, pieces(coordinator, one.name), keys, levels)]
     found = Comparison()
     with coordinator.cluster.session(coordinator) as session:
         for query, observed in zip(wanted, ask(session, wanted), strict=True):
@@ -284,6 +341,8 @@ def compare(coordinator: RealNode, keyspaces: Iterable[Keyspace], prediction: Pr
             if observed == "timeout" and predicted == "served":
                 observed = _again(session, query, found)  # noqa: PLW2901 - the second answer counts
             found.outcomes[observed] += 1
+            if query.operation == "read" and observed != "served":
+                found.unserved[query.keyspace, query.level].add(query.piece)
             if not agrees(predicted, observed):
                 found.differences.append(_line(query, coordinator, predicted, observed))
     return found
