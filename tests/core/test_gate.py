@@ -1,0 +1,261 @@
+"""The gate: safe exactly when trying it out says that every range stays available."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import CODES, Gate, Gatekeeper
+from ringcheck.core.policy import Policy
+from ringcheck.core.ring import Pending, Problem, Snapshot, View
+from tests import article
+from tests.conftest import MORE
+from tests.core.bruteforce import LEVELS, LOCAL_LEVELS
+from tests.core.test_bruteforce import exact
+from tests.strategies import Cluster, clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ringcheck.core.gate import Decision, Reason
+    from tests.core.bruteforce import Case
+
+RANGES = {"would_become_unavailable", "structurally_never_safe", "already_unavailable"}
+DATA = CODES - RANGES  # set aside, so that the ranges alone decide
+
+
+def cases(cluster: Cluster, level: str) -> Iterator[Case]:
+    """What must stay served: every keyspace, for the clients of each datacenter that holds it."""
+    for table in cluster.tables:
+        holders = {cluster.places[node].dc for arc in table.natural for node in arc.nodes}
+        homes = tuple(sorted(holders)) if table.factors.kind == "nts" and holders else cluster.datacenters
+        for client in homes if level in LOCAL_LEVELS else (None,):
+            yield cluster.case(table, level, client)
+
+
+def may_stop(case: Case, live: frozenset[str], candidates: Sequence[str]) -> bool:
+    """Whether no range is lost by the stop, nor was before (unless only nodes that are down are to be restarted)."""
+    left = live - set(candidates)
+    lost = any(case.unserved(left, one) - case.unserved(live, one) for one in case.operations)
+    return not lost and (not case.outage(live) or not live & set(candidates))
+
+
+def keeper(cluster: Cluster, level: str, holders: Sequence[str] = ()) -> Gatekeeper:
+    return Gatekeeper(cluster.snapshot(), Policy(), Gate(Level(level), exact=True, allow=DATA), holders)
+
+
+@settings(max_examples=400 * MORE)
+@given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
+def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObject) -> None:
+    """Nodes that any view calls down and lease holders are gone already; then the candidates stop."""
+    names = sorted(cluster.places)
+    candidates = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
+    holders = data.draw(st.lists(st.sampled_from(names), max_size=1))
+    live = frozenset(names).intersection(*cluster.live.values())
+    # A restart of a holder cures nothing that is up: it counts as down, but only views say that a node is.
+    before = live - set(holders)
+    decision = keeper(cluster, level, holders).decide(candidates)
+    judged = list(cases(cluster, level))
+    lost = any(
+        case.unserved(before - set(candidates), one) - case.unserved(before, one)
+        for case in judged
+        for one in case.operations
+    )
+    broken = any(case.outage(before) for case in judged) and bool(live & set(candidates))
+    if all(exact(case) for case in judged):
+        assert (decision.decision == "safe") == (not lost and not broken)
+    elif decision.decision == "safe":
+        assert not lost
+        assert not broken
+
+
+@settings(max_examples=200 * MORE)
+@given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans())
+def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool) -> None:  # noqa: FBT001 - drawn
+    """The nodes that may restart now are those that a decision of their own lets."""
+    cluster = replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables))
+    gate = Gate(Level(level), exact=True, require_spare=spare)
+    snapshot = replace(cluster.snapshot(), taken_at="2024-05-06T07:08:09Z")
+    one_by_one = Gatekeeper(snapshot, Policy(), gate)
+    alone = {name for name in cluster.places if one_by_one.decide([name]).decision == "safe"}
+    assert one_by_one.safe_nodes() == alone
+
+
+def decide(seen: Snapshot, *candidates: str, gate: Gate | None = None, holders: Sequence[str] = ()) -> Decision:
+    accept = Gate(accept=("blog_1",))
+    return Gatekeeper(seen, Policy(), gate or accept, holders).decide(candidates)
+
+
+def told(decision: Decision) -> list[tuple[str, bool, str]]:
+    return [(one.code, one.blocks, one.summary) for one in decision.reasons]
+
+
+def blocking(decision: Decision) -> list[str]:
+    return [one.code for one in decision.reasons if one.blocks]
+
+
+def with_view(seen: Snapshot, observer: str, **changes: object) -> Snapshot:
+    views = tuple(replace(view, **changes) if view.observer == observer else view for view in seen.views)  # type: ignore[arg-type]
+    return replace(seen, views=views)
+
+
+def test_one_of_three_may_stop() -> None:
+    """RF 3 at LOCAL_QUORUM spares one, and tells that nothing would be left to spare."""
+    decision = decide(article.snapshot(), "10.0.0.1")
+    assert decision.decision == "safe"
+    text = "768 ranges of blog_3 would have no replica to spare at LOCAL_QUORUM in dc1"
+    assert told(decision) == [("would_be_at_minimum", False, text)]
+    assert (decision.checked.keyspaces, decision.checked.ranges, decision.checked.views) == (1, 768, 3)
+
+
+def test_two_of_three_must_not() -> None:
+    """With an example and what would lift it."""
+    decision = decide(article.snapshot(), "10.0.0.1", "10.0.0.2")
+    assert decision.decision == "unsafe"
+    (reason,) = decision.reasons
+    assert reason.code == "would_become_unavailable"
+    assert reason.summary == "768 of 768 ranges of blog_3 would become unavailable at LOCAL_QUORUM in dc1"
+    assert (reason.ranges, reason.share, reason.lifts_when) == (768, 1.0, "more of their replicas are up")
+    assert reason.example is not None
+    assert reason.example.live == ("10.0.0.3",)
+
+
+def test_rf_one_can_never_pass() -> None:
+    """A keyspace without a spare is named, with the three ways out."""
+    decision = decide(article.snapshot(), "10.0.0.1", gate=Gate())
+    reason = decision.reasons[0]
+    assert (decision.decision, reason.code, reason.ranges) == ("unsafe", "structurally_never_safe", 256)
+    assert reason.summary == "256 of 768 ranges of blog_1 can't survive any stop at LOCAL_QUORUM in dc1"
+    assert reason.lifts_when == (
+        "the replication factor is raised, the gate's level lowered, or the keyspace accepted by name"
+    )
+
+
+def test_a_second_node_waits_for_the_first() -> None:
+    """While one is down, no other may stop; restarting the one that is down is the cure."""
+    seen = article.snapshot(["10.0.0.2"])
+    assert blocking(decide(seen, "10.0.0.1")) == ["would_become_unavailable"]
+    assert decide(seen, "10.0.0.2").decision == "safe"
+    assert Gatekeeper(seen, Policy(), Gate(accept=("blog_1",))).safe_nodes() == {"10.0.0.2"}
+
+
+def test_what_is_lost_already_blocks_but_its_cure() -> None:
+    """Two of three down: the third must not stop, either of the two may be restarted."""
+    seen = article.snapshot(["10.0.0.1", "10.0.0.2"])
+    assert blocking(decide(seen, "10.0.0.3")) == ["already_unavailable"]
+    assert decide(seen, "10.0.0.1").decision == "safe"
+
+
+def test_lease_holders_count_as_down() -> None:
+    """Two restarts at once are two nodes fewer, whoever runs them."""
+    decision = decide(article.snapshot(), "10.0.0.1", holders=["10.0.0.3"])
+    assert blocking(decision) == ["would_become_unavailable"]
+    assert ("lease_held", False, "10.0.0.3 hold a restart lease and count as down") in told(decision)
+
+
+NOT_KNOWN = [
+    (with_view(article.snapshot(), "10.0.0.3", outcome="unreachable", reason="timeout"), "view_missing"),
+    (with_view(article.snapshot(), "10.0.0.3", outcome="discarded", reason="drained"), "view_missing"),
+    (
+        replace(article.snapshot(), problems=(Problem("ring_unreadable", "x", "the ring of x can't be read"),)),
+        "no_data",
+    ),
+    (replace(article.snapshot(), rings=()), "no_data"),
+    (replace(article.snapshot(), views=()), "no_data"),
+    (article.snapshot(article.ADDRESSES), "no_data"),
+    (replace(article.snapshot(), taken_at="yesterday"), "no_data"),
+]
+
+
+@pytest.mark.parametrize(("seen", "code"), NOT_KNOWN)
+def test_gaps_are_unknown(seen: Snapshot, code: str) -> None:
+    """Whatever is missing is never a yes."""
+    decision = decide(seen, "10.0.0.1")
+    assert decision.decision == "unknown"
+    assert code in blocking(decision)
+
+
+def test_the_candidate_s_own_silence_does_not_block() -> None:
+    """A node whose Jolokia hangs may be restarted: its view counts no longer once it stops."""
+    seen = with_view(article.snapshot(), "10.0.0.3", outcome="unreachable", reason="timeout")
+    assert decide(seen, "10.0.0.3").decision == "safe"
+
+
+UNSAFE = [
+    (with_view(article.snapshot(), "10.0.0.3", joining=frozenset(["10.0.0.2"])), "topology_changing"),
+    (with_view(article.snapshot(), "10.0.0.3", schema_version="other"), "schema_disagreement"),
+    (
+        with_view(article.snapshot(), "10.0.0.3", live=frozenset(["10.0.0.2", "10.0.0.3"]), unreachable=frozenset()),
+        "view_disagreement",
+    ),
+    (
+        replace(
+            article.snapshot(), nodes=tuple(replace(node, generation=1767225580) for node in article.snapshot().nodes)
+        ),
+        "recently_changed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("seen", "code"), UNSAFE)
+def test_what_is_not_settled_is_unsafe(seen: Snapshot, code: str) -> None:
+    """Movement, disagreement and nodes that only just came back block, unless allowed by name."""
+    decision = decide(seen, "10.0.0.1")
+    assert decision.decision == "unsafe"
+    assert code in blocking(decision)
+    allowed = decide(seen, "10.0.0.1", gate=Gate(accept=("blog_1",), allow=frozenset({code})))
+    assert code not in blocking(allowed)
+    assert code in [one.code for one in allowed.reasons]
+
+
+def test_pending_ranges_block() -> None:
+    """Even where no view says who moves."""
+    seen = article.snapshot()
+    ring = replace(seen.rings[1], pending=(Pending(1, 2, (0,)),))
+    assert "topology_changing" in blocking(decide(replace(seen, rings=(seen.rings[0], ring)), "10.0.0.1"))
+
+
+def test_wishes_become_blocks() -> None:
+    """`require_spare` and `require_all_up` turn notes into refusals."""
+    seen = article.snapshot()
+    assert blocking(decide(seen, "10.0.0.1", gate=Gate(accept=("blog_1",), require_spare=True))) == [
+        "would_be_at_minimum"
+    ]
+    down = article.snapshot(["10.0.0.2"])
+    gate = Gate(Level.LOCAL_ONE, accept=("blog_1",), require_all_up=True)
+    assert blocking(decide(down, "10.0.0.1", gate=gate)) == ["node_down_elsewhere"]
+    assert decide(down, "10.0.0.2", gate=gate).decision == "safe"
+
+
+@pytest.mark.parametrize("candidates", [(), ("10.9.9.9",), ("10.0.0.1", "10.9.9.9")])
+def test_strangers_are_unknown(candidates: Sequence[str]) -> None:
+    """No node, or one that the cluster does not have, is never safe."""
+    decision = decide(article.snapshot(), *candidates)
+    assert decision.decision == "unknown"
+    assert "unknown_node" in blocking(decision)
+
+
+def reason(decision: Decision, code: str) -> Reason:
+    return next(one for one in decision.reasons if one.code == code)
+
+
+def test_decommission_needs_room() -> None:
+    """RF 3 of three nodes has no place to go, and the rack that empties is told."""
+    decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(["10.0.0.1"], "decommission")
+    assert decision.decision == "unsafe"
+    text = "blog_3 want 3 replicas in dc1, where 2 nodes would be left"
+    assert reason(decision, "replication_would_not_fit").summary == text
+    note = reason(decision, "rack_empties")
+    assert (note.blocks, note.summary) == (False, "rack r0 of dc1 would have no node: replicas would share racks")
+    assert "structurally_never_safe" not in blocking(decision)
+
+
+def test_an_observer_with_no_view_at_all_is_a_gap() -> None:
+    """A snapshot that lacks a view of a node is no reason to believe that it is well."""
+    seen = replace(article.snapshot(), views=tuple(View(one, "unreachable", "x") for one in article.ADDRESSES))
+    assert decide(seen, "10.0.0.1").decision == "unknown"
