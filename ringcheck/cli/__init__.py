@@ -27,6 +27,7 @@ COMMANDS = {
     "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
+    "demo": "The worked example, end to end, without Cassandra.",
     "simulate": "An embedded cluster that speaks Jolokia.",
 }
 

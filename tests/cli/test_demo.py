@@ -1,0 +1,28 @@
+"""The demo tells the article's story with numbers that it worked out itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringcheck.cli import run
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
+    """Up, one down, two down, back: what check, health and preflight say in that order."""
+    assert run(["demo"]) == 0
+    out = capsys.readouterr().out
+    said = [line.strip() for line in out.splitlines()]
+    states = [line.split(" - ")[0] for line in said if " - blogs: " in line]
+    assert states == ["OK", "CRITICAL", "CRITICAL", "CRITICAL", "OK"]
+    decisions = [line.split(" blogs: ") for line in said if " may stop now" in line or " must not stop now" in line]
+    assert decisions == [
+        ["UNSAFE", "127.0.1.2 must not stop now"],
+        ["SAFE", "127.0.1.1 may stop now"],
+        ["UNSAFE", "127.0.1.1, 127.0.1.2 must not stop now"],
+    ]
+    assert "CRITICAL - blogs: 16 of 48 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1" in out
+    assert "Bring back first: 127.0.1.1 (restores 100.0 % of the token space)" in out
+    assert all(len(line) <= 140 for line in said)
