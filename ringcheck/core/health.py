@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from ringcheck.core.consistency import OPERATIONS, Demand, Replicas, resolved, supports
 
@@ -110,6 +110,60 @@ class Stand:
     spare: int | None
     rack_failures: int | None
     structural: bool
+
+
+Condition: TypeAlias = Literal["spare", "at_minimum", "unavailable", "structurally_unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one range stands at a level, by the demand that is nearest to failing, or has failed deepest.
+
+    Attributes:
+        live: live replicas that the demand counts; pending ones too, where it needs them.
+        replicas: those that it would count with all nodes live.
+        required: live replicas that it needs; 0 for ANY.
+        spare: live - required; None where nothing can make the range unavailable.
+        structural: whether it needs more replicas than there are.
+    """
+
+    live: int
+    replicas: int
+    required: int
+    spare: int | None
+    structural: bool = False
+
+    @property
+    def condition(self) -> Condition:
+        """What `LevelHealth` counts the range as; structurally unavailable ones are told apart."""
+        if self.structural:
+            return "structurally_unavailable"
+        if self.spare == 0:
+            return "at_minimum"
+        return "unavailable" if self.spare is not None and self.spare < 0 else "spare"
+
+
+def standing(kind: Kind, demands: tuple[Demand, ...]) -> Standing:
+    """How a range of this kind stands against all of these demands: the worst of its pieces, on the worst of them."""
+    found = [one for piece in kind for demand in demands for one in _standings(piece, demand)]
+    if not found:
+        live = sum(sum(racks) for _, racks in kind[0].live)
+        return Standing(live, _total(kind[0].natural, None), 0, None)
+    worst = min(found, key=lambda one: one.live - one.required)
+    return replace(worst, structural=any(piece.structural(demand) for piece in kind for demand in demands))
+
+
+def _standings(piece: Replicas, demand: Demand) -> Iterator[Standing]:
+    for place, margin in enumerate(piece.margins(demand)):
+        replicas = _total(piece.natural, margin.datacenter)
+        # The round of Paxos, whose margins stand last, and a plain write count pending replicas; reads don't.
+        if place >= len(demand.requirements) or (demand.operation == "write" and not demand.serial):
+            replicas += _total(piece.pending, margin.datacenter)
+        yield Standing(margin.live, replicas, margin.required, margin.spare)
+
+
+def _total(counts: Iterable[tuple[str, int]], datacenter: str | None) -> int:
+    return sum(number for name, number in counts if datacenter in {None, name})
 
 
 @lru_cache(maxsize=65536)
@@ -384,6 +438,20 @@ class RingState:
                     if (stand((alike,), one).spare or 0) < 0:
                         found[name].append((start, end))
         return found
+
+    def standings(self, level: Level, client: str | None, rules: Rules) -> Iterator[Standing]:
+        """How each range stands at a level, in the order of tokens; ranges that are alike share one value.
+
+        Raises:
+            UnknownReplicationError: if the level needs factors that are not known.
+        """
+        demands = tuple(demands_of(level, client, rules).values())
+        found: dict[Marks, Standing] = {}
+        for index, row in enumerate(self._rows(self._marks)):
+            one = standing(self.kind(index), demands) if index in self.pieces else found.get(row)
+            if one is None:
+                one = found[row] = standing((self._alike(row),), demands)
+            yield one
 
     def parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
         """A range, or the pieces that pending ranges cut it into: start, end and what each is like."""

@@ -1,0 +1,50 @@
+"""The article's figures as snapshots: nodes A to D in turn around the ring, three tokens each, keyspace `blog` of RF 3.
+
+With A down nine of the twelve ranges lose a replica; with A and C down six are unavailable at LOCAL_QUORUM.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringcheck.core.ring import Node, Pending, Replication, Ring, Snapshot, View
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+A, B, C, D = ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+
+
+def addresses(nodes: int) -> tuple[str, ...]:
+    """So many nodes."""
+    return tuple(f"10.0.{place // 250}.{place % 250 + 1}" for place in range(nodes))
+
+
+def placed(nodes: int, vnodes: int, factor: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Ranges of equal width, owned in turn; replicas on the nodes that follow."""
+    number = nodes * vnodes
+    step = 2**64 // number
+    ends = [place * step - 2**63 for place in range(number)]
+    for place, end in enumerate(ends):
+        yield ends[place - 1], end, tuple((place + more) % nodes for more in range(factor))
+
+
+def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
+    down: Collection[str] = (),
+    nodes: int = 4,
+    vnodes: int = 3,
+    factor: int = 3,
+    cluster: str = "blogs",
+    pending: Sequence[Pending] = (),
+) -> Snapshot:
+    """The cluster without some nodes, whose Jolokia refuses."""
+    names = addresses(nodes)
+    live = frozenset(names) - frozenset(down)
+    members = tuple(Node(name, f"host-{name}", "dc1", f"r{place % 3}", "5.0.8") for place, name in enumerate(names))
+    views = tuple(
+        View(name, live=live, unreachable=frozenset(down)) if name in live else View(name, "unreachable", "refused")
+        for name in names
+    )
+    replication = Replication.parse(f"NetworkTopologyStrategy {{dc1={factor}}}")
+    ring = Ring.build(["blog"], replication, placed(nodes, vnodes, factor), nodes, pending)
+    return Snapshot(cluster, "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, (ring,), authenticates=False)
