@@ -242,10 +242,10 @@ def ringcheck(*arguments: str) -> tuple[int, str]:
     return code, output.getvalue()
 
 
-def judged(node: RealNode, *arguments: str, config: Path | None = None) -> dict[str, Any]:
+def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds: int = 30) -> dict[str, Any]:
     """What `ringcheck health --format json` says with a node as contact point, or with a configuration."""
     target = ("-C", str(config)) if config else ("-H", node.address)
-    code, text = ringcheck("health", *target, "-t", "30s", "--format", "json", *arguments)
+    code, text = ringcheck("health", *target, "-t", f"{seconds}s", "--format", "json", *arguments)
     assert text.startswith("{"), text
     document: dict[str, Any] = json.loads(text)
     assert code == Severity[document["severity"]].exit_code
@@ -316,6 +316,9 @@ class Comparison:
         self.noise += other.noise
 
 
+COUNTED: Counter[str] = Counter()
+"""What was asked without being compared one by one."""
+
 LEDGER: list[tuple[str, str, Comparison]] = []
 """Release, state and comparison of all that was asked in this session; the test run ends with a table of it."""
 
@@ -359,3 +362,82 @@ def _line(query: Query, coordinator: RealNode, predicted: Outcome, observed: Out
     where = f"{query.keyspace} {query.piece} token {query.token}"
     who = f"{coordinator.address} ({coordinator.datacenter}, {coordinator.release})"
     return f"{where}: {query.level} {query.operation} through {who}: predicted {predicted}, observed {observed}"
+
+
+class Lab:
+    """A cluster with keyspaces, compared state by state."""
+
+    def __init__(self, cluster: RealCluster, keyspaces: Sequence[Keyspace], directory: Path) -> None:
+        """Create the keyspaces.
+
+        `directory` is for the configuration that tells their replication, for releases that can't (before 3.11.11).
+        """
+        self.cluster = cluster
+        self.keyspaces = keyspaces
+        self.release = cluster.record.nodes[0].release
+        self._keys = Keys()
+        create(cluster, keyspaces)
+        tells = tuple(map(int, self.release.split("."))) >= (3, 11, 11)
+        self._config = None if tells else configuration(cluster, keyspaces, directory)
+
+    def node(self, number: int) -> RealNode:
+        """A node by its number."""
+        return self.cluster.node(number)
+
+    def lose(self, *numbers: int, hard: bool = False) -> None:
+        """Stop nodes (by SIGTERM, or SIGKILL if `hard`) and wait until every other one has noticed."""
+        for number in numbers:
+            self.node(number).kill() if hard else self.node(number).terminate()
+        for number in numbers:
+            self.cluster.wait_down(self.node(number), stable=2)
+
+    def bring_back(self, *numbers: int) -> None:
+        """Start nodes and wait until all that run see each other."""
+        for number in numbers:
+            self.node(number).start()
+        self.cluster.wait_all_up([node for node in self.cluster.members if node.running])
+
+    def begin_to_leave(self, number: int) -> None:
+        """Decommission a node and wait until it is leaving, which lasts at least its ring delay."""
+        node = self.node(number)
+        leaving = node.decommission(force=self.release >= "4")
+
+        def lacking() -> str:
+            if leaving.done():
+                leaving.result()
+            mode: str = node.read("OperationMode")
+            return "" if mode == "LEAVING" else mode
+
+        wait_until(lacking, 60, f"{node} does not leave:", self.cluster)
+
+    def compare(self, state: str, *coordinators: int) -> None:
+        """Ask each coordinator every query, and fail with each outcome that was not predicted."""
+        found = Comparison()
+        for number in coordinators:
+            found.add(self._compare(self.node(number)))
+        LEDGER.append((self.release, state, found))
+        shown = "\n".join(found.differences[:20])
+        assert not found.differences, f"{state}: {len(found.differences)} of {found.compared} differ\n{shown}"
+
+    def _compare(self, coordinator: RealNode) -> Comparison:
+        """A comparison with a prediction that held while everything was asked."""
+        for _ in range(_ATTEMPTS):
+            before = self.predicted(coordinator)
+            found = compare(coordinator, self.keyspaces, Prediction(before, coordinator), self._keys)
+            after = self.predicted(coordinator)
+            if _substance(before) == _substance(after):
+                return found
+        raise AssertionError(f"the cluster did not stand still: {_substance(before)}, then {_substance(after)}")
+
+    def predicted(self, coordinator: RealNode) -> dict[str, Any]:
+        """What is said of all keyspaces by one coordinator's view."""
+        names = [one.name for one in self.keyspaces]
+        wanted = ("--level", "all", "--ranges", "--view", coordinator.address, *names)
+        return judged(coordinator, *wanted, config=self._config)
+
+
+_ATTEMPTS = 3
+
+
+def _substance(document: dict[str, Any]) -> object:
+    return document["views"], document["keyspaces"]

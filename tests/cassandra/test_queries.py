@@ -1,0 +1,80 @@
+"""Query by query: what ringcheck says of a coordinator is what its clients get, on every release and in every state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cassandra import queries
+from tests.cassandra.queries import Lab, network, simple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cassandra.conftest import ClusterFactory
+
+pytestmark = pytest.mark.cassandra
+
+LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1,dc2:r1"
+# Long enough for the states JOINING and LEAVING, and for a dead joiner, to stay while everything is asked.
+RING_DELAY_MS = 60_000
+JOINER_RING_DELAY_MS = 180_000
+
+KEYSPACES = (
+    simple(1),
+    simple(2),
+    simple(3),
+    simple(7),  # more than there are nodes
+    network("nts_3_1", dc1=3, dc2=1),
+    network("nts_2_2", dc1=2, dc2=2),
+    network("nts_1_2", dc1=1, dc2=2),
+    network("nts_1", dc1=1),  # absent from dc2
+    network("nts_3", dc1=3),
+    network("nts_5", dc1=5),  # more than dc1 has nodes
+    network("nts_3_0", dc1=3, dc2=0),
+)
+# A misspelt datacenter; from 4.0 on Cassandra refuses it.
+NOWHERE = network("nowhere", dc9=1)
+
+
+@pytest.fixture
+def lab(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> Lab:
+    """Five nodes in two datacenters, all up."""
+    cluster = real_cluster(cassandra_release, LAYOUT, ring_delay_ms=RING_DELAY_MS, yaml=queries.TIMEOUTS)
+    return Lab(cluster, (*KEYSPACES, NOWHERE) if cassandra_release < "4" else KEYSPACES, tmp_path)
+
+
+def test_nodes_down(lab: Lab) -> None:
+    """With every node up, and as nodes are lost and come back, every query ends as predicted for its coordinator."""
+    lab.compare("all up", 1, 4)
+    lab.lose(3, hard=True)
+    lab.compare("a dc1 node killed", 1, 4)
+    lab.lose(2)
+    lab.compare("two of dc1 down", 1, 4)
+    lab.bring_back(2)
+    lab.lose(5)
+    lab.compare("one of each datacenter down", 1, 4)
+    lab.lose(4)
+    lab.bring_back(3)
+    lab.compare("dc2 down", 1)
+
+
+def test_leaving_node(lab: Lab) -> None:
+    """While a node leaves, and a natural replica or the leaver itself is lost, every query ends as predicted."""
+    lab.begin_to_leave(2)
+    lab.compare("a dc1 node leaving", 1, 2, 4)
+    lab.lose(3)
+    lab.compare("leaving, another down", 1, 2, 4)
+    lab.lose(2, hard=True)
+    lab.compare("leaver and another down", 1, 4)
+
+
+def test_joining_node(lab: Lab) -> None:
+    """While a node joins, and a natural replica or the joiner is lost, every query ends as predicted."""
+    lab.cluster.bootstrap("dc1", "r1", ring_delay_ms=JOINER_RING_DELAY_MS)
+    lab.compare("a node joining", 1, 4)
+    lab.lose(3)
+    lab.compare("joining, another down", 1, 4)
+    lab.lose(6, hard=True)
+    lab.compare("joiner and another down", 1, 4)
