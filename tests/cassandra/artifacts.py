@@ -128,6 +128,9 @@ def _dependencies(release: str) -> list[tuple[str, str, str]]:
             ("org.apache.thrift", "libthrift", "0.9.2"),
             ("com.thinkaurelius.thrift", "thrift-server", "0.3.7"),
         ]
+    if release < "3":
+        # nodetool's parser; the POM of 2.2 forgets it.
+        dependencies.append(("io.airlift", "airline", "0.6"))
     return dependencies
 
 
