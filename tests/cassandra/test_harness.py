@@ -199,12 +199,13 @@ def test_no_node_outlives_its_starter(real_cluster: ClusterFactory, tmp_path: Pa
     real_cluster.close()
     directory = tmp_path / "cluster"
     script = _STARTER.format(release="5.0.8", directory=str(directory))
-    starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert starter.stdout
-    assert starter.stdout.readline() == "up\n"
-    node = RealCluster.attach(directory).node(1).process
-    starter.kill()
-    starter.communicate()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as starter:
+        try:
+            assert starter.stdout
+            assert starter.stdout.readline() == "up\n"
+            node = RealCluster.attach(directory).node(1).process
+        finally:
+            starter.kill()
     assert node.wait_gone(10)
     assert _gone(directory)
 
