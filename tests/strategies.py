@@ -1,0 +1,245 @@
+"""Hypothesis strategies for clusters: plain data first, the core's values at the edge.
+
+Replicas are drawn, not placed: a range may hold any nodes in any order, so that rings are met which no snitch of ours
+would think of. `tests/core/bruteforce.py` reads the plain data, the core what `Cluster.snapshot` makes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from ringcheck.core.ring import Factor, Node, Pending, Replication, Ring, Snapshot, View
+from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Arc, Case, Factors, Kind, Place, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8")
+SPACES = {
+    "Murmur3Partitioner": Space(-(2**63), 2**63 - 1),
+    "RandomPartitioner": Space(0, 2**127),
+}
+CLASSES = {
+    "nts": "NetworkTopologyStrategy",
+    "simple": "SimpleStrategy",
+    "old": "OldNetworkTopologyStrategy",
+    "everywhere": "EverywhereStrategy",
+}
+
+
+def version(release: str) -> tuple[int, int]:
+    """(major, minor) of a release."""
+    major, minor = release.split(".")[:2]
+    return int(major), int(minor)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The ranges of one keyspace."""
+
+    natural: tuple[Arc, ...]
+    pending: tuple[Arc, ...]
+    factors: Factors
+
+    def replication(self) -> Replication:
+        """As Cassandra tells it."""
+        transient = dict(self.factors.transient)
+        pairs = self.factors.by_dc
+        if self.factors.kind in {"simple", "old"}:
+            pairs = (("replication_factor", self.factors.total),)
+            transient = {"replication_factor": transient.get("", 0)}
+        return Replication.of(
+            f"org.apache.cassandra.locator.{CLASSES[self.factors.kind]}",
+            {name: Factor(number, transient.get(name, 0)) for name, number in pairs},
+        )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Nodes, a keyspace's ranges each, and who is live for whom."""
+
+    places: dict[str, Place]
+    joining: tuple[str, ...]
+    partitioner: str
+    release: str
+    tables: tuple[Table, ...]
+    live: dict[str, frozenset[str]]
+    """Live nodes by observer."""
+
+    @property
+    def space(self) -> Space:
+        """The token space."""
+        return SPACES[self.partitioner]
+
+    @property
+    def datacenters(self) -> tuple[str, ...]:
+        """Where nodes are."""
+        return tuple(sorted({place.dc for place in self.places.values()}))
+
+    def case(self, table: Table, level: str, client: str | None) -> Case:
+        """What the brute force is asked."""
+        pending = (table.natural, table.pending, table.factors)
+        return Case(self.places, *pending, self.space, version(self.release), level, client)
+
+    def cases(self, table: Table) -> list[Case]:
+        """Every level, the LOCAL ones for clients of every datacenter."""
+        return [
+            self.case(table, level, client)
+            for level in LEVELS
+            for client in (self.datacenters if level in LOCAL_LEVELS else (None,))
+        ]
+
+    def snapshot(self, order: Sequence[str] = ()) -> Snapshot:
+        """The core's values, nodes in any order."""
+        names = list(order) or list(self.places)
+        index = {name: number for number, name in enumerate(names)}
+        nodes = [
+            Node(
+                name,
+                datacenter=self.places[name].dc,
+                rack=self.places[name].rack,
+                release_version=self.release,
+                mode="JOINING" if name in self.joining else "NORMAL",
+                gossip_running=True,
+                native_transport_running=name not in self.joining,
+                jolokia="ok",
+                tokens=0 if name in self.joining else 1,
+            )
+            for name in names
+        ]
+        rings = [
+            Ring.build(
+                (f"ks{number}",),
+                table.replication(),
+                [(arc.start, arc.end, [index[node] for node in arc.nodes]) for arc in table.natural],
+                len(nodes),
+                [Pending(arc.start, arc.end, tuple(index[node] for node in arc.nodes)) for arc in table.pending],
+            )
+            for number, table in enumerate(self.tables)
+        ]
+        views = [
+            View(observer, live=live, unreachable=frozenset(self.places) - live, joining=frozenset(self.joining))
+            for observer, live in self.live.items()
+        ]
+        return Snapshot("prop", "2024-05-06T07:08:09Z", self.partitioner, tuple(nodes), tuple(views), tuple(rings))
+
+    def with_live(self, live: Collection[str]) -> Cluster:
+        """The same cluster seen by one observer."""
+        return replace(self, live={next(iter(self.live)): frozenset(live)})
+
+
+@st.composite
+def _places(draw: st.DrawFn, at_most: int) -> dict[str, Place]:
+    """Nodes in one to three datacenters with one to four racks each."""
+    found: dict[str, Place] = {}
+    for dc in range(1, draw(st.sampled_from((1, 2, 2, 3))) + 1):
+        for rack in range(1, draw(st.integers(1, 4)) + 1):
+            for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
+                if len(found) < at_most:
+                    found[f"10.{dc}.{rack}.{len(found) + 1}"] = Place(f"dc{dc}", f"r{rack}")
+    return found
+
+
+@st.composite
+def _tokens(draw: st.DrawFn, space: Space) -> list[int]:
+    """One to seven tokens: neighbours, strangers, or at the edges of the space."""
+    middle = (space.low + space.high) // 2
+    token = st.one_of(
+        st.integers(space.low, space.high),
+        st.integers(middle, middle + 9),
+        st.integers(space.low, space.low + 3),
+        st.integers(space.high - 3, space.high),
+    )
+    return sorted(draw(st.lists(token, min_size=1, max_size=7, unique=True)))
+
+
+@st.composite
+def _factors(draw: st.DrawFn, datacenters: Sequence[str], nodes: int) -> Factors:
+    kinds: list[Kind] = ["nts", "nts", "nts", "nts", "simple", "simple", "old", "everywhere"]
+    kind = draw(st.sampled_from(kinds))
+    transient = draw(st.sampled_from((0, 0, 0, 0, 0, 1)))
+    if kind == "everywhere":
+        return Factors(kind, nodes)
+    if kind != "nts":
+        total = draw(st.integers(0, 5))
+        return Factors(kind, total, (), (("", 1),) if transient and total > 1 else ())
+    options = draw(st.lists(st.sampled_from((*datacenters, *datacenters, "nowhere")), unique=True, max_size=3))
+    by_dc = tuple((dc, draw(st.sampled_from((0, 1, 2, 3, 3, 3, 4, 5)))) for dc in options)
+    marked = tuple((dc, 1) for dc, number in by_dc if transient and number > 1)
+    return Factors("nts", 0, by_dc, marked)
+
+
+@st.composite
+def _replicas(draw: st.DrawFn, factors: Factors, places: dict[str, Place]) -> tuple[str, ...]:
+    """As many nodes as the factors say and there are, any of them, in any order."""
+    if factors.kind != "nts":
+        mixed = draw(st.permutations(sorted(places)))
+        return tuple(mixed[: factors.total])
+    found: list[str] = []
+    for dc, number in factors.by_dc:
+        there = draw(st.permutations([name for name, place in sorted(places.items()) if place.dc == dc]))
+        found += there[:number]
+    return tuple(draw(st.permutations(found)))
+
+
+@st.composite
+def _table(draw: st.DrawFn, tokens: list[int], space: Space, places: dict[str, Place], joining: Sequence[str]) -> Table:
+    owners = {name: place for name, place in places.items() if name not in joining}
+    factors = draw(_factors(sorted({place.dc for place in places.values()}), len(owners)))
+    starts = [tokens[-1], *tokens[:-1]]
+    natural = [Arc(start, end, draw(_replicas(factors, owners))) for start, end in zip(starts, tokens, strict=True)]
+    if natural[0].nodes and draw(st.sampled_from((False, False, False, True))):
+        natural[0] = replace(natural[0], nodes=natural[0].nodes[1:])  # a range that lacks one
+    pending: list[Arc] = []
+    for _ in range(draw(st.sampled_from((0, 0, 0, 1, 2, 3)))):
+        pending += draw(_pending(natural, space, owners, joining))
+    return Table(tuple(draw(st.permutations(natural))), tuple(pending), factors)
+
+
+@st.composite
+def _pending(
+    draw: st.DrawFn,
+    natural: list[Arc],
+    space: Space,
+    owners: dict[str, Place],
+    joining: Sequence[str],
+) -> list[Arc]:
+    """What a leaver leaves behind (a natural range, for nodes that lack it), or what a joiner cuts out."""
+    arc = draw(st.sampled_from(natural))
+    gaining = [name for name in owners if name not in arc.nodes]
+    if gaining and (not joining or draw(st.booleans())):
+        return [Arc(arc.start, arc.end, (draw(st.sampled_from(gaining)),))]
+    if not joining:
+        return []
+    near = [arc.end + step for arc in natural for step in (-1, 0, 1) if space.low <= arc.end + step <= space.high]
+    cut = st.one_of(st.sampled_from(near), st.integers(space.low, space.high))
+    names = draw(st.lists(st.sampled_from(joining), min_size=1, max_size=2, unique=True))
+    return [Arc(draw(cut), draw(cut), tuple(names))]
+
+
+@st.composite
+def _live(draw: st.DrawFn, places: dict[str, Place], observer: str) -> frozenset[str]:
+    """Mostly live, sometimes a coin a node."""
+    down = draw(st.lists(st.sampled_from(sorted(places)), max_size=draw(st.sampled_from((0, 1, 2, 3, len(places))))))
+    return (frozenset(places) - frozenset(down)) | {observer}
+
+
+@st.composite
+def clusters(draw: st.DrawFn, *, nodes: int = 8, views: int = 1, tables: int = 1) -> Cluster:
+    """Clusters of so many nodes, views and keyspaces at most."""
+    places = draw(_places(nodes))
+    joining = draw(st.lists(st.sampled_from(sorted(places)), max_size=min(2, len(places) - 1), unique=True))
+    partitioner = draw(st.sampled_from(sorted(SPACES)))
+    space = SPACES[partitioner]
+    tokens = draw(_tokens(space))
+    found = tuple(
+        draw(_table(tokens, space, places, joining)) for _ in range(draw(st.integers(1, tables)) if tables > 1 else 1)
+    )
+    observers = draw(st.permutations([name for name in places if name not in joining]))[
+        : draw(st.integers(1, views)) if views > 1 else 1
+    ]
+    live = {observer: draw(_live(places, observer)) for observer in observers}
+    return Cluster(places, tuple(sorted(joining)), partitioner, draw(st.sampled_from(RELEASES)), found, live)
