@@ -101,14 +101,15 @@ class Storage:
 def replay(recording: Recording) -> Answer:
     """What a recorded node answers; what it was not asked then is missing.
 
-    Most states were asked for the ring of only a few keyspaces, and for replication only while healthy: lists of
-    keyspaces are cut down to those, and replication is taken from there.
+    Most states were asked for the ring of only a few keyspaces, and for replication and places only while healthy:
+    lists of keyspaces are cut down to those, and the others are taken from there.
     """
     known = _replies(recording)
     healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
     if healthy:
-        known = {key: reply for key, reply in _replies(healthy).items() if REPLICATION in key} | known
-    rings = {json.loads(key)[-1][0] for key in known if '"getRangeToEndpointMap"' in key}
+        known = {key: reply for key, reply in _replies(healthy).items() if any(name in key for name in FIXED)} | known
+    asked = [json.loads(key)[-1] for key in known if '"getRangeToEndpointMap"' in key]
+    rings = {arguments[0] for arguments in asked if arguments and isinstance(arguments[0], str)}
 
     def answer(item: Item) -> Any:
         found = known.get(_key(item))
@@ -121,7 +122,7 @@ def replay(recording: Recording) -> Answer:
     return answer
 
 
-REPLICATION = "getKeyspaceReplicationInfo"
+FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")
 
 
 def _replies(recording: Recording) -> dict[str, Any]:

@@ -419,8 +419,6 @@ def _connection_reason(error: BaseException) -> str:
     if isinstance(root, NewConnectionError):
         text = str(root).rpartition(": ")[2] if "can't be resolved" not in str(root) else str(root).partition(": ")[2]
         return text[:1].lower() + text[1:]
-    if isinstance(root, ConnectionResetError):
-        return "the connection was reset"
     return "the connection was closed before the answer was whole"
 
 

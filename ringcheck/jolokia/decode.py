@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ringcheck.core.ring import Pending
+from ringcheck.core.ring import COORDINATING, Pending
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import mbeans
 from ringcheck.jolokia.reply import document
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Row: TypeAlias = "tuple[int, int, tuple[int, ...]]"  # start, end, node indexes
 T = TypeVar("T")
 
-OK, FORBIDDEN, NOT_FOUND = 200, 403, 404  # `status` of an item
+OK, FORBIDDEN, NOT_FOUND, THROWN = 200, 403, 404, 500  # `status` of an item
 _LONGEST_TEXT = 200
 _WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):(\d{1,5})")
 _TOKENS = re.compile(r"\[(-?\d+), (-?\d+)\]")
@@ -304,6 +304,7 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
     mode = _of(found, "OperationMode")
     if mode.status == NOT_FOUND and "InstanceNotFound" in mode.error_type:
         return Reading()  # Jolokia answers before Cassandra has registered its MBeans
+    found = _as_far_as_it_is(found, mode)
     with_port = all(name in found and found[name].status == OK for name in mbeans.LISTS_WITH_PORT)
     sets = []
     for name in mbeans.lists_of(with_port):
@@ -325,6 +326,20 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
         **dict(zip(("live", "unreachable", "joining", "leaving", "moving"), sets, strict=True)),
         host_ids=_host_ids(found, with_port),
     )
+
+
+def _as_far_as_it_is(found: Mapping[str, Outcome], mode: Outcome) -> Mapping[str, Outcome]:
+    """The outcomes; where the node does not coordinate, what it can't tell is left empty.
+
+    While it starts, parts of Cassandra are not there yet and throw (2.2: LocalHostId, all: CurrentGenerationNumber).
+    """
+    if mode.status != OK or mode.value in COORDINATING:
+        return found
+    empty = {name: Outcome(OK, []) for name in (*mbeans.LISTS, *mbeans.LISTS_WITH_PORT)}
+    empty |= {name: Outcome(OK, {}) for name in (mbeans.HOST_IDS, mbeans.HOST_IDS_WITH_PORT)}
+    empty |= dict.fromkeys(("GossipRunning", "NativeTransportRunning"), Outcome(OK, value=False))
+    empty["LocalHostId"] = Outcome(OK)
+    return {name: empty.get(name, one) if one.status == THROWN else one for name, one in found.items()}
 
 
 def _of(found: Mapping[str, Outcome], name: str) -> Outcome:

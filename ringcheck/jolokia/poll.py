@@ -199,7 +199,7 @@ class Poll:
         for agent in agents:
             future = self._started[agent]
             if agent not in self._answers and future.done():
-                self._answers[agent] = _answer(future)
+                self._answers[agent] = _answer(future, agent)
 
     def _readings(self) -> Iterator[tuple[Agent, Reading]]:
         """Who answered, and what."""
@@ -581,12 +581,19 @@ def _meet(contact: Contact, until: float) -> Reading:
     return contact.agent.introduce(until)
 
 
-def _answer(future: Future[Reading]) -> Answer:
+def _answer(future: Future[Reading], agent: Agent) -> Answer:
     """What a thread brought back; anything but ringcheck's own errors is a bug and is raised."""
     try:
         return future.result()
-    except RingcheckError as error:
-        return error
+    except SourceError as error:
+        return SourceError(_located(error, agent), error.kind)
+    except DataError as error:
+        return DataError(_located(error, agent))
+
+
+def _located(error: RingcheckError, agent: Agent) -> str:
+    where, text = shown(agent.url), str(error)
+    return text if text.startswith(where) else f"{where}: {text}"
 
 
 def _believable(told: Reading) -> bool:

@@ -1,0 +1,166 @@
+"""A small cluster whose every word a test can change before it is asked."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia.collect import Collector
+from tests import fake_jolokia
+from tests.fake_jolokia import Storage, missing_mbean, ok
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringcheck.core.ring import Snapshot
+
+LISTS = ("LiveNodes", "UnreachableNodes", "JoiningNodes", "LeavingNodes", "MovingNodes")
+SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
+CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
+FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
+STEP = 2**60
+
+
+@dataclass
+class Lab:
+    """Nodes 127.0.2.1 ... with two tokens each, in dc1, every third in another rack.
+
+    Attributes:
+        count: how many.
+        release: of all of them.
+        keyspaces: replication text by keyspace; the first number in it is how many replicas a range has.
+        nodes: what each says; change it before asking.
+    """
+
+    count: int = 3
+    release: str = "5.0.8"
+    keyspaces: dict[str, str] = field(default_factory=lambda: {"orders": "NetworkTopologyStrategy {dc1=3}"})
+    subnet: str = "127.0.2"
+    cluster: str = "lab"
+    nodes: dict[str, Storage] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.addresses = [f"{self.subnet}.{number}" for number in range(1, self.count + 1)]
+        for number, address in enumerate(self.addresses):
+            self.nodes[address] = Storage(self._attributes(number, address), self._operations(), self._others())
+
+    @property
+    def modern(self) -> bool:
+        return int(self.release.split(".")[0]) >= 4
+
+    def endpoint(self, address: str) -> str:
+        return f"{address}:7000"
+
+    def host_id(self, address: str) -> str:
+        return f"00000000-0000-0000-0000-{int(address.rsplit('.', 1)[1]):012d}"
+
+    @property
+    def tokens(self) -> dict[int, str]:
+        """Owner by token: first round, then second round of all nodes."""
+        owners = [*self.addresses, *self.addresses]
+        return {-(2**62) + STEP * place // self.count: owner for place, owner in enumerate(owners)}
+
+    def ranges(self, replicas: int, *, with_port: bool) -> dict[str, list[str]]:
+        """A range map: each range is held by the owner of its end and those behind it."""
+        tokens = sorted(self.tokens)
+        found = {}
+        for place, end in enumerate(tokens):
+            held = [self.addresses[(place + step) % self.count] for step in range(min(replicas, self.count))]
+            found[f"[{tokens[place - 1]}, {end}]"] = [self.endpoint(item) if with_port else item for item in held]
+        return found
+
+    def _attributes(self, number: int, address: str) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "ClusterName": self.cluster,
+            "ReleaseVersion": self.release,
+            "PartitionerName": "org.apache.cassandra.dht.Murmur3Partitioner",
+            "LocalHostId": self.host_id(address),
+            "OperationMode": "NORMAL",
+            "GossipRunning": True,
+            "NativeTransportRunning": True,
+            "CurrentGenerationNumber": 1795236945 + number,
+            "SchemaVersion": "6d2eef77-47ed-36a9-86d3-0c01cb6eff96",
+            "Keyspaces": ["system", *self.keyspaces],
+            "NonLocalStrategyKeyspaces": list(self.keyspaces),
+        }
+        for suffix in ("", "WithPort")[: 1 + self.modern]:
+            written = {item: self.endpoint(item) if suffix else item for item in self.addresses}
+            ids = {written[item]: self.host_id(item) for item in self.addresses}
+            told |= {name + suffix: [] for name in LISTS}
+            told[f"LiveNodes{suffix}"] = list(written.values())
+            told[f"Endpoint{suffix}ToHostId"] = ids
+            told[f"TokenToEndpoint{suffix}Map"] = {str(token): written[owner] for token, owner in self.tokens.items()}
+        return told
+
+    def _operations(self) -> dict[tuple[str, ...], Any]:
+        told: dict[tuple[str, ...], Any] = {}
+        for keyspace, replication in self.keyspaces.items():
+            replicas = int(next(char for char in replication.partition("=")[2] or "1" if char.isdigit()))
+            told["getKeyspaceReplicationInfo", keyspace] = replication
+            for suffix in ("", "WithPort")[: 1 + self.modern]:
+                told[f"getRangeToEndpoint{suffix}Map", keyspace] = self.ranges(replicas, with_port=bool(suffix))
+                told[f"getPendingRangeToEndpoint{suffix}Map", keyspace] = {}
+        for number, address in enumerate(self.addresses):
+            for written in (address, self.endpoint(address))[: 1 + self.modern]:
+                told["getDatacenter", written] = "dc1"
+                told["getRack", written] = f"r{number % 3 + 1}"
+        return told
+
+    def _others(self) -> dict[tuple[str, str], Any]:
+        return {(CREDENTIALS, "Validity"): missing_mbean}
+
+    def set_all(self, name: str, value: Any) -> None:
+        """Let all nodes say something."""
+        for node in self.nodes.values():
+            node.attributes[name] = value
+
+    def lists(self, address: str, name: str, members: list[str]) -> None:
+        """What one node lists as LiveNodes and so on."""
+        node = self.nodes[address]
+        node.attributes[name] = members
+        if self.modern:
+            node.attributes[f"{name}WithPort"] = [self.endpoint(item) for item in members]
+
+    def down(self, *gone: str) -> None:
+        """Let all nodes see some as unreachable."""
+        for address in self.addresses:
+            self.lists(address, "LiveNodes", [item for item in self.addresses if item not in gone])
+            self.lists(address, "UnreachableNodes", list(gone))
+
+    @contextmanager
+    def running(
+        self, *contacts: str, without: tuple[str, ...] = (), hanging: tuple[str, ...] = (), **settings: Any
+    ) -> Iterator[Running]:
+        """The cluster served, and a collector for it (of the first node, if no contact point is named)."""
+        answers = {address: None if address in without else node for address, node in self.nodes.items()}
+        with fake_jolokia.cluster(dict(answers), hanging) as cluster:
+            options: dict[str, Any] = {"url": cluster.template, "timeout": 2.0} | settings
+            running = Running(self, cluster, Collector(Settings(contacts or (self.addresses[0],), **options)))
+            try:
+                yield running
+            finally:
+                running.collector.close()
+
+
+@dataclass
+class Running:
+    """A served cluster and its collector."""
+
+    lab: Lab
+    cluster: fake_jolokia.Cluster
+    collector: Collector
+
+    def poll(self, seconds: float = 4.0) -> Snapshot:
+        return self.collector.poll(seconds)
+
+
+def later(*values: Any) -> Any:
+    """An answer that changes from call to call and stays at the last."""
+    left = list(values)
+
+    def answer(item: dict[str, Any]) -> Any:
+        return ok(item, left.pop(0) if len(left) > 1 else left[0])
+
+    return answer

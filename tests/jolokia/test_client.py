@@ -1,0 +1,496 @@
+"""HTTP against servers that misbehave: each failure ends in time, in one line, and says whose it is."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from ringcheck.errors import ConfigError, SourceError
+from ringcheck.jolokia.client import Client, RefusedError, Settings, Tls, host_of
+from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
+
+READ = {"type": "read", "mbean": "m", "attribute": "a"}
+MEBIBYTE = 2**20
+SECRET, WRONG = "s3cret", "wr0ng"
+
+
+def client(**settings: Any) -> Client:
+    return Client(Settings(("127.0.0.1",), **({"timeout": 1.0} | settings)), sleep=lambda _: None)
+
+
+def soon(seconds: float = 3.0) -> float:
+    return time.monotonic() + seconds
+
+
+def failure(asking: Client, url: str, seconds: float = 3.0) -> SourceError:
+    """The error of a request that must fail, and in time."""
+    started = time.monotonic()
+    with pytest.raises(SourceError) as caught:
+        asking.post(url, READ, soon(seconds))
+    assert time.monotonic() - started < seconds + 0.5
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def said(error: SourceError, url: str) -> str:
+    """The message without its URL, which it must start with."""
+    text = str(error)
+    assert text.startswith(f"{url}: ")
+    return text.removeprefix(f"{url}: ")
+
+
+def body(content: bytes, **options: Any) -> Any:
+    """A handler that sends this."""
+    return lambda handler, _: send(handler, content, **options)
+
+
+# Where agents are.
+
+
+@pytest.mark.parametrize(
+    ("contact", "url"),
+    [
+        ("10.0.0.1", "http://10.0.0.1:8778/jolokia"),
+        ("cas1", "http://cas1:8778/jolokia"),
+        ("cas1:9000", "http://cas1:9000/jolokia"),
+        ("2001:db8::1", "http://[2001:db8::1]:8778/jolokia"),
+        ("[2001:db8::1]:9000", "http://[2001:db8::1]:9000/jolokia"),
+        ("https://gate/cas1/jolokia", "https://gate/cas1/jolokia"),
+    ],
+)
+def test_a_contact_point_is_a_host_a_host_and_port_or_a_url(contact: str, url: str) -> None:
+    """Each form of a contact point means one URL."""
+    assert Settings((contact,)).url_of_contact(contact) == url
+
+
+def test_a_template_may_have_a_path_a_node_and_tls_changes_the_default() -> None:
+    """The address is filled in wherever the template has it, and a TLS section alone makes the default https."""
+    assert Settings((), url="https://gate/{address}/j").url_of("10.0.0.1") == "https://gate/10.0.0.1/j"
+    assert Settings((), tls=Tls()).url_of("fe80::1%eth0") == "https://[fe80::1]:8778/jolokia"
+
+
+@pytest.mark.parametrize("contact", ["", "a b:1:2", "host:port", "user@host", "host/path"])
+def test_a_contact_point_of_no_form_is_refused(contact: str) -> None:
+    """What is none of the forms is an error of the configuration that quotes it."""
+    with pytest.raises(ConfigError, match="is neither HOST, HOST:PORT"):
+        Settings((contact,)).url_of_contact(contact)
+
+
+def test_hosts_of_contact_points_are_canonical() -> None:
+    """Hosts are compared with members, so that addresses have one form."""
+    found = [host_of(item) for item in ("2001:0db8::0001", "https://u:p@10.0.0.1:1/j", "cas1:9")]
+    assert found == ["2001:db8::1", "10.0.0.1", "cas1"]
+
+
+def test_credentials_are_in_no_text() -> None:
+    """Neither the settings nor an error show user name or password, not even those inside a URL."""
+    settings = Settings(("h",), username="monitor", password=SECRET)
+    assert "s3cret" not in repr(settings)
+    assert "monitor" not in repr(settings)
+    url = f"http://127.0.0.1:{free_port('127.0.0.1')}/jolokia"
+    assert said(failure(client(), url.replace("//", "//monitor:s3cret@")), url) == "connection refused"
+
+
+# What goes over the wire.
+
+
+def test_a_request_carries_version_and_credentials_and_no_cookies() -> None:
+    """The agent sees who asks; what it wants to be remembered is not."""
+
+    def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(handler, b'{"value":1,"status":200}', headers={"Set-Cookie": "a=b"})
+
+    with Agent(raw=answer) as agent:
+        asking = client(username="u", password=SECRET)
+        for _ in range(2):
+            asking.post(agent.url, READ, soon())
+    assert agent.connections == 1
+    assert agent.headers[1]["User-Agent"].startswith("ringcheck/")
+    assert agent.headers[1]["Authorization"] == "Basic dTpzM2NyZXQ="
+    assert "Cookie" not in agent.headers[1]
+
+
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy variable of whoever starts a check does not send its requests elsewhere."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with Agent(lambda item: ok(item, 1)) as agent:
+        assert client().post(agent.url, READ, soon())["value"] == 1
+
+
+def test_outcomes_and_bytes_are_counted() -> None:
+    """The numbers behind the metrics are those of the requests made."""
+    with Agent(lambda item: ok(item, 1)) as agent, Agent(auth=("a", "b")) as guarded:
+        asking = client()
+        asking.post(agent.url, READ, soon())
+        failure(asking, guarded.url)
+        failure(asking, f"http://127.0.0.1:{free_port('127.0.0.1')}/")
+        assert asking.counts.bytes == agent.bytes_sent
+    assert asking.counts.requests == {"ok": 1, "denied": 1, "unreachable": 3}
+
+
+# Answers that are none.
+
+
+@pytest.mark.parametrize(
+    ("raw", "message", "kind"),
+    [
+        (body(b"<html>hello</html>"), "answered HTML instead of JSON: is this the URL of a Jolokia agent?", "error"),
+        (body(b'[{"status":200,"va'), "the JSON of the answer is broken or cut off after 18 bytes", "error"),
+        (body(b"it is \x1b[1m late\n"), "the answer is no JSON: it is ?[1m late", "error"),
+        (body(b""), "the answer is empty", "error"),
+        (body(b"[" * 100_000), "the JSON of the answer is broken or cut off after 100000 bytes", "error"),
+        (body(b"", status=401), "HTTP 401, it wants a user name and password", "denied"),
+        (body(b"", status=403), "HTTP 403, access is forbidden", "denied"),
+        (body(b"<h1>404</h1>", status=404, content_type="text/html"), "HTTP 404", "error"),
+        (
+            body(b"400 (Bad Request)\n\nNo type", status=400, content_type="text/plain"),
+            "HTTP 400: 400 (Bad Request) No type",
+            "error",
+        ),
+        (
+            body(b"x", status=302, headers={"Location": "http://u:p@other/x?y"}),
+            "HTTP 302 to http://other/x: redirects are not followed",
+            "error",
+        ),
+        (body(b"not gzip", headers={"Content-Encoding": "gzip"}), "the compressed answer is broken", "error"),
+        (
+            body(b"{}", headers={"Content-Length": "99"}),
+            "the connection was closed before the answer was whole",
+            "unreachable",
+        ),
+    ],
+)
+def test_an_answer_that_is_none_is_one_line(raw: Any, message: str, kind: str) -> None:
+    """Each wrong answer is told in words, with its URL and whether it is a matter of access."""
+
+    def once(handler: BaseHTTPRequestHandler, asked: bytes) -> None:
+        raw(handler, asked)
+        handler.close_connection = True
+
+    with Agent(raw=once) as agent:
+        error = failure(client(), agent.url)
+        assert (said(error, agent.url), error.kind) == (message, kind)
+
+
+def test_wrong_credentials_are_told_from_missing_ones() -> None:
+    """A 401 says whether credentials were sent at all."""
+    with Agent(auth=("monitor", SECRET)) as agent:
+        error = failure(client(username="monitor", password=WRONG), agent.url)
+        assert said(error, agent.url) == "HTTP 401, user name or password is wrong"
+        assert client(username="monitor", password=SECRET).post(agent.url, READ, soon())["status"] == 404
+
+
+def test_a_refused_request_can_be_told_apart() -> None:
+    """HTTP 400 is an error of its own: behind it the items of a bulk may be asked one by one."""
+    with Agent(raw=body(b"", status=400)) as agent, pytest.raises(RefusedError):
+        client().post(agent.url, READ, soon())
+
+
+def test_a_body_of_403_is_a_successful_answer() -> None:
+    """What a policy forbids is said inside of HTTP 200, where decoding finds it."""
+    with Agent(denied) as agent:
+        assert client().post(agent.url, READ, soon())["status"] == 403
+
+
+@contextmanager
+def listening(serve: Any) -> Iterator[str]:
+    """A bare TCP server; `serve` gets each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=serve, args=(sock,), daemon=True).start()
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/jolokia"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
+    """Send something and then a byte every 50 ms for ever."""
+    try:
+        sock.recv(65536)
+        sock.sendall(head)
+        while True:
+            for place in range(len(dripped)):
+                sock.sendall(dripped[place : place + 1])
+                time.sleep(0.05)
+    except OSError:
+        sock.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "dripped"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+        (b"", b"H"),
+    ],
+    ids=["headers", "body", "chunks", "status line"],
+)
+def test_a_dripping_answer_ends_at_the_timeout(head: bytes, dripped: bytes) -> None:
+    """Every byte in time does not make the whole in time: the deadline is a total."""
+    with listening(lambda sock: drip(sock, head, dripped)) as url:
+        error = failure(client(timeout=0.5), url, 1.5)
+        assert (said(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+def test_a_dripping_handshake_ends_at_the_timeout() -> None:
+    """A TLS handshake that never ends does not hold a poll either."""
+    with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
+        secure = url.replace("http:", "https:")
+        error = failure(client(timeout=0.5), secure, 1.5)
+        assert (said(error, secure), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+def test_the_deadline_of_all_is_kept_whatever_one_request_may_take() -> None:
+    """A request gets what is left, not its own timeout."""
+    with Agent(raw=hang) as agent:
+        assert said(failure(client(timeout=30), agent.url, 0.4), agent.url) == "no whole answer within 0.4 s"
+
+
+def test_a_connection_that_is_not_accepted_ends_at_the_timeout() -> None:
+    """A host that drops packets costs the timeout and says so."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        full = [socket.socket() for _ in range(3)]
+        for sock in full:
+            sock.setblocking(False)  # noqa: FBT003 - the only way to say it
+            sock.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        error = failure(client(timeout=0.4), url, 1.0)
+        assert error.kind == "unreachable"
+        assert said(error, url) in {"no connection within 0.4 s", "no whole answer within 0.4 s"}
+        for sock in full:
+            sock.close()
+
+
+def test_a_host_name_that_has_no_address_is_told() -> None:
+    """A name that can't be resolved is the name's fault and says so."""
+    url = "http://no-such-host.invalid/jolokia"
+    assert said(failure(client(), url), url).startswith("the host name can't be resolved: ")
+
+
+# Size.
+
+
+def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    """100 MB of an answer."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(100 * MEBIBYTE))
+    handler.end_headers()
+    try:
+        for _part in range(100):
+            handler.wfile.write(bytes(MEBIBYTE))
+    except OSError:
+        pass
+
+
+def test_an_answer_of_100_mb_is_refused_before_it_is_read() -> None:
+    """The cap ends an answer that would fill the memory."""
+    with Agent(raw=endless) as agent:
+        asking = client(timeout=10)
+        error = failure(asking, agent.url, 10)
+        assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
+        assert error.kind == "error"
+        assert asking.counts.bytes < 65 * MEBIBYTE
+
+
+def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
+    """Compression does not get around the cap, and what fits under it is read."""
+    with Agent(raw=body(gzip.compress(b" " * (80 * MEBIBYTE)), headers={"Content-Encoding": "gzip"})) as agent:
+        error = failure(client(timeout=10), agent.url, 10)
+        assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
+    small = gzip.compress(b'{"status":200,"value":[]}')
+    with Agent(raw=body(small, headers={"Content-Encoding": "gzip"})) as agent:
+        assert client().post(agent.url, READ, soon())["value"] == []
+
+
+def test_an_answer_of_40_mb_is_admitted() -> None:
+    """The ranges of 1,024 nodes with 256 tokens each must get through."""
+    text = b'{"status":200,"value":"' + b"x" * (40 * MEBIBYTE) + b'"}'
+    with Agent(raw=body(text)) as agent:
+        assert len(client(timeout=10).post(agent.url, READ, soon(10))["value"]) == 40 * MEBIBYTE
+
+
+# Again and not again.
+
+
+def flaky(times: int) -> tuple[Agent, list[int]]:
+    """An agent that breaks the first connections after the request."""
+    seen: list[int] = []
+
+    def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        seen.append(1)
+        if len(seen) <= times:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+        else:
+            send(handler, b'{"status":200,"value":1}')
+
+    return Agent(raw=answer), seen
+
+
+def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
+    """Connection errors are retried, at most three attempts in all."""
+    pauses: list[float] = []
+    agent, seen = flaky(2)
+    with agent:
+        asking = Client(Settings(("h",)), sleep=pauses.append)
+        assert asking.post(agent.url, READ, soon())["value"] == 1
+    assert (len(seen), len(pauses)) == (3, 2)
+    assert all(0 <= pause <= 1 for pause in pauses)
+    agent, seen = flaky(9)
+    with agent:
+        assert said(failure(client(), agent.url), agent.url) == "the connection was closed before the answer was whole"
+    assert len(seen) == 3
+
+
+def test_no_pause_goes_beyond_the_deadline() -> None:
+    """There is no retry for which no time is left."""
+    pauses: list[float] = []
+    agent, seen = flaky(9)
+    with agent, pytest.raises(SourceError):
+        Client(Settings(("h",)), sleep=pauses.append).post(agent.url, READ, soon(0.02))
+    assert sum(pauses) <= 0.02
+    assert len(seen) <= 3
+
+
+def test_a_timeout_is_not_tried_again() -> None:
+    """An agent that is slow still works on the first request: a second would only queue behind it."""
+    with Agent(raw=hang) as agent:
+        failure(client(timeout=0.2), agent.url)
+        assert len(agent.payloads) == 1
+
+
+def test_what_has_an_effect_is_sent_once() -> None:
+    """A drain is never repeated, whatever happens to its answer, and may take longer than a read."""
+    agent, seen = flaky(1)
+    with agent, pytest.raises(SourceError, match="closed before the answer was whole"):
+        client().exec_once(agent.url, READ, soon())
+    assert len(seen) == 1
+    with Agent(lambda item: ok(item, None), delay=0.3) as slow:
+        assert client(timeout=0.1).exec_once(slow.url, READ, soon())["status"] == 200
+
+
+def test_one_request_is_in_flight_to_an_agent() -> None:
+    """Threads that ask the same agent take turns."""
+    with Agent(lambda item: ok(item, 1), delay=0.02) as agent:
+        asking = client()
+        threads = [threading.Thread(target=asking.post, args=(agent.url, READ, soon())) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert (len(agent.payloads), agent.most_in_flight, agent.connections) == (8, 1, 1)
+
+
+def test_waiting_for_a_turn_ends_at_the_deadline() -> None:
+    """Whoever waits behind a stuck request gives up in time."""
+    with Agent(raw=hang) as agent:
+        asking = client(timeout=2)
+        first = threading.Thread(target=failure, args=(asking, agent.url))
+        first.start()
+        while not agent.payloads:
+            time.sleep(0.01)
+        assert said(failure(asking, agent.url, 0.2), agent.url) == "an earlier request is still not answered"
+        first.join()
+
+
+# TLS.
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    """Files of the authority, of another one, and of a client's certificate."""
+    found = {name: str(tmp_path / name) for name in ("ca", "other", "client")}
+    authority.cert_pem.write_to_path(found["ca"])
+    trustme.CA().cert_pem.write_to_path(found["other"])
+    authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(found["client"])
+    return found
+
+
+def context_of(authority: trustme.CA, name: str, *, wants_client: bool = False) -> ssl.SSLContext:
+    """A server's context with a certificate for a name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    if wants_client:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(authority: trustme.CA, files: Any) -> None:
+    """TLS works with a CA file, and one handshake serves many requests."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1")) as agent:
+        asking = client(tls=Tls(ca_file=files["ca"]))
+        assert [asking.post(agent.url, READ, soon())["value"] for _ in range(3)] == [1, 1, 1]
+        assert agent.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("ca", "name", "message"),
+    [
+        ("other", "127.0.0.1", "TLS: unable to get local issuer certificate"),
+        ("ca", "10.0.0.9", "TLS: ip address mismatch, certificate is not valid for '127.0.0.1'."),
+        (None, "127.0.0.1", "TLS: unable to get local issuer certificate"),
+    ],
+    ids=["other authority", "other name", "system's authorities"],
+)
+def test_an_agent_that_is_not_to_be_trusted_is_refused(
+    authority: trustme.CA, files: Any, ca: str | None, name: str, message: str
+) -> None:
+    """A certificate of another authority or for another name ends the connection before anything is sent."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, name)) as agent:
+        error = failure(client(tls=Tls(ca_file=files[ca] if ca else None)), agent.url)
+        assert (said(error, agent.url), error.kind) == (message, "unreachable")
+        assert agent.payloads == []
+
+
+def test_verification_is_skipped_only_where_asked(authority: trustme.CA, recwarn: pytest.WarningsRecorder) -> None:
+    """insecure_skip_verify trusts anyone, and warns where it is configured and not into a plugin's output."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "10.0.0.9")) as agent:
+        assert client(tls=Tls(insecure_skip_verify=True)).post(agent.url, READ, soon())["value"] == 1
+    assert not recwarn.list
+
+
+def test_a_client_certificate_is_shown(authority: trustme.CA, files: Any) -> None:
+    """An agent that wants to know its clients gets the certificate, and refuses those without."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1", wants_client=True)) as agent:
+        asking = client(tls=Tls(ca_file=files["ca"], cert_file=files["client"]))
+        assert asking.post(agent.url, READ, soon())["value"] == 1
+        error = failure(client(tls=Tls(ca_file=files["ca"])), agent.url)
+        assert error.kind == "unreachable"
+
+
+def test_files_that_are_no_certificates_are_named() -> None:
+    """A CA file that is missing or no PEM is an error of the configuration, found when it is first needed."""
+    for path in ("/no/such/file", os.devnull):
+        with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
+            client(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())

@@ -1,0 +1,365 @@
+"""Shapes of replies: each right one becomes a value, each wrong one an error of one line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringcheck.core.ring import Pending
+from ringcheck.errors import DataError, SourceError
+from ringcheck.jolokia import decode
+from ringcheck.jolokia.decode import Outcome, Places
+from ringcheck.jolokia.reply import SMALL, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from urllib3 import HTTPResponse
+
+URL = "http://10.0.0.1:8778/jolokia"
+
+
+class Body(io.BytesIO):
+    """What urllib3 would read from a connection."""
+
+    def read(self, size: int | None = -1, *, decode_content: bool = False) -> bytes:
+        del decode_content
+        return super().read(size)
+
+
+def reply(body: bytes, padding: int = 0) -> Reply:
+    """A reply, made large by white space where it must be streamed."""
+    raw: Any = Body(body[:1] + b" " * padding + body[1:])
+    response: HTTPResponse = raw
+    return Reply(response, URL, 64 * 2**20)
+
+
+def places(*addresses: str) -> Places:
+    index = {address: place for place, address in enumerate(addresses)}
+
+    def found(endpoint: str) -> int:
+        if decode.ip_of(endpoint) not in index:
+            raise DataError(f"{endpoint} is no member")
+        return index[decode.ip_of(endpoint)]
+
+    return Places(found)
+
+
+# Endpoints.
+
+
+@pytest.mark.parametrize(
+    ("written", "endpoint"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("/10.0.0.1", "10.0.0.1"),
+        ("cas1.example.org/10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1/10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1:7000", "10.0.0.1:7000"),
+        ("/10.0.0.1:7000", "10.0.0.1:7000"),
+        ("cas1/10.0.0.1:7000", "10.0.0.1:7000"),
+        ("2001:db8:0:0:0:0:0:1", "2001:db8::1"),
+        ("/2001:db8:0:0:0:0:0:1", "2001:db8::1"),
+        ("[2001:db8:0:0:0:0:0:1]:7000", "[2001:db8::1]:7000"),
+        ("cas1/[2001:db8:0:0:0:0:0:1]:7000", "[2001:db8::1]:7000"),
+        ("fe80:0:0:0:0:0:0:1%eth0", "fe80::1"),
+        ("[fe80:0:0:0:0:0:0:1%2]:7000", "[fe80::1]:7000"),
+        ({"address": "10.0.0.1"}, "10.0.0.1"),
+        ({"hostAddress": "10.0.0.1", "address": [10, 0, 0, 1], "hostName": "cas1"}, "10.0.0.1"),
+    ],
+)
+def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoint: str) -> None:
+    """All spellings of both Jolokia lines and all releases become `ip` or `ip:port`."""
+    assert decode.endpoint(written) == endpoint
+    assert decode.ip_of(endpoint) == decode.ip_of(endpoint.replace(":7000", ""))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "cas1", "cas1/<unresolved>:7000", "10.0.0.1:", "10.0.0.256", "10.0.0.1:x", None, 7, {}, ["10.0.0.1"]],
+)
+def test_what_is_no_endpoint_is_refused(written: object) -> None:
+    """A name that Java could not resolve, or anything else, is quoted in the error."""
+    with pytest.raises(DataError, match="is no address"):
+        decode.endpoint(written)
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_endpoints_are_canonical(ip: Any, port: int) -> None:
+    """Long and short forms of any address are equal, with and without a port."""
+    written = f"[{ip.exploded}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+    endpoint = decode.endpoint(f"host/{written}")
+    assert decode.endpoint(endpoint) == endpoint
+    assert decode.ip_of(endpoint) == decode.endpoint(ip.exploded) == str(ip)
+
+
+# Outcomes.
+
+OK = {"request": {}, "value": [], "status": 200}
+FAILED = {"request": {}, "error_type": "a.B", "error": "a.B : not\nthere", "status": 404}
+ERROR = {"error_type": "a.B", "error": "a.B : java.lang.AssertionError", "status": 500}
+
+
+def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
+    """One failed item leaves the others as they are, and its error is one line."""
+    found = decode.outcomes([OK, FAILED], 2)
+    assert found == [Outcome(200, []), Outcome(404, None, "a.B : not there", "a.B")]
+    assert found[0].get("x") == []
+    with pytest.raises(DataError, match=r"^x: a\.B : not there$"):
+        found[1].get("x")
+
+
+def test_one_object_for_a_bulk_means_one_by_one() -> None:
+    """The answer that an Error turned into one object is recognised as such."""
+    assert decode.outcomes(ERROR, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([OK], "1 answers to 2 requests"),
+        ("x", "not an answer of Jolokia: x"),
+        ([OK, 7], "not an answer of Jolokia: 7"),
+        ([OK, {"value": 1}], "not an answer of Jolokia: {'value': 1}"),
+        ({"hello": "world"}, "not an answer of Jolokia: {'hello': 'world'}"),
+        ([OK, {"status": 200}], "the answer has no value"),
+        ([OK, {"status": "200", "value": 1}], "not an answer of Jolokia: {'status': '200', 'value': 1}"),
+    ],
+)
+def test_a_bulk_that_does_not_answer_all_is_refused(answer: object, message: str) -> None:
+    """Fewer answers than requests, or something else than answers, is never taken for one."""
+    with pytest.raises(DataError) as caught:
+        decode.outcomes(answer, 2)
+    assert str(caught.value) == message
+
+
+def test_a_denied_item_is_a_matter_of_access() -> None:
+    """Status 403 says that the agent's policy forbids it, and keeps its kind."""
+    with pytest.raises(SourceError, match=r"^x: the agent's access policy forbids it$") as caught:
+        decode.outcome({"status": 403, "error": "..."}).get("x")
+    assert caught.value.kind == "denied"
+
+
+def test_long_texts_of_a_node_are_cut() -> None:
+    """A stack trace in place of a message does not fill a pager."""
+    assert len(decode.outcome({"status": 500, "error": "x" * 5000}).error) == 203
+
+
+# Values.
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[Object limit exceeded]", "x is no list: [Object limit exceeded] (the agent's maxObjects cut it off)"),
+        ("[a, b]", "x is no list: [a, b] (the agent's maxDepth made it text)"),
+        (["10.0.0.1", None], "x has None in place of text"),
+        ({}, "x is no list: {}"),
+        (None, "x is no list: None"),
+    ],
+)
+def test_a_list_that_a_limit_has_spoilt_is_refused(value: object, message: str) -> None:
+    """What an agent's limits leave of a list is named as such."""
+    with pytest.raises(DataError) as caught:
+        decode.strings(value, "x")
+    assert str(caught.value) == message
+
+
+def test_members_cut_by_a_limit_are_refused() -> None:
+    """A list whose last members were replaced by text about the limit is no list of endpoints."""
+    with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is no address"):
+        decode.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
+
+
+@pytest.mark.parametrize(("value", "number"), [(7, 7), ("7", 7), ("-7", -7)])
+def test_numbers_may_be_text(value: object, number: int) -> None:
+    """Agents 2.x may write long numbers as text."""
+    assert decode.number(value, "x") == number
+
+
+@pytest.mark.parametrize("judge", [decode.number, decode.flag, decode.text, decode.mapping])
+@pytest.mark.parametrize("value", [None, 1.5, ["x"]])
+def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], object], value: object) -> None:
+    """Numbers, booleans, texts and maps are told apart; none of them is guessed."""
+    with pytest.raises(DataError, match=r"^x is n"):
+        judge(value, "x")
+
+
+def test_one_host_id_at_two_addresses_is_refused() -> None:
+    """Two nodes with one identity make every other answer doubtful."""
+    told = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
+    with pytest.raises(DataError, match=r"^10.0.0.1:7000 and 10.0.0.2 claim the same host id id$"):
+        decode.host_ids(told, "EndpointToHostId")
+
+
+def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
+    """Pending maps have the shape of range maps and come out sorted."""
+    told = {"[5, -3]": ["10.0.0.2:7000"], "[-9, -8]": ["10.0.0.1", "/10.0.0.2"]}
+    found = decode.pending(told, places("10.0.0.1", "10.0.0.2"), "pending ranges")
+    assert found == (Pending(-9, -8, (0, 1)), Pending(5, -3, (1,)))
+
+
+@pytest.mark.parametrize("key", ["[a, b]", "[1,2]", "(1, 2)", "1, 2", "[1, 2, 3]", "[1.5, 2]", "[, ]"])
+def test_a_key_that_is_no_range_is_refused(key: str) -> None:
+    """Tokens of order-preserving partitioners are keys of any text and can't be told apart."""
+    with pytest.raises(DataError, match=r"is no token range$"):
+        decode.tokens_of_key(key)
+
+
+def test_releases_are_read_from_gossip() -> None:
+    """AllEndpointStates has a block an endpoint, in any of the spellings."""
+    told = "/10.0.0.1\n  generation:1\n  RELEASE_VERSION:5:4.1.9\n"
+    told += "cas2/10.0.0.2:7000\n  RELEASE_VERSION:4:3.11.19\n  DC:1:x"
+    assert decode.gossiped_releases(told) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
+
+
+# Range maps, small and streamed.
+
+BOTH = pytest.mark.parametrize("padding", [0, 2 * SMALL], ids=["small", "streamed"])
+NODES = ("10.0.0.1", "10.0.0.2")
+
+
+def rows(body: object, padding: int) -> list[decode.Row]:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return decode.range_rows(reply(text, padding), places(*NODES))
+
+
+@BOTH
+def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
+    """Start, end and replicas in Cassandra's order, whatever else is around the map and in whatever order."""
+    value = {"[1, 5]": ["/10.0.0.2", "10.0.0.1:7000"], "[5, 1]": ["cas2/10.0.0.2"], "[0, 0]": []}
+    expected = [(1, 5, (1, 0)), (5, 1, (1,)), (0, 0, ())]
+    assert rows({"value": value, "status": 200, "timestamp": 1}, padding) == expected
+    request = {"arguments": ["value", {"status": 500}], "a": [[[]], {}, None, True, 1.5]}
+    assert rows({"status": 200, "request": request, "value": value}, padding) == expected
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"value": {"[1, 1]": ["10.0.0.1"]}, "status": 500, "error": "broken"}, "the range map: broken"),
+        ({"value": {"[1, 1]": ["10.0.0.1"]}}, "not an answer of Jolokia"),
+        ({"status": 200}, "the answer has no value"),
+        ({"status": 500, "error": "java.lang.AssertionError: Unknown keyspace x"}, "Unknown keyspace x"),
+        ({"status": 403, "error": "forbidden"}, "the range map: the agent's access policy forbids it"),
+        ({"status": 200, "value": []}, "the range map is no map: []"),
+        ({"status": 200, "value": "[Object limit exceeded]"}, "the agent's maxObjects cut it off"),
+        ({"status": 200, "value": {"[1, 1]": "[10.0.0.1, 10.0.0.2]"}}, "the agent's maxDepth made it text"),
+        ({"status": 200, "value": {"[1, 1]": "[Object limit exceeded]"}}, "the agent's maxObjects cut it off"),
+        ({"status": 200, "value": {"[1, 1]": ["[Object limit exceeded]"]}}, "the agent's maxObjects cut it off"),
+        ({"status": 200, "value": {"[1, 1]": ["10.0.0.9"]}}, "10.0.0.9 is no member"),
+        ({"status": 200, "value": {"[1, 1]": [["10.0.0.1"]]}}, ""),
+        ({"status": 200, "value": {"[1, 1]": [7]}}, ""),
+        ({"status": 200, "value": {"[1, 1]": 7}}, ""),
+        ({"status": 200, "value": {"[1, 1]": {"a": "b"}}}, ""),
+        ({"status": 200, "value": {"k": ["10.0.0.1"]}}, "k is no token range"),
+        ([1], ""),
+    ],
+)
+def test_a_range_map_that_is_none_is_refused(padding: int, body: object, message: str) -> None:
+    """The small and the streamed way refuse the same things, also where the status stands behind the value."""
+    with pytest.raises((DataError, SourceError)) as caught:
+        rows(body, padding)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@BOTH
+@pytest.mark.parametrize("cut", [1, 20, 40])
+def test_a_range_map_that_is_cut_off_is_refused(padding: int, cut: int) -> None:
+    """Not even a cut that leaves whole entries passes."""
+    body = json.dumps({"status": 200, "value": {"[1, 5]": ["10.0.0.2"], "[5, 1]": ["10.0.0.2"]}}).encode()
+    with pytest.raises(
+        SourceError, match=r"^http://10.0.0.1:8778/jolokia: the JSON of the answer is broken or cut off"
+    ):
+        rows(body[:-cut], padding)
+
+
+@BOTH
+@pytest.mark.parametrize("body", [b'{"status":200,"value":{}} {}', b'{"status":200,"value":{}}x', b"{status}"])
+def test_what_is_no_json_is_refused(padding: int, body: bytes) -> None:
+    """Anything behind the document, or instead of it, is an error."""
+    with pytest.raises(SourceError, match="JSON"):
+        rows(body, padding)
+
+
+def test_a_streamed_answer_may_not_contradict_itself() -> None:
+    """Two values in one answer can't both be right."""
+    with pytest.raises(DataError, match="the answer has value twice"):
+        rows(b'{"value":{"[1, 1]":["10.0.0.1"]},"value":{},"status":200}', 2 * SMALL)
+
+
+@BOTH
+def test_tokens_are_counted_by_owner(padding: int) -> None:
+    """TokenToEndpointMap becomes how many tokens each has."""
+    body = json.dumps({"value": {"1": "10.0.0.1:7000", "2": "/10.0.0.1:7000", "3": "10.0.0.2"}, "status": 200}).encode()
+    assert decode.token_counts(reply(body, padding)) == Counter({"10.0.0.1:7000": 2, "10.0.0.2": 1})
+    with pytest.raises(DataError):
+        decode.token_counts(reply(b'{"value":{"1":["10.0.0.1"]},"status":200}', padding))
+
+
+@given(st.dictionaries(st.tuples(st.integers(), st.integers()), st.permutations(NODES), max_size=20))
+def test_the_streamed_way_equals_the_small_one(value: dict[tuple[int, int], list[str]]) -> None:
+    """However a map is read, the rows are the same."""
+    body = {"value": {f"[{start}, {end}]": held for (start, end), held in value.items()}, "status": 200}
+    assert rows(body, 0) == rows(body, 2 * SMALL)
+
+
+# Readings.
+
+
+def outcomes_of(told: dict[str, object]) -> dict[str, Outcome]:
+    return {name: value if isinstance(value, Outcome) else Outcome(200, value) for name, value in told.items()}
+
+
+HEALTHY: dict[str, object] = {
+    "ClusterName": "lab", "ReleaseVersion": "5.0.8", "LocalHostId": "id", "OperationMode": "NORMAL",
+    "GossipRunning": True, "NativeTransportRunning": True, "CurrentGenerationNumber": 7, "SchemaVersion": "s",
+    "LiveNodes": ["10.0.0.1"], "UnreachableNodes": [], "JoiningNodes": [], "LeavingNodes": [], "MovingNodes": [],
+}  # fmt: skip
+ABSENT = Outcome(
+    404, None, "javax.management.AttributeNotFoundException : x", "javax.management.AttributeNotFoundException"
+)
+
+
+def test_a_reading_has_ports_only_if_all_lists_have() -> None:
+    """Plain names and names with ports are never mixed."""
+    ports: dict[str, object] = {f"{name}WithPort": [] for name in ("UnreachableNodes", "JoiningNodes", "LeavingNodes")}
+    ports |= {"MovingNodesWithPort": ABSENT, "LiveNodesWithPort": ["10.0.0.1:7000"]}
+    plain = decode.reading(outcomes_of(HEALTHY | ports), {})
+    assert (plain.with_port, plain.live) == (False, frozenset({"10.0.0.1"}))
+    whole = decode.reading(outcomes_of(HEALTHY | ports | {"MovingNodesWithPort": []}), {})
+    assert (whole.with_port, whole.live) == (True, frozenset({"10.0.0.1:7000"}))
+
+
+def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
+    """Jolokia answers before Cassandra has its MBeans: that is a start, not an error."""
+    absent = Outcome(404, None, "x", "javax.management.InstanceNotFoundException")
+    assert decode.reading(dict.fromkeys(HEALTHY, absent), {}) == decode.Reading()
+
+
+@pytest.mark.parametrize("name", ["CurrentGenerationNumber", "SchemaVersion"])
+def test_generation_and_schema_may_be_unknown(name: str) -> None:
+    """A view can be used without them: they fail during the start, or a policy forbids them."""
+    reading = decode.reading(outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {})
+    assert None in {reading.generation, reading.schema_version}
+
+
+@pytest.mark.parametrize("name", [name for name in HEALTHY if name not in {"CurrentGenerationNumber", "SchemaVersion"}])
+def test_everything_else_must_be_there(name: str) -> None:
+    """A view without one of its parts is no view: missing, denied or of another type is an error that names it."""
+    with pytest.raises(DataError, match=f"^{name}"):
+        decode.reading(outcomes_of(HEALTHY | {name: 1.5}), {})
+    with pytest.raises(DataError, match=f"^{name}: javax"):
+        decode.reading(outcomes_of(HEALTHY | {name: ABSENT}), {})
+    with pytest.raises(SourceError, match=f"^{name}: the agent's access policy forbids it"):
+        decode.reading(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
+    with pytest.raises(DataError, match=f"^{name} is missing from the answer"):
+        decode.reading({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})

@@ -1,0 +1,378 @@
+"""Every recorded reply of a real cluster becomes the right model, or the right error."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.ring import NORMAL, PARTITIONERS, Replication, Ring
+from ringcheck.errors import DataError, SourceError
+from ringcheck.jolokia import decode, mbeans
+from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.decode import Outcome, Places, Reading
+from ringcheck.jolokia.members import Names, refusal, view_of
+from tests.fake_jolokia import Agent, recorded_cluster
+from tests.recordings import Recording, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringcheck.core.ring import Snapshot, View
+
+LINES = sorted({item.line for item in recordings()})
+ALL = [f"127.0.1.{number}" for number in range(1, 6)]
+FIRST = "127.0.1.1"
+UNKEPT = {"auth", "policy", "truncating", "truncating-objects"}  # one node each, with its own tests
+CLUSTERS = sorted({(item.line, item.state) for item in recordings() if item.state not in UNKEPT})
+SEQUENCES = [item for item in recordings() if item.state.startswith("startup") or item.state == "joining-sequence"]
+STARTS = [item for item in SEQUENCES if "startup" in item.state and item.address != FIRST]
+WHOLE = [
+    pair for pair in CLUSTERS if "startup" not in pair[1] and pair[1] not in {"joining-sequence", "sigterm-stopped"}
+]
+
+
+def named(item: object) -> str:
+    if isinstance(item, Recording):
+        return f"{item.line}-{item.state}-{item.address}"
+    return "-".join(item) if isinstance(item, tuple) else str(item)
+
+
+# Item by item.
+
+
+def shape(name: str, value: Any, members: Places) -> object:
+    """Decode a value by the name of what was asked."""
+    if name.startswith(("getRangeToEndpoint", "getPendingRangeToEndpoint")):
+        return decode.pending(value, members, name)
+    if name.endswith(("ToHostId", "ToHostIdMap")):
+        return decode.host_ids(value, name)
+    if name in {*mbeans.LISTS, *mbeans.LISTS_WITH_PORT}:
+        return decode.endpoints(value, name)
+    if name == mbeans.REPLICATION:
+        return Replication.parse(decode.text(value, name))
+    if name == mbeans.STATES:
+        return decode.gossiped_releases(value)
+    return None
+
+
+@pytest.mark.parametrize("recording", recordings(), ids=named)
+def test_every_recorded_item_is_decoded(recording: Recording) -> None:
+    """Whatever was asked, the answer is a value of the right shape or an error of one line; nothing else escapes."""
+    members = Places(lambda endpoint: ALL.index(decode.ip_of(endpoint)))
+    for found in recording.items():
+        asked = found.request
+        if not isinstance(asked, dict) or "config" in asked or recording.state.startswith("truncating"):
+            continue
+        if found.raw["http_status"] != 200 or asked.get("type") not in {"read", "exec"}:
+            continue
+        outcome = decode.outcome(found.reply)
+        if outcome.status == 200:
+            shape(str(asked.get("operation") or asked.get("attribute")), outcome.value, members)
+        else:
+            assert outcome.status in {400, 403, 404, 500}
+            with pytest.raises((DataError, SourceError)) as caught:
+                outcome.get("it")
+            assert "\n" not in str(caught.value)
+
+
+def test_collapsed_bulks_are_recognised() -> None:
+    """Each recorded bulk in which an Error was thrown came back as one object."""
+    collapsed = 0
+    for recording in recordings():
+        for raw in recording.load():
+            if isinstance(raw.get("post"), list) and isinstance(raw.get("reply"), dict):
+                assert decode.outcomes(raw["reply"], len(raw["post"])) is None
+                collapsed += 1
+            elif isinstance(raw.get("post"), list) and isinstance(raw.get("reply"), list):
+                assert len(decode.outcomes(raw["reply"], len(raw["post"])) or []) == len(raw["post"])
+    assert collapsed > 30
+
+
+# States of whole clusters, through HTTP.
+
+
+def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
+    """What a collector makes of a recorded state, asked at its first node."""
+    with recorded_cluster(line, state) as cluster:
+        collector = Collector(Settings((FIRST,), cluster.template, timeout=0.4, **settings))
+        try:
+            snapshot = collector.poll(2.0)
+            assert collector.poll(2.0).rings == snapshot.rings
+            return snapshot
+        finally:
+            collector.close()
+
+
+def views(snapshot: Snapshot) -> dict[str, tuple[str, str | None]]:
+    """Outcome and reason by the last number of an address."""
+    return {view.observer[-1]: (view.outcome, view.reason) for view in snapshot.views}
+
+
+OK = ("ok", None)
+DISCARDED = {
+    "drained": "drained",
+    "drained-then-peer-killed": "drained",
+    "gossip-off": "gossip is off: its view is frozen",
+    "binary-off": "native transport is off: it serves no clients",
+    "joining": "joining",
+}
+
+
+@pytest.mark.parametrize(("line", "state"), WHOLE, ids=named)
+def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
+    """Only a node in its right mind is believed; the others say why not, and nobody's silence is a view."""
+    snapshot = snapshot_of(line, state)
+    found = views(snapshot)
+    victim = "5" if state in {"joining", "leaving", "joined"} else "3"
+    for number, view in found.items():
+        if number == victim and state in DISCARDED:
+            assert view == ("discarded", DISCARDED[state])
+        elif view != OK:
+            assert view[0] == "unreachable"
+    assert found["1"] == OK
+    assert snapshot.rings
+    assert not snapshot.problems
+    assert snapshot.partitioner == "Murmur3Partitioner"
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_healthy_cluster_is_seen_whole(line: str) -> None:
+    """Names, places, releases, tokens, views and rings of each line are those that the recordings' README states."""
+    snapshot = snapshot_of(line, "healthy")
+    assert [node.address for node in snapshot.nodes] == ALL[:4]
+    assert [node.datacenter for node in snapshot.nodes] == ["dc1", "dc1", "dc1", "dc2"]
+    assert [node.rack for node in snapshot.nodes] == ["r1", "r2", "r3", "r1"]
+    assert {node.release_version for node in snapshot.nodes} == {line.partition("-")[0]}
+    assert {node.tokens for node in snapshot.nodes} == {4}
+    assert {node.mode for node in snapshot.nodes} == {NORMAL}
+    assert all(view.outcome == "ok" and view.live == frozenset(ALL[:4]) for view in snapshot.views)
+    modern = mbeans.release(line) >= mbeans.REPLICATION_INFO
+    strategies = {str(ring.replication) for ring in snapshot.rings}
+    whole = {
+        "NetworkTopologyStrategy {dc1=3, dc2=1}",
+        *(f"SimpleStrategy {{replication_factor={n}}}" for n in (1, 2, 3)),
+    }
+    assert strategies == (whole if modern else {"None"})
+    assert sorted(name for ring in snapshot.rings for name in ring.keyspaces) == [
+        "blog_1", "blog_3", "orders", "system_auth", "system_distributed", "system_traces",
+    ]  # fmt: skip
+    assert all(len(ring) == 16 for ring in snapshot.rings)
+    assert len({id(ring.tokens) for ring in snapshot.rings}) == 1
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_rings_are_those_of_the_recording(line: str) -> None:
+    """Range by range, the replicas are the recorded ones, in their order."""
+    recording = next(item for item in recordings() if (item.line, item.state) == (line, "healthy"))
+    for ring in snapshot_of(line, "healthy").rings:
+        for keyspace in ring.keyspaces:
+            told = recording.exec("getRangeToEndpointMap", keyspace)
+            found = {ring.range(index): [ALL[node] for node in ring.replicas(index)] for index in range(len(ring))}
+            assert found == {decode.tokens_of_key(key): held for key, held in told.items()}
+
+
+@pytest.mark.parametrize("line", [line for line, state in CLUSTERS if state == "sigstopped"])
+def test_a_stopped_process_is_unreachable_and_a_killed_one_too(line: str) -> None:
+    """A node that accepts and never answers differs from one that refuses only in the reason."""
+    for state, reason in (("sigstopped", "no whole answer within 0.4 s"), ("killed", "connection refused")):
+        snapshot = snapshot_of(line, state)
+        node = snapshot.nodes[2]
+        assert (node.jolokia, node.mode, node.datacenter, node.tokens) == ("unreachable", None, "dc1", 4)
+        outcome, text = views(snapshot)["3"]
+        assert (outcome, str(text).partition("jolokia: ")[2]) == ("unreachable", reason)
+        assert all(view.live == frozenset(ALL[:4]) - {ALL[2]} for view in snapshot.views if view.outcome == "ok")
+
+
+def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
+    """A node that can't be asked keeps its release: consistency rules differ between them."""
+    healthy = next(item for item in recordings() if (item.line, item.state) == ("3.11.19-jolokia1", "healthy"))
+    states = healthy.read(mbeans.STATES)
+    with recorded_cluster("3.11.19-jolokia1", "killed") as cluster:
+        first = cluster.agents[FIRST]
+        plain = first.answer
+        known: Any = {"status": 200, "value": states}
+        first.answer = lambda item: known if item.get("attribute") == mbeans.STATES else plain(item)
+        collector = Collector(Settings((FIRST,), cluster.template, timeout=0.4))
+        assert [node.release_version for node in collector.poll(2.0).nodes] == ["3.11.19"] * 4
+        collector.close()
+
+
+@pytest.mark.parametrize(("line", "state"), [pair for pair in CLUSTERS if pair[1] in {"joining", "leaving"}], ids=named)
+def test_moving_nodes_have_pending_ranges(line: str, state: str) -> None:
+    """While a node joins or leaves, the ring has its pending ranges, of the right nodes."""
+    snapshot = snapshot_of(line, state)
+    view = snapshot.views[0]
+    assert (view.joining if state == "joining" else view.leaving) == {ALL[4]}
+    assert [node.tokens for node in snapshot.nodes] == [4, 4, 4, 4, 0 if state == "joining" else 4]
+    for ring in snapshot.rings:
+        assert ring.pending
+        gaining = {node for item in ring.pending for node in item.replicas}
+        assert gaining == {4} if state == "joining" else 4 not in gaining
+        assert len(ring) == (16 if state == "joining" else 20)
+
+
+@pytest.mark.parametrize("pair", [pair for pair in CLUSTERS if pair[1].startswith("mixed")], ids=named)
+def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
+    """During an upgrade each node is asked in its own release's words, and all agree."""
+    snapshot = snapshot_of(*pair)
+    old, new = pair[0].partition("-")[0], pair[1].rpartition("-")[2]
+    assert [node.release_version for node in snapshot.nodes] == [old, old, old, new]
+    assert all(view.outcome == "ok" and view.live == frozenset(ALL[:4]) for view in snapshot.views)
+    assert len({view.schema_version for view in snapshot.views}) == 2
+
+
+# The start, sample by sample.
+
+
+def samples(recording: Recording) -> Iterator[tuple[float, Reading]]:
+    """What a starting node said of itself, in the order of time."""
+    for raw in recording.load():
+        asked, replies = raw.get("post"), raw.get("reply")
+        if isinstance(asked, list) and isinstance(replies, list) and len(asked) > 20:
+            told = {item["attribute"]: decode.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
+            told.setdefault("SchemaVersion", Outcome(404))
+            yield raw["at_seconds"], decode.reading(told, {})
+
+
+def believed(recording: Recording, members: list[str]) -> list[tuple[float, Reading, View]]:
+    """Each sample with the view that is made of it."""
+    names = Names(members)
+    return [(at, told, view_of(told, recording.address, names, frozenset(members))) for at, told in samples(recording)]
+
+
+@pytest.mark.parametrize("recording", [item for item in SEQUENCES if item.address != FIRST], ids=named)
+def test_a_starting_node_is_not_believed_before_it_is_settled(recording: Recording) -> None:
+    """From registration to CQL no sample of a start is a usable view; once it is, it lists all and stays so."""
+    members = ALL if recording.state == "joining-sequence" else ALL[:4]
+    found = believed(recording, members)
+    outcomes = [view.outcome for _, _, view in found]
+    usable = outcomes.index("ok") if "ok" in outcomes else len(outcomes)
+    assert usable > 0
+    assert set(outcomes[usable:]) <= {"ok"}
+    for _, told, view in found[:usable]:
+        assert view.reason
+        assert refusal(told) or not told.native_transport_running or "neither" in view.reason or "itself" in view.reason
+    for _, told, view in found[usable:]:
+        assert (told.mode, told.native_transport_running) == (NORMAL, True)
+        assert view.live | (view.unreachable or frozenset()) >= frozenset(members)
+
+
+def test_some_start_was_seen_to_its_end() -> None:
+    """The test above has something to look at: in most recordings the node was usable in the end."""
+    ended = [believed(item, ALL[:4])[-1][2].outcome for item in STARTS]
+    assert ended.count("ok") > len(ended) / 2
+
+
+@pytest.mark.parametrize("recording", STARTS, ids=named)
+def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
+    """Asked as the only contact point while it starts, a node is discarded, whatever ring it would show."""
+    first = next(raw for raw in recording.load() if isinstance(raw.get("reply"), list) and len(raw["reply"]) > 20)
+    told = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
+    absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
+    with Agent(lambda item: told.get(item.get("attribute", ""), absent), host=recording.address) as agent:
+        collector = Collector(Settings((agent.url,), f"http://{{address}}:{agent.port}/jolokia", timeout=0.4))
+        snapshot = collector.poll(2.0)
+        collector.close()
+        asked = {item["mbean"] for item in agent.items}
+    assert (snapshot.rings, {view.outcome for view in snapshot.views} & {"ok"}) == ((), set())
+    assert snapshot.nodes
+    assert mbeans.SNITCH not in asked
+
+
+# Agents that are set up in their own ways.
+
+
+def replies_of(line: str, state: str) -> list[dict[str, Any]]:
+    return next(item for item in recordings() if (item.line, item.state) == (line, state)).load()
+
+
+@pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "auth"])
+def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
+    """The recorded 401 of each Jolokia line is a matter of access, and no view."""
+    assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
+    with Agent(auth=("monitor", "other")) as agent:
+        collector = Collector(Settings((agent.url,)))
+        with pytest.raises(
+            SourceError, match=r"nobody answered: .*HTTP 401, it wants a user name and password"
+        ) as caught:
+            collector.poll(1.0)
+        assert caught.value.kind == "denied"
+        collector.close()
+
+
+@pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "policy"])
+def test_a_policy_that_forbids_too_much_is_said(line: str) -> None:
+    """Under a policy a 403 can't tell missing from denied; what is needed is named."""
+    bulk = replies_of(line, "policy")[0]
+    told = {item["attribute"]: decode.outcome(answer) for item, answer in zip(bulk["post"], bulk["reply"], strict=True)}
+    assert told["LiveNodesWithPort"].status == told["SchemaVersion"].status == 403
+    with pytest.raises(SourceError, match=r"^EndpointToHostId: the agent's access policy forbids it$") as caught:
+        decode.reading(told, {})
+    assert caught.value.kind == "denied"
+    reading = decode.reading({name: value for name, value in told.items() if "ToHostId" not in name}, {})
+    assert (reading.with_port, len(reading.live), reading.schema_version) == (False, 4, None)
+
+
+@pytest.mark.parametrize("state", ["truncating", "truncating-objects"])
+@pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
+def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) -> None:
+    """0 in a request gets the whole list from an agent with a limit, and no other number does.
+
+    The same settings stand in every request that is sent (`mbeans.NO_LIMITS`).
+    """
+    lifted, cut = 0, 0
+    for raw in replies_of(line, state):
+        asked = raw["post"] if isinstance(raw.get("post"), list) else [raw.get("post")]
+        answers = raw["reply"] if isinstance(raw["reply"], list) else [raw["reply"]]
+        for item, answer in zip(asked, answers, strict=True):
+            if not isinstance(item, dict) or item.get("attribute") != "LiveNodes":
+                continue
+            config = item.get("config") or {}
+            free = "Size=0" in raw.get("query", "") or 0 in config.values()
+            whole = len(answer["value"]) == 4 and "[Object limit exceeded]" not in answer["value"]
+            assert whole or not free
+            lifted += free
+            cut += not whole
+    assert lifted
+    assert cut or state == "truncating-objects"
+    assert {name: value for name, value in mbeans.NO_LIMITS.items() if name.startswith("max")} == {
+        "maxCollectionSize": 0, "maxObjects": 0, "maxDepth": 0,
+    }  # fmt: skip
+
+
+def narrowest(value: Any, members: Places) -> int:
+    """The fewest replicas of a range where a map makes a ring, which core compares with the replication; else 0."""
+    try:
+        rows = decode.pending(value, members, "the range map")
+        ring = Ring.build(["orders"], None, [(row.start, row.end, row.replicas) for row in rows], len(ALL))
+    except DataError:
+        return 0
+    return min(len(ring.replicas(index)) for index in range(len(ring)))
+
+
+@pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
+def test_a_truncated_ring_is_never_a_ring(line: str) -> None:
+    """Whatever a limit leaves of a range map does not tile the ring, is no map of lists, or lacks replicas."""
+    members = Places(lambda endpoint: ALL.index(decode.ip_of(endpoint)))
+    refused = 0
+    for recording in recordings():
+        for found in recording.items():
+            asked = found.request
+            if recording.line != line or not isinstance(asked, dict):
+                continue
+            limits = [value for name, value in (asked.get("config") or {}).items() if name.startswith("max") and value]
+            if asked.get("operation") != "getRangeToEndpointMap" or not limits or found.reply["status"] != 200:
+                continue
+            assert narrowest(found.reply["value"], members) < 4
+            refused += 1
+    assert refused
+
+
+def test_recordings_are_of_known_partitioners() -> None:
+    """The recordings are of a partitioner that is supported, or every test above would be about nothing."""
+    names = {json.dumps(item.read("PartitionerName")) for item in recordings() if item.state == "healthy"}
+    assert names == {'"org.apache.cassandra.dht.Murmur3Partitioner"'}
+    assert "Murmur3Partitioner" in PARTITIONERS
