@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit cassandra cassandra-all bench clean
+.PHONY: demo test lint types unit cassandra cassandra-all bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -30,6 +30,9 @@ cassandra: $(STAMP)
 
 cassandra-all: $(STAMP)
 	RINGCHECK_CASSANDRA_VERSIONS=all $(BIN)/pytest -q -m cassandra
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.docs
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

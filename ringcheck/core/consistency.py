@@ -12,7 +12,7 @@ the pending replicas are missing from the check but not from the wait:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -86,11 +86,19 @@ class Demand:
         requirements: all must hold; none for ANY, which a hint satisfies.
         operation: reads use natural replicas, writes pending ones too.
         serial: a Paxos round goes before it: a majority of the participants, of which at most one is pending.
+        digest: its hash, worked out once.
     """
 
     requirements: tuple[Requirement, ...]
     operation: Operation
     serial: bool = False
+    digest: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hash((self.requirements, self.operation, self.serial)))
+
+    def __hash__(self) -> int:
+        return self.digest
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,6 +111,7 @@ class Replicas:
         pending: pending replicas by datacenter, down ones included.
         together: live natural and pending ones, as in `live`.
         unhurt: what `live` would be with every natural replica live.
+        digest: its hash, worked out once: kinds are looked up some hundred thousand times.
     """
 
     natural: tuple[tuple[str, int], ...]
@@ -110,6 +119,14 @@ class Replicas:
     pending: tuple[tuple[str, int], ...]
     together: tuple[tuple[str, tuple[int, ...]], ...]
     unhurt: tuple[tuple[str, tuple[int, ...]], ...]
+    digest: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        whole = (self.natural, self.live, self.pending, self.together, self.unhurt)
+        object.__setattr__(self, "digest", hash(whole))
+
+    def __hash__(self) -> int:
+        return self.digest
 
     def structural(self, demand: Demand) -> bool:
         """Whether no return of nodes helps: more natural replicas needed than the range has."""

@@ -507,10 +507,15 @@ class RingState:
         before = self._marks_with(back)
         after = self._marks_with(back | {node})
         total = 0
+        known: dict[tuple[Marks, Marks, Piece | None], bool] = {}  # rows are many, their kinds few
         for index in self.ring.ranges_of[node]:
             then, now = self._row(index, before), self._row(index, after)
             for piece in self.pieces.get(index) or (None,):
-                if self._stands(now, piece, wanted) and not self._stands(then, piece, wanted):
+                gained = known.get((then, now, piece))
+                if gained is None:
+                    gained = self._stands(now, piece, wanted) and not self._stands(then, piece, wanted)
+                    known[then, now, piece] = gained
+                if gained:
                     start, end = (piece.start, piece.end) if piece else self.ring.range(index)
                     total += self.space.width(start, end)
         return total

@@ -5,6 +5,7 @@ Owns severities, Nagios ranges, rules and the default policy. Knows nothing of w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -44,6 +45,11 @@ class Severity(Enum):
 _ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 
+# Plain numbers only: float() would take 'nan' and 'inf' too, of which no value is outside. A lone ':' is no threshold.
+_NUMBER = r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+"
+_RANGE = re.compile(rf"(@?)(?=.*[0-9])(?:(~|{_NUMBER})?:)?({_NUMBER})?")
+
+
 @dataclass(frozen=True, slots=True)
 class NagiosRange:
     """A threshold as the Nagios plugin guidelines write it, `[@][start:]end`.
@@ -65,16 +71,15 @@ class NagiosRange:
         Raises:
             UsageError: if it is none.
         """
-        body = text.strip().removeprefix("@")
-        first, colon, second = body.rpartition(":")
-        try:
-            start = None if first == "~" else float(first or 0)
-            end = float(second) if second else None
-        except ValueError:
-            raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'") from None
-        if not body or (not colon and end is None) or (start is not None and end is not None and start > end):
+        found = _RANGE.fullmatch(text.strip())
+        if not found:
             raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'")
-        return cls(start, end, text.strip().startswith("@"))
+        inside, first, second = found.groups()
+        start = None if first == "~" else float(first or 0)
+        end = float(second) if second else None
+        if start is not None and end is not None and start > end:
+            raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'")
+        return cls(start, end, bool(inside))
 
     def alerts(self, value: float) -> bool:
         """Whether a value raises the alert."""
@@ -82,10 +87,13 @@ class NagiosRange:
         return within is self.inside
 
     def __str__(self) -> str:
-        start = "~:" if self.start is None else f"{self.start:g}:" if self.start else ""
-        return f"{'@' if self.inside else ''}{start or ('0:' if self.end is None else '')}" + (
-            "" if self.end is None else f"{self.end:g}"
-        )
+        start = "~:" if self.start is None else f"{_plain(self.start)}:" if self.start or self.end is None else ""
+        return f"{'@' if self.inside else ''}{start}{'' if self.end is None else _plain(self.end)}"
+
+
+def _plain(number: float) -> str:
+    """All digits of a number, without an exponent that Nagios does not read."""
+    return f"{number:.10f}".rstrip("0").rstrip(".")
 
 
 NONE_ALLOWED = NagiosRange(0, 0)
@@ -98,7 +106,7 @@ class Threshold:
     Attributes:
         level: the consistency level that must be served.
         ranges: on the number of unavailable ranges.
-        share: on their share of the token space in percent, or None.
+        share: on their share of the token space in percent, or None. Without either nothing may be unavailable.
     """
 
     level: Level
@@ -107,8 +115,8 @@ class Threshold:
 
     def alerts(self, health: LevelHealth) -> bool:
         """Whether an outage is larger than it may be; structurally unavailable ranges are no outage."""
-        if not health.outage:
-            return False
+        if not health.outage or (self.ranges is None and self.share is None):
+            return health.outage > 0
         share = health.outage_share * 100
         return bool((self.ranges and self.ranges.alerts(health.outage)) or (self.share and self.share.alerts(share)))
 
@@ -166,9 +174,11 @@ class Policy:
         Args:
             keyspace: its name.
             authenticates: whether clients must log in, for which Cassandra reads system_auth.
-            named: whether the keyspace was asked for by name, so that nothing is left out for being Cassandra's own.
+            named: whether the keyspace was asked for by name, so that it is not left out, neither by a rule nor for
+                being Cassandra's own.
         """
-        found = next((rule for rule in self.rules if rule.matches(keyspace)), DEFAULT)
+        mine = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
+        found = next(mine, DEFAULT)
         # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow it only where it names them.
         if named or any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in found.keyspaces):
             return found

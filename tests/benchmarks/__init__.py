@@ -26,7 +26,7 @@ class Row:
         against: what it is compared with, with unit.
         ratio: measured over compared, or None where the budget is absolute.
         budget: as the design writes it.
-        met: whether it is.
+        met: whether it is; None where the size has no budget and is there for the growth.
     """
 
     what: str
@@ -34,7 +34,7 @@ class Row:
     against: str
     ratio: float | None
     budget: str
-    met: bool
+    met: bool | None
 
 
 def seconds(work: Callable[[], object], rounds: int = 5) -> float:
@@ -47,7 +47,14 @@ def seconds(work: Callable[[], object], rounds: int = 5) -> float:
     return median(taken)
 
 
-def compared(what: str, measured: float, name: str, against: float, *, budget: float, text: str) -> Row:
+def compared(what: str, measured: float, name: str, against: float, *, budget: float | None, text: str) -> Row:
     """A row of two times in seconds whose ratio has a budget."""
     ratio = measured / against
-    return Row(what, f"{measured * 1000:.2f} ms", f"{name}: {against * 1000:.1f} ms", ratio, text, ratio <= budget)
+    return Row(
+        what,
+        f"{measured * 1000:.2f} ms",
+        f"{name}: {against * 1000:.1f} ms",
+        ratio,
+        text,
+        None if budget is None else ratio <= budget,
+    )

@@ -1,0 +1,67 @@
+"""Docs that can't drift: commands, finding codes, reasons, and every example with its output."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ringcheck.cli import run
+from ringcheck.core.gate import CODES
+from tests import docs
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLE = re.compile(r"```console\n\$ (ringcheck [^\n]*)\n(.*?)```", re.DOTALL)
+TIME = re.compile(r"time=\d+\.\d+s")
+
+
+def examples() -> list[tuple[str, str, str]]:
+    return [(page.name, *found) for page in PAGES for found in EXAMPLE.findall(page.read_text())]
+
+
+@pytest.mark.parametrize(("page", "command", "output"), examples())
+def test_examples_run(
+    page: str, command: str, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command in the docs prints what the docs say that it prints."""
+    monkeypatch.chdir(ROOT)
+    run(shlex.split(command)[1:])
+    assert TIME.sub("time=0.000s", capsys.readouterr().out) == output, page
+
+
+def test_there_are_examples() -> None:
+    """The test above has something to test."""
+    assert len(examples()) >= 3
+
+
+def test_the_page_of_commands_is_the_program_s_help() -> None:
+    """`make docs` was run after the last change of an option."""
+    assert (ROOT / "docs" / "commands.md").read_text() == docs.text()
+
+
+def codes(pattern: str, *folders: str) -> set[str]:
+    sources = [path.read_text() for folder in folders for path in (ROOT / "ringcheck" / folder).rglob("*.py")]
+    return {code for source in sources for code in re.findall(pattern, source)}
+
+
+def test_every_finding_is_documented() -> None:
+    """Each code that a finding or a problem can have is in docs/findings.md, and no other."""
+    used = codes(r'(?:Finding|Problem|_note)\(\s*"([a-z_]+)"', "core", "jolokia")
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE))
+    assert documented == used
+
+
+def test_every_reason_is_documented() -> None:
+    """Each code that a reason of the gate can have is in docs/gate.md, and no other."""
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "gate.md").read_text(), re.MULTILINE))
+    assert documented == set(CODES)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link is a file of the repository."""
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
