@@ -10,8 +10,8 @@ import time
 
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
+from ringcheck.simulator.cluster import loopback_address
 from tests.benchmarks.scale_core import judge
-from tests.benchmarks._serve import loopback_address
 
 MIB = 1024
 

@@ -1,4 +1,4 @@
-"""A large embedded cluster in a process of its own, so that its work is not counted: prints the template, then serves."""
+"""A large embedded cluster in a process of its own, so that its work is not counted."""
 
 from __future__ import annotations
 

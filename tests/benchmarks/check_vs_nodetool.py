@@ -1,0 +1,71 @@
+"""`ringcheck check` on a real cluster against `nodetool describering`, whole processes, in turn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests.benchmarks import Row, compared
+from tests.cassandra import queries
+from tests.cassandra.cluster import RealCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cassandra.cluster import RealNode
+
+ROUNDS = 5
+KEYSPACES = 20
+VNODES = 256
+RINGCHECK = Path(sys.executable).with_name("ringcheck")
+
+
+def keyspaces() -> list[queries.Keyspace]:
+    """Twenty keyspaces of six replications, all of which the cluster can serve."""
+    replications = [
+        (strategy, option, factor)
+        for strategy, option in (("SimpleStrategy", "replication_factor"), ("NetworkTopologyStrategy", "dc1"))
+        for factor in (1, 2, 3)
+    ]
+    chosen = (replications[number % len(replications)] for number in range(KEYSPACES))
+    return [
+        queries.Keyspace(f"bench_{number}", strategy, {option: factor})
+        for number, (strategy, option, factor) in enumerate(chosen)
+    ]
+
+
+def run() -> Iterator[Row]:
+    with RealCluster("5.0.8", "dc1:r1,dc1:r2,dc1:r3", num_tokens=VNODES) as cluster:
+        names = [one.name for one in keyspaces()]
+        queries.create(cluster, keyspaces())
+        yield from _rows(cluster.node(1), names)
+
+
+def _rows(node: RealNode, names: list[str]) -> Iterator[Row]:
+    checks, all_, one = [], [], []
+    _check(node)  # byte code and file cache
+    for _ in range(ROUNDS):
+        checks.append(_timed(lambda: _check(node)))
+        all_.append(_timed(lambda: [node.nodetool("describering", name) for name in names]))
+        checks.append(_timed(lambda: _check(node)))
+        one.append(_timed(lambda: node.nodetool("describering", names[0])))
+    what = f"check, 3 nodes of {VNODES} vnodes, {KEYSPACES} keyspaces"
+    measured = median(checks)
+    yield compared(what, measured, f"nodetool describering of {KEYSPACES}", median(all_), budget=1 / 40, text="<= 1/40")
+    yield compared(what, measured, "nodetool describering of one", median(one), budget=1 / 2, text="<= 1/2")
+
+
+def _check(node: RealNode) -> None:
+    done = subprocess.run([RINGCHECK, "check", "-H", node.address], capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.startswith(f"OK - lab: {KEYSPACES} keyspaces"):
+        raise RuntimeError(f"check found something else than {KEYSPACES} sound keyspaces: {done.stdout}{done.stderr}")
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
