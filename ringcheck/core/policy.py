@@ -47,7 +47,7 @@ _ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 # Plain numbers only: float() would take 'nan' and 'inf' too, of which no value is outside. A lone ':' is no threshold.
 _NUMBER = r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+"
-_RANGE = re.compile(rf"(@?)(?=.*[0-9])(?:(~|{_NUMBER})?:)?({_NUMBER})?")
+_RANGE = re.compile(rf"(@?)(?=.*[0-9~])(?:(~|{_NUMBER})?:)?({_NUMBER})?")
 
 
 @dataclass(frozen=True, slots=True)

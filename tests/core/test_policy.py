@@ -1,0 +1,205 @@
+"""Rules, thresholds and severities, as literal tables."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.health import LevelHealth
+from ringcheck.core.policy import AUTH, DEFAULT, LEFT_OUT, NONE_ALLOWED, NagiosRange, Policy, Rule, Severity, Threshold
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# ---- severity ----
+
+
+def test_severities_are_ordered_by_what_must_not_be_hidden() -> None:
+    """A warning hides nothing, a gap hides no outage, and exit codes are Nagios's."""
+    order = [Severity.OK, Severity.WARNING, Severity.UNKNOWN, Severity.CRITICAL]
+    assert sorted(order[::-1]) == order
+    assert all(a < b and b > a and a <= b and b >= a and a != b for a, b in pairwise(order))
+    assert [one.exit_code for one in order] == [0, 1, 3, 2]
+    assert max(Severity.UNKNOWN, Severity.CRITICAL) is Severity.CRITICAL
+    assert all(order), "a severity is never falsy: OK is an answer"
+
+
+def test_a_severity_compares_with_nothing_else() -> None:
+    """Comparing with an exit code is a mistake and fails."""
+    with pytest.raises(TypeError):
+        _ = Severity.OK < 1
+
+
+# ---- Nagios ranges ----
+
+RANGES: list[tuple[str, list[float], list[float]]] = [  # text, values that alert, values that do not
+    ("10", [-1, 10.5, 11], [0, 5, 10]),
+    ("10:", [9.9, 0, -1], [10, 1e9]),
+    ("~:10", [10.1, 11], [-1e9, 0, 10]),
+    ("~:", [], [-1e9, 0, 1e9]),
+    ("10:20", [9, 21], [10, 15, 20]),
+    ("@10:20", [10, 15, 20], [9, 21]),
+    ("@10", [0, 10], [-1, 11]),
+    ("@~:3", [-9, 3], [4]),
+    (":5", [6, -1], [0, 5]),
+    ("0", [1, -1], [0]),
+    ("-5:-1", [-6, 0], [-5, -1]),
+    ("1.5", [1.6], [1.5, 0]),
+    (".5:", [0.4], [0.5]),
+    (" 7 ", [8], [7]),
+]
+
+
+@pytest.mark.parametrize(("text", "loud", "quiet"), RANGES)
+def test_nagios_ranges_alert_as_the_guidelines_say(text: str, loud: Sequence[float], quiet: Sequence[float]) -> None:
+    """Outside the range alerts, ends included; `@` turns it round."""
+    found = NagiosRange.parse(text)
+    assert [value for value in (*loud, *quiet) if found.alerts(value)] == list(loud)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "@", ":", "@:", "~", "~:~", "10:~", "5:3", "1:2:3", "@@1", "a", "1%", "+5", "1e3", "1_0", "nan",
+        "@nan", "inf", "0:inf", "-inf:", "1 : 2", "1,5", "\u0661", "1\n2", "--1", ".", "-",
+    ],
+)  # fmt: skip
+def test_no_other_text_is_a_nagios_range(text: str) -> None:
+    """What float() would take, above all 'nan' and 'inf', is no threshold: one typed by mistake never alerts."""
+    with pytest.raises(UsageError) as error:
+        NagiosRange.parse(text)
+    assert str(error.value) == f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("10", "10"), ("0:10", "10"), ("10:", "10:"), ("0:", "0:"), ("~:10", "~:10"), ("~:", "~:"), ("@1:3", "@1:3"),
+        ("1234567", "1234567"), ("0.000001", "0.000001"), ("1.50", "1.5"), ("@0", "@0"), ("100", "100"),
+    ],
+)  # fmt: skip
+def test_nagios_ranges_print_as_nagios_reads_them(text: str, printed: str) -> None:
+    """All digits and no exponent."""
+    assert str(NagiosRange.parse(text)) == printed
+
+
+@given(
+    st.none() | st.integers(-(10**9), 10**9),
+    st.none() | st.integers(-(10**9), 10**9),
+    st.booleans(),
+)
+def test_printed_ranges_are_read_as_they_were(start: int | None, end: int | None, inside: bool) -> None:  # noqa: FBT001 - drawn
+    """Parsing what is printed gives the same range."""
+    if start is not None and end is not None and start > end:
+        start, end = end, start
+    one = NagiosRange(start, end, inside)
+    assert NagiosRange.parse(str(one)) == one
+
+
+# ---- thresholds ----
+
+
+def health(unavailable: int, structural: int = 0, share: float = 0.0) -> LevelHealth:
+    return LevelHealth(
+        level=Level.ONE,
+        datacenter=None,
+        required=(),
+        ranges=100,
+        unavailable=unavailable,
+        unavailable_share=share,
+        at_minimum=0,
+        structurally_unavailable=structural,
+        outage_share=share,
+        node_failures_to_outage=0,
+        rack_failures_to_outage=0,
+        by_operation={},
+        worst_range=None,
+    )
+
+
+TEN, PERCENT = NagiosRange(0, 10), NagiosRange(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "share", "outage", "alerts"),
+    [
+        (NONE_ALLOWED, None, health(0), False),
+        (NONE_ALLOWED, None, health(1), True),
+        (NONE_ALLOWED, None, health(5, structural=5), False),
+        (NONE_ALLOWED, None, health(6, structural=5), True),
+        (TEN, None, health(10), False),
+        (TEN, None, health(11), True),
+        (TEN, None, health(15, structural=5), False),
+        (None, PERCENT, health(50, share=0.01), False),
+        (None, PERCENT, health(1, share=0.0101), True),
+        (TEN, PERCENT, health(11, share=0.001), True),
+        (TEN, PERCENT, health(1, share=0.5), True),
+        (TEN, PERCENT, health(1, share=0.001), False),
+        (NagiosRange(5, None), None, health(0), False),
+        (None, None, health(1), True),
+        (None, None, health(1, structural=1), False),
+    ],
+)
+def test_thresholds(ranges: NagiosRange | None, share: NagiosRange | None, outage: LevelHealth, alerts: bool) -> None:  # noqa: FBT001 - the expectation
+    """Either threshold alerts; without any nothing may be lost; structural ranges are no outage."""
+    assert Threshold(Level.ONE, ranges, share).alerts(outage) is alerts
+
+
+# ---- rules ----
+
+MINE = Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL))
+TEAM = Rule(("payments", "orders_*"), Threshold(Level.EACH_QUORUM))
+SYSTEM = Rule(("system_*",), Threshold(Level.TWO))
+IGNORED = Rule(("scratch", "orders_tmp"), ignore=True)
+
+
+@pytest.mark.parametrize(
+    ("rules", "keyspace", "authenticates", "named", "found"),
+    [
+        ((), "orders", True, False, DEFAULT),
+        ((), "system_auth", True, False, AUTH),
+        ((), "system_auth", False, False, LEFT_OUT),
+        ((), "system_auth", False, True, DEFAULT),
+        ((), "system_traces", True, False, LEFT_OUT),
+        ((), "system_traces", True, True, DEFAULT),
+        ((), "system_distributed", True, False, LEFT_OUT),
+        ((), "system_distributed_everywhere", True, False, LEFT_OUT),
+        ((), "system_tracesque", True, False, DEFAULT),
+        ((), "xsystem_auth", False, False, DEFAULT),
+        ((MINE,), "orders", True, False, MINE),
+        ((MINE,), "system_auth", True, False, AUTH),
+        ((MINE,), "system_auth", False, False, LEFT_OUT),
+        ((MINE,), "system_traces", True, False, LEFT_OUT),
+        ((MINE,), "system_auth", False, True, MINE),
+        ((SYSTEM, MINE), "system_auth", False, False, SYSTEM),
+        ((SYSTEM, MINE), "system_traces", True, False, SYSTEM),
+        ((MINE, SYSTEM), "system_auth", True, False, AUTH),
+        ((TEAM, MINE), "orders_eu", True, False, TEAM),
+        ((TEAM, MINE), "orders", True, False, MINE),
+        ((TEAM,), "invoices", True, False, DEFAULT),
+        ((MINE, TEAM), "payments", True, False, MINE),
+        ((IGNORED, MINE), "scratch", True, False, IGNORED),
+        ((IGNORED, MINE), "scratch", True, True, MINE),
+        ((IGNORED,), "scratch", True, True, DEFAULT),
+        ((IGNORED, TEAM), "orders_tmp", True, True, TEAM),
+        ((TEAM,), "PAYMENTS", True, False, DEFAULT),
+    ],
+)
+def test_rules(rules: tuple[Rule, ...], keyspace: str, authenticates: bool, named: bool, found: Rule) -> None:  # noqa: FBT001 - a table
+    """The first that matches wins; Cassandra's own follow theirs unless named; asking by name leaves nothing out."""
+    assert Policy(rules).rule(keyspace, authenticates=authenticates, named=named) is found
+
+
+def test_default_rules_are_those_that_the_documentation_names() -> None:
+    """LOCAL_ONE pages, LOCAL_QUORUM warns; logins are served at LOCAL_ONE."""
+    assert DEFAULT.levels == (Level.LOCAL_ONE, Level.LOCAL_QUORUM)
+    assert AUTH.levels == (Level.LOCAL_ONE,)
+    assert LEFT_OUT.ignore
+    assert LEFT_OUT.levels == ()
+    assert (DEFAULT.critical, DEFAULT.warning) == (Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM))
