@@ -44,8 +44,7 @@ class Call:
         mbean: object name.
         kind: `read` or `exec`.
         name: of the attribute or operation.
-        since: first release that has it; None in `until` means to the newest.
-        until: first release that has it no more.
+        since: first release that has it; all newer ones do, to 5.0 at least.
         writes: whether it changes the node.
     """
 
@@ -53,7 +52,6 @@ class Call:
     kind: Literal["read", "exec"]
     name: str
     since: Release = OLDEST
-    until: Release | None = None
     writes: bool = False
 
 

@@ -248,7 +248,8 @@ class Poll:
 
     def _silence(self) -> RingcheckError:
         """Why there is nothing to say."""
-        errors = [answer for answer in self._answers.values() if isinstance(answer, RingcheckError)]
+        answers = [self._answers.get(agent) for agent in {**self._started, **self._answers}]  # in the order of asking
+        errors = [answer for answer in answers if isinstance(answer, RingcheckError)]
         told = "; ".join(dict.fromkeys(str(error) for error in errors[:_SHOWN]))
         text = f"nobody answered: {told}{f' and {len(errors) - _SHOWN} more' if len(errors) > _SHOWN else ''}"
         broken = [error for error in errors if not isinstance(error, SourceError)]
@@ -538,6 +539,8 @@ class Poll:
         if node.release_version is None:  # StorageService is not registered yet
             node = replace(node, release_version=self._home.releases.get(member.name))
         view = view_of(told, member.name, crowd.names, crowd.settled)
+        if before:  # the same answer to another question
+            node, view = before[1] if node == before[1] else node, before[2] if view == before[2] else view
         judged[member.name] = (told, node, view)
         return node, view
 

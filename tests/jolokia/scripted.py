@@ -31,6 +31,7 @@ class Lab:
         count: how many.
         release: of all of them.
         keyspaces: replication text by keyspace; the first number in it is how many replicas a range has.
+        endpoints: how one is written with its port, where not as `address:7000`.
         nodes: what each says; change it before asking.
     """
 
@@ -39,6 +40,7 @@ class Lab:
     keyspaces: dict[str, str] = field(default_factory=lambda: {"orders": "NetworkTopologyStrategy {dc1=3}"})
     subnet: str = "127.0.2"
     cluster: str = "lab"
+    endpoints: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, Storage] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class Lab:
         return int(self.release.split(".")[0]) >= 4
 
     def endpoint(self, address: str) -> str:
-        return f"{address}:7000"
+        return self.endpoints.get(address, f"{address}:7000")
 
     def host_id(self, address: str) -> str:
         return f"00000000-0000-0000-0000-{int(address.rsplit('.', 1)[1]):012d}"
