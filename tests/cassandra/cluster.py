@@ -336,13 +336,18 @@ class RealNode:
     @property
     def url(self) -> str:
         """Its Jolokia agent."""
-        scheme = self.cluster.record.jolokia_options.get("protocol", "http")
+        scheme = self.agent_options.get("protocol", "http")
         return f"{scheme}://{self.address}:{launch.JOLOKIA_PORT}/jolokia"
+
+    @property
+    def agent_options(self) -> dict[str, str]:
+        """Options of its Jolokia agent: the cluster's and its own."""
+        return self.cluster.record.jolokia_options | self.record.jolokia_options
 
     @property
     def oracle(self) -> Oracle:
         """Its Jolokia agent as the harness asks it."""
-        options = self.cluster.record.jolokia_options
+        options = self.agent_options
         credentials = (options["user"], options.get("password", "")) if "user" in options else None
         return Oracle(self.url, credentials)
 
@@ -448,6 +453,13 @@ class RealNode:
         self.kill() if hard else self.terminate()
         self.start()
 
+    def restart_agent(self, **options: str) -> None:
+        """Restart it with these options of its own for its Jolokia agent; `wait_ready` waits for it."""
+        self.terminate()
+        with state.edit(self.cluster.directory) as cluster:
+            _record_of(cluster, self.number).jolokia_options = options
+        self.start()
+
     def upgrade(self, release: str) -> None:
         """Drain and stop it, and start it on its data with another release; `wait_ready` waits for it."""
         artifacts.library(release)
@@ -544,7 +556,7 @@ class RealNode:
             ring_delay_ms=record.ring_delay_ms,
             authenticator=cluster.authenticator,
             yaml=cluster.yaml | record.yaml,
-            jolokia_options=cluster.jolokia_options,
+            jolokia_options=self.agent_options,
             jvm_options=tuple(cluster.jvm_options),
         )
 

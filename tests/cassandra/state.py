@@ -29,6 +29,7 @@ class NodeRecord:
     ring_delay_ms: int
     auto_bootstrap: bool = False
     yaml: dict[str, Any] = field(default_factory=dict)
+    jolokia_options: dict[str, str] = field(default_factory=dict)
     started_before: bool = False
     left: bool = False
     pid: int = 0

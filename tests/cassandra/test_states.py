@@ -1,0 +1,321 @@
+"""Nodes in states between up and down: never a false OK, whoever is asked, and the reason is named."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cassandra import queries
+from tests.cassandra.queries import Keys, Lab, simple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cassandra.cluster import RealCluster, RealNode
+    from tests.cassandra.conftest import ClusterFactory
+    from tests.cassandra.queries import Query
+
+pytestmark = pytest.mark.cassandra
+
+LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
+KEYSPACES = (simple(1), simple(3))
+LEVELS = ("LOCAL_ONE", "LOCAL_QUORUM")  # what is watched by default
+SECONDS = 5  # that a verdict may take, with a node that doesn't answer
+Document = dict[str, Any]
+NOTHING: Document = {"severity": "UNKNOWN", "findings": [], "keyspaces": [], "nodes": [], "views": []}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was said before and after real queries, and which of these were not served.
+
+    Attributes:
+        before: verdict document.
+        failed: queries with their coordinators that no second try served either.
+        after: verdict document.
+    """
+
+    before: Document
+    failed: tuple[str, ...]
+    after: Document
+
+    @property
+    def severities(self) -> set[str]:
+        return {self.before["severity"], self.after["severity"]}
+
+
+@dataclass(slots=True)
+class Watch:
+    """Asks ringcheck and healthy coordinators in turn."""
+
+    contact: RealNode
+    coordinators: tuple[RealNode, ...]
+    sessions: list[Any]
+    wanted: list[Query]
+    moments: list[Moment] = field(default_factory=list)
+
+    def look(self) -> Moment:
+        """One moment, in which no OK may stand while queries fail."""
+        before = self.verdict()
+        failed = tuple(
+            line for one in zip(self.coordinators, self.sessions, strict=True) for line in self._failed(*one)
+        )
+        moment = Moment(before, failed, self.verdict())
+        queries.COUNTED["moments"] += 1
+        queries.COUNTED["queries in moments"] += len(self.wanted) * len(self.sessions)
+        self.moments.append(moment)
+        assert not (failed and moment.severities == {"OK"}), f"a false OK: {failed[:10]}"
+        return moment
+
+    def until(self, done: Callable[[Document], bool], seconds: float = 120) -> Document:
+        """Look on until a verdict is as wanted."""
+        deadline = time.monotonic() + seconds
+        while not done(self.look().after):
+            assert time.monotonic() < deadline, f"not within {seconds} s: {self.moments[-1].after}"
+        return self.moments[-1].after
+
+    def verdict(self) -> Document:
+        code, text = queries.ringcheck("health", "-H", self.contact.address, "-t", f"{SECONDS}s", "--format", "json")
+        if text.startswith("{"):
+            return dict(json.loads(text))
+        assert (code, text[:10]) == (3, "UNKNOWN - ")  # nobody answered: one line that says so
+        return NOTHING | {"summary": text}
+
+    def _failed(self, node: RealNode, session: Any) -> Iterator[str]:
+        outcomes = queries.ask(session, self.wanted)
+        again = [query for query, outcome in zip(self.wanted, outcomes, strict=True) if outcome != "served"]
+        for query, outcome in zip(again, queries.ask(session, again), strict=True):
+            if outcome != "served":
+                yield f"{query.keyspace} {query.level} {query.operation} through {node}: {outcome}"
+
+
+class States:
+    """A cluster whose third node gets into some state; the first two are watched."""
+
+    def __init__(self, cluster: RealCluster) -> None:
+        self.cluster = cluster
+        self.victim = cluster.node(3)
+        self.healthy = (cluster.node(1), cluster.node(2))
+        self._stack = ExitStack()
+        queries.create(cluster, KEYSPACES)
+        keys = Keys(each=4)
+        self._wanted = [
+            query
+            for one in KEYSPACES
+            for query in queries.queries(one.name, queries.pieces(cluster.node(1), one.name), keys, LEVELS)
+        ]
+
+    def watch(self, contact: int = 1) -> Watch:
+        sessions = [self._stack.enter_context(self.cluster.session(node)) for node in self.healthy]
+        return Watch(self.cluster.node(contact), self.healthy, sessions, self._wanted)
+
+    @contextmanager
+    def agent(self, **options: str) -> Iterator[None]:
+        """Give the third node's Jolokia these options for a while."""
+        self.victim.restart_agent(**options)
+        try:
+            self.cluster.wait_up(self.victim, self.healthy)
+            self.victim.wait_ready()
+            yield
+        finally:
+            self.victim.restart_agent()
+            self.victim.wait_ready()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def states(real_cluster: ClusterFactory, cassandra_release: str) -> Iterator[States]:
+    """Three nodes, all up, and a verdict of OK."""
+    found = States(real_cluster(cassandra_release, LAYOUT, yaml=queries.TIMEOUTS))
+    found.watch().until(is_ok)
+    yield found
+    found.close()
+
+
+def is_ok(document: Document) -> bool:
+    return bool(document["severity"] == "OK")
+
+
+def codes(document: Document, subject: RealNode) -> set[str]:
+    """Codes of the findings about a node."""
+    return {one["code"] for one in document["findings"] if one["subject"] == subject.address}
+
+
+def texts(document: Document, subject: RealNode) -> str:
+    """Texts of the findings about a node."""
+    return "\n".join(one["summary"] for one in document["findings"] if one["subject"] == subject.address)
+
+
+def view(document: Document, node: RealNode) -> tuple[str, str]:
+    """Outcome and reason of a node's view."""
+    (found,) = [one for one in document["views"] if one["observer"] == node.address]
+    return found["outcome"], found["reason"] or ""
+
+
+def lost(document: Document) -> set[tuple[str, str]]:
+    """Keyspaces and levels that are not served in full."""
+    levels = ((each["name"], one) for each in document["keyspaces"] for one in each["levels"])
+    return {(name, one["level"]) for name, one in levels if one["unavailable"]}
+
+
+def test_drained_node(states: States) -> None:
+    """A drained node is down for its peers at once; what it believes itself is not used, and why is said."""
+    states.victim.drain()
+    found = states.watch().until(lambda document: "node_down" in codes(document, states.victim))
+    assert found["severity"] == "CRITICAL"
+    assert view(found, states.victim) == ("discarded", "drained")
+    assert texts(found, states.victim) == f"{states.victim.address} is down (drained)"
+    assert lost(found) == {("simple_1", "LOCAL_ONE"), ("simple_1", "LOCAL_QUORUM")}
+
+
+def test_drained_contact_point(states: States) -> None:
+    """Asked at a drained node, who still lists everyone as live, ringcheck believes the others."""
+    states.victim.drain()
+    states.cluster.wait_down(states.victim)
+    found = states.watch(contact=3).look().after
+    assert found["severity"] == "CRITICAL"
+    assert "node_down" in codes(found, states.victim)
+
+
+def test_gossip_off(states: States) -> None:
+    """A node without gossip, seen down, up and down again by its peers, never lets the verdict be OK."""
+    states.victim.stop_gossip()
+    watch = states.watch()
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        moment = watch.look()
+        assert "OK" not in moment.severities
+        assert view(moment.after, states.victim) == ("discarded", "gossip is off: its view is frozen")
+    found = watch.until(lambda document: "node_down" in codes(document, states.victim))
+    assert found["severity"] == "CRITICAL"
+    states.victim.start_gossip()
+    watch.until(is_ok)
+
+
+def test_paused_node(states: States) -> None:
+    """A node that stands still is a gap as soon as it stops answering, and down once it is convicted."""
+    states.victim.pause()
+    watch = states.watch()
+    first = watch.look()
+    assert "OK" not in first.severities
+    assert codes(first.before, states.victim) == {"view_missing"}
+    assert first.before["severity"] == "UNKNOWN"
+    found = watch.until(lambda document: "node_down" in codes(document, states.victim))
+    assert all("OK" not in moment.severities for moment in watch.moments)
+    assert found["severity"] == "CRITICAL"
+    assert lost(found) == {("simple_1", "LOCAL_ONE"), ("simple_1", "LOCAL_QUORUM")}
+
+
+def test_paused_contact_point(states: States) -> None:
+    """Where the only contact point stands still nothing is known, and that is said with its address."""
+    states.victim.pause()
+    code, line = queries.ringcheck("check", "-H", states.victim.address, "-t", f"{SECONDS}s")
+    assert code == 3
+    assert line.startswith("UNKNOWN - ")
+    assert states.victim.address in line
+
+
+@pytest.mark.parametrize("contact", [1, 3])
+def test_node_just_started(states: States, contact: int) -> None:
+    """From the start of its process until it serves, wherever one asks, no verdict is better than the queries."""
+    states.victim.kill()
+    states.cluster.wait_down(states.victim)
+    states.victim.start()
+    watch = states.watch(contact)
+    watch.until(is_ok)
+    assert states.victim.ready
+    reasons = {view(moment.after, states.victim)[1] for moment in watch.moments if moment.after["views"]}
+    assert any(reason.startswith(("starting", "not settled", "native transport is off")) for reason in reasons)
+
+
+def test_native_transport_off(states: States) -> None:
+    """A node without CQL holds its data and serves nobody: a warning that says so."""
+    states.victim.stop_binary()
+    found = states.watch().look().after
+    assert found["severity"] == "WARNING"
+    assert view(found, states.victim) == ("discarded", "native transport is off: it serves no clients")
+    assert "view_discarded" in codes(found, states.victim)
+    states.victim.start_binary()
+    states.watch().until(is_ok)
+
+
+def test_agent_wants_a_password(states: States) -> None:
+    """A node whose Jolokia answers 401 is a gap, not a node that is down or up."""
+    with states.agent(user="monitor", password="secret"):  # noqa: S106 - of a test
+        found = states.watch().look().after
+        assert found["severity"] == "UNKNOWN"
+        assert "view_missing" in codes(found, states.victim)
+        assert "401" in texts(found, states.victim)
+        (node,) = [one for one in found["nodes"] if one["address"] == states.victim.address]
+        assert (node["state"], node["jolokia"]) == ("up", "denied")
+
+
+_POLICY = """<restrict><commands><command>version</command><command>read</command><command>exec</command></commands>
+ <deny><mbean><name>org.apache.cassandra.db:type=StorageService</name>{denied}</mbean></deny></restrict>
+"""
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        "<attribute>LiveNodes</attribute><attribute>LiveNodesWithPort</attribute>",
+        "<attribute>OperationMode</attribute>",
+    ],
+)
+def test_agent_forbids_what_matters(states: States, tmp_path: Path, denied: str) -> None:
+    """A node whose access policy hides its view is a gap that says what is forbidden."""
+    policy = tmp_path / "policy.xml"
+    policy.write_text(_POLICY.format(denied=denied))
+    with states.agent(policyLocation=f"file://{policy}"):
+        found = states.watch().look().after
+        assert found["severity"] == "UNKNOWN"
+        assert "view_missing" in codes(found, states.victim)
+        assert "forbid" in texts(found, states.victim)
+
+
+def test_agent_cuts_its_answers(states: States) -> None:
+    """An agent that is set to cut lists and objects off tells the whole ring none the less, and what is lost of it."""
+    with states.agent(maxCollectionSize="2", maxObjects="5"):
+        watch = states.watch(contact=3)
+        watch.until(is_ok)
+        assert {each["ranges"] for each in watch.verdict()["keyspaces"]} == {12}
+        states.cluster.node(2).kill()
+        states.cluster.wait_down(states.cluster.node(2))
+        cut, whole = (queries.judged(states.cluster.node(number), "--ranges") for number in (3, 1))
+        assert cut["severity"] == "CRITICAL"
+        assert cut["keyspaces"] == whole["keyspaces"]
+
+
+def test_decommissioned_node(states: States) -> None:
+    """A node that has left is no member any more: the others are judged without it, and its own word is not used."""
+    states.victim.decommission(force=states.victim.release >= "4").result()
+    found = states.watch().until(lambda document: len(document["nodes"]) == 2)
+    assert found["severity"] == "OK"
+    asked_there = states.watch(contact=3).look().after
+    outcome, reason = view(asked_there, states.victim)
+    assert outcome == "discarded"
+    assert "decommissioned" in reason
+    assert asked_there["keyspaces"] == found["keyspaces"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("4.1.9", "5.0.8")])
+def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, new: str) -> None:
+    """In the middle of an upgrade each coordinator is predicted by its own release, and two schemas are no finding."""
+    cluster = real_cluster(old, "dc1:r1,dc1:r2,dc1:r3,dc2:r1", yaml=queries.TIMEOUTS)
+    lab = Lab(cluster, (simple(1), simple(3), queries.network("nts_2_1", dc1=2, dc2=1)), tmp_path)
+    lab.node(3).upgrade(new)
+    cluster.wait_all_up()
+    assert len({lab.node(number).read("SchemaVersion") for number in (1, 2, 3, 4)}) == 2
+    lab.compare(f"one node of {new}", 1, 3, 4)
+    found = queries.judged(lab.node(1))
+    assert "schema_disagreement" not in {one["code"] for one in found["findings"]}
+    lab.lose(2)
+    lab.compare(f"one node of {new}, another down", 1, 3, 4)
