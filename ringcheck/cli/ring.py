@@ -1,0 +1,98 @@
+"""`ringcheck ring`: one keyspace's ring as a picture, in the terminal or as SVG."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ringcheck.cli.target import Target, colours, level, target_options
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.report.picture import Picture
+
+COLUMNS = 40, 200  # narrower can't hold a row, wider has nothing to say
+KNOWN = 20  # keyspaces that an error names
+
+
+@click.command
+@target_options
+@click.argument("name", metavar="KEYSPACE")
+@click.option("--svg", metavar="FILE", help="Write the picture as SVG to this file; - is stdout.")
+@click.option("--level", "level_", metavar="LEVEL", help="At this level. [default: the worst of those watched]")
+@click.option("--ascii", "plain", is_flag=True, help="No Unicode signs. [default: as the locale says]")
+def ring(
+    target: Target,
+    name: str,
+    svg: str | None,
+    level_: str | None,
+    plain: bool,  # noqa: FBT001 - a flag
+) -> int:
+    """Each range of a keyspace with its live replicas at a level, in the order of tokens.
+
+    With several client datacenters it shows the one that is worst off; --dc chooses. Exit codes: as `health`.
+    """
+    from ringcheck.core.assess import Question, assess
+    from ringcheck.report.picture import draw
+
+    chosen = level(level_) if level_ else None
+    settled = replace(target, keyspace=(name,)).settled()
+    seen = settled.snapshot()
+    question = Question(keyspaces=(name,), levels=(chosen,) if chosen else ())
+    verdict = assess(seen, settled.policy(), question)
+    picture = draw(verdict, name, chosen)
+    if picture is None:
+        raise _unknown(name, seen)
+    if svg:
+        _write(svg, picture)
+    if svg != "-":
+        click.echo(_text(picture, plain=plain))
+    return verdict.severity.exit_code
+
+
+def _unknown(keyspace: str, seen: Snapshot) -> UsageError:
+    from difflib import get_close_matches
+
+    known = sorted(name for one in seen.rings for name in one.keyspaces)
+    near = get_close_matches(keyspace, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:KNOWN]) or 'none'}"
+    return UsageError(f"there is no keyspace {keyspace!r} ({hint})")
+
+
+def _text(picture: Picture, *, plain: bool) -> str:
+    from ringcheck.report import picture_text
+
+    least, most = COLUMNS
+    columns = min(most, max(least, shutil.get_terminal_size().columns))
+    signs = picture_text.ASCII if plain or not _unicode() else picture_text.UNICODE
+    return picture_text.render(picture, columns=columns, colour=colours(), signs=signs)
+
+
+def _unicode() -> bool:
+    """Whether what is printed can hold the signs."""
+    from ringcheck.report.picture_text import UNICODE
+
+    try:
+        "".join([*UNICODE.conditions.values(), UNICODE.live, UNICODE.gone]).encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _write(path: str, picture: Picture) -> None:
+    from ringcheck.report import picture_svg
+
+    drawn = picture_svg.render(picture)
+    if path == "-":
+        click.echo(drawn, nl=False)
+        return
+    try:
+        Path(path).write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

@@ -1,0 +1,107 @@
+"""`ringcheck ring`: what is asked for, where it goes, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ringcheck.cli import run
+from ringcheck.report.document import snapshot_document
+from tests import figures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def recorded(folder: Path, down: Sequence[str] = ()) -> str:
+    path = folder / "snapshot.json"
+    path.write_text(json.dumps(snapshot_document(figures.snapshot(down))))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("down", "code", "line"),
+    [
+        ((), 0, "blogs, keyspace blog at LOCAL_QUORUM in dc1: 0 of 12 ranges unavailable, 0 at minimum"),
+        (
+            (figures.A, figures.C),
+            1,
+            "blogs, keyspace blog at LOCAL_QUORUM in dc1: 6 of 12 ranges (50.0 %) unavailable",
+        ),
+        (figures.ADDRESSES, 3, "blogs, keyspace blog with no usable view: not known of 12 ranges"),
+    ],
+)
+def test_it_exits_as_health_does(  # noqa: PLR0917 - pytest passes them by name
+    down: Sequence[str],
+    code: int,
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A picture of an outage is no success."""
+    monkeypatch.setenv("COLUMNS", "120")
+    assert run(["ring", "blog", "--from", recorded(tmp_path, down)]) == code
+    assert capsys.readouterr().out.splitlines()[0] == line
+
+
+def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that nobody watches."""
+    source = recorded(tmp_path, [figures.A])
+    assert run(["ring", "blog", "--from", source, "--level", "ALL", "--ascii"]) == 0
+    text = capsys.readouterr().out
+    assert "at ALL: 9 of 12 ranges" in text
+    assert text.count("2/3  unavailable") == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["blgo"], "there is no keyspace 'blgo' (did you mean blog?)"),
+        (["x"], "there is no keyspace 'x' (known: blog)"),
+        (["blog", "--level", "QUORM"], "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
+        (["blog", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["blog", "--svg", "/nowhere/x.svg"], "/nowhere/x.svg can't be written: No such file or directory"),
+    ],
+)
+def test_what_can_t_be_drawn_is_told(
+    arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line and 3."""
+    assert run(["ring", *arguments, "--from", recorded(tmp_path)]) == 3
+    assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+
+
+def test_svg_goes_to_a_file_beside_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The terminal shows the same ring."""
+    target = tmp_path / "ring.svg"
+    assert run(["ring", "blog", "--from", recorded(tmp_path), "--svg", str(target)]) == 0
+    assert ET.parse(target).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own output
+    assert capsys.readouterr().out.startswith("blogs, keyspace blog")
+
+
+def test_svg_goes_to_stdout_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is piped on is SVG and nothing else."""
+    assert run(["ring", "blog", "--from", recorded(tmp_path), "--svg", "-"]) == 0
+    text = capsys.readouterr().out
+    assert ET.fromstring(text).get("role") == "img"  # noqa: S314 - our own output
+    assert text.endswith("</svg>\n")
+
+
+@pytest.mark.parametrize(("encoding", "sign"), [("ascii", "o "), ("latin-1", "o "), ("utf-8", "▪ ")])
+def test_signs_are_those_that_the_terminal_has(encoding: str, sign: str, tmp_path: Path) -> None:
+    """Nothing that the locale can't show is printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ringcheck", "ring", "blog", "--from", recorded(tmp_path, [figures.A])],
+        env={"PYTHONIOENCODING": encoding, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"{sign}at minimum" in done.stdout.decode(encoding)

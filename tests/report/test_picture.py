@@ -1,0 +1,273 @@
+"""Pictures of the ring: the article's figures, from one range to more than can be drawn one by one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Policy
+from ringcheck.core.ring import Pending, Snapshot
+from ringcheck.report import picture_svg, picture_text
+from ringcheck.report.paint import cells
+from ringcheck.report.picture import Picture, draw
+from tests import article, figures
+
+SVG = "{http://www.w3.org/2000/svg}"
+QUORUM = Level.LOCAL_QUORUM
+PLAIN = picture_text.ASCII
+AT_MOST = 300_000
+
+
+def drawn(seen: Snapshot, keyspace: str = "blog", level: Level | None = QUORUM) -> Picture:
+    levels = (level,) if level else ()
+    found = draw(assess(seen, Policy(), Question((keyspace,), levels)), keyspace, level)
+    assert found is not None
+    return found
+
+
+def svg(picture: Picture) -> ET.Element:
+    return ET.fromstring(picture_svg.render(picture))  # noqa: S314 - our own output
+
+
+def ranges(root: ET.Element) -> list[ET.Element]:
+    """The arcs of the outer ring: those with a tooltip."""
+    return [one for one in root.iter(f"{SVG}path") if one.find(f"{SVG}title") is not None]
+
+
+def arcs(root: ET.Element, style: str) -> int:
+    return sum(one.get("class") == style for one in ranges(root))
+
+
+FIRST = """\
+blogs, keyspace blog at LOCAL_QUORUM in dc1: 0 of 12 ranges unavailable, 9 at
+minimum
+NetworkTopologyStrategy {dc1=3}, needs 2 live in dc1, as 10.0.0.2 sees it,
+2026-01-01T00:00:00Z
+X unavailable       0 of 12   0.0 %  can't be served
+o at minimum        9 of 12  75.0 %  one more loss is an outage
+. with spare        3 of 12  25.0 %  can lose a replica
+- replica not live  9 of 12  75.0 %  at least one of those
+
+  RANGE ENDS AT         LIVE  STATE            REPLICAS
+o -9223372036854775808   2/3  at minimum       -10.0.0.1 +10.0.0.2 +10.0.0.3
+. -7686143364045646507   3/3  with spare       +10.0.0.2 +10.0.0.3 +10.0.0.4
+o -6148914691236517206   2/3  at minimum       +10.0.0.3 +10.0.0.4 -10.0.0.1
+o -4611686018427387905   2/3  at minimum       +10.0.0.4 -10.0.0.1 +10.0.0.2
+o -3074457345618258604   2/3  at minimum       -10.0.0.1 +10.0.0.2 +10.0.0.3
+. -1537228672809129303   3/3  with spare       +10.0.0.2 +10.0.0.3 +10.0.0.4
+o                   -2   2/3  at minimum       +10.0.0.3 +10.0.0.4 -10.0.0.1
+o  1537228672809129299   2/3  at minimum       +10.0.0.4 -10.0.0.1 +10.0.0.2
+o  3074457345618258600   2/3  at minimum       -10.0.0.1 +10.0.0.2 +10.0.0.3
+.  4611686018427387901   3/3  with spare       +10.0.0.2 +10.0.0.3 +10.0.0.4
+o  6148914691236517202   2/3  at minimum       +10.0.0.3 +10.0.0.4 -10.0.0.1
+o  7686143364045646503   2/3  at minimum       +10.0.0.4 -10.0.0.1 +10.0.0.2
+
+- 10.0.0.1 not live: 9 of 12 ranges"""
+
+SECOND = """\
+blogs, keyspace blog at LOCAL_QUORUM in
+dc1: 6 of 12 ranges (50.0 %) unavailable
+NetworkTopologyStrategy {dc1=3}, needs 2
+live in dc1, as 10.0.0.2 sees it,
+2026-01-01T00:00:00Z
+█ unavailable       6 of 12  50.0 %  ...
+▪ at minimum        6 of 12  50.0 %  ...
+· with spare        0 of 12   0.0 %  ...
+○ replica not live 12 of 12 100.0 %  ...
+  50.0 % of tokens unavailable
+
+  LIVE  REPLICAS
+█  1/3  ○10.0.0.1 ●10.0.0.2 ○10.0.0.3
+▪  2/3  ●10.0.0.2 ○10.0.0.3 ●10.0.0.4"""
+
+
+def test_the_first_figure_in_a_terminal() -> None:
+    """With A down nine of twelve ranges lose a replica, and all are served."""
+    assert picture_text.render(drawn(figures.snapshot([figures.A])), signs=PLAIN) == FIRST
+
+
+def test_the_second_figure_in_a_narrow_terminal() -> None:
+    """With A and C down six of twelve are unavailable at LOCAL_QUORUM."""
+    text = picture_text.render(drawn(figures.snapshot([figures.A, figures.C])), columns=40)
+    assert text.startswith(SECOND)
+    assert re.findall(r"(?m)^█  1/3", text) == ["█  1/3"] * 6
+
+
+@pytest.mark.parametrize(
+    ("down", "expected"), [((), (12, 0, 0)), ((figures.A,), (3, 9, 0)), ((figures.A, figures.C), (0, 6, 6))]
+)
+def test_the_figures_as_svg(down: tuple[str, ...], expected: tuple[int, int, int]) -> None:
+    """An arc a range, of the class of its condition; each has its live count in it."""
+    root = svg(drawn(figures.snapshot(down)))
+    assert (arcs(root, "s"), arcs(root, "m"), arcs(root, "u")) == expected
+    counts = [one.text for one in root.iter(f"{SVG}text") if (one.get("class") or "").startswith("l w")]
+    assert sorted(map(str, counts)) == sorted(["3/3"] * expected[0] + ["2/3"] * expected[1] + ["1/3"] * expected[2])
+
+
+def test_svg_says_in_words_what_it_shows() -> None:
+    """Title and description stand for the picture, and an unavailable range tells its replicas."""
+    root = svg(drawn(figures.snapshot([figures.A, figures.C])))
+    assert root.get("role") == "img"
+    assert root.findtext(f"{SVG}title") == (
+        "blogs, keyspace blog at LOCAL_QUORUM in dc1: 6 of 12 ranges (50.0 %) unavailable"
+    )
+    assert root.findtext(f"{SVG}desc") == (
+        "Ranges in the order of tokens, clockwise: 6 of 12 unavailable, 6 of 12 at minimum. "
+        "Not live: 10.0.0.1, 10.0.0.3. as 10.0.0.2 sees it, 2026-01-01T00:00:00Z."
+    )
+    assert ranges(root)[0].findtext(f"{SVG}title") == (
+        "Range 1 of 12, (7686143364045646503, -9223372036854775808]: 1/3 live, unavailable; "
+        "10.0.0.1 (not live), 10.0.0.2, 10.0.0.3 (not live)"
+    )
+
+
+def test_unavailable_ranges_stand_out_by_more_than_colour() -> None:
+    """They are drawn thicker than the ring, and hatched where there is room."""
+    root = svg(drawn(figures.snapshot([figures.A, figures.C])))
+    widths = {one.get("class"): one.get("stroke-width") for one in ranges(root)}
+    assert widths == {"u": "44", "m": None}
+    assert "stroke:url(#rc-u)" in (root.findtext(f"{SVG}style") or "")
+
+
+SIZES = [(1, 1, 1), (2, 1, 2), (4, 3, 3), (16, 16, 9), (12, 64, 5), (256, 4, 3), (1025, 1, 3), (640, 64, 3)]
+
+
+@pytest.mark.parametrize(("nodes", "vnodes", "factor"), SIZES)
+def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
+    """No SVG is larger than 300 kB and no line longer than its terminal, which stays below a hundred lines."""
+    seen = drawn(figures.snapshot(figures.addresses(nodes)[1:6:2], nodes, vnodes, factor))
+    assert len(picture_svg.render(seen).encode()) < AT_MOST
+    for columns in (40, 80, 200):
+        lines = picture_text.render(seen, columns=columns).splitlines()
+        assert max(map(cells, lines)) <= columns
+        assert len(lines) < 100
+
+
+def test_the_same_verdict_gives_the_same_bytes() -> None:
+    """Drawn twice from snapshots read separately, in light and dark."""
+    one, other = (picture_svg.render(drawn(figures.snapshot([figures.A]))) for _ in range(2))
+    assert one == other
+    assert "prefers-color-scheme:dark" in one
+
+
+def test_svg_loads_nothing() -> None:
+    """No script, no handler, no address but the namespace's."""
+    text = picture_svg.render(drawn(figures.snapshot([figures.A])))
+    assert not re.search(r"<script|<image|<use|<foreignObject|\bon\w+=|@import|href", text)
+    assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
+
+
+HOSTILE = "</title><script>alert(1)</script>\x1b[2J&\"'\x00"
+
+
+def test_a_hostile_name_is_text() -> None:
+    """What a node says its cluster is called ends no element and moves no cursor."""
+    seen = drawn(figures.snapshot([figures.A], cluster=HOSTILE))
+    root = svg(seen)
+    assert not list(root.iter(f"{SVG}script"))
+    assert str(root.findtext(f"{SVG}title")).startswith("</title><script>alert(1)</script>?[2J&\"'?, keyspace")
+    assert "\x1b" not in picture_text.render(seen)
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    """Without its escapes the painted picture is the plain one."""
+    seen = drawn(figures.snapshot([figures.A, figures.C]))
+    painted = picture_text.render(seen, colour=True)
+    assert "\x1b[31;1m█ \x1b[0m" in painted
+    bare = "\n".join(one.rstrip() for one in re.sub(r"\x1b\[[0-9;]*m", "", painted).splitlines())
+    assert bare == picture_text.render(seen)
+
+
+def test_a_middle_ring_has_a_sign_a_range() -> None:
+    """768 ranges: as many signs as the level counts, of each kind."""
+    text = picture_text.render(drawn(article.snapshot(["10.0.0.1"]), "blog_1", Level.LOCAL_ONE), signs=PLAIN)
+    strip = "".join(line[6:] for line in text.splitlines() if re.match(r" *\d+  [Xo.]", line))
+    assert (strip.count("X"), strip.count("o"), strip.count(".")) == (256, 512, 0)
+    held = [index for index, (_, _, nodes) in enumerate(article.placed(1)) if nodes == (0,)]
+    assert [index for index, sign in enumerate(strip.replace(" ", "")) if sign == "X"] == held
+
+
+def test_a_large_ring_says_how_many_ranges_a_row_stands_for() -> None:
+    """Bands add up to the ring, and one unavailable range is seen whatever its neighbours are."""
+    seen = drawn(figures.snapshot(figures.addresses(640)[:3:2], 640, 64))
+    text = picture_text.render(seen, signs=PLAIN)
+    assert "Each row stands for 1280 of 40960 ranges" in text
+    rows = [line.split() for line in text.splitlines() if re.match(r"[Xo.] +\d+ +\d+ +\d+  ", line)]
+    assert len(rows) == 32
+    assert sum(int(row[2]) for row in rows) == seen.conditions["unavailable"] == 64
+    assert {row[0] for row in rows} == {"X"}
+    assert all(row[4].startswith("X") for row in rows)
+
+
+@pytest.mark.parametrize("most", [1, 7, 32, 40, 500])
+def test_bands_tile_the_ring(most: int) -> None:
+    """Each range is in one band, and the bands' counts are the picture's."""
+    seen = drawn(figures.snapshot([figures.A], 4, 10))
+    bands = list(seen.bands(most))
+    assert [band.first for band in bands] == [sum(one.ranges for one in bands[:place]) for place in range(len(bands))]
+    assert len(bands) == min(most, 40)
+    assert sum((band.conditions for band in bands), start=type(seen.conditions)()) == seen.conditions
+    assert [band.start for band in bands] == [bands[place - 1].end for place in range(len(bands))]
+
+
+def test_without_a_view_nothing_passes_for_live() -> None:
+    """Every range and every replica is drawn as not known."""
+    seen = drawn(figures.snapshot(figures.ADDRESSES))
+    text = picture_text.render(seen, signs=PLAIN)
+    assert "no usable view: 10.0.0.1 (refused)" in text
+    assert "? not known        12 of 12 100.0 %" in text
+    assert "+10.0.0" not in text
+    assert "?/3" in text
+    root = svg(seen)
+    assert {one.get("class") for group in root.findall(f"{SVG}g") for one in group} == {"k"}
+
+
+def test_unknown_replication_is_unknown() -> None:
+    """A level whose need can't be known is not drawn as served, though who is live is known."""
+    healthy = figures.snapshot([figures.A])
+    seen = drawn(replace(healthy, rings=(replace(healthy.rings[0], replication=None),)))
+    assert set(seen.conditions) == {"unknown"}
+    assert seen.live(0) == "2/3"
+    assert "replication not known" in picture_text.render(seen)
+
+
+def test_what_no_node_can_mend_is_told_apart() -> None:
+    """More replicas wanted than there are nodes: another sign, another pattern."""
+    seen = drawn(figures.snapshot([], 2, 3, 2), level=Level.THREE)
+    assert seen.conditions == {"structurally_unavailable": 6}
+    assert "# never available  6 of 6 100.0 %" in picture_text.render(seen, signs=PLAIN)
+    assert arcs(svg(seen), "n") == 6
+
+
+def test_the_worst_level_is_drawn_by_default() -> None:
+    """LOCAL_ONE stands well where LOCAL_QUORUM does not."""
+    seen = drawn(figures.snapshot([figures.A, figures.C]), level=None)
+    assert seen.at == "at LOCAL_QUORUM in dc1"
+
+
+def test_pending_replicas_count_where_writes_need_them() -> None:
+    """A range that moves to a node that is down needs one more than it has."""
+    start, end, _ = next(figures.placed(4, 3, 3))
+    seen = drawn(figures.snapshot([figures.A, figures.D], pending=[Pending(start, end, (3,))]))
+    assert seen.live(0) == "2/4"
+    assert seen.condition(0) == "unavailable"
+
+
+def test_only_replicas_that_the_level_counts_are_drawn() -> None:
+    """LOCAL levels look at the clients' datacenter alone; without a choice at the one that is worst off."""
+    healthy = figures.snapshot()
+    nodes = tuple(replace(node, datacenter="dc2") if node.address == figures.D else node for node in healthy.nodes)
+    seen = drawn(replace(healthy, nodes=nodes), level=Level.LOCAL_ONE)
+    assert seen.at == "at LOCAL_ONE in dc2"
+    assert {node for index in range(12) for node in seen.replicas(index)} == {3}
+    assert {seen.live(index) for index in range(12)} == {"1/1", "0/0"}
+
+
+def test_a_keyspace_that_is_not_there_has_no_picture() -> None:
+    """It is the caller's to say so."""
+    assert draw(assess(figures.snapshot(), Policy(), Question()), "none") is None
