@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import UnknownReplicationError, expected, release
@@ -73,8 +74,13 @@ _PLACE = {severity: place for place, severity in enumerate(sorted(Severity, reve
 
 
 def _distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding a code, subject and text: a collector and the core may have seen the same."""
-    return list({(one.code, one.subject, one.summary): one for one in findings}.values())
+    """One finding a code, subject and text, the worst: a collector and the core may have seen the same."""
+    found: dict[tuple[str, str, str], Finding] = {}
+    for one in findings:
+        same = found.setdefault((one.code, one.subject, one.summary), one)
+        if one.severity > same.severity:
+            found[one.code, one.subject, one.summary] = one
+    return list(found.values())
 
 
 def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -120,7 +126,7 @@ class _Judge:
         self.findings: list[Finding] = []
         self._outages: dict[object, Outage] = {}
         self._shares: dict[Finding, float] = {}
-        self._seen: dict[tuple[int, Level, str | None], _Sight | str] = {}
+        self._seen: dict[tuple[int, Level, str | None], tuple[_Sight, ...] | str] = {}
 
     @property
     def outages(self) -> list[Outage]:
@@ -149,7 +155,7 @@ class _Judge:
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
         watched = level in rule.levels
-        sight = self._sight(place, level, client)
+        sight = self._worst(rule, self._sights(place, level, client))
         if isinstance(sight, str):
             if watched:
                 text = f"{name} can't be judged at {level}: {sight}"
@@ -162,18 +168,25 @@ class _Judge:
         ranges = sight.state.unavailable(level, client, sight.rules) if self.question.ranges else None
         return LevelVerdict(level, client, severity, sight.health, sight.observer, ranges)
 
-    def _sight(self, place: int, level: Level, client: str | None) -> _Sight | str:
-        """The worst that a coordinator sees, or why it can't be known."""
+    @staticmethod
+    def _worst(rule: Rule, sights: tuple[_Sight, ...] | str) -> _Sight | str:
+        """What the worst coordinator sees: of those that raise the loudest alarm the one that has lost most."""
+        if isinstance(sights, str):
+            return sights
+        return max(sights, key=lambda one: (_alarm(rule, one.health), one.health.badness))
+
+    def _sights(self, place: int, level: Level, client: str | None) -> tuple[_Sight, ...] | str:
+        """What coordinators see, or why it can't be known."""
         found = self._seen.get((place, level, client))
         if found is None:
             try:
-                found = max(self._sights(place, level, client), key=lambda one: one.health.badness)
+                found = tuple(self._look(place, level, client))
             except UnknownReplicationError as error:
                 found = str(error)
             self._seen[place, level, client] = found
         return found
 
-    def _sights(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
+    def _look(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
         ring = self.snapshot.rings[place]
         clients = self.scope.policy.client_datacenters if client is None else (client,)
         for outlook in self.views.outlooks(clients):
@@ -184,10 +197,11 @@ class _Judge:
     def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
         """The severity of a watched level; notes the findings that make it."""
         health = sight.health
-        tiers = [(Severity.CRITICAL, rule.critical), (Severity.WARNING, rule.warning)]
-        loud = [severity for severity, one in tiers if one and one.level is health.level and one.alerts(health)]
-        if loud:
-            self._note("unavailable", loud[0], name, lost(name, health), f"as {sight.observer} sees it")
+        alarm = _alarm(rule, health)
+        loud = [alarm]
+        if health.outage:
+            allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
+            self._note("unavailable", alarm, name, lost(name, health) + allowed, f"as {sight.observer} sees it")
             self._shares[self.findings[-1]] = health.outage_share
         if health.structurally_unavailable:
             self._note("structurally_unavailable", Severity.WARNING, name, never_served(name, health))
@@ -195,13 +209,15 @@ class _Judge:
         if self._near(rule, health):
             self._note("failures_left", Severity.WARNING, name, near(name, health))
             loud.append(Severity.WARNING)
-        return max(loud, default=Severity.OK)
+        return max(loud)
 
-    def _near(self, rule: Rule, health: LevelHealth) -> bool:
+    @staticmethod
+    def _near(rule: Rule, health: LevelHealth) -> bool:
         left = health.node_failures_to_outage
         if rule.warning_failures_left is None or rule.critical is None or rule.critical.level is not health.level:
             return False
-        return left is not None and 0 < left <= rule.warning_failures_left
+        # None are left where ranges are lost: that is told already, unless as much loss is allowed.
+        return left is not None and left <= rule.warning_failures_left and not rule.critical.alerts(health)
 
     def _note(self, code: str, severity: Severity, subject: str, text: str, detail: str = "") -> None:
         self.findings.append(Finding(code, severity, subject, text, detail))
@@ -215,6 +231,12 @@ class _Sight:
     observer: str
     state: RingState
     rules: Rules
+
+
+def _alarm(rule: Rule, health: LevelHealth) -> Severity:
+    """The loudest tier whose threshold an outage exceeds."""
+    tiers = ((Severity.CRITICAL, rule.critical), (Severity.WARNING, rule.warning))
+    return next((tier for tier, one in tiers if one and one.level is health.level and one.alerts(health)), Severity.OK)
 
 
 def _at(health: LevelHealth) -> str:
@@ -269,17 +291,39 @@ def _gaps(views: Views, keyspaces: Sequence[KeyspaceVerdict], question: Question
     if not views.usable:
         whose = listed([f"{view.observer} ({view.reason or view.outcome})" for view in views.all])
         yield Finding("no_usable_view", Severity.UNKNOWN, snapshot.cluster, f"no usable view: {whose or 'none asked'}")
-    elif not keyspaces:
-        which = f" matches {', '.join(question.keyspaces)}" if question.keyspaces else " is watched"
-        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, f"no keyspace{which}")
-    for host_id, number in Counter(node.host_id for node in snapshot.nodes if node.host_id).items():
-        if number > 1:
-            text = f"{number} nodes claim host id {host_id}"
+    else:
+        yield from _unjudged(snapshot, keyspaces, question)
+    claims = [("host id", node.host_id) for node in snapshot.nodes] + [
+        ("address", one.address) for one in snapshot.nodes
+    ]
+    for (what, claimed), number in Counter(claims).items():
+        if claimed and number > 1:
+            text = f"{number} nodes claim {what} {claimed}"
             yield Finding("duplicate_host_id", Severity.UNKNOWN, snapshot.cluster, text)
-    for node in snapshot.nodes:
-        if node.datacenter is None and node.tokens != 0 and snapshot.rings:
+    for index in sorted(_members(views)):
+        node = snapshot.nodes[index]
+        if not node.datacenter and snapshot.rings:
             text = f"the datacenter of {node.address} is not known"
             yield Finding("unknown_datacenter", Severity.UNKNOWN, node.address, text)
+
+
+def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:
+    """Where nothing was judged: OK would be said of nothing."""
+    names = [one.name for one in keyspaces]
+    missing = [pattern for pattern in question.keyspaces if not any(fnmatchcase(name, pattern) for name in names)]
+    if missing:
+        text = f"no keyspace matches {listed(missing)}"
+        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, text)
+    elif not any(level.severity for one in keyspaces for level in one.levels):
+        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, "no keyspace is watched")
+
+
+def _members(views: Views) -> frozenset[int]:
+    """Nodes whose place or state matters: they own tokens, hold or gain ranges, or coordinate."""
+    snapshot = views.snapshot
+    owning = {index for index, node in enumerate(snapshot.nodes) if node.tokens != 0}
+    holding = (ring.holding(range(len(snapshot.nodes))) for ring in snapshot.rings)
+    return frozenset(owning.union(*holding, (snapshot.index[view.observer] for view in views.usable)))
 
 
 def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
@@ -292,7 +336,8 @@ def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
     for view in views.all:
         index = snapshot.index.get(view.observer)
         gone = index is not None and len(seen_down.get(index, ())) == len(views.usable)
-        if view.outcome != "ok" and not gone and view.observer not in joining:
+        owns = index is not None and snapshot.nodes[index].tokens
+        if view.outcome != "ok" and not gone and (owns or view.observer not in joining):
             yield _unusable(view)
         strangers = strange.get(view.live) if view.outcome == "ok" else None
         if strangers:
@@ -359,12 +404,13 @@ def _schemas(views: Views) -> Iterator[Finding]:
 def _of_nodes(views: Views, states: Sequence[State]) -> Iterator[Finding]:
     seen_down = views.seen_down_by()
     modes = {view.observer: view.reason for view in views.all if view.outcome == "discarded"}
+    members = _members(views)
     for index, (node, state) in enumerate(zip(views.snapshot.nodes, states, strict=True)):
         if state == "down":
             why = f" ({modes[node.address]})" if modes.get(node.address) else ""
             text = f"{node.address} is down{why}"
             yield Finding("node_down", Severity.OK, node.address, text, f"for {listed(seen_down[index])}")
-        elif state == "unknown" and views.usable and node.tokens != 0:
+        elif state == "unknown" and views.usable and index in members:
             text = f"{node.address} is neither live nor unreachable for any view"
             yield Finding("node_unknown", Severity.UNKNOWN, node.address, text)
 
@@ -380,6 +426,10 @@ def _summary(
     down = [node.address for node, state in zip(snapshot.nodes, states, strict=True) if state == "down"]
     nodes = f"{counted(len(down), 'node')} down: {listed(down)}" if down else ""
     if severity is Severity.OK:
+        tolerated = [one.summary for one in findings if one.code == "unavailable"]
+        if tolerated:
+            more = f"; {len(tolerated) - 1} more like it" if len(tolerated) > 1 else ""
+            return f"{tolerated[0]}{f' ({nodes})' if nodes else ''}{more}"
         levels = listed(sorted({str(one.level) for each in keyspaces for one in each.levels if one.severity}))
         up = f"{len(states) - len(down)} of {counted(len(states), 'node')} up"
         return f"{counted(len(keyspaces), 'keyspace')} available at {levels}, {nodes or up}{_left(keyspaces)}"

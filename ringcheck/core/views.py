@@ -86,16 +86,17 @@ class Views:
             if not self.all:
                 raise UsageError(f"there is no view of {only}")
         self.usable = tuple(view for view in self.all if view.outcome == "ok")
-        self._down_by_live: dict[frozenset[str], frozenset[int]] = {}
+        self._down_by_live: dict[tuple[frozenset[str], frozenset[str]], frozenset[int]] = {}
         self._outlooks: dict[tuple[str, ...], tuple[Outlook, ...]] = {}
 
     def down(self, view: View) -> frozenset[int]:
-        """Indexes of the nodes that a view does not call live."""
-        found = self._down_by_live.get(view.live)
+        """Indexes of the nodes that a view does not call live, or calls unreachable as well."""
+        key = view.live, view.unreachable or frozenset()
+        found = self._down_by_live.get(key)
         if found is None:
+            up = key[0] - key[1]
             members = enumerate(self.snapshot.nodes)
-            found = frozenset(index for index, node in members if node.address not in view.live)
-            self._down_by_live[view.live] = found
+            found = self._down_by_live[key] = frozenset(index for index, node in members if node.address not in up)
         return found
 
     def observers_in(self, datacenters: Iterable[str]) -> tuple[View, ...]:

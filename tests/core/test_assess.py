@@ -1,0 +1,669 @@
+"""Verdicts on small clusters: each finding with its whole line, and what must never be OK."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringcheck.core.assess import Question, assess, counted, listed, percent
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold
+from ringcheck.core.ring import Problem, Replication, Ring, Snapshot
+from ringcheck.errors import RingError, UsageError
+from tests.core.clusters import STEP, TOKENS, address, addresses, findings, nodes, ring, snapshot, with_node, with_view
+
+ALL_OF_3 = "SimpleStrategy {replication_factor=3}"
+THREE = nodes("dc1:r1", "dc1:r2", "dc1:r3")
+FULL = [(1, 2, 3)] * 4
+QUORUM_ONLY = Policy((Rule(("*",), Threshold(Level.QUORUM)),))
+TWO_DCS = nodes("dc1:r1", "dc1:r2", "dc2:r1", "dc2:r2")
+
+
+def healthy(rf: int = 3, names: str = "orders") -> Snapshot:
+    rows = [[(start + step) % 3 + 1 for step in range(rf)] for start in range(3)]
+    return snapshot(THREE, [ring(names, f"SimpleStrategy {{replication_factor={rf}}}", rows, 3)])
+
+
+def test_all_well() -> None:
+    """With nothing wrong nothing is found, and the line says how far an outage is."""
+    verdict = assess(healthy(), Policy())
+    assert verdict.severity is Severity.OK
+    assert verdict.findings == ()
+    assert verdict.summary == (
+        "1 keyspace available at LOCAL_ONE, LOCAL_QUORUM, 3 of 3 nodes up; 2 node failures to an outage of orders at "
+        "LOCAL_QUORUM"
+    )
+    assert (verdict.states, verdict.down(), verdict.recover_first) == (("up",) * 3, [], ())
+
+
+# ---- nothing judged is never OK ----
+
+
+def test_no_views_at_all() -> None:
+    """Without any view nothing is known."""
+    verdict = assess(replace(healthy(), views=()), Policy())
+    assert findings(verdict) == {"no_usable_view": ["UNKNOWN no usable view: none asked"]}
+    assert (verdict.severity, verdict.keyspaces, verdict.states) == (Severity.UNKNOWN, (), ("unknown",) * 3)
+
+
+def test_no_usable_view() -> None:
+    """Views that are all unreachable or discarded are none, and each is named with its reason."""
+    one = with_node(healthy(), 2, mode="DRAINED")
+    one = with_view(one, 1, outcome="unreachable", reason="timed out")
+    verdict = assess(with_view(one, 3, outcome="discarded", reason="half-started"), Policy())
+    text = "UNKNOWN no usable view: 10.0.0.1 (timed out), 10.0.0.2 (drained), 10.0.0.3 (half-started)"
+    assert findings(verdict) == {"no_usable_view": [text]}
+
+
+def test_no_rings() -> None:
+    """A cluster of which no ring could be read is not healthy."""
+    verdict = assess(snapshot(THREE), Policy())
+    assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+
+
+def test_no_nodes() -> None:
+    """An empty snapshot is no cluster."""
+    verdict = assess(snapshot(()), Policy())
+    assert verdict.severity is Severity.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy((Rule(("orders",), ignore=True),)),
+        Policy((Rule(("*",)),)),
+        Policy((Rule(("orders",), warning_failures_left=1),)),
+    ],
+)
+def test_nothing_watched(policy: Policy) -> None:
+    """Rules that ignore everything, or name no level, leave nothing to be OK."""
+    verdict = assess(healthy(), policy)
+    assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+
+
+def test_only_keyspaces_of_cassandra() -> None:
+    """A cluster with nothing but what is left out has nothing to be OK."""
+    one = replace(healthy(names="system_traces system_distributed system_auth"), authenticates=False)
+    assert findings(assess(one, Policy())) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "missing"),
+    [(("payments",), "payments"), (("orders", "pay*"), "pay*"), (("p*", "orders", "q"), "p*, q")],
+)
+def test_keyspaces_asked_for_that_do_not_exist(patterns: tuple[str, ...], missing: str) -> None:
+    """Each pattern must match something: a dropped keyspace does not pass because another one is well."""
+    verdict = assess(healthy(), Policy(), Question(patterns))
+    assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing}"]}
+
+
+def test_an_ignored_keyspace_asked_for_by_name_is_judged() -> None:
+    """Asking by name overrules a rule that ignores."""
+    policy = Policy((Rule(("orders",), ignore=True),))
+    verdict = assess(snapshot(THREE, healthy(1).rings, down=[1]), policy, Question(("orders",)))
+    assert verdict.severity is Severity.CRITICAL
+
+
+def test_a_keyspace_that_nobody_holds() -> None:
+    """A keyspace replicated to a datacenter without nodes can't be served from anywhere."""
+    rings = [ring("orders", "NetworkTopologyStrategy {nowhere=3}", [(), (), (), ()], 3)]
+    verdict = assess(snapshot(THREE, rings), Policy())
+    text = "of orders can never be served at"
+    assert findings(verdict) == {
+        "structurally_unavailable": [
+            f"WARNING 4 of 4 ranges {text} LOCAL_ONE in dc1: it needs more replicas than they have",
+            f"WARNING 4 of 4 ranges {text} LOCAL_QUORUM in dc1: it needs more replicas than they have",
+        ]
+    }
+
+
+@pytest.mark.parametrize("level", [level for level in Level if level is not Level.ANY])
+@pytest.mark.parametrize("version", ["2.2.19", "3.11.19", "5.0.8"])
+def test_no_level_is_served_by_no_replicas(level: Level, version: str) -> None:
+    """Of a keyspace without replicas every level is structurally unavailable on every release."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=0}", [(), (), (), ()], 3)]
+    members = nodes("dc1:r1", "dc1:r2", "dc1:r3", release_version=version)
+    policy = Policy((Rule(("*",), Threshold(level)),))
+    (found,) = assess(snapshot(members, rings), policy).keyspaces[0].levels
+    assert found.health is not None
+    assert (found.severity, found.health.structurally_unavailable) == (Severity.WARNING, 4)
+
+
+# ---- what could not be read, or contradicts itself ----
+
+
+def test_problems_of_the_source() -> None:
+    """What a collector could not read is UNKNOWN, whatever else is well."""
+    one = replace(healthy(), problems=(Problem("ring_unreadable", "payments", "payments can't be read: cut"),))
+    assert findings(assess(one, Policy())) == {"ring_unreadable": ["UNKNOWN payments can't be read: cut"]}
+
+
+def test_the_worst_of_equal_findings_is_kept() -> None:
+    """A problem told by the source as UNKNOWN is not made a warning by the core's own finding of the same text."""
+    text = "the view of 10.0.0.2 is not used: drained"
+    one = with_node(healthy(), 2, mode="DRAINED")
+    verdict = assess(replace(one, problems=(Problem("view_discarded", address(2), text),)), Policy())
+    assert findings(verdict) == {"view_discarded": [f"UNKNOWN {text}"]}
+
+
+def test_unknown_replication() -> None:
+    """A quorum of nobody knows how many is UNKNOWN; one replica is one replica."""
+    verdict = assess(snapshot(THREE, [ring("orders", None, FULL, 3)]), Policy())
+    text = "orders can't be judged at LOCAL_QUORUM: its replication is not known: this release can't tell, and no "
+    assert findings(verdict) == {"replication_unknown": [f"UNKNOWN {text}config does"]}
+    assert [one.severity for one in verdict.keyspaces[0].levels] == [Severity.OK, Severity.UNKNOWN]
+    assert verdict.keyspaces[0].replication is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MetaStrategy {dc1=3}",
+        "LocalStrategy {}",
+        "SimpleStrategy {}",
+        "SimpleStrategy {dc1=3}",
+        "SimpleStrategy {dc1=3, replication_factor=3}",
+        "NetworkTopologyStrategy {dc1=3, replication_factor=3}",
+        "MyOwnStrategy {replication_factor=3}",
+    ],
+)
+def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
+    """What another strategy demands can't be guessed."""
+    verdict = assess(snapshot(THREE, [ring("orders", text, FULL, 3)]), Policy())
+    replication = Replication.parse(text)
+    assert verdict.severity is Severity.UNKNOWN
+    assert (
+        f"UNKNOWN orders can't be judged at LOCAL_ONE: replication {replication} is not one of Cassandra's"
+        in (findings(verdict)["replication_unknown"])
+    )
+
+
+def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
+    """A level that nobody watches raises nothing."""
+    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    verdict = assess(snapshot(THREE, [ring("o", None, FULL, 3)]), policy, Question(levels=(Level.QUORUM,)))
+    assert (verdict.severity, findings(verdict)) == (Severity.OK, {})
+    assert [(one.severity, one.health is None) for one in verdict.keyspaces[0].levels] == [
+        (Severity.OK, False),
+        (None, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replication", "rows", "text"),
+    [
+        (ALL_OF_3, [(1,), (2,), (3,), (1,)], "1 replica, but {} asks for 3 replicas"),
+        (ALL_OF_3, [(1, 2, 3), (1, 2), (1, 2, 3), (1, 2, 3)], "2 replicas, but {} asks for 3 replicas"),
+        ("SimpleStrategy {replication_factor=2}", FULL, "3 replicas, but {} asks for 2 replicas"),
+        ("NetworkTopologyStrategy {dc1=2}", FULL, "3 replicas in dc1, but {} asks for 2 replicas in dc1"),
+        (
+            "NetworkTopologyStrategy {dc1=3, dc2=3}",
+            [(1, 2)] * 4,
+            "2 replicas in dc1, 0 replicas in dc2, but {} asks for 3 replicas in dc1, 0 replicas in dc2",
+        ),
+        ("EverywhereStrategy {}", [(1, 2)] * 4, "2 replicas, but {} asks for 3 replicas"),
+    ],
+)
+def test_contradictions(replication: str, rows: list[tuple[int, ...]], text: str) -> None:
+    """Ranges with other numbers of replicas than configured are those of a half-started view: never OK."""
+    verdict = assess(snapshot(THREE, [ring("a b", replication, rows, 3)]), Policy())
+    whole = f"UNKNOWN ranges of a, b have {text.format(Replication.parse(replication))}"
+    assert findings(verdict)["ring_contradicts_replication"] == [whole]
+    assert verdict.severity >= Severity.UNKNOWN
+
+
+def test_replicas_in_a_datacenter_that_has_no_factor() -> None:
+    """Replicas where none are configured contradict the configuration too."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2, 3)] * 4, 4)]
+    text = "ranges of orders have 2 replicas in dc1, 1 replica in dc2, but NetworkTopologyStrategy {dc1=2} asks for 2 "
+    assert findings(assess(snapshot(TWO_DCS, rings), Policy()))["ring_contradicts_replication"] == [
+        f"UNKNOWN {text}replicas in dc1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replication", "rows"),
+    [
+        ("SimpleStrategy {replication_factor=5}", FULL),
+        ("NetworkTopologyStrategy {dc1=5, nowhere=3}", FULL),
+        ("NetworkTopologyStrategy {dc1=3, dc2=0}", FULL),
+        ("EverywhereStrategy {}", FULL),
+    ],
+)
+def test_a_factor_above_the_nodes_is_no_contradiction(replication: str, rows: list[tuple[int, ...]]) -> None:
+    """Cassandra places as many as there are nodes."""
+    verdict = assess(snapshot(THREE, [ring("orders", replication, rows, 3)]), Policy())
+    assert "ring_contradicts_replication" not in findings(verdict)
+
+
+def test_joining_nodes_are_not_yet_there_to_place_replicas_on() -> None:
+    """A joiner makes no contradiction, told by its tokens or, where these are not known, by who sees it join."""
+    rings = [ring("orders", "SimpleStrategy {replication_factor=4}", [(1, 2, 3)] * 4, 4)]
+    four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
+    known = with_node(snapshot(four, rings), 4, tokens=0)
+    assert "ring_contradicts_replication" not in findings(assess(known, Policy()))
+    told = with_view(with_node(snapshot(four, rings), 4, tokens=None), 1, joining=addresses([4]))
+    assert "ring_contradicts_replication" not in findings(assess(told, Policy()))
+    silent = with_node(snapshot(four, rings), 4, tokens=None)
+    assert "ring_contradicts_replication" in findings(assess(silent, Policy()))
+
+
+@pytest.mark.parametrize("name", ["ByteOrderedPartitioner", "org.apache.cassandra.dht.OrderPreservingPartitioner"])
+def test_order_preserving_partitioners_are_refused(name: str) -> None:
+    """Their tokens are keys, of which no share can be told."""
+    simple = name.rpartition(".")[2]
+    text = f"partitioner {simple} is not supported (only Murmur3Partitioner, RandomPartitioner): its tokens can't be "
+    with pytest.raises(RingError) as error:
+        assess(replace(healthy(), partitioner=name), Policy())
+    assert str(error.value) == f"{text}compared"
+
+
+def test_a_client_datacenter_without_nodes() -> None:
+    """A misspelt datacenter is refused, not judged as one without replicas."""
+    with pytest.raises(UsageError) as error:
+        assess(healthy(), Policy(client_datacenters=("dc1", "DC1")))
+    assert str(error.value) == "datacenter DC1 has no nodes (known: dc1)"
+
+
+def test_a_view_that_is_not_there() -> None:
+    """Asking for the view of a node that has none is refused."""
+    with pytest.raises(UsageError) as error:
+        assess(healthy(), Policy(), Question(view="10.9.9.9"))
+    assert str(error.value) == "there is no view of 10.9.9.9"
+
+
+@pytest.mark.parametrize("datacenter", [None, ""])
+def test_a_node_without_a_datacenter(datacenter: str | None) -> None:
+    """Its replicas count for no LOCAL level, so nothing is sure."""
+    verdict = assess(with_node(healthy(), 3, datacenter=datacenter), Policy())
+    assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
+
+
+def test_a_joiner_without_a_datacenter() -> None:
+    """It matters as soon as it gains ranges: its acknowledgements may be awaited by LOCAL levels; not before."""
+    four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "")
+    still = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)], down=[4])
+    assert "unknown_datacenter" not in findings(assess(with_node(still, 4, tokens=0), Policy()))
+    gains = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4, [(0, 5, (4,))])], down=[4])
+    assert findings(assess(with_node(gains, 4, tokens=0), Policy()))["unknown_datacenter"] == [
+        "UNKNOWN the datacenter of 10.0.0.4 is not known"
+    ]
+
+
+def test_an_observer_without_a_datacenter_counts_for_no_local_level() -> None:
+    """Its own view can't say which datacenter's clients it serves: no LOCAL level is served from there."""
+    one = with_node(snapshot(TWO_DCS, [ring("o", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]), 1)
+    one = with_node(one, 1, datacenter=None, tokens=0)
+    verdict = assess(one, Policy(), Question(view=address(1)))
+    assert verdict.severity is Severity.UNKNOWN
+    assert "unknown_datacenter" in findings(verdict)
+
+
+def test_one_host_id_or_address_twice() -> None:
+    """Nodes that can't be told apart can't be counted."""
+    clone = with_node(healthy(), 3, host_id="host-1")
+    assert findings(assess(clone, Policy())) == {"duplicate_host_id": ["UNKNOWN 2 nodes claim host id host-1"]}
+    twin = with_node(healthy(), 3, address="10.0.0.1")
+    assert "UNKNOWN 2 nodes claim address 10.0.0.1" in findings(assess(twin, Policy()))["duplicate_host_id"]
+
+
+# ---- views ----
+
+
+def test_a_missing_view() -> None:
+    """A node that others see up but whose Jolokia is silent may see anything as a coordinator."""
+    verdict = assess(with_view(healthy(), 2, outcome="unreachable", reason="timed out"), Policy())
+    text = "UNKNOWN 10.0.0.2 can't be asked (timed out), though others see it up"
+    assert findings(verdict) == {"view_missing": [text]}
+    verdict = assess(with_view(healthy(), 2, outcome="unreachable", reason=None), Policy())
+    assert findings(verdict) == {"view_missing": [text.replace("timed out", "no answer")]}
+
+
+def test_a_missing_view_of_a_node_that_is_down_is_no_gap() -> None:
+    """A node that every usable view calls down has nothing to say."""
+    verdict = assess(snapshot(THREE, healthy().rings, down=[2]), Policy())
+    assert findings(verdict) == {"node_down": ["OK 10.0.0.2 is down"]}
+    assert verdict.severity is Severity.OK
+    assert verdict.summary == (
+        "1 keyspace available at LOCAL_ONE, LOCAL_QUORUM, 1 node down: 10.0.0.2; 1 node failure to an outage of orders "
+        "at LOCAL_QUORUM"
+    )
+
+
+def test_a_missing_view_of_a_node_that_only_some_see_down_is_a_gap() -> None:
+    """As long as one coordinator believes it up, what it sees itself is missing."""
+    one = with_view(healthy(), 2, outcome="unreachable", reason="timed out")
+    one = with_view(one, 1, live=addresses([1, 3]), unreachable=addresses([2]))
+    assert set(findings(assess(one, Policy()))) == {"view_missing", "view_disagreement", "node_down"}
+
+
+def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
+    """A joining node coordinates nothing; one that owns tokens has joined, whoever still says otherwise."""
+    four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
+    one = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)])
+    one = with_view(one, 4, outcome="unreachable", reason="timed out")
+    one = with_view(one, 1, joining=addresses([4]))
+    joins = findings(assess(with_node(one, 4, tokens=0), Policy()))
+    assert joins == {"topology_changing": ["OK 10.0.0.4 is joining"]}
+    assert "view_missing" in findings(assess(one, Policy()))
+
+
+def test_a_discarded_view() -> None:
+    """A node that others see up but that must not be believed is a warning."""
+    verdict = assess(with_node(healthy(), 2, gossip_running=False), Policy())
+    text = "WARNING the view of 10.0.0.2 is not used: gossip is off: its view is frozen"
+    assert findings(verdict) == {"view_discarded": [text]}
+
+
+def test_a_drained_node_that_is_down_says_why() -> None:
+    """The reason for which its view is not used explains why it is down."""
+    one = with_node(healthy(), 2, mode="DRAINED")
+    for observer in (1, 3):
+        one = with_view(one, observer, live=addresses([1, 3]), unreachable=addresses([2]))
+    assert findings(assess(one, Policy())) == {"node_down": ["OK 10.0.0.2 is down (drained)"]}
+
+
+def test_a_datacenter_without_a_usable_view() -> None:
+    """Its LOCAL levels are judged by what other datacenters see, and that is a gap."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
+    one = snapshot(TWO_DCS, rings)
+    for observer in (3, 4):
+        one = with_node(one, observer, native_transport_running=False)
+    verdict = assess(one, Policy())
+    assert findings(verdict) == {
+        "view_discarded": [
+            f"WARNING the view of 10.0.0.{number} is not used: native transport is off: it serves no clients"
+            for number in (3, 4)
+        ],
+        "view_missing": ["UNKNOWN no usable view from dc2: it is judged by what other datacenters see of it"],
+    }
+    assert {one.worst_view for one in verdict.keyspaces[0].levels} == {address(1)}
+
+
+def test_disagreement() -> None:
+    """A node that is down for some and up for others is told with both sides, and the worst view counts."""
+    one = with_view(healthy(1), 1, live=addresses([1, 2]), unreachable=addresses([3]))
+    verdict = assess(one, Policy())
+    text = "WARNING 10.0.0.3 is down for 10.0.0.1 but up for 10.0.0.2, 10.0.0.3"
+    assert findings(verdict)["view_disagreement"] == [text]
+    assert verdict.severity is Severity.CRITICAL
+    assert {level.worst_view for level in verdict.keyspaces[0].levels} == {address(1)}
+    assert verdict.seen_down_by == {2: (address(1),)}
+
+
+def test_dead_gossip() -> None:
+    """A node that alone believes itself up is cut off or its gossip is dead."""
+    one = healthy()
+    for observer in (1, 2):
+        one = with_view(one, observer, live=addresses([1, 2]), unreachable=addresses([3]))
+    text = "WARNING 10.0.0.3 says that it is well, but every other view sees it down"
+    assert findings(assess(one, Policy()))["gossip_dead"] == [text]
+
+
+def test_a_node_in_no_list() -> None:
+    """A node that is neither live nor unreachable is unknown, and counts as not live."""
+    one = healthy(1)
+    for observer in (1, 2):
+        one = with_view(one, observer, live=addresses([1, 2]), unreachable=frozenset())
+    one = with_view(one, 3, outcome="unreachable", reason="refused")
+    verdict = assess(one, Policy())
+    assert verdict.states == ("up", "up", "unknown")
+    assert findings(verdict)["node_unknown"] == ["UNKNOWN 10.0.0.3 is neither live nor unreachable for any view"]
+    assert verdict.severity is Severity.CRITICAL
+
+
+def test_a_node_in_both_lists_is_not_up() -> None:
+    """A view that calls a node live and unreachable is not believed to the better."""
+    one = healthy(1)
+    for observer in (1, 2, 3):
+        one = with_view(one, observer, unreachable=addresses([3]))
+    verdict = assess(one, Policy())
+    assert verdict.states == ("up", "up", "down")
+    assert verdict.severity is Severity.CRITICAL
+
+
+def test_a_live_stranger() -> None:
+    """A live node that the ring does not have: the two were read at different times, or one is wrong."""
+    one = with_view(healthy(), 1, live=addresses([1, 2, 3, 8, 9]))
+    text = "UNKNOWN 10.0.0.1 sees 10.0.0.8, 10.0.0.9 live, which the ring does not have"
+    assert findings(assess(one, Policy())) == {"unknown_endpoint": [text]}
+
+
+def test_schema_versions() -> None:
+    """They must agree within a release, and differ between releases during an upgrade."""
+    one = with_view(healthy(), 3, schema_version="t")
+    text = "WARNING 2 schema versions; 10.0.0.3 differ from the others"
+    assert findings(assess(one, Policy())) == {"schema_disagreement": [text]}
+    assert findings(assess(with_node(one, 3, release_version="5.0.8"), Policy())) == {}
+
+
+@pytest.mark.parametrize("what", ["joining", "leaving", "moving"])
+def test_a_changing_topology_is_a_note(what: str) -> None:
+    """The gate blocks on it; health does not."""
+    verdict = assess(with_view(healthy(), 1, **{what: addresses([2])}), Policy())
+    assert findings(verdict) == {"topology_changing": [f"OK 10.0.0.2 is {what}"]}
+    assert verdict.severity is Severity.OK
+
+
+# ---- levels ----
+
+
+def test_an_outage() -> None:
+    """The page tier is CRITICAL, the ticket tier WARNING, the line names counts, level and nodes."""
+    verdict = assess(snapshot(THREE, healthy(1).rings, down=[2]), Policy())
+    assert findings(verdict)["unavailable"] == [
+        "CRITICAL 1 of 3 ranges (33.3 %) of orders unavailable at LOCAL_ONE in dc1",
+        "WARNING 1 of 3 ranges (33.3 %) of orders unavailable at LOCAL_QUORUM in dc1",
+    ]
+    assert verdict.summary == (
+        "1 of 3 ranges (33.3 %) of orders unavailable at LOCAL_ONE in dc1 (1 node down: 10.0.0.2)"
+    )
+
+
+def test_several_outages() -> None:
+    """The one that lost the largest share comes first; the rest is counted."""
+    rings = [
+        ring("a", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (3,), (3,)], 3),
+        ring("b", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (2,), (3,)], 3),
+    ]
+    verdict = assess(snapshot(THREE, rings, down=[2]), Policy((Rule(("*",), Threshold(Level.ONE)),)))
+    text = "2 of 4 ranges (50.0 %) of b unavailable at ONE (1 node down: 10.0.0.2); 1 more like it"
+    assert verdict.summary == text
+
+
+def test_a_gap_does_not_hide_an_outage_nor_a_warning_a_gap() -> None:
+    """CRITICAL before UNKNOWN before WARNING."""
+    one = snapshot(THREE, healthy(1).rings, down=[2], problems=(Problem("ring_unreadable", "p", "p can't be read"),))
+    assert assess(one, Policy()).severity is Severity.CRITICAL
+    assert assess(one, Policy((Rule(("*",), None, Threshold(Level.ONE)),))).severity is Severity.UNKNOWN
+
+
+def test_few_failures_left() -> None:
+    """`warning_failures_left` warns of the critical level; not of others, and not of more."""
+    rule = Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL), 1)
+    one = snapshot(THREE, [ring("orders", ALL_OF_3, FULL, 3)])
+    assert findings(assess(one, Policy((rule,)))) == {}
+    found = findings(assess(one, Policy((replace(rule, warning_failures_left=2),))))
+    assert found == {"failures_left": ["WARNING 2 more node failures to an outage of orders at QUORUM"]}
+    down = snapshot(THREE, one.rings, down=[1])
+    assert findings(assess(down, Policy((rule,))))["failures_left"] == [
+        "WARNING 1 more node failure to an outage of orders at QUORUM"
+    ]
+    lost = findings(assess(snapshot(THREE, one.rings, down=[1, 2]), Policy((rule,))))
+    assert "failures_left" not in lost
+    assert "CRITICAL 4 of 4 ranges (100.0 %) of orders unavailable at QUORUM" in lost["unavailable"]
+
+
+def test_no_failures_left_where_some_loss_is_allowed() -> None:
+    """Ranges lost below the threshold leave no failure to spare."""
+    rule = Rule(("*",), Threshold(Level.ONE, NagiosRange(0, 2)), None, 1)
+    verdict = assess(snapshot(THREE, healthy(1).rings, down=[2]), Policy((rule,)))
+    assert findings(verdict)["failures_left"] == ["WARNING 0 more node failures to an outage of orders at ONE"]
+
+
+def test_an_allowed_loss_is_told() -> None:
+    """OK, but never "available"."""
+    policy = Policy((Rule(("*",), Threshold(Level.ONE, NagiosRange(0, 2))),))
+    verdict = assess(snapshot(THREE, healthy(1, "a b").rings, down=[2]), policy)
+    text = "1 of 3 ranges (33.3 %) of {} unavailable at ONE, as its thresholds allow"
+    assert verdict.severity is Severity.OK
+    assert findings(verdict)["unavailable"] == [f"OK {text.format(name)}" for name in "ab"]
+    assert verdict.summary == f"{text.format('a')} (1 node down: 10.0.0.2); 1 more like it"
+
+
+def test_structural_unavailability_is_no_outage() -> None:
+    """RF above the nodes is a mistake of configuration: a warning, also with all nodes up."""
+    rings = [ring("orders", "SimpleStrategy {replication_factor=7}", FULL, 3)]
+    verdict = assess(snapshot(THREE, rings), QUORUM_ONLY)
+    text = "WARNING 4 of 4 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
+    assert findings(verdict) == {"structurally_unavailable": [text]}
+    (level,) = verdict.keyspaces[0].levels
+    assert level.health is not None
+    assert (level.health.unavailable, level.health.outage, level.health.node_failures_to_outage) == (4, 0, None)
+
+
+def test_a_share_lost_in_one_view_alerts_though_another_lost_more_ranges() -> None:
+    """Each view is weighed against the thresholds: the one with most ranges may have lost the smaller share."""
+    tokens = (-2 * STEP, -2 * STEP + 1, -2 * STEP + 2, 0)
+    rows = [
+        (tokens[place - 1], end, [node]) for place, (end, node) in enumerate(zip(tokens, (0, 1, 1, 2), strict=True))
+    ]
+    wide = Ring.build(["o"], Replication.parse("SimpleStrategy {replication_factor=1}"), rows, 3)
+    one = snapshot(THREE, [wide])
+    one = with_view(one, 1, live=addresses([1, 3]), unreachable=addresses([2]))
+    one = with_view(one, 2, live=addresses([1, 2]), unreachable=addresses([3]))
+    policy = Policy((Rule(("*",), Threshold(Level.ONE, None, NagiosRange(0, 10))),))
+    verdict = assess(one, policy)
+    (level,) = verdict.keyspaces[0].levels
+    assert (verdict.severity, level.worst_view) == (Severity.CRITICAL, address(2))
+    assert level.health is not None
+    assert (level.health.outage, round(level.health.outage_share, 3)) == (1, 0.5)
+
+
+def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
+    """What dc2 sees of dc1 is no concern of dc1's clients, and the other way round."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
+    one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
+    verdict = assess(one, Policy((Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL)),)))
+    assert findings(verdict)["unavailable"] == ["WARNING 2 of 4 ranges (50.0 %) of o unavailable at ALL"]
+    one = with_view(one, 1, live=addresses([1, 3, 4]), unreachable=addresses([2]))
+    verdict = assess(one, Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    text = "CRITICAL 2 of 4 ranges (50.0 %) of o unavailable at LOCAL_ONE in dc1"
+    assert findings(verdict)["unavailable"] == [text]
+
+
+def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
+    """Only coordinators with clients count, for levels that are not LOCAL too."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
+    one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
+    rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL))
+    verdict = assess(one, Policy((rule,), ("dc1",)))
+    assert [(level.level, level.datacenter) for level in verdict.keyspaces[0].levels] == [
+        (Level.LOCAL_ONE, "dc1"),
+        (Level.ALL, None),
+    ]
+    assert "unavailable" not in findings(verdict)
+    assert "unavailable" in findings(assess(one, Policy((rule,), ("dc2",))))
+
+
+@pytest.mark.parametrize(
+    ("replication", "rows", "datacenters"),
+    [
+        ("NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, ["dc1"]),
+        ("NetworkTopologyStrategy {dc2=2}", [(3, 4)] * 4, ["dc2"]),
+        ("NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3)] * 4, ["dc1", "dc2"]),
+        ("SimpleStrategy {replication_factor=1}", [(1,)] * 4, ["dc1", "dc2"]),
+        (None, [(1,), (2,), (3,), (4,)], ["dc1", "dc2"]),
+    ],
+)
+def test_datacenters_that_are_judged_by_default(
+    replication: str | None, rows: list[tuple[int, ...]], datacenters: list[str]
+) -> None:
+    """Those that hold replicas; of strategies that know no datacenters every one."""
+    policy = Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),))
+    verdict = assess(snapshot(TWO_DCS, [ring("o", replication, rows, 4)]), policy)
+    assert [level.datacenter for level in verdict.keyspaces[0].levels] == datacenters
+
+
+def test_one_view_alone() -> None:
+    """`--view` believes one observer, for the clients of its datacenter."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
+    one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
+    rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL))
+    there = assess(one, Policy((rule,), ("dc1",)), Question(view=address(3)))
+    assert [(level.datacenter, level.severity) for level in there.keyspaces[0].levels] == [
+        ("dc2", Severity.OK),
+        (None, Severity.WARNING),
+    ]
+    here = assess(one, Policy((rule,)), Question(view=address(1)))
+    assert (here.severity, here.down()) == (Severity.OK, [])
+
+
+def test_a_view_that_must_not_be_believed_is_not_believed_alone_either() -> None:
+    """`--view` of a drained node is UNKNOWN."""
+    verdict = assess(with_node(healthy(), 2, mode="DRAINED"), Policy(), Question(view=address(2)))
+    assert findings(verdict) == {"no_usable_view": ["UNKNOWN no usable view: 10.0.0.2 (drained)"]}
+
+
+def test_releases_are_judged_as_their_coordinators_are() -> None:
+    """A datacenter of factor 0 is kept to 3.11 and stripped from 4.0 on: in a mixed cluster the old one is worst."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", FULL, 3)]
+    policy = Policy((Rule(("*",), Threshold(Level.EACH_QUORUM)),))
+    assert assess(snapshot(THREE, rings), policy).severity is Severity.OK
+    mixed = assess(with_node(snapshot(THREE, rings), 2, release_version="3.11.19"), policy)
+    assert mixed.severity is Severity.WARNING
+    assert mixed.keyspaces[0].levels[0].worst_view == address(2)
+
+
+def test_listed_ranges() -> None:
+    """They are listed where asked for, by operation, and nowhere else."""
+    one = snapshot(THREE, healthy(1).rings, down=[2])
+    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    (level,) = assess(one, policy, Question(ranges=True)).keyspaces[0].levels
+    assert level.unavailable_ranges == {"read": [TOKENS[:2]], "write": [TOKENS[:2]]}
+    (level,) = assess(one, policy).keyspaces[0].levels
+    assert level.unavailable_ranges is None
+
+
+# ---- bounds and words ----
+
+
+def test_a_lost_rack_is_not_told_a_node_a_line() -> None:
+    """Findings of one kind and severity are bounded; the rest is counted."""
+    many = nodes(*["dc1"] * 120)
+    rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(1,)] * 4, 120)]
+    verdict = assess(snapshot(many, rings, down=range(2, 102)), Policy())
+    down = findings(verdict)["node_down"]
+    assert (len(down), down[-1]) == (21, "OK and 80 more like it")
+    assert verdict.severity is Severity.OK
+    assert len(verdict.recover_first) == 16
+    assert "100 nodes down: 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5, 10.0.0.6 and 95 more;" in verdict.summary
+
+
+def test_findings_come_worst_first() -> None:
+    """CRITICAL, UNKNOWN, WARNING, then notes."""
+    one = with_view(snapshot(THREE, healthy(1).rings, down=[2]), 1, schema_version="t", joining=addresses([3]))
+    one = replace(one, problems=(Problem("ring_unreadable", "p", "p can't be read"),))
+    found = [finding.severity for finding in assess(one, Policy()).findings]
+    assert found == sorted(found, reverse=True)
+    assert set(found) == set(Severity)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0.0 %"), (1e-9, "< 0.1 %"), (0.00099, "< 0.1 %"), (0.001, "0.1 %"), (0.279, "27.9 %"), (0.9999, "99.9 %"),
+        (1, "100.0 %"),
+    ],
+)  # fmt: skip
+def test_percent(share: float, text: str) -> None:
+    """Never 0 or 100 where it is only near it."""
+    assert percent(share) == text
+
+
+def test_words() -> None:
+    """Numbers and lists as people read them."""
+    assert [counted(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
+    assert listed("abcde") == "a, b, c, d, e"
+    assert listed("abcdefg") == "a, b, c, d, e and 2 more"
