@@ -32,6 +32,7 @@ Kind: TypeAlias = tuple[Replicas, ...]
 """What a range is like; several where pending ranges cut it into pieces that differ."""
 
 _AT_ONCE = 8192
+_NEVER = 1 << 31  # failures: more than there are nodes
 _REMEMBERED = 64  # states a ring keeps: one for each distinct set of down nodes among the views of two polls
 
 
@@ -98,9 +99,9 @@ class LevelHealth:
 
     @property
     def badness(self) -> tuple[int, int, int, int]:
-        """Orders views by how bad the same ring looks from them."""
+        """Orders views by how bad the same ring looks from them; one that no failure makes worse is the best."""
         left = self.node_failures_to_outage
-        return self.outage, self.unavailable, self.at_minimum, -len(self.required) if left is None else -left
+        return self.outage, self.unavailable, self.at_minimum, -_NEVER if left is None else -left
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +299,9 @@ class RingState:
             return (self._alike(row),)
         return tuple(sorted({self._alike(row, piece) for piece in pieces}))
 
-    def _alike(self, row: Marks, piece: Piece | None = None) -> Replicas:
-        pending = tuple([self._marks[node] for node in piece.pending]) if piece else ()
+    def _alike(self, row: Marks, piece: Piece | None = None, marks: list[int] | None = None) -> Replicas:
+        marks = marks or self._marks
+        pending = tuple([marks[node] for node in piece.pending]) if piece else ()
         found = self._replicas.get((row, pending))
         if found is None:
             # The order of replicas makes hundreds of rows of one kind; it is worked out for one of them.
@@ -508,12 +510,13 @@ class RingState:
         after = self._marks_with(back | {node})
         total = 0
         known: dict[tuple[Marks, Marks, Piece | None], bool] = {}  # rows are many, their kinds few
-        for index in self.ring.ranges_of[node]:
+        for index in self._waiting_for(node):
             then, now = self._row(index, before), self._row(index, after)
             for piece in self.pieces.get(index) or (None,):
                 gained = known.get((then, now, piece))
                 if gained is None:
-                    gained = self._stands(now, piece, wanted) and not self._stands(then, piece, wanted)
+                    lost = not _served(self._alike(then, piece, before), wanted)
+                    gained = lost and _served(self._alike(now, piece, after), wanted)
                     known[then, now, piece] = gained
                 if gained:
                     start, end = (piece.start, piece.end) if piece else self.ring.range(index)
@@ -523,9 +526,11 @@ class RingState:
     def _marks_with(self, back: frozenset[int]) -> list[int]:
         return [self._places[node] if node in back else mark for node, mark in enumerate(self._marks)]
 
-    def _stands(self, row: Marks, piece: Piece | None, demands: tuple[Demand, ...]) -> bool:
-        """Whether a (piece of a) range with these marks can be served; pending nodes stay as they are."""
-        return _served(self._alike(row, piece), demands)
+    def _waiting_for(self, node: int) -> Iterable[int]:
+        """Indexes of the ranges that a node holds or gains."""
+        held = self.ring.ranges_of[node]
+        gains = {index for index, pieces in self.pieces.items() if any(node in piece.pending for piece in pieces)}
+        return gains.union(held) if gains else held
 
 
 def _number(one: Requirement) -> int:
