@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the commands themselves: `python -m tests.docs`."""
+"""Write docs/commands.md and docs/configuration.md from the program's own tables: `python -m tests.docs`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from pathlib import Path
 import click
 
 from ringcheck.cli import COMMANDS, ringcheck
+from ringcheck.config.keys import TOP
+from ringcheck.config.kinds import Key, Many, Named, Section
 
-PATH = Path(__file__).parent.parent / "docs" / "commands.md"
+DOCS = Path(__file__).parent.parent / "docs"
+KEYS_HEAD = """# Configuration
+
+Written by `make docs` from the tables that the program reads files with; a test keeps it so. An example:
+[config/ringcheck.yaml](../config/ringcheck.yaml). Unknown and duplicate keys, wrong types and YAML's traps (`no` is
+false, `10:20` is 620) are errors with their line and column. Without a rule of its own, a keyspace is critical where
+LOCAL_ONE is lost and warns where LOCAL_QUORUM is; system_traces and system_distributed* are left out, and system_auth
+is watched at LOCAL_ONE where clients must log in. A rule for `"*"` does not change that for Cassandra's own keyspaces;
+one that names them does.
+"""
 HEAD = """# Commands
 
 Written by `make docs` from the program's own help; a test keeps it so. Every option can be set by an environment
@@ -22,7 +33,7 @@ Shell completion: `eval "$(_RINGCHECK_COMPLETE=bash_source ringcheck)"` in `.bas
 
 def helps(command: click.Command, name: str) -> list[str]:
     """The help of a command and of those below it, as Markdown."""
-    context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
+    context = click.Context(command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"])
     found = [f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
@@ -39,5 +50,30 @@ def text() -> str:
     return "\n".join([HEAD, *(one for name, each in commands if each for one in helps(each, f"ringcheck {name}"))])
 
 
+def keys(section: Section, path: str) -> list[str]:
+    """Tables of a section and of those in it."""
+    rows = [_row(name, key) for name, key in section.keys.items()]
+    found = [
+        f"## {path or 'Top level'}\n\n| Key | Value | Default | Says |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    ]
+    for name, key in section.keys.items():
+        inner = key.kind.of if isinstance(key.kind, Many | Named) else key.kind
+        place = f"{path}.{name}".lstrip(".") + (".NAME" if isinstance(key.kind, Named) else "")
+        if isinstance(inner, Section):
+            found += keys(inner, place)
+    return found
+
+
+def _row(name: str, key: Key) -> str:
+    default = "required" if key.required else f"`{key.default}`" if key.default else ""
+    return f"| `{name}` | {key.kind.name} | {default} | {key.doc} |"
+
+
+def configuration() -> str:
+    """The whole page of keys."""
+    return "\n".join([KEYS_HEAD, *keys(TOP, "")])
+
+
 if __name__ == "__main__":
-    PATH.write_text(text())
+    (DOCS / "commands.md").write_text(text())
+    (DOCS / "configuration.md").write_text(configuration())

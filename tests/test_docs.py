@@ -42,6 +42,11 @@ def test_the_page_of_commands_is_the_program_s_help() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == docs.text()
 
 
+def test_the_page_of_keys_is_the_program_s_tables() -> None:
+    """`make docs` was run after the last change of a key."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == docs.configuration()
+
+
 def codes(pattern: str, *folders: str) -> set[str]:
     sources = [path.read_text() for folder in folders for path in (ROOT / "ringcheck" / folder).rglob("*.py")]
     return {code for source in sources for code in re.findall(pattern, source)}

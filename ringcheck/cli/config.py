@@ -1,0 +1,72 @@
+"""`ringcheck config`: find mistakes, describe the keys, show what is in force."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from ringcheck.cli.target import DEFAULT_CONFIG
+from ringcheck.config import ConfigErrors, load, schema
+
+if TYPE_CHECKING:
+    from ringcheck.config import Config
+
+UNKNOWN = 3
+_file = click.option(
+    "-C", "--config", "path", envvar="RINGCHECK_CONFIG", default=str(DEFAULT_CONFIG), show_default=True, metavar="FILE"
+)
+
+
+@click.group
+def config() -> None:
+    """Validate, describe and show the configuration."""
+
+
+@config.command
+@_file
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+def check(path: str, files: tuple[str, ...]) -> int:
+    """Find every mistake in configuration files, with its line and column.
+
+    Exit code 0 if there is none, else 3.
+    """
+    good = [_checked(file) for file in files or (path,)]
+    return 0 if all(good) else UNKNOWN
+
+
+def _checked(file: str) -> bool:
+    try:
+        found = load(file)
+    except ConfigErrors as error:
+        click.echo("\n".join(error.errors))
+        return False
+    for warning in found.warnings:
+        click.echo(f"{warning} (warning)")
+    click.echo(f"{file}: ok, {len(found.clusters)} cluster{'s' if len(found.clusters) != 1 else ''}")
+    return True
+
+
+@config.command("schema")
+def schema_command() -> None:
+    """JSON Schema of the configuration, for editors."""
+    click.echo(json.dumps(schema(), indent=2))
+
+
+@config.command
+@_file
+@click.option("--cluster", metavar="NAME", help="Only this cluster.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def show(path: str, cluster: str | None, format_: str) -> None:
+    """The effective values, each with the file and line that it comes from, or `default`."""
+    lines = [line for line in _lines(load(path)) if cluster is None or line[0].startswith(f"clusters.{cluster}.")]
+    if format_ == "json":
+        click.echo(json.dumps({key: {"value": value, "from": origin} for key, value, origin in lines}, indent=2))
+        return
+    for key, value, origin in lines:
+        click.echo(f"{key}: {value}  # {origin}")
+
+
+def _lines(found: Config) -> list[tuple[str, str, str]]:
+    return [(".".join(path), value, origin) for path, value, origin in found.shown]

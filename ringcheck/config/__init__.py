@@ -1,0 +1,107 @@
+"""The configuration: one YAML file, and the files of teams that it names.
+
+Every error is one line that begins with `file:line:column:`, and all errors are found at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ringcheck.config.keys import PART, TOP
+from ringcheck.config.kinds import Reader, Section
+from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors, secret
+from ringcheck.errors import ConfigError
+
+__all__ = ["Cluster", "Config", "ConfigError", "ConfigErrors", "load", "schema", "secret"]
+
+MOST_BYTES = 1024 * 1024
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(path: str) -> Config:
+    """Read a configuration.
+
+    Raises:
+        ConfigErrors: with every mistake; its text is the first, and how many more there are.
+    """
+    top = _File(path, TOP)
+    values = top.values or {}
+    parts = [_File(str(file), PART) for file in _named(top, values.get("clusters_from") or ())]
+    errors = [error for file in (top, *parts) for error in file.reader.errors]
+    clusters: dict[str, Cluster] = {}
+    for file in (top, *parts):
+        for name, cluster in ((file.values or {}).get("clusters") or {}).items():
+            if name in clusters:
+                errors.append(f"{file.reader.path}:1:1: cluster {name!r} stands in another file too")
+            if cluster:
+                clusters[name] = replace(cluster, name=name)
+    if not errors and not clusters:
+        errors.append(f"{path}:1:1: the configuration has no clusters")
+    if errors:
+        raise ConfigErrors(errors)
+    shown = tuple(line for file in (top, *parts) for line in file.reader.shown)
+    warnings = tuple(line for file in (top, *parts) for line in file.reader.warnings)
+    return Config(clusters, values.get("agent") or Agent(), shown, warnings)
+
+
+class _File:
+    """One file, read by one section."""
+
+    def __init__(self, path: str, section: Section) -> None:
+        self.reader = Reader(path)
+        self.values: dict[str, Any] | None = None
+        node = self._node()
+        if node is not None:
+            self.values = self.reader.value(section, node, ())
+
+    def _node(self) -> yaml.Node | None:
+        path, errors = self.reader.path, self.reader.errors
+        try:
+            data = Path(path).read_bytes()
+            if len(data) > MOST_BYTES:
+                errors.append(f"{path}:1:1: larger than 1 MiB: no configuration of ours")
+                return None
+            node: yaml.Node | None = yaml.compose(data.decode(), Loader=_LOADER)
+        except OSError as error:
+            errors.append(f"{path}:1:1: can't be read: {error.strerror or error}")
+        except UnicodeDecodeError as error:
+            errors.append(f"{path}:1:1: is not UTF-8: byte {error.start} is {data[error.start]:#04x}")
+        except RecursionError:
+            errors.append(f"{path}:1:1: is nested too deeply")
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
+            errors.append(f"{path}:{where}: not YAML: {error.problem or error.context}")
+        except yaml.YAMLError as error:
+            errors.append(f"{path}:1:1: not YAML: {' '.join(str(error).split())}")
+        else:
+            if node is None:
+                errors.append(f"{path}:1:1: is empty")
+            return node
+        return None
+
+
+def _named(top: _File, patterns: tuple[str, ...]) -> list[Path]:
+    """The files that the patterns name, sorted; a pattern that names none is a mistake."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        base = top.reader.folder if not Path(pattern).is_absolute() else Path("/")
+        files = sorted(base.glob(pattern.lstrip("/")))
+        if not files and not any(char in pattern for char in "*?["):
+            top.reader.errors.append(f"{top.reader.path}:1:1: clusters_from: there is no file {pattern}")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a configuration file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:ringcheck:config",
+        "title": "ringcheck configuration",
+        **TOP.schema(),
+    }

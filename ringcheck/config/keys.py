@@ -1,0 +1,402 @@
+"""The tables of keys: validation, JSON Schema, `config show` and docs/configuration.md all come from them."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ringcheck.config.kinds import (
+    Choice,
+    Duration,
+    File,
+    Flag,
+    Key,
+    Kind,
+    Many,
+    Named,
+    Number,
+    Section,
+    Text,
+    Wrong,
+    near,
+    scalar,
+    text,
+)
+from ringcheck.config.values import Agent, Cluster, Jolokia, Lease, Sensu, Tls
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
+from ringcheck.core.gate import Gate
+from ringcheck.core.policy import NONE_ALLOWED, NagiosRange, Policy, Rule, Threshold
+from ringcheck.core.ring import Factor, Replication
+from ringcheck.errors import RingError
+
+if TYPE_CHECKING:
+    from ringcheck.config.kinds import Reader
+
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+
+
+def _contact(value: str) -> str:
+    """HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL."""
+    if "://" in value:
+        return _url(value)
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        parts = urlsplit(f"//{value}")
+    host = parts.hostname or ""
+    plain = re.fullmatch(_HOST, host) or _is_ip(host)
+    if parts.netloc != value or not plain or parts.username is not None or not _has_port(parts.netloc, value):
+        raise ValueError(f"{value!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
+    return value
+
+
+def _has_port(netloc: str, value: str) -> bool:
+    try:
+        return urlsplit(f"//{netloc}").port != 0 and not value.endswith(":")
+    except ValueError:
+        return False
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _url(value: str) -> str:
+    """An http or https URL without credentials."""
+    parts = urlsplit(value.replace("{address}", "address"))
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError(f"{value!r} is no http or https URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL must not hold credentials: use username and password_file")
+    return value
+
+
+def _template(value: str) -> str:
+    """A URL with the place of a node's address in it."""
+    if "{address}" not in value:
+        raise ValueError(f"{value!r} must say where a node's address goes, as {{address}}")
+    return _url(value)
+
+
+def _listen(value: str) -> str:
+    """HOST:PORT to listen at."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 <= int(port) < 2**16:
+        raise ValueError(f"{value!r} is not HOST:PORT")
+    return value
+
+
+def _share(value: str) -> NagiosRange:
+    """A Nagios range of percents."""
+    if "%" not in value:
+        raise ValueError(f"{value!r} is not a share such as '1%'")
+    return NagiosRange.parse(value.replace("%", ""))
+
+
+class LevelKind(Kind):
+    """A consistency level that can be watched."""
+
+    name = "a consistency level"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Level:  # noqa: ARG002 - as the base
+        """The level."""
+        value = text(node, "a consistency level")
+        if value == "auto":
+            raise Wrong(node, "auto is not supported yet: name a level")
+        if value == Level.ANY:
+            raise Wrong(node, "ANY is for writes only, which a hint satisfies: there is nothing to watch")
+        if value not in Level.__members__:
+            raise Wrong(node, f"there is no consistency level {value!r} ({near(value, Level.__members__)})")
+        return Level[value]
+
+    def schema(self) -> dict[str, Any]:
+        """An enumeration."""
+        return {"enum": [level.value for level in Level if level is not Level.ANY]}
+
+
+_THRESHOLD = Section(
+    "a threshold",
+    {
+        "level": Key(LevelKind(), "The consistency level that must be served.", required=True),
+        "ranges": Key(
+            Text("a Nagios range in quotes", NagiosRange.parse), "Alerts where the number of lost ranges is outside."
+        ),
+        "share": Key(Text("a share in quotes, such as '1%'", _share), "The same of their share of the token space."),
+    },
+    lambda _reader, _node, values: Threshold(
+        values["level"],
+        values.get("ranges") or (None if values.get("share") else NONE_ALLOWED),
+        values.get("share"),
+    ),
+)
+
+
+class ThresholdKind(Kind):
+    """A level, or a level with how much may be lost at it."""
+
+    name = "a consistency level, or `{level, ranges, share}`"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - as the base
+        """The threshold."""
+        if isinstance(node, yaml.MappingNode):
+            return _THRESHOLD.read(reader, node, path)
+        return Threshold(LevelKind().read(reader, node, path))
+
+    def schema(self) -> dict[str, Any]:
+        """Either form."""
+        return {"anyOf": [LevelKind().schema(), _THRESHOLD.schema()]}
+
+
+class ReplicationKind(Kind):
+    """`{class: ..., ...}` as in CQL."""
+
+    name = "`{class: NetworkTopologyStrategy, DC: FACTOR, ...}` or `{class: SimpleStrategy, replication_factor: N}`"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Replication:  # noqa: ARG002 - as the base
+        """The replication."""
+        pairs = {name: (key, value) for name, key, value in reader.pairs(node, "replication")}
+        if "class" not in pairs:
+            raise Wrong(node, "replication needs the key 'class'")
+        strategy = text(pairs["class"][1], "a strategy").rpartition(".")[2]
+        known = (NETWORK_TOPOLOGY, *sorted(TOTAL_STRATEGIES))
+        if strategy not in known:
+            raise Wrong(pairs["class"][1], f"strategy {strategy!r} is not supported ({near(strategy, known)})")
+        factors = {name: _factor(value) for name, (_, value) in pairs.items() if name != "class"}
+        if strategy != NETWORK_TOPOLOGY and set(factors) != {"replication_factor"}:
+            raise Wrong(node, f"{strategy} takes replication_factor and nothing else")
+        if strategy == NETWORK_TOPOLOGY and (not factors or "replication_factor" in factors):
+            raise Wrong(node, f"{strategy} takes a factor for each datacenter")
+        return Replication.of(strategy, factors)
+
+    def schema(self) -> dict[str, Any]:
+        """A class and factors."""
+        factor = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+(/[0-9]+)?$"}]}
+        return {
+            "type": "object",
+            "required": ["class"],
+            "properties": {"class": {"type": "string"}},
+            "additionalProperties": factor,
+        }
+
+
+def _factor(node: yaml.Node) -> Factor:
+    value = scalar(node, "a replication factor")
+    if not re.fullmatch(r"(0|[1-9][0-9]*)(/[1-9][0-9]*)?", value):
+        raise Wrong(node, f"replication factor {value!r} is not a number such as 3, or '3/1'")
+    try:
+        return Factor.parse(value)
+    except RingError as error:
+        raise Wrong(node, str(error)) from None
+
+
+def _tls(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Tls:
+    if values.get("key_file") and not values.get("cert_file"):
+        raise Wrong(node, "key_file needs cert_file")
+    if values.get("insecure_skip_verify"):
+        reader.warnings.append(f"{reader.at(node)}: insecure_skip_verify: whoever answers is believed")
+    return Tls(**values)
+
+
+TLS = Section(
+    "tls",
+    {
+        "ca_file": Key(File(), "PEM of the authorities to trust instead of the system's."),
+        "cert_file": Key(File(), "PEM of our certificate, with its key in it or in `key_file`."),
+        "key_file": Key(File(secret=True), "PEM of its key."),
+        "insecure_skip_verify": Key(Flag(), "Believe whoever answers; loud.", "false"),
+    },
+    _tls,
+)
+
+
+def _jolokia(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Jolokia:
+    if values.get("password_file") and not values.get("username"):
+        raise Wrong(node, "password_file needs username")
+    return Jolokia(**values)
+
+
+JOLOKIA = Section(
+    "jolokia",
+    {
+        "contact_points": Key(
+            Many(Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", _contact)),
+            "Any nodes of the cluster; the rest is discovered.",
+            required=True,
+        ),
+        "url": Key(
+            Text("a URL with {address} in it", _template),
+            "Where a node's agent is.",
+            "http://{address}:8778/jolokia",
+        ),
+        "views": Key(
+            Choice(("all", "contact_points")),
+            "Whose views to ask for; `contact_points` where Jolokia listens on each node's loopback only.",
+            "all",
+        ),
+        "username": Key(Text(), "For HTTP basic authentication."),
+        "password_file": Key(
+            File(secret=True),
+            "Its password; a bare name is looked up in `$CREDENTIALS_DIRECTORY`. Or set `RINGCHECK_PASSWORD`.",
+        ),
+        "tls": Key(TLS, "Whom to trust and who to be."),
+        "timeout": Key(Duration(), "For one request.", "10s"),
+    },
+    _jolokia,
+)
+
+
+def _rule(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Rule:
+    if values.get("ignore") and len(values) > 2:  # noqa: PLR2004 - ignore and keyspaces
+        raise Wrong(node, "a rule that ignores keyspaces takes nothing else")
+    if not values.get("ignore") and not values.get("critical") and not values.get("warning"):
+        raise Wrong(node, "a rule needs critical or warning, or ignore: true")
+    if values.get("warning_failures_left") and not values.get("critical"):
+        raise Wrong(node, "warning_failures_left needs critical, whose loss it warns of")
+    return Rule(**values)
+
+
+RULE = Section(
+    "a rule of monitor",
+    {
+        "keyspaces": Key(Many(Text("a pattern")), 'Shell patterns; `"*"` needs its quotes.', required=True),
+        "critical": Key(ThresholdKind(), "Page where this level is lost."),
+        "warning": Key(ThresholdKind(), "A ticket where this level is lost."),
+        "warning_failures_left": Key(
+            Number(1, 1000), "A ticket when so many node failures, or fewer, are left until the critical level is lost."
+        ),
+        "ignore": Key(Flag(), "Leave these keyspaces out."),
+    },
+    _rule,
+)
+
+
+def _gate(_reader: Reader, _node: yaml.Node, values: dict[str, Any]) -> tuple[Gate, int]:
+    stable = values.pop("stable_readings", 1)
+    return Gate(**values), stable
+
+
+GATE = Section(
+    "gate",
+    {
+        "level": Key(LevelKind(), "Every range must keep it.", "LOCAL_QUORUM"),
+        "accept": Key(Many(Text("a pattern")), "Keyspaces that may lose ranges."),
+        "stable_readings": Key(Number(1, 100), "Safe readings in a row that `preflight` asks for.", "1"),
+        "settle": Key(Duration(), "How long every node must have run.", "45s"),
+        "require_spare": Key(Flag(), "Block where a range would be left without a spare replica.", "false"),
+        "require_all_up": Key(Flag(), "Block while any other node is down.", "false"),
+    },
+    _gate,
+)
+
+
+def _lease(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Lease:
+    if bool(values.get("etcd")) == bool(values.get("file")):
+        raise Wrong(node, "lease takes etcd or file, one of them")
+    return Lease(**values)
+
+
+LEASE = Section(
+    "lease",
+    {
+        "etcd": Key(Many(Text("a URL", _url)), "Endpoints of one etcd cluster."),
+        "file": Key(Text(), "A lock file, where all restarts are run from one host."),
+        "username": Key(Text(), "At etcd."),
+        "password_file": Key(File(secret=True), "Its password."),
+        "tls": Key(TLS, "Whom to trust and who to be."),
+        "deadline": Key(Duration(), "How long a restart may take before its lease is reported.", "1h"),
+    },
+    _lease,
+)
+
+SENSU = Section(
+    "sensu",
+    {
+        "transport": Key(Choice(("socket", "sensu-go")), "The classic socket, or the Sensu Go agent's API.", "socket"),
+        "team": Key(Text(), "Who is told."),
+        "runbook": Key(Text(), "URL of what to do."),
+        "page": Key(Choice(("critical", "warning", "never")), "The tier that pages.", "critical"),
+        "ticket": Key(Choice(("critical", "warning", "never")), "The tier that opens a ticket.", "warning"),
+        "host": Key(Text(), "Of the socket.", "127.0.0.1"),
+        "port": Key(Number(1, 65535), "Of the socket.", "3030"),
+        "url": Key(Text("a URL", _url), "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
+        "ttl": Key(Duration(), "After which Sensu itself warns that nothing was heard."),
+    },
+    lambda _reader, _node, values: Sensu(**values),
+)
+
+
+def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
+    rules = values.get("monitor") or ()
+    if any("*" in rule.keyspaces for rule in rules[:-1]):
+        reader.warnings.append(f'{reader.at(node)}: a rule behind the one for "*" never applies')
+    gate, stable = values.get("gate") or (Gate(), 1)
+    policy = Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates"))
+    return Cluster(
+        "",
+        values["jolokia"],
+        values.get("replication") or {},
+        policy,
+        gate,
+        stable,
+        values.get("lease"),
+        values.get("sensu"),
+    )
+
+
+CLUSTER = Section(
+    "a cluster",
+    {
+        "jolokia": Key(JOLOKIA, "Where its agents are.", required=True),
+        "replication": Key(
+            Named("replication", ReplicationKind()),
+            "By keyspace, for releases that can't tell (before 3.11.11).",
+        ),
+        "client_datacenters": Key(
+            Many(Text("a datacenter")), "Those with clients; by default each that holds replicas of the keyspace."
+        ),
+        "authenticates": Key(
+            Flag(), "Whether clients log in, so that system_auth is watched; by default as the cluster says."
+        ),
+        "monitor": Key(Many(RULE), "The first rule that matches a keyspace wins."),
+        "gate": Key(GATE, "What must hold before a node may stop."),
+        "lease": Key(LEASE, "Where restart leases are kept."),
+        "sensu": Key(SENSU, "Where events go."),
+    },
+    _cluster,
+)
+
+AGENT = Section(
+    "agent",
+    {
+        "listen": Key(Text("HOST:PORT", _listen), "Where the service listens.", "127.0.0.1:9742"),
+        "interval": Key(Duration(), "Between two polls of a cluster.", "15s"),
+        "web_config": Key(File(), "TLS and users, with exporter-toolkit's keys."),
+    },
+    lambda _reader, _node, values: Agent(**values),
+)
+
+TOP = Section(
+    "the configuration",
+    {
+        "clusters": Key(Named("clusters", CLUSTER), "Clusters by name."),
+        "clusters_from": Key(
+            Many(Text("a pattern of files")),
+            "Further files with `clusters:`, relative to this one; a team may own each.",
+        ),
+        "agent": Key(AGENT, "The long-running service."),
+    },
+    lambda _reader, _node, values: values,
+)
+
+PART = Section(
+    "a file of clusters",
+    {"clusters": Key(Named("clusters", CLUSTER), "Clusters by name.", required=True)},
+    lambda _reader, _node, values: values,
+)

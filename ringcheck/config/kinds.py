@@ -1,0 +1,388 @@
+"""How values are read from YAML nodes: kinds of values, and a reader that collects all errors of a file.
+
+Scalars are read by their own text, not by YAML 1.1's ideas of it, for which `no` is false, `10:20` is 620 and `012`
+is 10.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ringcheck.errors import RingError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_STR, _INT, _BOOL, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "null"))
+
+
+class Wrong(Exception):  # noqa: N818 - not an error that anybody meets: it carries one to the reader
+    """What is wrong with a node."""
+
+    def __init__(self, node: yaml.Node, text: str) -> None:
+        super().__init__(text)
+        self.node = node
+
+
+class Reader:
+    """Reads the nodes of one file; errors are collected, with where they are."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.folder = Path(path).parent
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+        self.shown: list[tuple[tuple[str, ...], str, str]] = []
+
+    def at(self, node: yaml.Node) -> str:
+        """`file:line:column` of a node."""
+        return f"{self.path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+    def wrong(self, node: yaml.Node, text: str) -> None:
+        """Note an error."""
+        self.errors.append(f"{self.at(node)}: {text}")
+
+    def value(self, kind: Kind, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever the kind is of
+        """A value of a kind, or None where it is none."""
+        try:
+            return kind.read(self, node, path)
+        except Wrong as error:
+            self.wrong(error.node, str(error))
+            return None
+
+    def pairs(self, node: yaml.Node, what: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+        """The keys and values of a mapping; keys are text and stand once."""
+        if not isinstance(node, yaml.MappingNode):
+            raise Wrong(node, f"{what} must be a mapping, not {_kind_of(node)}")
+        found: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.wrong(key, f"a key of {what} must be text, not {_kind_of(key)}")
+            elif key.value == "<<":
+                self.wrong(key, "merge keys are not supported: write the values out")
+            elif key.value in found:
+                first = found[key.value][1].start_mark.line + 1
+                self.wrong(key, f"key {key.value!r} stands here a second time (first in line {first})")
+            else:
+                found[key.value] = (key.value, key, value)
+        return list(found.values())
+
+    def file(self, text: str) -> Path:
+        """A path of the configuration, relative to its file."""
+        return self.folder / os.path.expandvars(text)
+
+
+def _kind_of(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return "nothing" if node.tag == _NULL and not _quoted(node) else f"{node.value!r}"
+
+
+def _quoted(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and bool(node.style)  # libyaml's loader says '' for plain ones
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, or what there is."""
+    names = list(known)
+    near = get_close_matches(word, names, 1) or get_close_matches(word.upper(), names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+
+
+class Kind:
+    """What a value may be: how it is read, its name in the documentation, its JSON Schema."""
+
+    name = "text"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the subclass
+        """The value.
+
+        Raises:
+            Wrong: with the node that is wrong.
+        """
+        raise NotImplementedError
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of what may be written."""
+        return {"type": "string"}
+
+
+def scalar(node: yaml.Node, what: str) -> str:
+    """The text of a scalar, whatever YAML makes of it."""
+    if not isinstance(node, yaml.ScalarNode) or (node.tag == _NULL and not _quoted(node)):
+        raise Wrong(node, f"must be {what}, not {_kind_of(node)}")
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        raise Wrong(node, f"tags such as {node.tag} are not supported")
+    return str(node.value)
+
+
+def text(node: yaml.Node, what: str) -> str:
+    """The text of a scalar that YAML reads as text too."""
+    value = scalar(node, what)
+    if node.tag != _STR:
+        raise Wrong(node, f'must be {what}: YAML reads {value} as something else, write it in quotes: "{value}"')
+    if not value.strip():
+        raise Wrong(node, f"must be {what}, not empty")
+    return value
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """Text that a check accepts; the check raises ValueError or UsageError with the reason."""
+
+    what: str = "text"
+    check: Callable[[str], Any] = str
+    pattern: str | None = None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # said by the instance
+        """As the documentation calls it."""
+        return self.what
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
+        """The text, as its check makes it."""
+        value = text(node, self.what)
+        try:
+            return self.check(value)
+        except (ValueError, UsageError, RingError) as error:
+            raise Wrong(node, str(error)) from None
+
+    def schema(self) -> dict[str, Any]:
+        """A string."""
+        return {"type": "string", **({"pattern": self.pattern} if self.pattern else {})}
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # said by the instance
+        """The words."""
+        return " or ".join(f"`{word}`" for word in self.words)
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+        """The word."""
+        value = text(node, f"one of {', '.join(self.words)}")
+        if value not in self.words:
+            raise Wrong(node, f"{value!r} is not one of {', '.join(self.words)}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """An enumeration."""
+        return {"enum": list(self.words)}
+
+
+class Flag(Kind):
+    """true or false; YAML 1.1's other words for them are refused."""
+
+    name = "true or false"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> bool:  # noqa: ARG002 - as the base
+        """The truth."""
+        value = scalar(node, "true or false")
+        if value not in {"true", "false"} or node.tag != _BOOL:
+            raise Wrong(node, f"must be true or false, not {value!r}")
+        return value == "true"
+
+    def schema(self) -> dict[str, Any]:
+        """A boolean."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A whole number in decimal."""
+
+    least: int = 1
+    most: int = 10**9
+    name = "a whole number"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> int:  # noqa: ARG002 - as the base
+        """The number."""
+        value = scalar(node, "a whole number")
+        if node.tag != _INT or not re.fullmatch(r"0|-?[1-9][0-9]*", value):
+            raise Wrong(node, f"must be a whole number, not {value!r}")
+        if not self.least <= int(value) <= self.most:
+            raise Wrong(node, f"must be between {self.least} and {self.most}, not {value}")
+        return int(value)
+
+    def schema(self) -> dict[str, Any]:
+        """An integer with bounds."""
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+class Duration(Kind):
+    """A time with its unit; seconds."""
+
+    name = "a duration such as 10s, 500ms, 5m or 1h"
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - a table
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> float:  # noqa: ARG002 - as the base
+        """Seconds."""
+        value = scalar(node, self.name)
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", value)
+        if not found:
+            hint = f": it needs a unit, {value}s?" if re.fullmatch(r"[0-9.]+", value) else ""
+            raise Wrong(node, f"must be {self.name}, not {value!r}{hint}")
+        seconds = float(found[1]) * self.units[found[2]]
+        if not seconds:
+            raise Wrong(node, "must be longer than nothing")
+        return seconds
+
+    def schema(self) -> dict[str, Any]:
+        """A string."""
+        return {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}
+
+
+@dataclass(frozen=True)
+class File(Kind):
+    """A file that must be there; a secret one must not be open to everybody."""
+
+    secret: bool = False
+    name = "a file"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+        """Its path."""
+        value = text(node, "a file")
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = Path(credentials) / value if credentials and self.secret and "/" not in value else reader.file(value)
+        try:
+            mode = file.stat().st_mode
+            with file.open("rb"):
+                pass
+        except OSError as error:
+            raise Wrong(node, f"{file} can't be read: {error.strerror}") from None
+        if self.secret and mode & 0o004:
+            raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
+        return str(file)
+
+
+@dataclass(frozen=True)
+class Many(Kind):
+    """A list, or one value that stands for a list of one."""
+
+    of: Kind
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # said by the instance
+        """A list of what."""
+        return f"a list of: {self.of.name}"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> tuple[Any, ...]:
+        """The values."""
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if not nodes:
+            raise Wrong(node, "must not be empty")
+        found = [reader.value(self.of, one, (*path, str(place))) for place, one in enumerate(nodes)]
+        return tuple(one for one in found if one is not None)
+
+    def schema(self) -> dict[str, Any]:
+        """A value or an array."""
+        one = self.of.schema()
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section."""
+
+    kind: Kind
+    doc: str
+    default: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Section(Kind):
+    """A mapping with known keys."""
+
+    what: str
+    keys: Mapping[str, Key]
+    build: Callable[[Reader, yaml.Node, dict[str, Any]], Any]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # said by the instance
+        """A mapping."""
+        return "a mapping"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - what it builds
+        """What is built of the values."""
+        pairs = reader.pairs(node, self.what)
+        values: dict[str, Any] = {}
+        before = len(reader.errors)
+        for name, key_node, value_node in pairs:
+            if name not in self.keys:
+                reader.wrong(key_node, f"unknown key {name!r} in {self.what} ({near(name, self.keys)})")
+                continue
+            values[name] = reader.value(self.keys[name].kind, value_node, (*path, name))
+            if not isinstance(self.keys[name].kind, Section | Named) and not _sections(self.keys[name].kind):
+                origin = f"{reader.path}:{value_node.start_mark.line + 1}"
+                reader.shown.append(((*path, name), _written(value_node), origin))
+        self._absent(reader, node, path, {name for name, _, _ in pairs})
+        return None if len(reader.errors) > before else self.build(reader, node, values)
+
+    def _absent(self, reader: Reader, node: yaml.Node, path: tuple[str, ...], present: set[str]) -> None:
+        for name, key in self.keys.items():
+            if name not in present and key.required:
+                reader.wrong(node, f"{self.what} needs the key {name!r}")
+            elif name not in present and key.default:
+                reader.shown.append(((*path, name), key.default, "default"))
+
+    def schema(self) -> dict[str, Any]:
+        """An object without other keys."""
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [name for name, key in self.keys.items() if key.required],
+            "properties": {name: {"description": key.doc, **key.kind.schema()} for name, key in self.keys.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Named(Kind):
+    """A mapping whose keys are names of the operator's choice."""
+
+    what: str
+    of: Kind
+    name = "a mapping by name"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> dict[str, Any]:
+        """Values by name."""
+        pairs = reader.pairs(node, self.what)
+        if not pairs:
+            raise Wrong(node, f"{self.what} must not be empty")
+        found: dict[str, Any] = {}
+        for name, key_node, value in pairs:
+            if key_node.tag != _STR:
+                reader.wrong(key_node, f'YAML reads {name} as something else: write it in quotes: "{name}"')
+            found[name] = reader.value(self.of, value, (*path, name))
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """An object of any keys."""
+        return {"type": "object", "minProperties": 1, "additionalProperties": self.of.schema()}
+
+
+def _sections(kind: Kind) -> bool:
+    return isinstance(kind, Many) and isinstance(kind.of, Section)
+
+
+def _written(node: yaml.Node) -> str:
+    """A value as it was written, in one line."""
+    if isinstance(node, yaml.SequenceNode):
+        return f"[{', '.join(_written(one) for one in node.value)}]"
+    if isinstance(node, yaml.MappingNode):
+        return f"{{{', '.join(f'{_written(key)}: {_written(value)}' for key, value in node.value)}}}"
+    return f'"{node.value}"' if _quoted(node) else str(node.value)

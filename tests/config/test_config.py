@@ -1,0 +1,222 @@
+"""The configuration: one bad file for each rule with its exact message, good ones with what they mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from ringcheck.cli import run
+from ringcheck.config import ConfigErrors, load, schema, secret
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import NagiosRange, Rule, Threshold
+from ringcheck.core.ring import Replication
+from ringcheck.errors import UsageError
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
+BAD = sorted(path.name for path in (HERE / "bad").glob("*.yaml"))
+# What a schema can't say: text that stands in no document, files, and rules between keys.
+BEYOND_A_SCHEMA = {
+    "ca-missing.yaml", "clusters-from-missing.yaml", "clusters-from-twice.yaml", "no-clusters.yaml",
+    "contact-point-credentials.yaml", "contact-point-port.yaml", "contact-point-with-path.yaml",
+    "datacenter-empty.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml", "key-without-certificate.yaml",
+    "lease-both.yaml", "lease-nothing.yaml", "listen-port.yaml", "merge-key.yaml", "password-missing.yaml",
+    "password-readable.yaml", "password-without-user.yaml", "replication-network.yaml",
+    "replication-octal.yaml", "replication-simple.yaml", "replication-strategy.yaml", "replication-transient.yaml",
+    "rule-failures-without-critical.yaml", "rule-ignores-and-watches.yaml", "rule-without-levels.yaml",
+    "share-without-percent.yaml", "threshold-no-range.yaml", "timeout-zero.yaml", "url-credentials.yaml",
+    "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml",
+    "url-scheme.yaml", "url-without-address.yaml", "flag-yes.yaml",
+}  # fmt: skip
+
+
+def messages() -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for line in (HERE / "bad" / "messages.txt").read_text().splitlines():
+        name, _, message = line.partition(" ")
+        found[name].append(message)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bad files beside a secret, and beside one that everybody can read."""
+    folder = tmp_path_factory.mktemp("config") / "bad"
+    shutil.copytree(HERE / "bad", folder)
+    for name, mode in (("secret", 0o600), ("open-secret", 0o644)):
+        (folder / name).write_text("s3cret\n")
+        (folder / name).chmod(mode)
+    return folder
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_told_exactly(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mistake has file, line, column and its own words."""
+    monkeypatch.chdir(bad)
+    with pytest.raises(ConfigErrors) as caught:
+        load(name)
+    expected = messages()[name]
+    told = [
+        error if "not YAML: " not in error else error.partition("not YAML: ")[0] + "not YAML"
+        for error in caught.value.errors
+    ]
+    assert told == expected
+    more = f" (and {len(expected) - 1} more)" if len(expected) > 1 else ""
+    assert str(caught.value).startswith(expected[0])
+    assert str(caught.value).endswith(more)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_message_is_without_its_file() -> None:
+    """The table and the files are the same."""
+    assert sorted(messages()) == BAD
+
+
+@pytest.mark.parametrize("name", sorted(set(BAD) - BEYOND_A_SCHEMA))
+def test_the_schema_refuses_what_it_can(name: str) -> None:
+    """An editor with the schema marks the same mistakes."""
+    try:
+        document = yaml.safe_load((HERE / "bad" / name).read_text())
+    except yaml.YAMLError:
+        return
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema()).validate(document)
+
+
+@pytest.mark.parametrize(
+    "path", [EXAMPLE, *sorted((EXAMPLE.parent / "conf.d").glob("*.yaml"))], ids=lambda one: one.name
+)
+def test_the_examples_are_good(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped examples load, and validate against a schema that is one."""
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(path.read_text()))
+    assert run(["config", "check", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: ok, ")
+
+
+def test_what_the_example_means() -> None:
+    """Rules in their order, thresholds, replication, the gate, and the other team's file."""
+    found = load(str(EXAMPLE))
+    assert sorted(found.clusters) == ["legacy", "orders-prod", "search-prod"]
+    orders, legacy = found.clusters["orders-prod"], found.clusters["legacy"]
+    assert orders.name == "orders-prod"
+    assert orders.policy.rules == (
+        Rule(("payments", "orders_*"), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),
+        Rule(("scratch",), ignore=True),
+        Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM), 1),
+    )
+    assert orders.policy.client_datacenters == ("dc1",)
+    assert (orders.gate.accept, orders.gate.settle, orders.stable_readings) == (("scratch",), 45.0, 3)
+    assert orders.jolokia.timeout == 10.0
+    assert legacy.jolokia.contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
+    assert legacy.replication["users"] == Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=3}")
+    assert legacy.replication["sessions"] == Replication.parse("SimpleStrategy {replication_factor=2}")
+    assert legacy.policy.rules[0].critical == Threshold(
+        Level.LOCAL_QUORUM, NagiosRange(0, 10), NagiosRange(0, 1)
+    )  # fmt: skip
+
+
+def test_settings_hold_the_password_and_hide_it(tmp_path: Path) -> None:
+    """The password is read from its file and shown by nothing."""
+    (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "password").chmod(0o600)
+    file = tmp_path / "ringcheck.yaml"
+    file.write_text("clusters: {a: {jolokia: {contact_points: h, username: u, password_file: password}}}\n")
+    settings = load(str(file)).clusters["a"].jolokia.settings()
+    assert (settings.username, settings.password) == ("u", "s3cret")
+    assert "s3cret" not in repr(settings)
+
+
+def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare name is looked up where LoadCredential= puts it."""
+    (tmp_path / "jolokia").write_text("s3cret")
+    (tmp_path / "jolokia").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert secret("jolokia") == "s3cret"
+    (tmp_path / "jolokia").chmod(0o444)
+    with pytest.raises(UsageError, match="can be read by everybody"):
+        secret("jolokia")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "is not UTF-8: byte 0 is 0xff"),
+        (b"a" * (1 << 20) + b"a", "larger than 1 MiB: no configuration of ours"),
+    ],
+)
+def test_files_that_are_no_text(content: bytes, message: str, tmp_path: Path) -> None:
+    """What is no configuration at all is told as such."""
+    file = tmp_path / "x.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigErrors) as caught:
+        load(str(file))
+    assert str(caught.value) == f"{file}:1:1: {message}"
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """All commands say so in one line, with exit code 3."""
+    assert run(["check", "-C", "/nowhere/r.yaml"]) == 3
+    assert run(["config", "check", "/nowhere/r.yaml"]) == 3
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        "UNKNOWN - " + "/nowhere/r.yaml:1:1: can't be read: No such file or directory",
+        "/nowhere/r.yaml:1:1: can't be read: No such file or directory",
+    ]
+
+
+def test_check_tells_all_mistakes(
+    bad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`config check` has a line a mistake, and 3."""
+    monkeypatch.chdir(bad)
+    assert run(["config", "check", "several.yaml"]) == 3
+    assert capsys.readouterr().out.splitlines() == messages()["several.yaml"]
+
+
+def test_show_tells_where_values_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    """File and line, or default."""
+    assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders-prod"]) == 0
+    out = capsys.readouterr().out
+    assert f"clusters.orders-prod.gate.settle: 45s  # {EXAMPLE}:13\n" in out
+    assert "clusters.orders-prod.jolokia.views: all  # default\n" in out
+    assert "legacy" not in out
+    assert run(["config", "show", "-C", str(EXAMPLE), "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["clusters.orders-prod.jolokia.timeout"] == {"value": "10s", "from": f"{EXAMPLE}:7"}
+
+
+def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is allowed but should be known: trust in anyone, and rules that never apply."""
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "clusters:\n"
+        "  a:\n"
+        "    jolokia: {contact_points: h, tls: {insecure_skip_verify: true}}\n"
+        "    monitor: [{keyspaces: '*', critical: ONE}, {keyspaces: late, critical: ONE}]\n"
+    )
+    assert run(["config", "check", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}:3:39: insecure_skip_verify: whoever answers is believed (warning)",
+        f'{file}:3:5: a rule behind the one for "*" never applies (warning)',
+        f"{file}: ok, 1 cluster",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "has 3 clusters: choose one with --cluster (legacy, orders-prod, search-prod)"),
+        (["--cluster", "orders"], "has no cluster 'orders' (legacy, orders-prod, search-prod)"),
+    ],
+)
+def test_a_cluster_must_be_chosen(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With several clusters one is named, and rightly."""
+    assert run(["check", "-C", str(EXAMPLE), *arguments]) == 3
+    assert capsys.readouterr().out == f"UNKNOWN - {EXAMPLE} {line}\n"
