@@ -32,7 +32,9 @@ BETWEEN = 2.0  # seconds between readings
 @click.option("--allow", metavar="CODE", multiple=True, help="A reason that does not block, by your word. Repeatable.")
 @click.option("--require-spare", is_flag=True, help="Block where a range would be left without a spare replica.")
 @click.option("--require-all-up", is_flag=True, help="Block while any other node is down.")
-@click.option("--stable", type=click.IntRange(1), metavar="N", help="Safe readings in a row. [default: 1]")
+@click.option(
+    "--stable", type=click.IntRange(1), metavar="N", help="Safe readings in a row. [default: the config's, or 1]"
+)
 @click.option("--wait", type=Seconds(), metavar="DURATION", help="Read again for so long until it is safe.")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -65,7 +67,9 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
         require_all_up=require_all_up,
     )
     wanted = replace(wanted, accept=(*wanted.accept, *accept))
-    decision = _until_safe(settled, wanted, _Choice(nodes, rack, target.dc), action, stable or 1, wait or 0.0)
+    decision = _until_safe(
+        settled, wanted, _Choice(nodes, rack, target.dc), action, stable or settled.stable_readings(), wait or 0.0
+    )
     click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else report.render(decision))
     return EXIT[decision.decision]
 

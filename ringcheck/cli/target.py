@@ -107,6 +107,7 @@ class Target:
 
     def settings(self) -> Settings:
         """How to ask the agents that -H and -u name; the other nodes' are where the first one is."""
+        from ringcheck.config.values import secret
         from ringcheck.jolokia.client import Settings, Tls
 
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
@@ -117,7 +118,7 @@ class Target:
             contact_points=contacts,
             url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if secure else "http"),
             username=self.username,
-            password=_secret(self.password_file) if self.password_file else os.environ.get("RINGCHECK_PASSWORD"),
+            password=secret(self.password_file) if self.password_file else os.environ.get("RINGCHECK_PASSWORD"),
             tls=Tls(self.ca_file, self.cert_file, self.key_file) if secure else None,
         )
 
@@ -191,6 +192,10 @@ class Settled:
 
         return self.configured.gate if self.configured else Gate()
 
+    def stable_readings(self) -> int:
+        """How many safe readings in a row the configuration asks for."""
+        return self.configured.stable_readings if self.configured else 1
+
     def collector(self) -> Collector:
         """What polls the cluster.
 
@@ -204,20 +209,6 @@ class Settled:
         known = self.configured
         policy = known.policy
         return Collector(known.jolokia.settings(), known.replication, known.name, policy.authenticates)
-
-
-def _secret(path: str) -> str:
-    """A password from its file.
-
-    Raises:
-        UsageError: if it can't be read, or everybody can read it.
-    """
-    try:
-        if Path(path).stat().st_mode & 0o004:
-            raise UsageError(f"{path} holds a password and can be read by everybody: chmod o-r it")
-        return Path(path).read_text().rstrip("\r\n")
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
 
 
 def _recorded(path: str) -> Snapshot:

@@ -1,0 +1,60 @@
+"""preflight: names of nodes, exit codes, the document, and readings in a row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import ringcheck.report
+from ringcheck.cli import run
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+SCHEMA = Path(ringcheck.report.__file__).parent / "schemas" / "decision-1.json"
+HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down"))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "nodes", "code", "first"),
+    [
+        (HEALTHY, ["10.0.0.1"], 0, "SAFE blogs: 10.0.0.1 may stop now"),
+        (HEALTHY, ["host-1"], 0, "SAFE blogs: 10.0.0.2 may stop now"),
+        (HEALTHY, ["--rack", "r2"], 0, "SAFE blogs: 10.0.0.3 may stop now"),
+        (HEALTHY, ["10.0.0.1", "10.0.0.1"], 0, "SAFE blogs: 10.0.0.1 may stop now"),
+        (HEALTHY, ["10.0.0.1", "10.0.0.2"], 2, "UNSAFE blogs: 10.0.0.1, 10.0.0.2 must not stop now"),
+        (ONE_DOWN, ["10.0.0.2"], 2, "UNSAFE blogs: 10.0.0.2 must not stop now"),
+        (ONE_DOWN, ["10.0.0.1"], 0, "SAFE blogs: 10.0.0.1 may stop now"),
+        (HEALTHY, ["10.0.0.77"], 3, "UNKNOWN blogs: 10.0.0.77 must not, as far as is known, stop now"),
+        (HEALTHY, ["10.0.0."], 3, "UNKNOWN - 10.0.0. can mean 10.0.0.1, 10.0.0.2, 10.0.0.3"),
+        (HEALTHY, ["--rack", "r9"], 3, "UNKNOWN - there is no rack r9"),
+        (HEALTHY, [], 3, "UNKNOWN - name the nodes that are to stop, or a --rack"),
+        (HEALTHY, ["10.0.0.1", "--allow", "nothing"], 3, "UNKNOWN - there is no reason 'nothing' (known: "),
+        (HEALTHY, ["10.0.0.1", "--level", "ALL"], 2, "UNSAFE blogs: 10.0.0.1 must not stop now"),
+    ],
+)
+def test_who_may_stop(
+    snapshot: str, nodes: list[str], code: int, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only exit code 0 is a yes; a name that means nobody or several never is."""
+    assert run(["preflight", "--from", snapshot, "--accept", "blog_1", *nodes]) == code
+    assert capsys.readouterr().out.startswith(first)
+
+
+@pytest.mark.parametrize("nodes", [["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], ["nobody.invalid"]])
+def test_the_document_is_what_its_schema_says(nodes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Safe, unsafe and unknown decisions validate."""
+    run(["preflight", "--from", HEALTHY, "--format", "json", *nodes])
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(json.loads(capsys.readouterr().out))
+
+
+def test_what_is_allowed_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reason that was lifted by name stays in the decision."""
+    arguments = ["preflight", "--from", HEALTHY, "--format", "json", "--allow", "structurally_never_safe", "10.0.0.1"]
+    assert run(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = [one for one in document["reasons"] if one["code"] == "structurally_never_safe"]
+    assert (document["decision"], [one["blocks"] for one in found]) == ("safe", [False])
