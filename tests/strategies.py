@@ -6,6 +6,7 @@ would think of. `tests/core/bruteforce.py` reads the plain data, the core what `
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -225,6 +226,31 @@ def _live(draw: st.DrawFn, places: dict[str, Place], observer: str) -> frozenset
     """Mostly live, sometimes a coin a node."""
     down = draw(st.lists(st.sampled_from(sorted(places)), max_size=draw(st.sampled_from((0, 1, 2, 3, len(places))))))
     return (frozenset(places) - frozenset(down)) | {observer}
+
+
+@st.composite
+def wide_clusters(draw: st.DrawFn) -> Cluster:
+    """Clusters of many ranges of which one or two nodes hold few: those that a change of these nodes hardly touches."""
+    places = draw(_places(14))
+    joining: list[str] = draw(st.lists(st.sampled_from(sorted(places)), max_size=min(1, len(places) - 1)))
+    owners = [name for name in places if name not in joining]
+    source = random.Random(draw(st.integers(0, 2**32)))  # noqa: S311 - drawn, so that it is repeated
+    tokens = sorted(source.sample(range(-(2**61), 2**61), draw(st.integers(16, 48))))
+    total = draw(st.integers(1, 3))
+    rows = [tuple(source.sample(owners, min(total, len(owners)))) for _ in tokens]
+    natural = [Arc(tokens[place - 1], end, rows[place]) for place, end in enumerate(tokens)]
+    pending = []
+    if joining and draw(st.sampled_from((False, True))):
+        start, end = sorted(source.sample(range(-(2**61), 2**61), 2))
+        pending = [Arc(start, end, tuple(joining)), Arc(tokens[0], tokens[1], tuple(joining))]
+    kinds: list[Kind] = ["simple", "simple", "nts"]
+    kind = draw(st.sampled_from(kinds))
+    by_dc = tuple((dc, 1) for dc in sorted({places[name].dc for name in owners}))
+    factors = Factors("nts", 0, by_dc) if kind == "nts" else Factors("simple", total)
+    down = draw(st.lists(st.sampled_from(sorted(places)), max_size=2))
+    table = Table(tuple(natural), tuple(pending), factors)
+    live = {owners[0]: frozenset(places) - frozenset(down)}
+    return Cluster(places, tuple(joining), "Murmur3Partitioner", draw(st.sampled_from(RELEASES)), (table,), live)
 
 
 @st.composite

@@ -12,7 +12,7 @@ from ringcheck.core.health import ring_state
 from ringcheck.core.ring import partitioner
 from tests.conftest import MORE
 from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Arc, Case
-from tests.strategies import Cluster, clusters, version
+from tests.strategies import Cluster, clusters, version, wide_clusters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -92,6 +92,17 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
             health = state.level(Level(case.level), case.client, rules)
             assert health.unavailable >= len(case.arcs_of(case.failing(live)))
             assert health.unavailable_share >= case.share(case.failing(live)) - NEAR
+
+
+@settings(max_examples=60 * MORE)
+@given(wide_clusters(), st.data())
+def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
+    """Where few of many ranges have a node down, counting only these gives what counting all gives."""
+    state, rules = state_of(cluster)
+    live = next(iter(cluster.live.values()))
+    for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=1, max_size=4)):
+        check_counts(case, live, state, rules)
+        check_ranges(case, live, state, rules)
 
 
 @settings(max_examples=700 * MORE)
