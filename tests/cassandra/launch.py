@@ -169,6 +169,8 @@ def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[
         # Before 4.1 nodetool writes `rmi://[127.0.0.1]:PORT`, which Java 17.0.4 and later refuse to parse.
         "-Dcom.sun.jndi.rmiURLParsing=legacy",
         f"-Dcassandra.config=file://{settings.directory}/cassandra.yaml",
+        # 2.2's nodetool reads the whole configuration on Java 17, the snitch's with it.
+        f"-Dcassandra-rackdc.properties=file://{settings.directory}/cassandra-rackdc.properties",
         f"-Dlogback.configurationFile={settings.directory}/logback-tools.xml",
         f"-Duser.home={settings.directory}",
         "-cp",
