@@ -149,7 +149,7 @@ class Factor:
             RingError: if it is none.
         """
         replicas, slash, transient = text.strip().partition("/")
-        if not replicas.isdecimal() or (slash and not transient.isdecimal()):
+        if not text.isascii() or not replicas.isdecimal() or (slash and not transient.isdecimal()):
             raise RingError(f"replication factor {text!r} is not a number")
         factor = cls(int(replicas), int(transient or 0))
         if factor.transient and factor.transient >= factor.replicas:
