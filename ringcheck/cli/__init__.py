@@ -24,6 +24,7 @@ UNKNOWN = 3
 COMMANDS = {
     "check": "Nagios, NRPE and Sensu plugin: one line, perfdata, exit code.",
     "health": "Which ranges of which keyspaces can be served, and how near an outage is.",
+    "watch": "Health, live in the terminal.",
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",
     "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",

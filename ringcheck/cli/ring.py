@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.target import Target, colours, level, target_options
+from ringcheck.cli.terminal import shows
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,19 +70,8 @@ def _text(picture: Picture, *, plain: bool) -> str:
 
     least, most = COLUMNS
     columns = min(most, max(least, shutil.get_terminal_size().columns))
-    signs = picture_text.ASCII if plain or not _unicode() else picture_text.UNICODE
+    signs = picture_text.ASCII if plain or not shows(picture_text.UNICODE.all) else picture_text.UNICODE
     return picture_text.render(picture, columns=columns, colour=colours(), signs=signs)
-
-
-def _unicode() -> bool:
-    """Whether what is printed can hold the signs."""
-    from ringcheck.report.picture_text import UNICODE
-
-    try:
-        "".join([*UNICODE.conditions.values(), UNICODE.live, UNICODE.gone]).encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def _write(path: str, picture: Picture) -> None:

@@ -36,16 +36,20 @@ class Signs:
     conditions: dict[Drawn, str]
     live: str
     gone: str
-    more: str
+
+    @property
+    def all(self) -> str:
+        """Every sign once."""
+        return "".join((*self.conditions.values(), self.live, self.gone))
 
 
 UNICODE = Signs(
     {"spare": "·", "at_minimum": "▪", "unavailable": "█", "structurally_unavailable": "▒", "unknown": "?"},
-    "●", "○", "…",
+    "●", "○",
 )  # fmt: skip
 ASCII = Signs(
     {"spare": ".", "at_minimum": "o", "unavailable": "X", "structurally_unavailable": "#", "unknown": "?"},
-    "+", "-", "...",
+    "+", "-",
 )  # fmt: skip
 
 

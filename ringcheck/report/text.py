@@ -27,7 +27,7 @@ def render(verdict: Verdict, *, colour: bool = False) -> str:
         colour: paint severities with ANSI escapes; they are words either way.
     """
     blocks = [
-        [f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}", _seen(verdict)],
+        [f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}", seen(verdict)],
         list(_table(verdict.keyspaces)),
         list(_worst(verdict)),
         list(_recovery(verdict)),
@@ -46,7 +46,8 @@ def _paint(word: re.Match[str]) -> str:
     return f"\x1b[{_COLOURS[word[0]]}m{word[0]}\x1b[0m"
 
 
-def _seen(verdict: Verdict) -> str:
+def seen(verdict: Verdict) -> str:
+    """Nodes by state, views, and when."""
     states = verdict.states
     usable = sum(view.outcome == "ok" for view in verdict.views)
     parts = [f"{states.count(state)} {state}" for state in ("up", "down", "unknown") if state in states]
@@ -56,7 +57,7 @@ def _seen(verdict: Verdict) -> str:
 
 def _table(keyspaces: Iterable[KeyspaceVerdict]) -> Iterator[str]:
     """A block a keyspace, a row a level."""
-    rows = [(each, [_row(one) for one in each.levels]) for each in keyspaces]
+    rows = [(each, [row(one) for one in each.levels]) for each in keyspaces]
     every = [row for _, group in rows for row in group]
     if not every:
         return
@@ -77,7 +78,8 @@ def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(placed).rstrip()
 
 
-def _row(one: LevelVerdict) -> tuple[str, ...]:
+def row(one: LevelVerdict) -> tuple[str, ...]:
+    """Level, datacenter, severity, unavailable, their share, at minimum, node and rack failures to outage."""
     head = (f"  {one.level}", _short(one.datacenter or "-"), one.severity.name if one.severity else "-")
     health = one.health
     if health is None:
