@@ -41,7 +41,7 @@ WORDS: dict[Drawn, str] = {
 MEANINGS: dict[Drawn, str] = {
     "spare": "can lose a replica",
     "at_minimum": "one more loss is an outage",
-    "unavailable": "can't be served",
+    "unavailable": "too few replicas are live",
     "structurally_unavailable": "needs more replicas than there are",
     "unknown": "what it needs or has is not known",
 }
@@ -183,7 +183,9 @@ class Picture:
             return f"not known of {counted(ranges, 'range')}"
         if health.unavailable:
             share = percent(health.unavailable / ranges)
-            return f"{health.unavailable} of {counted(ranges, 'range')} ({share}) unavailable"
+            never = health.structurally_unavailable
+            more = f", {never} of them never available" if never else ""
+            return f"{health.unavailable} of {counted(ranges, 'range')} ({share}) unavailable{more}"
         return f"0 of {counted(ranges, 'range')} unavailable, {health.at_minimum} at minimum"
 
     def needs(self) -> str:

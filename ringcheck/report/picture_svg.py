@@ -31,7 +31,7 @@ LABELLED = 64  # ranges that have room for their live count
 NAMED = 24  # ranges whose replicas have room for their names
 TOLD = 256  # ranges whose tooltip lists the replicas: the file stays small
 SPACED = 256  # ranges that have room for gaps between them, and for hatching
-RINGS = 9  # replicas of a range that are drawn
+RINGS, ARCS = 9, 3072  # replicas that are drawn, of a range and of all: the file stays small
 GAP, SEAM = 1.5, 0.4  # pixels left free behind a range, or drawn over the next one's edge, which would shine through
 
 WIDTH, HEIGHT = 960, 680
@@ -152,7 +152,8 @@ def _middle(picture: Picture) -> Iterator[str]:
     yield _text(x, y - 18, f"{health.unavailable}", f"big c{' v' if health.unavailable else ''}")
     yield _text(x, y + 6, f"of {counted(number, 'range')} unavailable", "b c", 32)
     yield _text(x, y + 28, f"{percent(health.unavailable_share)} of the token space", "c")
-    yield _text(x, y + 48, f"{health.at_minimum} at minimum", "q c")
+    never = health.structurally_unavailable
+    yield _text(x, y + 48, f"{never} of them never available" if never else f"{health.at_minimum} at minimum", "q c")
 
 
 # Arcs
@@ -207,7 +208,7 @@ def _told(picture: Picture, index: int) -> str:
     start, end = picture.ring.range(index)
     number, shown = len(picture.ring), picture.condition(index)
     if number > TOLD:
-        return f"({start}, {end}] {picture.live(index)} live"
+        return f"Ends at {end}: {picture.live(index)} live"
     nodes = [
         f"{picture.address(node)}{' (not live)' if node in (picture.down or ()) else ''}"
         for node in picture.replicas(index)
@@ -224,8 +225,8 @@ def _label(radius: float, index: int, number: int, text: str, style: str = "") -
 def _replicas(picture: Picture) -> Iterator[str]:
     """A ring for each place in a range's list of replicas."""
     number = len(picture.ring)
-    rows = [picture.replicas(index)[:RINGS] for index in range(number)]
-    places = max(map(len, rows))
+    places = _places(picture)
+    rows = [picture.replicas(index)[:places] for index in range(number)]
     if not places:
         return
     step = min(THICK, (OUTER - THICK - 8 - INNERMOST) / places)
@@ -241,6 +242,15 @@ def _replicas(picture: Picture) -> Iterator[str]:
         for place, node in enumerate(row):
             gone = " x" if node in (picture.down or ()) else ""
             yield _label(OUTER - THICK - 8 - step * (place + 0.5), index, number, names[node], gone)
+
+
+def _places(picture: Picture) -> int:
+    """How many replicas of each range are drawn."""
+    return min(_most(picture), RINGS, ARCS // len(picture.ring))
+
+
+def _most(picture: Picture) -> int:
+    return max(len(picture.replicas(index)) for index in range(len(picture.ring)))
 
 
 def _runs(shown: list[str], radius: float) -> Iterator[str]:
@@ -377,7 +387,9 @@ def _legend(picture: Picture, *, exact: bool) -> Iterator[str]:
     y += 40
     key = _Key(picture) if exact else None
     if key:
-        yield _text(COLUMN, y, "Inner rings: its replicas, the first outside", "b")
+        places = _places(picture)
+        which = "its replicas" if places == _most(picture) else f"its first {places} replicas"
+        yield _text(COLUMN, y, f"Inner rings: {which}, the first outside", "b")
         for style, text in key.entries():
             y += 23
             yield _swatch(y, style)

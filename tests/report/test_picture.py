@@ -11,7 +11,7 @@ import pytest
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy
-from ringcheck.core.ring import Pending, Snapshot
+from ringcheck.core.ring import Node, Pending, Replication, Ring, Snapshot, View
 from ringcheck.report import picture_svg, picture_text
 from ringcheck.report.paint import cells
 from ringcheck.report.picture import Picture, draw
@@ -48,7 +48,7 @@ blogs, keyspace blog at LOCAL_QUORUM in dc1: 0 of 12 ranges unavailable, 9 at
 minimum
 NetworkTopologyStrategy {dc1=3}, needs 2 live in dc1, as 10.0.0.2 sees it,
 2026-01-01T00:00:00Z
-X unavailable       0 of 12   0.0 %  can't be served
+X unavailable       0 of 12   0.0 %  too few replicas are live
 o at minimum        9 of 12  75.0 %  one more loss is an outage
 . with spare        3 of 12  25.0 %  can lose a replica
 - replica not live  9 of 12  75.0 %  at least one of those
@@ -148,6 +148,20 @@ def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
         assert len(lines) < 100
 
 
+def test_the_longest_of_everything_is_bounded() -> None:
+    """Tokens of 39 digits, IPv6 addresses, nine replicas: some are left out, and the legend says so."""
+    nodes = tuple(
+        Node(f"2001:db8:1:2:3:4:5:{place:x}", datacenter="dc1", rack=f"r{place % 8}") for place in range(1024)
+    )
+    ends = [2**127 - 2**116 * (1024 - place) for place in range(1024)]
+    rows = [(ends[at - 1], end, [(at + more) % 1024 for more in range(9)]) for at, end in enumerate(ends)]
+    ring = Ring.build(["blog"], Replication.parse("NetworkTopologyStrategy {dc1=9}"), rows, 1024)
+    views = (View(nodes[0].address, live=frozenset(node.address for node in nodes[::2])),)
+    text = picture_svg.render(drawn(Snapshot("c", "t", "RandomPartitioner", nodes, views, (ring,))))
+    assert len(text.encode()) < AT_MOST
+    assert "Inner rings: its first 3 replicas, the first outside" in text
+
+
 def test_the_same_verdict_gives_the_same_bytes() -> None:
     """Drawn twice from snapshots read separately, in light and dark."""
     one, other = (picture_svg.render(drawn(figures.snapshot([figures.A]))) for _ in range(2))
@@ -242,6 +256,7 @@ def test_what_no_node_can_mend_is_told_apart() -> None:
     assert seen.conditions == {"structurally_unavailable": 6}
     assert "# never available  6 of 6 100.0 %" in picture_text.render(seen, signs=PLAIN)
     assert arcs(svg(seen), "n") == 6
+    assert seen.headline() == "6 of 6 ranges (100.0 %) unavailable, 6 of them never available"
 
 
 def test_the_worst_level_is_drawn_by_default() -> None:
