@@ -42,22 +42,32 @@ Process: TypeAlias = Literal["running", "paused", "killed"]
 LOCAL = Replication("LocalStrategy")
 
 # Startup on existing data: (phase, seconds after the process start), as recorded from each line of releases.
-#   refused       nothing listens            unregistered  Jolokia answers, StorageService is not there
-#   starting      no tokens, LiveNodes=[self]                own     own tokens only
-#   ring          whole ring, no peer in any list            alone   whole ring, every peer unreachable, STARTING
-#   newborn       first start: NORMAL, own tokens, no peer   normal-alone  NORMAL, every peer unreachable
-#   normal        all peers live, CQL off                    up      as before
+#   refused       nothing listens
+#   unregistered  Jolokia answers, no MBean of Cassandra is there
+#   snitch        EndpointSnitchInfo is there, StorageService is not
+#   starting      no tokens, LiveNodes=[self]
+#   own           own tokens only
+#   ring          the whole ring, no peer in any list
+#   alone         the whole ring, every peer unreachable, STARTING
+#   newborn       a first start: NORMAL, own tokens, no peer
+#   normal-alone  NORMAL, every peer unreachable
+#   normal        all peers live, CQL off
+#   up            as before
 STARTUPS: dict[str, tuple[tuple[str, float], ...]] = {
     "2.2": (("refused", 0), ("unregistered", 0.8), ("starting", 3.7), ("normal-alone", 10.0), ("normal", 10.6),
             ("up", 18.4)),
+    "3.0": (("refused", 0), ("unregistered", 0.4), ("starting", 2.1), ("own", 4.6), ("normal-alone", 7.2),
+            ("normal", 8.0), ("up", 15.2)),
     "4.0": (("refused", 0), ("unregistered", 0.4), ("starting", 1.6), ("own", 3.5), ("alone", 4.0),
             ("normal-alone", 5.3), ("normal", 6.2), ("up", 13.8)),
     "4.1": (("refused", 0), ("unregistered", 0.8), ("starting", 3.0), ("own", 4.7), ("ring", 5.3), ("alone", 5.8),
             ("normal", 7.3), ("up", 15.4)),
-    "5.0": (("refused", 0), ("unregistered", 0.4), ("alone", 9.8), ("normal-alone", 11.2), ("normal", 12.1),
-            ("up", 19.4)),
+    "5.0": (("refused", 0), ("unregistered", 0.4), ("snitch", 2.7), ("alone", 9.8), ("normal-alone", 11.2),
+            ("normal", 12.1), ("up", 19.4)),
 }  # fmt: skip
-PHASES = ("refused", "unregistered", "starting", "own", "ring", "alone", "newborn", "normal-alone", "normal", "up")
+PHASES = ("refused", "unregistered", "snitch", "starting", "own", "ring", "alone", "newborn", "normal-alone", "normal",
+          "up")  # fmt: skip
+UNKNOWN = Place("UNKNOWN_DC", "UNKNOWN_RACK")  # what GossipingPropertyFileSnitch says of those it does not know
 GOSSIPING = ("normal-alone", "normal", "up")
 NORMAL_PHASES = ("newborn", *GOSSIPING)
 
@@ -186,6 +196,8 @@ class SimNode:
         held: phase at which the startup stands still.
         drained_at: when its drain ends or ended.
         busy_until: Jolokia runs one request at a time; until then a long exec runs.
+        clean: it was stopped after a drain or announcement, so its saved peers are on disk and not in the commit log.
+        misled: its snitch was asked before those were read; its own rings know no peer's datacenter until gossip does.
     """
 
     index: int
@@ -204,6 +216,8 @@ class SimNode:
     held: str | None = None
     drained_at: float | None = None
     busy_until: float = 0.0
+    clean: bool = False
+    misled: bool = False
     fault: Fault | None = None
     counters: Counter[str] = field(default_factory=Counter)  # `Read-LOCAL_QUORUM,Latency` -> requests
 
@@ -274,14 +288,15 @@ def ipv6_address(number: int) -> str:
 
 
 def stock_keyspaces(release: str = "5.0.8") -> dict[str, Replication]:
-    """What every cluster has: replication of the system keyspaces as installed."""
-    local = {"system": LOCAL} | ({"system_schema": LOCAL} if version_of(release) >= (3, 0) else {})
-    return {
-        "system_traces": simple(2),
-        "system_distributed": simple(3),
-        "system_auth": simple(1),
-        **local,
-    }
+    """What every cluster has: replication of the system keyspaces as installed.
+
+    The order is as real nodes list them: where a keyspace is null, the first is meant.
+    """
+    version = version_of(release)
+    stock = {"system_traces": simple(2), "system_distributed": simple(3), "system_auth": simple(1)}
+    first = "system_traces" if version >= (4, 1) else "system_auth" if version >= (4, 0) else "system_distributed"
+    local = {"system": LOCAL} | ({"system_schema": LOCAL} if version >= (3, 0) else {})
+    return {first: stock[first], **stock, **local}
 
 
 def simple(factor: int) -> Replication:
@@ -302,7 +317,7 @@ def default_keyspaces(specs: Sequence[NodeSpec], factor: int = 3, more: int = 0)
     if len(names) > 1:  # SimpleStrategy over several datacenters would be a mistake of its own
         blogs = {"blog_1": topology(**{names[0]: 1}), "blog_3": topology(**dict.fromkeys(names, 3))}
     extra = {f"ks_{number:03d}": everywhere for number in range(1, more + 1)}
-    return {**blogs, "orders": everywhere, **extra, **stock_keyspaces(specs[0].release)}
+    return {**stock_keyspaces(specs[0].release), **blogs, "orders": everywhere, **extra}
 
 
 class EmbeddedCluster:
@@ -429,6 +444,17 @@ class EmbeddedCluster:
         cut = any(node.index in one.side(observer.index) for one in self.gossip.cuts if one.healed_at is None)
         return not cut and node.process == "running" and self.mode(node, now) not in {"DRAINED", "DECOMMISSIONED"}
 
+    def snitch(self, observer: SimNode, node: SimNode, now: float) -> Place:
+        """Where a node's snitch believes another to be.
+
+        Asked before the replay of the commit log has restored the saved peers, it knows none, remembers that, and the
+        node's own rings shrink until gossip tells it better (seen on 3.11, 4.1 and 5.0 after kill -9).
+        """
+        if observer is not node and not observer.clean and self.phase(observer, now) not in GOSSIPING:
+            observer.misled = True
+        misled = observer.misled and self.phase(observer, now) not in {"normal", "up"}
+        return UNKNOWN if misled and observer is not node else Place(node.spec.datacenter, node.spec.rack)
+
     def state(self) -> dict[str, Any]:
         """A summary for people and the control API."""
         with self.lock:
@@ -469,7 +495,7 @@ class EmbeddedCluster:
         """`kill -9`: refuses connections; its peers convict it after 18 to 30 s, or at once."""
         with self._changing() as now:
             node = self.node(name)
-            node.process, node.starting_at = "killed", None
+            node.process, node.starting_at, node.clean = "killed", None, node.drained_at is not None
             self.gossip.change(node.index, "silent", now, self._factor(instant))
 
     def stop(self, name: str | int) -> None:
@@ -477,7 +503,7 @@ class EmbeddedCluster:
         with self._changing() as now:
             node = self.node(name)
             self.gossip.change(node.index, "announced", now, self._announced(node))
-            node.process, node.starting_at = "killed", None
+            node.process, node.starting_at, node.clean = "killed", None, True
 
     def up(self, name: str | int, *, instant: bool = False, hold: str | None = None) -> None:
         """Start a node on its data: through the startup views of its release, or at once.
@@ -492,7 +518,7 @@ class EmbeddedCluster:
         with self._changing() as now:
             node = self.node(name)
             node.process, node.mode, node.gossip, node.native = "running", "NORMAL", True, True
-            node.frozen, node.drained_at, node.busy_until = None, None, 0.0
+            node.frozen, node.drained_at, node.busy_until, node.misled = None, None, 0.0, False
             node.held = hold
             node.starting_at = None if instant and hold is None else now
             node.generation = max(node.generation + 1, int(now))
@@ -752,7 +778,7 @@ class EmbeddedCluster:
         return found
 
     def _startup_view(self, node: SimNode, phase: str) -> View:
-        key = ("startup", node.index, phase)
+        key = ("startup", node.index, phase, node.misled)
         if key not in self.topology.cache:
             self.topology.cache[key] = self._make_startup_view(node, phase)
         found: View = self.topology.cache[key]
@@ -760,9 +786,12 @@ class EmbeddedCluster:
 
     def _make_startup_view(self, node: SimNode, phase: str) -> View:
         whole, me = self.topology, frozenset({node.index})
+        if node.misled:
+            places = tuple(place if index == node.index else UNKNOWN for index, place in enumerate(whole.places))
+            whole = Topology(whole.ring, whole.movement, whole.members, places)
         if phase in {"ring", "alone", "normal-alone"}:
             others = whole.members - me
-            hosts = others if phase != "normal-alone" else None
+            hosts = None if phase == "normal-alone" else others if node.release >= (4, 0) else frozenset()
             if phase == "ring":
                 return View(whole, unknown=others, hosts=hosts)
             return View(whole, down=others, hosts=hosts)

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ringcheck.simulator.cluster import GOSSIPING, LOCAL, EmbeddedCluster, SimNode, View
+from ringcheck.simulator.cluster import GOSSIPING, LOCAL, UNKNOWN, EmbeddedCluster, SimNode, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -277,7 +277,7 @@ def _generation(asked: Asked) -> int:
 
 
 def _local_host_id(asked: Asked) -> str:
-    if asked.phase == "starting" and asked.release < (4, 0):
+    if asked.phase == "starting" and asked.release < (3, 0):
         raise BeanError(500, NPE, NO_HOST_ID)
     return asked.node.host_id
 
@@ -307,6 +307,9 @@ def _mode(asked: Asked) -> str:
 
 
 def _initialized(asked: Asked) -> bool:
+    stopped = not asked.node.gossip and asked.node.drained_at is None and asked.node.mode == "NORMAL"
+    if stopped and asked.release < (3, 11):  # stopGossiping took it back there
+        return False
     return asked.phase in {*GOSSIPING, "newborn"} and asked.node.mode != "JOINING"
 
 
@@ -602,13 +605,11 @@ STORAGE_OPERATIONS: dict[str, tuple[Operation, ...]] = {
 # --- the other beans
 
 
-def _place_of(part: str, fallback: str) -> Caller:
+def _place_of(part: str) -> Caller:
     def call(asked: Asked, host: str) -> str:
         node = _resolve(asked, str(host))
-        early = asked.phase not in GOSSIPING  # GossipingPropertyFileSnitch knows no peer before gossip does
-        if node is None or (early and node is not asked.node):
-            return fallback
-        return str(getattr(node.spec, part))
+        place = UNKNOWN if node is None else asked.cluster.snitch(asked.node, node, asked.now)
+        return str(getattr(place, part))
 
     return call
 
@@ -743,8 +744,8 @@ class Bean:
 def _beans() -> dict[str, Bean]:
     """All beans by canonical name."""
     place = {
-        "getDatacenter": (Operation(_place_of("datacenter", "UNKNOWN_DC")),),
-        "getRack": (Operation(_place_of("rack", "UNKNOWN_RACK")),),
+        "getDatacenter": (Operation(_place_of("datacenter")),),
+        "getRack": (Operation(_place_of("rack")),),
     }
     detector = {
         "SimpleStates": Attribute(_simple_states(slashed)),

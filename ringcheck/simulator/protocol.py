@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 from ringcheck.simulator.mbeans import (
     BEANS,
     ILLEGAL,
+    SNITCH,
     Asked,
     Bean,
     BeanError,
@@ -199,8 +200,8 @@ class _Session:
     def _read(self, name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
         attribute = request.get("attribute")
         if "*" in name or "?" in name:
-            return self._read_pattern(name, attribute)
-        bean = self._bean(name)
+            return self._read_pattern(name, attribute, request["mbean"])
+        bean = self._bean(name, request["mbean"])
         if attribute is None:
             attribute = [one for one, found in bean.attributes.items() if found.known(self._asked.release)]
         if not isinstance(attribute, list):
@@ -209,7 +210,7 @@ class _Session:
         lenient = str(config.get("ignoreErrors", self._options.get("ignoreErrors"))).lower() == "true"
         return {one: self._attribute_or_error(bean, one, lenient=lenient) for one in attribute}
 
-    def _read_pattern(self, pattern: str, attribute: Any) -> dict[str, Any]:  # noqa: ANN401 - name or list of names
+    def _read_pattern(self, pattern: str, attribute: Any, written: str) -> dict[str, Any]:  # noqa: ANN401 - names
         found: dict[str, Any] = {}
         for name in matching(self._asked, pattern):
             bean = BEANS[name]
@@ -218,7 +219,7 @@ class _Session:
             if have:
                 found[name] = {one: plain(self._attribute(bean, one)) for one in have}
         if not found:
-            message = f"No MBean with pattern {pattern} found for reading attributes"
+            message = f"No MBean with pattern {written} found for reading attributes"
             raise BeanError(404, "javax.management.InstanceNotFoundException", message)
         return found
 
@@ -236,17 +237,18 @@ class _Session:
             raise BeanError(404, "javax.management.AttributeNotFoundException", f"No such attribute: {name}")
         return attribute.read(self._asked)
 
-    def _bean(self, name: str) -> Bean:
+    def _bean(self, name: str, written: str) -> Bean:
         bean = BEANS.get(name)
-        early = self._asked.phase == "unregistered" and name.startswith("org.apache.cassandra")
+        phase, cassandra = self._asked.phase, name.startswith("org.apache.cassandra")
+        early = cassandra and (phase == "unregistered" or (phase == "snitch" and name != SNITCH))
         if bean is None or early or not bean.registered(self._asked):
-            raise BeanError(404, "javax.management.InstanceNotFoundException", name)
+            raise BeanError(404, "javax.management.InstanceNotFoundException", written)
         return bean
 
     # --- calling
 
     def _exec(self, name: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-        bean, asked = self._bean(name), request.get("operation") or ""
+        bean, asked = self._bean(name, request["mbean"]), request.get("operation") or ""
         arguments = request.get("arguments") or []
         operation, _, signature = asked.partition("(")
         found = [one for one in bean.operations.get(operation, ()) if one.known(self._asked.release)]
@@ -354,7 +356,7 @@ class Limiter:
         deepest, most = self.limits["maxDepth"], self.limits["maxObjects"]
         if deepest and depth >= deepest and isinstance(value, (list, dict)):
             return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else java_map(value)
-        if most and self._count >= most + (depth == 0):
+        if most and self._count > most:
             return EXCEEDED
         self._count += 1
         size = self.limits["maxCollectionSize"]
@@ -431,8 +433,9 @@ def version(node: SimNode) -> dict[str, Any]:
     if agent.line == "2":
         details = {"agent_version": "2.2.9", "agent_id": identity, "secured": False,
                    "url": f"http://{node.address}:8778/jolokia/"}  # fmt: skip
+        policy = {} if agent.allowed is None else {"policyLocation": "file:/etc/jolokia/policy.xml"}
         return {"agent": "2.2.9", "protocol": "8.0", "details": details, "id": identity,
-                "config": common | limits, "info": {"proxy": {}, "jmx": {}}}  # fmt: skip
+                "config": common | limits | policy, "info": {"proxy": {}, "jmx": {}}}  # fmt: skip
     old = {"listenForHttpService": "true", "authIgnoreCerts": "false", "agentType": "jvm",
            "policyLocation": "classpath:/jolokia-access.xml" if agent.allowed is None
            else "file:/etc/jolokia/policy.xml",

@@ -1,0 +1,171 @@
+"""The embedded cluster answers as the recorded ones did, request by request."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.simulator.cluster import STARTUPS, UNKNOWN, version_of
+from tests.recordings import Recording, recordings
+from tests.simulator.replay import CHANGES, VICTIM, ask, rebuild
+
+if TYPE_CHECKING:
+    from ringcheck.simulator.cluster import EmbeddedCluster
+
+STATES = [
+    one
+    for one in recordings()
+    if not one.state.startswith(("startup", "joining-sequence")) and any("reply" in raw for raw in one.load())
+]
+
+# What can't be equal, and why; only its shape is compared.
+OWN = {
+    "CurrentGenerationNumber": "a time",
+    "getCurrentGenerationNumber": "a time",
+    "getEndpointDowntime": "a time",
+    "SchemaVersion": "a hash of the schema",
+    "getNaturalEndpoints(java.lang.String,java.lang.String,java.lang.String)": "the key's token is not Murmur3's",
+    "getNaturalEndpointsWithPort(java.lang.String,java.lang.String,java.lang.String)": "the same",
+    "AllEndpointStates": "versions and loads",
+    "Ownership": "rounding", "OwnershipWithPort": "rounding",
+    "effectiveOwnership": "rounding", "effectiveOwnershipWithPort": "rounding",
+    "version": "the agent's own configuration",
+    "Count": "requests before the recording",
+}  # fmt: skip
+LAZY = "scope=RangeSlice"  # since 4.0 registered at the first range read, so some nodes had it and others not
+
+
+def ident(recording: Any) -> str:
+    return f"{recording.line}-{recording.state}-{recording.address}" if isinstance(recording, Recording) else ""
+
+
+@pytest.mark.parametrize("recording", STATES, ids=ident)
+def test_answers_as_recorded(recording: Recording) -> None:
+    """Status, content type and every value, without order, of every recorded exchange."""
+    cluster, clock = rebuild(recording)
+    for raw in recording.load():
+        if "failed" in raw:
+            continue
+        reply, body = ask(cluster, recording.address, raw)
+        assert (reply.status, reply.content_type) == (raw["http_status"], raw["content_type"]), raw.get("post")
+        for request, recorded, got in pairs(raw.get("post"), raw["reply"], body):
+            limited = recording.state.startswith("truncating")
+            assert comparable(request, got, limited=limited) == comparable(request, recorded, limited=limited), request
+        if isinstance(raw.get("post"), dict) and raw["post"].get("operation") in CHANGES:
+            clock.now += 60
+
+
+def pairs(post: Any, recorded: Any, got: Any) -> list[tuple[Any, Any, Any]]:
+    if isinstance(recorded, list) and isinstance(got, list) and isinstance(post, list):
+        return list(zip(post, recorded, got, strict=True))
+    return [(post, recorded, got)]
+
+
+def comparable(request: Any, reply: Any, *, limited: bool) -> Any:
+    """A reply without what differs between any two runs: times, order, forms of an address."""
+    if not isinstance(reply, dict):
+        return reply
+    found = {key: value for key, value in reply.items() if key != "timestamp"}
+    if "error" in found:
+        found["error"], found["stacktrace"] = overloads(found["error"]), "stacktrace" in found
+    if "value" in found:
+        limited = limited or (isinstance(request, dict) and "config" in request)
+        found["value"] = shape("cut", found["value"]) if limited else value_of(request, found["value"])
+    return found
+
+
+def overloads(text: str) -> str:
+    """Signatures of overloaded operations come in any order."""
+    head, found, rest = text.partition("Signatures found: ")
+    listed, end, tail = rest.partition(". Use a")
+    return head + found + "|".join(sorted(re.findall(r"\(?[^()]*\)", listed.replace("),", ") ")))) + end + tail
+
+
+def value_of(request: Any, value: Any) -> Any:
+    name = request.get("attribute") or request.get("operation") or request["type"] if request else ""
+    if str(name).startswith("SchemaVersions") and isinstance(value, dict):  # keyed by a hash of the schema
+        return sorted((key if key == "UNREACHABLE" else "", sorted(nodes)) for key, nodes in value.items())
+    if isinstance(name, str) and name in OWN:
+        return shape(name, value)
+    return settled(value, ordered=isinstance(request, dict) and request["type"] == "exec")
+
+
+def settled(value: Any, *, ordered: bool) -> Any:
+    """Lists as sets, but for replicas; addresses in one form; replication options sorted."""
+    if isinstance(value, dict):
+        return {address(key): item if ordered else settled(item, ordered=ordered) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted(json.dumps(item) for item in value if LAZY not in str(item))
+    if isinstance(value, str) and "{" in value:
+        return re.sub(r"\{(.*)\}", lambda found: "{" + ",".join(sorted(found[1].split(", "))) + "}", value)
+    return value
+
+
+def address(text: str) -> str:
+    return re.sub(r"^[^/\[]*/", "/", text) if "/" in text else text
+
+
+def shape(name: str, value: Any) -> Any:
+    """Types, and keys where they say something that is not of this run."""
+    if isinstance(value, dict) and name == "cut":
+        return sorted(json.dumps(shape(name, item)) for item in value.values())
+    if isinstance(value, dict):
+        return {address(key): shape(name, item) for key, item in value.items() if LAZY not in key}
+    if isinstance(value, list):
+        return sorted(json.dumps(shape(name, item), sort_keys=True) for item in value)
+    if value == "[Object limit exceeded]":
+        return value
+    return type(value).__name__
+
+
+STARTED = [one for one in recordings() if one.state.startswith("startup-after") and one.address == VICTIM]
+
+
+def samples(recording: Recording) -> list[list[dict[str, Any]]]:
+    """What was asked at the same moment of a startup; without moments at which something timed out."""
+    moments = [list(group) for _, group in groupby(recording.load(), key=lambda raw: raw["at_seconds"])]
+    return [moment for moment in moments if not any("failed" in raw for raw in moment)]
+
+
+def in_phase(recording: Recording, phase: str, *, early: bool) -> EmbeddedCluster:
+    """The recorded cluster with its victim held at a phase, its snitch asked too early before that or not."""
+    cluster, clock = rebuild(recording)
+    if recording.state.endswith("drain"):
+        cluster.drain(VICTIM)
+        clock.now += 10
+    cluster.down(VICTIM)
+    clock.now += 60
+    cluster.up(VICTIM, hold="snitch" if early else phase)
+    if early:
+        assert cluster.snitch(cluster.node(VICTIM), cluster.nodes[0], clock.now) == UNKNOWN
+        cluster.node(VICTIM).held = phase
+    clock.now += 60
+    return cluster
+
+
+def answers_alike(recording: Recording, sample: list[dict[str, Any]], phase: str, *, early: bool) -> bool:
+    cluster = in_phase(recording, phase, early=early)
+    return all(
+        comparable(request, got, limited=False) == comparable(request, recorded, limited=False)
+        for raw in sample
+        for request, recorded, got in pairs(raw["post"], raw["reply"], ask(cluster, VICTIM, raw)[1])
+    )
+
+
+@pytest.mark.parametrize("line", sorted({one.line for one in STARTED}))
+def test_starts_as_recorded(line: str) -> None:
+    """Each phase of a line's startup answers exactly as some sample of its recorded restarts, asked early or not."""
+    both = [one for one in STARTED if one.line == line]
+    startup = STARTUPS[[known for known in STARTUPS if version_of(known) <= version_of(both[0].release)][-1]]
+    seen = {
+        phase
+        for one in both
+        for sample in samples(one)
+        for phase, _ in startup[1:]
+        if any(answers_alike(one, sample, phase, early=early) for early in {False, one.state.endswith("kill")})
+    }
+    assert seen == {phase for phase, _ in startup[1:]}
