@@ -72,7 +72,7 @@ TABLE: list[tuple[str, tuple[int, int], dict[str, str]]] = [
 def written(demand: Demand) -> str:
     def one(need: Requirement) -> str:
         replicas = "all" if need.replicas is None else str(need.replicas)
-        return f"{need.datacenter}:{replicas}" if need.datacenter else replicas
+        return f"{need.datacenter}:{replicas}" if need.datacenter is not None else replicas
 
     return " ".join(map(one, demand.requirements)) or "-"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
+from ringcheck.core.health import demands_of
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Ring
 from tests.conftest import MORE
@@ -115,6 +116,28 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
         assert gains[name] == max(gains.values())
         back.append(name)
         left.remove(name)
+
+
+@settings(max_examples=200 * MORE)
+@given(clusters(), st.data())
+def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data: st.DataObject) -> None:
+    """Each node alone is tried; where pending ranges cut others there may be more, on the safe side, never fewer."""
+    state, rules = state_of(cluster)
+    live = next(iter(cluster.live.values()))
+    table = cluster.tables[0]
+    for case in data.draw(st.lists(st.sampled_from(cluster.cases(table)), min_size=1, max_size=5)):
+        if not exact(case):
+            continue
+        demands = demands_of(Level(case.level), case.client, rules).values()
+        found = {list(cluster.places)[index] for index in state.breakers(demands)}
+        tried = {
+            node
+            for node in live
+            if any(case.unserved(live - {node}, one) - case.unserved(live, one) for one in case.operations)
+        }
+        assert found >= tried
+        if not table.pending:
+            assert found == tried
 
 
 # ---- turned round ----
