@@ -388,8 +388,10 @@ def _legend(picture: Picture, *, exact: bool) -> Iterator[str]:
     key = _Key(picture) if exact else None
     if key:
         places = _places(picture)
-        which = "its replicas, the first" if places == _most(picture) else f"replicas 1 to {places}, the first"
-        yield _text(COLUMN, y, f"Inner rings: {which} outside", "b", 50)
+        which = (
+            "its replicas, the first outside" if places == _most(picture) else f"replicas 1 to {places} from outside"
+        )
+        yield _text(COLUMN, y, f"Inner rings: {which}", "b")
         for style, text in key.entries():
             y += 23
             yield _swatch(y, style)

@@ -159,7 +159,7 @@ def test_the_longest_of_everything_is_bounded() -> None:
     views = (View(nodes[0].address, live=frozenset(node.address for node in nodes[::2])),)
     text = picture_svg.render(drawn(Snapshot("c", "t", "RandomPartitioner", nodes, views, (ring,))))
     assert len(text.encode()) < AT_MOST
-    assert "Inner rings: replicas 1 to 3, the first outside" in text
+    assert "Inner rings: replicas 1 to 3 from outside" in text
 
 
 def test_the_same_verdict_gives_the_same_bytes() -> None:
