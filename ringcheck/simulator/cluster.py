@@ -719,7 +719,7 @@ class EmbeddedCluster:
     def _announced(self, node: SimNode, factor: float | None = None) -> float:
         """2.2 takes 2 s longer to tell its peers."""
         base = self.time_factor if factor is None else factor
-        return base * (7.7 if node.release < (3, 0) else 1.0)
+        return base * (9.2 if node.release < (3, 0) else 1.0)
 
     def _startup(self, node: SimNode) -> tuple[tuple[str, float], ...]:
         known = [line for line in STARTUPS if version_of(line) <= node.release[:2]]

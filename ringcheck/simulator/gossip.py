@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["up", "silent", "announced", "stopped"]
 
+ANNOUNCED = 0.25  # seconds until an announced stop is known
 LONGEST = 45.0  # seconds after which every change is known to all, at factor 1
 
 
@@ -77,7 +78,7 @@ class Gossip:
         """Record a change; one that was due later than this is off."""
         history = [change for change in self.changes.get(node, ()) if change.at < at or change.at == at]
         self.changes[node] = [*history[-2:], Change(kind, at, factor)]
-        if kind == "up":
+        if kind == "up" and self.resumed.get(node) != at:
             self.joined[node] = at
         self._touch(at, factor)
 
@@ -165,7 +166,7 @@ class Gossip:
             return False if since >= self._conviction(observer, node) * last.factor else None
         if last.kind == "stopped":
             return self._after_stop(observer, node, last, since)
-        return False if since >= 0.3 * last.factor else None
+        return False if since >= ANNOUNCED * last.factor else None
 
     def _after_stop(self, observer: int, node: int, last: Change, since: float) -> bool | None:
         """Since 4.0 two peers of three mark a node that stopped its gossip up again until they convict it.
@@ -175,8 +176,8 @@ class Gossip:
         if since >= (18 + 3 * self._spread(observer, node, 5)) * last.factor:
             return False
         if self._spread(observer, node, 3) < 1 / 3:
-            return False if since >= 0.3 * last.factor else None
-        return 0.3 * last.factor > since or since >= (0.4 + 0.6 * self._spread(observer, node, 4)) * last.factor
+            return False if since >= ANNOUNCED * last.factor else None
+        return ANNOUNCED * last.factor > since or since >= (0.4 + 0.6 * self._spread(observer, node, 4)) * last.factor
 
     def _conviction(self, observer: int, node: int) -> float:
         return 18 + 6 * self._spread(0, node, 1) + 6 * self._spread(observer, node, 2)

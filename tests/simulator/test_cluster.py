@@ -1,0 +1,305 @@
+"""How the embedded cluster changes: convictions, frozen views, partitions, movement, startups."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ringcheck.core.ring import Replication
+from ringcheck.errors import UsageError
+from ringcheck.simulator.cluster import (
+    EmbeddedCluster,
+    NodeSpec,
+    ipv6_address,
+    loopback_address,
+    private_address,
+    simple,
+)
+from ringcheck.simulator.mbeans import DETECTOR, GOSSIPER, PROXY, STORAGE
+from ringcheck.simulator.protocol import answer
+from tests.simulator.replay import Clock
+
+
+def made(nodes: int = 6, **layout: Any) -> tuple[EmbeddedCluster, Clock]:
+    clock = Clock()
+    return EmbeddedCluster.uniform(nodes, clock=clock, **layout), clock
+
+
+def live(cluster: EmbeddedCluster, observer: int) -> set[int]:
+    return set(cluster.view(cluster.nodes[observer], cluster.now()).live)
+
+
+def dropped(cluster: EmbeddedCluster, clock: Clock, observer: int, node: int, until: float) -> list[float]:
+    """Seconds after now at which an observer's opinion of a node changes, in steps of 0.1."""
+    start, changes, before = clock.now, [], node in live(cluster, observer)
+    for step in range(int(until * 10)):
+        clock.now = start + step / 10
+        if (node in live(cluster, observer)) != before:
+            before = not before
+            changes.append(step / 10)
+    clock.now = start + until
+    return changes
+
+
+def ask(cluster: EmbeddedCluster, node: int, **request: Any) -> Any:
+    reply = answer(cluster, cluster.nodes[node], "", "", json.dumps(request).encode(), None)
+    return json.loads(b"".join(reply.chunks))
+
+
+def read(cluster: EmbeddedCluster, node: int, attribute: str, mbean: str = STORAGE) -> Any:
+    return ask(cluster, node, type="read", mbean=mbean, attribute=attribute)["value"]
+
+
+def execute(cluster: EmbeddedCluster, node: int, operation: str, *arguments: Any, mbean: str = STORAGE) -> Any:
+    return ask(cluster, node, type="exec", mbean=mbean, operation=operation, arguments=list(arguments))["value"]
+
+
+def test_a_killed_node_is_convicted_after_18_to_30_seconds() -> None:
+    """Each peer at its own time, within the seconds measured on real clusters."""
+    times = []
+    for observer in (0, 1, 2, 4, 5):
+        cluster, clock = made()
+        cluster.down(3)
+        times += dropped(cluster, clock, observer, 3, 60)
+    assert all(18 <= time <= 30 for time in times)
+    assert len(times) == 5
+    assert len(set(times)) > 1
+
+
+def test_time_runs_by_its_factor() -> None:
+    """A tenth of the time for all that takes time, and at once where asked for."""
+    cluster, clock = made(time_factor=0.1)
+    cluster.down(3)
+    assert 1.8 <= dropped(cluster, clock, 0, 3, 5)[0] <= 3.0
+    cluster.down(4, instant=True)
+    assert 4 not in live(cluster, 0)
+
+
+@pytest.mark.parametrize(("release", "latest"), [("5.0.8", 0.3), ("2.2.19", 2.4)])
+def test_a_drain_is_known_at_once(release: str, latest: float) -> None:
+    """Announced: within 0.3 s, on 2.2 within 2.3 s; the drained node goes on believing in all."""
+    cluster, clock = made(release=release)
+    cluster.drain(3)
+    assert dropped(cluster, clock, 0, 3, 30)[0] <= latest
+    cluster.down(2)
+    clock.now += 60
+    assert live(cluster, 3) == set(range(6))
+    assert live(cluster, 0) == {0, 1, 4, 5}
+
+
+def test_stopped_gossip_comes_back_until_it_is_convicted() -> None:
+    """4.0 and later: some peers drop it, list it again and drop it for good after 18 to 21 s; others drop it once."""
+    patterns = set()
+    for observer in (0, 1, 2, 4, 5):
+        cluster, clock = made(release="4.1.9", seed=7)
+        cluster.gossip_off(3)
+        changes = dropped(cluster, clock, observer, 3, 40)
+        patterns.add(len(changes))
+        assert changes[-1] <= 21
+    assert patterns == {1, 3}
+
+
+def test_stopped_gossip_stays_dropped_before_4() -> None:
+    """2.2, 3.0 and 3.11: down on announcement and for good; the node itself serves on with its old view."""
+    cluster, clock = made(release="3.11.19")
+    cluster.gossip_off(3)
+    assert len(dropped(cluster, clock, 0, 3, 40)) == 1
+    assert [read(cluster, 3, name) for name in ("OperationMode", "GossipRunning", "NativeTransportRunning")] == [
+        "NORMAL", False, True,
+    ]  # fmt: skip
+    before = cluster.nodes[3].generation
+    cluster.gossip_on(3)
+    clock.now += 2
+    assert 3 in live(cluster, 0)
+    assert cluster.nodes[3].generation > before
+
+
+def test_a_resumed_node_convicts_nobody_for_what_it_missed() -> None:
+    """After SIGCONT it lists all as before, though one died meanwhile, and convicts that one in its own time."""
+    cluster, clock = made()
+    cluster.pause(3)
+    clock.now += 40
+    assert 3 not in live(cluster, 0)
+    cluster.down(4)
+    clock.now += 40
+    cluster.resume(3)
+    clock.now += 1
+    assert 4 in live(cluster, 3)
+    clock.now += 40
+    assert 4 not in live(cluster, 3)
+    assert 3 in live(cluster, 0)
+
+
+def test_a_short_death_is_not_noticed() -> None:
+    """A node that is back before it is convicted was never down to its peers."""
+    cluster, clock = made()
+    cluster.down(3)
+    clock.now += 2
+    cluster.up(3, instant=True)
+    assert dropped(cluster, clock, 0, 3, 60) == []
+
+
+def test_a_restart_passes_its_phases_and_convinces_its_peers() -> None:
+    """First no listener, then alone, then NORMAL, then CQL; peers list it before its CQL."""
+    cluster, clock = made()
+    cluster.down(3)
+    clock.now += 60
+    cluster.up(3)
+    start, phases, listed = clock.now, [], None
+    for step in range(300):
+        clock.now = start + step / 10
+        phases += [cluster.phase(cluster.nodes[3], clock.now)]
+        listed = listed or (step / 10 if 3 in live(cluster, 0) else None)
+    assert list(dict.fromkeys(phases)) == [
+        "refused", "unregistered", "snitch", "alone", "normal-alone", "normal", "up",
+    ]  # fmt: skip
+    assert listed is not None
+    assert 6 <= phases.index("up") / 10 - listed <= 9
+    assert cluster.serving(cluster.nodes[3], clock.now)
+
+
+def test_a_node_that_starts_knows_the_dead_at_once() -> None:
+    """Peers that died while it was down are unreachable to it without any conviction."""
+    cluster, clock = made()
+    cluster.down(3)
+    cluster.down(4)
+    clock.now += 60
+    cluster.up(3, instant=True)
+    clock.now += 0.1
+    assert 4 not in live(cluster, 3)
+
+
+def test_a_held_startup_stands_still_and_goes_on() -> None:
+    """For as long as a test needs it."""
+    cluster, clock = made(release="4.1.9")
+    cluster.down(3, instant=True)
+    cluster.up(3, hold="own")
+    clock.now += 1000
+    assert len(execute(cluster, 3, "getRangeToEndpointMap", "orders")) == 16
+    assert 3 not in live(cluster, 0)
+    cluster.proceed(3)
+    clock.now += 60
+    assert 3 in live(cluster, 0)
+    assert read(cluster, 3, "OperationMode") == "NORMAL"
+    with pytest.raises(UsageError, match="no startup phase sleepy"):
+        cluster.up(3, hold="sleepy")
+
+
+def test_a_partition_splits_the_views() -> None:
+    """Each side convicts the other, keeps itself, and all is well after healing."""
+    cluster, clock = made()
+    cluster.partition([0, 1])
+    clock.now += 40
+    assert [live(cluster, node) for node in (0, 1, 2, 5)] == [{0, 1}, {0, 1}, {2, 3, 4, 5}, {2, 3, 4, 5}]
+    cluster.heal()
+    clock.now += 10
+    assert all(live(cluster, node) == set(range(6)) for node in range(6))
+
+
+def test_a_partition_of_two_sets_leaves_the_third_alone() -> None:
+    """Nodes in neither set go on seeing all: views disagree."""
+    cluster, clock = made()
+    cluster.partition([0], [1], instant=True)
+    clock.now += 1
+    assert [len(live(cluster, node)) for node in range(6)] == [5, 5, 6, 6, 6, 6]
+
+
+def test_joining_is_pending_until_it_ends() -> None:
+    """A joiner is live and joining to all, has pending ranges and no natural ones, and owns ranges afterwards."""
+    cluster, _ = made()
+    node = cluster.join()
+    assert read(cluster, 0, "JoiningNodes") == [node.address]
+    assert node.address in read(cluster, 0, "LiveNodes")
+    assert len(read(cluster, 0, "TokenToEndpointMap")) == 7 * 16
+    assert len(execute(cluster, 0, "getRangeToEndpointMap", "orders")) == 6 * 16
+    gains = execute(cluster, 0, "getPendingRangeToEndpointMap", "orders")
+    assert {address for gaining in gains.values() for address in gaining} == {node.address}
+    assert [read(cluster, node.index, name) for name in ("OperationMode", "Joined", "BootstrapMode")] == [
+        "JOINING", False, True,
+    ]  # fmt: skip
+    cluster.finish(node.index)
+    assert read(cluster, 0, "JoiningNodes") == []
+    assert len(execute(cluster, 0, "getRangeToEndpointMap", "orders")) == 7 * 16
+    assert execute(cluster, 0, "getPendingRangeToEndpointMap", "orders") == {}
+    assert read(cluster, node.index, "OperationMode") == "NORMAL"
+
+
+def test_decommission_over_jmx_runs_to_its_end() -> None:
+    """Leaving while it runs, then gone from both lists, still known as UP to the failure detector."""
+    cluster, clock = made()
+    address = cluster.nodes[5].address
+    execute(cluster, 5, "decommission", False)  # noqa: FBT003 - JMX has no keywords
+    assert read(cluster, 0, "LeavingNodes") == [address]
+    assert execute(cluster, 0, "getPendingRangeToEndpointMap", "orders")
+    clock.now += 33
+    assert address not in read(cluster, 0, "LiveNodes") + read(cluster, 0, "UnreachableNodes")
+    assert read(cluster, 0, "SimpleStates", DETECTOR)[f"/{address}"] == "UP"
+    assert read(cluster, 5, "OperationMode") == "DECOMMISSIONED"
+    assert address in read(cluster, 5, "LiveNodes")
+
+
+def test_moving_is_for_single_tokens() -> None:
+    """A node with one token moves, with pending ranges; one with vnodes can't."""
+    cluster, _ = made(vnodes=1, tokens="even")
+    cluster.move(2, 77)
+    assert read(cluster, 0, "MovingNodes") == [cluster.nodes[2].address]
+    assert execute(cluster, 0, "getPendingRangeToEndpointMap", "blog_1")
+    cluster.finish(2)
+    assert "77" in read(cluster, 0, "TokenToEndpointMap")
+    assert read(cluster, 2, "Tokens") == ["77"]
+    with pytest.raises(UsageError, match="one token"):
+        made()[0].move(0, 77)
+
+
+def test_ipv6_addresses_are_written_as_java_does() -> None:
+    """All groups, brackets before a port, a slash before failure detector's."""
+    cluster, _ = made(3, addresses=ipv6_address)
+    assert read(cluster, 0, "LiveNodes")[0] == "2001:db8:0:0:0:0:0:1"
+    assert read(cluster, 0, "LiveNodesWithPort")[0] == "[2001:db8:0:0:0:0:0:1]:7000"
+    assert "/2001:db8:0:0:0:0:0:1" in read(cluster, 0, "SimpleStates", DETECTOR)
+    assert execute(cluster, 0, "getCurrentGenerationNumber", "2001:db8::2", mbean=GOSSIPER) > 0
+    assert cluster.node("[2001:DB8::2]").index == 1
+
+
+def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
+    """During a major upgrade: two schema versions, WithPort only on the new node."""
+    specs = [NodeSpec(private_address(number), tokens=(number,)) for number in range(3)]
+    old = [NodeSpec(one.address, tokens=one.tokens, release="3.11.19") for one in specs[:2]]
+    cluster = EmbeddedCluster([*old, specs[2]], clock=Clock())
+    assert sorted(map(len, read(cluster, 0, "SchemaVersions", PROXY).values())) == [1, 2]
+    reply = ask(cluster, 0, type="read", mbean=STORAGE, attribute="LiveNodesWithPort")
+    assert reply["status"] == 404
+    assert len(read(cluster, 2, "LiveNodesWithPort")) == 3
+
+
+def test_authentication_shows_in_one_bean() -> None:
+    """CredentialsCache is registered exactly where the cluster authenticates."""
+    request = {"type": "read", "mbean": "org.apache.cassandra.auth:type=CredentialsCache", "attribute": "Validity"}
+    for authenticates, status in ((True, 200), (False, 404)):
+        specs = [NodeSpec(private_address(0), tokens=(0,))]
+        cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
+        assert ask(cluster, 0, **request)["status"] == status
+
+
+def test_addresses_are_distinct() -> None:
+    """As many as a large cluster needs, each a valid one of its kind."""
+    for form in (private_address, loopback_address, ipv6_address):
+        assert len({form(number) for number in range(2000)}) == 2000
+
+
+def test_the_articles_figures() -> None:
+    """Four nodes A to D, three vnodes each in turn, RF 3: figures 2 and 3 of the article.
+
+    With A down nine of twelve ranges lack a replica; with A and C down six have one of three left, below LOCAL_QUORUM.
+    (Yelp Engineering, "Monitoring Cassandra at Scale", 2016.)
+    """
+    cluster, _ = made(4, vnodes=3, tokens="even", keyspaces={"blog_3": simple(3)})
+    rows = cluster.topology.rows(Replication.parse("SimpleStrategy {replication_factor=3}"), (5, 0))
+    cluster.down(0, instant=True)
+    assert sum(len(live(cluster, 1) & set(row)) < 3 for row in rows) == 9
+    assert sum(len(live(cluster, 1) & set(row)) < 2 for row in rows) == 0
+    cluster.down(2, instant=True)
+    assert sum(len(live(cluster, 1) & set(row)) < 2 for row in rows) == 6
+    assert len(rows) == 12
