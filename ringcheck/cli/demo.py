@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.simulator.cluster import EmbeddedCluster
 
-VNODES = 16
+VNODES = 4  # twelve ranges, as in the article's figures: every one can be shown
 DEADLINE = 5.0  # seconds a poll may take
 
 
@@ -80,6 +80,7 @@ class _Story:
         )
         self._check()
         self._health()
+        self._ring("blog_1")
         self._say("May another node be restarted now? blog_1 is given up; blog_3 counts.")
         self._preflight(self.second)
 
@@ -125,6 +126,16 @@ class _Story:
         verdict = self._verdict()
         blocks = text.render(verdict, colour=colours()).split("\n\n")
         self._show("ringcheck health --level LOCAL_ALL", "\n\n".join(blocks[1:-1] if verdict.findings else blocks[1:]))
+
+    def _ring(self, keyspace: str) -> None:
+        from ringcheck.cli.terminal import shows
+        from ringcheck.report import picture_text
+        from ringcheck.report.picture import draw
+
+        picture = draw(self._verdict(), keyspace)
+        signs = picture_text.UNICODE if shows(picture_text.UNICODE.all) else picture_text.ASCII
+        if picture:
+            self._show(f"ringcheck ring {keyspace}", picture_text.render(picture, colour=colours(), signs=signs))
 
     def _preflight(self, *candidates: str) -> None:
         from ringcheck.core.gate import Gate, Gatekeeper
