@@ -39,7 +39,9 @@ def settings(
     runbook = runbook or (sensu.runbook if sensu else None)
     if not team or not runbook:
         raise UsageError("--sensu needs --team and --runbook, or `sensu: {team, runbook}` in the configuration")
-    return Settings(host or "127.0.0.1", port or 3030, team, runbook)
+    return Settings(
+        host or (sensu.host if sensu else "127.0.0.1"), port or (sensu.port if sensu else 3030), team, runbook
+    )
 
 
 def emit(verdict: Verdict, where: Settings) -> str | None:

@@ -1,0 +1,115 @@
+"""`check --sensu` against a socket that takes what Sensu's agent takes, and against ones that don't."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.cli import emit, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+ONE_DOWN = str(SNAPSHOTS / "article-one-down.json")
+
+
+@contextmanager
+def agent() -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """A port and the events that came in: one JSON object a connection, read to its end, as the agent does."""
+    found: list[dict[str, Any]] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection, connection.makefile("rb") as stream:
+                    found.append(json.loads(stream.read()))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1], found
+        thread.join(5)
+
+
+def test_two_events_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page event with `page`, the ticket event with `ticket`, both for the cluster's proxy entity."""
+    with agent() as (port, found):
+        arguments = [
+            "check",
+            "--from",
+            ONE_DOWN,
+            "--sensu",
+            "--team",
+            "orders",
+            "--runbook",
+            "http://rb",
+            "--sensu-port",
+            str(port),
+        ]
+        assert run(arguments) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1
+    told = [
+        (one["name"], one["status"], one["page"], one["ticket"], one["team"], one["runbook"], one["source"])
+        for one in found
+    ]
+    assert told == [
+        ("ringcheck.blogs.page", 2, True, False, "orders", "http://rb", "blogs"),
+        ("ringcheck.blogs.ticket", 1, False, True, "orders", "http://rb", "blogs"),
+    ]
+    assert found[0]["output"].partition(" | ")[0] == said[0].partition(" | ")[0]
+
+
+def test_team_and_runbook_come_from_the_configuration(tmp_path: Path) -> None:
+    """The configuration says who is told."""
+    file = tmp_path / "r.yaml"
+    with agent() as (port, found):
+        sensu = f"{{team: search, runbook: 'http://rb2', port: {port}}}"
+        file.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: h}}, sensu: {sensu}}}}}\n")
+        assert run(["check", "-C", str(file), "--from", ONE_DOWN, "--sensu"]) == 2
+    assert [(one["team"], one["runbook"]) for one in found] == [("search", "http://rb2")] * 2
+
+
+def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Events without a team reach nobody."""
+    assert run(["check", "--from", ONE_DOWN, "--sensu"]) == 3
+    assert "--sensu needs --team and --runbook" in capsys.readouterr().out
+
+
+def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """What Nagios is told does not depend on Sensu."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert (
+        run(["check", "--from", ONE_DOWN, "--sensu", "--team", "t", "--runbook", "r", "--sensu-port", str(port)]) == 2
+    )
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("CRITICAL - ")
+    assert second.startswith("Sensu was not told: ")
+    assert "Connection refused" in second
+
+
+def test_a_sensu_that_does_not_read_is_given_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pysensu-yelp has no timeout: a deadline of ours ends it."""
+    monkeypatch.setattr(emit, "DEADLINE", 0.3)
+    with socket.socket() as deaf, socket.socket() as queued:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        queued.connect(deaf.getsockname())  # the only place in the queue
+        queued2 = socket.socket()
+        queued2.settimeout(0)
+        queued2.connect_ex(deaf.getsockname())
+        port = str(deaf.getsockname()[1])
+        assert run(["check", "--from", ONE_DOWN, "--sensu", "--team", "t", "--runbook", "r", "--sensu-port", port]) == 2
+        queued2.close()
+    assert capsys.readouterr().out.splitlines()[1] == f"Sensu was not told: 127.0.0.1:{port} took longer than 0.3 s"
