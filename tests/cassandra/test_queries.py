@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cassandra
 
+DEFAULT_RELEASES = ("3.11.19", "5.0.8")  # certain timeouts, and the check that came with 4.0
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1,dc2:r1"
 # Long enough for the states JOINING and LEAVING, and for a dead joiner, to stay while everything is asked.
 RING_DELAY_MS = 60_000
