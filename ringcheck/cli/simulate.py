@@ -81,7 +81,6 @@ def build(options: dict[str, Any]) -> EmbeddedCluster:
         jolokia=options["jolokia"],
         seed=options["seed"],
         tokens=options["tokens"],
-        addresses=model.loopback_address if options["per_address"] else model.private_address,
     )
     specs = [replace(spec, release=releases[number % len(releases)]) for number, spec in enumerate(specs)]
     return model.EmbeddedCluster(

@@ -255,9 +255,9 @@ def uniform(  # noqa: PLR0913 - each is a knob of the command line
         jolokia: line of all agents.
         seed: of random tokens.
         tokens: `random`, or `even` as Cassandra's allocation would have it.
-        addresses: address of a node by its number from 0; default `private_address`.
+        addresses: address of a node by its number from 0; default `loopback_address`.
     """
-    address = addresses or private_address
+    address = addresses or loopback_address
     drawn = even_tokens(nodes, vnodes) if tokens == "even" else random_tokens(nodes, vnodes, seed)
     return [
         NodeSpec(
@@ -272,13 +272,8 @@ def uniform(  # noqa: PLR0913 - each is a knob of the command line
     ]
 
 
-def private_address(number: int) -> str:
-    """10.0.1.1, 10.0.1.2, ...: nothing listens there, so nothing is asked by mistake."""
-    return f"10.{number // 62500}.{number // 250 % 250 + 1}.{number % 250 + 1}"
-
-
 def loopback_address(number: int) -> str:
-    """127.0.1.1, 127.0.1.2, ...: Linux answers on all of 127.0.0.0/8."""
+    """127.0.1.1, 127.0.1.2, ...: whoever is asked by mistake for a node's own port is this host, and nobody else."""
     return f"127.0.{number // 250 + 1}.{number % 250 + 1}"
 
 
@@ -801,8 +796,7 @@ class EmbeddedCluster:
 
     def _spare_spec(self) -> NodeSpec:
         first, taken = self.nodes[0].spec, set(self._names)
-        make = loopback_address if first.address.startswith("127.") else private_address
-        make = ipv6_address if ":" in first.address else make
+        make = ipv6_address if ":" in first.address else loopback_address
         address = next(address for number in count(len(self.nodes)) if (address := make(number)) not in taken)
         return replace(first, address=address, tokens=(), host_id=None, generation=None)
 

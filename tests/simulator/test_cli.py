@@ -44,12 +44,12 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
         assert process.stdout is not None
         word, url = process.stdout.readline().split()
         entry = yaml.safe_load(config.read_text())["clusters"]["embedded"]
-        down = run("down", "10.0.1.2", "--url", url)
+        down = run("down", "127.0.1.2", "--url", url)
         process.send_signal(signal.SIGTERM)
         rest, code = process.stdout.read(), process.wait(10)
     assert (word, rest, code) == ("serving", "", 0)
     assert entry["jolokia"]["url"] == f"{url}/{{address}}/jolokia"
-    assert down == "10.0.1.2        dc2 r1 5.0.8 killed\n"
+    assert down == "127.0.1.2       dc2 r1 5.0.8 killed\n"
 
 
 def test_commands_drive_a_running_cluster(served: Server) -> None:
@@ -90,7 +90,7 @@ def test_mixed_releases_are_dealt_out_in_turn() -> None:
 def test_mistakes_are_told() -> None:
     """No cluster at the URL, an unknown node, a config without a server."""
     with pytest.raises(SourceError, match=r"no embedded cluster answers at http://127\.0\.0\.1:1"):
-        run("down", "10.0.1.1", "--url", "http://127.0.0.1:1")
+        run("down", "127.0.1.1", "--url", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="--config-out needs --serve"):
         run("--config-out", "/nonexistent/x.yaml")
 

@@ -14,7 +14,6 @@ from ringcheck.simulator.cluster import (
     NodeSpec,
     ipv6_address,
     loopback_address,
-    private_address,
     simple,
 )
 from ringcheck.simulator.mbeans import DETECTOR, GOSSIPER, PROXY, STORAGE
@@ -265,7 +264,7 @@ def test_ipv6_addresses_are_written_as_java_does() -> None:
 
 def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
     """During a major upgrade: two schema versions, WithPort only on the new node."""
-    specs = [NodeSpec(private_address(number), tokens=(number,)) for number in range(3)]
+    specs = [NodeSpec(loopback_address(number), tokens=(number,)) for number in range(3)]
     old = [NodeSpec(one.address, tokens=one.tokens, release="3.11.19") for one in specs[:2]]
     cluster = EmbeddedCluster([*old, specs[2]], clock=Clock())
     assert sorted(map(len, read(cluster, 0, "SchemaVersions", PROXY).values())) == [1, 2]
@@ -278,14 +277,14 @@ def test_authentication_shows_in_one_bean() -> None:
     """CredentialsCache is registered exactly where the cluster authenticates."""
     request = {"type": "read", "mbean": "org.apache.cassandra.auth:type=CredentialsCache", "attribute": "Validity"}
     for authenticates, status in ((True, 200), (False, 404)):
-        specs = [NodeSpec(private_address(0), tokens=(0,))]
+        specs = [NodeSpec(loopback_address(0), tokens=(0,))]
         cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
         assert ask(cluster, 0, **request)["status"] == status
 
 
 def test_addresses_are_distinct() -> None:
     """As many as a large cluster needs, each a valid one of its kind."""
-    for form in (private_address, loopback_address, ipv6_address):
+    for form in (loopback_address, ipv6_address):
         assert len({form(number) for number in range(2000)}) == 2000
 
 
