@@ -541,6 +541,45 @@ def test_a_share_lost_in_one_view_alerts_though_another_lost_more_ranges() -> No
     assert (level.health.outage, round(level.health.outage_share, 3)) == (1, 0.5)
 
 
+FIVE = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4", "dc1:r5", "dc1:r6")
+
+
+@pytest.mark.parametrize(
+    ("down", "worst", "numbers"),
+    [
+        ({1: [], 2: [6]}, 2, (0, 0, 2)),  # nothing at minimum, but one failure fewer is left
+        ({1: [4, 6], 2: [4, 5]}, 2, (0, 3, 1)),  # more at minimum
+        ({1: [4, 5], 2: [3, 4, 5]}, 2, (3, 1, 0)),  # fewer at minimum, but the others are lost
+        ({1: [3, 4, 5], 2: [4, 5]}, 1, (3, 1, 0)),
+    ],
+)
+def test_the_worse_of_two_views(down: dict[int, list[int]], worst: int, numbers: tuple[int, int, int]) -> None:
+    """First what is lost, then what is at minimum, then how few failures are left."""
+    rows = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5)]
+    one = snapshot(FIVE, [ring("o", "SimpleStrategy {replication_factor=5}", rows, 6)])
+    one = replace(one, views=one.views[:2])
+    for observer, gone in down.items():
+        up = addresses(set(range(1, 7)) - set(gone))
+        one = with_view(one, observer, live=up, unreachable=addresses(gone))
+    (level,) = assess(one, QUORUM_ONLY).keyspaces[0].levels
+    assert level.health is not None
+    found = level.health
+    assert (found.outage, found.at_minimum, found.node_failures_to_outage) == numbers
+    assert level.worst_view == address(worst)
+
+
+def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
+    """A view of an old release, to which all is structurally unavailable, does not hide what another has lost."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", [(1, 2, 3), (2, 3, 4), (1, 3, 4), (1, 2, 4)], 4)]
+    one = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4"), rings)
+    one = with_view(one, 3, live=addresses([3, 4]), unreachable=addresses([1, 2]))
+    one = with_node(one, 1, release_version="3.11.19")
+    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    level = assess(one, policy, Question(levels=(Level.EACH_QUORUM,))).keyspaces[0].levels[1]
+    assert level.health is not None
+    assert (level.worst_view, level.health.outage, level.health.structurally_unavailable) == (address(3), 2, 0)
+
+
 def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
     """What dc2 sees of dc1 is no concern of dc1's clients, and the other way round."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]

@@ -242,3 +242,18 @@ def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, 
         question = Question(ranges=True)
         assert essence(assess(kept, policy, question)) == essence(assess(fresh, policy, question))
         old = kept
+
+
+@settings(max_examples=100 * MORE)
+@given(clusters(), st.data())
+def test_rings_outlive_their_nodes_places(cluster: Cluster, data: st.DataObject) -> None:
+    """Nodes that move to another rack or datacenter are counted there, though their rings stay."""
+    policy, question = watching("LOCAL_QUORUM"), Question(levels=tuple(Level))
+    old = cluster.snapshot()
+    assess(old, policy, question)
+    turned = data.draw(st.permutations(list(cluster.places.values())))
+    moved = replace(cluster, places=dict(zip(cluster.places, turned, strict=True)))
+    fresh = moved.snapshot()
+    assert essence(assess(replace(fresh, rings=old.rings), policy, question)) == essence(
+        assess(fresh, policy, question)
+    )
