@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
@@ -19,13 +20,18 @@ MIB = 1024
 def used() -> tuple[float, float, float]:
     """Wall seconds, CPU seconds, peak MiB so far."""
     mine = resource.getrusage(resource.RUSAGE_SELF)
-    return time.perf_counter(), mine.ru_utime + mine.ru_stime, mine.ru_maxrss / MIB
+    return time.perf_counter(), mine.ru_utime + mine.ru_stime, _peak()
+
+
+def _peak() -> float:
+    """MiB at most so far; not ru_maxrss, which begins with what the process that started this one had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / MIB
 
 
 def resident() -> float:
     """MiB in memory now."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - a pseudo file, read once
-        return int(file.read().split()[1]) * resource.getpagesize() / MIB / MIB
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MIB / MIB
 
 
 def main(template: str, polls: int) -> None:
