@@ -78,14 +78,31 @@ def test_no_nodes() -> None:
 )
 def test_nothing_watched(policy: Policy) -> None:
     """Rules that ignore everything, or name no level, leave nothing to be OK."""
-    verdict = assess(healthy(), policy)
-    assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+    for question in (None, Question(levels=(Level.QUORUM,))):
+        verdict = assess(healthy(), policy, question)
+        assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
 
 
 def test_only_keyspaces_of_cassandra() -> None:
     """A cluster with nothing but what is left out has nothing to be OK."""
     one = replace(healthy(names="system_traces system_distributed system_auth"), authenticates=False)
     assert findings(assess(one, Policy())) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+
+
+@pytest.mark.parametrize(
+    ("seen", "stated", "judged"),
+    [
+        (None, None, ["orders", "system_auth"]),
+        (True, None, ["orders", "system_auth"]),
+        (False, None, ["orders"]),
+        (False, True, ["orders", "system_auth"]),
+        (None, False, ["orders"]),
+    ],
+)
+def test_logins_are_judged_unless_there_are_none(seen: bool | None, stated: bool | None, judged: list[str]) -> None:  # noqa: FBT001 - a table
+    """system_auth is left out only of a cluster that is known not to authenticate; the owners' word overrules."""
+    one = replace(healthy(names="orders system_auth system_traces"), authenticates=seen)
+    assert [each.name for each in assess(one, Policy(authenticates=stated)).keyspaces] == judged
 
 
 @pytest.mark.parametrize(
@@ -145,6 +162,10 @@ def test_the_worst_of_equal_findings_is_kept() -> None:
     one = with_node(healthy(), 2, mode="DRAINED")
     verdict = assess(replace(one, problems=(Problem("view_discarded", address(2), text),)), Policy())
     assert findings(verdict) == {"view_discarded": [f"UNKNOWN {text}"]}
+    text = "3 of 3 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
+    one = snapshot(THREE, [ring("orders", "SimpleStrategy {replication_factor=7}", FULL[:3], 3)])
+    one = replace(one, problems=(Problem("structurally_unavailable", "orders", text),))
+    assert findings(assess(one, QUORUM_ONLY)) == {"structurally_unavailable": [f"UNKNOWN {text}"]}
 
 
 def test_unknown_replication() -> None:
@@ -280,6 +301,13 @@ def test_a_node_without_a_datacenter(datacenter: str | None) -> None:
     assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
 
 
+def test_an_owner_of_tokens_without_a_datacenter() -> None:
+    """It matters though it holds nothing and says nothing: clients may be there."""
+    one = snapshot(nodes("dc1:r1", "dc1:r2", ""), [ring("o", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 3)])
+    verdict = assess(replace(one, views=one.views[:2]), Policy())
+    assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
+
+
 def test_a_joiner_without_a_datacenter() -> None:
     """It matters as soon as it gains ranges: its acknowledgements may be awaited by LOCAL levels; not before."""
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "")
@@ -293,11 +321,11 @@ def test_a_joiner_without_a_datacenter() -> None:
 
 def test_an_observer_without_a_datacenter_counts_for_no_local_level() -> None:
     """Its own view can't say which datacenter's clients it serves: no LOCAL level is served from there."""
-    one = with_node(snapshot(TWO_DCS, [ring("o", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]), 1)
+    one = snapshot(TWO_DCS, [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=2}", [(2, 3, 4)] * 4, 4)])
     one = with_node(one, 1, datacenter=None, tokens=0)
     verdict = assess(one, Policy(), Question(view=address(1)))
-    assert verdict.severity is Severity.UNKNOWN
-    assert "unknown_datacenter" in findings(verdict)
+    assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.1 is not known"]
+    assert [one.health and one.health.unavailable for one in verdict.keyspaces[0].levels] == [4, 4]
 
 
 def test_one_host_id_or_address_twice() -> None:
@@ -706,3 +734,16 @@ def test_words() -> None:
     assert [counted(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
     assert listed("abcde") == "a, b, c, d, e"
     assert listed("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+def test_what_a_ring_remembers_is_bounded() -> None:
+    """Of the states that views of many polls were in only the last are kept."""
+    many = nodes(*["dc1"] * 100)
+    rings = [
+        ring(
+            "o", "SimpleStrategy {replication_factor=25}", [range(first, first + 25) for first in (1, 26, 51, 76)], 100
+        )
+    ]
+    for down in range(2, 100):
+        assess(snapshot(many, rings, down=[down]), QUORUM_ONLY)
+    assert len(rings[0].memo) < 80
