@@ -409,6 +409,12 @@ def test_a_datacenter_without_a_usable_view() -> None:
     assert {one.worst_view for one in verdict.keyspaces[0].levels} == {address(1)}
 
 
+def test_a_datacenter_that_is_down_has_no_view_to_miss() -> None:
+    """With all its nodes down there is no coordinator whose view could differ."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
+    assert set(findings(assess(snapshot(TWO_DCS, rings, down=[3, 4]), Policy()))) == {"node_down", "unavailable"}
+
+
 def test_disagreement() -> None:
     """A node that is down for some and up for others is told with both sides, and the worst view counts."""
     one = with_view(healthy(1), 1, live=addresses([1, 2]), unreachable=addresses([3]))
@@ -439,6 +445,16 @@ def test_a_node_in_no_list() -> None:
     assert verdict.states == ("up", "up", "unknown")
     assert findings(verdict)["node_unknown"] == ["UNKNOWN 10.0.0.3 is neither live nor unreachable for any view"]
     assert verdict.severity is Severity.CRITICAL
+
+
+def test_a_joiner_in_no_list() -> None:
+    """It matters as soon as it gains ranges."""
+    four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4")
+    for pending, told in (([], False), ([(0, 5, (4,))], True)):
+        one = with_node(snapshot(four, [ring("orders", ALL_OF_3, FULL, 4, pending)], down=[4]), 4, tokens=0)
+        for observer in (1, 2, 3):
+            one = with_view(one, observer, unreachable=frozenset())
+        assert ("node_unknown" in findings(assess(one, Policy()))) is told
 
 
 def test_a_node_in_both_lists_is_not_up() -> None:
@@ -618,6 +634,20 @@ def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
     verdict = assess(one, Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
     text = "CRITICAL 2 of 4 ranges (50.0 %) of o unavailable at LOCAL_ONE in dc1"
     assert findings(verdict)["unavailable"] == [text]
+
+
+def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
+    """What restores most may be in the datacenter that is judged last."""
+    rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 3), (2, 3), (2, 4)], 4)]
+    verdict = assess(snapshot(TWO_DCS, rings, down=[1, 3]), Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(2, 0.75), (0, 0.25)]
+
+
+def test_recovery_looks_at_watched_levels() -> None:
+    """A level that is only shown does not decide whom to bring back first."""
+    question = Question(levels=(Level.ALL,))
+    verdict = assess(snapshot(THREE, healthy().rings, down=[2]), QUORUM_ONLY, question)
+    assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(1, 0.0)]
 
 
 def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
