@@ -11,15 +11,16 @@ import json
 import struct
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from cassandra import ConsistencyLevel, InvalidRequest, ReadTimeout, Unavailable, WriteTimeout
+from cassandra import ConsistencyLevel, DriverException, InvalidRequest, ReadTimeout, Unavailable, WriteTimeout
 from cassandra.concurrent import execute_concurrent
 from cassandra.metadata import Murmur3Token
+from cassandra.protocol import ErrorMessage
 from cassandra.query import SimpleStatement
 
 from ringcheck import cli
@@ -338,7 +339,7 @@ def compare(
     """Ask one coordinator everything, and hold it against what was predicted."""
     wanted = [query for one in keyspaces for query in queries(one.name, pieces(coordinator, one.name), keys, levels)]
     found = Comparison()
-    with coordinator.cluster.session(coordinator) as session:
+    with _logs_if_it_fails(coordinator.cluster), coordinator.cluster.session(coordinator) as session:
         for query, observed in zip(wanted, ask(session, wanted), strict=True):
             predicted = prediction.of(query)
             if observed == "timeout" and predicted == "served":
@@ -349,6 +350,15 @@ def compare(
             if not agrees(predicted, observed):
                 found.differences.append(_line(query, coordinator, predicted, observed))
     return found
+
+
+@contextmanager
+def _logs_if_it_fails(cluster: RealCluster) -> Iterator[None]:
+    """Show the nodes' logs with the error of a query that ended in some other way."""
+    try:
+        yield
+    except (DriverException, ErrorMessage) as error:
+        raise AssertionError(f"{error!r}\n{cluster.log_tails(100)}") from error
 
 
 def _again(session: Any, query: Query, found: Comparison) -> Outcome:
