@@ -9,17 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ringcheck.config.keys import PART, TOP
 from ringcheck.config.kinds import Reader, Section
+from ringcheck.config.source import UnreadableError, node_of
 from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors, secret
 from ringcheck.errors import ConfigError
 
 __all__ = ["Cluster", "Config", "ConfigError", "ConfigErrors", "load", "schema", "secret"]
-
-MOST_BYTES = 1024 * 1024
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(path: str) -> Config:
@@ -54,35 +50,10 @@ class _File:
     def __init__(self, path: str, section: Section) -> None:
         self.reader = Reader(path)
         self.values: dict[str, Any] | None = None
-        node = self._node()
-        if node is not None:
-            self.values = self.reader.value(section, node, ())
-
-    def _node(self) -> yaml.Node | None:
-        path, errors = self.reader.path, self.reader.errors
         try:
-            data = Path(path).read_bytes()
-            if len(data) > MOST_BYTES:
-                errors.append(f"{path}:1:1: larger than 1 MiB: no configuration of ours")
-                return None
-            node: yaml.Node | None = yaml.compose(data.decode(), Loader=_LOADER)
-        except OSError as error:
-            errors.append(f"{path}:1:1: can't be read: {error.strerror or error}")
-        except UnicodeDecodeError as error:
-            errors.append(f"{path}:1:1: is not UTF-8: byte {error.start} is {data[error.start]:#04x}")
-        except RecursionError:
-            errors.append(f"{path}:1:1: is nested too deeply")
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-            errors.append(f"{path}:{where}: not YAML: {error.problem or error.context}")
-        except yaml.YAMLError as error:
-            errors.append(f"{path}:1:1: not YAML: {' '.join(str(error).split())}")
-        else:
-            if node is None:
-                errors.append(f"{path}:1:1: is empty")
-            return node
-        return None
+            self.values = self.reader.value(section, node_of(path), ())
+        except UnreadableError as error:
+            self.reader.errors.append(f"{path}:{error}")
 
 
 def _named(top: _File, patterns: tuple[str, ...]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from ringcheck.cli import run
-from ringcheck.config import ConfigErrors, load, schema, secret
+from ringcheck.config import ConfigErrors, load, schema, secret, source
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Rule, Threshold
 from ringcheck.core.ring import Replication
@@ -32,7 +33,7 @@ BEYOND_A_SCHEMA = {
     "rule-failures-without-critical.yaml", "rule-ignores-and-watches.yaml", "rule-without-levels.yaml",
     "share-without-percent.yaml", "threshold-no-range.yaml", "timeout-zero.yaml", "url-credentials.yaml",
     "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml",
-    "url-scheme.yaml", "url-without-address.yaml", "flag-yes.yaml",
+    "url-scheme.yaml", "url-without-address.yaml", "flag-yes.yaml", "alias-of-itself.yaml", "aliases-of-aliases.yaml",
 }  # fmt: skip
 
 
@@ -71,6 +72,68 @@ def test_a_bad_file_is_told_exactly(name: str, bad: Path, monkeypatch: pytest.Mo
     assert str(caught.value).startswith(expected[0])
     assert str(caught.value).endswith(more)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyYAML was built without libyaml, only the reasons why something is no YAML differ."""
+    monkeypatch.chdir(bad)
+    monkeypatch.setattr(source, "_LOADER", yaml.SafeLoader)
+    with pytest.raises(ConfigErrors) as caught:
+        load(name)
+    assert [error.partition("not YAML")[0] for error in caught.value.errors] == [
+        line.partition("not YAML")[0] for line in messages()[name]
+    ]
+
+
+def test_brackets_without_end_are_an_error(tmp_path: Path) -> None:
+    """The composer of libyaml would end the process with a segmentation fault."""
+    file = tmp_path / "brackets.yaml"
+    file.write_text("[" * 500_000)
+    with pytest.raises(ConfigErrors) as caught:
+        load(str(file))
+    assert str(caught.value) == f"{file}:1:32: is nested too deeply"
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("a: *\n", '1:4: not YAML: write "*" in quotes'),
+        ("a:\n\tb: c\n", "2:1: not YAML: indent with spaces, not with a tab"),
+        ("a: @1:3\n", "1:4: not YAML: write what begins with @ in quotes"),
+    ],
+)
+def test_common_slips_have_a_hint(written: str, line: str, tmp_path: Path) -> None:
+    """What YAML's own words would not tell an operator."""
+    file = tmp_path / "slip.yaml"
+    file.write_text(written)
+    with pytest.raises(ConfigErrors) as caught:
+        load(str(file))
+    assert str(caught.value) == f"{file}:{line}"
+
+
+def test_aliases_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    """Clusters may share what they have in common, and Windows editors may write their mark."""
+    file = tmp_path / "shared.yaml"
+    cluster = "{jolokia: {contact_points: h}, monitor: %s}"
+    file.write_text(
+        f"clusters:\n  a: {cluster % '&rules [{keyspaces: k, critical: ONE}]'}\n  b: {cluster % '*rules'}\n",
+        encoding="utf-8-sig",
+    )
+    found = load(str(file)).clusters
+    assert found["a"].policy == found["b"].policy
+    assert found["b"].policy.rules == (Rule(("k",), Threshold(Level.ONE)),)
+
+
+def test_a_configuration_may_come_from_a_pipe() -> None:
+    """`-C <(generate)` works, and no more than the limit is read of what never ends."""
+    with pytest.raises(ConfigErrors, match="/dev/zero:1:1: larger than 1 MiB"):
+        load("/dev/zero")
+    end, begin = os.pipe()
+    os.write(begin, b"clusters: {a: {jolokia: {contact_points: h}}}")
+    os.close(begin)
+    assert list(load(f"/dev/fd/{end}").clusters) == ["a"]
+    os.close(end)
 
 
 def test_no_message_is_without_its_file() -> None:

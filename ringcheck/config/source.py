@@ -1,0 +1,154 @@
+"""From a file's bytes to its YAML nodes, whoever wrote them.
+
+Owns what is refused before a value is looked at: files too large, not text, nested without end. libyaml's composer
+recurses on the C stack, so that 100 KB of brackets end the process; its events come one by one and are looked at
+first. Knows nothing of keys.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_BYTES = 1024 * 1024
+MOST_VALUES = 100_000  # with the aliases written out: a few lines of them can stand for billions
+DEEPEST = 32
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, 5.1
+_HINTS = {
+    "\t": "indent with spaces, not with a tab",
+    "*": 'write "*" in quotes',
+    "%": "write what begins with % in quotes",
+    "@": "write what begins with @ in quotes",
+    "`": "write what begins with ` in quotes",
+}
+
+
+class UnreadableError(Exception):
+    """What is wrong with a file, and where: line and column count from 1."""
+
+    def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(f"{line}:{column}: {text}")
+
+
+def node_of(path: str) -> yaml.Node:
+    """The top node of a file.
+
+    Raises:
+        UnreadableError: if it has none that could be looked at.
+    """
+    text = _text(_bytes(path))
+    try:
+        _Look().at_all(yaml.parse(text, Loader=_LOADER))
+        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        raise _not_yaml(error, text) from None
+    except yaml.YAMLError as error:
+        raise UnreadableError(f"not YAML: {' '.join(str(error).split())}") from None
+    if node is None:
+        raise UnreadableError("is empty")
+    return node
+
+
+def _bytes(path: str) -> bytes:
+    """All of a file, which need not be a regular one: `-C <(generate)`."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UnreadableError(f"can't be read: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableError(f"can't be read: {error}") from None
+    if len(data) > MOST_BYTES:
+        raise UnreadableError("larger than 1 MiB: no configuration of ours")
+    return data
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(f"is not UTF-8: byte {error.start} is {data[error.start]:#04x}", line) from None
+    found = _CONTROL.search(text)
+    if found:
+        line, column = _place(text, found.start())
+        raise UnreadableError(f"the character {ord(found[0]):#04x} can't stand here", line, column)
+    return text
+
+
+def _place(text: str, index: int) -> tuple[int, int]:
+    before = text[:index]
+    return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
+
+
+def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
+    alias = error.context == "while scanning an alias"  # whose problem is marked behind the asterisk
+    mark = error.context_mark if alias else error.problem_mark or error.context_mark
+    problem = " ".join(f"{error.problem or error.context}".split())
+    if mark is None:
+        return UnreadableError(f"not YAML: {problem}")
+    if error.problem == "but found another document":
+        return UnreadableError("a second document begins: a configuration is one", mark.line + 1, mark.column + 1)
+    hint = _HINTS.get("".join(text.splitlines()[mark.line : mark.line + 1])[mark.column : mark.column + 1])
+    return UnreadableError(f"not YAML: {hint or problem}", mark.line + 1, mark.column + 1)
+
+
+@dataclass
+class _Open:
+    """A collection that is being read: its anchor, and how many values it holds so far."""
+
+    anchor: str | None
+    values: int = 1
+
+
+@dataclass
+class _Look:
+    """One look at all events, which needs no more memory than the file is deep."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    stack: list[_Open] = field(default_factory=lambda: [_Open(None)])
+
+    def at_all(self, events: Iterable[yaml.Event]) -> None:
+        """Refuse what would not end, and tags, which say what a value is where its key already does."""
+        for event in events:
+            if isinstance(event, yaml.CollectionEndEvent):
+                self._close()
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+                self._node(event)
+
+    def _node(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+        if event.tag is not None:
+            raise _at(event, f"tags such as {event.tag} are not supported")
+        self.stack.append(_Open(event.anchor))
+        if len(self.stack) > DEEPEST:
+            raise _at(event, "is nested too deeply")
+        if isinstance(event, yaml.ScalarEvent):
+            self._close()
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        if any(one.anchor == event.anchor for one in self.stack):
+            raise _at(event, f"*{event.anchor} stands inside of what it stands for")
+        self.stack[-1].values += self.sizes.get(event.anchor or "", 1)
+        if sum(one.values for one in self.stack) > MOST_VALUES:
+            raise _at(event, f"more than {MOST_VALUES} values, with the aliases written out")
+
+    def _close(self) -> None:
+        done = self.stack.pop()
+        self.stack[-1].values += done.values
+        if done.anchor:
+            self.sizes[done.anchor] = done.values
+
+
+def _at(event: yaml.Event, text: str) -> UnreadableError:
+    mark = event.start_mark
+    return UnreadableError(text, mark.line + 1, mark.column + 1) if mark else UnreadableError(text)
