@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @target_options
 @click.option("-w", "--warning", metavar="LEVEL", help="Warn where this level is lost. [default: LOCAL_QUORUM]")
 @click.option("-c", "--critical", metavar="LEVEL", help="Critical where this level is lost. [default: LOCAL_ONE]")
+@click.option("--format", "format_", type=click.Choice(["nagios", "json"]), default="nagios", show_default=True)
 @click.option("-v", "--verbose", count=True, help="Findings and levels in further lines.")
 @click.option(
     "--unreachable",
@@ -37,6 +39,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     warning: str | None,
     critical: str | None,
+    format_: str,
     verbose: int,
     unreachable: str,
     sensu: bool,  # noqa: FBT001 - a flag
@@ -50,27 +53,32 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. With a configuration its rules say what matters; -w and -c
     replace them. Anything that keeps ringcheck from knowing is 3.
     """
+    from ringcheck.cli import emit
     from ringcheck.core.assess import Question
     from ringcheck.core.policy import Severity
     from ringcheck.errors import SourceError
     from ringcheck.report import nagios
+    from ringcheck.report.document import verdict_document
 
     started = time.monotonic()
     settled = target.settled()
     policy = _policy(settled.policy(), warning, critical)
+    told = emit.settings(settled.configured, team, runbook, sensu_host, sensu_port) if sensu else None
     try:
         verdict = settled.verdict(Question(), policy)
     except SourceError as error:
         severity = Severity[unreachable.upper()]
-        click.echo(nagios.line(severity, str(error)))
+        who = f"{settled.configured.name}: " if settled.configured else ""
+        click.echo(nagios.line(severity, f"{who}{error}"))
         return severity.exit_code
-    text = nagios.render(verdict, seconds=time.monotonic() - started, verbose=verbose > 0)
-    if sensu:
-        from ringcheck.cli.emit import emit, settings
-
-        problem = emit(verdict, settings(settled.configured, team, runbook, sensu_host, sensu_port))
-        text += f"\nSensu was not told: {nagios.plain(problem)}" if problem else ""
+    if format_ == "json":
+        text = json.dumps(verdict_document(verdict), indent=2)
+    else:
+        text = nagios.render(verdict, seconds=time.monotonic() - started, verbose=verbose > 0)
     click.echo(text)
+    problem = emit.emit(verdict, told) if told else None
+    if problem:
+        click.echo(f"Sensu was not told: {nagios.plain(problem)}", err=format_ == "json")
     return verdict.severity.exit_code
 
 

@@ -182,9 +182,13 @@ class Settled:
         collector = self.collector()
         seconds = max(self.target.timeout - RESERVE, self.target.timeout / 2)
         try:
-            yield partial(collector.poll, seconds)
+            yield lambda: self._named(collector.poll(seconds))
         finally:
             collector.close()
+
+    def _named(self, seen: Snapshot) -> Snapshot:
+        """A snapshot under the name that the configuration gives the cluster; Cassandra's is often the same for all."""
+        return replace(seen, cluster=self.configured.name) if self.configured else seen
 
     def gate(self) -> Gate:
         """The configured gate."""

@@ -108,6 +108,24 @@ def test_questions_that_do_not_fit_are_unknown(
     assert capsys.readouterr().out.startswith(f"UNKNOWN - {line}")
 
 
+@pytest.mark.parametrize(("option", "code", "word"), [("unknown", 3, "UNKNOWN"), ("critical", 2, "CRITICAL")])
+def test_nobody_to_ask_is_what_the_caller_says(
+    option: str, code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """UNKNOWN, or CRITICAL on request; the cluster has the name that the configuration gives it."""
+    file = tmp_path / "r.yaml"
+    file.write_text("clusters: {orders: {jolokia: {contact_points: ['127.0.0.1:1']}}}\n")
+    assert run(["check", "-C", str(file), "--unreachable", option]) == code
+    out = capsys.readouterr().out
+    assert out == f"{word} - orders: nobody answered: http://127.0.0.1:1/jolokia: connection refused\n"
+
+
+def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same verdict for programs, with the same exit code."""
+    assert run(["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().out)["severity"] == "CRITICAL"
+
+
 def test_an_unknown_observer_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--view of somebody else is an error, not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
