@@ -643,6 +643,20 @@ def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
     assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(2, 0.75), (0, 0.25)]
 
 
+@pytest.mark.parametrize("down", [range(24, 31), range(20, 31), range(2, 31)])
+def test_the_first_to_bring_back_among_many(down: range) -> None:
+    """However many are down, the one that restores most comes first."""
+    many = nodes(*["dc1"] * 30)
+    rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(30,), (29,), (30,), (30,)], 30)]
+    verdict = assess(snapshot(many, rings, down=down), Policy((Rule(("*",), Threshold(Level.ONE)),)))
+    assert [(one.node, one.restores_share) for one in verdict.recover_first[:3]] == [
+        (29, 0.75),
+        (28, 0.25),
+        (down[0] - 1, 0),
+    ]
+    assert len(verdict.recover_first) == min(len(down), 16)
+
+
 def test_recovery_looks_at_watched_levels() -> None:
     """A level that is only shown does not decide whom to bring back first."""
     question = Question(levels=(Level.ALL,))
