@@ -6,6 +6,7 @@ Every error is one line that begins with `file:line:column:`, and all errors are
 from __future__ import annotations
 
 from dataclasses import replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def load(path: str) -> Config:
     """
     top = _File(path, TOP)
     values = top.values or {}
-    parts = [_File(str(file), PART) for file in _named(top, values.get("clusters_from") or ())]
+    parts = [_File(file, PART) for file in _named(top, values.get("clusters_from") or ())]
     errors = [error for file in (top, *parts) for error in file.reader.errors]
     clusters: dict[str, Cluster] = {}
     for file in (top, *parts):
@@ -56,15 +57,19 @@ class _File:
             self.reader.errors.append(f"{path}:{error}")
 
 
-def _named(top: _File, patterns: tuple[str, ...]) -> list[Path]:
+def _named(top: _File, patterns: tuple[str, ...]) -> list[str]:
     """The files that the patterns name, sorted; a pattern that names none is a mistake."""
-    found: dict[Path, None] = {}
+    found: dict[str, None] = {}
     for pattern in patterns:
-        base = top.reader.folder if not Path(pattern).is_absolute() else Path("/")
-        files = sorted(base.glob(pattern.lstrip("/")))
-        if not files and not any(char in pattern for char in "*?["):
+        # Not Path.glob, which takes hidden files too: editors leave them behind.
+        names = sorted(glob(pattern, root_dir=top.reader.folder, recursive=True))  # noqa: PTH207 - as above
+        files = [str(top.reader.folder / name) for name in names]
+        if not files and not has_magic(pattern):
             top.reader.errors.append(f"{top.reader.path}:1:1: clusters_from: there is no file {pattern}")
-        found |= dict.fromkeys(files)
+        elif not files:
+            top.reader.warnings.append(f"{top.reader.path}:1:1: clusters_from: no file matches {pattern}")
+        # The file itself is no part of itself, though `*.yaml` matches it.
+        found |= dict.fromkeys(file for file in files if not Path(file).samefile(top.reader.path))
     return list(found)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -26,78 +24,19 @@ from ringcheck.config.kinds import (
     scalar,
     text,
 )
+from ringcheck.config.texts import CONTACT, COUNT, LISTEN, PATTERN, SHARE, TEMPLATE, URL
 from ringcheck.config.values import Agent, Cluster, Jolokia, Lease, Sensu, Tls
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
-from ringcheck.core.policy import NONE_ALLOWED, NagiosRange, Policy, Rule, Threshold
+from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
 from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import RingError
 
 if TYPE_CHECKING:
     from ringcheck.config.kinds import Reader
 
-_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
-
-def _contact(value: str) -> str:
-    """HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL."""
-    if "://" in value:
-        return _url(value)
-    try:
-        return str(ip_address(value))
-    except ValueError:
-        parts = urlsplit(f"//{value}")
-    host = parts.hostname or ""
-    plain = re.fullmatch(_HOST, host) or _is_ip(host)
-    if parts.netloc != value or not plain or parts.username is not None or not _has_port(parts.netloc, value):
-        raise ValueError(f"{value!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
-    return value
-
-
-def _has_port(netloc: str, value: str) -> bool:
-    try:
-        return urlsplit(f"//{netloc}").port != 0 and not value.endswith(":")
-    except ValueError:
-        return False
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
-
-
-def _url(value: str) -> str:
-    """An http or https URL without credentials."""
-    parts = urlsplit(value.replace("{address}", "address"))
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError(f"{value!r} is no http or https URL")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a URL must not hold credentials: use username and password_file")
-    return value
-
-
-def _template(value: str) -> str:
-    """A URL with the place of a node's address in it."""
-    if "{address}" not in value:
-        raise ValueError(f"{value!r} must say where a node's address goes, as {{address}}")
-    return _url(value)
-
-
-def _listen(value: str) -> str:
-    """HOST:PORT to listen at."""
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 <= int(port) < 2**16:
-        raise ValueError(f"{value!r} is not HOST:PORT")
-    return value
-
-
-def _share(value: str) -> NagiosRange:
-    """A Nagios range of percents."""
-    if "%" not in value:
-        raise ValueError(f"{value!r} is not a share such as '1%'")
-    return NagiosRange.parse(value.replace("%", ""))
+_FACTOR = "(0|[1-9][0-9]{0,3})(/[1-9][0-9]{0,3})?"
 
 
 class LevelKind(Kind):
@@ -125,10 +64,8 @@ _THRESHOLD = Section(
     "a threshold",
     {
         "level": Key(LevelKind(), "The consistency level that must be served.", required=True),
-        "ranges": Key(
-            Text("a Nagios range in quotes", NagiosRange.parse), "Alerts where the number of lost ranges is outside."
-        ),
-        "share": Key(Text("a share in quotes, such as '1%'", _share), "The same of their share of the token space."),
+        "ranges": Key(COUNT, "Alerts where the number of lost ranges is outside."),
+        "share": Key(SHARE, "The same of their share of the token space."),
     },
     lambda _reader, _node, values: Threshold(
         values["level"],
@@ -177,7 +114,8 @@ class ReplicationKind(Kind):
 
     def schema(self) -> dict[str, Any]:
         """A class and factors."""
-        factor = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+(/[0-9]+)?$"}]}
+        number = {"type": "integer", "minimum": 0, "maximum": 9999}
+        factor = {"anyOf": [number, {"type": "string", "pattern": f"^{_FACTOR}$"}]}
         return {
             "type": "object",
             "required": ["class"],
@@ -188,7 +126,7 @@ class ReplicationKind(Kind):
 
 def _factor(node: yaml.Node) -> Factor:
     value = scalar(node, "a replication factor")
-    if not re.fullmatch(r"(0|[1-9][0-9]*)(/[1-9][0-9]*)?", value):
+    if not re.fullmatch(_FACTOR, value):
         raise Wrong(node, f"replication factor {value!r} is not a number such as 3, or '3/1'")
     try:
         return Factor.parse(value)
@@ -226,12 +164,12 @@ JOLOKIA = Section(
     "jolokia",
     {
         "contact_points": Key(
-            Many(Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", _contact)),
+            Many(CONTACT),
             "Any nodes of the cluster; the rest is discovered.",
             required=True,
         ),
         "url": Key(
-            Text("a URL with {address} in it", _template),
+            TEMPLATE,
             "Where a node's agent is.",
             "http://{address}:8778/jolokia",
         ),
@@ -265,7 +203,7 @@ def _rule(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Rule:
 RULE = Section(
     "a rule of monitor",
     {
-        "keyspaces": Key(Many(Text("a pattern")), 'Shell patterns; `"*"` needs its quotes.', required=True),
+        "keyspaces": Key(Many(PATTERN), 'Shell patterns; `"*"` needs its quotes.', required=True),
         "critical": Key(ThresholdKind(), "Page where this level is lost."),
         "warning": Key(ThresholdKind(), "A ticket where this level is lost."),
         "warning_failures_left": Key(
@@ -286,9 +224,9 @@ GATE = Section(
     "gate",
     {
         "level": Key(LevelKind(), "Every range must keep it.", "LOCAL_QUORUM"),
-        "accept": Key(Many(Text("a pattern")), "Keyspaces that may lose ranges."),
+        "accept": Key(Many(PATTERN), "Keyspaces that may lose ranges."),
         "stable_readings": Key(Number(1, 100), "Safe readings in a row that `preflight` asks for.", "1"),
-        "settle": Key(Duration(), "How long every node must have run.", "45s"),
+        "settle": Key(Duration(0), "How long every node must have run.", "45s"),
         "require_spare": Key(Flag(), "Block where a range would be left without a spare replica.", "false"),
         "require_all_up": Key(Flag(), "Block while any other node is down.", "false"),
     },
@@ -305,12 +243,12 @@ def _lease(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Lease:
 LEASE = Section(
     "lease",
     {
-        "etcd": Key(Many(Text("a URL", _url)), "Endpoints of one etcd cluster."),
+        "etcd": Key(Many(URL), "Endpoints of one etcd cluster."),
         "file": Key(Text(), "A lock file, where all restarts are run from one host."),
         "username": Key(Text(), "At etcd."),
         "password_file": Key(File(secret=True), "Its password."),
         "tls": Key(TLS, "Whom to trust and who to be."),
-        "deadline": Key(Duration(), "How long a restart may take before its lease is reported.", "1h"),
+        "deadline": Key(Duration(1), "How long a restart may take before its lease is reported.", "1h"),
     },
     _lease,
 )
@@ -325,8 +263,8 @@ SENSU = Section(
         "ticket": Key(Choice(("critical", "warning", "never")), "The tier that opens a ticket.", "warning"),
         "host": Key(Text(), "Of the socket.", "127.0.0.1"),
         "port": Key(Number(1, 65535), "Of the socket.", "3030"),
-        "url": Key(Text("a URL", _url), "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
-        "ttl": Key(Duration(), "After which Sensu itself warns that nothing was heard."),
+        "url": Key(URL, "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
+        "ttl": Key(Duration(1), "After which Sensu itself warns that nothing was heard."),
     },
     lambda _reader, _node, values: Sensu(**values),
 )
@@ -355,7 +293,7 @@ CLUSTER = Section(
     {
         "jolokia": Key(JOLOKIA, "Where its agents are.", required=True),
         "replication": Key(
-            Named("replication", ReplicationKind()),
+            Named("replication", ReplicationKind(), "[A-Za-z0-9_]{1,48}", "a keyspace's name"),
             "By keyspace, for releases that can't tell (before 3.11.11).",
         ),
         "client_datacenters": Key(
@@ -375,17 +313,19 @@ CLUSTER = Section(
 AGENT = Section(
     "agent",
     {
-        "listen": Key(Text("HOST:PORT", _listen), "Where the service listens.", "127.0.0.1:9742"),
-        "interval": Key(Duration(), "Between two polls of a cluster.", "15s"),
+        "listen": Key(LISTEN, "Where the service listens.", "127.0.0.1:9742"),
+        "interval": Key(Duration(1), "Between two polls of a cluster.", "15s"),
         "web_config": Key(File(), "TLS and users, with exporter-toolkit's keys."),
     },
     lambda _reader, _node, values: Agent(**values),
 )
 
+# Names stand in URLs, labels and the names of Sensu's checks.
+_CLUSTERS = Named("clusters", CLUSTER, r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a cluster's name: letters, digits, _ . -")
 TOP = Section(
     "the configuration",
     {
-        "clusters": Key(Named("clusters", CLUSTER), "Clusters by name."),
+        "clusters": Key(_CLUSTERS, "Clusters by name."),
         "clusters_from": Key(
             Many(Text("a pattern of files")),
             "Further files with `clusters:`, relative to this one; a team may own each.",
@@ -397,6 +337,6 @@ TOP = Section(
 
 PART = Section(
     "a file of clusters",
-    {"clusters": Key(Named("clusters", CLUSTER), "Clusters by name.", required=True)},
+    {"clusters": Key(_CLUSTERS, "Clusters by name.", required=True)},
     lambda _reader, _node, values: values,
 )

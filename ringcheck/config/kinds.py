@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _STR, _INT, _BOOL, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "null"))
 
 
+LONGEST = 400  # characters of a message: what is wrong may be a megabyte
+
+
 class Wrong(Exception):  # noqa: N818 - not an error that anybody meets: it carries one to the reader
     """What is wrong with a node."""
 
@@ -47,7 +50,8 @@ class Reader:
 
     def wrong(self, node: yaml.Node, text: str) -> None:
         """Note an error."""
-        self.errors.append(f"{self.at(node)}: {text}")
+        line = " ".join(text.split())
+        self.errors.append(f"{self.at(node)}: {line if len(line) <= LONGEST else f'{line[:LONGEST]}...'}")
 
     def value(self, kind: Kind, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever the kind is of
         """A value of a kind, or None where it is none."""
@@ -94,6 +98,7 @@ def _quoted(node: yaml.Node) -> bool:
 def near(word: str, known: Iterable[str]) -> str:
     """What may have been meant, or what there is."""
     names = list(known)
+    word = word[:64]  # difflib takes seconds for a megabyte
     near = get_close_matches(word, names, 1) or get_close_matches(word.upper(), names, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
@@ -141,7 +146,7 @@ class Text(Kind):
 
     what: str = "text"
     check: Callable[[str], Any] = str
-    pattern: str | None = None
+    pattern: str = r"\S"
 
     @property
     def name(self) -> str:  # type: ignore[override]  # said by the instance
@@ -151,6 +156,8 @@ class Text(Kind):
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
         """The text, as its check makes it."""
         value = text(node, self.what)
+        if not value.isprintable():
+            raise Wrong(node, f"must be {self.what} in one line, not {value!r}")
         try:
             return self.check(value)
         except (ValueError, UsageError, RingError) as error:
@@ -158,7 +165,7 @@ class Text(Kind):
 
     def schema(self) -> dict[str, Any]:
         """A string."""
-        return {"type": "string", **({"pattern": self.pattern} if self.pattern else {})}
+        return {"type": "string", "pattern": self.pattern}
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,7 @@ class Number(Kind):
         value = scalar(node, "a whole number")
         if node.tag != _INT or not re.fullmatch(r"0|-?[1-9][0-9]*", value):
             raise Wrong(node, f"must be a whole number, not {value!r}")
-        if not self.least <= int(value) <= self.most:
+        if len(value) > len(str(self.most)) or not self.least <= int(value) <= self.most:
             raise Wrong(node, f"must be between {self.least} and {self.most}, not {value}")
         return int(value)
 
@@ -223,27 +230,38 @@ class Number(Kind):
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-class Duration(Kind):
-    """A time with its unit; seconds."""
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
 
+
+@dataclass(frozen=True)
+class Duration(Kind):
+    """A time with its unit; bounds and value in seconds."""
+
+    least: float = 0.001
+    most: float = 30 * 86400.0
     name = "a duration such as 10s, 500ms, 5m or 1h"
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - a table
 
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> float:  # noqa: ARG002 - as the base
         """Seconds."""
         value = scalar(node, self.name)
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", value)
+        found = re.fullmatch(_DURATION, value)
         if not found:
             hint = f": it needs a unit, {value}s?" if re.fullmatch(r"[0-9.]+", value) else ""
             raise Wrong(node, f"must be {self.name}, not {value!r}{hint}")
-        seconds = float(found[1]) * self.units[found[2]]
-        if not seconds:
-            raise Wrong(node, "must be longer than nothing")
+        seconds = float(found[1]) * _UNITS[found[2]]
+        if not self.least <= seconds <= self.most:
+            raise Wrong(node, f"must be between {_span(self.least)} and {_span(self.most)}, not {value}")
         return seconds
 
     def schema(self) -> dict[str, Any]:
         """A string."""
-        return {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}
+        return {"type": "string", "pattern": f"^{_DURATION}$"}
+
+
+def _span(seconds: float) -> str:
+    unit = next((unit for unit in ("d", "h", "m", "s") if seconds >= _UNITS[unit]), "ms" if seconds else "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}"
 
 
 @dataclass(frozen=True)
@@ -256,6 +274,8 @@ class File(Kind):
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """Its path."""
         value = text(node, "a file")
+        if "\0" in value:
+            raise Wrong(node, f"must be a file, not {value!r}")
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         file = Path(credentials) / value if credentials and self.secret and "/" not in value else reader.file(value)
         try:
@@ -352,10 +372,19 @@ class Section(Kind):
 
 @dataclass(frozen=True)
 class Named(Kind):
-    """A mapping whose keys are names of the operator's choice."""
+    """A mapping whose keys are names of the operator's choice.
+
+    Attributes:
+        what: its name in messages.
+        of: the kind of its values.
+        pattern: of the names, whole.
+        says: what the pattern says.
+    """
 
     what: str
     of: Kind
+    pattern: str
+    says: str
     name = "a mapping by name"
 
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> dict[str, Any]:
@@ -367,12 +396,19 @@ class Named(Kind):
         for name, key_node, value in pairs:
             if key_node.tag != _STR:
                 reader.wrong(key_node, f'YAML reads {name} as something else: write it in quotes: "{name}"')
+            elif not re.fullmatch(self.pattern, name):
+                reader.wrong(key_node, f"{name!r} can't be {self.says}")
             found[name] = reader.value(self.of, value, (*path, name))
         return found
 
     def schema(self) -> dict[str, Any]:
         """An object of any keys."""
-        return {"type": "object", "minProperties": 1, "additionalProperties": self.of.schema()}
+        return {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": f"^(?:{self.pattern})$"},
+            "additionalProperties": self.of.schema(),
+        }
 
 
 def _sections(kind: Kind) -> bool:

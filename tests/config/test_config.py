@@ -24,16 +24,16 @@ EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
 BAD = sorted(path.name for path in (HERE / "bad").glob("*.yaml"))
 # What a schema can't say: text that stands in no document, files, and rules between keys.
 BEYOND_A_SCHEMA = {
-    "ca-missing.yaml", "clusters-from-missing.yaml", "clusters-from-twice.yaml", "no-clusters.yaml",
-    "contact-point-credentials.yaml", "contact-point-port.yaml", "contact-point-with-path.yaml",
-    "datacenter-empty.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml", "key-without-certificate.yaml",
-    "lease-both.yaml", "lease-nothing.yaml", "listen-port.yaml", "merge-key.yaml", "password-missing.yaml",
-    "password-readable.yaml", "password-without-user.yaml", "replication-network.yaml",
-    "replication-octal.yaml", "replication-simple.yaml", "replication-strategy.yaml", "replication-transient.yaml",
-    "rule-failures-without-critical.yaml", "rule-ignores-and-watches.yaml", "rule-without-levels.yaml",
-    "share-without-percent.yaml", "threshold-no-range.yaml", "timeout-zero.yaml", "url-credentials.yaml",
-    "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml",
-    "url-scheme.yaml", "url-without-address.yaml", "flag-yes.yaml", "alias-of-itself.yaml", "aliases-of-aliases.yaml",
+    "alias-of-itself.yaml", "aliases-of-aliases.yaml", "ca-missing.yaml", "cluster-name-is-a-number.yaml",
+    "cluster-name-is-no.yaml", "clusters-from-missing.yaml", "clusters-from-twice.yaml",
+    "contact-point-ipv4.yaml", "contact-point-ipv6.yaml", "contact-point-port.yaml",
+    "contact-point-with-path.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml", "file-nul.yaml",
+    "flag-yes.yaml", "interval-too-short.yaml", "key-without-certificate.yaml", "lease-both.yaml",
+    "lease-nothing.yaml", "merge-key.yaml", "no-clusters.yaml", "password-missing.yaml", "password-readable.yaml",
+    "password-without-user.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
+    "replication-strategy.yaml", "replication-transient.yaml", "rule-failures-without-critical.yaml",
+    "rule-ignores-and-watches.yaml", "rule-without-levels.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
+    "threshold-never-alerts.yaml", "timeout-zero.yaml", "url-port.yaml",
 }  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def test_no_message_is_without_its_file() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(BAD) - BEYOND_A_SCHEMA))
 def test_the_schema_refuses_what_it_can(name: str) -> None:
-    """An editor with the schema marks the same mistakes."""
+    """An editor with the schema marks the same mistakes, but for those listed above."""
     try:
         document = yaml.safe_load((HERE / "bad" / name).read_text())
     except yaml.YAMLError:

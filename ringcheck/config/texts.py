@@ -1,0 +1,150 @@
+"""Texts of the configuration: addresses, URLs, patterns and thresholds, each with what an editor can check of it."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from ringcheck.config.kinds import Text
+from ringcheck.core.policy import NagiosRange
+
+_HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+_CREDENTIALS = "a URL must not hold credentials: use username and password_file"
+_RANGE = "@?[0-9.:~-]+"
+
+
+def contact(value: str) -> str:
+    """HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if "://" in value:
+        if "{" in value:
+            raise ValueError(f"{value!r} is to name one node: {{address}} belongs into url")
+        return url(value)
+    if _is_ip(value) or _host_and_port(value):
+        return value
+    raise ValueError(f"{value!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _host_and_port(value: str) -> bool:
+    """HOST, HOST:PORT or [IPV6]:PORT; an IPv4 address with a wrong number in it is no host name."""
+    found = re.fullmatch(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", value)
+    if not found or (found["port"] and not 0 < int(found["port"]) < 2**16):
+        return False
+    if found["v6"]:
+        return ":" in found["v6"] and _is_ip(found["v6"])
+    numeric = re.fullmatch(r"[0-9.]+", found["host"])
+    return _is_ip(found["host"]) if numeric else bool(re.fullmatch(_HOST, found["host"]))
+
+
+def url(value: str) -> str:
+    """An http or https URL without credentials.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"{value!r} is no http or https URL")
+    if "@" in parts.netloc:
+        raise ValueError(_CREDENTIALS)
+    if not _host_and_port(parts.netloc) or re.search(r"[\s#?{}\\]", value):
+        raise ValueError(f"{value!r} is no URL such as http://HOST:PORT/PATH")
+    return value
+
+
+def _split(value: str) -> SplitResult:
+    try:
+        return urlsplit(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no http or https URL: {error}") from None
+
+
+def template(value: str) -> str:
+    """A URL with the place of a node's address in it.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if value.count("{address}") != 1:
+        raise ValueError(f"{value!r} must say once where a node's address goes, as {{address}}")
+    if "@" in value:
+        raise ValueError(_CREDENTIALS)
+    try:
+        url(value.replace("{address}", "address"))
+    except ValueError:
+        raise ValueError(f"{value!r} is no http or https URL such as http://{{address}}:8778/jolokia") from None
+    return value
+
+
+def listen(value: str) -> str:
+    """HOST:PORT to listen at; port 0 is any.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    found = re.fullmatch(r"(.+):([0-9]{1,5})", value)
+    if not found or int(found[2]) >= 2**16 or not _host_and_port(found[1]):
+        raise ValueError(f"{value!r} is not HOST:PORT")
+    return value
+
+
+def count(value: str) -> NagiosRange:
+    """A Nagios range on a number of ranges.
+
+    Raises:
+        ValueError: if it can never alert.
+        UsageError: if it is no range.
+    """
+    return _heard(NagiosRange.parse(value), value, 1, float("inf"))
+
+
+def share(value: str) -> NagiosRange:
+    """A Nagios range of percents.
+
+    Raises:
+        ValueError: if it is none, or can never alert.
+        UsageError: likewise.
+    """
+    if not value.endswith("%"):
+        raise ValueError(f"{value!r} is not a share such as '1%'")
+    return _heard(NagiosRange.parse(value.replace("%", "")), value, 1e-9, 100)
+
+
+def _heard(found: NagiosRange, value: str, least: float, most: float) -> NagiosRange:
+    """A range for which some value from `least` to `most`, what may be lost, raises an alert."""
+    start, end = found.start or 0, float("inf") if found.end is None else found.end
+    silent = (end < least or start > most) if found.inside else (start <= least and end >= most)
+    if silent:
+        raise ValueError(f"{value!r} never alerts")
+    return found
+
+
+def pattern(value: str) -> str:
+    """A shell pattern of keyspaces; others match none, above all regular expressions and names with a dot.
+
+    Raises:
+        ValueError: if it can match none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_*?\[\]!-]+", value):
+        raise ValueError(f"{value!r} matches no keyspace: names have letters, digits and _, patterns also * ? [...]")
+    return value
+
+
+CONTACT = Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", contact, r"^[A-Za-z0-9_\[:][^\s@{}]*$")
+URL = Text("a URL", url, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]+$")
+TEMPLATE = Text("a URL with {address} in it", template, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]*\{address\}[^\s@{}?#]*$")
+LISTEN = Text("HOST:PORT", listen, r"^\S+:[0-9]{1,5}$")
+COUNT = Text("a Nagios range in quotes", count, f"^\\s*{_RANGE}\\s*$")
+SHARE = Text("a share in quotes, such as '1%'", share, r"^\s*@?[0-9.:~%\s-]+%$")
+PATTERN = Text("a pattern", pattern, r"^[A-Za-z0-9_*?\[\]!-]+$")
