@@ -19,7 +19,7 @@ _file = click.option(
 )
 
 
-@click.group
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def config() -> None:
     """Validate, describe and show the configuration."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 18778
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--nodes", type=click.IntRange(1), default=4, show_default=True, help="Nodes in all.")
 @click.option("--racks", type=click.IntRange(1), default=1, show_default=True, help="Racks in each datacenter.")
 @click.option("--dcs", type=click.IntRange(1), default=1, show_default=True, help="Datacenters: dc1, dc2, ...")
