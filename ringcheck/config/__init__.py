@@ -30,10 +30,13 @@ def load(path: str) -> Config:
     parts = [_File(file, PART) for file in _named(top, values.get("clusters_from") or ())]
     errors = [error for file in (top, *parts) for error in file.reader.errors]
     clusters: dict[str, Cluster] = {}
+    owners: dict[str, _File] = {}
     for file in (top, *parts):
         for name, cluster in ((file.values or {}).get("clusters") or {}).items():
-            if name in clusters:
-                errors.append(f"{file.reader.path}:1:1: cluster {name!r} stands in another file too")
+            if name in owners:
+                here, there = (one.reader.names["clusters", name] for one in (file, owners[name]))
+                errors.append(f"{here}: cluster {name!r} stands in {there} too")
+            owners.setdefault(name, file)
             if cluster:
                 clusters[name] = replace(cluster, name=name)
     if not errors and not clusters:

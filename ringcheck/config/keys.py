@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from stat import S_IROTH
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -16,6 +20,7 @@ from ringcheck.config.kinds import (
     Kind,
     Many,
     Named,
+    NewFile,
     Number,
     Section,
     Text,
@@ -25,7 +30,7 @@ from ringcheck.config.kinds import (
     text,
 )
 from ringcheck.config.texts import CONTACT, COUNT, LISTEN, PATTERN, SHARE, TEMPLATE, URL
-from ringcheck.config.values import Agent, Cluster, Jolokia, Lease, Sensu, Tls
+from ringcheck.config.values import PASSWORD, Agent, Cluster, Jolokia, Lease, Sensu, Tls
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
@@ -33,6 +38,8 @@ from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import RingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ringcheck.config.kinds import Reader
 
 
@@ -135,11 +142,22 @@ def _factor(node: yaml.Node) -> Factor:
 
 
 def _tls(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Tls:
-    if values.get("key_file") and not values.get("cert_file"):
+    tls = Tls(**values)
+    if tls.key_file and not tls.cert_file:
         raise Wrong(node, "key_file needs cert_file")
-    if values.get("insecure_skip_verify"):
+    alone = tls.cert_file if not tls.key_file else None
+    if alone and Path(alone).stat().st_mode & S_IROTH:
+        raise Wrong(node, "cert_file has the key in it, without key_file, and can be read by everybody: chmod o-r it")
+    if tls.insecure_skip_verify:
         reader.warnings.append(f"{reader.at(node)}: insecure_skip_verify: whoever answers is believed")
-    return Tls(**values)
+    return tls
+
+
+def _refuse_plain(node: yaml.Node, tls: Tls | None, urls: Iterable[str]) -> None:
+    """`tls` beside a URL without it would be ignored, and nobody told."""
+    plain = next((url for url in urls if tls and url.lower().startswith("http:")), None)
+    if plain:
+        raise Wrong(node, f"tls is not used by {plain}: it must be https")
 
 
 TLS = Section(
@@ -151,15 +169,21 @@ TLS = Section(
         "insecure_skip_verify": Key(Flag(), "Believe whoever answers; loud.", "false"),
     },
     _tls,
+    {"dependentRequired": {"key_file": ["cert_file"]}},
 )
 
 
 def _jolokia(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Jolokia:
-    if values.get("password_file") and not values.get("username"):
+    jolokia = Jolokia(**values)
+    if jolokia.password_file and not jolokia.username:
         raise Wrong(node, "password_file needs username")
-    return Jolokia(**values)
+    if jolokia.username and not jolokia.password_file and not os.environ.get(PASSWORD):
+        raise Wrong(node, f"username needs password_file, or {PASSWORD} in the environment")
+    _refuse_plain(node, jolokia.tls, (jolokia.url or "", *jolokia.contact_points))
+    return jolokia
 
 
+_LOOKED_UP = "Its password; a bare name and `$CREDENTIALS_DIRECTORY/NAME` are looked up where systemd puts them."
 JOLOKIA = Section(
     "jolokia",
     {
@@ -181,12 +205,13 @@ JOLOKIA = Section(
         "username": Key(Text(), "For HTTP basic authentication."),
         "password_file": Key(
             File(secret=True),
-            "Its password; a bare name is looked up in `$CREDENTIALS_DIRECTORY`. Or set `RINGCHECK_PASSWORD`.",
+            f"{_LOOKED_UP} Or set `{PASSWORD}`.",
         ),
         "tls": Key(TLS, "Whom to trust and who to be."),
         "timeout": Key(Duration(), "For one request.", "10s"),
     },
     _jolokia,
+    {"dependentRequired": {"password_file": ["username"]}},
 )
 
 
@@ -212,6 +237,12 @@ RULE = Section(
         "ignore": Key(Flag(), "Leave these keyspaces out."),
     },
     _rule,
+    {
+        "if": {"properties": {"ignore": {"const": True}}, "required": ["ignore"]},
+        "then": {"maxProperties": 2},
+        "else": {"anyOf": [{"required": ["critical"]}, {"required": ["warning"]}]},
+        "dependentRequired": {"warning_failures_left": ["critical"]},
+    },
 )
 
 
@@ -235,23 +266,47 @@ GATE = Section(
 
 
 def _lease(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Lease:
-    if bool(values.get("etcd")) == bool(values.get("file")):
+    lease = Lease(**values)
+    if bool(lease.etcd) == bool(lease.file):
         raise Wrong(node, "lease takes etcd or file, one of them")
-    return Lease(**values)
+    if bool(lease.username) != bool(lease.password_file):
+        raise Wrong(node, "username and password_file need each other")
+    if lease.file and (lease.username or lease.tls):
+        raise Wrong(node, "username, password_file and tls are for etcd")
+    _refuse_plain(node, lease.tls, lease.etcd)
+    return lease
 
 
 LEASE = Section(
     "lease",
     {
         "etcd": Key(Many(URL), "Endpoints of one etcd cluster."),
-        "file": Key(Text(), "A lock file, where all restarts are run from one host."),
+        "file": Key(NewFile(), "A lock file, where all restarts are run from one host."),
         "username": Key(Text(), "At etcd."),
-        "password_file": Key(File(secret=True), "Its password."),
+        "password_file": Key(File(secret=True), _LOOKED_UP),
         "tls": Key(TLS, "Whom to trust and who to be."),
         "deadline": Key(Duration(1), "How long a restart may take before its lease is reported.", "1h"),
     },
     _lease,
+    {
+        "oneOf": [{"required": ["etcd"]}, {"required": ["file"]}],
+        "dependentRequired": {
+            "tls": ["etcd"],
+            "username": ["etcd", "password_file"],
+            "password_file": ["etcd", "username"],
+        },
+    },
 )
+
+
+def _sensu(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Sensu:
+    sensu = Sensu(**values)
+    others = ("host", "port") if sensu.transport == "sensu-go" else ("url",)
+    wrong = next((name for name in others if name in values), None)
+    if wrong:
+        raise Wrong(node, f"{wrong} is not for transport {sensu.transport}")
+    return sensu
+
 
 SENSU = Section(
     "sensu",
@@ -266,14 +321,18 @@ SENSU = Section(
         "url": Key(URL, "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
         "ttl": Key(Duration(1), "After which Sensu itself warns that nothing was heard."),
     },
-    lambda _reader, _node, values: Sensu(**values),
+    _sensu,
+    {
+        "if": {"properties": {"transport": {"const": "sensu-go"}}, "required": ["transport"]},
+        "then": {"properties": {"host": False, "port": False}},
+        "else": {"properties": {"url": False}},
+    },
 )
 
 
 def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
     rules = values.get("monitor") or ()
-    if any("*" in rule.keyspaces for rule in rules[:-1]):
-        reader.warnings.append(f'{reader.at(node)}: a rule behind the one for "*" never applies')
+    _warn_of_shadows(reader, node, rules)
     gate, stable = values.get("gate") or (Gate(), 1)
     policy = Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates"))
     return Cluster(
@@ -286,6 +345,22 @@ def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster
         values.get("lease"),
         values.get("sensu"),
     )
+
+
+def _warn_of_shadows(reader: Reader, node: yaml.Node, rules: Sequence[Rule]) -> None:
+    """Tell of rules that never apply, because earlier ones match all that they match."""
+    earlier: list[str] = []
+    for rule in rules:
+        covers = [next((one for one in earlier if _covers(one, pattern)), None) for pattern in rule.keyspaces]
+        if all(covers):
+            told = ", ".join(rule.keyspaces)
+            reader.warnings.append(f"{reader.at(node)}: the rule for {told} never applies: {covers[0]!r} comes first")
+        earlier += rule.keyspaces
+
+
+def _covers(one: str, other: str) -> bool:
+    """Whether a pattern surely matches all that another does."""
+    return one == other or (not set("?[") & set(one) and fnmatchcase(other, one))
 
 
 CLUSTER = Section(
@@ -333,6 +408,7 @@ TOP = Section(
         "agent": Key(AGENT, "The long-running service."),
     },
     lambda _reader, _node, values: values,
+    {"anyOf": [{"required": ["clusters"]}, {"required": ["clusters_from"]}]},
 )
 
 PART = Section(

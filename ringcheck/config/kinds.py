@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from stat import S_IROTH
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -43,6 +44,7 @@ class Reader:
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.shown: list[tuple[tuple[str, ...], str, str]] = []
+        self.names: dict[tuple[str, ...], str] = {}  # where each name of the operator's choice stands
 
     def at(self, node: yaml.Node) -> str:
         """`file:line:column` of a node."""
@@ -77,10 +79,6 @@ class Reader:
             else:
                 found[key.value] = (key.value, key, value)
         return list(found.values())
-
-    def file(self, text: str) -> Path:
-        """A path of the configuration, relative to its file."""
-        return self.folder / os.path.expandvars(text)
 
 
 def _kind_of(node: yaml.Node) -> str:
@@ -264,29 +262,67 @@ def _span(seconds: float) -> str:
     return f"{seconds / _UNITS[unit]:g}{unit}"
 
 
+_CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
+
+
 @dataclass(frozen=True)
 class File(Kind):
-    """A file that must be there; a secret one must not be open to everybody."""
+    """A file that must be there; a secret one must not be open to everybody. The value is its absolute path."""
 
     secret: bool = False
     name = "a file"
 
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """Its path."""
-        value = text(node, "a file")
-        if "\0" in value:
-            raise Wrong(node, f"must be a file, not {value!r}")
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        file = Path(credentials) / value if credentials and self.secret and "/" not in value else reader.file(value)
+        file = self._path(reader, node)
         try:
-            mode = file.stat().st_mode
+            # Whether a pipe or a device can be opened shows only when it is, and what was in it is gone then.
+            if not file.is_file() and file.stat():
+                raise Wrong(node, f"{file} is not a regular file")
             with file.open("rb"):
                 pass
         except OSError as error:
             raise Wrong(node, f"{file} can't be read: {error.strerror}") from None
-        if self.secret and mode & 0o004:
-            raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
-        return str(file)
+        if self.secret:
+            refuse_open(file, node)
+        return str(file.absolute())
+
+    def _path(self, reader: Reader, node: yaml.Node) -> Path:
+        """Relative to the file that says so; secrets may be where systemd's LoadCredential= puts them."""
+        value = text(node, "a file")
+        if "\0" in value:
+            raise Wrong(node, f"must be a file, not {value!r}")
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if value.startswith(_CREDENTIALS):
+            if not credentials:
+                raise Wrong(node, "CREDENTIALS_DIRECTORY is not set: systemd sets it for units with LoadCredential=")
+            return Path(credentials) / value.removeprefix(_CREDENTIALS)
+        if self.secret and credentials and "/" not in value and (Path(credentials) / value).exists():
+            return Path(credentials) / value
+        return reader.folder / value
+
+
+def refuse_open(file: Path, node: yaml.Node) -> None:
+    """Refuse a secret that everybody can read.
+
+    Raises:
+        Wrong: if everybody can.
+    """
+    if file.stat().st_mode & S_IROTH:
+        raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
+
+
+class NewFile(Kind):
+    """A file that need not be there yet, in a folder that is. The value is its absolute path."""
+
+    name = "a file, which need not be there"
+
+    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+        """Its path."""
+        file = reader.folder / text(node, "a file")
+        if "\0" in str(file) or not file.parent.is_dir():
+            raise Wrong(node, f"there is no folder {str(file.parent)!r}")
+        return str(file.absolute())
 
 
 @dataclass(frozen=True)
@@ -326,11 +362,19 @@ class Key:
 
 @dataclass(frozen=True)
 class Section(Kind):
-    """A mapping with known keys."""
+    """A mapping with known keys.
+
+    Attributes:
+        what: its name in messages.
+        keys: by name.
+        build: makes the value, and raises Wrong where keys don't go together.
+        also: JSON Schema of what `build` refuses.
+    """
 
     what: str
     keys: Mapping[str, Key]
     build: Callable[[Reader, yaml.Node, dict[str, Any]], Any]
+    also: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:  # type: ignore[override]  # said by the instance
@@ -367,6 +411,7 @@ class Section(Kind):
             "additionalProperties": False,
             "required": [name for name, key in self.keys.items() if key.required],
             "properties": {name: {"description": key.doc, **key.kind.schema()} for name, key in self.keys.items()},
+            **self.also,
         }
 
 
@@ -398,6 +443,7 @@ class Named(Kind):
                 reader.wrong(key_node, f'YAML reads {name} as something else: write it in quotes: "{name}"')
             elif not re.fullmatch(self.pattern, name):
                 reader.wrong(key_node, f"{name!r} can't be {self.says}")
+            reader.names[*path, name] = reader.at(key_node)
             found[name] = reader.value(self.of, value, (*path, name))
         return found
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.client import Settings
 
 
+PASSWORD = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
+
+
 @dataclass(frozen=True, slots=True)
 class Tls:
     """Whom to trust and who to be; paths."""
@@ -53,7 +56,7 @@ class Jolokia:
             contact_points=self.contact_points,
             url=self.url or "",
             username=self.username,
-            password=secret(self.password_file) if self.password_file else os.environ.get("RINGCHECK_PASSWORD"),
+            password=secret(self.password_file) if self.password_file else os.environ.get(PASSWORD),
             tls=client.Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.insecure_skip_verify) if tls else None,
             timeout=self.timeout,
             views=self.views,
@@ -140,7 +143,7 @@ def secret(path: str) -> str:
     """A password from its file; a bare name is looked up in $CREDENTIALS_DIRECTORY first.
 
     Raises:
-        UsageError: if it can't be read, or everybody can read it.
+        UsageError: if it can't be read, everybody can read it, or there is none in it.
     """
     file = Path(path)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -149,6 +152,11 @@ def secret(path: str) -> str:
     try:
         if file.stat().st_mode & 0o004:
             raise UsageError(f"{file} holds a password and can be read by everybody: chmod o-r it")
-        return file.read_text().rstrip("\r\n")
+        password = file.read_text("utf-8").rstrip("\r\n")
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} holds no password: it is not UTF-8") from None
+    if not password:
+        raise UsageError(f"{file} is empty: it should hold a password")
+    return password

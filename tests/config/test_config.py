@@ -24,16 +24,16 @@ EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
 BAD = sorted(path.name for path in (HERE / "bad").glob("*.yaml"))
 # What a schema can't say: text that stands in no document, files, and rules between keys.
 BEYOND_A_SCHEMA = {
-    "alias-of-itself.yaml", "aliases-of-aliases.yaml", "ca-missing.yaml", "cluster-name-is-a-number.yaml",
-    "cluster-name-is-no.yaml", "clusters-from-missing.yaml", "clusters-from-twice.yaml",
-    "contact-point-ipv4.yaml", "contact-point-ipv6.yaml", "contact-point-port.yaml",
-    "contact-point-with-path.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml", "file-nul.yaml",
-    "flag-yes.yaml", "interval-too-short.yaml", "key-without-certificate.yaml", "lease-both.yaml",
-    "lease-nothing.yaml", "merge-key.yaml", "no-clusters.yaml", "password-missing.yaml", "password-readable.yaml",
-    "password-without-user.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
-    "replication-strategy.yaml", "replication-transient.yaml", "rule-failures-without-critical.yaml",
-    "rule-ignores-and-watches.yaml", "rule-without-levels.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
-    "threshold-never-alerts.yaml", "timeout-zero.yaml", "url-port.yaml",
+    "alias-of-itself.yaml", "aliases-of-aliases.yaml", "ca-missing.yaml", "certificate-readable.yaml",
+    "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml", "clusters-from-missing.yaml",
+    "clusters-from-twice.yaml", "contact-point-ipv4.yaml", "contact-point-ipv6.yaml", "contact-point-port.yaml",
+    "contact-point-with-path.yaml", "credentials-not-set.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml",
+    "file-nul.yaml", "flag-yes.yaml", "interval-too-short.yaml", "lease-file-nowhere.yaml",
+    "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
+    "password-readable.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
+    "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
+    "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
+    "username-alone.yaml",
 }  # fmt: skip
 
 
@@ -207,6 +207,65 @@ def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         secret("jolokia")
 
 
+@pytest.mark.parametrize("written", ["jolokia", "$CREDENTIALS_DIRECTORY/jolokia"])
+def test_a_password_where_systemd_puts_it(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its bare name, which a file beside the configuration may have too, or by the variable."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    (tmp_path / "credentials").mkdir()
+    for folder in (tmp_path, tmp_path / "credentials"):
+        (folder / "jolokia").write_text(folder.name)
+        (folder / "jolokia").chmod(0o400)
+    file = tmp_path / "r.yaml"
+    file.write_text(f"clusters: {{a: {{jolokia: {{contact_points: h, username: u, password_file: {written}}}}}}}")
+    found = load("r.yaml").clusters["a"].jolokia.settings()
+    assert (found.username, found.password) == ("u", "credentials")
+    (tmp_path / "credentials" / "jolokia").unlink()
+    if written == "jolokia":
+        assert load("r.yaml").clusters["a"].jolokia.settings().password == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\n", "is empty: it should hold a password"), (b"\xff", "it is not UTF-8")]
+)
+def test_no_password_in_the_file_of_one(content: bytes, message: str, tmp_path: Path) -> None:
+    """Asking without a password, or with a wrong one, would lock accounts."""
+    (tmp_path / "p").write_bytes(content)
+    (tmp_path / "p").chmod(0o400)
+    with pytest.raises(UsageError, match=message):
+        secret(str(tmp_path / "p"))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "shadowed"),
+    [
+        (["*", "late"], "late"),
+        (["orders_*", "orders_?"], "orders_?"),
+        (["orders_1", "orders_1"], "orders_1"),
+        (["orders_?", "orders_*"], None),
+        (["orders_[12]", "orders_1"], None),
+        (["late", "*"], None),
+    ],
+)
+def test_rules_that_never_apply(patterns: list[str], shadowed: str | None, tmp_path: Path) -> None:
+    """Only what surely never applies is told."""
+    rules = ", ".join(f"{{keyspaces: '{pattern}', critical: ONE}}" for pattern in patterns)
+    (tmp_path / "r.yaml").write_text(f"clusters: {{a: {{jolokia: {{contact_points: h}}, monitor: [{rules}]}}}}")
+    told = [warning.partition(": ")[2] for warning in load(str(tmp_path / "r.yaml")).warnings]
+    assert told == ([f"the rule for {shadowed} never applies: {patterns[0]!r} comes first"] if shadowed else [])
+
+
+def test_parts_are_those_of_a_shell(tmp_path: Path) -> None:
+    """A pattern beside the file matches neither the file itself nor what editors hide; one without match is told."""
+    cluster = "{{{}: {{jolokia: {{contact_points: h}}}}}}"
+    (tmp_path / "top.yaml").write_text(f"clusters: {cluster.format('a')}\nclusters_from: ['*.yaml', 'none/*.yaml']")
+    (tmp_path / "part.yaml").write_text(f"clusters: {cluster.format('b')}")
+    (tmp_path / ".part.yaml").write_text("nonsense")
+    found = load(str(tmp_path / "top.yaml"))
+    assert list(found.clusters) == ["a", "b"]
+    assert found.warnings == (f"{tmp_path}/top.yaml:1:1: clusters_from: no file matches none/*.yaml",)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -267,7 +326,7 @@ def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(["config", "check", str(file)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{file}:3:39: insecure_skip_verify: whoever answers is believed (warning)",
-        f'{file}:3:5: a rule behind the one for "*" never applies (warning)',
+        f"{file}:3:5: the rule for late never applies: '*' comes first (warning)",
         f"{file}: ok, 1 cluster",
     ]
 
