@@ -113,7 +113,7 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
         gains = {node: gain(cluster, level, back, node) for node in left}
         name = verdict.snapshot.nodes[one.node].address
         assert abs(one.restores_share - gains[name]) < NEAR
-        assert gains[name] == max(gains.values())
+        assert gains[name] > max(gains.values()) - NEAR
         back.append(name)
         left.remove(name)
 
