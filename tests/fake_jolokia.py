@@ -112,7 +112,7 @@ def replay(recording: Recording) -> Answer:
     rings = {arguments[0] for arguments in asked if arguments and isinstance(arguments[0], str)}
 
     def answer(item: Item) -> Any:
-        found = known.get(_key(item))
+        found = known.get(_key(item)) or known.get(_key(_without_port(item)))
         if found is None:
             return _not_recorded(item)
         if str(item.get("attribute")).endswith("Keyspaces") and found["status"] == 200:
@@ -120,6 +120,12 @@ def replay(recording: Recording) -> Answer:
         return found
 
     return answer
+
+
+def _without_port(item: Item) -> Item:
+    """The snitch was asked for a joining node only by its address."""
+    of_snitch = item.get("operation") in {"getDatacenter", "getRack"}
+    return item | {"arguments": [item["arguments"][0].partition(":")[0]]} if of_snitch else item
 
 
 FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")

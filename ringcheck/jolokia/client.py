@@ -184,7 +184,7 @@ class Client:
     def __init__(
         self,
         settings: Settings,
-        hosts: int = 1024,
+        hosts: int = 4096,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -211,10 +211,6 @@ class Client:
         }
         self._auth = (settings.username, settings.password or "") if settings.username is not None else None
         self._adapter = Adapter(hosts + 8, self._tls)
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxies, .netrc or CA bundle of whoever starts this
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
 
     def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """Ask an agent something that may be asked twice.
@@ -251,7 +247,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._adapter.close()
 
     def _again(self, failure: _AgainError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
         # Imported where the first retry is needed: it costs `check` 49 ms.
@@ -323,7 +319,8 @@ class Client:
         """The answer, its body not read; its connection is kept only if the body was read to the end."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
         request = requests.Request("POST", _with_slash(url), self._headers, data=body, auth=self._auth).prepare()
-        # Not Session.send: it reads a redirect's whole body, whatever its size, and keeps cookies.
+        # Below requests.Session, which would read a redirect's whole body, whatever its size, keep cookies, and take
+        # proxies, .netrc and CA bundle from the environment of whoever starts this.
         answer = self._adapter.send(request, stream=True, timeout=None)
         raw = cast("HTTPResponse", answer.raw)
         try:

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ringcheck.errors import ConfigError
 from ringcheck.jolokia.client import Client, Settings, host_of
 from ringcheck.jolokia.crew import Crew
-from ringcheck.jolokia.poll import Contact, Home, Poll
+from ringcheck.jolokia.poll import Poll
+from ringcheck.jolokia.state import Contact, Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,12 +51,14 @@ class Collector:
             now: UTC.
 
         Raises:
-            ConfigError: if a contact point has none of the known forms.
+            ConfigError: if there is no contact point, or one has none of the known forms.
         """
         self._clock = clock
         self._now = now
         self._client = Client(settings, clock=clock)
         self._home = Home(settings, self._client, Crew(), replication, name, authenticates, clock)
+        if not settings.contact_points:
+            raise ConfigError("there is no contact point to ask")
         self._home.contacts = [
             Contact(host_of(point), self._home.agent(settings.url_of_contact(point)))
             for point in dict.fromkeys(settings.contact_points)

@@ -98,6 +98,11 @@ def outcomes(reply: object, count: int) -> list[Outcome] | None:
     return [outcome(item) for item in reply]
 
 
+def is_missing_mbean(outcome: Outcome) -> bool:
+    """Whether the MBean itself is not there; an attribute that it lacks is 404 too."""
+    return outcome.status == NOT_FOUND and "InstanceNotFound" in outcome.error_type
+
+
 def _short(value: object) -> str:
     """One line of something that a node said."""
     line = " ".join(str(value).split())
@@ -302,7 +307,7 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
         DataError: if one that is needed is missing or has another shape.
     """
     mode = _of(found, "OperationMode")
-    if mode.status == NOT_FOUND and "InstanceNotFound" in mode.error_type:
+    if is_missing_mbean(mode):
         return Reading()  # Jolokia answers before Cassandra has registered its MBeans
     found = _as_far_as_it_is(found, mode)
     with_port = all(name in found and found[name].status == OK for name in mbeans.LISTS_WITH_PORT)
@@ -311,6 +316,8 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
         listed = endpoints(_of(found, name).get(name), name)
         sets.append(same.setdefault(listed, listed))
     told = {name: _of(found, name).get(name) for name in (*mbeans.STATE, "ClusterName", "ReleaseVersion")}
+    if told["OperationMode"] in COORDINATING:
+        text(told["LocalHostId"], "LocalHostId")  # null while a node starts, and only then
     told |= {name: found[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in found}
     return Reading(
         with_port=with_port,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Answer: TypeAlias = "Reading | RingcheckError"
 
 _NAMED = 3  # addresses in a message
+_SETS = 256  # sets of names that are kept for sharing
 
 
 class Names:
@@ -47,7 +48,7 @@ class Names:
         """The names of a set of endpoints; equal sets share one."""
         found = self._known.get(endpoints)
         if found is None:
-            if len(self._known) > 4096:  # noqa: PLR2004 - a bound, not a size: sets change by one member at a time
+            if len(self._known) > _SETS:
                 self._known.clear()
             found = self._known[endpoints] = frozenset(map(self.one, endpoints))
         return found

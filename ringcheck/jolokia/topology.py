@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
 
+NOWHERE: Place = (None, None)
+
 # Releases before 3.0.6 name all keyspaces. These are the ones with LocalStrategy; users can't make more of them
 # (`cql3/statements/KSPropDefs`: "LocalStrategy is reserved for internal use").
 _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
@@ -113,6 +115,7 @@ class Survey:
         groups = self._groups(names)
         settled = self._shared([ring for group in groups for ring in self._rings(*group, counts)])
         rings = tuple(self.with_pending(settled))
+        self._check_joining(places)
         tokens = self._tokens(counts)
         return Topology(space.name, places, tokens, rings, authenticates, tuple(self._problems))
 
@@ -135,9 +138,16 @@ class Survey:
         places = zip(where[::2], where[1::2], strict=True)
         return (
             found,
-            self._release < mbeans.CREDENTIALS or login.status != decode.NOT_FOUND,
+            self._release < mbeans.CREDENTIALS or not decode.is_missing_mbean(login),
             {member.name: (_place(dc), _place(rack)) for member, (dc, rack) in zip(self._members, places, strict=True)},
         )
+
+    def _check_joining(self, places: Mapping[str, Place]) -> None:
+        """A joining node's datacenter decides whose writes wait for it; without tokens nobody else would miss it."""
+        for name in sorted(self._joining):
+            if places.get(name, NOWHERE)[0] is None:
+                text = f"the datacenter of {name}, which is joining, is not known"
+                self._problems.append(Problem("unknown_datacenter", name, text))
 
     def _target(self, member: Member) -> str:
         """How the snitch wants a node named: `ip:port` is an error before 4.0 and needed where addresses are shared."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.core.ring import Pending, Replication
-from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_mbean, ok, send
@@ -935,3 +935,60 @@ def test_an_answer_of_one_node_can_be_anything() -> None:
     assert [node.jolokia for node in snapshot.nodes] == ["ok", "ok", "error"]
     assert snapshot.views[2].outcome == "unreachable"
     assert "\n" not in str(snapshot.views[2].reason)
+
+
+def test_the_ring_is_not_told_by_a_node_that_is_behind() -> None:
+    """A contact point whose gossip is dead knows the members of yesterday: what most know is what counts."""
+    lab, old = Lab(4), Lab(3)
+    lab.nodes[ONE] = old.nodes[ONE]
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            snapshot = running.poll()
+            assert [node.address for node in snapshot.nodes] == lab.addresses
+            assert [node.tokens for node in snapshot.nodes] == [2] * 4
+            assert len(snapshot.rings[0]) == 8
+            four = lab.addresses[3]
+            assert snapshot.views[0].reason == f"not settled: {four} is in neither of its lists"
+            assert [view.outcome for view in snapshot.views[1:]] == ["ok"] * 3
+
+
+def test_a_ring_without_a_node_that_is_through_is_behind() -> None:
+    """A NORMAL node of which whoever tells the ring knows no tokens is a gap, not a node without ranges."""
+    lab, four = Lab(4), "127.0.2.4"
+    rest = Lab(3)
+    for address in rest.addresses:
+        lab.nodes[address] = rest.nodes[address]
+        lab.lists(address, "LiveNodes", [*rest.addresses, four])
+    with lab.running(ONE) as running:
+        running.poll()
+        codes = [(problem.code, problem.subject) for problem in running.poll().problems]
+        assert codes == [("ring_behind", four)]
+
+
+def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
+    """Whose writes must wait for a joiner depends on where it is."""
+    lab, four = Lab(4), "127.0.2.4"
+    for address in lab.addresses:
+        lab.lists(address, "JoiningNodes", [four])
+        lab.nodes[address].operations["getDatacenter", f"{four}:7000"] = "UNKNOWN_DC"
+    with lab.running(ONE) as running:
+        found = [(problem.code, problem.subject) for problem in running.poll().problems]
+        assert ("unknown_datacenter", four) in found
+
+
+def test_no_contact_point_is_an_error_of_the_configuration() -> None:
+    """A cluster without any address to ask is refused before anything is asked."""
+    with pytest.raises(ConfigError, match="there is no contact point to ask"):
+        Collector(Settings(()))
+
+
+def test_sets_of_nodes_are_shared_and_their_number_is_bounded() -> None:
+    """A cluster that flaps for months does not fill the memory with what it once looked like."""
+    lab = Lab()
+    with lab.running() as running:
+        running.poll()
+        home = running.collector._home
+        for number in range(300):
+            home.same[frozenset({str(number)})] = frozenset()
+        running.poll()
+        assert len(home.same) < 10

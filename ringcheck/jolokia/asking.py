@@ -1,0 +1,122 @@
+"""One round of questions: who was asked in a poll, and what came back in time.
+
+Owns the waiting; knows nothing of what answers mean.
+"""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.jolokia.decode import Reading
+from ringcheck.jolokia.reply import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ringcheck.jolokia.agent import Agent
+    from ringcheck.jolokia.state import Answer, Contact, Home
+
+_GRACE = 0.25  # seconds that other contact points have after the first that knows members
+_SHOWN = 3  # errors in one message
+
+
+class Round:
+    """Asks agents once each, in threads; whoever is silent at the end has an error for an answer."""
+
+    def __init__(self, home: Home) -> None:
+        """Prepare.
+
+        Args:
+            home: where the threads are, and who still owes an answer to an earlier round.
+        """
+        self.answers: dict[Agent, Answer] = {}
+        self._home = home
+        self._started: dict[Agent, Future[Reading]] = {}
+
+    def start(self, agents: Iterable[Agent], until: float) -> None:
+        """Ask, each in a thread, the agents that were not asked in this poll."""
+        for agent in agents:
+            if agent not in self._started and agent not in self.answers:
+                self._submit(agent, partial(agent.refresh, until))
+
+    def _submit(self, agent: Agent, work: Callable[[], Reading]) -> None:
+        earlier = self._home.busy.get(agent)
+        if earlier and not earlier.done():
+            self.answers[agent] = SourceError(
+                f"{shown(agent.url)}: an earlier request is still not answered", "unreachable"
+            )
+        else:
+            self._home.busy[agent] = self._started[agent] = self._home.crew.submit(work)
+
+    def gather(self, until: float) -> None:
+        """Take what comes in before a time; whoever has not answered then is silent."""
+        wait(self._started.values(), max(0.0, until - self._home.clock()))
+        self._take(self._started)
+        for agent in self._started:
+            silent = f"{shown(agent.url)}: no answer in time"
+            self.answers.setdefault(agent, SourceError(silent, "unreachable"))
+
+    def _take(self, agents: Iterable[Agent]) -> None:
+        """Note what is there."""
+        for agent in agents:
+            future = self._started[agent]
+            if agent not in self.answers and future.done():
+                self.answers[agent] = _answer(future, agent)
+
+    def readings(self) -> Iterator[tuple[Agent, Reading]]:
+        """Who answered, and what."""
+        for agent, answer in self.answers.items():
+            if isinstance(answer, Reading):
+                yield agent, answer
+
+    def meet(self, contacts: Iterable[Contact], until: float) -> None:
+        """Let contact points introduce themselves, until one has told members and the others had a moment too."""
+        for contact in contacts:
+            self._submit(contact.agent, partial(_meet, contact, until))
+        waiting = set(self._started.values())
+        while waiting and (left := until - self._home.clock()) > 0:
+            done, waiting = wait(waiting, left, FIRST_COMPLETED)
+            self._take(self._started)
+            if any(told.host_ids for _, told in self.readings()):
+                until = min(until, self._home.clock() + (_GRACE if done else 0.0))
+
+    def silence(self) -> RingcheckError:
+        """Why there is nothing to say."""
+        answers = [self.answers.get(agent) for agent in {**self._started, **self.answers}]  # in the order of asking
+        errors = [answer for answer in answers if isinstance(answer, RingcheckError)]
+        told = "; ".join(dict.fromkeys(str(error) for error in errors[:_SHOWN]))
+        text = f"nobody answered: {told}{f' and {len(errors) - _SHOWN} more' if len(errors) > _SHOWN else ''}"
+        broken = [error for error in errors if not isinstance(error, SourceError)]
+        if broken:
+            return DataError(text)
+        kinds = {error.kind for error in errors if isinstance(error, SourceError)}
+        return SourceError(text, kinds.pop() if len(kinds) == 1 else "error")
+
+
+def _meet(contact: Contact, until: float) -> Reading:
+    """Look up a contact point, then let it introduce itself."""
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(contact.host, None, type=socket.SOCK_STREAM)
+        contact.ips = frozenset(str(ip_address(str(item[4][0]).partition("%")[0])) for item in found)
+    return contact.agent.introduce(until)
+
+
+def _answer(future: Future[Reading], agent: Agent) -> Answer:
+    """What a thread brought back; anything but ringcheck's own errors is a bug and is raised."""
+    try:
+        return future.result()
+    except SourceError as error:
+        return SourceError(_located(error, agent), error.kind)
+    except DataError as error:
+        return DataError(_located(error, agent))
+
+
+def _located(error: RingcheckError, agent: Agent) -> str:
+    where, text = shown(agent.url), str(error)
+    return text if text.startswith(where) else f"{where}: {text}"
