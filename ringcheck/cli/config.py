@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
 from ringcheck.cli.target import DEFAULT_CONFIG
 from ringcheck.config import ConfigErrors, load, schema
-
-if TYPE_CHECKING:
-    from ringcheck.config import Config
+from ringcheck.errors import UsageError
 
 UNKNOWN = 3
 _file = click.option(
@@ -60,13 +57,19 @@ def schema_command() -> None:
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def show(path: str, cluster: str | None, format_: str) -> None:
     """The effective values, each with the file and line that it comes from, or `default`."""
-    lines = [line for line in _lines(load(path)) if cluster is None or line[0].startswith(f"clusters.{cluster}.")]
+    found = load(path)
+    if cluster is not None and cluster not in found.clusters:
+        raise UsageError(f"{path} has no cluster {cluster!r} ({', '.join(sorted(found.clusters))})")
+    lines = [(".".join(key), value, origin) for key, value, origin in found.shown if _of(cluster, key)]
     if format_ == "json":
-        click.echo(json.dumps({key: {"value": value, "from": origin} for key, value, origin in lines}, indent=2))
+        import yaml
+
+        shown = {key: {"value": yaml.safe_load(value), "from": origin} for key, value, origin in lines}
+        click.echo(json.dumps(shown, indent=2))
         return
     for key, value, origin in lines:
         click.echo(f"{key}: {value}  # {origin}")
 
 
-def _lines(found: Config) -> list[tuple[str, str, str]]:
-    return [(".".join(path), value, origin) for path, value, origin in found.shown]
+def _of(cluster: str | None, key: tuple[str, ...]) -> bool:
+    return cluster is None or key[:2] == ("clusters", cluster)

@@ -194,8 +194,9 @@ JOLOKIA = Section(
         ),
         "url": Key(
             TEMPLATE,
-            "Where a node's agent is.",
-            "http://{address}:8778/jolokia",
+            "Where a node's agent is; https by default where there is `tls`.",
+            '"http://{address}:8778/jolokia"',
+            default_with=("tls", '"https://{address}:8778/jolokia"'),
         ),
         "views": Key(
             Choice(("all", "contact_points")),
@@ -378,7 +379,7 @@ CLUSTER = Section(
             Flag(), "Whether clients log in, so that system_auth is watched; by default as the cluster says."
         ),
         "monitor": Key(Many(RULE), "The first rule that matches a keyspace wins."),
-        "gate": Key(GATE, "What must hold before a node may stop."),
+        "gate": Key(GATE, "What must hold before a node may stop.", implied=True),
         "lease": Key(LEASE, "Where restart leases are kept."),
         "sensu": Key(SENSU, "Where events go."),
     },
@@ -405,7 +406,7 @@ TOP = Section(
             Many(Text("a pattern of files")),
             "Further files with `clusters:`, relative to this one; a team may own each.",
         ),
-        "agent": Key(AGENT, "The long-running service."),
+        "agent": Key(AGENT, "The long-running service.", implied=True),
     },
     lambda _reader, _node, values: values,
     {"anyOf": [{"required": ["clusters"]}, {"required": ["clusters_from"]}]},

@@ -6,6 +6,7 @@ is 10.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ import yaml
 from ringcheck.errors import RingError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 _STR, _INT, _BOOL, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "null"))
 
 
+_PLAIN = re.compile(r"[\w/](?:[\w./:%+-]*[\w./%+-])?")  # plain in a flow too
+_UNPRINTABLE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff]")
 LONGEST = 400  # characters of a message: what is wrong may be a megabyte
 
 
@@ -352,12 +355,23 @@ class Many(Kind):
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section."""
+    """One key of a section.
+
+    Attributes:
+        kind: of its value.
+        doc: one sentence for the documentation.
+        default: as YAML; empty if there is none.
+        required: whether it must stand.
+        default_with: another key, and the default where that one stands.
+        implied: of a section whose defaults are in force where it does not stand.
+    """
 
     kind: Kind
     doc: str
     default: str = ""
     required: bool = False
+    default_with: tuple[str, str] | None = None
+    implied: bool = False
 
 
 @dataclass(frozen=True)
@@ -391,18 +405,23 @@ class Section(Kind):
                 reader.wrong(key_node, f"unknown key {name!r} in {self.what} ({near(name, self.keys)})")
                 continue
             values[name] = reader.value(self.keys[name].kind, value_node, (*path, name))
-            if not isinstance(self.keys[name].kind, Section | Named) and not _sections(self.keys[name].kind):
-                origin = f"{reader.path}:{value_node.start_mark.line + 1}"
-                reader.shown.append(((*path, name), _written(value_node), origin))
-        self._absent(reader, node, path, {name for name, _, _ in pairs})
+            _show(reader, self.keys[name].kind, value_node, (*path, name), values[name])
+        for name, key in self.keys.items():
+            if key.required and name not in {name for name, _, _ in pairs}:
+                reader.wrong(node, f"{self.what} needs the key {name!r}")
+        self.show_defaults(reader, path, values)
         return None if len(reader.errors) > before else self.build(reader, node, values)
 
-    def _absent(self, reader: Reader, node: yaml.Node, path: tuple[str, ...], present: set[str]) -> None:
+    def show_defaults(self, reader: Reader, path: tuple[str, ...], present: Collection[str]) -> None:
+        """Note the defaults that are in force where keys are absent."""
         for name, key in self.keys.items():
-            if name not in present and key.required:
-                reader.wrong(node, f"{self.what} needs the key {name!r}")
-            elif name not in present and key.default:
-                reader.shown.append(((*path, name), key.default, "default"))
+            if name in present:
+                continue
+            if key.implied and isinstance(key.kind, Section):
+                key.kind.show_defaults(reader, (*path, name), ())
+            elif key.default:
+                default = key.default_with[1] if key.default_with and key.default_with[0] in present else key.default
+                reader.shown.append(((*path, name), default, "default"))
 
     def schema(self) -> dict[str, Any]:
         """An object without other keys."""
@@ -445,6 +464,7 @@ class Named(Kind):
                 reader.wrong(key_node, f"{name!r} can't be {self.says}")
             reader.names[*path, name] = reader.at(key_node)
             found[name] = reader.value(self.of, value, (*path, name))
+            _show(reader, self.of, value, (*path, name), found[name])
         return found
 
     def schema(self) -> dict[str, Any]:
@@ -457,14 +477,30 @@ class Named(Kind):
         }
 
 
-def _sections(kind: Kind) -> bool:
-    return isinstance(kind, Many) and isinstance(kind.of, Section)
+def _show(reader: Reader, kind: Kind, node: yaml.Node, path: tuple[str, ...], value: object) -> None:
+    """Note a value and its line; of sections the values in them are noted, each with its own."""
+    if isinstance(kind, Section | Named) or (isinstance(kind, Many) and isinstance(kind.of, Section)):
+        return
+    if reader.shown and reader.shown[-1][0][:-1] == path:
+        return  # a threshold with its parts
+    shown = _plain(str(value)) if isinstance(kind, File | NewFile) else _written(node)
+    reader.shown.append((path, shown, f"{reader.path}:{node.start_mark.line + 1}"))
 
 
 def _written(node: yaml.Node) -> str:
-    """A value as it was written, in one line."""
+    """A value in one line that YAML reads as the same."""
     if isinstance(node, yaml.SequenceNode):
         return f"[{', '.join(_written(one) for one in node.value)}]"
     if isinstance(node, yaml.MappingNode):
         return f"{{{', '.join(f'{_written(key)}: {_written(value)}' for key, value in node.value)}}}"
-    return f'"{node.value}"' if _quoted(node) else str(node.value)
+    return _in_quotes(node.value) if _quoted(node) else _plain(node.value)
+
+
+def _plain(value: str) -> str:
+    """Text as it may stand in a flow, in quotes where it must."""
+    return value if _PLAIN.fullmatch(value) else _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
+    """Text in double quotes; what YAML would fold or refuse is escaped."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ringcheck.cli import run
 from ringcheck.config import ConfigErrors, load, schema, secret, source
@@ -312,6 +315,75 @@ def test_show_tells_where_values_come_from(capsys: pytest.CaptureFixture[str]) -
     assert run(["config", "show", "-C", str(EXAMPLE), "--format", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["clusters.orders-prod.jolokia.timeout"] == {"value": "10s", "from": f"{EXAMPLE}:7"}
+
+
+def test_show_tells_all_that_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults of absent sections, what follows from other keys, and text that YAML must read as the same."""
+    (tmp_path / "ca.pem").touch()
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "clusters:\n"
+        "  a:\n"
+        "    jolokia: {contact_points: [h, '2001:db8::1'], tls: {ca_file: ca.pem}}\n"
+        "    sensu: {team: 'on call: #1'}\n"
+        "    replication: {k: {class: SimpleStrategy, replication_factor: 3}}\n"
+        "  a.b: {jolokia: {contact_points: h}}\n"
+    )
+    assert run(["config", "show", "-C", str(file), "--cluster", "a"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    values = dict(line.split(": ", 1) for line in lines)
+    assert values["clusters.a.gate.settle"] == "45s  # default"
+    assert values["clusters.a.jolokia.url"] == '"https://{address}:8778/jolokia"  # default'
+    assert values["clusters.a.jolokia.tls.ca_file"] == f"{tmp_path}/ca.pem  # {file}:3"
+    assert yaml.safe_load(values["clusters.a.sensu.team"]) == "on call: #1"
+    assert yaml.safe_load(values["clusters.a.jolokia.contact_points"]) == ["h", "2001:db8::1"]
+    assert values["clusters.a.replication.k"] == f"{{class: SimpleStrategy, replication_factor: 3}}  # {file}:5"
+    assert not [key for key in values if not key.startswith("clusters.a.") or key.startswith("clusters.a.b")]
+
+
+def test_what_is_shown_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys with their values, each value once."""
+    assert run(["config", "show", "-C", str(EXAMPLE)]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["clusters.legacy.monitor.0.critical.ranges"] == "10"
+    assert "clusters.legacy.monitor.0.critical" not in shown
+    assert shown["agent.listen"] == "127.0.0.1:9742"
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_is_written_is_read_or_told(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file with pieces of others in it gives a configuration that the schema takes too, or lines with places."""
+    pieces = sorted({word for line in EXAMPLE.read_text().splitlines() for word in re.findall(r"\S+|\s+", line)})
+    text = EXAMPLE.read_text().replace('clusters_from: "conf.d/*.yaml"', "")
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        piece = data.draw(
+            st.sampled_from([*pieces, "*", "&a ", "*a", "{", "]", "null", "0x1F", "!t ", "\t", "é", "\x00"])
+        )
+        text = text[:start] + piece + text[start + data.draw(st.integers(0, 12)) :]
+    file = tmp_path_factory.getbasetemp() / "mutant.yaml"
+    file.write_text(text)
+    told = mistakes(file)
+    assert all(re.fullmatch(rf"{re.escape(str(file))}:\d+:\d+: [^\n]{{1,420}}", line) for line in told)
+    if not told:
+        document = yaml.load(text, Loader=source._LOADER)  # noqa: S506 - a safe one, but not as strict about tabs
+        jsonschema.Draft202012Validator(schema()).validate(document)
+
+
+def mistakes(file: Path) -> tuple[str, ...]:
+    try:
+        load(str(file))
+    except ConfigErrors as error:
+        return error.errors or ("an error that says nothing",)
+    return ()
+
+
+def test_show_of_a_cluster_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing would look like a cluster without settings."""
+    assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders"]) == 3
+    known = "legacy, orders-prod, search-prod"
+    assert capsys.readouterr().out == f"UNKNOWN - {EXAMPLE} has no cluster 'orders' ({known})\n"
 
 
 def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
