@@ -35,6 +35,8 @@ def settings(
         UsageError: if no team or runbook is named: an event without them reaches nobody.
     """
     sensu = configured.sensu if configured else None
+    if sensu and sensu.transport == "sensu-go":
+        raise UsageError("--sensu writes to the classic socket, but the configuration says `transport: sensu-go`")
     team = team or (sensu.team if sensu else None)
     runbook = runbook or (sensu.runbook if sensu else None)
     if not team or not runbook:

@@ -84,6 +84,16 @@ def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
     assert "--sensu needs --team and --runbook" in capsys.readouterr().out
 
 
+def test_another_transport_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is configured for Sensu Go's API is not sent to the socket."""
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "clusters: {a: {jolokia: {contact_points: h}, sensu: {transport: sensu-go, team: t, runbook: r}}}\n"
+    )
+    assert run(["check", "-C", str(file), "--from", ONE_DOWN, "--sensu"]) == 3
+    assert capsys.readouterr().out.startswith("UNKNOWN - --sensu writes to the classic socket")
+
+
 def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     """What Nagios is told does not depend on Sensu."""
     with socket.create_server(("127.0.0.1", 0)) as free:
