@@ -1,0 +1,94 @@
+"""What a poll may cost: memory of a large reply, imports of a small check. Shares, never seconds."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import sys
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.jolokia import decode
+from ringcheck.jolokia.decode import Places
+from ringcheck.jolokia.reply import Reply
+from tests.jolokia.scripted import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Body(io.BytesIO):
+    """What urllib3 would read from a connection."""
+
+    def read(self, size: int | None = -1, *, decode_content: bool = False) -> bytes:
+        del decode_content
+        return super().read(size)
+
+
+def range_map(ranges: int, nodes: int) -> bytes:
+    """A reply of many ranges, each held by three of the nodes."""
+    chance = random.Random(7)  # noqa: S311 - the same map in each run
+    tokens = sorted(chance.randrange(-(2**63), 2**63) for _ in range(ranges))
+    value = {
+        f"[{tokens[place - 1]}, {token}]": [f"10.0.0.{chance.randrange(nodes)}:7000" for _ in range(3)]
+        for place, token in enumerate(tokens)
+    }
+    return json.dumps({"request": {}, "value": value, "status": 200}).encode()
+
+
+def peak(work: Callable[[], Any]) -> tuple[int, int]:
+    """Bytes of a result, and those that were needed for a while besides it."""
+    tracemalloc.start()
+    try:
+        result = work()
+        size, most = tracemalloc.get_traced_memory()
+        del result
+        return size, most - size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_range_map_is_never_held_as_a_whole() -> None:
+    """Streaming needs a small part of what decoding at once does, besides the rows themselves."""
+    body = range_map(60_000, 50)
+    members = Places(lambda endpoint: int(decode.ip_of(endpoint).rpartition(".")[2]))
+    raw: Any = Body(body)
+    rows, besides = peak(lambda: decode.range_rows(Reply(raw, "http://10.0.0.1/", 2**26), members))
+    size, _ = peak(lambda: json.loads(body))
+    assert besides < size / 5
+    assert rows < size
+
+
+def test_a_small_check_imports_neither_what_streams_nor_what_retries() -> None:
+    """A poll of a small healthy cluster leaves out what only large or broken ones need."""
+    with Lab().running() as running:
+        script = f"""
+import sys
+from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.client import Settings
+collector = Collector(Settings(("127.0.2.1",), {running.cluster.template!r}))
+assert len(collector.poll(5.0).rings) == 1
+print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_client", "rich", "click", "yaml"}}))
+"""
+        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert found.stdout == "\n"
+
+
+def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
+    """A process ends when its poll has, though a thread still waits for a node that does not answer."""
+    lab = Lab()
+    lab.down("127.0.2.3")
+    with lab.running(hanging=("127.0.2.3",)) as running:
+        script = f"""
+import time
+from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.client import Client, Settings
+from ringcheck.jolokia import transport
+transport.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
+collector = Collector(Settings(("127.0.2.1",), {running.cluster.template!r}))
+print(collector.poll(2.0).views[2].reason)
+"""
+        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert found.stdout.endswith("/jolokia: no answer in time\n")
