@@ -38,7 +38,8 @@ class Scope:
         """
         self.snapshot = snapshot
         self.policy = policy
-        self.space = partitioner(snapshot.partitioner)
+        if snapshot.rings:  # while all nodes start, none has said yet how its tokens compare
+            self.space = partitioner(snapshot.partitioner)
         self._patterns = keyspaces
         self._view = view
         self._homes: dict[int, tuple[str, ...]] = {}  # by identity: the snapshot keeps its rings for as long

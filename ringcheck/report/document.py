@@ -264,7 +264,8 @@ class _Reader:
     def snapshot(self) -> Snapshot:
         document = self.document
         name = _get(document, "partitioner", str, "")
-        self.space = partitioner(name)
+        if document.get("rings"):  # else nobody has said it, and there are no tokens to compare
+            self.space = partitioner(name)
         nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in _each(document, "nodes", ""))
         known = [node.address for node in nodes]
         if len(set(known)) < len(known):

@@ -56,6 +56,15 @@ def test_no_usable_view() -> None:
     assert findings(verdict) == {"no_usable_view": [text]}
 
 
+def test_a_cluster_that_starts_as_a_whole() -> None:
+    """While all nodes start none has told its partitioner: the reason is their start, not the partitioner."""
+    one = replace(healthy(), partitioner="unknown", rings=())
+    for node in (1, 2, 3):
+        one = with_view(one, node, outcome="discarded", reason="starting")
+    text = "UNKNOWN no usable view: 10.0.0.1 (starting), 10.0.0.2 (starting), 10.0.0.3 (starting)"
+    assert findings(assess(one, Policy())) == {"no_usable_view": [text]}
+
+
 def test_no_rings() -> None:
     """A cluster of which no ring could be read is not healthy."""
     verdict = assess(snapshot(THREE), Policy())
