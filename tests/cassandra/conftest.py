@@ -81,15 +81,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many outcomes of real queries were compared with predictions."""
     ledger = queries.LEDGER
-    if not ledger:
+    if not ledger and not queries.COUNTED:
         return
     terminalreporter.section("CQL outcomes compared with predictions")
     for release, state, found in ledger:
         counts = ", ".join(f"{number} {name}" for name, number in found.outcomes.most_common())
-        noise = f", {len(found.noise)} timeouts asked again" if found.noise else ""
+        noise = f", {len(found.noise)} asked again" if found.noise else ""
         text = f"{release:8} {state:30} {found.compared:7} ({counts}), {len(found.differences)} differ{noise}"
         terminalreporter.line(text)
     terminalreporter.line(f"{sum(found.compared for _, _, found in ledger)} in all")
+    if moments := queries.COUNTED["moments"]:
+        asked = queries.COUNTED["queries in moments"]
+        terminalreporter.line(f"{moments} moments with {asked} queries watched for a false OK")
 
 
 @pytest.fixture(scope="session")

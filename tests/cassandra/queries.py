@@ -17,7 +17,16 @@ from io import StringIO
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from cassandra import ConsistencyLevel, DriverException, InvalidRequest, ReadTimeout, Unavailable, WriteTimeout
+from cassandra import (
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    ReadFailure,
+    ReadTimeout,
+    Unavailable,
+    WriteFailure,
+    WriteTimeout,
+)
 from cassandra.concurrent import execute_concurrent
 from cassandra.metadata import Murmur3Token
 from cassandra.protocol import ErrorMessage
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealCluster, RealNode
 
 Operation: TypeAlias = Literal["read", "write"]
-Outcome: TypeAlias = Literal["served", "unavailable", "timeout", "invalid"]
+Outcome: TypeAlias = Literal["served", "unavailable", "timeout", "invalid", "failed"]
 
 # Cassandra's own levels: LOCAL_ALL is ringcheck's word.
 LEVELS = (
@@ -215,7 +224,7 @@ _OPERATIONS: tuple[Operation, ...] = ("read", "write")
 
 
 def ask(session: Any, wanted: Sequence[Query]) -> list[Outcome]:
-    """What becomes of each query; any end that is none of the four raises it."""
+    """What becomes of each query; any end that is none of these raises it."""
     statements = [(query.statement, None) for query in wanted]
     results = execute_concurrent(session, statements, concurrency=_IN_FLIGHT, raise_on_first_error=False)
     return [_outcome(found) for _, found in results]
@@ -228,6 +237,8 @@ def _outcome(found: object) -> Outcome:
         return "timeout"
     if isinstance(found, InvalidRequest):
         return "invalid"
+    if isinstance(found, ReadFailure | WriteFailure):
+        return "failed"
     if isinstance(found, Exception):
         raise found
     return "served"
@@ -296,7 +307,7 @@ class Comparison:
     Attributes:
         outcomes: how many queries ended how.
         differences: each in one line.
-        noise: timeouts that were gone when asked again.
+        noise: queries that were asked again, and their two ends.
         unserved: ranges of which a read was not served, by keyspace and level.
     """
 
@@ -342,8 +353,8 @@ def compare(
     with _logs_if_it_fails(coordinator.cluster), coordinator.cluster.session(coordinator) as session:
         for query, observed in zip(wanted, ask(session, wanted), strict=True):
             predicted = prediction.of(query)
-            if observed == "timeout" and predicted == "served":
-                observed = _again(session, query, found)  # noqa: PLW2901 - the second answer counts
+            if observed == "failed" or (observed == "timeout" and predicted == "served"):
+                observed = _again(session, query, observed, found)  # noqa: PLW2901 - the second answer counts
             found.outcomes[observed] += 1
             if query.operation == "read" and observed != "served":
                 found.unserved[query.keyspace, query.level].add(query.piece)
@@ -361,10 +372,10 @@ def _logs_if_it_fails(cluster: RealCluster) -> Iterator[None]:
         raise AssertionError(f"{error!r}\n{cluster.log_tails(100)}") from error
 
 
-def _again(session: Any, query: Query, found: Comparison) -> Outcome:
-    """A query that was to be served timed out: a busy machine, or the truth."""
+def _again(session: Any, query: Query, first: Outcome, found: Comparison) -> Outcome:
+    """A query that was to be served timed out, or a replica threw an exception: a busy machine, or the truth."""
     (observed,) = ask(session, [query])
-    found.noise.append(f"{query.keyspace} {query.level} {query.operation}: timeout, then {observed}")
+    found.noise.append(f"{query.keyspace} {query.level} {query.operation}: {first}, then {observed}")
     return observed
 
 
