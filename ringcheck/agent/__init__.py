@@ -1,0 +1,1 @@
+"""The long-running service: polls every configured cluster and tells what it saw."""

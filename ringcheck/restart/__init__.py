@@ -1,0 +1,1 @@
+"""Restarting nodes without losing a query: leases, the runner, its journal."""
