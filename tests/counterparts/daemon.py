@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins"  # where only root or Nagios looks
+
+
 def required(program: str) -> str:
     """Path of a program; where it is missing the test is skipped, and in CI it fails."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins")
+    found = shutil.which(program) or shutil.which(program, path=ELSEWHERE)
     if found:
         return found
     if os.environ.get("CI"):
