@@ -423,3 +423,41 @@ def _tls_reason(error: BaseException) -> str:
     root = _root(error)
     reason = getattr(root, "verify_message", None) or getattr(root, "reason", None) or str(root)
     return str(reason).lower().replace("_", " ")
+
+
+def exchange(  # noqa: PLR0913 - each of them matters to some server
+    method: str,
+    url: str,
+    seconds: float,
+    *,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    auth: tuple[str, str] | None = None,
+    tls: Tls | None = None,
+    max_bytes: int = MEBIBYTE,
+) -> tuple[int, bytes]:
+    """One request to a server that is no Jolokia, within the same bounds: Sensu's agent, or ringcheck's own.
+
+    The connection is not kept, nothing is retried, no redirect is followed, and the environment's proxies and .netrc
+    are not looked at. A host name's lookup alone can take longer than `seconds`.
+
+    Returns:
+        HTTP status and decoded body.
+
+    Raises:
+        SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
+        ConfigError: if a file of `tls` can't be used.
+    """
+    adapter = Adapter(1, lambda: tls_context(tls or Tls()))
+    request = requests.Request(
+        method, url, {"User-Agent": f"ringcheck/{__version__}", **(headers or {})}, data=body, auth=auth
+    )
+    start_clock(seconds)
+    try:
+        with _explained(url, seconds):
+            raw = cast("HTTPResponse", adapter.send(request.prepare(), stream=True, timeout=None).raw)
+            return raw.status, Reply(raw, url, max_bytes).all()
+    except _AgainError as failure:
+        raise failure.error from None
+    finally:
+        adapter.close()

@@ -395,8 +395,10 @@ def pending(value: object, places: Places, what: str) -> tuple[Pending, ...]:
     return tuple(sorted(found, key=lambda item: (item.end, item.start)))
 
 
-def gossiped_releases(value: object) -> dict[str, str]:
-    """Release by endpoint, from AllEndpointStates: blocks of an endpoint line and indented `NAME:version:value` lines.
+def gossiped(value: object, name: str) -> dict[str, str]:
+    """An ApplicationState by endpoint, from AllEndpointStates.
+
+    That has blocks of an endpoint line and indented `NAME:version:value` lines.
 
     Raises:
         DataError: if it is no text.
@@ -405,9 +407,18 @@ def gossiped_releases(value: object) -> dict[str, str]:
     for line in text(value, mbeans.STATES).splitlines():
         if line[:1].strip():
             current = endpoint(line.strip())
-        elif line.strip().startswith("RELEASE_VERSION:"):
-            found[current] = line.rpartition(":")[2].strip()
+        elif line.strip().startswith(f"{name}:"):
+            found[current] = line.strip().split(":", 2)[2].strip()
     return found
+
+
+def gossiped_releases(value: object) -> dict[str, str]:
+    """Release by endpoint, from AllEndpointStates.
+
+    Raises:
+        DataError: if it is no text.
+    """
+    return gossiped(value, "RELEASE_VERSION")
 
 
 def range_rows(reply: Reply, places: Places) -> list[Row]:

@@ -22,6 +22,7 @@ Release: TypeAlias = "tuple[int, int, int]"
 STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
+RUNTIME = "java.lang:type=Runtime"
 CREDENTIALS_CACHE = "org.apache.cassandra.auth:type=CredentialsCache"
 
 OLDEST: Release = (0, 0, 0)
@@ -81,6 +82,7 @@ RACK = "getRack"
 STATES = "AllEndpointStates"
 STATES_WITH_PORT = "AllEndpointStatesWithPort"
 VALIDITY = "Validity"
+START_TIME = "StartTime"
 DRAIN = "drain"
 
 CALLS = (
@@ -96,6 +98,7 @@ CALLS = (
     *(Call(SNITCH, "exec", name) for name in (DATACENTER, RACK)),
     Call(FAILURE_DETECTOR, "read", STATES),
     Call(FAILURE_DETECTOR, "read", STATES_WITH_PORT, WITH_PORT),
+    Call(RUNTIME, "read", START_TIME),  # of the JVM; `roll` alone asks
     Call(CREDENTIALS_CACHE, "read", VALIDITY, CREDENTIALS),  # registered exactly while passwords are asked for
 )
 

@@ -780,7 +780,9 @@ def _beans() -> dict[str, Bean]:
             since=((3, 4),),
             when=lambda asked: asked.cluster.authenticates,
         ),
-        RUNTIME: Bean({"Uptime": Attribute(_uptime)}),
+        RUNTIME: Bean(
+            {"Uptime": Attribute(_uptime), "StartTime": Attribute(lambda asked: int(asked.node.born_at * 1000))}
+        ),
         **_metrics(),
     }
 
