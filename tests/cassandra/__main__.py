@@ -20,6 +20,7 @@ _NODE_ACTIONS = {
     "pause": "SIGSTOP a node",
     "resume": "SIGCONT a node",
     "start": "start a stopped node on its data and wait until it serves CQL",
+    "restart": "SIGTERM a node and start it again; returns at once, as `systemctl restart` does",
     "drain": "drain a node",
     "gossip-off": "nodetool disablegossip",
     "gossip-on": "nodetool enablegossip",
@@ -55,8 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
     for name, help_text in _NODE_ACTIONS.items():
         action = commands.add_parser(name, parents=[shared], help=help_text)
-        action.add_argument("node", type=int, metavar="N")
+        action.add_argument("node", metavar="NODE", help="its number or address")
         action.add_argument("--no-wait", action="store_true", help="start: return at once")
+        action.add_argument("--hard", action="store_true", help="restart: by SIGKILL")
         action.add_argument("--force", action="store_true", help="decommission: even below a replication factor")
         action.set_defaults(run=_act, action=name)
     _add_others(commands, shared)
@@ -165,17 +167,29 @@ def _own_words(node: RealNode) -> str:
 
 
 def _act(options: argparse.Namespace) -> None:
-    node = RealCluster.attach(options.dir).node(options.node)
+    node = _node(options)
     if options.action == "start":
         node.start()
         if not options.no_wait:
             node.wait_ready()
+    elif options.action == "restart":
+        node.restart(hard=options.hard)
     elif options.action == "decommission":
         node.decommission(force=options.force).result()
     elif options.action == "log":
         print(node.log_tail())
     else:
         _simple_action(node, options.action)
+
+
+def _node(options: argparse.Namespace) -> RealNode:
+    cluster = RealCluster.attach(options.dir)
+    if options.node.isdecimal():
+        return cluster.node(int(options.node))
+    for node in cluster.nodes:
+        if node.address == options.node:
+            return node
+    raise ClusterError(f"no node {options.node}; there are {', '.join(node.address for node in cluster.nodes)}")
 
 
 def _simple_action(node: RealNode, action: str) -> None:
