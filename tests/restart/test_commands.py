@@ -1,0 +1,118 @@
+"""The operator's commands: what may become of a node's name in one, and what is kept of a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ringcheck.core.ring import Node
+from ringcheck.errors import UsageError
+from ringcheck.restart.commands import KEPT, Command, birth, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE = Node("10.0.0.1", "aaaa-bbbb", "dc1", "r1")
+
+
+def test_the_node_is_filled_in_after_the_split() -> None:
+    """Quotes and blanks in what a node says stay inside one word."""
+    evil = Node("10.0.0.1", "x'; rm -rf / #", "dc 1", "$(reboot)")
+    command = Command.parse("ssh {address} 'sudo restart {host_id}' {datacenter} {rack}")
+    assert command.of(evil) == ("ssh", "10.0.0.1", "sudo restart x'; rm -rf / #", "dc 1", "$(reboot)")
+
+
+def test_what_is_filled_in_is_not_filled_again() -> None:
+    """A rack named like a field stays as it is."""
+    assert Command.parse("a {rack} {address}").of(Node("10.0.0.1", rack="{host_id}")) == ("a", "{host_id}", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the command is empty"),
+        ("ssh 'a", "the command \"ssh 'a\" can't be split: No closing quotation"),
+        ("systemctl restart cassandra", "does not say which node: it needs {address} or {host_id}"),
+        ("ssh {adress}", "has {adress}, which is nothing of a node (did you mean {address}?)"),
+        ("ssh {address} {zone}", "(known: {address}, {host_id}, {datacenter}, {rack})"),
+    ],
+)
+def test_commands_that_are_none(text: str, message: str) -> None:
+    """What can't be meant is refused before any node is touched."""
+    with pytest.raises(UsageError) as caught:
+        Command.parse(text)
+    assert message in str(caught.value)
+
+
+def test_braces_of_other_programs_stay() -> None:
+    """Only a whole word in braces is a field."""
+    words = Command.parse("awk '{print $1}' {address}").of(NODE)
+    assert words == ("awk", "{print $1}", "10.0.0.1")
+
+
+def test_what_a_node_lacks_can_not_be_filled_in() -> None:
+    """A rack that is not known must not become an empty word."""
+    with pytest.raises(UsageError, match=r"the rack of 10\.0\.0\.1 is not known"):
+        Command.parse("x {address} {rack}").of(Node("10.0.0.1"))
+
+
+def test_status_and_output_are_kept() -> None:
+    """Both streams, mixed; the exit status as it is."""
+    ended = run((sys.executable, "-c", "import sys; print('out'); sys.stderr.write('err'); sys.exit(7)"), 30)
+    assert (ended.status, sorted(ended.output.split())) == (7, ["err", "out"])
+
+
+def test_of_much_output_the_end_is_kept() -> None:
+    """A command that tells megabytes costs kilobytes of a journal."""
+    ended = run((sys.executable, "-c", "print('x' * 10**6); print('the end')"), 30)
+    assert ended.output.endswith("the end\n")
+    assert len(ended.output) == KEPT
+
+
+def test_a_command_that_does_not_exist() -> None:
+    """It is a problem of its own, not a crash."""
+    ended = run(("/no/such/program",), 5)
+    assert (ended.status, ended.problem) == (None, "/no/such/program can't be run: No such file or directory")
+
+
+def test_a_command_that_hangs_is_ended_with_its_children() -> None:
+    """After the deadline nothing of it runs any more, and it has no status."""
+    program = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
+    ended = run((sys.executable, "-c", program), 2.0)
+    assert (ended.status, ended.problem) == (None, "it took longer than 2 s")
+    ends = time.monotonic() + 10
+    while birth(int(ended.output)) is not None and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert birth(int(ended.output)) is None or _is_zombie(int(ended.output))
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether only its parent has not looked yet: here its parent is whoever adopts orphans."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - a line of /proc
+        return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_command_outlives_a_killed_ringcheck(tmp_path: Path) -> None:
+    """Half a restart is worse than one: what was started goes on, and may still write."""
+    mark = tmp_path / "mark"
+    inner = f"sleep 1; echo said; echo done > {mark}"
+    program = f"from ringcheck.restart.commands import run; run(('sh', '-c', {inner!r}), 60, lambda pid: print(pid))"
+    process = subprocess.Popen([sys.executable, "-c", program])
+    time.sleep(0.7)
+    process.kill()
+    process.wait()
+    ends = time.monotonic() + 20
+    while not mark.exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert mark.read_text() == "done\n"
+
+
+def test_a_process_is_known_by_its_birth() -> None:
+    """The same process has the same birth, and one that does not exist has none."""
+    assert birth(os.getpid()) == birth(os.getpid()) is not None
+    assert birth(2**22 + 1) is None
