@@ -49,4 +49,4 @@ class Reading:
     suspects: frozenset[str] = frozenset()
     holders: tuple[Holder, ...] | None = ()
     polls: Durations = field(default_factory=Durations)
-    requests: Mapping[str, int] = MappingProxyType({})
+    requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
