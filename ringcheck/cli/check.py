@@ -4,16 +4,68 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from ringcheck import __version__
-from ringcheck.cli.target import Target, level, target_options
+from ringcheck.cli.target import Settled, Target, level, target_options
+from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from ringcheck.core.policy import Policy
+    from ringcheck.agent.sensu import Sender
+    from ringcheck.config.values import Sensu
+    from ringcheck.core.policy import Policy, Severity
+    from ringcheck.core.verdict import Verdict
+
+BETWEEN_CHECKS = 60.0  # seconds, as Nagios and Sensu run plugins; Sensu wants to be told
+
+
+@dataclass(frozen=True, slots=True)
+class ToSensu:
+    """What was said on the command line about Sensu; it goes before the configuration."""
+
+    sensu: bool
+    team: str | None
+    runbook: str | None
+    sensu_host: str | None
+    sensu_port: int | None
+    sensu_url: str | None
+
+    def sender(self, settled: Settled) -> Sender | None:
+        """What tells Sensu, if it is to be told.
+
+        Raises:
+            UsageError: if no team or runbook is named, or both transports.
+        """
+        if not self.sensu:
+            return None
+        from ringcheck.agent.sensu import Sender
+        from ringcheck.config import values
+
+        known = (settled.configured.sensu if settled.configured else None) or values.Sensu()
+        team, runbook = self.team or known.team, self.runbook or known.runbook
+        if not team or not runbook:
+            raise UsageError("--sensu needs --team and --runbook, or `sensu: {team, runbook}` in the configuration")
+        chosen = self._transport(replace(known, team=team, runbook=runbook))
+        interval = min(BETWEEN_CHECKS, chosen.ttl // 3) if chosen.ttl else BETWEEN_CHECKS
+        return Sender(settled.configured.name if settled.configured else "", chosen, interval)
+
+    def _transport(self, known: Sensu) -> Sensu:
+        if self.sensu_url and (self.sensu_host or self.sensu_port):
+            raise UsageError("--sensu-url is Sensu Go's API, --sensu-host and --sensu-port are the socket: choose one")
+        if self.sensu_url:
+            from ringcheck.config.texts import url
+
+            try:
+                return replace(known, transport="sensu-go", url=url(self.sensu_url))
+            except ValueError as error:
+                raise UsageError(f"--sensu-url: {error}") from None
+        if self.sensu_host or self.sensu_port:
+            host, port = self.sensu_host or known.host, self.sensu_port or known.port
+            return replace(known, transport="socket", host=host, port=port)
+        return known
 
 
 @click.command
@@ -32,8 +84,9 @@ if TYPE_CHECKING:
 @click.option("--sensu", is_flag=True, help="Send the result to Sensu too: a page event and a ticket event.")
 @click.option("--team", help="Sensu: the team that is told, where the configuration names none.")
 @click.option("--runbook", help="Sensu: URL of what to do, where the configuration names none.")
-@click.option("--sensu-host", help="Sensu: the agent's socket. [default: 127.0.0.1]")
-@click.option("--sensu-port", type=int, help="Sensu: its port. [default: 3030]")
+@click.option("--sensu-host", help="Sensu: host of the classic socket. [default: 127.0.0.1]")
+@click.option("--sensu-port", type=click.IntRange(1, 65535), help="Sensu: its port. [default: 3030]")
+@click.option("--sensu-url", metavar="URL", help="Sensu Go: the agent's API instead of the socket.")
 @click.version_option(__version__, "-V", "--version", prog_name="ringcheck check", message="%(prog)s %(version)s")
 def check(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
@@ -47,39 +100,61 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     runbook: str | None,
     sensu_host: str | None,
     sensu_port: int | None,
+    sensu_url: str | None,
 ) -> int:
     """One line for Nagios, NRPE and Sensu: can every range be served?
 
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. With a configuration its rules say what matters; -w and -c
     replace them. Anything that keeps ringcheck from knowing is 3.
     """
-    from ringcheck.cli import emit
     from ringcheck.core.assess import Question
     from ringcheck.core.policy import Severity
-    from ringcheck.errors import SourceError
-    from ringcheck.report import nagios
-    from ringcheck.report.document import verdict_document
 
     started = time.monotonic()
     settled = target.settled()
     policy = _policy(settled.policy(), warning, critical)
-    told = emit.settings(settled.configured, team, runbook, sensu_host, sensu_port) if sensu else None
+    sender = ToSensu(sensu, team, runbook, sensu_host, sensu_port, sensu_url).sender(settled)
     try:
         verdict = settled.verdict(Question(), policy)
     except SourceError as error:
-        severity = Severity[unreachable.upper()]
-        who = f"{settled.configured.name}: " if settled.configured else ""
-        click.echo(nagios.line(severity, f"{who}{error}"))
-        return severity.exit_code
-    if format_ == "json":
-        text = json.dumps(verdict_document(verdict), indent=2)
-    else:
-        text = nagios.render(verdict, seconds=time.monotonic() - started, verbose=verbose > 0)
-    click.echo(text)
-    problem = emit.emit(verdict, told) if told else None
-    if problem:
-        click.echo(f"Sensu was not told: {nagios.plain(problem)}", err=format_ == "json")
+        return _blind(settled, str(error), Severity[unreachable.upper()], sender)
+    except RingcheckError as error:
+        if sender is None:
+            raise
+        return _blind(settled, str(error), Severity.UNKNOWN, sender)
+    _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
+    _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
+
+
+def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:
+    from ringcheck.report import nagios
+    from ringcheck.report.document import verdict_document
+
+    if format_ == "json":
+        click.echo(json.dumps(verdict_document(verdict), indent=2))
+    else:
+        click.echo(nagios.render(verdict, seconds=seconds, verbose=verbose))
+
+
+def _blind(settled: Settled, reason: str, severity: Severity, sender: Sender | None) -> int:
+    """Say that nothing is known. Sensu too, or it would go on believing the last event."""
+    from ringcheck.report import nagios
+
+    who = f"{settled.configured.name}: " if settled.configured else ""
+    click.echo(nagios.line(severity, f"{who}{reason}"))
+    if sender and not settled.configured:
+        _complain("without a configuration the cluster's name is known only from the cluster")
+    elif sender:
+        _complain(sender.send_blind(reason, severity))
+    return severity.exit_code
+
+
+def _complain(problem: str | None, *, aside: bool = False) -> None:
+    if problem:
+        from ringcheck.report import nagios
+
+        click.echo(f"Sensu was not told: {nagios.plain(problem)}", err=aside)
 
 
 def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy:

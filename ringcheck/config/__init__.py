@@ -39,13 +39,20 @@ def load(path: str) -> Config:
             owners.setdefault(name, file)
             if cluster:
                 clusters[name] = replace(cluster, name=name)
+    agent = values.get("agent") or Agent()
+    errors += [
+        f"{owners[name].reader.names['clusters', name]}: the ttl of sensu, {cluster.sensu.ttl:g} s, must exceed the "
+        f"agent's interval, {agent.interval:g} s"
+        for name, cluster in clusters.items()
+        if cluster.sensu and cluster.sensu.ttl and cluster.sensu.ttl <= agent.interval
+    ]
     if not errors and not clusters:
         errors.append(f"{path}:1:1: the configuration has no clusters")
     if errors:
         raise ConfigErrors(errors)
     shown = tuple(line for file in (top, *parts) for line in file.reader.shown)
     warnings = tuple(line for file in (top, *parts) for line in file.reader.warnings)
-    return Config(clusters, values.get("agent") or Agent(), shown, warnings)
+    return Config(clusters, agent, shown, warnings)
 
 
 class _File:

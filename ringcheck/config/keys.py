@@ -306,6 +306,8 @@ def _sensu(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Sensu:
     wrong = next((name for name in others if name in values), None)
     if wrong:
         raise Wrong(node, f"{wrong} is not for transport {sensu.transport}")
+    if sensu.page == sensu.ticket == "never":
+        raise Wrong(node, "page and ticket are both never: nobody would be told; leave sensu out")
     return sensu
 
 
@@ -315,15 +317,28 @@ SENSU = Section(
         "transport": Key(Choice(("socket", "sensu-go")), "The classic socket, or the Sensu Go agent's API.", "socket"),
         "team": Key(Text(), "Who is told."),
         "runbook": Key(Text(), "URL of what to do."),
-        "page": Key(Choice(("critical", "warning", "never")), "The tier that pages.", "critical"),
-        "ticket": Key(Choice(("critical", "warning", "never")), "The tier that opens a ticket.", "warning"),
+        "page": Key(Choice(("critical", "warning", "never")), "From which severity on people are paged.", "critical"),
+        "ticket": Key(
+            Choice(("critical", "warning", "never")),
+            "From which severity on a ticket is opened, for what does not page.",
+            "warning",
+        ),
         "host": Key(Text(), "Of the socket.", "127.0.0.1"),
         "port": Key(Number(1, 65535), "Of the socket.", "3030"),
         "url": Key(URL, "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
-        "ttl": Key(Duration(1), "After which Sensu itself warns that nothing was heard."),
+        "ttl": Key(
+            Duration(3),
+            "After which Sensu itself warns of silence; by default ten of the agent's intervals, at least 5m.",
+        ),
+        "after": Key(Duration(0), "How long something must last before people are told.", "0s"),
+        "repeat": Key(Duration(1), "How often they are told again; by default as Sensu's handlers do by themselves."),
     },
     _sensu,
     {
+        "not": {
+            "properties": {"page": {"const": "never"}, "ticket": {"const": "never"}},
+            "required": ["page", "ticket"],
+        },
         "if": {"properties": {"transport": {"const": "sensu-go"}}, "required": ["transport"]},
         "then": {"properties": {"host": False, "port": False}},
         "else": {"properties": {"url": False}},

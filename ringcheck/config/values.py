@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy
@@ -77,17 +77,19 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Sensu:
-    """Where events go and whom they name."""
+    """Where events go and whom they name; `ttl`, `after` and `repeat` in seconds."""
 
     transport: str = "socket"
     team: str | None = None
     runbook: str | None = None
-    page: str = "critical"
-    ticket: str = "warning"
+    page: Literal["critical", "warning", "never"] = "critical"
+    ticket: Literal["critical", "warning", "never"] = "warning"
     host: str = "127.0.0.1"
     port: int = 3030
     url: str = "http://127.0.0.1:3031"
     ttl: float | None = None
+    after: float = 0.0
+    repeat: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.cli import emit, run
+import pytest
+
+from ringcheck.agent import sensu
+from ringcheck.cli import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 ONE_DOWN = str(SNAPSHOTS / "article-one-down.json")
@@ -72,8 +73,8 @@ def test_team_and_runbook_come_from_the_configuration(tmp_path: Path) -> None:
     """The configuration says who is told."""
     file = tmp_path / "r.yaml"
     with agent() as (port, found):
-        sensu = f"{{team: search, runbook: 'http://rb2', port: {port}}}"
-        file.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: h}}, sensu: {sensu}}}}}\n")
+        told = f"{{team: search, runbook: 'http://rb2', port: {port}}}"
+        file.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: h}}, sensu: {told}}}}}\n")
         assert run(["check", "-C", str(file), "--from", ONE_DOWN, "--sensu"]) == 2
     assert [(one["team"], one["runbook"]) for one in found] == [("search", "http://rb2")] * 2
 
@@ -84,14 +85,42 @@ def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
     assert "--sensu needs --team and --runbook" in capsys.readouterr().out
 
 
-def test_another_transport_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is configured for Sensu Go's API is not sent to the socket."""
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--sensu-url", "http://127.0.0.1:1", "--sensu-port", "3030"], "choose one"),
+        (["--sensu-url", "localhost:3031"], "--sensu-url: 'localhost:3031' is no http or https URL"),
+        (["--sensu-port", "70000"], "usage: Invalid value for '--sensu-port'"),
+    ],
+)
+def test_options_that_name_no_transport_are_usage_errors(
+    options: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where events go is never guessed."""
+    assert run(["check", "--from", ONE_DOWN, "--sensu", "--team", "t", "--runbook", "r", *options]) == 3
+    assert line in capsys.readouterr().out
+
+
+def test_sensu_hears_that_nobody_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An UNKNOWN of the plugin is one for Sensu too, or the last good event would stand."""
     file = tmp_path / "r.yaml"
-    file.write_text(
-        "clusters: {a: {jolokia: {contact_points: h}, sensu: {transport: sensu-go, team: t, runbook: r}}}\n"
-    )
-    assert run(["check", "-C", str(file), "--from", ONE_DOWN, "--sensu"]) == 3
-    assert capsys.readouterr().out.startswith("UNKNOWN - --sensu writes to the classic socket")
+    with agent() as (port, found):
+        told = f"{{team: t, runbook: r, port: {port}}}"
+        file.write_text(f"clusters: {{orders: {{jolokia: {{contact_points: '127.0.0.1:1'}}, sensu: {told}}}}}\n")
+        assert run(["check", "-C", str(file), "--sensu"]) == 3
+    said = capsys.readouterr().out
+    assert [(one["name"], one["status"], f"{one['output']}\n") for one in found] == [
+        ("ringcheck.orders.page", 3, said),
+        ("ringcheck.orders.ticket", 3, said),
+    ]
+
+
+def test_without_a_name_nobody_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster that neither answers nor is configured has no name for an entity."""
+    assert run(["check", "-H", "127.0.0.1:1", "--sensu", "--team", "t", "--runbook", "r"]) == 3
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("UNKNOWN - nobody answered")
+    assert second.startswith("Sensu was not told: without a configuration the cluster's name")
 
 
 def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +140,7 @@ def test_a_sensu_that_does_not_read_is_given_up(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pysensu-yelp has no timeout: a deadline of ours ends it."""
-    monkeypatch.setattr(emit, "DEADLINE", 0.3)
+    monkeypatch.setattr(sensu, "DEADLINE", 0.3)
     with socket.socket() as deaf, socket.socket() as queued:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)

@@ -35,7 +35,7 @@ BEYOND_A_SCHEMA = {
     "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
     "password-readable.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
-    "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
+    "sensu-ttl.yaml", "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
     "username-alone.yaml",
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Snapshot, View
-from ringcheck.report.sensu import events, safe_name
+from ringcheck.report.sensu import From, Tiers, blind, events, safe_name
 from tests import article
 
 WATCH = Policy((Rule(("blog_3",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ALL)), Rule(("*",), ignore=True)))
@@ -53,3 +53,34 @@ def test_an_outage_pages_and_is_no_ticket() -> None:
 def test_names_are_those_that_sensu_takes(text: str, name: str) -> None:
     """Sensu drops events of other names without a word."""
     assert safe_name(text) == name
+
+
+OUTAGE = assess(article.snapshot(["10.0.0.1", "10.0.0.2"]), WATCH)  # LOCAL_ONE stands, LOCAL_ALL is lost
+LOST = assess(
+    article.snapshot(ALL[:2]), Policy((Rule(("blog_1",), Threshold(Level.LOCAL_ONE)), Rule(("*",), ignore=True)))
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "ticket", "warned", "lost"),
+    [
+        ("critical", "warning", {"page": 0, "ticket": 1}, {"page": 2, "ticket": 0}),
+        ("warning", "warning", {"page": 1, "ticket": 0}, {"page": 2, "ticket": 0}),
+        ("critical", "critical", {"page": 0, "ticket": 0}, {"page": 2, "ticket": 0}),
+        ("critical", "never", {"page": 0}, {"page": 2}),
+        ("never", "warning", {"ticket": 1}, {"ticket": 2}),
+        ("never", "critical", {"ticket": 0}, {"ticket": 2}),
+    ],
+)
+def test_an_outage_always_reaches_somebody(
+    page: From, ticket: From, warned: dict[str, int], lost: dict[str, int]
+) -> None:
+    """Tiers begin at a severity; where nobody is paged an outage is a ticket, and what is never told is not sent."""
+    for verdict, expected in ((OUTAGE, warned), (LOST, lost)):
+        assert {one.name.rpartition(".")[2]: one.status for one in events(verdict, Tiers(page, ticket))} == expected
+
+
+def test_blindness_is_told_to_both() -> None:
+    """Without a verdict both say so, in the words of the plugin."""
+    found = [(one.name, one.status, one.output) for one in blind("a b", "nobody | answered", Severity.UNKNOWN)]
+    assert found == [(f"ringcheck.a-b.{tier}", 3, "UNKNOWN - a b: nobody / answered") for tier in ("page", "ticket")]
