@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial, reduce, wraps
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.core.assess import Question
     from ringcheck.core.consistency import Level
     from ringcheck.core.gate import Gate
+    from ringcheck.core.maintenance import Maintenance
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -34,6 +37,7 @@ R = TypeVar("R")
 DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
 TIMEOUT = 9.0  # check_nrpe gives up after 10
 RESERVE = 0.3  # seconds of the total kept for judging and printing what came in
+LEASES = 1.0  # seconds that the store of restart leases gets, while the nodes are asked
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
@@ -160,9 +164,42 @@ class Settled:
         Raises:
             RingcheckError: if nothing could be seen, or the question does not fit the cluster.
         """
+        with self.polls() as poll:
+            return self.judged(poll, replace(question, keyspaces=self.target.keyspace), policy)
+
+    def judged(self, poll: Callable[[], Snapshot], question: Question, policy: Policy | None = None) -> Verdict:
+        """The verdict on a poll, with who holds restart leases.
+
+        Raises:
+            RingcheckError: as `verdict`.
+        """
         from ringcheck.core.assess import assess
 
-        return assess(self.snapshot(), policy or self.policy(), replace(question, keyspaces=self.target.keyspace))
+        maintenance = self.maintenance()
+        return assess(poll(), policy or self.policy(), question, maintenance())
+
+    def maintenance(self) -> Callable[[], Maintenance | None]:
+        """Begin to ask who holds restart leases; what this returns waits for the answer, for a second at most.
+
+        None where the cluster keeps no leases, and for a recorded snapshot: those of today say nothing of it.
+        """
+        configured = self.configured
+        if configured is None or configured.lease is None or self.target.from_:
+            return lambda: None
+        deadline = configured.lease.deadline
+        found: list[Maintenance] = []
+        work = threading.Thread(target=lambda: found.append(_maintenance(configured, deadline)), daemon=True)
+        work.start()
+        ends = time.monotonic() + min(LEASES, self.target.timeout)
+
+        def wait() -> Maintenance:
+            from ringcheck.core.maintenance import Maintenance
+
+            work.join(max(0.0, ends - time.monotonic()))
+            late = f"the store of leases took longer than {LEASES:g} s"
+            return found[0] if found else Maintenance((), deadline, late)
+
+        return wait
 
     def snapshot(self) -> Snapshot:
         """What is seen of the cluster now, or was recorded.
@@ -213,6 +250,18 @@ class Settled:
         known = self.configured
         policy = known.policy
         return Collector(known.jolokia.settings(), known.replication, known.name, policy.authenticates)
+
+
+def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
+    """What the store of leases says, or why it says nothing: a check must not end for want of it."""
+    from ringcheck.core.maintenance import Maintenance
+
+    try:
+        from ringcheck.restart.lease import open_store
+
+        return Maintenance(open_store(configured).holders(), deadline)
+    except Exception as error:  # noqa: BLE001 - as above; a crash here would be lost with its thread
+        return Maintenance((), deadline, str(error) or type(error).__name__)
 
 
 def _recorded(path: str) -> Snapshot:

@@ -92,7 +92,6 @@ def watch(  # noqa: PLR0913, PLR0917 - one argument an option
 
 def _reports(settled: Settled, question: Question, interval: float, count: int | None) -> int:
     """Print health again and again, for logs and terminals that can do no more."""
-    from ringcheck.core.assess import assess
     from ringcheck.report import text
 
     code, last = UNKNOWN, ""
@@ -100,7 +99,7 @@ def _reports(settled: Settled, question: Question, interval: float, count: int |
         for number in numbers(1):
             started = time.monotonic()
             try:
-                verdict = assess(poll(), settled.policy(), question)
+                verdict = settled.judged(poll, question)
                 code, last = verdict.severity.exit_code, f" (last seen: {verdict.snapshot.taken_at})"
                 click.echo(f"{text.render(verdict, colour=colours())}\n")
             except UsageError:
@@ -139,10 +138,8 @@ class _Poller(threading.Thread):
             self.results.put(error)
 
     def _poll(self, poll: Callable[[], Snapshot]) -> Result:
-        from ringcheck.core.assess import assess
-
         try:
-            return assess(poll(), self._settled.policy(), self._question)
+            return self._settled.judged(poll, self._question)
         except Exception as error:  # noqa: BLE001 - as above
             return error
 

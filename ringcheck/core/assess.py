@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import UnknownReplicationError, expected, release
 from ringcheck.core.health import RingState, demands_of, ring_state
+from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import Severity
 from ringcheck.core.recovery import Outage, recovery_order
 from ringcheck.core.scope import Scope
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Level, Rules
     from ringcheck.core.health import LevelHealth
+    from ringcheck.core.maintenance import Maintenance
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Ring, Snapshot, View
     from ringcheck.core.views import State
@@ -50,8 +52,16 @@ class Question:
     ranges: bool = False
 
 
-def assess(snapshot: Snapshot, policy: Policy, question: Question | None = None) -> Verdict:
+def assess(
+    snapshot: Snapshot, policy: Policy, question: Question | None = None, maintenance: Maintenance | None = None
+) -> Verdict:
     """The verdict on a snapshot.
+
+    Args:
+        snapshot: what was seen.
+        policy: the cluster's rules.
+        question: what is asked beside them.
+        maintenance: restart leases; None where the cluster keeps none.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
@@ -60,14 +70,18 @@ def assess(snapshot: Snapshot, policy: Policy, question: Question | None = None)
     asked = question or Question()
     views = Views(snapshot, asked.view)
     states = views.states()
-    judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views)
+    leases = Leases(snapshot, maintenance)
+    judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views, leases)
     keyspaces = judge.keyspaces() if views.usable else ()
     findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
-    ordered = _bounded(_distinct(findings))
+    seen_down = views.seen_down_by()
+    eased = [leases.eased(one, seen_down) for one in _distinct(findings)]
+    ordered = _bounded([*eased, *leases.findings()])
     severity = max((one.severity for one in ordered), default=Severity.OK)
     recover = recovery_order(views.down_anywhere(), judge.outages)
-    text = _summary(severity, ordered, keyspaces, states, snapshot)
-    return Verdict(snapshot, severity, text, states, views.seen_down_by(), views.all, keyspaces, ordered, recover)
+    text = _summary(severity, ordered, keyspaces, states, leases)
+    holders = None if leases.maintenance.problem else leases.maintenance.holders
+    return Verdict(snapshot, severity, text, states, seen_down, views.all, keyspaces, ordered, recover, holders)
 
 
 _PLACE = {severity: place for place, severity in enumerate(sorted(Severity, reverse=True))}
@@ -118,8 +132,9 @@ def percent(share: float) -> str:
 class _Judge:
     """Keyspaces at levels; remembers rings, so that a hundred keyspaces of one replication cost one."""
 
-    def __init__(self, scope: Scope, question: Question, views: Views) -> None:
+    def __init__(self, scope: Scope, question: Question, views: Views, leases: Leases) -> None:
         self.scope = scope
+        self.leases = leases
         self.snapshot = scope.snapshot
         self.question = question
         self.views = views
@@ -168,12 +183,39 @@ class _Judge:
         ranges = sight.state.unavailable(level, client, sight.rules) if self.question.ranges else None
         return LevelVerdict(level, client, severity, sight.health, sight.observer, ranges)
 
-    @staticmethod
-    def _worst(rule: Rule, sights: tuple[_Sight, ...] | str) -> _Sight | str:
+    def _worst(self, rule: Rule, sights: tuple[_Sight, ...] | str) -> _Sight | str:
         """What the worst coordinator sees: of those that raise the loudest alarm the one that has lost most."""
         if isinstance(sights, str):
             return sights
-        return max(sights, key=lambda one: (_alarm(rule, one.health), one.health.badness))
+        return max(sights, key=lambda one: (*self._loudness(rule, one), one.health.badness))
+
+    def _loudness(self, rule: Rule, sight: _Sight) -> tuple[Severity, Severity]:
+        """The alarm that a view raises, and the one that it would raise without leases."""
+        alarm, excuse = _alarm(rule, sight.health), self._excuse(rule, sight)
+        loud = [Severity.OK if excuse.lost else alarm]
+        if self.leases.held and self._near(rule, sight.health) and not excuse.near:
+            loud.append(Severity.WARNING)
+        return max(loud), alarm
+
+    def _excuse(self, rule: Rule, sight: _Sight) -> _Excuse:
+        """What of a view's alarm is the work of nodes under a lease alone.
+
+        It is if they alone, with all others up, make the same of it, and if the others alone make none of it. More
+        nodes down never means fewer ranges lost, so equal numbers are the same ranges.
+        """
+        state, health = sight.state, sight.health
+        held = state.down & self.leases.held
+        if not held:
+            return _NO_EXCUSE
+        alone, others = (
+            ring_state(state.ring, self.snapshot.layout, self.scope.space, down).level(
+                health.level, health.datacenter, sight.rules
+            )
+            for down in (held, state.down - held)
+        )
+        lost = _alarm(rule, health) is Severity.WARNING and alone.outage == health.outage and not others.outage
+        left = alone.node_failures_to_outage == health.node_failures_to_outage
+        return _Excuse(lost, left and not self._near(rule, others), held)
 
     def _sights(self, place: int, level: Level, client: str | None) -> tuple[_Sight, ...] | str:
         """What coordinators see, or why it can't be known."""
@@ -197,18 +239,21 @@ class _Judge:
     def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
         """The severity of a watched level; notes the findings that make it."""
         health = sight.health
-        alarm = _alarm(rule, health)
-        loud = [alarm]
+        alarm, excuse = _alarm(rule, health), self._excuse(rule, sight)
+        loud = [Severity.OK if excuse.lost else alarm]
         if health.outage:
             allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
-            self._note("unavailable", alarm, name, lost(name, health) + allowed, f"as {sight.observer} sees it")
+            whose = self.leases.whose(excuse.held) if excuse.lost else ""
+            text = f"{lost(name, health)}{allowed}{whose}"
+            self._note("unavailable", loud[0], name, text, f"as {sight.observer} sees it")
             self._shares[self.findings[-1]] = health.outage_share
         if health.structurally_unavailable:
             self._note("structurally_unavailable", Severity.WARNING, name, never_served(name, health))
             loud.append(Severity.WARNING)
         if self._near(rule, health):
-            self._note("failures_left", Severity.WARNING, name, near(name, health))
-            loud.append(Severity.WARNING)
+            loud.append(Severity.OK if excuse.near else Severity.WARNING)
+            whose = self.leases.whose(excuse.held) if excuse.near else ""
+            self._note("failures_left", loud[-1], name, near(name, health) + whose)
         return max(loud)
 
     @staticmethod
@@ -231,6 +276,18 @@ class _Sight:
     observer: str
     state: RingState
     rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class _Excuse:
+    """What the nodes under a lease that a view sees down account for alone: a loss, and few failures left."""
+
+    lost: bool = False
+    near: bool = False
+    held: frozenset[int] = frozenset()
+
+
+_NO_EXCUSE = _Excuse()
 
 
 def _alarm(rule: Rule, health: LevelHealth) -> Severity:
@@ -420,11 +477,12 @@ def _summary(
     findings: Sequence[Finding],
     keyspaces: Sequence[KeyspaceVerdict],
     states: Sequence[State],
-    snapshot: Snapshot,
+    leases: Leases,
 ) -> str:
     """The verdict in one line."""
-    down = [node.address for node, state in zip(snapshot.nodes, states, strict=True) if state == "down"]
-    nodes = f"{counted(len(down), 'node')} down: {listed(down)}" if down else ""
+    down = [index for index, state in enumerate(states) if state == "down"]
+    gone = f"{counted(len(down), 'node')} down: {listed([leases.named(one) for one in down])}" if down else ""
+    nodes = "; ".join(one for one in (gone, leases.besides(down)) if one)
     if severity is Severity.OK:
         tolerated = [one.summary for one in findings if one.code == "unavailable"]
         if tolerated:
@@ -432,7 +490,8 @@ def _summary(
             return f"{tolerated[0]}{f' ({nodes})' if nodes else ''}{more}"
         levels = listed(sorted({str(one.level) for each in keyspaces for one in each.levels if one.severity}))
         up = f"{len(states) - len(down)} of {counted(len(states), 'node')} up"
-        return f"{counted(len(keyspaces), 'keyspace')} available at {levels}, {nodes or up}{_left(keyspaces)}"
+        shown = nodes if down else "; ".join(one for one in (up, nodes) if one)
+        return f"{counted(len(keyspaces), 'keyspace')} available at {levels}, {shown}{_left(keyspaces)}"
     loudest = [one for one in findings if one.severity is severity]
     more = f"; {len(loudest) - 1} more like it" if len(loudest) > 1 else ""
     return f"{loudest[0].summary}{f' ({nodes})' if nodes else ''}{more}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Level, Operation
     from ringcheck.core.health import LevelHealth
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Range, Snapshot, View
     from ringcheck.core.views import State
 
@@ -96,6 +97,7 @@ class Verdict:
         keyspaces: in order of name.
         findings: worst first.
         recover_first: down nodes in the order in which their return helps most.
+        holders: of restart leases; None where they could not be learned.
     """
 
     snapshot: Snapshot
@@ -107,6 +109,7 @@ class Verdict:
     keyspaces: tuple[KeyspaceVerdict, ...]
     findings: tuple[Finding, ...]
     recover_first: tuple[Recovery, ...]
+    holders: tuple[Holder, ...] | None = ()
 
     def down(self) -> list[str]:
         """Addresses of the nodes that a usable view sees down, in the snapshot's order."""

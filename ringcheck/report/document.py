@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ringcheck.core.consistency import Requirement
     from ringcheck.core.gate import Decision, Reason
     from ringcheck.core.health import LevelHealth, WorstRange
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Partitioner, Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
@@ -117,7 +118,12 @@ def verdict_document(verdict: Verdict) -> Json:
         "recover_first": [
             {"node": addresses[one.node], "restores_share": one.restores_share} for one in verdict.recover_first
         ],
+        "holders": None if verdict.holders is None else [_holder(one) for one in verdict.holders],
     }
+
+
+def _holder(one: Holder) -> Json:
+    return {"node": one.node, "owner": one.owner, "purpose": one.purpose, "since": one.since}
 
 
 def _judged_view(view: View, addresses: list[str]) -> Json:

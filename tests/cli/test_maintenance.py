@@ -1,0 +1,117 @@
+"""Restart leases on the command line: who asks for them, and what a store that does not answer costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ringcheck.cli import run
+from ringcheck.cli.target import LEASES, Settled
+from ringcheck.core.maintenance import Holder
+from ringcheck.errors import RingcheckError
+from ringcheck.report.document import snapshot_document
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HELD = Holder("10.0.0.1", "alice@ops1", "kernel", "2025-12-31T23:50:00Z")
+STRICT = ["-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM", "-k", "blog_3"]
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options that name a cluster that keeps leases, one node of which is down."""
+
+    @contextmanager
+    def polls(_: Settled) -> Iterator[Callable[[], object]]:
+        yield lambda: article.snapshot(["10.0.0.1"])
+
+    monkeypatch.setattr(Settled, "polls", polls)
+    path = tmp_path / "ringcheck.yaml"
+    path.write_text(
+        "clusters:\n  blogs:\n    jolokia: {contact_points: [127.0.0.1]}\n"
+        f"    lease: {{file: {tmp_path}/leases, deadline: 1h}}\n"
+    )
+    return ["-C", str(path)]
+
+
+def store(monkeypatch: pytest.MonkeyPatch, holders: Callable[[], tuple[Holder, ...]]) -> None:
+    """Stands where the store of leases is."""
+    module = ModuleType("ringcheck.restart.lease")
+    module.open_store = lambda _: type("Store", (), {"holders": staticmethod(holders)})()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def broken() -> tuple[Holder, ...]:
+    raise RingcheckError("etcd: connection refused")
+
+
+def test_check_asks_and_names_the_holder(
+    configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ticket of the held node is a note, and the line says under whose lease."""
+    store(monkeypatch, lambda: (HELD,))
+    assert run(["check", *configured, *STRICT]) == 0
+    assert "10.0.0.1 restarting (lease of alice@ops1)" in capsys.readouterr().out
+    store(monkeypatch, tuple)
+    assert run(["check", *configured, *STRICT]) == 1
+
+
+@pytest.mark.parametrize("command", [["health"], ["watch", "--plain", "--count", "1"]])
+def test_health_and_watch_ask_too(
+    command: list[str], configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What they print names the holder."""
+    store(monkeypatch, lambda: (HELD,))
+    run([*command, *configured, "-k", "blog_3"])
+    assert "note lease_held: 10.0.0.1 is under the restart lease of alice@ops1" in capsys.readouterr().out
+
+
+def test_a_broken_store_lowers_nothing(
+    configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check goes on as if there were no leases, and says so."""
+    store(monkeypatch, broken)
+    assert run(["check", "-v", *configured, *STRICT]) == 1
+    text = "OK: who holds restart leases is not known: etcd: connection refused (nothing is lowered) [leases_unknown]"
+    assert text in capsys.readouterr().out.splitlines()
+
+
+def test_a_store_that_hangs_is_left(
+    configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check waits for leases a second at most."""
+    answered = threading.Event()
+    store(monkeypatch, lambda: (answered.wait(60), HELD)[1:])
+    started = time.monotonic()
+    try:
+        assert run(["check", "--format", "json", *configured, *STRICT]) == 1
+    finally:
+        answered.set()
+    assert time.monotonic() - started < LEASES + 20
+    document = json.loads(capsys.readouterr().out)
+    assert document["holders"] is None
+    assert [one["summary"] for one in document["findings"] if one["code"] == "leases_unknown"] == [
+        "who holds restart leases is not known: the store of leases took longer than 1 s"
+    ]
+
+
+def test_a_recording_is_not_judged_by_the_leases_of_today(
+    configured: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With --from nobody is asked."""
+    asked = threading.Event()
+    store(monkeypatch, lambda: (asked.set(), HELD)[1:])  # type: ignore[func-returns-value]
+    path = tmp_path / "snapshot.json"
+    path.write_text(json.dumps(snapshot_document(article.snapshot(["10.0.0.1"]))))
+    run(["check", *configured, "--from", str(path)])
+    assert not asked.is_set()
