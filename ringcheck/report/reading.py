@@ -24,6 +24,19 @@ class Durations:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """How the last reading of the configuration went.
+
+    Attributes:
+        successful: whether it is in force; a bad file leaves the old one running.
+        last_success: unix seconds at which the one in force was read.
+    """
+
+    successful: bool
+    last_success: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """One cluster as the last poll left it.
 
