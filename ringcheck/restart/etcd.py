@@ -1,0 +1,318 @@
+"""Leases in etcd: one record a cluster, replaced by compare-and-swap through the v3 JSON gateway.
+
+Owns endpoints, time, tokens and what etcd answers; knows nothing of what a record means. etcd 3.4 and later.
+
+A transaction whose answer is lost may have been carried out, or may be yet: nothing is assumed of it. The record is
+read anew, and the next transaction is made on what stands there. Each is bound to the revision that was read, so that
+one which was given up can't be carried out any more once a later one was.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import requests
+from requests.exceptions import RequestException
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay
+from tenacity.wait import wait_random_exponential
+from urllib3 import disable_warnings
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
+
+from ringcheck import __version__
+from ringcheck.config.values import secret
+from ringcheck.errors import SourceError
+from ringcheck.jolokia.client import Tls
+from ringcheck.jolokia.reply import Reply, one_line
+from ringcheck.jolokia.transport import Adapter, DeadlineError, start_clock, tls_context
+from ringcheck.restart.lease import SECONDS, RecordStore
+from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+    from urllib3 import HTTPResponse
+
+    from ringcheck.config.values import Lease
+
+T = TypeVar("T")
+
+ONE_REQUEST = 3.0  # seconds, after which the next endpoint is asked
+_MAX_ANSWER = 4 * MAX_BYTES
+_OK = 200
+_UNCERTAIN = frozenset({408, 429})  # what gRPC's Canceled and ResourceExhausted become; and every 5xx
+
+Json = dict[str, Any]
+
+
+class _AgainError(Exception):
+    """A try that did not succeed, and may if it is made again.
+
+    `doubt`: whether it may have been carried out all the same.
+    """
+
+    def __init__(self, text: str, *, doubt: bool = False) -> None:
+        super().__init__(text)
+        self.doubt = doubt
+
+
+class Etcd(RecordStore):
+    """One cluster's leases in one record of etcd; safe to use from many threads."""
+
+    def __init__(self, cluster: str, lease: Lease, seconds: float = SECONDS, one_request: float = ONE_REQUEST) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            cluster: whose leases.
+            lease: endpoints, user and TLS.
+            seconds: that a step may take, all tries together.
+            one_request: seconds after which the next endpoint is asked.
+
+        Raises:
+            UsageError: if the password can't be read.
+        """
+        super().__init__(cluster)
+        self._endpoints = [one.rstrip("/") for one in lease.etcd]
+        self._lease = lease
+        self._password = secret(lease.password_file) if lease.password_file else None
+        self._seconds = seconds
+        self._one_request = one_request
+        self._key = base64.b64encode(f"/ringcheck/leases/{cluster}".encode()).decode()
+        self._guard = threading.Lock()
+        self._current = 0
+        self._token: str | None = None
+        self._cluster_id: str | None = None
+        self._context: ssl.SSLContext | None = None
+        self._adapter = Adapter(len(self._endpoints) + 1, self._tls)
+
+    def describe(self) -> str:
+        """Its endpoints."""
+        return f"etcd at {', '.join(self._endpoints)}"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._adapter.close()
+
+    def read(self) -> Record:
+        """See RecordStore."""
+        return self._tried(lambda ends: self._found(ends)[0])
+
+    def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
+        """See RecordStore."""
+
+        def attempt(ends: float) -> T:
+            record, revision = self._found(ends)
+            then, result = step(record)
+            self._swap(then, revision, ends)
+            return result
+
+        return self._tried(attempt)
+
+    def _tried(self, attempt: Callable[[float], T]) -> T:
+        """The result of the first try that succeeds.
+
+        A lost race means that somebody else's write won, so that racers finish one after another.
+        """
+        ends = time.monotonic() + self._seconds
+        doubts: list[str] = []
+
+        def noted() -> T:
+            try:
+                return attempt(ends)
+            except _AgainError as error:
+                doubts.extend([str(error)] if error.doubt else ())
+                raise
+
+        retrying = Retrying(
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=stop_before_delay(self._seconds),
+            retry=retry_if_exception_type(_AgainError),
+            reraise=True,
+        )
+        try:
+            return retrying(noted)
+        except _AgainError as error:
+            doubt = "; whether the record was changed is not known" if doubts else ""
+            raise LeaseError(f"etcd: {error} (tried for {self._seconds:g} s){doubt}") from error
+
+    # The two questions
+
+    def _found(self, ends: float) -> tuple[Record, int]:
+        """The record and the revision it was last changed in, 0 where there is none.
+
+        By default a range is linearizable: what a majority agrees on, and not what one member remembers.
+        """
+        answer = self._ask("/v3/kv/range", {"key": self._key}, ends)
+        kvs = answer.get("kvs", [])
+        with self._understood(answer):
+            if not kvs:
+                return Record.empty(self.cluster), 0
+            (one,) = kvs
+            if one["key"] != self._key:
+                raise ValueError("another key")
+            text, revision = base64.b64decode(one["value"], validate=True), int(one["mod_revision"])
+            if revision <= 0:
+                raise ValueError("a record without a revision")
+        where = f"etcd's key {base64.b64decode(self._key).decode()}"
+        return Record.parse(text, self.cluster, where), revision
+
+    def _swap(self, record: Record, revision: int, ends: float) -> None:
+        """Replace the record if it is still of that revision.
+
+        Raises:
+            _AgainError: if it is not, or nobody knows.
+        """
+        text = record.dump()
+        if len(text) > MAX_BYTES:
+            raise LeaseError(f"the record of leases of {self.cluster} would become larger than it can be")
+        put = {"key": self._key, "value": base64.b64encode(text).decode()}
+        known = (
+            {"target": "MOD", "mod_revision": str(revision)}
+            if revision
+            else {"target": "CREATE", "create_revision": "0"}
+        )
+        compare = {"key": self._key, "result": "EQUAL", **known}
+        answer = self._ask("/v3/kv/txn", {"compare": [compare], "success": [{"request_put": put}]}, ends, writes=True)
+        won = answer.get("succeeded", False)  # a lost transaction's answer lacks it
+        if won is False:
+            raise _AgainError("others change the record all the time")
+        if won is not True:
+            raise LeaseError(f"etcd answered a transaction with succeeded={str(won)[:40]!r}")
+
+    # How they are asked
+
+    def _ask(self, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
+        """The answer of the endpoint whose turn it is; after a failure it is the next one's turn."""
+        with self._guard:
+            at = self._current
+        endpoint = self._endpoints[at]
+        try:
+            if self._lease.username and self._token is None:
+                self._token = self._login(endpoint, ends)
+            return self._answer(endpoint, path, payload, ends, writes=writes)
+        except _AgainError:
+            with self._guard:
+                if self._current == at:
+                    self._current = (at + 1) % len(self._endpoints)
+            raise
+
+    def _login(self, endpoint: str, ends: float) -> str:
+        payload = {"name": self._lease.username, "password": self._password}
+        token = self._answer(endpoint, "/v3/auth/authenticate", payload, ends).get("token")
+        if not isinstance(token, str) or not token:
+            raise LeaseError(f"etcd at {endpoint} let {self._lease.username} in without a token")
+        return token
+
+    def _answer(self, endpoint: str, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
+        seconds = min(self._one_request, ends - time.monotonic())
+        if seconds <= 0:
+            raise _AgainError(f"{endpoint}: there was no time left to ask")
+        with _explained(endpoint, seconds, writes=writes):
+            status, body = self._exchange(endpoint + path, payload, seconds)
+        if status != _OK:
+            raise self._refusal(endpoint, status, body, writes=writes)
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            raise _AgainError(f"{endpoint} answered no JSON: {one_line(body)}", doubt=writes) from None
+        return self._of_one_cluster(endpoint, answer)
+
+    def _of_one_cluster(self, endpoint: str, answer: Any) -> Json:  # noqa: ANN401 - decoded JSON
+        """An answer with etcd's header, from the etcd cluster that answered before.
+
+        `{}` from whatever else listens there would else read as "no leases", and endpoints of two clusters would let
+        two runs each have a record of its own.
+        """
+        header = answer.get("header") if isinstance(answer, dict) else None
+        cluster_id = header.get("cluster_id") if isinstance(header, dict) else None
+        if not isinstance(cluster_id, str):
+            raise LeaseError(f"{endpoint} does not answer as etcd does: {str(answer)[:80]}")
+        with self._guard:
+            known = self._cluster_id = self._cluster_id or cluster_id
+        if cluster_id != known:
+            raise LeaseError(
+                f"the endpoints are of different etcd clusters: {endpoint} is not of that which answered before"
+            )
+        return cast("Json", answer)
+
+    def _refusal(self, endpoint: str, status: int, body: bytes, *, writes: bool) -> Exception:
+        """The error that an answer other than 200 is."""
+        said = _said(body)
+        text = f"{endpoint}: HTTP {status}{f', {said}' if said else ''}"
+        if "invalid auth token" in said or "auth store is old" in said:
+            self._token = None
+            return _AgainError(text)
+        if status in _UNCERTAIN or status >= 500:  # noqa: PLR2004 - HTTP's failures of servers
+            return _AgainError(text, doubt=writes)
+        if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
+            return LeaseError(f"etcd: {text}: redirects are not followed")
+        return LeaseError(f"etcd: {text}")
+
+    def _exchange(self, url: str, payload: Json, seconds: float) -> tuple[int, bytes]:
+        """Status and body of one answer."""
+        start_clock(seconds)
+        headers = {"User-Agent": f"ringcheck/{__version__}", "Content-Type": "application/json"}
+        if self._token and not url.endswith("/authenticate"):
+            headers["Authorization"] = self._token
+        request = requests.Request("POST", url, headers, data=json.dumps(payload)).prepare()
+        # Below requests.Session, as Jolokia's client: no redirects, no proxies or .netrc of whoever starts this.
+        raw = cast("HTTPResponse", self._adapter.send(request, stream=True, timeout=None).raw)
+        try:
+            return raw.status, Reply(raw, url, _MAX_ANSWER).all()
+        finally:
+            raw.close()
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._guard:
+            if self._context is None:
+                tls = self._lease.tls
+                wanted = Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.insecure_skip_verify) if tls else Tls()
+                if wanted.insecure_skip_verify:
+                    disable_warnings(InsecureRequestWarning)
+                self._context = tls_context(wanted)
+            return self._context
+
+    @contextmanager
+    def _understood(self, answer: Json) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
+            raise LeaseError(f"etcd answered a question for the leases with {str(answer)[:200]}") from None
+
+
+@contextmanager
+def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]:
+    """Turn what goes wrong on the way into a try that did not succeed; whether it was carried out is not known."""
+    try:
+        yield
+    except SourceError as error:
+        raise _AgainError(str(error), doubt=writes) from error
+    except (RequestException, HTTPError, OSError) as error:
+        root = _root(error)
+        late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
+        text = f"no whole answer within {seconds:.3g} s" if late else str(root)
+        raise _AgainError(f"{endpoint}: {text}", doubt=writes) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    while True:
+        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
+        if not inner:
+            return error
+        error = inner[0]
+
+
+def _said(body: bytes) -> str:
+    """What etcd says of it: the gateway of 3.4 has them as `error`, later ones as `message`."""
+    try:
+        document = json.loads(body)
+        text = document.get("message") or document.get("error") or ""
+    except (ValueError, RecursionError, AttributeError):
+        return one_line(body)
+    return one_line(str(text).encode())

@@ -1,0 +1,148 @@
+"""Leases in a file, for those who run all restarts from one host.
+
+A lock of its own (flock) orders the runs of this host, also threads of one; the record is replaced as a whole, so that
+a crash at any moment leaves the old one or the new one. What other hosts do is not seen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_IMODE, S_IRWXO, S_ISDIR, S_IWOTH
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from ringcheck.restart.lease import SECONDS, RecordStore
+from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+# One place for all users of a host, unlike $XDG_RUNTIME_DIR: two that kept their leases apart would not see each other.
+# Not below /tmp or /var/tmp, which a service with PrivateTmp sees its own of. Nothing is aged away here. A restart of
+# the host empties it, after which every node that was stopped from here is seen down by its peers.
+FOLDER = Path("/run/lock/ringcheck")
+_AGAIN = 0.02  # seconds between looks at a lock that another run has
+
+
+def default_path(cluster: str) -> str:
+    """Where the leases of a cluster are kept where nothing is configured."""
+    return str(FOLDER / f"{quote(cluster, safe=' ') or '_'}.json")
+
+
+class LockFile(RecordStore):
+    """One cluster's leases in one file of this host; safe to use from many threads."""
+
+    def __init__(self, cluster: str, path: str, seconds: float = SECONDS, *, guarded: bool = False) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            cluster: whose leases.
+            path: of the file; beside it PATH.lock appears.
+            seconds: to wait for other runs.
+            guarded: make the folder, and refuse it where another user could replace what is in it.
+        """
+        super().__init__(cluster)
+        self.path = Path(os.path.realpath(path))
+        self._seconds = seconds
+        self._guarded = guarded
+
+    def describe(self) -> str:
+        """Where, and that it is no more than this host's."""
+        return f"lock file {self.path} (protects against other runs on this host only)"
+
+    def read(self) -> Record:
+        """See RecordStore."""
+        with self._locked():
+            return self._read()
+
+    def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
+        """See RecordStore."""
+        with self._locked():
+            then, result = step(self._read())
+            self._write(then.dump())
+            return result
+
+    def _read(self) -> Record:
+        try:
+            with self.path.open("rb") as file:
+                text = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return Record.empty(self.cluster)
+        if len(text) > MAX_BYTES:
+            raise LeaseError(f"{self.path} is larger than a record of leases can be")
+        return Record.parse(text, self.cluster, str(self.path))
+
+    def _write(self, text: bytes) -> None:
+        """Replace the file as a whole, on disk before this returns."""
+        if len(text) > MAX_BYTES:
+            raise LeaseError(f"{self.path} would become larger than a record of leases can be")
+        fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+        try:
+            self._fill(fresh, text)
+            fresh.replace(self.path)
+        finally:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+        _sync(self.path.parent)
+
+    def _fill(self, fresh: Path, text: bytes) -> None:
+        mode = S_IMODE(self.path.stat().st_mode) if self.path.exists() else None
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:  # noqa: PTH123 - of a descriptor
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """While no other run has the file; whatever the system refuses is a doubt."""
+        try:
+            self._prepare()
+            descriptor = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o666)
+            try:
+                self._wait(descriptor)
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            advice = "; name a file that every user may write under `lease: {file: ...}`" if self._guarded else ""
+            raise LeaseError(f"the leases in {self.path} can't be kept: {error.strerror or error}{advice}") from error
+
+    def _wait(self, descriptor: int) -> None:
+        ends = time.monotonic() + self._seconds
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() > ends:
+                raise LeaseError(f"another run has kept {self.path}.lock for {self._seconds:g} s")
+            time.sleep(_AGAIN)
+
+    def _prepare(self) -> None:
+        """The folder that all users of the host share, if nobody else can put his own files there."""
+        if not self._guarded:
+            return
+        folder = self.path.parent
+        folder.mkdir(mode=0o755, exist_ok=True)
+        seen = folder.stat(follow_symlinks=False)
+        if not S_ISDIR(seen.st_mode) or seen.st_uid not in {0, os.geteuid()} or seen.st_mode & S_IRWXO & S_IWOTH:
+            raise LeaseError(
+                f"{folder} belongs to another user or may be written by everybody: leases kept there could be "
+                "forged; name a file under `lease: {file: ...}`"
+            )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
