@@ -27,6 +27,7 @@ COMMANDS = {
     "watch": "Health, live in the terminal.",
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",
     "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
+    "plan": "The fewest batches in which all nodes can restart.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
     "demo": "The worked example, end to end, without Cassandra.",

@@ -1,4 +1,4 @@
-"""Snapshots, verdicts and decisions as JSON documents, `ringcheck/snapshot/1` and so on, and snapshots read back.
+"""Snapshots, verdicts, decisions and plans as JSON documents, `ringcheck/snapshot/1` and so on; snapshots read back.
 
 Tokens are decimal text, since JSON numbers lose 64 bits. Fields may be added within a version; readers must bear
 unknown ones, as this one does. The JSON Schemas stand in `schemas/`.
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Decision, Reason
     from ringcheck.core.health import LevelHealth, WorstRange
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.plan import Plan
     from ringcheck.core.ring import Partitioner, Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
 SNAPSHOT = "ringcheck/snapshot/1"
 VERDICT = "ringcheck/verdict/1"
 DECISION = "ringcheck/decision/1"
+PLAN = "ringcheck/plan/1"
 
 Json = dict[str, Any]
 
@@ -232,6 +234,19 @@ def _reason(one: Reason) -> Json:
 
 
 _REASON = ("code", "blocks", "subject", "keyspace", "datacenter", "ranges", "share", "summary", "lifts_when")
+
+
+def plan_document(plan: Plan) -> Json:
+    """A restart plan as `ringcheck/plan/1`."""
+    return {
+        "schema": PLAN,
+        "cluster": plan.snapshot.cluster,
+        "taken_at": plan.snapshot.taken_at,
+        "batches": [list(batch) for batch in plan.batches],
+        "refused": [{"node": one.node, "reasons": [_reason(reason) for reason in one.reasons]} for one in plan.refused],
+        "rule": plan.rule,
+        "notes": [_reason(one) for one in plan.notes],
+    }
 
 
 # Reading

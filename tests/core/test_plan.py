@@ -24,7 +24,7 @@ from tests.strategies import Cluster, clusters, wide_clusters
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from ringcheck.core.plan import Plan
+    from ringcheck.core.plan import By, Plan
     from ringcheck.core.ring import Snapshot
 
 LOSSES = {"would_become_unavailable", "structurally_never_safe", "already_unavailable"}
@@ -78,7 +78,8 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
     cluster = all_up(cluster)
     gate = Gate(Level(level), exact=True, allow=DATA)
     holders = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), max_size=1))
-    by = data.draw(st.sampled_from((None, "rack", "node")))
+    rules: list[By | None] = [None, "rack", "node"]
+    by = data.draw(st.sampled_from(rules))
     named = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True))
     keeper = Gatekeeper(cluster.snapshot(), Policy(), gate, holders)
     made = plan(cluster.snapshot(), Policy(), gate, nodes=named, by=by, holders=holders)
