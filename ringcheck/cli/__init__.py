@@ -28,6 +28,7 @@ COMMANDS = {
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",
     "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
     "plan": "The fewest batches in which all nodes can restart.",
+    "lease": "Restart leases: who holds which node; take one, give it back, take it away.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
     "demo": "The worked example, end to end, without Cassandra.",

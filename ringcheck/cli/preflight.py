@@ -14,7 +14,7 @@ from ringcheck.cli.target import Seconds, Settled, Target, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ringcheck.core.gate import Action, Decision, Gate
     from ringcheck.core.ring import Snapshot
@@ -56,15 +56,24 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
         raise UsageError("name the nodes that are to stop, or a --rack")
     settled = target.settled()
     choose = partial(members, names=nodes, rack=rack, datacenters=target.dc)
-    decision = _until_safe(settled, gate, choose, action, stable or settled.stable_readings(), wait or 0.0)
+    decision = until_safe(settled, gate, choose, action, stable or settled.stable_readings(), wait or 0.0)
     click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else report.render(decision))
     return EXIT[decision.decision]
 
 
-def _until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
-    settled: Settled, gate: Gate, choose: Callable[[Snapshot], list[str]], action: Action, stable: int, wait: float
+def until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
+    settled: Settled,
+    gate: Gate,
+    choose: Callable[[Snapshot], list[str]],
+    action: Action,
+    stable: int,
+    wait: float,
+    leased: Callable[[Snapshot], Collection[str]] | None = None,
 ) -> Decision:
-    """The last of the readings: of as many safe ones in a row as are asked for, or of the time there is."""
+    """The last of the readings: of as many safe ones in a row as are asked for, or of the time there is.
+
+    `leased` says which nodes are under a restart lease, and count as down unless they are chosen.
+    """
     from ringcheck.core.gate import Gatekeeper
 
     ends = time.monotonic() + wait
@@ -72,7 +81,10 @@ def _until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
     with settled.polls() as poll:
         while True:
             seen = poll()
-            decision = Gatekeeper(seen, settled.policy(), gate).decide(choose(seen), action)
+            chosen = choose(seen)
+            # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
+            held = [one for one in (leased or settled.leased)(seen) if one not in chosen]
+            decision = Gatekeeper(seen, settled.policy(), gate, held).decide(chosen, action)
             safe = safe + 1 if decision.decision == "safe" else 0
             if safe >= stable or settled.target.from_ or (not safe and time.monotonic() + BETWEEN > ends):
                 return decision

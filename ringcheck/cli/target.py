@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.jolokia.client import Settings
     from ringcheck.jolokia.collect import Collector
+    from ringcheck.restart.lease import Store
 
 R = TypeVar("R")
 
@@ -200,6 +201,39 @@ class Settled:
             return found[0] if found else Maintenance((), deadline, late)
 
         return wait
+
+    def leases(self, name: str, seconds: float | None = None) -> Store:
+        """Where the cluster's restart leases are kept: as configured, else in a lock file of this host.
+
+        Args:
+            name: the cluster's in a snapshot, for one that is not configured.
+            seconds: that one step may take.
+
+        Raises:
+            UsageError: for a recorded snapshot, which has none; if the store can't be used as it is configured.
+        """
+        from ringcheck.config.values import Cluster, Jolokia
+        from ringcheck.restart.lease import SECONDS, open_store
+
+        if self.target.from_:
+            raise UsageError("leases are of a cluster as it is now: --from a recorded snapshot has none")
+        adhoc = Cluster(name, Jolokia((*self.target.host, *self.target.url)))
+        return open_store(self.configured or adhoc, seconds or SECONDS)
+
+    def leased(self, seen: Snapshot) -> tuple[str, ...]:
+        """Addresses of the nodes under a restart lease; none for a recorded snapshot.
+
+        Raises:
+            LeaseError: if that can't be learned, or a lease is about no node of the cluster.
+        """
+        from contextlib import closing
+
+        from ringcheck.restart.lease import place
+
+        if self.target.from_:
+            return ()
+        with closing(self.leases(seen.cluster, min(self.target.timeout, 5.0))) as store:
+            return tuple(dict.fromkeys(place(one, seen) for one in store.holders()))
 
     def snapshot(self) -> Snapshot:
         """What is seen of the cluster now, or was recorded.

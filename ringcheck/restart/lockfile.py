@@ -12,7 +12,7 @@ import secrets
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_IMODE, S_IRWXO, S_ISDIR, S_IWOTH
+from stat import S_IMODE, S_ISDIR, S_IWOTH
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -49,7 +49,7 @@ class LockFile(RecordStore):
             guarded: make the folder, and refuse it where another user could replace what is in it.
         """
         super().__init__(cluster)
-        self.path = Path(os.path.realpath(path))
+        self.path = Path(path) if guarded else Path(os.path.realpath(path))  # a link stays one
         self._seconds = seconds
         self._guarded = guarded
 
@@ -58,8 +58,9 @@ class LockFile(RecordStore):
         return f"lock file {self.path} (protects against other runs on this host only)"
 
     def read(self) -> Record:
-        """See RecordStore."""
-        with self._locked():
+        """See RecordStore; without the lock, since the file is replaced as a whole: a monitor need not write here."""
+        with self._explained():
+            self._check_folder()
             return self._read()
 
     def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
@@ -103,15 +104,23 @@ class LockFile(RecordStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """While no other run has the file; whatever the system refuses is a doubt."""
-        try:
-            self._prepare()
+        """While no other run has the file."""
+        with self._explained():
+            if self._guarded:
+                self.path.parent.mkdir(mode=0o755, exist_ok=True)
+            self._check_folder()
             descriptor = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o666)
             try:
                 self._wait(descriptor)
                 yield
             finally:
                 os.close(descriptor)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Whatever the system refuses is a doubt."""
+        try:
+            yield
         except OSError as error:
             advice = "; name a file that every user may write under `lease: {file: ...}`" if self._guarded else ""
             raise LeaseError(f"the leases in {self.path} can't be kept: {error.strerror or error}{advice}") from error
@@ -126,14 +135,13 @@ class LockFile(RecordStore):
                 raise LeaseError(f"another run has kept {self.path}.lock for {self._seconds:g} s")
             time.sleep(_AGAIN)
 
-    def _prepare(self) -> None:
-        """The folder that all users of the host share, if nobody else can put his own files there."""
-        if not self._guarded:
-            return
+    def _check_folder(self) -> None:
+        """Refuse the folder that all users of the host share where somebody could forge what is in it."""
         folder = self.path.parent
-        folder.mkdir(mode=0o755, exist_ok=True)
+        if not self._guarded or not os.path.lexists(folder):
+            return
         seen = folder.stat(follow_symlinks=False)
-        if not S_ISDIR(seen.st_mode) or seen.st_uid not in {0, os.geteuid()} or seen.st_mode & S_IRWXO & S_IWOTH:
+        if not S_ISDIR(seen.st_mode) or seen.st_uid not in {0, os.geteuid()} or seen.st_mode & S_IWOTH:
             raise LeaseError(
                 f"{folder} belongs to another user or may be written by everybody: leases kept there could be "
                 "forged; name a file under `lease: {file: ...}`"

@@ -7,9 +7,8 @@ one by it only if nobody else did in between. Fields that this release does not 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringcheck.core.maintenance import Holder
 from ringcheck.errors import RingcheckError
@@ -46,8 +45,7 @@ class NotHeldError(LeaseError):
     """A lease that is to be taken away is nobody's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A lease that somebody took away from its holder.
 
     Attributes:
