@@ -1,0 +1,120 @@
+"""A rolling restart as it goes on, and how it ended, in lines for a terminal and a log."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ringcheck.core.assess import counted, listed
+from ringcheck.report.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Outcome: TypeAlias = Literal["done", "interrupted", "refused", "failed", "doubt", "aborted"]
+
+
+@dataclass(slots=True)
+class Report:
+    """How a run ended.
+
+    Attributes:
+        outcome: `done` is the only one in which all nodes were restarted.
+        why: one line; empty when all is done.
+        done: nodes that were restarted and are back.
+        failed: those that were not, and why; they are still under their lease.
+        in_hand: those that were begun and of which no more is known.
+        left: those that were not touched.
+        seconds: of the whole run.
+    """
+
+    outcome: Outcome = "done"
+    why: str = ""
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    in_hand: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def line(event: Mapping[str, Any]) -> str | None:
+    """What is to be told of an event; None for what only the journal needs."""
+    words = _WORDS.get(event["event"])
+    text = words(event) if words else None
+    return printable(f"{event['time'][11:19]} {text}") if text else None
+
+
+def _plan(event: Mapping[str, Any]) -> str:
+    nodes = sum(len(batch) for batch in event["batches"])
+    number = len(event["batches"])
+    of = f"{number} {'batch' if number == 1 else 'batches'} of {counted(nodes, 'node')} left"
+    return f"{of}; next {listed(event['next'])}"
+
+
+def _gate(event: Mapping[str, Any]) -> str:
+    why = f": {event['why']}" if event["why"] else ""
+    return f"gate: {event['decision']} to stop {listed(event['candidates'])}{why}"
+
+
+def _ended(event: Mapping[str, Any]) -> str:
+    how = event["problem"] or f"status {event['status']}"
+    tail = event["output"].strip().splitlines()[-1:] if event["status"] != 0 else []
+    return f"{event['node']} command ended, {how}" + (f": {tail[0][-200:]}" if tail else "")
+
+
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "plan": _plan,
+    "gate": _gate,
+    "waiting": lambda event: f"waiting: {event['why']}",
+    "pause": lambda event: f"pause of {event['seconds']:g} s",
+    "lease": lambda event: f"lease of {listed(event['nodes'])} in {event['store']}",
+    "draining": lambda event: f"draining {listed(event['nodes'])}",
+    "drained": lambda event: f"{event['node']} drained, and its peers see it down",
+    "command": lambda event: f"{event['node']} runs {shlex.join(event['words'])}",
+    "command_ended": _ended,
+    "lacks": lambda event: f"{event['node']} awaited: {event['what']}",
+    "back": lambda event: f"{event['node']} back after {event['seconds']:g} s",
+    "failed": lambda event: f"{event['node']} FAILED: {event['why']}",
+    "released": lambda event: f"lease released: {listed(event['nodes'])}",
+}
+
+_HEADS = {
+    "done": "DONE",
+    "interrupted": "STOPPED",
+    "refused": "REFUSED",
+    "failed": "FAILED",
+    "doubt": "STOPPED IN DOUBT",
+    "aborted": "ABORTED",
+}
+
+
+def final(cluster: str, report: Report, journal: str) -> str:
+    """How a run ended: what was restarted, what was not, and what to do."""
+    return "\n".join(printable(one) for one in _final(cluster, report, journal))
+
+
+def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
+    number = len(report.done) + len(report.failed) + len(report.left) + len(report.in_hand)
+    yield ""
+    restarted = f"{len(report.done)} of {counted(number, 'node')} restarted in {duration(report.seconds)}"
+    yield f"{_HEADS[report.outcome]} {cluster}: {restarted}"
+    if report.why:
+        yield f"because {report.why}"
+    for node, problem in report.failed.items():
+        yield f"  {node} failed and is still under its lease: {problem}"
+    if report.in_hand:
+        yield f"  begun, not seen back, still under a lease: {listed(report.in_hand)}"
+    if report.left:
+        yield f"  not touched: {listed(report.left)}"
+    if report.outcome != "done":
+        yield f"The same command with --resume goes on (journal {journal})."
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 7 min`."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004 - an hour
