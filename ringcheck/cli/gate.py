@@ -125,6 +125,8 @@ def resolve(name: str, snapshot: Snapshot) -> str:
         exact = address(name)
     except DataError:
         exact = name
+    else:
+        return exact  # a whole address is no beginning of another one: 10.0.0.1 must never mean 10.0.0.10
     if exact in snapshot.index:
         return exact
     near = [node for node in snapshot.nodes if name == node.host_id or _begins(node, name)]
