@@ -1,0 +1,103 @@
+"""Leases for tests: holders, gates, and a model of a store that every real one is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ringcheck.core.gate import Checked, Decision
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.ring import Node
+from ringcheck.restart.lease import HeldError, NotHeldError
+from ringcheck.restart.record import HISTORY
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ringcheck.core.gate import Answer
+    from ringcheck.restart.lease import RecordStore, Taken
+
+SINCE = "2026-01-01T00:00:00Z"
+NODES = tuple(f"10.0.0.{number}" for number in range(1, 61))
+SEEN = replace(article.snapshot(), nodes=tuple(Node(one, f"id-{one}") for one in NODES), views=(), rings=())
+
+
+def holder(node: str = NODES[0], owner: str = "me", since: str = SINCE, host_id: str | None = None) -> Holder:
+    return Holder(node, owner, "test", since, host_id)
+
+
+def decision(answer: Answer, others: Sequence[str] = ()) -> Decision:
+    return Decision(SEEN, answer, "restart", (), tuple(others), (), Checked(0, 0, 0, ()))
+
+
+def one_at_a_time(others: tuple[str, ...]) -> Decision:
+    """A gate of a cluster that can spare one node."""
+    return decision("unsafe" if others else "safe", others)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Random steps at a real store; a dictionary says what must come of each."""
+
+    make: Callable[[], tuple[RecordStore, RecordStore]]  # two clients of one fresh store
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clients = type(self).make()
+        self.model: dict[str, Holder] = {}
+        self.taken: list[Taken] = []
+
+    nodes = st.sampled_from(NODES[:4])
+    owners = st.sampled_from(["me", "you"])
+    which = st.sampled_from([0, 1])
+
+    @rule(client=which, wanted=st.sets(nodes, min_size=1, max_size=3), owner=owners, second=st.integers(0, 59))
+    def add(self, client: int, wanted: set[str], owner: str, second: int) -> None:
+        asked = [holder(node, owner, f"2026-01-01T00:00:{second:02}Z") for node in sorted(wanted)]
+        foreign = {node for node in wanted if node in self.model and self.model[node].owner != owner}
+        if foreign:
+            with pytest.raises(HeldError) as caught:
+                self.clients[client].add(asked)
+            assert {one.node for one in caught.value.holders} == foreign
+            return
+        added = self.clients[client].add(asked)
+        assert added.new == wanted - set(self.model)
+        self.model |= {one.node: one for one in asked if one.node not in self.model}
+        assert {one.node: one for one in added.holders} == self.model
+
+    @rule(client=which, nodes=st.sets(nodes, max_size=3), owner=owners)
+    def remove(self, client: int, nodes: set[str], owner: str) -> None:
+        foreign = [node for node in nodes if node in self.model and self.model[node].owner != owner]
+        try:
+            self.clients[client].remove(nodes, owner)
+        except HeldError:
+            assert foreign
+        else:
+            assert not foreign
+            self.model = {node: one for node, one in self.model.items() if node not in nodes}
+
+    @rule(client=which, node=nodes, reason=st.text(max_size=20))
+    def take_away(self, client: int, node: str, reason: str) -> None:
+        try:
+            taken = self.clients[client].take_away(node, "boss", reason)
+        except NotHeldError:
+            assert node not in self.model
+        else:
+            assert taken == self.model.pop(node)
+            self.taken.append(self.clients[client].history()[-1])
+            assert self.taken[-1][:3] == (taken, "boss", reason)
+
+    @precondition(lambda self: self.taken)
+    @rule()
+    def history(self) -> None:
+        assert list(self.clients[0].history()) == self.taken[-HISTORY:]
+
+    @invariant()
+    def all_see_the_same(self) -> None:
+        for one in self.clients:
+            assert {found.node: found for found in one.holders()} == self.model
+            assert len(one.holders()) == len(self.model)

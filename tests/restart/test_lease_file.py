@@ -1,0 +1,243 @@
+"""Leases in a lock file: the same as a model says, whole after every crash, and no other user's."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from ringcheck.config.values import Cluster, Jolokia, Lease
+from ringcheck.restart import lockfile
+from ringcheck.restart.lease import HeldError, LeaseError, RecordStore, open_store
+from ringcheck.restart.lockfile import LockFile, default_path
+from ringcheck.restart.record import MAX_BYTES
+from tests.restart.leases import NODES, StoreMachine, holder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "leases.json"
+
+
+def test_it_does_what_the_model_does(tmp_path: Path) -> None:
+    """Random steps of two clients come out as a dictionary says."""
+    files = itertools.count()
+
+    class Machine(StoreMachine):
+        @staticmethod
+        def make() -> tuple[RecordStore, RecordStore]:
+            path = str(tmp_path / f"{next(files)}.json")
+            return LockFile("c", path), LockFile("c", path)
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=40, stateful_step_count=20))
+    assert next(files) > 30
+
+
+def test_fifty_racers_have_one_winner(path: Path) -> None:
+    """Threads that all want one node, then one each: one gets it, and no other's record is lost."""
+    won: list[int] = []
+
+    def race(number: int) -> None:
+        store = LockFile("c", str(path), 60.0)
+        try:
+            store.add([holder(NODES[0], f"owner-{number}")])
+            won.append(number)
+        except HeldError:
+            pass
+        if number not in won:
+            store.add([holder(NODES[number + 1], f"owner-{number}")])
+
+    racers = [threading.Thread(target=race, args=(number,)) for number in range(50)]
+    for one in racers:
+        one.start()
+    for one in racers:
+        one.join()
+    assert len(won) == 1
+    assert len(LockFile("c", str(path)).holders()) == 50
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ringcheck.core.maintenance import Holder
+from ringcheck.restart.lockfile import LockFile
+store = LockFile("c", sys.argv[1])
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+setattr({"replace": Path, "fsync": os}[sys.argv[2]], sys.argv[2], die)
+store.add([Holder("10.0.0.2", "dead", "p", "2026-01-01T00:00:00Z")])
+"""
+
+
+@pytest.mark.parametrize("where", ["replace", "fsync"])
+def test_a_crash_leaves_the_old_record(path: Path, where: str) -> None:
+    """A run that is killed while it writes frees the lock, and what stood there stands."""
+    store = LockFile("c", str(path))
+    store.add([holder()])
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), where], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert store.holders() == (holder(),)
+    store.add([holder(NODES[1])])
+    assert len(LockFile("c", str(path)).holders()) == 2
+
+
+def test_a_lock_that_is_kept_is_a_doubt(path: Path) -> None:
+    """A run that hangs with the lock ends the step of another in time; reading needs no lock."""
+    store = LockFile("c", str(path), 0.2)
+    store.add([holder()])
+    with path.with_name("leases.json.lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LeaseError, match=r"another run has kept .*leases.json.lock for 0.2 s"):
+            store.add([holder(NODES[1])])
+        assert store.holders() == (holder(),)
+
+
+def test_a_step_that_fails_leaves_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is a doubt; the record stands, and the folder has nothing new."""
+    store = LockFile("c", str(path))
+    store.add([holder()])
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LeaseError, match=r"the leases in .* can't be kept: No space left on device$"):
+        store.add([holder(NODES[1])])
+    assert store.holders() == (holder(),)
+    assert sorted(one.name for one in path.parent.iterdir()) == ["leases.json", "leases.json.lock"]
+
+
+def test_it_is_on_disk_before_it_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before it takes the old one's place, and its folder after."""
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")  # noqa: PTH112 - of a descriptor
+        sync(descriptor)
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    LockFile("c", str(path)).add([holder()])
+    assert done == ["file", "replace", "folder"]
+
+
+@pytest.mark.parametrize("kind", ["missing folder", "a folder in its place", "too large"])
+def test_what_can_t_be_kept_is_a_doubt(path: Path, kind: str) -> None:
+    """The system's word stands in the error."""
+    if kind == "missing folder":
+        path = path.parent / "none" / "leases.json"
+    elif kind == "a folder in its place":
+        path.mkdir()
+    else:
+        path.write_bytes(b" " * (MAX_BYTES + 1))
+    with pytest.raises(LeaseError, match=r"can't be kept: (No such file|Is a directory)|larger than"):
+        LockFile("c", str(path)).add([holder()])
+
+
+def test_its_mode_stays(path: Path) -> None:
+    """What its owners let a group do it may do after a step too; at first the umask says."""
+    store = LockFile("c", str(path))
+    store.add([holder()])
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+    path.chmod(0o660)
+    store.add([holder(NODES[1])])
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_link_stays_a_link(path: Path) -> None:
+    """Where the operator's file is a link, the record is where it leads."""
+    path.symlink_to("elsewhere.json")
+    LockFile("c", str(path)).add([holder()])
+    assert path.is_symlink()
+    assert LockFile("c", str(path.with_name("elsewhere.json"))).holders() == (holder(),)
+
+
+# The default place
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In a folder that root can open to others, for the tests that become another user."""
+    made = Path(tempfile.mkdtemp())
+    made.chmod(0o755)
+    monkeypatch.setattr(lockfile, "FOLDER", made / "ringcheck")
+    return made / "ringcheck"
+
+
+def unconfigured(name: str = "c") -> Cluster:
+    return Cluster(name, Jolokia(("127.0.0.1",)))
+
+
+def test_without_configuration_there_is_a_lock_file(folder: Path) -> None:
+    """It says whom it protects against; reading makes nothing."""
+    store = open_store(unconfigured())
+    assert store.describe() == f"lock file {folder}/c.json (protects against other runs on this host only)"
+    assert store.holders() == ()
+    assert not folder.exists()
+    store.add([holder()])
+    assert open_store(unconfigured()).holders() == (holder(),)
+    assert open_store(unconfigured("d")).holders() == ()
+
+
+def test_a_configured_file_is_used(path: Path) -> None:
+    """`lease: {file: ...}` names it."""
+    store = open_store(Cluster("c", Jolokia(("127.0.0.1",)), lease=Lease(file=str(path))))
+    store.add([holder()])
+    assert path.exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "Test Cluster", "", "..", "ü"])
+def test_a_cluster_s_name_leads_nowhere_else(name: str) -> None:
+    """Cassandra's ClusterName is anything; the file is in the folder, and one name has one file."""
+    found = Path(default_path(name))
+    assert found.parent == lockfile.FOLDER
+    assert found.name.endswith(".json")
+    assert len({default_path(one) for one in ("a/b", "a b", "a%2Fb", "a_b", "..", "")}) == 6
+
+
+@pytest.mark.parametrize("kind", ["open to all", "a link", "a file"])
+def test_a_folder_that_could_be_forged_is_refused(folder: Path, kind: str) -> None:
+    """Whoever may write there could take leases away unseen."""
+    if kind == "open to all":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif kind == "a link":
+        folder.symlink_to(folder.parent)
+    else:
+        folder.touch()
+    for step in (open_store(unconfigured()).holders, lambda: open_store(unconfigured()).add([holder()])):
+        with pytest.raises(LeaseError, match=r"could be forged; name a file|can't be kept: File exists; name a file"):
+            step()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_refused(folder: Path) -> None:
+    """Two users whose leases were kept apart would not see each other: the second is told what to do."""
+    open_store(unconfigured()).add([holder()])
+    program = "from tests.restart.test_lease_file import *; lockfile.FOLDER = Path(sys.argv[1]); "
+    program += "os.setuid(65534); print(open_store(unconfigured()).holders()); "
+    program += "open_store(unconfigured()).add([holder(NODES[1])])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert "10.0.0.1" in done.stdout
+    assert "LeaseError" in done.stderr
+    assert "Permission denied; name a file that every user may write under `lease: {file: ...}`" in done.stderr
+    assert open_store(unconfigured()).holders() == (holder(),)
