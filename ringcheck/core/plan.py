@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.assess import counted, listed
 from ringcheck.core.batches import Limits, bits, mask_of
-from ringcheck.core.gate import GAPS, Gatekeeper, Reason
-from ringcheck.core.health import ring_state, stand
-from ringcheck.core.ring import COORDINATING, View
+from ringcheck.core.gate import GAPS, Gatekeeper, Reason, _Loss, _never
+from ringcheck.core.health import RingState, ring_state
+from ringcheck.core.ring import COORDINATING, Node, View
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ringcheck.core.consistency import Demand, Replicas
     from ringcheck.core.gate import Gate, _Stake
-    from ringcheck.core.health import RingState
     from ringcheck.core.policy import Policy
-    from ringcheck.core.ring import Node, Ring, Snapshot
+    from ringcheck.core.ring import Layout, Ring, Snapshot
 
 By: TypeAlias = Literal["rack", "node"]
 
 _LOSSES = frozenset({"would_become_unavailable", "structurally_never_safe", "would_be_at_minimum"})
+_ASKED = 16  # refused nodes for whose reasons the gate is asked one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,11 @@ class _Planner:
             return Plan(self.snapshot, (), (*strangers, *refused), "none", self._notes())
         numbered = _Numbered(known)
         limits = limits_of(self.then, numbered)
-        refused = [self._refusal(known[one]) for one in bits(limits.never)]
-        batches, rule = self._batches(numbered, limits, room, by)
-        addresses = tuple(tuple(self.snapshot.nodes[known[one]].address for one in batch) for batch in batches)
+        refused = self._refusals([known[one] for one in bits(limits.never)])
+        numbers, rule = self._batches(numbered, limits, room, by)
+        batches = tuple(tuple(known[one] for one in batch) for batch in numbers)
+        self._verify(batches)
+        addresses = tuple(tuple(self.snapshot.nodes[one].address for one in batch) for batch in batches)
         return Plan(self.snapshot, addresses, (*strangers, *refused), rule, self._notes())
 
     def _place(self, index: int) -> tuple[str, str, list[int | str]]:
@@ -140,9 +142,45 @@ class _Planner:
         decision = self.then.decide([node.address for node in self.snapshot.nodes[:1]])
         return tuple(one for one in decision.reasons if one.blocks and one.code not in _LOSSES)
 
-    def _refusal(self, index: int) -> Refusal:
-        address = self.snapshot.nodes[index].address
-        return Refusal(address, _blocking(self.then, address))
+    def _refusals(self, indexes: list[int]) -> list[Refusal]:
+        """The gate's reasons for each; where they are many, from one pass over the ranges."""
+        nodes = self.snapshot.nodes
+        if len(indexes) <= _ASKED or not self._plain or self.gate.require_spare:
+            return [Refusal(nodes[one].address, _blocking(self.then, nodes[one].address)) for one in indexes]
+        reasons = _losses_alone(self.then, frozenset(indexes))
+        return [Refusal(nodes[one].address, tuple(reasons[one])) for one in indexes]
+
+    def _verify(self, batches: Sequence[Sequence[int]]) -> None:
+        """Count again what each batch takes away, as the gate counts ranges, and not as the limits did.
+
+        Raises:
+            AssertionError: if it takes away anything: no plan is better than one that the gate refuses.
+        """
+        for batch in batches:
+            if self._plain:
+                safe = not any(self._takes(stakes, batch) for stakes in _by_ring(self.then))
+            else:
+                safe = self.then.decide([self.snapshot.nodes[one].address for one in batch]).decision == "safe"
+            if not safe:
+                raise AssertionError(f"a batch of {len(batch)} nodes is not what the gate allows")
+
+    @property
+    def _plain(self) -> bool:
+        """Whether ranges are lost whole and by nobody's leave, so that counts of them tell all."""
+        return not (any(stake.ring.pending for stake in self.then.stakes) or self.gate.allow & _LOSSES)
+
+    def _takes(self, stakes: list[_Stake], batch: Iterable[int]) -> bool:
+        """Whether an operation loses ranges; or, where they are asked for, spare replicas."""
+        ring, layout, space = stakes[0].ring, self.snapshot.layout, self.then.scope.space
+        before = ring_state(ring, layout, space, self.then.before)
+        after = RingState(ring, layout, space, ring.holding(self.then.before.union(batch)))  # not to be remembered
+        for stake in stakes:
+            was, now = (one.level(stake.level, stake.client, stake.rules).by_operation for one in (before, after))
+            for name in was:
+                tighter = self.gate.require_spare and now[name].at_minimum > was[name].at_minimum
+                if tighter or now[name].unavailable > was[name].unavailable:
+                    return True
+        return False
 
     def _notes(self) -> tuple[Reason, ...]:
         """What the gate would say now, and not once all is well."""
@@ -224,13 +262,18 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
 
 
 def _well(node: Node, version: str | None) -> Node:
-    return replace(
-        node,
-        mode=node.mode if node.mode in COORDINATING else "NORMAL",
+    """A node that serves: what it is stays, what it was doing does not."""
+    return Node(
+        node.address,
+        node.host_id,
+        node.datacenter,
+        node.rack,
+        node.release_version or version,  # of a node that is down it may not be known
+        node.mode if node.mode in COORDINATING else "NORMAL",
         gossip_running=True,
         native_transport_running=True,
-        generation=None,
-        release_version=node.release_version or version,  # of a node that is down it may not be known
+        jolokia="ok",
+        tokens=node.tokens,
     )
 
 
@@ -255,12 +298,16 @@ class _Numbered:
 def limits_of(keeper: Gatekeeper, numbered: _Numbered) -> Limits:
     """How many nodes of each range a batch may hold, by all stakes of the gate."""
     limits = Limits(len(numbered.nodes))
-    by_ring: dict[int, list[_Stake]] = defaultdict(list)
-    for stake in keeper.stakes:
-        by_ring[id(stake.ring)].append(stake)
-    for stakes in by_ring.values():
+    for stakes in _by_ring(keeper):
         _RingLimits(keeper, stakes).fill(limits, numbered)
     return limits
+
+
+def _by_ring(keeper: Gatekeeper) -> list[list[_Stake]]:
+    found: dict[int, list[_Stake]] = defaultdict(list)
+    for stake in keeper.stakes:
+        found[id(stake.ring)].append(stake)
+    return list(found.values())
 
 
 class _RingLimits:
@@ -319,7 +366,7 @@ class _RingLimits:
     def _spares(self, index: int, alike: Replicas) -> Iterator[tuple[str | None, int, bool]]:
         """Datacenter, how many of its replicas may stop together, and whether pending ones count among them."""
         for stake in self.stakes:
-            lost = "structurally_never_safe" if self._never(index, stake.demands) else "would_become_unavailable"
+            lost = "structurally_never_safe" if _never(self.state, index, stake.demands) else "would_become_unavailable"
             for demand in stake.demands:
                 margins = alike.margins(demand)
                 worst = min((one.spare for one in margins), default=-1)
@@ -330,10 +377,6 @@ class _RingLimits:
                         reads = place < len(demand.requirements) and (demand.operation == "read" or demand.serial)
                         yield one.datacenter, one.spare - strict, not reads
 
-    def _never(self, index: int, demands: Iterable[Demand]) -> bool:
-        whole = (self.state.whole(index),)
-        return any((stand(whole, one).spare or 0) <= 0 for one in demands if one.requirements)
-
     def _fill_pieces(self, limits: Limits, bit: list[int], scopes: dict[str | None, int]) -> None:
         for index, pieces in self.state.pieces.items():
             natural = self.ring.replicas(index)
@@ -343,3 +386,51 @@ class _RingLimits:
                     for node in (*natural, *piece.pending) if pending else natural:
                         members |= bit[node]
                     limits.add(members & scopes.get(scope, 0), most)
+
+
+# Who can't stop at all
+
+
+def _losses_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[Reason]]:
+    """What `decide` would say that the stop of each of these nodes alone loses; one pass a stake for all of them."""
+    found: dict[int, list[Reason]] = {node: [] for node in nodes}
+    layout, space = keeper.snapshot.layout, keeper.scope.space
+    for stake in keeper.stakes:
+        state = ring_state(stake.ring, layout, space, keeper.before)
+        for node, loss in _alone(stake, state, layout, nodes - keeper.before).items():
+            after = RingState(stake.ring, layout, space, state.down | {node})
+            if loss.never:
+                found[node].append(keeper._lost("structurally_never_safe", stake, after, loss, loss.never))  # noqa: SLF001 - the gate's own words
+            if loss.ranges > loss.never:
+                number = loss.ranges - loss.never
+                found[node].append(keeper._lost("would_become_unavailable", stake, after, loss, number))  # noqa: SLF001 - as above
+    return found
+
+
+def _alone(stake: _Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, _Loss]:
+    """What each node's stop takes of a ring without pending ranges."""
+    homes = [layout.racks[rack][0] for rack in layout.rack_of]
+    found: dict[int, _Loss] = defaultdict(_Loss)
+    known: dict[Replicas, tuple[frozenset[str | None], bool]] = {}
+    for index, row in enumerate(stake.ring.rows()):
+        (alike,) = state.kind(index)
+        if alike not in known:
+            known[alike] = _fragile(alike, stake.demands), _never(state, index, stake.demands)
+        places, never = known[alike]
+        if places:
+            width = state.space.width(*stake.ring.range(index))
+            for node in nodes.intersection(row):
+                if None in places or homes[node] in places:
+                    loss = found[node]
+                    loss.ranges += 1
+                    loss.tokens += width
+                    loss.never += never
+                    loss.first = index if loss.first is None else loss.first
+    return found
+
+
+def _fragile(alike: Replicas, demands: Iterable[Demand]) -> frozenset[str | None]:
+    """Datacenters (None: all) of which no replica can be spared, by a demand that is met."""
+    margins = [alike.margins(demand) for demand in demands]
+    met = [each for each in margins if all(one.spare >= 0 for one in each)]
+    return frozenset(one.datacenter for each in met for one in each if one.spare == 0)

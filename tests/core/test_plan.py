@@ -10,11 +10,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ringcheck.core.batches import Limits
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
-from ringcheck.core.plan import plan
+from ringcheck.core.plan import _losses_alone, plan
 from ringcheck.core.policy import Policy
-from ringcheck.core.ring import Problem
+from ringcheck.core.ring import Problem, Replication, Ring
 from tests import article
 from tests.conftest import MORE
 from tests.core.bruteforce import LEVELS
@@ -242,3 +243,39 @@ def test_the_article_s_cluster() -> None:
     assert [one.node for one in made(article.snapshot()).refused] == list(article.ADDRESSES)
     found = made(article.snapshot(), Gate(accept=("blog_1",)))
     assert (numbers(found), found.rule) == ([[1], [2], [3]], "fewest: proven")
+
+
+@settings(max_examples=50 * MORE)
+@given(wide_clusters(), st.sampled_from(LEVELS), st.data())
+def test_reasons_of_many_are_those_of_each(cluster: Cluster, level: str, data: st.DataObject) -> None:
+    """One pass over the ranges says of each node what the gate would."""
+    cluster = all_up(replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables)))
+    holders = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), max_size=1))
+    seen = cluster.snapshot()
+    keeper = Gatekeeper(seen, Policy(), Gate(Level(level), exact=True, allow=DATA), holders)
+    told = _losses_alone(keeper, frozenset(range(len(seen.nodes))))
+    for index, node in enumerate(seen.nodes):
+        asked = [one for one in keeper.decide([node.address]).reasons if one.blocks]
+        assert told[index] == [one for one in asked if one.code != "already_unavailable"]
+
+
+def test_many_are_refused_as_few_are() -> None:
+    """Of more nodes than are asked for one by one each has its own numbers."""
+    tokens = range(-(2**63), 2**63, 2**60)
+    spans = [(tokens[place - 1], token, [place, place + 1]) for place, token in enumerate(tokens)]
+    pairs = Replication.parse("SimpleStrategy {replication_factor=2}")
+    lone = ring("lone", "SimpleStrategy {replication_factor=1}", [[1], [2], [3], [3]], 17)
+    seen = snapshot(nodes(*["dc1"] * 17), [lone, Ring.build(["pairs"], pairs, spans, 17)])
+    found = made(seen)
+    keeper = Gatekeeper(seen, Policy(), Gate())
+    assert len(found.refused) == 17
+    for one in found.refused:
+        assert list(one.reasons) == [each for each in keeper.decide([one.node]).reasons if each.blocks]
+
+
+def test_a_plan_that_the_gate_would_refuse_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is counted again by other means: a mistake of the limits is an error and no plan."""
+    monkeypatch.setattr("ringcheck.core.plan.limits_of", lambda _, numbered: Limits(len(numbered.nodes)))
+    for gate in (Gate(), Gate(allow=frozenset({"structurally_never_safe"}))):
+        with pytest.raises(AssertionError, match="a batch of 6 nodes is not what the gate allows"):
+            made(racked(), gate)
