@@ -1,0 +1,110 @@
+"""What is shipped for Prometheus, Alertmanager and Grafana, read by the tools that read it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from ringcheck.core.assess import assess
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.policy import Policy
+from ringcheck.report.metrics import render
+from ringcheck.report.reading import Durations, Reading, Reload
+from tests import article
+from tests.counterparts.daemon import required
+from tests.report.test_dashboards import BOARDS, RULES, expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SHIPPED = RULES.parent
+VARIABLE = re.compile(r"\$(\w+)")
+
+
+def ran(command: Sequence[str | Path], text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=False, cwd=SHIPPED, input=text, capture_output=True, text=True)
+
+
+def promtool(arguments: Sequence[str | Path], text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return ran([required("promtool"), *arguments], text)
+
+
+def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
+    """Both are taken, the rules by the path that the configuration names."""
+    done = promtool(["check", "config", "--lint=all", "--lint-fatal", "prometheus.yml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    number = sum(len(group["rules"]) for group in yaml.safe_load(RULES.read_text())["groups"])
+    assert f"{number} rules found" in done.stdout
+
+
+def test_alertmanager_takes_the_routes() -> None:
+    """They are taken, and send each tier where it belongs."""
+    amtool = required("amtool")
+    done = ran([amtool, "check-config", "alertmanager.yml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for severity, receiver in (("page", "pages"), ("ticket", "tickets")):
+        command = [amtool, "config", "routes", "test", "--config.file=alertmanager.yml", f"severity={severity}"]
+        assert subprocess.check_output(command, cwd=SHIPPED, text=True).strip() == receiver
+
+
+def test_each_alert_does_what_its_tests_say() -> None:
+    """The shipped tests pass, and there is one that sees each alert fire."""
+    done = promtool(["test", "rules", "ringcheck.rules.test.yml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    tests = yaml.safe_load((SHIPPED / "ringcheck.rules.test.yml").read_text())["tests"]
+    checks = [one for test in tests for one in test.get("alert_rule_test", [])]
+    alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    assert {one["alertname"] for one in checks if one.get("exp_alerts")} == alerts
+    assert {one["alertname"] for one in checks if not one.get("exp_alerts")} == alerts
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "or\n              max by (cassandra_cluster) (last_over_time(cassandra_ring_verdict",
+            "or\n max by (x) (last",
+        ),
+        ('last_over_time(cassandra_ring_verdict{severity="CRITICAL"}[1h])', 'cassandra_ring_verdict{severity="OK"}'),
+        ("for: 1m", "for: 5m"),
+        ("<= 1", "< 1"),
+        ("absent(ringcheck_build_info)", "absent(ringcheck_up)"),
+    ],
+)
+def test_a_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) -> None:
+    """The tests of the rules can fail."""
+    text = RULES.read_text()
+    assert old in text
+    (tmp_path / RULES.name).write_text(text.replace(old, new))
+    (tmp_path / "test.yml").write_text((SHIPPED / "ringcheck.rules.test.yml").read_text())
+    assert promtool(["test", "rules", tmp_path / "test.yml"]).returncode != 0
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
+    """Each query, variables filled in, as the expression of a recording rule."""
+    filled = [VARIABLE.sub(lambda found: "5m" if "interval" in found[1] else "x", one) for one in expressions(path)]
+    rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(filled)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    done = promtool(["check", "rules", tmp_path / "rules.yml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(filled)} rules found" in done.stdout
+
+
+def test_metrics_follow_the_conventions() -> None:
+    """There is no objection to any name, unit or help."""
+    holders = (Holder("10.0.0.1", "o", "", "2026-01-01T00:00:00Z"),)
+    one = Reading("b", assess(article.snapshot(), Policy()), frozenset(), True, 1.0, holders=holders, polls=Durations())  # noqa: FBT003 - in the order of the fields
+    text = render(lambda: [one], reload=Reload(successful=True, last_success=1.0))[1].decode()
+    done = promtool(["check", "metrics"], text)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    spoiled = text.replace("cassandra_ring_nodes{", "cassandra_ring_nodes_total{").replace(
+        "_ring_nodes ", "_ring_nodes_total "
+    )
+    assert promtool(["check", "metrics"], spoiled).returncode != 0
