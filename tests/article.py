@@ -33,7 +33,7 @@ def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
     nodes = tuple(
         Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", tokens=VNODES, jolokia="unreachable")
         if address in down
-        else Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", "NORMAL", True, True, 1, "ok", VNODES)  # noqa: FBT003 - in the order of the fields
+        else Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", "NORMAL", True, True, 1, "ok", VNODES, 0)  # noqa: FBT003 - in the order of the fields
         for place, address in enumerate(ADDRESSES)
     )
     live = frozenset(ADDRESSES) - frozenset(down)

@@ -78,13 +78,14 @@ def until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
 
     ends = time.monotonic() + wait
     safe = 0
-    with settled.polls() as poll:
+    recorded = bool(settled.target.from_)
+    with settled.polls(streams=True) as poll:
         while True:
             seen = poll()
             chosen = choose(seen)
             # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
             held = [one for one in (leased or settled.leased)(seen) if one not in chosen]
-            decision = Gatekeeper(seen, settled.policy(), gate, held).decide(chosen, action)
+            decision = Gatekeeper(seen, settled.policy(), gate, held, recorded=recorded).decide(chosen, action)
             safe = safe + 1 if decision.decision == "safe" else 0
             if safe >= stable or settled.target.from_ or (not safe and time.monotonic() + BETWEEN > ends):
                 return decision

@@ -23,7 +23,7 @@ def snapshot(target: Target, output: str) -> int:
     """
     from ringcheck.report.document import snapshot_document
 
-    seen = target.settled().snapshot()
+    seen = target.settled().snapshot(streams=True)
     document = json.dumps(snapshot_document(seen), separators=(",", ":"))
     if output == "-":
         click.echo(document)

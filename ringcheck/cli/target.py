@@ -235,25 +235,32 @@ class Settled:
         with closing(self.leases(seen.cluster, min(self.target.timeout, 5.0))) as store:
             return tuple(dict.fromkeys(place(one, seen) for one in store.holders()))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, streams: bool = False) -> Snapshot:
         """What is seen of the cluster now, or was recorded.
+
+        Args:
+            streams: as `polls`.
 
         Raises:
             RingcheckError: if nothing could be seen.
         """
-        with self.polls() as poll:
+        with self.polls(streams=streams) as poll:
             return poll()
 
     @contextmanager
-    def polls(self) -> Iterator[Callable[[], Snapshot]]:
-        """What polls the cluster again and again on kept connections; a recording is read again each time."""
+    def polls(self, *, streams: bool = False) -> Iterator[Callable[[], Snapshot]]:
+        """What polls the cluster again and again on kept connections; a recording is read again each time.
+
+        Args:
+            streams: ask every node for its streams too: for the gate, and for what is recorded for it.
+        """
         if self.target.from_:
             yield partial(_recorded, self.target.from_)
             return
         collector = self.collector()
         seconds = max(self.target.timeout - RESERVE, self.target.timeout / 2)
         try:
-            yield lambda: self._named(collector.poll(seconds))
+            yield lambda: self._named(collector.poll(seconds, streams=streams))
         finally:
             collector.close()
 
@@ -288,12 +295,15 @@ class Settled:
 
 def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
     """What the store of leases says, or why it says nothing: a check must not end for want of it."""
+    from contextlib import closing
+
     from ringcheck.core.maintenance import Maintenance
 
     try:
         from ringcheck.restart.lease import open_store
 
-        return Maintenance(open_store(configured).holders(), deadline)
+        with closing(open_store(configured, LEASES)) as store:
+            return Maintenance(store.holders(), deadline)
     except Exception as error:  # noqa: BLE001 - as above; a crash here would be lost with its thread
         return Maintenance((), deadline, str(error) or type(error).__name__)
 

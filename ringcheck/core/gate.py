@@ -44,6 +44,7 @@ CODES = GAPS | {
     "recently_changed",
     "replication_would_not_fit",
     "schema_disagreement",
+    "streaming",
     "structurally_never_safe",
     "structurally_unavailable",
     "topology_changing",
@@ -137,6 +138,7 @@ class Decision:
         holders: addresses that hold a lease and count as down.
         reasons: blocking ones first.
         checked: what was looked at.
+        left_out: codes of reasons, and `stable`, that a recorded snapshot can't give or not whole.
     """
 
     snapshot: Snapshot
@@ -146,6 +148,7 @@ class Decision:
     holders: tuple[str, ...]
     reasons: tuple[Reason, ...]
     checked: Checked
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,15 @@ class _Loss:
 class Gatekeeper:
     """Answers for one snapshot, for any candidates."""
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, gate: Gate, holders: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        gate: Gate,
+        holders: Collection[str] = (),
+        *,
+        recorded: bool = False,
+    ) -> None:
         """Look at what was seen.
 
         Args:
@@ -182,6 +193,7 @@ class Gatekeeper:
             policy: the cluster's rules.
             gate: what its owners want of the gate.
             holders: addresses that hold a restart lease.
+            recorded: the snapshot is no fresh one: what needs a second look is left out, and the decision says so.
 
         Raises:
             RingError: if the partitioner's tokens can't be compared.
@@ -190,6 +202,7 @@ class Gatekeeper:
         self.snapshot = snapshot
         self.gate = gate
         self.holders = tuple(holders)
+        self.left_out = _left_out(snapshot) if recorded else ()
         self.scope = Scope(snapshot, policy)
         self.views = Views(snapshot)
         self.policy = policy
@@ -277,6 +290,7 @@ class Gatekeeper:
         """May these nodes (addresses) stop together?"""
         known = [self.snapshot.index[one] for one in candidates if one in self.snapshot.index]
         reasons = [*self._strangers(candidates), *self._general(candidates, known), *self._notes(known)]
+        reasons += self._streams(known)
         if action == "restart":
             reasons += self._losses(known)
         else:
@@ -286,7 +300,8 @@ class Gatekeeper:
         names = {name for stake in self.stakes for name in stake.names}
         ranges = sum(len(ring) * len(names.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
         checked = Checked(len(names), ranges, len(self.views.usable), levels)
-        return Decision(self.snapshot, _answer(final), action, tuple(candidates), self.holders, final, checked)
+        given = self.snapshot, _answer(final), action, tuple(candidates), self.holders, final, checked
+        return Decision(*given, self.left_out)
 
     def _allowed(self, reason: Reason) -> Reason:
         return replace(reason, blocks=False) if reason.code in self.gate.allow else reason
@@ -308,7 +323,7 @@ class Gatekeeper:
         fine = frozenset(
             node.address
             for index, node in enumerate(self.snapshot.nodes)
-            if index not in unsafe and not (self.gate.require_all_up and down - {index})
+            if index not in unsafe and not node.streams and not (self.gate.require_all_up and down - {index})
         )
         return fine & elsewhere if elsewhere else fine
 
@@ -364,6 +379,23 @@ class Gatekeeper:
         if held:
             text = f"{listed(held)} hold a restart lease and count as down"
             yield Reason("lease_held", held[0], text, blocks=False, lifts_when="the lease is released")
+
+    def _streams(self, known: list[int]) -> Iterator[Reason]:
+        """A stop breaks off what a node sends and receives: a repair or a rebuild that took hours fails."""
+        nodes, down = self.snapshot.nodes, self.views.down_anywhere()
+        silent = [nodes[index].address for index in known if nodes[index].streams is None and index not in down]
+        for index in known:
+            if nodes[index].streams:
+                name = nodes[index].address
+                text = f"{name} is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
+                yield Reason("streaming", name, text, lifts_when=f"{name} streams nothing")
+        if silent and "streaming" not in self.left_out:
+            text = f"whether {listed(silent)} {'streams' if len(silent) == 1 else 'stream'} is not known"
+            yield Reason("streaming", silent[0], text, blocks=False, lifts_when="CurrentStreams can be read there")
+        others = [node.address for index, node in enumerate(nodes) if node.streams and index not in known]
+        if others:
+            text = f"{counted(len(others), 'other node')} streaming: {listed(others)}"
+            yield Reason("streaming", others[0], text, blocks=False, lifts_when="all streams have ended")
 
     # The counterfactual
 
@@ -453,6 +485,12 @@ _FINDINGS = {
     "schema_disagreement": ("schema_disagreement", "the nodes of each release have one schema version"),
     "topology_changing": ("topology_changing", _SETTLED),
 }
+
+
+def _left_out(recorded: Snapshot) -> tuple[str, ...]:
+    """What a recorded snapshot can't tell; it tells by generations which nodes were young when it was taken."""
+    streams = () if any(node.streams is not None for node in recorded.nodes) else ("streaming",)
+    return ("stable", "recently_changed", "lease_held", *streams)
 
 
 def _from_finding(finding: Finding) -> Reason | None:

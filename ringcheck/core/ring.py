@@ -90,6 +90,8 @@ class Node:
         generation: gossip generation, epoch seconds at which gossip was started.
         jolokia: what became of asking this node's Jolokia.
         tokens: how many tokens it owns in the ring, 0 while it joins.
+        streams: how many streams (repair, bootstrap, rebuild, decommission) it sends or receives; more than two may
+            not all be counted. None where it was not asked or could not say.
     """
 
     address: str
@@ -103,6 +105,7 @@ class Node:
     generation: int | None = None
     jolokia: JolokiaState = "not_asked"
     tokens: int | None = None
+    streams: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.errors import RingcheckError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.reply import parsed
@@ -67,9 +68,10 @@ class Agent:
             DataError: if its answer can't be used.
         """
         found = self.attributes(mbeans.INTRODUCTION, deadline)
-        self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
         told = decode.reading(found, self._same)
-        self._with_port = told.with_port
+        if told.mode is not None:  # a JVM that has only begun to start has nothing yet: that says nothing of later
+            self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
+            self._with_port = told.with_port
         return told
 
     def refresh(self, deadline: float) -> Reading:
@@ -80,7 +82,11 @@ class Agent:
             DataError: if its answer can't be used.
         """
         payload = _liveness(self._with_port, self._extra)
-        told: Reading | None = self._client.post(self.url, payload, deadline, self._decoded)
+        try:
+            told: Reading | None = self._client.post(self.url, payload, deadline, self._decoded)
+        except SourceError:
+            self._extra = mbeans.EXTRA  # whoever answers next may be a newer process, under another access policy
+            raise
         # One attribute that is missing, denied or throws fails them all: ask for each alone, and learn which.
         return told or self.introduce(deadline)
 
@@ -122,6 +128,14 @@ class Agent:
             return decode.outcome(self._client.post(self.url, request, deadline))
         except RefusedError as error:
             return decode.Outcome(400, error=str(error))
+
+    def streams(self, deadline: float) -> int | None:
+        """How many streams it sends or receives; None where it can't say, or an older access policy forbids it."""
+        try:
+            value = self.ask(mbeans.streams(), deadline).get(mbeans.STREAMS)
+        except RingcheckError:
+            return None
+        return len(value) if isinstance(value, list) else None
 
     def post(self, request: Request, deadline: float, decoder: Callable[[Reply], Any]) -> Any:  # noqa: ANN401 - what the decoder makes
         """One request whose reply may be large."""

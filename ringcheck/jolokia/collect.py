@@ -78,15 +78,18 @@ class Collector:
         self._home.crew.close()
         self._client.close()
 
-    def poll(self, deadline_seconds: float) -> Snapshot:
+    def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
         """What the cluster looks like now.
 
         Args:
             deadline_seconds: after which it returns what came in, at the latest.
+            streams: ask every node for its streams too, for the gate.
 
         Raises:
             SourceError: if nobody answered, or nobody would tell the ring.
             DataError: if what was said can't be true: two clusters, a host id twice, an unknown partitioner.
         """
         taken_at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Poll(self._home, self._clock() + deadline_seconds, taken_at).snapshot()
+        poll = Poll(self._home, self._clock() + deadline_seconds, taken_at)
+        seen = poll.snapshot()
+        return poll.with_streams(seen) if streams else seen

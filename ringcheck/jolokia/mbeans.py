@@ -23,6 +23,7 @@ STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
 RUNTIME = "java.lang:type=Runtime"
+STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 CREDENTIALS_CACHE = "org.apache.cassandra.auth:type=CredentialsCache"
 
 OLDEST: Release = (0, 0, 0)
@@ -34,6 +35,9 @@ CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 # An agent's own limits cut lists and maps silently; 0 in a request lifts them, any other number does not.
 # Stack traces, which Jolokia 1 adds to every error by default, would be most of some replies.
 NO_LIMITS = {"maxCollectionSize": 0, "maxObjects": 0, "maxDepth": 0, "includeStackTrace": "false"}
+# A stream of many files is a large reply (some 300 bytes a file); a few of each list are enough to know that there is
+# one. Jolokia 1 may give one more than asked for.
+FEW = NO_LIMITS | {"maxCollectionSize": 2}
 CHUNK = 256  # items of one bulk request: the agent answers nobody else meanwhile
 
 
@@ -83,6 +87,7 @@ STATES = "AllEndpointStates"
 STATES_WITH_PORT = "AllEndpointStatesWithPort"
 VALIDITY = "Validity"
 START_TIME = "StartTime"
+STREAMS = "CurrentStreams"
 DRAIN = "drain"
 
 CALLS = (
@@ -99,6 +104,7 @@ CALLS = (
     Call(FAILURE_DETECTOR, "read", STATES),
     Call(FAILURE_DETECTOR, "read", STATES_WITH_PORT, WITH_PORT),
     Call(RUNTIME, "read", START_TIME),  # of the JVM; `roll` alone asks
+    Call(STREAM_MANAGER, "read", STREAMS),  # for the gate alone
     Call(CREDENTIALS_CACHE, "read", VALIDITY, CREDENTIALS),  # registered exactly while passwords are asked for
 )
 
@@ -137,6 +143,15 @@ def run(mbean: str, operation: str, *arguments: str) -> Request:
 def reads(attributes: Iterable[str]) -> list[Request]:
     """Attributes of StorageService as a bulk of single reads, so that each one fails alone."""
     return [read(STORAGE_SERVICE, attribute) for attribute in attributes]
+
+
+def streams() -> Request:
+    """What a node streams, as initiator or as follower; only the beginning of each list.
+
+    `metrics:type=Streaming,name=ActiveOutboundStreams` would be cheaper, but nothing counts in it since streaming 2.0
+    (CASSANDRA-11174).
+    """
+    return read(STREAM_MANAGER, STREAMS) | {"config": FEW}
 
 
 def drain() -> Request:

@@ -9,8 +9,10 @@ from a node that knows the same nodes as most others.
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.ring import NORMAL, Problem, partitioner
@@ -89,6 +91,19 @@ class Poll:
         if not any(self._round.readings()):
             raise self._round.silence()
         return self._later(known) if self._unchanged(known) else self._again(known)
+
+    def with_streams(self, seen: Snapshot) -> Snapshot:
+        """The snapshot, with what each node that answered streams, as far as they say so in time.
+
+        One more request a node, which only the gate is worth: a node that streams has to list its files for it.
+        """
+        agents = self._home.known.crowd.agents if self._home.known else {}
+        there = [node.address for node in seen.nodes if node.jolokia == "ok" and node.address in agents]
+        asked = {name: self._home.crew.submit(partial(agents[name].streams, self._ends)) for name in there}
+        self._home.busy |= {agents[name]: future for name, future in asked.items()}
+        wait(asked.values(), max(0.0, self._ends - self._home.clock()))
+        found = {name: future.result() for name, future in asked.items() if future.done()}
+        return replace(seen, nodes=tuple(replace(node, streams=found.get(node.address)) for node in seen.nodes))
 
     # Finding out who is there.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringcheck.core.ring import NORMAL
 from ringcheck.jolokia import decode
@@ -93,7 +93,7 @@ class Home:
     contacts: list[Contact] = field(default_factory=list)
     agents: dict[str, Agent] = field(default_factory=dict)
     same: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
-    busy: dict[Agent, Future[Reading]] = field(default_factory=dict)
+    busy: dict[Agent, Future[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
     known: Known | None = None
 

@@ -212,6 +212,7 @@ def decision_document(decision: Decision) -> Json:
         "action": decision.action,
         "candidates": list(decision.candidates),
         "holders": list(decision.holders),
+        "left_out": list(decision.left_out),
         "reasons": [_reason(one) for one in decision.reasons],
         "checked": {
             "keyspaces": decision.checked.keyspaces,
@@ -326,6 +327,7 @@ class _Reader:
             generation=_optional(one, "generation", int, where),
             jolokia=_one_of(one, "jolokia", states, where) if one.get("jolokia") is not None else "not_asked",
             tokens=_optional(one, "tokens", int, where),
+            streams=_optional(one, "streams", int, where),
         )
 
     def view(self, one: Json, where: str) -> View:

@@ -18,7 +18,7 @@ _DO = {"restart": "stop now", "decommission": "leave now"}
 
 def render(decision: Decision) -> str:
     """What `preflight` prints: three lines that matter, then every reason."""
-    return "\n".join(printable(one) for one in [*_head(decision), *_reasons(decision)])
+    return "\n".join(printable(one) for one in [*_head(decision), *_reasons(decision), *_left_out(decision)])
 
 
 def _head(decision: Decision) -> Iterator[str]:
@@ -47,6 +47,11 @@ def _reasons(decision: Decision) -> Iterator[str]:
         if one.blocks and one.lifts_when:
             yield f"    lifts when {one.lifts_when}"
         yield from _example(one, one.example)
+
+
+def _left_out(decision: Decision) -> Iterator[str]:
+    if decision.left_out:
+        yield f"Left out, for the snapshot is recorded: {', '.join(decision.left_out)}"
 
 
 def _example(reason: Reason, example: Example | None) -> Iterator[str]:

@@ -197,6 +197,7 @@ class SimNode:
         drained_at: when its drain ends or ended.
         busy_until: Jolokia runs one request at a time; until then a long exec runs.
         clean: it was stopped after a drain or announcement, so its saved peers are on disk and not in the commit log.
+        streams: how many streams it takes part in, each of one file.
         misled: its snitch was asked before those were read; its own rings know no peer's datacenter until gossip does.
     """
 
@@ -218,6 +219,7 @@ class SimNode:
     busy_until: float = 0.0
     clean: bool = False
     misled: bool = False
+    streams: int = 0
     fault: Fault | None = None
     counters: Counter[str] = field(default_factory=Counter)  # `Read-LOCAL_QUORUM,Latency` -> requests
 
@@ -514,7 +516,7 @@ class EmbeddedCluster:
             node = self.node(name)
             node.process, node.mode, node.gossip, node.native = "running", "NORMAL", True, True
             node.frozen, node.drained_at, node.busy_until, node.misled = None, None, 0.0, False
-            node.held = hold
+            node.held, node.streams = hold, 0
             node.starting_at = None if instant and hold is None else now
             node.generation = max(node.generation + 1, int(now))
             node.born_at = now
@@ -562,6 +564,11 @@ class EmbeddedCluster:
             node.drained_at = now + seconds
             self.gossip.change(node.index, "announced", now, self._announced(node, factor))
             return seconds
+
+    def stream(self, name: str | int, streams: int = 1) -> None:
+        """Let a node take part in so many streams, as a repair or a rebuild would; 0 ends them. A stop does too."""
+        with self._changing():
+            self.node(name).streams = streams
 
     def gossip_off(self, name: str | int, *, instant: bool = False) -> float:
         """`disablegossip`: its view freezes, and it goes on coordinating with it.

@@ -741,6 +741,23 @@ class Bean:
         return known(asked.release, self.since, None) and self.when(asked)
 
 
+def _streams(asked: Asked) -> list[dict[str, Any]]:
+    """As `streaming/management/StreamStateCompositeData` has them, seen on 5.0.8 during a rebuild."""
+    return [_stream(f"1f797f60-e595-11f1-8aa3-{number:012x}") for number in range(asked.node.streams)]
+
+
+def _stream(plan: str) -> dict[str, Any]:
+    session = {
+        "planId": plan, "peer": "127.0.0.1", "connecting": "127.0.0.1", "sessionIndex": 0, "state": "STREAMING",
+        "receivingSummaries": [], "sendingSummaries": [], "receivingFiles": [], "sendingFiles": [],
+    }  # fmt: skip
+    return {
+        "planId": plan, "description": "Rebuild", "sessions": [session],
+        "currentRxBytes": 0, "totalRxBytes": 0, "rxPercentage": 100.0,
+        "currentTxBytes": 196608, "totalTxBytes": 5456524, "txPercentage": 3.0,
+    }  # fmt: skip
+
+
 def _beans() -> dict[str, Bean]:
     """All beans by canonical name."""
     place = {
@@ -773,7 +790,7 @@ def _beans() -> dict[str, Bean]:
         PROXY: Bean(schema),
         DETECTOR: Bean(detector),
         GOSSIPER: Bean({}, gossiper),
-        STREAMS: Bean({"CurrentStreams": Attribute(lambda _: [])}),
+        STREAMS: Bean({"CurrentStreams": Attribute(_streams)}),
         HINTS: Bean({"PendingHints": Attribute(lambda _: [], ((4, 1),))}, since=((3, 0),)),
         CREDENTIALS: Bean(
             {"Validity": Attribute(lambda _: 2000)},

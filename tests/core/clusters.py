@@ -35,6 +35,7 @@ def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
                 generation=1,
                 jolokia="ok",
                 tokens=1,
+                streams=0,
             ),
             **fields,
         )

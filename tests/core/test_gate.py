@@ -75,12 +75,14 @@ def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObj
 
 
 @settings(max_examples=200 * MORE)
-@given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans())
-def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool) -> None:  # noqa: FBT001 - drawn
+@given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans(), st.integers(0, 1))
+def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn
     """The nodes that may restart now are those that a decision of their own lets."""
     cluster = replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables))
     gate = Gate(Level(level), exact=True, require_spare=spare)
-    snapshot = replace(cluster.snapshot(), taken_at="2024-05-06T07:08:09Z")
+    first, *others = cluster.snapshot().nodes
+    members = (replace(first, streams=streams), *others)
+    snapshot = replace(cluster.snapshot(), nodes=members, taken_at="2024-05-06T07:08:09Z")
     one_by_one = Gatekeeper(snapshot, Policy(), gate)
     alone = {name for name in cluster.places if one_by_one.decide([name]).decision == "safe"}
     assert one_by_one.safe_nodes() == alone
@@ -156,6 +158,59 @@ def test_lease_holders_count_as_down() -> None:
     decision = decide(article.snapshot(), "10.0.0.1", holders=["10.0.0.3"])
     assert blocking(decision) == ["would_become_unavailable"]
     assert ("lease_held", False, "10.0.0.3 hold a restart lease and count as down") in told(decision)
+
+
+def streaming(**streams: int | None) -> Snapshot:
+    """The article's cluster; `n1=2` is two streams of the first node."""
+    seen = article.snapshot()
+    changed = {f"10.0.0.{name[1:]}": number for name, number in streams.items()}
+    return replace(seen, nodes=tuple(replace(one, streams=changed.get(one.address, 0)) for one in seen.nodes))
+
+
+def test_a_node_that_streams_must_not_stop() -> None:
+    """A stop would break off its repair or rebuild; other nodes may stop, and are told of it."""
+    seen = streaming(n1=2)
+    decision = decide(seen, "10.0.0.1")
+    text = "10.0.0.1 is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
+    assert (decision.decision, blocking(decision)) == ("unsafe", ["streaming"])
+    assert told(decision)[0] == ("streaming", True, text)
+    assert decision.reasons[0].lifts_when == "10.0.0.1 streams nothing"
+    other = decide(seen, "10.0.0.2")
+    assert other.decision == "safe"
+    assert ("streaming", False, "1 other node streaming: 10.0.0.1") in told(other)
+    assert Gatekeeper(seen, Policy(), Gate(accept=("blog_1",))).safe_nodes() == {"10.0.0.2", "10.0.0.3"}
+    keeper = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)))
+    assert "streaming" in blocking(keeper.decide(["10.0.0.1"], "decommission"))
+
+
+def test_streams_are_lifted_by_name() -> None:
+    """A stream that hangs for good must not keep a node from its restart."""
+    allowed = Gate(accept=("blog_1",), allow=frozenset({"streaming"}))
+    decision = decide(streaming(n1=1), "10.0.0.1", gate=allowed)
+    assert (decision.decision, told(decision)[0][:2]) == ("safe", ("streaming", False))
+    assert Gatekeeper(streaming(n1=1), Policy(), allowed).safe_nodes() == set(article.ADDRESSES)
+
+
+def test_streams_that_are_not_known_are_a_note() -> None:
+    """An older access policy denies them; a node that is down for all has none."""
+    decision = decide(streaming(n1=None), "10.0.0.1")
+    assert decision.decision == "safe"
+    assert ("streaming", False, "whether 10.0.0.1 streams is not known") in told(decision)
+    both = decide(streaming(n1=None, n2=None), "10.0.0.1", "10.0.0.2")
+    assert ("streaming", False, "whether 10.0.0.1, 10.0.0.2 stream is not known") in told(both)
+    assert "streaming" not in {one.code for one in decide(streaming(n1=None), "10.0.0.2").reasons}
+    down = article.snapshot(["10.0.0.1"])
+    assert "streaming" not in {one.code for one in decide(down, "10.0.0.1").reasons}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_recorded_snapshot_says_what_it_leaves_out(known: bool) -> None:  # noqa: FBT001 - a case
+    """What needs a second look, or was not recorded, is named instead of judged; what was recorded is judged."""
+    seen = streaming(n1=1) if known else streaming(n1=None, n2=None, n3=None)
+    decision = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), recorded=True).decide(["10.0.0.1"])
+    assert decision.left_out == ("stable", "recently_changed", "lease_held", *(() if known else ("streaming",)))
+    assert [one.blocks for one in decision.reasons if one.code == "streaming"] == ([True] if known else [])
+    assert decide(seen, "10.0.0.1").left_out == ()
 
 
 NOT_KNOWN = [

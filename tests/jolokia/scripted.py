@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LISTS = ("LiveNodes", "UnreachableNodes", "JoiningNodes", "LeavingNodes", "MovingNodes")
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
 CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
+STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
 STEP = 2**60
 

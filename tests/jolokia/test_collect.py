@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_mbean, ok, send
-from tests.jolokia.scripted import CREDENTIALS, FAILURE_DETECTOR, SNITCH, Lab, Running, later
+from tests.jolokia.scripted import CREDENTIALS, FAILURE_DETECTOR, SNITCH, STREAM_MANAGER, Lab, Running, later
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -726,6 +727,61 @@ def test_whether_clients_log_in_is_found_out(release: str, answer: Any, authenti
         overridden = Collector(Settings((ONE,), running.cluster.template), authenticates=not authenticates)
         assert overridden.poll(2.0).authenticates is not authenticates
         overridden.close()
+
+
+# Streams.
+
+
+def streams_of(running: Running) -> list[int | None]:
+    return [node.streams for node in running.collector.poll(4.0, streams=True).nodes]
+
+
+def test_streams_cost_a_request_a_node_and_only_where_they_are_asked_for() -> None:
+    """The steady poll does not ask; the gate's asks each node that answered for the beginning of its list."""
+    lab = Lab()
+    lab.nodes[ONE].other[STREAM_MANAGER, "CurrentStreams"] = [{"planId": "a"}, {"planId": "b"}]
+    lab.nodes[TWO].other[STREAM_MANAGER, "CurrentStreams"] = []
+    lab.down(THREE)
+    with lab.running(without=(THREE,)) as running:
+        assert [node.streams for node in running.poll().nodes] == [None, None, None]
+        before = running.cluster.posts
+        assert streams_of(running) == [2, 0, None]
+        assert running.cluster.posts - before == 2 * 2
+        assert [node.streams for node in running.poll().nodes] == [None, None, None]
+        assert running.cluster.posts - before == 3 * 2
+        items = [one for one in running.cluster.items() if one.get("attribute") == "CurrentStreams"]
+        assert [one["config"]["maxCollectionSize"] for one in items] == [2, 2]
+
+
+@pytest.mark.parametrize("answer", [missing_mbean, denied, "text", {"a": 1}, None])
+def test_streams_that_can_not_be_read_are_not_known_and_take_nothing_else_away(answer: Any) -> None:
+    """A policy of an older release denies them: the view is used all the same."""
+    lab = Lab()
+    for address in lab.addresses:
+        lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
+    lab.nodes[TWO].other[STREAM_MANAGER, "CurrentStreams"] = answer
+    with lab.running() as running:
+        seen = running.collector.poll(4.0, streams=True)
+        assert [node.streams for node in seen.nodes] == [0, None, 0]
+        assert {(view.outcome, view.reason) for view in seen.views} == {OK}
+        assert seen.problems == ()
+
+
+def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> None:
+    """What is not there in time is not known; nobody asks that node a second thing meanwhile."""
+    lab = Lab()
+    for address in lab.addresses:
+        lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
+    hanging = Event()
+    lab.nodes[TWO].other[STREAM_MANAGER, "CurrentStreams"] = lambda item: hanging.wait(60) and ok(item, [])
+    with lab.running() as running:
+        running.poll()
+        try:
+            assert [node.streams for node in running.collector.poll(2.0, streams=True).nodes] == [0, None, 0]
+            again = running.poll(2.0)
+            assert "earlier request is still not answered" in (again.views[1].reason or "")
+        finally:
+            hanging.set()
 
 
 # Change.

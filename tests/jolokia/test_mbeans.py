@@ -36,6 +36,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
             lab.lists(address, "LeavingNodes", [lab.addresses[1]])
         running.poll()
         running.poll()
+        running.collector.poll(4.0, streams=True)
         with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
             Control(Settings((), url=running.cluster.template)).started_at(lab.addresses[0], 5.0)
         for item in running.cluster.items():

@@ -9,6 +9,7 @@ import pytest
 
 from ringcheck.core.ring import Replication
 from ringcheck.errors import UsageError
+from ringcheck.jolokia import mbeans
 from ringcheck.simulator.cluster import (
     EmbeddedCluster,
     NodeSpec,
@@ -16,7 +17,7 @@ from ringcheck.simulator.cluster import (
     loopback_address,
     simple,
 )
-from ringcheck.simulator.mbeans import DETECTOR, GOSSIPER, PROXY, STORAGE
+from ringcheck.simulator.mbeans import DETECTOR, GOSSIPER, PROXY, STORAGE, STREAMS
 from ringcheck.simulator.protocol import answer
 from tests.simulator.replay import Clock
 
@@ -302,3 +303,19 @@ def test_the_articles_figures() -> None:
     cluster.down(2, instant=True)
     assert sum(len(live(cluster, 1) & set(row)) < 2 for row in rows) == 6
     assert len(rows) == 12
+
+
+def test_streams_are_listed_until_they_end_or_the_node_is_started_again() -> None:
+    """As StreamManager lists them; a stop breaks them off."""
+    cluster, _ = made()
+    cluster.stream(2, 3)
+    assert len(read(cluster, 2, "CurrentStreams", STREAMS)) == 3
+    assert read(cluster, 1, "CurrentStreams", STREAMS) == []
+    few = mbeans.streams()
+    assert len(ask(cluster, 2, **few)["value"]) == 2
+    cluster.stream(2, 0)
+    assert read(cluster, 2, "CurrentStreams", STREAMS) == []
+    cluster.stream(2)
+    cluster.down(2, instant=True)
+    cluster.up(2, instant=True)
+    assert read(cluster, 2, "CurrentStreams", STREAMS) == []
