@@ -1,0 +1,139 @@
+"""What the monitors watch: an embedded cluster, plugins as a package would install them, and programs gone wrong."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from ringcheck.core.ring import Replication
+from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.server import serve
+from tests.counterparts.daemon import required
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+RINGCHECK = Path(sys.executable).parent / "ringcheck"
+EXAMPLE_CONFIG = "/etc/ringcheck/ringcheck.yaml"
+EXAMPLE_PLUGINS = "/usr/lib/nagios/plugins"
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+RULES = [{"keyspaces": "*", "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL"}]
+
+# A bug of ringcheck: what click would turn into a traceback and WARNING.
+CRASH = """
+import ringcheck.core.assess as room
+def boom(*_):
+    raise ZeroDivisionError("boom")
+room.assess = boom
+from ringcheck.cli import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """An embedded cluster orders-prod and how to watch it.
+
+    Attributes:
+        cluster: to be driven.
+        config: path of a configuration with it; keyspaces are critical at LOCAL_QUORUM and warn at LOCAL_ALL.
+        plugins: a directory of plugins, ours and check_nrpe.
+        folder: for what else a test needs.
+    """
+
+    cluster: EmbeddedCluster
+    config: Path
+    plugins: Path
+    folder: Path
+
+    def example(self, name: str) -> str:
+        """A shipped example as it stands, but for the place of its configuration file."""
+        return (ROOT / "config" / name).read_text().replace(EXAMPLE_CONFIG, str(self.config))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the plugin finds ringcheck, which is not installed on the system."""
+        return {"RINGCHECK": str(RINGCHECK)}
+
+    def down(self, *indexes: int) -> None:
+        """Kill these nodes and start the others, known to all at once."""
+        for node in self.cluster.nodes:
+            if node.index in indexes and node.process != "killed":
+                self.cluster.down(node.index, instant=True)
+            elif node.index not in indexes and node.process == "killed":
+                self.cluster.up(node.index, instant=True)
+
+    def healthy(self) -> None:
+        """All up, none at fault."""
+        for node in self.cluster.nodes:
+            self.cluster.set_fault(node.index, None)
+        self.down()
+
+
+@contextmanager
+def monitored(folder: Path, keyspaces: int = 1) -> Iterator[Monitored]:
+    """A cluster of three nodes and keyspaces of RF 3."""
+    factor = Replication.parse("NetworkTopologyStrategy {dc1=3}")
+    names = {f"orders_{number:03d}": factor for number in range(keyspaces)}
+    cluster = EmbeddedCluster.uniform(3, keyspaces=names, name="orders-prod", time_factor=0)
+    with serve(cluster) as server:
+        config = folder / "ringcheck.yaml"
+        document = yaml.safe_load(server.config())
+        document["clusters"]["orders-prod"]["monitor"] = RULES
+        config.write_text(yaml.safe_dump(document))
+        yield Monitored(cluster, config, _plugins(folder), folder)
+
+
+def _plugins(folder: Path) -> Path:
+    plugins = folder / "plugins"
+    plugins.mkdir()
+    (plugins / "check_cassandra_ring").symlink_to(ROOT / "plugins" / "check_cassandra_ring")
+    (plugins / "ringcheck").symlink_to(RINGCHECK)  # where the plugin looks itself: NRPE gives it no environment
+    (plugins / "check_nrpe").symlink_to(required("check_nrpe"))
+    plugin = f'exec {shlex.quote(str(plugins / "check_cassandra_ring"))} "$@"'
+    (folder / "crash.py").write_text(CRASH)
+    crash = shlex.join([sys.executable, str(folder / "crash.py")])
+    _script(folder / "crashing", f'exec {crash} "$@"')
+    _script(plugins / "crashes", f"export RINGCHECK={folder / 'crashing'}\n{plugin}")
+    _script(plugins / "hangs", "exec sleep 60")
+    _script(plugins / "dies", "kill -SEGV $$")
+    alone = folder / "check_cassandra_ring"  # nothing beside it
+    alone.symlink_to(ROOT / "plugins" / "check_cassandra_ring")
+    _script(plugins / "missing", f"export RINGCHECK=/nowhere/ringcheck\nexec {shlex.quote(str(alone))}")
+    return plugins
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def me() -> tuple[str, str]:
+    """User and group that run the tests."""
+    return pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+
+
+def ordinary(command: list[str]) -> tuple[list[str], str, str]:
+    """A command as somebody who is not root, where root runs the tests: NRPE refuses to be root.
+
+    Returns:
+        The command, its user and its group. In a user namespace of its own it still may read what root may.
+    """
+    if os.getuid():
+        return command, *me()
+    namespace = [required("unshare"), "--user", "--map-user=1000", "--map-group=1000"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("NRPE does not run as root, and there are no user namespaces here to be somebody else in")
+    return [*namespace, *command], "1000", "1000"
