@@ -186,7 +186,7 @@ def served_by_nrpe(watched: Monitored) -> Iterator[int]:
         f"server_address=127.0.0.1\nserver_port={port}\nnrpe_user={user}\nnrpe_group={group}\n"
         f"allowed_hosts=127.0.0.1\npid_file={watched.folder}/nrpe.pid\ncommand_timeout=60\n"
         f"include={shipped}\n"
-        f"command[hangs]={watched.plugins}/hangs\ncommand[crashes]={watched.plugins}/crashes -C {watched.config}\n"
+        f"command[dies]={watched.plugins}/dies\ncommand[hangs]={watched.plugins}/hangs\ncommand[crashes]={watched.plugins}/crashes -C {watched.config}\n"
         f"command[long]={watched.plugins}/check_cassandra_ring -C {watched.config} -v\n"
     )
     ready = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n"]
@@ -384,6 +384,11 @@ def test_nrpe_passes_long_output_and_a_crash(watched: Monitored, nrpe: int) -> N
     code, output = by_nrpe(nrpe, "crashes")
     assert code == UNKNOWN
     assert output.startswith("UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: boom")
+
+
+def test_what_nrpe_itself_makes_of_a_plugin_that_dies(nrpe: int) -> None:
+    """Nothing was printed: UNKNOWN."""
+    assert by_nrpe(nrpe, "dies") == (UNKNOWN, "NRPE: Unable to read output\n")
 
 
 def test_check_nrpe_s_own_timeout_is_unknown_with_the_shipped_options(nrpe: int) -> None:
