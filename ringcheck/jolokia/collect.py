@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Replication, Snapshot
     from ringcheck.jolokia.client import Counts
 
+_BEFORE_STREAMS = 0.8  # of a poll's time: a node that hangs leaves the rest for the others' streams
 _NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
 
 
@@ -90,6 +91,7 @@ class Collector:
             DataError: if what was said can't be true: two clusters, a host id twice, an unknown partitioner.
         """
         taken_at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        poll = Poll(self._home, self._clock() + deadline_seconds, taken_at)
+        started = self._clock()
+        poll = Poll(self._home, started + deadline_seconds * (_BEFORE_STREAMS if streams else 1), taken_at)
         seen = poll.snapshot()
-        return poll.with_streams(seen) if streams else seen
+        return poll.with_streams(seen, started + deadline_seconds) if streams else seen

@@ -92,16 +92,16 @@ class Poll:
             raise self._round.silence()
         return self._later(known) if self._unchanged(known) else self._again(known)
 
-    def with_streams(self, seen: Snapshot) -> Snapshot:
-        """The snapshot, with what each node that answered streams, as far as they say so in time.
+    def with_streams(self, seen: Snapshot, until: float) -> Snapshot:
+        """The snapshot, with what each node that answered streams, as far as they say so before a time.
 
         One more request a node, which only the gate is worth: a node that streams has to list its files for it.
         """
         agents = self._home.known.crowd.agents if self._home.known else {}
         there = [node.address for node in seen.nodes if node.jolokia == "ok" and node.address in agents]
-        asked = {name: self._home.crew.submit(partial(agents[name].streams, self._ends)) for name in there}
+        asked = {name: self._home.crew.submit(partial(agents[name].streams, until)) for name in there}
         self._home.busy |= {agents[name]: future for name, future in asked.items()}
-        wait(asked.values(), max(0.0, self._ends - self._home.clock()))
+        wait(asked.values(), max(0.0, until - self._home.clock()))
         found = {name: future.result() for name, future in asked.items() if future.done()}
         return replace(seen, nodes=tuple(replace(node, streams=found.get(node.address)) for node in seen.nodes))
 

@@ -767,6 +767,15 @@ def test_streams_that_can_not_be_read_are_not_known_and_take_nothing_else_away(a
         assert seen.problems == ()
 
 
+def test_a_node_that_hangs_leaves_time_for_the_streams_of_the_others() -> None:
+    """The first poll of a process waits for it too, which is the gate's on the command line."""
+    lab = Lab()
+    for address in lab.addresses:
+        lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
+    with lab.running(hanging=(THREE,)) as running:
+        assert streams_of(running) == [0, 0, None]
+
+
 def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> None:
     """What is not there in time is not known; nobody asks that node a second thing meanwhile."""
     lab = Lab()
