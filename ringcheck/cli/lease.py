@@ -196,8 +196,10 @@ def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
 
 def _missing(node: Node, views: Views) -> str | None:
     """What a node lacks to be back; None if nothing."""
+    if node.mode is None:
+        return f"does not tell its mode (its Jolokia: {node.jolokia})"
     if node.mode != "NORMAL":
-        return f"is {node.mode or 'in a mode that is not known'}"
+        return f"is {node.mode}"
     if not (node.gossip_running and node.native_transport_running):
         return "does not serve clients yet"
     if not any(view.observer == node.address for view in views.usable):

@@ -1,0 +1,241 @@
+"""lease: taken, listed, given back and taken away on the command line, against the embedded cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+import yaml
+
+import ringcheck.report
+from ringcheck.cli import run
+from ringcheck.core.maintenance import Holder
+from ringcheck.restart import lockfile
+from ringcheck.restart.lease import whoami
+from ringcheck.restart.lockfile import LockFile
+from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = json.loads((Path(ringcheck.report.__file__).parent / "schemas" / "leases-1.json").read_text())
+OLD = "2020-01-01T00:00:00Z"
+
+
+class Stage:
+    """A served cluster, its configuration with a lock file, and how to run a command against it."""
+
+    def __init__(
+        self, folder: Path, cluster: EmbeddedCluster, config: str, url: str, output: pytest.CaptureFixture[str]
+    ) -> None:
+        self.cluster = cluster
+        self.url = url
+        self.names = [node.address for node in cluster.nodes]
+        self.store = LockFile("embedded", str(folder / "leases.json"))
+        settings = yaml.safe_load(config)
+        settings["clusters"]["embedded"] |= {"lease": {"file": str(self.store.path)}, "gate": {"accept": ["blog_1"]}}
+        self.path = folder / "ringcheck.yaml"
+        self.path.write_text(yaml.safe_dump(settings))
+        self._output = output
+
+    def run(self, command: str, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of `lease COMMAND`."""
+        code = run(["lease", command, "-C", str(self.path), *arguments])
+        return code, self._output.readouterr().out
+
+    def preflight(self, *nodes: str) -> int:
+        """Exit code of `preflight`."""
+        code = run(["preflight", "-C", str(self.path), *nodes])
+        self._output.readouterr()
+        return code
+
+
+@pytest.fixture
+def stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Stage]:
+    cluster = EmbeddedCluster.uniform(6, racks=3, time_factor=0.0)
+    with serve(cluster) as server:
+        yield Stage(tmp_path, cluster, server.config(), server.template, capsys)
+
+
+def test_a_lease_from_grant_to_release(stage: Stage) -> None:
+    """Granted; its node counts as down for a second one and for preflight; given back only once it is back."""
+    first, second = stage.names[:2]
+    code, text = stage.run("acquire", first, "--purpose", "kernel")
+    assert (code, text.splitlines()[0]) == (0, f"SAFE embedded: {first} may stop now")
+    assert "protects against other runs on this host only" in text
+    (held,) = stage.store.holders()
+    assert (held.node, held.owner, held.purpose) == (first, whoami(), "kernel")
+    assert held.host_id == stage.cluster.nodes[0].host_id
+
+    code, text = stage.run("acquire", second, "--owner", "you")
+    assert (code, text.splitlines()[0]) == (2, f"UNSAFE embedded: {second} must not stop now")
+    assert "note lease_held" in text
+    assert stage.preflight(second) == 2
+    assert stage.store.holders() == (held,)
+
+    stage.cluster.down(0, instant=True)
+    code, text = stage.run("release", first)
+    assert (code, text.split(";")[0]) == (
+        2,
+        f"REFUSED embedded: {first} does not tell its mode (its Jolokia: unreachable)",
+    )
+    assert stage.store.holders() == (held,)
+    stage.cluster.up(0, instant=True)
+    assert stage.run("release", first) == (0, f"embedded: released {first}\n")
+    assert stage.store.holders() == ()
+
+
+def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
+    """A lease may be one that is still being decided on: its node's own loss is counted in full."""
+    first, second = stage.names[:2]
+    stage.store.add([Holder(first, "you", "", OLD)])
+    assert stage.preflight(first) == 0
+    stage.store.add([Holder(second, "you", "", OLD)])
+    assert stage.preflight(first) == 2
+    assert stage.preflight(first, second) == 2
+
+
+def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who is about to stop is not known: no yes."""
+    stage.store.path.write_text("junk")
+    capsys.readouterr()
+    assert run(["preflight", "-C", str(stage.path), stage.names[0]]) == 3
+    assert "holds no record of leases" in capsys.readouterr().out
+
+
+def test_another_owner_s_node(stage: Stage) -> None:
+    """It is refused with 2, for taking and for giving back; a break says whose it was."""
+    first = stage.names[0]
+    stage.store.add([Holder(first, "you@there", "disk", OLD)])
+    code, text = stage.run("acquire", first)
+    assert (code, text) == (2, f"UNSAFE embedded: {first} is under the restart lease of you@there since {OLD}\n")
+    code, text = stage.run("release", first)
+    assert (code, text.startswith(f"REFUSED embedded: {first} is under the restart lease of you@there")) == (2, True)
+    code, text = stage.run("break", first, "--reason", "gone home")
+    assert (code, text) == (0, f"embedded: {first} is no longer under the lease of you@there since {OLD}\n")
+    assert [(one.by, one.reason) for one in stage.store.history()] == [(whoami(), "gone home")]
+    assert stage.run("acquire", first)[0] == 0
+
+
+def test_what_makes_a_node_not_back(stage: Stage) -> None:
+    """Each thing alone keeps the lease: CQL off, gossip off, drained, paused, a peer that sees it down."""
+    first = stage.names[0]
+    stage.store.add([Holder(first, whoami(), "", OLD, stage.cluster.nodes[0].host_id)])
+    cluster = stage.cluster
+    for undo, do, why in (
+        (cluster.binary_on, cluster.binary_off, "does not serve clients yet"),
+        (
+            lambda at: cluster.gossip_on(at, instant=True),
+            lambda at: cluster.gossip_off(at, instant=True),
+            "does not serve",
+        ),
+        (
+            lambda at: cluster.resume(at, instant=True),
+            lambda at: cluster.pause(at, instant=True),
+            "does not tell its mode",
+        ),
+        (lambda at: cluster.up(at, instant=True), lambda at: cluster.drain(at, instant=True), "is DRAINED"),
+    ):
+        do(0)
+        code, text = stage.run("release", first, "-t", "3s")
+        assert (code, why in text) == (2, True), text
+        undo(0)
+    assert stage.run("release", first)[0] == 0
+
+
+def test_force_asks_no_node(stage: Stage) -> None:
+    """With the whole cluster silent a lease can be given back by an operator's word."""
+    first = stage.names[0]
+    stage.store.add([Holder(first, whoami(), "", OLD)])
+    for at in range(6):
+        stage.cluster.down(at, instant=True)
+    assert stage.run("release", first)[0] == 3
+    assert stage.run("release", first, "--force")[0] == 0
+    assert stage.store.holders() == ()
+
+
+def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
+    """Exit code 1 then; both forms have the same, and the document is what its schema says."""
+    assert stage.run("list") == (0, f"embedded: no node under a restart lease; {stage.store.describe()}\n")
+    stage.run("acquire", stage.names[0])
+    assert stage.run("list")[0] == 0
+    stage.store.add([Holder(stage.names[1], "you", "a\x1b[2Jb", OLD)])
+    stage.store.add([Holder(stage.names[2], "you", "", "2999-01-01T00:00:00Z")])
+    stage.store.take_away(stage.names[2], "boss", "from the future")
+    code, text = stage.run("list")
+    lines = text.splitlines()
+    assert (code, lines[0]) == (1, f"embedded: 2 nodes under a restart lease; {stage.store.describe()}")
+    assert lines[2].endswith(f"since {OLD}, of you: a?[2Jb; OVERDUE: 60 min are allowed")
+    assert lines[4:] == ["Taken away", lines[5]]
+    assert lines[5].startswith(f"  {stage.names[2]} from you by boss, ")
+    code, text = stage.run("list", "--format", "json")
+    document = json.loads(text)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert (code, [one["overdue"] for one in document["holders"]]) == (1, [False, True])
+    assert set(SCHEMA["properties"]) == set(document)
+
+
+def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
+    """Clocks that far apart are not believed."""
+    stage.store.add([Holder(stage.names[2], "you", "", "2999-01-01T00:00:00Z")])
+    assert stage.run("list")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["acquire", "nobody.invalid"], "nobody.invalid is no node of embedded"),
+        (["acquire"], "Missing argument 'NODE...'"),
+        (["release", "10.9.9.9"], "10.9.9.9 is under no restart lease; under one: 127."),
+        (["release", "127."], "127. can mean 127."),
+        (["break", "10.9.9.9", "--reason", "x"], "10.9.9.9 is under no restart lease"),
+        (["break", "127.0.1.1"], "Missing option '--reason'"),
+        (["break", "127.0.1.1", "--reason", " "], "--reason says why"),
+        (["list", "--cluster", "none"], "has no cluster 'none'"),
+    ],
+)
+def test_mistakes_are_told_and_change_nothing(stage: Stage, command: list[str], says: str) -> None:
+    """Exit code 3, and the leases are as they were."""
+    held = stage.store.add([Holder(one, "you", "", OLD) for one in stage.names[:2]]).holders
+    code, text = stage.run(command[0], *command[1:])
+    assert (code, says in text) == (3, True), text
+    assert stage.store.holders() == held
+
+
+def test_a_recording_has_no_leases(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--from` is refused by each command."""
+    for command in (["list"], ["acquire", "10.0.0.1"], ["release", "10.0.0.1"], ["break", "10.0.0.1", "--reason", "x"]):
+        assert run(["lease", *command, "--from", "tests/snapshots/article-healthy.json"]) == 3
+        assert "--from a recorded snapshot has none" in capsys.readouterr().out
+
+
+def test_waiting_leaves_nothing_recorded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--wait` tries again until the other's lease is gone; in between nobody is kept by it."""
+    first, second = stage.names[:2]
+    stage.store.add([Holder(second, "you", "", OLD)])
+    seen: list[list[str]] = []
+
+    def sleep(_: float) -> None:
+        seen.append([one.node for one in stage.store.holders()])
+        if len(seen) == 2:
+            stage.store.remove([second], "you")
+
+    monkeypatch.setattr("ringcheck.cli.lease.time.sleep", sleep)
+    assert stage.run("acquire", first, "--wait", "10m")[0] == 0
+    assert seen == [[second], [second]]
+    assert [one.node for one in stage.store.holders()] == [first]
+
+
+def test_without_configuration(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`-H` and `-u` keep leases in this host's lock file, by Cassandra's ClusterName."""
+    monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")
+    target = ["-H", stage.names[0], "-u", stage.url]
+    assert run(["lease", "acquire", *target, "--accept", "blog_1", stage.names[0]]) == 0
+    store = LockFile("embedded", str(tmp_path / "shared" / "embedded.json"))
+    assert [one.node for one in store.holders()] == [stage.names[0]]
+    assert run(["preflight", *target, "--accept", "blog_1", stage.names[1]]) == 2
+    assert run(["lease", "release", *target, stage.names[0]]) == 0
