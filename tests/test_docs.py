@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ringcheck.cli import run
 from ringcheck.core.gate import CODES
+from ringcheck.report.metrics import FAMILIES
 from tests import docs
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +65,24 @@ def test_every_reason_is_documented() -> None:
     """Each code that a reason of the gate can have is in docs/gate.md, and no other."""
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "gate.md").read_text(), re.MULTILINE))
     assert documented == set(CODES)
+
+
+def test_every_metric_is_documented() -> None:
+    """Each metric is in docs/metrics.md, once, with its type, and no other; so are its labels."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    told = re.findall(r"^\| `((?:cassandra_ring|ringcheck)_[a-z_]+)` \| (\w+) \|", page, re.MULTILINE)
+    kinds = {one.series: "gauge" if one.kind == "info" else one.kind for one in FAMILIES}
+    assert sorted(told) == sorted(kinds.items())
+    assert all(f"`{label}`" in page for one in FAMILIES for label in one.labels)
+
+
+def test_every_alert_is_documented() -> None:
+    """Each alert has its section in docs/metrics.md, which names its tier, and no other has one."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rules = yaml.safe_load((ROOT / "config" / "prometheus" / "ringcheck.rules.yml").read_text())
+    alerts = {rule["alert"]: rule["labels"]["severity"] for group in rules["groups"] for rule in group["rules"]}
+    told = re.findall(r"^### (\w+)\n\n(Page|Ticket)\.", page, re.MULTILINE)
+    assert {name: tier.lower() for name, tier in told} == alerts
 
 
 def test_links_lead_somewhere() -> None:
