@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck import __version__
-from ringcheck.cli.target import Settled, Target, level, target_options
+from ringcheck.cli.target import RESERVE, Seconds, Settled, Target, level, target_options
 from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ToSensu:
             raise UsageError("--sensu needs --team and --runbook, or `sensu: {team, runbook}` in the configuration")
         chosen = self._transport(replace(known, team=team, runbook=runbook))
         interval = min(BETWEEN_CHECKS, chosen.ttl // 3) if chosen.ttl else BETWEEN_CHECKS
-        return Sender(settled.configured.name if settled.configured else "", chosen, interval)
+        return Sender(_name(settled), chosen, interval)
 
     def _transport(self, known: Sensu) -> Sensu:
         if self.sensu_url and (self.sensu_host or self.sensu_port):
@@ -81,6 +82,12 @@ class ToSensu:
     show_default=True,
     help="What it is when no node's Jolokia can be asked at all.",
 )
+@click.option(
+    "--agent", metavar="URL", help="Ask this running agent for its verdict instead of polling; with --cluster."
+)
+@click.option(
+    "--max-age", type=Seconds(), default=60.0, show_default="60s", help="With --agent: how old its verdict may be."
+)
 @click.option("--sensu", is_flag=True, help="Send the result to Sensu too: a page event and a ticket event.")
 @click.option("--team", help="Sensu: the team that is told, where the configuration names none.")
 @click.option("--runbook", help="Sensu: URL of what to do, where the configuration names none.")
@@ -95,6 +102,8 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     format_: str,
     verbose: int,
     unreachable: str,
+    agent: str | None,
+    max_age: float,
     sensu: bool,  # noqa: FBT001 - a flag
     team: str | None,
     runbook: str | None,
@@ -105,17 +114,18 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     """One line for Nagios, NRPE and Sensu: can every range be served?
 
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. With a configuration its rules say what matters; -w and -c
-    replace them. Anything that keeps ringcheck from knowing is 3.
+    replace them. Anything that keeps ringcheck from knowing is 3. With --agent the agent's configuration says what
+    matters, and --username, --password-file and the files of TLS are for the agent.
     """
-    from ringcheck.core.assess import Question
     from ringcheck.core.policy import Severity
 
     started = time.monotonic()
-    settled = target.settled()
-    policy = _policy(settled.policy(), warning, critical)
+    if agent:
+        _refuse_with_agent(target, warning or critical, unreachable)
+    settled = Settled(target, None) if agent and not target.config else target.settled()
     sender = ToSensu(sensu, team, runbook, sensu_host, sensu_port, sensu_url).sender(settled)
     try:
-        verdict = settled.verdict(Question(), policy)
+        verdict = _of_agent(settled, agent, max_age) if agent else _polled(settled, warning, critical)
     except SourceError as error:
         return _blind(settled, str(error), Severity[unreachable.upper()], sender)
     except RingcheckError as error:
@@ -125,6 +135,49 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
+
+
+def _polled(settled: Settled, warning: str | None, critical: str | None) -> Verdict:
+    from ringcheck.core.assess import Question
+
+    return settled.verdict(Question(), _policy(settled.policy(), warning, critical))
+
+
+def _refuse_with_agent(target: Target, levels: str | None, unreachable: str) -> None:
+    """Options that an agent's verdict would ignore, without a word, are refused."""
+    ignored = {
+        "-H": target.host, "-u": target.url, "--from": target.from_, "--dc": target.dc, "-k": target.keyspace,
+        "-w and -c": levels, "--unreachable critical": unreachable == "critical",
+    }  # fmt: skip
+    wrong = next((name for name, given in ignored.items() if given), None)
+    if wrong:
+        raise UsageError(f"{wrong} can't be used with --agent: its own configuration says what matters")
+    if not (target.cluster or target.config):
+        raise UsageError("--agent needs --cluster NAME: which of its clusters")
+
+
+def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
+    """What an agent says of a cluster now.
+
+    Raises:
+        RingcheckError: if it says nothing that can be believed.
+    """
+    from ringcheck.agent.client import Asked, health
+    from ringcheck.config.values import PASSWORD, secret
+    from ringcheck.jolokia.client import Tls
+
+    target = settled.target
+    password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD, "")
+    files = (target.ca_file, target.cert_file, target.key_file)
+    asked = Asked(
+        agent, (target.username, password) if target.username else None, Tls(*files) if any(files) else None, max_age
+    )
+    return health(asked, _name(settled), max(target.timeout - RESERVE, target.timeout / 2))
+
+
+def _name(settled: Settled) -> str:
+    """The cluster's name, as far as it is known before anybody is asked."""
+    return settled.configured.name if settled.configured else settled.target.cluster or ""
 
 
 def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:
@@ -141,9 +194,9 @@ def _blind(settled: Settled, reason: str, severity: Severity, sender: Sender | N
     """Say that nothing is known. Sensu too, or it would go on believing the last event."""
     from ringcheck.report import nagios
 
-    who = f"{settled.configured.name}: " if settled.configured else ""
-    click.echo(nagios.line(severity, f"{who}{reason}"))
-    if sender and not settled.configured:
+    name = _name(settled)
+    click.echo(nagios.line(severity, f"{name}: {reason}" if name else reason))
+    if sender and not name:
         _complain("without a configuration the cluster's name is known only from the cluster")
     elif sender:
         _complain(sender.send_blind(reason, severity))

@@ -1,4 +1,4 @@
-"""Snapshots, verdicts, decisions and plans as JSON documents, `ringcheck/snapshot/1` and so on; snapshots read back.
+"""Snapshots, verdicts, decisions and plans as JSON documents, `ringcheck/snapshot/1` and so on; two are read back.
 
 Tokens are decimal text, since JSON numbers lose 64 bits. Fields may be added within a version; readers must bear
 unknown ones, as this one does. The JSON Schemas stand in `schemas/`.
@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
+from ringcheck.core.consistency import Level, Requirement
+from ringcheck.core.health import LevelHealth, OperationHealth, WorstRange
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.policy import Severity
 from ringcheck.core.ring import (
     JolokiaState,
     Node,
@@ -22,18 +27,16 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
+from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Recovery, Verdict
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ringcheck.core.consistency import Requirement
     from ringcheck.core.gate import Decision, Reason
-    from ringcheck.core.health import LevelHealth, WorstRange
-    from ringcheck.core.maintenance import Holder
     from ringcheck.core.plan import Plan
     from ringcheck.core.ring import Partitioner, Range
-    from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+    from ringcheck.core.views import State
 
 SNAPSHOT = "ringcheck/snapshot/1"
 VERDICT = "ringcheck/verdict/1"
@@ -263,17 +266,23 @@ def read_snapshot(text: str | bytes, source: str) -> Snapshot:
     Raises:
         DataError: with one line that begins with the source and says where the document is wrong.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is no JSON document: {error}") from None
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SNAPSHOT:
-        raise DataError(f"{source} has schema {schema!r}; this release reads {SNAPSHOT!r}")
+    document = _document(text, source, SNAPSHOT)
     try:
         return _Reader(document).snapshot()
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
+
+
+def _document(text: str | bytes, source: str, schema: str) -> Json:
+    """The JSON document of a schema."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source} is no JSON document: {error}") from None
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != schema:
+        raise DataError(f"{source} has schema {found!r}; this release reads {schema!r}")
+    return cast("Json", document)
 
 
 class _Reader:
@@ -377,6 +386,135 @@ class _Reader:
         if token is None or not self.space.admits(token):
             raise DataError(f"{where} has a token {text!r} that {self.space.name} does not have")
         return token
+
+
+def read_verdict(text: str | bytes, source: str) -> Verdict:
+    """A verdict from its document: what every rendering of it shows, without the rings that it was made from.
+
+    Args:
+        text: JSON.
+        source: where it came from, for errors.
+
+    Raises:
+        DataError: as read_snapshot; also where the document contradicts itself.
+    """
+    document = _document(text, source, VERDICT)
+    try:
+        return _VerdictReader(document).verdict()
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DataError(f"{source} has not the form of {VERDICT}: {error}") from None
+
+
+class _VerdictReader(_Reader):
+    """Takes a verdict apart."""
+
+    def verdict(self) -> Verdict:
+        document = self.document
+        rows = list(_each(document, "nodes", ""))
+        nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in rows)
+        self.index: dict[str, int] = {node.address: place for place, node in enumerate(nodes)}
+        if len(self.index) < len(nodes):
+            raise DataError("two nodes have one address")
+        views = tuple(self.judged_view(one, f"views[{at}]") for at, one in _each(document, "views", ""))
+        seen = Snapshot(_get(document, "cluster", str, ""), _get(document, "taken_at", str, ""), "", nodes, views, ())
+        states: Iterable[State] = ("up", "down", "unknown")
+        found = Verdict(
+            snapshot=seen,
+            severity=self.severity(document, ""),
+            summary=_get(document, "summary", str, ""),
+            states=tuple(_one_of(one, "state", states, f"nodes[{at}]") for at, one in rows),
+            seen_down_by={at: tuple(_get(one, "seen_down_by", list, "")) for at, one in rows if one["seen_down_by"]},
+            views=views,
+            keyspaces=tuple(self.keyspace(one, f"keyspaces[{at}]") for at, one in _each(document, "keyspaces", "")),
+            findings=tuple(self.finding(one, f"findings[{at}]") for at, one in _each(document, "findings", "")),
+            recover_first=tuple(
+                Recovery(self.place(_get(one, "node", str, "recover_first")), float(one.get("restores_share") or 0))
+                for _, one in _each(document, "recover_first", "")
+            ),
+            holders=self.holders(),
+        )
+        told = [one.severity for one in found.findings] + [one.severity for one in found.keyspaces]
+        worst = max(told, default=Severity.OK)
+        if found.severity < worst or (found.severity is Severity.OK and not (nodes and found.keyspaces)):
+            raise DataError(f"it says {found.severity.name}, but what it says of keyspaces and findings is worse")
+        return found
+
+    def severity(self, one: Json, where: str) -> Severity:
+        return Severity[_one_of(one, "severity", Severity.__members__, where)]
+
+    def place(self, text: object) -> int:
+        if not isinstance(text, str) or text not in self.index:
+            raise DataError(f"{text!r} is none of its nodes")
+        return self.index[text]
+
+    def judged_view(self, one: Json, where: str) -> View:
+        seen = self.view(one, where)
+        return replace(seen, live=frozenset(self.index) - _addresses(one, "not_live", where))
+
+    def holders(self) -> tuple[Holder, ...] | None:
+        if self.document.get("holders", ()) is None:
+            return None
+        names = ("node", "owner", "purpose", "since")
+        rows = _each(self.document, "holders", "", optional=True)
+        return tuple(Holder(*(_get(one, name, str, f"holders[{at}]") for name in names)) for at, one in rows)
+
+    def finding(self, one: Json, where: str) -> Finding:
+        subject, summary, detail = (_get(one, name, str, where) for name in ("subject", "summary", "detail"))
+        return Finding(_get(one, "code", str, where), self.severity(one, where), subject, summary, detail)
+
+    def keyspace(self, one: Json, where: str) -> KeyspaceVerdict:
+        ranges = _get(one, "ranges", int, where)
+        rows = _each(one, "levels", where)
+        levels = tuple(self.level(level, ranges, f"{where}.levels[{at}]") for at, level in rows)
+        return KeyspaceVerdict(
+            _get(one, "name", str, where), _optional(one, "replication", str, where), ranges, levels
+        )  # fmt: skip
+
+    def level(self, one: Json, ranges: int, where: str) -> LevelVerdict:
+        level = Level[_one_of(one, "level", Level.__members__, where)]
+        spans = _optional(one, "unavailable_ranges", dict, where)
+        return LevelVerdict(
+            level=level,
+            datacenter=_optional(one, "datacenter", str, where),
+            severity=self.severity(one, where) if one.get("severity") is not None else None,
+            health=self.health(one, level, ranges, where) if one.get("unavailable") is not None else None,
+            worst_view=_optional(one, "worst_view", str, where),
+            unavailable_ranges=spans and {name: [(int(a), int(b)) for a, b in rows] for name, rows in spans.items()},
+        )
+
+    def health(self, one: Json, level: Level, ranges: int, where: str) -> LevelHealth:
+        share = one.get("unavailable_share")
+        if not isinstance(share, int | float):
+            raise DataError(f"{where}.unavailable_share is no number")
+        return LevelHealth(
+            level=level,
+            datacenter=_optional(one, "datacenter", str, where),
+            required=tuple(
+                Requirement(_get(each, "replicas", int, where), _optional(each, "datacenter", str, where))
+                for _, each in _each(one, "required", where)
+            ),
+            ranges=ranges,
+            unavailable=_get(one, "unavailable", int, where),
+            unavailable_share=share,
+            at_minimum=_get(one, "at_minimum", int, where),
+            structurally_unavailable=_get(one, "structurally_unavailable", int, where),
+            outage_share=share,  # the document has no other; judging needs it, rendering does not
+            node_failures_to_outage=_optional(one, "node_failures_to_outage", int, where),
+            rack_failures_to_outage=_optional(one, "rack_failures_to_outage", int, where),
+            by_operation={
+                name: OperationHealth(*(_get(each, field, int, where) for field in ("unavailable", "at_minimum")))
+                for name, each in _get(one, "by_operation", dict, where).items()
+            },
+            worst_range=self.worst(_optional(one, "worst_range", dict, where), where),
+        )
+
+    def worst(self, one: Json | None, where: str) -> WorstRange | None:
+        if one is None:
+            return None
+        held, live = (tuple(map(self.place, _get(one, field, list, where))) for field in ("replicas", "live"))
+        return WorstRange(int(_get(one, "start", str, where)), int(_get(one, "end", str, where)), held, live)
 
 
 def address(text: str, where: str = "") -> str:

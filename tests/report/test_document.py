@@ -17,7 +17,8 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Snapshot
 from ringcheck.errors import DataError
-from ringcheck.report.document import read_snapshot, snapshot_document, verdict_document
+from ringcheck.report import nagios, sensu
+from ringcheck.report.document import read_snapshot, read_verdict, snapshot_document, verdict_document
 from tests import article
 
 SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
@@ -193,3 +194,43 @@ def test_fields_that_a_source_can_t_know_may_be_null() -> None:
     for view in document["views"]:
         view["unreachable"] = None
     assert [node.mode for node in read_snapshot(json.dumps(document), "file").nodes] == [None] * 3
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+@pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
+def test_a_verdict_is_read_back_as_it_was(down: tuple[str, ...], ranges: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whatever is rendered from it is the same: the document again, the plugin's lines, Sensu's events."""
+    question = Question(levels=tuple(Level), ranges=ranges)
+    verdict = assess(with_pending(article.snapshot(down)), Policy(), question)
+    document = verdict_document(verdict)
+    again = read_verdict(json.dumps(document), "url")
+    assert verdict_document(again) == document
+    assert nagios.render(again, verbose=True) == nagios.render(verdict, verbose=True)
+    assert sensu.events(again) == sensu.events(verdict)
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return verdict_document(assess(article.snapshot(["10.0.0.1"]), Policy())) | fields
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ([], "url has schema None; this release reads 'ringcheck/verdict/1'"),
+        (changed(schema="ringcheck/snapshot/1"), "url has schema 'ringcheck/snapshot/1'"),
+        (changed(severity="FINE"), "url: .severity is 'FINE', not one of OK, "),
+        (changed(severity="OK"), "url: it says OK, but what it says of keyspaces and findings is worse"),
+        (changed(severity="OK", findings=[], keyspaces=[]), "url: it says OK, but"),
+        (changed(severity="OK", findings=[]), "url: it says OK, but"),
+        (changed(nodes=None), "url: nodes is null, not a list"),
+        (changed(keyspaces=[{}]), "url: keyspaces[0].ranges is missing"),
+        (changed(recover_first=[{"node": "10.0.0.1", "restores_share": "x"}]), "url has not the form of ringcheck/ver"),
+        (changed(recover_first=[{"node": "10.9.9.9"}]), "url: '10.9.9.9' is none of its nodes"),
+        (changed(cluster=None), "url: cluster is null, not text"),
+    ],
+)
+def test_a_verdict_that_is_none_is_refused(document: Any, text: str) -> None:
+    """Nothing is filled in: what contradicts itself or lacks a part is no verdict."""
+    with pytest.raises(DataError) as found:
+        read_verdict(json.dumps(document), "url")
+    assert str(found.value).startswith(text)

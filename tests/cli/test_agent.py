@@ -1,0 +1,241 @@
+"""`check --agent`: a running agent's verdict instead of a poll, and all that must not be believed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from ringcheck.agent import client
+from ringcheck.cli import run
+from ringcheck.core.assess import assess
+from ringcheck.core.policy import Policy
+from ringcheck.report.document import verdict_document
+from tests import article
+from tests.counterparts import sensu as double
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HEALTH = "/api/v1/clusters/blogs/health"
+
+
+def document(*down: str, age: float = 5, **changes: Any) -> dict[str, Any]:
+    taken = (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return verdict_document(assess(article.snapshot(down), Policy())) | {"taken_at": taken} | changes
+
+
+@dataclass
+class Web:
+    """A double of the agent's API: what it answers, and what it was asked.
+
+    Attributes:
+        answers: status and body by path.
+        user: who may ask; None for everybody.
+        hangs: never answers.
+    """
+
+    answers: Mapping[str, tuple[int, bytes]]
+    user: tuple[str, str] | None = None
+    hangs: bool = False
+    url: str = ""
+    paths: list[str] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        self.paths.append(handler.path)
+        if self.hangs:
+            self.closing.wait()
+        if self.user:
+            wanted = "Basic " + base64.b64encode(":".join(self.user).encode()).decode()
+            if handler.headers.get("Authorization") != wanted:
+                return 401, b"who are you?"
+        return self.answers.get(handler.path, (404, b"there is no such cluster\n"))
+
+
+@contextmanager
+def served(web: Web, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = web.answer(self)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            """Tests print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are tested
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    web.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield web
+    finally:
+        web.closing.set()
+        server.shutdown()
+        server.server_close()
+
+
+def of(found: Any, status: int = 200, path: str = HEALTH) -> Web:
+    return Web({path: (status, found if isinstance(found, bytes) else json.dumps(found).encode())})
+
+
+def check(web: Web, *options: str, cluster: str = "blogs") -> int:
+    return run(["check", "--agent", web.url, "--cluster", cluster, *options])
+
+
+@pytest.mark.parametrize(("down", "code"), [((), 0), (("10.0.0.1",), 2), (article.ADDRESSES, 3)])
+def test_the_agent_s_verdict_is_printed_as_a_poll_s(
+    down: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same line, perfdata and exit code as check's own, but for the time that it took."""
+    recorded = Path(__file__).parents[1] / "snapshots" / "article-one-down.json"
+    with served(of(document(*down))) as web:
+        assert check(web, "-v") == code
+    assert web.paths == [HEALTH]
+    out = capsys.readouterr().out
+    if down == ("10.0.0.1",):
+        run(["check", "--from", str(recorded), "-v"])
+        own = capsys.readouterr().out
+        assert [one.partition("time=")[0] for one in out.splitlines()] == [
+            one.partition("time=")[0] for one in own.splitlines()
+        ]
+    assert out.startswith(("OK - blogs: ", "CRITICAL - blogs: ", "UNKNOWN - blogs: "))
+
+
+def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost on the way."""
+    told = document("10.0.0.1")
+    with served(of(told)) as web:
+        assert check(web, "--format", "json") == 2
+    assert json.loads(capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
+    ("web", "options", "text"),
+    [
+        (of(document(age=61)), [], "old, more than 60 s: the agent's polls fail or stopped"),
+        (of(document(age=20)), ["--max-age", "10s"], "old, more than 10 s"),
+        (of(document(age=-3600)), [], "in the future: the clocks differ"),
+        (of(document() | {"taken_at": "yesterday"}), [], "taken_at 'yesterday' is no time with its zone"),
+        (of(document() | {"taken_at": "2026-01-01T00:00:00"}), [], "is no time with its zone"),
+        (of(document(cluster="orders")), [], "is about cluster 'orders'"),
+        (of(document("10.0.0.1", severity="OK")), [], "it says OK, but what it says of keyspaces"),
+        (of(document() | {"schema": "ringcheck/verdict/2"}), [], "has schema 'ringcheck/verdict/2'"),
+        (of(b"<html>"), [], "is no JSON document"),
+        (of(json.dumps(document()).encode()[:500]), [], "is no JSON document"),
+        (of(b""), [], "is no JSON document"),
+        (of(b"the last poll failed", 503), [], "HTTP 503: the last poll failed"),
+        (of(document(), path="/elsewhere"), [], "HTTP 404: there is no such cluster"),
+        (of(document(), 302), [], "HTTP 302"),
+    ],
+)
+def test_what_is_not_of_the_present_is_unknown(
+    web: Web, options: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old, from elsewhere, contradictory, cut off, refused: never the last good news."""
+    with served(web):
+        assert check(web, *options) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("UNKNOWN - ")
+    assert text in out
+    assert out.count("\n") == 1
+
+
+def test_an_agent_that_hangs_or_is_gone_is_unknown_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bounded by -t."""
+    with served(Web({}, hangs=True)) as web:
+        assert check(web, "-t", "1s") == 3
+        assert "no whole answer within" in capsys.readouterr().out
+    assert check(web, "-t", "1s") == 3
+    assert capsys.readouterr().out == f"UNKNOWN - blogs: {web.url}{HEALTH}: connection refused\n"
+
+
+def test_an_answer_larger_than_may_be_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded."""
+    monkeypatch.setattr(client, "MOST_BYTES", 1000)
+    with served(of(document())) as web:
+        assert check(web) == 3
+    assert "which is refused" in capsys.readouterr().out
+
+
+def test_a_user_and_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the options that Jolokia has."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    web = of(document())
+    web.user = ("nagios", "s3cret")
+    with served(web):
+        assert check(web, "--username", "nagios", "--password-file", str(secret)) == 0
+        assert check(web) == 3
+    assert "HTTP 401" in capsys.readouterr().out
+
+
+def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent's certificate must be of the authority that is named."""
+    ours, others = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    for authority, name in ((ours, "ours.pem"), (others, "others.pem")):
+        authority.cert_pem.write_to_path(tmp_path / name)
+    with served(of(document()), context) as web:
+        assert check(web, "--ca-file", str(tmp_path / "ours.pem")) == 0
+        assert check(web, "--ca-file", str(tmp_path / "others.pem")) == 3
+    assert "TLS: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--agent", "http://127.0.0.1:1"], "--agent needs --cluster NAME"),
+        (["--agent", "127.0.0.1:9742", "--cluster", "a"], "is no URL of an agent"),
+        (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "is no URL of an agent"),
+        (["--agent", "http://h", "--cluster", "a", "-w", "ALL"], "-w and -c can't be used with --agent"),
+        (["--agent", "http://h", "--cluster", "a", "-k", "x"], "-k can't be used with --agent"),
+        (["--agent", "http://h", "--cluster", "a", "--dc", "x"], "--dc can't be used with --agent"),
+        (["--agent", "http://h", "-H", "x"], "-H can't be used with --agent"),
+        (["--agent", "http://h", "--cluster", "a", "--unreachable", "critical"], "--unreachable critical can't be"),
+        (["--agent", "http://h", "--cluster", "a", "--ca-file", "x"], "is not https: certificates would not be used"),
+    ],
+)
+def test_options_that_the_agent_would_ignore_are_refused(
+    options: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option without effect is a false promise."""
+    assert run(["check", *options]) == 3
+    assert text in capsys.readouterr().out
+
+
+def test_the_cluster_s_name_is_a_part_of_the_path() -> None:
+    """Whatever is in it, it stays one segment."""
+    assert client.Asked("http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
+
+
+def test_sensu_hears_of_an_agent_s_verdict_and_of_its_silence() -> None:
+    """Both events, by the cluster's name, with the agent and without it."""
+    with double.Sensu() as sensu, served(of(document("10.0.0.1"))) as web:
+        told = ["--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
+        assert check(web, *told) == 2
+        assert sensu.event("blogs", "ringcheck.blogs.page").status == 2
+        web.answers = {}
+        assert check(web, *told) == 3
+        assert sensu.event("blogs", "ringcheck.blogs.page").history == [2, 3]
