@@ -291,8 +291,9 @@ def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]
     """Turn what goes wrong on the way into a try that did not succeed; whether it was carried out is not known."""
     try:
         yield
-    except SourceError as error:
-        raise _AgainError(str(error), doubt=writes) from error
+    except SourceError as error:  # an answer larger than etcd's can be
+        doubt = "; whether the record was changed is not known" if writes else ""
+        raise LeaseError(f"{error}{doubt}") from error
     except (RequestException, HTTPError, OSError) as error:
         root = _root(error)
         late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
