@@ -283,6 +283,11 @@ class Gatekeeper:
                 text = f"{node.address} has run for {age} s; {self.gate.settle:g} s are asked for"
                 lifts = f"{max(0, round(self.gate.settle - age))} s have passed"
                 yield Reason("recently_changed", node.address, text, lifts_when=lifts)
+        ageless = [node.address for node in self.snapshot.nodes if node.generation is None and node.jolokia == "ok"]
+        if ageless and self.gate.settle:
+            text = f"since when {listed(ageless)} {'runs' if len(ageless) == 1 else 'run'} is not known"
+            lifts = "their Jolokia tells CurrentGenerationNumber"
+            yield Reason("recently_changed", ageless[0], text, blocks=False, lifts_when=lifts)
 
     # The questions
 

@@ -257,6 +257,15 @@ UNSAFE = [
 ]
 
 
+def test_an_unknown_age_is_said() -> None:
+    """A node that does not tell since when it runs can't be judged by its age: the decision says so."""
+    nodes = tuple(replace(node, generation=None, jolokia="ok") for node in article.snapshot().nodes)
+    decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
+    [note] = [one for one in decision.reasons if one.code == "recently_changed"]
+    assert note.summary == "since when 10.0.0.1, 10.0.0.2, 10.0.0.3 run is not known"
+    assert (note.blocks, decision.decision) == (False, "safe")
+
+
 @pytest.mark.parametrize(("seen", "code"), UNSAFE)
 def test_what_is_not_settled_is_unsafe(seen: Snapshot, code: str) -> None:
     """Movement, disagreement and nodes that only just came back block, unless allowed by name."""
