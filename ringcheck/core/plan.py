@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Demand, Replicas
     from ringcheck.core.gate import Gate, _Stake
+    from ringcheck.core.health import Kind
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Layout, Ring, Snapshot
 
@@ -411,20 +412,23 @@ def _alone(stake: _Stake, state: RingState, layout: Layout, nodes: frozenset[int
     """What each node's stop takes of a ring without pending ranges."""
     homes = [layout.racks[rack][0] for rack in layout.rack_of]
     found: dict[int, _Loss] = defaultdict(_Loss)
-    known: dict[Replicas, tuple[frozenset[str | None], bool]] = {}
+    fragile = {kind: held for kind in state.kinds if (held := _fragile(kind[0], stake.demands))}
+    if not fragile:
+        return found
+    nevers: dict[Kind, bool] = {}
     for index, row in enumerate(stake.ring.rows()):
-        (alike,) = state.kind(index)
-        if alike not in known:
-            known[alike] = _fragile(alike, stake.demands), _never(state, index, stake.demands)
-        places, never = known[alike]
+        kind = state.kind(index)
+        places = fragile.get(kind)
         if places:
+            if kind not in nevers:
+                nevers[kind] = _never(state, index, stake.demands)
             width = state.space.width(*stake.ring.range(index))
             for node in nodes.intersection(row):
                 if None in places or homes[node] in places:
                     loss = found[node]
                     loss.ranges += 1
                     loss.tokens += width
-                    loss.never += never
+                    loss.never += nevers[kind]
                     loss.first = index if loss.first is None else loss.first
     return found
 

@@ -1,0 +1,133 @@
+"""Planning the restart of up to 1,024 nodes, and how many batches that takes against the rule of Spotify's cstar.
+
+cstar's strategy `topology`, its default (endpoint_mapping.py, strategy.py and topology.py at af21a60), takes hosts rack
+by rack and runs on each that is in no range with a running one, in one datacenter after the other, or with
+`--topology-per-dc` in all of them at once. Here in rounds, each waiting for all of the one before, as batches do. It
+knows no levels: what shares a range never stops together, and what can't be spared stops all the same.
+
+Seconds are of CPU, of one thread: how long it takes where nothing else runs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate
+from ringcheck.core.plan import plan
+from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
+from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
+from tests.benchmarks import Row
+from tests.benchmarks.scale_core import LARGEST, POLICY, VNODES, address, cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUDGET = 10.0  # seconds
+
+
+class Case(NamedTuple):
+    """One cluster with one keyspace, every node well."""
+
+    nodes: int
+    vnodes: int
+    racks: int
+    replication: str
+    level: Level = Level.LOCAL_QUORUM
+    datacenters: int = 1
+
+
+THREE, FIVE = "NetworkTopologyStrategy {dc1=3}", "NetworkTopologyStrategy {dc1=5}"
+BOTH = "NetworkTopologyStrategy {dc1=3, dc2=3}"
+CASES = (
+    Case(6, 16, 3, THREE),
+    Case(12, 16, 3, BOTH, datacenters=2),
+    Case(12, 16, 3, BOTH, Level.QUORUM, datacenters=2),
+    Case(6, 16, 3, "NetworkTopologyStrategy {dc1=2}"),
+    Case(24, 16, 1, THREE),
+    Case(24, 16, 5, THREE),
+    Case(30, 16, 5, FIVE),
+    Case(30, 16, 5, FIVE, Level.LOCAL_ONE),
+    Case(96, 16, 1, THREE),
+    Case(100, 1, 1, "SimpleStrategy {replication_factor=3}"),
+    Case(256, 16, 1, "SimpleStrategy {replication_factor=3}"),
+    Case(LARGEST, VNODES, 3, BOTH, datacenters=2),
+    Case(LARGEST, VNODES, 3, BOTH, Level.QUORUM, datacenters=2),
+    Case(LARGEST, VNODES, 1, "SimpleStrategy {replication_factor=3}"),
+)
+
+
+def snapshot(case: Case) -> Snapshot:
+    """All nodes of a case up."""
+    places = [
+        Place(f"dc{1 + one % case.datacenters}", f"r{1 + one // case.datacenters % case.racks}")
+        for one in range(case.nodes)
+    ]
+    tokens = TokenRing.of(dict(enumerate(random_tokens(case.nodes, case.vnodes, 1))))
+    replication = Replication.parse(case.replication)
+    spans = [(*tokens.range(at), row) for at, row in enumerate(place(tokens, replication, places, (5, 0)))]
+    members = tuple(
+        Node(address(at), f"h{at}", one.datacenter, one.rack, "5.0.8", "NORMAL", True, True, 1, "ok", case.vnodes)  # noqa: FBT003 - in the order of the fields
+        for at, one in enumerate(places)
+    )
+    live = frozenset(node.address for node in members)
+    views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
+    ring = Ring.build(["ks"], replication, spans, case.nodes)
+    return Snapshot("plan", "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, (ring,))
+
+
+def cstar_rounds(seen: Snapshot) -> list[int]:
+    """Rounds of cstar's topology strategy in each datacenter."""
+    friends: dict[int, set[int]] = {node: set() for node in range(len(seen.nodes))}
+    for ring in seen.rings:
+        for row in set(ring.rows()):
+            for node in set(row) - {ring.filler}:
+                friends[node].update(row)
+    return [_rounds(seen, name, friends) for name in seen.datacenters]
+
+
+def _rounds(seen: Snapshot, datacenter: str, friends: dict[int, set[int]]) -> int:
+    here = [at for at, node in enumerate(seen.nodes) if node.datacenter == datacenter]
+    remaining = sorted(here, key=lambda at: seen.nodes[at].rack or "")
+    rounds = 0
+    while remaining:
+        running: set[int] = set()
+        for node in remaining:
+            if friends[node].isdisjoint(running):
+                running.add(node)
+        remaining = [node for node in remaining if node not in running]
+        rounds += 1
+    return rounds
+
+
+def run() -> Iterator[Row]:
+    """The whole benchmark cluster first, then batches against cstar's."""
+    seen, _ = cluster(LARGEST)
+    for what, accept in (("", ("ks_3*", "ks_4*")), (", all refused", ("ks_0*",))):
+        start = time.process_time()
+        made = plan(seen, POLICY, Gate(accept=accept))
+        taken = time.process_time() - start
+        result = f"{len(made.batches)} batches, {len(made.refused)} refused"
+        size = f"{LARGEST} nodes, {len(seen.rings[0]):,} ranges, {len(seen.rings)} replications"
+        yield Row(f"plan{what}: {size}", f"{taken:.2f} s", result, None, f"<= {BUDGET:g} s", taken <= BUDGET)
+    for case in CASES:
+        yield _against_cstar(case)
+
+
+def _against_cstar(case: Case) -> Row:
+    seen = snapshot(case)
+    policy = Policy((Rule(("*",), Threshold(case.level)),))
+    start = time.process_time()
+    made = plan(seen, policy, Gate(case.level, exact=True))
+    taken = time.process_time() - start
+    rounds = cstar_rounds(seen)
+    racks = "1 rack" if case.racks == 1 else f"{case.racks} racks"
+    where = racks if case.datacenters == 1 else f"{case.datacenters} x {racks}"
+    what = f"batches: {case.nodes} nodes of {case.vnodes}, {where}, {case.replication} at {case.level}"
+    answer = f"{len(made.batches)} ({made.rule})" if made.batches else f"none: {len(made.refused)} refused"
+    aside = f" (at once: {max(rounds)})" if len(rounds) > 1 else ""
+    budget = (f"<= {BUDGET:g} s", taken <= BUDGET) if case.nodes == LARGEST else ("", None)
+    ratio = len(made.batches) / sum(rounds) if made.batches else None
+    return Row(what, f"{answer}, {taken:.2f} s", f"cstar: {sum(rounds)}{aside}", ratio, *budget)
