@@ -1,0 +1,272 @@
+"""A real Prometheus scrapes what an embedded cluster is like; its alerts reach a real Alertmanager and a webhook."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import yaml
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia.collect import Collector
+from ringcheck.report.metrics import render
+from ringcheck.report.reading import Reading
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.server import serve
+from tests.counterparts.daemon import await_, daemon, free_port, required
+from tests.report.test_dashboards import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+POLICY = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),))
+PATIENCE = 90.0  # seconds; a busy machine is no failure
+SHIPPED = RULES.parent
+DC1 = (0, 2, 4)  # the nodes of dc1, each in a rack of its own
+
+
+@dataclass
+class Watched:
+    """An embedded cluster and what is scraped of it; a poll a scrape, as an agent of that interval would have it."""
+
+    cluster: EmbeddedCluster
+    collector: Collector
+    blind: bool = False
+    formats: set[str] = field(default_factory=set)
+
+    def readings(self) -> list[Reading]:
+        """What an agent would know now; blind, it knows only that it does not."""
+        if self.blind:
+            return [Reading("orders-prod", last_success=time.time() - 3600)]
+        seen = self.collector.poll(30)
+        safe = frozenset(Gatekeeper(seen, POLICY, Gate()).safe_nodes())
+        return [Reading("orders-prod", assess(seen, POLICY), safe, fresh=True, last_success=time.time())]
+
+    def scrape(self, accept: str) -> tuple[str, bytes]:
+        """What is answered to a scrape."""
+        kind, body = render(self.readings, accept)
+        self.formats.add(kind.partition(";")[0])
+        return kind, body
+
+    def down(self, *indexes: int) -> None:
+        """Kill these nodes and start the others, known to all at once."""
+        for node in self.cluster.nodes:
+            if node.index in indexes and node.process != "killed":
+                self.cluster.down(node.index, instant=True)
+            elif node.index not in indexes and node.process == "killed":
+                self.cluster.up(node.index, instant=True)
+
+
+@dataclass
+class Hook:
+    """What Alertmanager told: the last status of each alert, by receiver."""
+
+    told: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def take(self, path: str, body: dict[str, Any]) -> None:
+        """One call of the webhook."""
+        for alert in body["alerts"]:
+            name = alert["labels"]["alertname"]
+            self.told[path.strip("/")][name] = alert["status"]
+            self.texts[name] = alert["annotations"]
+
+    def firing(self, receiver: str) -> set[str]:
+        """Alerts that this receiver was told of and not yet rid of."""
+        return {name for name, status in self.told[receiver].items() if status == "firing"}
+
+
+@contextmanager
+def answering(get: Callable[[str], tuple[str, bytes]], post: Callable[[str, dict[str, Any]], None]) -> Iterator[int]:
+    """A small HTTP server; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, body = get(self.headers.get("Accept", ""))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            post(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def told() -> Iterator[tuple[Watched, int]]:
+    """The cluster, and the port at which its metrics are: the one place to put a real agent in."""
+    cluster = EmbeddedCluster.uniform(
+        6, datacenters=2, racks=3, vnodes=8, keyspaces={"orders": topology(dc1=3, dc2=3)}, name="orders-prod"
+    )
+    with serve(cluster) as server:
+        settings = Settings((cluster.nodes[1].address, cluster.nodes[3].address), url=server.template, timeout=10)
+        watched = Watched(cluster, Collector(settings, name="orders-prod"))
+        with answering(watched.scrape, lambda *_: None) as port:
+            yield watched, port
+
+
+def hurried(folder: Path, scraped: int, manager: int, hook: int) -> tuple[Path, Path]:
+    """The shipped files with other addresses and intervals; of the rules only `for` is another."""
+    rules, number = re.subn(r"\bfor: \w+", "for: 2s", RULES.read_text())
+    assert number >= 11
+    (folder / RULES.name).write_text(rules)
+    config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{manager}"]
+    job = config["scrape_configs"][0]
+    job |= {"scrape_interval": "1s", "scrape_timeout": "1s"}
+    job["static_configs"][0]["targets"] = [f"127.0.0.1:{scraped}"]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    text = (SHIPPED / "alertmanager.yml").read_text().replace("127.0.0.1:9094", f"127.0.0.1:{hook}")
+    text = re.sub(r"group_wait: \w+", "group_wait: 0s", re.sub(r"group_interval: \w+", "group_interval: 1s", text))
+    (folder / "alertmanager.yml").write_text(text)
+    return folder / "prometheus.yml", folder / "alertmanager.yml"
+
+
+@dataclass
+class Chain:
+    """All from the cluster to the webhook."""
+
+    watched: Watched
+    hook: Hook
+    prometheus: str
+    alertmanager: str
+
+    def query(self, expression: str) -> dict[tuple[str, ...], float]:
+        """Values by those labels that are not Prometheus's own, in order of their names."""
+        reply = requests.get(f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10).json()
+        mine = {"__name__", "job", "instance", "cassandra_cluster"}
+        return {
+            tuple(text for name, text in sorted(one["metric"].items()) if name not in mine): float(one["value"][1])
+            for one in reply["data"]["result"]
+        }
+
+    def alerts(self) -> set[str]:
+        """Alerts that Alertmanager has and does not hold back."""
+        reply = requests.get(f"{self.alertmanager}/api/v2/alerts?inhibited=false", timeout=10).json()
+        return {one["labels"]["alertname"] for one in reply}
+
+    def reaches(self, pages: set[str], tickets: set[str]) -> None:
+        """Wait until exactly these alerts stand at the webhooks."""
+        await_(
+            lambda: (self.hook.firing("page"), self.hook.firing("ticket")) == (pages, tickets),
+            PATIENCE,
+            lambda: f"{pages} and {tickets}: told {dict(self.hook.told)}, Alertmanager has {self.alerts()}",
+        )
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    ours, theirs, hook = free_port(), free_port(), Hook()
+    with told() as (watched, scraped), answering(lambda _: ("text/plain", b""), hook.take) as port:
+        config, routes = hurried(folder, scraped, theirs, port)
+        found = Chain(watched, hook, f"http://127.0.0.1:{ours}", f"http://127.0.0.1:{theirs}")
+        manager = [
+            required("prometheus-alertmanager"), f"--config.file={routes}", f"--storage.path={folder / 'am'}",
+            f"--web.listen-address=127.0.0.1:{theirs}", "--cluster.listen-address=",
+        ]  # fmt: skip
+        prometheus = [
+            required("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{ours}",
+        ]  # fmt: skip
+        with (
+            daemon(manager, folder / "alertmanager.log", lambda: ready(found.alertmanager)),
+            daemon(prometheus, folder / "prometheus.log", lambda: ready(found.prometheus)),
+        ):
+            yield found
+
+
+def ready(url: str) -> bool:
+    return requests.get(f"{url}/-/ready", timeout=2).ok
+
+
+@pytest.fixture(autouse=True)
+def well(chain: Chain) -> None:
+    """Each test begins with all nodes up and no alert."""
+    chain.watched.blind = False
+    chain.watched.down()
+    chain.reaches(set(), set())
+    await_(lambda: chain.query('cassandra_ring_verdict{severity="OK"} == 1') != {}, PATIENCE, "the verdict is OK")
+
+
+def test_metrics_arrive_as_they_are(chain: Chain) -> None:
+    """Prometheus takes OpenMetrics, and answers with the numbers of the ring."""
+    reply = requests.get(f"{chain.prometheus}/api/v1/targets", timeout=10).json()
+    (target,) = reply["data"]["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert chain.watched.formats == {"application/openmetrics-text"}
+    left = chain.query("cassandra_ring_node_failures_to_outage")
+    assert left == {
+        (dc, level, "orders"): number
+        for dc in ("dc1", "dc2")
+        for level, number in (("LOCAL_QUORUM", 2), ("LOCAL_ALL", 1))
+    }
+    assert chain.query("cassandra_ring_restart_safe_nodes") == {(): 6}
+
+
+def test_an_outage_pages_and_resolves(chain: Chain) -> None:
+    """One node down is a ticket, two are a page in its place that says what is lost; back again, both resolve."""
+    chain.watched.down(DC1[0])
+    chain.reaches(set(), {"CassandraRingDegraded", "CassandraRingOneFailureLeft"})
+    chain.watched.down(*DC1[:2])
+    await_(lambda: chain.hook.firing("page") == {"CassandraRingOutage"}, PATIENCE, lambda: str(chain.hook.told))
+    assert (
+        "orders at LOCAL_QUORUM in dc1: 100% of the partitions"
+        in chain.hook.texts["CassandraRingOutage"]["description"]
+    )
+    await_(lambda: chain.alerts() == {"CassandraRingOutage"}, PATIENCE, lambda: f"no tickets beside: {chain.alerts()}")
+    chain.watched.down()
+    chain.reaches(set(), set())
+
+
+def test_a_lost_datacenter_is_told_as_zero(chain: Chain) -> None:
+    """The series of a datacenter without any node up stay."""
+    chain.watched.down(*DC1)
+    query = 'cassandra_ring_nodes{state="up"}'
+    await_(
+        lambda: chain.query(query) == {("dc1", "up"): 0, ("dc2", "up"): 3}, PATIENCE, lambda: str(chain.query(query))
+    )
+    ratio = 'cassandra_ring_unavailable_ratio{consistency_level="LOCAL_QUORUM"}'
+    assert chain.query(ratio) == {("dc1", "LOCAL_QUORUM", "orders"): 1, ("dc2", "LOCAL_QUORUM", "orders"): 0}
+
+
+def test_going_blind_resolves_no_outage(chain: Chain) -> None:
+    """The verdict's series stop, the page stands, and that nobody knows is a page of its own."""
+    chain.watched.down(*DC1[:2])
+    await_(lambda: "CassandraRingOutage" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
+    chain.watched.blind = True
+    await_(lambda: chain.query("cassandra_ring_verdict") == {}, PATIENCE, "the series stop")
+    chain.reaches({"CassandraRingOutage", "RingcheckBlind"}, chain.hook.firing("ticket") | {"RingcheckStale"})
+    assert chain.alerts() >= {"CassandraRingOutage", "RingcheckBlind", "RingcheckStale"}
+    chain.watched.blind = False
+    chain.watched.down()
+    chain.reaches(set(), set())
