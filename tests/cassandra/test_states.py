@@ -303,5 +303,8 @@ def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, 
     lab.compare(f"one node of {new}", 1, 3, 4)
     found = queries.judged(lab.node(1))
     assert "schema_disagreement" not in {one["code"] for one in found["findings"]}
+    wanted = ("--level", "ONE", "--accept", "simple_1", "--allow", "recently_changed", lab.node(1).address)
+    code, text = queries.ringcheck("preflight", "-H", lab.node(1).address, "--format", "json", *wanted)
+    assert (code, "schema_disagreement" in text) == (0, False), text
     lab.lose(2)
     lab.compare(f"one node of {new}, another down", 1, 3, 4)
