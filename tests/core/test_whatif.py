@@ -1,0 +1,300 @@
+"""Suppositions and risks: tables, and the brute force."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringcheck.core import whatif
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.ring import Problem, View
+from ringcheck.core.whatif import LevelRisk, Losses, risk, suppose, what_if
+from ringcheck.errors import UsageError
+from tests.conftest import MORE
+from tests.core.bruteforce import LEVELS, Case
+from tests.core.clusters import address, addresses, nodes, ring, snapshot, with_node, with_view
+from tests.core.test_bruteforce import NEAR, exact
+from tests.core.test_verdicts import cases, eyes, told, watching
+from tests.strategies import Cluster, clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ringcheck.core.verdict import Verdict
+
+SIX = nodes("dc1:r1", "dc1:r1", "dc1:r2", "dc1:r2", "dc1:r3", "dc1:r3")
+ROWS = [[1, 3, 5], [2, 4, 6], [1, 4, 5], [2, 3, 6]]
+ORDERS = ring("orders", "NetworkTopologyStrategy {dc1=3}", ROWS, 6)
+WELL = snapshot(SIX, [ORDERS])
+
+
+def numbers(verdict: Verdict) -> object:
+    """All of a verdict but its words."""
+    codes = sorted((one.code, one.severity, one.subject) for one in verdict.findings)
+    return verdict.severity, verdict.states, verdict.seen_down_by, verdict.keyspaces, verdict.recover_first, codes
+
+
+def only(found: whatif.Risk, level: Level) -> LevelRisk:
+    (one,) = [one for one in found.levels if one.level is level]
+    return one
+
+
+# Suppositions
+
+
+@settings(max_examples=200 * MORE)
+@given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
+def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, level: str, data: st.DataObject) -> None:
+    """Supposing nodes down gives what trying each token finds where no view, and no client, has these nodes."""
+    gone = set(data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True)))
+    left = {name: live - gone for name, live in cluster.live.items() if name not in gone}
+    found = assess(suppose(cluster.snapshot(), gone), watching(level))
+    if not left:
+        assert found.severity is Severity.UNKNOWN
+        return
+    remaining = replace(cluster, live=left)
+    dead = tuple(View(name, "unreachable", "connection refused") for name in cluster.live if name in gone)
+    stopped = remaining.snapshot()
+    assert numbers(found) == numbers(assess(replace(stopped, views=(*stopped.views, *dead)), watching(level)))
+    for keyspace, case in cases(remaining, level):
+        health = told(found, keyspace, case.client).health
+        assert health is not None
+        if exact(case):
+            worst = max(len(case.arcs_of(case.outage(live))) for live in eyes(remaining, case.client).values())
+            assert health.outage == worst
+
+
+@settings(max_examples=150 * MORE)
+@given(clusters(views=3, tables=1), st.data())
+def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:
+    """Nodes that are supposed back are up for every view, and serve as before where all views agreed."""
+    live = frozenset.intersection(*cluster.live.values())
+    agreed = replace(cluster, live={name: live | {name} for name in live if name not in cluster.joining})
+    gone = (
+        data.draw(st.sets(st.sampled_from(sorted(agreed.live)), max_size=len(agreed.live) - 1))
+        if agreed.live
+        else set()
+    )
+    seen = agreed.snapshot()
+    again = suppose(suppose(seen, gone), (), gone)
+    assert numbers(assess(again, watching("QUORUM"))) == numbers(assess(seen, watching("QUORUM")))
+
+
+def test_what_a_supposition_changes() -> None:
+    """Two nodes of one range down: a warning where there was none, and the levels that change, now and then."""
+    found = what_if(WELL, Policy(), down=[address(1), address(3)])
+    assert (found.now.severity, found.then.severity) == (Severity.OK, Severity.WARNING)
+    steps = [
+        (
+            one.then.level,
+            one.now and one.now.severity,
+            one.then.severity,
+            one.then.health and one.then.health.unavailable,
+        )
+        for one in found.changes
+    ]
+    assert steps == [
+        (Level.LOCAL_ONE, Severity.OK, Severity.OK, 0),
+        (Level.LOCAL_QUORUM, Severity.OK, Severity.WARNING, 1),
+    ]
+    assert what_if(snapshot(SIX, [ORDERS], [1]), Policy(), down=[address(1)]).changes == ()
+
+
+def test_the_last_coordinators_leave_no_verdict() -> None:
+    """Without anyone who would see it there is no OK."""
+    found = what_if(WELL, Policy(), down=[node.address for node in SIX])
+    assert found.then.severity is Severity.UNKNOWN
+
+
+def test_a_node_that_is_back_serves() -> None:
+    """The view of a node that is supposed back is what all others see, whatever became of asking it."""
+    seen = with_node(snapshot(SIX, [ORDERS], [1, 3]), 1, mode=None, release_version=None)
+    found = suppose(seen, up=[address(1)])
+    (view,) = [view for view in found.views if view.observer == address(1)]
+    assert (view.outcome, view.live) == ("ok", addresses([1, 2, 4, 5, 6]))
+    assert view.unreachable == addresses([3])
+    assert assess(found, Policy()).severity is Severity.OK
+
+
+def test_a_stale_view_is_not_woken() -> None:
+    """What a drained node saw before counts for nothing once it is supposed back."""
+    drained = with_view(with_node(WELL, 2, mode="DRAINED"), 2, live=addresses([2]), unreachable=addresses([1, 3]))
+    assert assess(suppose(drained, up=[address(2)]), Policy()).severity is Severity.OK
+
+
+def test_what_is_not_known_stays_so() -> None:
+    """A supposition does not read what could not be read."""
+    seen = replace(snapshot(SIX, [ORDERS], [1]), problems=(Problem("ring_unreadable", "orders", "it is cut off"),))
+    assert what_if(seen, Policy(), up=[address(1)]).then.severity is Severity.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "error"),
+    [
+        (["10.9.9.9"], [], "10.9.9.9 is no node of test"),
+        ([], ["10.9.9.9"], "10.9.9.9 is no node of test"),
+        ([address(1)], [address(1)], "10.0.0.1 can't be supposed both down and up"),
+    ],
+)
+def test_suppositions_that_are_none(down: list[str], up: list[str], error: str) -> None:
+    """A node that is none, or both down and up, is refused by name."""
+    with pytest.raises(UsageError, match=error):
+        suppose(WELL, down, up)
+
+
+# Risks
+
+
+def smallest(case: Case, live: Collection[str], groups: Mapping[object, set[str]]) -> dict[frozenset[object], float]:
+    """Every set of the smallest size whose loss is an outage, and the share that it loses; {set(): ...} if one is."""
+    for size in range(len(groups) + 1):
+        found = {}
+        for chosen in combinations(sorted(groups, key=str), size):
+            dead = {node for group in chosen for node in groups[group]}
+            lost = case.outage(set(live) - dead)
+            if lost:
+                found[frozenset(chosen)] = float(case.share(lost))
+        if found:
+            return found
+    return {}
+
+
+def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None:
+    """The same sets, each once, with the same shares, the largest first."""
+    if not expected or frozenset() in expected:
+        assert (losses.failures, losses.worst) == ((0 if expected else None), ())
+        return
+    assert losses.failures == len(next(iter(expected)))
+    assert losses.number == losses.at_most == len(losses.worst) == len(expected)
+    assert {frozenset(one.members) for one in losses.worst} == set(expected)
+    assert losses.concerned == len(frozenset().union(*expected))
+    assert all(abs(one.share - expected[frozenset(one.members)]) < NEAR for one in losses.worst)
+    assert [one.share for one in losses.worst] == sorted((one.share for one in losses.worst), reverse=True)
+
+
+@settings(max_examples=500 * MORE)
+@given(clusters(nodes=7), st.sampled_from(LEVELS))
+def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str) -> None:
+    """At every level the sets of nodes and of racks, and what they cost, are what trying all sets finds."""
+    found = risk(cluster.snapshot(), watching(level), limit=10**6)
+    live = next(iter(cluster.live.values()))
+    racks: dict[object, set[str]] = {}
+    for name, place in cluster.places.items():
+        racks.setdefault((place.dc, place.rack), set()).add(name)
+    for keyspace, case in cases(cluster, level):
+        (one,) = [one for one in found.levels if (one.keyspaces, one.datacenter) == ((keyspace,), case.client)]
+        if exact(case) and one.nodes and one.racks:
+            check(one.nodes, smallest(case, live, {name: {name} for name in live}))
+            alive = {rack: members & live for rack, members in racks.items() if members & live}
+            check(one.racks, smallest(case, live, alive))
+        assert one.nodes is not None or found.gaps
+
+
+@settings(max_examples=150 * MORE)
+@given(clusters(nodes=7, views=3, tables=2), st.sampled_from(LEVELS))
+def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:
+    """Of several views the nearest loss is told, and overall the nearest of all keyspaces and datacenters."""
+    found = risk(cluster.snapshot(), watching(level), limit=10**6)
+    failures = []
+    for keyspace, case in cases(cluster, level):
+        if not exact(case):
+            return
+        (one,) = [one for one in found.levels if (one.keyspaces, one.datacenter) == ((keyspace,), case.client)]
+        sizes = {case.node_failures(live) for live in eyes(cluster, case.client).values()}
+        failures.append(min((size for size in sizes if size is not None), default=None))
+        assert one.nodes is not None
+        assert one.nodes.failures == failures[-1]
+    (overall,) = found.overall
+    assert overall.nodes.failures == min((one for one in failures if one is not None), default=None)
+
+
+def test_pairs_of_a_rack_aware_ring() -> None:
+    """Each pair that shares a range is told once; those that share two lose twice as much, and come first."""
+    one = only(risk(WELL, Policy(), limit=3), Level.LOCAL_QUORUM)
+    assert one.nodes is not None
+    assert (one.nodes.failures, one.nodes.number, one.nodes.concerned) == (2, 10, 6)
+    assert [(loss.members, loss.share) for loss in one.nodes.worst] == [
+        ((address(1), address(5)), 0.5),
+        ((address(2), address(6)), 0.5),
+        ((address(1), address(3)), 0.25),
+    ]
+    assert one.racks is not None
+    assert (one.racks.failures, one.racks.number) == (2, 3)
+
+
+def test_what_is_down_counts_already() -> None:
+    """With a node down each of those that share a range with it is a loss alone."""
+    one = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
+    assert one.nodes is not None
+    assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
+    lost = only(risk(snapshot(SIX, [ORDERS], [1, 3]), Policy()), Level.LOCAL_QUORUM)
+    assert lost.nodes == Losses(0)
+
+
+def test_racks_that_are_an_outage_alone() -> None:
+    """A rack that holds two of three replicas is a loss alone, and is named."""
+    lopsided = ring("orders", "NetworkTopologyStrategy {dc1=3}", [[1, 2, 5], [3, 4, 5]], 6)
+    one = only(risk(snapshot(SIX, [lopsided]), Policy()), Level.LOCAL_QUORUM)
+    assert one.racks is not None
+    assert [loss.members for loss in one.racks.worst] == [(("dc1", "r1"),), (("dc1", "r2"),)]
+
+
+def test_no_data_is_no_safety() -> None:
+    """Without a usable view there is a gap and nothing that could pass for no risk."""
+    found = risk(snapshot(SIX, [ORDERS], range(1, 7)), Policy())
+    assert [one.code for one in found.gaps] == ["no_usable_view"]
+    assert (found.levels, found.overall) == ((), ())
+
+
+def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
+    """Where a replication is not known no overall loss is told for that tier: a smaller one may hide there."""
+    rings = [ORDERS, ring("old", None, ROWS, 6)]
+    found = risk(snapshot(SIX, rings), Policy())
+    assert [one.tier for one in found.overall] == [Severity.CRITICAL]
+    (unknown,) = [one for one in found.levels if one.problem]
+    assert (unknown.keyspaces, unknown.level, unknown.nodes) == (("old",), Level.LOCAL_QUORUM, None)
+    assert [one.code for one in found.gaps] == ["replication_unknown"]
+
+
+def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
+    """Ranges that no node could serve are told apart from those that nodes can lose."""
+    short = ring("orders", "NetworkTopologyStrategy {dc1=5}", [[1, 2], [3, 4, 5]], 6)
+    one = only(risk(snapshot(SIX, [short]), Policy(), Question(keyspaces=("orders",))), Level.LOCAL_QUORUM)
+    assert one.structurally_unavailable == 1
+    assert one.nodes is not None
+    assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
+
+
+@settings(max_examples=100 * MORE)
+@given(cluster=clusters(nodes=7), level=st.sampled_from(LEVELS), room=st.integers(1, 12))
+def test_too_many_sets_are_said_to_be_so(cluster: Cluster, level: str, room: int) -> None:
+    """Where not all sets are made those that are listed cost what they cost, and no number is claimed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whatif, "_ENUMERATED", room)
+        some = risk(cluster.snapshot(), watching(level), limit=4).levels
+    every = risk(cluster.snapshot(), watching(level), limit=10**6).levels
+    for one, all_of in zip(some, every, strict=True):
+        if one.nodes is None or all_of.nodes is None or one.nodes.number is not None:
+            assert one.nodes is None or one.nodes.number == (all_of.nodes and all_of.nodes.number)
+            continue
+        assert one.nodes.at_most >= (all_of.nodes.number or 0)
+        assert set(one.nodes.worst) <= set(all_of.nodes.worst)
+
+
+def test_tiers_and_levels_that_are_only_shown() -> None:
+    """A level that nobody watches is shown and has no tier; keyspaces with one rule and ring stand together."""
+    both = replace(ORDERS, keyspaces=("orders", "carts"))
+    policy = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM)),))
+    found = risk(snapshot(SIX, [both]), policy, Question(levels=(Level.ALL,)))
+    assert [(one.keyspaces, one.level, one.tier) for one in found.levels] == [
+        (("carts", "orders"), Level.ALL, None),
+        (("carts", "orders"), Level.LOCAL_QUORUM, Severity.CRITICAL),
+    ]
+    assert [one.tier for one in found.overall] == [Severity.CRITICAL]
