@@ -10,7 +10,9 @@ from ringcheck.core.assess import counted, listed
 from ringcheck.report.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ringcheck.core.plan import Plan
 
 Outcome: TypeAlias = Literal["done", "interrupted", "refused", "failed", "doubt", "aborted"]
 
@@ -52,9 +54,9 @@ def _plan(event: Mapping[str, Any]) -> str:
     return f"{of}; next {listed(event['next'])}"
 
 
-def _gate(event: Mapping[str, Any]) -> str:
-    why = f": {event['why']}" if event["why"] else ""
-    return f"gate: {event['decision']} to stop {listed(event['candidates'])}{why}"
+def _gate(event: Mapping[str, Any]) -> str | None:
+    """A refusal is told by what follows: the run waits, or ends."""
+    return f"gate: safe to stop {listed(event['candidates'])}" if event["decision"] == "safe" else None
 
 
 def _ended(event: Mapping[str, Any]) -> str:
@@ -63,7 +65,7 @@ def _ended(event: Mapping[str, Any]) -> str:
     return f"{event['node']} command ended, {how}" + (f": {tail[0][-200:]}" if tail else "")
 
 
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "plan": _plan,
     "gate": _gate,
     "waiting": lambda event: f"waiting: {event['why']}",
@@ -109,6 +111,25 @@ def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
         yield f"  not touched: {listed(report.left)}"
     if report.outcome != "done":
         yield f"The same command with --resume goes on (journal {journal})."
+
+
+def rehearsal(made: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> str:
+    """What a run would do: each batch, and the commands of each of its nodes."""
+    return "\n".join(printable(one) for one in _rehearsal(made, words, drain=drain))
+
+
+def _rehearsal(made: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> Iterator[str]:
+    nodes = sum(len(batch) for batch in made.batches)
+    number = len(made.batches)
+    batches = "batch" if number == 1 else "batches"
+    yield f"WOULD RESTART {counted(nodes, 'node')} of {made.snapshot.cluster} in {number} {batches} ({made.rule})"
+    for place, batch in enumerate(made.batches, 1):
+        yield f"Batch {place} of {number}"
+        for node in batch:
+            yield from (f"  {text}" for text in [f"{node} drain"] * drain)
+            yield from (f"  {node} {shlex.join(each)}" for each in words[node])
+    for one in made.refused:
+        yield f"REFUSED {one.node}: {one.reasons[0].summary}"
 
 
 def duration(seconds: float) -> str:

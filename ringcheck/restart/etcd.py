@@ -46,6 +46,7 @@ T = TypeVar("T")
 ONE_REQUEST = 3.0  # seconds, after which the next endpoint is asked
 _MAX_ANSWER = 4 * MAX_BYTES
 _OK = 200
+_NOT_KNOWN = "; whether the record was changed is not known"
 _UNCERTAIN = frozenset({408, 429})  # what gRPC's Canceled and ResourceExhausted become; and every 5xx
 
 Json = dict[str, Any]
@@ -54,12 +55,13 @@ Json = dict[str, Any]
 class _AgainError(Exception):
     """A try that did not succeed, and may if it is made again.
 
-    `doubt`: whether it may have been carried out all the same.
+    `doubt`: whether it may have been carried out all the same. `late`: whether it ended because its time was over.
     """
 
-    def __init__(self, text: str, *, doubt: bool = False) -> None:
+    def __init__(self, text: str, *, doubt: bool = False, late: bool = False) -> None:
         super().__init__(text)
         self.doubt = doubt
+        self.late = late
 
 
 class Etcd(RecordStore):
@@ -120,13 +122,13 @@ class Etcd(RecordStore):
         A lost race means that somebody else's write won, so that racers finish one after another.
         """
         ends = time.monotonic() + self._seconds
-        doubts: list[str] = []
+        failures: list[_AgainError] = []
 
         def noted() -> T:
             try:
                 return attempt(ends)
             except _AgainError as error:
-                doubts.extend([str(error)] if error.doubt else ())
+                failures.append(error)
                 raise
 
         retrying = Retrying(
@@ -138,8 +140,10 @@ class Etcd(RecordStore):
         try:
             return retrying(noted)
         except _AgainError as error:
-            doubt = "; whether the record was changed is not known" if doubts else ""
-            raise LeaseError(f"etcd: {error} (tried for {self._seconds:g} s){doubt}") from error
+            doubt = _NOT_KNOWN if any(one.doubt for one in failures) else ""
+            # The last try had what was left of the time: what an earlier one met tells more.
+            told = next((one for one in reversed(failures[:-1]) if not one.late), error) if error.late else error
+            raise LeaseError(f"etcd: {told} (tried for {self._seconds:g} s){doubt}") from error
 
     # The two questions
 
@@ -212,7 +216,7 @@ class Etcd(RecordStore):
     def _answer(self, endpoint: str, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
         seconds = min(self._one_request, ends - time.monotonic())
         if seconds <= 0:
-            raise _AgainError(f"{endpoint}: there was no time left to ask")
+            raise _AgainError(f"{endpoint}: there was no time left to ask", late=True)
         with _explained(endpoint, seconds, writes=writes):
             status, body = self._exchange(endpoint + path, payload, seconds)
         if status != _OK:
@@ -220,7 +224,8 @@ class Etcd(RecordStore):
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
-            raise _AgainError(f"{endpoint} answered no JSON: {one_line(body)}", doubt=writes) from None
+            doubt = _NOT_KNOWN if writes else ""
+            raise LeaseError(f"{endpoint} answered no JSON: {one_line(body)}{doubt}") from None
         return self._of_one_cluster(endpoint, answer)
 
     def _of_one_cluster(self, endpoint: str, answer: Any) -> Json:  # noqa: ANN401 - decoded JSON
@@ -292,13 +297,12 @@ def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]
     try:
         yield
     except SourceError as error:  # an answer larger than etcd's can be
-        doubt = "; whether the record was changed is not known" if writes else ""
-        raise LeaseError(f"{error}{doubt}") from error
+        raise LeaseError(f"{error}{_NOT_KNOWN if writes else ''}") from error
     except (RequestException, HTTPError, OSError) as error:
         root = _root(error)
         late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
         text = f"no whole answer within {seconds:.3g} s" if late else str(root)
-        raise _AgainError(f"{endpoint}: {text}", doubt=writes) from error
+        raise _AgainError(f"{endpoint}: {text}", doubt=writes, late=late) from error
 
 
 def _root(error: BaseException) -> BaseException:

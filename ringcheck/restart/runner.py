@@ -14,6 +14,7 @@ Nothing here reads a clock, polls or runs a command by itself: a `World` does, w
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, replace
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -204,9 +205,9 @@ class Runner:
             why, batch = self._try()
             if batch:
                 break
-            if why != last:
+            if _unnumbered(why) != last:
                 self.tell("waiting", why=why)
-                last = why
+                last = _unnumbered(why)
             if self.world.clock() > ends:
                 raise Halt("refused", f"the gate did not open within {self.how.wait:g} s: {why}")
             self._pause(self.how.between * random.uniform(1, 1.5))  # noqa: S311 - so that two runs do not meet for ever
@@ -259,8 +260,9 @@ class Runner:
 
     def _news(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as tell
         """Tell what differs from what was told last: a wait has many readings."""
-        if self._told.get(event) != fields:
-            self._told[event] = fields
+        news = {**fields, "why": _unnumbered(fields.get("why", ""))}
+        if self._told.get(event) != news:
+            self._told[event] = news
             self.tell(event, **fields)
 
     def _work(self, seen: Snapshot, address: str) -> _Work:
@@ -607,6 +609,11 @@ class Runner:
     def _stop_if_asked(self) -> None:
         if self.world.interrupts():
             raise Halt("interrupted", "stopped as asked; no node is in hand")
+
+
+def _unnumbered(why: str) -> str:
+    """A reason without its numbers: the seconds that it still takes are no news."""
+    return re.sub(r"\b\d+ (?=s\b|ranges|of)", "", why)
 
 
 def _because(decision: Decision) -> str:

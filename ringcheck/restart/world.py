@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.jolokia.control import Control
+    from ringcheck.restart.commands import Ended
 
 CQL_PORT = 9042
 _ASK = 5.0  # seconds for one small question
@@ -44,8 +45,6 @@ class RealWorld:
         """
         self.poll = poll
         self.interrupts = interrupts
-        self.run = commands.run
-        self.birth = commands.birth
         self.clock = time.monotonic
         self.sleep = time.sleep
         self._control = control
@@ -71,6 +70,14 @@ class RealWorld:
                 break
         found = {one: told.get(one, (decode.ip_of(one), None)) for one in addresses}
         return {one: (host, self._port or port or CQL_PORT) for one, (host, port) in found.items()}
+
+    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:
+        """As `run` of commands.py."""
+        return commands.run(words, seconds, started)
+
+    def birth(self, pid: int) -> int | None:
+        """As `birth` of commands.py."""
+        return commands.birth(pid)
 
     @staticmethod
     def answers_cql(host: str, port: int) -> bool:

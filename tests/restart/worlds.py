@@ -47,11 +47,13 @@ class World(RealWorld):
         self.deaf: set[str] = set()  # nodes whose CQL port does not answer
         self.after: dict[str, Callable[[], object]] = {}  # beside the command of a node
         self.alive: dict[int, int] = {}  # processes of an earlier run
-        self.run = self._run
-        self.birth = self.alive.get
         self.last = 1000
 
-    def _run(self, words: tuple[str, ...], _: float, started: Callable[[int], None]) -> Ended:
+    def birth(self, pid: int) -> int | None:
+        return self.alive.get(pid)
+
+    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:
+        assert seconds > 0
         self.last += 1
         started(self.last)
         self.ran.append(words)

@@ -1,0 +1,174 @@
+"""`ringcheck roll` as it is called: what it refuses, what it would do, what it does, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.cli import run
+from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
+from ringcheck.simulator.server import Server, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def served(tmp_path: Path, nodes: int = 3) -> Iterator[tuple[EmbeddedCluster, Server, Path]]:
+    """An embedded cluster, its configuration with a lease file and no settling time."""
+    cluster = EmbeddedCluster.uniform(
+        nodes, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.02, keyspaces={"orders": topology(dc1=3)}
+    )
+    with serve(cluster) as server:
+        config = tmp_path / "ringcheck.yaml"
+        lease = f"    gate: {{settle: 0s}}\n    lease: {{file: {tmp_path / 'leases.json'}}}\n"
+        config.write_text(server.config().rstrip("\n") + "\n" + lease)
+        yield cluster, server, config
+
+
+def script(tmp_path: Path, server: Server, *, seconds: float = 0.0, status: int = 0) -> str:
+    """A command that restarts a node of the embedded cluster, notes that it did, and takes its time."""
+    file = tmp_path / "restart"
+    drive = f"{sys.executable} -m ringcheck simulate"
+    file.write_text(
+        f"#!/bin/sh\nset -e\n{drive} down $1 --url {server.url}\necho $1 >> {tmp_path / 'ran'}\n"
+        f"sleep {seconds}\n{drive} up $1 --url {server.url}\necho restarted; exit {status}\n"
+    )
+    file.chmod(0o755)
+    return f"{file} {{address}}"
+
+
+def ran(tmp_path: Path) -> list[str]:
+    file = tmp_path / "ran"
+    return file.read_text().split() if file.exists() else []
+
+
+def roll(config: Path, *words: str) -> list[str]:
+    return ["roll", "-C", str(config), "--no-cql", "--stable", "1", "--journal", str(config.parent / "j"), *words]
+
+
+def events(config: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.parent / "j").read_text().splitlines()]
+
+
+def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every node is restarted once, by the operator's command, and the last lines say so."""
+    with served(tmp_path) as (cluster, server, config):
+        assert run(roll(config, "--exec", script(tmp_path, server))) == 0
+        names = [node.address for node in cluster.nodes]
+    lines = capsys.readouterr().out.splitlines()
+    assert ran(tmp_path) == names
+    assert lines[-1].startswith("DONE embedded: 3 of 3 nodes restarted in ")
+    assert [one["node"] for one in events(config) if one["event"] == "back"] == names
+    assert all(len(line) > 9 and line[2] == ":" for line in lines[:-2])
+
+
+def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows batches, commands and the gate's word; no node, journal or lease is touched."""
+    with served(tmp_path) as (_, server, config):
+        assert run(roll(config, "--exec", "ssh {address} restart", "--dry-run")) == 0
+        assert server.url
+    told = capsys.readouterr().out
+    assert "WOULD RESTART 3 nodes of embedded in 3 batches (fewest: proven)" in told
+    assert "  127.0.1.1 ssh 127.0.1.1 restart\n" in told
+    assert "SAFE embedded: 127.0.1.1 may stop now" in told
+    assert not (tmp_path / "j").exists()
+    assert not (tmp_path / "leases.json").exists()
+
+
+def test_a_failed_command_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, the node by name, and how to go on; a new run would forget it and is refused."""
+    with served(tmp_path) as (_, server, config):
+        command = script(tmp_path, server, status=9)
+        assert run(roll(config, "--exec", command)) == 2
+        told = capsys.readouterr().out
+        assert "FAILED embedded: 0 of 3 nodes restarted in" in told
+        [line] = [one for one in told.splitlines() if one.startswith("  127.0.1.1 failed")]
+        assert line.startswith("  127.0.1.1 failed and is still under its lease: the command ended with status 9: ")
+        assert line.endswith(" restarted")
+        assert run(roll(config, "--exec", command)) == 3
+        assert "has an unfinished roll of embedded" in capsys.readouterr().out
+        assert run(roll(config, "--exec", script(tmp_path, server), "--resume")) == 0
+    assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]  # the first had been restarted all the same
+
+
+WRONG = [
+    ([], "say how nodes are restarted: --exec, or --stop-exec and --start-exec"),
+    (["--exec", "a {address}", "--stop-exec", "b {address}"], "say how nodes are restarted"),
+    (["--stop-exec", "b {address}"], "say how nodes are restarted"),
+    (["--exec", "systemctl restart cassandra"], "does not say which node"),
+    (["--exec", "a {address}", "--resume"], "has no roll to resume"),
+    (["--exec", "a {address}", "10.9.9.9"], "10.9.9.9 is no node of embedded"),
+    (["--exec", "a {address}", "--rack", "r9"], "there is no rack r9"),
+    (["--exec", "a {address}", "--allow", "everything"], "there is no reason 'everything'"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_what_can_not_be_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    """One line, exit code 3, nothing done."""
+    with served(tmp_path) as (_, _, config):
+        assert run(roll(config, *words)) == 3
+    line = capsys.readouterr().out
+    assert message in line
+    assert line.count("\n") == 1
+
+
+def test_a_recording_can_not_be_restarted(capsys: pytest.CaptureFixture[str]) -> None:
+    """--from is not a cluster."""
+    snapshot = Path(__file__).parent.parent / "snapshots" / "article-healthy.json"
+    assert run(["roll", "--from", str(snapshot), "--exec", "a {address}"]) == 3
+    assert "nothing can be restarted" in capsys.readouterr().out
+
+
+def start(config: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ringcheck", *roll(config, *words)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to be"
+        time.sleep(0.05)
+
+
+def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> None:
+    """SIGINT while a command runs: its node comes back, the next is not touched; --resume does the rest."""
+    with served(tmp_path) as (_, server, config):
+        command = script(tmp_path, server, seconds=1.0)
+        process = start(config, "--exec", command)
+        until(lambda: ran(tmp_path))
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=120)[0]
+        assert process.returncode == 1, told
+        assert "STOPPED embedded: 1 of 3 nodes restarted" in told
+        assert ran(tmp_path) == ["127.0.1.1"]
+        assert run(roll(config, "--exec", command, "--resume")) == 0
+        assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
+
+
+def test_a_killed_roll_is_finished(tmp_path: Path) -> None:
+    """SIGKILL while a command runs: the command goes on, --resume waits for it, and no node is restarted twice."""
+    with served(tmp_path) as (_, server, config):
+        command = script(tmp_path, server, seconds=2.0)
+        process = start(config, "--exec", command)
+        until(lambda: ran(tmp_path))
+        process.kill()
+        process.communicate()
+        assert run(roll(config, "--exec", command, "--resume")) == 0
+        assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
+        assert json.loads((tmp_path / "leases.json").read_text())["holders"] == []
