@@ -29,6 +29,7 @@ COMMANDS = {
     "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
     "plan": "The fewest batches in which all nodes can restart.",
     "lease": "Restart leases: who holds which node; take one, give it back, take it away.",
+    "roll": "Rolling restart: gate, lease, drain, your command, and wait until really back.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
     "demo": "The worked example, end to end, without Cassandra.",
