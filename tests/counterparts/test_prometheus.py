@@ -265,8 +265,10 @@ def test_going_blind_resolves_no_outage(chain: Chain) -> None:
     await_(lambda: "CassandraRingOutage" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
     chain.watched.blind = True
     await_(lambda: chain.query("cassandra_ring_verdict") == {}, PATIENCE, "the series stop")
-    chain.reaches({"CassandraRingOutage", "RingcheckBlind"}, chain.hook.firing("ticket") | {"RingcheckStale"})
-    assert chain.alerts() >= {"CassandraRingOutage", "RingcheckBlind", "RingcheckStale"}
+    everything = {"CassandraRingOutage", "RingcheckBlind", "RingcheckStale"}
+    await_(lambda: chain.alerts() >= everything, PATIENCE, lambda: f"all stand: {chain.alerts()}")
+    await_(lambda: "RingcheckBlind" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
+    assert chain.hook.firing("page") == {"CassandraRingOutage", "RingcheckBlind"}
     chain.watched.blind = False
     chain.watched.down()
     chain.reaches(set(), set())
