@@ -30,6 +30,8 @@ COMMANDS = {
     "plan": "The fewest batches in which all nodes can restart.",
     "lease": "Restart leases: who holds which node; take one, give it back, take it away.",
     "roll": "Rolling restart: gate, lease, drain, your command, and wait until really back.",
+    "what-if": "The verdict as it would be if nodes were down, or back.",
+    "risk": "The smallest sets of nodes or racks whose loss is an outage.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
     "demo": "The worked example, end to end, without Cassandra.",
@@ -48,7 +50,8 @@ class Commands(click.Group):
         """The command, imported."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above

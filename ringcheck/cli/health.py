@@ -41,7 +41,7 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
 
     settled = replace(target, keyspace=(*target.keyspace, *keyspaces)).settled()
     observer = address(view, "--view") if view else None
-    verdict = settled.verdict(Question(levels=_levels(levels), view=observer, ranges=ranges))
+    verdict = settled.verdict(Question(levels=asked_levels(levels), view=observer, ranges=ranges))
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
     else:
@@ -49,7 +49,12 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     return verdict.severity.exit_code
 
 
-def _levels(names: tuple[str, ...]) -> tuple[Level, ...]:
+def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:
+    """The levels that `--level` names.
+
+    Raises:
+        UsageError: if there is no such level.
+    """
     from ringcheck.core.consistency import Level
 
     return tuple(Level) if "all" in names else tuple(level(name) for name in names)

@@ -1,0 +1,180 @@
+"""what-if and risk: exit codes, whole screens, the documents, and which nodes are meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+import ringcheck.report
+from ringcheck.cli import run
+from ringcheck.report.document import snapshot_document
+from tests.core.clusters import address, nodes, ring, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
+HEALTHY, ONE_DOWN, TWO_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down", "two-down"))
+PLACES = [f"{dc}:r{rack}" for dc in ("dc1", "dc2") for rack in (1, 1, 2, 2, 3, 3)]
+ROWS = [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12], [1, 4, 6, 7, 10, 12], [2, 3, 5, 8, 9, 11]]
+
+
+def two_dcs(folder: Path, down: Collection[int] = (), **fields: Any) -> str:
+    """A file of twelve nodes in three racks of two datacenters, RF 3 each."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=3, dc2=3}", ROWS, 12)]
+    path = folder / "two.json"
+    path.write_text(json.dumps(snapshot_document(snapshot(nodes(*PLACES), rings, down, **fields))))
+    return str(path)
+
+
+def test_a_supposition_s_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What changes, now and then, in 80 columns; then what `health` would print."""
+    assert run(["what-if", "--from", two_dcs(tmp_path), "--down", "10.0.0.1,10.0.0.3"]) == 1
+    changes, _, verdict = capsys.readouterr().out.partition("\n\n")
+    assert (
+        changes
+        == """\
+Supposing 10.0.0.1, 10.0.0.3 down: OK -> WARNING
+  orders at LOCAL_ONE in dc1: OK; unavailable 0 of 4 ranges (0.0 %); at minimum
+      0 -> 1; failures to outage: nodes 3 -> 1, racks 3 -> 1
+  orders at LOCAL_QUORUM in dc1: OK -> WARNING; unavailable 0 -> 1 of 4 ranges
+      (25.0 %); at minimum 0 -> 2; failures to outage: nodes 2 -> 0, racks 2 ->
+      0"""
+    )
+    head, seen = verdict.splitlines()[:2]
+    lost = "1 of 4 ranges (25.0 %) of orders unavailable at LOCAL_QUORUM in dc1"
+    assert head == f"WARNING test: {lost} (2 nodes down: 10.0.0.1, 10.0.0.3)"
+    assert seen == "12 nodes (10 up, 2 down); 10 of 12 views usable; 2024-05-06T07:08:09Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "supposed"),
+    [
+        (["--down", "10.0.0.1"], 0, ([1], [])),
+        (["10.0.0.1", "10.0.0.3"], 1, ([1, 3], [])),
+        (["--down", "10.0.0.1", "--down", "host-3,10.0.0.5"], 2, ([1, 3, 5], [])),
+        (["--down", "10.0.0.1,10.0.0.1", "10.0.0.1"], 0, ([1], [])),
+        (["--rack", "r1", "--dc", "dc2"], 0, ([7, 8], [])),
+        (["--rack", "r1", "--dc", "dc1", "--down", "10.0.0.3"], 1, ([3, 1, 2], [])),
+        (["--down-dc", "dc2"], 2, ([7, 8, 9, 10, 11, 12], [])),
+        (["--down-dc", "dc2", "--dc", "dc1"], 0, ([7, 8, 9, 10, 11, 12], [])),
+        (["--down-dc", "dc1", "--down-dc", "dc2"], 3, (list(range(1, 13)), [])),
+        (["--up", "10.0.0.12"], 0, ([], [12])),
+        (["--down", "10.0.0.1", "--up", "10.0.0.2"], 0, ([1], [2])),
+    ],
+)
+def test_who_is_supposed_and_what_it_comes_to(
+    arguments: list[str],
+    code: int,
+    supposed: tuple[list[int], list[int]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The document says who was supposed down and back, and the exit code what that would be."""
+    assert run(["what-if", "--from", two_dcs(tmp_path), "--format", "json", *arguments]) == code
+    document = json.loads(capsys.readouterr().out)
+    down, up = supposed
+    assert document["supposed"] == {"down": [address(one) for one in down], "up": [address(one) for one in up]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "say which nodes to suppose down (--down, --rack, --down-dc) or back (--up)"),
+        (["--down", "10.9.9.9"], "10.9.9.9 is no node of test"),
+        (["--up", "nowhere.invalid"], "nowhere.invalid is no node of test"),
+        (["--down", "10.0.0."], "10.0.0. can mean 10.0.0.1, "),
+        (["--down", ","], "say which nodes to suppose down"),
+        (["--down", "10.0.0.1", "--up", "10.0.0.1"], "10.0.0.1 can't be supposed both down and up"),
+        (["--up", "10.0.0.1", "10.0.0.2"], "say --down or --up before 10.0.0.2"),
+        (["--rack", "r9"], "there is no rack r9"),
+        (["--rack", "r1"], "rack r1 is in dc1, dc2: choose with --dc"),
+        (["--down-dc", "dc9"], "datacenter dc9 has no nodes (known: dc1, dc2)"),
+        (["--down", "10.0.0.1", "--level", "MOST"], ""),
+    ],
+)
+def test_suppositions_that_are_none(
+    arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is not understood is one line and exit code 3, never a verdict on something else."""
+    assert run(["what-if", "--from", two_dcs(tmp_path), *arguments]) == 3
+    told = capsys.readouterr().out
+    assert told.startswith(f"UNKNOWN - {error}")
+    assert told.count("\n") == 1
+
+
+def test_a_risk_s_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Overall, then by level: how many sets, and the worst of nodes and racks."""
+    arguments = ["--from", two_dcs(tmp_path, down=[1]), "--dc", "dc1", "--limit", "2"]
+    assert run(["risk", *arguments]) == 0
+    assert (
+        capsys.readouterr().out
+        == """\
+RISK test: a CRITICAL outage takes 2 nodes or 2 racks; a WARNING outage takes 1
+  node or 1 rack
+12 nodes (11 up, 1 down); 11 of 12 views usable; 2024-05-06T07:08:09Z
+
+orders at LOCAL_ONE in dc1 (CRITICAL)
+  2 nodes: 2 sets of 4 nodes; worst 2
+     25.0 %  10.0.0.3, 10.0.0.5
+     25.0 %  10.0.0.4, 10.0.0.6
+  2 racks: all of 2 racks
+     50.0 %  dc1/r2, dc1/r3
+
+orders at LOCAL_QUORUM in dc1 (WARNING)
+  1 node: any 1 of 4 nodes (4 sets)
+     25.0 %  10.0.0.3
+     25.0 %  10.0.0.4
+    and 2 more (--limit)
+  1 rack: any 1 of 2 racks (2 sets)
+     50.0 %  dc1/r2
+     50.0 %  dc1/r3
+
+Shares are of the token space that can't be served after the loss, beside what
+  is down now (10.0.0.1).
+"""
+    )
+
+
+def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is seen, or a keyspace is not there, it says so and exits with 3."""
+    assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13))]) == 3
+    assert capsys.readouterr().out.startswith("UNKNOWN test: nothing can be told of any level that is watched\n")
+    assert run(["risk", "--from", HEALTHY, "-k", "blog_3", "-k", "blog_9"]) == 3
+    told = capsys.readouterr().out
+    assert "Not known: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in told
+
+
+@pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN, TWO_DOWN])
+@pytest.mark.parametrize(
+    ("arguments", "schema"),
+    [
+        (["what-if", "--down", "10.0.0.2", "--up", "10.0.0.1", "--level", "all"], "verdict-1.json"),
+        (["risk", "--level", "all"], "risk-1.json"),
+        (["risk", "-k", "nothing"], "risk-1.json"),
+    ],
+)
+def test_documents_are_what_their_schemas_say(
+    source: str, arguments: list[str], schema: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Suppositions and risks validate, gaps and levels that nobody watches too."""
+    run([*arguments, "--from", source, "--format", "json"])
+    rules = json.loads((SCHEMAS / schema).read_text())
+    jsonschema.Draft202012Validator.check_schema(rules)
+    jsonschema.Draft202012Validator(rules).validate(json.loads(capsys.readouterr().out))
+
+
+def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of long names and large sets the lines fit."""
+    long = "a_team_with_a_name_of_some_length"
+    rows = [[one + 1 for one in range(12)], [12 - one for one in range(12)]]
+    rings = [ring(f"{long}_1 {long}_2 {long}_3", "NetworkTopologyStrategy {dc1=6, dc2=6}", rows, 12)]
+    path = tmp_path / "wide.json"
+    path.write_text(json.dumps(snapshot_document(snapshot(nodes(*PLACES), rings))))
+    assert run(["risk", "--from", str(path), "--level", "all"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
