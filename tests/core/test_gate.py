@@ -175,6 +175,7 @@ def test_a_node_that_streams_must_not_stop() -> None:
     assert (decision.decision, blocking(decision)) == ("unsafe", ["streaming"])
     assert told(decision)[0] == ("streaming", True, text)
     assert decision.reasons[0].lifts_when == "10.0.0.1 streams nothing"
+    assert [one.code for one in decision.reasons].count("streaming") == 1
     other = decide(seen, "10.0.0.2")
     assert other.decision == "safe"
     assert ("streaming", False, "1 other node streaming: 10.0.0.1") in told(other)
