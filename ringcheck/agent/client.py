@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.client import Tls
 
 MOST_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
-MOST_BYTES = 64 * 2**20  # of a verdict; one of 1,024 nodes has 1 MB, with 100 of them down 4
+MOST_BYTES = 64 * 2**20  # of a verdict; one of 1,024 nodes has 0.5 MB, with 100 of them down 3
 _SAID = 200  # bytes of a refusal that are told
 
 

@@ -412,6 +412,8 @@ class _VerdictReader(_Reader):
 
     def verdict(self) -> Verdict:
         document = self.document
+        if "supposed" in document:
+            raise DataError("it is the verdict of a supposition, not of what was seen")
         rows = list(_each(document, "nodes", ""))
         nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in rows)
         self.index: dict[str, int] = {node.address: place for place, node in enumerate(nodes)}

@@ -236,6 +236,8 @@ def test_sensu_hears_of_an_agent_s_verdict_and_of_its_silence() -> None:
         told = ["--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
         assert check(web, *told) == 2
         assert sensu.event("blogs", "ringcheck.blogs.page").status == 2
+        web.answers = of(document("10.0.0.1", age=3600)).answers
+        assert check(web, *told) == 3
         web.answers = {}
         assert check(web, *told) == 3
-        assert sensu.event("blogs", "ringcheck.blogs.page").history == [2, 3]
+        assert sensu.event("blogs", "ringcheck.blogs.page").history == [2, 3, 3]

@@ -222,6 +222,7 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(severity="OK"), "url: it says OK, but what it says of keyspaces and findings is worse"),
         (changed(severity="OK", findings=[], keyspaces=[]), "url: it says OK, but"),
         (changed(severity="OK", findings=[]), "url: it says OK, but"),
+        (changed(supposed={"down": [], "up": []}), "url: it is the verdict of a supposition"),
         (changed(nodes=None), "url: nodes is null, not a list"),
         (changed(keyspaces=[{}]), "url: keyspaces[0].ranges is missing"),
         (changed(recover_first=[{"node": "10.0.0.1", "restores_share": "x"}]), "url has not the form of ringcheck/ver"),
