@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ringcheck.core.batches import Limits
+from ringcheck.core.batches import Limits, mask_of
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.plan import _losses_alone, plan
@@ -279,3 +279,12 @@ def test_a_plan_that_the_gate_would_refuse_is_none(monkeypatch: pytest.MonkeyPat
     for gate in (Gate(), Gate(allow=frozenset({"structurally_never_safe"}))):
         with pytest.raises(AssertionError, match="a batch of 6 nodes is not what the gate allows"):
             made(racked(), gate)
+
+
+def test_a_search_to_the_end_proves_what_no_bound_does() -> None:
+    """Five in a circle, neighbours apart: no three meet, two batches are not enough, three are proven to be needed."""
+    circle = Limits(5)
+    for one in range(5):
+        circle.add(mask_of([one, (one + 1) % 5]), 1)
+    found = circle.pack(mask_of(range(5)))
+    assert (len(found.batches), found.least, found.proven) == (3, 3, True)
