@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import nsmallest
-from itertools import combinations
+from itertools import chain, combinations
 from math import comb
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Finding, LevelVerdict, Verdict
 
 T = TypeVar("T")
+Demands: TypeAlias = "tuple[Demand, ...]"
 Members: TypeAlias = tuple[int, ...]
 """Indexes of nodes or of racks, ascending."""
 
@@ -324,16 +326,19 @@ class _Risks:
             for level in dict.fromkeys((*rule.levels, *self.question.levels)):
                 groups[level, _tier(rule, level)].append(name)
         known: dict[tuple[Level, str | None], _Found | str] = {}
+        surveys: dict[frozenset[int], _Survey] = {}
         for (level, tier), names in groups.items():
             for client in self.scope.clients(level, ring):
-                found = known.get((level, client)) or self._look(ring, level, client)
+                found = known.get((level, client)) or self._look(ring, level, client, surveys)
                 known[level, client] = found
                 head = tuple(sorted(names)), level, client, tier, len(ring)
                 self.levels.append(self._level(head, found))
                 if tier:
                     self.tiers[tier].append(found)
 
-    def _look(self, ring: Ring, level: Level, client: str | None) -> _Found | str:
+    def _look(
+        self, ring: Ring, level: Level, client: str | None, surveys: dict[frozenset[int], _Survey]
+    ) -> _Found | str:
         """The smallest losses, as the views have it that see them nearest; or why they can't be known."""
         clients = self.scope.policy.client_datacenters if client is None else (client,)
         found = []
@@ -343,10 +348,10 @@ class _Risks:
                 state = ring_state(ring, self.snapshot.layout, self.scope.space, outlook.down)
                 demands = tuple(demands_of(level, client, rules).values())
                 health = state.level(level, client, rules)
-                failures = health.node_failures_to_outage, health.rack_failures_to_outage
-                survey = _Survey(state, self.snapshot, demands, failures)
-                sets = survey.nodes(self.limit), survey.racks()
-                found.append(_Found(*sets, health.structurally_unavailable))
+                survey = surveys.setdefault(state.down, _Survey(state, self.snapshot))
+                nodes = survey.nodes(demands, health.node_failures_to_outage, self.limit)
+                racks = survey.racks(demands, health.rack_failures_to_outage)
+                found.append(_Found(nodes, racks, health.structurally_unavailable))
         except UnknownReplicationError as error:
             return str(error)
         nodes, racks = _joined([one.nodes for one in found]), _joined([one.racks for one in found])
@@ -418,69 +423,76 @@ class _Condition:
     spare: int
 
 
-class _Survey:
-    """One ring at one level as one outlook has it: which replicas each range can't spare together.
+_Places: TypeAlias = tuple[tuple[int, ...], ...]
 
-    Ranges whose replicas are alike place by place are told apart only by who these replicas are.
+
+class _Survey:
+    """One ring as one outlook has it: which replicas each range can't spare together.
+
+    Ranges whose replicas stand alike place by place are a row kind; they are told apart only by who these are.
     """
 
-    def __init__(
-        self, state: RingState, snapshot: Snapshot, demands: tuple[Demand, ...], failures: tuple[int | None, int | None]
-    ) -> None:
+    def __init__(self, state: RingState, snapshot: Snapshot) -> None:
         self.state = state
-        self.demands = demands
-        self.failures = failures
         self.rack_of = snapshot.layout.rack_of
         self.homes = [snapshot.layout.racks[rack][0] for rack in self.rack_of]
-        self._alike: dict[tuple[_Condition, ...], tuple[_Condition, ...]] = {}
+        self._shared: dict[frozenset[object], dict[tuple[Members, ...], int]] = {}
 
-    def nodes(self, limit: int) -> _Sets:
-        """The smallest losses of nodes."""
-        size = self.failures[0]
+    def nodes(self, demands: Demands, size: int | None, limit: int) -> _Sets:
+        """The smallest losses of nodes, of so many."""
         if not size:
             return _Sets(size, {})
-        tokens: dict[tuple[Members, ...], int] = defaultdict(int)
-        tight: dict[int, list[tuple[int, ...]]] = {}
-        for who, conditions, width in self._ranges():
-            places = tight.get(id(conditions))
-            if places is None:
-                places = tight[id(conditions)] = list(
-                    dict.fromkeys(one.places for one in conditions if one.spare + 1 == size)
-                )
+        tight = {key: _tight(self._conditions(row, (), kind, demands), size) for key, row, _, kind in self._kinds}
+        signature: frozenset[object] = frozenset((key, places) for key, places in tight.items() if places)
+        if signature not in self._shared:  # as LOCAL_ONE and LOCAL_QUORUM of one datacenter share
+            self._shared[signature] = self._held(tight)
+        tokens = self._shared[signature].copy()
+        for who, conditions, width in self._pieces(demands):
+            places = _tight(conditions, size)
             if places:
-                tokens[tuple([tuple(sorted([who[place] for place in each])) for each in places])] += width
+                held = tuple([tuple(sorted([who[place] for place in each])) for each in places])
+                tokens[held] = tokens.get(held, 0) + width
         return _enumerated(size, tokens, limit)
 
-    def racks(self) -> _Sets:
-        """The smallest losses of racks."""
-        size = self.failures[1]
+    def _held(self, tight: Mapping[tuple[int, ...], _Places]) -> dict[tuple[Members, ...], int]:
+        """Tokens by the nodes that ranges can't spare together."""
+        tokens: dict[tuple[Members, ...], int] = defaultdict(int)
+        for _, row, key, width in self._whole():
+            places = tight[key]
+            if places:
+                tokens[tuple([tuple(sorted([row[place] for place in each])) for each in places])] += width
+        return dict(tokens)
+
+    def racks(self, demands: Demands, size: int | None) -> _Sets:
+        """The smallest losses of racks, of so many."""
         if not size:
             return _Sets(size, {})
-        found: dict[tuple[tuple[Members, int], ...], int] = defaultdict(int)
-        for who, conditions, width in self._ranges():
-            if conditions:
-                racks = [(tuple(sorted([self.rack_of[who[at]] for at in one.places])), one.spare) for one in conditions]
-                found[tuple(racks)] += width
+        kinds = ((row, self._conditions(row, (), kind, demands), width) for _, row, width, kind in self._kinds)
         tokens: dict[Members, int] = defaultdict(int)
-        for each, width in found.items():
-            for members in {chosen for racks, spare in each for chosen in _rack_sets(racks, spare, size)}:
+        for who, conditions, width in chain(kinds, self._pieces(demands)):
+            racks = {(tuple([self.rack_of[who[at]] for at in one.places]), one.spare) for one in conditions}
+            for members in {chosen for held, spare in racks for chosen in _rack_sets(held, spare, size)}:
                 tokens[members] += width
         return _counted(size, tokens)
 
-    def _ranges(self) -> Iterator[tuple[Members, tuple[_Condition, ...], int]]:
-        """Replicas, conditions and tokens of each range, or of each piece of one that pending ranges cut."""
-        ring, state = self.state.ring, self.state
-        known: dict[tuple[int, ...], tuple[_Condition, ...]] = {}
-        before = ring.tokens[-1] - state.space.size  # range 0 begins at the last token, a lap earlier
+    @cached_property
+    def _kinds(self) -> list[tuple[tuple[int, ...], Members, int, Replicas]]:
+        """Of each row kind its key, one of the rows, the tokens of all, and what they are like."""
+        widths: dict[tuple[int, ...], int] = defaultdict(int)
+        first: dict[tuple[int, ...], tuple[int, Members]] = {}
+        for index, row, key, width in self._whole():
+            widths[key] += width
+            if key not in first:
+                first[key] = index, row
+        return [(key, row, widths[key], self.state.kind(index)[0]) for key, (index, row) in first.items()]
+
+    def _whole(self) -> Iterator[tuple[int, Members, tuple[int, ...], int]]:
+        """Index, replicas, row kind and tokens of each range that no pending one cuts."""
+        ring, pieces = self.state.ring, self.state.pieces
+        before = ring.tokens[-1] - self.state.space.size  # range 0 begins at the last token, a lap earlier
         for index, (row, key, end) in enumerate(zip(ring.rows(), self._keys(), ring.tokens, strict=True)):
-            if index in state.pieces:
-                yield from self._pieces(index)
-            else:
-                conditions = known.get(key)
-                if conditions is None:
-                    (alike,) = state.kind(index)
-                    conditions = known[key] = self._conditions(row, (), alike)
-                yield row, conditions, end - before
+            if index not in pieces:
+                yield index, row, key, end - before
             before = end
 
     def _keys(self) -> Iterator[tuple[int, ...]]:
@@ -490,34 +502,38 @@ class _Survey:
         flat = map(code.__getitem__, ring.table)
         return zip(*[flat] * ring.width, strict=True) if ring.width else iter([()] * len(ring))
 
-    def _pieces(self, index: int) -> Iterator[tuple[Members, tuple[_Condition, ...], int]]:
-        """The pieces of a range; none where one of them lacks replicas for good."""
-        if any(alike.structural(one) for alike in self.state.kind(index) for one in self.demands):
-            return
-        natural = self.state.ring.replicas(index)
-        for piece, (start, end, alike) in zip(self.state.pieces[index], self.state.parts(index), strict=True):
-            conditions = self._conditions(natural, piece.pending, alike)
-            yield (*natural, *piece.pending), conditions, self.state.space.width(start, end)
+    def _pieces(self, demands: Demands) -> Iterator[tuple[Members, tuple[_Condition, ...], int]]:
+        """Replicas, conditions and tokens of the pieces of ranges that pending ones cut."""
+        for index, pieces in self.state.pieces.items():
+            natural = self.state.ring.replicas(index)
+            for piece, (start, end, alike) in zip(pieces, self.state.parts(index), strict=True):
+                conditions = self._conditions(natural, piece.pending, alike, demands)
+                yield (*natural, *piece.pending), conditions, self.state.space.width(start, end)
 
-    def _conditions(self, natural: Members, pending: Members, alike: Replicas) -> tuple[_Condition, ...]:
-        """What must hold of a range that can be served, one value for equal ones; nothing of what lacks replicas."""
-        if any(alike.structural(one) for one in self.demands):
+    def _conditions(
+        self, natural: Members, pending: Members, alike: Replicas, demands: Demands
+    ) -> tuple[_Condition, ...]:
+        """What must hold of a range that can be served; nothing of one that lacks replicas for good."""
+        if any(alike.structural(one) for one in demands):
             return ()
-        found = tuple(dict.fromkeys(self._each(natural, pending, alike)))
-        return self._alike.setdefault(found, found)
-
-    def _each(self, natural: Members, pending: Members, alike: Replicas) -> Iterator[_Condition]:
-        for demand in self.demands:
+        found = []
+        for demand in demands:
             for place, margin in enumerate(alike.margins(demand)):
                 # The round of Paxos, whose margins stand last, and a plain write count pending replicas; reads don't.
                 reads = place < len(demand.requirements) and (demand.operation == "read" or demand.serial)
                 who = natural if reads else (*natural, *pending)
-                yield _Condition(tuple(self._living(who, margin.datacenter)), margin.spare)
+                found.append(_Condition(tuple(self._living(who, margin.datacenter)), margin.spare))
+        return tuple(dict.fromkeys(found))
 
     def _living(self, who: Members, datacenter: str | None) -> Iterator[int]:
         for place, node in enumerate(who):
             if node < len(self.homes) and node not in self.state.down and datacenter in {None, self.homes[node]}:
                 yield place
+
+
+def _tight(conditions: Iterable[_Condition], size: int) -> _Places:
+    """The replicas of which so many can't be lost."""
+    return tuple(dict.fromkeys(one.places for one in conditions if one.spare + 1 == size))
 
 
 def _rack_sets(racks: Members, spare: int, size: int) -> Iterator[Members]:
