@@ -17,8 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from ringcheck import __version__
 from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
 from ringcheck.core.maintenance import Holder
-from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import View
 from ringcheck.report import metrics
 from ringcheck.report.document import verdict_document
@@ -148,6 +149,13 @@ def test_only_watched_levels_are_told() -> None:
     )
     found = scrape([replace(known, verdict=replace(known.verdict, keyspaces=shown))])
     assert not [labels for _, labels in found if "keyspace" in dict(labels)]
+
+
+def test_a_level_without_datacenter_has_an_empty_label() -> None:
+    """QUORUM is the same for the clients of every datacenter."""
+    policy = Policy((Rule(("*",), Threshold(Level.QUORUM)),))
+    found = scrape([Reading("blogs", assess(article.snapshot(), policy), fresh=True)])
+    assert value(found, "cassandra_ring_ranges", keyspace="blog_3", consistency_level="QUORUM", cassandra_dc="") == 768
 
 
 def test_no_failure_is_endless() -> None:
