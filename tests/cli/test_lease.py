@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import yaml
 
 import ringcheck.report
 from ringcheck.cli import run
+from ringcheck.cli.target import Settled
 from ringcheck.core.maintenance import Holder
 from ringcheck.restart import lockfile
 from ringcheck.restart.lease import whoami
@@ -21,6 +23,8 @@ from ringcheck.simulator.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ringcheck.core.ring import Snapshot
 
 SCHEMA = json.loads((Path(ringcheck.report.__file__).parent / "schemas" / "leases-1.json").read_text())
 OLD = "2020-01-01T00:00:00Z"
@@ -94,6 +98,7 @@ def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
     first, second = stage.names[:2]
     stage.store.add([Holder(first, "you", "", OLD)])
     assert stage.preflight(first) == 0
+    assert stage.preflight(first, "--require-spare") == 2
     stage.store.add([Holder(second, "you", "", OLD)])
     assert stage.preflight(first) == 2
     assert stage.preflight(first, second) == 2
@@ -145,6 +150,25 @@ def test_what_makes_a_node_not_back(stage: Stage) -> None:
         assert (code, why in text) == (2, True), text
         undo(0)
     assert stage.run("release", first)[0] == 0
+
+
+def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves and says NORMAL, and one coordinator would still not send it a request."""
+    first, second = stage.names[:2]
+    stage.store.add([Holder(first, whoami(), "", OLD)])
+    real = Settled.snapshot
+
+    def blind(self: Settled) -> Snapshot:
+        seen = real(self)
+        views = (replace(one, live=one.live - {first}) if one.observer == second else one for one in seen.views)
+        return replace(seen, views=tuple(views))
+
+    monkeypatch.setattr(Settled, "snapshot", blind)
+    code, text = stage.run("release", first)
+    assert (code, text.startswith(f"REFUSED embedded: {first} is seen down by {second}; nothing is released")) == (
+        2,
+        True,
+    )
 
 
 def test_force_asks_no_node(stage: Stage) -> None:
