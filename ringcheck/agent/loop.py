@@ -1,0 +1,330 @@
+"""Watches every configured cluster: a thread a cluster, so that a slow one delays no other.
+
+Each poll leaves a `Reading`, swapped whole. What was known stays known when a poll fails, with its age; how old may be
+told as the present is decided when somebody asks, so that a poll that hangs makes it old too. A node whose Jolokia
+stops answering is a suspect at once: Cassandra itself needs 18 to 37 s to convict it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ringcheck.core.assess import assess
+from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.maintenance import Maintenance
+from ringcheck.errors import RingcheckError
+from ringcheck.jolokia.collect import Collector
+from ringcheck.report.reading import BUCKETS, Reading, Reload
+from ringcheck.restart.lease import LeaseError, open_store, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ringcheck.config.values import Cluster, Config
+    from ringcheck.core.maintenance import Holder
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
+    from ringcheck.report.reading import Durations
+    from ringcheck.restart.lease import Store
+
+    Listener = Callable[[Reading], object]
+
+OLD = 3  # intervals, without a verdict, after which the last one is no longer the present
+JITTER = 0.1  # of the interval, so that clusters are not all asked at once
+LEASES = 2.0  # seconds that the store of leases may take
+SHORTEST = 1.0  # seconds that a poll may take at least
+
+
+def deadline_of(interval: float) -> float:
+    """Seconds that one poll may take: it is over before the next is due."""
+    return max(SHORTEST, 0.8 * interval)
+
+
+class Watch:
+    """One cluster, polled again and again by a thread of its own."""
+
+    def __init__(self, cluster: Cluster, interval: float, told: Listener, clock: Callable[[], float]) -> None:
+        """Prepare; nothing is asked before `start`.
+
+        Args:
+            cluster: what to ask, and how to judge it.
+            interval: seconds from the begin of one poll to the begin of the next.
+            told: called with each new reading.
+            clock: monotonic seconds.
+        """
+        self.cluster = cluster
+        self.interval = interval
+        self.reading = Reading(cluster.name, holders=None if cluster.lease else ())
+        self.beat = clock()
+        self._told = told
+        self._clock = clock
+        self._stop = threading.Event()
+        self._now = threading.Event()
+        self._collector: Collector | None = None
+        self._store: Store | None = None
+        self._good_at: float | None = None
+        self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
+        self._thread = threading.Thread(target=self._run, name=f"watch {cluster.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Poll again now."""
+        self._now.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end; the poll in hand is not waited for."""
+        self._stop.set()
+        self._now.set()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread; whether it has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def lively(self) -> bool:
+        """Whether its polls go on: none hangs far beyond its deadline."""
+        allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASES
+        return self._clock() - self.beat < allowed
+
+    def present(self) -> Reading:
+        """The reading as it is to be told now."""
+        old = self._good_at is None or self._clock() - self._good_at > OLD * self.interval + deadline_of(self.interval)
+        reading = self.reading
+        return reading if reading.fresh is not old else replace(reading, fresh=not old)
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._now.clear()
+                self.beat = begins = self._clock()
+                self._publish(self._turn())
+                pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+                self._now.wait(max(0.0, pause - (self._clock() - begins)))
+        finally:
+            self._close()
+
+    def _publish(self, reading: Reading) -> None:
+        self.reading = reading
+        if not self._stop.is_set():
+            self._told(self.present())
+
+    def _close(self) -> None:
+        for one in (self._collector, self._store):
+            if one is not None:
+                one.close()
+
+    def _turn(self) -> Reading:
+        begins = self._clock()
+        try:
+            found = self._poll()
+        except RingcheckError as error:
+            found = replace(self.reading, error=str(error), suspects=frozenset())
+        except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
+            found = replace(self.reading, error=f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+        requests = dict(self._collector.counts.requests) if self._collector else {}
+        return replace(found, polls=_with(found.polls, self._clock() - begins), requests=requests)
+
+    def _poll(self) -> Reading:
+        if self._collector is None:
+            known = self.cluster
+            authenticates = known.policy.authenticates
+            self._collector = Collector(known.jolokia.settings(), known.replication, known.name, authenticates)
+        seen = replace(self._collector.poll(deadline_of(self.interval)), cluster=self.cluster.name)
+        maintenance, holders = self._leases()
+        verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
+        safe = self._safe(seen, holders)
+        self._good_at = self._clock()
+        return replace(
+            self.reading,
+            verdict=verdict,
+            restart_safe=safe,
+            fresh=True,
+            last_success=time.time(),
+            error=None,
+            suspects=self._suspects(verdict),
+            holders=holders,
+        )
+
+    def _leases(self) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:
+        lease = self.cluster.lease
+        if lease is None:
+            return None, ()
+        try:
+            if self._store is None:
+                self._store = open_store(self.cluster, LEASES)
+            holders = self._store.holders()
+        except RingcheckError as error:
+            return Maintenance((), lease.deadline, str(error)), None
+        return Maintenance(holders, lease.deadline), holders
+
+    def _safe(self, seen: Snapshot, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
+        """Nodes that may restart now; None while it is not known who else is to count as down."""
+        if holders is None:
+            return None
+        try:
+            held = [place(one, seen) for one in holders]
+        except LeaseError:
+            return frozenset()
+        return Gatekeeper(seen, self.cluster.policy, self.cluster.gate, held).safe_nodes() - frozenset(held)
+
+    def _suspects(self, verdict: Verdict) -> frozenset[str]:
+        """Nodes that answered before and do not now, while nobody sees them down."""
+        nodes = list(zip(verdict.snapshot.nodes, verdict.states, strict=True))
+        up = {node.address for node, state in nodes if state == "up"}
+        answering = {node.address for node, _ in nodes if node.jolokia == "ok"}
+        suspects = frozenset(self._trusted & up - answering)
+        self._trusted = frozenset(answering) | suspects
+        return suspects
+
+
+def _with(durations: Durations, seconds: float) -> Durations:
+    counts = list(durations.counts)
+    counts[bisect_left(BUCKETS, seconds)] += 1
+    return replace(durations, counts=tuple(counts), total=durations.total + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the agent runs on: swapped whole at a reload."""
+
+    config: Config
+    watches: tuple[Watch, ...]
+    reload: Reload
+
+
+class Agent:
+    """All watches. Safe to use from many threads."""
+
+    def __init__(
+        self, config: Config, listeners: Iterable[Listener] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Prepare; nothing is asked before `start`.
+
+        Args:
+            config: clusters and interval.
+            listeners: called with each new reading, by the thread of its cluster; they must not wait.
+            clock: monotonic seconds.
+        """
+        self.listeners = list(listeners)
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._sequence = 0
+        self._running = False
+        self._state = State(config, tuple(self._watch(one, config) for one in config.clusters.values()), _fine())
+
+    def _watch(self, cluster: Cluster, config: Config) -> Watch:
+        return Watch(cluster, config.agent.interval, self._tell, self._clock)
+
+    # What is known
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._state.config
+
+    @property
+    def last_reload(self) -> Reload:
+        """How the last reading of the configuration went."""
+        return self._state.reload
+
+    def readings(self) -> tuple[Reading, ...]:
+        """All clusters, in the configuration's order, as they are to be told now."""
+        return tuple(one.present() for one in self._state.watches)
+
+    def reading(self, cluster: str) -> Reading | None:
+        """One cluster; None where none has that name."""
+        return next((one.present() for one in self._state.watches if one.cluster.name == cluster), None)
+
+    def hurry(self, cluster: str) -> None:
+        """Poll a cluster again now."""
+        for one in self._state.watches:
+            if one.cluster.name == cluster:
+                one.hurry()
+
+    def lively(self) -> bool:
+        """Whether the polls of every cluster go on."""
+        return all(one.lively() for one in self._state.watches)
+
+    def tried(self) -> bool:
+        """Whether every cluster was polled once, well or not."""
+        return all(any(one.reading.polls.counts) for one in self._state.watches)
+
+    @property
+    def sequence(self) -> int:
+        """Counts readings; for `wait`."""
+        return self._sequence
+
+    def wait(self, seen: int, seconds: float) -> int:
+        """Wait until there is a newer reading than those that `seen` counts, and return the count then."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._sequence != seen or not self._running, seconds)
+            return self._sequence
+
+    # What is done
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._running = True
+        for one in self._state.watches:
+            one.start()
+
+    def stop(self, seconds: float = 5.0) -> bool:
+        """End all watches; whether all ended in that time. Polls in hand are abandoned after it."""
+        self._running = False
+        with self._changed:
+            self._changed.notify_all()
+        return _ended(self._state.watches, seconds)
+
+    def reload(self, config: Config) -> None:
+        """Run on another configuration; clusters that are the same in both are watched on as if nothing was."""
+        before = {one.cluster.name: one for one in self._state.watches}
+        watches = []
+        for cluster in config.clusters.values():
+            old = before.get(cluster.name)
+            kept = old is not None and old.cluster == cluster and old.interval == config.agent.interval
+            watches.append(before.pop(cluster.name) if kept else self._watch(cluster, config))
+        for one in before.values():
+            one.stop()
+        fresh = [one for one in watches if one not in self._state.watches]
+        self._state = State(config, tuple(watches), _fine())
+        for one in fresh:
+            one.start()
+        self._notify()
+
+    def refuse(self) -> None:
+        """Note that a configuration could not be used; the old one stays in force."""
+        self._state = replace(self._state, reload=replace(self._state.reload, successful=False))
+
+    def _tell(self, reading: Reading) -> None:
+        for listener in self.listeners:
+            listener(reading)
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._sequence += 1
+            self._changed.notify_all()
+
+
+def _fine() -> Reload:
+    return Reload(successful=True, last_success=time.time())
+
+
+def _ended(watches: Iterable[Watch], seconds: float) -> bool:
+    each = list(watches)
+    for one in each:
+        one.stop()
+    ends = time.monotonic() + seconds
+    left = [one for one in each if not one.join(max(0.0, ends - time.monotonic()))]
+    return not left
