@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import counted
+from ringcheck.core.assess import listed
 from ringcheck.core.views import Views
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def missing(target: Target, seen: Snapshot, down_before: frozenset[str]) -> str 
     if node.jolokia != "ok":
         return "its Jolokia does not answer"
     if node.mode != "NORMAL":
-        return f"it is {node.mode}"
+        return f"it is {node.mode}" if node.mode else "its process has only begun to start"
     if not node.gossip_running:
         return "its gossip is not running"
     if not node.native_transport_running:
@@ -85,12 +85,13 @@ def _unseen(node: Node, seen: Snapshot, down_before: frozenset[str]) -> str | No
     own = next((view for view in views.all if view.observer == node.address), None)
     if own is None or own.outcome != "ok":
         return f"its view can't be used: {own.reason if own else 'it was not asked'}"
+    names = {_identity(one): one.address for one in seen.nodes}
+    unseen = sorted({_identity(seen.nodes[one]) for one in views.down(own)} - down_before)
     index = seen.index[node.address]
-    others = {_identity(seen.nodes[one]) for one in views.down(own)} - down_before
-    if others:
-        return f"it does not see {counted(len(others), 'peer')} up"
-    blind = sum(1 for view in views.usable if index in views.down(view))
-    return f"{counted(blind, 'peer')} {'does' if blind == 1 else 'do'} not see it up" if blind else None
+    blind = sorted(view.observer for view in views.usable if index in views.down(view))
+    lacks = [f"it does not see {listed([names[one] for one in unseen])} up"] if unseen else []
+    lacks += [f"{listed(blind)} {'does' if len(blind) == 1 else 'do'} not see it up"] if blind else []
+    return "; ".join(lacks) or None
 
 
 def answers_cql(host: str, port: int, seconds: float) -> bool:
