@@ -52,7 +52,15 @@ def _gate(  # noqa: PLR0913, PLR0917 - one argument an option
     require_spare: bool,  # noqa: FBT001 - a flag
     require_all_up: bool,  # noqa: FBT001 - a flag
 ) -> Gate:
-    """The configured gate, with what the command line says."""
+    """The configured gate, with what the command line says.
+
+    Raises:
+        UsageError: if it is to look at some keyspaces only: whoever stops a node takes a replica from all.
+    """
+    if target.keyspace:
+        raise UsageError(
+            "a stop takes a replica from every keyspace: --accept names those that may lose ranges, not -k"
+        )
     gate = target.settled().gate()
     gate = replace(gate, level=level(gate_level), exact=True) if gate_level else gate
     return replace(
