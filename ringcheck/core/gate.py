@@ -24,7 +24,7 @@ from ringcheck.core.views import Views
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from ringcheck.core.consistency import Demand, Rules
+    from ringcheck.core.consistency import Demand, Replicas, Rules
     from ringcheck.core.health import LevelHealth, RingState
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Ring, Snapshot
@@ -405,13 +405,15 @@ class Gatekeeper:
     # The counterfactual
 
     def _losses(self, known: list[int]) -> Iterator[Reason]:
+        groups: dict[int, list[_Alike]] = {}  # by the identity of a ring: the same for all of its levels and clients
+        stopped = [node for node in known if node not in self.before]
         for stake in self.stakes:
-            yield from self._loss_reasons(stake, known)
+            before, after = self._state(stake, self.before), self._state(stake, self.before.union(known))
+            if id(stake.ring) not in groups:
+                groups[id(stake.ring)] = _alike(before, after, stopped)
+            yield from self._loss_reasons(stake, after, _loss(groups[id(stake.ring)], stake.demands))
 
-    def _loss_reasons(self, stake: _Stake, known: list[int]) -> Iterator[Reason]:
-        stopped = self.before.union(known)
-        before, after = self._state(stake, self.before), self._state(stake, stopped)
-        loss = _loss(before, after, [node for node in known if node not in self.before], stake.demands)
+    def _loss_reasons(self, stake: _Stake, after: RingState, loss: _Loss) -> Iterator[Reason]:
         if loss.never:
             yield self._lost("structurally_never_safe", stake, after, loss, loss.never)
         if loss.ranges > loss.never:
@@ -513,30 +515,72 @@ def _spares_its_subject(reason: Reason) -> bool:
     return reason.code in {"view_missing", "recently_changed"}
 
 
-def _loss(before: RingState, after: RingState, stopped: Iterable[int], demands: Iterable[Demand]) -> _Loss:
-    """What the stop of some nodes takes away, operation by operation."""
-    each = tuple(demands)
-    loss = _Loss()
+@dataclass(slots=True)
+class _Alike:
+    """Ranges that a stop does the same to.
+
+    Attributes:
+        whole: what they are like with all nodes up.
+        parts: what they are like before and after, piece by piece where pending ranges cut them.
+        ranges: how many.
+        tokens: in each of the pieces, all ranges together.
+        first: the first of them.
+    """
+
+    whole: Replicas
+    parts: tuple[tuple[Replicas, Replicas], ...]
+    ranges: int
+    tokens: list[int]
+    first: int
+
+
+def _alike(before: RingState, after: RingState, stopped: Iterable[int]) -> list[_Alike]:
+    """The ranges that some nodes hold, by what their stop does to them: of thousands there are some hundred kinds."""
+    found: dict[tuple[Replicas, tuple[tuple[Replicas, Replicas], ...]], _Alike] = {}
     for index in sorted(set(before.pieces).union(*(before.ring.ranges_of[node] for node in stopped))):
-        tokens, tight = 0, False
-        for (start, end, then), (_, _, now) in zip(before.parts(index), after.parts(index), strict=True):
-            spares = [(stand((then,), one).spare, stand((now,), one).spare) for one in each]
-            gone = any(was is not None and now_ is not None and now_ < 0 <= was for was, now_ in spares)
-            tokens += before.space.width(start, end) if gone else 0
-            tight = tight or any(now_ == 0 and was != 0 for was, now_ in spares)
-        if tokens:
-            loss.ranges += 1
-            loss.tokens += tokens
-            loss.never += _never(before, index, each)
-            loss.first = index if loss.first is None else loss.first
-        elif tight:
-            loss.tight += 1
+        pieces = [(end, start, then, now) for (start, end, then), (_, _, now) in _both(before, after, index)]
+        parts = tuple([(then, now) for _, _, then, now in pieces])
+        whole = before.whole(index)
+        group = found.get((whole, parts))
+        if group is None:
+            group = found[whole, parts] = _Alike(whole, parts, 0, [0] * len(parts), index)
+        group.ranges += 1
+        for place, (end, start, _, _) in enumerate(pieces):
+            group.tokens[place] += before.space.width(start, end)
+    return list(found.values())
+
+
+def _both(
+    before: RingState, after: RingState, index: int
+) -> Iterable[tuple[tuple[int, int, Replicas], tuple[int, int, Replicas]]]:
+    return zip(before.parts(index), after.parts(index), strict=True)
+
+
+def _loss(groups: Iterable[_Alike], demands: tuple[Demand, ...]) -> _Loss:
+    """What the stop of some nodes takes away, operation by operation."""
+    loss = _Loss()
+    for one in groups:
+        fates = [_fate(then, now, demands) for then, now in one.parts]
+        if any(gone for gone, _ in fates):
+            loss.ranges += one.ranges
+            loss.tokens += sum(width for width, (gone, _) in zip(one.tokens, fates, strict=True) if gone)
+            loss.never += one.ranges if _never(one.whole, demands) else 0
+            loss.first = one.first if loss.first is None else min(loss.first, one.first)
+        elif any(tight for _, tight in fates):
+            loss.tight += one.ranges
     return loss
 
 
-def _never(state: RingState, index: int, demands: tuple[Demand, ...]) -> bool:
+def _fate(then: Replicas, now: Replicas, demands: tuple[Demand, ...]) -> tuple[bool, bool]:
+    """Whether a (piece of a) range is lost to any operation, and whether it has come to its last replicas."""
+    spares = [(stand((then,), one).spare, stand((now,), one).spare) for one in demands]
+    gone = any(was is not None and left is not None and left < 0 <= was for was, left in spares)
+    return gone, any(left == 0 and was != 0 for was, left in spares)
+
+
+def _never(whole: Replicas, demands: tuple[Demand, ...]) -> bool:
     """Whether a range has no replica to spare even with all nodes up."""
-    return any((stand((state.whole(index),), one).spare or 0) <= 0 for one in demands if one.requirements)
+    return any((stand((whole,), one).spare or 0) <= 0 for one in demands if one.requirements)
 
 
 def _at(stake: _Stake) -> str:
