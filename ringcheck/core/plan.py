@@ -421,7 +421,7 @@ def _alone(stake: _Stake, state: RingState, layout: Layout, nodes: frozenset[int
         places = fragile.get(kind)
         if places:
             if kind not in nevers:
-                nevers[kind] = _never(state, index, stake.demands)
+                nevers[kind] = _never(state.whole(index), stake.demands)
             width = state.space.width(*stake.ring.range(index))
             for node in nodes.intersection(row):
                 if None in places or homes[node] in places:
