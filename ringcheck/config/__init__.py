@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.keys import PART, TOP
 from ringcheck.config.kinds import Reader, Section
 from ringcheck.config.source import UnreadableError, node_of
 from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors, secret
 from ringcheck.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Cluster", "Config", "ConfigError", "ConfigErrors", "load", "schema", "secret"]
 
@@ -46,6 +49,7 @@ def load(path: str) -> Config:
         for name, cluster in clusters.items()
         if cluster.sensu and cluster.sensu.ttl and cluster.sensu.ttl <= agent.interval
     ]
+    errors += _groups(clusters, {name: file.reader.names["clusters", name] for name, file in owners.items()})
     if not errors and not clusters:
         errors.append(f"{path}:1:1: the configuration has no clusters")
     if errors:
@@ -53,6 +57,20 @@ def load(path: str) -> Config:
     shown = tuple(line for file in (top, *parts) for line in file.reader.shown)
     warnings = tuple(line for file in (top, *parts) for line in file.reader.warnings)
     return Config(clusters, agent, shown, warnings)
+
+
+def _groups(clusters: Mapping[str, Cluster], places: Mapping[str, str]) -> Iterator[str]:
+    """Clusters that a client of the FleetLock protocol could not name, or not tell from another one."""
+    first: dict[str, str] = {}
+    for name, cluster in clusters.items():
+        if cluster.fleetlock is None:
+            continue
+        group = cluster.fleetlock.group or name
+        if "_" in group:
+            yield f"{places[name]}: a group of the FleetLock protocol has no _, as {name!r} has: name one with group"
+        if group in first:
+            yield f"{places[name]}: group {group!r} of fleetlock is that of cluster {first[group]!r} too"
+        first.setdefault(group, name)
 
 
 class _File:

@@ -29,8 +29,8 @@ from ringcheck.config.kinds import (
     scalar,
     text,
 )
-from ringcheck.config.texts import CONTACT, COUNT, LISTEN, PATTERN, SHARE, TEMPLATE, URL
-from ringcheck.config.values import PASSWORD, Agent, Cluster, Jolokia, Lease, Sensu, Tls
+from ringcheck.config.texts import CONTACT, COUNT, GROUP, LISTEN, MEMBER, PATTERN, SHARE, TEMPLATE, URL
+from ringcheck.config.values import PASSWORD, Agent, Cluster, Fleetlock, Jolokia, Lease, Sensu, Tls
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
@@ -346,9 +346,25 @@ SENSU = Section(
 )
 
 
+FLEETLOCK = Section(
+    "fleetlock",
+    {
+        "nodes": Key(
+            Named("nodes", MEMBER, r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}", "a client's id"),
+            "By the id of a client the address or host id of its node; other clients are refused.",
+            required=True,
+        ),
+        "group": Key(GROUP, "What clients name the cluster; by default its name here."),
+    },
+    lambda _reader, _node, values: Fleetlock(**values),
+)
+
+
 def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
     rules = values.get("monitor") or ()
     _warn_of_shadows(reader, node, rules)
+    if values.get("fleetlock") and not values.get("lease"):
+        raise Wrong(node, "fleetlock needs lease, where it keeps who may restart")
     gate, stable = values.get("gate") or (Gate(), 1)
     policy = Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates"))
     return Cluster(
@@ -360,6 +376,7 @@ def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster
         stable,
         values.get("lease"),
         values.get("sensu"),
+        values.get("fleetlock"),
     )
 
 
@@ -397,8 +414,10 @@ CLUSTER = Section(
         "gate": Key(GATE, "What must hold before a node may stop.", implied=True),
         "lease": Key(LEASE, "Where restart leases are kept."),
         "sensu": Key(SENSU, "Where events go."),
+        "fleetlock": Key(FLEETLOCK, "Hosts that ask the agent, by the FleetLock protocol, before they reboot."),
     },
     _cluster,
+    {"dependentRequired": {"fleetlock": ["lease"]}},
 )
 
 AGENT = Section(

@@ -11,6 +11,8 @@ from ringcheck.core.policy import NagiosRange
 
 _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 _CREDENTIALS = "a URL must not hold credentials: use username and password_file"
+_HOST_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_GROUP = "[A-Za-z0-9.-]+"  # the protocol's own pattern
 _RANGE = "@?[0-9.:~-]+"
 
 
@@ -87,6 +89,30 @@ def template(value: str) -> str:
     return value
 
 
+def member(value: str) -> str:
+    """The address or the host id of a node, in its usual form.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if _is_ip(value):
+        return str(ip_address(value))
+    if not re.fullmatch(_HOST_ID, value.lower()):
+        raise ValueError(f"{value!r} is neither a node's address nor its host id")
+    return value.lower()
+
+
+def group(value: str) -> str:
+    """A group as the FleetLock protocol has it.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not re.fullmatch(_GROUP, value):
+        raise ValueError(f"{value!r} is no group of the FleetLock protocol: letters, digits, . and -")
+    return value
+
+
 def listen(value: str) -> str:
     """HOST:PORT to listen at; port 0 is any.
 
@@ -148,3 +174,5 @@ LISTEN = Text("HOST:PORT", listen, r"^\S+:[0-9]{1,5}$")
 COUNT = Text("a Nagios range in quotes", count, f"^\\s*{_RANGE}\\s*$")
 SHARE = Text("a share in quotes, such as '1%'", share, r"^\s*@?[0-9.:~%\s-]+%$")
 PATTERN = Text("a pattern", pattern, r"^[A-Za-z0-9_*?\[\]!-]+$")
+MEMBER = Text("a node's address or host id", member, r"^[0-9A-Fa-f:.%-]+$")
+GROUP = Text("a group", group, f"^{_GROUP}$")

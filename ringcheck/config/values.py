@@ -93,6 +93,19 @@ class Sensu:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleetlock:
+    """Who may take restart leases by the FleetLock protocol.
+
+    Attributes:
+        nodes: by the id of a client the address or host id of its node.
+        group: what clients name the cluster; None for its name here.
+    """
+
+    nodes: Mapping[str, str]
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """One cluster; `stable_readings` is how many safe answers in a row its gate asks for."""
 
@@ -104,6 +117,7 @@ class Cluster:
     stable_readings: int = 1
     lease: Lease | None = None
     sensu: Sensu | None = None
+    fleetlock: Fleetlock | None = None
 
 
 @dataclass(frozen=True, slots=True)

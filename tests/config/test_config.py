@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ringcheck.cli import run
 from ringcheck.config import ConfigErrors, load, schema, secret, source
+from ringcheck.config.values import Fleetlock
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Rule, Threshold
 from ringcheck.core.ring import Replication
@@ -31,7 +32,8 @@ BEYOND_A_SCHEMA = {
     "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml", "clusters-from-missing.yaml",
     "clusters-from-twice.yaml", "contact-point-ipv4.yaml", "contact-point-ipv6.yaml", "contact-point-port.yaml",
     "contact-point-with-path.yaml", "credentials-not-set.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml",
-    "file-nul.yaml", "flag-yes.yaml", "interval-too-short.yaml", "lease-file-nowhere.yaml",
+    "file-nul.yaml", "flag-yes.yaml", "fleetlock-name.yaml", "fleetlock-same-group.yaml",
+    "interval-too-short.yaml", "lease-file-nowhere.yaml",
     "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
     "password-readable.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
@@ -414,3 +416,24 @@ def test_a_cluster_must_be_chosen(arguments: list[str], line: str, capsys: pytes
     """With several clusters one is named, and rightly."""
     assert run(["check", "-C", str(EXAMPLE), *arguments]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {EXAMPLE} {line}\n"
+
+
+def test_clients_of_fleetlock_have_nodes(tmp_path: Path) -> None:
+    """By address or host id, each in its usual form; the group is the cluster's name unless it is said."""
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "clusters:\n  a:\n    jolokia: {contact_points: h}\n    lease: {file: leases}\n"
+        "    fleetlock: {nodes: {c988d2509fdf5cdcbed39037c56406fb: 10.0.0.1, "
+        'v6: "2001:DB8::0:1", id: 6D194555-F6EB-41D0-C000-000000000001}}\n'
+        "  b:\n    jolokia: {contact_points: h}\n    lease: {file: leases}\n"
+        "    fleetlock: {group: default, nodes: {x: 10.0.0.1}}\n"
+    )
+    found = load(str(file)).clusters
+    assert found["a"].fleetlock == Fleetlock(
+        {
+            "c988d2509fdf5cdcbed39037c56406fb": "10.0.0.1",
+            "v6": "2001:db8::1",
+            "id": "6d194555-f6eb-41d0-c000-000000000001",
+        }
+    )
+    assert found["b"].fleetlock == Fleetlock({"x": "10.0.0.1"}, "default")
