@@ -367,7 +367,11 @@ class _RingLimits:
     def _spares(self, index: int, alike: Replicas) -> Iterator[tuple[str | None, int, bool]]:
         """Datacenter, how many of its replicas may stop together, and whether pending ones count among them."""
         for stake in self.stakes:
-            lost = "structurally_never_safe" if _never(self.state, index, stake.demands) else "would_become_unavailable"
+            lost = (
+                "structurally_never_safe"
+                if _never(self.state.whole(index), stake.demands)
+                else "would_become_unavailable"
+            )
             for demand in stake.demands:
                 margins = alike.margins(demand)
                 worst = min((one.spare for one in margins), default=-1)
