@@ -123,6 +123,21 @@ def test_a_node_that_is_back_serves() -> None:
     assert assess(found, Policy()).severity is Severity.OK
 
 
+def test_a_view_that_lists_only_who_is_live() -> None:
+    """Without a list of unreachable nodes one that is supposed down is missing from the live ones, and back in them."""
+    silent = replace(WELL, views=tuple(replace(view, unreachable=None) for view in WELL.views))
+    verdict = assess(suppose(silent, [address(1), address(3)]), Policy())
+    assert (verdict.down(), verdict.severity) == ([address(1), address(3)], Severity.WARNING)
+    assert "10.0.0.1 is down (supposed down)" in [one.summary for one in verdict.findings]
+
+
+def test_a_node_that_is_back_is_no_wiser_than_the_others() -> None:
+    """What any other view sees down, a node that is supposed back sees down."""
+    seen = with_view(snapshot(SIX, [ORDERS], [1]), 2, live=addresses([2, 4, 5, 6]), unreachable=addresses([1, 3]))
+    (view,) = [view for view in suppose(seen, up=[address(1)]).views if view.observer == address(1)]
+    assert (view.live, view.unreachable) == (addresses([1, 2, 4, 5, 6]), addresses([3]))
+
+
 def test_a_stale_view_is_not_woken() -> None:
     """What a drained node saw before counts for nothing once it is supposed back."""
     drained = with_view(with_node(WELL, 2, mode="DRAINED"), 2, live=addresses([2]), unreachable=addresses([1, 3]))
@@ -229,6 +244,16 @@ def test_pairs_of_a_rack_aware_ring() -> None:
     assert (one.racks.failures, one.racks.number) == (2, 3)
 
 
+def test_a_loss_costs_what_the_worst_view_says() -> None:
+    """Of views that see different nodes down, each loss has the largest share that one of them gives it."""
+    seen = with_view(snapshot(SIX, [ORDERS], [1]), 6, live=addresses([1, 2, 4, 5, 6]), unreachable=addresses([3]))
+    one = only(risk(seen, Policy(), limit=9), Level.LOCAL_QUORUM)
+    assert one.nodes is not None
+    # 5 shares two ranges with 1, which most see down, and one with 3, which 6 alone sees down.
+    costs = {loss.members[0]: loss.share for loss in one.nodes.worst}
+    assert costs == {address(5): 0.5, **dict.fromkeys(map(address, (1, 2, 3, 4, 6)), 0.25)}
+
+
 def test_what_is_down_counts_already() -> None:
     """With a node down each of those that share a range with it is a loss alone."""
     one = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
@@ -270,6 +295,8 @@ def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
     assert one.structurally_unavailable == 1
     assert one.nodes is not None
     assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
+    assert one.racks is not None
+    assert [loss.members for loss in one.racks.worst] == [(("dc1", "r2"),), (("dc1", "r3"),)]
 
 
 @settings(max_examples=100 * MORE)
