@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit counterparts cassandra cassandra-all bench docs clean
+.PHONY: demo test lint types unit counterparts cassandra cassandra-all bench deb docs clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -40,6 +40,10 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+# dist/ringcheck_VERSION-1_ARCH.deb, for the Python of this machine's distribution.
+deb: $(STAMP)
+	packaging/build-deb
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
