@@ -65,6 +65,10 @@ class Watch:
         self._clock = clock
         self._stop = threading.Event()
         self._now = threading.Event()
+        self._asked = threading.Lock()
+        self._streams = False  # whether the next poll asks for streams too
+        self._begun = 0  # polls
+        self.done = 0  # polls, as `ask` counts them
         self._collector: Collector | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
@@ -78,6 +82,14 @@ class Watch:
     def hurry(self) -> None:
         """Poll again now."""
         self._now.set()
+
+    def ask(self) -> int:
+        """Poll again now, streams included; `done` exceeds the number returned once a poll begun after this is over."""
+        with self._asked:
+            self._streams = True
+            begun = self._begun
+        self.hurry()
+        return begun
 
     def stop(self) -> None:
         """Ask the thread to end; the poll in hand is not waited for."""
@@ -116,6 +128,7 @@ class Watch:
 
     def _publish(self, reading: Reading) -> None:
         self.reading = reading
+        self.done = self._begun
         if not self._stop.is_set():
             self._told(self.present())
 
@@ -126,8 +139,11 @@ class Watch:
 
     def _turn(self) -> Reading:
         begins = self._clock()
+        with self._asked:
+            self._begun += 1
+            streams, self._streams = self._streams, False
         try:
-            found = self._poll()
+            found = self._poll(streams=streams)
         except RingcheckError as error:
             found = replace(self.reading, error=str(error), suspects=frozenset())
         except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
@@ -135,12 +151,12 @@ class Watch:
         requests = dict(self._collector.counts.requests) if self._collector else {}
         return replace(found, polls=_with(found.polls, self._clock() - begins), requests=requests)
 
-    def _poll(self) -> Reading:
+    def _poll(self, *, streams: bool) -> Reading:
         if self._collector is None:
             known = self.cluster
             authenticates = known.policy.authenticates
             self._collector = Collector(known.jolokia.settings(), known.replication, known.name, authenticates)
-        seen = replace(self._collector.poll(deadline_of(self.interval)), cluster=self.cluster.name)
+        seen = replace(self._collector.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
         maintenance, holders = self._leases()
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)
@@ -251,6 +267,19 @@ class Agent:
         for one in self._state.watches:
             if one.cluster.name == cluster:
                 one.hurry()
+
+    def fresh(self, cluster: str, seconds: float) -> Reading | None:
+        """What a poll says that began after this call, streams included: what the gate may decide on.
+
+        None where it is not over in time, or no cluster has that name. If the poll failed, the reading has its error.
+        """
+        watch = next((one for one in self._state.watches if one.cluster.name == cluster), None)
+        if watch is None:
+            return None
+        asked = watch.ask()
+        with self._changed:
+            self._changed.wait_for(lambda: watch.done > asked or not self._running, seconds)
+        return watch.present() if watch.done > asked else None
 
     def lively(self) -> bool:
         """Whether the polls of every cluster go on."""
