@@ -1,13 +1,14 @@
 """A rolling restart loses no query; and the load that shows it does fail when nodes are stopped at the wrong time.
 
 By default: six nodes of 5.0.8, two in each of three racks, and three nodes of 4.1.9 whose run is killed twice and
-resumed. `RINGCHECK_CASSANDRA_VERSIONS=all` asks every release for the three nodes' part, and for a run without
-interruption too: another quarter of an hour that would show the same once more.
+resumed; some eight minutes. `RINGCHECK_CASSANDRA_VERSIONS` chooses other releases for the three nodes, and asks for a
+run without interruption too: with "all" another half hour that shows on each release what these show on two.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ HEAP = ("-Xms256m", "-Xmx256m")  # of six nodes: two busy cores have 4 GB
 TIMEOUTS = {
     "read_request_timeout_in_ms": 10_000,
     "write_request_timeout_in_ms": 10_000,
-    "request_timeout_in_ms": 60_000,
+    "request_timeout_in_ms": 20_000,
 }
 OUTAGE = 100  # failures of each client that no accident explains
 STALL = 30  # seconds without a request of some kind to some range: then the load has shown nothing
@@ -352,6 +353,10 @@ def test_killed_roll_goes_on_without_a_lost_query(cluster: RealCluster, tmp_path
 
 
 @real
+@pytest.mark.skipif(
+    not os.environ.get("RINGCHECK_CASSANDRA_VERSIONS"),
+    reason="shows what the other two runs show: RINGCHECK_CASSANDRA_VERSIONS asks for it",
+)
 def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
     """One node after another, stopped and started by commands of their own, and no query is lost."""
     before = processes(cluster)
