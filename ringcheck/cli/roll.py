@@ -176,7 +176,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
         known = settled.configured
         control = stack.enter_context(closing(Control(known.jolokia.settings() if known else target.settings())))
         interrupts = stack.enter_context(_interrupts())
-        tell = stack.enter_context(_told(journal, len(nodes)))
+        tell = stack.enter_context(_told(journal, len(nodes), len(past.done) if past else 0))
         world = RealWorld(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
         tell("resume" if past else "begin", run=run, owner=owner, cluster=cluster, nodes=list(nodes))
         return Runner(world, store, settled.policy(), gate, how, owner, tell).run(nodes, past)
@@ -201,12 +201,12 @@ def _interrupts() -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def _told(journal: Journal, nodes: int) -> Iterator[Callable[..., Event]]:
+def _told(journal: Journal, nodes: int, done: int) -> Iterator[Callable[..., Event]]:
     """Write each event to the journal first, then show it; commands of a batch tell from several threads."""
     from ringcheck.report.roll import line
 
     guard = threading.Lock()
-    with _shown(nodes) as show:
+    with _shown(nodes, done) as show:
 
         def tell(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
             with guard:
@@ -218,7 +218,7 @@ def _told(journal: Journal, nodes: int) -> Iterator[Callable[..., Event]]:
 
 
 @contextmanager
-def _shown(nodes: int) -> Iterator[Callable[[str | None, bool], None]]:
+def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]]:
     """Lines; below them, at a terminal, how many nodes are back."""
     if not sys.stdout.isatty():
         yield lambda text, _: click.echo(text) if text else None
@@ -227,7 +227,7 @@ def _shown(nodes: int) -> Iterator[Callable[[str | None, bool], None]]:
 
     columns = (TextColumn("restarted"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
-        task = progress.add_task("", total=nodes)
+        task = progress.add_task("", total=nodes, completed=done)
 
         def show(text: str | None, back: bool) -> None:  # noqa: FBT001 - a fact
             if text:
