@@ -1,0 +1,324 @@
+"""The Debian package: what is in it, and what dpkg itself makes of it on a machine that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ringcheck
+from tests.counterparts.daemon import end, required
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PYTHON = "/usr/bin/python3"
+CONFIG = "etc/ringcheck/ringcheck.yaml"
+ARTICLE = ROOT / "tests" / "snapshots" / "article-one-down.json"
+CLUSTER = "clusters: {orders-prod: {jolokia: {contact_points: 127.0.0.1}}}\n"
+
+# Says what it was asked, and fails: no installation may fail for that.
+SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\nexit 1\n'
+
+
+@pytest.fixture(scope="module")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built from this tree."""
+    required("dpkg-deb")
+    out = tmp_path_factory.mktemp("dist")
+    environment = {**os.environ, "OUT": str(out), "TOOLS": str(Path(sys.executable).parent)}
+    built = subprocess.run(
+        [ROOT / "packaging" / "build-deb"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    (found,) = out.glob("*.deb")
+    return found
+
+
+@pytest.fixture(scope="module")
+def unpacked(deb: Path) -> Path:
+    """What dpkg would put below /."""
+    folder = deb.parent / "root"
+    subprocess.run(["dpkg-deb", "-x", deb, folder], check=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine like this one, of which every change is thrown away."""
+
+    pid: int
+    folder: Path
+    deb: Path
+
+    def run(self, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command there as root, with a short environment."""
+        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "chroot", str(self.folder), "env", "-i"]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
+        assigned = [f"{name}={value}" for name, value in environment.items()]
+        return subprocess.run(
+            [*enter, *assigned, *command], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+
+    def shell(self, script: str) -> str:
+        """What a script prints; it must succeed."""
+        done = self.run("sh", "-euc", script)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def put(self, text: str, path: str, mode: str = "644") -> None:
+        """Write a file there."""
+        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "chroot", str(self.folder)]
+        script = f"mkdir -p $(dirname {path}) && cat >{path} && chmod {mode} {path}"
+        subprocess.run([*enter, "sh", "-c", script], input=text, text=True, check=True)
+
+    def dpkg(self, *arguments: str) -> str:
+        """Call dpkg; it must succeed."""
+        done = self.run("dpkg", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def exists(self, path: str) -> bool:
+        """Whether something has that path there."""
+        return self.run("test", "-e", path).returncode == 0 or self.run("test", "-L", path).returncode == 0
+
+
+@contextmanager
+def machine_like_this(folder: Path) -> Iterator[int]:
+    """Mount this machine's root below a folder, writable in memory alone; a process that sees it so."""
+    (folder / "memory").mkdir()
+    script = f"""
+        mount --make-rprivate / && mount -t tmpfs tmpfs {folder}/memory && cd {folder}/memory &&
+        mkdir upper work root &&
+        mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root &&
+        mount -t proc proc root/proc && mount -t tmpfs tmpfs root/run && mount --bind /dev root/dev &&
+        echo up && exec sleep infinity
+    """
+    process = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if process.stdout.readline() != b"up\n":
+            pytest.skip(f"no machine to throw away can be made here: {process.stderr.read().decode().strip()}")
+        yield process.pid
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def machine(deb: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine with the package beside it, not yet installed."""
+    if os.getuid():
+        pytest.skip("only root can make a machine to throw away")
+    with machine_like_this(tmp_path) as pid:
+        found = Machine(pid, tmp_path / "memory" / "root", deb)
+        subprocess.run(
+            ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "cp", deb, found.folder / "ringcheck.deb"], check=True
+        )
+        yield found
+
+
+def newer(deb: Path, folder: Path, version: str, config: str | None = None) -> Path:
+    """The same package as another version, with another configuration file if one is given."""
+    tree, result = folder / f"tree-{version}", folder / f"{version}.deb"
+    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
+    control = tree / "DEBIAN" / "control"
+    control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+    if config is not None:
+        (tree / CONFIG).write_text(config)
+    subprocess.run(["dpkg-deb", "-b", "-Znone", tree, result], check=True, capture_output=True)
+    return result
+
+
+def upgrade(machine: Machine, deb: Path, *arguments: str) -> None:
+    target = machine.folder / "newer.deb"
+    subprocess.run(["nsenter", f"--mount=/proc/{machine.pid}/ns/mnt", "cp", deb, target], check=True)
+    machine.dpkg("-i", *arguments, "/newer.deb")
+
+
+def listing(deb: Path) -> list[list[str]]:
+    """Mode, owner, size, date, time and path of each file."""
+    told = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    return [line.split(maxsplit=5) for line in told.splitlines()]
+
+
+def test_what_is_in_it(deb: Path) -> None:
+    """Only root's files that nobody else may write, in the places where Debian has such, and all the parts."""
+    files = listing(deb)
+    assert {one[1] for one in files} == {"root/root"}
+    assert not [one for one in files if one[0][5] == "w" or one[0][8] == "w" or one[0][3] == "s"]
+    paths = {one[5].removeprefix(".").rstrip("/") for one in files}
+    assert {
+        "/usr/bin/ringcheck",
+        "/usr/lib/nagios/plugins/check_cassandra_ring",
+        "/usr/lib/systemd/system/ringcheck-agent.service",
+        "/usr/lib/systemd/system/ringcheck-check@.service",
+        "/usr/lib/systemd/system/ringcheck-check@.timer",
+        "/usr/lib/ringcheck/ringcheck/report/schemas/verdict-1.json",
+        "/usr/share/doc/ringcheck/README.md",
+        "/usr/share/doc/ringcheck/copyright",
+        "/usr/share/doc/ringcheck/docs/install.md",
+        "/usr/share/doc/ringcheck/config/prometheus/ringcheck.rules.yml",
+        "/etc/ringcheck/conf.d",
+    } <= paths
+    tops = {path.split("/")[1:3][-1] for path in paths if path.count("/") > 1}
+    assert tops == {"bin", "lib", "share", "ringcheck"}
+
+
+def test_what_it_says_of_itself(deb: Path) -> None:
+    """Its version is the program's, it needs the Python that it was compiled for, and it has one file of settings."""
+
+    def field(name: str) -> str:
+        return subprocess.run(["dpkg-deb", "-f", deb, name], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert field("Version") == f"{ringcheck.__version__}-1"
+    version = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True).stdout
+    minor = int(version.split(".")[1])
+    assert field("Depends").startswith(f"python3 (>= 3.{minor}), python3 (<< 3.{minor + 1})")
+    conffiles = subprocess.run(["dpkg-deb", "-I", deb, "conffiles"], capture_output=True, text=True, check=True).stdout
+    assert conffiles.split() == [f"/{CONFIG}"]
+
+
+def test_it_needs_no_library_of_the_machine(unpacked: Path) -> None:
+    """Every command's modules come from the package and Python itself, compiled ones among them."""
+    library = unpacked / "usr/lib/ringcheck"
+    program = f"""
+import sys; sys.path.insert(0, {str(library)!r})
+import importlib, pkgutil, ringcheck, yaml, bcrypt, ijson
+for one in pkgutil.walk_packages(ringcheck.__path__, "ringcheck."):
+    if not one.name.endswith("__main__"):
+        importlib.import_module(one.name)
+assert yaml.__with_libyaml__ and ijson.backend == "yajl2_c", (yaml.__with_libyaml__, ijson.backend)
+print(*{{getattr(one, "__file__", None) for one in sys.modules.values()}} - {{None}}, sep="\\n")
+"""
+    done = subprocess.run([PYTHON, "-IBS", "-c", program], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    ours = [path for path in done.stdout.split() if path.startswith(str(library))]
+    assert len(ours) > 100
+    assert not [path for path in done.stdout.split() if "dist-packages" in path or "site-packages" in path]
+
+
+def test_the_unpacked_program_judges(unpacked: Path) -> None:
+    """Without root: the program of the package tells the outage of a snapshot, by files that need no compiling."""
+    script = (unpacked / "usr/bin/ringcheck").read_text()
+    assert script.count("/usr/lib/ringcheck") == 1
+    moved = script.replace("/usr/lib/ringcheck", str(unpacked / "usr/lib/ringcheck"))
+    done = subprocess.run(
+        [PYTHON, "-IB", "-v", "-c", moved, "check", "--from", ARTICLE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE")
+    assert re.search(r"(?m)^# code object from '\S+/core/__pycache__/assess\.\S+\.pyc'$", done.stderr)
+    assert not re.search(rf"(?m)^# code object from {unpacked}\S+\.py$", done.stderr), "compiled at each start"
+
+
+def test_installed_for_everybody(machine: Machine) -> None:
+    """After dpkg -i any user runs the program and the plugin, whatever his environment has; nothing was enabled."""
+    machine.dpkg("-i", "/ringcheck.deb")
+    machine.put(ARTICLE.read_text(), "/tmp/article.json")  # noqa: S108 - of the other machine
+    machine.put("raise SystemExit('shadowed')", "/evil/click.py")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    told = machine.run(*nobody, "ringcheck", "--version", env={"PYTHONPATH": "/evil", "PYTHONHOME": "/evil"})
+    assert (told.returncode, told.stdout.strip().rpartition(" ")[2]) == (0, ringcheck.__version__), told.stderr
+    plugin = machine.run(
+        *nobody,
+        "/usr/lib/nagios/plugins/check_cassandra_ring",
+        "--from",
+        "/tmp/article.json",  # noqa: S108
+    )
+    assert plugin.returncode == 2, plugin.stderr
+    assert plugin.stdout.startswith("CRITICAL - blogs: 256 of 768 ranges")
+    assert machine.shell("find /etc/systemd/system -name '*ringcheck*'") == ""
+    assert machine.shell("dpkg --verify ringcheck") == ""
+
+
+def test_the_configuration_that_comes_along(machine: Machine) -> None:
+    """Without clusters it is no configuration, which a check tells as UNKNOWN; a file in conf.d makes it one."""
+    machine.dpkg("-i", "/ringcheck.deb")
+    before = machine.run("ringcheck", "check")
+    assert (before.returncode, before.stdout.startswith("UNKNOWN")) == (3, True), before.stdout
+    assert "has no clusters" in before.stdout
+    machine.put(CLUSTER, "/etc/ringcheck/conf.d/orders.yaml")
+    after = machine.run("ringcheck", "config", "check")
+    assert after.returncode == 0, after.stdout
+
+
+def test_the_units_that_come_along(machine: Machine) -> None:
+    """Where they are installed systemd finds nothing wrong with the units, their program and their page."""
+    required("systemd-analyze")
+    machine.dpkg("-i", "/ringcheck.deb")
+    for unit in ("ringcheck-agent.service", "ringcheck-check@orders-prod.timer", "ringcheck-check@orders-prod.service"):
+        told = machine.run("systemd-analyze", "verify", unit)
+        assert (told.returncode, told.stderr) == (0, ""), unit
+    page = machine.shell("sed -n 's,^Documentation=file://,,p' /usr/lib/systemd/system/ringcheck-agent.service")
+    assert machine.exists(page.strip())
+
+
+def test_an_edited_configuration_survives_an_upgrade(machine: Machine, tmp_path: Path) -> None:
+    """What an operator wrote stays, whether or not the newer package has another file of that name."""
+    machine.dpkg("-i", "/ringcheck.deb")
+    machine.put(CLUSTER, f"/{CONFIG}")
+    upgrade(machine, newer(machine.deb, tmp_path, "97.0-1"))
+    assert machine.shell("dpkg-query -Wf '${Version}' ringcheck") == "97.0-1"
+    assert machine.shell(f"cat /{CONFIG}") == CLUSTER
+    upgrade(machine, newer(machine.deb, tmp_path, "98.0-1", "# new\n"), "--force-confdef", "--force-confold")
+    assert machine.shell("dpkg-query -Wf '${Version}' ringcheck") == "98.0-1"
+    assert machine.shell(f"cat /{CONFIG} /{CONFIG}.dpkg-dist") == f"{CLUSTER}# new\n"
+
+
+def test_removed_and_purged(machine: Machine) -> None:
+    """Removing leaves settings and what was enabled, and nothing of the program; purging leaves nothing."""
+    link = "/etc/systemd/system/multi-user.target.wants/ringcheck-agent.service"
+    machine.dpkg("-i", "/ringcheck.deb")
+    machine.shell(f"mkdir -p $(dirname {link}) && ln -s /usr/lib/systemd/system/ringcheck-agent.service {link}")
+    machine.shell("ringcheck --version && mkdir -p /var/lib/private/ringcheck")  # run by root, who could write there
+    assert "directory" not in machine.dpkg("-r", "ringcheck"), "nothing was left behind by the program"
+    assert not any(map(machine.exists, ("/usr/lib/ringcheck", "/usr/bin/ringcheck", "/usr/share/doc/ringcheck")))
+    assert all(map(machine.exists, (f"/{CONFIG}", link, "/var/lib/private/ringcheck")))
+    machine.dpkg("--purge", "ringcheck")
+    assert not any(map(machine.exists, ("/etc/ringcheck", link, "/var/lib/private/ringcheck")))
+    assert machine.run("dpkg-query", "-W", "ringcheck").returncode
+
+
+def test_what_systemd_is_told(machine: Machine, tmp_path: Path) -> None:
+    """Where systemd runs: units are read anew, an upgrade restarts what runs, a removal stops it; none may fail."""
+    machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
+    machine.shell("mkdir -p /run/systemd/system")
+
+    def told() -> list[str]:
+        return machine.shell("cat /systemctl.log && rm /systemctl.log").splitlines()
+
+    machine.dpkg("-i", "/ringcheck.deb")
+    assert told() == ["daemon-reload"]
+    upgrade(machine, newer(machine.deb, tmp_path, "98.0-1"))
+    assert told() == ["daemon-reload", "daemon-reload", "--no-block try-restart ringcheck-agent.service"]
+    machine.dpkg("-r", "ringcheck")
+    assert told() == [
+        "stop ringcheck-agent.service ringcheck-check@*.timer ringcheck-check@*.service", "daemon-reload",
+    ]  # fmt: skip
+
+
+def test_without_systemd_nobody_is_told(machine: Machine) -> None:
+    """In a container or an image that is being built no unit is touched."""
+    machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
+    machine.dpkg("-i", "/ringcheck.deb")
+    machine.dpkg("-r", "ringcheck")
+    assert not machine.exists("/systemctl.log")
+
+
+def test_nothing_tells_where_it_was_built(deb: Path) -> None:
+    """No path of the machine that built it is in any file of the package."""
+    told = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], capture_output=True, check=True).stdout
+    assert b"/usr/lib/ringcheck/ringcheck/core" in told, "compiled files tell where they will be"
+    assert str(ROOT).encode() not in told
+    assert b"/stage/usr/lib" not in told
