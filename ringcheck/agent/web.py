@@ -1,0 +1,602 @@
+"""The agent's pages, metrics and API: what may be asked of it over HTTP, and the answers.
+
+Owns paths, parameters, status codes. What is told comes from readings and from the renderings in report/; what is
+decided comes from the gate, on a poll that began after the question. Who may ask is guard.py's, how long it may take
+server.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections import OrderedDict
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from ringcheck.agent.guard import Access, Guard, refusal
+from ringcheck.agent.server import Served, bound, running
+from ringcheck.agent.webconfig import WebConfig, load
+from ringcheck.core import plan as planning
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import CODES, Gatekeeper
+from ringcheck.core.maintenance import Maintenance
+from ringcheck.errors import DataError, RingcheckError, UsageError
+from ringcheck.report import metrics
+from ringcheck.report.document import (
+    address,
+    decision_document,
+    plan_document,
+    snapshot_document,
+    verdict_document,
+)
+from ringcheck.restart.lease import open_store, place
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from starlette.requests import Request
+
+    from ringcheck.agent.loop import Agent
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.plan import By
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
+    from ringcheck.report.reading import Reading
+
+MOST_BODY = 64 * 1024
+STREAMS = 64  # of events, at once
+STREAM = 300.0  # seconds that one lives; browsers come back by themselves
+QUIET = 15.0  # seconds after which a stream without news says that it is alive
+TICK = 0.25  # seconds between looks for news
+DECISIONS = 8  # questions to the gate at once
+WAIT = 60.0  # seconds that one may take, unless it says otherwise
+LONGEST = 100.0
+BETWEEN = 2.0  # seconds between readings that must all be safe, as `preflight`'s
+LEASES = 2.0  # seconds that the store of leases may take
+KEPT, LARGEST = 16, 1024 * 1024  # answers that are kept, and bytes of the largest
+
+STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
+
+
+class UnknownError(Exception):
+    """It can't be told now; the text says why."""
+
+
+# What all handlers share
+
+
+class Kept:
+    """Answers made of the readings in force, each made once however many ask; at most two are made at a time."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[Any, ...], tuple[Verdict, bytes]] = OrderedDict()
+        self._guard = threading.Lock()
+        self._work = threading.Semaphore(2)
+
+    def get(self, verdict: Verdict, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+        """The answer to a question about a verdict; the first part of the key is the cluster."""
+        if (found := self._look(verdict, key)) is not None:
+            return found
+        with self._work:
+            if (found := self._look(verdict, key)) is not None:
+                return found
+            made = make()
+        with self._guard:
+            old = [one for one, (of, _) in self._found.items() if one[0] == key[0] and of is not verdict]
+            for one in old:  # a verdict holds its whole snapshot
+                del self._found[one]
+            if len(made) <= LARGEST:
+                self._found[key] = verdict, made
+            while len(self._found) > KEPT:
+                self._found.popitem(last=False)
+        return made
+
+    def _look(self, verdict: Verdict, key: tuple[Any, ...]) -> bytes | None:
+        with self._guard:
+            of, found = self._found.get(key, (None, None))
+            return found if of is verdict else None
+
+
+def _agent(request: Request) -> Agent:
+    return cast("Agent", request.app.state.agent)
+
+
+def _kept(request: Request) -> Kept:
+    return cast("Kept", request.app.state.kept)
+
+
+def _reading(request: Request) -> Reading:
+    name = request.path_params["cluster"]
+    reading = _agent(request).reading(name)
+    if reading is None:
+        raise HTTPException(404, f"there is no cluster {name!r}")
+    return reading
+
+
+def _cluster(request: Request) -> Cluster:
+    name = request.path_params["cluster"]
+    cluster = _agent(request).config.clusters.get(name)
+    if cluster is None:
+        raise HTTPException(404, f"there is no cluster {name!r}")
+    return cluster
+
+
+def _present(reading: Reading) -> Verdict:
+    """A verdict that may be told as the present.
+
+    Raises:
+        UnknownError: if there is none.
+    """
+    if reading.verdict is None:
+        raise UnknownError(f"there is no verdict on {reading.cluster} yet: {reading.error or 'the first poll runs'}")
+    if not reading.fresh:
+        taken = reading.verdict.snapshot.taken_at
+        raise UnknownError(f"the last verdict on {reading.cluster} is of {taken}: {reading.error or 'polls hang'}")
+    return reading.verdict
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(_dump(document), status, media_type="application/json")
+
+
+def _dump(document: object) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The JSON object that was sent.
+
+    Raises:
+        HTTPException: 413 if it is too large, 400 if it is none.
+    """
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MOST_BODY:
+            raise HTTPException(413, f"more than {MOST_BODY} bytes")
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    return found
+
+
+def _parameters(request: Request, *known: str) -> None:
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:  # one without effect would be a false promise
+        raise HTTPException(400, f"there is no parameter {unknown[0]!r} here (known: {', '.join(known) or 'none'})")
+
+
+def level_of(name: object) -> Level:
+    """A consistency level by its name.
+
+    Raises:
+        HTTPException: 400 if there is none.
+    """
+    if not isinstance(name, str) or name not in Level.__members__:
+        raise HTTPException(400, f"there is no consistency level {name!r} (known: {', '.join(Level.__members__)})")
+    return Level[name]
+
+
+# Service
+
+
+def metrics_(request: Request) -> Response:
+    """`/metrics`."""
+    agent = _agent(request)
+    content_type, body = metrics.render(agent.readings, request.headers.get("accept", ""), agent.last_reload)
+    return Response(body, headers={"Content-Type": content_type})
+
+
+def healthy(request: Request) -> Response:
+    """`/-/healthy`: whether the polls go on."""
+    if _agent(request).lively():
+        return Response("ringcheck is healthy.\n", media_type="text/plain")
+    return Response("The polls of a cluster do not go on.\n", 503, media_type="text/plain")
+
+
+def ready(request: Request) -> Response:
+    """`/-/ready`: whether every cluster was asked once."""
+    if _agent(request).tried():
+        return Response("ringcheck is ready.\n", media_type="text/plain")
+    return Response("Not every cluster has been polled yet.\n", 503, media_type="text/plain")
+
+
+async def events(request: Request) -> Response:
+    """`/events`: a line whenever there is something new to see."""
+    if request.app.state.streams >= STREAMS:
+        return refusal(503, f"{STREAMS} streams are open already", {"Retry-After": "10"})
+    told = _told(_agent(request), request.app.state)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def _told(agent: Agent, state: Any) -> AsyncIterator[str]:  # noqa: ANN401 - Starlette's
+    state.streams += 1
+    try:
+        yield "retry: 2000\n\n"
+        seen: object = None
+        ends, last = time.monotonic() + STREAM, time.monotonic()
+        while not state.ending.is_set() and time.monotonic() < ends:
+            now = agent.sequence, tuple(one.fresh for one in agent.readings())  # age alone is news too
+            if now != seen:
+                yield f"data: {now[0]}\n\n"
+            elif time.monotonic() - last > QUIET:
+                yield ": nothing new\n\n"
+            else:
+                await asyncio.sleep(TICK)
+                continue
+            seen, last = now, time.monotonic()
+    finally:
+        state.streams -= 1
+
+
+# What is known
+
+
+def clusters(request: Request) -> Response:
+    """`/api/v1/clusters`."""
+    _parameters(request)
+    return _json({"clusters": [_listed(one) for one in _agent(request).readings()]})
+
+
+def _listed(reading: Reading) -> dict[str, Any]:
+    verdict = reading.verdict
+    safe, holders = reading.restart_safe, reading.holders
+    return {
+        "name": reading.cluster,
+        "fresh": reading.fresh,
+        "severity": verdict.severity.name if verdict and reading.fresh else "UNKNOWN",
+        "summary": verdict.summary if verdict and reading.fresh else None,
+        "taken_at": verdict.snapshot.taken_at if verdict else None,
+        "error": reading.error,
+        "suspects": sorted(reading.suspects),
+        "restart_safe": sorted(safe) if safe is not None and reading.fresh else None,
+        "holders": None
+        if holders is None
+        else [{"node": one.node, "owner": one.owner, "purpose": one.purpose, "since": one.since} for one in holders],
+    }
+
+
+def health(request: Request) -> Response:
+    """`/api/v1/clusters/NAME/health`: the verdict in force, or on what is asked for beside it."""
+    _parameters(request, "keyspace", "level", "ranges", "dc")
+    cluster, reading = _cluster(request), _reading(request)
+    verdict = _present(reading)
+    asked = request.query_params
+    levels = asked.getlist("level")
+    chosen = tuple(Level) if "all" in levels else tuple(map(level_of, levels))
+    question = Question(tuple(asked.getlist("keyspace")), chosen, ranges=_flag(asked.get("ranges")))
+    homes = tuple(asked.getlist("dc"))
+    make = partial(_judged, reading, verdict, cluster, question, homes)
+    body = _kept(request).get(verdict, (reading.cluster, "health", question, homes), make)
+    return Response(body, media_type="application/json")
+
+
+def _flag(text: str | None) -> bool:
+    if text not in {None, "", "0", "1", "false", "true"}:
+        raise HTTPException(400, f"{text!r} is neither true nor false")
+    return text in {"", "1", "true"}
+
+
+def _judged(reading: Reading, verdict: Verdict, cluster: Cluster, question: Question, homes: tuple[str, ...]) -> bytes:
+    if question != Question() or homes:
+        verdict = judged(reading, verdict, cluster, question, homes)
+    return _dump(verdict_document(verdict))
+
+
+def judged(
+    reading: Reading, verdict: Verdict, cluster: Cluster, question: Question, homes: tuple[str, ...] = ()
+) -> Verdict:
+    """What is to be said of the same snapshot to another question.
+
+    Raises:
+        UsageError: if it does not fit the cluster.
+    """
+    policy = replace(cluster.policy, client_datacenters=homes) if homes else cluster.policy
+    maintenance = None
+    if cluster.lease:
+        problem = "the store of leases did not answer" if reading.holders is None else None
+        maintenance = Maintenance(reading.holders or (), cluster.lease.deadline, problem)
+    return assess(verdict.snapshot, policy, question, maintenance)
+
+
+def snapshot(request: Request) -> Response:
+    """`/api/v1/clusters/NAME/snapshot`: what the verdict in force is made from."""
+    _parameters(request)
+    reading = _reading(request)
+    verdict = _present(reading)
+    body = _kept(request).get(
+        verdict, (reading.cluster, "snapshot"), lambda: _dump(snapshot_document(verdict.snapshot))
+    )
+    return Response(body, media_type="application/json")
+
+
+def plan(request: Request) -> Response:
+    """`/api/v1/clusters/NAME/plan`: the batches of a rolling restart."""
+    _parameters(request, "level", "max_batch", "by", "dc")
+    cluster, reading = _cluster(request), _reading(request)
+    verdict = _present(reading)
+    asked = request.query_params
+    gate = replace(cluster.gate, level=level_of(asked["level"]), exact=True) if "level" in asked else cluster.gate
+    by, most, homes = asked.get("by"), _whole(asked.get("max_batch")), tuple(asked.getlist("dc"))
+    if by not in {None, "rack", "node"}:
+        raise HTTPException(400, f"by is rack or node, not {by!r}")
+    make = partial(_planned, verdict.snapshot, cluster, gate, most, cast("By | None", by), homes)
+    body = _kept(request).get(verdict, (reading.cluster, "plan", gate, most, by, homes), make)
+    return Response(body, media_type="application/json")
+
+
+def _planned(  # noqa: PLR0913, PLR0917 - what may be wished
+    seen: Snapshot, cluster: Cluster, gate: Gate, most: int | None, by: By | None, homes: tuple[str, ...]
+) -> bytes:
+    policy = replace(cluster.policy, client_datacenters=homes) if homes else cluster.policy
+    nodes = [one.address for one in seen.nodes if not homes or one.datacenter in homes]
+    return _dump(plan_document(planning.plan(seen, policy, gate, nodes=nodes, max_batch=most, by=by)))
+
+
+def _whole(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        raise HTTPException(400, f"{text!r} is no number of nodes")
+    return int(text)
+
+
+# The gate
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of the gate.
+
+    Attributes:
+        nodes: addresses or host ids.
+        action: what is to be done to them.
+        gate: what is wanted of it.
+        stable: how many readings in a row must be safe.
+        seconds: that it may take.
+    """
+
+    nodes: tuple[str, ...]
+    action: Action
+    gate: Gate
+    stable: int
+    seconds: float
+
+
+async def preflight(request: Request) -> Response:
+    """`POST /api/v1/clusters/NAME/preflight`: may these nodes stop now?"""
+    _parameters(request)
+    cluster = _cluster(request)
+    wish = _wish(await body_of(request), cluster)
+    room: asyncio.Semaphore = request.app.state.decisions
+    if room.locked():
+        return _undecided("too many questions at once: ask again", {"Retry-After": "5"})
+    async with room:
+        try:
+            decision = await run_in_threadpool(decided, _agent(request), cluster, wish)
+        except (UnknownError, RingcheckError) as error:
+            return _undecided(str(error))
+    return _json(decision_document(decision), STATUS[decision.decision])
+
+
+def _undecided(why: str, headers: dict[str, str] | None = None) -> Response:
+    body = _dump({"error": why, "status": 503, "decision": "unknown"})
+    return Response(body, 503, headers, media_type="application/json")
+
+
+_FIELDS = (
+    "nodes", "action", "level", "accept", "allow", "require_spare", "require_all_up", "stable", "timeout",
+)  # fmt: skip
+
+
+def _wish(body: dict[str, Any], cluster: Cluster) -> Wish:
+    unknown = sorted(set(body) - set(_FIELDS))
+    if unknown:
+        raise HTTPException(400, f"there is no field {unknown[0]!r} (known: {', '.join(_FIELDS)})")
+    nodes, action = _texts(body, "nodes"), body.get("action", "restart")
+    if not nodes:
+        raise HTTPException(400, "nodes names the nodes that are to stop, by address or host id")
+    if action not in {"restart", "decommission"}:
+        raise HTTPException(400, "action is restart or decommission")
+    stable = _number(body, "stable", cluster.stable_readings, 1, 20)
+    if not isinstance(stable, int):
+        raise HTTPException(400, "stable is a whole number")
+    return Wish(nodes, action, _gate(body, cluster.gate), stable, _number(body, "timeout", WAIT, 1, LONGEST))
+
+
+def _gate(body: dict[str, Any], gate: Gate) -> Gate:
+    if "level" in body:
+        gate = replace(gate, level=level_of(body["level"]), exact=True)
+    allow = _texts(body, "allow")
+    unknown = sorted(set(allow) - CODES)
+    if unknown:
+        raise HTTPException(400, f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
+    flags = {name: body.get(name, getattr(gate, name)) for name in ("require_spare", "require_all_up")}
+    if not all(isinstance(one, bool) for one in flags.values()):
+        raise HTTPException(400, "require_spare and require_all_up are true or false")
+    return replace(gate, accept=(*gate.accept, *_texts(body, "accept")), allow=gate.allow | set(allow), **flags)
+
+
+def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:
+    found = body.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
+        raise HTTPException(400, f"{name} is a list of names")
+    return tuple(dict.fromkeys(found))
+
+
+def _number(body: dict[str, Any], name: str, default: float, least: float, most: float) -> Any:  # noqa: ANN401 - int or float, as it was given
+    found = body.get(name, default)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not least <= found <= most:
+        raise HTTPException(400, f"{name} is a number from {least:g} to {most:g}")
+    return found
+
+
+def decided(agent: Agent, cluster: Cluster, wish: Wish) -> Decision:
+    """The gate's decision on readings of polls that began after the question; takes a while.
+
+    Raises:
+        UnknownError: if there is no such reading in time.
+        LeaseError: if it can't be learned who is under a restart lease.
+    """
+    ends = time.monotonic() + wish.seconds
+    safe = 0
+    while True:
+        decision = _decision(_asked(agent, cluster.name, ends), cluster, wish)
+        safe += decision.decision == "safe"
+        if decision.decision != "safe" or safe >= wish.stable:
+            return decision
+        if time.monotonic() + BETWEEN > ends:
+            raise UnknownError(f"{safe} of {wish.stable} readings in {wish.seconds:g} s were safe: the time is over")
+        time.sleep(BETWEEN)
+
+
+def _asked(agent: Agent, cluster: str, ends: float) -> Reading:
+    reading = agent.fresh(cluster, max(0.0, ends - time.monotonic()))
+    if reading is None:
+        raise UnknownError(f"no poll of {cluster} that began after the question was over in time")
+    if reading.error or reading.verdict is None or not reading.fresh:
+        raise UnknownError(f"the poll of {cluster} failed: {reading.error}")
+    return reading
+
+
+def _decision(reading: Reading, cluster: Cluster, wish: Wish) -> Decision:
+    verdict = _present(reading)
+    seen = verdict.snapshot
+    nodes = list(dict.fromkeys(_resolved(one, seen) for one in wish.nodes))
+    # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
+    held = [one for one in _held(reading, cluster, seen) if one not in nodes]
+    return Gatekeeper(seen, cluster.policy, wish.gate, held).decide(nodes, wish.action)
+
+
+def _held(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[str, ...]:
+    """Addresses under a restart lease; of a cluster without `lease:` by the lock file that the commands use then."""
+    holders = reading.holders
+    if cluster.lease is None:
+        with closing(open_store(cluster, LEASES)) as store:
+            holders = store.holders()
+    if holders is None:
+        raise UnknownError("who holds restart leases is not known: their store does not answer")
+    return tuple(dict.fromkeys(place(one, seen) for one in holders))
+
+
+def _resolved(name: str, seen: Snapshot) -> str:
+    """The address that is meant; what no node has stays as it is, for the gate to refuse."""
+    by_id = next((one.address for one in seen.nodes if one.host_id == name), None)
+    if by_id:
+        return by_id
+    try:
+        return address(name)
+    except DataError:
+        return name
+
+
+async def observed(request: Request) -> Response:
+    """`POST /api/v1/clusters/NAME/observed`: nothing in this release would follow what a proxy tells."""
+    _cluster(request)
+    return refusal(501, "levels that follow the queries (critical: auto) are not built in this release")
+
+
+# The service
+
+_NAME = "/api/v1/clusters/{cluster}"
+ROUTES: list[BaseRoute] = [
+    Route("/metrics", metrics_),
+    Route("/-/healthy", healthy),
+    Route("/-/ready", ready),
+    Route("/events", events),
+    Route("/api/v1/clusters", clusters),
+    Route(f"{_NAME}/health", health),
+    Route(f"{_NAME}/snapshot", snapshot),
+    Route(f"{_NAME}/plan", plan),
+    Route(f"{_NAME}/preflight", preflight, methods=["POST"]),
+    Route(f"{_NAME}/observed", observed, methods=["POST"]),
+]
+
+
+def app(agent: Agent, config: WebConfig | None = None, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """All of it as an ASGI application.
+
+    Args:
+        agent: what knows the clusters.
+        config: TLS, which is not the application's, and users.
+        more: routes beside ROUTES; the same may ask them.
+    """
+    access = Access(config or WebConfig())
+    made = Starlette(
+        routes=[*ROUTES, *more],
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={
+            HTTPException: _told_http,
+            UnknownError: _told_unknown,
+            RingcheckError: _told_wrong,
+            Exception: _told_bug,
+        },
+    )
+    made.state.agent = agent
+    made.state.kept = Kept()
+    made.state.streams = 0
+    made.state.ending = threading.Event()
+    made.state.decisions = asyncio.Semaphore(DECISIONS)
+    made.state.access = access
+    return made
+
+
+def _told_http(_request: Request, error: Exception) -> Response:
+    found = cast("HTTPException", error)
+    return refusal(found.status_code, found.detail, found.headers)
+
+
+def _told_unknown(_request: Request, error: Exception) -> Response:
+    return refusal(503, str(error))
+
+
+def _told_wrong(_request: Request, error: Exception) -> Response:
+    return refusal(400 if isinstance(error, UsageError) else 503, str(error))
+
+
+def _told_bug(_request: Request, error: Exception) -> Response:
+    return refusal(500, f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def serve(
+    agent: Agent, listen: str, web_config: str | None = None, more: Sequence[BaseRoute] = ()
+) -> Iterator[Served]:
+    """Serve until the block ends; the agent need not be started yet.
+
+    Args:
+        agent: what knows the clusters.
+        listen: `HOST:PORT`, `[IPV6]:PORT` or `:PORT` for all addresses; port 0 is any.
+        web_config: path of a file with TLS and users.
+        more: routes beside ROUTES.
+
+    Raises:
+        ConfigErrors: if the file can't be used.
+        UsageError: if nobody can listen there.
+    """
+    config = load(web_config) if web_config else WebConfig()
+    made = app(agent, config, more)
+    served = Served(web_config, made.state.access.use)
+    context: ssl.SSLContext | None = served.begin(config)
+    listening = bound(listen)
+    made.state.ending = served.ending
+    with running(made, listening, served, context):
+        yield served
