@@ -32,6 +32,7 @@ COMMANDS = {
     "roll": "Rolling restart: gate, lease, drain, your command, and wait until really back.",
     "what-if": "The verdict as it would be if nodes were down, or back.",
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
+    "agent": "The service: polls every configured cluster; page, metrics, API, Sensu.",
     "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
     "config": "Validate, describe and show the configuration.",
     "demo": "The worked example, end to end, without Cassandra.",

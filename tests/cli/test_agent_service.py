@@ -1,0 +1,118 @@
+"""`ringcheck agent` as a process: it watches, serves, reloads and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import requests
+
+from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address
+from ringcheck.simulator.server import serve
+from tests.counterparts.daemon import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Service:
+    """A running agent: its URL, its configuration and its log."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, config: Path, log: Path) -> None:
+        self.process, self.url, self.config, self._log = process, url, config, log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(f"{self.url}{path}", timeout=30)
+
+    def logs(self, text: str) -> None:
+        until(lambda: text in self.log)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to be"
+        time.sleep(0.05)
+
+
+@contextmanager
+def agent(tmp_path: Path, *words: str) -> Iterator[tuple[EmbeddedCluster, Service]]:
+    """An agent on an embedded cluster of three, polled every second."""
+    cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.1)
+    with serve(cluster) as server:
+        port = free_port()
+        config, log = tmp_path / "ringcheck.yaml", tmp_path / "log"
+        config.write_text(f"{server.config()}agent: {{interval: 1s, listen: '127.0.0.1:{port}'}}\n")
+        command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), *words]
+        with log.open("wb") as err, subprocess.Popen(command, stderr=err) as process:
+            service = Service(process, f"http://127.0.0.1:{port}", config, log)
+            try:
+                service.logs("event=severity" if not words else '"event": "severity"')
+                yield cluster, service
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def test_a_death_is_told_by_page_metrics_and_log(tmp_path: Path) -> None:
+    """What one verdict says is the same wherever it is told, and each change is logged once."""
+    with agent(tmp_path) as (cluster, service):
+        assert service.get("/-/ready").status_code == 200
+        cluster.down(0, instant=True)
+        service.logs("event=node_state cluster=embedded node=127.0.1.1 state=down")
+        until(
+            lambda: 'cassandra_ring_verdict{cassandra_cluster="embedded",severity="CRITICAL"} 1.0' in metrics(service)
+        )
+        assert service.get("/api/v1/clusters/embedded/health").json()["severity"] == "CRITICAL"
+        time.sleep(2.5)
+        assert service.log.count("state=down") == 1
+
+
+def metrics(service: Service) -> str:
+    return service.get("/metrics").text
+
+
+def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+    """SIGHUP with a mistake is told, with its line, and nothing is watched less; with it mended, it is in force."""
+    with agent(tmp_path) as (_, service):
+        good = service.config.read_text()
+        service.config.write_text(good.replace("jolokia:", "jolokai:"))
+        service.process.send_signal(signal.SIGHUP)
+        service.logs("event=reload_failed")
+        assert "did you mean" in service.log
+        assert "ringcheck_config_last_reload_successful 0.0" in metrics(service)
+        assert 'ringcheck_up{cassandra_cluster="embedded"} 1.0' in metrics(service)
+        service.config.write_text(good.replace("embedded", "renamed"))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: 'ringcheck_up{cassandra_cluster="renamed"} 1.0' in metrics(service))
+        assert "embedded" not in metrics(service)
+
+
+def test_it_ends_well(tmp_path: Path) -> None:
+    """SIGTERM: exit code 0, the polls ended, nothing on stdout or of Python in the log; lines are JSON if asked for."""
+    with agent(tmp_path, "--log", "json") as (_, service):
+        service.process.terminate()
+        assert service.process.wait(30) == 0
+        assert '"event": "stopped", "clean": true' in service.log
+        assert "Traceback" not in service.log
+
+
+def test_a_file_that_can_not_be_used_is_told_at_once(tmp_path: Path) -> None:
+    """Exit code 3 and one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ringcheck", "agent", "-C", str(tmp_path / "none.yaml")],
+        capture_output=True, text=True, check=False, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stdout.startswith("UNKNOWN - ")
+    assert done.stdout.count("\n") == 1
