@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.agent.notify import notify, reloading, watchdog
+from tests.agent.service import PATIENCE, clusters, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.agent.service import Clusters, Service
 
 
 def listening(address: str) -> socket.socket:
@@ -117,3 +121,103 @@ def test_a_reload_says_when_it_began() -> None:
     assert first == "RELOADING=1"
     assert second.startswith("MONOTONIC_USEC=")
     assert before <= int(second.partition("=")[2]) <= after
+
+
+# The service itself
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Clusters]:
+    with clusters(tmp_path) as found:
+        yield found
+
+
+def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> None:
+    """Not while one's first poll lasts, though the watchdog is fed; one that nobody answers for was polled too."""
+    ours.write("orders-prod", "slow", dead=("dead",))
+    (tmp_path / "slow.hangs").touch()
+    with service(ours.path, tmp_path) as running:
+        running.hears("WATCHDOG=1", times=5)
+        assert "READY=1" not in running.told
+        (tmp_path / "slow.hangs").unlink()
+        running.hears("READY=1")
+        running.awaits(lambda: "STATUS=3 clusters, worst OK, 1 blind" in running.told)
+        assert running.told.count("READY=1") == 1
+
+
+def test_the_watchdog_is_fed_by_polls_that_go_on(ours: Clusters, tmp_path: Path) -> None:
+    """While every cluster is polled; not when one hangs, whatever the others do; again when it goes on."""
+    ours.write("orders-prod", "slow")
+    with service(ours.path, tmp_path) as running:
+        running.hears("READY=1")
+        running.hears("WATCHDOG=1", times=3)
+        (tmp_path / "slow.hangs").touch()
+        running.awaits(lambda: bool(running.logged("stuck")))
+        assert running.quiet(4)
+        assert running.process.poll() is None
+        (tmp_path / "slow.hangs").unlink()
+        running.hears("WATCHDOG=1", times=3)
+        assert len(running.logged("stuck")) == 1
+
+
+def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) -> None:
+    """Polls that fail in time are progress: a restart would bring no node back."""
+    ours.write(dead=("dead",))
+    with service(ours.path, tmp_path) as running:
+        running.hears("READY=1")
+        running.hears("WATCHDOG=1", times=26)  # longer than a poll that hangs would be borne
+        assert not running.logged("stuck")
+        assert "STATUS=1 cluster, worst not known, 1 blind" in running.told
+
+
+def test_a_reload_is_told_from_begin_to_end(ours: Clusters, tmp_path: Path) -> None:
+    """RELOADING with its time, then READY, for a file that is taken and for one that is not, which changes nothing."""
+    with service(ours.path, tmp_path) as running:
+        running.awaits(lambda: "STATUS=1 cluster, worst OK" in running.told and "READY=1" in running.told)
+        ours.path.write_text("clusters: {orders-prod: {jolokia: 5}}\n")
+        assert reloaded(running) == ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
+        (line,) = running.logged("reload_failed")
+        assert f"{ours.path}:1:" in line
+        running.hears("WATCHDOG=1", times=3)
+        assert running.told[-1] == "WATCHDOG=1", "the old configuration is in force"
+        ours.write("orders-prod", "search-prod")
+        assert reloaded(running) == ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
+        assert len(running.logged("reloaded")) == 1
+        running.awaits(lambda: "STATUS=2 clusters, worst OK" in running.told)
+
+
+def reloaded(running: Service) -> list[str]:
+    """What a SIGHUP made it tell, without the watchdog and the status."""
+    running.listen()
+    before = len(running.told)
+    running.process.send_signal(signal.SIGHUP)
+    running.awaits(lambda: "READY=1" in running.told[before:])
+    names = [one.partition("=")[0] if one.startswith("MONOTONIC") else one for one in running.told[before:]]
+    return [one for one in names if not one.startswith(("WATCHDOG", "STATUS"))]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_that_it_ends(number: int, hangs: bool, ours: Clusters, tmp_path: Path) -> None:  # noqa: FBT001
+    """STOPPING is the last that is told, and the exit code is 0; a poll that hangs does not keep it."""
+    with service(ours.path, tmp_path) as running:
+        running.hears("READY=1")
+        if hangs:
+            (tmp_path / "orders-prod.hangs").touch()
+            running.awaits((tmp_path / "orders-prod.hung").exists)
+        running.process.send_signal(number)
+        assert running.process.wait(PATIENCE) == 0
+        running.listen()
+        assert running.told[-2:] == ["STOPPING=1", "STATUS=stopping"]
+        (line,) = running.logged("stopped")
+        assert line.endswith(f"clean={not hangs}")
+
+
+def test_what_can_not_start_is_never_ready(ours: Clusters, tmp_path: Path) -> None:
+    """A configuration that can't be used ends the start with 3 and the reason."""
+    ours.path.write_text("clusters: {}\n")
+    with service(ours.path, tmp_path) as running:
+        assert running.process.wait(PATIENCE) == 3
+        running.listen()
+        assert running.told == []
+        assert "clusters must not be empty" in running.log.read_text()

@@ -1,0 +1,150 @@
+"""`ringcheck agent` as a process of its own: a configuration for embedded clusters, and what it tells its manager."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ringcheck.core.ring import Replication
+from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.server import serve
+from tests.counterparts.daemon import await_, end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RINGCHECK = Path(sys.executable).parent / "ringcheck"
+PATIENCE = 60.0  # seconds; a busy machine is no failure
+
+# The service, whose judgement of a cluster hangs while there is a file FOLDER/CLUSTER.hangs, and says so by another. A
+# node that hangs is no way to get there: polls have deadlines.
+HANGING = """
+import pathlib, sys, time
+import ringcheck.agent.loop as loop
+
+judge = loop.assess
+
+def assess(seen, *rest, **more):
+    folder = pathlib.Path(sys.argv[1])
+    while (folder / f"{seen.cluster}.hangs").exists():
+        (folder / f"{seen.cluster}.hung").touch()
+        time.sleep(0.05)
+    return judge(seen, *rest, **more)
+
+loop.assess = assess
+from ringcheck.cli import main
+main(sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Embedded clusters that answer, and a configuration that can be written anew.
+
+    Attributes:
+        document: of a cluster that answers.
+        path: of the configuration.
+    """
+
+    document: dict[str, Any]
+    path: Path
+
+    def write(self, *names: str, dead: tuple[str, ...] = (), interval: str = "1s") -> None:
+        """Configure clusters by these names, and others that nobody answers for."""
+        nobody = {"jolokia": {"contact_points": ["127.0.0.1:1"], "timeout": "1s"}}
+        clusters = dict.fromkeys(names, self.document) | dict.fromkeys(dead, nobody)
+        text = yaml.safe_dump({"clusters": clusters, "agent": {"listen": "127.0.0.1:0", "interval": interval}})
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.path)
+
+
+@contextmanager
+def clusters(folder: Path) -> Iterator[Clusters]:
+    """A cluster of three nodes, configured as orders-prod."""
+    factor = Replication.parse("NetworkTopologyStrategy {dc1=3}")
+    cluster = EmbeddedCluster.uniform(3, keyspaces={"orders": factor}, name="orders-prod", time_factor=0)
+    with serve(cluster) as server:
+        (document,) = yaml.safe_load(server.config())["clusters"].values()
+        found = Clusters(document, folder / "ringcheck.yaml")
+        found.write("orders-prod")
+        yield found
+
+
+@dataclass
+class Service:
+    """A running service and all that it said.
+
+    Attributes:
+        process: the service.
+        told: assignments that its manager got, in order.
+        log: path of its log.
+        folder: where files named CLUSTER.hangs make it hang.
+    """
+
+    process: subprocess.Popen[bytes]
+    receiver: socket.socket
+    log: Path
+    folder: Path
+    told: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Take what has arrived."""
+        with suppress(BlockingIOError):
+            while True:
+                self.told += self.receiver.recv(65536).decode().splitlines()
+
+    def awaits(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Listen until a condition holds."""
+
+        def holds() -> bool:
+            self.listen()
+            return condition()
+
+        await_(holds, seconds, lambda: f"told {self.told[-20:]}, logged {self.logged()}")
+
+    def hears(self, assignment: str, times: int = 1) -> None:
+        """Listen until an assignment was told so often, from now on."""
+        self.listen()
+        before = self.told.count(assignment)
+        self.awaits(lambda: self.told.count(assignment) >= before + times)
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether nothing at all is told for some seconds."""
+        self.listen()
+        before = len(self.told)
+        time.sleep(seconds)
+        self.listen()
+        return len(self.told) == before
+
+    def logged(self, event: str = "") -> list[str]:
+        """Lines of its log, of one event."""
+        return [line for line in self.log.read_text().splitlines() if f" event={event}" in line]
+
+
+@contextmanager
+def service(config: Path, folder: Path, watchdog: float | None = 2.0) -> Iterator[Service]:
+    """Run the service with a manager that listens as systemd does, until the block ends."""
+    named = folder / "notify"
+    environment = {**os.environ, "NOTIFY_SOCKET": str(named)}
+    if watchdog:
+        environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
+    command = [sys.executable, "-c", HANGING, str(folder), "agent", "-C", str(config)]
+    log = folder / "service.log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver, log.open("wb") as out:
+        receiver.bind(str(named))
+        receiver.setblocking(False)  # noqa: FBT003 - as it is
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+        try:
+            yield Service(process, receiver, log, folder)
+        finally:
+            end(process)
