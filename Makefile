@@ -22,18 +22,24 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest -q -m "not cassandra and not counterparts"
+	$(BIN)/pytest -q -n 4 -m "not cassandra and not counterparts"
 
 # Nagios, NRPE, Icinga, Prometheus, Alertmanager, etcd, systemd, chromium; .ci/run names their Debian packages.
 counterparts: $(STAMP)
-	$(BIN)/pytest -q -m counterparts
+	$(BIN)/pytest -q -n 2 --dist loadfile -m counterparts
 
-# The releases that tests/cassandra/conftest.py names for every run; cassandra-all asks all six.
+# The releases that tests/cassandra/conftest.py names for every run; cassandra-all asks all six. Most of the time is
+# spent waiting for gossip, so that two files run side by side; the load of a rolling restart wants the machine alone.
+CASSANDRA := $(BIN)/pytest -q -n 2 --dist loadfile -m cassandra --ignore=tests/cassandra/test_roll.py
+ROLL := $(BIN)/pytest -q -m cassandra tests/cassandra/test_roll.py
+
 cassandra: $(STAMP)
-	$(BIN)/pytest -q -m cassandra
+	$(CASSANDRA)
+	$(ROLL)
 
 cassandra-all: $(STAMP)
-	RINGCHECK_CASSANDRA_VERSIONS=all $(BIN)/pytest -q -m cassandra
+	RINGCHECK_CASSANDRA_VERSIONS=all $(CASSANDRA)
+	RINGCHECK_CASSANDRA_VERSIONS=all $(ROLL)
 
 docs: $(STAMP)
 	$(BIN)/python -m tests.docs
