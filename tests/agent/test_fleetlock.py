@@ -24,6 +24,7 @@ from ringcheck.restart.lease import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served
+from tests.outage import lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,7 +329,7 @@ def test_every_reading_must_be_safe(tmp_path: Path) -> None:
 
 
 def test_all_at_once(tmp_path: Path) -> None:
-    """Ten hosts of three racks at the same moment: one rack's get it, whichever is first; the others are refused."""
+    """Ten hosts of three racks at once: those granted leave every range its quorum, and no other one could go too."""
     with house(tmp_path, nodes=10) as home:
         answers: dict[int, Answer] = {}
         threads = [
@@ -340,11 +341,11 @@ def test_all_at_once(tmp_path: Path) -> None:
         for one in threads:
             one.join()
         granted = {number for number, one in answers.items() if one.kind == "granted"}
-        racks = {home.cluster.nodes[number].spec.rack for number in granted}
-        assert len(racks) == 1
-        assert granted == {node.index for node in home.cluster.nodes if node.spec.rack in racks}
+        held = {home.address(number) for number in granted}
+        assert lost(home.cluster, held) == 0
+        assert all(lost(home.cluster, {*held, home.address(number)}) for number in set(range(10)) - granted)
         assert {one.kind for one in answers.values()} == {"granted", "unsafe"}
-        assert {node for node, _ in home.owners()} == {home.address(number) for number in granted}
+        assert {node for node, _ in home.owners()} == held
 
 
 def test_the_log_tells_every_change_once(three_racks: House) -> None:
