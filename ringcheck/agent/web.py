@@ -8,6 +8,7 @@ server.py's.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import threading
@@ -15,26 +16,32 @@ import time
 from collections import OrderedDict
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
+from html import unescape
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from ringcheck.agent import page
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import CODES, Gatekeeper
+from ringcheck.core.gate import CODES, Gatekeeper, Reason
 from ringcheck.core.maintenance import Maintenance
+from ringcheck.core.policy import Severity
 from ringcheck.errors import DataError, RingcheckError, UsageError
-from ringcheck.report import metrics
+from ringcheck.report import metrics, picture_svg
 from ringcheck.report.document import (
     address,
     decision_document,
@@ -42,11 +49,12 @@ from ringcheck.report.document import (
     snapshot_document,
     verdict_document,
 )
+from ringcheck.report.picture import draw
 from ringcheck.restart.lease import open_store, place
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -238,7 +246,7 @@ async def _told(agent: Agent, state: Any) -> AsyncIterator[str]:  # noqa: ANN401
             if now != seen:
                 yield f"data: {now[0]}\n\n"
             elif time.monotonic() - last > QUIET:
-                yield ": nothing new\n\n"
+                yield "event: alive\ndata:\n\n"
             else:
                 await asyncio.sleep(TICK)
                 continue
@@ -357,6 +365,120 @@ def _whole(text: str | None) -> int | None:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
         raise HTTPException(400, f"{text!r} is no number of nodes")
     return int(text)
+
+
+# The picture
+
+
+def ring(request: Request) -> Response:
+    """`/api/v1/clusters/NAME/ring.svg`: a keyspace's ring; by default the worst keyspace at its worst level."""
+    _parameters(
+        request, "keyspace", "level", "at"
+    )  # `at` makes the pages' pictures differ, for browsers that keep them
+    cluster, reading = _cluster(request), _reading(request)
+    verdict = _present(reading)
+    asked = request.query_params
+    name = asked.get("keyspace") or _worst(verdict)
+    drawn = _drawn(request, reading, verdict, cluster, name, _level_in(request)) if name else None
+    if drawn is None:
+        raise HTTPException(404, f"there is no keyspace {name!r}" if name else "there is no keyspace to draw")
+    return Response(drawn, headers={"Content-Security-Policy": _policy(drawn)}, media_type="image/svg+xml")
+
+
+def _worst(verdict: Verdict) -> str | None:
+    worst = max(verdict.keyspaces, key=lambda one: one.severity, default=None)
+    return worst.name if worst else None
+
+
+def _level_in(request: Request) -> Level | None:
+    name = request.query_params.get("level")
+    return level_of(name) if name else None
+
+
+def _drawn(  # noqa: PLR0913, PLR0917 - of whom, and what
+    request: Request, reading: Reading, verdict: Verdict, cluster: Cluster, keyspace: str, level: Level | None
+) -> str | None:
+    """The picture as SVG; None where there is no such keyspace."""
+
+    def make() -> bytes:
+        known = next((one for one in verdict.keyspaces if one.name == keyspace), None)
+        seen = verdict
+        if known is None or (level and level not in {one.level for one in known.levels}):
+            seen = judged(reading, verdict, cluster, Question((keyspace,), (level,) if level else ()))
+        picture = draw(seen, keyspace, level)
+        return picture_svg.render(picture).encode() if picture else b""
+
+    made = _kept(request).get(verdict, (reading.cluster, "ring", keyspace, level), make)
+    return made.decode() or None
+
+
+def _policy(drawn: str) -> str:
+    """What an SVG may do that is looked at by itself: be styled as we styled it."""
+    styles = [*re.findall(r"<style>(.*?)</style>", drawn, re.DOTALL), *re.findall(r' style="([^"]*)"', drawn)]
+    hashes = [base64.b64encode(sha256(one.encode()).digest()).decode() for one in dict.fromkeys(styles)]
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return f"default-src 'none'; style-src 'unsafe-hashes' {allowed}; frame-ancestors 'none'; sandbox"
+
+
+# Pages
+
+
+def overview(request: Request) -> Response:
+    """`/`: all clusters."""
+    return HTMLResponse(page.overview(_agent(request).readings(), datetime.now(UTC)))
+
+
+def one_cluster(request: Request) -> Response:
+    """`/clusters/NAME`: one of them."""
+    cluster, reading = _cluster(request), _reading(request)
+    level = _level_in(request)
+    picture, url = _pictured(request, reading, cluster, level)
+    shown = page.Shown(picture, url, level, _refusals(reading, cluster))
+    return HTMLResponse(page.cluster(reading, shown, datetime.now(UTC)))
+
+
+def _pictured(
+    request: Request, reading: Reading, cluster: Cluster, level: Level | None
+) -> tuple[page.Picture | None, str]:
+    """The picture that is chosen, in words, and where it is; none of what is not of the present."""
+    verdict = reading.verdict if reading.fresh else None
+    name = request.query_params.get("keyspace") or (_worst(verdict) if verdict else None)
+    drawn = _drawn(request, reading, verdict, cluster, name, level) if verdict and name else None
+    if verdict and name and drawn is None:
+        raise HTTPException(404, f"there is no keyspace {name!r}")
+    if verdict is None or name is None or drawn is None:
+        return None, ""
+    asked = {"keyspace": name, "level": level.value if level else None, "at": verdict.snapshot.taken_at}
+    url = f"/api/v1/clusters/{quote(reading.cluster, safe='')}/ring.svg?"
+    told = [unescape(one) for one in re.findall(r"<(?:title|desc) id=[^>]*>(.*?)</", drawn)[:2]]
+    return page.Picture(name, told[0], told[1]), url + urlencode({key: value for key, value in asked.items() if value})
+
+
+def _refusals(reading: Reading, cluster: Cluster) -> tuple[Reason, ...]:
+    """Why not even one node may restart, where none may: what the gate says of one that is up."""
+    verdict = reading.verdict if reading.fresh else None
+    if verdict is None or reading.restart_safe is None or reading.restart_safe:
+        return ()
+    seen = verdict.snapshot
+    up = [node.address for node, state in zip(seen.nodes, verdict.states, strict=True) if state == "up"]
+    try:
+        held = [place(one, seen) for one in reading.holders or ()]
+    except RingcheckError as error:
+        return (Reason("lease_held", reading.cluster, str(error), lifts_when="that lease is gone"),)
+    decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide(up[:1])
+    return tuple(one for one in decision.reasons if one.blocks)[:5]
+
+
+def static(request: Request) -> Response:
+    """`/static/NAME`: style sheet, script and icons."""
+    name = request.path_params["name"]
+    kept = {"Cache-Control": "public, max-age=86400"}
+    if name in page.STATIC:
+        return Response(page.static(name), headers=kept, media_type=page.STATIC[name])
+    severity = next((one for one in Severity if name == f"{one.name.lower()}.svg"), None)
+    if severity is None:
+        raise HTTPException(404, "there is no such file")
+    return Response(page.icon(severity), headers=kept, media_type="image/svg+xml")
 
 
 # The gate
@@ -518,6 +640,9 @@ async def observed(request: Request) -> Response:
 
 _NAME = "/api/v1/clusters/{cluster}"
 ROUTES: list[BaseRoute] = [
+    Route("/", overview),
+    Route("/clusters/{cluster}", one_cluster),
+    Route("/static/{name}", static),
     Route("/metrics", metrics_),
     Route("/-/healthy", healthy),
     Route("/-/ready", ready),
@@ -526,6 +651,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_NAME}/health", health),
     Route(f"{_NAME}/snapshot", snapshot),
     Route(f"{_NAME}/plan", plan),
+    Route(f"{_NAME}/ring.svg", ring),
     Route(f"{_NAME}/preflight", preflight, methods=["POST"]),
     Route(f"{_NAME}/observed", observed, methods=["POST"]),
 ]
@@ -559,17 +685,25 @@ def app(agent: Agent, config: WebConfig | None = None, more: Sequence[BaseRoute]
     return made
 
 
-def _told_http(_request: Request, error: Exception) -> Response:
+def _told_http(request: Request, error: Exception) -> Response:
     found = cast("HTTPException", error)
-    return refusal(found.status_code, found.detail, found.headers)
+    return _refused(request, found.status_code, found.detail, found.headers)
 
 
-def _told_unknown(_request: Request, error: Exception) -> Response:
-    return refusal(503, str(error))
+def _told_unknown(request: Request, error: Exception) -> Response:
+    return _refused(request, 503, str(error))
 
 
-def _told_wrong(_request: Request, error: Exception) -> Response:
-    return refusal(400 if isinstance(error, UsageError) else 503, str(error))
+def _told_wrong(request: Request, error: Exception) -> Response:
+    return _refused(request, 400 if isinstance(error, UsageError) else 503, str(error))
+
+
+def _refused(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error for programs, or a page for people."""
+    path = request.url.path
+    if path != "/" and not path.startswith("/clusters/"):
+        return refusal(status, why, headers)
+    return HTMLResponse(page.problem(status, why, datetime.now(UTC)), status, headers)
 
 
 def _told_bug(_request: Request, error: Exception) -> Response:
@@ -577,9 +711,7 @@ def _told_bug(_request: Request, error: Exception) -> Response:
 
 
 @contextmanager
-def serve(
-    agent: Agent, listen: str, web_config: str | None = None, more: Sequence[BaseRoute] = ()
-) -> Iterator[Served]:
+def serve(agent: Agent, listen: str, web_config: str | None = None, more: Sequence[BaseRoute] = ()) -> Iterator[Served]:
     """Serve until the block ends; the agent need not be started yet.
 
     Args:
