@@ -30,8 +30,8 @@ from ringcheck.errors import SourceError
 from ringcheck.jolokia.client import Tls
 from ringcheck.jolokia.reply import Reply, one_line
 from ringcheck.jolokia.transport import Adapter, DeadlineError, start_clock, tls_context
-from ringcheck.restart.lease import SECONDS, RecordStore
 from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
+from ringcheck.restart.store import SECONDS, RecordStore
 
 if TYPE_CHECKING:
     import ssl
