@@ -317,9 +317,11 @@ def _safe(reading: Reading, verdict: Verdict) -> list[tuple[str, list[str]]] | N
     if reading.restart_safe is None:
         return None
     found: dict[str, list[str]] = defaultdict(list)
-    here = [node for node in verdict.snapshot.nodes if node.address in reading.restart_safe]
-    for node in here[:SAFE]:
-        found[f"{node.datacenter or '?'} {node.rack or '?'}"].append(node.address)
+    nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
+    here = [(node, state) for node, state in nodes if node.address in reading.restart_safe]
+    for node, state in here[:SAFE]:
+        said = node.address if state == "up" else f"{node.address} ({state}: it may be started)"
+        found[f"{node.datacenter or '?'} {node.rack or '?'}"].append(said)
     if len(here) > SAFE:
         found["and more"] = [f"{len(here) - SAFE} of them: see the API"]
     return sorted(found.items())
