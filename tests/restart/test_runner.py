@@ -224,18 +224,22 @@ def test_two_interrupts_abort(tmp_path: Path) -> None:
 def test_the_other_run_goes_first(tmp_path: Path) -> None:
     """Two runs over one cluster: never nodes of two racks at once, and both come to their end."""
     with stage(tmp_path / "a", 3) as on:
-        theirs = Stage(on.cluster, on.world, on.store, owner="you@there roll r2")
-        reports: list[str] = []
-        threads = [
-            threading.Thread(target=lambda one=one: reports.append(one.roll(wait=60.0).outcome)) for one in (on, theirs)
-        ]
+        theirs = on.another("you@there roll r2")
+        reports: list[tuple[str, str]] = []
+
+        def roll(one: Stage) -> None:
+            report = one.roll(wait=60.0)
+            reports.append((report.outcome, report.why))
+
+        threads = [threading.Thread(target=roll, args=(one,)) for one in (on, theirs)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(120)
-        assert reports == ["done", "done"]
-        assert [off - {node} for node, off, _ in on.world.beside if off - {node}] == []
-        assert len(on.world.ran) == 6
+        assert reports == [("done", ""), ("done", "")]
+        beside = [*on.world.beside, *theirs.world.beside]
+        assert [off - {node} for node, off, _ in beside if off - {node}] == []
+        assert len(beside) == 6
 
 
 # A run that is killed, and the one that goes on

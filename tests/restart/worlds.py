@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,10 @@ class Stage:
     cluster: EmbeddedCluster
     world: World
     store: LockFile
+    another: Callable[[str], Stage]  # run, of another owner, over the same cluster
     events: list[dict[str, Any]] = field(default_factory=list)
     dies_at: Callable[[dict[str, Any]], bool] = lambda _: False
-    owner: str = "me@here roll r1"
+    owner: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -122,11 +123,16 @@ def stage(folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 
         nodes, racks=racks, vnodes=4, addresses=loopback_address, time_factor=time_factor, **layout
     )
     folder.mkdir(exist_ok=True)
-    with serve(cluster) as server:
-        settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0)
-        with closing(Collector(settings)) as collector, closing(Control(settings)) as control:
+    with serve(cluster) as server, ExitStack() as stack:
+
+        def made(owner: str) -> Stage:
+            settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0)
+            collector = stack.enter_context(closing(Collector(settings)))
+            control = stack.enter_context(closing(Control(settings)))
             world = World(cluster, lambda: collector.poll(5.0), control)
-            yield Stage(cluster, world, LockFile("embedded", str(folder / "leases.json")))
+            return Stage(cluster, world, LockFile("embedded", str(folder / "leases.json")), made, owner=owner)
+
+        yield made("me@here roll r1")
 
 
 def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
