@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import click
 
 from ringcheck.cli.target import colours
+from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from ringcheck.agent.loop import Agent
+    from ringcheck.config import Config
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.jolokia.client import Settings
     from ringcheck.simulator.cluster import EmbeddedCluster
 
 VNODES = 4  # twelve ranges, as in the article's figures: every one can be shown
 DEADLINE = 5.0  # seconds a poll may take
+LISTEN = "127.0.0.1:9742"
+TIDE = 15.0  # seconds from one change to the next
 
 
 @click.command
 @click.option("--pause", type=float, default=0.9, show_default=True, help="Seconds to read each step.")
-def demo(pause: float) -> int:
+@click.option(
+    "--page/--no-page",
+    default=None,
+    help="Then open the agent's page on it, nodes failing and returning, until Ctrl-C. [default: at a terminal]",
+)
+@click.option("--listen", metavar="ADDRESS:PORT", help="Of the page. [default: 127.0.0.1:9742, or a free port]")
+def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: FBT001 - a flag
     """Nodes of an embedded cluster fail one after another and come back; ringcheck tells what that means.
 
     The worked example of "Monitoring Cassandra at Scale" (Yelp, 2016): three nodes, blog_1 with one replica of each
     range and blog_3 with three. Nothing is installed and nothing outside this process is asked.
     """
-    from ringcheck.jolokia.client import Settings
+    from ringcheck.jolokia import client
     from ringcheck.jolokia.collect import Collector
     from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, simple
     from ringcheck.simulator.server import serve
@@ -40,10 +54,71 @@ def demo(pause: float) -> int:
         3, racks=3, vnodes=VNODES, name="blogs", addresses=loopback_address, keyspaces=keyspaces
     )
     with serve(cluster) as server:
-        settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template)
+        settings = client.Settings(tuple(node.address for node in cluster.nodes), url=server.template)
         with closing(Collector(settings)) as collector:
             _Story(cluster, lambda: collector.poll(DEADLINE), pause if sys.stdout.isatty() else 0.0).tell()
+        if sys.stdout.isatty() if page is None else page:
+            _Page(cluster, settings).show(listen)
     return 0
+
+
+class _Page:
+    """The agent on the embedded cluster, for a browser."""
+
+    def __init__(self, cluster: EmbeddedCluster, settings: Settings) -> None:
+        self.cluster = cluster
+        self.settings = settings
+
+    def show(self, listen: str | None) -> None:
+        """Serve until interrupted, with nodes that fail and return."""
+        from ringcheck.agent.loop import Agent
+
+        agent = Agent(self._config())
+        with ExitStack() as stack:
+            url = self._serve(stack, agent, listen)
+            agent.start()
+            stack.callback(agent.stop)
+            click.echo(f"\nThe agent's page is open at {url} until Ctrl-C; nodes fail and return.\n")
+            with suppress(KeyboardInterrupt):
+                for what in cycle(self._tides()):
+                    click.echo(f"  {what()}")
+                    time.sleep(TIDE)
+
+    @staticmethod
+    def _serve(stack: ExitStack, agent: Agent, listen: str | None) -> str:
+        from ringcheck.agent.web import serve
+
+        for address in [listen] if listen else [LISTEN, "127.0.0.1:0"]:
+            try:
+                return stack.enter_context(serve(agent, address, None)).url
+            except UsageError as error:
+                taken = error
+        raise taken
+
+    def _config(self) -> Config:
+        from ringcheck.config import values
+        from ringcheck.core.gate import Gate
+
+        where = values.Jolokia(self.settings.contact_points, self.settings.url)
+        watched = values.Cluster(self.cluster.name, where, gate=Gate(accept=("blog_1",), settle=TIDE / 2))
+        return values.Config({watched.name: watched}, values.Agent(interval=2.0))
+
+    def _tides(self) -> Iterator[Callable[[], str]]:
+        """What happens, over and over: one node fails and returns, then two."""
+        first, second, third = (node.address for node in self.cluster.nodes)
+        for change, *nodes in (
+            ("down", first),
+            ("up", first),
+            ("down", second),
+            ("down", third),
+            ("up", second, third),
+        ):
+            yield partial(self._change, change, nodes)
+
+    def _change(self, change: str, nodes: list[str]) -> str:
+        for node in nodes:
+            (self.cluster.down if change == "down" else self.cluster.up)(node)
+        return f"{' and '.join(nodes)} {'killed' if change == 'down' else 'started'}"
 
 
 class _Story:

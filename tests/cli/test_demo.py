@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+import requests
 
 from ringcheck.cli import run
 
@@ -27,3 +32,17 @@ def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Bring back first: 127.0.1.1 (restores 100.0 % of the token space)" in out
     assert "$ ringcheck ring blog_1" in out
     assert all(len(line) <= 140 for line in said)
+
+
+def test_the_page_stays_open() -> None:
+    """After the story the agent shows the same cluster, its nodes fail, and an interrupt ends it well."""
+    command = [sys.executable, "-m", "ringcheck", "demo", "--page", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = next(line for line in process.stdout if "page is open at " in line).split()[6]
+        try:
+            assert "blogs" in requests.get(url, timeout=30).text
+            assert any(line.strip().endswith("killed") for line in process.stdout)
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
