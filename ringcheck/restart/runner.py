@@ -80,6 +80,7 @@ if TYPE_CHECKING:
 
 
 DRAINED = "DRAINED"  # OperationMode
+_LASTING = {"structurally_never_safe", "would_become_unavailable"}  # of a plan, which is of the ring with all nodes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,9 @@ class Runner:
             held = tuple(one for one in self.store.holders() if one.owner != self.owner)
         except RingcheckError as error:
             return str(error), []
-        batch = self._choose(seen, held)
+        why, batch = self._choose(seen, held)
+        if why:
+            return why, []
         decision = self._decide(seen, batch, tuple(one.node for one in held))
         if decision.decision != "safe":
             return _because(decision), []
@@ -231,27 +234,21 @@ class Runner:
         self._reachable(works)
         return self._lease(works)
 
-    def _choose(self, seen: Snapshot, held: Sequence[Holder]) -> list[str]:
-        """The first batch of what is left, planned anew."""
+    def _choose(self, seen: Snapshot, held: Sequence[Holder]) -> tuple[str, list[str]]:
+        """The first batch of what is left, planned anew; or why there is none as yet."""
         there = [one for one in self.report.left if one in seen.index]
         gone = sorted(set(self.report.left) - set(there))
         if gone:
             raise Halt("doubt", f"{listed(gone)} left the cluster")
         made = plan(seen, self.policy, self.gate, nodes=there, max_batch=self.how.max_batch, by=self.how.by)
-        self._refuse(made)
+        if why := _refused(made):
+            return why, []
         # What another run has under its lease may be back when its turn comes.
         theirs = {one.node for one in held}
         free = [batch for batch in made.batches if not theirs.intersection(batch)]
         batch = list((free or made.batches)[0])
         self._news("plan", batches=[list(one) for one in made.batches], next=batch, rule=made.rule)
-        return batch
-
-    @staticmethod
-    def _refuse(made: Plan) -> None:
-        if made.refused or not made.batches:
-            names = [one.node for one in made.refused]
-            why = made.refused[0].reasons[0].summary if made.refused else "there is nothing to plan"
-            raise Halt("refused", f"{listed(names) or 'no node'} can never be stopped safely: {why}")
+        return "", batch
 
     def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[str]) -> Decision:
         decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
@@ -609,6 +606,22 @@ class Runner:
     def _stop_if_asked(self) -> None:
         if self.world.interrupts():
             raise Halt("interrupted", "stopped as asked; no node is in hand")
+
+
+def _refused(made: Plan) -> str:
+    """Why there is no plan as yet.
+
+    Raises:
+        Halt: if nothing that passes is the reason.
+    """
+    for one in made.refused:
+        for reason in one.reasons:
+            if reason.code in _LASTING:
+                nodes = listed([one.node for one in made.refused])
+                raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
+    if made.refused and made.refused[0].reasons:
+        return made.refused[0].reasons[0].summary
+    return "" if made.batches else "there is nothing to plan"
 
 
 def _unnumbered(why: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.ring import Problem
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past
 from ringcheck.restart.lease import LeaseError
@@ -17,6 +19,8 @@ from tests.restart.worlds import START, STOP, Killed, Stage, stage, wait
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ringcheck.core.ring import Snapshot
 
 NOOP = Command.parse("noop {address}")
 
@@ -159,6 +163,21 @@ def test_what_can_never_be_safe_is_refused_by_name(tmp_path: Path) -> None:
         report = on.roll(wait=60.0)
         assert (report.outcome, on.world.ran) == ("refused", [])
         assert "can never be stopped safely" in report.why
+
+
+def test_a_poll_that_knows_too_little_is_no_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring that could not be read this time refuses every node, and the run looks again."""
+    with stage(tmp_path, 3) as on:
+        poll, problem = on.world.poll, Problem("ring_unreadable", "orders", "the ring of orders can't be read")
+        polls: list[int] = []
+
+        def at_first_blind() -> Snapshot:
+            polls.append(1)
+            return replace(poll(), problems=(problem,)) if len(polls) < 3 else poll()
+
+        monkeypatch.setattr(on.world, "poll", at_first_blind)
+        assert on.roll().outcome == "done"
+        assert on.told("waiting")[0]["why"] == "the ring of orders can't be read"
 
 
 @pytest.mark.parametrize("place", [0, 2])
