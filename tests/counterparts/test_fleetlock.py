@@ -162,6 +162,7 @@ def reboot(home: Fleet, number: int) -> None:
         assert time.monotonic() < ends, f"{host} was never granted"
         time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - likewise
     home.note(home.granted.add, number)
+    time.sleep(0.5)  # hosts take theirs to go down: meanwhile nothing but the lease tells of it
     time.sleep(home.cluster.drain(number) + 0.1)
     home.cluster.down(number)
     time.sleep(0.3)
