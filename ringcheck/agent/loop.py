@@ -3,6 +3,8 @@
 Each poll leaves a `Reading`, swapped whole. What was known stays known when a poll fails, with its age; how old may be
 told as the present is decided when somebody asks, so that a poll that hangs makes it old too. A node whose Jolokia
 stops answering is a suspect at once: Cassandra itself needs 18 to 37 s to convict it.
+
+Whoever is told of readings has a thread of his own: a log or a Sensu that hangs delays no poll.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import random
 import threading
 import time
+import traceback
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Maintenance
-from ringcheck.errors import RingcheckError
+from ringcheck.errors import RingcheckError, SourceError
 from ringcheck.jolokia.collect import Collector
 from ringcheck.report.reading import BUCKETS, Reading, Reload
 from ringcheck.restart.lease import LeaseError, open_store, place
@@ -34,10 +38,12 @@ if TYPE_CHECKING:
 
     Listener = Callable[[Reading], object]
 
-OLD = 3  # intervals, without a verdict, after which the last one is no longer the present
+OLD = 3  # intervals after whose begin a verdict is no longer the present: two polls in a row may fail
+YOUNG = 10.0  # seconds for which it is in any case: short intervals would make one hiccup a blindness
 JITTER = 0.1  # of the interval, so that clusters are not all asked at once
 LEASES = 2.0  # seconds that the store of leases may take
 SHORTEST = 1.0  # seconds that a poll may take at least
+LAST_WORDS = 1.0  # seconds that listeners get at the end, however long the polls took
 
 
 def deadline_of(interval: float) -> float:
@@ -102,6 +108,17 @@ class Watch:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end: it tells nothing more."""
+        return self._stop.is_set()
+
+    def pace(self, interval: float) -> None:
+        """Poll so often from now on; all that is known stays."""
+        if interval != self.interval:
+            self.interval = interval
+            self.hurry()
+
     def lively(self) -> bool:
         """Whether its polls go on: none hangs far beyond its deadline."""
         allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASES
@@ -109,7 +126,7 @@ class Watch:
 
     def present(self) -> Reading:
         """The reading as it is to be told now."""
-        old = self._good_at is None or self._clock() - self._good_at > OLD * self.interval + deadline_of(self.interval)
+        old = self._good_at is None or self._clock() - self._good_at > max(YOUNG, OLD * self.interval)
         reading = self.reading
         return reading if reading.fresh is not old else replace(reading, fresh=not old)
 
@@ -145,11 +162,16 @@ class Watch:
         try:
             found = self._poll(streams=streams)
         except RingcheckError as error:
-            found = replace(self.reading, error=str(error), suspects=frozenset())
+            found = self._failed(str(error), silent=isinstance(error, SourceError) and error.kind == "unreachable")
         except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
-            found = replace(self.reading, error=f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+            found = self._failed(bug(error))
         requests = dict(self._collector.counts.requests) if self._collector else {}
         return replace(found, polls=_with(found.polls, self._clock() - begins), requests=requests)
+
+    def _failed(self, error: str, *, silent: bool = False) -> Reading:
+        """What is left when a poll fails: nobody may restart, and if nobody answered all who did are suspects."""
+        suspects = self._suspects(self.reading.verdict, frozenset()) if silent and self.reading.verdict else frozenset()
+        return replace(self.reading, error=error, restart_safe=None, suspects=suspects)
 
     def _poll(self, *, streams: bool) -> Reading:
         if self._collector is None:
@@ -160,7 +182,10 @@ class Watch:
         maintenance, holders = self._leases()
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)
-        self._good_at = self._clock()
+        answering = frozenset(node.address for node in seen.nodes if node.jolokia == "ok")
+        suspects = self._suspects(verdict, answering)
+        self._trusted = answering | suspects
+        self._good_at = self.beat  # some of it may have been told right after the poll began
         return replace(
             self.reading,
             verdict=verdict,
@@ -168,7 +193,7 @@ class Watch:
             fresh=True,
             last_success=time.time(),
             error=None,
-            suspects=self._suspects(verdict),
+            suspects=suspects,
             holders=holders,
         )
 
@@ -194,20 +219,81 @@ class Watch:
             return frozenset()
         return Gatekeeper(seen, self.cluster.policy, self.cluster.gate, held).safe_nodes() - frozenset(held)
 
-    def _suspects(self, verdict: Verdict) -> frozenset[str]:
+    def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
         """Nodes that answered before and do not now, while nobody sees them down."""
-        nodes = list(zip(verdict.snapshot.nodes, verdict.states, strict=True))
-        up = {node.address for node, state in nodes if state == "up"}
-        answering = {node.address for node, _ in nodes if node.jolokia == "ok"}
-        suspects = frozenset(self._trusted & up - answering)
-        self._trusted = frozenset(answering) | suspects
-        return suspects
+        nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
+        return frozenset(node.address for node, state in nodes if state == "up") & self._trusted - answering
+
+
+def bug(error: Exception) -> str:
+    """An error that nobody expected, with the place where it arose, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"this is a bug of ringcheck: {type(error).__name__}: {error}{place}"
 
 
 def _with(durations: Durations, seconds: float) -> Durations:
     counts = list(durations.counts)
     counts[bisect_left(BUCKETS, seconds)] += 1
     return replace(durations, counts=tuple(counts), total=durations.total + seconds)
+
+
+class Outlet:
+    """A listener with a thread of its own. Of readings that wait for it the newest of each cluster is kept."""
+
+    def __init__(self, listener: Listener, complain: Callable[[str], object]) -> None:
+        """Prepare.
+
+        Args:
+            listener: called with one reading after another, never at once.
+            complain: called with the text of what it raises.
+        """
+        self._listener = listener
+        self._complain = complain
+        self._changed = threading.Condition()
+        self._waiting: dict[str, Reading] = {}
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin to hand on."""
+        self._thread.start()
+
+    def put(self, reading: Reading) -> None:
+        """Take a reading; never waits for the listener."""
+        with self._changed:
+            self._waiting[reading.cluster] = reading
+            self._changed.notify()
+
+    def forget(self, cluster: str) -> None:
+        """Drop what waits of a cluster."""
+        with self._changed:
+            self._waiting.pop(cluster, None)
+
+    def end(self) -> None:
+        """Hand on what waits, then end the thread."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread; whether it has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (reading := self._next()) is not None:
+            try:
+                self._listener(reading)
+            except Exception as error:  # noqa: BLE001 - one that fails is told again at the next poll
+                self._complain(bug(error))
+
+    def _next(self) -> Reading | None:
+        """A reading, once there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,20 +309,27 @@ class Agent:
     """All watches. Safe to use from many threads."""
 
     def __init__(
-        self, config: Config, listeners: Iterable[Listener] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        listeners: Iterable[Listener] = (),
+        clock: Callable[[], float] = time.monotonic,
+        complain: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Prepare; nothing is asked before `start`.
 
         Args:
             config: clusters and interval.
-            listeners: called with each new reading, by the thread of its cluster; they must not wait.
+            listeners: called after each poll with the new reading, each by a thread of its own; one that is slower
+                than the polls misses readings, never the newest of a cluster.
             clock: monotonic seconds.
+            complain: called with the text of what a listener raises.
         """
-        self.listeners = list(listeners)
+        self._outlets = tuple(Outlet(one, complain) for one in listeners)
         self._clock = clock
         self._changed = threading.Condition()
         self._sequence = 0
         self._running = False
+        self._retired: list[Watch] = []  # of clusters that are gone or changed, while their last poll lasts
         self._state = State(config, tuple(self._watch(one, config) for one in config.clusters.values()), _fine())
 
     def _watch(self, cluster: Cluster, config: Config) -> Watch:
@@ -278,7 +371,7 @@ class Agent:
             return None
         asked = watch.ask()
         with self._changed:
-            self._changed.wait_for(lambda: watch.done > asked or not self._running, seconds)
+            self._changed.wait_for(lambda: watch.done > asked or watch.stopped, seconds)
         return watch.present() if watch.done > asked else None
 
     def lively(self) -> bool:
@@ -305,15 +398,27 @@ class Agent:
     def start(self) -> None:
         """Begin to poll."""
         self._running = True
+        for outlet in self._outlets:
+            outlet.start()
         for one in self._state.watches:
             one.start()
 
     def stop(self, seconds: float = 5.0) -> bool:
-        """End all watches; whether all ended in that time. Polls in hand are abandoned after it."""
+        """End all watches and tell the listeners what is left; whether all ended in that time.
+
+        Polls in hand, and listeners that hang, are abandoned after it.
+        """
         self._running = False
+        watches = [*self._state.watches, *self._retired]
+        for one in watches:
+            one.stop()
         with self._changed:
             self._changed.notify_all()
-        return _ended(self._state.watches, seconds)
+        ends = time.monotonic() + seconds
+        polls = _joined(watches, ends)
+        for outlet in self._outlets:
+            outlet.end()
+        return _joined(self._outlets, max(ends, time.monotonic() + LAST_WORDS)) and polls
 
     def reload(self, config: Config) -> None:
         """Run on another configuration; clusters that are the same in both are watched on as if nothing was."""
@@ -321,23 +426,32 @@ class Agent:
         watches = []
         for cluster in config.clusters.values():
             old = before.get(cluster.name)
-            kept = old is not None and old.cluster == cluster and old.interval == config.agent.interval
-            watches.append(before.pop(cluster.name) if kept else self._watch(cluster, config))
-        for one in before.values():
-            one.stop()
-        fresh = [one for one in watches if one not in self._state.watches]
+            watches.append(old if old and old.cluster == cluster else self._watch(cluster, config))
         self._state = State(config, tuple(watches), _fine())
-        for one in fresh:
-            one.start()
+        for one in before.values():
+            if one in watches:
+                one.pace(config.agent.interval)
+            else:
+                self._retire(one)
+        for one in watches:
+            if one not in before.values() and self._running:
+                one.start()
         self._notify()
+
+    def _retire(self, watch: Watch) -> None:
+        watch.stop()
+        self._retired = [one for one in self._retired if not one.join(0)] + [watch]
+        if all(one.cluster.name != watch.cluster.name for one in self._state.watches):
+            for outlet in self._outlets:
+                outlet.forget(watch.cluster.name)
 
     def refuse(self) -> None:
         """Note that a configuration could not be used; the old one stays in force."""
         self._state = replace(self._state, reload=replace(self._state.reload, successful=False))
 
     def _tell(self, reading: Reading) -> None:
-        for listener in self.listeners:
-            listener(reading)
+        for outlet in self._outlets:
+            outlet.put(reading)
         self._notify()
 
     def _notify(self) -> None:
@@ -350,10 +464,7 @@ def _fine() -> Reload:
     return Reload(successful=True, last_success=time.time())
 
 
-def _ended(watches: Iterable[Watch], seconds: float) -> bool:
-    each = list(watches)
-    for one in each:
-        one.stop()
-    ends = time.monotonic() + seconds
-    left = [one for one in each if not one.join(max(0.0, ends - time.monotonic()))]
+def _joined(threads: Iterable[Watch | Outlet], ends: float) -> bool:
+    """Wait for them until a monotonic time; whether all have ended."""
+    left = [one for one in threads if not one.join(max(0.0, ends - time.monotonic()))]
     return not left
