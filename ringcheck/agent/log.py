@@ -13,7 +13,7 @@ from ringcheck.core.policy import Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.verdict import Verdict
+    from ringcheck.core.verdict import Finding, Verdict
     from ringcheck.report.reading import Reading
 
 Form: TypeAlias = Literal["logfmt", "json"]
@@ -47,13 +47,13 @@ class Log:
 
 def _line(fields: dict[str, Any], form: Form) -> str:
     if form == "json":
-        return json.dumps(fields, ensure_ascii=False, default=str)
+        return json.dumps(fields, default=str)
     return " ".join(f"{key}={_value(value)}" for key, value in fields.items())
 
 
 def _value(value: object) -> str:
     text = str(value)
-    return text if text and set(text) <= _PLAIN else json.dumps(text, ensure_ascii=False)
+    return text if text and set(text) <= _PLAIN else json.dumps(text)
 
 
 _LEVELS = {Severity.OK: "info", Severity.WARNING: "warning", Severity.UNKNOWN: "warning", Severity.CRITICAL: "error"}
@@ -84,8 +84,9 @@ def _news(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict
         yield "poll_failed", "error", {"error": now.error}
     if error and not now.error:
         yield "poll_works_again", "info", {}
-    for node in sorted(now.suspects - (before.suspects if before else frozenset())):
-        yield "node_suspect", "warning", {"node": node, "why": "its Jolokia stopped answering"}
+    if not now.error:  # where nobody answers that is told already, and not a thousand times
+        for node in sorted(now.suspects - (before.suspects if before and not before.error else frozenset())):
+            yield "node_suspect", "warning", {"node": node, "why": "its Jolokia stopped answering"}
     if now.verdict and not now.error:
         yield from _of_verdicts(before.verdict if before else None, now.verdict)
     yield from _of_leases(before, now)
@@ -107,14 +108,18 @@ def _of_verdicts(before: Verdict | None, now: Verdict) -> Iterator[tuple[str, st
             yield "node_state", "info" if state == "up" else "warning", {"node": node, "state": state}
     for node in sorted(old.keys() - states.keys()):
         yield "node_gone", "info", {"node": node}
-    # Worst first: of several of one code and subject the worst is told.
-    found = {(one.code, one.subject): one for one in reversed(now.findings) if one.severity is not Severity.OK}
-    had = {(one.code, one.subject) for one in before.findings if one.severity is not Severity.OK} if before else set()
-    for key in sorted(found.keys() - had):
-        one = found[key]
-        yield "finding", _LEVELS[one.severity], {"code": one.code, "subject": one.subject, "summary": one.summary}
-    for code, subject in sorted(had - found.keys()):
-        yield "finding_cleared", "info", {"code": code, "subject": subject}
+    found, had = _findings(now), _findings(before) if before else {}
+    for key in sorted(found.keys() | had.keys()):
+        one = found.get(key)
+        if one is None:
+            yield "finding_cleared", "info", {"code": key[0], "subject": key[1]}
+        elif key not in had or had[key].severity is not one.severity:
+            yield "finding", _LEVELS[one.severity], {"code": one.code, "subject": one.subject, "summary": one.summary}
+
+
+def _findings(verdict: Verdict) -> dict[tuple[str, str], Finding]:
+    """What is more than a note, by code and subject: of several the worst, which comes first."""
+    return {(one.code, one.subject): one for one in reversed(verdict.findings) if one.severity is not Severity.OK}
 
 
 def _of_leases(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict[str, Any]]]:

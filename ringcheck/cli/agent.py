@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,12 @@ from ringcheck.cli.target import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.agent.log import Changes, Log
-    from ringcheck.agent.loop import Agent
+    from ringcheck.agent.log import Form
     from ringcheck.config import Config
     from ringcheck.report.reading import Reading
 
 TICK = 1.0  # seconds between two looks at the watches
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 @click.command
@@ -28,40 +27,42 @@ TICK = 1.0  # seconds between two looks at the watches
     help="Configuration file.",
 )  # fmt: skip
 @click.option("--listen", metavar="ADDRESS:PORT", help="Instead of the configuration's.")
-@click.option("--log", "form", type=click.Choice(["logfmt", "json"]), default="logfmt", show_default=True)
-def agent(config: str, listen: str | None, form: str) -> int:
+@click.option(
+    "--log", "form", type=click.Choice(["logfmt", "json"]), help="Form of the log, instead of the configuration's."
+)
+def agent(config: str, listen: str | None, form: Form | None) -> int:
     """Poll every configured cluster, and serve pages, metrics and the API, until SIGTERM or SIGINT.
 
     SIGHUP reads the configuration again; a file that can't be used leaves the old one in force. The log goes to
     stderr, a line a change.
     """
-    from ringcheck.agent.log import Changes, Log
     from ringcheck.config import load
 
-    log = Log("json" if form == "json" else "logfmt")
-    return _Service(config, load(config), listen, log, Changes(log)).run()
+    return _Service(config, load(config), listen, form).run()
 
 
 class _Service:
     """The agent, its listeners and its signals."""
 
-    def __init__(self, path: str, config: Config, listen: str | None, log: Log, changes: Changes) -> None:
+    def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
+        from ringcheck.agent.log import Changes, Log
         from ringcheck.agent.loop import Agent
         from ringcheck.agent.sensu import Courier, senders
 
         self.path = path
         self.listen = listen
-        self.log = log
-        self.changes = changes
+        self.form = form
+        self.log = Log(form or config.agent.log)
+        self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
-        self.agent: Agent = Agent(config, [self._hand_on])
-        self.wake = threading.Event()
-        self.ending = False
-        self.again = False
+        self.agent = Agent(config, [self.changes, self._post], complain=self._bug)
+        self.ready = False
 
-    def _hand_on(self, reading: Reading) -> None:
-        self.changes(reading)
-        self.courier(reading)
+    def _post(self, reading: Reading) -> None:
+        self.courier(reading)  # a reload makes another one
+
+    def _bug(self, text: str) -> None:
+        self.log("bug", "error", error=text)
 
     def _of_sensu(self, cluster: str, problem: str | None) -> None:
         if problem:
@@ -74,9 +75,10 @@ class _Service:
         from ringcheck.agent.notify import notify
 
         with ExitStack() as stack:
-            stack.enter_context(self._signals())
-            stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the one at the end: a reload makes another
+            stack.enter_context(_blocked())
+            stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the one at the end
             url = self._serve(stack)
+            self._warn(self.agent.config)
             self.agent.start()
             stack.callback(self._stopped)
             self.log("started", clusters=len(self.agent.config.clusters), url=url)
@@ -90,26 +92,12 @@ class _Service:
         settings = self.agent.config.agent
         return stack.enter_context(serve(self.agent, self.listen or settings.listen, settings.web_config)).url
 
+    def _warn(self, config: Config) -> None:
+        for text in config.warnings:
+            self.log("config_warning", "warning", warning=text)
+
     def _stopped(self) -> None:
         self.log("stopped", clean=self.agent.stop())
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        def end(*_: object) -> None:
-            self.ending = True
-            self.wake.set()
-
-        def reload(*_: object) -> None:
-            self.again = True
-            self.wake.set()
-
-        wanted = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
-        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     # The main thread
 
@@ -117,13 +105,13 @@ class _Service:
         """Tell systemd, once a tick, that every watch makes progress; a watch that does not ends the telling."""
         from ringcheck.agent.notify import notify, watchdog
 
-        ready, told, stuck = False, "", False
+        told, stuck = "", False
         tick = min(TICK, (watchdog() or 4 * TICK) / 4)
-        while not self.ending:
-            self.wake.wait(tick)
-            self.wake.clear()
-            if self.again:
-                self.again = False
+        while True:
+            came = signal.sigtimedwait(SIGNALS, tick)
+            if came and came.si_signo != signal.SIGHUP:
+                return
+            if came:
                 self._reload()
             lively = self.agent.lively()
             if lively:
@@ -131,8 +119,8 @@ class _Service:
             elif not stuck:
                 self.log("stuck", "error", why="the polls of a cluster do not go on")
             stuck = not lively
-            if not ready and self.agent.tried():
-                ready = notify("READY=1") or True
+            if not self.ready and self.agent.tried():
+                self.ready = notify("READY=1") or True
             if (status := self._status()) != told:
                 notify(f"STATUS={status}")
                 told = status
@@ -155,7 +143,8 @@ class _Service:
             self.log("reload_failed", "error", error=str(error))
         else:
             self.log("reloaded", clusters=len(self.agent.config.clusters))
-        notify("READY=1")
+        if self.ready:
+            notify("READY=1")
 
     def _use(self) -> None:
         from ringcheck.agent.sensu import Courier, senders
@@ -163,9 +152,23 @@ class _Service:
 
         config = load(self.path)
         made = senders(config)
-        gone = set(self.agent.config.clusters) - set(config.clusters)
+        before = self.agent.config
         old, self.courier = self.courier, Courier(made, self._of_sensu)
-        old.close()
         self.agent.reload(config)
-        for cluster in gone:
+        old.close()
+        self.log.form = self.form or config.agent.log
+        for cluster in set(before.clusters) - set(config.clusters):
             self.changes.forget(cluster)
+        self._warn(config)
+        if (config.agent.listen, config.agent.web_config) != (before.agent.listen, before.agent.web_config):
+            self.log("restart_needed", "warning", why="listen and web_config are read at the start only")
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Signals wait until they are asked for, in all threads that begin now: no handler, and so no race with one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

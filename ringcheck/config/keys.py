@@ -426,6 +426,7 @@ AGENT = Section(
         "listen": Key(LISTEN, "Where the service listens.", "127.0.0.1:9742"),
         "interval": Key(Duration(1), "Between two polls of a cluster.", "15s"),
         "web_config": Key(File(), "TLS and users, with exporter-toolkit's keys."),
+        "log": Key(Choice(("logfmt", "json")), "Form of the log's lines.", "logfmt"),
     },
     lambda _reader, _node, values: Agent(**values),
 )

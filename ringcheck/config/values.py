@@ -122,11 +122,12 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """The long-running service; `interval` in seconds."""
+    """The long-running service; `interval` in seconds, `log` the form of its lines."""
 
     listen: str = "127.0.0.1:9742"
     interval: float = 15.0
     web_config: str | None = None
+    log: Literal["logfmt", "json"] = "logfmt"
 
 
 @dataclass(frozen=True, slots=True)
