@@ -186,7 +186,8 @@ def served_by_nrpe(watched: Monitored) -> Iterator[int]:
         f"server_address=127.0.0.1\nserver_port={port}\nnrpe_user={user}\nnrpe_group={group}\n"
         f"allowed_hosts=127.0.0.1\npid_file={watched.folder}/nrpe.pid\ncommand_timeout=60\n"
         f"include={shipped}\n"
-        f"command[dies]={watched.plugins}/dies\ncommand[hangs]={watched.plugins}/hangs\ncommand[crashes]={watched.plugins}/crashes -C {watched.config}\n"
+        f"command[dies]={watched.plugins}/dies\ncommand[hangs]={watched.plugins}/hangs\n"
+        f"command[crashes]={watched.plugins}/crashes -C {watched.config}\n"
         f"command[long]={watched.plugins}/check_cassandra_ring -C {watched.config} -v\n"
     )
     ready = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n"]
