@@ -1,30 +1,29 @@
-"""A real Prometheus scrapes what an embedded cluster is like; its alerts reach a real Alertmanager and a webhook."""
+"""A real Prometheus scrapes an agent of an embedded cluster; its alerts reach a real Alertmanager and a webhook."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 import yaml
 
-from ringcheck.core.assess import assess
+from ringcheck.agent import web
+from ringcheck.agent.loop import Agent
+from ringcheck.config import values
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy, Rule, Threshold
-from ringcheck.jolokia.client import Settings
-from ringcheck.jolokia.collect import Collector
-from ringcheck.report.metrics import render
-from ringcheck.report.reading import Reading
-from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
+from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import await_, daemon, free_port, required
 from tests.report.test_dashboards import RULES
@@ -41,26 +40,16 @@ DC1 = (0, 2, 4)  # the nodes of dc1, each in a rack of its own
 
 @dataclass
 class Watched:
-    """An embedded cluster and what is scraped of it; a poll a scrape, as an agent of that interval would have it."""
+    """An embedded cluster, and the agent that watches it."""
 
     cluster: EmbeddedCluster
-    collector: Collector
-    blind: bool = False
-    formats: set[str] = field(default_factory=set)
+    agent: Agent
+    port: int
 
-    def readings(self) -> list[Reading]:
-        """What an agent would know now; blind, it knows only that it does not."""
-        if self.blind:
-            return [Reading("orders-prod", last_success=time.time() - 3600)]
-        seen = self.collector.poll(30)
-        safe = frozenset(Gatekeeper(seen, POLICY, Gate()).safe_nodes())
-        return [Reading("orders-prod", assess(seen, POLICY), safe, fresh=True, last_success=time.time())]
-
-    def scrape(self, accept: str) -> tuple[str, bytes]:
-        """What is answered to a scrape."""
-        kind, body = render(self.readings, accept)
-        self.formats.add(kind.partition(";")[0])
-        return kind, body
+    def blind(self, *, yes: bool) -> None:
+        """Let every node's Jolokia fail, or answer again."""
+        for node in self.cluster.nodes:
+            self.cluster.set_fault(node.index, Fault("status", status=500) if yes else None)
 
     def down(self, *indexes: int) -> None:
         """Kill these nodes and start the others, known to all at once."""
@@ -91,17 +80,10 @@ class Hook:
 
 
 @contextmanager
-def answering(get: Callable[[str], tuple[str, bytes]], post: Callable[[str, dict[str, Any]], None]) -> Iterator[int]:
-    """A small HTTP server; its port."""
+def answering(post: Callable[[str, dict[str, Any]], None]) -> Iterator[int]:
+    """A small HTTP server for webhooks; its port."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            kind, body = get(self.headers.get("Accept", ""))
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            self.wfile.write(body)
-
         def do_POST(self) -> None:
             post(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
@@ -121,16 +103,22 @@ def answering(get: Callable[[str], tuple[str, bytes]], post: Callable[[str, dict
 
 
 @contextmanager
-def told() -> Iterator[tuple[Watched, int]]:
-    """The cluster, and the port at which its metrics are: the one place to put a real agent in."""
+def told() -> Iterator[Watched]:
+    """The cluster and its agent, which polls every second."""
     cluster = EmbeddedCluster.uniform(
-        6, datacenters=2, racks=3, vnodes=8, keyspaces={"orders": topology(dc1=3, dc2=3)}, name="orders-prod"
-    )
+        6, datacenters=2, racks=3, vnodes=8, keyspaces={"orders": topology(dc1=3, dc2=3)}, name="orders-prod",
+        addresses=loopback_address,
+    )  # fmt: skip
     with serve(cluster) as server:
-        settings = Settings((cluster.nodes[1].address, cluster.nodes[3].address), url=server.template, timeout=10)
-        watched = Watched(cluster, Collector(settings, name="orders-prod"))
-        with answering(watched.scrape, lambda *_: None) as port:
-            yield watched, port
+        where = values.Jolokia((cluster.nodes[1].address, cluster.nodes[3].address), server.template)
+        one = values.Cluster("orders-prod", where, policy=POLICY, gate=Gate(settle=0.0))
+        agent = Agent(values.Config({one.name: one}, values.Agent(interval=1.0)))
+        with web.serve(agent, "127.0.0.1:0", None) as served:
+            agent.start()
+            try:
+                yield Watched(cluster, agent, urlsplit(served.url).port or 0)
+            finally:
+                agent.stop()
 
 
 def hurried(folder: Path, scraped: int, manager: int, hook: int) -> tuple[Path, Path]:
@@ -187,8 +175,8 @@ class Chain:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     folder = tmp_path_factory.mktemp("prometheus")
     ours, theirs, hook = free_port(), free_port(), Hook()
-    with told() as (watched, scraped), answering(lambda _: ("text/plain", b""), hook.take) as port:
-        config, routes = hurried(folder, scraped, theirs, port)
+    with told() as watched, answering(hook.take) as port:
+        config, routes = hurried(folder, watched.port, theirs, port)
         found = Chain(watched, hook, f"http://127.0.0.1:{ours}", f"http://127.0.0.1:{theirs}")
         manager = [
             required("prometheus-alertmanager"), f"--config.file={routes}", f"--storage.path={folder / 'am'}",
@@ -212,7 +200,7 @@ def ready(url: str) -> bool:
 @pytest.fixture(autouse=True)
 def well(chain: Chain) -> None:
     """Each test begins with all nodes up and no alert."""
-    chain.watched.blind = False
+    chain.watched.blind(yes=False)
     chain.watched.down()
     chain.reaches(set(), set())
     await_(lambda: chain.query('cassandra_ring_verdict{severity="OK"} == 1') != {}, PATIENCE, "the verdict is OK")
@@ -223,7 +211,9 @@ def test_metrics_arrive_as_they_are(chain: Chain) -> None:
     reply = requests.get(f"{chain.prometheus}/api/v1/targets", timeout=10).json()
     (target,) = reply["data"]["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
-    assert chain.watched.formats == {"application/openmetrics-text"}
+    accepted = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5"}
+    scraped = requests.get(f"http://127.0.0.1:{chain.watched.port}/metrics", headers=accepted, timeout=10)
+    assert scraped.headers["Content-Type"].startswith("application/openmetrics-text")
     left = chain.query("cassandra_ring_node_failures_to_outage")
     assert left == {
         (dc, level, "orders"): number
@@ -263,12 +253,12 @@ def test_going_blind_resolves_no_outage(chain: Chain) -> None:
     """The verdict's series stop, the page stands, and that nobody knows is a page of its own."""
     chain.watched.down(*DC1[:2])
     await_(lambda: "CassandraRingOutage" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
-    chain.watched.blind = True
+    chain.watched.blind(yes=True)
     await_(lambda: chain.query("cassandra_ring_verdict") == {}, PATIENCE, "the series stop")
-    everything = {"CassandraRingOutage", "RingcheckBlind", "RingcheckStale"}
+    everything = {"CassandraRingOutage", "RingcheckBlind"}
     await_(lambda: chain.alerts() >= everything, PATIENCE, lambda: f"all stand: {chain.alerts()}")
     await_(lambda: "RingcheckBlind" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
     assert chain.hook.firing("page") == {"CassandraRingOutage", "RingcheckBlind"}
-    chain.watched.blind = False
+    chain.watched.blind(yes=False)
     chain.watched.down()
     chain.reaches(set(), set())
