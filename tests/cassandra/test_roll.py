@@ -382,7 +382,7 @@ def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tm
 @real
 @by_request
 def test_killed_without_drain_fails_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """Nodes killed one by one without a drain cost timeouts under the same gate: it takes both, and the load sees it."""
+    """Nodes killed one by one without a drain cost timeouts under the same gate, and the load sees it."""
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
         roll = Roll(cluster, tmp_path, "--no-drain", "--exec", harness(cluster, "restart", "--hard"))
