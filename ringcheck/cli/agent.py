@@ -87,10 +87,11 @@ class _Service:
         return 0
 
     def _serve(self, stack: ExitStack) -> str:
+        from ringcheck.agent.fleetlock import routes
         from ringcheck.agent.web import serve
 
-        settings = self.agent.config.agent
-        return stack.enter_context(serve(self.agent, self.listen or settings.listen, settings.web_config)).url
+        settings, more = self.agent.config.agent, routes(self.agent, self.log)
+        return stack.enter_context(serve(self.agent, self.listen or settings.listen, settings.web_config, more)).url
 
     def _warn(self, config: Config) -> None:
         for text in config.warnings:
