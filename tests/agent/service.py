@@ -51,12 +51,22 @@ class Clusters:
     """Embedded clusters that answer, and a configuration that can be written anew.
 
     Attributes:
-        document: of a cluster that answers.
+        cluster: three nodes.
+        document: configures a cluster, which these answer for.
         path: of the configuration.
     """
 
+    cluster: EmbeddedCluster
     document: dict[str, Any]
     path: Path
+
+    def nodes_down(self, *indexes: int) -> None:
+        """Kill these nodes and start the others, known to all at once."""
+        for node in self.cluster.nodes:
+            if node.index in indexes and node.process != "killed":
+                self.cluster.down(node.index, instant=True)
+            elif node.index not in indexes and node.process == "killed":
+                self.cluster.up(node.index, instant=True)
 
     def write(self, *names: str, dead: tuple[str, ...] = (), interval: str = "1s") -> None:
         """Configure clusters by these names, and others that nobody answers for."""
@@ -75,7 +85,7 @@ def clusters(folder: Path) -> Iterator[Clusters]:
     cluster = EmbeddedCluster.uniform(3, keyspaces={"orders": factor}, name="orders-prod", time_factor=0)
     with serve(cluster) as server:
         (document,) = yaml.safe_load(server.config())["clusters"].values()
-        found = Clusters(document, folder / "ringcheck.yaml")
+        found = Clusters(cluster, document, folder / "ringcheck.yaml")
         found.write("orders-prod")
         yield found
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import ringcheck
-from tests.counterparts.daemon import end, required
+from tests.counterparts.daemon import required
+from tests.counterparts.machine import machine as thrown_away
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.counterparts.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
@@ -30,20 +29,6 @@ SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\nexit 1\n'
 
 
 @pytest.fixture(scope="module")
-def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, built from this tree."""
-    required("dpkg-deb")
-    out = tmp_path_factory.mktemp("dist")
-    environment = {**os.environ, "OUT": str(out), "TOOLS": str(Path(sys.executable).parent)}
-    built = subprocess.run(
-        [ROOT / "packaging" / "build-deb"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    (found,) = out.glob("*.deb")
-    return found
-
-
-@pytest.fixture(scope="module")
 def unpacked(deb: Path) -> Path:
     """What dpkg would put below /."""
     folder = deb.parent / "root"
@@ -51,80 +36,10 @@ def unpacked(deb: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A machine like this one, of which every change is thrown away."""
-
-    pid: int
-    folder: Path
-    deb: Path
-
-    def run(self, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command there as root, with a short environment."""
-        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "chroot", str(self.folder), "env", "-i"]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
-        assigned = [f"{name}={value}" for name, value in environment.items()]
-        return subprocess.run(
-            [*enter, *assigned, *command], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
-
-    def shell(self, script: str) -> str:
-        """What a script prints; it must succeed."""
-        done = self.run("sh", "-euc", script)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def put(self, text: str, path: str, mode: str = "644") -> None:
-        """Write a file there."""
-        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "chroot", str(self.folder)]
-        script = f"mkdir -p $(dirname {path}) && cat >{path} && chmod {mode} {path}"
-        subprocess.run([*enter, "sh", "-c", script], input=text, text=True, check=True)
-
-    def dpkg(self, *arguments: str) -> str:
-        """Call dpkg; it must succeed."""
-        done = self.run("dpkg", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def exists(self, path: str) -> bool:
-        """Whether something has that path there."""
-        return self.run("test", "-e", path).returncode == 0 or self.run("test", "-L", path).returncode == 0
-
-
-@contextmanager
-def machine_like_this(folder: Path) -> Iterator[int]:
-    """Mount this machine's root below a folder, writable in memory alone; a process that sees it so."""
-    (folder / "memory").mkdir()
-    script = f"""
-        mount --make-rprivate / && mount -t tmpfs tmpfs {folder}/memory && cd {folder}/memory &&
-        mkdir upper work root &&
-        mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root &&
-        mount -t proc proc root/proc && mount -t tmpfs tmpfs root/run && mount --bind /dev root/dev &&
-        echo up && exec sleep infinity
-    """
-    process = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        if process.stdout.readline() != b"up\n":
-            pytest.skip(f"no machine to throw away can be made here: {process.stderr.read().decode().strip()}")
-        yield process.pid
-    finally:
-        end(process)
-
-
 @pytest.fixture
 def machine(deb: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine with the package beside it, not yet installed."""
-    if os.getuid():
-        pytest.skip("only root can make a machine to throw away")
-    with machine_like_this(tmp_path) as pid:
-        found = Machine(pid, tmp_path / "memory" / "root", deb)
-        subprocess.run(
-            ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "cp", deb, found.folder / "ringcheck.deb"], check=True
-        )
+    with thrown_away(tmp_path / "root", deb) as found:
         yield found
 
 
@@ -141,8 +56,7 @@ def newer(deb: Path, folder: Path, version: str, config: str | None = None) -> P
 
 
 def upgrade(machine: Machine, deb: Path, *arguments: str) -> None:
-    target = machine.folder / "newer.deb"
-    subprocess.run(["nsenter", f"--mount=/proc/{machine.pid}/ns/mnt", "cp", deb, target], check=True)
+    machine.put(deb.read_bytes(), "/newer.deb")
     machine.dpkg("-i", *arguments, "/newer.deb")
 
 
@@ -264,14 +178,14 @@ def test_the_units_that_come_along(machine: Machine) -> None:
     assert machine.exists(page.strip())
 
 
-def test_an_edited_configuration_survives_an_upgrade(machine: Machine, tmp_path: Path) -> None:
+def test_an_edited_configuration_survives_an_upgrade(machine: Machine, deb: Path, tmp_path: Path) -> None:
     """What an operator wrote stays, whether or not the newer package has another file of that name."""
     machine.dpkg("-i", "/ringcheck.deb")
     machine.put(CLUSTER, f"/{CONFIG}")
-    upgrade(machine, newer(machine.deb, tmp_path, "97.0-1"))
+    upgrade(machine, newer(deb, tmp_path, "97.0-1"))
     assert machine.shell("dpkg-query -Wf '${Version}' ringcheck") == "97.0-1"
     assert machine.shell(f"cat /{CONFIG}") == CLUSTER
-    upgrade(machine, newer(machine.deb, tmp_path, "98.0-1", "# new\n"), "--force-confdef", "--force-confold")
+    upgrade(machine, newer(deb, tmp_path, "98.0-1", "# new\n"), "--force-confdef", "--force-confold")
     assert machine.shell("dpkg-query -Wf '${Version}' ringcheck") == "98.0-1"
     assert machine.shell(f"cat /{CONFIG} /{CONFIG}.dpkg-dist") == f"{CLUSTER}# new\n"
 
@@ -290,7 +204,7 @@ def test_removed_and_purged(machine: Machine) -> None:
     assert machine.run("dpkg-query", "-W", "ringcheck").returncode
 
 
-def test_what_systemd_is_told(machine: Machine, tmp_path: Path) -> None:
+def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> None:
     """Where systemd runs: units are read anew, an upgrade restarts what runs, a removal stops it; none may fail."""
     machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
     machine.shell("mkdir -p /run/systemd/system")
@@ -300,7 +214,7 @@ def test_what_systemd_is_told(machine: Machine, tmp_path: Path) -> None:
 
     machine.dpkg("-i", "/ringcheck.deb")
     assert told() == ["daemon-reload"]
-    upgrade(machine, newer(machine.deb, tmp_path, "98.0-1"))
+    upgrade(machine, newer(deb, tmp_path, "98.0-1"))
     assert told() == ["daemon-reload", "daemon-reload", "--no-block try-restart ringcheck-agent.service"]
     machine.dpkg("-r", "ringcheck")
     assert told() == [
