@@ -52,8 +52,9 @@ class Patient(H11Protocol):
         """See the base; makes room where too many wait."""
         super().connection_made(transport)
         self._enter("receiving")
-        if len(self.connections) > CONNECTIONS:
-            waiting = [one for one in self.connections if isinstance(one, Patient) and one.phase != "answering"]
+        here = [one for one in self.connections if isinstance(one, Patient) and not one.transport.is_closing()]
+        if len(here) > CONNECTIONS:
+            waiting = (one for one in here if one.phase != "answering")
             min(waiting, key=lambda one: one.since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

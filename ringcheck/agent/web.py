@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
@@ -173,12 +174,14 @@ async def body_of(request: Request) -> dict[str, Any]:
         HTTPException: 413 if it is too large, 400 if it is none.
     """
     data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MOST_BODY:
-            raise HTTPException(413, f"more than {MOST_BODY} bytes")
     try:
+        async for part in request.stream():
+            data += part
+            if len(data) > MOST_BODY:
+                raise HTTPException(413, f"more than {MOST_BODY} bytes")
         found = json.loads(data)
+    except ClientDisconnect:
+        raise HTTPException(400, "the body did not end") from None
     except (ValueError, RecursionError):
         raise HTTPException(400, "the body is not JSON") from None
     if not isinstance(found, dict):

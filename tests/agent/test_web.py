@@ -1,90 +1,39 @@
-"""The agent's HTTP, over real sockets, in front of an agent that watches an embedded cluster."""
+"""What the agent tells and decides over HTTP: every path, its errors, and that nothing old passes for the present."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 import requests
-import yaml
+from starlette.routing import Route
 
 from ringcheck.agent import web
 from ringcheck.agent.loop import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
-from ringcheck.core.ring import Replication
+from ringcheck.core.assess import assess
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.policy import Policy
+from ringcheck.restart import lockfile
+from ringcheck.restart.lease import now
 from ringcheck.simulator.cluster import EmbeddedCluster
-from ringcheck.simulator.server import serve as simulate
+from tests import article
+from tests.agent.watched import NAME, World, watched
 from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.agent.server import Served
-
-NAME = "orders-prod"
 SCHEMAS = Path(__file__).parents[2] / "ringcheck" / "report" / "schemas"
-
-
-@dataclass
-class World:
-    """A cluster, who watches it, and where that is served.
-
-    Attributes:
-        cluster: to be driven.
-        agent: polls it once a second.
-        served: the agent's HTTP.
-    """
-
-    cluster: EmbeddedCluster
-    agent: Agent
-    served: Served
-
-    def url(self, path: str) -> str:
-        return f"{self.served.url}{path.replace('NAME', NAME)}"
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url(path), timeout=30, **options)
-
-    def post(self, path: str, body: Any, **options: Any) -> requests.Response:
-        return requests.post(self.url(path), json=body, timeout=60, **options)
-
-    def address(self, index: int) -> str:
-        return self.cluster.nodes[index].spec.address
-
-    def seen(self, condition: str) -> None:
-        """Wait for a severity."""
-        await_(lambda: self.get("/api/v1/clusters").json()["clusters"][0]["severity"] == condition, 30, condition)
-
-
-@contextmanager
-def watched(
-    folder: Path, nodes: int = 3, racks: int = 3, web_config: str | None = None, **settings: Any
-) -> Iterator[World]:
-    """A cluster of RF 3, all of it up for long enough to be trusted, and an agent that has seen it."""
-    cluster = EmbeddedCluster.uniform(
-        nodes, racks=racks, keyspaces={"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")}, name=NAME,
-        time_factor=0,
-    )  # fmt: skip
-    with simulate(cluster) as simulator:
-        document = yaml.safe_load(simulator.config())
-        document["clusters"][NAME] |= {"gate": {"settle": "0s"}, **settings}
-        document["agent"] = {"interval": "1s"}
-        config = folder / "ringcheck.yaml"
-        config.write_text(yaml.safe_dump(document))
-        agent = Agent(load(str(config)))
-        with web.serve(agent, "127.0.0.1:0", web_config) as served:
-            agent.start()
-            try:
-                await_(agent.tried, 30, "the first poll")
-                yield World(cluster, agent, served)
-            finally:
-                agent.stop()
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +71,368 @@ def test_health_is_what_check_asks_for(world: World, capsys: pytest.CaptureFixtu
 def test_alive_and_ready(world: World) -> None:
     """Both say so in a word."""
     assert [world.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 200]
+
+
+# What is known
+
+
+def test_all_clusters_are_listed(world: World) -> None:
+    """Each with what is known of it."""
+    found = world.get("/api/v1/clusters").json()["clusters"]
+    assert [(one["name"], one["severity"], one["fresh"], one["error"]) for one in found] == [(NAME, "OK", True, None)]
+    assert found[0]["restart_safe"] == sorted(node.address for node in world.cluster.nodes)
+    assert found[0]["holders"] == []
+
+
+def test_health_answers_other_questions(world: World) -> None:
+    """Levels, keyspaces and ranges as on the command line."""
+    plain = world.get("/api/v1/clusters/NAME/health").json()
+    assert [one["level"] for one in plain["keyspaces"][0]["levels"]] == ["LOCAL_QUORUM", "LOCAL_ALL"]
+    more = world.get("/api/v1/clusters/NAME/health?level=TWO&ranges=1&dc=dc1").json()
+    valid(more, "verdict-1")
+    levels = more["keyspaces"][0]["levels"]
+    assert {one["level"] for one in levels} == {"LOCAL_QUORUM", "LOCAL_ALL", "TWO"}
+    assert levels[0]["unavailable_ranges"] == {"read": [], "write": []}
+    every = world.get("/api/v1/clusters/NAME/health?level=all").json()
+    assert len({one["level"] for one in every["keyspaces"][0]["levels"]}) == 12
+    assert world.get("/api/v1/clusters/NAME/health?keyspace=other").json()["severity"] == "UNKNOWN"
+
+
+def test_snapshot_and_plan_are_their_documents(world: World) -> None:
+    """As the commands print them."""
+    seen = world.get("/api/v1/clusters/NAME/snapshot").json()
+    valid(seen, "snapshot-1")
+    assert (seen["cluster"], len(seen["nodes"])) == (NAME, 3)
+    batches = world.get("/api/v1/clusters/NAME/plan").json()
+    valid(batches, "plan-1")
+    assert len(batches["batches"]) == 3
+    loose = world.get("/api/v1/clusters/NAME/plan?level=LOCAL_ONE").json()
+    assert len(loose["batches"]) == 2
+    single = world.get("/api/v1/clusters/NAME/plan?level=LOCAL_ONE&max_batch=1&by=node&dc=dc1").json()
+    assert len(single["batches"]) == 3
+
+
+def test_the_picture_is_styled_and_nothing_else(world: World) -> None:
+    """Its own policy allows the styles that are in it, by their hashes."""
+    answer = world.get("/api/v1/clusters/NAME/ring.svg?keyspace=orders&level=LOCAL_QUORUM")
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert "keyspace orders at LOCAL_QUORUM" in answer.text
+    policy = answer.headers["Content-Security-Policy"]
+    assert "unsafe-inline" not in policy
+    style = answer.text.partition("<style>")[2].partition("</style>")[0]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    assert world.get("/api/v1/clusters/NAME/ring.svg").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/api/v1/clusters/other/health", 404, "there is no cluster 'other'"),
+        ("/api/v1/clusters/other/snapshot", 404, "there is no cluster 'other'"),
+        ("/api/v1/clusters/other/plan", 404, "there is no cluster 'other'"),
+        ("/api/v1/clusters/other/ring.svg", 404, "there is no cluster 'other'"),
+        ("/api/v1/clusters/NAME/other", 404, "Not Found"),
+        ("/api/v1/clusters/NAME/health?levle=ONE", 400, "there is no parameter 'levle' here"),
+        ("/api/v1/clusters/NAME/health?level=one", 400, "there is no consistency level 'one'"),
+        ("/api/v1/clusters/NAME/health?ranges=maybe", 400, "neither true nor false"),
+        ("/api/v1/clusters/NAME/health?dc=mars", 400, "mars"),
+        ("/api/v1/clusters/NAME/plan?max_batch=0", 400, "no number of nodes"),
+        ("/api/v1/clusters/NAME/plan?by=colour", 400, "by is rack or node"),
+        ("/api/v1/clusters/NAME/plan?level=one", 400, "there is no consistency level"),
+        ("/api/v1/clusters/NAME/ring.svg?keyspace=other", 404, "there is no keyspace 'other'"),
+        ("/api/v1/clusters/NAME/preflight", 405, "Method Not Allowed"),
+        ("/static/../web.py", 404, "Not Found"),
+        ("/static/other.css", 404, "there is no such file"),
+    ],
+)
+def test_errors_are_json(world: World, path: str, status: int, text: str) -> None:
+    """With the status in it, and the words for people."""
+    answer = world.get(path)
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert text in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/clusters/other", 404, "there is no cluster &#39;other&#39;"),
+        ("/clusters/NAME?keyspace=%3Cb%3E", 404, "there is no keyspace &#39;&lt;b&gt;&#39;"),
+        ("/clusters/NAME?level=x", 400, "there is no consistency level"),
+    ],
+)
+def test_errors_of_pages_are_pages(world: World, path: str, status: int, text: str) -> None:
+    """Nothing that was asked stands in them unescaped."""
+    answer = world.get(path)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert text in answer.text
+
+
+def test_reading_changes_nothing(world: World) -> None:
+    """No path that changes anything takes a GET, and none that reads a POST."""
+    reads = [one for one in web.ROUTES if isinstance(one, Route) and "POST" not in (one.methods or ())]
+    paths = [one.path.replace("{cluster}", NAME) for one in reads]
+    wrong = {path: world.post(path, {}).status_code for path in paths}
+    assert len(wrong) >= 12
+    assert set(wrong.values()) == {405}
+    assert world.get("/api/v1/clusters/NAME/observed").headers["Allow"] == "POST"
+
+
+def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask about the same verdict; the next verdict makes another, and the old one is forgotten."""
+    kept, made = web.Kept(), [0]
+    old, new = (assess(article.snapshot(down), Policy()) for down in ((), ("10.0.0.1",)))
+
+    def make() -> bytes:
+        made[0] += 1
+        return str(made[0]).encode()
+
+    assert [kept.get(old, ("a", "x"), make) for _ in range(3)] == [b"1"] * 3
+    assert [kept.get(new, ("a", "x"), make) for _ in range(3)] == [b"2"] * 3
+    assert kept.get(old, ("b", "x"), make) == b"3"
+    assert [of for of, _ in kept._found.values()] == [new, old]
+    monkeypatch.setattr(web, "LARGEST", 0)
+    assert [kept.get(new, ("a", "y"), make) for _ in range(2)] == [b"4", b"5"]
+
+
+# What is not of the present
+
+
+def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last good news is never told as today's: not by the API, the page or the picture."""
+    with watched(tmp_path) as world:
+        world.seen("OK")
+        for node in world.cluster.nodes:
+            world.cluster.down(node.index, instant=True)
+        world.seen("UNKNOWN")
+        for path in ("health", "snapshot", "plan", "ring.svg"):
+            answer = world.get(f"/api/v1/clusters/NAME/{path}")
+            assert answer.status_code == 503
+            assert "the last verdict on orders-prod is of 20" in answer.json()["error"]
+        assert run(["check", "--agent", world.served.url, "--cluster", NAME]) == 3
+        assert "HTTP 503" in capsys.readouterr().out
+        listed = world.get("/api/v1/clusters").json()["clusters"][0]
+        assert (listed["summary"], listed["restart_safe"]) == (None, None)
+        assert "nobody answered" in listed["error"]
+        page = world.get("/clusters/NAME").text
+        assert "<title>UNKNOWN orders-prod" in page
+        assert "Blind." in page
+        assert 'class="badge ok"' not in page.partition("<details")[0]
+        assert "ring.svg" not in page
+        assert "<strong>Not known.</strong>" in page
+        assert "<title>UNKNOWN" in world.get("/").text
+        decision = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+        assert (decision.status_code, decision.json()["decision"]) == (503, "unknown")
+
+
+def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
+    """Not ready, no verdict, and no page that looks well."""
+    config = tmp_path / "ringcheck.yaml"
+    config.write_text("clusters: {orders-prod: {jolokia: {contact_points: ['127.0.0.1:1']}}}")
+    agent = Agent(load(str(config)))
+    with web.serve(agent, "127.0.0.1:0") as served:
+        world = World(EmbeddedCluster.uniform(1), agent, served)
+        assert world.get("/-/ready").status_code == 503
+        assert world.get("/-/healthy").status_code == 200
+        assert world.get("/api/v1/clusters/NAME/health").status_code == 503
+        assert "the first poll is under way" in world.get("/clusters/NAME").text
+        assert 'ringcheck_up{cassandra_cluster="orders-prod"} 0.0' in world.get("/metrics").text
+
+
+def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service manager may ask too."""
+    monkeypatch.setattr(world.agent, "lively", lambda: False)
+    assert world.get("/-/healthy").status_code == 503
+
+
+# The gate
+
+
+def test_a_node_that_can_be_spared_may_stop(world: World) -> None:
+    """By its address or its host id; the decision is made on a poll that began after the question."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+    assert answer.status_code == 200
+    valid(answer.json(), "decision-1")
+    assert datetime.fromisoformat(answer.json()["taken_at"]) >= before
+    assert not [one for one in answer.json()["reasons"] if one["code"] == "streaming"]
+    by_id = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.cluster.nodes[1].host_id]})
+    assert by_id.json()["candidates"] == [world.address(1)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"nodes": [0, 1]}, 409, "would_become_unavailable"),
+        ({"nodes": [0, 1], "level": "LOCAL_ONE"}, 200, None),
+        ({"nodes": [0, 1], "accept": ["orders"]}, 503, "no_data"),
+        ({"nodes": [0], "level": "LOCAL_ALL"}, 409, "structurally_never_safe"),
+        ({"nodes": [0], "level": "LOCAL_ALL", "allow": ["structurally_never_safe"]}, 200, None),
+        ({"nodes": [0], "require_spare": True}, 409, "would_be_at_minimum"),
+        ({"nodes": [0], "action": "decommission"}, 409, "replication_would_not_fit"),
+        ({"nodes": ["127.9.9.9"]}, 503, "unknown_node"),
+        ({"nodes": ["127"]}, 503, "unknown_node"),
+    ],
+)
+def test_the_gate_s_answers_have_their_status(
+    world: World, body: dict[str, Any], status: int, code: str | None
+) -> None:
+    """200 safe, 409 unsafe, 503 unknown; wishes as on the command line."""
+    nodes = [world.address(one) if isinstance(one, int) else one for one in body["nodes"]]
+    answer = world.post("/api/v1/clusters/NAME/preflight", body | {"nodes": nodes})
+    assert answer.status_code == status, answer.text
+    assert web.STATUS[answer.json()["decision"]] == status
+    blocking = {one["code"] for one in answer.json()["reasons"] if one["blocks"]}
+    assert code in blocking if code else not blocking
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({}, "nodes names the nodes"),
+        ({"nodes": "a"}, "nodes is a list of names"),
+        ({"nodes": [""]}, "nodes is a list of names"),
+        ({"nodes": ["a"], "node": "b"}, "there is no field 'node'"),
+        ({"nodes": ["a"], "action": "destroy"}, "action is restart or decommission"),
+        ({"nodes": ["a"], "level": 1}, "there is no consistency level 1"),
+        ({"nodes": ["a"], "allow": ["all"]}, "there is no reason 'all'"),
+        ({"nodes": ["a"], "require_spare": "no"}, "are true or false"),
+        ({"nodes": ["a"], "stable": 0}, "stable is a number from 1 to 20"),
+        ({"nodes": ["a"], "stable": 1.5}, "stable is a whole number"),
+        ({"nodes": ["a"], "stable": True}, "stable is a number"),
+        ({"nodes": ["a"], "timeout": 1e9}, "timeout is a number from 1 to 100"),
+        (["a"], "not a JSON object"),
+    ],
+)
+def test_a_question_that_is_not_understood_is_none(world: World, body: Any, text: str) -> None:
+    """400, and never an answer to another question."""
+    answer = world.post("/api/v1/clusters/NAME/preflight", body)
+    assert answer.status_code == 400
+    assert text in answer.json()["error"]
+
+
+def test_what_is_not_json_is_refused(world: World) -> None:
+    """A form, a word, a million brackets."""
+    headers = {"Content-Type": "application/json"}
+    url = world.url("/api/v1/clusters/NAME/preflight")
+    for data, status in ((b"nodes", 400), (b"[" * 60_000, 400), (b'"' + b"x" * web.MOST_BODY + b'"', 413), (b"", 400)):
+        assert requests.post(url, data=data, headers=headers, timeout=30).status_code == status
+
+
+def test_the_gate_never_decides_on_what_was_seen_before(tmp_path: Path) -> None:
+    """Between polls a node dies, and another takes part in a repair: the very next question sees both."""
+    with watched(tmp_path, nodes=6, interval=600) as world:
+        body = {"nodes": [world.address(0)]}
+        assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
+        world.cluster.stream(0)
+        answer = world.post("/api/v1/clusters/NAME/preflight", body)
+        assert answer.status_code == 409
+        assert "streaming" in {one["code"] for one in answer.json()["reasons"] if one["blocks"]}
+        world.cluster.stream(0, 0)
+        world.cluster.down(1, instant=True)
+        answer = world.post("/api/v1/clusters/NAME/preflight", body)
+        assert answer.status_code == 409
+        assert "would_become_unavailable" in {one["code"] for one in answer.json()["reasons"]}
+
+
+def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
+    """A lease that another took a moment ago; one's own takes nothing off."""
+    with watched(tmp_path, nodes=6, interval=600) as world:
+        world.store.add([Holder(world.address(1), "another", "restart", now())])
+        answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+        assert answer.status_code == 409
+        assert answer.json()["holders"] == [world.address(1)]
+        assert world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(1)]}).status_code == 200
+        (tmp_path / "leases.json").write_text("{")
+        answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(1)]})
+        assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+        assert "restart leases is not known" in answer.json()["error"]
+
+
+def test_without_a_store_the_commands_lock_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs `ringcheck roll` on this host without `lease:` keeps them there."""
+    monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")
+    with watched(tmp_path, nodes=6, interval=600, lease=None) as world:
+        body = {"nodes": [world.address(0)]}
+        assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
+        world.store.add([Holder(world.address(1), "another", "restart", now())])
+        assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 409
+
+
+def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a poll of its own; time that runs out is no yes."""
+    asked: list[float] = []
+    fresh = world.agent.fresh
+
+    def counted(name: str, seconds: float) -> Any:
+        asked.append(seconds)
+        return fresh(name, seconds)
+
+    monkeypatch.setattr(web, "BETWEEN", 0.05)
+    monkeypatch.setattr(world.agent, "fresh", counted)
+    body = {"nodes": [world.address(0)], "stable": 3}
+    assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
+    assert len(asked) == 3
+    monkeypatch.setattr(web, "BETWEEN", 60)
+    answer = world.post("/api/v1/clusters/NAME/preflight", body)
+    assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+    assert "1 of 3 readings in 60 s were safe: the time is over" in answer.json()["error"]
+
+
+def test_a_poll_that_fails_or_hangs_is_no_yes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though there is a fresh verdict of before."""
+    good = world.agent.fresh(NAME, 30)
+    assert good is not None
+    for found, text in ((replace(good, error="nobody answered"), "nobody answered"), (None, "in time")):
+        monkeypatch.setattr(world.agent, "fresh", lambda *_, found=found: found)
+        answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+        assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+        assert text in answer.json()["error"]
+
+
+def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
+    """Asked in the middle of a poll, its end is not enough."""
+    with watched(tmp_path, interval=600) as world:
+        watch = world.agent._state.watches[0]
+        inside, leave = threading.Event(), threading.Event()
+        poll = watch._poll
+
+        def slow(**how: Any) -> Any:
+            if not leave.is_set():
+                inside.set()
+                leave.wait(30)
+            return poll(**how)
+
+        watch._poll = slow  # type: ignore[method-assign]
+        world.agent.hurry(NAME)
+        assert inside.wait(30)
+        found: list[Any] = []
+        asking = threading.Thread(target=lambda: found.append(world.agent.fresh(NAME, 30)))
+        asking.start()
+        await_(lambda: watch._streams, 30, "the question")
+        begun = watch._begun
+        leave.set()
+        asking.join(30)
+        assert watch.done > begun
+        assert found[0].verdict.snapshot.nodes[0].streams == 0
+        assert world.agent.fresh("other", 1) is None
+        leave.clear()
+        assert world.agent.fresh(NAME, 0.1) is None
+        leave.set()
+
+
+def test_too_many_questions_are_put_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the word unknown, and when to ask again."""
+    monkeypatch.setattr(web, "DECISIONS", 0)
+    with web.serve(world.agent, "127.0.0.1:0") as served:
+        answer = replace(world, served=served).post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+    assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_what_proxies_observe_is_not_taken(world: World) -> None:
+    """Rather than kept without effect."""
+    answer = world.post("/api/v1/clusters/NAME/observed", {"orders": ["LOCAL_QUORUM"]})
+    assert answer.status_code == 501
+    assert "not built in this release" in answer.json()["error"]
+    assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404

@@ -1,0 +1,171 @@
+"""Who may ask what: users, origins, names, and the headers that every answer has."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from starlette.datastructures import Headers
+
+from ringcheck.agent import guard, web
+from tests.agent.test_webconfig import hashed, written
+from tests.agent.watched import NAME, World, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PREFLIGHT = "/api/v1/clusters/NAME/preflight"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with watched(tmp_path_factory.mktemp("guard")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """With the user alice."""
+    folder = tmp_path_factory.mktemp("named")
+    path = written(folder, f"basic_auth_users: {{alice: {hashed('s3cret').decode()}}}")
+    with watched(folder, web_config=path) as found:
+        yield found
+
+
+ALICE = ("alice", "s3cret")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/static/page.css", "/events", "/nowhere", PREFLIGHT])
+def test_without_a_user_nothing_is_told(named: World, path: str) -> None:
+    """Not even what there is."""
+    for auth in (None, ("alice", "wrong"), ("mallory", "s3cret")):
+        answer = named.get(path, auth=auth)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith('Basic realm="ringcheck"')
+        assert set(answer.json()) == {"error", "status"}
+
+
+def test_a_user_may_read_and_ask(named: World) -> None:
+    """With the password, from anywhere."""
+    assert named.get("/metrics", auth=ALICE).status_code == 200
+    body = {"nodes": [named.address(0)]}
+    assert named.post(PREFLIGHT, body).status_code == 401
+    assert named.post(PREFLIGHT, body, auth=ALICE).status_code == 200
+    assert named.post(PREFLIGHT, body, auth=ALICE, headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+def test_nobody_without_a_name_asks_the_gate_from_elsewhere(world: World, header: str) -> None:
+    """A proxy on this host asks for somebody else."""
+    answer = world.post(PREFLIGHT, {"nodes": [world.address(0)]}, headers={header: "127.0.0.1"})
+    assert answer.status_code == 403
+    assert "only this host" in answer.json()["error"]
+    assert world.get("/metrics", headers={header: "127.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "local"),
+    [
+        ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False), ("::ffff:10.0.0.1", False), ("fe80::1%eth0", False), ("", False), ("localhost", False),
+    ],
+)  # fmt: skip
+def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - a table
+    """And nothing else, in whatever form."""
+    assert guard._is_local({"client": (client, 1)}, Headers({})) is local
+    assert not guard._is_local({}, Headers({}))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "application/json"}, 200),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "application/json", "Origin": "ITSELF", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data; boundary=application/json"}, 415),
+        ({}, 415),
+        ({"Content-Type": "application/json", "Origin": "https://evil.example"}, 403),
+        ({"Content-Type": "application/json", "Origin": "null"}, 403),
+        ({"Content-Type": "application/json", "Origin": "http://127.0.0.1:1"}, 403),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Fleet-Lock-Protocol": "true", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Fleet-Lock-Protocol": "true"}, 200),
+    ],
+)
+def test_pages_of_others_can_t_ask_the_gate(world: World, headers: dict[str, str], status: int) -> None:
+    """A form on another site, or a script there, sends a browser that is on this host."""
+    sent: Any = {name: value.replace("ITSELF", world.served.url) for name, value in headers.items()}
+    body = f'{{"nodes": ["{world.address(0)}"]}}'.encode()
+    answer = requests.post(world.url(PREFLIGHT), data=body, headers=sent, timeout=60)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:1", 200), ("localhost", 200), ("LOCALHOST:9742", 200), ("x.localhost", 200), ("[::1]:1", 200),
+        ("evil.example", 421), ("evil.example:9742", 421), ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421), ("[", 421), ("", 421),
+    ],
+)  # fmt: skip
+def test_no_other_name_leads_to_loopback(world: World, host: str, status: int) -> None:
+    """A name whose owner's DNS says 127.0.0.1 makes this service a part of his site, for a browser."""
+    for path in ("/metrics", "/", "/api/v1/clusters"):
+        assert world.get(path, headers={"Host": host}).status_code == status
+
+
+def test_elsewhere_any_name_will_do() -> None:
+    """A service that listens for others has names that it does not know."""
+    assert guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "monitor.example")
+    assert not guard._host_is_ours({"server": ("127.0.0.1", 9742)}, "monitor.example")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", f"/clusters/{NAME}", "/metrics", "/events", "/api/v1/clusters", "/nowhere", "/clusters/none"]
+)
+def test_every_answer_has_its_headers(world: World, path: str) -> None:
+    """Errors and streams too."""
+    with world.get(path, stream=True) as answer:
+        headers = answer.headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "Server" not in headers
+
+
+def test_pages_need_nothing_that_the_policy_forbids(world: World) -> None:
+    """No style, script or handler in the page, nothing from elsewhere."""
+    for path in ("/", f"/clusters/{NAME}", "/clusters/none"):
+        page = world.get(path).text
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
+        assert re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL) == [""]
+        assert not re.findall(r'(?:src|href)="(?!/|#)', page)
+        for link in re.findall(r'(?:src|href)="(/static/[^"]*)"', page):
+            answer = world.get(link)
+            assert answer.status_code == 200
+            assert answer.headers["Cache-Control"].startswith("public")
+
+
+def test_headers_may_be_the_operator_s(tmp_path: Path, world: World) -> None:
+    """In place of our own."""
+    path = written(tmp_path, "http_server_config: {headers: {X-Frame-Options: SAMEORIGIN}}")
+    with web.serve(world.agent, "127.0.0.1:0", path) as served:
+        assert requests.get(f"{served.url}/metrics", timeout=30).headers["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_a_mistake_of_ours_is_told_as_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 in the API's words, without the stack."""
+    monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
+    answer = world.get("/-/ready")
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "this is a bug of ringcheck: ZeroDivisionError: division by zero"

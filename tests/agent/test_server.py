@@ -1,0 +1,336 @@
+"""The agent's HTTP server: addresses, TLS, streams of events, an end in time, and clients that are slow on purpose."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import trustme
+
+from ringcheck.agent import server, web
+from ringcheck.agent.webconfig import load
+from ringcheck.errors import ConfigError, UsageError
+from tests.agent.test_webconfig import basic, hashed
+from tests.agent.watched import NAME, World, watched
+from tests.counterparts.daemon import await_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ringcheck.agent.server import Served
+
+CA = trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with watched(tmp_path_factory.mktemp("server")) as found:
+        yield found
+
+
+def connected(served: Served) -> socket.socket:
+    host, _, port = served.url.rpartition("://")[2].rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=30)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the server ends it, in time for any test."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+# Where it listens
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "http://"), (":0", "http://")],
+)
+def test_it_listens_where_it_is_told(world: World, listen: str, url: str) -> None:
+    """And says where it can be asked."""
+    with web.serve(world.agent, listen) as served:
+        assert served.url.startswith(url)
+        assert requests.get(f"{served.url}/-/healthy", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "9742", "127.0.0.1:99999", "::1:9742", "http://127.0.0.1:1", ""])
+def test_what_is_no_address_is_refused(world: World, listen: str) -> None:
+    """In one line."""
+    with pytest.raises(UsageError, match="is not HOST:PORT to listen at"), web.serve(world.agent, listen):
+        pass
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(world: World) -> None:
+    """And not in a thread that nobody sees."""
+    taken = world.served.url.partition("://")[2]
+    with pytest.raises(UsageError, match=r"can't listen at .* in use"), web.serve(world.agent, taken):
+        pass
+
+
+# TLS
+
+
+def secured(folder: Path, more: str = "", users: str = "", name: str = "127.0.0.1") -> str:
+    """A web configuration with a certificate of CA."""
+    pair = CA.issue_cert(name, "localhost")
+    pair.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "key.pem").chmod(0o600)
+    pair.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    CA.cert_pem.write_to_path(folder / "ca.pem")
+    file = folder / "web.yml"
+    file.write_text(f"tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n{more}{users}")
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_tls_is_what_clients_verify(world: World, tmp_path: Path) -> None:
+    """Of the authority that is named, and of no other; without TLS nothing is answered."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served:
+        assert served.url.startswith("https://127.0.0.1:")
+        url = f"{served.url}/metrics"
+        assert requests.get(url, verify=str(tmp_path / "ca.pem"), timeout=30).status_code == 200
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(url, verify=str(tmp_path / "other.pem"), timeout=30)
+        with pytest.raises(requests.exceptions.ConnectionError):
+            requests.get(url.replace("https", "http"), timeout=30)
+
+
+def test_old_versions_of_tls_are_refused(world: World, tmp_path: Path) -> None:
+    """`min_version` is kept."""
+    with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path, "  min_version: TLS13\n")) as served:
+        context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with connected(served) as plain, pytest.raises(ssl.SSLError):
+            context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_clients_show_certificates_where_they_must(world: World, tmp_path: Path) -> None:
+    """And need no password then, wherever they are."""
+    more = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
+    mine = CA.issue_cert("client")
+    mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path, more)) as served:
+        trust = str(tmp_path / "ca.pem")
+        url = f"{served.url}/api/v1/clusters/{NAME}/preflight"
+        body, headers = {"nodes": [world.address(0)]}, {"X-Forwarded-For": "203.0.113.9"}
+        mine_too = str(tmp_path / "client.pem")
+        answer = requests.post(url, json=body, headers=headers, cert=mine_too, verify=trust, timeout=60)
+        assert answer.status_code == 200
+        with pytest.raises(requests.exceptions.ConnectionError):
+            requests.get(f"{served.url}/metrics", verify=trust, timeout=60)
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path: Path) -> None:
+    """As are other users; a file that can't be used leaves the old in force, and says so."""
+    path = secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('old').decode()}}}\n")
+    with web.serve(world.agent, "127.0.0.1:0", path) as served:
+
+        def status(password: str) -> int:
+            trust = str(tmp_path / "ca.pem")
+            headers = {"Authorization": basic("alice", password)}
+            return requests.get(f"{served.url}/-/healthy", headers=headers, verify=trust, timeout=30).status_code
+
+        def serial() -> str:
+            context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+            with connected(served) as plain, context.wrap_socket(plain, server_hostname="localhost") as wrapped:
+                return str((wrapped.getpeercert() or {})["serialNumber"])
+
+        before = serial()
+        assert (status("old"), status("new")) == (200, 401)
+        secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('new').decode()}}}\n")
+        served.look()
+        assert served.problem is None
+        assert serial() != before
+        assert (status("old"), status("new")) == (401, 200)
+        for text in ("basic_auth_users: {alice: plain}", "basic_auth_users: {alice: }", "{}"):
+            (tmp_path / "web.yml").write_text(text)
+            served.look()
+            assert served.problem
+            assert (status("old"), status("new")) == (401, 200)
+        secured(tmp_path, "  min_version: TLS13\n")
+        with pytest.raises(ConfigError, match="can't change while the service runs"):
+            served.reload()
+
+
+def test_files_are_looked_at_by_the_server_itself(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to send a signal."""
+    monkeypatch.setattr(server, "LOOK", 0)
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: {hashed('old').decode()}}}")
+    path.chmod(0o600)
+    with web.serve(world.agent, "127.0.0.1:0", str(path)) as served:
+        path.write_text(f"basic_auth_users: {{alice: {hashed('new').decode()}}}  # another")
+        url = f"{served.url}/-/healthy"
+        await_(lambda: requests.get(url, auth=("alice", "new"), timeout=30).status_code == 200, 30, "the new password")
+
+
+def test_a_wrong_file_ends_the_start(world: World, tmp_path: Path) -> None:
+    """Before anything listens."""
+    path = secured(tmp_path)
+    (tmp_path / "cert.pem").write_text("none")
+    assert load(path).tls
+    with pytest.raises(ConfigError, match="TLS with"), web.serve(world.agent, "127.0.0.1:0", path):
+        pass
+
+
+# The slow
+
+
+def test_idle_handshakes_do_not_stop_a_scrape_and_end(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty that connect and say nothing, where TLS expects a greeting."""
+    monkeypatch.setattr(server, "HANDSHAKE", 3)
+    with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served, ExitStack() as stack:
+        idle = [stack.enter_context(connected(served)) for _ in range(50)]
+        trust = str(tmp_path / "ca.pem")
+        assert all(requests.get(f"{served.url}/metrics", verify=trust, timeout=10).ok for _ in range(5))
+        assert all(map(ended, idle))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        b"POST /api/v1/clusters/orders-prod/preflight HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
+        b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\nGET /-/heal",
+    ],
+)
+def test_connections_that_wait_for_their_client_end(world: World, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing sent, a header or a body without end, kept and unused, the beginning of a second request."""
+    monkeypatch.setattr(server, "RECEIVE", 0.3)
+    monkeypatch.setattr(server, "IDLE", 1)
+    with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
+        slow.sendall(sent)
+        assert ended(slow)
+
+
+def test_a_header_that_drips_ends_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is for the whole of it: each byte does not start it again."""
+    monkeypatch.setattr(server, "RECEIVE", 0.5)
+    with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+
+        def refused() -> bool:
+            try:
+                slow.send(b"x")
+            except ConnectionError:
+                return True
+            return False
+
+        await_(refused, 30, "the end of the connection")
+
+
+def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer has its time too, though the buffers are full."""
+    monkeypatch.setattr(server, "ANSWER", 0.5)
+    over = threading.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            for _ in range(10_000):
+                await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        finally:
+            over.set()
+
+    served = server.Served(None, lambda _: None)
+    with server.running(endless, server.bound("127.0.0.1:0"), served, None), connected(served) as deaf:
+        deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert over.wait(30)
+
+
+def test_headers_without_end_are_refused(world: World) -> None:
+    """Their size is bounded."""
+    with connected(world.served) as endless:
+        endless.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * server.HEADER * 2)
+        assert endless.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_of_too_many_the_longest_idle_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never the one who has something to ask."""
+    monkeypatch.setattr(server, "CONNECTIONS", 5)
+    monkeypatch.setattr(server, "RECEIVE", 600)
+    with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
+        idle = [stack.enter_context(connected(served)) for _ in range(12)]
+        assert all(requests.get(f"{served.url}/metrics", timeout=10).ok for _ in range(5))
+        assert all(map(ended, idle[:7]))
+
+
+# Streams of events
+
+
+@contextmanager
+def stream(served: Served) -> Iterator[Iterator[str]]:
+    with requests.get(f"{served.url}/events", stream=True, timeout=30) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        yield (line for line in answer.iter_lines(1, decode_unicode=True) if line)
+
+
+def test_events_tell_that_there_is_news(world: World) -> None:
+    """A line at the begin and one for each new reading, which the page is fetched for."""
+    with stream(world.served) as lines:
+        assert next(lines) == "retry: 2000"
+        told = [next(lines) for _ in range(3)]
+    numbers = [int(line.removeprefix("data: ")) for line in told]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a browser can tell it from one whose other end is gone."""
+    monkeypatch.setattr(web, "QUIET", 0)
+    with stream(world.served) as lines:
+        assert "event: alive" in {next(lines) for _ in range(12)}
+
+
+def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers come back by themselves; who is one too many is told when."""
+    monkeypatch.setattr(web, "STREAMS", 1)
+    monkeypatch.setattr(web, "STREAM", 1)
+    with web.serve(world.agent, "127.0.0.1:0") as served:
+        with stream(served) as lines:
+            next(lines)
+            answer = requests.get(f"{served.url}/events", timeout=30)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+            assert all(line.startswith(("data: ", "event: ")) for line in lines)
+
+        def again() -> bool:
+            with requests.get(f"{served.url}/events", stream=True, timeout=30) as answer:
+                return answer.status_code == 200
+
+        await_(again, 30, "room for another")
+
+
+def test_it_ends_with_streams_open(world: World) -> None:
+    """Nobody listens then, and no thread is left."""
+    before = web_threads()
+    with ExitStack() as stack:
+        with web.serve(world.agent, "127.0.0.1:0") as served:
+            lines = [stack.enter_context(stream(served)) for _ in range(3)]
+            assert [next(one) for one in lines] == ["retry: 2000"] * 3
+        assert all(line.startswith("data: ") for one in lines for line in one)
+        with pytest.raises(requests.exceptions.ConnectionError):
+            requests.get(f"{served.url}/metrics", timeout=30)
+    assert web_threads() == before
+
+
+def web_threads() -> int:
+    return sum(one.name == "web" for one in threading.enumerate())

@@ -1,0 +1,89 @@
+"""An agent's HTTP over real sockets, in front of an agent that watches an embedded cluster."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+import yaml
+
+from ringcheck.agent import web
+from ringcheck.agent.loop import Agent
+from ringcheck.config import load
+from ringcheck.core.ring import Replication
+from ringcheck.restart.lease import Store, open_store
+from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.server import serve as simulate
+from tests.counterparts.daemon import await_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ringcheck.agent.server import Served
+
+NAME = "orders-prod"
+
+
+@dataclass
+class World:
+    """A cluster, who watches it, and where that is served.
+
+    Attributes:
+        cluster: to be driven.
+        agent: polls it once a second.
+        served: the agent's HTTP.
+    """
+
+    cluster: EmbeddedCluster
+    agent: Agent
+    served: Served
+
+    def url(self, path: str) -> str:
+        return f"{self.served.url}{path.replace('NAME', NAME)}"
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url(path), timeout=30, **options)
+
+    def post(self, path: str, body: Any, **options: Any) -> requests.Response:
+        return requests.post(self.url(path), json=body, timeout=60, **options)
+
+    def address(self, index: int) -> str:
+        return self.cluster.nodes[index].address
+
+    @property
+    def store(self) -> Store:
+        """The leases of the cluster."""
+        return open_store(self.agent.config.clusters[NAME])
+
+    def seen(self, condition: str) -> None:
+        """Wait for a severity."""
+        await_(lambda: self.get("/api/v1/clusters").json()["clusters"][0]["severity"] == condition, 60, condition)
+
+
+@contextmanager
+def watched(
+    folder: Path, nodes: int = 3, interval: float = 1, web_config: str | None = None, **settings: Any
+) -> Iterator[World]:
+    """A cluster of RF 3 over 3 racks, and an agent that has seen it."""
+    factors = {"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")}
+    cluster = EmbeddedCluster.uniform(nodes, racks=3, keyspaces=factors, name=NAME, time_factor=0)
+    with simulate(cluster) as simulator:
+        document = yaml.safe_load(simulator.config())
+        lease = {"file": str(folder / "leases.json")}
+        rules = [{"keyspaces": ["*"], "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL"}]
+        found = {"gate": {"settle": "0s"}, "lease": lease, "monitor": rules, **settings}
+        document["clusters"][NAME] |= {key: value for key, value in found.items() if value is not None}
+        document["agent"] = {"interval": f"{interval:g}s"}
+        config = folder / "ringcheck.yaml"
+        config.write_text(yaml.safe_dump(document))
+        agent = Agent(load(str(config)))
+        with web.serve(agent, "127.0.0.1:0", web_config) as served:
+            agent.start()
+            try:
+                await_(agent.tried, 30, "the first poll")
+                yield World(cluster, agent, served)
+            finally:
+                agent.stop()
