@@ -40,7 +40,9 @@ class Log:
         line = _line({"time": time, "level": level, "event": event, **fields}, self.form)
         with self._guard:
             try:
-                print(line, file=self._stream or sys.stderr, flush=True)
+                stream = self._stream or sys.stderr
+                stream.write(f"{line}\n")  # in one: what others write there must not come between
+                stream.flush()
             except (OSError, ValueError):
                 return
 
@@ -85,11 +87,19 @@ def _news(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict
     if error and not now.error:
         yield "poll_works_again", "info", {}
     if not now.error:  # where nobody answers that is told already, and not a thousand times
-        for node in sorted(now.suspects - (before.suspects if before and not before.error else frozenset())):
-            yield "node_suspect", "warning", {"node": node, "why": "its Jolokia stopped answering"}
+        yield from _of_suspects(before, now)
+        yield from _of_leases(before, now)
     if now.verdict and not now.error:
         yield from _of_verdicts(before.verdict if before else None, now.verdict)
-    yield from _of_leases(before, now)
+
+
+def _of_suspects(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    had = before.suspects if before and not before.error else frozenset()
+    for node in sorted(now.suspects - had):
+        yield "node_suspect", "warning", {"node": node, "why": "its Jolokia stopped answering"}
+    up = {node.address for node in now.verdict.snapshot.nodes if node.jolokia == "ok"} if now.verdict else set()
+    for node in sorted((had - now.suspects) & up):
+        yield "node_answers_again", "info", {"node": node}
 
 
 def _of_verdicts(before: Verdict | None, now: Verdict) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -123,10 +133,13 @@ def _findings(verdict: Verdict) -> dict[tuple[str, str], Finding]:
 
 
 def _of_leases(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    unknown = before is not None and before.verdict is not None and before.holders is None
     if now.holders is None:
-        if before is None or before.holders is not None:
+        if not unknown:
             yield "leases_unknown", "warning", {}
         return
+    if unknown:
+        yield "leases_known_again", "info", {}
     old = {(one.node, one.owner) for one in (before.holders or ()) if before} if before else set()
     new = {(one.node, one.owner) for one in now.holders}
     for node, owner in sorted(new - old):

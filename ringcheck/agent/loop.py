@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.core.views import State
     from ringcheck.report.reading import Durations
     from ringcheck.restart.lease import Store
 
@@ -117,6 +118,7 @@ class Watch:
         """Poll so often from now on; all that is known stays."""
         if interval != self.interval:
             self.interval = interval
+            self.beat = self._clock()  # a pause of the old length is not one that hangs
             self.hurry()
 
     def lively(self) -> bool:
@@ -136,15 +138,19 @@ class Watch:
         try:
             while not self._stop.is_set():
                 self._now.clear()
-                self.beat = begins = self._clock()
-                self._publish(self._turn())
+                begins = self._clock()
+                self.turn()
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
                 self._now.wait(max(0.0, pause - (self._clock() - begins)))
         finally:
             self._close()
 
-    def _publish(self, reading: Reading) -> None:
-        self.reading = reading
+    def turn(self) -> None:
+        """Poll once, and tell of it; not for use beside `start`."""
+        begins = self.beat = self._clock()
+        self.reading = self._turn(begins)
+        if self.reading.error is None:
+            self._good_at = begins  # some of it may have been told right after the poll began
         self.done = self._begun
         if not self._stop.is_set():
             self._told(self.present())
@@ -154,8 +160,7 @@ class Watch:
             if one is not None:
                 one.close()
 
-    def _turn(self) -> Reading:
-        begins = self._clock()
+    def _turn(self, begins: float) -> Reading:
         with self._asked:
             self._begun += 1
             streams, self._streams = self._streams, False
@@ -184,8 +189,8 @@ class Watch:
         safe = self._safe(seen, holders)
         answering = frozenset(node.address for node in seen.nodes if node.jolokia == "ok")
         suspects = self._suspects(verdict, answering)
-        self._trusted = answering | suspects
-        self._good_at = self.beat  # some of it may have been told right after the poll began
+        # Trust outlives a state that is not known: a killed node stays a suspect through a poll that saw nothing.
+        self._trusted = answering | (self._trusted & _in_state(verdict, "up", "unknown"))
         return replace(
             self.reading,
             verdict=verdict,
@@ -221,15 +226,19 @@ class Watch:
 
     def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
         """Nodes that answered before and do not now, while nobody sees them down."""
-        nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
-        return frozenset(node.address for node, state in nodes if state == "up") & self._trusted - answering
+        return (_in_state(verdict, "up") & self._trusted) - answering
+
+
+def _in_state(verdict: Verdict, *states: State) -> frozenset[str]:
+    nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
+    return frozenset(node.address for node, state in nodes if state in states)
 
 
 def bug(error: Exception) -> str:
     """An error that nobody expected, with the place where it arose, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"this is a bug of ringcheck: {type(error).__name__}: {error}{place}"
+    return f"this is a bug of ringcheck: {type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def _with(durations: Durations, seconds: float) -> Durations:
@@ -297,7 +306,7 @@ class Outlet:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Run:
     """What the agent runs on: swapped whole at a reload."""
 
     config: Config
@@ -330,7 +339,7 @@ class Agent:
         self._sequence = 0
         self._running = False
         self._retired: list[Watch] = []  # of clusters that are gone or changed, while their last poll lasts
-        self._state = State(config, tuple(self._watch(one, config) for one in config.clusters.values()), _fine())
+        self._state = Run(config, tuple(self._watch(one, config) for one in config.clusters.values()), _fine())
 
     def _watch(self, cluster: Cluster, config: Config) -> Watch:
         return Watch(cluster, config.agent.interval, self._tell, self._clock)
@@ -427,7 +436,7 @@ class Agent:
         for cluster in config.clusters.values():
             old = before.get(cluster.name)
             watches.append(old if old and old.cluster == cluster else self._watch(cluster, config))
-        self._state = State(config, tuple(watches), _fine())
+        self._state = Run(config, tuple(watches), _fine())
         for one in before.values():
             if one in watches:
                 one.pace(config.agent.interval)
