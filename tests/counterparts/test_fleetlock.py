@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -12,16 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import requests
 
-from ringcheck.agent.fleetlock import routes
-from ringcheck.agent.log import Log
-from ringcheck.agent.loop import Agent
 from ringcheck.config import load
 from ringcheck.restart.lease import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
-from tests.agent.asgi import served
-from tests.counterparts.daemon import required
+from tests.counterparts.daemon import daemon, free_port, required
 from tests.counterparts.test_etcd import Member, all_at_once, etcd
 from tests.outage import lost, sampled
 
@@ -104,15 +102,20 @@ def fleet(folder: Path, nodes: int, agents: int = 1) -> Iterator[Fleet]:
             f"{server.config().rstrip()}\n    gate: {{settle: 0s}}\n    lease: {{etcd: {member.url}}}\n"
             f"    fleetlock: {{nodes: {{{table}}}}}\nagent: {{interval: 10s}}\n"
         )
-        urls = [_agent(stack, load(str(file))) for _ in range(agents)]
+        urls = [_agent(stack, file, number) for number in range(agents)]
         yield Fleet(cluster, load(str(file)), urls, member)
 
 
-def _agent(stack: ExitStack, config: Config) -> str:
-    agent = Agent(config)
-    agent.start()
-    stack.callback(agent.stop)
-    return stack.enter_context(served(routes(agent, Log())))
+def _agent(stack: ExitStack, config: Path, number: int) -> str:
+    """The service itself."""
+    url = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), "--listen", url]
+
+    def ready() -> bool:
+        return requests.get(f"http://{url}/-/ready", timeout=5).ok
+
+    stack.enter_context(daemon(command, config.parent / f"agent-{number}.log", ready, 60))
+    return f"http://{url}"
 
 
 def until(condition: Callable[[], bool], seconds: float = LONG) -> None:
@@ -126,7 +129,7 @@ def test_the_life_of_a_reboot(tmp_path: Path) -> None:
     """Granted; another rack's host is refused with the reason; released only when the node is really back."""
     with fleet(tmp_path, 6) as home:
         [url] = home.urls
-        without = post(url, "pre-reboot", "host-0")
+        without = post(url, "pre-reboot", "host-0", "Content-Type: application/json")
         assert (without.status, without.kind) == (400, "bad_request")
         assert steady(url, "host-0")[:2] == (200, "not_held")
         assert ask(url, "host-0")[:2] == (200, "granted")

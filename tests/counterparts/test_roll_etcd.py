@@ -108,6 +108,7 @@ class Site:
 RESTART = """#!/bin/sh
 set -e
 echo $2 >> {folder}/ran-$1
+sleep {before}
 {python} -m ringcheck simulate down $2 --url {url}
 sleep {seconds}
 {python} -m ringcheck simulate up $2 --url {url}
@@ -115,7 +116,8 @@ sleep {seconds}
 
 
 @contextmanager
-def site(folder: Path, nodes: int = 6, seconds: float = 0.5) -> Iterator[Site]:
+def site(folder: Path, nodes: int = 6, seconds: float = 0.5, before: float = 0.0) -> Iterator[Site]:
+    """Six nodes in three racks; their restart takes its time before each goes down, and while it is."""
     cluster = EmbeddedCluster.uniform(
         nodes, racks=3, vnodes=16, addresses=loopback_address, time_factor=0.02, keyspaces={"orders": topology(dc1=3)}
     )
@@ -125,7 +127,8 @@ def site(folder: Path, nodes: int = 6, seconds: float = 0.5) -> Iterator[Site]:
         more = f"    gate: {{settle: 0s}}\n    lease: {{etcd: {member.url}}}\n"
         (folder / "ringcheck.yaml").write_text(f"{server.config().rstrip()}\n{more}")
         script = folder / "restart"
-        script.write_text(RESTART.format(folder=folder, python=sys.executable, url=server.url, seconds=seconds))
+        values = {"url": server.url, "seconds": seconds, "before": before}
+        script.write_text(RESTART.format(folder=folder, python=sys.executable, **values))
         script.chmod(0o755)
         found = Site(folder, cluster, member, stack.enter_context(sampled(cluster)))
         try:
@@ -146,15 +149,20 @@ def once(nodes: list[str]) -> Counter[str]:
     return Counter(dict.fromkeys(nodes, 1))
 
 
-def test_two_at_once(tmp_path: Path) -> None:
-    """Both restart every node, one rack at a time of both together; they met, and nothing is left of it."""
-    with site(tmp_path) as here:
-        one, other = here.roll("one"), here.roll("other")
+@pytest.mark.parametrize(("words", "before"), [([], 0.0), (["--no-drain", "--stable", "1"], 3.0)])
+def test_two_at_once(tmp_path: Path, words: list[str], before: float) -> None:
+    """Both restart every node, one rack at a time of both together; they met, and nothing is left of it.
+
+    Once with drains, and once with commands that take seconds until their node goes down: meanwhile nothing but the
+    lease tells of it.
+    """
+    with site(tmp_path, before=before) as here:
+        one, other = here.roll("one", *words), here.roll("other", *words)
         assert [one.finish(), other.finish()] == [0, 0], one.told + other.told
+        here.harmed_nobody()
         assert [one.ran(), other.ran()] == [once(here.nodes)] * 2
         assert one.events("waiting") or other.events("waiting")
         assert here.leases() == set()
-    here.harmed_nobody()
 
 
 @pytest.mark.parametrize("moment", ["lease", "draining", "command", "released"])
