@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ringcheck.agent.server import Served
 
 CA = trustme.CA()
+UNENDING = (
+    f"POST /api/v1/clusters/{NAME}/preflight HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+).encode()
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +213,7 @@ def test_idle_handshakes_do_not_stop_a_scrape_and_end(
         b"",
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
-        b"POST /api/v1/clusters/orders-prod/preflight HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
+        UNENDING,
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\nGET /-/heal",
     ],

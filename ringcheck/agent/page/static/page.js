@@ -48,14 +48,15 @@
     scrolled: [...main.querySelectorAll(".scroll")].map((one) => one.scrollLeft),
     focus: main.contains(document.activeElement) ? place(document.activeElement) : null,
   });
-  const place = (one) => [one.tagName, one.getAttribute("href"), [...main.querySelectorAll(one.tagName)].indexOf(one)];
+  const name = (one) => [one.getAttribute("href"), one.textContent].join(" ");
+  const place = (one) => [one.tagName, name(one), [...main.querySelectorAll(one.tagName)].indexOf(one)];
   const restore = (was) => {
     for (const id of was.open) document.getElementById(id)?.setAttribute("open", "");
     [...main.querySelectorAll(".scroll")].forEach((one, at) => { one.scrollLeft = was.scrolled[at] || 0; });
     if (!was.focus) return;
-    const [tag, href, at] = was.focus;
+    const [tag, named, at] = was.focus;
     const same = [...main.querySelectorAll(tag)];
-    (same.find((one) => href && one.getAttribute("href") === href) || same[at] || main).focus({ preventScroll: true });
+    (same.find((one) => name(one) === named) || same[at] || main).focus({ preventScroll: true });
   };
   const loaded = (image) => new Promise((done) => {
     const early = new Image();
