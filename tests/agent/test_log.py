@@ -1,0 +1,263 @@
+"""The service's log: its two forms, and that each change is told once."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.agent.log import Changes, Log
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.report.reading import Reading
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ringcheck.core.verdict import Verdict
+
+ONE, TWO, THREE = article.ADDRESSES
+HOSTILE = 'a "b"\nlevel=error event=forged \x1b[2J\x9b \u2028 = ü'
+
+
+def verdict(*down: str, policy: Policy | None = None) -> Verdict:
+    return assess(article.snapshot(down), policy or Policy())
+
+
+def reading(*down: str, **more: Any) -> Reading:
+    return Reading("blogs", **{"verdict": verdict(*down), "fresh": True, **more})
+
+
+def told(*readings: Reading) -> list[dict[str, Any]]:
+    """What is logged for the last of some readings, without time and cluster."""
+    stream = io.StringIO()
+    changes = Changes(Log("json", stream))
+    for one in readings:
+        stream.truncate(0)
+        stream.seek(0)
+        changes(one)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {line.pop("cluster") for line in lines} <= {"blogs"}
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
+def events(lines: Iterable[dict[str, Any]]) -> list[str]:
+    return [line["event"] for line in lines]
+
+
+def test_a_line_in_both_forms() -> None:
+    """The same fields in the same order, with the time in UTC first; what has spaces is quoted in logfmt."""
+    lines = {}
+    for form in ("logfmt", "json"):
+        stream = io.StringIO()
+        Log(form, stream)("finding", "warning", cluster="a", summary="2 of 3", share=0.5, empty="")
+        lines[form] = stream.getvalue()
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(
+        rf'time={time} level=warning event=finding cluster=a summary="2 of 3" share=0\.5 empty=""\n', lines["logfmt"]
+    )
+    document = json.loads(lines["json"])
+    assert re.fullmatch(time, document.pop("time"))
+    assert list(document) == ["level", "event", "cluster", "summary", "share", "empty"]
+    assert list(document.values()) == ["warning", "finding", "a", "2 of 3", 0.5, ""]
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_what_a_node_says_can_not_forge_a_line(form: Any) -> None:
+    """Whatever stands in a value is one line of plain text, and can be read back."""
+    stream = io.StringIO()
+    Log(form, stream)("poll_failed", error=HOSTILE)
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.isascii()
+    assert text.rstrip("\n").isprintable()
+    assert " event=forged" not in text.replace("\\nlevel=error event=forged", "")
+    if form == "json":
+        assert json.loads(text)["error"] == HOSTILE
+    else:
+        (value,) = re.findall(r'error=(".*")$', text.rstrip())
+        assert json.loads(value) == HOSTILE
+
+
+def test_a_log_that_can_not_be_written_ends_nothing() -> None:
+    """A full disk, a pipe whose reader has gone, a closed file."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    closed = io.StringIO()
+    closed.close()
+    for stream in (Full(), closed):
+        Log("logfmt", stream)("started")
+    assert closed.closed
+
+
+def test_lines_of_many_threads_do_not_mix() -> None:
+    """Each is whole."""
+    stream = io.StringIO()
+    log = Log("json", stream)
+
+    def chatter() -> None:
+        for _ in range(50):
+            log("x", value="v" * 2000)
+
+    threads = [threading.Thread(target=chatter) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 200
+    assert {json.loads(line)["value"] for line in lines} == {"v" * 2000}
+
+
+def test_the_first_reading_says_how_things_are() -> None:
+    """Severity, what is not up, and findings; nothing of what is well."""
+    assert told(reading()) == [
+        {"level": "info", "event": "severity", "severity": "OK", "was": "none", "summary": verdict().summary}
+    ]
+    lines = told(reading(ONE))
+    assert lines[0]["event"] == "severity"
+    assert (lines[0]["level"], lines[0]["severity"], lines[0]["was"]) == ("error", "CRITICAL", "none")
+    assert {"level": "warning", "event": "node_state", "node": ONE, "state": "down"} in lines
+    assert "unavailable" in {line.get("code") for line in lines}
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        reading(),
+        reading(ONE, TWO),
+        reading(ONE, suspects=frozenset({TWO})),
+        reading(error="nobody answered", suspects=frozenset({ONE})),
+        reading(holders=None),
+        reading(holders=(Holder(ONE, "me", "test", "2026-01-01T00:00:00Z"),)),
+        Reading("blogs", error="nobody answered"),
+    ],
+)
+def test_what_stays_as_it_is_is_told_once(same: Reading) -> None:
+    """A second reading like the first adds no line, whatever it is like."""
+    assert told(same, replace(same, last_success=2.0)) == []
+
+
+def test_a_death_and_a_return() -> None:
+    """The severity, the node and the findings, there and back."""
+    down = told(reading(), reading(ONE))
+    assert events(down)[:2] == ["severity", "node_state"]
+    assert (down[0]["severity"], down[0]["was"], down[1]["state"]) == ("CRITICAL", "OK", "down")
+    back = told(reading(), reading(ONE), reading())
+    assert events(back)[:2] == ["severity", "node_state"]
+    assert back[1] == {"level": "info", "event": "node_state", "node": ONE, "state": "up"}
+    gone = {(line["code"], line["subject"]) for line in back if line["event"] == "finding_cleared"}
+    assert gone == {(line["code"], line["subject"]) for line in down if line["event"] == "finding"}
+    assert gone
+
+
+def test_a_second_death_in_the_same_severity_is_told() -> None:
+    """Though the severity is as before."""
+    lines = told(reading(ONE), reading(ONE, TWO))
+    assert "severity" not in events(lines)
+    assert {"level": "warning", "event": "node_state", "node": TWO, "state": "down"} in lines
+
+
+def test_a_finding_that_becomes_worse_is_told_again() -> None:
+    """The same code of the same keyspace, once as a ticket and once as a page."""
+
+    def judged(tier: str) -> Reading:
+        threshold = Threshold(Level.ONE)
+        rule = Rule(("blog_1",), **{tier: threshold})  # type: ignore[arg-type]  # one of its two thresholds
+        return reading(verdict=verdict(ONE, policy=Policy((rule,))))
+
+    first, second = (
+        [(line["level"], line["code"]) for line in told(*some) if line["event"] == "finding"]
+        for some in ([judged("warning")], [judged("warning"), judged("critical")])
+    )
+    assert first == [("warning", "unavailable")]
+    assert second == [("error", "unavailable")]
+
+
+def test_errors_begin_and_end() -> None:
+    """Each reason once; while it lasts nothing is said of the old verdict, and afterwards only what has changed."""
+    failed = reading(error="nobody answered")
+    assert told(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "nobody answered"}]
+    assert events(told(reading(), failed, replace(failed, error="denied"))) == ["poll_failed"]
+    assert events(told(reading(), failed, reading())) == ["poll_works_again"]
+    assert events(told(reading(), failed, reading(ONE)))[:2] == ["poll_works_again", "severity"]
+
+
+def test_suspects() -> None:
+    """Each once, and once when it answers again; a cluster that is silent as a whole is one line."""
+    one, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
+    assert told(reading(), one)[0]["node"] == ONE
+    assert [(line["event"], line["node"]) for line in told(reading(), one, both)] == [("node_suspect", TWO)]
+    assert [(line["event"], line["node"]) for line in told(both, one)] == [("node_answers_again", TWO)]
+    silent = reading(suspects=frozenset({ONE, TWO, THREE}), error="nobody answered")
+    assert events(told(reading(), silent)) == ["poll_failed"]
+    assert events(told(reading(), silent, reading())) == ["poll_works_again"]
+    assert events(told(reading(), silent, one)) == ["poll_works_again", "node_suspect"]
+
+
+def test_a_suspect_that_is_convicted_does_not_answer_again() -> None:
+    """It is down."""
+    lines = told(reading(suspects=frozenset({ONE})), reading(ONE))
+    assert "node_answers_again" not in events(lines)
+    assert {"level": "warning", "event": "node_state", "node": ONE, "state": "down"} in lines
+
+
+def test_a_node_that_left() -> None:
+    """Is told of as gone, not as down."""
+    whole = verdict()
+    seen = replace(whole.snapshot, nodes=whole.snapshot.nodes[:2])
+    without = replace(whole, snapshot=seen, states=whole.states[:2])
+    assert told(reading(), reading(verdict=without)) == [{"level": "info", "event": "node_gone", "node": THREE}]
+
+
+def test_leases() -> None:
+    """Held, released, of another owner, not known, and known again."""
+    mine = Holder(ONE, "me", "test", "2026-01-01T00:00:00Z")
+    held, unknown = reading(holders=(mine,)), reading(holders=None)
+    assert told(reading(), held) == [{"level": "info", "event": "lease_held", "node": ONE, "owner": "me"}]
+    assert told(held, reading()) == [{"level": "info", "event": "lease_released", "node": ONE, "owner": "me"}]
+    other = reading(holders=(replace(mine, owner="you"),))
+    assert [(line["event"], line["owner"]) for line in told(held, other)] == [
+        ("lease_held", "you"), ("lease_released", "me"),
+    ]  # fmt: skip
+    assert events(told(held, unknown)) == ["leases_unknown"]
+    assert events(told(held, unknown, held))[0] == "leases_known_again"
+
+
+def test_clusters_have_nothing_to_do_with_each_other() -> None:
+    """And one that was forgotten is told from the start."""
+    stream = io.StringIO()
+    changes = Changes(Log("json", stream))
+    for one in (reading(), replace(reading(), cluster="other"), reading(), replace(reading(), cluster="other")):
+        changes(one)
+    changes.forget("other")
+    changes.forget("nobody")
+    changes(replace(reading(), cluster="other"))
+    assert [json.loads(line)["cluster"] for line in stream.getvalue().splitlines()] == ["blogs", "other", "other"]
+
+
+def test_no_line_tells_tokens_or_grows_with_the_cluster() -> None:
+    """What is told of a poll is bounded: findings are, and nodes are told one by one only when they change."""
+    lines = [json.dumps(line) for line in told(reading(ONE, TWO))]
+    assert len(lines) < 10
+    assert all(len(line) < 500 for line in lines)
+
+
+def test_shell_tools_can_split_a_line() -> None:
+    """A line of logfmt is words to a shell too."""
+    stream = io.StringIO()
+    Log("logfmt", stream)("severity", "info", summary="it's 2 of 3 ($HOME)")
+    fields = dict(word.partition("=")[::2] for word in shlex.split(stream.getvalue()))
+    assert fields["summary"] == "it's 2 of 3 ($HOME)"
