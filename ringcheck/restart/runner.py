@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -166,6 +167,8 @@ class Runner:
         self.tell = tell
         self.report = Report()
         self._told: dict[str, object] = {}
+        self._untouched: list[str] = []  # nodes under our lease to which nothing was done yet
+        self._seen: Snapshot | None = None  # on which the gate's last word on them was based
 
     def run(self, wanted: Sequence[str], past: Past | None = None) -> Report:
         """Restart nodes.
@@ -189,11 +192,18 @@ class Runner:
             report.outcome, report.why = halt.outcome, str(halt)
         except RingcheckError as error:
             report.outcome, report.why = "doubt", str(error)
+        self._let_go()
         if report.outcome == "done" and report.failed:
             report.outcome, report.why = "failed", f"{listed(list(report.failed))} not back"
         report.seconds = self.world.clock() - begins
         self.tell("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
         return report
+
+    def _let_go(self) -> None:
+        """Release the lease of nodes to which nothing was done."""
+        with suppress(RingcheckError):  # what can't be released is told by `lease list`, and --resume tries again
+            if self._untouched:
+                self._release(self._untouched)
 
     # One batch
 
@@ -298,8 +308,11 @@ class Runner:
             return str(error), []
         except LeaseError as error:  # whether it is ours is not known; what is ours is released before the next try
             return f"no lease: {error}", []
+        except RingcheckError as error:  # a poll that failed
+            return str(error), []
         if decision.decision != "safe":
             return _because(decision), []
+        self._untouched, self._seen = batch, decision.snapshot
         self.tell("lease", nodes=batch, store=self.store.describe())
         return "", works
 
@@ -325,21 +338,23 @@ class Runner:
 
     def _restart_all(self, works: list[_Work]) -> None:
         """Drain, restart and await a batch that may stop now."""
-        before = self._down_before(works)
+        before = self._down_before(works, self._seen or self.world.poll())
         for work in works:
             target = work.target
             self.tell("stopping", node=target.node, host_id=target.host_id, started_at=target.started_at)
             self.report.left.remove(target.node)
             self.report.in_hand.append(target.node)
+        self._untouched = []
         if self.how.drain:
             self._drain_all([one for one in works if one.target.started_at is not None and one.node.mode != DRAINED])
         self._command_all([one for one in works if not one.problem])
         self._await_back([one for one in works if not one.problem], before)
         self._settle(works, before)
 
-    def _down_before(self, works: Iterable[_Work]) -> frozenset[str]:
+    @staticmethod
+    def _down_before(works: Iterable[_Work], seen: Snapshot) -> frozenset[str]:
         """Who is not waited for: nodes that are down, but for those that are restarted."""
-        return down_ids(self.world.poll()) - {one.node.host_id or one.node.address for one in works}
+        return down_ids(seen) - {one.node.host_id or one.node.address for one in works}
 
     def _settle(self, works: list[_Work], before: frozenset[str]) -> None:
         """Count what failed, release what is back, and look whether anything got worse."""
@@ -481,7 +496,7 @@ class Runner:
         works = [self._again(one) for one in begun]
         self.report.in_hand = [one.target.node for one in works]
         self.report.left = [one for one in self.report.left if one not in self.report.in_hand]
-        before = self._down_before(works)
+        before = self._down_before(works, self.world.poll())
         rest = [one for one in works if not self._restarted(one)]
         if rest:
             self._stop_again(rest)
@@ -534,6 +549,7 @@ class Runner:
                 raise Halt("refused", f"the gate did not open within {self.how.wait:g} s: {why}")
             self.tell("waiting", why=why)
             self._pause(self.how.between, clean=True)
+        self._untouched = []  # the killed run had begun them
         seen = self.world.poll()
         serving = [one for one in works if (node := one.target.find(seen)) and node.mode == "NORMAL"]
         if self.how.drain:

@@ -11,6 +11,7 @@ import pytest
 
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Problem
+from ringcheck.errors import SourceError, UsageError
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past
 from ringcheck.restart.lease import LeaseError
@@ -203,6 +204,39 @@ def test_no_lease_no_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert "etcd does not answer" in report.why
 
 
+def test_a_poll_that_fails_under_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is withdrawn, and the run looks again: one lost poll is no end."""
+    with stage(tmp_path, 3) as on:
+        poll = on.world.poll
+        polls: list[int] = []
+
+        def third_is_lost() -> Snapshot:
+            polls.append(1)
+            if len(polls) == 3:
+                raise SourceError("nobody answered")
+            return poll()
+
+        monkeypatch.setattr(on.world, "poll", third_is_lost)
+        assert on.roll(stable=3).outcome == "done"
+        assert on.told("waiting")[0]["why"] == "nobody answered"
+
+
+@pytest.mark.parametrize("event", ["lease", "stopping"])
+def test_what_can_not_be_told_is_not_begun(tmp_path: Path, event: str) -> None:
+    """A journal that can't be written ends the run before its node is touched, and leaves no lease."""
+    with stage(tmp_path, 3) as on:
+
+        def full(told: dict[str, Any]) -> bool:
+            if told["event"] == event:
+                raise UsageError("the journal can't be written: No space left on device")
+            return False
+
+        on.dies_at = full
+        report = on.roll()
+        assert (report.outcome, on.world.ran, on.store.holders()) == ("doubt", [], ())
+        assert all(on.cluster.serving(node, on.cluster.now()) for node in on.cluster.nodes)
+
+
 def test_something_else_got_worse(tmp_path: Path) -> None:
     """A node that died meanwhile stops the run, though the batch came back well."""
     with stage(tmp_path, 3) as on:
@@ -291,6 +325,21 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, kind: str, *, writ
         assert (report.outcome, sorted(report.done)) == ("done", sorted(on.names))
         assert sorted(on.restarted()) == sorted(on.names)
         assert on.store.holders() == ()
+
+
+def test_what_was_begun_keeps_its_lease(tmp_path: Path) -> None:
+    """A node that the killed run had drained, and that can't be restarted now either, stays under its lease."""
+    with stage(tmp_path, 3) as on:
+        first = on.names[0]
+        on.dies_at = lambda event: event["event"] == "drained"
+        with pytest.raises(Killed):
+            on.roll()
+        on.dies_at = lambda _: False
+        on.world.status[first] = 4
+        head = {"event": "begin", "run": "r", "owner": on.owner, "cluster": "c", "nodes": on.names}
+        report = on.roll(past=past([head, *on.events]))
+        assert (report.outcome, list(report.failed)) == ("failed", [first])
+        assert [one.node for one in on.store.holders()] == [first]
 
 
 def test_a_command_that_outlived_its_run_is_awaited(tmp_path: Path) -> None:
