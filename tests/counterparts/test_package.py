@@ -71,6 +71,8 @@ def test_what_is_in_it(deb: Path) -> None:
     files = listing(deb)
     assert {one[1] for one in files} == {"root/root"}
     assert not [one for one in files if one[0][5] == "w" or one[0][8] == "w" or one[0][3] == "s"]
+    programs = {one[5] for one in files if one[0].startswith("-") and "x" in one[0]}
+    assert programs == {"./usr/bin/ringcheck", "./usr/lib/nagios/plugins/check_cassandra_ring"}
     paths = {one[5].removeprefix(".").rstrip("/") for one in files}
     assert {
         "/usr/bin/ringcheck",
