@@ -130,14 +130,25 @@ class Served:
     Attributes:
         url: where it can be asked, from this host.
         ending: set once it is to end: streams of events do then.
+        problem: why the files of web_config as they are now can't be used; None where they can.
     """
 
-    def __init__(self, web_config: str | None, use: Callable[[WebConfig], object]) -> None:
+    def __init__(
+        self, web_config: str | None, use: Callable[[WebConfig], object], told: Callable[[str | None], object]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            web_config: path of the file; None for none.
+            use: called with what it says, whenever that changes.
+            told: called with `problem` whenever that changes.
+        """
         self.url = ""
         self.ending = threading.Event()
         self.problem: str | None = None
         self._path = web_config
         self._use = use
+        self._told = told
         self._seen: tuple[object, ...] = ()
         self._context: Any = None
         self._tls: ServerTls | None = None
@@ -176,16 +187,18 @@ class Served:
         self._use(found)
 
     def look(self) -> None:
-        """Reload if a file is another one than before; what is wrong is kept in `problem`."""
+        """Reload if a file is another one than before."""
         stamps = self._stamps()
         if stamps == self._seen:
             return
-        self._seen = stamps
+        self._seen, before = stamps, self.problem
         try:
             self.reload()
             self.problem = None
         except RingcheckError as error:
             self.problem = str(error)
+        if self.problem != before:
+            self._told(self.problem)
 
     def _stamps(self) -> tuple[object, ...]:
         tls = self._tls

@@ -714,7 +714,13 @@ def _told_bug(_request: Request, error: Exception) -> Response:
 
 
 @contextmanager
-def serve(agent: Agent, listen: str, web_config: str | None = None, more: Sequence[BaseRoute] = ()) -> Iterator[Served]:
+def serve(
+    agent: Agent,
+    listen: str,
+    web_config: str | None = None,
+    more: Sequence[BaseRoute] = (),
+    told: Callable[[str | None], object] = lambda _: None,
+) -> Iterator[Served]:
     """Serve until the block ends; the agent need not be started yet.
 
     Args:
@@ -722,6 +728,7 @@ def serve(agent: Agent, listen: str, web_config: str | None = None, more: Sequen
         listen: `HOST:PORT`, `[IPV6]:PORT` or `:PORT` for all addresses; port 0 is any.
         web_config: path of a file with TLS and users.
         more: routes beside ROUTES.
+        told: called when web_config was changed and can't be used, with the reason, and with None once it can.
 
     Raises:
         ConfigErrors: if the file can't be used.
@@ -729,7 +736,7 @@ def serve(agent: Agent, listen: str, web_config: str | None = None, more: Sequen
     """
     config = load(web_config) if web_config else WebConfig()
     made = app(agent, config, more)
-    served = Served(web_config, made.state.access.use)
+    served = Served(web_config, made.state.access.use, told)
     context: ssl.SSLContext | None = served.begin(config)
     listening = bound(listen)
     made.state.ending = served.ending

@@ -140,7 +140,8 @@ def test_clients_show_certificates_where_they_must(world: World, tmp_path: Path)
 def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path: Path) -> None:
     """As are other users; a file that can't be used leaves the old in force, and says so."""
     path = secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('old').decode()}}}\n")
-    with web.serve(world.agent, "127.0.0.1:0", path) as served:
+    told: list[str | None] = []
+    with web.serve(world.agent, "127.0.0.1:0", path, told=told.append) as served:
 
         def status(password: str) -> int:
             trust = str(tmp_path / "ca.pem")
@@ -162,8 +163,11 @@ def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path:
         for text in ("basic_auth_users: {alice: plain}", "basic_auth_users: {alice: }", "{}"):
             (tmp_path / "web.yml").write_text(text)
             served.look()
-            assert served.problem
+            assert told[-1] == served.problem is not None
             assert (status("old"), status("new")) == (401, 200)
+        secured(tmp_path)
+        served.look()
+        assert told[-1] is None
         secured(tmp_path, "  min_version: TLS13\n")
         with pytest.raises(ConfigError, match="can't change while the service runs"):
             served.reload()
@@ -256,7 +260,7 @@ def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) ->
         finally:
             over.set()
 
-    served = server.Served(None, lambda _: None)
+    served = server.Served(None, lambda _: None, lambda _: None)
     with server.running(endless, server.bound("127.0.0.1:0"), served, None), connected(served) as deaf:
         deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert over.wait(30)
