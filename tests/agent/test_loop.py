@@ -1,30 +1,26 @@
-"""The agent's loop on embedded clusters: what a poll leaves, what age does to it, reloads, and the end.
-
-Polls are an interval of a minute apart; a test asks for the ones that it needs.
-"""
+"""The watches on embedded clusters: what a reading says, how long it is of the present, and what ends no watch."""
 
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.agent import loop
-from ringcheck.agent.loop import Agent, Outlet, deadline_of
-from ringcheck.config import values
+from ringcheck.agent.loop import Agent, Watch
+from ringcheck.config.values import Agent as Settings
+from ringcheck.config.values import Cluster, Config, Jolokia, Lease
 from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.maintenance import Holder
-from ringcheck.core.policy import Severity
-from ringcheck.core.ring import Replication
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.report import metrics
-from ringcheck.report.reading import Reading
 from ringcheck.restart.lease import now, open_store
-from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import await_
@@ -33,567 +29,670 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ringcheck.core.maintenance import Maintenance
-    from ringcheck.core.policy import Policy
-    from ringcheck.core.ring import Snapshot
-    from ringcheck.core.verdict import Verdict
+    from ringcheck.report.reading import Reading
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
-INTERVAL = 60.0
-HANG = Fault("hang")
+NEVER = 2000.0  # seconds between polls that no test waits for
+RULES = (Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),)
 
 
 @dataclass
 class Clock:
-    """A clock that can be put forward."""
+    """Stands still until it is moved."""
 
-    ahead: float = 0.0
-    read: Callable[[], float] = time.monotonic
+    time: float = 1000.0
 
     def __call__(self) -> float:
-        return self.read() + self.ahead
+        return self.time
 
 
 @dataclass
 class World:
-    """Embedded clusters and the agent that watches them.
+    """An embedded cluster, how to ask it, and a watch that polls when it is told to.
 
     Attributes:
-        clusters: by name.
-        known: their configuration.
-        clock: of all clusters, in unix seconds.
-        ours: the agent's, monotonic.
-        told: readings that a listener got.
+        simulated: three nodes in three racks with a keyspace of RF 3; peers need seconds to convict a node.
+        cluster: its configuration.
+        clock: the watch's.
+        told: readings that the watch told.
     """
 
-    clusters: dict[str, EmbeddedCluster]
-    known: dict[str, values.Cluster]
-    clock: Clock
-    ours: Clock = field(default_factory=Clock)
+    simulated: EmbeddedCluster
+    cluster: Cluster
+    clock: Clock = field(default_factory=Clock)
     told: list[Reading] = field(default_factory=list)
-    agent: Agent = field(init=False)
 
-    def config(self, *names: str, interval: float = INTERVAL, **changed: values.Cluster) -> values.Config:
-        known = {**self.known, **changed}
-        return values.Config({name: known[name] for name in names or known}, values.Agent(interval=interval))
+    def watch(self, interval: float = 15.0, **changes: Any) -> Watch:
+        return Watch(replace(self.cluster, **changes), interval, self.told.append, self.clock)
 
-    def poll(self, name: str = "one") -> Reading:
-        """What the next poll leaves."""
-        found = self.agent.fresh(name, PATIENCE)
-        assert found is not None, "no poll was over in time"
-        return found
+    def address(self, number: int) -> str:
+        return self.simulated.nodes[number].address
 
-    def reading(self, name: str = "one") -> Reading:
-        found = self.agent.reading(name)
-        assert found is not None
-        return found
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(node.address for node in self.simulated.nodes)
+
+    def all_go(self, fault: Fault | None) -> None:
+        for node in self.simulated.nodes:
+            self.simulated.set_fault(node.index, fault)
 
 
 @contextmanager
-def world(*names: str, start: bool = True, time_factor: float = 1.0) -> Iterator[World]:
-    """Clusters of three nodes, one a rack, with RF 3; the agent has polled each once, if it is started."""
-    clock = Clock(read=time.time)
-    with ExitStack() as stack:
-        clusters, known = {}, {}
-        for name in names or ("one",):
-            cluster = EmbeddedCluster.uniform(
-                3, racks=3, vnodes=4, name="as Cassandra has it", clock=clock, time_factor=time_factor,
-                keyspaces={"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")},
-            )  # fmt: skip
-            server = stack.enter_context(serve(cluster))
-            where = values.Jolokia(tuple(one.address for one in cluster.nodes), server.template, timeout=3)
-            clusters[name], known[name] = cluster, values.Cluster(name, where, gate=Gate(settle=0))
-        found = World(clusters, known, clock)
-        found.agent = Agent(found.config(), [found.told.append], found.ours)
-        if start:
-            found.agent.start()
-            stack.callback(found.agent.stop)
-            await_(found.agent.tried, PATIENCE, "the first polls")
+def embedded(name: str = "orders-prod", **options: Any) -> Iterator[World]:
+    cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, keyspaces={"orders": topology(dc1=3)}, name=name, **options)
+    with serve(cluster) as server:
+        points = tuple(node.address for node in cluster.nodes)
+        jolokia = Jolokia(points, server.template, timeout=5)
+        yield World(cluster, Cluster(name, jolokia, policy=Policy(RULES), gate=Gate(settle=0)))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with embedded() as found:
         yield found
 
 
-def addresses(cluster: EmbeddedCluster, *places: int) -> frozenset[str]:
-    """Of these nodes, or of all."""
-    return frozenset(one.address for one in cluster.nodes if not places or one.index in places)
-
-
-def scraped(*readings: Reading) -> list[str]:
-    return metrics.render(lambda: readings)[1].decode().splitlines()
-
-
-def severity(reading: Reading) -> Severity | None:
-    return reading.verdict.severity if reading.verdict else None
-
-
-# What a poll leaves
-
-
-def test_before_the_first_poll_nothing_is_known() -> None:
-    """No verdict, nothing that may be told as the present, and no node that may restart."""
-    with world(start=False) as found:
-        reading = found.reading()
-        assert (reading.verdict, reading.fresh, reading.restart_safe, reading.last_success) == (None, False, None, None)
-        assert not found.agent.tried()
-        assert 'ringcheck_up{cassandra_cluster="one"} 0.0' in scraped(reading)
-
-
-def test_what_a_poll_leaves() -> None:
-    """Verdict under the configuration's name, its time, who may restart, how long it took and what was asked."""
-    before = time.time()
-    with world() as found:
-        reading = found.poll()
-        assert (severity(reading), reading.fresh, reading.error) == (Severity.OK, True, None)
-        assert reading.verdict is not None
-        assert reading.verdict.snapshot.cluster == "one"
-        assert reading.last_success is not None
-        assert before <= reading.last_success <= time.time()
-        assert reading.restart_safe == addresses(found.clusters["one"])
-        assert (reading.suspects, reading.holders) == (frozenset(), ())
-        assert reading.requests["ok"] > 3
-        assert sum(reading.polls.counts) == 2
-        assert 0 < reading.polls.total < PATIENCE
-
-
-def test_polls_go_on_by_themselves_and_ask_little() -> None:
-    """Every interval one request a node and no more; the ring was read once."""
-    with world(start=False) as found:
-        found.agent.reload(found.config(interval=0.05))
-        found.agent.start()
-        await_(lambda: sum(found.reading().polls.counts) > 5, PATIENCE, "polls")
-        found.agent.stop()
-        first, later = found.told[0], found.told[-1]
-        polls = sum(later.polls.counts) - sum(first.polls.counts)
-        assert later.requests["ok"] - first.requests["ok"] == 3 * polls
-
-
-def test_a_node_is_a_suspect_before_cassandra_knows() -> None:
-    """The first poll after kill -9 makes it one, and UNKNOWN, which is worse than WARNING; then it is simply down."""
-    with world() as found:
-        cluster = found.clusters["one"]
-        victim = cluster.nodes[1].address
-        cluster.down(1)
-        reading = found.poll()
-        assert reading.suspects == {victim}
-        assert severity(reading) is Severity.UNKNOWN
-        assert 'cassandra_ring_suspect_nodes{cassandra_cluster="one"} 1.0' in scraped(reading)
-        assert 'cassandra_ring_verdict{cassandra_cluster="one",severity="UNKNOWN"} 1.0' in scraped(reading)
-        assert reading.restart_safe == addresses(cluster, 1), "nobody else may stop beside it"
-        found.clock.ahead += 40
-        reading = found.poll()
-        assert reading.suspects == frozenset()
-        assert reading.verdict is not None
-        assert dict(zip(reading.verdict.snapshot.index, reading.verdict.states, strict=True))[victim] == "down"
-
-
-def test_a_suspect_stays_one_until_it_answers() -> None:
-    """Poll after poll, and not a poll longer; a node that was down and is up again without Jolokia is none yet."""
-    with world() as found:
-        cluster = found.clusters["one"]
-        cluster.set_fault(0, Fault("refuse"))
-        assert [found.poll().suspects for _ in range(3)] == [{cluster.nodes[0].address}] * 3
-        cluster.set_fault(0, None)
-        assert found.poll().suspects == frozenset()
-        cluster.down(0, instant=True)
-        assert found.poll().suspects == frozenset()
-        cluster.set_fault(0, Fault("refuse"))
-        cluster.up(0, instant=True)
-        assert found.poll().suspects == frozenset(), "it has not answered since"
-
-
-def test_a_node_that_never_answered_is_no_suspect() -> None:
-    """It did not stop; what it sees is unknown all the same."""
-    with world(start=False) as found:
-        found.clusters["one"].set_fault(2, Fault("refuse"))
-        found.agent.start()
-        reading = found.poll()
-        found.agent.stop()
-        assert (reading.suspects, severity(reading)) == (frozenset(), Severity.UNKNOWN)
-
-
-def test_a_cluster_that_is_silent_as_a_whole() -> None:
-    """The last verdict stays with its age, everybody is a suspect, and nobody may restart; then all is well again."""
-    with world() as found:
-        cluster = found.clusters["one"]
-        everybody = addresses(cluster)
-        before = found.poll()
-        for one in cluster.nodes:
-            cluster.set_fault(one.address, Fault("refuse"))
-        reading = found.poll()
-        assert reading.error is not None
-        assert "nobody answered" in reading.error
-        assert (reading.verdict, reading.last_success) == (before.verdict, before.last_success)
-        assert (reading.suspects, reading.restart_safe) == (everybody, None)
-        assert reading.requests["unreachable"] >= 3
-        for one in cluster.nodes:
-            cluster.set_fault(one.address, None)
-        reading = found.poll()
-        assert (reading.error, reading.suspects, reading.restart_safe) == (None, frozenset(), everybody)
-
-
-def test_who_answers_nonsense_is_no_suspect() -> None:
-    """A page of a proxy, from all: the poll fails, but somebody answered."""
-    with world() as found:
-        for one in found.clusters["one"].nodes:
-            found.clusters["one"].set_fault(one.address, Fault("html"))
-        reading = found.poll()
-        assert reading.error is not None
-        assert (reading.suspects, reading.restart_safe) == (frozenset(), None)
-
-
-@pytest.mark.parametrize(("interval", "young"), [(60.0, 180.0), (1.0, 10.0)])
-def test_what_is_old_is_not_the_present(interval: float, young: float) -> None:
-    """Three intervals after the begin of its poll, and never before ten seconds: without any further poll."""
-    with world(start=False) as found:
-        found.agent.reload(found.config(interval=interval))
-        found.agent.start()
-        await_(found.agent.tried, PATIENCE, "the first poll")
-        found.agent.stop()  # no poll comes after
-        begun = found.agent._state.watches[0].beat
-        found.ours.read = lambda: begun
-        found.ours.ahead = young
-        assert found.reading().fresh
-        found.ours.ahead = young + 0.1
-        old = found.reading()
-        assert not old.fresh
-        assert old.verdict is not None
-        assert 'ringcheck_up{cassandra_cluster="one"} 0.0' in scraped(old)
-        assert not any(line.startswith("cassandra_ring_") for line in scraped(old))
-
-
-def test_polls_that_fail_make_it_old_too() -> None:
-    """A poll that fails does not renew what it could not see."""
-    with world() as found:
-        cluster = found.clusters["one"]
-        for one in cluster.nodes:
-            cluster.set_fault(one.address, Fault("refuse"))
-        found.ours.ahead = 3 * INTERVAL + 1
-        reading = found.poll()
-        assert (reading.error is not None, reading.fresh) == (True, False)
-
-
-def test_a_bug_is_told_with_its_place_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody expected fails that poll only."""
-    with world() as found:
-        with monkeypatch.context() as patched:
-            patched.setattr(loop, "assess", lambda *_, **__: 1 / 0)
-            reading = found.poll()
-            assert reading.error is not None
-            assert reading.error.startswith(
-                "this is a bug of ringcheck: ZeroDivisionError: division by zero (test_loop"
-            )
-            assert reading.restart_safe is None
-        assert found.poll().error is None
-
-
-def test_a_password_that_comes_late(tmp_path: Path) -> None:
-    """The file is looked for at each poll until it is there."""
-    with world(start=False) as found:
-        one = found.known["one"]
-        password = tmp_path / "password"
-        late = replace(one, jolokia=replace(one.jolokia, username="u", password_file=str(password)))
-        found.agent.reload(found.config(one=late))
-        found.agent.start()
-        assert str(password) in (found.poll().error or "")
-        password.write_text("secret\n")
-        password.chmod(0o600)
-        assert found.poll().error is None
-        found.agent.stop()
-
-
-# Who may restart
-
-
-def test_streams_are_asked_for_whoever_decides() -> None:
-    """`fresh` asks every node what it streams, and who streams may not restart; the polls of every day do not ask."""
-    with world(start=False) as found:
-        found.agent.start()
-        await_(found.agent.tried, PATIENCE, "the first poll")
-        cluster = found.clusters["one"]
-        cluster.stream(2)
-        plain, asked = found.reading(), found.poll()
-        found.agent.stop()
-        assert plain.verdict is not None
-        assert {one.streams for one in plain.verdict.snapshot.nodes} == {None}
-        assert asked.restart_safe == addresses(cluster, 0, 1)
-
-
-def test_a_fresh_reading_is_of_a_poll_that_began_after_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The poll in hand, which may have asked a node before it died, is not it."""
-    with world() as found:
-        (watch,) = found.agent._state.watches
-        begun, go = threading.Event(), threading.Event()
-        poll = watch._poll
-
-        def held(*, streams: bool) -> Reading:
-            left = poll(streams=streams)
-            begun.set()
-            assert go.wait(PATIENCE)
-            return left
-
-        with monkeypatch.context() as patched:
-            patched.setattr(watch, "_poll", held)
-            found.agent.hurry("one")
-            assert begun.wait(PATIENCE)
-        found.clusters["one"].down(0, instant=True)
-        threading.Timer(0.3, go.set).start()
-        reading = found.poll()
-        assert reading.verdict is not None
-        assert "down" in reading.verdict.states
-
-
-def test_who_asks_for_a_fresh_reading_does_not_wait_in_vain() -> None:
-    """Not for a cluster that nobody knows, nor longer than he said, nor for one that is taken off meanwhile."""
-    with world("one", "two") as found:
-        assert found.agent.fresh("three", PATIENCE) is None
-        for one in found.clusters["one"].nodes:
-            found.clusters["one"].set_fault(one.address, HANG)
-        assert found.agent.fresh("one", 0.05) is None
-        threading.Timer(0.3, found.agent.reload, [found.config("two")]).start()
-        begins = time.monotonic()
-        assert found.agent.fresh("one", PATIENCE) is None
-        assert time.monotonic() - begins < PATIENCE / 2
-
-
-def test_leases_are_counted(tmp_path: Path) -> None:
-    """Holders are told, count as down, and may not be restarted by others; who can't ask lets nobody."""
-    with world(start=False) as found:
-        lease = values.Lease(file=str(tmp_path / "leases.json"))
-        known = replace(found.known["one"], lease=lease)
-        found.agent.reload(found.config(one=known))
-        found.agent.start()
-        first = found.clusters["one"].nodes[0].address
-        store = open_store(known)
-        assert found.poll().restart_safe == addresses(found.clusters["one"])
-        store.add([Holder(first, "me", "test", now())])
-        reading = found.poll()
-        assert [one.node for one in reading.holders or ()] == [first]
-        assert reading.restart_safe == frozenset(), "with the first counted as down no other may stop"
-        store.remove([first], "me")
-        store.add([Holder("10.9.9.9", "me", "test", now())])
-        assert found.poll().restart_safe == frozenset(), "a lease on nobody that is known here"
-        (tmp_path / "leases.json").write_text("{")
-        reading = found.poll()
-        assert (reading.holders, reading.restart_safe) == (None, None)
-        assert reading.verdict is not None
-        assert "leases_unknown" in {one.code for one in reading.verdict.findings}
-        found.agent.stop()
-
-
-# Clusters beside each other
-
-
-def test_a_slow_cluster_delays_no_other() -> None:
-    """While the first poll of one hangs the other is polled as often as anybody likes."""
-    with world("slow", "quick", start=False) as found:
-        slow = found.clusters["slow"]
-        for one in slow.nodes:
-            slow.set_fault(one.address, HANG)
-        found.agent.start()
-        readings = [found.poll("quick") for _ in range(3)]
-        assert all(one.error is None for one in readings)
-        assert not any(found.reading("slow").polls.counts), "its first poll was over too early for this test"
-        assert not found.agent.tried()
-        found.agent.stop(0.0)
-
-
-def test_a_node_that_hangs_costs_a_poll_its_deadline_at_most() -> None:
-    """And makes it a suspect, as one that refuses is."""
-    with world() as found:
-        found.clusters["one"].set_fault(1, HANG)
-        reading = found.poll()
-        assert reading.suspects == {found.clusters["one"].nodes[1].address}
-        assert reading.polls.total < 2 * deadline_of(INTERVAL)
-
-
-@pytest.mark.parametrize(("interval", "seconds"), [(15.0, 12.0), (1.0, 1.0), (0.1, 1.0), (300.0, 240.0)])
-def test_a_poll_is_over_before_the_next_is_due(interval: float, seconds: float) -> None:
-    """But gets a second in any case."""
-    assert deadline_of(interval) == seconds
-
-
-def test_a_watch_that_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A judgement that does not end stops the progress of that cluster, and so the agent's; the end is not clean."""
-    begun, go = threading.Event(), threading.Event()
-    with world("one", "two") as found:
-
-        def hang(seen: Snapshot, policy: Policy, maintenance: Maintenance | None = None) -> Verdict:
-            if seen.cluster == "one":
-                begun.set()
-                go.wait(PATIENCE)
-            return assess(seen, policy, maintenance=maintenance)
-
-        monkeypatch.setattr(loop, "assess", hang)
-        found.agent.hurry("one")
-        assert begun.wait(PATIENCE)
-        assert found.agent.lively()
-        found.ours.ahead = 10 * INTERVAL
-        assert not found.agent.lively()
-        assert found.poll("two").error is None
-        assert not found.agent.lively(), "what one does is no progress of another"
-        assert not found.agent.stop(0.2)
-        go.set()
-
-
-def test_waiting_for_news() -> None:
-    """Whoever has seen all waits; a poll wakes him, and so does the end."""
-    with world() as found:
-        seen = found.agent.sequence
-        assert found.agent.wait(seen - 1, 0) == seen
-        assert found.agent.wait(seen, 0.05) == seen
-        threading.Timer(0.2, found.agent.hurry, ["one"]).start()
-        assert found.agent.wait(seen, PATIENCE) == seen + 1
-        threading.Timer(0.2, found.agent.stop).start()
-        begins = time.monotonic()
-        found.agent.wait(found.agent.sequence, PATIENCE)
-        assert time.monotonic() - begins < PATIENCE / 2
-
-
-# Reloads
-
-
-def test_a_reload_leaves_alone_what_is_as_before() -> None:
-    """Its connections and its ring: the next poll is one request a node and that of streams; the others come and go."""
-    with world("kept", "gone", "changed", "new", start=False) as found:
-        found.agent.reload(found.config("kept", "gone", "changed"))
-        found.agent.start()
-        await_(found.agent.tried, PATIENCE, "the first polls")
-        before = found.poll("kept")
-        changed = replace(found.known["changed"], gate=Gate(settle=1e9))
-        found.agent.reload(found.config("new", "changed", "kept", changed=changed))
-        assert [one.cluster for one in found.agent.readings()] == ["new", "changed", "kept"]
-        assert found.agent.reading("gone") is None
-        assert found.reading("kept") is before
-        after = found.poll("kept")
-        assert after.requests["ok"] - before.requests["ok"] == 6
-        assert found.poll("changed").restart_safe == frozenset(), "nobody has run for so long"
-        assert severity(found.poll("new")) is Severity.OK
-        await_(lambda: "watch gone" not in threads(), PATIENCE, "the end of a watch that nobody wants")
-        assert found.agent.stop(PATIENCE)
-
-
-def test_another_interval_keeps_what_is_known() -> None:
-    """And is in force at once, not when a long one is over."""
-    with world() as found:
-        before = found.poll()
-        assert before.verdict is not None
-        found.agent.reload(found.config(interval=0.05))
-        assert found.reading().verdict is before.verdict
-        await_(lambda: sum(found.reading().polls.counts) > sum(before.polls.counts) + 3, PATIENCE, "quick polls")
-
-
-def test_a_bad_file_is_told_until_a_good_one_is_read() -> None:
-    """What is in force stays, with its time."""
-    with world() as found:
-        config, last = found.agent.config, found.agent.last_reload
-        assert last.successful
-        found.agent.refuse()
-        assert found.agent.last_reload == replace(last, successful=False)
-        assert found.agent.config is config
-        assert found.poll().error is None
-        found.agent.reload(config)
-        assert found.agent.last_reload.successful
-        assert found.agent.last_reload.last_success >= last.last_success
-
-
-# Who is told
-
-
-def test_a_listener_that_hangs_delays_no_poll() -> None:
-    """It gets the newest of each cluster once it listens again, and the others get everything."""
-    go = threading.Event()
-    slow: list[Reading] = []
-
-    def listen(reading: Reading) -> None:
-        go.wait(PATIENCE)
-        slow.append(reading)
-
-    with world("one", "two", start=False) as found:
-        found.agent = Agent(found.config(), [listen, found.told.append])
-        found.agent.start()
-        for _ in range(3):
-            found.poll("one")
-            found.poll("two")
-        assert slow == []
-        go.set()
-        assert found.agent.stop(PATIENCE)
-        assert len(slow) == 3, "the one in hand, and one of each cluster"
-        assert {one.cluster: one for one in slow} == {one.cluster: one for one in found.agent.readings()}
-
-
-def test_a_listener_that_fails_is_told_of_and_called_again() -> None:
-    """One bug in a log must not blind the agent, nor end the log."""
-    complaints: list[str] = []
-    calls: list[Reading] = []
-
-    def listen(reading: Reading) -> None:
-        calls.append(reading)
-        raise KeyError(reading.cluster)
-
-    with world(start=False) as found:
-        found.agent = Agent(found.config(), [listen], complain=complaints.append)
-        found.agent.start()
-        found.poll()
-        await_(lambda: len(calls) > 0, PATIENCE, "the first call")
-        found.poll()
-        assert found.agent.stop(PATIENCE)
-    assert len(complaints) == len(calls) >= 2
-    assert complaints[0].startswith("this is a bug of ringcheck: KeyError: 'one' (test_loop.py:")
-
-
-def test_what_waits_of_a_cluster_that_is_gone_is_dropped() -> None:
-    """A listener that remembers clusters must not be given one again after it was told to forget it."""
-    told: list[str] = []
-    outlet = Outlet(lambda reading: told.append(reading.cluster), print)
-    for name in ("gone", "here"):
-        outlet.put(Reading(name))
-    outlet.forget("gone")
-    outlet.end()
-    outlet.start()
-    assert outlet.join(PATIENCE)
-    assert told == ["here"]
-
-
-# The end
-
-
-def threads() -> set[str]:
-    return {one.name for one in threading.enumerate()}
-
-
-def test_the_end_leaves_nothing() -> None:
-    """No thread of the agent's is left, no poll begins any more, and a second end is none."""
+def polled(watch: Watch) -> Reading:
+    watch.turn()
+    return watch.present()
+
+
+def states(reading: Reading) -> dict[str, str]:
+    assert reading.verdict
+    nodes = reading.verdict.snapshot.nodes
+    return {node.address: state for node, state in zip(nodes, reading.verdict.states, strict=True)}
+
+
+def severity(reading: Reading) -> Severity:
+    assert reading.verdict
+    return reading.verdict.severity
+
+
+# One watch, poll by poll
+
+
+def test_a_reading_tells_what_a_poll_saw(world: World) -> None:
+    """Before the first poll nothing is known; after it the verdict, who may restart, the time and the requests are."""
+    watch = world.watch()
+    before = watch.present()
+    assert (before.verdict, before.fresh, before.restart_safe, before.last_success) == (None, False, None, None)
+    found = polled(watch)
+    assert severity(found) is Severity.OK
+    assert found.fresh
+    assert found.restart_safe == world.addresses
+    assert (found.error, found.suspects, found.holders) == (None, frozenset(), ())
+    assert found.requests["ok"] == 8
+    assert sum(found.polls.counts) == 1
+    assert world.told == [found]
+    assert found.verdict
+    assert found.verdict.snapshot.cluster == found.cluster == "orders-prod"
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(15.0, 45.0), (60.0, 180.0), (1.0, 10.0)])
+def test_a_verdict_is_of_the_present_for_three_intervals(world: World, interval: float, seconds: float) -> None:
+    """From the begin of its poll, and ten seconds at least; then it is kept and no longer told as the present."""
+    watch = world.watch(interval)
+    first = polled(watch)
+    world.clock.time += seconds
+    assert watch.present() == first
+    world.clock.time += 0.001
+    assert watch.present() == replace(first, fresh=False)
+    assert polled(watch).fresh
+
+
+def test_its_time_is_that_of_the_begin_of_its_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a slow poll saw first is as old as the poll."""
+    judge = assess
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        world.clock.time += 30
+        return judge(*arguments, **options)
+
+    monkeypatch.setattr(loop, "assess", slow)
+    watch = world.watch(15.0)
+    assert polled(watch).fresh
+    assert polled(watch).polls.counts[-2:] == (2, 0)
+    world.clock.time += 15.001
+    assert not watch.present().fresh
+
+
+def test_a_dead_jolokia_everywhere_keeps_the_verdict_until_it_is_old(world: World) -> None:
+    """The error is told, all that answered are suspects, nobody may restart; later nothing is the present any more."""
+    watch = world.watch()
+    good = polled(watch)
+    world.all_go(Fault("refuse"))
+    world.clock.time += 45
+    failed = polled(watch)
+    assert failed.error
+    assert failed.error.startswith("nobody answered: ")
+    assert (failed.verdict, failed.last_success, failed.fresh) == (good.verdict, good.last_success, True)
+    assert (failed.restart_safe, failed.suspects) == (None, world.addresses)
+    assert sum(failed.polls.counts) == 2
+    assert failed.requests["unreachable"] > 0
+    world.clock.time += 1
+    assert not watch.present().fresh
+    assert not polled(watch).fresh
+    text = metrics.render(lambda: [watch.present()])[1].decode()
+    assert 'ringcheck_up{cassandra_cluster="orders-prod"} 0.0' in text
+    assert "cassandra_ring_verdict{" not in text
+    world.all_go(None)
+    back = polled(watch)
+    assert (back.error, back.fresh, back.suspects, severity(back)) == (None, True, frozenset(), Severity.OK)
+
+
+def test_what_answers_and_can_not_be_used_makes_no_suspects(world: World) -> None:
+    """An agent that refuses to answer is no node that died."""
+    watch = world.watch()
+    polled(watch)
+    world.all_go(Fault("status", status=500))
+    failed = polled(watch)
+    assert failed.error
+    assert failed.suspects == frozenset()
+
+
+def test_a_killed_node_is_a_suspect_at_once_and_down_later(world: World) -> None:
+    """In the first poll after its death, while its peers still see it up; a suspect no more when they see it down."""
+    watch = world.watch()
+    polled(watch)
+    victim = world.address(1)
+    world.simulated.down(1)
+    for _ in range(2):
+        found = polled(watch)
+        assert found.suspects == {victim}
+        assert states(found)[victim] == "up"
+        assert severity(found) is Severity.UNKNOWN
+        assert found.restart_safe is not None
+        assert found.restart_safe <= {victim}
+    assert b'cassandra_ring_suspect_nodes{cassandra_cluster="orders-prod"} 1.0' in metrics.render(lambda: [found])[1]
+    world.simulated.down(1, instant=True)
+    found = polled(watch)
+    assert found.suspects == frozenset()
+    assert states(found)[victim] == "down"
+    world.simulated.up(1, instant=True)
+    found = polled(watch)
+    assert (found.suspects, severity(found)) == (frozenset(), Severity.OK)
+
+
+def test_a_paused_node_is_a_suspect_and_costs_no_more_than_the_deadline(world: World) -> None:
+    """It takes connections and never answers: the poll is over in time with what the others said."""
+    watch = world.watch(2.0)
+    polled(watch)
+    world.simulated.pause(2)
+    found = polled(watch)
+    assert found.suspects == {world.address(2)}
+    assert found.error is None
+
+
+def test_a_node_that_was_never_heard_is_no_suspect(world: World) -> None:
+    """Its Jolokia may never have been there: that is a finding, and nothing that happened now."""
+    world.simulated.set_fault(1, Fault("refuse"))
+    watch = world.watch()
+    for _ in range(2):
+        found = polled(watch)
+        assert found.suspects == frozenset()
+        assert severity(found) is Severity.UNKNOWN
+    world.simulated.set_fault(1, None)
+    polled(watch)
+    world.simulated.set_fault(1, Fault("refuse"))
+    assert polled(watch).suspects == {world.address(1)}
+
+
+def test_a_node_that_was_down_before_is_no_suspect_when_it_comes_up_silent(world: World) -> None:
+    """Its peers see it up again, and its Jolokia was not started: nobody died."""
+    watch = world.watch()
+    polled(watch)
+    world.simulated.down(1, instant=True)
+    polled(watch)
+    world.simulated.set_fault(1, Fault("refuse"))
+    world.simulated.up(1, instant=True)
+    found = polled(watch)
+    assert states(found)[world.address(1)] == "up"
+    assert found.suspects == frozenset()
+
+
+def test_a_suspect_stays_one_through_a_poll_that_saw_nothing(world: World) -> None:
+    """A poll without a usable view tells of nobody whether he is up; the next one suspects him again."""
+    watch = world.watch()
+    polled(watch)
+    world.simulated.down(1)
+    assert polled(watch).suspects == {world.address(1)}
+    for number in (0, 2):
+        world.simulated.binary_off(number)
+    blind = polled(watch)
+    assert (states(blind)[world.address(1)], blind.suspects) == ("unknown", frozenset())
+    for number in (0, 2):
+        world.simulated.binary_on(number)
+    assert polled(watch).suspects == {world.address(1)}
+
+
+def test_a_bug_is_told_with_its_place_and_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, nobody may restart, and the next poll is a poll."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    watch = world.watch()
+    good = polled(watch)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "assess", broken)
+        found = polled(watch)
+    assert found.error
+    assert found.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_loop.py:")
+    assert (found.verdict, found.restart_safe) == (good.verdict, None)
+    assert polled(watch).error is None
+
+
+def test_a_password_that_can_not_be_read_yet_is_tried_again(world: World, tmp_path: Path) -> None:
+    """A cluster whose file is missing is an error of its own, and is watched once the file is there."""
+    file = tmp_path / "password"
+    jolokia = replace(world.cluster.jolokia, username="ringcheck", password_file=str(file))
+    watch = world.watch(jolokia=jolokia)
+    found = polled(watch)
+    assert found.error == f"{file} can't be read: No such file or directory"
+    file.write_text("s3cret")
+    file.chmod(0o600)
+    assert polled(watch).error is None
+
+
+def test_two_clusters_under_one_name_are_no_cluster() -> None:
+    """Contact points of two clusters, though both are named alike: an error, and not one half of the truth."""
+    with embedded() as one, ExitStack() as stack:
+        other = EmbeddedCluster.uniform(3, keyspaces={"orders": topology(dc1=3)}, name="orders-prod", seed=7)
+        server = stack.enter_context(serve(other))
+        jolokia = Jolokia((one.address(0), server.template.format(address=one.address(1))), one.cluster.jolokia.url)
+        found = polled(one.watch(jolokia=jolokia))
+    assert found.error
+    assert found.error.startswith("two clusters, both named 'orders-prod': ")
+    assert (found.verdict, found.fresh, found.suspects) == (None, False, frozenset())
+
+
+# Leases
+
+
+def held(world: World, folder: Path, number: int) -> Cluster:
+    """The cluster with a lock file in which a node is under a lease."""
+    cluster = replace(world.cluster, lease=Lease(file=str(folder / "leases.json")))
+    open_store(cluster).add([Holder(world.address(number), "ops@bastion", "new kernel", now())])
+    return cluster
+
+
+def test_a_lease_lowers_tickets_and_keeps_others_from_restarting(world: World, tmp_path: Path) -> None:
+    """A node that is down under a lease is no ticket; its peers may not restart beside it; its owner is told."""
+    world.simulated.down(1, instant=True)
+    bare = polled(world.watch())
+    assert severity(bare) is Severity.WARNING
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    assert watch.present().holders is None
+    found = polled(watch)
+    assert found.verdict
+    assert {one.code for one in found.verdict.findings if one.severity is Severity.OK} >= {"lease_held"}
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert found.restart_safe == frozenset()
+    assert "ops@bastion" in found.verdict.summary
+
+
+def test_a_node_under_a_lease_counts_as_down_for_who_may_restart(world: World, tmp_path: Path) -> None:
+    """It is up still, and will stop soon."""
+    found = polled(world.watch(lease=held(world, tmp_path, 1).lease))
+    assert severity(found) is Severity.OK
+    assert found.restart_safe == frozenset()
+
+
+def test_while_leases_are_not_known_nothing_is_lowered_and_nobody_may_restart(world: World, tmp_path: Path) -> None:
+    """A record that can't be read: holders and safe nodes are None, not empty; read again, all is as before."""
+    cluster = held(world, tmp_path, 1)
+    world.simulated.down(1, instant=True)
+    watch = world.watch(lease=cluster.lease)
+    good = polled(watch)
+    path = tmp_path / "leases.json"
+    text = path.read_text()
+    path.write_text("{")
+    found = polled(watch)
+    assert (found.holders, found.restart_safe, found.error) == (None, None, None)
+    assert found.verdict
+    assert severity(found) is Severity.WARNING
+    assert "leases_unknown" in {one.code for one in found.verdict.findings}
+    body = metrics.render(lambda: [found])[1].decode()
+    assert 'ringcheck_lease_store_up{cassandra_cluster="orders-prod"} 0.0' in body
+    assert "cassandra_ring_restart_safe_nodes{" not in body
+    path.write_text(text)
+    again = polled(watch)
+    assert (again.holders, again.restart_safe) == (good.holders, good.restart_safe)
+
+
+def test_a_lease_of_a_node_that_is_not_there_blocks_all(world: World, tmp_path: Path) -> None:
+    """It can't be counted as down, as the gate says too."""
+    cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
+    open_store(cluster).add([Holder("127.9.9.9", "ops@bastion", "", now())])
+    assert polled(world.watch(lease=cluster.lease)).restart_safe == frozenset()
+
+
+# All watches
+
+
+@contextmanager
+def running(agent: Agent) -> Iterator[Agent]:
+    agent.start()
+    try:
+        yield agent
+    finally:
+        agent.stop(PATIENCE)
+
+
+def config(*clusters: Cluster, interval: float = 1.0) -> Config:
+    return Config({one.name: one for one in clusters}, Settings(interval=interval))
+
+
+def polls(agent: Agent, name: str) -> int:
+    reading = agent.reading(name)
+    return sum(reading.polls.counts) if reading else 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    await_(condition, PATIENCE, "it did not come to be")
+
+
+@dataclass
+class Hangs:
+    """A judge that stands still for clusters of some name until it may go on."""
+
+    name: str
+    judge: Any = assess
+    entered: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, seen: Any, *arguments: Any, **options: Any) -> Any:
+        if seen.cluster == self.name:
+            self.entered.set()
+            self.free.wait(PATIENCE)
+        return self.judge(seen, *arguments, **options)
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
+    found = Hangs("slow")
+    monkeypatch.setattr(loop, "assess", found)
+    yield found
+    found.free.set()
+
+
+def test_a_cluster_that_hangs_delays_no_other(world: World, hangs: Hangs) -> None:
+    """Each has a thread of its own: one is polled again and again while another's first poll lasts."""
+    slow = replace(world.cluster, name="slow")
+    with running(Agent(config(slow, world.cluster))) as agent:
+        until(lambda: polls(agent, "orders-prod") >= 3)
+        assert hangs.entered.is_set()
+        assert polls(agent, "slow") == 0
+        assert not agent.tried()
+        hangs.free.set()
+        until(agent.tried)
+        assert [one.cluster for one in agent.readings()] == ["slow", "orders-prod"]
+
+
+def test_nodes_that_never_answer_cost_their_cluster_a_poll_and_no_more(world: World) -> None:
+    """A poll is over in time, well or not, and the next one begins."""
+    with running(Agent(config(world.cluster))) as agent:
+        until(agent.tried)
+        world.all_go(Fault("hang"))
+        until(lambda: bool((reading := agent.reading("orders-prod")) and reading.error))
+        failed = polls(agent, "orders-prod")
+        until(lambda: polls(agent, "orders-prod") > failed)
+        assert agent.lively()
+
+
+def test_a_poll_that_hangs_makes_the_reading_old_and_the_agent_not_lively(world: World, hangs: Hangs) -> None:
+    """Nobody has to notice: how old it is, is asked of the clock by whoever wants to know."""
+    clock = Clock()
+    hangs.free.set()
+    agent = Agent(config(replace(world.cluster, name="slow"), interval=NEVER), clock=clock)
+    with running(agent):
+        until(agent.tried)
+        hangs.free.clear()
+        hangs.entered.clear()
+        agent.hurry("slow")
+        assert hangs.entered.wait(PATIENCE)
+        clock.time += NEVER * 3
+        told = agent.reading("slow")
+        assert told
+        assert told.fresh
+        assert told.verdict
+        assert not agent.lively()
+        clock.time += 1
+        assert agent.readings() == (replace(told, fresh=False),)
+        hangs.free.set()
+        until(lambda: agent.readings()[0].fresh)
+        assert agent.lively()
+
+
+def test_lively_bears_a_poll_at_its_deadline_and_not_two(world: World) -> None:
+    """An interval with its jitter, the poll's own time and the leases' are allowed, twice, before a restart helps."""
+    watch = world.watch(10.0)
+    world.clock.time += 34.9
+    assert watch.lively()
+    world.clock.time += 0.2
+    assert not watch.lively()
+    watch.turn()
+    assert watch.lively()
+
+
+def test_hurry_polls_at_once(world: World) -> None:
+    """The pause is cut short, for the cluster that is meant."""
+    other = replace(world.cluster, name="other")
+    with running(Agent(config(world.cluster, other, interval=NEVER))) as agent:
+        until(agent.tried)
+        agent.hurry("orders-prod")
+        until(lambda: polls(agent, "orders-prod") == 2)
+        agent.hurry("nobody's")
+        assert polls(agent, "other") == 1
+
+
+def test_fresh_is_a_poll_that_began_after_the_question(world: World, hangs: Hangs) -> None:
+    """Not the one that lasts still, and with streams; None for a name that nobody has, and where time is over."""
+    hangs.free.set()
+    cluster = replace(world.cluster, name="slow")
+    with running(Agent(config(cluster, interval=NEVER))) as agent:
+        until(agent.tried)
+        hangs.free.clear()
+        hangs.entered.clear()
+        agent.hurry("slow")
+        assert hangs.entered.wait(PATIENCE)
+        world.simulated.stream(1)
+        found: list[Reading | None] = []
+        asking = threading.Thread(target=lambda: found.append(agent.fresh("slow", PATIENCE)))
+        asking.start()
+        assert agent.fresh("slow", 0.01) is None
+        hangs.free.set()
+        asking.join(PATIENCE)
+        (reading,) = found
+        assert reading
+        assert reading.verdict
+        assert sum(reading.polls.counts) >= 3
+        assert {node.address for node in reading.verdict.snapshot.nodes if node.streams} == {world.address(1)}
+        assert agent.fresh("nobody", 0.01) is None
+        world.all_go(Fault("refuse"))
+        failed = agent.fresh("slow", PATIENCE)
+        assert failed
+        assert failed.error
+
+
+def test_wait_wakes_whoever_waits_for_news_and_at_the_end(world: World) -> None:
+    """A new reading or the end of all: not the time given."""
+    agent = Agent(config(world.cluster, interval=NEVER))
+    with running(agent):
+        seen = agent.wait(0, PATIENCE)
+        assert seen == 1
+        assert agent.wait(seen, 0.01) == seen
+        woken: list[int] = []
+        waiting = threading.Thread(target=lambda: woken.append(agent.wait(seen, 10 * PATIENCE)))
+        waiting.start()
+        agent.hurry("orders-prod")
+        waiting.join(PATIENCE)
+        assert woken == [2]
+        waiting = threading.Thread(target=lambda: woken.append(agent.wait(2, 10 * PATIENCE)))
+        waiting.start()
+        agent.stop()
+        waiting.join(PATIENCE)
+        assert woken == [2, 2]
+
+
+def test_stop_leaves_no_thread_and_no_connection(world: World) -> None:
+    """Those of watches, listeners and requests end; a second stop does no harm."""
     before = set(threading.enumerate())
-    with world("one", "two") as found:
-        mine = {one for one in threading.enumerate() if one not in before and one.name != "embedded-cluster"}
-        assert len(mine) >= 3
-        found.agent.hurry("one")
-        assert found.agent.stop(PATIENCE)
-        polls = [sum(one.polls.counts) for one in found.agent.readings()]
-        await_(lambda: not any(one.is_alive() for one in mine), PATIENCE, lambda: f"left: {threads()}")
-        found.agent.hurry("one")
-        assert found.agent.stop(PATIENCE)
-        assert [sum(one.polls.counts) for one in found.agent.readings()] == polls
+    agent = Agent(config(world.cluster), [lambda _: None])
+    with running(agent):
+        until(agent.tried)
+        assert {one.name for one in threading.enumerate()} >= {"watch orders-prod", "listener"}
+        assert agent.stop(PATIENCE)
+    until(lambda: set(threading.enumerate()) <= before)
+    count = agent.sequence
+    assert agent.stop(0.0)
+    assert agent.sequence == count
 
 
-def test_the_end_of_what_never_began() -> None:
-    """An agent whose server could not listen is ended before it was started."""
-    with world(start=False) as found:
-        assert found.agent.stop(0.0)
+def test_stop_waits_for_no_poll_that_hangs(world: World, hangs: Hangs) -> None:
+    """It says that it did not end cleanly, and nothing is told of that poll later."""
+    told: list[Reading] = []
+    agent = Agent(config(replace(world.cluster, name="slow")), [told.append])
+    agent.start()
+    assert hangs.entered.wait(PATIENCE)
+    assert not agent.stop(0.1)
+    hangs.free.set()
+    until(lambda: not any(one.name == "watch slow" for one in threading.enumerate()))
+    assert told == []
 
 
-def test_polls_in_hand_are_abandoned() -> None:
-    """The end does not wait for a cluster that hangs, and says that it was not clean; nobody is told of it later."""
-    with world() as found:
-        cluster = found.clusters["one"]
-        for one in cluster.nodes:
-            cluster.set_fault(one.address, HANG)
-        (watch,) = found.agent._state.watches
-        begun = watch._begun
-        found.agent.hurry("one")
-        await_(lambda: watch._begun > begun, PATIENCE, "a poll")
-        told = len(found.told)
-        begins = time.monotonic()
-        assert not found.agent.stop(0.1)
-        assert time.monotonic() - begins < PATIENCE / 2
-        await_(lambda: watch.join(1), PATIENCE, "its end by itself, for it has a deadline")
-        assert len(found.told) == told
+# Listeners
+
+
+def test_listeners_that_raise_or_hang_cost_nobody_else_anything(world: World) -> None:
+    """Polls and other listeners go on; what was raised is complained of; who was slow hears the newest."""
+    free, news = threading.Event(), 4
+    slow: list[int] = []
+    told: list[Reading] = []
+    complaints: list[str] = []
+
+    def raises(_: Reading) -> None:
+        raise RuntimeError("no\nmore")
+
+    def waits(reading: Reading) -> None:
+        slow.append(sum(reading.polls.counts))
+        free.wait(PATIENCE)
+
+    agent = Agent(config(world.cluster), [raises, waits, told.append], complain=complaints.append)
+    with running(agent):
+        until(lambda: len(told) >= news and len(complaints) >= news)
+        assert slow == [1]
+        free.set()
+        until(lambda: len(slow) >= 2)
+    assert complaints[0].startswith("this is a bug of ringcheck: RuntimeError: no more (test_loop.py:")
+    assert slow[1] >= news
+    assert [sum(one.polls.counts) for one in told[:news]] == [1, 2, 3, 4]
+
+
+def test_a_listener_hears_the_last_words(world: World) -> None:
+    """What was read before the end is handed on at the end."""
+    free, told = threading.Event(), []
+
+    def late(reading: Reading) -> None:
+        free.wait(PATIENCE)
+        told.append(reading)
+
+    agent = Agent(config(world.cluster), [late])
+    agent.start()
+    until(lambda: polls(agent, "orders-prod") >= 2)
+    threading.Timer(0.2, free.set).start()
+    assert agent.stop(PATIENCE)
+    assert len(told) == 2
+
+
+# Other configurations
+
+
+def test_a_reload_leaves_what_is_the_same_alone(world: World) -> None:
+    """The same cluster keeps its watch, its connections and its reading; others begin, change and end."""
+    two, three = (replace(world.cluster, name=name) for name in ("two", "three"))
+    clock = Clock()
+    with running(Agent(config(world.cluster, two, interval=NEVER), clock=clock)) as agent:
+        until(agent.tried)
+        known = agent.reading("orders-prod")
+        assert known
+        again = replace(world.cluster, jolokia=replace(world.cluster.jolokia))  # equal, as read from the file again
+        agent.reload(config(three, again, replace(two, gate=Gate(settle=9999)), interval=NEVER))
+        assert [one.cluster for one in agent.readings()] == ["three", "orders-prod", "two"]
+        until(agent.tried)
+        assert agent.reading("orders-prod") == known
+        safe = [one.restart_safe for one in agent.readings()]
+        assert safe == [world.addresses, world.addresses, frozenset()]
+        agent.reload(config(two, interval=NEVER))
+        assert agent.reading("orders-prod") is None
+        assert [one.cluster for one in agent.readings()] == ["two"]
+        until(lambda: {one.name for one in threading.enumerate() if one.name.startswith("watch")} == {"watch two"})
+
+
+def test_what_is_gone_is_not_told_any_more(world: World, hangs: Hangs) -> None:
+    """A cluster whose last poll lasts when it is taken out of the configuration: no word of it after that."""
+    told: list[Reading] = []
+    with running(Agent(config(replace(world.cluster, name="slow")), [told.append])) as agent:
+        assert hangs.entered.wait(PATIENCE)
+        agent.reload(config(world.cluster))
+        hangs.free.set()
+        until(lambda: bool(told))
+        until(lambda: not any(one.name == "watch slow" for one in threading.enumerate()))
+    assert {one.cluster for one in told} == {"orders-prod"}
+
+
+def test_whoever_asks_a_cluster_that_is_taken_away_is_told_soon(world: World, hangs: Hangs) -> None:
+    """A question to a watch that ends is over with it."""
+    with running(Agent(config(replace(world.cluster, name="slow"), interval=NEVER))) as agent:
+        assert hangs.entered.wait(PATIENCE)
+        found: list[Reading | None] = []
+        asking = threading.Thread(target=lambda: found.append(agent.fresh("slow", 10 * PATIENCE)))
+        asking.start()
+        until(lambda: agent._state.watches[0]._streams)  # it has asked
+        agent.reload(config(world.cluster, interval=NEVER))
+        asking.join(PATIENCE)
+        assert found == [None]
+        hangs.free.set()
+
+
+def test_another_interval_keeps_what_is_known_and_polls_at_once(world: World) -> None:
+    """The watch lives on, is no corpse for a pause that was longer, and counts on."""
+    clock = Clock()
+    with running(Agent(config(world.cluster, interval=NEVER), clock=clock)) as agent:
+        until(agent.tried)
+        clock.time += NEVER / 2
+        agent.reload(config(world.cluster, interval=1.0))
+        assert agent.lively()
+        until(lambda: polls(agent, "orders-prod") >= 3)
+        assert agent.config.agent.interval == 1.0
+
+
+def test_a_configuration_that_is_refused_leaves_all_and_says_so(world: World) -> None:
+    """In the metric, until a good one is in force."""
+    agent = Agent(config(world.cluster))
+
+    def told() -> list[float]:
+        lines = metrics.render(agent.readings, reload=agent.last_reload)[1].decode().splitlines()
+        return [float(line.split()[1]) for line in lines if line.startswith("ringcheck_config_last_reload_success")]
+
+    first = agent.last_reload
+    assert told() == [1.0, first.last_success]
+    agent.refuse()
+    assert told() == [0.0, first.last_success]
+    assert [one.cluster for one in agent.readings()] == ["orders-prod"]
+    agent.reload(config(world.cluster))
+    assert told() == [1.0, agent.last_reload.last_success]
+    assert agent.last_reload.last_success > first.last_success
+
+
+def test_one_cluster_under_two_names_is_two_clusters(world: World) -> None:
+    """Each is told by its own name, and both are right."""
+    with running(Agent(config(world.cluster, replace(world.cluster, name="again"), interval=NEVER))) as agent:
+        until(agent.tried)
+        assert [(one.cluster, severity(one)) for one in agent.readings()] == [
+            ("orders-prod", Severity.OK),
+            ("again", Severity.OK),
+        ]
+        text = metrics.render(agent.readings)[1].decode()
+    assert 'ringcheck_up{cassandra_cluster="orders-prod"} 1.0' in text
+    assert 'ringcheck_up{cassandra_cluster="again"} 1.0' in text
