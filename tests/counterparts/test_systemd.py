@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import trustme
 import yaml
 
 from tests.agent.service import Clusters, clusters
@@ -269,6 +270,27 @@ def test_a_password_that_only_root_may_read(site: Site) -> None:
     site.says("1 cluster, worst OK")
     site.does("start", f"{CHECK}.service")
     assert site.machine.run("ringcheck", "check").returncode == 0
+
+
+def test_pages_with_a_key_that_a_group_may_read(site: Site) -> None:
+    """By SupplementaryGroups= the service serves TLS with a key that is not everybody's; without, it does not start."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    site.machine.shell("getent group ssl-cert || groupadd --system ssl-cert")
+    site.machine.put(issued.cert_chain_pems[0].bytes(), "/etc/ringcheck/web.crt")
+    site.machine.put(issued.private_key_pem.bytes(), "/etc/ringcheck/web.key", "640")
+    site.machine.put("tls_server_config: {cert_file: web.crt, key_file: web.key}\n", "/etc/ringcheck/web.yml", "640")
+    site.machine.shell("chgrp ssl-cert /etc/ringcheck/web.key /etc/ringcheck/web.yml")
+    document = yaml.safe_load(site.machine.shell(f"cat {CONFIG}"))
+    document["agent"]["web_config"] = "web.yml"
+    site.machine.put(yaml.safe_dump(document), CONFIG)
+    assert site.machine.run("systemctl", "start", AGENT).returncode
+    await_(lambda: "web.yml can't be read" in site.journal("-u", AGENT), PATIENCE, site.last)
+    (line,) = re.findall(r"(?m)^#(SupplementaryGroups=.*)$", (UNITS / f"{AGENT}.service").read_text())
+    site.override(f"{AGENT}.service", f"{HURRIED}{line}\n")
+    site.does("restart")
+    with authority.cert_pem.tempfile() as file:
+        assert requests.get(f"https://127.0.0.1:{site.port}/-/healthy", verify=file, timeout=30).ok
 
 
 def test_leases_in_its_folder(site: Site) -> None:
