@@ -100,6 +100,7 @@ def test_what_is_old_is_unknown() -> None:
     ("one", "text"),
     [
         (reading(error="connection refused"), "The last poll failed: connection refused. What is shown is of the one"),
+        (reading(error="connection refused", restart_safe=None), "Not known: the last poll failed."),
         (reading(suspects=frozenset({"10.0.0.2"})), "Suspect: 10.0.0.2 stopped answering"),
         (reading(suspects=frozenset({"10.0.0.2"})), "10.0.0.2 suspect no view"),
         (reading(holders=None, restart_safe=None), "Restart leases are not known: their store does not answer."),

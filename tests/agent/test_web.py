@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 import requests
+import yaml
 from starlette.routing import Route
 
-from ringcheck.agent import web
+from ringcheck.agent import web, webconfig
 from ringcheck.agent.loop import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
@@ -436,3 +438,19 @@ def test_what_proxies_observe_is_not_taken(world: World) -> None:
     assert answer.status_code == 501
     assert "not built in this release" in answer.json()["error"]
     assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404
+
+
+def test_every_path_and_key_is_documented() -> None:
+    """docs/web.md has all of them, and its examples are none that would be refused."""
+    text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
+    told = set(re.findall(r"^\| `(?:POST )?(/[^`]*)` \|", text, re.MULTILINE))
+    assert told == {
+        one.path.replace("{cluster}", "NAME").replace("{name}", "NAME") for one in web.ROUTES if isinstance(one, Route)
+    }
+    fields = re.findall(r"^\| `([a-z_`, ]+)` \|", text.partition("| Field |")[2].partition("## ")[0], re.MULTILINE)
+    assert {one for row in fields for one in row.split("`, `")} == set(web._FIELDS)
+    example = yaml.safe_load(text.partition("# web.yml")[2].partition("```")[0].partition("\n")[2])
+    assert set(example) == set(webconfig._TOP.keys)
+    assert set(example["tls_server_config"]) == set(webconfig._TLS.keys)
+    assert webconfig._hash(example["basic_auth_users"]["prometheus"])
+    assert all(name in text for name in webconfig.HEADERS)
