@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -11,8 +11,6 @@ import click
 from ringcheck.cli.target import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ringcheck.agent.log import Form
     from ringcheck.config import Config
     from ringcheck.report.reading import Reading
@@ -38,7 +36,9 @@ def agent(config: str, listen: str | None, form: Form | None) -> int:
     """
     from ringcheck.config import load
 
-    return _Service(config, load(config), listen, form).run()
+    loaded = load(config)
+    _block()
+    return _Service(config, loaded, listen, form).run()
 
 
 class _Service:
@@ -75,7 +75,6 @@ class _Service:
         from ringcheck.agent.notify import notify
 
         with ExitStack() as stack:
-            stack.enter_context(_blocked())
             stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the one at the end
             url = self._serve(stack)
             self._warn(self.agent.config)
@@ -165,11 +164,9 @@ class _Service:
             self.log("restart_needed", "warning", why="listen and web_config are read at the start only")
 
 
-@contextmanager
-def _blocked() -> Iterator[None]:
-    """Signals wait until they are asked for, in all threads that begin now: no handler, and so no race with one."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _block() -> None:
+    """Let signals wait until they are asked for, in all threads that begin now: no handler, and so no race with one.
+
+    It stays so until the process ends: a second Ctrl-C must not make a failure of an end that goes well.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

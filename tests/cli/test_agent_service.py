@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import requests
@@ -18,7 +20,6 @@ from tests.counterparts.daemon import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 class Service:
@@ -46,13 +47,13 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @contextmanager
-def agent(tmp_path: Path, *words: str) -> Iterator[tuple[EmbeddedCluster, Service]]:
-    """An agent on an embedded cluster of three, polled every second."""
+def agent(tmp_path: Path, *words: str, more: str = "") -> Iterator[tuple[EmbeddedCluster, Service]]:
+    """An agent on an embedded cluster of three, polled every second; `more` is added to its configuration."""
     cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.1)
     with serve(cluster) as server:
         port = free_port()
         config, log = tmp_path / "ringcheck.yaml", tmp_path / "log"
-        config.write_text(f"{server.config()}agent: {{interval: 1s, listen: '127.0.0.1:{port}'}}\n")
+        config.write_text(f"{server.config()}{more}agent: {{interval: 1s, listen: '127.0.0.1:{port}'}}\n")
         command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), *words]
         with log.open("wb") as err, subprocess.Popen(command, stderr=err) as process:
             service = Service(process, f"http://127.0.0.1:{port}", config, log)
@@ -116,3 +117,52 @@ def test_a_file_that_can_not_be_used_is_told_at_once(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout.startswith("UNKNOWN - ")
     assert done.stdout.count("\n") == 1
+
+
+def test_the_log_s_form_and_what_a_reload_can_not_change(tmp_path: Path) -> None:
+    """The form is the configuration's, from the next line on; another `listen` needs a restart, and is told."""
+    with agent(tmp_path) as (_, service):
+        good = service.config.read_text()
+        service.config.write_text(
+            good.replace("{interval: 1s, listen: '127.0.0.1:", "{interval: 1s, log: json, listen: '127.0.0.2:")
+        )
+        service.process.send_signal(signal.SIGHUP)
+        service.logs('"event": "reloaded"')
+        assert '"event": "restart_needed"' in service.log
+        assert service.get("/-/ready").status_code == 200
+
+
+def test_what_is_allowed_but_should_be_known_is_logged(tmp_path: Path) -> None:
+    """The warnings of `config check`, at the start and with each reload."""
+    shadowed = "    monitor: [{keyspaces: ['*'], critical: ONE}, {keyspaces: [orders], critical: ONE}]\n"
+    with agent(tmp_path) as (_, service):
+        good = service.config.read_text()
+        service.config.write_text(good.replace("agent:", f"{shadowed}agent:"))
+        service.process.send_signal(signal.SIGHUP)
+        service.logs("event=reloaded")
+        assert "event=config_warning" in service.log
+        assert "the rule for orders never applies" in service.log
+
+
+def test_signals_in_heaps_are_reloads_and_one_end(tmp_path: Path) -> None:
+    """However they meet the loop and its threads: none kills it, none locks it up, and the end is one."""
+    sensu = f"    sensu: {{team: t, runbook: r, port: {free_port()}}}\n"
+    with agent(tmp_path, more=sensu) as (_, service):
+        assert all(masks(service.process.pid)), "a thread that does not block a signal may get it, and die of it"
+        for _ in range(300):
+            service.process.send_signal(signal.SIGHUP)
+            time.sleep(0.003)
+        for _ in range(20):
+            service.process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        assert service.process.wait(60) == 0
+        assert service.log.count("event=reloaded") > 3
+        assert service.log.count("event=stopped") == 1
+
+
+def masks(pid: int) -> Iterator[bool]:
+    """Of each thread but the first, which asks for signals, whether it leaves them to that one."""
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        if status.parent.name != str(pid):
+            (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
+            yield all(int(blocked, 16) >> one - 1 & 1 for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
