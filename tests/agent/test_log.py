@@ -261,3 +261,12 @@ def test_shell_tools_can_split_a_line() -> None:
     Log("logfmt", stream)("severity", "info", summary="it's 2 of 3 ($HOME)")
     fields = dict(word.partition("=")[::2] for word in shlex.split(stream.getvalue()))
     assert fields["summary"] == "it's 2 of 3 ($HOME)"
+
+
+def test_of_several_findings_of_one_keyspace_the_worst_is_told() -> None:
+    """A page and a ticket on the same ranges are one line, as loud as the page."""
+    rule = Rule(("blog_1",), Threshold(Level.ONE), Threshold(Level.LOCAL_ALL))
+    judged = verdict(ONE, policy=Policy((rule,)))
+    assert [one.code for one in judged.findings].count("unavailable") == 2
+    lines = told(reading(verdict=judged))
+    assert [line["level"] for line in lines if line.get("code") == "unavailable"] == ["error"]
