@@ -47,7 +47,7 @@ from ringcheck.report.document import (
     address,
     decision_document,
     plan_document,
-    snapshot_document,
+    snapshot_parts,
     verdict_document,
 )
 from ringcheck.report.picture import draw
@@ -333,10 +333,7 @@ def snapshot(request: Request) -> Response:
     _parameters(request)
     reading = _reading(request)
     verdict = _present(reading)
-    body = _kept(request).get(
-        verdict, (reading.cluster, "snapshot"), lambda: _dump(snapshot_document(verdict.snapshot))
-    )
-    return Response(body, media_type="application/json")
+    return StreamingResponse(snapshot_parts(verdict.snapshot), media_type="application/json")
 
 
 def plan(request: Request) -> Response:

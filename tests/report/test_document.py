@@ -17,8 +17,9 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Snapshot
 from ringcheck.errors import DataError
+from ringcheck.report import document as document_room
 from ringcheck.report import nagios, sensu
-from ringcheck.report.document import read_snapshot, read_verdict, snapshot_document, verdict_document
+from ringcheck.report.document import read_snapshot, read_verdict, snapshot_document, snapshot_parts, verdict_document
 from tests import article
 
 SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
@@ -60,6 +61,17 @@ def test_a_snapshot_is_read_back_as_it_was(down: tuple[str, ...]) -> None:
     again = read_snapshot(json.dumps(document), "file")
     assert again == seen
     assert snapshot_document(again) == document
+
+
+@pytest.mark.parametrize("rows", [1, 100, 768, 4096])
+def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the pieces are, and however many rings there are."""
+    monkeypatch.setattr(document_room, "_ROWS", rows)
+    seen = article.snapshot(["10.0.0.1"])
+    for one in (seen, replace(seen, rings=()), with_pending(seen)):
+        parts = list(snapshot_parts(one))
+        assert json.loads("".join(parts)) == snapshot_document(one)
+        assert max(map(len, parts)) < 3000 + 90 * rows
 
 
 def test_a_snapshot_without_rings_is_read_back() -> None:
