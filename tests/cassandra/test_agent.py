@@ -1,0 +1,153 @@
+"""How soon the agent tells that a real node died: in polls, whatever the machine is busy with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ringcheck.agent.loop import Agent
+from ringcheck.config.values import Agent as Settings
+from ringcheck.config.values import Cluster, Config, Jolokia
+from ringcheck.core.policy import Severity
+from ringcheck.report import metrics
+from tests.cassandra import queries
+from tests.cassandra.cluster import wait_until
+from tests.cassandra.queries import simple
+from tests.cassandra.test_states import LAYOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ringcheck.report.reading import Reading
+    from tests.cassandra.cluster import RealCluster, RealNode
+    from tests.cassandra.conftest import ClusterFactory
+
+pytestmark = pytest.mark.cassandra
+
+INTERVAL = 3.0  # seconds
+SUSPECTS = re.compile(r'^cassandra_ring_suspect_nodes\{cassandra_cluster="lab"\} (\S+)$', re.MULTILINE)
+FINE = re.compile(r'^cassandra_ring_verdict\{cassandra_cluster="lab",severity="OK"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass
+class Watched:
+    """An agent on a real cluster, and what it told.
+
+    Attributes:
+        cluster: of three nodes.
+        agent: polls it.
+        told: all readings, in order, each with what a scrape said then.
+    """
+
+    cluster: RealCluster
+    agent: Agent = field(init=False)
+    told: list[tuple[Reading, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        contacts = (self.cluster.node(1).address, self.cluster.node(2).address)
+        lab = Cluster("lab", Jolokia(contacts))
+        self.agent = Agent(Config({"lab": lab}, Settings(interval=INTERVAL)), [self._hear])
+
+    def _hear(self, reading: Reading) -> None:
+        self.told.append((reading, metrics.render(lambda: [reading])[1].decode()))
+
+    @property
+    def polls(self) -> int:
+        """How many are over."""
+        return sum(self.agent.readings()[0].polls.counts)
+
+    def until(self, wanted: Callable[[Reading], bool], what: str, seconds: float = 120) -> None:
+        """Wait until the newest reading is as it should be."""
+        wait_until(lambda: "" if wanted(self.agent.readings()[0]) else "not yet", seconds, what, self.cluster)
+
+    def first(self, past: int, wanted: Callable[[Reading, str], bool]) -> int:
+        """How many polls after some number the first one was that told what is wanted."""
+        later = [(sum(reading.polls.counts), reading, text) for reading, text in self.told]
+        return min(number - past for number, reading, text in later if number > past and wanted(reading, text))
+
+
+@pytest.fixture
+def watched(real_cluster: ClusterFactory) -> Iterator[Watched]:
+    """Three racks of one node, all up, and an agent that says so."""
+    cluster = real_cluster("5.0.8", LAYOUT, yaml=queries.TIMEOUTS)
+    queries.create(cluster, (simple(1), simple(3)))
+    found = Watched(cluster)
+    found.agent.start()
+    try:
+        found.until(is_well, "the agent does not see the cluster well")
+        yield found
+    finally:
+        assert found.agent.stop(60)
+
+
+def is_well(reading: Reading) -> bool:
+    return bool(reading.fresh and reading.verdict and reading.verdict.severity is Severity.OK)
+
+
+def severity(reading: Reading) -> Severity:
+    return reading.verdict.severity if reading.verdict else Severity.UNKNOWN
+
+
+def state(reading: Reading, node: RealNode) -> str:
+    assert reading.verdict
+    return reading.verdict.states[reading.verdict.snapshot.index[node.address]]
+
+
+def is_told_in_time(watched: Watched, past: int, victim: RealNode) -> None:
+    """The poll under way when a node died may have asked it before; the next one tells, long before its peers do."""
+    watched.until(lambda one: victim.address in one.suspects, "no suspect", 60)
+    found = (
+        watched.first(past, lambda one, _: severity(one) >= Severity.WARNING),
+        watched.first(past, lambda one, _: victim.address in one.suspects),
+        watched.first(past, lambda _, text: SUSPECTS.findall(text) == ["1.0"]),
+        watched.first(past, lambda _, text: FINE.findall(text) == ["0.0"]),
+    )
+    assert max(found) <= 2, found
+
+
+def is_convicted(watched: Watched, victim: RealNode) -> None:
+    """Once its peers call it down it is down, and no suspect any more; never was anything better told meanwhile."""
+    watched.until(lambda one: state(one, victim) == "down", "it is not seen down")
+    newest = watched.agent.readings()[0]
+    assert severity(newest) is Severity.CRITICAL  # of RF 1
+    assert newest.suspects == frozenset()
+
+
+def suspected(watched: Watched, past: int) -> list[bool]:
+    """For each poll that began after some number whether there was a suspect."""
+    return [bool(reading.suspects) for reading, _ in watched.told if sum(reading.polls.counts) > past + 1]
+
+
+def test_a_killed_node_is_told_within_two_polls(watched: Watched) -> None:
+    """Kill -9: at least a warning and a suspect, in the metrics too, many seconds before Cassandra itself convicts."""
+    victim = watched.cluster.node(3)
+    victim.kill()
+    past = watched.polls
+    is_told_in_time(watched, past, victim)
+    is_convicted(watched, victim)
+    before = suspected(watched, past)
+    assert before.index(False) >= 2
+    assert all(severity(one) >= Severity.WARNING for one, _ in watched.told if sum(one.polls.counts) > past + 1)
+    victim.start()
+    watched.cluster.wait_all_up()
+    watched.until(is_well, "it is not told that all is well again")
+    assert watched.agent.readings()[0].suspects == frozenset()
+
+
+def test_a_paused_node_is_told_within_two_polls(watched: Watched) -> None:
+    """SIGSTOP: its ports take connections and nothing answers; polls stay in their time, and the same is told."""
+    victim = watched.cluster.node(3)
+    victim.pause()
+    past = watched.polls
+    try:
+        is_told_in_time(watched, past, victim)
+        is_convicted(watched, victim)
+        assert watched.agent.lively()
+        assert all(one.error is None for one, _ in watched.told)
+    finally:
+        victim.resume()
+    watched.cluster.wait_all_up()
+    watched.until(is_well, "it is not told that all is well again")
