@@ -75,7 +75,7 @@ class Watch:
         self._asked = threading.Lock()
         self._streams = False  # whether the next poll asks for streams too
         self._begun = 0  # polls
-        self.done = 0  # polls, as `ask` counts them
+        self.answer: tuple[int, Reading] | None = None  # the last poll that was asked for: its number, what it left
         self._collector: Collector | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
@@ -91,7 +91,7 @@ class Watch:
         self._now.set()
 
     def ask(self) -> int:
-        """Poll again now, streams included; `done` exceeds the number returned once a poll begun after this is over."""
+        """Poll again now, streams included; the number of `answer` exceeds the one returned once that poll is over."""
         with self._asked:
             self._streams = True
             begun = self._begun
@@ -148,10 +148,14 @@ class Watch:
     def turn(self) -> None:
         """Poll once, and tell of it; not for use beside `start`."""
         begins = self.beat = self._clock()
-        self.reading = self._turn(begins)
+        with self._asked:
+            self._begun += 1
+            streams, self._streams = self._streams, False
+        self.reading = self._turn(begins, streams=streams)
         if self.reading.error is None:
             self._good_at = begins  # some of it may have been told right after the poll began
-        self.done = self._begun
+        if streams:  # the next poll may be over before whoever asked looks
+            self.answer = self._begun, self.present()
         if not self._stop.is_set():
             self._told(self.present())
 
@@ -160,10 +164,7 @@ class Watch:
             if one is not None:
                 one.close()
 
-    def _turn(self, begins: float) -> Reading:
-        with self._asked:
-            self._begun += 1
-            streams, self._streams = self._streams, False
+    def _turn(self, begins: float, *, streams: bool) -> Reading:
         try:
             found = self._poll(streams=streams)
         except RingcheckError as error:
@@ -379,9 +380,13 @@ class Agent:
         if watch is None:
             return None
         asked = watch.ask()
+
+        def answered() -> Reading | None:
+            return watch.answer[1] if watch.answer and watch.answer[0] > asked else None
+
         with self._changed:
-            self._changed.wait_for(lambda: watch.done > asked or watch.stopped, seconds)
-        return watch.present() if watch.done > asked else None
+            self._changed.wait_for(lambda: answered() or watch.stopped, seconds)
+        return answered()
 
     def lively(self) -> bool:
         """Whether the polls of every cluster go on."""
