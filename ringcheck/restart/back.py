@@ -89,6 +89,10 @@ def _unseen(node: Node, seen: Snapshot, down_before: frozenset[str]) -> str | No
     unseen = sorted({_identity(seen.nodes[one]) for one in views.down(own)} - down_before)
     index = seen.index[node.address]
     blind = sorted(view.observer for view in views.usable if index in views.down(view))
+    peers = names.keys() - down_before - {_identity(node)}
+    told = {_identity(seen.nodes[seen.index[view.observer]]) for view in views.usable}
+    if peers and not peers & told:
+        return "no peer's view can be used"
     lacks = [f"it does not see {listed([names[one] for one in unseen])} up"] if unseen else []
     lacks += [f"{listed(blind)} {'does' if len(blind) == 1 else 'do'} not see it up"] if blind else []
     return "; ".join(lacks) or None

@@ -167,6 +167,7 @@ class Runner:
         self.tell = tell
         self.report = Report()
         self._told: dict[str, object] = {}
+        self._verdict: Outcome = "doubt"  # if the run ended for what the gate said last: unsafe is known, all else not
         self._untouched: list[str] = []  # nodes under our lease to which nothing was done yet
         self._seen: Snapshot | None = None  # on which the gate's last word on them was based
 
@@ -220,7 +221,7 @@ class Runner:
                 self.tell("waiting", why=why)
                 last = _unnumbered(why)
             if self.world.clock() > ends:
-                raise Halt("refused", f"the gate did not open within {self.how.wait:g} s: {why}")
+                raise Halt(self._verdict, f"the gate did not open within {self.how.wait:g} s: {why}")
             self._pause(self.how.between * random.uniform(1, 1.5))  # noqa: S311 - so that two runs do not meet for ever
         self._restart_all(batch)
         if self.report.left and self.how.pause:
@@ -229,6 +230,7 @@ class Runner:
 
     def _try(self) -> tuple[str, list[_Work]]:
         """A batch that may be stopped now, under its lease; or why there is none."""
+        self._verdict = "doubt"
         try:
             seen = self.world.poll()
             held = tuple(one for one in self.store.holders() if one.owner != self.owner)
@@ -262,6 +264,7 @@ class Runner:
 
     def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[str]) -> Decision:
         decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
+        self._verdict = "refused" if decision.decision == "unsafe" else "doubt"
         self._news("gate", decision=decision.decision, candidates=list(batch), why=_because(decision))
         return decision
 
@@ -305,6 +308,7 @@ class Runner:
         try:
             decision = granted(self.store, wanted, lambda others: self._stable(batch, others))
         except HeldError as error:
+            self._verdict = "refused"
             return str(error), []
         except LeaseError as error:  # whether it is ours is not known; what is ours is released before the next try
             return f"no lease: {error}", []
@@ -546,7 +550,7 @@ class Runner:
             if not why:
                 break
             if self.world.clock() > ends:
-                raise Halt("refused", f"the gate did not open within {self.how.wait:g} s: {why}")
+                raise Halt(self._verdict, f"the gate did not open within {self.how.wait:g} s: {why}")
             self.tell("waiting", why=why)
             self._pause(self.how.between, clean=True)
         self._untouched = []  # the killed run had begun them

@@ -225,12 +225,12 @@ def test_etcd_is_away_between_batches(tmp_path: Path) -> None:
 
 
 def test_etcd_stays_away(tmp_path: Path) -> None:
-    """After --wait it ends with exit 2 and the reason, nothing begun without a lease; --resume does the rest."""
+    """After --wait it ends with exit 3 and the reason, nothing begun without a lease; --resume does the rest."""
     with site(tmp_path) as here:
         roll = here.roll("one", "--pause-between", "2s", "--wait", "5s")
         until(lambda: roll.events("pause"), roll.told)
         here.etcd.stop()
-        assert roll.finish() == 2
+        assert roll.finish() == 3
         assert "the gate did not open within 5 s: " in roll.told
         assert here.etcd.url in roll.told
         [lease] = roll.events("lease")

@@ -52,6 +52,7 @@ LACKS = [
     (view(seen(), TWO, TWO, THREE), f"{TWO} does not see it up"),
     (view(view(seen(), ONE, ONE, TWO), THREE, TWO, THREE), f"it does not see {THREE} up; {THREE} does not see it up"),
     (replace(seen(), nodes=seen().nodes[1:]), "no node lists it"),
+    (replace(seen(), views=seen().views[:1]), "no peer's view can be used"),
 ]
 
 
@@ -72,6 +73,8 @@ def test_what_was_down_before_is_not_waited_for() -> None:
     assert down_ids(snapshot) == {"h3"}
     assert missing(TARGET, snapshot, frozenset({"h3"})) is None
     assert missing(TARGET, snapshot, frozenset()) == f"it does not see {THREE} up"
+    alone = seen(TWO, THREE)
+    assert missing(TARGET, alone, frozenset({"h2", "h3"})) is None
 
 
 def test_a_node_is_its_host_id() -> None:

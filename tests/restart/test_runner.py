@@ -200,7 +200,7 @@ def test_no_lease_no_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(on.store, "add", broken)
         report = on.roll(wait=0.5)
-        assert (report.outcome, on.world.ran) == ("refused", [])
+        assert (report.outcome, on.world.ran) == ("doubt", [])
         assert "etcd does not answer" in report.why
 
 
