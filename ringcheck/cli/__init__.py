@@ -95,8 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = ringcheck.main(args=arguments, prog_name="ringcheck", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except SystemExit:  # click's own end when whoever reads has gone
-        return UNKNOWN
+    except SystemExit as end:  # click's own, of shell completion and when whoever reads has gone
+        return end.code if "_RINGCHECK_COMPLETE" in os.environ and isinstance(end.code, int) else UNKNOWN
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("RINGCHECK_DEBUG"):
             raise

@@ -235,3 +235,13 @@ def test_a_snapshot_that_can_t_be_written_is_told(tmp_path: Path, capsys: pytest
     target = tmp_path / "none" / "copy.json"
     assert run(["snapshot", "--from", recorded(tmp_path), "-o", str(target)]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {target} can't be written: No such file or directory\n"
+
+
+def test_shell_completion_is_no_error() -> None:
+    """The script that a shell evaluates comes with exit code 0, and it knows the commands."""
+    shell = {**os.environ, "_RINGCHECK_COMPLETE": "bash_source"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ringcheck"], env=shell, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete" in done.stdout
