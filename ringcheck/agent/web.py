@@ -14,8 +14,8 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -32,26 +32,26 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ringcheck.agent import page
+from ringcheck.agent.decide import UnknownError, decided, level_of, wish_of
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import CODES, Gatekeeper, Reason
+from ringcheck.core.gate import Gatekeeper, Reason
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.core.policy import Severity
-from ringcheck.errors import DataError, RingcheckError, UsageError
+from ringcheck.errors import RingcheckError, UsageError
 from ringcheck.report import metrics, picture_svg
 from ringcheck.report.document import (
-    address,
     decision_document,
     plan_document,
     snapshot_parts,
     verdict_document,
 )
 from ringcheck.report.picture import draw
-from ringcheck.restart.lease import open_store, place
+from ringcheck.restart.lease import place
 
 if TYPE_CHECKING:
     import ssl
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from ringcheck.agent.loop import Agent
     from ringcheck.config.values import Cluster
-    from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.gate import Gate
     from ringcheck.core.plan import By
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -73,17 +73,10 @@ STREAM = 300.0  # seconds that one lives; browsers come back by themselves
 QUIET = 15.0  # seconds after which a stream without news says that it is alive
 TICK = 0.25  # seconds between looks for news
 DECISIONS = 8  # questions to the gate at once
-WAIT = 60.0  # seconds that one may take, unless it says otherwise
-LONGEST = 100.0
-BETWEEN = 2.0  # seconds between readings that must all be safe, as `preflight`'s
-LEASES = 2.0  # seconds that the store of leases may take
+WAITING = 8  # questions whose answers are made, or wait to be
 KEPT, LARGEST = 16, 1024 * 1024  # answers that are kept, and bytes of the largest
 
 STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
-
-
-class UnknownError(Exception):
-    """It can't be told now; the text says why."""
 
 
 # What all handlers share
@@ -96,15 +89,29 @@ class Kept:
         self._found: OrderedDict[tuple[Any, ...], tuple[Verdict, bytes]] = OrderedDict()
         self._guard = threading.Lock()
         self._work = threading.Semaphore(2)
+        self._room = threading.Semaphore(WAITING)
 
     def get(self, verdict: Verdict, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
-        """The answer to a question about a verdict; the first part of the key is the cluster."""
+        """The answer to a question about a verdict; the first part of the key is the cluster.
+
+        Raises:
+            UnknownError: if too many wait for theirs: the threads are those that answer a scrape too.
+        """
         if (found := self._look(verdict, key)) is not None:
             return found
-        with self._work:
-            if (found := self._look(verdict, key)) is not None:
-                return found
-            made = make()
+        if not self._room.acquire(blocking=False):
+            raise UnknownError("too many questions at once: ask again")
+        try:
+            with self._work:
+                if (found := self._look(verdict, key)) is not None:
+                    return found
+                made = make()
+        finally:
+            self._room.release()
+        self._keep(verdict, key, made)
+        return made
+
+    def _keep(self, verdict: Verdict, key: tuple[Any, ...], made: bytes) -> None:
         with self._guard:
             old = [one for one, (of, _) in self._found.items() if one[0] == key[0] and of is not verdict]
             for one in old:  # a verdict holds its whole snapshot
@@ -113,7 +120,6 @@ class Kept:
                 self._found[key] = verdict, made
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
-        return made
 
     def _look(self, verdict: Verdict, key: tuple[Any, ...]) -> bytes | None:
         with self._guard:
@@ -193,17 +199,6 @@ def _parameters(request: Request, *known: str) -> None:
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:  # one without effect would be a false promise
         raise HTTPException(400, f"there is no parameter {unknown[0]!r} here (known: {', '.join(known) or 'none'})")
-
-
-def level_of(name: object) -> Level:
-    """A consistency level by its name.
-
-    Raises:
-        HTTPException: 400 if there is none.
-    """
-    if not isinstance(name, str) or name not in Level.__members__:
-        raise HTTPException(400, f"there is no consistency level {name!r} (known: {', '.join(Level.__members__)})")
-    return Level[name]
 
 
 # Service
@@ -484,30 +479,11 @@ def static(request: Request) -> Response:
 # The gate
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked of the gate.
-
-    Attributes:
-        nodes: addresses or host ids.
-        action: what is to be done to them.
-        gate: what is wanted of it.
-        stable: how many readings in a row must be safe.
-        seconds: that it may take.
-    """
-
-    nodes: tuple[str, ...]
-    action: Action
-    gate: Gate
-    stable: int
-    seconds: float
-
-
 async def preflight(request: Request) -> Response:
     """`POST /api/v1/clusters/NAME/preflight`: may these nodes stop now?"""
     _parameters(request)
     cluster = _cluster(request)
-    wish = _wish(await body_of(request), cluster)
+    wish = wish_of(await body_of(request), cluster)
     room: asyncio.Semaphore = request.app.state.decisions
     if room.locked():
         return _undecided("too many questions at once: ask again", {"Retry-After": "5"})
@@ -522,112 +498,6 @@ async def preflight(request: Request) -> Response:
 def _undecided(why: str, headers: dict[str, str] | None = None) -> Response:
     body = _dump({"error": why, "status": 503, "decision": "unknown"})
     return Response(body, 503, headers, media_type="application/json")
-
-
-_FIELDS = (
-    "nodes", "action", "level", "accept", "allow", "require_spare", "require_all_up", "stable", "timeout",
-)  # fmt: skip
-
-
-def _wish(body: dict[str, Any], cluster: Cluster) -> Wish:
-    unknown = sorted(set(body) - set(_FIELDS))
-    if unknown:
-        raise HTTPException(400, f"there is no field {unknown[0]!r} (known: {', '.join(_FIELDS)})")
-    nodes, action = _texts(body, "nodes"), body.get("action", "restart")
-    if not nodes:
-        raise HTTPException(400, "nodes names the nodes that are to stop, by address or host id")
-    if action not in {"restart", "decommission"}:
-        raise HTTPException(400, "action is restart or decommission")
-    stable = _number(body, "stable", cluster.stable_readings, 1, 20)
-    if not isinstance(stable, int):
-        raise HTTPException(400, "stable is a whole number")
-    return Wish(nodes, action, _gate(body, cluster.gate), stable, _number(body, "timeout", WAIT, 1, LONGEST))
-
-
-def _gate(body: dict[str, Any], gate: Gate) -> Gate:
-    if "level" in body:
-        gate = replace(gate, level=level_of(body["level"]), exact=True)
-    allow = _texts(body, "allow")
-    unknown = sorted(set(allow) - CODES)
-    if unknown:
-        raise HTTPException(400, f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
-    flags = {name: body.get(name, getattr(gate, name)) for name in ("require_spare", "require_all_up")}
-    if not all(isinstance(one, bool) for one in flags.values()):
-        raise HTTPException(400, "require_spare and require_all_up are true or false")
-    return replace(gate, accept=(*gate.accept, *_texts(body, "accept")), allow=gate.allow | set(allow), **flags)
-
-
-def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:
-    found = body.get(name, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
-        raise HTTPException(400, f"{name} is a list of names")
-    return tuple(dict.fromkeys(found))
-
-
-def _number(body: dict[str, Any], name: str, default: float, least: float, most: float) -> Any:  # noqa: ANN401 - int or float, as it was given
-    found = body.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not least <= found <= most:
-        raise HTTPException(400, f"{name} is a number from {least:g} to {most:g}")
-    return found
-
-
-def decided(agent: Agent, cluster: Cluster, wish: Wish) -> Decision:
-    """The gate's decision on readings of polls that began after the question; takes a while.
-
-    Raises:
-        UnknownError: if there is no such reading in time.
-        LeaseError: if it can't be learned who is under a restart lease.
-    """
-    ends = time.monotonic() + wish.seconds
-    safe = 0
-    while True:
-        decision = _decision(_asked(agent, cluster.name, ends), cluster, wish)
-        safe += decision.decision == "safe"
-        if decision.decision != "safe" or safe >= wish.stable:
-            return decision
-        if time.monotonic() + BETWEEN > ends:
-            raise UnknownError(f"{safe} of {wish.stable} readings in {wish.seconds:g} s were safe: the time is over")
-        time.sleep(BETWEEN)
-
-
-def _asked(agent: Agent, cluster: str, ends: float) -> Reading:
-    reading = agent.fresh(cluster, max(0.0, ends - time.monotonic()))
-    if reading is None:
-        raise UnknownError(f"no poll of {cluster} that began after the question was over in time")
-    if reading.error or reading.verdict is None or not reading.fresh:
-        raise UnknownError(f"the poll of {cluster} failed: {reading.error}")
-    return reading
-
-
-def _decision(reading: Reading, cluster: Cluster, wish: Wish) -> Decision:
-    verdict = _present(reading)
-    seen = verdict.snapshot
-    nodes = list(dict.fromkeys(_resolved(one, seen) for one in wish.nodes))
-    # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
-    held = [one for one in _held(reading, cluster, seen) if one not in nodes]
-    return Gatekeeper(seen, cluster.policy, wish.gate, held).decide(nodes, wish.action)
-
-
-def _held(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[str, ...]:
-    """Addresses under a restart lease; of a cluster without `lease:` by the lock file that the commands use then."""
-    holders = reading.holders
-    if cluster.lease is None:
-        with closing(open_store(cluster, LEASES)) as store:
-            holders = store.holders()
-    if holders is None:
-        raise UnknownError("who holds restart leases is not known: their store does not answer")
-    return tuple(dict.fromkeys(place(one, seen) for one in holders))
-
-
-def _resolved(name: str, seen: Snapshot) -> str:
-    """The address that is meant; what no node has stays as it is, for the gate to refuse."""
-    by_id = next((one.address for one in seen.nodes if one.host_id == name), None)
-    if by_id:
-        return by_id
-    try:
-        return address(name)
-    except DataError:
-        return name
 
 
 async def observed(request: Request) -> Response:

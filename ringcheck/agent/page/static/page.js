@@ -14,6 +14,7 @@
   let stream = null;
   let fetching = false;
   let again = false;
+  let busy = 0; // answers in a row that said so
 
   const age = (seconds) => {
     const whole = Math.max(0, Math.floor(seconds));
@@ -89,8 +90,13 @@
     fetching = true;
     try {
       const answer = await fetch(location.href, { cache: "no-store", redirect: "error", signal: AbortSignal.timeout(20000) });
-      await show(await answer.text());
-      back();
+      busy = answer.status === 503 || answer.status === 429 ? busy + 1 : 0;
+      if (busy && busy < 6) {
+        setTimeout(refresh, 500 + Math.random() * 1500);
+      } else {
+        await show(await answer.text());
+        back();
+      }
     } catch (error) {
       gone("the page can't be fetched");
     }
