@@ -278,6 +278,8 @@ class Poll:
         new = len(wider.members) - len(crowd.members)
         if new:
             topology = topology.for_nodes(len(wider.members))
+        if self._home.known and self._home.known.crowd.members == wider.members:
+            topology = topology.keeping(self._home.known.topology)
         heard = self._heard(wider)
         self._home.releases |= {member.name: told.release for member, _, told in heard if told.release}
         if any(member.name not in self._home.releases for member in wider.members):

@@ -63,6 +63,18 @@ class Topology:
         """The same for more nodes, behind those that it knew."""
         return replace(self, rings=tuple([_for_nodes(ring, count) for ring in self.rings]))
 
+    def keeping(self, before: Topology) -> Topology:
+        """The same, with the very rings of before that say the same of the same nodes: what is derived from them stays.
+
+        A restart makes the ring be read again and seldom changes it; a second copy of a large one and of what was
+        derived from it would stay in the heap for good.
+        """
+        if list(self.places.items()) != list(before.places.items()):
+            return self
+        old = {ring.keyspaces: ring for ring in before.rings}
+        kept = [old[ring.keyspaces] if old.get(ring.keyspaces) == ring else ring for ring in self.rings]
+        return replace(self, rings=tuple(kept))
+
 
 def _for_nodes(ring: Ring, count: int) -> Ring:
     rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
-from ringcheck.simulator.cluster import PHASES, EmbeddedCluster, loopback_address
+from ringcheck.simulator.cluster import PHASES, EmbeddedCluster, loopback_address, simple
 from ringcheck.simulator.server import serve
 
 
@@ -30,3 +31,40 @@ def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str
                 assert seen.nodes[2].generation == cluster.nodes[2].generation, phase
                 views = {view.observer: view.schema_version for view in seen.views}
                 assert views == {view.observer: view.schema_version for view in before.views}, phase
+
+
+def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
+    """What was derived from it is not derived again, nor kept twice; one that changed is another."""
+    cluster = EmbeddedCluster.uniform(
+        3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3), "two": simple(2)}
+    )
+    with serve(cluster) as server:
+        names = tuple(node.address for node in cluster.nodes)
+        with closing(Collector(Settings(names, url=server.template))) as collector:
+            before = collector.poll(5.0).rings
+            cluster.up(2, instant=True)
+            asked = collector.counts.requests["ok"]
+            after = collector.poll(5.0).rings
+            assert collector.counts.requests["ok"] - asked > len(names)  # it was read again
+            assert [one is other for one, other in zip(before, after, strict=True)] == [True] * len(before)
+            cluster.create_keyspace("two", simple(1))
+            cluster.up(2, instant=True)
+            changed = {one.keyspaces: one for one in collector.poll(5.0).rings}
+    kept = [one for one in before if changed[one.keyspaces] is one]
+    assert [one.keyspaces for one in kept] == [("three",)]
+
+
+def test_a_ring_of_other_nodes_is_another_object() -> None:
+    """The same table of indexes means something else once a node behind one of them has moved to another rack."""
+    cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
+    with serve(cluster) as server:
+        names = tuple(node.address for node in cluster.nodes)
+        with closing(Collector(Settings(names, url=server.template))) as collector:
+            before = collector.poll(5.0)
+            node = cluster.nodes[2]
+            node.spec = replace(node.spec, rack="elsewhere")
+            cluster.up(2, instant=True)
+            after = collector.poll(5.0)
+    assert after.nodes[2].rack == "elsewhere"
+    assert before.rings[0] == after.rings[0]
+    assert before.rings[0] is not after.rings[0]
