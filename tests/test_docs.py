@@ -85,6 +85,17 @@ def test_every_alert_is_documented() -> None:
     assert {name: tier.lower() for name, tier in told} == alerts
 
 
+def test_every_event_of_the_log_is_documented() -> None:
+    """Each event that the service can log is in the table of docs/agent.md, once, and no other."""
+    sources = [path.read_text() for path in [*ROOT.glob("ringcheck/agent/*.py"), ROOT / "ringcheck/cli/agent.py"]]
+    calls = r'(?:\b_?log\(\s*|\byield )"([a-z_]+)"'
+    used = {event for source in sources for event in re.findall(calls, source)}
+    section = (ROOT / "docs" / "agent.md").read_text().partition("\n## The log\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    assert sorted(event for cell in cells for event in re.findall(r"`([a-z_]+)`", cell)) == sorted(used)
+    assert {"started", "finding", "bug", "fleetlock"} <= used
+
+
 def test_links_lead_somewhere() -> None:
     """Every relative link is a file of the repository."""
     for page in PAGES:

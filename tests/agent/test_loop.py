@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.agent import loop
+from ringcheck.agent.log import Changes, Log
 from ringcheck.agent.loop import Agent, Watch
 from ringcheck.config.values import Agent as Settings
 from ringcheck.config.values import Cluster, Config, Jolokia, Lease
@@ -696,3 +699,25 @@ def test_one_cluster_under_two_names_is_two_clusters(world: World) -> None:
         text = metrics.render(agent.readings)[1].decode()
     assert 'ringcheck_up{cassandra_cluster="orders-prod"} 1.0' in text
     assert 'ringcheck_up{cassandra_cluster="again"} 1.0' in text
+
+
+def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
+    """Whatever goes wrong with those who want one: Jolokia that refuses it, an etcd that is not there."""
+    file = tmp_path / "password"
+    file.write_text("s3cret-word")
+    file.chmod(0o600)
+    jolokia = replace(world.cluster.jolokia, username="ringcheck", password_file=str(file))
+    lease = Lease(etcd=("http://127.0.0.1:1",), username="root", password_file=str(file))
+    stream = io.StringIO()
+    watch = world.watch(jolokia=jolokia, lease=lease)
+    changes = Changes(Log("logfmt", stream))
+    world.simulated.set_fault(1, Fault("status", status=401))
+    changes(polled(watch))
+    world.all_go(Fault("status", status=401))
+    changes(polled(watch))
+    logged = stream.getvalue()
+    assert "event=leases_unknown" in logged
+    assert "event=poll_failed" in logged
+    assert "401" in logged
+    assert "s3cret-word" not in logged + repr(watch.present())
+    assert base64.b64encode(b"ringcheck:s3cret-word").decode() not in logged
