@@ -120,6 +120,18 @@ def test_what_an_operator_must_know_is_said(one: Reading, text: str) -> None:
     assert text in shown(one).text
 
 
+@pytest.mark.parametrize("changes", [{"error": "connection refused"}, {"suspects": frozenset({"10.0.0.2"})}])
+def test_good_news_that_is_in_doubt_is_not_green(changes: dict[str, Any]) -> None:
+    """The verdict of before a poll that failed, or with a node that stopped answering."""
+    sound, doubtful = (
+        page.cluster(one, page.Shown(None, "", None, ()), NOW) for one in (reading(), reading(**changes))
+    )
+    assert 'class="hero ok"' in sound
+    assert 'class="hero warning"' in doubtful
+    assert "As of the last poll that worked" not in sound
+    assert ("As of the last poll that worked" in doubtful) is ("error" in changes)
+
+
 def test_a_refusal_says_until_when() -> None:
     """Why no node may restart, and what would lift it."""
     reason = Reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
