@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from cassandra.cluster import NoHostAvailable
 
-from tests.cassandra.cluster import ClusterError, RealCluster, RealNode, free_subnet, parse_layout
+from tests.cassandra.cluster import ClusterError, RealCluster, RealNode, free_subnet, parse_layout, wait_until
 from tests.cassandra.oracle import OracleError
 from tests.cassandra.process import Process
 
@@ -178,8 +180,19 @@ def test_agent_options_do_not_bind_the_harness(real_cluster: ClusterFactory, cas
         authenticator="PasswordAuthenticator",
     )
     assert len(guarded.node(1).read("TokenToEndpointMap")) == 4
-    with guarded.session(1, credentials=("cassandra", "cassandra")) as session:
-        assert session.execute("SELECT role FROM system_auth.roles").one().role == "cassandra"
+    # Cassandra makes the default role 10 s and more after its start.
+    wait_until(lambda: "" if _roles(guarded) else "nobody can log in", 120, "no default role", guarded)
+    assert _roles(guarded) == ["cassandra"]
+
+
+def _roles(guarded: RealCluster) -> list[str]:
+    """Roles that can be read with the default one; none while that can't log in yet."""
+    with (
+        suppress(NoHostAvailable),
+        guarded.session(1, credentials=("cassandra", "cassandra")) as session,
+    ):
+        return [row.role for row in session.execute("SELECT role FROM system_auth.roles")]
+    return []
 
 
 _STARTER = """
