@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from contextlib import ExitStack, closing, suppress
@@ -74,6 +75,7 @@ class _Page:
         from ringcheck.agent.loop import Agent
 
         agent = Agent(self._config())
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it as Ctrl-C does
         with ExitStack() as stack:
             url = self._serve(stack, agent, listen)
             agent.start()
