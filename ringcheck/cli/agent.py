@@ -90,7 +90,14 @@ class _Service:
         from ringcheck.agent.web import serve
 
         settings, more = self.agent.config.agent, routes(self.agent, self.log)
-        return stack.enter_context(serve(self.agent, self.listen or settings.listen, settings.web_config, more)).url
+        served = serve(self.agent, self.listen or settings.listen, settings.web_config, more, self._of_web_config)
+        return stack.enter_context(served).url
+
+    def _of_web_config(self, problem: str | None) -> None:
+        if problem:
+            self.log("web_config_failed", "error", error=problem)
+        else:
+            self.log("web_config_works_again")
 
     def _warn(self, config: Config) -> None:
         for text in config.warnings:
