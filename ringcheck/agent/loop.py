@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import RingcheckError, SourceError
 from ringcheck.jolokia.collect import Collector
@@ -188,6 +189,7 @@ class Watch:
         maintenance, holders = self._leases()
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)
+        let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.jolokia == "ok")
         suspects = self._suspects(verdict, answering)
         # Trust outlives a state that is not known: a killed node stays a suspect through a poll that saw nothing.

@@ -19,6 +19,7 @@ from ringcheck.config.values import Cluster, Config, Jolokia, Lease
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
+from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.report import metrics
@@ -307,6 +308,30 @@ def test_two_clusters_under_one_name_are_no_cluster() -> None:
     assert found.error
     assert found.error.startswith("two clusters, both named 'orders-prod': ")
     assert (found.verdict, found.fresh, found.suspects) == (None, False, frozenset())
+
+
+def test_what_was_derived_of_states_that_are_over_is_forgotten(world: World) -> None:
+    """Of hundreds of sets of down nodes, over months, those of the last poll are kept, and that with all nodes up."""
+    watch = world.watch()
+
+    def remembered() -> int:
+        found = polled(watch)
+        assert found.verdict
+        (ring,) = found.verdict.snapshot.rings
+        return sum(isinstance(one, RingState) for one in ring.memo.values())
+
+    always = remembered()
+    counts = []
+    for victim in (0, 1, 2, 0):
+        world.simulated.down(victim, instant=True)
+        counts.append(remembered())
+        remembered()
+        world.simulated.up(victim, instant=True)
+        remembered()
+        counts.append(remembered())
+    assert counts[1::2] == [always] * 4
+    assert len(set(counts[::2])) == 1
+    assert counts[0] > always
 
 
 # Leases
