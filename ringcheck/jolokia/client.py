@@ -33,13 +33,15 @@ from urllib3.exceptions import (
 from ringcheck import __version__
 from ringcheck.errors import ConfigError, SourceError
 from ringcheck.jolokia.reply import MEBIBYTE, Reply, document, one_line, shown
-from ringcheck.jolokia.transport import Adapter, DeadlineError, start_clock, tls_context
+from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, start_clock, tls_context
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
     from urllib3 import HTTPResponse
+
+__all__ = ["Client", "Counts", "RefusedError", "Settings", "Tls", "exchange", "host_of"]
 
 DEFAULT_URL = "http://{address}:8778/jolokia"
 DEFAULT_TLS_URL = "https://{address}:8778/jolokia"
@@ -48,23 +50,6 @@ _LONGEST_WAIT = 1.0  # seconds between attempts
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Whom to trust and who to be.
-
-    Attributes:
-        ca_file: PEM of the authorities to trust instead of the system's.
-        cert_file: PEM of the client certificate, with the key in it or in `key_file`.
-        key_file: PEM of its key.
-        insecure_skip_verify: trust anyone.
-    """
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure_skip_verify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
