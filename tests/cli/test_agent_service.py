@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from ringcheck.cli import run
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import free_port
@@ -66,7 +67,7 @@ def agent(tmp_path: Path, *words: str, more: str = "") -> Iterator[tuple[Embedde
 
 
 def test_a_death_is_told_by_page_metrics_and_log(tmp_path: Path) -> None:
-    """What one verdict says is the same wherever it is told, and each change is logged once."""
+    """What one verdict says is the same wherever it is told, `check --agent` included; each change is logged once."""
     with agent(tmp_path) as (cluster, service):
         assert service.get("/-/ready").status_code == 200
         cluster.down(0, instant=True)
@@ -75,6 +76,7 @@ def test_a_death_is_told_by_page_metrics_and_log(tmp_path: Path) -> None:
             lambda: 'cassandra_ring_verdict{cassandra_cluster="embedded",severity="CRITICAL"} 1.0' in metrics(service)
         )
         assert service.get("/api/v1/clusters/embedded/health").json()["severity"] == "CRITICAL"
+        assert run(["check", "--agent", service.url, "--cluster", "embedded"]) == 2
         time.sleep(2.5)
         assert service.log.count("state=down") == 1
 
