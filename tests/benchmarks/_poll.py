@@ -20,10 +20,10 @@ MIB = 1024
 def used() -> tuple[float, float, float]:
     """Wall seconds, CPU seconds, peak MiB so far."""
     mine = resource.getrusage(resource.RUSAGE_SELF)
-    return time.perf_counter(), mine.ru_utime + mine.ru_stime, _peak()
+    return time.perf_counter(), mine.ru_utime + mine.ru_stime, peak()
 
 
-def _peak() -> float:
+def peak() -> float:
     """MiB at most so far; not ru_maxrss, which begins with what the process that started this one had."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / MIB
