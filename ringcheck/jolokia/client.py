@@ -33,7 +33,7 @@ from urllib3.exceptions import (
 from ringcheck import __version__
 from ringcheck.errors import ConfigError, SourceError
 from ringcheck.jolokia.reply import MEBIBYTE, Reply, document, one_line, shown
-from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, start_clock, tls_context
+from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -384,20 +384,11 @@ def _explained(url: str, seconds: float) -> Iterator[None]:
     except (RequestsConnectionError, ProtocolError) as error:
         raise _AgainError(SourceError(f"{where}: {_connection_reason(error)}", "unreachable")) from error
     except (RequestException, HTTPError, OSError) as error:
-        raise SourceError(f"{where}: {_root(error)}", "unreachable") from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """The first cause in the chain of wrapped exceptions, where the words are."""
-    while True:
-        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
-        if not inner:
-            return error
-        error = inner[0]
+        raise SourceError(f"{where}: {root_cause(error)}", "unreachable") from error
 
 
 def _connection_reason(error: BaseException) -> str:
-    root = _root(error)
+    root = root_cause(error)
     if isinstance(root, NewConnectionError):
         text = str(root).rpartition(": ")[2] if "can't be resolved" not in str(root) else str(root).partition(": ")[2]
         return text[:1].lower() + text[1:]
@@ -405,7 +396,7 @@ def _connection_reason(error: BaseException) -> str:
 
 
 def _tls_reason(error: BaseException) -> str:
-    root = _root(error)
+    root = root_cause(error)
     reason = getattr(root, "verify_message", None) or getattr(root, "reason", None) or str(root)
     return str(reason).lower().replace("_", " ")
 

@@ -55,6 +55,15 @@ class DeadlineError(TimeoutError):
     """The time of a request is over."""
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The first cause in the chain of wrapped exceptions, where the words are."""
+    while True:
+        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
+        if not inner:
+            return error
+        error = inner[0]
+
+
 def start_clock(seconds: float) -> None:
     """From now on the sockets of this thread have so many seconds together."""
     _ATTEMPT.ends = time.monotonic() + seconds

@@ -27,9 +27,8 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from ringcheck import __version__
 from ringcheck.config.values import secret
 from ringcheck.errors import SourceError
-from ringcheck.jolokia.client import Tls
 from ringcheck.jolokia.reply import Reply, one_line
-from ringcheck.jolokia.transport import Adapter, DeadlineError, start_clock, tls_context
+from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
 from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
 from ringcheck.restart.store import SECONDS, RecordStore
 
@@ -299,18 +298,10 @@ def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]
     except SourceError as error:  # an answer larger than etcd's can be
         raise LeaseError(f"{error}{_NOT_KNOWN if writes else ''}") from error
     except (RequestException, HTTPError, OSError) as error:
-        root = _root(error)
+        root = root_cause(error)
         late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
         text = f"no whole answer within {seconds:.3g} s" if late else str(root)
         raise _AgainError(f"{endpoint}: {text}", doubt=writes, late=late) from error
-
-
-def _root(error: BaseException) -> BaseException:
-    while True:
-        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
-        if not inner:
-            return error
-        error = inner[0]
 
 
 def _said(body: bytes) -> str:
