@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ringcheck.restart.runner import Procedure
 
 EXIT = {"done": 0, "interrupted": 1, "refused": 2, "failed": 2, "doubt": 3, "aborted": 3}
-GATE = {"safe": 0, "unsafe": 2, "unknown": 3}
 STABLE = 3  # readings, at least
 
 
@@ -240,6 +239,7 @@ def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]
 
 def _dry_run(seen: Snapshot, settled: Settled, gate: Gate, how: Procedure, wanted: Sequence[str]) -> int:
     """What would be done: batches, the commands, and what the gate says of the first now."""
+    from ringcheck.cli import preflight
     from ringcheck.core.gate import Gatekeeper
     from ringcheck.core.plan import plan
     from ringcheck.report import gate as report
@@ -254,4 +254,4 @@ def _dry_run(seen: Snapshot, settled: Settled, gate: Gate, how: Procedure, wante
         return EXIT["refused"]
     decision = Gatekeeper(seen, settled.policy(), gate, holders).decide(made.batches[0])
     click.echo(f"\n{report.render(decision)}")
-    return GATE[decision.decision]
+    return preflight.EXIT[decision.decision]
