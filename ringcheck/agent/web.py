@@ -243,12 +243,11 @@ async def _told(agent: Agent, state: Any) -> AsyncIterator[str]:  # noqa: ANN401
             now = agent.sequence, tuple(one.fresh for one in agent.readings())  # age alone is news too
             if now != seen:
                 yield f"data: {now[0]}\n\n"
+                seen, last = now, time.monotonic()
             elif time.monotonic() - last > QUIET:
                 yield "event: alive\ndata:\n\n"
-            else:
-                await asyncio.sleep(TICK)
-                continue
-            seen, last = now, time.monotonic()
+                last = time.monotonic()
+            await asyncio.sleep(TICK)  # after news too: sending alone never lets others run, nor learns who left
     finally:
         state.streams -= 1
 

@@ -309,6 +309,15 @@ def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.Mon
         assert "event: alive" in {next(lines) for _ in range(12)}
 
 
+def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing to nobody would go on for ever, and nobody else would be answered."""
+    monkeypatch.setattr(web, "QUIET", 0)
+    for _ in range(10):
+        with stream(world.served) as lines:
+            next(lines)
+        assert requests.get(f"{world.served.url}/metrics", timeout=30).ok
+
+
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Browsers come back by themselves; who is one too many is told when."""
     monkeypatch.setattr(web, "STREAMS", 1)
