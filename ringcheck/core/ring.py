@@ -4,7 +4,7 @@ Owns what a ring is and that it is whole; knows nothing of levels, policies or w
 
 Token ranges are `(start, end]`, as Cassandra's, and tile the ring: a ring is its sorted tokens, and range `i` ends
 at token `i` and starts at the token before it. The replicas of all ranges stand in one flat array of node indexes,
-so that 262,144 ranges of RF 3 take 1.5 MB instead of 40, and rings of one cluster share one tuple of tokens.
+so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; so do the tokens, which rings of one cluster share.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from itertools import chain, combinations, islice
+from operator import eq
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from ringcheck.errors import RingError
 
@@ -219,6 +220,122 @@ class Pending:
     replicas: tuple[int, ...]
 
 
+class Spans:
+    """Natural ranges on their way into a ring, in any order.
+
+    Columns of numbers: a large ring's ranges as tuples would take ten times the memory, and leave it full of holes.
+
+    Attributes:
+        nodes: how many nodes the cluster has.
+        width: replicas a range at most, so far.
+        replicas: of all ranges together.
+        starts: of the ranges; a list where tokens are larger than 64 bits, and so are the ends.
+        table: `width` node indexes a range, filled up with `nodes`.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        """Begin with none."""
+        self.nodes = nodes
+        self.width = 0
+        self.replicas = 0
+        self.starts: array[int] | list[int] = array("q")
+        self.ends: array[int] | list[int] = array("q")
+        self.table = array("H" if nodes < 2**16 else "I")
+
+    @classmethod
+    def of(cls, ranges: Iterable[tuple[int, int, Sequence[int]]], nodes: int) -> Spans:
+        """Those of (start, end, node indexes).
+
+        Raises:
+            RingError: as `add`.
+        """
+        found = cls(nodes)
+        for start, end, replicas in ranges:
+            found.add(start, end, replicas)
+        return found
+
+    def add(self, start: int, end: int, replicas: Sequence[int]) -> None:
+        """One more range, `(start, end]`.
+
+        Raises:
+            RingError: if a node index can be none.
+        """
+        if len(replicas) > self.width:
+            self._widen(len(replicas))
+        try:
+            self.starts.append(start)
+            self.ends.append(end)
+        except OverflowError:  # RandomPartitioner's
+            self.starts, self.ends = [*self.starts[: len(self.ends)], start], [*self.ends, end]
+        try:
+            self.table.extend(replicas)
+        except OverflowError:
+            raise RingError("a range names a node that the cluster does not have") from None
+        self.replicas += len(replicas)
+        for _ in range(self.width - len(replicas)):
+            self.table.append(self.nodes)
+
+    def _widen(self, width: int) -> None:
+        columns = [
+            *self._columns(),
+            *(array(self.table.typecode, [self.nodes]) * len(self.ends),) * (width - self.width),
+        ]
+        self.width = width
+        self._join(columns)
+
+    def _columns(self) -> list[array[int]]:
+        return [self.table[column :: self.width] for column in range(self.width)]
+
+    def _join(self, columns: Sequence[array[int]]) -> None:
+        self.table = array(self.table.typecode, bytes(self.table.itemsize * self.width * len(self.ends)))
+        for place, column in enumerate(columns):
+            self.table[place :: self.width] = column
+
+    def sort(self) -> None:
+        """Put them in the order of their ends."""
+        order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
+        self.starts, self.ends = _picked(self.starts, order), _picked(self.ends, order)
+        self._join([_picked(column, order) for column in self._columns()])
+
+    def check(self) -> None:
+        """That sorted ones are a ring: all of it, once, with nodes that there are, each once a range.
+
+        Raises:
+            RingError: if they are not.
+        """
+        self._check_tiling()
+        if self.table and (
+            max(self.table) > self.nodes or len(self.table) - self.table.count(self.nodes) != self.replicas
+        ):
+            raise RingError("a range names a node that the cluster does not have")
+        for one, other in combinations(self._columns(), 2):
+            if any(a == b != self.nodes for a, b in zip(one, other, strict=True)):
+                raise RingError("a range names the same node twice")
+
+    def _check_tiling(self) -> None:
+        """Each end is the next one's start, once: then nothing was cut off and nothing is told twice."""
+        starts, ends = self.starts, self.ends
+        if not ends:
+            raise RingError("the ring has no ranges")
+        if starts[1:] == ends[:-1] and starts[0] == ends[-1] and not any(map(eq, ends, islice(ends, 1, None))):
+            return
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            before = ends[index - 1]
+            if start != before or (index and end == before):
+                overlap = start < before or bool(index and start >= end)
+                what = "overlaps" if overlap else "leaves a gap behind"
+                raise RingError(f"the ring is not whole: range ({start}, {end}] {what} the range that ends at {before}")
+
+
+Column = TypeVar("Column", "array[int]", "array[int] | list[int]")
+
+
+def _picked(column: Column, order: Iterable[int]) -> Column:
+    """The column in another order, as the type that it has."""
+    picked = map(column.__getitem__, order)
+    return array(column.typecode, picked) if isinstance(column, array) else list(picked)
+
+
 @dataclass(frozen=True)
 class Ring:
     """The ranges of one distinct replication and the nodes that hold them.
@@ -235,7 +352,7 @@ class Ring:
 
     keyspaces: tuple[str, ...]
     replication: Replication | None
-    tokens: tuple[int, ...]
+    tokens: Sequence[int]
     width: int
     table: array[int] = field(repr=False)
     filler: int
@@ -249,7 +366,7 @@ class Ring:
         ranges: Iterable[tuple[int, int, Sequence[int]]],
         nodes: int,
         pending: Iterable[Pending] = (),
-        tokens: tuple[int, ...] = (),
+        tokens: Sequence[int] = (),
     ) -> Ring:
         """A ring from ranges in any order.
 
@@ -264,17 +381,29 @@ class Ring:
         Raises:
             RingError: if there are no ranges, they overlap or leave a gap, or a replica is repeated or unknown.
         """
-        rows = sorted(ranges, key=_end)
-        ends = tuple([row[1] for row in rows])
-        _check_tiling(rows, ends)
-        width = max(len(row[2]) for row in rows)
-        table = _flatten((row[2] for row in rows), width, nodes)
-        _check_replicas(table, width, nodes, sum(len(row[2]) for row in rows))
+        return cls.of(keyspaces, replication, Spans.of(ranges, nodes), pending, tokens)
+
+    @classmethod
+    def of(
+        cls,
+        keyspaces: Iterable[str],
+        replication: Replication | None,
+        spans: Spans,
+        pending: Iterable[Pending] = (),
+        tokens: Sequence[int] = (),
+    ) -> Ring:
+        """As `build`, from ranges that were gathered; they get sorted.
+
+        Raises:
+            RingError: as `build`.
+        """
+        spans.sort()
+        spans.check()
         moving = tuple(pending)
-        if any(not 0 <= node < nodes for item in moving for node in item.replicas):
+        if any(not 0 <= node < spans.nodes for item in moving for node in item.replicas):
             raise RingError("a pending range names a node that the cluster does not have")
-        shared = tokens if tokens == ends else ends
-        return cls(tuple(keyspaces), replication, shared, width, table, nodes, moving)
+        shared = tokens if tokens == spans.ends else spans.ends
+        return cls(tuple(keyspaces), replication, shared, spans.width, spans.table, spans.nodes, moving)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -319,45 +448,6 @@ class Ring:
             for node in row:
                 held[node].append(index)
         return tuple([array("I", indexes) for indexes in held[: self.filler]])
-
-
-def _end(row: tuple[int, int, Sequence[int]]) -> int:
-    return row[1]
-
-
-def _check_tiling(rows: list[tuple[int, int, Sequence[int]]], ends: tuple[int, ...]) -> None:
-    """Each end is the next one's start, once: then nothing was cut off and nothing is told twice."""
-    if not rows:
-        raise RingError("the ring has no ranges")
-    starts = [row[0] for row in rows]
-    if starts[1:] == list(ends[:-1]) and starts[0] == ends[-1] and len(set(ends)) == len(ends):
-        return
-    for index, (start, end, _) in enumerate(rows):
-        before = ends[index - 1]
-        if start != before or (index and end == before):
-            overlap = start < before or bool(index and start >= end)
-            what = "overlaps" if overlap else "leaves a gap behind"
-            raise RingError(f"the ring is not whole: range ({start}, {end}] {what} the range that ends at {before}")
-
-
-def _flatten(rows: Iterable[Sequence[int]], width: int, filler: int) -> array[int]:
-    """Rows of node indexes in one array, short ones filled up."""
-    padded = ((*row, *(filler,) * (width - len(row))) if len(row) < width else row for row in rows)
-    try:
-        return array("H" if filler < 2**16 else "I", chain.from_iterable(padded))
-    except OverflowError:
-        raise RingError("a range names a node that the cluster does not have") from None
-
-
-def _check_replicas(table: array[int], width: int, filler: int, replicas: int) -> None:
-    """No index beyond the nodes (the filler stands only where we put it), and no node twice in one range."""
-    if table and (max(table) > filler or len(table) - table.count(filler) != replicas):
-        raise RingError("a range names a node that the cluster does not have")
-    columns = [table[column::width] for column in range(width)]
-    for left in range(width):
-        for right in range(left + 1, width):
-            if any(a == b != filler for a, b in zip(columns[left], columns[right], strict=True)):
-                raise RingError("a range names the same node twice")
 
 
 @dataclass(frozen=True, slots=True)

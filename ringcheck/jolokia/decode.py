@@ -11,9 +11,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ringcheck.core.ring import COORDINATING, Pending
+from ringcheck.core.ring import COORDINATING, Pending, Spans
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import mbeans
 from ringcheck.jolokia.reply import document
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ringcheck.jolokia.reply import Reply
 
-Row: TypeAlias = "tuple[int, int, tuple[int, ...]]"  # start, end, node indexes
 T = TypeVar("T")
 
 OK, FORBIDDEN, NOT_FOUND, THROWN = 200, 403, 404, 500  # `status` of an item
@@ -421,28 +420,28 @@ def gossiped_releases(value: object) -> dict[str, str]:
     return gossiped(value, "RELEASE_VERSION")
 
 
-def range_rows(reply: Reply, places: Places) -> list[Row]:
+def range_rows(reply: Reply, places: Places, nodes: int) -> Spans:
     """The ranges of a ring from the reply to one getRangeToEndpoint(WithPort)Map.
+
+    Args:
+        reply: to that request.
+        places: of the members.
+        nodes: how many members there are.
 
     Raises:
         SourceError: if the reply is cut off, no JSON, or forbidden.
         DataError: if it holds an error, or something else than lists of members by token range.
     """
-    return _entries(reply, _row_of(places), "the range map")
+    found = Spans(nodes)
 
-
-def _row_of(places: Places) -> Callable[[str, list[str]], Row]:
-    """Make rows whose replicas are shared: a thousand nodes give a few hundred thousand ranges few distinct lists."""
-    shared: dict[tuple[int, ...], tuple[int, ...]] = {}
-
-    def row(key: str, replicas: list[str]) -> Row:
+    def take(key: str, replicas: Any) -> None:  # noqa: ANN401 - decoded JSON
         start, end = tokens_of_key(key)
         if not isinstance(replicas, list):
             strings(replicas, key)  # raises
-        indexes = tuple([places[item] for item in replicas])
-        return start, end, shared.setdefault(indexes, indexes)
+        found.add(start, end, [places[item] for item in replicas])
 
-    return row
+    _entries(reply, take, "the range map")
+    return found
 
 
 def token_counts(reply: Reply) -> Counter[str]:
@@ -452,14 +451,24 @@ def token_counts(reply: Reply) -> Counter[str]:
         SourceError: if the reply is cut off, no JSON, or forbidden.
         DataError: if it holds an error, or something else than endpoints.
     """
-    return Counter(_entries(reply, lambda _, owner: _ENDPOINTS[text(owner, "an owner")], "the token map"))
+    found: Counter[str] = Counter()
+
+    def take(_: str, owner: Any) -> None:  # noqa: ANN401 - decoded JSON
+        found[_ENDPOINTS[text(owner, "an owner")]] += 1
+
+    _entries(reply, take, "the token map")
+    return found
 
 
-def _entries(reply: Reply, make: Callable[[str, Any], T], what: str) -> list[T]:
-    """One object of each entry of the map that is the value of a reply; large replies are never held as a whole."""
+def _entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
+    """Hand on each entry of the map that is the value of a reply; large replies are never held as a whole.
+
+    What was taken counts for nothing if this raises: the error may stand behind the entries.
+    """
     if not reply.whole:
         from ringcheck.jolokia.stream import entries  # noqa: PLC0415 - ijson costs 21 ms, small clusters never need it
 
-        return entries(reply, make, what)
-    found = mapping(outcome(document(reply)).get(what), what)
-    return [make(key, strings(value, what) if isinstance(value, list) else value) for key, value in found.items()]
+        entries(reply, take, what)
+        return
+    for key, value in mapping(outcome(document(reply)).get(what), what).items():
+        take(key, strings(value, what) if isinstance(value, list) else value)

@@ -7,7 +7,7 @@ it is known.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ijson
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.reply import Reply
 
 Events: TypeAlias = "Iterator[tuple[str, Any]]"
-T = TypeVar("T")
 
 _OPENING, _CLOSING = {"start_map", "start_array"}, {"end_map", "end_array"}
 
 
-def entries(reply: Reply, make: Callable[[str, Any], T], what: str) -> list[T]:
-    """One object of each entry of the map that is the value of a reply.
+def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
+    """Hand on each entry of the map that is the value of a reply; what was taken counts for nothing if this raises.
 
     Args:
         reply: to one request.
-        make: an object of a key and its value, which is a string or a list of strings.
+        take: called with each key and its value, which is a string or a list of strings.
         what: for messages.
 
     Raises:
@@ -39,7 +38,7 @@ def entries(reply: Reply, make: Callable[[str, Any], T], what: str) -> list[T]:
         DataError: if it holds an error, or something else than such a map.
     """
     try:
-        return _envelope(ijson.basic_parse(reply, buf_size=CHUNK), make, what)
+        _envelope(ijson.basic_parse(reply, buf_size=CHUNK), take, what)
     except ijson.IncompleteJSONError:
         cut = f"the JSON of the answer is broken or cut off after {reply.bytes_read} bytes"
         raise SourceError(f"{shown(reply.url)}: {cut}") from None
@@ -47,12 +46,11 @@ def entries(reply: Reply, make: Callable[[str, Any], T], what: str) -> list[T]:
         raise SourceError(f"{shown(reply.url)}: the answer is no JSON") from None
 
 
-def _envelope(events: Events, make: Callable[[str, Any], T], what: str) -> list[T]:
+def _envelope(events: Events, take: Callable[[str, Any], None], what: str) -> None:
     """The outer object; its other members are small."""
     if next(events, ("", None))[0] != "start_map":
         raise DataError(f"{what}: not an answer of Jolokia")
     rest: dict[str, Any] = {}
-    made: list[T] | None = None
     for event, key in events:
         if event == "end_map":
             break
@@ -60,24 +58,23 @@ def _envelope(events: Events, make: Callable[[str, Any], T], what: str) -> list[
             raise DataError(f"{what}: the answer has {key} twice")
         first, value = next(events)
         if key == "value" and first == "start_map":
-            made, rest[key] = _map(events, make, what), {}
+            _map(events, take, what)
+            rest[key] = {}
         else:
             rest[key] = _any(first, value, events)
     for _ in events:  # nothing may follow; ijson raises if it does
         pass
     mapping(outcome(rest).get(what), what)
-    return made or []
 
 
-def _map(events: Events, make: Callable[[str, Any], T], what: str) -> list[T]:
+def _map(events: Events, take: Callable[[str, Any], None], what: str) -> None:
     """The entries up to the end of the map: the loop that runs a million times."""
-    made: list[T] = []
     key = ""
     items: list[str] | None = None
     for event, value in events:
         if event == "string":
             if items is None:
-                made.append(make(key, value))
+                take(key, value)
             else:
                 items.append(value)
         elif event == "map_key":
@@ -85,13 +82,12 @@ def _map(events: Events, make: Callable[[str, Any], T], what: str) -> list[T]:
         elif event == "start_array" and items is None:
             items = []
         elif event == "end_array":
-            made.append(make(key, items))
+            take(key, items)
             items = None
         elif event == "end_map":
-            return made
+            return
         else:
             raise DataError(f"{what}: {key} holds something else than text or a list of it")
-    return made
 
 
 def _any(event: str, value: Any, events: Events) -> Any:  # noqa: ANN401 - any JSON value

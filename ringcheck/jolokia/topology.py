@@ -231,8 +231,8 @@ class Survey:
     def _ring(self, replication: Replication | None, keyspace: str, group: list[str], counts: Counter[str]) -> Ring:
         name = mbeans.RANGES_WITH_PORT if self._reading.with_port else mbeans.RANGES
         request = mbeans.run(mbeans.STORAGE_SERVICE, name, keyspace)
-        rows = self._agent.post(request, self._deadline, partial(decode.range_rows, places=self._places))
-        ring = Ring.build(group, replication, rows, len(self._members))
+        read = partial(decode.range_rows, places=self._places, nodes=len(self._members))
+        ring = Ring.of(group, replication, self._agent.post(request, self._deadline, read))
         self._check(ring, counts)
         return ring
 

@@ -52,7 +52,7 @@ def test_placement_equals_a_live_ring(real_cluster: ClusterFactory, cassandra_re
             session.execute(f"CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = {{'class': '{kind}', '{pairs}}}")
     seen = rings(cluster)
     owner = ring_of(seen, "placed_owner")
-    tokens = TokenRing(owner.tokens, tuple(owner.replicas(index)[0] for index in range(len(owner))))
+    tokens = TokenRing(tuple(owner.tokens), tuple(owner.replicas(index)[0] for index in range(len(owner))))
     places = [Place(node.datacenter or "", node.rack or "") for node in seen.nodes]
     assert len({(one.datacenter, one.rack) for one in places}) == 4
     compared = 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringcheck.core.health import Piece, cut
 from ringcheck.core.ring import PARTITIONERS, Factor, Partitioner, Pending, Replication, Ring, partitioner
 from ringcheck.errors import RingError
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
 MURMUR, RANDOM = PARTITIONERS["Murmur3Partitioner"], PARTITIONERS["RandomPartitioner"]
@@ -72,7 +75,7 @@ def test_pending_nodes_must_be_known(node: int) -> None:
 def test_a_ring() -> None:
     """Rows come in the order of tokens, replicas in Cassandra's order, short rows without what fills them up."""
     ring = build([(5, 9, [2]), (9, 0, [0, 1]), (0, 5, [])])
-    assert ring.tokens == (0, 5, 9)
+    assert list(ring.tokens) == [0, 5, 9]
     assert [ring.range(index) for index in range(len(ring))] == [(9, 0), (0, 5), (5, 9)]
     assert [ring.replicas(index) for index in range(len(ring))] == [(0, 1), (), (2,)]
     assert ring.holders == {0, 1, 2}
@@ -89,11 +92,30 @@ def test_a_ring_of_one_token() -> None:
 
 
 def test_tokens_are_shared_by_rings_of_one_cluster() -> None:
-    """Equal tuples of tokens are one."""
+    """Equal ones are kept once."""
     first = build([(9, 0, [0]), (0, 9, [1])])
     second = Ring.build(["b"], None, [(9, 0, [1]), (0, 9, [1])], 3, tokens=first.tokens)
     assert second.tokens is first.tokens
-    assert Ring.build(["b"], None, [(8, 0, [1]), (0, 8, [1])], 3, tokens=first.tokens).tokens == (0, 8)
+    third = Ring.build(["b"], None, [(8, 0, [1]), (0, 8, [1])], 3, tokens=first.tokens)
+    assert list(third.tokens) == [0, 8]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 99) | st.integers(0, 2**127), st.permutations(range(4)), st.integers(0, 4)),
+        min_size=1,
+        max_size=9,
+    ),
+    st.randoms(),
+)
+def test_ranges_may_come_in_any_order(ends: list[tuple[int, list[int], int]], chance: random.Random) -> None:
+    """However many replicas they have, and however large their tokens are: RandomPartitioner's have 127 bits."""
+    expected = sorted({end: tuple(nodes[:count]) for end, nodes, count in ends}.items())
+    rows = [(expected[at - 1][0], end, replicas) for at, (end, replicas) in enumerate(expected)]
+    chance.shuffle(rows)
+    ring = build(rows, 4)
+    assert [(end, ring.replicas(at)) for at, end in enumerate(ring.tokens)] == expected
+    assert [ring.range(at)[0] for at in range(len(ring))] == [expected[at - 1][0] for at in range(len(ring))]
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,12 @@ BOTH = pytest.mark.parametrize("padding", [0, 2 * SMALL], ids=["small", "streame
 NODES = ("10.0.0.1", "10.0.0.2")
 
 
-def rows(body: object, padding: int) -> list[decode.Row]:
+def rows(body: object, padding: int) -> list[tuple[int, int, tuple[int, ...]]]:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return decode.range_rows(reply(text, padding), places(*NODES))
+    found = decode.range_rows(reply(text, padding), places(*NODES), len(NODES))
+    held = [found.table[at : at + found.width] for at in range(0, len(found.table), found.width or 1)]
+    replicas = [tuple(node for node in row if node < len(NODES)) for row in held] or [()] * len(found.ends)
+    return list(zip(found.starts, found.ends, replicas, strict=True))
 
 
 @BOTH
