@@ -30,7 +30,7 @@ ROOMS = {
 # What core may take from the standard library: values and algorithms, nothing that reads the world.
 VALUES = {
     "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools", "heapq",
-    "itertools", "math", "re", "typing",
+    "itertools", "math", "operator", "re", "typing",
 }  # fmt: skip
 
 
