@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from ringcheck.core.consistency import Level, Rules
-from ringcheck.core.health import RingState, Standing
+from ringcheck.core.health import RingState, Standing, demands_of
 from ringcheck.core.ring import PARTITIONERS, Layout, Pending, Replication, Ring
 from tests import figures
 
@@ -58,3 +58,23 @@ def test_any_needs_nothing() -> None:
     """Levels that a hint satisfies have no spare to count."""
     (one, *_) = state(1).standings(Level.ANY, None, RULES)
     assert (one.required, one.spare, one.condition) == (0, None, "spare")
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("level", [Level.LOCAL_QUORUM, Level.QUORUM, Level.EACH_QUORUM, Level.ALL])
+def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: int) -> None:
+    """Whoever else is back already, and where pending ranges cut too."""
+    client = "dc1" if level.local else None
+    demands = tuple(demands_of(level, client, RULES).values())
+    ring = state(seed)
+    left = ring.down
+    for node in sorted(ring.down):
+        without = lost(ring, left, level, client)
+        assert ring.regained(ring.down - left, node, demands) == without - lost(ring, left - {node}, level, client)
+        left -= {node}
+
+
+def lost(ring: RingState, down: frozenset[int], level: Level, client: str | None) -> int:
+    """Tokens that some operation can't be served on while these nodes are down."""
+    found = RingState(ring.ring, LAYOUT, SPACE, down).unavailable(level, client, RULES)
+    return sum(SPACE.width(start, end) for start, end in {one for ranges in found.values() for one in ranges})
