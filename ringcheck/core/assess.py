@@ -74,7 +74,7 @@ def assess(
     judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views, leases)
     keyspaces = judge.keyspaces() if views.usable else ()
     findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
-    seen_down = views.seen_down_by()
+    seen_down = views.seen_down_by
     eased = [leases.eased(one, seen_down) for one in _distinct(findings)]
     ordered = _bounded([*eased, *leases.findings()])
     severity = max((one.severity for one in ordered), default=Severity.OK)
@@ -155,18 +155,22 @@ class _Judge:
             chosen = self.scope.chosen(ring)
             if chosen:
                 self.findings += _contradictions(self.scope, ring, [name for name, _ in chosen])
-            found += [self._keyspace(name, rule, place, ring) for name, rule in chosen]
+            replication = str(ring.replication) if ring.replication else None
+            found += [
+                KeyspaceVerdict(name, replication, len(ring), self._levels(name, rule, place, ring))
+                for name, rule in chosen
+            ]
         self.findings.sort(key=lambda one: -self._shares.get(one, 0.0))
         return tuple(sorted(found, key=lambda one: one.name))
 
-    def _keyspace(self, name: str, rule: Rule, place: int, ring: Ring) -> KeyspaceVerdict:
-        levels = [
-            self._level(name, rule, place, level, client)
-            for level in dict.fromkeys((*rule.levels, *self.question.levels))
-            for client in self.scope.clients(level, ring)
-        ]
-        replication = str(ring.replication) if ring.replication else None
-        return KeyspaceVerdict(name, replication, len(ring), tuple(levels))
+    def _levels(self, name: str, rule: Rule, place: int, ring: Ring) -> tuple[LevelVerdict, ...]:
+        return tuple(
+            [
+                self._level(name, rule, place, level, client)
+                for level in dict.fromkeys((*rule.levels, *self.question.levels))
+                for client in self.scope.clients(level, ring)
+            ]
+        )
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
         watched = level in rule.levels
@@ -187,6 +191,8 @@ class _Judge:
         """What the worst coordinator sees: of those that raise the loudest alarm the one that has lost most."""
         if isinstance(sights, str):
             return sights
+        if len(sights) == 1:  # of a well cluster there is one, and a hundred keyspaces ask
+            return sights[0]
         return max(sights, key=lambda one: (*self._loudness(rule, one), one.health.badness))
 
     def _loudness(self, rule: Rule, sight: _Sight) -> tuple[Severity, Severity]:
@@ -387,7 +393,7 @@ def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
     """What is wrong with the views, or between them."""
     if not views.usable:
         return
-    snapshot, seen_down = views.snapshot, views.seen_down_by()
+    snapshot, seen_down = views.snapshot, views.seen_down_by
     joining = frozenset().union(*{view.joining for view in views.usable})
     strange = {live: sorted(live - snapshot.index.keys()) for live in {view.live for view in views.usable}}
     for view in views.all:
@@ -430,7 +436,7 @@ def _blind_datacenters(views: Views, states: Sequence[State]) -> Iterator[Findin
 
 def _disagreements(views: Views) -> Iterator[Finding]:
     nodes = views.snapshot.nodes
-    for index, observers in sorted(views.seen_down_by().items()):
+    for index, observers in sorted(views.seen_down_by.items()):
         if len(observers) == len(views.usable):
             continue
         address = nodes[index].address
@@ -459,7 +465,7 @@ def _schemas(views: Views) -> Iterator[Finding]:
 
 
 def _of_nodes(views: Views, states: Sequence[State]) -> Iterator[Finding]:
-    seen_down = views.seen_down_by()
+    seen_down = views.seen_down_by
     modes = {view.observer: view.reason for view in views.all if view.outcome == "discarded"}
     members = _members(views)
     for index, (node, state) in enumerate(zip(views.snapshot.nodes, states, strict=True)):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from ringcheck.core.consistency import OPERATIONS, Demand, Replicas, resolved, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.consistency import Level, Operation, Requirement, Rules
     from ringcheck.core.ring import Layout, Partitioner, Pending, Range, Ring
@@ -202,7 +202,7 @@ def cut(ring: Ring, space: Partitioner) -> dict[int, tuple[Piece, ...]]:
 
 
 def _overlapped(ring: Ring, item: Pending, space: Partitioner) -> Iterator[int]:
-    """Indexes of the natural ranges that share a token with a pending one."""
+    """Sequence[int] of the natural ranges that share a token with a pending one."""
     first = bisect_right(ring.tokens, item.start) % len(ring)
     last = bisect_left(ring.tokens, item.end) % len(ring)
     if first == last and space.width(item.start, item.end) > space.width(item.start, ring.tokens[first]):
@@ -244,7 +244,7 @@ class RingState:
 
     @cached_property
     def touched(self) -> list[int] | range:
-        """Indexes of the ranges with a down or a pending replica, ascending; all where there are many."""
+        """Sequence[int] of the ranges with a down or a pending replica, ascending; all where there are many."""
         if not self.down and not self.pieces:
             return []
         held = self.ring.ranges_of
@@ -255,13 +255,14 @@ class RingState:
     @cached_property
     def kinds(self) -> Counter[Kind]:
         """How many ranges there are of each kind."""
-        if isinstance(self.touched, range):
-            marks = Counter(self._rows(self._marks))
-            marks.subtract([self._row(index, self._marks) for index in self.pieces])
-        else:
-            marks = self._census()
-            marks.subtract([before for _, before, _ in self._touched_rows])
-            marks.update([after for index, _, after in self._touched_rows if index not in self.pieces])
+        counts, _ = self._touched_marks
+        marks = counts.copy()
+        if not isinstance(self.touched, range):
+            marks.update(self._census())
+            for row, number in self._unhurt(counts).items():
+                marks[row] -= number
+            for index in self.pieces:
+                marks[self._sorted_row(index, self._places)] -= 1
         found: Counter[Kind] = Counter()
         for row, number in marks.items():
             if number:
@@ -270,27 +271,58 @@ class RingState:
         return found
 
     @cached_property
-    def _touched_rows(self) -> list[tuple[int, Marks, Marks]]:
-        """Index and marks of each touched range, with all nodes live and as they are."""
-        return [(index, self._row(index, self._places), self._row(index, self._marks)) for index in self.touched]
+    def _touched_marks(self) -> tuple[Counter[Marks], Counter[Marks]]:
+        """How many of the touched ranges, without those that are cut, there are of each marks, and how many tokens."""
+        indexes = [index for index in self.touched if index not in self.pieces] if self.pieces else self.touched
+        rows = list(self._rows(indexes, self._marks))
+        return _unordered(Counter(rows)), self._widths(indexes, rows)
+
+    def _unhurt(self, numbers: Mapping[Marks, int]) -> Counter[Marks]:
+        """The same by what the marks would be with all nodes live."""
+        racks = len(self._layout.racks)
+        return _unordered(numbers, lambda mark: mark - racks if racks <= mark < 2 * racks else mark)
 
     def _census(self) -> Counter[Marks]:
         """Marks of all ranges with all nodes live: made once for a ring, as long as its nodes stay in their racks."""
         key = ("census", self._layout)
         census = self.ring.memo.get(key)
         if census is None:
-            census = self.ring.memo[key] = Counter(self._rows(self._places))
-        return cast("Counter[Marks]", census).copy()
+            census = self.ring.memo[key] = _unordered(Counter(self._rows(self._everything, self._places)))
+        return cast("Counter[Marks]", census)
 
-    def _rows(self, places: list[int]) -> Iterator[Marks]:
-        if not self.ring.width:
-            return iter([()] * len(self.ring))
-        flat = map(places.__getitem__, self.ring.table)
-        return zip(*[flat] * self.ring.width, strict=True)
+    @property
+    def _everything(self) -> range:
+        return range(len(self.ring))
+
+    def _rows(self, indexes: Sequence[int], places: list[int]) -> Iterator[Marks]:
+        """Marks of these ranges."""
+        width, table = self.ring.width, self.ring.table
+        if not width:
+            return iter([()] * len(indexes))
+        if len(indexes) == len(self.ring):
+            return zip(*[map(places.__getitem__, table)] * width, strict=True)
+        first = [index * width for index in indexes]
+        columns = [map(table.__getitem__, map(column.__add__, first)) for column in range(width)]
+        return zip(*[map(places.__getitem__, column) for column in columns], strict=True)
+
+    def _widths(self, indexes: Sequence[int], rows: Iterable[Marks]) -> Counter[Marks]:
+        """How many tokens these ranges, which ascend, have of each marks."""
+        found: defaultdict[Marks, int] = defaultdict(int)
+        tokens = self.ring.tokens
+        starts = map(tokens.__getitem__, map((-1).__add__, indexes))
+        ends = map(tokens.__getitem__, indexes)
+        lap = self.space.size if indexes and not indexes[0] else 0  # range 0 begins at the last token, a lap earlier
+        for row, start, end in zip(rows, starts, ends, strict=True):
+            found[row] += end - start + lap
+            lap = 0
+        return _unordered(found)
 
     def _row(self, index: int, places: list[int]) -> Marks:
         width = self.ring.width
         return tuple([places[node] for node in self.ring.table[index * width : (index + 1) * width]])
+
+    def _sorted_row(self, index: int, places: list[int]) -> Marks:
+        return tuple(sorted(self._row(index, places)))
 
     def kind(self, index: int) -> Kind:
         """What a range is like."""
@@ -307,7 +339,7 @@ class RingState:
         if found is None:
             # The order of replicas makes hundreds of rows of one kind; it is worked out for one of them.
             some = tuple(sorted(row)), tuple(sorted(pending))
-            found = self._replicas.get(some) or _one_of_its_kind(replicas(self._layout.racks, *some))
+            found = self._replicas.get(some) or _kind_of(self._layout.racks, *some)
             self._replicas[row, pending] = self._replicas[some] = found
         return found
 
@@ -388,8 +420,10 @@ class RingState:
     def _touched_widths(self) -> Counter[Replicas]:
         """How many tokens there are of each kind of (piece of a) range, among the touched ranges."""
         found: Counter[Replicas] = Counter()
-        for index, _, row in self._touched_rows:
-            for start, end, alike in self._parts(index, row):
+        for row, width in self._touched_marks[1].items():
+            found[self._alike(row)] += width
+        for index in self.pieces:
+            for start, end, alike in self.parts(index):
                 found[alike] += self.space.width(start, end)
         return found
 
@@ -401,29 +435,19 @@ class RingState:
         found = self._touched_widths.copy()
         for row, width in self._census_widths().items():
             found[self._alike(row)] += width
-        for index, row, _ in self._touched_rows:
-            found[self._alike(row)] -= self.space.width(*self.ring.range(index))
+        for row, width in self._unhurt(self._touched_marks[1]).items():
+            found[self._alike(row)] -= width
+        for index in self.pieces:
+            found[self.whole(index)] -= self.space.width(*self.ring.range(index))
         return found
 
-    def _census_widths(self) -> dict[Marks, int]:
+    def _census_widths(self) -> Counter[Marks]:
         """How many tokens there are of each marks with all nodes live; made once, as the census."""
         key = ("widths", self._layout)
         if key not in self.ring.memo:
-            widths: defaultdict[Marks, int] = defaultdict(int)
-            before = self.ring.tokens[-1] - self.space.size  # range 0 begins at the last token, a lap earlier
-            for row, end in zip(self._rows(self._places), self.ring.tokens, strict=True):
-                widths[row] += end - before
-                before = end
-            self.ring.memo[key] = widths
-        return cast("dict[Marks, int]", self.ring.memo[key])
-
-    def _parts(self, index: int, row: Marks) -> Iterator[tuple[int, int, Replicas]]:
-        """A range, or the pieces of it, and what each is like."""
-        if index not in self.pieces:
-            yield *self.ring.range(index), self._alike(row)
-            return
-        for piece in self.pieces[index]:
-            yield piece.start, piece.end, self._alike(row, piece)
+            rows = self._rows(self._everything, self._places)
+            self.ring.memo[key] = self._widths(self._everything, rows)
+        return cast("Counter[Marks]", self.ring.memo[key])
 
     def unavailable(self, level: Level, client: str | None, rules: Rules) -> dict[Operation, list[Range]]:
         """The ranges (or the pieces of ranges that pending ones cut) that each operation can't be served on.
@@ -450,7 +474,7 @@ class RingState:
         """
         demands = tuple(demands_of(level, client, rules).values())
         found: dict[Marks, Standing] = {}
-        for index, row in enumerate(self._rows(self._marks)):
+        for index, row in enumerate(self._rows(self._everything, self._marks)):
             one = standing(self.kind(index), demands) if index in self.pieces else found.get(row)
             if one is None:
                 one = found[row] = standing((self._alike(row),), demands)
@@ -458,7 +482,12 @@ class RingState:
 
     def parts(self, index: int) -> Iterator[tuple[int, int, Replicas]]:
         """A range, or the pieces that pending ranges cut it into: start, end and what each is like."""
-        return self._parts(index, self._row(index, self._marks))
+        row = self._row(index, self._marks)
+        if index not in self.pieces:
+            yield *self.ring.range(index), self._alike(row)
+            return
+        for piece in self.pieces[index]:
+            yield piece.start, piece.end, self._alike(row, piece)
 
     def whole(self, index: int) -> Replicas:
         """What a range would be like with all nodes live and none pending."""
@@ -484,7 +513,7 @@ class RingState:
         elif kinds:
             yield ((self.kind(index), self._members(index)) for index in self.pieces)
             # A cut range comes again here, whole: its natural replicas are counted on the safe side.
-            rows = zip(map(self._kind_of, self._rows(self._marks)), self.ring.rows(), strict=True)
+            rows = zip(map(self._kind_of, self._rows(self._everything, self._marks)), self.ring.rows(), strict=True)
             for _ in range(0, len(self.ring), _AT_ONCE):
                 yield islice(rows, _AT_ONCE)
 
@@ -507,31 +536,34 @@ class RingState:
     def regained(self, back: frozenset[int], node: int, demands: Iterable[Demand]) -> int:
         """How many tokens can be served again when a node returns, some others being back already."""
         wanted = tuple(demands)
-        before = self._marks_with(back)
-        after = self._marks_with(back | {node})
+        before, after = self._marks_with(back), self._marks_with(back | {node})
         total = 0
-        known: dict[tuple[Marks, Marks, Piece | None], bool] = {}  # rows are many, their kinds few
-        for index in self._waiting_for(node):
+        held = [index for index in self.ring.ranges_of[node] if index not in self.pieces]
+        for row, width in self._widths(held, self._rows(held, before)).items():
+            place = row.index(before[node])
+            returned = (*row[:place], after[node], *row[place + 1 :])
+            if not _served(self._alike(row), wanted) and _served(self._alike(returned), wanted):
+                total += width
+        for index, pieces in self.pieces.items():
+            if node not in self._members(index):
+                continue
             then, now = self._row(index, before), self._row(index, after)
-            for piece in self.pieces.get(index) or (None,):
-                gained = known.get((then, now, piece))
-                if gained is None:
-                    lost = not _served(self._alike(then, piece, before), wanted)
-                    gained = lost and _served(self._alike(now, piece, after), wanted)
-                    known[then, now, piece] = gained
-                if gained:
-                    start, end = (piece.start, piece.end) if piece else self.ring.range(index)
-                    total += self.space.width(start, end)
+            for piece in pieces:
+                lost = not _served(self._alike(then, piece, before), wanted)
+                if lost and _served(self._alike(now, piece, after), wanted):
+                    total += self.space.width(piece.start, piece.end)
         return total
 
     def _marks_with(self, back: frozenset[int]) -> list[int]:
         return [self._places[node] if node in back else mark for node, mark in enumerate(self._marks)]
 
-    def _waiting_for(self, node: int) -> Iterable[int]:
-        """Indexes of the ranges that a node holds or gains."""
-        held = self.ring.ranges_of[node]
-        gains = {index for index, pieces in self.pieces.items() if any(node in piece.pending for piece in pieces)}
-        return gains.union(held) if gains else held
+
+def _unordered(numbers: Mapping[Marks, int], mark: Callable[[int], int] = int) -> Counter[Marks]:
+    """Numbers by sorted marks, each made another one first: the order of replicas makes hundreds of what is a few."""
+    found: Counter[Marks] = Counter()
+    for row, number in numbers.items():
+        found[tuple(sorted(map(mark, row)))] += number
+    return found
 
 
 def _number(one: Requirement) -> int:
@@ -564,6 +596,12 @@ def _breaking(kind: Kind, demands: tuple[Demand, ...]) -> frozenset[str | None]:
 @lru_cache(maxsize=65536)
 def _served(alike: Replicas, demands: tuple[Demand, ...]) -> bool:
     return all((stand((alike,), one).spare or 0) >= 0 for one in demands)
+
+
+@lru_cache(maxsize=65536)
+def _kind_of(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> Replicas:
+    """Counts of a range with these marks: whichever node of a rack is down, they were counted before."""
+    return _one_of_its_kind(replicas(racks, row, pending))
 
 
 @lru_cache(maxsize=65536)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.consistency import release
@@ -130,6 +131,7 @@ class Views:
         """Indexes of the nodes that any usable view does not call live."""
         return frozenset().union(*{self.down(view) for view in self.usable})
 
+    @cached_property
     def seen_down_by(self) -> dict[int, tuple[str, ...]]:
         """For each node that a usable view does not call live the observers, sorted."""
         found: dict[int, list[str]] = defaultdict(list)

@@ -83,7 +83,7 @@ def test_states() -> None:
     silent = with_view(one, 1, unreachable=None)
     assert Views(silent, only=address(1)).states() == ("up", "up", "down")
     assert alone.down_anywhere() == frozenset({2})
-    assert Views(one).seen_down_by() == {2: (address(1),)}
+    assert Views(one).seen_down_by == {2: (address(1),)}
 
 
 def test_states_without_views() -> None:
