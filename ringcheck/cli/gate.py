@@ -67,8 +67,8 @@ def _gate(  # noqa: PLR0913, PLR0917 - one argument an option
         gate,
         accept=(*gate.accept, *accept),
         allow=frozenset(_codes(allow)),
-        require_spare=require_spare,
-        require_all_up=require_all_up,
+        require_spare=gate.require_spare or require_spare,
+        require_all_up=gate.require_all_up or require_all_up,
     )
 
 

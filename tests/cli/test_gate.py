@@ -1,4 +1,4 @@
-"""Which node a name on the command line means."""
+"""What is wanted of the gate, by its configuration and by options, and which node a name means."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ringcheck.cli import run
 from ringcheck.cli.gate import resolve
 from ringcheck.core.ring import Node
 from ringcheck.errors import UsageError
 from ringcheck.report.document import read_snapshot
 
-ARTICLE = Path(__file__).parent.parent / "snapshots" / "article-healthy.json"
+SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
+ARTICLE, ONE_DOWN = (SNAPSHOTS / f"article-{name}.json" for name in ("healthy", "one-down"))
 NODES = tuple(Node(f"10.0.0.{last}", f"{last}a-{last}") for last in (10, 21, 22))
 SEEN = replace(read_snapshot(ARTICLE.read_bytes(), "article"), nodes=NODES, views=(), rings=())
 
@@ -30,3 +32,39 @@ def test_a_beginning_of_several_is_refused() -> None:
     """Nobody guesses which one was meant."""
     with pytest.raises(UsageError, match=r"2 can mean 10\.0\.0\.21, 10\.0\.0\.22"):
         resolve("2", SEEN)
+
+
+def configured(folder: Path, settings: str) -> str:
+    """A configuration of the article's cluster, with these settings beside where its Jolokia is."""
+    path = folder / "ringcheck.yaml"
+    path.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [10.0.0.1]}}, {settings}}}}}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("config", [True, False])
+@pytest.mark.parametrize("option", [True, False])
+@pytest.mark.parametrize(
+    ("command", "seen", "key", "reason"),
+    [
+        (["preflight", "10.0.0.2"], ARTICLE, "require_spare", "would_be_at_minimum"),
+        (["preflight", "10.0.0.2"], ONE_DOWN, "require_all_up", "node_down_elsewhere"),
+        (["plan"], ARTICLE, "require_spare", "would_be_at_minimum"),
+    ],
+)
+def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR0917 - pytest passes them by name
+    command: list[str],
+    seen: Path,
+    key: str,
+    reason: str,
+    option: bool,  # noqa: FBT001 - as above
+    config: bool,  # noqa: FBT001 - as above
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Either one is enough: an option that is not given takes nothing back."""
+    level = "LOCAL_ONE" if key == "require_all_up" else "LOCAL_QUORUM"
+    gate = f"gate: {{level: {level}, accept: [blog_1, blog_2], {key}: {str(config).lower()}}}"
+    words = [*command, "-C", configured(tmp_path, gate), "--from", str(seen)]
+    strict = option or config
+    assert run([*words, f"--{key.replace('_', '-')}"] if option else words) == (2 if strict else 0)
+    assert not strict or f"{reason}: " in capsys.readouterr().out

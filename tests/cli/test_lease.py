@@ -46,6 +46,12 @@ class Stage:
         self.path.write_text(yaml.safe_dump(settings))
         self._output = output
 
+    def configure(self, **gate: object) -> None:
+        """Let the configuration ask this of the gate too."""
+        settings = yaml.safe_load(self.path.read_text())
+        settings["clusters"]["embedded"]["gate"] |= gate
+        self.path.write_text(yaml.safe_dump(settings))
+
     def run(self, command: str, *arguments: str) -> tuple[int, str]:
         """Exit code and output of `lease COMMAND`."""
         code = run(["lease", command, "-C", str(self.path), *arguments])
@@ -102,6 +108,19 @@ def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
     stage.store.add([Holder(second, "you", "", OLD)])
     assert stage.preflight(first) == 2
     assert stage.preflight(first, second) == 2
+
+
+def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
+    """What the configuration asks for holds without a word on the command line."""
+    first, second = stage.names[:2]
+    stage.configure(require_spare=True)
+    code, text = stage.run("acquire", first)
+    assert (code, "blocks would_be_at_minimum" in text) == (2, True)
+    stage.configure(require_spare=False, require_all_up=True, level="LOCAL_ONE", accept=["blog_*"])
+    stage.cluster.down(0, instant=True)
+    code, text = stage.run("acquire", second)
+    assert (code, "blocks node_down_elsewhere" in text) == (2, True)
+    assert stage.store.holders() == ()
 
 
 def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
