@@ -95,7 +95,8 @@ def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[s
     if len(homes) > 1:
         raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc")
     if not here:
-        raise UsageError(f"there is no rack {rack}")
+        where = f" in {', '.join(datacenters)}" if datacenters else ""
+        raise UsageError(f"there is no rack {rack or repr(rack)}{where}")
     return [node.address for node in here]
 
 
@@ -107,11 +108,11 @@ def members(snapshot: Snapshot, names: Sequence[str], rack: str | None, datacent
     Raises:
         UsageError: if nodes and a rack are named, a rack can't be found, or a name can mean several nodes.
     """
-    if names and rack:
+    if names and rack is not None:
         raise UsageError("name nodes or a --rack, not both")
     if names:
         return list(dict.fromkeys(resolve(name, snapshot) for name in names))
-    if rack:
+    if rack is not None:  # an empty one is a variable that was never set, and must not mean every node
         return in_rack(snapshot, rack, datacenters)
     return [node.address for node in snapshot.nodes if _in(node, datacenters)]
 

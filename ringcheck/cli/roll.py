@@ -75,9 +75,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
     how = _procedure(settled, options)
     with settled.polls(streams=True) as poll:
         seen = poll()
-        wanted = members(seen, nodes, rack, target.dc)
-        if unknown := [one for one in wanted if one not in seen.index]:
-            raise UsageError(f"{unknown[0]} is no node of {seen.cluster}")
+        wanted = _wanted(seen, settled, nodes, rack)
         if options["dry_run"]:
             return _dry_run(seen, settled, gate, how, wanted)
         with closing(_journal(options["journal"], seen.cluster)) as journal:
@@ -88,6 +86,25 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
 
     click.echo(final(seen.cluster, report, str(journal.path)))
     return EXIT[report.outcome]
+
+
+def _wanted(seen: Snapshot, settled: Settled, nodes: Sequence[str], rack: str | None) -> list[str]:
+    """Addresses of the nodes that are to be restarted: one at least.
+
+    Raises:
+        UsageError: if there is none, or one or a datacenter that is none of the cluster; before there is a journal, in
+            which it would stay as a run that was begun.
+    """
+    from ringcheck.core.scope import Scope
+
+    Scope(seen, settled.policy())
+    homes = settled.target.dc
+    wanted = members(seen, nodes, rack, homes)
+    if unknown := [one for one in wanted if one not in seen.index]:
+        raise UsageError(f"{unknown[0]} is no node of {seen.cluster}")
+    if not wanted:
+        raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(homes)}" if homes else ""))
+    return wanted
 
 
 def _procedure(settled: Settled, options: dict[str, Any]) -> Procedure:

@@ -101,6 +101,8 @@ def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsy
         (["10.0.0."], 3, "UNKNOWN - 10.0.0. can mean"),
         (["10.0.0.1", "--rack", "r1"], 3, "UNKNOWN - name nodes or a --rack, not both"),
         (["--rack", "r9"], 3, "UNKNOWN - there is no rack r9"),
+        (["--rack", ""], 3, "UNKNOWN - there is no rack ''"),
+        (["--rack", "r1", "--dc", "dc1", "--dc", "dc9"], 3, "UNKNOWN - datacenter dc9 has no nodes (known: dc1)"),
         (["--dc", "dc9"], 3, "UNKNOWN - datacenter dc9 has no nodes (known: dc1)"),
         (["--max-batch", "0"], 3, "UNKNOWN - usage: "),
         (["--allow", "nothing"], 3, "UNKNOWN - there is no reason 'nothing' (known: "),

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.cli import run
+from ringcheck.cli.target import Settled
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import Server, serve
 
@@ -109,6 +111,13 @@ WRONG = [
     (["--exec", "a {address}", "--resume"], "has no roll to resume"),
     (["--exec", "a {address}", "10.9.9.9"], "10.9.9.9 is no node of embedded"),
     (["--exec", "a {address}", "--rack", "r9"], "there is no rack r9"),
+    (["--exec", "a {address}", "--rack", ""], "there is no rack ''"),
+    (["--exec", "a {address}", "--rack", "r9", "--dc", "dc1"], "there is no rack r9 in dc1"),
+    (["--exec", "a {address}", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "a {address}", "--dc", "dc9", "--dry-run"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "a {address}", "--dc", "dc1", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "a {address}", "--dc", "dc9", "127.0.1.1"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "a {address}", "--dc", "dc9", "--rack", "r1"], "datacenter dc9 has no nodes (known: dc1)"),
     (["--exec", "a {address}", "--allow", "everything"], "there is no reason 'everything'"),
 ]
 
@@ -117,12 +126,29 @@ WRONG = [
 def test_what_can_not_be_meant(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    """One line, exit code 3, nothing done."""
+    """One line, exit code 3, nothing done, and no run is in the journal that the next one would have to resume."""
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, *words)) == 3
+        assert not (tmp_path / "j").exists() or not events(config)
     line = capsys.readouterr().out
     assert message in line
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "message"), [([], "embedded has no node\n"), (["--dc", "x"], "no node in x\n")])
+def test_no_node_is_no_roll(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    """Where nothing at all is seen, which can't say either that a datacenter is wrong, nothing is not "all done"."""
+    real = Settled._named
+    monkeypatch.setattr(Settled, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
+    with served(tmp_path) as (_, _, config):
+        assert run(roll(config, "--exec", "a {address}", *words)) == 3
+    assert message in capsys.readouterr().out
 
 
 def test_a_recording_can_not_be_restarted(capsys: pytest.CaptureFixture[str]) -> None:
