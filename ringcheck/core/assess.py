@@ -44,12 +44,14 @@ class Question:
         levels: levels to show, watched or not.
         view: address of the one observer to believe.
         ranges: whether to list the unavailable ranges.
+        every: whether to tell every finding, however many are alike: for who decides by them.
     """
 
     keyspaces: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
     view: str | None = None
     ranges: bool = False
+    every: bool = False
 
 
 def assess(
@@ -76,7 +78,7 @@ def assess(
     findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
     seen_down = views.seen_down_by
     eased = [leases.eased(one, seen_down) for one in _distinct(findings)]
-    ordered = _bounded([*eased, *leases.findings()])
+    ordered = _bounded([*eased, *leases.findings()], len(findings) if asked.every else AT_MOST)
     severity = max((one.severity for one in ordered), default=Severity.OK)
     recover = recovery_order(views.down_anywhere(), judge.outages)
     text = _summary(severity, ordered, keyspaces, states, leases)
@@ -97,16 +99,16 @@ def _distinct(findings: Iterable[Finding]) -> list[Finding]:
     return list(found.values())
 
 
-def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
+def _bounded(findings: list[Finding], most: int) -> tuple[Finding, ...]:
     """Worst first, and of one code and severity only so many: a rack that is lost need not be told a node a line."""
     kept: list[Finding] = []
     groups: dict[tuple[Severity, str], list[Finding]] = defaultdict(list)
     for one in findings:
         groups[one.severity, one.code].append(one)
     for (severity, code), group in sorted(groups.items(), key=lambda item: (_PLACE[item[0][0]], item[0][1])):
-        kept += group[:AT_MOST]
-        if len(group) > AT_MOST:
-            more = len(group) - AT_MOST
+        kept += group[:most]
+        if len(group) > most:
+            more = len(group) - most
             kept.append(Finding(code, severity, group[0].subject, f"and {more} more like it", "see --format json"))
     return tuple(kept)
 

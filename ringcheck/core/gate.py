@@ -9,12 +9,13 @@ Missing or contradictory data block. Unknown wins over safe, unsafe over unknown
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.assess import assess, counted, listed, percent
+from ringcheck.core.assess import AT_MOST, Question, assess, counted, listed, percent
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, UnknownReplicationError
 from ringcheck.core.health import demands_of, ring_state, stand
 from ringcheck.core.policy import AUTH, DEFAULT, Severity
@@ -38,6 +39,7 @@ GAPS = frozenset({"view_missing", "unknown_node", "no_data"})
 
 CODES = GAPS | {
     "already_unavailable",
+    "candidate_down",
     "lease_held",
     "node_down_elsewhere",
     "rack_empties",
@@ -97,7 +99,8 @@ class Reason:
         summary: one line.
         blocks: False for a note.
         lifts_when: what would make it go away.
-        keyspace: where it is about one; likewise level and datacenter.
+        keyspace: where it is about one or more that are alike the first; likewise level and datacenter.
+        keyspaces: all of them.
         ranges: how many, of the keyspace's.
         share: of the token space, 0 to 1.
         example: one of the ranges, as it would be after the stop.
@@ -114,6 +117,7 @@ class Reason:
     ranges: int | None = None
     share: float | None = None
     example: Example | None = None
+    keyspaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Decision:
         reasons: blocking ones first.
         checked: what was looked at.
         left_out: codes of reasons, and `stable`, that a recorded snapshot can't give or not whole.
+        allowed: codes of reasons that do not block by the operator's word, whether they arose or not.
     """
 
     snapshot: Snapshot
@@ -149,6 +154,7 @@ class Decision:
     reasons: tuple[Reason, ...]
     checked: Checked
     left_out: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +251,8 @@ class Gatekeeper:
             demands = tuple(demands_of(level, client, rules).values())
         except UnknownReplicationError as error:
             text = f"{listed(names)} can't be judged at {level}: {error}"
-            lifts = "its replication is stated under `replication:`"
-            self.refusals.append(Reason("no_data", names[0], text, lifts_when=lifts, keyspace=names[0], level=level))
+            reason = Reason("no_data", names[0], text, True, _STATED, names[0], level, keyspaces=names)  # noqa: FBT003 - in the order of the fields
+            self.refusals.append(reason)
             return
         yield _Stake(names, ring, level, client, demands, rules)
 
@@ -257,13 +263,17 @@ class Gatekeeper:
 
     def _gaps(self) -> Iterator[Reason]:
         """Reasons that do not depend on the candidates, but for whose view is missing."""
-        for finding in assess(self.snapshot, self.policy).findings:
+        for finding in assess(self.snapshot, self.policy, Question(every=True)).findings:
             reason = _from_finding(finding)
             if reason:
                 yield reason
         if self.views.usable and not self.stakes:
             yield Reason("no_data", self.snapshot.cluster, "no keyspace to judge", lifts_when="a keyspace is watched")
         yield from self._young()
+        if self.views.usable and not any(view.schema_version for view in self.views.usable):
+            text = "whether the nodes agree on the schema is not known"
+            lifts = "their Jolokia tells SchemaVersion"
+            yield Reason("schema_disagreement", self.snapshot.cluster, text, blocks=False, lifts_when=lifts)
         if any(ring.pending for ring in self.snapshot.rings):
             yield Reason(
                 "topology_changing", self.snapshot.cluster, "ranges are moving to other nodes", lifts_when=_SETTLED
@@ -279,11 +289,17 @@ class Gatekeeper:
             return
         for index, node in enumerate(self.snapshot.nodes):
             if node.generation is not None and index not in self.before and taken - node.generation < self.gate.settle:
-                age = max(0, round(taken - node.generation))
+                age = round(taken - node.generation)
                 text = f"{node.address} has run for {age} s; {self.gate.settle:g} s are asked for"
-                lifts = f"{max(0, round(self.gate.settle - age))} s have passed"
+                if age < 0:
+                    text = f"{node.address} says that it starts in {-age} s: its clock or the one here is wrong"
+                lifts = f"{round(self.gate.settle - age)} s have passed"
                 yield Reason("recently_changed", node.address, text, lifts_when=lifts)
-        ageless = [node.address for node in self.snapshot.nodes if node.generation is None and node.jolokia == "ok"]
+        ageless = [
+            node.address
+            for index, node in enumerate(self.snapshot.nodes)
+            if node.generation is None and node.jolokia in {"ok", "not_asked"} and index not in self.before
+        ]
         if ageless and self.gate.settle:
             text = f"since when {listed(ageless)} {'runs' if len(ageless) == 1 else 'run'} is not known"
             lifts = "their Jolokia tells CurrentGenerationNumber"
@@ -294,7 +310,7 @@ class Gatekeeper:
     def decide(self, candidates: Sequence[str], action: Action = "restart") -> Decision:
         """May these nodes (addresses) stop together?"""
         known = [self.snapshot.index[one] for one in candidates if one in self.snapshot.index]
-        reasons = [*self._strangers(candidates), *self._general(candidates, known), *self._notes(known)]
+        reasons = [*self._strangers(candidates), *self._general(candidates, known), *self._notes(known, action)]
         reasons += self._streams(known)
         if action == "restart":
             reasons += self._losses(known)
@@ -305,15 +321,15 @@ class Gatekeeper:
         names = {name for stake in self.stakes for name in stake.names}
         ranges = sum(len(ring) * len(names.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
         checked = Checked(len(names), ranges, len(self.views.usable), levels)
-        given = self.snapshot, _answer(final), action, tuple(candidates), self.holders, final, checked
-        return Decision(*given, self.left_out)
+        given = self.snapshot, _answer(final), action, tuple(candidates), self.holders, _bounded(final), checked
+        return Decision(*given, self.left_out, tuple(sorted(self.gate.allow)))
 
     def _allowed(self, reason: Reason) -> Reason:
         return replace(reason, blocks=False) if reason.code in self.gate.allow else reason
 
     def safe_nodes(self) -> frozenset[str]:
         """Addresses of the nodes each of which may restart now, alone: what `decide` would say of each, in one pass."""
-        blocking = [one for one in map(self._allowed, self.refusals) if one.blocks]
+        blocking = [one for one in map(self._allowed, self.refusals) if one.blocks and not self._excused(one)]
         elsewhere = {one.subject for one in blocking if _spares_its_subject(one)}
         if len(elsewhere) > 1 or any(not _spares_its_subject(one) for one in blocking):
             return frozenset()
@@ -342,9 +358,13 @@ class Gatekeeper:
     def _general(self, candidates: Sequence[str], known: list[int]) -> Iterator[Reason]:
         """What was found wrong, without the views of those that are to stop, and whether something is lost already."""
         for one in self.refusals:
-            mine = _spares_its_subject(one) and (one.subject in candidates or one.subject in self.holders)
-            yield replace(one, blocks=False) if mine else one
+            mine = _spares_its_subject(one) and one.subject in candidates
+            yield replace(one, blocks=False) if mine or self._excused(one) else one
         yield from self._outages(known)
+
+    def _excused(self, reason: Reason) -> bool:
+        """Whether a reason is about a node that counts as down by its lease, whatever its own view is."""
+        return _spares_its_subject(reason) and reason.subject in self.holders
 
     def _outages(self, known: list[int]) -> Iterator[Reason]:
         """Ranges that are lost before anything is stopped; restarting nodes that are down is the cure."""
@@ -371,19 +391,25 @@ class Gatekeeper:
         name = stake.names[0]
         number = f"{ranges} of {health.ranges} ranges ({percent(share)} of the tokens)"
         text = f"{number} of {listed(stake.names)} {what} {_at(stake)}"
-        return Reason(code, name, text, blocks, lifts, name, stake.level, stake.client, ranges, share)
+        where = name, stake.level, stake.client
+        return Reason(code, name, text, blocks, lifts, *where, ranges, share, keyspaces=stake.names)
 
-    def _notes(self, known: list[int]) -> Iterator[Reason]:
-        """What an operator should know, and may ask to be kept by."""
-        nodes = self.snapshot.nodes
+    def _notes(self, known: list[int], action: Action) -> Iterator[Reason]:
+        """What an operator should know, and may ask to be kept by.
+
+        A node that leaves hands its ranges to others, whose writes must be acknowledged besides (`ReplicaPlans`:
+        `blockFor` plus pending): who is down may be one of them.
+        """
+        nodes, hand_over = self.snapshot.nodes, action == "decommission"
         down = [nodes[index].address for index in sorted(self.views.down_anywhere() - set(known))]
         if down:
             text = f"{counted(len(down), 'other node')} down: {listed(down)}"
-            yield Reason("node_down_elsewhere", down[0], text, self.gate.require_all_up, "all other nodes are up")
+            blocks = self.gate.require_all_up or hand_over
+            yield Reason("node_down_elsewhere", down[0], text, blocks, "all other nodes are up")
         held = [one for one in self.holders if one not in {nodes[index].address for index in known}]
         if held:
             text = f"{listed(held)} hold a restart lease and count as down"
-            yield Reason("lease_held", held[0], text, blocks=False, lifts_when="the lease is released")
+            yield Reason("lease_held", held[0], text, hand_over, "the lease is released")
 
     def _streams(self, known: list[int]) -> Iterator[Reason]:
         """A stop breaks off what a node sends and receives: a repair or a rebuild that took hours fails."""
@@ -422,7 +448,7 @@ class Gatekeeper:
             text = f"{loss.tight} ranges of {listed(stake.names)} would have no replica to spare {_at(stake)}"
             yield Reason(
                 "would_be_at_minimum", stake.names[0], text, self.gate.require_spare, "more replicas are up",
-                stake.names[0], stake.level, stake.client, loss.tight,
+                stake.names[0], stake.level, stake.client, loss.tight, keyspaces=stake.names,
             )  # fmt: skip
 
     def _lost(self, code: str, stake: _Stake, after: RingState, loss: _Loss, ranges: int) -> Reason:
@@ -431,7 +457,8 @@ class Gatekeeper:
         share = loss.tokens / self.scope.space.size
         example = self._example(after, loss.first) if loss.first is not None else None
         name = stake.names[0]
-        return Reason(code, name, text, True, lifts, name, stake.level, stake.client, ranges, share, example)  # noqa: FBT003 - in the order of the fields
+        where = name, stake.level, stake.client
+        return Reason(code, name, text, True, lifts, *where, ranges, share, example, stake.names)  # noqa: FBT003 - in the order of the fields
 
     def _example(self, state: RingState, index: int) -> Example:
         nodes, held = self.snapshot.nodes, state.ring.replicas(index)
@@ -441,6 +468,10 @@ class Gatekeeper:
     def _decommission(self, known: list[int]) -> Iterator[Reason]:
         """A node that leaves hands its ranges over; what counts is whether there is room for them."""
         nodes = self.snapshot.nodes
+        dead = [nodes[index].address for index in known if index in self.views.down_anywhere()]
+        if dead:
+            text = f"{listed(dead)} {'is' if len(dead) == 1 else 'are'} down: only a node that is up can leave"
+            yield Reason("candidate_down", dead[0], text, lifts_when="it is up; a dead node is removed instead")
         leaving: dict[str, list[int]] = {}
         for index in known:
             leaving.setdefault(nodes[index].datacenter or "", []).append(index)
@@ -455,7 +486,11 @@ class Gatekeeper:
     def _no_room(self, datacenter: str, left: int) -> Iterator[Reason]:
         for ring in self.snapshot.rings:
             replication, names = ring.replication, [name for name, _ in self.scope.chosen(ring)]
-            if replication is None or not names:
+            if not names:
+                continue
+            if replication is None:
+                text = f"how many replicas {listed(names)} want is not known"
+                yield Reason("no_data", names[0], text, lifts_when=_STATED, keyspace=names[0], keyspaces=tuple(names))
                 continue
             network = replication.strategy == NETWORK_TOPOLOGY
             wanted = dict(replication.options).get(datacenter if network else "replication_factor")
@@ -463,7 +498,14 @@ class Gatekeeper:
             if wanted and wanted.replicas > room:
                 text = f"{listed(names)} want {wanted} replicas in {datacenter}, where {room} nodes would be left"
                 lifts = "the replication factor is lowered, or a node joins"
-                yield Reason("replication_would_not_fit", names[0], text, True, lifts, names[0])  # noqa: FBT003 - in the order of the fields
+                yield Reason(
+                    "replication_would_not_fit",
+                    names[0],
+                    text,
+                    lifts_when=lifts,
+                    keyspace=names[0],
+                    keyspaces=tuple(names),
+                )
 
     def _emptied_racks(self, datacenter: str, gone: list[int]) -> list[str]:
         nodes = self.snapshot.nodes
@@ -472,6 +514,7 @@ class Gatekeeper:
 
 
 _SETTLED = "no node is joining, leaving or moving"
+_STATED = "its replication is stated under `replication:`"
 _LEVEL_WORDS = {
     "already_unavailable": ("are unavailable already", "the nodes that are down are back"),
     "structurally_unavailable": ("can never be served", "the replication is mended; no stop makes it worse"),
@@ -498,6 +541,21 @@ def _left_out(recorded: Snapshot) -> tuple[str, ...]:
     """What a recorded snapshot can't tell; it tells by generations which nodes were young when it was taken."""
     streams = () if any(node.streams is not None for node in recorded.nodes) else ("streaming",)
     return ("stable", "recently_changed", "lease_held", *streams)
+
+
+def _bounded(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """Where they say the same of many nodes, some of them and how many more; only after all were judged."""
+    alike = Counter((one.code, one.blocks) for one in reasons if one.keyspace is None)
+    seen: Counter[tuple[str, bool]] = Counter()
+    kept: list[Reason] = []
+    for one in reasons:
+        key = one.code, one.blocks
+        seen[key] += one.keyspace is None
+        if one.keyspace or seen[key] <= AT_MOST:
+            kept.append(one)
+        elif seen[key] == AT_MOST + 1:
+            kept.append(replace(one, summary=f"{one.subject} and {alike[key] - seen[key]} more like those before"))
+    return tuple(kept)
 
 
 def _from_finding(finding: Finding) -> Reason | None:

@@ -15,6 +15,7 @@ from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Snapshot, View
 from tests import article
 from tests.conftest import MORE
+from tests.core import clusters as small
 from tests.core.bruteforce import LEVELS, LOCAL_LEVELS
 from tests.core.test_bruteforce import exact
 from tests.strategies import Cluster, clusters
@@ -267,6 +268,35 @@ def test_an_unknown_age_is_said() -> None:
     assert (note.blocks, decision.decision) == (False, "safe")
 
 
+def test_who_was_not_asked_has_no_known_age() -> None:
+    """With `views: contact_points` a node that came back this second looks like any other: the decision says so."""
+    nodes = tuple(replace(node, generation=None, jolokia="not_asked") for node in article.snapshot().nodes[:1])
+    decision = decide(replace(article.snapshot(), nodes=(*nodes, *article.snapshot().nodes[1:])), "10.0.0.2")
+    assert ("recently_changed", False, "since when 10.0.0.1 runs is not known") in told(decision)
+    down = article.snapshot(["10.0.0.1"])
+    nodes = tuple(replace(node, jolokia="not_asked") for node in down.nodes[:1])
+    decision = decide(replace(down, nodes=(*nodes, *down.nodes[1:])), "10.0.0.1")
+    assert "recently_changed" not in [one.code for one in decision.reasons]
+
+
+def test_a_clock_that_is_ahead_is_told() -> None:
+    """A generation in the future is no age of zero."""
+    nodes = tuple(replace(node, generation=1767225600 + 86400) for node in article.snapshot().nodes)
+    decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
+    text = "10.0.0.2 says that it starts in 86400 s: its clock or the one here is wrong"
+    assert ("recently_changed", True, text) in told(decision)
+    assert {one.lifts_when for one in decision.reasons if one.code == "recently_changed"} == {"86445 s have passed"}
+
+
+def test_a_schema_that_nobody_tells_is_a_note() -> None:
+    """An access policy may deny SchemaVersion; then no disagreement can be seen."""
+    seen = article.snapshot()
+    seen = replace(seen, views=tuple(replace(view, schema_version=None) for view in seen.views))
+    assert ("schema_disagreement", False, "whether the nodes agree on the schema is not known") in told(
+        decide(seen, "10.0.0.1")
+    )
+
+
 @pytest.mark.parametrize(("seen", "code"), UNSAFE)
 def test_what_is_not_settled_is_unsafe(seen: Snapshot, code: str) -> None:
     """Movement, disagreement and nodes that only just came back block, unless allowed by name."""
@@ -318,6 +348,66 @@ def test_decommission_needs_room() -> None:
     note = reason(decision, "rack_empties")
     assert (note.blocks, note.summary) == (False, "rack r0 of dc1 would have no node: replicas would share racks")
     assert "structurally_never_safe" not in blocking(decision)
+
+
+FIVE = small.nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1", "dc1:r2")
+RF_3 = "NetworkTopologyStrategy {dc1=3}"
+
+
+def leave(seen: Snapshot, candidate: int, *holders: int, level: Level = Level.LOCAL_QUORUM) -> Decision:
+    keeper = Gatekeeper(seen, Policy(), Gate(level, settle=0), [small.address(one) for one in holders])
+    return keeper.decide([small.address(candidate)], "decommission")
+
+
+def test_a_node_leaves_only_when_all_others_are_up() -> None:
+    """Those that take its ranges over must acknowledge writes besides: one that is down takes availability away."""
+    ring = small.ring("orders", RF_3, [[1, 2, 3], [2, 3, 4], [3, 4, 1], [4, 1, 2]], 5)
+    assert leave(small.snapshot(FIVE, [ring]), 1).decision == "safe"
+    assert blocking(leave(small.snapshot(FIVE, [ring], down=[5]), 1)) == ["node_down_elsewhere"]
+    assert blocking(leave(small.snapshot(FIVE, [ring]), 1, 5)) == ["lease_held"]
+    dead = leave(small.snapshot(FIVE, [ring], down=[5]), 5)
+    assert blocking(dead) == ["candidate_down"]
+    assert told(dead)[0][2] == "10.0.0.5 is down: only a node that is up can leave"
+
+
+def test_a_node_whose_ranges_nobody_can_place_does_not_leave() -> None:
+    """Without the replication nobody knows whether it would fit."""
+    ring = small.ring("orders", None, [[1, 2, 3], [2, 3, 4], [3, 4, 1], [4, 1, 2]], 5)
+    decision = leave(small.snapshot(FIVE, [ring]), 1, level=Level.LOCAL_ONE)
+    assert (decision.decision, blocking(decision)) == ("unknown", ["no_data"])
+
+
+def test_of_many_silent_nodes_only_the_candidates_are_excused() -> None:
+    """However many there are: the one that is silent elsewhere may have been killed a second ago."""
+    members = small.nodes(*["dc1:r1"] * 30)
+    seen = small.snapshot(members, [small.ring("orders", RF_3, [[26, 27, 28]] * 4, 30)])
+    for number in (*range(1, 25), 30):
+        seen = small.with_view(seen, number, outcome="unreachable", reason="timeout")
+    keeper = Gatekeeper(seen, Policy(), Gate(settle=0))
+    decision = keeper.decide([small.address(number) for number in range(1, 25)])
+    assert decision.decision == "unknown"
+    assert [one.subject for one in decision.reasons if one.blocks] == ["10.0.0.30"]
+    silent = [one for one in decision.reasons if one.code == "view_missing" and not one.blocks]
+    assert [one.summary for one in silent][20:] == ["10.0.0.21 and 3 more like those before"]
+    assert keeper.decide([small.address(number) for number in (*range(1, 25), 30)]).decision == "safe"
+
+
+def test_the_silence_of_who_holds_a_lease_keeps_nobody() -> None:
+    """It counts as down, for all at once as for each."""
+    seen = with_view(article.snapshot(), "10.0.0.3", outcome="unreachable", reason="timeout")
+    keeper = Gatekeeper(seen, Policy(), Gate(Level.LOCAL_ONE, accept=("blog_1",)), ["10.0.0.3"])
+    assert keeper.safe_nodes() == set(article.ADDRESSES)
+    assert all(keeper.decide([one]).decision == "safe" for one in article.ADDRESSES)
+
+
+def test_a_decision_tells_what_was_allowed_and_all_whom_a_reason_is_about() -> None:
+    """A reason is about every keyspace of a ring, and a lift is on record though it lifted nothing."""
+    ring = small.ring("a b c d", RF_3, [[1, 2, 3]] * 4, 5)
+    gate = Gate(settle=0, allow=frozenset({"would_become_unavailable", "streaming"}))
+    decision = Gatekeeper(small.snapshot(FIVE, [ring]), Policy(), gate).decide(["10.0.0.1", "10.0.0.2"])
+    assert (decision.decision, decision.allowed) == ("safe", ("streaming", "would_become_unavailable"))
+    lost = reason(decision, "would_become_unavailable")
+    assert (lost.keyspace, lost.keyspaces, lost.blocks) == ("a", ("a", "b", "c", "d"), False)
 
 
 def test_an_observer_with_no_view_at_all_is_a_gap() -> None:
