@@ -1,6 +1,7 @@
 """What a restart asks of one node beside the polls: since when it runs, where its clients go, and to drain.
 
-The collector never uses this: `drain` is the one thing that ringcheck does to a node.
+The collector never uses this: `drain` is the one thing that ringcheck does to a node. Whoever answers is asked first
+who it is: nodes may share an address, and a URL may lead to another one than it seems.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.reply import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.decode import Outcome
     from ringcheck.jolokia.mbeans import Request
 
+_HOST_ID = "LocalHostId"
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - what must not be taken for an address
 
 
@@ -34,31 +38,36 @@ class Control:
         self._settings = settings
         self._clock = clock
         self._client = Client(settings, clock=clock)
+        self._agents: dict[tuple[str, str], str] = {}  # where a node, by address and host id, answered last
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
-    def started_at(self, address: str, seconds: float) -> int:
+    def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
         """When the node's JVM was started, in epoch milliseconds by the node's own clock.
 
         The gossip generation would not do: it also rises when gossip is switched off and on.
 
         Raises:
             SourceError: if it does not answer in time, or forbids it.
-            DataError: if the answer is none.
+            DataError: if the answer is none, or another node's.
         """
-        value = self._ask(address, mbeans.read(mbeans.RUNTIME, mbeans.START_TIME), seconds).get(mbeans.START_TIME)
+        ends = self._clock() + seconds
+        url = self._agent(address, host_id, ends)
+        value = self._ask(url, mbeans.read(mbeans.RUNTIME, mbeans.START_TIME), ends).get(mbeans.START_TIME)
         return decode.number(value, mbeans.START_TIME)
 
-    def drain(self, address: str, seconds: float) -> None:
-        """Drain the node: it stops serving, tells its peers so, and flushes. Sent once.
+    def drain(self, address: str, host_id: str | None, seconds: float) -> None:
+        """Drain the node: it stops serving, tells its peers so, and flushes. Sent once, and to no other node.
 
         Raises:
             SourceError: if it refuses or does not answer in time; what it did is then not known.
-            DataError: if it fails.
+            DataError: if it fails, or another node would have been drained.
         """
-        reply = self._client.exec_once(self._url(address), mbeans.drain(), self._clock() + seconds)
+        ends = self._clock() + seconds
+        url = self._agent(address, host_id, ends)
+        reply = self._client.exec_once(url, mbeans.drain(), ends)
         decode.outcome(reply).get(mbeans.DRAIN)
 
     def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
@@ -70,18 +79,45 @@ class Control:
         """
         shared = decode.ip_of(address) != address  # nodes that share an address are told apart by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
-        states = self._ask(address, mbeans.read(mbeans.FAILURE_DETECTOR, name), seconds).get(name)
+        url = self._settings.url_of(decode.ip_of(address))
+        states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
         found: dict[str, tuple[str, int | None]] = {}
         found |= {one: (host, None) for one, host in decode.gossiped(states, "RPC_ADDRESS").items()}
         found |= {one: _split(text) for one, text in decode.gossiped(states, "NATIVE_ADDRESS_AND_PORT").items()}
         return {one: (host, port) for one, (host, port) in found.items() if host not in _ANY}
 
-    def _url(self, address: str) -> str:
-        return self._settings.url_of(decode.ip_of(address))
+    def _agent(self, address: str, host_id: str | None, ends: float) -> str:
+        """The URL where the node itself answers now: where it did last, or `url` leads, or a contact point.
 
-    def _ask(self, address: str, request: Request, seconds: float) -> Outcome:
-        reply = self._client.post(self._url(address), request, self._clock() + seconds)
-        return decode.outcome(reply)
+        Raises:
+            SourceError: if its agent can't be asked who it is.
+            DataError: if who it is can't be told, or others answer alone.
+        """
+        if not host_id:
+            raise DataError(f"the host id of {address} is not known, so that another node could answer for it")
+        usual = self._settings.url_of(decode.ip_of(address))
+        contacts = map(self._settings.url_of_contact, self._settings.contact_points)
+        failure: DataError | SourceError | None = None
+        for url in dict.fromkeys([self._agents.get((address, host_id), usual), usual, *contacts]):
+            try:
+                self._verify(url, address, host_id, ends)
+            except (DataError, SourceError) as error:
+                failure = failure or error
+            else:
+                self._agents[address, host_id] = url
+                return url
+        assert failure is not None  # noqa: S101 - there is one URL at least
+        raise failure
+
+    def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
+        """Whether this node answers there, and no other."""
+        name = _HOST_ID
+        found = decode.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
+        if found != host_id:
+            raise DataError(f"{shown(url)} answers for host id {found}, and {address} is {host_id}: see `jolokia: url`")
+
+    def _ask(self, url: str, request: Request, ends: float) -> Outcome:
+        return decode.outcome(self._client.post(url, request, ends))
 
 
 def _split(text: str) -> tuple[str, int | None]:

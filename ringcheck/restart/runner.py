@@ -49,10 +49,10 @@ if TYPE_CHECKING:
         def poll(self) -> Snapshot:
             """A fresh snapshot; RingcheckError where there is none."""
 
-        def started_at(self, address: str) -> int:
+        def started_at(self, address: str, host_id: str | None) -> int:
             """As `Control.started_at`."""
 
-        def drain(self, address: str, seconds: float) -> None:
+        def drain(self, address: str, host_id: str | None, seconds: float) -> None:
             """As `Control.drain`."""
 
         def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -280,7 +280,7 @@ class Runner:
         node = seen.nodes[seen.index[address]]
         down = seen.index[address] in Views(seen).down_anywhere()
         try:
-            started: int | None = self.world.started_at(address)
+            started: int | None = self.world.started_at(address, node.host_id)
         except (SourceError, DataError) as error:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
                 raise Halt("refused", f"since when {address} runs can't be read: {error}") from None
@@ -410,7 +410,7 @@ class Runner:
 
     def _drain(self, work: _Work) -> None:
         try:
-            self.world.drain(work.node.address, self.how.drain_timeout)
+            self.world.drain(work.node.address, work.target.host_id, self.how.drain_timeout)
         except RingcheckError as error:
             work.problem = f"it could not be drained: {error} (--no-drain leaves it out)"
 
@@ -435,11 +435,12 @@ class Runner:
 
     def _running(self, work: _Work, _: Snapshot) -> str | None:
         try:
-            return "it still runs" if self.world.started_at(work.node.address) == work.target.started_at else None
+            now = self.world.started_at(work.node.address, work.target.host_id)
         except SourceError as error:
             return None if error.kind == "unreachable" else str(error)
         except DataError as error:
             return str(error)
+        return "it still runs" if now == work.target.started_at else None
 
     def _command(self, work: _Work, command: Command | None) -> None:
         assert command is not None  # noqa: S101 - the command line asks for one or for both others
@@ -476,7 +477,8 @@ class Runner:
         now = work.target.find(seen)
         address = now.address if now else work.node.address
         try:
-            if work.target.started_at is not None and self.world.started_at(address) <= work.target.started_at:
+            before, host_id = work.target.started_at, work.target.host_id
+            if before is not None and self.world.started_at(address, host_id) <= before:
                 return "its process was not replaced"
         except RingcheckError as error:
             return str(error)
@@ -531,7 +533,7 @@ class Runner:
         ends = self.world.clock() + (self.how.lost if done and done.pid is not None else 0.0)
         while True:
             try:
-                now = self.world.started_at(work.node.address)
+                now = self.world.started_at(work.node.address, work.target.host_id)
                 if work.target.started_at is None or now > work.target.started_at:
                     return True
                 if not (done and done.ran):

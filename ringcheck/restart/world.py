@@ -51,13 +51,13 @@ class RealWorld:
         self._port = cql_port
         self._cql = cql
 
-    def started_at(self, address: str) -> int:
+    def started_at(self, address: str, host_id: str | None) -> int:
         """As `Control.started_at`."""
-        return self._control.started_at(address, _ASK)
+        return self._control.started_at(address, host_id, _ASK)
 
-    def drain(self, address: str, seconds: float) -> None:
+    def drain(self, address: str, host_id: str | None, seconds: float) -> None:
         """As `Control.drain`."""
-        self._control.drain(address, seconds)
+        self._control.drain(address, host_id, seconds)
 
     def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Where the clients of nodes connect: as gossip tells, otherwise at the node's address and the usual port."""

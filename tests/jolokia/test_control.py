@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.errors import DataError, SourceError
-from ringcheck.jolokia import decode
+from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.control import Control, _split
 from ringcheck.simulator.cluster import EmbeddedCluster, ipv6_address, loopback_address
 from ringcheck.simulator.server import serve
+from tests.fake_jolokia import Agent, ok
+from tests.jolokia.scripted import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,24 +33,75 @@ def embedded(release: str = "5.0.8") -> Iterator[tuple[EmbeddedCluster, Control]
 def test_a_new_process_is_told_from_new_gossip() -> None:
     """StartTime rises with a restart, and not when gossip is switched off and on."""
     with embedded() as (cluster, control):
-        node = cluster.nodes[0].address
-        before = control.started_at(node, 5.0)
+        node, host_id = cluster.nodes[0].address, cluster.nodes[0].host_id
+        before = control.started_at(node, host_id, 5.0)
         cluster.gossip_off(node, instant=True)
         cluster.gossip_on(node, instant=True)
-        assert control.started_at(node, 5.0) == before
+        assert control.started_at(node, host_id, 5.0) == before
         cluster.down(node, instant=True)
         with pytest.raises(SourceError):
-            control.started_at(node, 5.0)
+            control.started_at(node, host_id, 5.0)
         cluster.up(node, instant=True)
-        assert control.started_at(node, 5.0) > before
+        assert control.started_at(node, host_id, 5.0) > before
 
 
 def test_drain_drains() -> None:
     """After it the node is DRAINED, and its peers have heard so."""
     with embedded() as (cluster, control):
         node = cluster.nodes[1]
-        control.drain(node.address, 10.0)
+        control.drain(node.address, node.host_id, 10.0)
         assert cluster.mode(node, cluster.now()) == "DRAINED"
+
+
+@contextmanager
+def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str]]]:
+    """Two nodes of one address, `url` being the first one's; contact points by number; who was drained."""
+    one, two = names = "127.0.2.1", "127.0.2.2"
+    lab = Lab(count=2, endpoints={one: f"{one}:7000", two: f"{one}:7001"})
+    drained: list[str] = []
+    for name in names:
+
+        def drain(item: dict[str, Any], name: str = name) -> dict[str, Any]:
+            drained.append(name)
+            return ok(item, None)
+
+        lab.nodes[name].operations["drain",] = drain
+        lab.nodes[name].other[mbeans.RUNTIME, mbeans.START_TIME] = names.index(name)
+    with Agent(lab.nodes[one], host=one) as first, Agent(lab.nodes[two], host=one) as second:
+        points = tuple((first, second)[number].url for number in contacts)
+        with closing(Control(Settings(points, url=first.url))) as control:
+            yield lab, control, drained
+
+
+def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
+    """Where `url` leads to the other node, the one meant is found among the contact points by its host id."""
+    with sharing(0, 1) as (lab, control, drained):
+        ids = [lab.host_id(name) for name in lab.addresses]
+        assert [control.started_at(f"127.0.2.1:{7000 + number}", ids[number], 5.0) for number in (0, 1)] == [0, 1]
+        control.drain("127.0.2.1:7001", ids[1], 5.0)
+        assert drained == ["127.0.2.2"]
+
+
+def test_another_node_is_not_drained() -> None:
+    """Nothing is sent where another answers, and its start time is not told for the one meant."""
+    with sharing(0) as (lab, control, drained):
+        other = f"answers for host id {lab.host_id('127.0.2.1')}, and 127.0.2.1:7001 is {lab.host_id('127.0.2.2')}"
+        with pytest.raises(DataError, match=other):
+            control.drain("127.0.2.1:7001", lab.host_id("127.0.2.2"), 5.0)
+        with pytest.raises(DataError, match=other):
+            control.started_at("127.0.2.1:7001", lab.host_id("127.0.2.2"), 5.0)
+        assert drained == []
+
+
+def test_a_node_of_unknown_identity_is_not_drained() -> None:
+    """Neither one whose host id the cluster does not tell, nor one that does not tell its own."""
+    with sharing(0) as (lab, control, drained):
+        with pytest.raises(DataError, match=r"the host id of 127\.0\.2\.1:7000 is not known"):
+            control.drain("127.0.2.1:7000", None, 5.0)
+        lab.nodes["127.0.2.1"].attributes["LocalHostId"] = None
+        with pytest.raises(DataError, match="LocalHostId is no text"):
+            control.drain("127.0.2.1:7000", lab.host_id("127.0.2.1"), 5.0)
+        assert drained == []
 
 
 @pytest.mark.parametrize(("release", "port"), [("5.0.8", 9042), ("3.11.19", None)])

@@ -38,7 +38,8 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
         running.poll()
         running.collector.poll(4.0, streams=True)
         with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
-            Control(Settings((), url=running.cluster.template)).started_at(lab.addresses[0], 5.0)
+            control = Control(Settings((), url=running.cluster.template))
+            control.started_at(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)
         for item in running.cluster.items():
             names = item.get("operation") or item.get("attribute")
             for name in names if isinstance(names, list) else [names]:
