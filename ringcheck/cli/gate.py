@@ -21,7 +21,10 @@ R = TypeVar("R")
 
 _SHARED = (
     click.option(
-        "--level", "gate_level", metavar="LEVEL", help="Keep this level. [default: LOCAL_QUORUM, or the config's]"
+        "--level",
+        "gate_level",
+        metavar="LEVEL",
+        help="Keep this level, beside a keyspace's own critical one. [default: LOCAL_QUORUM, or the config's]",
     ),
     click.option("--accept", metavar="GLOB", multiple=True, help="Keyspaces that may lose ranges. Repeatable."),
     click.option(
@@ -62,7 +65,7 @@ def _gate(  # noqa: PLR0913, PLR0917 - one argument an option
             "a stop takes a replica from every keyspace: --accept names those that may lose ranges, not -k"
         )
     gate = target.settled().gate()
-    gate = replace(gate, level=level(gate_level), exact=True) if gate_level else gate
+    gate = replace(gate, level=level(gate_level)) if gate_level else gate
     return replace(
         gate,
         accept=(*gate.accept, *accept),

@@ -68,3 +68,23 @@ def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR091
     strict = option or config
     assert run([*words, f"--{key.replace('_', '-')}"] if option else words) == (2 if strict else 0)
     assert not strict or f"{reason}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["preflight", "10.0.0.1", "10.0.0.2"], 2, "of blog_3 would become unavailable at LOCAL_QUORUM in dc1"),
+        (["preflight", "10.0.0.1"], 0, "SAFE"),
+        (["preflight", "10.0.0.1", "--level", "LOCAL_ALL"], 2, "of blog_3 can't survive any stop at LOCAL_ALL in dc1"),
+        (["plan"], 0, "3 nodes in 3 batches"),
+    ],
+)
+def test_no_level_lowers_what_a_keyspace_must_keep(
+    words: list[str], code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--level replaces the configured level, and no keyspace's own critical one: that is what its clients ask for."""
+    rule = "monitor: [{keyspaces: [blog_3], critical: LOCAL_QUORUM, warning: LOCAL_ALL}]"
+    config = configured(tmp_path, f"{rule}, gate: {{accept: [blog_1, blog_2]}}")
+    level = [] if "--level" in words else ["--level", "LOCAL_ONE"]
+    assert run([*words, *level, "-C", config, "--from", str(ARTICLE)]) == code
+    assert says in capsys.readouterr().out
