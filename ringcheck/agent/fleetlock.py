@@ -227,23 +227,17 @@ class FleetLock:
         return decision
 
     def _look(self, cluster: Cluster) -> Snapshot:
-        """What a poll says that begins now, streams included.
+        """What a poll says that begins now, streams included; once, though no node may tell any: that is the gate's.
 
         Raises:
             SourceError: if there is none.
         """
-        ends = time.monotonic() + FRESH
-        while (left := ends - time.monotonic()) > 0:
-            reading = self._agent.fresh(cluster.name, left)
-            if reading is None:
-                break
-            if reading.error or reading.verdict is None:
-                raise SourceError(reading.error or f"{cluster.name} has not been seen yet")
-            seen = reading.verdict.snapshot
-            # Without streams it is that of a later poll, which the agent made for itself.
-            if any(node.streams is not None for node in seen.nodes):
-                return seen
-        raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
+        reading = self._agent.fresh(cluster.name, FRESH)
+        if reading is None:
+            raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
+        if reading.error or reading.verdict is None:
+            raise SourceError(reading.error or f"{cluster.name} has not been seen yet")
+        return reading.verdict.snapshot
 
     # Release
 

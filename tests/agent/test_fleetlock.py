@@ -20,7 +20,9 @@ from ringcheck.agent.log import Log
 from ringcheck.agent.loop import Agent
 from ringcheck.config import load
 from ringcheck.core.maintenance import Holder
+from ringcheck.jolokia import mbeans
 from ringcheck.restart.lease import open_store
+from ringcheck.simulator.cluster import Agent as Jolokia
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served
@@ -132,6 +134,26 @@ def test_nothing_is_granted_on_what_was_seen_before(three_racks: House) -> None:
     home.cluster.down(4, instant=True)
     assert home.ask(0).kind == "unsafe"
     assert home.owners() == set()
+
+
+def test_streams_that_no_node_may_tell_are_asked_for_once(three_racks: House) -> None:
+    """An access policy without them does not keep a host from its reboot, nor the agent at polling without a pause."""
+    home = three_racks
+    allowed: dict[str, set[str]] = {}
+    for call in mbeans.CALLS:
+        allowed.setdefault(call.mbean, set()).add(call.name)
+    policy = {bean: frozenset(names) for bean, names in allowed.items() if bean != mbeans.STREAM_MANAGER}
+    for node in home.cluster.nodes:
+        home.cluster.configure(node.address, Jolokia(line=node.agent.line, allowed=policy))
+    assert home.agent.fresh(GROUP, 30) is not None
+    before = polls(home)
+    assert home.ask(0).kind == "granted"
+    assert polls(home) - before <= 3  # the look for who it is, the decision's, and one that may just have begun
+
+
+def polls(home: House) -> int:
+    found = home.agent.reading(GROUP)
+    return sum(found.polls.counts) if found else 0
 
 
 @pytest.mark.parametrize("away", ["down", "drain", "pause", "gossip_off"])
@@ -264,18 +286,13 @@ def test_a_cluster_that_can_not_be_seen_grants_nothing(three_racks: House) -> No
 def test_a_poll_that_fails_grants_nothing_though_the_last_one_was_good(
     three_racks: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent keeps its last verdict for its page; it is no reading for the gate. Nor is one without streams."""
+    """The agent keeps its last verdict for its page; it is no reading for the gate."""
     home = three_racks
     good = home.agent.fresh(GROUP, 30)
     assert good is not None
     assert good.verdict is not None
     monkeypatch.setattr(home.agent, "fresh", lambda *_: replace(good, error="it hangs"))
     assert home.ask(0) == Answer("unknown", "it hangs")
-    monkeypatch.setattr(fleetlock, "FRESH", 0.2)
-    nodes = tuple(replace(node, streams=None) for node in good.verdict.snapshot.nodes)
-    silent = replace(good, verdict=replace(good.verdict, snapshot=replace(good.verdict.snapshot, nodes=nodes)))
-    monkeypatch.setattr(home.agent, "fresh", lambda *_: silent)
-    assert home.ask(0).kind == "unknown"
     monkeypatch.setattr(home.agent, "fresh", lambda *_: None)
     assert home.ask(0).kind == "unknown"
     assert home.owners() == set()
