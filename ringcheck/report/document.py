@@ -246,6 +246,7 @@ def decision_document(decision: Decision) -> Json:
         "candidates": list(decision.candidates),
         "holders": list(decision.holders),
         "left_out": list(decision.left_out),
+        "allowed": list(decision.allowed),
         "reasons": [_reason(one) for one in decision.reasons],
         "checked": {
             "keyspaces": decision.checked.keyspaces,
@@ -258,6 +259,7 @@ def decision_document(decision: Decision) -> Json:
 
 def _reason(one: Reason) -> Json:
     document: Json = {name: getattr(one, name) for name in _REASON}
+    document["keyspaces"] = list(one.keyspaces)
     document["level"] = one.level.value if one.level else None
     document["example"] = None
     if one.example:

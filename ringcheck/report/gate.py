@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _MAY = {"safe": "may", "unsafe": "must not", "unknown": "must not, as far as is known,"}
 _DO = {"restart": "stop now", "decommission": "leave now"}
+_TAKES = frozenset({"would_become_unavailable", "structurally_never_safe"})  # ranges that this stop takes
+_LOST = frozenset({"already_unavailable", "structurally_unavailable"})  # ranges that no stop takes: they are lost
 
 
 def render(decision: Decision) -> str:
@@ -31,10 +33,31 @@ def _head(decision: Decision) -> Iterator[str]:
         yield f"because {blocking[0].summary}{more}"
         yield f"until {blocking[0].lifts_when}"
     else:
-        checked = decision.checked
-        levels = listed([level.value for level in checked.levels])
-        yield f"every range of {counted(checked.keyspaces, 'keyspace')} keeps {levels}"
-        yield f"as {counted(checked.views, 'view')} of {decision.snapshot.taken_at} agree"
+        yield _kept(decision)
+        views = f"{counted(decision.checked.views, 'view')} of {decision.snapshot.taken_at}"
+        agree = all(one.code != "view_disagreement" for one in decision.reasons)
+        yield f"as {views} agree" if agree else f"though {views} do not agree"
+
+
+def _kept(decision: Decision) -> str:
+    """What clients keep: a yes by the operator's word may cost ranges, and some may be lost already."""
+    checked, reasons = decision.checked, decision.reasons
+    levels = listed([level.value for level in checked.levels])
+    takes, lost = ([one for one in reasons if one.code in codes] for codes in (_TAKES, _LOST))
+    lifted = dict.fromkeys(one.code for one in reasons if one.code in decision.allowed)
+    others = [code for code in lifted if code not in _TAKES | _LOST]
+    hedge = f", but for what you allow: {', '.join(others)}" if others else ""
+    if not checked.keyspaces:
+        return f"no range was judged, as you allow: {', '.join(others)}"
+    if takes:
+        return f"not every range keeps {levels}, as you allow: {_first(takes)}"
+    if lost:
+        return f"no range of {counted(checked.keyspaces, 'keyspace')} loses {levels}{hedge}; {_first(lost)}"
+    return f"every range of {counted(checked.keyspaces, 'keyspace')} keeps {levels}{hedge}"
+
+
+def _first(losses: list[Reason]) -> str:
+    return losses[0].summary + (f" (and {len(losses) - 1} more, below)" if len(losses) > 1 else "")
 
 
 def _reasons(decision: Decision) -> Iterator[str]:
@@ -43,7 +66,8 @@ def _reasons(decision: Decision) -> Iterator[str]:
     yield ""
     yield "Reasons"
     for one in decision.reasons:
-        yield f"  {'blocks' if one.blocks else 'note'} {one.code}: {one.summary}"
+        label = "blocks" if one.blocks else "allowed" if one.code in decision.allowed else "note"
+        yield f"  {label} {one.code}: {one.summary}"
         if one.blocks and one.lifts_when:
             yield f"    lifts when {one.lifts_when}"
         yield from _example(one, one.example)

@@ -14,12 +14,22 @@ import pytest
 import ringcheck.report
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy
-from ringcheck.core.ring import Pending, Problem, Snapshot
+from ringcheck.core.ring import Pending, Problem, Replication, Ring, Snapshot
 from ringcheck.errors import DataError
 from ringcheck.report import document as document_room
 from ringcheck.report import nagios, sensu
-from ringcheck.report.document import read_snapshot, read_verdict, snapshot_document, snapshot_parts, verdict_document
+from ringcheck.report.document import (
+    decision_document,
+    plan_document,
+    read_snapshot,
+    read_verdict,
+    snapshot_document,
+    snapshot_parts,
+    verdict_document,
+)
 from tests import article
 
 SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
@@ -247,3 +257,30 @@ def test_a_verdict_that_is_none_is_refused(document: Any, text: str) -> None:
     with pytest.raises(DataError) as found:
         read_verdict(json.dumps(document), "url")
     assert str(found.value).startswith(text)
+
+
+def twins() -> Snapshot:
+    """The article's ring of RF 1 for two keyspaces that are alike."""
+    seen = article.snapshot()
+    ring = seen.rings[0]
+    rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]
+    return replace(seen, rings=(Ring.build(["a", "b"], Replication.parse(str(ring.replication)), rows, 3),))
+
+
+@pytest.mark.parametrize("allowed", [(), ("streaming", "structurally_never_safe")])
+def test_a_decision_records_what_was_allowed_and_names_every_keyspace(allowed: tuple[str, ...]) -> None:
+    """Whether a code arose or not, and whichever of the keyspaces that are alike is asked for."""
+    document = decision_document(
+        Gatekeeper(twins(), Policy(), Gate(allow=frozenset(allowed))).decide(article.ADDRESSES[:1])
+    )
+    validate(document, "decision-1")
+    assert document["allowed"] == list(allowed)
+    told = [(one["code"], one["blocks"], one["keyspace"], one["keyspaces"]) for one in document["reasons"]]
+    assert told == [("structurally_never_safe", not allowed, "a", ["a", "b"])]
+
+
+def test_a_plan_names_every_keyspace_of_its_reasons() -> None:
+    """Its reasons are those of a decision."""
+    document = plan_document(plan(twins(), Policy(), Gate()))
+    validate(document, "plan-1")
+    assert {tuple(why["keyspaces"]) for one in document["refused"] for why in one["reasons"]} == {("a", "b")}

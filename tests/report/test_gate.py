@@ -1,0 +1,103 @@
+"""What a decision says in words: nothing that its reasons below contradict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy
+from ringcheck.core.ring import Replication, Ring, Snapshot
+from ringcheck.report.gate import render
+from tests import article
+
+ALL = article.ADDRESSES
+LOSSES = frozenset({"structurally_never_safe", "would_become_unavailable"})
+
+
+def short_of_replicas() -> Snapshot:
+    """One keyspace whose ranges can't have the quorum that its replication asks for."""
+    seen = article.snapshot()
+    ring = seen.rings[1]
+    rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]
+    wide = Ring.build(["wide"], Replication.parse("SimpleStrategy {replication_factor=7}"), rows, 3)
+    return replace(seen, rings=(seen.rings[1], wide))
+
+
+def torn() -> Snapshot:
+    """Two coordinators, of whom one sees a node down."""
+    seen = article.snapshot()
+    blind = replace(seen.views[1], live=frozenset(ALL[:2]), unreachable=frozenset(ALL[2:]))
+    return replace(seen, views=(seen.views[0], blind, seen.views[2]))
+
+
+@pytest.mark.parametrize(
+    ("seen", "gate", "candidates", "kept"),
+    [
+        (article.snapshot(), Gate(accept=("blog_1",)), ALL[:1], "every range of 1 keyspace keeps LOCAL_QUORUM"),
+        (
+            article.snapshot(),
+            Gate(allow=LOSSES),
+            ALL[:2],
+            (
+                "not every range keeps LOCAL_QUORUM, as you allow: 512 of 768 ranges of blog_1 can't survive any stop"
+                " at LOCAL_QUORUM in dc1 (and 1 more, below)"
+            ),
+        ),
+        (
+            article.snapshot(ALL[:1]),
+            Gate(),
+            ALL[:1],
+            (
+                "no range of 2 keyspaces loses LOCAL_QUORUM; 256 of 768 ranges (31.5 % of the tokens) of blog_1 are"
+                " unavailable already at LOCAL_QUORUM in dc1"
+            ),
+        ),
+        (
+            short_of_replicas(),
+            Gate(level=Level.QUORUM),
+            ALL[:1],
+            (
+                "no range of 2 keyspaces loses QUORUM; 768 of 768 ranges"
+                " (100.0 % of the tokens) of wide can never be served at QUORUM"
+            ),
+        ),
+        (
+            article.snapshot(ALL[:1]),
+            Gate(level=Level.ONE, accept=("blog_1",), require_all_up=True, allow=frozenset({"node_down_elsewhere"})),
+            ALL[1:2],
+            "every range of 1 keyspace keeps ONE, but for what you allow: node_down_elsewhere",
+        ),
+        (
+            article.snapshot(),
+            Gate(accept=("*",), allow=frozenset({"no_data"})),
+            ALL[:1],
+            "no range was judged, as you allow: no_data",
+        ),
+    ],
+)
+def test_a_yes_says_what_is_kept(seen: Snapshot, gate: Gate, candidates: tuple[str, ...], kept: str) -> None:
+    """That every range keeps its level stands only where no reason says that some don't."""
+    lines = render(Gatekeeper(seen, Policy(), gate).decide(candidates)).splitlines()
+    assert (lines[0].split(" ")[0], lines[1]) == ("SAFE", kept)
+
+
+def test_views_that_differ_do_not_agree() -> None:
+    """Nor does a yes by the operator's word make them."""
+    gate = Gate(level=Level.ONE, accept=("blog_1",), allow=frozenset({"view_disagreement"}))
+    lines = render(Gatekeeper(torn(), Policy(), gate).decide(ALL[:1])).splitlines()
+    assert (lines[0].split(" ")[0], lines[2]) == ("SAFE", "though 3 views of 2026-01-01T00:00:00Z do not agree")
+
+
+def test_what_was_lifted_is_marked() -> None:
+    """A reason that does not block by the operator's word is told from a note."""
+    told = render(Gatekeeper(article.snapshot(ALL[:1]), Policy(), Gate(allow=LOSSES)).decide(ALL[1:2]))
+    labels = [line.split(":")[0].strip() for line in told.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert labels == [
+        "blocks already_unavailable",
+        "note node_down_elsewhere",
+        "allowed structurally_never_safe",
+        "allowed would_become_unavailable",
+    ]
