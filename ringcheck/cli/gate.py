@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ from ringcheck.cli.target import Target, level
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ringcheck.core.gate import Gate
     from ringcheck.core.ring import Node, Snapshot
@@ -125,38 +126,45 @@ def _in(node: Node, datacenters: Sequence[str]) -> bool:
 
 
 def resolve(name: str, snapshot: Snapshot) -> str:
-    """The address of the node that a name means.
+    """The address of the node that a name means; what no node has stays as it is.
 
     Raises:
         UsageError: if it can mean several.
     """
+    return meant(name, {node.address: node.host_id for node in snapshot.nodes})
+
+
+def meant(name: str, known: Mapping[str, str | None]) -> str:
+    """The address that a name means, of those that are known with their host ids, or else the name itself.
+
+    Raises:
+        UsageError: if it can mean several nodes, or a node and another host.
+    """
     from ringcheck.errors import DataError
     from ringcheck.report.document import address
 
-    try:
-        exact = address(name)
-    except DataError:
-        exact = name
-    else:
-        return exact  # a whole address is no beginning of another one: 10.0.0.1 must never mean 10.0.0.10
-    if exact in snapshot.index:
-        return exact
-    near = [node for node in snapshot.nodes if name == node.host_id or _begins(node, name)]
-    if len(near) > 1:
-        raise UsageError(f"{name} can mean {', '.join(node.address for node in near)}")
-    return near[0].address if near else _by_host_name(name, snapshot)
+    if not name:
+        raise UsageError("a NODE is empty")  # a variable that was never set, and the beginning of every name
+    with suppress(DataError):
+        return address(name)  # a whole address is no beginning of another one: 10.0.0.1 must never mean 10.0.0.10
+    whole = [one for one, host_id in known.items() if name in {one, host_id}]
+    near = whole or [one for one, host_id in known.items() if one.startswith(name) or (host_id or "").startswith(name)]
+    hosts = [] if whole else _addresses(name)
+    # A host that is no node, or is one by another address, is not the node whose host id happens to begin so either.
+    here = [one for one in hosts if one in known] or (hosts if near else [])
+    found = list(dict.fromkeys([*near, *here]))
+    if len(found) > 1:
+        raise UsageError(f"{name} can mean {', '.join(found)}")
+    return found[0] if found else name
 
 
-def _begins(node: Node, name: str) -> bool:
-    return node.address.startswith(name) or (node.host_id or "").startswith(name)
-
-
-def _by_host_name(name: str, snapshot: Snapshot) -> str:
+def _addresses(name: str) -> list[str]:
+    """The addresses of a host by its name; none where nobody knows it: who restarts it by that name then fails too."""
     import socket
 
+    if ":" in name or not name.strip("0123456789."):
+        return []  # a part of an address is no host's name, but getaddrinfo takes 10.1 for 10.0.0.1
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(name, None)}
-    except OSError:
-        return name
-    here = [str(one) for one in found if str(one) in snapshot.index]
-    return here[0] if len(here) == 1 else name
+        return sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None)})
+    except (OSError, UnicodeError):
+        return []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.gate import gate_options, resolve
+from ringcheck.cli.gate import gate_options, meant, resolve
 from ringcheck.cli.target import Seconds, Target, target_options
 from ringcheck.errors import UsageError
 
@@ -230,17 +230,17 @@ def break_(target: Target, node: str, reason: str) -> int:
 
 
 def _held(name: str, holders: Sequence[Holder]) -> Holder:
-    """The lease of a node that is named by its address, host id, or the beginning of one.
+    """The lease of a node that is named as for the gate, though no node is asked.
 
     Raises:
         UsageError: if there is none, or several could be meant.
     """
-    exact = [one for one in holders if name in {one.node, one.host_id}]
-    near = exact or [one for one in holders if one.node.startswith(name) or (one.host_id or "").startswith(name)]
-    if len(near) == 1:
-        return near[0]
-    known = ", ".join(one.node for one in near or holders) or "no node is"
-    raise UsageError(f"{name} {'can mean' if near else 'is under no restart lease; under one:'} {known}")
+    address = meant(name, {one.node: one.host_id for one in holders})
+    found = next((one for one in holders if one.node == address), None)
+    if found is None:
+        known = ", ".join(one.node for one in holders) or "no node is"
+        raise UsageError(f"{name} is under no restart lease; under one: {known}")
+    return found
 
 
 @contextmanager

@@ -46,8 +46,8 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> int:
     """May these nodes stop now, with every range of every keyspace staying available?
 
-    A NODE is an address, a host id, or the beginning of one that no other node has. Exit codes: 0 safe, 2 unsafe,
-    3 unknown; only 0 is a yes.
+    A NODE is an address, a host name, a host id, or the beginning of one; what can mean several is refused. Exit
+    codes: 0 safe, 2 unsafe, 3 unknown; only 0 is a yes.
     """
     from ringcheck.report import gate as report
     from ringcheck.report.document import decision_document

@@ -63,8 +63,8 @@ STABLE = 3  # readings, at least
 def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, **options: Any) -> int:  # noqa: ANN401 - one an option
     """Restart nodes batch by batch: gate, lease, drain, your command, and wait until they are really back.
 
-    A NODE is an address, a host id, or the beginning of one; without any all nodes are restarted. In the commands
-    {address}, {host_id}, {datacenter} and {rack} become the node's; no shell is involved.
+    A NODE is an address, a host name, a host id, or the beginning of one; without any all nodes are restarted. In the
+    commands {address}, {host_id}, {datacenter} and {rack} become the node's; no shell is involved.
 
     Exit codes: 0 all done, 1 stopped as asked, 2 refused or failed, 3 in doubt. An interrupt lets the batch in hand
     come back and stops then; a second one aborts.

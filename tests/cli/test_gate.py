@@ -34,6 +34,57 @@ def test_a_beginning_of_several_is_refused() -> None:
         resolve("2", SEEN)
 
 
+IDS = ("db1f5a3e-0000", "db1", "c0ffee00-0000", "db2e-0000")
+NAMED = replace(SEEN, nodes=tuple(Node(f"10.0.0.{last}", one) for last, one in enumerate(IDS, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "address"),
+    [
+        ("c0", [], "10.0.0.3"),
+        ("c0", ["10.0.0.3", "192.0.2.3"], "10.0.0.3"),
+        ("web", ["192.0.2.3", "10.0.0.3"], "10.0.0.3"),
+        ("web", ["192.0.2.3"], "web"),
+        ("db1", ["10.0.0.3"], "10.0.0.2"),
+        ("10.0.0.1", ["10.0.0.3"], "10.0.0.1"),
+        ("10.1", ["10.0.0.1"], "10.1"),
+        ("a..b", [], "a..b"),
+    ],
+)
+def test_a_host_name_is_asked_for_and_a_whole_name_is_not(
+    name: str, known: list[str], address: str, hosts: dict[str, list[str]]
+) -> None:
+    """A whole address or host id means its node whatever a name server says, and 10.1 is no host's name."""
+    if known:
+        hosts[name] = known
+    assert resolve(name, NAMED) == address
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("db2", ["10.0.0.3"], "10.0.0.4, 10.0.0.3"),
+        ("db2", ["192.0.2.3"], "10.0.0.4, 192.0.2.3"),
+        ("web", ["10.0.0.3", "10.0.0.2", "192.0.2.3"], "10.0.0.2, 10.0.0.3"),
+        ("db", [], "10.0.0.1, 10.0.0.2, 10.0.0.4"),
+    ],
+)
+def test_a_host_name_that_begins_another_s_host_id_is_refused(
+    name: str, known: list[str], meant: str, hosts: dict[str, list[str]]
+) -> None:
+    """The host db2 must not be answered for by the node whose host id happens to begin so, be it a node or not."""
+    if known:
+        hosts[name] = known
+    with pytest.raises(UsageError, match=f"^{name} can mean {meant}$"):
+        resolve(name, NAMED)
+
+
+def test_an_empty_name_is_none() -> None:
+    """A variable that was never set is not the beginning of the only node."""
+    with pytest.raises(UsageError, match="a NODE is empty"):
+        resolve("", replace(SEEN, nodes=NODES[:1]))
+
+
 def configured(folder: Path, settings: str) -> str:
     """A configuration of the article's cluster, with these settings beside where its Jolokia is."""
     path = folder / "ringcheck.yaml"

@@ -249,6 +249,28 @@ def test_mistakes_are_told_and_change_nothing(stage: Stage, command: list[str], 
     assert stage.store.holders() == held
 
 
+@pytest.mark.parametrize("command", [["release"], ["break", "--reason", "x"]])
+def test_no_other_node_s_lease_is_given_back(stage: Stage, command: list[str], hosts: dict[str, list[str]]) -> None:
+    """An address is no beginning of another one, and neither is a host's name or nothing at all."""
+    hosts["db1"] = ["10.0.0.3"]
+    held = stage.store.add([Holder("10.0.0.10", whoami(), "", OLD, "db1f5a3e-0000")]).holders
+    for name, says in (
+        ("10.0.0.1", "10.0.0.1 is under no restart lease; under one: 10.0.0.10"),
+        ("db1", "db1 can mean 10.0.0.10, 10.0.0.3"),
+        ("", "a NODE is empty"),
+    ):
+        code, text = stage.run(*command, name)
+        assert (code, says in text) == (3, True), text
+    assert stage.store.holders() == held
+
+
+def test_a_lease_is_given_back_by_host_name(stage: Stage, hosts: dict[str, list[str]]) -> None:
+    """By whatever name it was taken."""
+    hosts["db1"] = [stage.names[0]]
+    assert stage.run("acquire", "db1")[0] == 0
+    assert stage.run("release", "db1") == (0, f"embedded: released {stage.names[0]}\n")
+
+
 def test_a_recording_has_no_leases(capsys: pytest.CaptureFixture[str]) -> None:
     """`--from` is refused by each command."""
     for command in (["list"], ["acquire", "10.0.0.1"], ["release", "10.0.0.1"], ["break", "10.0.0.1", "--reason", "x"]):

@@ -1,0 +1,29 @@
+"""No test of the command line asks a name server: no name but this host's own has an address, unless a test says so."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def hosts(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Addresses by host name, for a test to fill."""
+    known: dict[str, list[str]] = {}
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *rest: Any, **more: Any) -> Any:
+        if host in known:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in known[host]]
+        try:
+            ipaddress.ip_address(host or "::1")
+        except ValueError:
+            if str(host).encode("idna") != b"localhost":  # which refuses, as the real one does, what can be no name
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return known
