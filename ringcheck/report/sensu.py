@@ -19,7 +19,7 @@ from ringcheck.core.policy import Severity
 from ringcheck.report.nagios import line, perfdata
 
 if TYPE_CHECKING:
-    from ringcheck.core.verdict import Verdict
+    from ringcheck.core.verdict import Finding, Verdict
 
 Tier: TypeAlias = Literal["page", "ticket"]
 From: TypeAlias = Literal["critical", "warning", "never"]
@@ -101,7 +101,10 @@ def events(verdict: Verdict, tiers: Tiers = DEFAULT) -> tuple[Event, ...]:
 
 def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> Event:
     severity = tier_severity(verdict, tier, tiers)
-    text = verdict.summary if severity is verdict.severity else f"nothing for this tier; {verdict.summary}"
+    text = verdict.summary
+    if severity is not verdict.severity:  # what is worse is the other tier's to tell
+        own = (one.summary for one in _of_tier(verdict, tier, tiers) if one.severity is severity)
+        text = f"nothing for this tier; {text}" if severity is Severity.OK else next(own)
     return _named(verdict.snapshot.cluster, tier, severity, text, tuple(perfdata(verdict)))
 
 
@@ -118,10 +121,16 @@ def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tupl
 
 def tier_severity(verdict: Verdict, tier: Tier, tiers: Tiers = DEFAULT) -> Severity:
     """What a tier is told: the page tier of outages and gaps, the ticket tier of warnings and gaps."""
-    worst = max((one.severity for one in verdict.findings if tiers.tells(tier, one.severity)), default=Severity.OK)
-    gaps = {one.code for one in verdict.findings if one.severity is Severity.UNKNOWN}
-    gap = gaps - {"view_missing"} if tier == "page" else gaps
-    return max(worst, Severity.UNKNOWN) if gap else worst
+    return max((one.severity for one in _of_tier(verdict, tier, tiers)), default=Severity.OK)
+
+
+def _of_tier(verdict: Verdict, tier: Tier, tiers: Tiers) -> list[Finding]:
+    told = [one for one in verdict.findings if one.severity is Severity.UNKNOWN or tiers.tells(tier, one.severity)]
+    return told if tier == "ticket" else [one for one in told if not _only_a_ticket(one)]
+
+
+def _only_a_ticket(gap: Finding) -> bool:
+    return gap.severity is Severity.UNKNOWN and gap.code == "view_missing"
 
 
 def safe_name(text: str) -> str:

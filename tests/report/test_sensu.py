@@ -47,6 +47,33 @@ def test_an_outage_pages_and_is_no_ticket() -> None:
     assert ticket.output.startswith("OK - blogs: nothing for this tier; 768 of 768 ranges")
 
 
+BOTH = Policy((Rule(("blog_1",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ONE)), *WATCH.rules))
+SILENT = View(ALL[1], "unreachable", "timeout")
+
+
+@pytest.mark.parametrize(
+    ("seen", "policy", "page", "ticket"),
+    [
+        (
+            article.snapshot(ALL[:1]),
+            Policy(),
+            "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 (1 node",
+            "WARNING - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_QUORUM in dc1",
+        ),
+        (
+            replaced(article.snapshot(ALL[:1]), SILENT),
+            BOTH,
+            "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 (1 node",
+            "UNKNOWN - blogs: 10.0.0.2 can't be asked (timeout), though others s",
+        ),
+    ],
+)
+def test_a_ticket_beside_a_page_says_what_it_is_for(seen: Snapshot, policy: Policy, page: str, ticket: str) -> None:
+    """What fails in a tier is never "nothing": it is told the worst of what is its own."""
+    told = [one.output.partition(" | ")[0] for one in events(assess(seen, policy))]
+    assert [text[: len(wanted)] for text, wanted in zip(told, (page, ticket), strict=True)] == [page, ticket]
+
+
 @pytest.mark.parametrize(
     ("text", "name"), [("a b/c", "a-b-c"), ("ringü", "ring"), ("|", "cluster"), ("x.y_z-1", "x.y_z-1")]
 )
