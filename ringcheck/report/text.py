@@ -9,8 +9,10 @@ from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ringcheck.core.consistency import Operation
+    from ringcheck.core.ring import Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
 _COLUMNS = ("keyspace, level", "dc", "state", "unavailable", "share", "at min", "nodes", "racks")
@@ -32,6 +34,7 @@ def render(verdict: Verdict, *, colour: bool = False) -> str:
         list(_worst(verdict)),
         list(_recovery(verdict)),
         list(_findings(verdict)),
+        list(_ranges(verdict)),
     ]
     screen = "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
     return _SEVERITY.sub(_paint, screen) if colour else screen
@@ -133,3 +136,29 @@ def _findings(verdict: Verdict) -> Iterator[str]:
         yield f"  {label} {one.code}: {one.summary}"
         if one.detail:
             yield f"    {one.detail}"
+
+
+def _ranges(verdict: Verdict) -> Iterator[str]:
+    """Every unavailable range by keyspace and level, where they were asked for: last, for they may be thousands."""
+    levels = [(each.name, one) for each in verdict.keyspaces for one in each.levels]
+    if all(one.unavailable_ranges is None for _, one in levels):
+        return
+    lost = [(name, one, _spans(one.unavailable_ranges)) for name, one in levels if one.unavailable_ranges]
+    if not any(spans for _, _, spans in lost):
+        unknown = verdict.severity is Severity.UNKNOWN or any(one.unavailable_ranges is None for _, one in levels)
+        yield f"No range is unavailable{' where that can be told' if unknown else ''}"
+    for name, one, spans in lost:
+        if spans:
+            where = f" in {one.datacenter}" if one.datacenter else ""
+            yield f"Unavailable ranges of {name} at {one.level}{where}: {len(spans)}"
+            yield from (f"  ({start}, {end}]{note}" for (start, end), note in spans.items())
+
+
+def _spans(found: Mapping[Operation, list[Range]]) -> dict[Range, str]:
+    """Ranges in the order of their tokens, and which operation alone has lost one: pending ranges count for writes."""
+    whose: dict[Range, list[str]] = {}
+    for operation, spans in found.items():
+        for span in spans:
+            whose.setdefault(span, []).append(operation)
+    ordered = sorted(whose.items(), key=lambda item: item[0][1])
+    return {span: "" if len(names) == len(found) else f" {names[0]}s only" for span, names in ordered}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from ringcheck.core.assess import assess
+from ringcheck.core.assess import Question, assess
 from ringcheck.core.policy import Policy
+from ringcheck.core.ring import Pending, View
 from ringcheck.report import text
 from tests import article
 
@@ -61,3 +63,36 @@ def test_a_hostile_name_moves_no_cursor() -> None:
     """Control characters of a node's text don't reach the terminal."""
     shown = text.render(assess(article.snapshot((), "a\x1b]0;b\x07\rc"), Policy()))
     assert not set(shown) & {"\r", "\x07", "\x1b"}
+
+
+def test_every_unavailable_range_is_listed_where_they_are_asked_for() -> None:
+    """By keyspace and level, after all else, one a line, and none that is served."""
+    seen = article.snapshot(["10.0.0.1"])
+    ring = seen.rings[0]
+    spans = [ring.range(index) for index in range(len(ring)) if ring.replicas(index) == (0,)]
+    listed = [f"  ({start}, {end}]" for start, end in spans]
+    shown = text.render(assess(seen, Policy(), Question(ranges=True)))
+    head = [f"Unavailable ranges of blog_1 at {level} in dc1: {len(spans)}" for level in ("LOCAL_ONE", "LOCAL_QUORUM")]
+    assert shown == "\n".join([ONE_DOWN, "", head[0], *listed, head[1], *listed])
+    assert max(map(len, listed)) <= 80
+
+
+def test_no_unavailable_range_is_said_too() -> None:
+    """Whoever asks for them must not wonder whether the answer was cut off, nor take a gap for a no."""
+    seen = article.snapshot()
+    silent = replace(seen, views=(View(article.ADDRESSES[0], "unreachable", "timeout"), *seen.views[1:]))
+    for one, said in ((seen, "No range is unavailable"), (silent, "No range is unavailable where that can be told")):
+        assert text.render(assess(one, Policy(), Question(ranges=True))).endswith(f"\n\n{said}")
+
+
+def test_ranges_that_are_lost_for_writes_alone_say_so() -> None:
+    """A pending replica that is down takes the write, and not the read."""
+    seen = article.snapshot(["10.0.0.1"])
+    ring = seen.rings[0]
+    index = next(index for index in range(len(ring)) if ring.replicas(index) == (1,))
+    start, end = ring.range(index)
+    rows = [(*ring.range(place), ring.replicas(place)) for place in range(len(ring))]
+    moved = ring.build(ring.keyspaces, ring.replication, rows, 3, [Pending(start, end, (0,))])
+    shown = text.render(assess(replace(seen, rings=(moved,)), Policy(), Question(ranges=True)))
+    assert f"\n  ({start}, {end}] writes only\n" in shown
+    assert shown.count("only") == shown.count("Unavailable ranges of") == 2

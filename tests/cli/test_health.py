@@ -1,0 +1,30 @@
+"""health: what its options add to the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ringcheck.cli import run
+
+if TYPE_CHECKING:
+    import pytest
+
+ONE_DOWN = str(Path(__file__).parents[1] / "snapshots" / "article-one-down.json")
+
+
+def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the keyspaces and levels that are asked for, as many lines as the table says, and none without the option."""
+    arguments = ["health", "--from", ONE_DOWN, "blog_1", "--level", "ALL"]
+    assert run(arguments) == 2
+    plain = capsys.readouterr().out
+    assert run([*arguments, "--ranges"]) == 2
+    shown = capsys.readouterr().out
+    assert shown.startswith(plain)
+    heads = [line for line in shown.splitlines() if line.startswith("Unavailable ranges of ")]
+    assert heads == [
+        "Unavailable ranges of blog_1 at LOCAL_ONE in dc1: 256",
+        "Unavailable ranges of blog_1 at LOCAL_QUORUM in dc1: 256",
+        "Unavailable ranges of blog_1 at ALL: 256",
+    ]
+    assert len(shown[len(plain) :].splitlines()) == 1 + 3 * (1 + 256)
