@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.client import Client, host_of
 from ringcheck.jolokia.reply import shown
+from ringcheck.jolokia.transport import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _HOST_ID = "LocalHostId"
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - what must not be taken for an address
+
+
+class GoneError(SourceError):
+    """Nothing listens any more where a node's own agent is: not a proxy, but the node's address refuses connections."""
 
 
 class Control:
@@ -50,6 +55,7 @@ class Control:
         The gossip generation would not do: it also rises when gossip is switched off and on.
 
         Raises:
+            GoneError: if nothing listens where it is.
             SourceError: if it does not answer in time, or forbids it.
             DataError: if the answer is none, or another node's.
         """
@@ -90,6 +96,7 @@ class Control:
         """The URL where the node itself answers now: where it did last, or `url` leads, or a contact point.
 
         Raises:
+            GoneError: if nothing listens there.
             SourceError: if its agent can't be asked who it is.
             DataError: if who it is can't be told, or others answer alone.
         """
@@ -102,12 +109,18 @@ class Control:
             try:
                 self._verify(url, address, host_id, ends)
             except (DataError, SourceError) as error:
-                failure = failure or error
+                gone = _refused(error) and self._its_own(url, address, host_id)
+                failure = failure or (GoneError(str(error), "unreachable") if gone else error)
             else:
                 self._agents[address, host_id] = url
                 return url
         assert failure is not None  # noqa: S101 - there is one URL at least
         raise failure
+
+    def _its_own(self, url: str, address: str, host_id: str) -> bool:
+        """Whether no other listens there: at its address and, where nodes share one, where it has answered before."""
+        shared = decode.ip_of(address) != address
+        return host_of(url) == decode.ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
 
     def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
         """Whether this node answers there, and no other."""
@@ -118,6 +131,13 @@ class Control:
 
     def _ask(self, url: str, request: Request, ends: float) -> Outcome:
         return decode.outcome(self._client.post(url, request, ends))
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether a connection was refused; what timed out, was reset or is a proxy's answer may be a process still."""
+    while wrapped := error.__cause__ or (error.__context__ if isinstance(error, SourceError) else None):
+        error = wrapped
+    return isinstance(root_cause(error).__cause__, ConnectionRefusedError)
 
 
 def _split(text: str) -> tuple[str, int | None]:

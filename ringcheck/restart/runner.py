@@ -26,6 +26,7 @@ from ringcheck.core.maintenance import Holder
 from ringcheck.core.plan import plan
 from ringcheck.core.views import Views
 from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.jolokia.control import GoneError
 from ringcheck.report.roll import Report
 from ringcheck.restart.back import Target, down_ids, missing
 from ringcheck.restart.lease import HeldError, LeaseError, granted
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 
 
 DRAINED = "DRAINED"  # OperationMode
+_REFUSALS = 3  # in a row, after which nothing listens any more
 _LASTING = {"structurally_never_safe", "would_become_unavailable"}  # of a plan, which is of the ring with all nodes up
 
 
@@ -143,6 +145,8 @@ class _Work:
     target: Target
     done: Begun | None = None
     problem: str = ""
+    refusals: int = 0  # connections to its agent in a row, after its stop
+    doubt: bool = False  # whether its process may still be stopping
 
 
 class Runner:
@@ -369,10 +373,12 @@ class Runner:
         back = [one.target.node for one in works if not one.problem]
         self.report.done += back
         self.report.in_hand = []
-        if len(self.report.failed) > self.how.max_failures:
+        doubt = any(one.doubt for one in works)
+        if doubt or len(self.report.failed) > self.how.max_failures:
             if back:
                 self._release(back)
-            raise Halt("failed", "; ".join(f"{one}: {why}" for one, why in self.report.failed.items()))
+            why = "; ".join(f"{one}: {why}" for one, why in self.report.failed.items())
+            raise Halt("doubt" if doubt else "failed", why)
         self._nothing_worse(before | {one.node.host_id or one.node.address for one in works if one.problem})
         if back:
             self._release(back)
@@ -430,16 +436,27 @@ class Runner:
             self._together(works, lambda work: self._command(work, self.how.restart))
             return
         self._together(works, lambda work: self._command(work, self.how.stop))
-        self._until([one for one in works if not one.problem], self._running, self.how.exec_timeout)
+        self._await_ends([one for one in works if not one.problem])
         self._together([one for one in works if not one.problem], lambda work: self._command(work, self.how.start))
 
+    def _await_ends(self, works: list[_Work]) -> None:
+        """Wait until the stopped processes are gone: started beside its old one, a node would be two."""
+        for work in works:
+            work.doubt = True
+        self._until(works, self._running, self.how.exec_timeout)
+        for work in works:
+            if work.doubt:
+                work.problem += "; once it has ended there, start it by hand and go on with --resume"
+
     def _running(self, work: _Work, _: Snapshot) -> str | None:
+        """What keeps a stopped node from being started; silence is no end, since a process that stops is silent too."""
         try:
             now = self.world.started_at(work.node.address, work.target.host_id)
-        except SourceError as error:
-            return None if error.kind == "unreachable" else str(error)
-        except DataError as error:
-            return str(error)
+        except (SourceError, DataError) as error:
+            work.refusals = work.refusals + 1 if isinstance(error, GoneError) else 0
+            work.doubt = work.refusals < _REFUSALS
+            return f"whether its process has ended is not known: {error}" if work.doubt else None
+        work.refusals, work.doubt = 0, False
         return "it still runs" if now == work.target.started_at else None
 
     def _command(self, work: _Work, command: Command | None) -> None:
@@ -477,8 +494,8 @@ class Runner:
         now = work.target.find(seen)
         address = now.address if now else work.node.address
         try:
-            before, host_id = work.target.started_at, work.target.host_id
-            if before is not None and self.world.started_at(address, host_id) <= before:
+            old, host_id = work.target.started_at, work.target.host_id
+            if old is not None and self.world.started_at(address, host_id) <= old:
                 return "its process was not replaced"
         except RingcheckError as error:
             return str(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+import socket
+import threading
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Settings
-from ringcheck.jolokia.control import Control, _split
+from ringcheck.jolokia.control import Control, GoneError, _split
 from ringcheck.simulator.cluster import EmbeddedCluster, ipv6_address, loopback_address
 from ringcheck.simulator.server import serve
 from tests.fake_jolokia import Agent, ok
@@ -45,6 +47,52 @@ def test_a_new_process_is_told_from_new_gossip() -> None:
         assert control.started_at(node, host_id, 5.0) > before
 
 
+def test_only_its_own_host_s_refusal_says_that_a_node_is_gone() -> None:
+    """Not a reset, as of a proxy whose node is away, nor a proxy that is away itself."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    for url, gone in (("http://{address}", True), ("http://localhost", False), ("http://127.0.0.2", False)):
+        with closing(Control(Settings((), url=f"{url}:{port}/jolokia"))) as control:
+            with pytest.raises(SourceError) as caught:
+                control.started_at("127.0.0.1", "a", 5.0)
+            assert isinstance(caught.value, GoneError) is gone, url
+    with embedded() as (cluster, control):
+        cluster.down(0, instant=True)
+        with pytest.raises(SourceError) as caught:
+            control.started_at(cluster.nodes[0].address, cluster.nodes[0].host_id, 5.0)
+        assert not isinstance(caught.value, GoneError)
+
+
+def _cut_off(here: socket.socket) -> None:
+    with suppress(OSError):  # closed at the end
+        while True:
+            here.accept()[0].close()
+
+
+def test_a_node_that_does_not_answer_is_not_gone() -> None:
+    """A connection that is made and then silent is one of a process that may be there, and so is one cut off."""
+    for act in ("silent", "cut off"):
+        with socket.create_server(("127.0.0.1", 0)) as here:
+            if act == "cut off":
+                threading.Thread(target=_cut_off, args=(here,), daemon=True).start()
+            url = f"http://{{address}}:{here.getsockname()[1]}/jolokia"
+            with closing(Control(Settings((), url=url))) as control:
+                with pytest.raises(SourceError) as caught:
+                    control.started_at("127.0.0.1", "a", 0.5)
+                assert not isinstance(caught.value, GoneError), act
+
+
+def test_of_nodes_that_share_an_address_a_refusal_is_one_s_own() -> None:
+    """The port of which it is known that the node was there: that of `url` may be the other one's."""
+    with sharing(1) as (lab, control, _, second):
+        one, two = ((f"127.0.2.1:{7000 + number}", lab.host_id(lab.addresses[number])) for number in (0, 1))
+        assert control.started_at(*two, 5.0) == 1
+        second.stop()
+        with pytest.raises(GoneError):
+            control.started_at(*two, 5.0)
+        assert control.started_at(*one, 5.0) == 0
+
+
 def test_drain_drains() -> None:
     """After it the node is DRAINED, and its peers have heard so."""
     with embedded() as (cluster, control):
@@ -54,8 +102,8 @@ def test_drain_drains() -> None:
 
 
 @contextmanager
-def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str]]]:
-    """Two nodes of one address, `url` being the first one's; contact points by number; who was drained."""
+def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str], Agent]]:
+    """Two nodes of one address, `url` being the first one's; contact points by number; who was drained; the second."""
     one, two = names = "127.0.2.1", "127.0.2.2"
     lab = Lab(count=2, endpoints={one: f"{one}:7000", two: f"{one}:7001"})
     drained: list[str] = []
@@ -70,12 +118,12 @@ def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str]]]:
     with Agent(lab.nodes[one], host=one) as first, Agent(lab.nodes[two], host=one) as second:
         points = tuple((first, second)[number].url for number in contacts)
         with closing(Control(Settings(points, url=first.url))) as control:
-            yield lab, control, drained
+            yield lab, control, drained, second
 
 
 def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
     """Where `url` leads to the other node, the one meant is found among the contact points by its host id."""
-    with sharing(0, 1) as (lab, control, drained):
+    with sharing(0, 1) as (lab, control, drained, _):
         ids = [lab.host_id(name) for name in lab.addresses]
         assert [control.started_at(f"127.0.2.1:{7000 + number}", ids[number], 5.0) for number in (0, 1)] == [0, 1]
         control.drain("127.0.2.1:7001", ids[1], 5.0)
@@ -84,7 +132,7 @@ def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
 
 def test_another_node_is_not_drained() -> None:
     """Nothing is sent where another answers, and its start time is not told for the one meant."""
-    with sharing(0) as (lab, control, drained):
+    with sharing(0) as (lab, control, drained, _):
         other = f"answers for host id {lab.host_id('127.0.2.1')}, and 127.0.2.1:7001 is {lab.host_id('127.0.2.2')}"
         with pytest.raises(DataError, match=other):
             control.drain("127.0.2.1:7001", lab.host_id("127.0.2.2"), 5.0)
@@ -95,7 +143,7 @@ def test_another_node_is_not_drained() -> None:
 
 def test_a_node_of_unknown_identity_is_not_drained() -> None:
     """Neither one whose host id the cluster does not tell, nor one that does not tell its own."""
-    with sharing(0) as (lab, control, drained):
+    with sharing(0) as (lab, control, drained, _):
         with pytest.raises(DataError, match=r"the host id of 127\.0\.2\.1:7000 is not known"):
             control.drain("127.0.2.1:7000", None, 5.0)
         lab.nodes["127.0.2.1"].attributes["LocalHostId"] = None

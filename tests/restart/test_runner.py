@@ -11,7 +11,8 @@ import pytest
 
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Problem
-from ringcheck.errors import SourceError, UsageError
+from ringcheck.errors import DataError, SourceError, UsageError
+from ringcheck.jolokia.control import GoneError
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past
 from ringcheck.restart.lease import LeaseError
@@ -62,7 +63,7 @@ def test_without_drain_the_command_does_it_all(tmp_path: Path) -> None:
 
 def test_stopped_and_started_by_two_commands(tmp_path: Path) -> None:
     """The second runs once the first has ended the process."""
-    with stage(tmp_path, 3) as on:
+    with stage(tmp_path, 3, own=True) as on:
         assert on.roll(restart=None, stop=STOP, start=START).outcome == "done"
         assert on.world.ran == [(what, node) for node in on.names for what in ("stop", "start")]
 
@@ -73,6 +74,52 @@ def test_a_stop_that_does_not_stop(tmp_path: Path) -> None:
         report = on.roll(restart=None, stop=NOOP, start=START, drain=False, exec_timeout=0.5)
         assert report.outcome == "failed"
         assert len(on.world.ran) == 1
+
+
+def test_a_stop_of_which_nobody_knows_whether_it_did(tmp_path: Path) -> None:
+    """Behind a proxy a silent agent may be one that still stops: its node is not started, and the run is in doubt."""
+    with stage(tmp_path, 3) as on:
+        report = on.roll(restart=None, stop=STOP, start=START, exec_timeout=1.0)
+        first = on.names[0]
+        assert (report.outcome, on.world.ran) == ("doubt", [("stop", first)])
+        assert report.failed[first].startswith("not within 1 s: whether its process has ended is not known: ")
+        assert report.failed[first].endswith("; once it has ended there, start it by hand and go on with --resume")
+        assert [one.node for one in on.store.holders()] == [first]
+
+
+def test_a_doubtful_stop_is_no_failure_that_is_allowed(tmp_path: Path) -> None:
+    """`--max-failures` does not let a run go on beside what may still be stopping; --resume does once it is up."""
+    with stage(tmp_path, 3) as on:
+        how: dict[str, Any] = {"restart": None, "stop": STOP, "start": START, "exec_timeout": 0.5, "max_failures": 2}
+        assert on.roll(on.names[0], **how).outcome == "doubt"
+        on.cluster.up(on.names[0], instant=True)
+        head = {"event": "begin", "run": "r", "owner": on.owner, "cluster": "c", "nodes": on.names[:1]}
+        report = on.roll(on.names[0], past=past([head, *on.events]), **how)
+        assert (report.outcome, on.world.ran) == ("done", [("stop", on.names[0])])
+
+
+def test_one_unanswered_question_is_no_end_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a connection that was refused twice and then made, or one that timed out: the third in a row is."""
+    said: list[Exception | None] = [SourceError("timed out", "unreachable"), *[GoneError("refused", "unreachable")] * 2]
+    said += [SourceError("HTTP 502"), DataError("it is another"), *[GoneError("refused", "unreachable")] * 2]
+    with stage(tmp_path, 3) as on:
+        began = on.world.started_at
+        answers = iter([*said, None, *[GoneError("refused", "unreachable")] * 3])
+
+        def started_at(address: str, host_id: str | None) -> int:
+            if not on.world.ran or on.world.ran[-1][0] == "start":
+                return began(address, host_id)
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return int(on.told("stopping")[0]["started_at"])
+
+        monkeypatch.setattr(on.world, "started_at", started_at)
+        assert on.roll(on.names[0], restart=None, stop=STOP, start=START).outcome == "done"
+        assert next(answers, "all asked") == "all asked"
+        told = ["timed out", "refused", "HTTP 502", "it is another", "refused"]
+        doubts = [f"whether its process has ended is not known: {one}" for one in told]
+        assert [one["what"] for one in on.told("lacks")][:7] == [*doubts, "it still runs", doubts[1]]
 
 
 def test_a_command_that_fails_stops_the_run(tmp_path: Path) -> None:

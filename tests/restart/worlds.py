@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -116,14 +117,19 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 0.02, **layout: Any) -> Iterator[Stage]:
-    """An embedded cluster, served; a node is back some 0.4 s after its start."""
+def stage(
+    folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 0.02, own: bool = False, **layout: Any
+) -> Iterator[Stage]:
+    """An embedded cluster, served; a node is back some 0.4 s after its start.
+
+    Its nodes are behind one proxy, unless each has its `own` socket, that refuses while the node is down.
+    """
     layout.setdefault("keyspaces", {"orders": topology(dc1=3)})
     cluster = EmbeddedCluster.uniform(
         nodes, racks=racks, vnodes=4, addresses=loopback_address, time_factor=time_factor, **layout
     )
     folder.mkdir(exist_ok=True)
-    with serve(cluster) as server, ExitStack() as stack:
+    with serve(cluster, address_port=_free_port() if own else None) as server, ExitStack() as stack:
 
         def made(owner: str) -> Stage:
             settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0)
@@ -133,6 +139,11 @@ def stage(folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 
             return Stage(cluster, world, LockFile("embedded", str(folder / "leases.json")), made, owner=owner)
 
         yield made("me@here roll r1")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
