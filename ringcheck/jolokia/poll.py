@@ -318,6 +318,8 @@ class Poll:
         heard = self._heard(known.crowd)
         if not any(serving(told) for _, _, told in heard):
             return True  # nobody could tell
+        if known.topology.movable or not any(told.schema_version for _, _, told in heard if serving(told)):
+            return False  # what could change without a sign
         whole = not known.topology.problems and all(place[0] for place in known.topology.places.values())
         if self._home.clock() - known.read_at > (_OLDEST if whole else _OLDEST_GAP):
             return False
@@ -334,9 +336,8 @@ class Poll:
                 return self._discovered(guide)
         except (SourceError, DataError) as error:
             self._failures.insert(0, error)
-        if not self._failures:
-            return self._portrait.of(known)  # no view is usable, and the snapshot says so
-        text = f"the ring has changed but can't be read again: {self._failures[0]}"
+        why = self._failures[0] if self._failures else "no node that serves knows all members that it lists"
+        text = f"the ring may have changed but can't be read again: {why}"
         return self._portrait.of(known, (Problem("topology_stale", known.crowd.cluster, text),))
 
     def _later(self, known: Known) -> Snapshot:

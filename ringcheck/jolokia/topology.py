@@ -59,6 +59,11 @@ class Topology:
     authenticates: bool | None
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def movable(self) -> bool:
+        """Whether a node may move, which only one with a single token can: over between two polls it leaves no sign."""
+        return 1 in self.tokens.values()
+
     def for_nodes(self, count: int) -> Topology:
         """The same for more nodes, behind those that it knew."""
         return replace(self, rings=tuple([_for_nodes(ring, count) for ring in self.rings]))

@@ -54,6 +54,22 @@ def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
     assert [one.keyspaces for one in kept] == [("three",)]
 
 
+def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
+    """It leaves no sign: members, schema, generations and movements are what they were."""
+    cluster = EmbeddedCluster.uniform(
+        6, vnodes=1, tokens="even", addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)}
+    )
+    with serve(cluster) as server:
+        settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template)
+        with closing(Collector(settings)) as collector, closing(Collector(settings)) as other:
+            before = collector.poll(5.0).rings
+            cluster.move(0, (before[0].tokens[3] + before[0].tokens[4]) // 2)
+            cluster.finish(0)
+            after = collector.poll(5.0).rings
+            assert after == other.poll(5.0).rings
+            assert after != before
+
+
 def test_a_ring_of_other_nodes_is_another_object() -> None:
     """The same table of indexes means something else once a node behind one of them has moved to another rack."""
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
