@@ -816,7 +816,7 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> 
     with lab.running() as running:
         running.poll()
         try:
-            assert [node.streams for node in running.collector.poll(2.0, streams=True).nodes] == [0, None, 0]
+            assert [node.streams for node in running.collector.poll(4.0, streams=True).nodes] == [0, None, 0]
             again = running.poll(2.0)
             assert "earlier request is still not answered" in (again.views[1].reason or "")
         finally:
