@@ -25,9 +25,8 @@ from starlette.routing import Route
 
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
-from ringcheck.core.views import Views
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.restart.back import Target, missing
+from ringcheck.restart.back import Target, lacking
 from ringcheck.restart.lease import HeldError, LeaseError, granted, now, open_store
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from ringcheck.agent.loop import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Decision
-    from ringcheck.core.ring import Node, Snapshot, View
+    from ringcheck.core.ring import Node, Snapshot
 
     Handler = Callable[[bytes, Mapping[str, str]], "Answer"]
 
@@ -248,7 +247,7 @@ class FleetLock:
             if not mine:
                 return Answer("not_held", f"{client.id} holds no lease of {cluster.name}")
             seen = self._look(cluster)
-            lacks = [f"{one.node}: {lack}" for one in mine if (lack := _lack(one, seen))]
+            lacks = [f"{one.node}: {lack}" for one in mine if (lack := lacking(Target(one.node, one.host_id), seen))]
             if lacks:
                 raise _Refused("not_back", _line(f"{'; '.join(lacks)}; the lease stays"))
             store.remove([one.node for one in mine], client.owner)
@@ -296,28 +295,6 @@ def _because(decision: Decision) -> str:
         return f"the gate says {decision.decision}"
     more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
     return _line(f"{blocking[0].summary}{more}; until {blocking[0].lifts_when}")
-
-
-def _lack(holder: Holder, seen: Snapshot) -> str | None:
-    """What the node of a lease lacks to be back; None for nothing.
-
-    That its process is a new one is not asked for: a client may give back what it has not used.
-    """
-    target = Target(holder.node, holder.host_id)
-    node = target.find(seen)
-    views = Views(seen)
-    peers = [one for one in views.usable if node is None or one.observer != node.address]
-    lack = missing(target, seen, _down_for_all(peers, views))
-    if lack is None and not peers and len(seen.nodes) > 1:
-        return "no peer's view can be used"
-    return lack
-
-
-def _down_for_all(peers: Sequence[View], views: Views) -> frozenset[str]:
-    """Identities of the nodes that no peer sees up: they are down themselves, and not for this one to see."""
-    down = frozenset.intersection(*(views.down(one) for one in peers)) if peers else frozenset()
-    nodes = [views.snapshot.nodes[index] for index in down]
-    return frozenset(one.host_id or one.address for one in nodes)
 
 
 # HTTP

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from ringcheck.cli.target import Settled
     from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
-    from ringcheck.core.ring import Node, Snapshot
-    from ringcheck.core.views import Views
+    from ringcheck.core.ring import Snapshot
     from ringcheck.restart.lease import Store
 
 OVERDUE, REFUSED = 1, 2
@@ -162,7 +161,7 @@ def _wanted(address: str, owner: str, purpose: str, since: str, seen: Snapshot) 
 @_owner
 @click.option("--force", is_flag=True, help="Release though a node is not back, without asking any.")
 def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bool) -> int:  # noqa: FBT001 - a flag
-    """Give leases back, if the nodes are really back: NORMAL, serving, and seen up by all whose view counts.
+    """Give leases back, if the nodes are really back: NORMAL, serving, seen up by all and seeing them up.
 
     Exit codes: 0 released, 2 a node is not back or another owner's, 3 unknown.
     """
@@ -186,27 +185,12 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
 def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line each."""
-    from ringcheck.core.views import Views
+    from ringcheck.restart.back import Target as Restarted
+    from ringcheck.restart.back import lacking
     from ringcheck.restart.lease import place
 
-    views = Views(seen)
-    found = ((at, _missing(seen.nodes[seen.index[at]], views)) for at in (place(one, seen) for one in held))
-    return [f"{at} {why}" for at, why in found if why]
-
-
-def _missing(node: Node, views: Views) -> str | None:
-    """What a node lacks to be back; None if nothing."""
-    if node.mode is None:
-        return f"does not tell its mode (its Jolokia: {node.jolokia})"
-    if node.mode != "NORMAL":
-        return f"is {node.mode}"
-    if not (node.gossip_running and node.native_transport_running):
-        return "does not serve clients yet"
-    if not any(view.observer == node.address for view in views.usable):
-        return "has no view that can be used"
-    where = views.snapshot.index[node.address]
-    blind = [view.observer for view in views.usable if where in views.down(view)]
-    return f"is seen down by {', '.join(blind)}" if blind else None
+    found = ((place(one, seen), lacking(Restarted(one.node, one.host_id), seen)) for one in held)
+    return [f"{at}: {why}" for at, why in found if why]
 
 
 @lease.command("break")

@@ -15,7 +15,9 @@ from ringcheck.core.assess import listed
 from ringcheck.core.views import Views
 
 if TYPE_CHECKING:
-    from ringcheck.core.ring import Node, Snapshot
+    from collections.abc import Sequence
+
+    from ringcheck.core.ring import Node, Snapshot, View
 
 _OPTIONS = b"\x04\x00\x00\x00\x05\x00\x00\x00\x00"  # of CQL's native protocol v4, which 2.2 to 5.0 speak
 
@@ -55,6 +57,27 @@ def down_ids(seen: Snapshot) -> frozenset[str]:
 
 def _identity(node: Node) -> str:
     return node.host_id or node.address
+
+
+def lacking(target: Target, seen: Snapshot) -> str | None:
+    """What the node of a lease lacks to be back, where it is not known how things were before; None for nothing.
+
+    That its process is a new one is not asked for: a lease may be given back unused. Who is down for all peers is down
+    itself, and not for this node to see.
+    """
+    node = target.find(seen)
+    views = Views(seen)
+    peers = [one for one in views.usable if node is None or one.observer != node.address]
+    lack = missing(target, seen, _down_for_all(peers, views))
+    if lack is None and not peers and len(seen.nodes) > 1:
+        return "no peer's view can be used"
+    return lack
+
+
+def _down_for_all(peers: Sequence[View], views: Views) -> frozenset[str]:
+    """Identities of the nodes that no peer sees up."""
+    down = frozenset.intersection(*(views.down(one) for one in peers)) if peers else frozenset()
+    return frozenset(_identity(views.snapshot.nodes[index]) for index in down)
 
 
 def missing(target: Target, seen: Snapshot, down_before: frozenset[str]) -> str | None:

@@ -89,10 +89,7 @@ def test_a_lease_from_grant_to_release(stage: Stage) -> None:
 
     stage.cluster.down(0, instant=True)
     code, text = stage.run("release", first)
-    assert (code, text.split(";")[0]) == (
-        2,
-        f"REFUSED embedded: {first} does not tell its mode (its Jolokia: unreachable)",
-    )
+    assert (code, text.split(";")[0]) == (2, f"REFUSED embedded: {first}: its Jolokia does not answer")
     assert stage.store.holders() == (held,)
     stage.cluster.up(0, instant=True)
     assert stage.run("release", first) == (0, f"embedded: released {first}\n")
@@ -151,18 +148,18 @@ def test_what_makes_a_node_not_back(stage: Stage) -> None:
     stage.store.add([Holder(first, whoami(), "", OLD, stage.cluster.nodes[0].host_id)])
     cluster = stage.cluster
     for undo, do, why in (
-        (cluster.binary_on, cluster.binary_off, "does not serve clients yet"),
+        (cluster.binary_on, cluster.binary_off, "its native transport is not running"),
         (
             lambda at: cluster.gossip_on(at, instant=True),
             lambda at: cluster.gossip_off(at, instant=True),
-            "does not serve",
+            "its gossip is not running",
         ),
         (
             lambda at: cluster.resume(at, instant=True),
             lambda at: cluster.pause(at, instant=True),
-            "does not tell its mode",
+            "its Jolokia does not answer",
         ),
-        (lambda at: cluster.up(at, instant=True), lambda at: cluster.drain(at, instant=True), "is DRAINED"),
+        (lambda at: cluster.up(at, instant=True), lambda at: cluster.drain(at, instant=True), "it is DRAINED"),
     ):
         do(0)
         code, text = stage.run("release", first, "-t", "3s")
@@ -184,10 +181,35 @@ def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pyt
 
     monkeypatch.setattr(Settled, "snapshot", blind)
     code, text = stage.run("release", first)
-    assert (code, text.startswith(f"REFUSED embedded: {first} is seen down by {second}; nothing is released")) == (
-        2,
-        True,
-    )
+    told = f"REFUSED embedded: {first}: {second} does not see it up; nothing is released"
+    assert (code, text.startswith(told)) == (2, True), text
+
+
+@pytest.mark.parametrize("why", ["it does not see", "no peer's view can be used"])
+def test_what_it_sees_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """A node that sees its peers down fails what clients ask it; without a peer's view nobody says that it is up."""
+    first = stage.names[0]
+    stage.store.add([Holder(first, whoami(), "", OLD)])
+    real = Settled.snapshot
+
+    def blind(self: Settled) -> Snapshot:
+        seen = real(self)
+        own = replace(seen.views[0], live=frozenset({first}), unreachable=frozenset(stage.names[1:]))
+        peers = tuple(replace(one, outcome="unreachable", reason="x") for one in seen.views[1:])
+        return replace(seen, views=(own, *seen.views[1:]) if why.startswith("it") else (seen.views[0], *peers))
+
+    monkeypatch.setattr(Settled, "snapshot", blind)
+    code, text = stage.run("release", first)
+    assert (code, text.startswith(f"REFUSED embedded: {first}: {why}")) == (2, True), text
+    assert [one.node for one in stage.store.holders()] == [first]
+
+
+def test_who_is_down_for_all_is_not_waited_for(stage: Stage) -> None:
+    """A node that is back is given back beside another that is down itself."""
+    first = stage.names[0]
+    stage.store.add([Holder(first, whoami(), "", OLD)])
+    stage.cluster.down(1, instant=True)
+    assert stage.run("release", first)[0] == 0
 
 
 def test_force_asks_no_node(stage: Stage) -> None:
