@@ -1,7 +1,8 @@
 """The command line: one file a command, imported when it is used.
 
 Owns exit codes. A plugin's caller reads stdout and the exit code: every usage error, crash and interrupt ends as one
-line on stdout and exit code 3, never as click's 1 or 2, which mean WARNING and CRITICAL to Nagios.
+line on stdout and exit code 3, never as click's 1 or 2, which mean WARNING and CRITICAL to Nagios. So does an answer
+that stdout does not take, with its line on stderr.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -80,12 +82,13 @@ def ringcheck() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit."""
+    if sys.stdout is None:  # closed; what is done and then can't be told, such as a lease, had better not be done
+        sys.exit(_unheard("it is closed"))
     code = run(arguments)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read has gone (`| head`); keep the interpreter from telling so once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        code = _unheard(error)
     sys.exit(code)
 
 
@@ -116,7 +119,20 @@ def _reason(error: BaseException) -> str:
 
 def complain(text: str) -> int:
     """Say in one line on stdout that nothing can be said; exit code 3."""
-    click.echo(f"UNKNOWN - {' '.join(text.split())}".replace("|", "/"))
+    try:
+        click.echo(f"UNKNOWN - {' '.join(text.split())}".replace("|", "/"))
+    except OSError as error:  # most often the one that it was to tell of
+        return _unheard(error)
+    return UNKNOWN
+
+
+def _unheard(why: OSError | str) -> int:
+    """Say on stderr, where that is possible, that stdout takes nothing; exit code 3, for no answer was given."""
+    if not isinstance(why, str):  # keep the interpreter from finding out once more at exit, with a code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(why, BrokenPipeError):  # whoever read has gone (`| head`), and wants to hear no more
+        with suppress(OSError):
+            click.echo(f"UNKNOWN - stdout can't be written: {getattr(why, 'strerror', why)}", err=True)
     return UNKNOWN
 
 

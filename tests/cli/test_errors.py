@@ -210,12 +210,51 @@ def test_the_plugin_without_ringcheck_is_unknown() -> None:
     assert done.returncode == 3 or __version__ in done.stdout
 
 
-def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
-    """`ringcheck health | head -1` ends quietly."""
+UNHEARD = {
+    "closed": ("import os; os.close(1)", "it is closed"),
+    "full": ("import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)", "No space left on device"),
+    "read only": ("import os; os.dup2(os.open('/dev/null', os.O_RDONLY), 1)", "Bad file descriptor"),
+}
+
+
+def unheard(stdout: str, *words: str) -> tuple[int, str]:
+    """Exit code and stderr of a process whose stdout takes nothing."""
+    begin = f"{UNHEARD[stdout][0]}; os.execv({sys.executable!r}, {[sys.executable, '-m', 'ringcheck', *words]!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", begin], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("stdout", UNHEARD)
+@pytest.mark.parametrize("down", [[], ["10.0.0.1"]])
+@pytest.mark.parametrize("command", [["check"], ["health"], ["preflight", "10.0.0.1"], ["check", "--nonsense"]])
+def test_an_answer_that_nobody_gets_is_unknown(
+    stdout: str, down: list[str], command: list[str], tmp_path: Path
+) -> None:
+    """Neither Python's 1, which is WARNING and hides a CRITICAL, nor its 120; one line says so where it can be said."""
+    told = unheard(stdout, *command, "--from", recorded(tmp_path, down))
+    assert told == (3, f"UNKNOWN - stdout can't be written: {UNHEARD[stdout][1]}\n")
+
+
+def test_nor_can_stderr_take_it(tmp_path: Path) -> None:
+    """The exit code alone must do then."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ringcheck", "check", "--from", recorded(tmp_path)],
+            stdout=full, stderr=full, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("words", [["health", "--from", "{}"], ["check", "--nonsense"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_traceback(words: list[str], tmp_path: Path) -> None:
+    """`ringcheck health | head -1` ends quietly, and so does what has an error to tell."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "ringcheck", "health", "--from", recorded(tmp_path)],
+        [sys.executable, "-m", "ringcheck", *(word.format(recorded(tmp_path)) for word in words)],
         stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     os.close(write)

@@ -172,6 +172,22 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(("redirect", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left on device")])
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_roll_that_nobody_can_follow_touches_no_node(
+    tmp_path: Path, redirect: str, why: str, words: list[str]
+) -> None:
+    """Exit code 3 and one line on stderr, where its answer and its lines can't be written."""
+    with served(tmp_path) as (_, server, config):
+        line = roll(config, "--exec", script(tmp_path, server), *words)
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {redirect}', "sh", sys.executable, "-m", "ringcheck", *line],
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, f"UNKNOWN - stdout can't be written: {why}\n")
+    assert not ran(tmp_path)
+
+
 def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> None:
     """SIGINT while a command runs: its node comes back, the next is not touched; --resume does the rest."""
     with served(tmp_path) as (_, server, config):
