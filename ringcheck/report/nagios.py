@@ -93,5 +93,5 @@ def _counts(health: LevelHealth | None) -> str:
     left = health.node_failures_to_outage
     return (
         f"{health.unavailable} of {health.ranges} ranges unavailable, {health.at_minimum} at minimum, "
-        f"{'no' if left is None else left} node failures to outage"
+        f"{'no' if left is None else left} node failure{'' if left == 1 else 's'} to outage"
     )

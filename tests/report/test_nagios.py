@@ -80,7 +80,7 @@ def test_details_have_no_bar_and_no_perfdata() -> None:
     assert first.count("|") == 1
     assert "UNKNOWN: bad / worse last [ring_unreadable]" in more
     assert (
-        "OK: blog_3 at LOCAL_QUORUM in dc1: 0 of 768 ranges unavailable, 768 at minimum, 1 node failures to outage"
+        "OK: blog_3 at LOCAL_QUORUM in dc1: 0 of 768 ranges unavailable, 768 at minimum, 1 node failure to outage"
         in more
     )
     assert not any("|" in one for one in more)
