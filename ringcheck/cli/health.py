@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from ringcheck.cli.target import Target, colours, level, target_options
 
 if TYPE_CHECKING:
     from ringcheck.core.consistency import Level
+
+_LEAST = 40  # columns: in fewer, sentences are no more to be read
 
 
 @click.command
@@ -45,8 +49,13 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
     else:
-        click.echo(text.render(verdict, colour=colours()))
+        click.echo(text.render(verdict, colour=colours(), width=columns()))
     return verdict.severity.exit_code
+
+
+def columns() -> int | None:
+    """How wide the terminal is that we write to; None where it is none, and lines must stay whole for scripts."""
+    return max(_LEAST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:

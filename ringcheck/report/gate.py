@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import counted, listed
-from ringcheck.report.text import printable
+from ringcheck.report.text import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +18,9 @@ _TAKES = frozenset({"would_become_unavailable", "structurally_never_safe"})  # r
 _LOST = frozenset({"already_unavailable", "structurally_unavailable"})  # ranges that no stop takes: they are lost
 
 
-def render(decision: Decision) -> str:
-    """What `preflight` prints: three lines that matter, then every reason."""
-    return "\n".join(printable(one) for one in [*_head(decision), *_reasons(decision), *_left_out(decision)])
+def render(decision: Decision, *, width: int | None = None) -> str:
+    """What `preflight` prints: three lines that matter, then every reason; for a terminal in lines of its width."""
+    return fitted([*_head(decision), *_reasons(decision), *_left_out(decision)], width)
 
 
 def _head(decision: Decision) -> Iterator[str]:

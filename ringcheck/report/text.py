@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import counted, listed, percent
@@ -21,12 +22,13 @@ _COLOURS = {"OK": "32", "WARNING": "33", "UNKNOWN": "35", "CRITICAL": "31;1"}
 _SEVERITY = re.compile(rf"\b({'|'.join(_COLOURS)})\b")
 
 
-def render(verdict: Verdict, *, colour: bool = False) -> str:
+def render(verdict: Verdict, *, colour: bool = False, width: int | None = None) -> str:
     """What `health` prints.
 
     Args:
         verdict: what to say.
         colour: paint severities with ANSI escapes; they are words either way.
+        width: columns of the terminal that reads it; without one lines are as long as they are.
     """
     blocks = [
         [f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}", seen(verdict)],
@@ -36,8 +38,20 @@ def render(verdict: Verdict, *, colour: bool = False) -> str:
         list(_findings(verdict)),
         list(_ranges(verdict)),
     ]
-    screen = "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
+    screen = "\n\n".join(fitted(block, width) for block in blocks if block)
     return _SEVERITY.sub(_paint, screen) if colour else screen
+
+
+def fitted(lines: Iterable[str], width: int | None) -> str:
+    """Printable lines, broken between words where a terminal would break in their midst; scripts read them whole."""
+    return "\n".join(part for line in lines for part in _fitted(printable(line), width))
+
+
+def _fitted(line: str, width: int | None) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line]
+    hang = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
 
 
 def printable(text: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,3 +32,17 @@ def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) 
         "Unavailable ranges of blog_1 at ALL: 256",
     ]
     assert len(shown[len(plain) :].splitlines()) == 1 + 3 * (1 + 256)
+
+
+def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """No word is broken at 80 columns; scripts read every sentence on one line."""
+    assert run(["health", "--from", ONE_DOWN]) == 2
+    whole = capsys.readouterr().out
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "ringcheck", "health", "--from", ONE_DOWN]
+        environment = os.environ | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
+        subprocess.run(command, stdout=terminal, stderr=subprocess.DEVNULL, env=environment, check=False, timeout=30)
+        shown = screen.read(65536).decode().replace("\r\n", "\n")
+    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, shown.splitlines()))
+    assert shown.split() == whole.split()

@@ -101,3 +101,15 @@ def test_what_was_lifted_is_marked() -> None:
         "allowed structurally_never_safe",
         "allowed would_become_unavailable",
     ]
+
+
+def test_sentences_are_broken_between_words_for_a_terminal() -> None:
+    """As those of a plan; whoever reads no terminal gets them whole."""
+    decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(ALL[:2])
+    whole, shown = render(decision).splitlines(), render(decision, width=80).splitlines()
+    assert max(map(len, whole)) > 80 >= max(map(len, shown))
+    assert " ".join(shown).split() == " ".join(whole).split()
+    assert shown[1:3] == [
+        "because 512 of 768 ranges of blog_1 can't survive any stop at LOCAL_QUORUM in",
+        "  dc1 (and 1 more reason)",
+    ]

@@ -96,3 +96,21 @@ def test_ranges_that_are_lost_for_writes_alone_say_so() -> None:
     shown = text.render(assess(replace(seen, rings=(moved,)), Policy(), Question(ranges=True)))
     assert f"\n  ({start}, {end}] writes only\n" in shown
     assert shown.count("only") == shown.count("Unavailable ranges of") == 2
+
+
+def test_sentences_are_broken_between_words_for_a_terminal() -> None:
+    """What continues a line is indented below its beginning; tables and text stay what they are."""
+    verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
+    lines = text.render(verdict, width=80).splitlines()
+    assert lines[:2] == [
+        "CRITICAL blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in",
+        "  dc1 (1 node down: 10.0.0.1)",
+    ]
+    found = lines.index("Findings")
+    assert lines[found + 1 : found + 4] == [
+        "  CRITICAL unavailable: 256 of 768 ranges (33.3 %) of blog_1 unavailable at",
+        "    LOCAL_ONE in dc1",
+        "    as 10.0.0.2 sees it",
+    ]
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).split() == text.render(verdict).split()
