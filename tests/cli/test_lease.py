@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Snapshot
 
-SCHEMA = json.loads((Path(ringcheck.report.__file__).parent / "schemas" / "leases-1.json").read_text())
+SCHEMA, DECISION = (
+    json.loads((Path(ringcheck.report.__file__).parent / "schemas" / f"{name}-1.json").read_text())
+    for name in ("leases", "decision")
+)
 OLD = "2020-01-01T00:00:00Z"
 
 
@@ -140,6 +143,22 @@ def test_another_owner_s_node(stage: Stage) -> None:
     assert (code, text) == (0, f"embedded: {first} is no longer under the lease of you@there since {OLD}\n")
     assert [(one.by, one.reason) for one in stage.store.history()] == [(whoami(), "gone home")]
     assert stage.run("acquire", first)[0] == 0
+
+
+def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
+    """Also where another owner holds one of the nodes, though the gate is not asked then."""
+    first, second, third = stage.names[:3]
+    stage.store.add([Holder(third, "you", "disk", OLD)])
+    for nodes in ((first, second), (second, third)):
+        code, text = stage.run("acquire", *nodes, "--format", "json")
+        document = json.loads(text)
+        jsonschema.Draft202012Validator(DECISION).validate(document)
+        assert (code, document["decision"], document["candidates"]) == (2, "unsafe", list(nodes))
+    (reason,) = document["reasons"]
+    assert (reason["code"], reason["subject"], reason["blocks"]) == ("lease_held", third, True)
+    assert reason["summary"] == f"{third} is under the restart lease of you since {OLD}"
+    assert (document["holders"], document["checked"]["levels"]) == ([third], [])
+    assert [one.node for one in stage.store.holders()] == [third]
 
 
 def test_what_makes_a_node_not_back(stage: Stage) -> None:
