@@ -202,20 +202,20 @@ class Watch:
             last_success=time.time(),
             error=None,
             suspects=suspects,
-            holders=holders,
+            # A lock file that nobody asked for and that can't be read is no store that does not answer.
+            holders=() if holders is None and self.cluster.lease is None else holders,
         )
 
     def _leases(self) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:
+        """What leases lower, and who holds one: without `lease:` by the lock file that commands and gate use then."""
         lease = self.cluster.lease
-        if lease is None:
-            return None, ()
         try:
             if self._store is None:
                 self._store = open_store(self.cluster, LEASES)
             holders = self._store.holders()
         except RingcheckError as error:
-            return Maintenance((), lease.deadline, str(error)), None
-        return Maintenance(holders, lease.deadline), holders
+            return Maintenance((), lease.deadline, str(error)) if lease else None, None
+        return Maintenance(holders, lease.deadline) if lease else None, holders
 
     def _safe(self, seen: Snapshot, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
         """Nodes that may restart now; None while it is not known who else is to count as down."""

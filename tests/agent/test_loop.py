@@ -23,6 +23,7 @@ from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.report import metrics
+from ringcheck.restart import lockfile
 from ringcheck.restart.lease import now, open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault
@@ -386,6 +387,33 @@ def test_while_leases_are_not_known_nothing_is_lowered_and_nobody_may_restart(wo
     path.write_text(text)
     again = polled(watch)
     assert (again.holders, again.restart_safe) == (good.holders, good.restart_safe)
+
+
+def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: World) -> None:
+    """As in the gate's decisions: who runs `roll` here without `lease:` keeps them there. None lowers a ticket."""
+    watch = world.watch()
+    found = polled(watch)
+    assert (found.holders, found.restart_safe) == ((), world.addresses)
+    open_store(world.cluster).add([Holder(world.address(1), "ops@bastion", "new kernel", now())])
+    world.simulated.down(1, instant=True)
+    found = polled(watch)
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert found.restart_safe == frozenset()
+    assert severity(found) is Severity.WARNING
+
+
+def test_a_default_lock_file_that_may_not_be_read_is_no_alert(world: World) -> None:
+    """Nobody asked for it: who may restart is not known then, and no store of leases is told as broken."""
+    open_store(world.cluster).add([Holder(world.address(1), "ops@bastion", "new kernel", now())])
+    lockfile.FOLDER.chmod(0o777)  # anybody could forge what is in it
+    found = polled(world.watch())
+    assert (found.holders, found.restart_safe, found.error) == ((), None, None)
+    assert found.verdict
+    assert severity(found) is Severity.OK
+    assert "leases_unknown" not in {one.code for one in found.verdict.findings}
+    body = metrics.render(lambda: [found])[1].decode()
+    assert 'ringcheck_lease_store_up{cassandra_cluster="orders-prod"} 1.0' in body
+    assert "cassandra_ring_restart_safe_nodes{" not in body
 
 
 def test_a_lease_of_a_node_that_is_not_there_blocks_all(world: World, tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ from ringcheck.config import load
 from ringcheck.core.assess import assess
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
-from ringcheck.restart import lockfile
 from ringcheck.restart.lease import now
 from ringcheck.simulator.cluster import EmbeddedCluster
 from tests import article
@@ -373,9 +372,8 @@ def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
         assert "restart leases is not known" in answer.json()["error"]
 
 
-def test_without_a_store_the_commands_lock_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_the_commands_lock_file_counts(tmp_path: Path) -> None:
     """Whoever runs `ringcheck roll` on this host without `lease:` keeps them there."""
-    monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")
     with watched(tmp_path, nodes=6, interval=600, lease=None) as world:
         body = {"nodes": [world.address(0)]}
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
