@@ -813,7 +813,7 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> 
         lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
     hanging = Event()
     lab.nodes[TWO].other[STREAM_MANAGER, "CurrentStreams"] = lambda item: hanging.wait(60) and ok(item, [])
-    with lab.running() as running:
+    with lab.running(timeout=30.0) as running:
         running.poll()
         try:
             assert [node.streams for node in running.collector.poll(4.0, streams=True).nodes] == [0, None, 0]
