@@ -55,6 +55,7 @@ class Commands(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{name}"), name)
+        _name_variables(command, f"RINGCHECK_{name}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
@@ -63,14 +64,16 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(
-    cls=Commands,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "RINGCHECK",
-        "max_content_width": 96,
-    },
-)
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Let each option be set by the variable that carries its name; click would take the parameter's."""
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        _name_variables(inner, f"{prefix}_{name}")
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar is None:
+            option.envvar = f"{prefix}_{max(option.opts, key=len).lstrip('-')}".upper().replace("-", "_")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(__version__, "-V", "--version", prog_name="ringcheck", message="%(prog)s %(version)s")
 def ringcheck() -> None:
     """Which token ranges of a Cassandra cluster can be served, and whether a node may be stopped now.

@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from ringcheck import __version__
-from ringcheck.cli import run
+from ringcheck.cli import ringcheck, run
 from ringcheck.core import assess
 from ringcheck.report.document import snapshot_document
 from tests import article
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
 BAD_DURATION = (
@@ -174,6 +175,42 @@ def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str
     """Neither is the version."""
     assert run(arguments) == 0
     assert capsys.readouterr().out.split()[-1] == __version__
+
+
+def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of a command and of those in it, with the way there."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            yield path, option
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner
+            yield from options(inner, (*path, name))
+
+
+def test_every_option_has_the_variable_that_the_documentation_says() -> None:
+    """One that is set and not heeded would leave a gate laxer than its user believes."""
+    found = [one for one in options(ringcheck, ("RINGCHECK",)) if one[1].name not in {"help", "version"}]
+    assert len(found) > 150
+    for path, option in found:
+        name = max(option.opts, key=len).lstrip("-")
+        own, shared = ("_".join(words).upper().replace("-", "_") for words in ((*path, name), ("RINGCHECK", name)))
+        assert option.envvar in {own, shared}
+
+
+def test_a_gate_takes_its_level_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the parameter behind the option is called."""
+    words = ["preflight", "--from", recorded(tmp_path), "--accept", "blog_1", "10.0.0.1"]
+    assert run(words) == 0
+    monkeypatch.setenv("RINGCHECK_PREFLIGHT_LEVEL", "ALL")
+    monkeypatch.setenv("RINGCHECK_PREFLIGHT_FORMAT", "json")
+    capsys.readouterr()
+    assert run(words) == 2
+    assert json.loads(capsys.readouterr().out)["decision"] == "unsafe"
 
 
 def test_options_come_from_the_environment(
