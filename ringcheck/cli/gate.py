@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce, wraps
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Node, Snapshot
 
 R = TypeVar("R")
+
+_NUMBER = r"(0[xX][0-9a-fA-F]*|\d+)"
+_NUMBERS = re.compile(rf"{_NUMBER}?(\.{_NUMBER}?)*")
 
 _SHARED = (
     click.option(
@@ -162,8 +166,8 @@ def _addresses(name: str) -> list[str]:
     """The addresses of a host by its name; none where nobody knows it: who restarts it by that name then fails too."""
     import socket
 
-    if ":" in name or not name.strip("0123456789."):
-        return []  # a part of an address is no host's name, but getaddrinfo takes 10.1 for 10.0.0.1
+    if ":" in name or _NUMBERS.fullmatch(name):
+        return []  # a part of an address is no host's name, but getaddrinfo takes 10.1 and 0xa000001 for 10.0.0.1
     try:
         return sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None)})
     except (OSError, UnicodeError):
