@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.gate import gate_options, members
+from ringcheck.cli.health import columns
 from ringcheck.cli.target import Seconds, Settled, Target, target_options
 from ringcheck.errors import UsageError
 
@@ -57,7 +58,8 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     settled = target.settled()
     choose = partial(members, names=nodes, rack=rack, datacenters=target.dc)
     decision = until_safe(settled, gate, choose, action, stable or settled.stable_readings(), wait or 0.0)
-    click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else report.render(decision))
+    shown = report.render(decision, width=columns())
+    click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else shown)
     return EXIT[decision.decision]
 
 
