@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -35,13 +35,25 @@ DEFAULTS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+FLEETLOCK = "/v1/"  # where answers are the protocol's
+KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # of them, beside those of fleetlock.py
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
-def refusal(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the API tells it."""
-    body = json.dumps({"error": error, "status": status}) + "\n"
-    return Response(body, status, headers, media_type="application/json")
+def refusal(status: int, error: str, headers: Mapping[str, str] | None = None, path: str = "") -> Response:
+    """An error as the API tells it, or FleetLock where that is asked."""
+    told: dict[str, object] = {"error": error, "status": status}
+    if path.startswith(FLEETLOCK):
+        told = {"kind": KINDS.get(status, "bad_request"), "value": error}
+    return Response(f"{json.dumps(told)}\n", status, headers, media_type="application/json")
+
+
+class _Refused(NamedTuple):
+    """What `refusal` is to tell."""
+
+    status: int
+    error: str
+    headers: Mapping[str, str] | None = None
 
 
 class Access:
@@ -83,13 +95,13 @@ class Guard:
             await send(message)
 
         refused = await self._refused(scope)
-        await (refused or self._app)(scope, receive, sending)
+        await (refusal(*refused, path=scope["path"]) if refused else self._app)(scope, receive, sending)
 
-    async def _refused(self, scope: Scope) -> Response | None:
+    async def _refused(self, scope: Scope) -> _Refused | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")  # none in HTTP/1.0, which load balancers speak and no browser does
         if len(hosts) > 1 or not all(_host_is_ours(scope, one) for one in hosts):
-            return refusal(421, "this service is not asked by that name here: use its address, or localhost")
+            return _Refused(421, "this service is not asked by that name here: use its address, or localhost")
         users = self._access.users
         if users and (wrong := await _stranger(users, headers)):
             return wrong
@@ -100,22 +112,22 @@ class Guard:
         # More than reading needs a user or a known certificate, unless it comes from this very host.
         if users or self._access.certified or _is_local(scope, headers):
             return None
-        return refusal(403, "without users in web_config only this host may ask for more than what is known")
+        return _Refused(403, "without users in web_config only this host may ask for more than what is known")
 
 
-async def _stranger(users: Users, headers: Headers) -> Response | None:
+async def _stranger(users: Users, headers: Headers) -> _Refused | None:
     given = headers.get("authorization", "")
     try:
         known = users.known(given)
         if known is None:
             known = await run_in_threadpool(users.right, given)
     except BusyError:
-        return refusal(429, "too many passwords are being looked at", {"Retry-After": "1"})
+        return _Refused(429, "too many passwords are being looked at", {"Retry-After": "1"})
     challenge = {"WWW-Authenticate": 'Basic realm="ringcheck", charset="UTF-8"'}
-    return None if known else refusal(401, "a user and its password are needed", challenge)
+    return None if known else _Refused(401, "a user and its password are needed", challenge)
 
 
-def _forged(scope: Scope, headers: Headers) -> Response | None:
+def _forged(scope: Scope, headers: Headers) -> _Refused | None:
     """What a page of another origin can make a browser send.
 
     Such a page can't set this content type or a header of FleetLock's without being asked for leave first (CORS),
@@ -123,11 +135,11 @@ def _forged(scope: Scope, headers: Headers) -> Response | None:
     """
     json_ = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
     if not json_ and headers.get("fleet-lock-protocol") != "true":
-        return refusal(415, "Content-Type must be application/json")
+        return _Refused(415, "Content-Type must be application/json")
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     ours = f"{scope['scheme']}://{headers.get('host')}"
     if (origin is not None and origin.lower() != ours.lower()) or site not in {None, "same-origin", "none"}:
-        return refusal(403, "not for pages of another origin")
+        return _Refused(403, "not for pages of another origin")
     return None
 
 

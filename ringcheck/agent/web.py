@@ -571,12 +571,14 @@ def _refused(request: Request, status: int, why: str, headers: Mapping[str, str]
     """An error for programs, or a page for people."""
     path = request.url.path
     if path != "/" and not path.startswith("/clusters/"):
-        return refusal(status, why, headers)
+        return refusal(status, why, headers, path)
     return HTMLResponse(page.problem(status, why, datetime.now(UTC)), status, headers)
 
 
-def _told_bug(_request: Request, error: Exception) -> Response:
-    return refusal(500, f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+def _told_bug(request: Request, error: Exception) -> Response:
+    """Starlette answers this outside of Guard, which has the headers for all else."""
+    text = f"this is a bug of ringcheck: {type(error).__name__}: {error}"
+    return refusal(500, text, request.app.state.access.headers, request.url.path)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import requests
 from starlette.datastructures import Headers
 
 from ringcheck.agent import guard, web
+from ringcheck.agent.fleetlock import _Desk, routes
+from ringcheck.agent.log import Log
 from tests.agent.test_webconfig import hashed, written
 from tests.agent.watched import NAME, World, watched
 
@@ -169,3 +172,27 @@ def test_a_mistake_of_ours_is_told_as_one(world: World, monkeypatch: pytest.Monk
     answer = world.get("/-/ready")
     assert answer.status_code == 500
     assert answer.json()["error"] == "this is a bug of ringcheck: ZeroDivisionError: division by zero"
+    assert {name: answer.headers.get(name) for name in guard.DEFAULTS} == guard.DEFAULTS
+
+
+def test_fleet_lock_s_clients_are_refused_in_their_words(
+    world: World, named: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The protocol wants `kind` and `value` of whatever is no yes, also of what never reaches its routes."""
+    path = "/v1/pre-reboot"
+    header = {"fleet-lock-protocol": "true"}
+    with web.serve(world.agent, "127.0.0.1:0", None, routes(world.agent, Log("json", io.StringIO()))) as served:
+        url = f"{served.url}{path}"
+        answers = [
+            (named.post(path, {}), 401, "unauthorized"),
+            (requests.post(url, "{}", headers={**header, "Via": "x"}, timeout=30), 403, "forbidden"),
+            (requests.get(url, timeout=30), 405, "bad_request"),
+            (requests.post(url, "{}", timeout=30), 415, "bad_request"),
+            (requests.post(url, "{}", headers={**header, "Host": "elsewhere.example"}, timeout=30), 421, "bad_request"),
+            (requests.post(url, "x" * 20000, headers=header, timeout=30), 400, "bad_request"),
+        ]
+        monkeypatch.setattr(_Desk, "_handed", lambda *_: 1 / 0)
+        answers.append((requests.post(url, "{}", headers=header, timeout=30), 500, "bug"))
+    for answer, status, kind in answers:
+        assert (answer.status_code, set(answer.json()), answer.json()["kind"]) == (status, {"kind", "value"}, kind)
+        assert answer.json()["value"]
