@@ -110,16 +110,17 @@ def decided(agent: Agent, cluster: Cluster, wish: Wish) -> Decision:
     """The gate's decision on readings of polls that began after the question; takes a while.
 
     Raises:
-        UnknownError: if there is no such reading in time.
+        UnknownError: if there is no such reading in time, or the configuration changes meanwhile.
         LeaseError: if it can't be learned who is under a restart lease.
     """
     ends = time.monotonic() + wish.seconds
     safe = 0
     while True:
-        reading = _asked(agent, cluster.name, ends)
+        reading = _asked(agent, cluster, ends)
         if reading.error or reading.verdict is None or not reading.fresh:
             raise UnknownError(f"the poll of {cluster.name} failed: {reading.error}")
         decision = _decision(reading, reading.verdict.snapshot, cluster, wish)
+        unchanged(agent, cluster)
         safe += decision.decision == "safe"
         if decision.decision != "safe" or safe >= wish.stable:
             return decision
@@ -128,11 +129,33 @@ def decided(agent: Agent, cluster: Cluster, wish: Wish) -> Decision:
         time.sleep(BETWEEN)
 
 
-def _asked(agent: Agent, cluster: str, ends: float) -> Reading:
-    reading = agent.fresh(cluster, max(0.0, ends - time.monotonic()))
+def _asked(agent: Agent, cluster: Cluster, ends: float) -> Reading:
+    reading = look(agent, cluster, max(0.0, ends - time.monotonic()))
     if reading is None:
-        raise UnknownError(f"no poll of {cluster} that began after the question was over in time")
+        raise UnknownError(f"no poll of {cluster.name} that began after the question was over in time")
     return reading
+
+
+def look(agent: Agent, cluster: Cluster, seconds: float) -> Reading | None:
+    """`Agent.fresh` of a cluster as it was configured when the question came.
+
+    Raises:
+        UnknownError: if it is configured otherwise now.
+    """
+    unchanged(agent, cluster)  # before it too: of two reloads meanwhile the second may undo the first
+    reading = agent.fresh(cluster.name, seconds)
+    unchanged(agent, cluster)
+    return reading
+
+
+def unchanged(agent: Agent, cluster: Cluster) -> None:
+    """Nothing is decided by a configuration that is no longer in force: not its levels, nor where its leases are.
+
+    Raises:
+        UnknownError: if the cluster is gone or configured otherwise.
+    """
+    if agent.config.clusters.get(cluster.name) != cluster:
+        raise UnknownError("the configuration was reloaded meanwhile: ask again")
 
 
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:

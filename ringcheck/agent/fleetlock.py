@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ringcheck.agent.decide import UnknownError, look, unchanged
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.errors import DataError, RingcheckError, SourceError
@@ -146,6 +147,7 @@ class FleetLock:
             asked |= _asked(body, headers)
             client = self._client(**asked)
             with self._turn(client.cluster.name):
+                unchanged(self._agent, client.cluster)
                 answer = do(client)
         except _Refused as error:
             answer = Answer(error.kind, _line(str(error)))
@@ -153,7 +155,7 @@ class FleetLock:
             answer = Answer("held_by_another", _line(str(error)))
         except LeaseError as error:
             answer = Answer("leases_in_doubt", _line(str(error)))
-        except RingcheckError as error:
+        except (UnknownError, RingcheckError) as error:
             answer = Answer("unknown", _line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
             answer = Answer("bug", _line(f"this is a bug of ringcheck: {type(error).__name__}: {error}"))
@@ -223,6 +225,7 @@ class FleetLock:
             decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide([node.address], "restart")
             if decision.decision != "safe":
                 break
+        unchanged(self._agent, cluster)  # raised here it withdraws the lease, which others may no longer see
         return decision
 
     def _look(self, cluster: Cluster) -> Snapshot:
@@ -230,8 +233,9 @@ class FleetLock:
 
         Raises:
             SourceError: if there is none.
+            UnknownError: if the cluster is configured otherwise by now.
         """
-        reading = self._agent.fresh(cluster.name, FRESH)
+        reading = look(self._agent, cluster, FRESH)
         if reading is None:
             raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
         if reading.error or reading.verdict is None:

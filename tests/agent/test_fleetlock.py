@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -343,6 +344,68 @@ def test_every_reading_must_be_safe(tmp_path: Path) -> None:
         assert home.ask(0).kind == "unsafe"
         assert pauses == [2.0, 2.0]
         assert home.owners() == set()
+
+
+def reloaded(home: House, folder: Path, old: str, new: str) -> None:
+    """The configuration with a piece of it replaced, in force."""
+    file = folder / "ringcheck.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    home.agent.reload(load(str(file)))
+
+
+def test_nothing_is_granted_by_a_configuration_that_was_replaced(tmp_path: Path) -> None:
+    """Between two readings `lease:` names another store: others no longer look where this lease would be."""
+    with house(tmp_path, more=", stable_readings: 3") as home:
+        old = home.store()
+        home.lock = FleetLock(
+            home.agent, Log("json", home.log), lambda _: reloaded(home, tmp_path, "leases.json", "others.json")
+        )
+        answer = home.ask(0)
+        assert (answer.kind, answer.status) == ("unknown", 503)
+        assert answer.value == "the configuration was reloaded meanwhile: ask again"
+        assert old.holders() == home.store().holders() == ()
+
+
+def test_a_reload_after_the_last_reading_is_seen_too(three_racks: House, tmp_path: Path) -> None:
+    """While the gate reckons; the lease that was recorded for the question is withdrawn."""
+    home = three_racks
+    old = home.store()
+
+    class Slow(fleetlock.Gatekeeper):
+        def decide(self, *asked: Any) -> Any:
+            reloaded(home, tmp_path, "gate: {", "gate: {level: ALL, ")
+            return super().decide(*asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleetlock, "Gatekeeper", Slow)
+        assert home.ask(0).kind == "unknown"
+    assert old.holders() == ()
+
+
+@pytest.mark.parametrize("operation", ["ask", "steady"])
+def test_who_waited_while_the_configuration_was_replaced_asks_again(
+    three_racks: House, tmp_path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store that he would be answered from is another one now; so is whom his name stands for, perhaps."""
+    home = three_racks
+    found: list[Answer] = []
+    known, looked_up = home.lock._client, threading.Event()
+
+    def client(**asked: str) -> Any:
+        looked_up.set()
+        return known(**asked)
+
+    monkeypatch.setattr(home.lock, "_client", client)
+    with home.lock._turn(GROUP):
+        waiting = threading.Thread(target=lambda: found.append(getattr(home, operation)(0)))
+        waiting.start()
+        assert looked_up.wait(30)
+        time.sleep(0.1)
+        reloaded(home, tmp_path, "leases.json", "others.json")
+    waiting.join(30)
+    assert [one.kind for one in found] == ["unknown"]
 
 
 def test_all_at_once(tmp_path: Path) -> None:

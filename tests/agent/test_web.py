@@ -401,6 +401,43 @@ def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: p
     assert "1 of 3 readings in 60 s were safe: the time is over" in answer.json()["error"]
 
 
+def test_a_configuration_that_was_replaced_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question between whose readings the level is tightened is not answered by the old one."""
+    with watched(tmp_path) as world:
+        readings, fresh, file = [0], world.agent.fresh, tmp_path / "ringcheck.yaml"
+
+        def tightened(name: str, seconds: float) -> Any:
+            readings[0] += 1
+            if readings[0] == 2:
+                file.write_text(file.read_text().replace("critical: LOCAL_QUORUM", "critical: ALL"))
+                world.agent.reload(load(str(file)))
+            return fresh(name, seconds)
+
+        monkeypatch.setattr(decide, "BETWEEN", 0.05)
+        monkeypatch.setattr(world.agent, "fresh", tightened)
+        body = {"nodes": [world.address(0)], "stable": 3}
+        answer = world.post("/api/v1/clusters/NAME/preflight", body)
+        assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+        assert answer.json()["error"] == "the configuration was reloaded meanwhile: ask again"
+        assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 409
+
+
+def test_a_reload_while_the_gate_reckons_is_seen_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last reading."""
+    with watched(tmp_path) as world:
+        file = tmp_path / "ringcheck.yaml"
+
+        class Slow(decide.Gatekeeper):
+            def decide(self, *asked: Any) -> Any:
+                file.write_text(file.read_text().replace("critical: LOCAL_QUORUM", "critical: ALL"))
+                world.agent.reload(load(str(file)))
+                return super().decide(*asked)
+
+        monkeypatch.setattr(decide, "Gatekeeper", Slow)
+        answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+        assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
+
+
 def test_a_poll_that_fails_or_hangs_is_no_yes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though there is a fresh verdict of before."""
     good = world.agent.fresh(NAME, 30)
