@@ -71,7 +71,7 @@ def wish_of(body: dict[str, Any], cluster: Cluster) -> Wish:
     nodes, action = _texts(body, "nodes"), body.get("action", "restart")
     if not nodes:
         raise HTTPException(400, "nodes names the nodes that are to stop, by address or host id")
-    if not isinstance(action, str) or action not in {"restart", "decommission"}:
+    if action not in ("restart", "decommission"):
         raise HTTPException(400, "action is restart or decommission")
     stable = _number(body, "stable", cluster.stable_readings, 1, 20)
     if not isinstance(stable, int):

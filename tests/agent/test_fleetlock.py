@@ -20,6 +20,7 @@ from ringcheck.agent.fleetlock import KINDS, Answer, FleetLock, routes
 from ringcheck.agent.log import Log
 from ringcheck.agent.loop import Agent
 from ringcheck.config import load
+from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.jolokia import mbeans
 from ringcheck.restart.lease import open_store
@@ -373,7 +374,7 @@ def test_a_reload_after_the_last_reading_is_seen_too(three_racks: House, tmp_pat
     home = three_racks
     old = home.store()
 
-    class Slow(fleetlock.Gatekeeper):
+    class Slow(Gatekeeper):
         def decide(self, *asked: Any) -> Any:
             reloaded(home, tmp_path, "gate: {", "gate: {level: ALL, ")
             return super().decide(*asked)

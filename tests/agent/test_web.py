@@ -25,6 +25,7 @@ from ringcheck.agent.loop import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
 from ringcheck.core.assess import assess
+from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
 from ringcheck.restart.lease import now
@@ -430,7 +431,7 @@ def test_a_reload_while_the_gate_reckons_is_seen_too(tmp_path: Path, monkeypatch
     with watched(tmp_path) as world:
         file = tmp_path / "ringcheck.yaml"
 
-        class Slow(decide.Gatekeeper):
+        class Slow(Gatekeeper):
             def decide(self, *asked: Any) -> Any:
                 file.write_text(file.read_text().replace("critical: LOCAL_QUORUM", "critical: ALL"))
                 world.agent.reload(load(str(file)))
