@@ -19,7 +19,9 @@ def notify(*lines: str) -> bool:
     address = f"\0{path[1:]}" if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(1.0)
-        sender.sendto("\n".join(lines).encode(), address)
+        # A socket that is not connected counts as writable however full the receiver's queue is: `sendto` would spin.
+        sender.connect(address)
+        sender.send("\n".join(lines).encode())
         return True
     return False
 

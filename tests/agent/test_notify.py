@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import time
+from select import select
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +86,23 @@ def test_a_receiver_that_does_not_read_holds_nobody_up(manager: socket.socket) -
         assert sent < 100_000
     assert time.monotonic() - begins < 60
     assert [manager.recv(64) for _ in range(sent)] == [b"WATCHDOG=1"] * sent
+
+
+def test_a_full_queue_is_waited_for_and_not_spun_on(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of our socket that it is not writable; else the wait would be a loop that takes a core."""
+    writable = []
+
+    class Looked(socket.socket):
+        def close(self) -> None:
+            writable.append(bool(select([], [self], [], 0)[1]))
+            super().close()
+
+    while notify("WATCHDOG=1"):
+        pass
+    monkeypatch.setattr("ringcheck.agent.notify.socket.socket", Looked)
+    assert not notify("WATCHDOG=1")
+    assert writable == [False]
+    assert manager.recv(64) == b"WATCHDOG=1"
 
 
 @pytest.mark.parametrize(
