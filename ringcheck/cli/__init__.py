@@ -103,6 +103,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return exit_.exit_code
     except SystemExit as end:  # click's own, of shell completion and when whoever reads has gone
         return end.code if "_RINGCHECK_COMPLETE" in os.environ and isinstance(end.code, int) else UNKNOWN
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())  # whoever asks for nothing wants to read, but gets no OK for it
+        return UNKNOWN
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("RINGCHECK_DEBUG"):
             raise

@@ -177,6 +177,17 @@ def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.split()[-1] == __version__
 
 
+@pytest.mark.parametrize(("words", "usage"), [([], "ringcheck "), (["lease"], "ringcheck lease ")])
+def test_a_bare_command_is_told_how_it_is_used(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Help as it is to be read, line by line; no answer is no OK."""
+    assert run(words) == 3
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: {usage}[OPTIONS] COMMAND [ARGS]...\n\n")
+    assert max(map(len, shown.splitlines())) <= 96
+
+
 def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Option]]:
     """Every option of a command and of those in it, with the way there."""
     for option in command.params:
