@@ -67,11 +67,11 @@ def test_each_alert_does_what_its_tests_say() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (
-            "or\n              max by (cassandra_cluster) (last_over_time(cassandra_ring_verdict",
-            "or\n max by (x) (last",
-        ),
+        ("or\n              max by (cassandra_cluster) (\n                (\n", "or\n max by (x) (\n(\n"),
         ('last_over_time(cassandra_ring_verdict{severity="CRITICAL"}[1h])', 'cassandra_ring_verdict{severity="OK"}'),
+        ("and on (cassandra_cluster) ringcheck_up", "and on (cassandra_cluster) ringcheck_up == 1"),
+        ("and on (cassandra_cluster) ringcheck_up", "and on (cassandra_cluster, instance) ringcheck_up"),
+        ("unless on (job, instance) ringcheck_build_info\n                )\n              )\n          ) == 1", ")))==1"),
         ("for: 1m", "for: 5m"),
         ("<= 1", "< 1"),
         ("absent(ringcheck_build_info)", "absent(ringcheck_up)"),
