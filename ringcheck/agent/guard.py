@@ -17,7 +17,7 @@ from starlette.responses import Response
 from ringcheck.agent.webconfig import BusyError, Users, WebConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,24 +78,41 @@ class Access:
 class Guard:
     """The layer."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, broken: Callable[[Scope, Exception], Response]) -> None:
+        """Prepare.
+
+        Args:
+            app: what is guarded.
+            access: who may ask, and headers.
+            broken: told of an error that nobody expected; what it returns is the answer, unless one has begun.
+        """
         self._app = app
         self._access = access
+        self._broken = broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if scope["type"] != "http":
             return
+        begun = False
 
         async def sending(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 found = MutableHeaders(scope=message)
                 for name, value in self._access.headers.items():
                     found.setdefault(name, value)
             await send(message)
 
-        refused = await self._refused(scope)
-        await (refusal(*refused, path=scope["path"]) if refused else self._app)(scope, receive, sending)
+        # Starlette would answer a bug outside of this layer, and have uvicorn log all of its stack.
+        try:
+            refused = await self._refused(scope)
+            await (refusal(*refused, path=scope["path"]) if refused else self._app)(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001 - the service goes on
+            answer = self._broken(scope, error)
+            if not begun:
+                await answer(scope, receive, sending)
 
     async def _refused(self, scope: Scope) -> _Refused | None:
         headers = Headers(scope=scope)
@@ -135,6 +152,8 @@ def _forged(scope: Scope, headers: Headers) -> _Refused | None:
     """
     json_ = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
     if not json_ and headers.get("fleet-lock-protocol") != "true":
+        if scope["path"].startswith(FLEETLOCK):
+            return _Refused(400, "the header fleet-lock-protocol: true is missing")
         return _Refused(415, "Content-Type must be application/json")
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     ours = f"{scope['scheme']}://{headers.get('host')}"
@@ -154,13 +173,13 @@ def _host_is_ours(scope: Scope, host: str) -> bool:
 
     A service that listens on loopback is asked by an address or as localhost; a name is whatever its owner's DNS says.
     """
-    server = scope.get("server")
-    if not server or not _loopback(server[0]):
-        return True
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
+    server = scope.get("server")
+    if not server or not _loopback(server[0]):
+        return True
     return name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
 

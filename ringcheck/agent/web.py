@@ -27,13 +27,15 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ringcheck.agent import page
 from ringcheck.agent.decide import UnknownError, decided, level_of, wish_of
 from ringcheck.agent.guard import Access, Guard, refusal
+from ringcheck.agent.log import Log
+from ringcheck.agent.loop import bug
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from starlette.requests import Request
+    from starlette.types import Scope
 
     from ringcheck.agent.loop import Agent
     from ringcheck.config.values import Cluster
@@ -526,23 +528,37 @@ ROUTES: list[BaseRoute] = [
 ]
 
 
-def app(agent: Agent, config: WebConfig | None = None, more: Sequence[BaseRoute] = ()) -> Starlette:
+def _complained(text: str) -> None:
+    Log()("bug", "error", error=text)
+
+
+def app(
+    agent: Agent,
+    config: WebConfig | None = None,
+    more: Sequence[BaseRoute] = (),
+    complain: Callable[[str], object] = _complained,
+) -> Starlette:
     """All of it as an ASGI application.
 
     Args:
         agent: what knows the clusters.
         config: TLS, which is not the application's, and users.
         more: routes beside ROUTES; the same may ask them.
+        complain: called with the text of an error that nobody expected.
     """
+
+    def broken(scope: Scope, error: Exception) -> Response:
+        complain(bug(error))
+        return _refused(Request(scope), 500, f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+
     access = Access(config or WebConfig())
     made = Starlette(
         routes=[*ROUTES, *more],
-        middleware=[Middleware(Guard, access=access)],
+        middleware=[Middleware(Guard, access=access, broken=broken)],
         exception_handlers={
             HTTPException: _told_http,
             UnknownError: _told_unknown,
             RingcheckError: _told_wrong,
-            Exception: _told_bug,
         },
     )
     made.state.agent = agent
@@ -569,25 +585,20 @@ def _told_wrong(request: Request, error: Exception) -> Response:
 
 def _refused(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error for programs, or a page for people."""
-    path = request.url.path
+    path = request.scope["path"]
     if path != "/" and not path.startswith("/clusters/"):
         return refusal(status, why, headers, path)
     return HTMLResponse(page.problem(status, why, datetime.now(UTC)), status, headers)
 
 
-def _told_bug(request: Request, error: Exception) -> Response:
-    """Starlette answers this outside of Guard, which has the headers for all else."""
-    text = f"this is a bug of ringcheck: {type(error).__name__}: {error}"
-    return refusal(500, text, request.app.state.access.headers, request.url.path)
-
-
 @contextmanager
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - what it is made of, and who is told
     agent: Agent,
     listen: str,
     web_config: str | None = None,
     more: Sequence[BaseRoute] = (),
     told: Callable[[str | None], object] = lambda _: None,
+    complain: Callable[[str], object] = _complained,
 ) -> Iterator[Served]:
     """Serve until the block ends; the agent need not be started yet.
 
@@ -597,13 +608,14 @@ def serve(
         web_config: path of a file with TLS and users.
         more: routes beside ROUTES.
         told: called when web_config was changed and can't be used, with the reason, and with None once it can.
+        complain: called with the text of an error that nobody expected; by default it is logged.
 
     Raises:
         ConfigErrors: if the file can't be used.
         UsageError: if nobody can listen there.
     """
     config = load(web_config) if web_config else WebConfig()
-    made = app(agent, config, more)
+    made = app(agent, config, more, complain)
     served = Served(web_config, made.state.access.use, told)
     context: ssl.SSLContext | None = served.begin(config)
     listening = bound(listen)

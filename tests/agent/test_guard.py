@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +128,7 @@ def test_no_other_name_leads_to_loopback(world: World, host: str, status: int) -
 def test_elsewhere_any_name_will_do() -> None:
     """A service that listens for others has names that it does not know."""
     assert guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "monitor.example")
+    assert not guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "[")  # but what is no name
     assert not guard._host_is_ours({"server": ("127.0.0.1", 9742)}, "monitor.example")
 
 
@@ -166,13 +169,59 @@ def test_headers_may_be_the_operator_s(tmp_path: Path, world: World) -> None:
         assert requests.get(f"{served.url}/metrics", timeout=30).headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_a_mistake_of_ours_is_told_as_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """500 in the API's words, without the stack."""
+def test_a_mistake_of_ours_is_told_as_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """500 in the words of who asked, without the stack; a line in the log, and the connection goes on."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
-    answer = world.get("/-/ready")
-    assert answer.status_code == 500
-    assert answer.json()["error"] == "this is a bug of ringcheck: ZeroDivisionError: division by zero"
-    assert {name: answer.headers.get(name) for name in guard.DEFAULTS} == guard.DEFAULTS
+    monkeypatch.setattr(world.agent, "readings", lambda: 1 / 0)
+    told: list[str] = []
+    with web.serve(world.agent, "127.0.0.1:0", complain=told.append) as served:
+        connection = HTTPConnection(served.url.removeprefix("http://"), timeout=30)
+        connection.connect()
+        connection.auto_open = 0
+        found = []
+        for path in ("/-/ready", "/", "/api/v1/clusters"):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            found.append((answer.status, answer.headers.get_content_type(), answer.read().decode()))
+            assert {name: answer.headers.get(name) for name in guard.DEFAULTS} == guard.DEFAULTS
+        connection.close()
+    text = "this is a bug of ringcheck: ZeroDivisionError: division by zero"
+    forms = ["application/json", "text/html", "application/json"]
+    assert [(status, form) for status, form, _ in found] == [(500, form) for form in forms]
+    assert json.loads(found[0][2])["error"] == text
+    assert text in found[1][2]
+    assert len(told) == 3
+    assert all(re.fullmatch(rf"{text} \(test_guard\.py:\d+\)", one) for one in told)
+    assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
+
+
+def test_a_mistake_within_an_answer_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no second status; that it has no end says that it is not whole. A line in the log too."""
+
+    def parts(_: Any) -> Iterator[str]:
+        yield "{"
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(web, "snapshot_parts", parts)
+    told: list[str] = []
+    with (
+        web.serve(world.agent, "127.0.0.1:0", complain=told.append) as served,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        requests.get(f"{served.url}/api/v1/clusters/{NAME}/snapshot", timeout=30)
+    assert [one.partition(" (")[0] for one in told] == ["this is a bug of ringcheck: ZeroDivisionError: "]
+
+
+def test_a_mistake_is_logged_as_one_line(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nobody takes it."""
+    monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
+    assert world.get("/-/ready").status_code == 500
+    [line] = capsys.readouterr().err.splitlines()
+    assert ' level=error event=bug error="this is a bug of ringcheck: ZeroDivisionError: ' in line
 
 
 def test_fleet_lock_s_clients_are_refused_in_their_words(
@@ -187,7 +236,8 @@ def test_fleet_lock_s_clients_are_refused_in_their_words(
             (named.post(path, {}), 401, "unauthorized"),
             (requests.post(url, "{}", headers={**header, "Via": "x"}, timeout=30), 403, "forbidden"),
             (requests.get(url, timeout=30), 405, "bad_request"),
-            (requests.post(url, "{}", timeout=30), 415, "bad_request"),
+            (requests.post(url, "{}", timeout=30), 400, "bad_request"),
+            (requests.post(url, json={}, timeout=30), 400, "bad_request"),
             (requests.post(url, "{}", headers={**header, "Host": "elsewhere.example"}, timeout=30), 421, "bad_request"),
             (requests.post(url, "x" * 20000, headers=header, timeout=30), 400, "bad_request"),
         ]
