@@ -15,10 +15,10 @@ import json
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -64,9 +64,10 @@ BETWEEN = 2.0  # seconds between readings, as those of `preflight`
 FRESH = 30.0  # seconds that one look at a cluster may take: the poll in hand, and one begun after it
 PATIENCE = 45.0  # seconds that a client waits for others of its cluster
 MOST = 64  # requests at once; a client that is turned away asks again by itself
-WORKERS = 16
+TICK = 0.25  # seconds between looks whether the agent is to end
 LARGEST = 16 * 1024  # bytes of a request
 LONGEST = 500  # characters of a text for people
+STOPPING = "the agent is stopping"
 REMEMBERED = 1000  # clients whose last answer is known, so that what stays as it is is logged once
 
 
@@ -124,6 +125,7 @@ class FleetLock:
         # Of clients that ask at once each would see the others' leases, and all would be refused: one after another.
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+        self._stopping = threading.Event()
         self._told: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
     def pre_reboot(self, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -139,6 +141,10 @@ class FleetLock:
         """UnlockIfHeld: the client says that its node is back. Args as `pre_reboot`."""
         return self._answered("steady-state", self._release, body, headers)
 
+    def stop(self) -> None:
+        """Grant nothing more, and ask no store: whoever asks, waits, or is being decided on."""
+        self._stopping.set()
+
     def _answered(
         self, action: str, do: Callable[[_Client], Answer], body: bytes, headers: Mapping[str, str]
     ) -> Answer:
@@ -147,7 +153,7 @@ class FleetLock:
             asked |= _asked(body, headers)
             client = self._client(**asked)
             with self._turn(client.cluster.name):
-                unchanged(self._agent, client.cluster)
+                self._go_on(client.cluster)
                 answer = do(client)
         except _Refused as error:
             answer = Answer(error.kind, _line(str(error)))
@@ -225,8 +231,14 @@ class FleetLock:
             decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide([node.address], "restart")
             if decision.decision != "safe":
                 break
-        unchanged(self._agent, cluster)  # raised here it withdraws the lease, which others may no longer see
+        self._go_on(cluster)  # raised here it withdraws the lease, which others may no longer see
         return decision
+
+    def _go_on(self, cluster: Cluster) -> None:
+        """Raise if nobody waits for an answer any more, or what it would be decided by is no longer in force."""
+        if self._stopping.is_set():
+            raise _Refused("unknown", STOPPING)
+        unchanged(self._agent, cluster)
 
     def _look(self, cluster: Cluster) -> Snapshot:
         """What a poll says that begins now, streams included; once, though no node may tell any: that is the gate's.
@@ -235,7 +247,10 @@ class FleetLock:
             SourceError: if there is none.
             UnknownError: if the cluster is configured otherwise by now.
         """
+        ends = time.monotonic() + FRESH
         reading = look(self._agent, cluster, FRESH)
+        if reading is None and time.monotonic() < ends:  # the watch has ended, and by no reload
+            raise _Refused("unknown", STOPPING)
         if reading is None:
             raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
         if reading.error or reading.verdict is None:
@@ -307,7 +322,7 @@ def _because(decision: Decision) -> str:
 def routes(agent: Agent, log: Log) -> list[Route]:
     """The protocol's endpoints, for the application that has the agent's other ones."""
     lock = FleetLock(agent, log)
-    desk = _Desk()
+    desk = _Desk(lock)
     return [
         Route("/v1/pre-reboot", desk.endpoint(lock.pre_reboot), methods=["POST"]),
         Route("/v1/steady-state", desk.endpoint(lock.steady_state), methods=["POST"]),
@@ -315,40 +330,68 @@ def routes(agent: Agent, log: Log) -> list[Route]:
 
 
 class _Desk:
-    """Has requests answered by threads of its own, so that neither the event loop nor other pages wait for them."""
+    """Has requests answered by threads of their own, so that neither the event loop nor other pages wait for them.
 
-    def __init__(self) -> None:
-        self._workers = ThreadPoolExecutor(WORKERS, "fleetlock")
+    Nor does the process at its end, as it would for those of an executor: a store that hangs would hold it up.
+    """
+
+    def __init__(self, lock: FleetLock) -> None:
+        self._lock = lock
         self._present = 0
 
     def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[JSONResponse]]:
         """What starlette calls."""
 
         async def answer(request: Request) -> JSONResponse:
-            body = await _body(request)
-            found = Answer("bad_request", f"the body has more than {LARGEST} bytes")
-            if body is not None:
-                found = await self._handed(handler, body, dict(request.headers))
+            try:
+                body = await _body(request)
+                found = await self._handed(request, partial(handler, body, dict(request.headers)))
+            except _Refused as error:
+                found = Answer(error.kind, str(error))
             again = {"Retry-After": "30"} if found.status == KINDS["busy"] else None
             return JSONResponse(found.document, found.status, again)
 
         return answer
 
-    async def _handed(self, handler: Handler, body: bytes, headers: dict[str, Any]) -> Answer:
+    async def _handed(self, request: Request, work: Callable[[], Answer]) -> Answer:
         if self._present >= MOST:
             return Answer("busy", f"{MOST} requests are being answered: try again")
+        ending: threading.Event | None = getattr(request.app.state, "ending", None)  # of web.py's application
         self._present += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, handler, body, headers)
+            found = _begun(work)
+            while not (ending and ending.is_set()):
+                await asyncio.wait({found}, timeout=TICK)
+                if found.done():
+                    return found.result()
         finally:
             self._present -= 1
+        self._lock.stop()
+        raise _Refused("unknown", STOPPING)
 
 
-async def _body(request: Request) -> bytes | None:
-    """A request's body; None where it is larger than any client's."""
+def _begun(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
+    """What a thread that has begun now will have found."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Answer] = loop.create_future()
+
+    def run() -> None:
+        try:
+            told = partial(found.set_result, work())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            told = partial(found.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(told)
+
+    threading.Thread(target=run, name="fleetlock", daemon=True).start()
+    return found
+
+
+async def _body(request: Request) -> bytes:
+    """A request's body."""
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > LARGEST:
-            return None
+            raise _Refused("bad_request", f"the body has more than {LARGEST} bytes")
     return body

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ from ringcheck.simulator.cluster import Agent as Jolokia
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served
+from tests.agent.service import clusters, service
 from tests.outage import lost
 
 if TYPE_CHECKING:
@@ -469,6 +472,69 @@ def test_over_http(three_racks: House) -> None:
         assert refused.headers["content-type"] == "application/json"
         assert set(refused.json()) == {"kind", "value"}
         assert post("/v1/steady-state", home.body(0), HEADERS).json()["kind"] == "released"
+
+
+class Hanging:
+    """A store that takes questions and answers none."""
+
+    def __init__(self) -> None:
+        self.asked: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.asked.append(self._listening.accept()[0])
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for one in self.asked:
+            one.close()
+
+
+def test_an_agent_that_ends_does_not_wait_for_a_store(tmp_path: Path) -> None:
+    """Who waits for it is told so, whoever is behind him too; the process is gone before systemd would kill it."""
+    with closing(Hanging()) as store, clusters(tmp_path) as found:
+        found.document["lease"] = {"etcd": [store.url]}
+        found.document["fleetlock"] = {"nodes": {"host-0": found.cluster.nodes[0].address}}
+        found.write("orders-prod")
+        with service(found.path, tmp_path) as process, ThreadPoolExecutor(4) as pool:
+            process.hears("READY=1")
+            url = re.findall(r"url=(\S+)", process.logged("started")[0])[0]
+            body = json.dumps({"client_params": {"id": "host-0", "group": "orders-prod"}})
+            before = len(store.asked)
+            paths = ("/v1/steady-state", "/v1/steady-state", "/v1/steady-state", "/v1/pre-reboot")
+            asked = [pool.submit(requests.post, f"{url}{path}", body, headers=HEADERS, timeout=60) for path in paths]
+            process.awaits(lambda: len(store.asked) > before + 1)
+            began = time.monotonic()
+            process.process.terminate()
+            process.process.wait(60)
+            took = time.monotonic() - began
+            answers = [one.result() for one in asked]
+    assert took < 12
+    assert [(one.status_code, one.json()["kind"]) for one in answers] == [(503, "unknown")] * 4
+    assert "the agent is stopping" in {one.json()["value"] for one in answers}
+    assert [line for line in process.logged() if " event=" not in line] == []
+
+
+def test_nothing_is_granted_by_an_agent_that_is_stopping(three_racks: House) -> None:
+    """Neither to who comes then, nor to who is being decided on: he has been told no."""
+    home = three_racks
+    home.lock.stop()
+    assert home.ask(0) == Answer("unknown", "the agent is stopping")
+    home.lock = FleetLock(home.agent, Log("json", home.log), lambda _: None)
+    decide = home.lock._decide
+
+    def ended(*asked: Any) -> Any:
+        home.lock.stop()
+        return decide(*asked)
+
+    home.lock._decide = ended  # type: ignore[assignment, method-assign]
+    assert home.ask(0) == Answer("unknown", "the agent is stopping")
+    assert home.owners() == set()
 
 
 def test_too_many_at_once_are_turned_away(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
