@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -390,8 +391,11 @@ def _begun(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
 async def _body(request: Request) -> bytes:
     """A request's body."""
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST:
-            raise _Refused("bad_request", f"the body has more than {LARGEST} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LARGEST:
+                raise _Refused("bad_request", f"the body has more than {LARGEST} bytes")
+    except ClientDisconnect:
+        raise _Refused("bad_request", "the body did not end") from None
     return body

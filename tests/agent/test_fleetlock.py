@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from ringcheck.agent import fleetlock
+from ringcheck.agent import fleetlock, web
 from ringcheck.agent.fleetlock import KINDS, Answer, FleetLock, routes
 from ringcheck.agent.log import Log
 from ringcheck.agent.loop import Agent
@@ -472,6 +472,33 @@ def test_over_http(three_racks: House) -> None:
         assert refused.headers["content-type"] == "application/json"
         assert set(refused.json()) == {"kind", "value"}
         assert post("/v1/steady-state", home.body(0), HEADERS).json()["kind"] == "released"
+
+
+def test_who_leaves_within_his_question_is_no_bug(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is granted, and the log says nothing of it."""
+    home, told = three_racks, list[str]()
+    read, body = threading.Event(), fleetlock._body
+
+    async def watched(request: Any) -> Any:
+        try:
+            return await body(request)
+        finally:
+            read.set()
+
+    monkeypatch.setattr(fleetlock, "_body", watched)
+    more = routes(home.agent, Log("json", home.log))
+    with web.serve(home.agent, "127.0.0.1:0", None, more, complain=told.append) as served_:
+        host, _, port = served_.url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as leaving:
+            leaving.sendall(
+                b"POST /v1/pre-reboot HTTP/1.1\r\nHost: localhost\r\nfleet-lock-protocol: true\r\n"
+                b'Content-Length: 100\r\n\r\n{"cli'
+            )
+            time.sleep(0.1)
+        assert read.wait(30)
+        assert requests.get(f"{served_.url}/-/healthy", timeout=30).ok
+    assert told == []
+    assert home.logged() == []
 
 
 class Hanging:
