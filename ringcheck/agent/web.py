@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope, Send
 
     from ringcheck.agent.loop import Agent
     from ringcheck.config.values import Cluster
@@ -229,29 +229,43 @@ def ready(request: Request) -> Response:
 
 async def events(request: Request) -> Response:
     """`/events`: a line whenever there is something new to see."""
-    if request.app.state.streams >= STREAMS:
+    kind, headers, state = "text/event-stream", {"X-Accel-Buffering": "no"}, request.app.state
+    if request.method == "HEAD":  # nobody would hear what a stream tells
+        return Response(headers=headers, media_type=kind)
+    if state.streams >= STREAMS:
         return refusal(503, f"{STREAMS} streams are open already", {"Retry-After": "10"})
-    told = _told(_agent(request), request.app.state)
-    return StreamingResponse(told, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    state.streams += 1  # here, and not once it is sent: of those who ask at once each would find room
+    return _Stream(state, _told(_agent(request), state), media_type=kind, headers=headers)
+
+
+class _Stream(StreamingResponse):
+    """One of those that are counted."""
+
+    def __init__(self, state: Any, told: AsyncIterator[str], **how: Any) -> None:  # noqa: ANN401 - Starlette's
+        super().__init__(told, **how)
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the base."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.streams -= 1
 
 
 async def _told(agent: Agent, state: Any) -> AsyncIterator[str]:  # noqa: ANN401 - Starlette's
-    state.streams += 1
-    try:
-        yield "retry: 2000\n\n"
-        seen: object = None
-        ends, last = time.monotonic() + STREAM, time.monotonic()
-        while not state.ending.is_set() and time.monotonic() < ends:
-            now = agent.sequence, tuple(one.fresh for one in agent.readings())  # age alone is news too
-            if now != seen:
-                yield f"data: {now[0]}\n\n"
-                seen, last = now, time.monotonic()
-            elif time.monotonic() - last > QUIET:
-                yield "event: alive\ndata:\n\n"
-                last = time.monotonic()
-            await asyncio.sleep(TICK)  # after news too: sending alone never lets others run, nor learns who left
-    finally:
-        state.streams -= 1
+    yield "retry: 2000\n\n"
+    seen: object = None
+    ends, last = time.monotonic() + STREAM, time.monotonic()
+    while not state.ending.is_set() and time.monotonic() < ends:
+        now = agent.sequence, tuple(one.fresh for one in agent.readings())  # age alone is news too
+        if now != seen:
+            yield f"data: {now[0]}\n\n"
+            seen, last = now, time.monotonic()
+        elif time.monotonic() - last > QUIET:
+            yield "event: alive\ndata:\n\n"
+            last = time.monotonic()
+        await asyncio.sleep(TICK)  # after news too: sending alone never lets others run, nor learns who left
 
 
 # What is known

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -334,6 +336,45 @@ def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPat
                 return answer.status_code == 200
 
         await_(again, 30, "room for another")
+
+
+def test_streams_are_counted_as_they_are_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thirty who ask at once no more get one than there are."""
+    monkeypatch.setattr(web, "STREAMS", 4)
+    with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
+        connections = [stack.enter_context(connected(served)) for _ in range(30)]
+        for one in connections:
+            one.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        codes = [one.recv(12).rpartition(b" ")[2] for one in connections]
+    assert Counter(codes) == {b"200": 4, b"503": 26}
+
+
+def test_a_stream_that_never_began_is_given_back(world: World) -> None:
+    """Whatever became of the answer."""
+    made = web.app(world.agent)
+    scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"", "headers": []}
+    taken: list[int] = []
+
+    async def gone(_: Any) -> None:
+        taken.append(made.state.streams)
+        raise OSError
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    with suppress(OSError):
+        asyncio.run(made(scope, receive, gone))
+    assert taken[0] == 1
+    assert made.state.streams == 0
+
+
+def test_the_head_of_events_is_told_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no stream: there is nothing to tell in it."""
+    monkeypatch.setattr(web, "STREAMS", 0)
+    answer = requests.head(f"{world.served.url}/events", timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
 def test_it_ends_with_streams_open(world: World) -> None:
