@@ -217,3 +217,10 @@ def test_each_severity_has_a_shape() -> None:
     shapes = {page._ICONS[one][1] for one in Severity}
     assert len(shapes) == len(Severity)
     assert all(page.icon(one).startswith("<svg ") for one in Severity)
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "long ago"])
+def test_a_time_that_is_none_stands_as_it_is(since: str) -> None:
+    """A lease's, which anybody who may write to their store has written: in UTC there is no such year."""
+    held = reading(holders=(Holder("10.0.0.1", "me@here", "kernel", since),))
+    assert since in shown(held).text

@@ -131,17 +131,16 @@ def _age(seconds: float) -> str:
 def _time(text: str | None) -> datetime | None:
     try:
         found = datetime.fromisoformat(text or "")
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the second where UTC has no such year
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _ago(text: str | None, now: datetime) -> Markup:
     """A time and how long ago it is, which the script counts on."""
-    found = _time(text)
-    if found is None:
+    at = _time(text)
+    if at is None:
         return Markup("<span>{}</span>").format(printable(text or "never"))
-    at = found.astimezone(UTC)
     told = at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC")
     since = int(at.timestamp())
     age = _age((now - at).total_seconds())
