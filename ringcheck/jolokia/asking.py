@@ -43,24 +43,34 @@ class Round:
         """Ask, each in a thread, the agents that were not asked in this poll."""
         for agent in agents:
             if agent not in self._started and agent not in self.answers:
-                self._submit(agent, partial(agent.refresh, until))
+                self._submit(agent, agent.refresh, until)
 
-    def _submit(self, agent: Agent, work: Callable[[], Reading]) -> None:
+    def _submit(self, agent: Agent, work: Callable[[float], Reading], until: float) -> None:
         earlier = self._home.busy.get(agent)
         if earlier and not earlier.done():
             self.answers[agent] = SourceError(
                 f"{shown(agent.url)}: an earlier request is still not answered", "unreachable"
             )
         else:
-            self._home.busy[agent] = self._started[agent] = self._home.crew.submit(work)
+            self._home.busy[agent] = self._started[agent] = self._home.crew.submit(
+                partial(self._in_time, agent, work, until)
+            )
+
+    def _in_time(self, agent: Agent, work: Callable[[float], Reading], until: float) -> Reading:
+        """Do it; whose time is over has one reason, whether the thread or the one who waits for it sees it first."""
+        try:
+            return work(until)
+        except SourceError as error:
+            if error.kind == "unreachable" and self._home.clock() >= until:
+                raise _silent(agent) from error
+            raise
 
     def gather(self, until: float) -> None:
         """Take what comes in before a time; whoever has not answered then is silent."""
         wait(self._started.values(), max(0.0, until - self._home.clock()))
         self._take(self._started)
         for agent in self._started:
-            silent = f"{shown(agent.url)}: no answer in time"
-            self.answers.setdefault(agent, SourceError(silent, "unreachable"))
+            self.answers.setdefault(agent, _silent(agent))
 
     def _take(self, agents: Iterable[Agent]) -> None:
         """Note what is there."""
@@ -78,7 +88,7 @@ class Round:
     def meet(self, contacts: Iterable[Contact], until: float) -> None:
         """Let contact points introduce themselves, until one has told members and the others had a moment too."""
         for contact in contacts:
-            self._submit(contact.agent, partial(_meet, contact, until))
+            self._submit(contact.agent, partial(_meet, contact), until)
         waiting = set(self._started.values())
         while waiting and (left := until - self._home.clock()) > 0:
             done, waiting = wait(waiting, left, FIRST_COMPLETED)
@@ -97,6 +107,10 @@ class Round:
             return DataError(text)
         kinds = {error.kind for error in errors if isinstance(error, SourceError)}
         return SourceError(text, kinds.pop() if len(kinds) == 1 else "error")
+
+
+def _silent(agent: Agent) -> SourceError:
+    return SourceError(f"{shown(agent.url)}: no answer in time", "unreachable")
 
 
 def _meet(contact: Contact, until: float) -> Reading:

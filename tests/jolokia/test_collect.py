@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import wait
 from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
+from ringcheck.jolokia import asking
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_mbean, ok, send
@@ -301,6 +303,17 @@ def test_a_poll_ends_at_its_deadline_whatever_hangs() -> None:
             running.poll(0.5)
         assert time.monotonic() - started < 8
         assert caught.value.kind == "unreachable"
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_whose_time_is_over_has_one_reason(patient: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - as it is named
+    """Whoever sees it first: a reason that holds measured seconds would be another one at each poll."""
+    if patient:  # threads that hear of the deadline before the poll does
+        monkeypatch.setattr(asking, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
+    with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
+        running.poll(0.4)
+    urls = [running.cluster.template.format(address=one) for one in (ONE, TWO)]
+    assert str(caught.value) == f"nobody answered: {urls[0]}: no answer in time; {urls[1]}: no answer in time"
 
 
 # What can't be true.
