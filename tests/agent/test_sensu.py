@@ -177,11 +177,11 @@ def test_who_hands_in_a_reading_never_waits_and_the_newest_wins() -> None:
 
 
 def test_a_problem_is_told_once_a_change_and_a_bug_ends_nothing() -> None:
-    """Once when it begins, once when it ends; not with every poll."""
+    """Once when it begins, once when it ends; not with every poll, nor where its text alone is another."""
     told: list[tuple[str, str | None]] = []
     sender = Slow()
     with Courier({"blogs": sender}, lambda *one: told.append(one)) as courier:
-        for error in ("down", "down", "boom", "down", None, None):
+        for error in ("down", "down for longer", "boom", "down", None, None):
             courier(Reading("blogs", error=error))
             sender.go.release()
             assert sender.begun.acquire(timeout=30)
