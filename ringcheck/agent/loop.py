@@ -22,7 +22,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
-from ringcheck.errors import RingcheckError, SourceError
+from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.collect import Collector
 from ringcheck.report.reading import BUCKETS, Reading, Reload
 from ringcheck.restart.lease import LeaseError, open_store, place
@@ -169,7 +169,7 @@ class Watch:
         try:
             found = self._poll(streams=streams)
         except RingcheckError as error:
-            found = self._failed(str(error), silent=isinstance(error, SourceError) and error.kind == "unreachable")
+            found = self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
             found = self._failed(bug(error))
         requests = dict(self._collector.counts.requests) if self._collector else {}
@@ -181,11 +181,25 @@ class Watch:
         return replace(self.reading, error=error, restart_safe=None, suspects=suspects)
 
     def _poll(self, *, streams: bool) -> Reading:
+        try:
+            seen = self._seen(streams=streams)
+        except (SourceError, DataError) as error:
+            return self._failed(str(error), silent=True)
+        return self._judged(seen)
+
+    def _seen(self, *, streams: bool) -> Snapshot:
+        """The cluster as it answers.
+
+        Raises:
+            RingcheckError: if it does not. Once the ring is known SourceError and DataError say that no node did.
+        """
         if self._collector is None:
             known = self.cluster
             authenticates = known.policy.authenticates
             self._collector = Collector(known.jolokia.settings(), known.replication, known.name, authenticates)
-        seen = replace(self._collector.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
+        return replace(self._collector.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
+
+    def _judged(self, seen: Snapshot) -> Reading:
         maintenance, holders = self._leases()
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)

@@ -22,6 +22,7 @@ from ringcheck.core.gate import Gate
 from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.errors import ConfigError
 from ringcheck.report import metrics
 from ringcheck.restart import lockfile
 from ringcheck.restart.lease import now, open_store
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ringcheck.report.reading import Reading
+    from ringcheck.simulator.faults import Kind
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 NEVER = 2000.0  # seconds between polls that no test waits for
@@ -185,14 +187,33 @@ def test_a_dead_jolokia_everywhere_keeps_the_verdict_until_it_is_old(world: Worl
     assert (back.error, back.fresh, back.suspects, severity(back)) == (None, True, frozenset(), Severity.OK)
 
 
-def test_what_answers_and_can_not_be_used_makes_no_suspects(world: World) -> None:
-    """An agent that refuses to answer is no node that died."""
-    watch = world.watch()
-    polled(watch)
-    world.all_go(Fault("status", status=500))
+@pytest.mark.parametrize(
+    "faults", [("status",) * 3, ("refuse", "status", "status"), ("reset", "hang", "status"), ("html", "hang", "reset")]
+)
+def test_nobody_answers_in_whatever_way(faults: tuple[Kind, ...], world: World) -> None:
+    """All that did are suspects, as each of them is whose peers still answer."""
+    watch = world.watch(1.0)
+    good = polled(watch)
+    for number, kind in enumerate(faults):
+        world.simulated.set_fault(number, Fault(kind, status=500))
     failed = polled(watch)
     assert failed.error
-    assert failed.suspects == frozenset()
+    assert failed.error.startswith("nobody answered: ")
+    assert (failed.verdict, failed.restart_safe, failed.suspects) == (good.verdict, None, world.addresses)
+
+
+def test_a_configuration_that_can_not_be_used_makes_no_suspects(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong on our side says nothing of nodes."""
+    watch = world.watch()
+    polled(watch)
+
+    def wrong(*_: Any, **__: Any) -> None:
+        raise ConfigError("the password can't be read")
+
+    assert watch._collector
+    monkeypatch.setattr(watch._collector, "poll", wrong)
+    failed = polled(watch)
+    assert (failed.error, failed.suspects) == ("the password can't be read", frozenset())
 
 
 def test_a_killed_node_is_a_suspect_at_once_and_down_later(world: World) -> None:
