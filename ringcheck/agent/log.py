@@ -88,7 +88,7 @@ def _news(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict
         yield "poll_works_again", "info", {}
     if not now.error:  # where nobody answers that is told already, and not a thousand times
         yield from _of_suspects(before, now)
-        yield from _of_leases(before, now)
+    yield from _of_leases(before, now)
     if now.verdict and not now.error:
         yield from _of_verdicts(before.verdict if before else None, now.verdict)
 
@@ -133,7 +133,9 @@ def _findings(verdict: Verdict) -> dict[tuple[str, str], Finding]:
 
 
 def _of_leases(before: Reading | None, now: Reading) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    unknown = before is not None and before.verdict is not None and before.holders is None
+    if not now.store_asked:
+        return
+    unknown = before is not None and before.store_asked and before.holders is None
     if now.holders is None:
         if not unknown:
             yield "leases_unknown", "warning", {}

@@ -67,7 +67,7 @@ class Watch:
         """
         self.cluster = cluster
         self.interval = interval
-        self.reading = Reading(cluster.name, holders=None if cluster.lease else ())
+        self.reading = Reading(cluster.name, holders=None if cluster.lease else (), store_asked=cluster.lease is None)
         self.beat = clock()
         self._told = told
         self._clock = clock
@@ -178,13 +178,14 @@ class Watch:
     def _failed(self, error: str, *, silent: bool = False) -> Reading:
         """What is left when a poll fails: nobody may restart, and if nobody answered all who did are suspects."""
         suspects = self._suspects(self.reading.verdict, frozenset()) if silent and self.reading.verdict else frozenset()
-        return replace(self.reading, error=error, restart_safe=None, suspects=suspects)
+        return replace(self.reading, error=error, restart_safe=None, suspects=suspects, store_asked=False)
 
     def _poll(self, *, streams: bool) -> Reading:
         try:
             seen = self._seen(streams=streams)
-        except (SourceError, DataError) as error:
-            return self._failed(str(error), silent=True)
+        except RingcheckError as error:
+            failed = self._failed(str(error), silent=isinstance(error, SourceError | DataError))
+            return replace(failed, holders=self._asked_for(self._leases()[1]), store_asked=True)
         return self._judged(seen)
 
     def _seen(self, *, streams: bool) -> Snapshot:
@@ -216,9 +217,13 @@ class Watch:
             last_success=time.time(),
             error=None,
             suspects=suspects,
-            # A lock file that nobody asked for and that can't be read is no store that does not answer.
-            holders=() if holders is None and self.cluster.lease is None else holders,
+            holders=self._asked_for(holders),
+            store_asked=True,
         )
+
+    def _asked_for(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
+        """A lock file that nobody asked for and that can't be read is no store that does not answer."""
+        return () if holders is None and self.cluster.lease is None else holders
 
     def _leases(self) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:
         """What leases lower, and who holds one: without `lease:` by the lock file that commands and gate use then."""

@@ -193,9 +193,10 @@ def _of_reading(reading: Reading, now: float) -> Iterator[Sample]:
     yield POLLS, (cluster,), reading.polls
     for outcome, number in {**dict.fromkeys(OUTCOMES, 0), **reading.requests}.items():
         yield REQUESTS, (cluster, outcome), number
-    yield STORE, (cluster,), reading.holders is not None
-    for node, age in _ages(reading.holders or (), now):
-        yield LEASE, (cluster, node), age
+    if reading.store_asked:
+        yield STORE, (cluster,), reading.holders is not None
+        for node, age in _ages(reading.holders or (), now):
+            yield LEASE, (cluster, node), age
 
 
 def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:

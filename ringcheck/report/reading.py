@@ -49,6 +49,7 @@ class Reading:
         error: why the last poll gave none; None where it did.
         suspects: addresses whose Jolokia stopped answering while no view calls them down yet.
         holders: of restart leases; None where the store of the leases can't be asked.
+        store_asked: whether the last poll asked for them; else they are what was known before.
         polls: how long polls took.
         requests: to Jolokia since the start, by outcome.
     """
@@ -61,5 +62,6 @@ class Reading:
     error: str | None = None
     suspects: frozenset[str] = frozenset()
     holders: tuple[Holder, ...] | None = ()
+    store_asked: bool = True
     polls: Durations = field(default_factory=Durations)
     requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -236,6 +236,21 @@ def test_leases() -> None:
     assert events(told(held, unknown, held))[0] == "leases_known_again"
 
 
+def test_leases_while_polls_fail() -> None:
+    """Their store is another one than the nodes; where it was not asked, nothing has changed."""
+    mine = Holder(ONE, "me", "test", "2026-01-01T00:00:00Z")
+    silent = reading(error="nobody answered")
+    assert events(told(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
+    assert events(told(reading(), replace(silent, holders=(mine,)), reading())) == [
+        "poll_works_again",
+        "lease_released",
+    ]
+    assert events(told(reading(), silent, replace(silent, holders=None))) == ["leases_unknown"]
+    asleep = reading(holders=None, store_asked=False, error="nobody answered")
+    assert events(told(asleep)) == ["poll_failed"]
+    assert events(told(asleep, reading())) == ["poll_works_again"]
+
+
 def test_clusters_have_nothing_to_do_with_each_other() -> None:
     """And one that was forgotten is told from the start."""
     stream = io.StringIO()

@@ -410,6 +410,49 @@ def test_while_leases_are_not_known_nothing_is_lowered_and_nobody_may_restart(wo
     assert (again.holders, again.restart_safe) == (good.holders, good.restart_safe)
 
 
+def leases_in(reading: Reading) -> list[str]:
+    """What the metrics tell of leases: series and whether the value is more than 0."""
+    lines = metrics.render(lambda: [reading])[1].decode().splitlines()
+    return [
+        f"{line.partition('{')[0]} {line.rpartition(' ')[2] > '0.0'}"
+        for line in lines
+        if "ringcheck_lease" in line[:15]
+    ]
+
+
+def test_leases_are_read_while_no_node_answers(world: World, tmp_path: Path) -> None:
+    """From the first poll on: who holds one, that it was released, that the store is broken; before it nothing."""
+    world.all_go(Fault("refuse"))
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    before = watch.present()
+    assert (before.store_asked, leases_in(before)) == (False, [])
+    found = polled(watch)
+    assert found.error
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert leases_in(found) == ["ringcheck_lease_store_up True", "ringcheck_lease_holder_age_seconds True"]
+    open_store(watch.cluster).remove([world.address(1)], "ops@bastion")
+    found = polled(watch)
+    assert (found.holders, leases_in(found)) == ((), ["ringcheck_lease_store_up True"])
+    (tmp_path / "leases.json").write_text("{")
+    found = polled(watch)
+    assert (found.holders, leases_in(found)) == (None, ["ringcheck_lease_store_up False"])
+
+
+def test_leases_that_a_poll_did_not_read_are_not_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug before they were asked for leaves those of the poll before, which may be over."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    assert len(leases_in(polled(watch))) == 2
+    assert watch._collector
+    monkeypatch.setattr(watch._collector, "poll", broken)
+    assert leases_in(polled(watch)) == []
+
+
 def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: World) -> None:
     """As in the gate's decisions: who runs `roll` here without `lease:` keeps them there. None lowers a ticket."""
     watch = world.watch()
