@@ -185,8 +185,8 @@ class _Planner:
 
     def _notes(self) -> tuple[Reason, ...]:
         """What the gate would say now, and not once all is well."""
-        lasting = {(one.code, one.subject) for one in self.then.refusals}
-        passing = [one for one in self.now.refusals if (one.code, one.subject) not in lasting]
+        lasting = {(one.code, one.subject, one.blocks) for one in self.then.refusals}
+        passing = [one for one in self.now.refusals if (one.code, one.subject, one.blocks) not in lasting]
         down = [self.snapshot.nodes[one].address for one in sorted(self._down, key=self._place)]
         if down:
             text = f"{counted(len(down), 'node')} down: {listed(down)}; bring back what is down first"
