@@ -81,7 +81,7 @@ def wish_of(body: dict[str, Any], cluster: Cluster) -> Wish:
 
 def _gate(body: dict[str, Any], gate: Gate) -> Gate:
     if "level" in body:
-        gate = replace(gate, level=level_of(body["level"]), exact=True)
+        gate = replace(gate, level=level_of(body["level"]))
     allow = _texts(body, "allow")
     unknown = sorted(set(allow) - CODES)
     if unknown:

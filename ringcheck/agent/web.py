@@ -352,7 +352,7 @@ def plan(request: Request) -> Response:
     cluster, reading = _cluster(request), _reading(request)
     verdict = _present(reading)
     asked = request.query_params
-    gate = replace(cluster.gate, level=level_of(asked["level"]), exact=True) if "level" in asked else cluster.gate
+    gate = replace(cluster.gate, level=level_of(asked["level"])) if "level" in asked else cluster.gate
     by, most, homes = asked.get("by"), _whole(asked.get("max_batch")), tuple(asked.getlist("dc"))
     if by not in {None, "rack", "node"}:
         raise HTTPException(400, f"by is rack or node, not {by!r}")

@@ -61,8 +61,7 @@ class Gate:
     """What a cluster's owners want of the gate.
 
     Attributes:
-        level: that every range must keep.
-        exact: ask for that level alone, not for the keyspaces' critical levels too.
+        level: that every range must keep, beside its keyspace's own critical one.
         accept: shell patterns of keyspaces that may lose ranges.
         settle: seconds that a node must have run.
         require_spare: block where a range would be left without a spare replica.
@@ -71,7 +70,6 @@ class Gate:
     """
 
     level: Level = Level.LOCAL_QUORUM
-    exact: bool = False
     accept: tuple[str, ...] = ()
     settle: float = 45.0
     require_spare: bool = False
@@ -240,7 +238,7 @@ class Gatekeeper:
     def _levels_of(self, rule: Rule) -> tuple[Level, ...]:
         if rule is AUTH:
             return AUTH.levels
-        own = rule.critical.level if rule.critical and rule is not DEFAULT and not self.gate.exact else self.gate.level
+        own = rule.critical.level if rule.critical and rule is not DEFAULT else self.gate.level
         return tuple(dict.fromkeys((self.gate.level, own)))
 
     def _stake(

@@ -110,8 +110,8 @@ def test_snapshot_and_plan_are_their_documents(world: World) -> None:
     batches = world.get("/api/v1/clusters/NAME/plan").json()
     valid(batches, "plan-1")
     assert len(batches["batches"]) == 3
-    loose = world.get("/api/v1/clusters/NAME/plan?level=LOCAL_ONE").json()
-    assert len(loose["batches"]) == 2
+    strict = world.get("/api/v1/clusters/NAME/plan?level=LOCAL_ALL").json()
+    assert (strict["batches"], len(strict["refused"])) == ([], 3)
     single = world.get("/api/v1/clusters/NAME/plan?level=LOCAL_ONE&max_batch=1&by=node&dc=dc1").json()
     assert len(single["batches"]) == 3
 
@@ -288,7 +288,8 @@ def test_a_node_that_can_be_spared_may_stop(world: World) -> None:
     ("body", "status", "code"),
     [
         ({"nodes": [0, 1]}, 409, "would_become_unavailable"),
-        ({"nodes": [0, 1], "level": "LOCAL_ONE"}, 200, None),
+        ({"nodes": [0], "level": "LOCAL_ONE"}, 200, None),
+        ({"nodes": [0, 1], "level": "LOCAL_ONE"}, 409, "would_become_unavailable"),
         ({"nodes": [0, 1], "accept": ["orders"]}, 503, "no_data"),
         ({"nodes": [0], "level": "LOCAL_ALL"}, 409, "structurally_never_safe"),
         ({"nodes": [0], "level": "LOCAL_ALL", "allow": ["structurally_never_safe"]}, 200, None),

@@ -47,7 +47,7 @@ def may_stop(case: Case, live: frozenset[str], candidates: Sequence[str]) -> boo
 
 
 def keeper(cluster: Cluster, level: str, holders: Sequence[str] = ()) -> Gatekeeper:
-    return Gatekeeper(cluster.snapshot(), Policy(), Gate(Level(level), exact=True, allow=DATA), holders)
+    return Gatekeeper(cluster.snapshot(), Policy(), Gate(Level(level), allow=DATA), holders)
 
 
 @settings(max_examples=400 * MORE)
@@ -80,7 +80,7 @@ def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObj
 def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn
     """The nodes that may restart now are those that a decision of their own lets."""
     cluster = replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables))
-    gate = Gate(Level(level), exact=True, require_spare=spare)
+    gate = Gate(Level(level), require_spare=spare)
     first, *others = cluster.snapshot().nodes
     members = (replace(first, streams=streams), *others)
     snapshot = replace(cluster.snapshot(), nodes=members, taken_at="2024-05-06T07:08:09Z")
