@@ -188,6 +188,15 @@ def load(path: str) -> WebConfig:
     return found
 
 
+def _cost(stored: bytes) -> int:
+    return int(stored[4:6])
+
+
+def _nobody(cost: int) -> bytes:
+    """What looks like a hash and is of no password."""
+    return bcrypt.gensalt(cost) + b"." * 31
+
+
 class BusyError(Exception):
     """Too many passwords are being looked at."""
 
@@ -195,14 +204,14 @@ class BusyError(Exception):
 class Users:
     """Says whether a password is right; safe to use from many threads.
 
-    Right ones are remembered, so that a scrape a second costs no bcrypt. An unknown user costs as much as a known one
-    with a wrong password: how long it takes tells nothing.
+    Right ones are remembered, so that a scrape a second costs no bcrypt. A wrong one takes as many rounds as the hash
+    that costs most, whosever it is: how long it takes tells nobody who is a user. exporter-toolkit looks at a fixed
+    hash for unknown users, which tells it as soon as a user's hash has another cost.
     """
 
     def __init__(self, hashes: Mapping[str, bytes]) -> None:
         self._hashes = dict(hashes)
-        costs = [int(one[4:6]) for one in hashes.values()]
-        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(max(costs, default=4)))
+        self._highest = max(map(_cost, hashes.values()), default=COSTS[0])
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._guard = threading.Lock()
@@ -244,12 +253,19 @@ class Users:
     def _look(self, name: str, password: bytes) -> bool:
         known = self._hashes.get(name)
         try:
-            same = bcrypt.checkpw(password, known or self._nobody)
-        except ValueError:  # longer than the 72 bytes that bcrypt looks at, or with a NUL
+            same = bcrypt.checkpw(password, known or _nobody(self._highest))
+            if known and not same:
+                self._waste(password, _cost(known))
+        except ValueError:  # longer than the 72 bytes that bcrypt looks at: that takes no time, for nobody
             same = False
         if same and known:
             self._remember(self._mark(name, password))
         return same and known is not None
+
+    def _waste(self, password: bytes, done: int) -> None:
+        """As many rounds as are missing to the highest cost: each cost from the one that was paid doubles the sum."""
+        for cost in range(done, self._highest):
+            bcrypt.checkpw(password, _nobody(cost))
 
     def _remember(self, mark: bytes) -> None:
         with self._guard:

@@ -169,6 +169,27 @@ def test_a_right_password_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert costs == [b"05"] * 5
 
 
+@pytest.mark.parametrize("name", ["cheap", "dear", "mallory"])
+@pytest.mark.parametrize(("password", "cost"), [("wrong", 2**7), ("p\0", 2**7), ("w" * 73, 0)])
+def test_a_wrong_password_costs_the_same_for_everybody(
+    name: str, password: str, cost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The highest cost there is, whatever the user's own is: how long it takes tells nobody who is one."""
+    users = Users({"cheap": hashed("p", 4), "dear": hashed("p", 7), "other": hashed("p", 5)})
+    rounds = []
+    check = bcrypt.checkpw
+
+    def counted(password: bytes, stored: bytes) -> bool:
+        same = check(password, stored)
+        rounds.append(2 ** int(stored[4:6]))
+        return same
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    assert not users.right(basic(name, password))
+    assert sum(rounds) == cost
+    assert users.right(basic("cheap", "p"))
+
+
 def test_what_is_remembered_is_bounded_and_another_file_s_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each configuration has users of its own."""
     monkeypatch.setattr(webconfig, "KEPT", 2)
