@@ -56,7 +56,11 @@ class _Service:
         self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
         self.agent = Agent(config, [self.changes, self._post], complain=self._bug)
+        self.bound = self._to_bind(config)
         self.ready = False
+
+    def _to_bind(self, config: Config) -> tuple[str, str | None]:
+        return self.listen or config.agent.listen, config.agent.web_config
 
     def _post(self, reading: Reading) -> None:
         self.courier(reading)  # a reload makes another one
@@ -89,8 +93,7 @@ class _Service:
         from ringcheck.agent.fleetlock import routes
         from ringcheck.agent.web import serve
 
-        settings, more = self.agent.config.agent, routes(self.agent, self.log)
-        served = serve(self.agent, self.listen or settings.listen, settings.web_config, more, self._of_web_config)
+        served = serve(self.agent, *self.bound, routes(self.agent, self.log), self._of_web_config)
         return stack.enter_context(served).url
 
     def _of_web_config(self, problem: str | None) -> None:
@@ -167,7 +170,7 @@ class _Service:
         for cluster in set(before.clusters) - set(config.clusters):
             self.changes.forget(cluster)
         self._warn(config)
-        if (config.agent.listen, config.agent.web_config) != (before.agent.listen, before.agent.web_config):
+        if self._to_bind(config) != self.bound:
             self.log("restart_needed", "warning", why="listen and web_config are read at the start only")
 
 

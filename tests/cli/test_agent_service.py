@@ -134,6 +134,24 @@ def test_the_log_s_form_and_what_a_reload_can_not_change(tmp_path: Path) -> None
         assert service.get("/-/ready").status_code == 200
 
 
+def needed_after(service: Service, text: str) -> int:
+    """How often a restart was told to be needed, once another configuration was read."""
+    before = service.log.count("event=reloaded")
+    service.config.write_text(text)
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: service.log.count("event=reloaded") > before)
+    return service.log.count("event=restart_needed")
+
+
+def test_a_restart_is_needed_while_what_is_bound_is_not_what_is_written(tmp_path: Path) -> None:
+    """With each reload until it is put back, and not by putting it back."""
+    with agent(tmp_path) as (_, service):
+        good = service.config.read_text()
+        other = good.replace("listen: '127.0.0.1:", "listen: '127.0.0.2:")
+        assert other != good
+        assert [needed_after(service, text) for text in (other, other, good)] == [1, 2, 2]
+
+
 def test_what_is_allowed_but_should_be_known_is_logged(tmp_path: Path) -> None:
     """The warnings of `config check`, at the start and with each reload."""
     shadowed = "    monitor: [{keyspaces: ['*'], critical: ONE}, {keyspaces: [orders], critical: ONE}]\n"
