@@ -17,7 +17,9 @@ from tests.benchmarks._poll import peak, resident
 from tests.benchmarks.scale_core import POLICY
 
 INTERVAL = 75.0  # seconds, for the deadline of a poll: none is waited
-EARLY = 100  # polls after which memory is looked at first
+EARLY = 100  # polls at least
+FIRST = 50  # polls after which all that is ever read was read, and memory is looked at
+LATE = 5  # looks of which the largest counts
 CHANGE = 10  # polls between two changes
 DEAD = 3  # nodes at most
 
@@ -70,9 +72,9 @@ def main(template: str, number: int, polls: int, seconds: float) -> None:
             {
                 "polls": done,
                 "changes": nodes.changes,
-                "early": max(size for at, size in sizes.items() if EARLY // 2 <= at <= EARLY),
-                "late": max(list(sizes.values())[-EARLY // 2 // CHANGE :]),
-                "most": max(size for at, size in sizes.items() if at > EARLY // 2),
+                "half": max(list(sizes.values())[: len(sizes) // 2][-LATE:]),
+                "late": max(list(sizes.values())[-LATE:]),
+                "most": max(size for at, size in sizes.items() if at > FIRST),
                 "peak": peak(),
                 "sizes": sizes,
             }
