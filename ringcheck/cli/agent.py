@@ -93,7 +93,7 @@ class _Service:
         from ringcheck.agent.fleetlock import routes
         from ringcheck.agent.web import serve
 
-        served = serve(self.agent, *self.bound, routes(self.agent, self.log), self._of_web_config)
+        served = serve(self.agent, *self.bound, routes(self.agent, self.log), self._of_web_config, self._bug)
         return stack.enter_context(served).url
 
     def _of_web_config(self, problem: str | None) -> None:
