@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import counted
-from ringcheck.report.text import printable
+from ringcheck.report.text import printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from ringcheck.core.plan import Plan
     from ringcheck.core.ring import Node
 
-WIDTH = 80
 _NAMED = 24  # nodes of one rack and batch that are named; --format json names all
 
 
@@ -26,23 +24,15 @@ def render(plan: Plan) -> str:
     return "\n\n".join("\n".join(printable(one) for one in block) for block in blocks if block)
 
 
-def _wrapped(text: str, indent: int = 0, hang: int = 2) -> list[str]:
-    """A sentence in lines that fit; names that are longer than a line stay whole."""
-    first, rest = " " * indent, " " * (indent + hang)
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-
-
 def _head(plan: Plan) -> Iterator[str]:
     planned, refused = sum(len(batch) for batch in plan.batches), len(plan.refused)
     name = "UNKNOWN" if plan.unknown else "REFUSED" if refused else "PLAN"
     parts = [f"{counted(planned, 'node')} in {_batches_of(len(plan.batches))}"] if planned else []
     parts += [f"{counted(refused, 'node')} refused"] if refused else []
-    yield from _wrapped(f"{name} {plan.snapshot.cluster}: {', '.join(parts) or 'there is no node'}")
+    yield from wrapped(f"{name} {plan.snapshot.cluster}: {', '.join(parts) or 'there is no node'}")
     if planned:
-        yield from _wrapped(plan.rule)
-        yield from _wrapped(f"for the ring of {plan.snapshot.taken_at} with all nodes up but those of the batch")
+        yield from wrapped(plan.rule)
+        yield from wrapped(f"for the ring of {plan.snapshot.taken_at} with all nodes up but those of the batch")
 
 
 def _batches_of(number: int) -> str:
@@ -55,7 +45,7 @@ def _batches(plan: Plan) -> Iterator[str]:
         yield f"Batch {number}: {counted(len(batch), 'node')}"
         for place, members in groupby((nodes[one] for one in batch), key=_place):
             found = [node.address for node in members]
-            yield from _wrapped(f"{place} ({len(found)}): {_named(found)}", 2, 4)
+            yield from wrapped(f"{place} ({len(found)}): {_named(found)}", 2, 4)
 
 
 def _place(node: Node) -> str:
@@ -78,19 +68,19 @@ def _refused(plan: Plan) -> Iterator[str]:
     if alike:
         yield f"Refused: {counted(len(plan.refused), 'node')}"
     for key, nodes in alike.items():
-        yield from _wrapped(_named(nodes), 2)
+        yield from wrapped(_named(nodes), 2)
         for why in reasons[key]:
             whose = f" ({nodes[0]})" if len(nodes) > 1 and why.ranges else ""
-            yield from _wrapped(f"{why.code}: {why.summary}{whose}", 4)
+            yield from wrapped(f"{why.code}: {why.summary}{whose}", 4)
             if why.lifts_when:
-                yield from _wrapped(f"lifts when {why.lifts_when}", 6)
+                yield from wrapped(f"lifts when {why.lifts_when}", 6)
 
 
 def _notes(plan: Plan) -> Iterator[str]:
     if plan.notes:
         yield "Now (this passes; the gate looks again before each batch)"
     for one in plan.notes:
-        yield from _wrapped(f"note {one.code}: {one.summary}", 2)
+        yield from wrapped(f"note {one.code}: {one.summary}", 2)
 
 
 def _next(plan: Plan) -> Iterator[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
+WIDTH = 80  # columns of what is wrapped wherever it is printed
 _COLUMNS = ("keyspace, level", "dc", "state", "unavailable", "share", "at min", "nodes", "racks")
 _LEFT = {0, 1, 2}  # columns of text; the others are numbers
 _COLOURS = {"OK": "32", "WARNING": "33", "UNKNOWN": "35", "CRITICAL": "31;1"}
@@ -50,8 +51,15 @@ def fitted(lines: Iterable[str], width: int | None) -> str:
 def _fitted(line: str, width: int | None) -> list[str]:
     if width is None or len(line) <= width:
         return [line]
-    hang = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
+    return wrapped(line.lstrip(), len(line) - len(line.lstrip()), width=width)
+
+
+def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> list[str]:
+    """A sentence in lines that fit; names that are longer than a line stay whole."""
+    first, rest = " " * indent, " " * (indent + hang)
+    return textwrap.wrap(
+        sentence, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def printable(text: str) -> str:

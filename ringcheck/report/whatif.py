@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from math import comb
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
 from ringcheck.report import text
 from ringcheck.report.document import verdict_document
-from ringcheck.report.text import printable
+from ringcheck.report.text import printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import LevelVerdict
     from ringcheck.core.whatif import Change, LevelRisk, Loss, Losses, Risk, T, TierRisk, WhatIf
 
-WIDTH = 80
 RISK = "ringcheck/risk/1"
 
 
@@ -33,17 +31,10 @@ def document(found: WhatIf) -> dict[str, Any]:
     return {**verdict_document(found.then), "supposed": {"down": list(found.down), "up": list(found.up)}}
 
 
-def _wrapped(sentence: str, indent: int = 0, hang: int = 2) -> list[str]:
-    first, rest = " " * indent, " " * (indent + hang)
-    return textwrap.wrap(
-        sentence, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-
-
 def _supposed(found: WhatIf) -> Iterator[str]:
     parts = [f"{listed(who)} {what}" for who, what in ((found.down, "down"), (found.up, "up")) if who]
     now, then = found.now.severity.name, found.then.severity.name
-    yield from _wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
+    yield from wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 
 
 def _changes(changes: Sequence[Change]) -> Iterator[str]:
@@ -51,7 +42,7 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
         yield "No level of any keyspace changes."
     for one in changes:
         where = f" in {one.then.datacenter}" if one.then.datacenter else ""
-        yield from _wrapped(f"{one.keyspace} at {one.then.level}{where}: {'; '.join(_differences(one))}", 2, 4)
+        yield from wrapped(f"{one.keyspace} at {one.then.level}{where}: {'; '.join(_differences(one))}", 2, 4)
 
 
 def _differences(change: Change) -> Iterator[str]:
@@ -104,8 +95,8 @@ def render_risk(found: Risk) -> str:
 def _head(found: Risk) -> Iterator[str]:
     word = "UNKNOWN" if found.gaps else "RISK"
     tiers = "; ".join(_tier(one) for one in found.overall) or "nothing can be told of any level that is watched"
-    yield from _wrapped(f"{word} {found.verdict.snapshot.cluster}: {tiers}")
-    yield from _wrapped(text.seen(found.verdict))
+    yield from wrapped(f"{word} {found.verdict.snapshot.cluster}: {tiers}")
+    yield from wrapped(text.seen(found.verdict))
 
 
 def _tier(one: TierRisk) -> str:
@@ -122,19 +113,19 @@ def _gaps(found: Risk) -> Iterator[str]:
     if found.gaps:
         yield "Not known: smaller losses than these may be an outage"
     for one in found.gaps:
-        yield from _wrapped(f"{one.code}: {one.summary}", 2)
+        yield from wrapped(f"{one.code}: {one.summary}", 2)
 
 
 def _level(one: LevelRisk) -> Iterator[str]:
     where = f" in {one.datacenter}" if one.datacenter else ""
     tier = one.tier.name if one.tier else "not watched"
-    yield from _wrapped(f"{listed(one.keyspaces)} at {one.level}{where} ({tier})", 0, 2)
+    yield from wrapped(f"{listed(one.keyspaces)} at {one.level}{where} ({tier})", 0, 2)
     if one.problem is not None or one.nodes is None or one.racks is None:
-        yield from _wrapped(f"not known: {one.problem}", 2)
+        yield from wrapped(f"not known: {one.problem}", 2)
         return
     if one.structurally_unavailable:
         lost = f"{one.structurally_unavailable} of {counted(one.ranges, 'range')}"
-        yield from _wrapped(f"{lost} can never be served: more replicas are needed than there are", 2)
+        yield from wrapped(f"{lost} can never be served: more replicas are needed than there are", 2)
     if one.nodes.failures == 0:
         yield "  ranges are unavailable now: `ringcheck health` tells which"
         return
@@ -146,9 +137,9 @@ def _losses(found: Losses[T], what: str, name: Callable[[T], str]) -> Iterator[s
     if found.failures is None:
         yield f"  no loss of {what}s makes ranges unavailable"
         return
-    yield from _wrapped(_which(found, what), 2)
+    yield from wrapped(_which(found, what), 2)
     for one in found.worst:
-        yield from _wrapped(_loss(one, name), 4, 10)
+        yield from wrapped(_loss(one, name), 4, 10)
     if found.number is None or found.number > len(found.worst):
         more = "" if found.number is None else f"{found.number - len(found.worst)} "
         yield f"    and {more}more (--limit)"
@@ -174,7 +165,7 @@ def _note(found: Risk) -> Iterator[str]:
     if any(one.nodes and one.nodes.failures for one in found.levels):
         down = found.verdict.down()
         besides = f", beside what is down now ({listed(down)})" if down else ""
-        yield from _wrapped(f"Shares are of the token space that can't be served after the loss{besides}.")
+        yield from wrapped(f"Shares are of the token space that can't be served after the loss{besides}.")
     if found.verdict.severity is Severity.CRITICAL:
         yield "There is an outage now: see `ringcheck health`."
 
