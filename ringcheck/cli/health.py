@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.target import Target, colours, level, target_options
+from ringcheck.cli.target import Target, colours, columns, level, target_options
 
 if TYPE_CHECKING:
     from ringcheck.core.consistency import Level
-
-_LEAST = 40  # columns: in fewer, sentences are no more to be read
 
 
 @click.command
@@ -51,11 +47,6 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     else:
         click.echo(text.render(verdict, colour=colours(), width=columns()))
     return verdict.severity.exit_code
-
-
-def columns() -> int | None:
-    """How wide the terminal is that we write to; None where it is none, and lines must stay whole for scripts."""
-    return max(_LEAST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:

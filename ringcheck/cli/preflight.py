@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.gate import gate_options, members
-from ringcheck.cli.health import columns
-from ringcheck.cli.target import Seconds, Settled, Target, target_options
+from ringcheck.cli.target import Seconds, Settled, Target, columns, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:

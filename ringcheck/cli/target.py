@@ -39,6 +39,7 @@ DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
 TIMEOUT = 9.0  # check_nrpe gives up after 10
 RESERVE = 0.3  # seconds of the total kept for judging and printing what came in
 LEASES = 1.0  # seconds that the store of restart leases gets, while the nodes are asked
+NARROWEST = 40  # columns: in fewer, sentences are no more to be read
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
@@ -383,3 +384,10 @@ def level(text: str) -> Level:
 def colours() -> bool:
     """Whether to paint: only a terminal, and not where https://no-color.org asks not to."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def columns() -> int | None:
+    """How wide the terminal is that we write to; None where it is none, and lines must stay whole for scripts."""
+    import shutil
+
+    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
