@@ -338,9 +338,8 @@ class RingState:
         found = self._replicas.get((row, pending))
         if found is None:
             # The order of replicas makes hundreds of rows of one kind; it is worked out for one of them.
-            some = tuple(sorted(row)), tuple(sorted(pending))
-            found = self._replicas.get(some) or _kind_of(self._layout.racks, *some)
-            self._replicas[row, pending] = self._replicas[some] = found
+            found = _counted(self._layout.racks, tuple(sorted(row)), tuple(sorted(pending)))
+            self._replicas[row, pending] = found
         return found
 
     # How they stand at a level
@@ -599,7 +598,7 @@ def _served(alike: Replicas, demands: tuple[Demand, ...]) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def _kind_of(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> Replicas:
+def _counted(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> Replicas:
     """Counts of a range with these marks: whichever node of a rack is down, they were counted before."""
     return _one_of_its_kind(replicas(racks, row, pending))
 
