@@ -77,8 +77,8 @@ def assess(
     keyspaces = judge.keyspaces() if views.usable else ()
     findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
     seen_down = views.seen_down_by
-    eased = [leases.eased(one, seen_down) for one in _distinct(findings)]
-    ordered = _bounded([*eased, *leases.findings()], len(findings) if asked.every else AT_MOST)
+    told = [*(leases.eased(one, seen_down) for one in _distinct(findings)), *leases.findings()]
+    ordered = _bounded(told, len(told) if asked.every else AT_MOST)
     severity = max((one.severity for one in ordered), default=Severity.OK)
     recover = recovery_order(views.down_anywhere(), judge.outages)
     text = _summary(severity, ordered, keyspaces, states, leases)
