@@ -4,7 +4,7 @@ Owns what a ring is and that it is whole; knows nothing of levels, policies or w
 
 Token ranges are `(start, end]`, as Cassandra's, and tile the ring: a ring is its sorted tokens, and range `i` ends
 at token `i` and starts at the token before it. The replicas of all ranges stand in one flat array of node indexes,
-so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; so do the tokens, which rings of one cluster share.
+so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; their tokens take 2, which rings of one cluster share.
 """
 
 from __future__ import annotations

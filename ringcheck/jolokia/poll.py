@@ -316,9 +316,10 @@ class Poll:
     def _unchanged(self, known: Known) -> bool:
         """Whether nothing says that members or ring are not what they were."""
         heard = self._heard(known.crowd)
-        if not any(serving(told) for _, _, told in heard):
+        able = [told for _, _, told in heard if serving(told)]
+        if not able:
             return True  # nobody could tell
-        if known.topology.movable or not any(told.schema_version for _, _, told in heard if serving(told)):
+        if known.topology.movable or not any(told.schema_version for told in able):
             return False  # what could change without a sign
         whole = not known.topology.problems and all(place[0] for place in known.topology.places.values())
         if self._home.clock() - known.read_at > (_OLDEST if whole else _OLDEST_GAP):

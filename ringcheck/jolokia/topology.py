@@ -82,7 +82,7 @@ class Topology:
 
 
 def _for_nodes(ring: Ring, count: int) -> Ring:
-    rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]
+    rows = ((*ring.range(index), ring.replicas(index)) for index in range(len(ring)))
     return Ring.build(ring.keyspaces, ring.replication, rows, count, ring.pending, ring.tokens)
 
 
