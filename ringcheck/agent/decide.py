@@ -86,10 +86,16 @@ def _gate(body: dict[str, Any], gate: Gate) -> Gate:
     unknown = sorted(set(allow) - CODES)
     if unknown:
         raise HTTPException(400, f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
-    flags = {name: body.get(name, getattr(gate, name)) for name in ("require_spare", "require_all_up")}
-    if not all(isinstance(one, bool) for one in flags.values()):
+    spare, all_up = body.get("require_spare", False), body.get("require_all_up", False)
+    if not isinstance(spare, bool) or not isinstance(all_up, bool):
         raise HTTPException(400, "require_spare and require_all_up are true or false")
-    return replace(gate, accept=(*gate.accept, *_texts(body, "accept")), allow=gate.allow | set(allow), **flags)
+    return replace(
+        gate,
+        accept=(*gate.accept, *_texts(body, "accept")),
+        allow=gate.allow | set(allow),
+        require_spare=gate.require_spare or spare,
+        require_all_up=gate.require_all_up or all_up,
+    )
 
 
 def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:

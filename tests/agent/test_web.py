@@ -24,8 +24,9 @@ from ringcheck.agent import decide, web, webconfig
 from ringcheck.agent.loop import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
+from ringcheck.config.values import Cluster, Jolokia
 from ringcheck.core.assess import assess
-from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
 from ringcheck.restart.lease import now
@@ -282,6 +283,18 @@ def test_a_node_that_can_be_spared_may_stop(world: World) -> None:
     assert not [one for one in answer.json()["reasons"] if one["code"] == "streaming"]
     by_id = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.cluster.nodes[1].host_id]})
     assert by_id.json()["candidates"] == [world.address(1)]
+
+
+STRICT = {"require_spare": Gate(require_spare=True), "require_all_up": Gate(require_all_up=True)}
+
+
+@pytest.mark.parametrize(("name", "gate"), STRICT.items())
+def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str, gate: Gate) -> None:
+    """A client that sends its own defaults must not make the gate laxer than its owners want it."""
+    lax = Cluster("c", Jolokia(("127.0.0.1",)))
+    for body in ({}, {name: False}, {name: True}):
+        assert decide.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
+    assert decide.wish_of({"nodes": ["a"], name: True}, lax).gate == gate
 
 
 @pytest.mark.parametrize(
