@@ -345,6 +345,14 @@ def test_the_other_run_goes_first(tmp_path: Path) -> None:
 # A run that is killed, and the one that goes on
 
 
+def killed_at(on: Stage, kind: str) -> None:
+    """Roll, and die at the first event of a kind."""
+    on.dies_at = lambda event: bool(event["event"] == kind)
+    with pytest.raises(Killed):
+        on.roll()
+    on.dies_at = lambda _: False
+
+
 KINDS = ["stopping", "draining", "drained", "command", "command_ended", "back", "released", "lease", "plan", "gate"]
 
 
@@ -378,10 +386,7 @@ def test_what_was_begun_keeps_its_lease(tmp_path: Path) -> None:
     """A node that the killed run had drained, and that can't be restarted now either, stays under its lease."""
     with stage(tmp_path, 3) as on:
         first = on.names[0]
-        on.dies_at = lambda event: event["event"] == "drained"
-        with pytest.raises(Killed):
-            on.roll()
-        on.dies_at = lambda _: False
+        killed_at(on, "drained")
         on.world.status[first] = 4
         head = {"event": "begin", "run": "r", "owner": on.owner, "cluster": "c", "nodes": on.names}
         report = on.roll(past=past([head, *on.events]))
@@ -393,10 +398,7 @@ def test_a_command_that_outlived_its_run_is_awaited(tmp_path: Path) -> None:
     """A process of the killed run may still be restarting the node: it is not run beside itself."""
     with stage(tmp_path, 3) as on:
         first = on.names[0]
-        on.dies_at = lambda event: event["event"] == "command"
-        with pytest.raises(Killed):
-            on.roll()
-        on.dies_at = lambda _: False
+        killed_at(on, "command")
         [begun] = [one for one in on.events if one["event"] == "command"]
         begun["born"] = on.world.alive[begun["pid"]] = 77
 
