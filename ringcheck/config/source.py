@@ -7,6 +7,7 @@ first. Knows nothing of keys.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ def node_of(path: str) -> yaml.Node:
         _Look().at_all(yaml.parse(text, Loader=_LOADER))
         node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
+        _refuse_earlier(error, text)
         raise _not_yaml(error, text) from None
     except yaml.YAMLError as error:
         raise UnreadableError(f"not YAML: {' '.join(str(error).split())}") from None
@@ -87,6 +89,17 @@ def _text(data: bytes) -> str:
 def _place(text: str, index: int) -> tuple[int, int]:
     before = text[:index]
     return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
+
+
+def _refuse_earlier(error: yaml.MarkedYAMLError, text: str) -> None:
+    """Raise the error of this module that stands before an error of the parser, if there is one.
+
+    The parser scans up to 1,024 characters ahead, so that its own limits (libyaml 0.2.6 allows 1,000 open brackets)
+    come before the events of what it has scanned. Its limits and words differ between releases; ours do not.
+    """
+    if error.problem_mark is not None:
+        with contextlib.suppress(yaml.YAMLError):  # the text ends within a value
+            _Look().at_all(yaml.parse(text[: error.problem_mark.index], Loader=_LOADER))
 
 
 def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:

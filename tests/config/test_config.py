@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -91,13 +92,19 @@ def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.Mon
     ]
 
 
-def test_brackets_without_end_are_an_error(tmp_path: Path) -> None:
-    """The composer of libyaml would end the process with a segmentation fault."""
-    file = tmp_path / "brackets.yaml"
-    file.write_text("[" * 500_000)
+@pytest.mark.parametrize("loader", [source._LOADER, yaml.SafeLoader])
+@pytest.mark.parametrize("count", [32, 999, 1_000, 1_001, 200_000])
+@pytest.mark.parametrize(("opened", "column"), [("[", 32), ("{a: ", 31 * 4 - 2), ("- ", 32 * 2 - 1)])
+def test_nesting_without_end_has_one_message(
+    opened: str, column: int, count: int, *, loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some parsers end the process with a segmentation fault here, others have a limit with its own words."""
+    monkeypatch.setattr(source, "_LOADER", loader)
+    file = tmp_path / "nested.yaml"
+    file.write_text(opened * count)
     with pytest.raises(ConfigErrors) as caught:
         load(str(file))
-    assert str(caught.value) == f"{file}:1:32: is nested too deeply"
+    assert str(caught.value) == f"{file}:1:{column}: is nested too deeply"
 
 
 @pytest.mark.parametrize(
