@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 VNODES = 256
@@ -20,12 +21,15 @@ def tokens() -> list[tuple[int, int]]:
     return sorted((source.randrange(-(2**63), 2**63), node) for node in range(3) for _ in range(VNODES))
 
 
-def placed(factor: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Ranges of SimpleStrategy, found the slow way: walk on until there are enough distinct nodes."""
+@cache
+def placed(factor: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    """Ranges of SimpleStrategy as (start, end, replicas), found by walking the whole ring from each token.
+
+    Kept, because most test modules make several of these snapshots when they are imported.
+    """
     ring = tokens()
-    for place, (end, _) in enumerate(ring):
-        walk = dict.fromkeys(owner for _, owner in (*ring[place:], *ring[:place]))
-        yield ring[place - 1][0], end, tuple(walk)[:factor]
+    walks = [dict.fromkeys(owner for _, owner in (*ring[i:], *ring[:i])) for i in range(len(ring))]
+    return tuple((ring[i - 1][0], ring[i][0], tuple(walk)[:factor]) for i, walk in enumerate(walks))
 
 
 def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
