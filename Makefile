@@ -6,8 +6,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK_VENV := .venv-lock
+UV := $(LOCK_VENV)/bin/uv
+INSIDE := not cassandra and not counterparts
 
-.PHONY: demo test lint types unit counterparts cassandra cassandra-all bench deb docs clean
+# Wheels only: the build backend of a source distribution would be fetched without a hash.
+LOCKED := pip install -q --disable-pip-version-check --require-hashes --only-binary :all:
+COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and keeps all other versions
+
+.PHONY: demo test lint types unit counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -22,7 +30,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 unit: $(STAMP)
-	$(BIN)/pytest -q -n 4 -m "not cassandra and not counterparts"
+	$(BIN)/pytest -q -n 4 -m "$(INSIDE)"
 
 # Nagios, NRPE, Icinga, Prometheus, Alertmanager, etcd, systemd, chromium; .ci/run names their Debian packages.
 counterparts: $(STAMP)
@@ -51,11 +59,40 @@ bench: $(STAMP)
 deb: $(STAMP)
 	packaging/build-deb
 
-$(STAMP): pyproject.toml
+# The locked releases, then ringcheck itself with the locked build backend; `pip check` fails where the lock does not
+# satisfy pyproject.toml.
+$(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
-	$(BIN)/pip install -q -e . --group dev
+	$(BIN)/$(LOCKED) -r requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	$(BIN)/pip check
 	touch $@
 
+$(LOCK_VENV)/.installed: requirements/lock.txt
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_VENV)/bin/$(LOCKED) -r requirements/lock.txt
+	touch $@
+
+# Renews requirements/: lock.txt is the tool that writes them, dev.txt all that this Makefile needs, and runtime.txt
+# what the program needs, in the releases of dev.txt.
+lock: $(LOCK_VENV)/.installed
+	$(UV) $(COMPILE) $(UPGRADE) --group lock -o requirements/lock.txt
+	$(UV) $(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) $(COMPILE) --upgrade -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
+
+# The tests with the newest releases that pyproject.toml admits, and with the oldest ones of the program's own libraries.
+newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install -q --upgrade "pip>=25.1"
+	.venv-newest/bin/pip install -q -e . --group test
+	.venv-newest/bin/pip freeze --exclude-editable
+	.venv-newest/bin/pytest -q -n 4 -m "$(INSIDE)"
+
+oldest: $(LOCK_VENV)/.installed
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(UV) pip compile --resolution lowest-direct --no-annotate --no-header pyproject.toml -o .venv-oldest/runtime.txt
+	$(UV) pip install -q --python .venv-oldest/bin/python -r .venv-oldest/runtime.txt --group test -e .
+	.venv-oldest/bin/pytest -q -n 4 -m "$(INSIDE)"
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOCK_VENV) .venv-newest .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
