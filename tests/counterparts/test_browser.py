@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AXE = "4.14.1"
+AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # of its axe.min.js
 CACHE = Path(__file__).parents[2] / ".cache" / "axe-core"
 FLAGS = (
     "--headless=new",
@@ -68,6 +70,7 @@ def axe() -> str:
             pytest.skip(f"npm has no axe-core {AXE}: {done.stderr[-300:]}")
         with tarfile.open(script.parent.parent / f"axe-core-{AXE}.tgz") as packed:
             packed.extract("package/axe.min.js", script.parent.parent, filter="data")
+    assert hashlib.sha256(script.read_bytes()).hexdigest() == AXE_SHA256, f"{script} is not axe-core {AXE}"
     return script.read_text("utf-8")
 
 
