@@ -6,10 +6,18 @@ import os
 
 from hypothesis import settings
 
-# `ci` makes the same examples in each run, so that a red one is red for everyone; RINGCHECK_EXAMPLES asks for more of
-# each test (a factor) and for new ones in each run.
-MORE = int(os.environ.get("RINGCHECK_EXAMPLES", "1"))
+# A factor for the number of examples of each test. Up to 1, every run makes the same examples, so that a test that
+# fails does so for everyone; above 1, every run makes new ones.
+FACTOR = float(os.environ.get("RINGCHECK_EXAMPLES", "1"))
 
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, database=None)
-settings.register_profile("more", deadline=None, print_blob=True)
-settings.load_profile("ci" if MORE == 1 else "more")
+
+def examples(count: int) -> int:
+    """How many examples a test makes in this run that makes `count` of them in a full run."""
+    return max(1, round(count * FACTOR))
+
+
+settings.register_profile(
+    "ci", max_examples=examples(100), deadline=None, derandomize=True, print_blob=True, database=None
+)
+settings.register_profile("more", max_examples=examples(100), deadline=None, print_blob=True)
+settings.load_profile("ci" if FACTOR <= 1 else "more")

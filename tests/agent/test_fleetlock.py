@@ -161,7 +161,7 @@ def polls(home: House) -> int:
     return sum(found.polls.counts) if found else 0
 
 
-@pytest.mark.parametrize("away", ["down", "drain", "pause", "gossip_off"])
+@pytest.mark.parametrize("away", ["down", "drain", pytest.param("pause", marks=pytest.mark.slow), "gossip_off"])
 def test_a_lock_is_kept_until_the_node_is_back(three_racks: House, away: str) -> None:
     """Whatever its client says: killed, drained, hanging, or out of gossip."""
     home = three_racks
@@ -197,6 +197,7 @@ def test_a_node_that_is_down_for_all_keeps_nobody_s_lock(three_racks: House) -> 
     assert home.steady(0).kind == "released"
 
 
+@pytest.mark.slow
 def test_a_node_whose_peers_do_not_answer_is_not_back(three_racks: House) -> None:
     """Nobody says that it is seen up."""
     home = three_racks
@@ -412,6 +413,7 @@ def test_who_waited_while_the_configuration_was_replaced_asks_again(
     assert [one.kind for one in found] == ["unknown"]
 
 
+@pytest.mark.slow
 def test_all_at_once(tmp_path: Path) -> None:
     """Ten hosts of three racks at once: those granted leave every range its quorum, and no other one could go too."""
     with house(tmp_path, nodes=10) as home:
@@ -522,6 +524,7 @@ class Hanging:
             one.close()
 
 
+@pytest.mark.slow
 def test_an_agent_that_ends_does_not_wait_for_a_store(tmp_path: Path) -> None:
     """Who waits for it is told so, whoever is behind him too; the process is gone before systemd would kill it."""
     with closing(Hanging()) as store, clusters(tmp_path) as found:

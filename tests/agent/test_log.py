@@ -150,6 +150,7 @@ def test_what_stays_as_it_is_is_told_once(same: Reading) -> None:
     assert told(same, replace(same, last_success=2.0)) == []
 
 
+@pytest.mark.slow
 def test_a_death_and_a_return() -> None:
     """The severity, the node and the findings, there and back."""
     down = told(reading(), reading(ONE))
@@ -186,6 +187,7 @@ def test_a_finding_that_becomes_worse_is_told_again() -> None:
     assert second == [("error", "unavailable")]
 
 
+@pytest.mark.slow
 def test_errors_begin_and_end() -> None:
     """Each reason once; while it lasts nothing is said of the old verdict, and afterwards only what has changed."""
     failed = reading(error="nobody answered")
@@ -195,6 +197,7 @@ def test_errors_begin_and_end() -> None:
     assert events(told(reading(), failed, reading(ONE)))[:2] == ["poll_works_again", "severity"]
 
 
+@pytest.mark.slow
 def test_suspects() -> None:
     """Each once, and once when it answers again; a cluster that is silent as a whole is one line."""
     one, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
@@ -236,6 +239,7 @@ def test_leases() -> None:
     assert events(told(held, unknown, held))[0] == "leases_known_again"
 
 
+@pytest.mark.slow
 def test_leases_while_polls_fail() -> None:
     """Their store is another one than the nodes; where it was not asked, nothing has changed."""
     mine = Holder(ONE, "me", "test", "2026-01-01T00:00:00Z")

@@ -536,6 +536,7 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
     found.free.set()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_hangs_delays_no_other(world: World, hangs: Hangs) -> None:
     """Each has a thread of its own: one is polled again and again while another's first poll lasts."""
     slow = replace(world.cluster, name="slow")
@@ -549,6 +550,7 @@ def test_a_cluster_that_hangs_delays_no_other(world: World, hangs: Hangs) -> Non
         assert [one.cluster for one in agent.readings()] == ["slow", "orders-prod"]
 
 
+@pytest.mark.slow
 def test_nodes_that_never_answer_cost_their_cluster_a_poll_and_no_more(world: World) -> None:
     """A poll is over in time, well or not, and the next one begins."""
     with running(Agent(config(world.cluster))) as agent:
@@ -684,6 +686,7 @@ def test_stop_waits_for_no_poll_that_hangs(world: World, hangs: Hangs) -> None:
 # Listeners
 
 
+@pytest.mark.slow
 def test_listeners_that_raise_or_hang_cost_nobody_else_anything(world: World) -> None:
     """Polls and other listeners go on; what was raised is complained of; who was slow hears the newest."""
     free, news = threading.Event(), 4
@@ -818,6 +821,7 @@ def test_one_cluster_under_two_names_is_two_clusters(world: World) -> None:
     assert 'ringcheck_up{cassandra_cluster="again"} 1.0' in text
 
 
+@pytest.mark.slow
 def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
     """Whatever goes wrong with those who want one: Jolokia that refuses it, an etcd that is not there."""
     file = tmp_path / "password"

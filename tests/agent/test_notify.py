@@ -88,6 +88,7 @@ def test_a_receiver_that_does_not_read_holds_nobody_up(manager: socket.socket) -
     assert [manager.recv(64) for _ in range(sent)] == [b"WATCHDOG=1"] * sent
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_waited_for_and_not_spun_on(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel tells of our socket that it is not writable; else the wait would be a loop that takes a core."""
     writable = []
@@ -150,6 +151,7 @@ def ours(tmp_path: Path) -> Iterator[Clusters]:
         yield found
 
 
+@pytest.mark.slow
 def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> None:
     """Not while one's first poll lasts, though the watchdog is fed; one that nobody answers for was polled too."""
     ours.write("orders-prod", "slow", dead=("dead",))
@@ -163,6 +165,7 @@ def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> 
         assert running.told.count("READY=1") == 1
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed_by_polls_that_go_on(ours: Clusters, tmp_path: Path) -> None:
     """While every cluster is polled; not when one hangs, whatever the others do; again when it goes on."""
     ours.write("orders-prod", "slow")
@@ -178,6 +181,7 @@ def test_the_watchdog_is_fed_by_polls_that_go_on(ours: Clusters, tmp_path: Path)
         assert len(running.logged("stuck")) == 1
 
 
+@pytest.mark.slow
 def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) -> None:
     """Polls that fail in time are progress: a restart would bring no node back."""
     ours.write(dead=("dead",))
@@ -188,6 +192,7 @@ def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) 
         assert "STATUS=1 cluster, worst not known, 1 blind" in running.told
 
 
+@pytest.mark.slow
 def test_a_reload_is_told_from_begin_to_end(ours: Clusters, tmp_path: Path) -> None:
     """RELOADING with its time, then READY, for a file that is taken and for one that is not, which changes nothing."""
     with service(ours.path, tmp_path) as running:
@@ -215,6 +220,7 @@ def reloaded(running: Service) -> list[str]:
     return [one for one in names if not one.startswith(("WATCHDOG", "STATUS"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_says_that_it_ends(number: int, hangs: bool, ours: Clusters, tmp_path: Path) -> None:  # noqa: FBT001

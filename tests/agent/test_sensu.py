@@ -55,6 +55,7 @@ def full() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["socket", "sensu-go"])
 def test_a_hanging_sensu_costs_the_deadline_once_and_one_thread(transport: str) -> None:
     """The first sending is given up; the socket's, which may hang for ever, is not begun a second time beside it."""

@@ -123,6 +123,7 @@ def test_old_versions_of_tls_are_refused(world: World, tmp_path: Path) -> None:
             context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
+@pytest.mark.slow
 def test_clients_show_certificates_where_they_must(world: World, tmp_path: Path) -> None:
     """And need no password then, wherever they are."""
     more = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
@@ -201,6 +202,7 @@ def test_a_wrong_file_ends_the_start(world: World, tmp_path: Path) -> None:
 # The slow
 
 
+@pytest.mark.slow
 def test_idle_handshakes_do_not_stop_a_scrape_and_end(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +297,7 @@ def stream(served: Served) -> Iterator[Iterator[str]]:
         yield (line for line in answer.iter_lines(1, decode_unicode=True) if line)
 
 
+@pytest.mark.slow
 def test_events_tell_that_there_is_news(world: World) -> None:
     """A line at the begin and one for each new reading, which the page is fetched for."""
     with stream(world.served) as lines:

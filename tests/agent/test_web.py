@@ -223,6 +223,7 @@ def test_answers_that_take_long_do_not_stop_a_scrape(world: World, monkeypatch: 
 # What is not of the present
 
 
+@pytest.mark.slow
 def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The last good news is never told as today's: not by the API, the page or the picture."""
     with watched(tmp_path) as world:

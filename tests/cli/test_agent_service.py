@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
 
 from ringcheck.cli import run
@@ -66,6 +67,7 @@ def agent(tmp_path: Path, *words: str, more: str = "") -> Iterator[tuple[Embedde
                 process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_death_is_told_by_page_metrics_and_log(tmp_path: Path) -> None:
     """What one verdict says is the same wherever it is told, `check --agent` included; each change is logged once."""
     with agent(tmp_path) as (cluster, service):
@@ -85,6 +87,7 @@ def metrics(service: Service) -> str:
     return service.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
     """SIGHUP with a mistake is told, with its line, and nothing is watched less; with it mended, it is in force."""
     with agent(tmp_path) as (_, service):
@@ -101,6 +104,7 @@ def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
         assert "embedded" not in metrics(service)
 
 
+@pytest.mark.slow
 def test_it_ends_well(tmp_path: Path) -> None:
     """SIGTERM: exit code 0, the polls ended, nothing on stdout or of Python in the log; lines are JSON if asked for."""
     with agent(tmp_path, "--log", "json") as (_, service):
@@ -164,6 +168,7 @@ def test_what_is_allowed_but_should_be_known_is_logged(tmp_path: Path) -> None:
         assert "the rule for orders never applies" in service.log
 
 
+@pytest.mark.slow
 def test_signals_in_heaps_are_reloads_and_one_end(tmp_path: Path) -> None:
     """However they meet the loop and its threads: none kills it, none locks it up, and the end is one."""
     sensu = f"    sensu: {{team: t, runbook: r, port: {free_port()}}}\n"

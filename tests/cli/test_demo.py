@@ -5,14 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
+import pytest
 import requests
 
 from ringcheck.cli import run
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,6 +31,7 @@ def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(len(line) <= 140 for line in said)
 
 
+@pytest.mark.slow
 def test_the_page_stays_open() -> None:
     """After the story the agent shows the same cluster, its nodes fail, and a signal ends it well."""
     command = [sys.executable, "-m", "ringcheck", "demo", "--page", "--listen", "127.0.0.1:0"]

@@ -275,6 +275,7 @@ def unheard(stdout: str, *words: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stdout", UNHEARD)
 @pytest.mark.parametrize("down", [[], ["10.0.0.1"]])
 @pytest.mark.parametrize("command", [["check"], ["health"], ["preflight", "10.0.0.1"], ["check", "--nonsense"]])

@@ -74,6 +74,7 @@ def stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Stage]
         yield Stage(tmp_path, cluster, server.config(), server.template, capsys)
 
 
+@pytest.mark.slow
 def test_a_lease_from_grant_to_release(stage: Stage) -> None:
     """Granted; its node counts as down for a second one and for preflight; given back only once it is back."""
     first, second = stage.names[:2]
@@ -161,6 +162,7 @@ def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
     assert [one.node for one in stage.store.holders()] == [third]
 
 
+@pytest.mark.slow
 def test_what_makes_a_node_not_back(stage: Stage) -> None:
     """Each thing alone keeps the lease: CQL off, gossip off, drained, paused, a peer that sees it down."""
     first = stage.names[0]

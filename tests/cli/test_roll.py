@@ -62,6 +62,7 @@ def events(config: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (config.parent / "j").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every node is restarted once, by the operator's command, and the last lines say so."""
     with served(tmp_path) as (cluster, server, config):
@@ -87,6 +88,7 @@ def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "leases.json").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_command_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, the node by name, and how to go on; a new run would forget it and is refused."""
     with served(tmp_path) as (_, server, config):
@@ -188,6 +190,7 @@ def test_a_roll_that_nobody_can_follow_touches_no_node(
     assert not ran(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> None:
     """SIGINT while a command runs: its node comes back, the next is not touched; --resume does the rest."""
     with served(tmp_path) as (_, server, config):
@@ -203,6 +206,7 @@ def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> N
         assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
 
 
+@pytest.mark.slow
 def test_a_killed_roll_is_finished(tmp_path: Path) -> None:
     """SIGKILL while a command runs: the command goes on, --resume waits for it, and no node is restarted twice."""
     with served(tmp_path) as (_, server, config):

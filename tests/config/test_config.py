@@ -23,6 +23,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Rule, Threshold
 from ringcheck.core.ring import Replication
 from ringcheck.errors import UsageError
+from tests.conftest import examples
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
@@ -359,7 +360,7 @@ def test_what_is_shown_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["agent.listen"] == "127.0.0.1:9742"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_whatever_is_written_is_read_or_told(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file with pieces of others in it gives a configuration that the schema takes too, or lines with places."""

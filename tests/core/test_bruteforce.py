@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level, Rules
 from ringcheck.core.health import ring_state
 from ringcheck.core.ring import partitioner
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Arc, Case
 from tests.strategies import Cluster, clusters, version, wide_clusters
 
@@ -78,7 +78,7 @@ def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rul
         assert sum(case.space.width(*one) for one in ranges) == sum(case.space.width(*one) for one in lost)
 
 
-@settings(max_examples=500 * MORE)
+@settings(max_examples=examples(500))
 @given(clusters())
 def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> None:
     """At every level and from every datacenter all counts, shares and lists of ranges are what trying finds."""
@@ -94,7 +94,7 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
             assert health.unavailable_share >= case.share(case.failing(live)) - NEAR
 
 
-@settings(max_examples=60 * MORE)
+@settings(max_examples=examples(60))
 @given(wide_clusters(), st.data())
 def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
     """Where few of many ranges have a node down, counting only these gives what counting all gives."""
@@ -105,7 +105,7 @@ def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, da
         check_ranges(case, live, state, rules)
 
 
-@settings(max_examples=700 * MORE)
+@settings(max_examples=examples(700))
 @given(clusters(nodes=7), st.data())
 def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.DataObject) -> None:
     """The fewest nodes and racks whose loss is an outage are the smallest sets that trying all sets finds."""

@@ -14,7 +14,7 @@ from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Snapshot, View
 from tests import article
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core import clusters as small
 from tests.core.bruteforce import LEVELS, LOCAL_LEVELS
 from tests.core.test_bruteforce import exact
@@ -50,7 +50,7 @@ def keeper(cluster: Cluster, level: str, holders: Sequence[str] = ()) -> Gatekee
     return Gatekeeper(cluster.snapshot(), Policy(), Gate(Level(level), allow=DATA), holders)
 
 
-@settings(max_examples=400 * MORE)
+@settings(max_examples=examples(400))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """Nodes that any view calls down and lease holders are gone already; then the candidates stop."""
@@ -75,7 +75,7 @@ def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObj
         assert not broken
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans(), st.integers(0, 1))
 def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn
     """The nodes that may restart now are those that a decision of their own lets."""

@@ -17,7 +17,7 @@ from ringcheck.core.ring import Problem, Snapshot
 from ringcheck.report import nagios, text
 from ringcheck.report.document import verdict_document
 from ringcheck.report.sensu import tier_severity
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core.clusters import address, addresses, findings, nodes, ring, snapshot, with_node, with_view
 from tests.strategies import Cluster, clusters
 
@@ -317,7 +317,7 @@ def test_no_lease_changes_nothing() -> None:
 # ---- over random clusters ----
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.data())
 def test_only_the_ticket_tier_and_only_for_held_nodes(cluster: Cluster, data: st.DataObject) -> None:
     """Whatever the cluster: pages and gaps stay, nothing gets louder, and what all views see held alone is quiet."""

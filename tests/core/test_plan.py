@@ -17,7 +17,7 @@ from ringcheck.core.plan import _losses_alone, plan
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Problem, Replication, Ring
 from tests import article
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core.bruteforce import LEVELS
 from tests.core.clusters import addresses, nodes, ring, snapshot, with_node, with_view
 from tests.strategies import Cluster, clusters, wide_clusters
@@ -50,7 +50,7 @@ def fewest(names: Collection[str], safe: Callable[[Sequence[str]], bool]) -> int
     return found[frozenset(order)]
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=examples(150))
 @given(clusters(nodes=6, tables=2), st.sampled_from(LEVELS), st.sampled_from((None, None, 1, 2, 3)), st.booleans())
 def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | None, spare: bool) -> None:  # noqa: FBT001 - drawn
     """All nodes that may stop alone are in one batch each, all batches are safe, and fewer can't be."""
@@ -72,7 +72,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
     assert made.rule.startswith("fewest: proven") or not made.batches
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=examples(100))
 @given(wide_clusters(), st.sampled_from(("QUORUM", "LOCAL_QUORUM", "ONE", "LOCAL_ONE", "SERIAL")), st.data())
 def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """Of many ranges, racks and levels, with pending ones and lease holders, and by every rule."""
@@ -94,7 +94,7 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
         assert all(len(rack) == 1 for rack in racks)
 
 
-@settings(max_examples=60 * MORE)
+@settings(max_examples=examples(60))
 @given(clusters(nodes=6), st.permutations(range(6)))
 def test_the_order_of_nodes_says_nothing(cluster: Cluster, order: list[int]) -> None:
     """The same cluster told in another order has the same plan."""
@@ -245,7 +245,7 @@ def test_the_article_s_cluster() -> None:
     assert (numbers(found), found.rule) == ([[1], [2], [3]], "fewest: proven")
 
 
-@settings(max_examples=50 * MORE)
+@settings(max_examples=examples(50))
 @given(wide_clusters(), st.sampled_from(LEVELS), st.data())
 def test_reasons_of_many_are_those_of_each(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """One pass over the ranges says of each node what the gate would."""

@@ -14,7 +14,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.health import demands_of
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Ring
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Case
 from tests.core.test_bruteforce import NEAR, exact, state_of
 from tests.strategies import Cluster, clusters
@@ -57,7 +57,7 @@ def told(verdict: Verdict, keyspace: str, client: str | None) -> LevelVerdict:
     return found
 
 
-@settings(max_examples=350 * MORE)
+@settings(max_examples=examples(350))
 @given(clusters(views=3, tables=2), levels)
 def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: str) -> None:
     """Of the views that count the one with most ranges lost is named, and any loss pages."""
@@ -80,7 +80,7 @@ def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: s
     assert (verdict.severity is Severity.CRITICAL) == loud
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(views=3), levels)
 def test_one_view_alone_is_judged_as_in_company(cluster: Cluster, level: str) -> None:
     """What the worst view is said to see is what that view alone sees."""
@@ -100,7 +100,7 @@ def gain(cluster: Cluster, level: str, back: Collection[str], node: str) -> Frac
     return max(regained, default=Fraction(0))
 
 
-@settings(max_examples=300 * MORE)
+@settings(max_examples=examples(300))
 @given(clusters(tables=2), levels)
 def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, level: str) -> None:
     """Each node in the order restores the largest share of those left, with those before it back."""
@@ -118,7 +118,7 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
         left.remove(name)
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data: st.DataObject) -> None:
     """Each node alone is tried; where pending ranges cut others there may be more, on the safe side, never fewer."""
@@ -164,7 +164,7 @@ def numbers(level: LevelVerdict) -> object:
     return replace(health, worst_range=None), worst, level.unavailable_ranges
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=examples(150))
 @given(clusters(views=3, tables=2), levels, st.data())
 def test_no_order_matters(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """Nodes, views, rings, replicas and pending ranges in another order give the same verdict."""
@@ -187,7 +187,7 @@ def shuffled(ring: Ring, data: st.DataObject) -> Ring:
     return Ring.build(ring.keyspaces, ring.replication, data.draw(st.permutations(rows)), ring.filler, pending)
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> None:
     """A live node more loses no range and takes no failure away, at any level; so one less gains none."""
@@ -205,7 +205,7 @@ def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> No
         assert (better.rack_failures_to_outage or 0) >= (worse.rack_failures_to_outage or 0)
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject) -> None:
     """Splitting a range at a token within it changes no share."""
@@ -227,7 +227,7 @@ def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject)
         assert cut.ranges == whole.ranges + 1
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=examples(150))
 @given(clusters(views=2, tables=2), levels, st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, changes: list[int]) -> None:
     """Rings that are judged again and again, nodes going and coming, give what fresh ones give."""
@@ -244,7 +244,7 @@ def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, 
         old = kept
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=examples(100))
 @given(clusters(), st.data())
 def test_rings_outlive_their_nodes_places(cluster: Cluster, data: st.DataObject) -> None:
     """Nodes that move to another rack or datacenter are counted there, though their rings stay."""

@@ -17,7 +17,7 @@ from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Problem, View
 from ringcheck.core.whatif import LevelRisk, Losses, risk, suppose, what_if
 from ringcheck.errors import UsageError
-from tests.conftest import MORE
+from tests.conftest import examples
 from tests.core.bruteforce import LEVELS, Case
 from tests.core.clusters import address, addresses, nodes, ring, snapshot, with_node, with_view
 from tests.core.test_bruteforce import NEAR, exact
@@ -49,7 +49,7 @@ def only(found: whatif.Risk, level: Level) -> LevelRisk:
 # Suppositions
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """Supposing nodes down gives what trying each token finds where no view, and no client, has these nodes."""
@@ -71,7 +71,7 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
             assert health.outage == worst
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=examples(150))
 @given(clusters(views=3, tables=1), st.data())
 def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:
     """Nodes that are supposed back are up for every view, and serve as before where all views agreed."""
@@ -194,7 +194,7 @@ def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None
     assert [one.share for one in losses.worst] == sorted((one.share for one in losses.worst), reverse=True)
 
 
-@settings(max_examples=500 * MORE)
+@settings(max_examples=examples(500))
 @given(clusters(nodes=7), st.sampled_from(LEVELS))
 def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str) -> None:
     """At every level the sets of nodes and of racks, and what they cost, are what trying all sets finds."""
@@ -212,7 +212,7 @@ def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str)
         assert one.nodes is not None or found.gaps
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=examples(150))
 @given(clusters(nodes=7, views=3, tables=2), st.sampled_from(LEVELS))
 def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:
     """Of several views the nearest loss is told, and overall the nearest of all keyspaces and datacenters."""
@@ -299,7 +299,7 @@ def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
     assert [loss.members for loss in one.racks.worst] == [(("dc1", "r2"),), (("dc1", "r3"),)]
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=examples(100))
 @given(cluster=clusters(nodes=7), level=st.sampled_from(LEVELS), room=st.integers(1, 12))
 def test_too_many_sets_are_said_to_be_so(cluster: Cluster, level: str, room: int) -> None:
     """Where not all sets are made those that are listed cost what they cost, and no number is claimed."""

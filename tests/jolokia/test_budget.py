@@ -10,6 +10,8 @@ import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ringcheck.jolokia import decode
 from ringcheck.jolokia.decode import Places
 from ringcheck.jolokia.reply import Reply
@@ -50,6 +52,7 @@ def peak(work: Callable[[], Any]) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     """Streaming and what it leaves need a small part of what decoding at once does."""
     body = range_map(120_000, 50)
@@ -76,6 +79,7 @@ print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_c
     assert found.stdout == "\n"
 
 
+@pytest.mark.slow
 def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
     """A process ends when its poll has, though a thread still waits for a node that does not answer."""
     lab = Lab()

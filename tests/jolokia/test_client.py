@@ -406,6 +406,7 @@ def test_one_request_is_in_flight_to_an_agent() -> None:
     assert (len(agent.payloads), agent.most_in_flight, agent.connections) == (8, 1, 1)
 
 
+@pytest.mark.slow
 def test_waiting_for_a_turn_ends_at_the_deadline() -> None:
     """Whoever waits behind a stuck request gives up in time."""
     with Agent(raw=hang) as agent:

@@ -563,6 +563,7 @@ def test_an_unknown_datacenter_is_none() -> None:
         collector.close()
 
 
+@pytest.mark.slow
 def test_many_nodes_are_placed_in_bounded_pieces() -> None:
     """An agent answers nobody else meanwhile, so that no bulk is longer than 256 items."""
     with Lab(200).running(without=tuple(Lab(200).addresses[1:]), timeout=5) as running:
@@ -808,6 +809,7 @@ def test_streams_that_can_not_be_read_are_not_known_and_take_nothing_else_away(a
         assert seen.problems == ()
 
 
+@pytest.mark.slow
 def test_a_node_that_hangs_leaves_time_for_the_streams_of_the_others() -> None:
     """The first poll of a process waits for it too, which is the gate's on the command line."""
     lab = Lab()
@@ -819,6 +821,7 @@ def test_a_node_that_hangs_leaves_time_for_the_streams_of_the_others() -> None:
         assert len(running.cluster.agents[THREE].payloads) == 1
 
 
+@pytest.mark.slow
 def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> None:
     """What is not there in time is not known; nobody asks that node a second thing meanwhile."""
     lab = Lab()

@@ -13,6 +13,7 @@ from ringcheck.simulator.cluster import PHASES, EmbeddedCluster, loopback_addres
 from ringcheck.simulator.server import serve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["2.2.19", "3.11.19", "4.1.9", "5.0.8"])
 def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str) -> None:
     """At whatever point of its start it was asked: generation and schema are told again, so that settle can judge."""

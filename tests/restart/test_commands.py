@@ -80,6 +80,7 @@ def test_a_command_that_does_not_exist() -> None:
     assert (ended.status, ended.problem) == (None, "/no/such/program can't be run: No such file or directory")
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_its_children() -> None:
     """After the deadline nothing of it runs any more, and it has no status."""
     program = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"

@@ -83,7 +83,7 @@ class Double:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.says("/v3/kv/range", found())
         self.says("/v3/kv/txn", {"header": HEADER, "succeeded": True})
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def says(self, path: str, document: Any, status: int = 200, **headers: str) -> None:
         self.answers[path] = lambda: (status, headers, document)
@@ -198,6 +198,7 @@ def test_a_step_that_changes_nothing_writes(double: Double, store: Etcd) -> None
     assert double.paths() == ["/v3/kv/range", "/v3/kv/txn"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 def test_failures_of_servers_are_a_doubt(double: Double, store: Etcd, status: int) -> None:
     """A transaction so answered may be carried out yet; a question is only asked again."""

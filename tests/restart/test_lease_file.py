@@ -29,6 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "leases.json"
 
 
+@pytest.mark.slow
 def test_it_does_what_the_model_does(tmp_path: Path) -> None:
     """Random steps of two clients come out as a dictionary says."""
     files = itertools.count()

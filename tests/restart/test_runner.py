@@ -31,6 +31,7 @@ def other(node: str) -> Holder:
     return Holder(node, "you@there", "disk", "2026-01-01T00:00:00Z")
 
 
+@pytest.mark.slow
 def test_a_rack_at_a_time_each_node_once(tmp_path: Path) -> None:
     """Six nodes in three racks take three batches; nobody outside the batch is ever down, and no lease is left."""
     with stage(tmp_path) as on:
@@ -44,6 +45,7 @@ def test_a_rack_at_a_time_each_node_once(tmp_path: Path) -> None:
         assert on.store.holders() == ()
 
 
+@pytest.mark.slow
 def test_nodes_are_drained_and_seen_down_first(tmp_path: Path) -> None:
     """When a command runs its node serves nobody, and no peer would send it a request."""
     with stage(tmp_path) as on:
@@ -61,6 +63,7 @@ def test_without_drain_the_command_does_it_all(tmp_path: Path) -> None:
         assert on.told("draining") == []
 
 
+@pytest.mark.slow
 def test_stopped_and_started_by_two_commands(tmp_path: Path) -> None:
     """The second runs once the first has ended the process."""
     with stage(tmp_path, 3, own=True) as on:
@@ -98,6 +101,7 @@ def test_a_doubtful_stop_is_no_failure_that_is_allowed(tmp_path: Path) -> None:
         assert (report.outcome, on.world.ran) == ("done", [("stop", on.names[0])])
 
 
+@pytest.mark.slow
 def test_one_unanswered_question_is_no_end_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a connection that was refused twice and then made, or one that timed out: the third in a row is."""
     said: list[Exception | None] = [SourceError("timed out", "unreachable"), *[GoneError("refused", "unreachable")] * 2]
@@ -158,6 +162,7 @@ def test_a_node_that_does_not_come_back(tmp_path: Path) -> None:
         assert len(on.world.ran) == 1
 
 
+@pytest.mark.slow
 def test_serving_clients_is_part_of_being_back(tmp_path: Path) -> None:
     """A node that all see up, but whose CQL port is silent, is awaited."""
     with stage(tmp_path, 3) as on:
@@ -187,6 +192,7 @@ def test_the_gate_refuses(tmp_path: Path) -> None:
         assert on.store.holders() == ()
 
 
+@pytest.mark.slow
 def test_the_gate_is_waited_for(tmp_path: Path) -> None:
     """A run goes on by itself when what kept it has passed."""
     with stage(tmp_path, 3) as on:
@@ -196,6 +202,7 @@ def test_the_gate_is_waited_for(tmp_path: Path) -> None:
         assert len(on.told("waiting")) >= 1
 
 
+@pytest.mark.slow
 def test_a_node_that_is_down_is_restarted_first(tmp_path: Path) -> None:
     """Its restart is the cure; it can't be drained, and any process that answers is a new one."""
     with stage(tmp_path, 3) as on:
@@ -213,6 +220,7 @@ def test_what_can_never_be_safe_is_refused_by_name(tmp_path: Path) -> None:
         assert "can never be stopped safely" in report.why
 
 
+@pytest.mark.slow
 def test_a_poll_that_knows_too_little_is_no_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ring that could not be read this time refuses every node, and the run looks again."""
     with stage(tmp_path, 3) as on:
@@ -251,6 +259,7 @@ def test_no_lease_no_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert "etcd does not answer" in report.why
 
 
+@pytest.mark.slow
 def test_a_poll_that_fails_under_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease is withdrawn, and the run looks again: one lost poll is no end."""
     with stage(tmp_path, 3) as on:
@@ -284,6 +293,7 @@ def test_what_can_not_be_told_is_not_begun(tmp_path: Path, event: str) -> None:
         assert all(on.cluster.serving(node, on.cluster.now()) for node in on.cluster.nodes)
 
 
+@pytest.mark.slow
 def test_something_else_got_worse(tmp_path: Path) -> None:
     """A node that died meanwhile stops the run, though the batch came back well."""
     with stage(tmp_path, 3) as on:
@@ -321,6 +331,7 @@ def test_two_interrupts_abort(tmp_path: Path) -> None:
         assert [one.node for one in on.store.holders()] == [first]
 
 
+@pytest.mark.slow
 def test_the_other_run_goes_first(tmp_path: Path) -> None:
     """Two runs over one cluster: never nodes of two racks at once, and both come to their end."""
     with stage(tmp_path / "a", 3) as on:
@@ -356,6 +367,7 @@ def killed_at(on: Stage, kind: str) -> None:
 KINDS = ["stopping", "draining", "drained", "command", "command_ended", "back", "released", "lease", "plan", "gate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, kind: str, *, written: bool) -> None:
@@ -394,6 +406,7 @@ def test_what_was_begun_keeps_its_lease(tmp_path: Path) -> None:
         assert [one.node for one in on.store.holders()] == [first]
 
 
+@pytest.mark.slow
 def test_a_command_that_outlived_its_run_is_awaited(tmp_path: Path) -> None:
     """A process of the killed run may still be restarting the node: it is not run beside itself."""
     with stage(tmp_path, 3) as on:

@@ -18,6 +18,7 @@ from ringcheck.simulator.placement import (
     place,
     random_tokens,
 )
+from tests.conftest import examples
 from tests.recordings import Recording, recordings
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def clusters(draw: st.DrawFn) -> tuple[TokenRing, list[Place], dict[str, int]]:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(clusters(), st.booleans())
 def test_networktopology_equals_a_forward_walk(
     cluster: tuple[TokenRing, list[Place], dict[str, int]],
@@ -166,7 +167,7 @@ def test_networktopology_equals_a_forward_walk(
     assert [list(row) for row in rows] == [walk(ring, i, factors, places, last=last) for i in range(len(ring.tokens))]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(clusters(), st.integers(1, 5))
 def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[Place], dict[str, int]], factor: int) -> None:
     """SimpleStrategy takes the next distinct nodes and looks at no datacenter."""
@@ -178,7 +179,7 @@ def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[Place], dic
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(clusters(), st.randoms(use_true_random=False), st.integers(1, 3))
 def test_pending_is_what_each_node_lacks_of_the_ring_to_come(
     cluster: tuple[TokenRing, list[Place], dict[str, int]], draw: random.Random, factor: int
