@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS: dict[str, list[Any]] = PROJECT["dependency-groups"]
 LOCKS = {"lock": ["lock"], "dev": ["dev"], "runtime": []}  # the groups in each file of requirements/
+FRAGILE = ["urllib3", "uvicorn"]  # libraries of which we use private parts
 PYTHONS = ["3.11", "3.12", "3.13"]
 ENTRY = re.compile(r"^(?=[^\s#-])(.+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)*)$", re.MULTILINE)
 
@@ -69,6 +70,16 @@ def imported(trees: Iterable[ast.Module]) -> set[str]:
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
     return {name.partition(".")[0] for name in names}
+
+
+def subclasses(tree: ast.Module) -> Iterator[str]:
+    """Classes of a module with a base that comes from a fragile library."""
+    nodes = list(ast.walk(tree))
+    froms = [one for one in nodes if isinstance(one, ast.ImportFrom) and (one.module or "").split(".")[0] in FRAGILE]
+    bases = {alias.asname or alias.name for one in froms for alias in one.names}
+    for node in nodes:
+        if isinstance(node, ast.ClassDef) and any(isinstance(one, ast.Name) and one.id in bases for one in node.bases):
+            yield node.name
 
 
 def declared() -> set[str]:
@@ -126,6 +137,21 @@ def test_what_is_imported_is_declared() -> None:
     owners = packages_distributions()
     found = {canonicalize_name(owner) for name in names - {"ringcheck"} for owner in owners[name]}
     assert found == declared()
+
+
+def test_private_parts_of_libraries_are_listed() -> None:
+    """Every subclass of a class of uvicorn or urllib3 is in the list of what their next release may break."""
+    listed = (ROOT / "CONTRIBUTING.md").read_text()
+    found = [one for path in (ROOT / "ringcheck").rglob("*.py") for one in subclasses(tree_of(path))]
+    assert len(found) >= 5
+    assert [one for one in found if f"`{one}`" not in listed] == []
+
+
+@pytest.mark.parametrize("name", FRAGILE)
+def test_subclassed_libraries_have_an_upper_bound(name: str) -> None:
+    """The next release that was not tested is refused."""
+    [found] = [one for one in map(Requirement, PROJECT["project"]["dependencies"]) if one.name == name]
+    assert "<" in {one.operator for one in found.specifier}
 
 
 def test_the_version_stands_in_one_place() -> None:
