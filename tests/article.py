@@ -23,13 +23,17 @@ def tokens() -> list[tuple[int, int]]:
 
 @cache
 def placed(factor: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
-    """Ranges of SimpleStrategy as (start, end, replicas), found by walking the whole ring from each token.
+    """Ranges of SimpleStrategy as (start, end, replicas), found by walking the whole ring from each token."""
+    owned = tokens()
+    walks = [dict.fromkeys(owner for _, owner in (*owned[i:], *owned[:i])) for i in range(len(owned))]
+    return tuple((owned[i - 1][0], owned[i][0], tuple(walk)[:factor]) for i, walk in enumerate(walks))
 
-    Kept, because most test modules make several of these snapshots when they are imported.
-    """
-    ring = tokens()
-    walks = [dict.fromkeys(owner for _, owner in (*ring[i:], *ring[:i])) for i in range(len(ring))]
-    return tuple((ring[i - 1][0], ring[i][0], tuple(walk)[:factor]) for i, walk in enumerate(walks))
+
+@cache
+def ring(factor: int) -> Ring:
+    """The ring of the keyspace with this replication factor; made once, since most test modules need it to import."""
+    replication = Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}")
+    return Ring.build([f"blog_{factor}"], replication, placed(factor), 3)
 
 
 def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
@@ -47,8 +51,5 @@ def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
         else View(address, live=live, unreachable=frozenset(down), schema_version="s")
         for address in ADDRESSES
     )
-    rings = tuple(
-        Ring.build([f"blog_{factor}"], Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), rows, 3)
-        for factor, rows in ((1, placed(1)), (3, placed(3)))
-    )
+    rings = (ring(1), ring(3))
     return Snapshot(cluster, "2026-01-01T00:00:00Z", "Murmur3Partitioner", nodes, views, rings, authenticates=False)
