@@ -15,7 +15,10 @@ from ringcheck.report.metrics import FAMILIES
 from tests import docs
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 EXAMPLE = re.compile(r"```console\n\$ (ringcheck [^\n]*)\n(.*?)```", re.DOTALL)
 TIME = re.compile(r"time=\d+\.\d+s")
 
@@ -101,3 +104,12 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_targets_that_are_named_exist() -> None:
+    """Every `make NAME` of the pages is a target of the Makefile."""
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
+    named = {
+        name for page in PAGES for name in re.findall(r"(?:`|^ {4}|; )make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test", "quick", "lock"} <= named <= targets
