@@ -332,6 +332,7 @@ def test_two_clusters_under_one_name_are_no_cluster() -> None:
     assert (found.verdict, found.fresh, found.suspects) == (None, False, frozenset())
 
 
+@pytest.mark.slow
 def test_what_was_derived_of_states_that_are_over_is_forgotten(world: World) -> None:
     """Of hundreds of sets of down nodes, over months, those of the last poll are kept, and that with all nodes up."""
     watch = world.watch()

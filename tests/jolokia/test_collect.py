@@ -282,6 +282,7 @@ def test_a_node_that_hangs_costs_only_its_own_slot() -> None:
             assert len(snapshot.rings) == 1
 
 
+@pytest.mark.slow
 def test_a_contact_point_that_hangs_does_not_keep_the_others_waiting() -> None:
     """The first usable contact point is enough to begin, and the one that hangs is asked once, not twice."""
     lab = Lab()
