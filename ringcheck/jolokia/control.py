@@ -7,6 +7,7 @@ who it is: nodes may share an address, and a URL may lead to another one than it
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, SourceError
@@ -79,6 +80,8 @@ class Control:
     def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
         """Where each node's clients connect: host, and port from 4.0 on; as one node knows it by gossip.
 
+        Nodes whose addresses can't be read, or stand for every address of a host, are left out.
+
         Raises:
             SourceError: if it does not answer in time.
             DataError: if the answer is none.
@@ -88,9 +91,11 @@ class Control:
         url = self._settings.url_of(decode.ip_of(address))
         states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
         found: dict[str, tuple[str, int | None]] = {}
-        found |= {one: (host, None) for one, host in decode.gossiped(states, "RPC_ADDRESS").items()}
-        found |= {one: _split(text) for one, text in decode.gossiped(states, "NATIVE_ADDRESS_AND_PORT").items()}
-        return {one: (host, port) for one, (host, port) in found.items() if host not in _ANY}
+        for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
+            for node, written in decode.gossiped(states, state).items():
+                with suppress(DataError):
+                    found[node] = _split(written)
+        return {node: (host, port) for node, (host, port) in found.items() if host not in _ANY}
 
     def _agent(self, address: str, host_id: str | None, ends: float) -> str:
         """The URL where the node itself answers now: where it did last, or `url` leads, or a contact point.

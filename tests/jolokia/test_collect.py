@@ -1024,6 +1024,28 @@ def test_releases_of_nodes_that_do_not_answer_come_from_gossip() -> None:
         assert sum(item.get("attribute") == "AllEndpointStatesWithPort" for item in running.cluster.items()) == 1
 
 
+@pytest.mark.parametrize(
+    ("release", "line", "known"),
+    [
+        ("3.0.8", "RELEASE_VERSION:3.0.8", "3.0.8"),
+        ("2.1.22", "RELEASE_VERSION:2.1.22", "2.1.22"),
+        ("3.11.19", "RELEASE_VERSION:5:3.11.19", "3.11.19"),
+        ("3.11.19", "RELEASE_VERSION", None),
+        ("3.11.19", "RELEASE_VERSION:5:?", None),
+    ],
+)
+def test_a_release_that_gossip_does_not_show_stays_unknown(release: str, line: str, known: str | None) -> None:
+    """A dead node's release is read in both forms of the text; one that can't be read does not spoil the poll."""
+    lab = Lab(release=release)
+    lab.down(THREE)
+    for node in lab.nodes.values():
+        node.other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(f"/{one}\n  {line}\n" for one in lab.addresses)
+    with lab.running(without=(THREE,)) as running:
+        seen = running.poll()
+    assert seen.nodes[2].release_version == known
+    assert [(view.outcome, view.observer) for view in seen.views[:2]] == [("ok", ONE), ("ok", TWO)]
+
+
 def test_a_closed_collector_ends_its_threads() -> None:
     """Nothing that a collector started keeps a process from ending."""
     with Lab().running() as running:

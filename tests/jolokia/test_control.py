@@ -16,7 +16,7 @@ from ringcheck.jolokia.control import Control, GoneError, _split
 from ringcheck.simulator.cluster import EmbeddedCluster, ipv6_address, loopback_address
 from ringcheck.simulator.server import serve
 from tests.fake_jolokia import Agent, ok
-from tests.jolokia.scripted import Lab
+from tests.jolokia.scripted import FAILURE_DETECTOR, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +158,19 @@ def test_where_clients_connect(release: str, port: int | None) -> None:
     with embedded(release) as (cluster, control):
         names = [node.address for node in cluster.nodes]
         assert control.client_addresses(names[0], 5.0) == {name: (name, port) for name in names}
+
+
+@pytest.mark.parametrize("version", ["", "7:"])
+def test_where_clients_of_older_nodes_connect(version: str) -> None:
+    """Gossip is read with and without versions; an address for any or of no known form leaves its node out."""
+    told = {"127.0.2.1": "127.0.3.1", "127.0.2.2": "0.0.0.0", "127.0.2.3": "0:0:0:0:0:0:0:0", "127.0.2.4": "nowhere"}  # noqa: S104 - what a node may say
+    told["127.0.2.5"] = "2001:db8:0:0:0:0:0:5"
+    blocks = [f"/{node}\n  STATUS:{version}NORMAL,1\n  RPC_ADDRESS:{version}{host}\n" for node, host in told.items()]
+    lab = Lab(1, release="3.11.19")
+    lab.nodes["127.0.2.1"].other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(blocks)
+    with lab.running() as running, closing(Control(Settings((), url=running.cluster.template))) as control:
+        found = control.client_addresses("127.0.2.1", 5.0)
+    assert found == {"127.0.2.1": ("127.0.3.1", None), "127.0.2.5": ("2001:db8::5", None)}
 
 
 def test_ipv6_clients() -> None:

@@ -219,6 +219,65 @@ def test_releases_are_read_from_gossip() -> None:
     assert decode.gossiped_releases(told) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
 
 
+PLAIN = "/10.0.0.1\n  generation:1\n  STATUS:NORMAL,1\n  SCHEMA:0d918984-7629-353c-90f8-31a47a6ff839\n"
+VERSIONED = "/10.0.0.1\n  generation:1\n  STATUS:28:NORMAL,1\n  SCHEMA:83:0d918984-7629-353c-90f8-31a47a6ff839\n"
+
+
+@pytest.mark.parametrize(
+    ("block", "line", "value"),
+    [
+        (PLAIN, "RELEASE_VERSION:2.1.22", "2.1.22"),
+        (PLAIN, "RELEASE_VERSION:3.0.8-scylla", "3.0.8-scylla"),
+        (PLAIN, "DC:7:8", "7:8"),
+        (PLAIN, "RPC_ADDRESS:10.0.0.1", "10.0.0.1"),
+        (PLAIN, "RPC_ADDRESS:2001:db8:0:0:0:0:0:1", "2001:db8:0:0:0:0:0:1"),
+        (VERSIONED, "RELEASE_VERSION:5:5.0.8", "5.0.8"),
+        (VERSIONED, "RELEASE_VERSION:5.0.8", "5.0.8"),
+        (VERSIONED, "DC:7:8", "8"),
+        (VERSIONED, "DC:7:rack:9", "rack:9"),
+        (VERSIONED, "RPC_ADDRESS:3:2001:db8:0:0:0:0:0:1", "2001:db8:0:0:0:0:0:1"),
+        (VERSIONED, "NATIVE_ADDRESS_AND_PORT:3:[2001:db8:0:0:0:0:0:1]:9042", "[2001:db8:0:0:0:0:0:1]:9042"),
+        (VERSIONED, "TOKENS: not present", "not present"),
+        (VERSIONED, "X_11_PADDING:3:", ""),
+        ("/10.0.0.1\n", "RPC_ADDRESS:3:10.0.0.1", "10.0.0.1"),
+        ("/10.0.0.1\n", "RPC_ADDRESS:2001:db8::1", None),
+        (PLAIN + "  LOAD:5:1.0\n", "RPC_ADDRESS:3:10.0.0.1", None),
+    ],
+)
+def test_states_are_read_with_and_without_versions(block: str, line: str, value: str | None) -> None:
+    """The form of the lines around tells whether a number is a version; a value that both could be is none."""
+    name = line.partition(":")[0]
+    assert decode.gossiped(f"{block}  {line}\n", name).get("10.0.0.1") == value
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        "no address\n  RELEASE_VERSION:5:5.0.8\n",
+        "/10.0.0.1\n  RELEASE_VERSION:\n",
+        "/10.0.0.1\n  RELEASE_VERSION:5:\n",
+        "/10.0.0.1\n  RELEASE_VERSION\n",
+        "/10.0.0.1\n  RELEASE_VERSION:5:unknown\n",
+        "/10.0.0.1\n  RELEASE_VERSION:5:5.0.8\n10.0.0.1/10.0.0.1\n  RELEASE_VERSION:5:4.1.9\n",
+        "  RELEASE_VERSION:5:5.0.8\n",
+        "/10.0.0.1\nno address\n  RELEASE_VERSION:5:5.0.8\n",
+    ],
+)
+def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
+    """It is no error, no other node's release, and leaves the other blocks as they are."""
+    other = "/10.0.0.2\n  generation:1\n  a line of another kind\n  RELEASE_VERSION:5:5.0.8\n"
+    assert decode.gossiped_releases(lines) == {}
+    for whole in (lines + other, other + lines) if not lines.startswith(" ") else (lines + other,):
+        assert decode.gossiped_releases(whole) == {"10.0.0.2": "5.0.8"}
+
+
+@given(st.text(alphabet=st.sampled_from("/10.:[]aRELEASE_VERSION \n\r\t\u2028"), max_size=200))
+def test_no_text_of_gossip_is_an_error(told: str) -> None:
+    """Whatever a node writes there, reading it ends with what is certain."""
+    assert all(found[0].isdecimal() for found in decode.gossiped_releases(told).values())
+
+
 # Range maps, small and streamed.
 
 BOTH = pytest.mark.parametrize("padding", [0, 2 * SMALL], ids=["small", "streamed"])
