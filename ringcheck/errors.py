@@ -37,3 +37,10 @@ class SourceError(RingcheckError):
     def __init__(self, message: str, kind: str = "error") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class DeniedError(SourceError):
+    """The source refuses every request, not only one item of it: asking it for something else is of no use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "denied")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.errors import RingcheckError, SourceError
+from ringcheck.errors import DeniedError, RingcheckError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.reply import parsed
@@ -78,6 +78,7 @@ class Agent:
         """Its state and its view, in one request where nothing has changed in how it can be asked.
 
         Raises:
+            DeniedError: if it refuses not only one of the attributes.
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
@@ -103,6 +104,7 @@ class Agent:
         """The outcome of each request, in bounded pieces; one by one where the agent can't answer a piece.
 
         Raises:
+            DeniedError: if it refuses a piece as a whole.
             SourceError: if it can't be asked.
             DataError: if its answer can't be used.
         """
@@ -148,9 +150,16 @@ class Agent:
         if digest == self._digest and self._last:
             return self._last
         answer = decode.outcome(parsed(body, reply.url))
+        if answer.status == decode.FORBIDDEN and not self._names_an_attribute(answer.error):
+            raise DeniedError(answer.refusal)
         if answer.status != decode.OK:
             return None
         values = decode.mapping(answer.value, "the answer")
         told = decode.reading({name: decode.Outcome(decode.OK, value) for name, value in values.items()}, self._same)
         self._digest, self._last = digest, told
         return told
+
+    def _names_an_attribute(self, error: str) -> bool:
+        """Whether a refusal may be of one attribute: it names one, or nothing at all."""
+        asked = (*_ALWAYS, *self._extra, *mbeans.lists_of(self._with_port))
+        return not error or any(name in error for name in asked)

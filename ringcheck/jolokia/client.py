@@ -31,8 +31,8 @@ from urllib3.exceptions import (
 )
 
 from ringcheck import __version__
-from ringcheck.errors import ConfigError, SourceError
-from ringcheck.jolokia.reply import MEBIBYTE, Reply, document, one_line, shown
+from ringcheck.errors import ConfigError, DeniedError, SourceError
+from ringcheck.jolokia.reply import CHUNK, MEBIBYTE, Reply, document, one_line, shown, words
 from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
 
 if TYPE_CHECKING:
@@ -346,9 +346,9 @@ def _check_status(raw: HTTPResponse, url: str, username: str | None) -> None:
         return
     if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
         who = "user name or password is wrong" if username is not None else "it wants a user name and password"
-        raise SourceError(f"{where}: HTTP 401, {who}", "denied")
+        raise DeniedError(f"{where}: HTTP 401, {who}")
     if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
-        raise SourceError(f"{where}: HTTP 403, access is forbidden", "denied")
+        raise DeniedError(f"{where}: HTTP 403, access is forbidden{_said(raw)}")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
         target = shown(raw.headers.get("Location") or "nowhere")
         raise SourceError(f"{where}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
@@ -357,11 +357,12 @@ def _check_status(raw: HTTPResponse, url: str, username: str | None) -> None:
 
 
 def _said(raw: HTTPResponse) -> str:
-    """The beginning of a text answer to a refused request; HTML and the rest say nothing in one line."""
-    if not (raw.headers.get("Content-Type") or "").startswith("text/plain"):
+    """What the answer to a refused request says, in one line; HTML and the rest say nothing."""
+    kind = (raw.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    if kind not in {"text/plain", "application/json"}:
         return ""
     with suppress(HTTPError, OSError):
-        return f": {one_line(raw.read(200, decode_content=True))}".rstrip(": ")
+        return f": {words(raw.read(CHUNK, decode_content=True))}".rstrip(": ")
     return ""
 
 

@@ -15,9 +15,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.core.ring import COORDINATING, Pending, Spans
-from ringcheck.errors import DataError, SourceError
+from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.reply import document
+from ringcheck.jolokia.reply import LONGEST_TEXT, document, printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OK, FORBIDDEN, NOT_FOUND, THROWN = 200, 403, 404, 500  # `status` of an item
-_LONGEST_TEXT = 200
 _WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):(\d{1,5})")
 _RELEASE = re.compile(r"\d+\.\d+")
 _TOKENS = re.compile(r"\[(-?\d+), (-?\d+)\]")
@@ -59,8 +58,14 @@ class Outcome:
         if self.status == OK:
             return self.value
         if self.status == FORBIDDEN:
-            raise SourceError(f"{what}: the agent's access policy forbids it", "denied")
+            raise SourceError(f"{what}: {self.refusal}", "denied")
         raise DataError(f"{what}: {self.error or self.error_type or f'status {self.status}'}")
+
+    @property
+    def refusal(self) -> str:
+        """Why it was refused, in the agent's own words where it has some."""
+        said = reason(self.error, self.error_type)
+        return f"the agent refuses: {said}" if said else "the agent's access policy forbids it"
 
 
 def outcome(reply: object) -> Outcome:
@@ -87,10 +92,15 @@ def outcomes(reply: object, count: int) -> list[Outcome] | None:
         None if that happened: the items are to be asked one by one.
 
     Raises:
-        DataError: if the reply is neither, or does not answer every request.
+        DeniedError: if the bulk was refused as a whole.
+        DataError: if the reply is none of these, or does not answer every request.
     """
     if isinstance(reply, dict):
-        outcome(reply)
+        whole = outcome(reply)
+        if whole.status == FORBIDDEN:
+            raise DeniedError(whole.refusal)
+        if whole.status != THROWN:
+            raise DataError(f"one answer to {count} requests: {whole.error or f'status {whole.status}'}")
         return None
     if not isinstance(reply, list):
         raise DataError(f"not an answer of Jolokia: {_short(reply)}")
@@ -106,9 +116,8 @@ def is_missing_mbean(outcome: Outcome) -> bool:
 
 def _short(value: object) -> str:
     """One line of something that a node said."""
-    line = " ".join(str(value).split())
-    line = "".join(char if char.isprintable() else "?" for char in line)
-    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}..."
+    line = printable(str(value))
+    return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}..."
 
 
 def text(value: object, what: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 2**20
 SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be streamed
 CHUNK = 64 * 1024
+LONGEST_TEXT = 200  # characters of something that a node said
 
 
 def shown(url: str) -> str:
@@ -117,5 +118,25 @@ def _what_instead(body: bytes) -> str:
 
 def one_line(body: bytes) -> str:
     """The first words of a text body, printable and short."""
-    text = " ".join(body[:200].decode("utf-8", "replace").split())
-    return "".join(char if char.isprintable() else "?" for char in text)[:100]
+    return printable(body[:200].decode("utf-8", "replace"))[:100]
+
+
+def printable(text: str) -> str:
+    """A text in one line: white space is one blank, and what can't be printed a question mark."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
+def words(body: bytes) -> str:
+    """What the body of a refusal says, printable and short: Jolokia's `error`, or the first words of a text."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return one_line(body)
+    return reason(said.get("error"), said.get("error_type")) if isinstance(said, dict) else ""
+
+
+def reason(error: object, error_type: object) -> str:
+    """Jolokia's `error` in one line, without the Java class that Jolokia 1.x and 2.0 to 2.3 put before it."""
+    text = printable(error) if isinstance(error, str) else ""
+    text = text.removeprefix(f"{error_type} : ")
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

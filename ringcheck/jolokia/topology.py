@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
-from ringcheck.errors import DataError, RingError, SourceError
+from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.decode import Outcome, Places
 
@@ -228,6 +228,8 @@ class Survey:
         for keyspace in keyspaces[:_TRIES]:
             try:
                 return [self._ring(replication, keyspace, keyspaces, counts)]
+            except DeniedError:
+                raise
             except (DataError, SourceError) as error:
                 failure = failure or error
         self._report(keyspaces, f"can't be read: {failure}")

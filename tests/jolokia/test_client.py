@@ -156,6 +156,25 @@ def test_outcomes_and_bytes_are_counted() -> None:
         (body(b"[" * 100_000), "the JSON of the answer is broken or cut off after 100000 bytes", "error"),
         (body(b"", status=401), "HTTP 401, it wants a user name and password", "denied"),
         (body(b"", status=403), "HTTP 403, access is forbidden", "denied"),
+        (
+            body(b'{"error_type":"a.B","error":"a.B : No\\nentry \\ud800","status":403}', status=403),
+            "HTTP 403, access is forbidden: No entry ?",
+            "denied",
+        ),
+        (
+            body(b'{"error":"' + b"e" * 300 + b'"}', status=403, content_type="text/plain; charset=utf-8"),
+            f"HTTP 403, access is forbidden: {'e' * 200}...",
+            "denied",
+        ),
+        (body(b'{"error":7}', status=403), "HTTP 403, access is forbidden", "denied"),
+        (body(b"[7]", status=403), "HTTP 403, access is forbidden", "denied"),
+        (body(b"go away", status=403, content_type="text/plain"), "HTTP 403, access is forbidden: go away", "denied"),
+        (
+            body(b"<html><h1>Forbidden</h1>", status=403, content_type="text/html"),
+            "HTTP 403, access is forbidden",
+            "denied",
+        ),
+        (body(b'{"error":"wrong","status":400}', status=400), "HTTP 400: wrong", "error"),
         (body(b"<h1>404</h1>", status=404, content_type="text/html"), "HTTP 404", "error"),
         (
             body(b"400 (Bad Request)\n\nNo type", status=400, content_type="text/plain"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import wait
 from datetime import UTC, datetime
@@ -492,7 +493,79 @@ def test_what_a_policy_forbids_is_denied() -> None:
         snapshot = running.poll()
         assert snapshot.nodes[2].jolokia == "denied"
         assert snapshot.views[2].outcome == "unreachable"
-        assert str(snapshot.views[2].reason).endswith("LiveNodes: the agent's access policy forbids it")
+        bean = "org.apache.cassandra.db:type=StorageService"
+        text = f"LiveNodes: the agent refuses: Reading attribute LiveNodes is forbidden for MBean {bean}"
+        assert str(snapshot.views[2].reason).endswith(text)
+
+
+WORDS = "No access from client 10.1.2.3 allowed"
+REFUSED = {"error_type": "java.lang.Exception", "error": f"java.lang.Exception : {WORDS}", "status": 403}
+
+
+def refusing(status: int) -> Any:
+    """Refuse every request in Jolokia's words, with this HTTP status."""
+
+    def raw(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(handler, json.dumps(REFUSED).encode(), status=status, content_type="text/plain;charset=utf-8")
+
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (200, f"the agent refuses: {WORDS}"),
+        (403, f"HTTP 403, access is forbidden: {WORDS}"),
+        (401, "HTTP 401, it wants a user name and password"),
+    ],
+)
+def test_an_agent_that_refuses_everything_is_asked_once_a_poll(status: int, message: str) -> None:
+    """Its own words are the reason; nothing is asked one by one, neither at the first poll nor at a later one."""
+    with Lab().running() as running:
+        refuser = running.cluster.agents[THREE]
+        refuser.raw = refusing(status)
+        for polls in (1, 2):
+            seen = running.poll()
+            assert (seen.nodes[2].jolokia, seen.views[2].outcome) == ("denied", "unreachable")
+            assert seen.views[2].reason == f"{refuser.url}: {message}"
+            assert len(refuser.payloads) == polls
+        refuser.raw = None
+        assert running.poll().views[2].outcome == "ok"
+        refuser.raw = refusing(status)
+        assert running.poll().nodes[2].jolokia == "denied"
+        assert len(refuser.payloads) == 4
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_if_all_refuse_their_words_are_the_error(status: int) -> None:
+    """One request is enough to know that a contact point refuses, and why."""
+    with Lab().running() as running:
+        for agent in running.cluster.agents.values():
+            agent.raw = refusing(status)
+        with pytest.raises(SourceError, match=f"{WORDS}$") as caught:
+            running.poll()
+        assert caught.value.kind == "denied"
+        assert running.cluster.posts == 1
+
+
+def test_a_refusal_amid_the_ring_ends_the_questions_to_that_node() -> None:
+    """An agent that refuses from the first range map on is not asked for the others; the next node is."""
+    lab = Lab(keyspaces={f"ks{number}": f"SimpleStrategy {{replication_factor={number}}}" for number in (1, 2, 3)})
+    with lab.running() as running:
+        agent = running.cluster.agents[ONE]
+
+        def raw(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+            if any("getRangeToEndpoint" in str(payload) for payload in agent.payloads):
+                refusing(403)(handler, body)
+            else:
+                agent.raw = None
+                agent._serve(handler, body)
+                agent.raw = raw
+
+        agent.raw = raw
+        assert len(running.poll().rings) == 3
+        assert sum("getRangeToEndpoint" in str(payload) for payload in agent.payloads) == 1
+        assert "getRangeToEndpoint" in str(agent.payloads[-1])
 
 
 def test_what_is_not_needed_may_be_forbidden() -> None:
@@ -635,7 +708,7 @@ def problems_of(lab: Lab) -> list[tuple[str, str, str]]:
         ({"[apple, pear]": [ONE]}, "[apple, pear] is no token range"),
         ({"[1, 9]": "[Object limit exceeded]"}, "the agent's maxObjects cut it off"),
         ("[Object limit exceeded]", "the agent's maxObjects cut it off"),
-        (denied, "the range map: the agent's access policy forbids it"),
+        (denied, "the range map: the agent refuses: Operation getRangeToEndpointWithPortMap forbidden for MBean"),
         ({f"[{2**70}, {2**71}]": [ONE], f"[{2**71}, {2**70}]": [ONE]}, "its tokens are none of Murmur3Partitioner"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringcheck.core.ring import Pending
-from ringcheck.errors import DataError, SourceError
+from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.jolokia import decode
 from ringcheck.jolokia.decode import Outcome, Places
 from ringcheck.jolokia.reply import SMALL, Reply
@@ -120,6 +120,13 @@ def test_one_object_for_a_bulk_means_one_by_one() -> None:
     assert decode.outcomes(ERROR, 3) is None
 
 
+def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
+    """One object with 403 denies all of it, in the agent's words."""
+    with pytest.raises(DeniedError, match=r"^the agent refuses: no POST here$") as caught:
+        decode.outcomes({"status": 403, "error_type": "a.B", "error": "a.B : no POST here"}, 3)
+    assert caught.value.kind == "denied"
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -128,6 +135,8 @@ def test_one_object_for_a_bulk_means_one_by_one() -> None:
         ([OK, 7], "not an answer of Jolokia: 7"),
         ([OK, {"value": 1}], "not an answer of Jolokia: {'value': 1}"),
         ({"hello": "world"}, "not an answer of Jolokia: {'hello': 'world'}"),
+        (OK, "one answer to 2 requests: status 200"),
+        (FAILED, "one answer to 2 requests: a.B : not there"),
         ([OK, {"status": 200}], "the answer has no value"),
         ([OK, {"status": "200", "value": 1}], "not an answer of Jolokia: {'status': '200', 'value': 1}"),
     ],
@@ -140,10 +149,16 @@ def test_a_bulk_that_does_not_answer_all_is_refused(answer: object, message: str
 
 
 def test_a_denied_item_is_a_matter_of_access() -> None:
-    """Status 403 says that the agent's policy forbids it, and keeps its kind."""
-    with pytest.raises(SourceError, match=r"^x: the agent's access policy forbids it$") as caught:
-        decode.outcome({"status": 403, "error": "..."}).get("x")
-    assert caught.value.kind == "denied"
+    """Status 403 says in the agent's words why, or that its policy forbids it, and keeps its kind."""
+    for error, message in (
+        ("No access\x1b[1m\n for \u202eyou\ud800", r"the agent refuses: No access\?\[1m for \?you\?"),
+        ("a.B : no", "the agent refuses: no"),
+        ("", "the agent's access policy forbids it"),
+        (None, "the agent's access policy forbids it"),
+    ):
+        with pytest.raises(SourceError, match=f"^x: {message}$") as caught:
+            decode.outcome({"status": 403, "error": error, "error_type": "a.B"}).get("x")
+        assert caught.value.kind == "denied"
 
 
 def test_long_texts_of_a_node_are_cut() -> None:
@@ -310,7 +325,7 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
         ({"value": {"[1, 1]": ["10.0.0.1"]}}, "not an answer of Jolokia"),
         ({"status": 200}, "the answer has no value"),
         ({"status": 500, "error": "java.lang.AssertionError: Unknown keyspace x"}, "Unknown keyspace x"),
-        ({"status": 403, "error": "forbidden"}, "the range map: the agent's access policy forbids it"),
+        ({"status": 403, "error": "forbidden"}, "the range map: the agent refuses: forbidden"),
         ({"status": 200, "value": []}, "the range map is no map: []"),
         ({"status": 200, "value": "[Object limit exceeded]"}, "the agent's maxObjects cut it off"),
         ({"status": 200, "value": {"[1, 1]": "[10.0.0.1, 10.0.0.2]"}}, "the agent's maxDepth made it text"),
