@@ -17,8 +17,9 @@ Written by `make docs` from the tables that the program reads files with; a test
 [config/ringcheck.yaml](../config/ringcheck.yaml). Unknown and duplicate keys, wrong types and YAML's traps (`no` is
 false, `10:20` is 620) are errors with their line and column. Without a rule of its own, a keyspace is critical where
 LOCAL_ONE is lost and warns where LOCAL_QUORUM is; system_traces and system_distributed* are left out, and system_auth
-is watched at LOCAL_ONE where clients must log in. A rule for `"*"` does not change that for Cassandra's own keyspaces;
-one that names them does. `critical: auto` and `warning: auto`, levels that follow the queries, are not built yet.
+is watched where clients must log in, at the level at which [a login reads it](findings.md#logins). A rule for `"*"`
+does not change that for Cassandra's own keyspaces; one that names them does. `critical: auto` and `warning: auto`,
+levels that follow the queries, are not built yet.
 """
 HEAD = """# Commands
 

@@ -408,7 +408,7 @@ CLUSTER = Section(
             Many(Text("a datacenter")), "Those with clients; by default each that holds replicas of the keyspace."
         ),
         "authenticates": Key(
-            Flag(), "Whether clients log in, so that system_auth is watched; by default as the cluster says."
+            Flag(), "Whether clients log in, so that system_auth is watched; by default as the nodes' MBeans show."
         ),
         "monitor": Key(Many(RULE), "The first rule that matches a keyspace wins."),
         "gate": Key(GATE, "What must hold before a node may stop.", implied=True),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import UnknownReplicationError, expected, release
 from ringcheck.core.health import RingState, demands_of, ring_state
 from ringcheck.core.maintenance import Leases
-from ringcheck.core.policy import Severity
+from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.recovery import Outage, recovery_order
 from ringcheck.core.scope import Scope
 from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Verdict
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NAMED = 5  # how many of a list a line of text names
 AT_MOST = 20  # findings of one code and severity
+_LONGEST_LEVEL = 40  # characters of a level that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def assess(
     leases = Leases(snapshot, maintenance)
     judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views, leases)
     keyspaces = judge.keyspaces() if views.usable else ()
-    findings = [*judge.findings, *_gaps(views, keyspaces, asked), *_of_views(views, states), *_of_nodes(views, states)]
+    gaps = [*_gaps(views, keyspaces, asked), *(_of_logins(judge.scope) if views.usable else ())]
+    findings = [*judge.findings, *gaps, *_of_views(views, states), *_of_nodes(views, states)]
     seen_down = views.seen_down_by
     told = [*(leases.eased(one, seen_down) for one in _distinct(findings)), *leases.findings()]
     ordered = _bounded(told, len(told) if asked.every else AT_MOST)
@@ -370,6 +372,17 @@ def _gaps(views: Views, keyspaces: Sequence[KeyspaceVerdict], question: Question
         if not node.datacenter and snapshot.rings:
             text = f"the datacenter of {node.address} is not known"
             yield Finding("unknown_datacenter", Severity.UNKNOWN, node.address, text)
+
+
+def _of_logins(scope: Scope) -> Iterator[Finding]:
+    """What is not known of logins, for which Cassandra reads system_auth."""
+    if scope.auth_level is None and scope.auth_by_cassandra:
+        level = repr(scope.snapshot.auth_read_level)[:_LONGEST_LEVEL]
+        text = f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is no known level"
+        yield Finding("auth_level_unknown", Severity.UNKNOWN, AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
+    if scope.auth_left_out:
+        text = f"{AUTH_KEYSPACE} is not watched: no authenticator is recognised over JMX"
+        yield Finding("auth_not_watched", Severity.OK, AUTH_KEYSPACE, text, "if clients log in: `authenticates: true`")
 
 
 def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:

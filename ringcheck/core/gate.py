@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ringcheck.core.assess import AT_MOST, Question, assess, counted, listed, percent
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, UnknownReplicationError
 from ringcheck.core.health import demands_of, ring_state, stand
-from ringcheck.core.policy import AUTH, DEFAULT, Severity
+from ringcheck.core.policy import DEFAULT, Severity
 from ringcheck.core.scope import Scope
 from ringcheck.core.views import Views
 
@@ -236,8 +236,8 @@ class Gatekeeper:
         return {level: tuple(names) for level, names in found.items()}
 
     def _levels_of(self, rule: Rule) -> tuple[Level, ...]:
-        if rule is AUTH:
-            return AUTH.levels
+        if rule.by_cassandra:
+            return rule.levels
         own = rule.critical.level if rule.critical and rule is not DEFAULT else self.gate.level
         return tuple(dict.fromkeys((self.gate.level, own)))
 

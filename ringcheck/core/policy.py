@@ -9,13 +9,15 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from functools import total_ordering
+from functools import cache, total_ordering
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import Level
+from ringcheck.core.consistency import Level, release
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ringcheck.core.health import LevelHealth
 
 
@@ -131,6 +133,7 @@ class Rule:
         warning: the ticket tier.
         warning_failures_left: warn when so many node failures or fewer are left until the critical level is lost.
         ignore: leave these keyspaces out.
+        by_cassandra: Cassandra itself reads these keyspaces, at this rule's level: the gate keeps no other for them.
     """
 
     keyspaces: tuple[str, ...]
@@ -138,6 +141,7 @@ class Rule:
     warning: Threshold | None = None
     warning_failures_left: int | None = None
     ignore: bool = False
+    by_cassandra: bool = False
 
     def matches(self, keyspace: str) -> bool:
         """Whether a pattern names the keyspace."""
@@ -150,8 +154,34 @@ class Rule:
 
 
 DEFAULT = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM))
-AUTH = Rule(("system_auth",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ONE))
+AUTH_KEYSPACE = "system_auth"
 LEFT_OUT = Rule(("system_traces", "system_distributed*"), ignore=True)
+
+
+@cache  # one a level
+def auth_rule(level: Level) -> Rule:
+    """The rule for system_auth where clients log in: a login fails at the level at which Cassandra reads it."""
+    return Rule((AUTH_KEYSPACE,), Threshold(level), Threshold(level), by_cassandra=True)
+
+
+def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | None:
+    """The level at which Cassandra reads system_auth when a client logs in.
+
+    `auth_read_consistency_level`, LOCAL_QUORUM by default, since 4.1 (CASSANDRA-12988); LOCAL_ONE before. The user
+    `cassandra` alone is read at QUORUM, on every release (`CassandraRoleManager.consistencyForRoleRead`).
+
+    Args:
+        reported: the level as a node reports it; None if none does.
+        releases: ReleaseVersion of the nodes, None where unknown.
+
+    Returns:
+        None for a reported level that is not known, or at which nothing can be read.
+    """
+    if reported is not None:
+        level = Level.__members__.get(reported)
+        return level if level and level not in {Level.ANY, Level.LOCAL_ALL} else None
+    known = [release(one) for one in releases if one]
+    return Level.LOCAL_ONE if known and max(known) < (4, 1) else Level.LOCAL_QUORUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +198,9 @@ class Policy:
     client_datacenters: tuple[str, ...] = ()
     authenticates: bool | None = None
 
-    def rule(self, keyspace: str, *, authenticates: bool, named: bool = False) -> Rule:
+    def rule(
+        self, keyspace: str, *, authenticates: bool, named: bool = False, auth: Level = Level.LOCAL_QUORUM
+    ) -> Rule:
         """The rule for a keyspace.
 
         Args:
@@ -176,12 +208,15 @@ class Policy:
             authenticates: whether clients must log in, for which Cassandra reads system_auth.
             named: whether the keyspace was asked for by name, so that it is not left out, neither by a rule nor for
                 being Cassandra's own.
+            auth: the level at which Cassandra reads system_auth.
         """
         mine = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
         found = next(mine, DEFAULT)
         # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow it only where it names them.
-        if named or any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in found.keyspaces):
+        if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in found.keyspaces):
             return found
-        if AUTH.matches(keyspace):
-            return AUTH if authenticates else LEFT_OUT
-        return LEFT_OUT if LEFT_OUT.matches(keyspace) else found
+        if keyspace == AUTH_KEYSPACE and authenticates:
+            return auth_rule(auth)
+        if named:
+            return found
+        return LEFT_OUT if keyspace == AUTH_KEYSPACE or LEFT_OUT.matches(keyspace) else found

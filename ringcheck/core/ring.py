@@ -478,6 +478,8 @@ class Snapshot:
         rings: one a distinct replication; keyspaces with LocalStrategy are in none.
         authenticates: whether clients must log in, so that system_auth is needed to serve; None if not known.
         problems: what could not be read.
+        auth_read_level: consistency level at which Cassandra reads system_auth when a client logs in, as a node reports
+            it (4.1+); None if not known.
     """
 
     cluster: str
@@ -488,6 +490,7 @@ class Snapshot:
     rings: tuple[Ring, ...]
     authenticates: bool | None = None
     problems: tuple[Problem, ...] = ()
+    auth_read_level: str | None = field(default=None, kw_only=True)
 
     @cached_property
     def index(self) -> dict[str, int]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, Rules
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules
+from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level
 from ringcheck.core.ring import partitioner
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringcheck.core.consistency import Level
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Replication, Ring, Snapshot
 
@@ -40,6 +40,7 @@ class Scope:
         self.policy = policy
         if snapshot.rings:  # while all nodes start, none has said yet how its tokens compare
             self.space = partitioner(snapshot.partitioner)
+        self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
         self._view = view
         self._homes: dict[int, tuple[str, ...]] = {}  # by identity: the snapshot keeps its rings for as long
@@ -57,10 +58,34 @@ class Scope:
         return [one for one in rules if not one[1].ignore]
 
     def _rule(self, keyspace: str) -> Rule:
-        authenticates = self.policy.authenticates
-        if authenticates is None:
-            authenticates = self.snapshot.authenticates is not False  # the loud way where it is not known
-        return self.policy.rule(keyspace, authenticates=authenticates, named=bool(self._patterns))
+        level = self.auth_level or Level.LOCAL_QUORUM  # an unknown level is a finding of its own
+        named = bool(self._patterns)
+        return self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=level)
+
+    @property
+    def _authenticates(self) -> bool:
+        if self.policy.authenticates is not None:
+            return self.policy.authenticates
+        return self.snapshot.authenticates is not False  # the loud way where it is not known
+
+    @property
+    def auth_by_cassandra(self) -> bool:
+        """Whether system_auth is there and is judged at the level at which Cassandra reads it for logins."""
+        return any(rule.by_cassandra for ring in self.snapshot.rings for _, rule in self.chosen(ring))
+
+    @property
+    def auth_left_out(self) -> bool:
+        """Whether system_auth is there and left out because no node shows that clients log in.
+
+        Not where the owners decided that, by a rule or by `authenticates`, nor where other keyspaces were asked for.
+        """
+        if self._patterns or self.policy.authenticates is not None or self._authenticates:
+            return False
+        return any(
+            name == AUTH_KEYSPACE and self._rule(name) is LEFT_OUT
+            for ring in self.snapshot.rings
+            for name in ring.keyspaces
+        )
 
     def clients(self, level: Level, ring: Ring) -> tuple[str | None, ...]:
         """The client datacenters that a level is judged for; (None,) where it is the same for all."""

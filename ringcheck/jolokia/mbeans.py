@@ -4,7 +4,7 @@ Owns names, versions and request payloads. Nothing that is not in `CALLS` is eve
 calls really made and with the access policy in `config/jolokia/jolokia-access.xml`.
 
 Names and versions are those of `service/StorageServiceMBean`, `locator/EndpointSnitchInfoMBean`,
-`gms/FailureDetectorMBean` and `auth/AuthCacheMBean` of Apache Cassandra 2.2 to 5.0.
+`gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of Apache Cassandra 2.2 to 5.0.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
 RUNTIME = "java.lang:type=Runtime"
 STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 CREDENTIALS_CACHE = "org.apache.cassandra.auth:type=CredentialsCache"
+IDENTITIES_CACHE = "org.apache.cassandra.auth:type=IdentitiesCache"
+AUTH_PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 
 OLDEST: Release = (0, 0, 0)
 WITH_PORT: Release = (4, 0, 0)  # CASSANDRA-7544: several nodes on one address; every WithPort twin is from here
 REPLICATION_INFO: Release = (3, 11, 11)  # CASSANDRA-16395 is not in 3.0
 SHARED: Release = (3, 0, 6)  # and 3.6, 3.11.0 (CASSANDRA-11627), but not 3.1 to 3.5
 CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
+AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
+IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
 
 # An agent's own limits cut lists and maps silently; 0 in a request lifts them, any other number does not.
 # Stack traces, which Jolokia 1 adds to every error by default, would be most of some replies.
@@ -86,9 +90,18 @@ RACK = "getRack"
 STATES = "AllEndpointStates"
 STATES_WITH_PORT = "AllEndpointStatesWithPort"
 VALIDITY = "Validity"
+READ_LEVEL = "ReadConsistencyLevel"
 START_TIME = "StartTime"
 STREAMS = "CurrentStreams"
 DRAIN = "drain"
+
+# MBeans that exist only on nodes where clients log in. PasswordAuthenticator and MutualTlsAuthenticator register theirs
+# at the start; AuthProperties follows with the first role but `cassandra` that is read, whichever authenticator asks.
+LOGINS = (
+    (CREDENTIALS_CACHE, VALIDITY, CREDENTIALS),
+    (AUTH_PROPERTIES, READ_LEVEL, AUTH_LEVEL),
+    (IDENTITIES_CACHE, VALIDITY, IDENTITIES),
+)
 
 CALLS = (
     *(Call(STORAGE_SERVICE, "read", name) for name in (*IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, TOKENS)),
@@ -105,7 +118,7 @@ CALLS = (
     Call(FAILURE_DETECTOR, "read", STATES_WITH_PORT, WITH_PORT),
     Call(RUNTIME, "read", START_TIME),  # of the JVM; `roll` alone asks
     Call(STREAM_MANAGER, "read", STREAMS),  # for the gate alone
-    Call(CREDENTIALS_CACHE, "read", VALIDITY, CREDENTIALS),  # registered exactly while passwords are asked for
+    *(Call(mbean, "read", name, since) for mbean, name, since in LOGINS),
 )
 
 

@@ -54,6 +54,7 @@ class Portrait:
             topology.rings if usable else (),
             authenticates,
             (*topology.problems, *wrong, *_behind(nodes, views), *problems),
+            auth_read_level=topology.auth_read_level,
         )
 
     def bare(self, crowd: Crowd) -> Snapshot:

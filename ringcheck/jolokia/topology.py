@@ -6,6 +6,7 @@ however many keyspaces share it. A keyspace that can't be read is a problem that
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.decode import Outcome, Places
+from ringcheck.jolokia.reply import LONGEST_TEXT, printable
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -50,6 +52,7 @@ class Topology:
         rings: one a distinct replication.
         authenticates: whether clients must log in; None if unknown.
         problems: what could not be read.
+        auth_read_level: consistency level at which logins read system_auth, as the node reports it; None if unknown.
     """
 
     partitioner: str
@@ -58,6 +61,7 @@ class Topology:
     rings: tuple[Ring, ...]
     authenticates: bool | None
     problems: tuple[Problem, ...] = ()
+    auth_read_level: str | None = None
 
     @property
     def movable(self) -> bool:
@@ -127,14 +131,16 @@ class Survey:
             DataError: if its partitioner is not supported or it does not say which keyspaces there are.
         """
         space = partitioner(self._reading.partitioner or "unknown")
-        names, authenticates, places = self._basics()
+        names, logins, places = self._basics()
         counts = self._token_counts()
         groups = self._groups(names)
         settled = self._shared([ring for group in groups for ring in self._rings(*group, counts)])
         rings = tuple(self.with_pending(settled))
         self._check_joining(places)
         tokens = self._tokens(counts)
-        return Topology(space.name, places, tokens, rings, authenticates, tuple(self._problems))
+        return Topology(
+            space.name, places, tokens, rings, self._authenticates(logins), tuple(self._problems), _read_level(logins)
+        )
 
     def _index_of(self, endpoint: str) -> int:
         try:
@@ -142,22 +148,27 @@ class Survey:
         except KeyError:
             raise DataError(f"{endpoint} holds ranges but is no member") from None
 
-    def _basics(self) -> tuple[list[str], bool, dict[str, Place]]:
-        """Keyspaces, whether there is a login, and where the nodes are: one request on a small cluster."""
+    def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Place]]:
+        """Keyspaces, what shows logins by MBean, and where the nodes are: one request on a small cluster."""
         shared = self._release >= mbeans.SHARED
         keyspaces = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
-        asked = [mbeans.read(mbeans.STORAGE_SERVICE, keyspaces), mbeans.read(mbeans.CREDENTIALS_CACHE, mbeans.VALIDITY)]
+        beans = {mbean: name for mbean, name, since in mbeans.LOGINS if self._release >= since}
+        asked = [mbeans.read(mbeans.STORAGE_SERVICE, keyspaces), *itertools.starmap(mbeans.read, beans.items())]
         targets = [self._target(member) for member in self._members]
-        names, login, *where = self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
+        names, *found = self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
+        logins, where = dict(zip(beans, found, strict=False)), found[len(beans) :]
         if shared and names.status == decode.NOT_FOUND:  # 3.1 to 3.5
             names = self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
-        found = sorted(set(decode.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES)
         places = zip(where[::2], where[1::2], strict=True)
         return (
-            found,
-            self._release < mbeans.CREDENTIALS or not decode.is_missing_mbean(login),
+            sorted(set(decode.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES),
+            logins,
             {member.name: (_place(dc), _place(rack)) for member, (dc, rack) in zip(self._members, places, strict=True)},
         )
+
+    def _authenticates(self, logins: Mapping[str, Outcome]) -> bool:
+        """Whether clients must log in; yes where that can't be told, by an old release or through an access policy."""
+        return self._release < mbeans.CREDENTIALS or not all(map(decode.is_missing_mbean, logins.values()))
 
     def _check_joining(self, places: Mapping[str, Place]) -> None:
         """A joining node's datacenter decides whose writes wait for it; without tokens nobody else would miss it."""
@@ -298,6 +309,12 @@ class Survey:
 
 def _equal(one: Ring, other: Ring) -> bool:
     return other.replication is None and one.tokens == other.tokens and one.table == other.table
+
+
+def _read_level(logins: Mapping[str, Outcome]) -> str | None:
+    """The level at which logins read system_auth, if the node reports it."""
+    told = logins.get(mbeans.AUTH_PROPERTIES)
+    return printable(told.value)[:LONGEST_TEXT] if told and isinstance(told.value, str) else None
 
 
 def _place(outcome: Outcome) -> str | None:

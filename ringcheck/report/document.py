@@ -59,6 +59,7 @@ def snapshot_document(snapshot: Snapshot) -> Json:
         "taken_at": snapshot.taken_at,
         "partitioner": snapshot.partitioner,
         "authenticates": snapshot.authenticates,
+        "auth_read_level": snapshot.auth_read_level,
         "nodes": [_node(node) for node in snapshot.nodes],
         "views": [_view(view) for view in snapshot.views],
         "rings": [_ring(ring) for ring in snapshot.rings],
@@ -348,6 +349,7 @@ class _Reader:
             views=views,
             rings=tuple(rings),
             authenticates=_optional(document, "authenticates", bool, ""),
+            auth_read_level=_optional(document, "auth_read_level", str, ""),
             problems=tuple(
                 Problem(*(_get(one, field, str, f"problems[{at}]") for field in ("code", "subject", "summary")))
                 for at, one in _each(document, "problems", "", optional=True)

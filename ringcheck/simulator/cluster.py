@@ -339,6 +339,7 @@ class EmbeddedCluster:
         self.clock = clock
         self.time_factor = time_factor
         self.authenticates = authenticates
+        self.auth_read_level = "LOCAL_QUORUM"  # `auth_read_consistency_level` as installed, 4.1+
         self.keyspaces = dict(keyspaces if keyspaces is not None else default_keyspaces(specs))
         self.partitioner = "org.apache.cassandra.dht.Murmur3Partitioner"
         self.lock = threading.RLock()

@@ -30,6 +30,7 @@ GOSSIPER = "org.apache.cassandra.net:type=Gossiper"
 STREAMS = "org.apache.cassandra.net:type=StreamManager"
 HINTS = "org.apache.cassandra.hints:type=HintsService"
 CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
+AUTH = "org.apache.cassandra.auth:type=AuthProperties"
 RUNTIME = "java.lang:type=Runtime"
 METRICS = "org.apache.cassandra.metrics:"
 
@@ -795,6 +796,11 @@ def _beans() -> dict[str, Bean]:
         CREDENTIALS: Bean(
             {"Validity": Attribute(lambda _: 2000)},
             since=((3, 4),),
+            when=lambda asked: asked.cluster.authenticates,
+        ),
+        AUTH: Bean(  # on real nodes from the first role that is read, which may be later than the start
+            {"ReadConsistencyLevel": Attribute(lambda asked: asked.cluster.auth_read_level)},
+            since=((4, 1),),
             when=lambda asked: asked.cluster.authenticates,
         ),
         RUNTIME: Bean(

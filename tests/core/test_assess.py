@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,10 @@ def test_nothing_watched(policy: Policy) -> None:
 def test_only_keyspaces_of_cassandra() -> None:
     """A cluster with nothing but what is left out has nothing to be OK."""
     one = replace(healthy(names="system_traces system_distributed system_auth"), authenticates=False)
-    assert findings(assess(one, Policy())) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
+    assert findings(assess(one, Policy())) == {
+        "no_keyspaces": ["UNKNOWN no keyspace is watched"],
+        "auth_not_watched": ["OK system_auth is not watched: no authenticator is recognised over JMX"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,73 @@ def test_logins_are_judged_unless_there_are_none(seen: bool | None, stated: bool
     """system_auth is left out only of a cluster that is known not to authenticate; the owners' word overrules."""
     one = replace(healthy(names="orders system_auth system_traces"), authenticates=seen)
     assert [each.name for each in assess(one, Policy(authenticates=stated)).keyspaces] == judged
+
+
+def two_replicas(**fields: Any) -> Snapshot:
+    """system_auth with two replicas a range, of which one is down; clients log in."""
+    auth = ring("system_auth", "NetworkTopologyStrategy {dc1=2}", [(1, 2), (2, 3), (3, 1)], 3)
+    return snapshot(THREE, [*healthy().rings, auth], down=[1], **{"authenticates": True, **fields})
+
+
+@pytest.mark.parametrize(
+    ("level", "release", "lost_at"),
+    [
+        ("LOCAL_QUORUM", "5.0.8", "LOCAL_QUORUM"),
+        ("LOCAL_ONE", "5.0.8", None),
+        ("QUORUM", "4.1.9", "QUORUM"),
+        (None, "5.0.8", "LOCAL_QUORUM"),
+        (None, "4.1.0", "LOCAL_QUORUM"),
+        (None, "4.0.17", None),
+        (None, "2.2.19", None),
+    ],
+)
+@pytest.mark.parametrize("named", [(), ("system_auth",)])
+def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
+    level: str | None, release: str, lost_at: str | None, named: tuple[str, ...]
+) -> None:
+    """With one of two replicas down nobody can log in at a quorum: a page; also where system_auth is asked for."""
+    nodes = tuple(replace(node, release_version=release) for node in two_replicas().nodes)
+    verdict = assess(two_replicas(nodes=nodes, auth_read_level=level), Policy(), Question(named))
+    auth = next(one for one in verdict.keyspaces if one.name == "system_auth")
+    at = {str(one.level): one.severity for one in auth.levels}
+    assert at == ({lost_at: Severity.CRITICAL} if lost_at else {"LOCAL_ONE": Severity.OK})
+    assert verdict.severity is (Severity.CRITICAL if lost_at else Severity.OK)
+
+
+def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
+    """It is named, also where it could break a line, unless the owners name a level of their own or nobody logs in."""
+    seen = two_replicas(auth_read_level="NODE\x1b\nLOCAL", views=healthy().views)
+    text = (
+        "whether clients can log in is not known: system_auth is read at 'NODE\\x1b\\nLOCAL', which is no known level"
+    )
+    assert findings(assess(seen, Policy())) == {"auth_level_unknown": [f"UNKNOWN {text}"]}
+    assert findings(assess(seen, Policy(), Question(("orders",)))) == {}
+    mine = Policy((Rule(("system_auth",), Threshold(Level.LOCAL_ONE)),))
+    assert findings(assess(seen, mine)) == {}
+    assert findings(assess(seen, Policy(authenticates=False))) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "question", "names", "noted"),
+    [
+        (Policy(), None, "orders system_auth", True),
+        (Policy((Rule(("*",), Threshold(Level.ONE)),)), None, "orders system_auth", True),
+        (Policy(), None, "orders", False),
+        (Policy(), Question(("orders",)), "orders system_auth", False),
+        (Policy(), Question(("system_auth",)), "orders system_auth", False),
+        (Policy(authenticates=False), None, "orders system_auth", False),
+        (Policy(authenticates=True), None, "orders system_auth", False),
+        (Policy((Rule(("system_auth",), ignore=True),)), None, "orders system_auth", False),
+        (Policy((Rule(("system_*",), Threshold(Level.ONE)),)), None, "orders system_auth", False),
+    ],
+)
+def test_logins_that_nobody_watches_are_noted_once(
+    policy: Policy, question: Question | None, names: str, *, noted: bool
+) -> None:
+    """One note, unless the owners decided it, other keyspaces were asked for, or there is no system_auth."""
+    verdict = assess(replace(healthy(names=names), authenticates=False), policy, question)
+    assert [one.code for one in verdict.findings] == ["auth_not_watched"] * noted
+    assert verdict.severity is Severity.OK
 
 
 @pytest.mark.parametrize(

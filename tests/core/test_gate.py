@@ -414,3 +414,45 @@ def test_an_observer_with_no_view_at_all_is_a_gap() -> None:
     """A snapshot that lacks a view of a node is no reason to believe that it is well."""
     seen = replace(article.snapshot(), views=tuple(View(one, "unreachable", "x") for one in article.ADDRESSES))
     assert decide(seen, "10.0.0.1").decision == "unknown"
+
+
+# ---- logins ----
+
+
+def with_logins(level: str | None, release: str) -> Snapshot:
+    """Three replicas of orders and two of system_auth, all up; clients log in."""
+    members = small.nodes("dc1:r1", "dc1:r2", "dc1:r3", release_version=release)
+    orders = small.ring("orders", "NetworkTopologyStrategy {dc1=3}", [(1, 2, 3), (2, 3, 1), (3, 1, 2)], 3)
+    auth = small.ring("system_auth", "NetworkTopologyStrategy {dc1=2}", [(1, 2), (2, 3), (3, 1)], 3)
+    return small.snapshot(members, [orders, auth], authenticates=True, auth_read_level=level)
+
+
+@pytest.mark.parametrize(
+    ("level", "release", "answer", "codes"),
+    [
+        ("LOCAL_QUORUM", "5.0.8", "unsafe", ["structurally_never_safe"]),
+        (None, "4.1.9", "unsafe", ["structurally_never_safe"]),
+        ("LOCAL_ONE", "4.1.9", "safe", []),
+        (None, "4.0.17", "safe", []),
+        ("NODE_LOCAL", "5.0.8", "unsafe", ["no_data", "structurally_never_safe"]),
+    ],
+)
+def test_logins_are_kept_at_the_level_at_which_cassandra_reads(
+    level: str | None, release: str, answer: str, codes: list[str]
+) -> None:
+    """With two replicas no node may stop where logins need a quorum; the gate's own level does not count for them."""
+    keeper = Gatekeeper(with_logins(level, release), Policy(), Gate())
+    decision = keeper.decide(["10.0.0.1"])
+    assert (decision.decision, sorted(blocking(decision))) == (answer, codes)
+    assert keeper.safe_nodes() == (frozenset() if codes else {"10.0.0.1", "10.0.0.2", "10.0.0.3"})
+
+
+def test_a_level_of_logins_that_is_not_known_blocks_and_is_named() -> None:
+    """Even with enough replicas: what a login needs is not known."""
+    seen = with_logins("NODE_LOCAL", "5.0.8")
+    [ring, _] = seen.rings
+    seen = replace(seen, rings=(replace(ring, keyspaces=("orders", "system_auth")),))
+    decision = Gatekeeper(seen, Policy(), Gate()).decide(["10.0.0.1"])
+    assert (decision.decision, blocking(decision)) == ("unknown", ["no_data"])
+    assert "NODE_LOCAL" in decision.reasons[0].summary
+    assert Gatekeeper(seen, Policy(authenticates=False), Gate()).decide(["10.0.0.1"]).decision == "safe"

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.health import LevelHealth
-from ringcheck.core.policy import AUTH, DEFAULT, LEFT_OUT, NONE_ALLOWED, NagiosRange, Policy, Rule, Severity, Threshold
+from ringcheck.core.policy import (
+    DEFAULT,
+    LEFT_OUT,
+    NONE_ALLOWED,
+    NagiosRange,
+    Policy,
+    Rule,
+    Severity,
+    Threshold,
+    auth_level,
+    auth_rule,
+)
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,6 +164,7 @@ def test_thresholds(ranges: NagiosRange | None, share: NagiosRange | None, outag
 
 # ---- rules ----
 
+AUTH = auth_rule(Level.LOCAL_QUORUM)
 MINE = Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL))
 TEAM = Rule(("payments", "orders_*"), Threshold(Level.EACH_QUORUM))
 SYSTEM = Rule(("system_*",), Threshold(Level.TWO))
@@ -166,6 +178,9 @@ IGNORED = Rule(("scratch", "orders_tmp"), ignore=True)
         ((), "system_auth", True, False, AUTH),
         ((), "system_auth", False, False, LEFT_OUT),
         ((), "system_auth", False, True, DEFAULT),
+        ((), "system_auth", True, True, AUTH),
+        ((MINE,), "system_auth", True, True, AUTH),
+        ((SYSTEM, MINE), "system_auth", True, True, SYSTEM),
         ((), "system_traces", True, False, LEFT_OUT),
         ((), "system_traces", True, True, DEFAULT),
         ((), "system_distributed", True, False, LEFT_OUT),
@@ -197,9 +212,42 @@ def test_rules(rules: tuple[Rule, ...], keyspace: str, authenticates: bool, name
 
 
 def test_default_rules_are_those_that_the_documentation_names() -> None:
-    """LOCAL_ONE pages, LOCAL_QUORUM warns; logins are served at LOCAL_ONE."""
+    """LOCAL_ONE pages, LOCAL_QUORUM warns."""
     assert DEFAULT.levels == (Level.LOCAL_ONE, Level.LOCAL_QUORUM)
-    assert AUTH.levels == (Level.LOCAL_ONE,)
     assert LEFT_OUT.ignore
     assert LEFT_OUT.levels == ()
     assert (DEFAULT.critical, DEFAULT.warning) == (Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM))
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_logins_page_at_the_level_at_which_cassandra_reads(level: Level) -> None:
+    """Both tiers are at that level, so that no login fails without a page, and the gate keeps no other."""
+    rule = Policy().rule("system_auth", authenticates=True, auth=level)
+    assert (rule.critical, rule.warning, rule.levels) == (Threshold(level), Threshold(level), (level,))
+    assert (rule.by_cassandra, rule.ignore) == (True, False)
+    assert not any(one.by_cassandra for one in (DEFAULT, LEFT_OUT, MINE, SYSTEM))
+
+
+@pytest.mark.parametrize(
+    ("reported", "releases", "level"),
+    [
+        (None, ["5.0.8", "5.0.8"], Level.LOCAL_QUORUM),
+        (None, ["4.0.17", "4.1.0"], Level.LOCAL_QUORUM),
+        (None, ["3.11.19", None, "5.0-beta1"], Level.LOCAL_QUORUM),
+        (None, ["4.0.17", "3.11.19"], Level.LOCAL_ONE),
+        (None, ["2.2.19", None], Level.LOCAL_ONE),
+        (None, [None, None], Level.LOCAL_QUORUM),
+        (None, [], Level.LOCAL_QUORUM),
+        ("LOCAL_ONE", ["5.0.8"], Level.LOCAL_ONE),
+        ("EACH_QUORUM", ["4.1.9", "4.0.17"], Level.EACH_QUORUM),
+        ("QUORUM", ["4.0.17"], Level.QUORUM),
+        ("NODE_LOCAL", ["5.0.8"], None),
+        ("local_quorum", ["5.0.8"], None),
+        ("", ["5.0.8"], None),
+        ("ANY", ["5.0.8"], None),
+        ("LOCAL_ALL", ["5.0.8"], None),
+    ],
+)
+def test_the_level_of_logins(reported: str | None, releases: list[str | None], level: Level | None) -> None:
+    """What a node reports counts; else the default of the newest release, the stricter one if none is known."""
+    assert auth_level(reported, releases) is level

@@ -16,12 +16,14 @@ from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia import asking
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
-from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_mbean, ok, send
+from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_attribute, missing_mbean, ok, send
 from tests.jolokia.scripted import CREDENTIALS, FAILURE_DETECTOR, SNITCH, STREAM_MANAGER, Lab, Running, later
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
+IDENTITIES = "org.apache.cassandra.auth:type=IdentitiesCache"
+PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 ONE, TWO, THREE = "127.0.2.1", "127.0.2.2", "127.0.2.3"
 
 
@@ -831,6 +833,7 @@ def test_if_one_node_can_not_tell_the_ring_another_does() -> None:
         ("5.0.8", denied, True),
         ("3.11.19", missing_mbean, False),
         ("2.2.19", missing_mbean, True),
+        ("5.0.8", missing_attribute, True),
     ],
 )
 def test_whether_clients_log_in_is_found_out(release: str, answer: Any, authenticates: bool) -> None:  # noqa: FBT001 - an expectation
@@ -843,6 +846,35 @@ def test_whether_clients_log_in_is_found_out(release: str, answer: Any, authenti
         overridden = Collector(Settings((ONE,), running.cluster.template), authenticates=not authenticates)
         assert overridden.poll(2.0).authenticates is not authenticates
         overridden.close()
+
+
+@pytest.mark.parametrize(
+    ("release", "bean", "answer", "found"),
+    [
+        ("5.0.8", PROPERTIES, "LOCAL_QUORUM", (True, "LOCAL_QUORUM")),
+        ("4.1.9", PROPERTIES, "EACH_QUORUM", (True, "EACH_QUORUM")),
+        ("4.1.9", PROPERTIES, "NODE_LOCAL", (True, "NODE_LOCAL")),
+        ("4.1.9", PROPERTIES, "x\n\x1b" + "y" * 999, (True, "x ?" + "y" * 197)),
+        ("4.1.9", PROPERTIES, 7, (True, None)),
+        ("4.1.9", PROPERTIES, denied, (True, None)),
+        ("4.1.9", PROPERTIES, missing_attribute, (True, None)),
+        ("4.1.9", PROPERTIES, missing_mbean, (False, None)),
+        ("4.0.17", PROPERTIES, "LOCAL_QUORUM", (False, None)),
+        ("5.0.8", IDENTITIES, 2000, (True, None)),
+        ("4.1.9", IDENTITIES, 2000, (False, None)),
+    ],
+)
+def test_other_authenticators_show_in_their_beans(
+    release: str, bean: str, answer: Any, found: tuple[bool, str | None]
+) -> None:
+    """AuthProperties is there with any of them once a role was read, and says at which level; IdentitiesCache too."""
+    lab = Lab(release=release)
+    for node in lab.nodes.values():
+        node.other[bean, "ReadConsistencyLevel" if bean == PROPERTIES else "Validity"] = answer
+    with lab.running() as running:
+        seen = running.poll()
+        assert (seen.authenticates, seen.auth_read_level) == found
+        assert running.poll().auth_read_level == found[1]
 
 
 # Streams.

@@ -83,6 +83,18 @@ def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytes
         assert max(map(len, parts)) < 3000 + 90 * rows
 
 
+@pytest.mark.parametrize("level", [None, "LOCAL_QUORUM", "NODE_LOCAL"])
+def test_the_level_of_logins_is_read_back(level: str | None) -> None:
+    """It may be unknown, and a snapshot of before it was there says nothing of it."""
+    seen = replace(article.snapshot(), auth_read_level=level)
+    document = snapshot_document(seen)
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == seen
+    del document["auth_read_level"]
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == article.snapshot()
+
+
 def test_a_snapshot_without_rings_is_read_back() -> None:
     """While all nodes start none has told its partitioner, and there are no tokens to compare."""
     seen = replace(article.snapshot(), partitioner="unknown", rings=())

@@ -274,13 +274,25 @@ def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
     assert len(read(cluster, 2, "LiveNodesWithPort")) == 3
 
 
-def test_authentication_shows_in_one_bean() -> None:
-    """CredentialsCache is registered exactly where the cluster authenticates."""
-    request = {"type": "read", "mbean": "org.apache.cassandra.auth:type=CredentialsCache", "attribute": "Validity"}
-    for authenticates, status in ((True, 200), (False, 404)):
-        specs = [NodeSpec(loopback_address(0), tokens=(0,))]
-        cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
-        assert ask(cluster, 0, **request)["status"] == status
+@pytest.mark.parametrize(
+    ("release", "authenticates", "validity", "level"),
+    [
+        ("5.0.8", True, 200, 200),
+        ("5.0.8", False, 404, 404),
+        ("4.0.17", True, 200, 404),
+        ("3.11.19", False, 404, 404),
+        ("2.2.19", True, 404, 404),
+    ],
+)
+def test_authentication_shows_in_two_beans(release: str, authenticates: bool, validity: int, level: int) -> None:  # noqa: FBT001 - a table
+    """CredentialsCache and from 4.1 on AuthProperties are registered exactly where the cluster authenticates."""
+    specs = [NodeSpec(loopback_address(0), tokens=(0,), release=release)]
+    cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
+    bean = "org.apache.cassandra.auth:type="
+    cache = ask(cluster, 0, type="read", mbean=f"{bean}CredentialsCache", attribute="Validity")
+    properties = ask(cluster, 0, type="read", mbean=f"{bean}AuthProperties", attribute="ReadConsistencyLevel")
+    assert (cache["status"], properties["status"]) == (validity, level)
+    assert properties.get("value") == ("LOCAL_QUORUM" if level == 200 else None)
 
 
 def test_addresses_are_distinct() -> None:
