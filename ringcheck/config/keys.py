@@ -31,7 +31,7 @@ from ringcheck.config.kinds import (
 )
 from ringcheck.config.texts import CONTACT, COUNT, GROUP, LISTEN, MEMBER, PATTERN, SHARE, TEMPLATE, URL
 from ringcheck.config.values import PASSWORD, Agent, Cluster, Fleetlock, Jolokia, Lease, Sensu, Tls
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
+from ringcheck.core.consistency import EVERYWHERE, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
 from ringcheck.core.ring import Factor, Replication
@@ -101,7 +101,10 @@ class ThresholdKind(Kind):
 class ReplicationKind(Kind):
     """`{class: ..., ...}` as in CQL."""
 
-    name = "`{class: NetworkTopologyStrategy, DC: FACTOR, ...}` or `{class: SimpleStrategy, replication_factor: N}`"
+    name = (
+        "`{class: NetworkTopologyStrategy, DC: FACTOR, ...}`, `{class: SimpleStrategy, replication_factor: N}` or "
+        "`{class: EverywhereStrategy}`"
+    )
 
     def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Replication:  # noqa: ARG002 - as the base
         """The replication."""
@@ -109,14 +112,16 @@ class ReplicationKind(Kind):
         if "class" not in pairs:
             raise Wrong(node, "replication needs the key 'class'")
         strategy = text(pairs["class"][1], "a strategy").rpartition(".")[2]
-        known = (NETWORK_TOPOLOGY, *sorted(TOTAL_STRATEGIES))
+        known = (NETWORK_TOPOLOGY, *sorted(TOTAL_STRATEGIES), EVERYWHERE)
         if strategy not in known:
             raise Wrong(pairs["class"][1], f"strategy {strategy!r} is not supported ({near(strategy, known)})")
         factors = {name: _factor(value) for name, (_, value) in pairs.items() if name != "class"}
-        if strategy != NETWORK_TOPOLOGY and set(factors) != {"replication_factor"}:
+        if strategy in TOTAL_STRATEGIES and set(factors) != {"replication_factor"}:
             raise Wrong(node, f"{strategy} takes replication_factor and nothing else")
         if strategy == NETWORK_TOPOLOGY and (not factors or "replication_factor" in factors):
             raise Wrong(node, f"{strategy} takes a factor for each datacenter")
+        if strategy == EVERYWHERE and factors:
+            raise Wrong(node, f"{strategy} takes no factor: each node has a replica")
         return Replication.of(strategy, factors)
 
     def schema(self) -> dict[str, Any]:
@@ -402,7 +407,9 @@ CLUSTER = Section(
         "jolokia": Key(JOLOKIA, "Where its agents are.", required=True),
         "replication": Key(
             Named("replication", ReplicationKind(), "[A-Za-z0-9_]{1,48}", "a keyspace's name"),
-            "By keyspace, for releases that can't tell (before 3.11.11).",
+            "By keyspace, for releases that can't tell (before 3.11.11, and DSE): "
+            "`{class: NetworkTopologyStrategy, dc1: 3}`, `{class: SimpleStrategy, replication_factor: 2}` or, with a "
+            "replica on each node, `{class: EverywhereStrategy}`.",
         ),
         "client_datacenters": Key(
             Many(Text("a datacenter")), "Those with clients; by default each that holds replicas of the keyspace."

@@ -168,21 +168,29 @@ class _Judge:
         return tuple(sorted(found, key=lambda one: one.name))
 
     def _levels(self, name: str, rule: Rule, place: int, ring: Ring) -> tuple[LevelVerdict, ...]:
-        return tuple(
-            [
-                self._level(name, rule, place, level, client)
-                for level in dict.fromkeys((*rule.levels, *self.question.levels))
-                for client in self.scope.clients(level, ring)
-            ]
-        )
+        wanted = [
+            (level, client)
+            for level in dict.fromkeys((*rule.levels, *self.question.levels))
+            for client in self.scope.clients(level, ring)
+        ]
+        unknown = [
+            (level, client) for level, client in wanted if level in rule.levels and self._why(place, level, client)
+        ]
+        if unknown:
+            levels = listed(list(dict.fromkeys(str(level) for level, _ in unknown)))
+            text = f"{name} can't be judged at {levels}: {self._why(place, *unknown[0])}"
+            self._note("replication_unknown", Severity.UNKNOWN, name, text, "state it under `replication:`")
+        return tuple([self._level(name, rule, place, level, client) for level, client in wanted])
+
+    def _why(self, place: int, level: Level, client: str | None) -> str:
+        """Why a level can't be judged; empty if it can."""
+        sights = self._sights(place, level, client)
+        return sights if isinstance(sights, str) else ""
 
     def _level(self, name: str, rule: Rule, place: int, level: Level, client: str | None) -> LevelVerdict:
         watched = level in rule.levels
         sight = self._worst(rule, self._sights(place, level, client))
         if isinstance(sight, str):
-            if watched:
-                text = f"{name} can't be judged at {level}: {sight}"
-                self._note("replication_unknown", Severity.UNKNOWN, name, text, "state it under `replication:`")
             return LevelVerdict(level, client, Severity.UNKNOWN if watched else None, None, None)
         severity = self._weigh(name, rule, sight) if watched else None
         if severity and sight.health.outage:

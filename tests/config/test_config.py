@@ -37,7 +37,8 @@ BEYOND_A_SCHEMA = {
     "file-nul.yaml", "flag-yes.yaml", "fleetlock-name.yaml", "fleetlock-same-group.yaml",
     "interval-too-short.yaml", "lease-file-nowhere.yaml",
     "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
-    "password-readable.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
+    "password-readable.yaml",
+    "replication-everywhere.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
     "sensu-ttl.yaml", "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
     "username-alone.yaml",
@@ -193,6 +194,7 @@ def test_what_the_example_means() -> None:
     assert legacy.jolokia.contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
     assert legacy.replication["users"] == Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=3}")
     assert legacy.replication["sessions"] == Replication.parse("SimpleStrategy {replication_factor=2}")
+    assert legacy.replication["dse_system"] == Replication.parse("EverywhereStrategy {}")
     assert legacy.policy.rules[0].critical == Threshold(
         Level.LOCAL_QUORUM, NagiosRange(0, 10), NagiosRange(0, 1)
     )  # fmt: skip

@@ -270,14 +270,13 @@ def test_unknown_replication() -> None:
     ],
 )
 def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
-    """What another strategy demands can't be guessed."""
-    verdict = assess(snapshot(THREE, [ring("orders", text, FULL, 3)]), Policy())
-    replication = Replication.parse(text)
+    """What another strategy demands can't be guessed; one line says so of a keyspace, whatever its levels are."""
+    verdict = assess(snapshot(TWO_DCS, [ring("orders", text, [(1, 2, 3, 4)] * 4, 4)]), Policy())
+    why = f"replication {Replication.parse(text)} is not one of Cassandra's"
     assert verdict.severity is Severity.UNKNOWN
-    assert (
-        f"UNKNOWN orders can't be judged at LOCAL_ONE: replication {replication} is not one of Cassandra's"
-        in (findings(verdict)["replication_unknown"])
-    )
+    assert findings(verdict)["replication_unknown"] == [
+        f"UNKNOWN orders can't be judged at LOCAL_ONE, LOCAL_QUORUM: {why}"
+    ]
 
 
 def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
