@@ -7,11 +7,12 @@ however many keyspaces share it. A keyspace that can't be read is a problem that
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from ringcheck.core.consistency import expected
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.jolokia import decode, mbeans
@@ -19,7 +20,6 @@ from ringcheck.jolokia.decode import Outcome, Places
 from ringcheck.jolokia.reply import LONGEST_TEXT, printable
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.ring import Pending
@@ -132,15 +132,11 @@ class Survey:
         """
         space = partitioner(self._reading.partitioner or "unknown")
         names, logins, places = self._basics()
-        counts = self._token_counts()
-        groups = self._groups(names)
-        settled = self._shared([ring for group in groups for ring in self._rings(*group, counts)])
-        rings = tuple(self.with_pending(settled))
+        found, counts = self._consistent(names, places)
+        rings = tuple(self.with_pending(self._shared(found)))
         self._check_joining(places)
-        tokens = self._tokens(counts)
-        return Topology(
-            space.name, places, tokens, rings, self._authenticates(logins), tuple(self._problems), _read_level(logins)
-        )
+        tokens, problems = self._tokens(counts), tuple(dict.fromkeys(self._problems))
+        return Topology(space.name, places, tokens, rings, self._authenticates(logins), problems, _read_level(logins))
 
     def _index_of(self, endpoint: str) -> int:
         try:
@@ -206,6 +202,45 @@ class Survey:
             for member in self._members
         }
 
+    def _consistent(self, keyspaces: Sequence[str], places: Mapping[str, Place]) -> tuple[list[Ring], Counter[str]]:
+        """Rings, and the tokens that each node has.
+
+        Tokens, replication and ranges are answers to three requests: an ALTER KEYSPACE or a node that has just joined
+        may lie between them. What does not fit together is read once more, and accepted as it then is: a contradiction
+        that stays is for the core to judge, but for a ring that has not as many ranges as there are tokens.
+        """
+        counts = self._token_counts()
+        rings = self._rings(self._groups(keyspaces))
+        if not all(self._fits(ring, counts, places) for ring in rings):
+            counts = self._token_counts()
+            fit = [ring for ring in rings if self._fits(ring, counts, places)]
+            again = [name for ring in rings if ring not in fit for name in ring.keyspaces]
+            rings = [*fit, *self._rings(self._groups(again))]
+        return [ring for ring in rings if self._is_whole(ring, counts)], counts
+
+    def _fits(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
+        """Whether a ring has the ranges that the tokens make, and each the replicas that its replication asks for."""
+        return self._missing_ranges(ring, counts) is None and self._has_replicas(ring, counts, places)
+
+    def _has_replicas(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
+        homes = [places.get(member.name, NOWHERE)[0] or "" for member in self._members]
+        wanted = expected(ring.replication, Counter(itertools.compress(homes, self._owning(counts))))
+        # Of a hundred thousand ranges there are some dozen kinds. The filler's index is behind the members'.
+        kinds = set(zip(*[map([*homes, None].__getitem__, ring.table)] * ring.width, strict=True)) or {()}
+        return wanted is None or all(_counted(kind, wanted) == wanted for kind in kinds)
+
+    def _owning(self, counts: Counter[str]) -> list[bool]:
+        """Which members own tokens, as `Snapshot.owners` counts them."""
+        tokens = self._tokens(counts).items()
+        return [bool(number) or (number is None and name not in self._joining) for name, number in tokens]
+
+    def _is_whole(self, ring: Ring, counts: Counter[str]) -> bool:
+        """Whether a ring has a range for every token; if not, that is a problem."""
+        missing = self._missing_ranges(ring, counts)
+        if missing:
+            self._report(ring.keyspaces, f"can't be read: {missing}")
+        return not missing
+
     def _groups(self, keyspaces: Sequence[str]) -> list[tuple[Replication | None, list[str]]]:
         """Keyspaces by replication; those of which nobody knows it alone."""
         grouped: dict[Replication, list[str]] = defaultdict(list)
@@ -233,12 +268,16 @@ class Survey:
             self._report([keyspace], f"can't be judged: {error}")
             return None
 
-    def _rings(self, replication: Replication | None, keyspaces: list[str], counts: Counter[str]) -> list[Ring]:
+    def _rings(self, groups: Iterable[tuple[Replication | None, list[str]]]) -> list[Ring]:
+        """The rings of groups of keyspaces; one that can't be read is a problem."""
+        return [ring for group in groups for ring in self._first_ring(*group)]
+
+    def _first_ring(self, replication: Replication | None, keyspaces: list[str]) -> list[Ring]:
         """The ring of a group of keyspaces, read from the first that can be."""
         failure: DataError | SourceError | None = None
         for keyspace in keyspaces[:_TRIES]:
             try:
-                return [self._ring(replication, keyspace, keyspaces, counts)]
+                return [self._ring(replication, keyspace, keyspaces)]
             except DeniedError:
                 raise
             except (DataError, SourceError) as error:
@@ -246,27 +285,31 @@ class Survey:
         self._report(keyspaces, f"can't be read: {failure}")
         return []
 
-    def _ring(self, replication: Replication | None, keyspace: str, group: list[str], counts: Counter[str]) -> Ring:
+    def _ring(self, replication: Replication | None, keyspace: str, group: list[str]) -> Ring:
+        """The ring of a keyspace, for all of its group.
+
+        Raises:
+            RingError: if it is not whole, or a token is none of the partitioner's.
+            DataError: if the answer is none.
+            SourceError: if it can't be asked for.
+        """
         name = mbeans.RANGES_WITH_PORT if self._reading.with_port else mbeans.RANGES
         request = mbeans.run(mbeans.STORAGE_SERVICE, name, keyspace)
         read = partial(decode.range_rows, places=self._places, nodes=len(self._members))
         ring = Ring.of(group, replication, self._agent.post(request, self._deadline, read))
-        self._check(ring, counts)
-        return ring
-
-    def _check(self, ring: Ring, counts: Counter[str]) -> None:
-        """A ring has a range for every token that is owned: fewer are those of a node that has just started.
-
-        Raises:
-            RingError: if it has not, or a token is none of the partitioner's.
-        """
         space = partitioner(self._reading.partitioner or "unknown")
         if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):
             raise RingError(f"its tokens are none of {space.name}")
+        return ring
+
+    def _missing_ranges(self, ring: Ring, counts: Counter[str]) -> str | None:
+        """What is wrong with the number of ranges: there must be one for every token that is owned.
+
+        Fewer are those of a node that has just started.
+        """
         whole = counts.total()
         owned = whole - sum(counts[name] for name in self._joining)
-        if not owned <= len(ring) <= whole:
-            raise RingError(f"it has {len(ring)} ranges, but its nodes own {owned} tokens")
+        return None if owned <= len(ring) <= whole else f"it has {len(ring)} ranges, but its nodes own {owned} tokens"
 
     def _shared(self, rings: Iterable[Ring]) -> list[Ring]:
         """The same rings with one tuple of tokens for all, and those of unknown replication together that are equal."""
@@ -309,6 +352,16 @@ class Survey:
 
 def _equal(one: Ring, other: Ring) -> bool:
     return other.replication is None and one.tokens == other.tokens and one.table == other.table
+
+
+def _counted(kind: Iterable[str | None], wanted: Mapping[str | None, int]) -> dict[str | None, int]:
+    """Replicas by datacenter, or all under None where that is how they are wanted."""
+    found = dict.fromkeys(wanted, 0)
+    for home in kind:
+        if home is not None:
+            place = None if None in wanted else home
+            found[place] = found.get(place, 0) + 1
+    return found
 
 
 def _read_level(logins: Mapping[str, Outcome]) -> str | None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.assess import assess
+from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia import asking
@@ -820,6 +822,108 @@ def test_if_one_node_can_not_tell_the_ring_another_does() -> None:
     lab.nodes[ONE].attributes["NonLocalStrategyKeyspaces"] = 7
     with lab.running() as running:
         assert len(running.poll().rings) == 1
+
+
+# Answers from both sides of a change.
+
+TWO_RINGS = {"orders": "NetworkTopologyStrategy {dc1=3}", "bills": "NetworkTopologyStrategy {dc1=2}"}
+RANGE_MAP, TOKEN_MAP = "getRangeToEndpointWithPortMap", "TokenToEndpointWithPortMap"
+
+
+def reads_of(running: Running, name: str) -> list[str]:
+    """The keyspaces, or empty texts, that a ring's parts were asked for under a name."""
+    items = [item for item in running.cluster.items() if name in (item.get("operation"), item.get("attribute"))]
+    return [(item.get("arguments") or [""])[0] for item in items]
+
+
+def without_last(lab: Lab, found: dict[str, Any]) -> dict[str, Any]:
+    """The range map as it was before the node with the highest token had joined."""
+    tokens = sorted(lab.tokens)[:-1]
+    return {
+        f"[{tokens[place - 1]}, {end}]": found[key]
+        for place, end in enumerate(tokens)
+        for key in found
+        if key.endswith(f" {end}]")
+    }
+
+
+def alter_before_ranges(lab: Lab) -> None:
+    told = lab.nodes[ONE].operations
+    told["getKeyspaceReplicationInfo", "orders"] = later("NetworkTopologyStrategy {dc1=1}", TWO_RINGS["orders"])
+
+
+def ranges_before_alter(lab: Lab) -> None:
+    told = lab.nodes[ONE].operations
+    told[RANGE_MAP, "orders"] = later(lab.ranges(2, with_port=True), lab.ranges(3, with_port=True))
+
+
+def join_after_tokens(lab: Lab) -> None:
+    told = {str(token): lab.endpoint(owner) for token, owner in lab.tokens.items()}
+    lab.nodes[ONE].attributes[TOKEN_MAP] = later(dict(list(told.items())[:-1]), told)
+
+
+def join_amid_rings(lab: Lab) -> None:
+    join_after_tokens(lab)
+    ranges = lab.ranges(2, with_port=True)
+    lab.nodes[ONE].operations[RANGE_MAP, "bills"] = later(without_last(lab, ranges), ranges)
+
+
+@pytest.mark.parametrize(
+    ("change", "tokens", "ranges"),
+    [
+        (lambda _: None, 1, ["bills", "orders"]),
+        (alter_before_ranges, 2, ["bills", "orders", "orders"]),
+        (ranges_before_alter, 2, ["bills", "orders", "orders"]),
+        (join_after_tokens, 2, ["bills", "orders"]),  # rings fit the tokens as they are read again
+        (join_amid_rings, 2, ["bills", "bills", "orders"]),
+    ],
+)
+def test_what_lies_on_both_sides_of_a_change_is_read_again(change: Any, tokens: int, ranges: list[str]) -> None:
+    """Tokens, replication and ranges that do not fit together are read once more, and only the rings that don't fit."""
+    lab = Lab(keyspaces=TWO_RINGS)
+    change(lab)
+    with lab.running() as running:
+        seen = running.poll()
+        assert seen.problems == ()
+        assert {ring.keyspaces: str(ring.replication) for ring in seen.rings} == {
+            (name,): replication for name, replication in TWO_RINGS.items()
+        }
+        assert {ring.keyspaces[0]: (len(ring), ring.width) for ring in seen.rings} == {
+            "orders": (6, 3), "bills": (6, 2),
+        }  # fmt: skip
+        assert [node.tokens for node in seen.nodes] == [2, 2, 2]
+        assert len(reads_of(running, TOKEN_MAP)) == tokens
+        assert sorted(reads_of(running, RANGE_MAP)) == ranges
+        assert not any(one.code == "ring_contradicts_replication" for one in assess(seen, Policy()).findings)
+        posts = running.cluster.posts
+        running.poll()
+        assert running.cluster.posts - posts == 3
+
+
+def test_a_contradiction_that_stays_is_read_twice_and_told() -> None:
+    """Replicas that the replication does not ask for are the core's to judge; a steady poll reads no ring."""
+    lab = Lab(keyspaces=TWO_RINGS)
+    lab.nodes[ONE].operations["getKeyspaceReplicationInfo", "orders"] = "NetworkTopologyStrategy {dc1=1}"
+    with lab.running() as running:
+        seen = running.poll()
+        running.poll()
+        assert sorted(reads_of(running, RANGE_MAP)) == ["bills", "orders", "orders"]
+    [told] = [one for one in assess(seen, Policy()).findings if one.code == "ring_contradicts_replication"]
+    assert told.subject == "orders"
+
+
+def test_ranges_that_never_fit_the_tokens_are_a_problem_once() -> None:
+    """A ring that is as short at the second reading is not used, and its keyspaces are named."""
+    lab = Lab(keyspaces=TWO_RINGS)
+    ranges = without_last(lab, lab.ranges(3, with_port=True))
+    lab.nodes[ONE].operations[RANGE_MAP, "orders"] = ranges
+    with lab.running() as running:
+        seen = running.poll()
+        assert [ring.keyspaces for ring in seen.rings] == [("bills",)]
+        assert [(one.code, one.summary) for one in seen.problems] == [
+            ("ring_unreadable", "orders: the ring can't be read: it has 5 ranges, but its nodes own 6 tokens")
+        ]
+        assert sorted(reads_of(running, RANGE_MAP)) == ["bills", "orders", "orders"]
 
 
 # Logins.
