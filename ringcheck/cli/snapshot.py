@@ -35,8 +35,12 @@ def snapshot(target: Target, output: str) -> int:
 
 
 def _write(path: Path, document: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; what is there and is no file, a device or a pipe, is written to as it is."""
     try:
+        path = path.resolve()  # the file that a link names, not the link
+        if path.exists() and not path.is_file():
+            path.write_text(f"{document}\n")
+            return
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w") as file:
             file.write(f"{document}\n")
