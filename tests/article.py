@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -36,17 +37,35 @@ def ring(factor: int) -> Ring:
     return Ring.build([f"blog_{factor}"], replication, placed(factor), 3)
 
 
+def _silent(address: str, place: int) -> Node:
+    """A node as its peers know it while its Jolokia refuses."""
+    return Node(
+        address,
+        host_id=f"host-{place}",
+        datacenter="dc1",
+        rack=f"r{place}",
+        release_version="5.0.8",
+        tokens=VNODES,
+        jolokia="unreachable",
+    )
+
+
+def _serving(node: Node) -> Node:
+    """The same node once it answers and serves."""
+    return replace(
+        node, mode="NORMAL", gossip_running=True, native_transport_running=True, generation=1, jolokia="ok", streams=0
+    )
+
+
 def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
     """The cluster without some nodes, whose Jolokia refuses."""
     nodes = tuple(
-        Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", tokens=VNODES, jolokia="unreachable")
-        if address in down
-        else Node(address, f"host-{place}", "dc1", f"r{place}", "5.0.8", "NORMAL", True, True, 1, "ok", VNODES, 0)  # noqa: FBT003 - in the order of the fields
+        _silent(address, place) if address in down else _serving(_silent(address, place))
         for place, address in enumerate(ADDRESSES)
     )
     live = frozenset(ADDRESSES) - frozenset(down)
     views = tuple(
-        View(address, "unreachable", "connection refused")
+        View(address, outcome="unreachable", reason="connection refused")
         if address in down
         else View(address, live=live, unreachable=frozenset(down), schema_version="s")
         for address in ADDRESSES

@@ -1,14 +1,22 @@
-"""Write docs/commands.md and docs/configuration.md from the program's own tables: `python -m tests.docs`."""
+"""Write the parts of docs/ that repeat what the program's own tables say: `python -m tests.docs`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ringcheck.cli import COMMANDS, ringcheck
 from ringcheck.config.keys import TOP
 from ringcheck.config.kinds import Key, Many, Named, Section
+from ringcheck.core.findings import SECTIONS, FindingKind
+from ringcheck.core.policy import Severity
+from ringcheck.core.reasons import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DOCS = Path(__file__).parent.parent / "docs"
 KEYS_HEAD = """# Configuration
@@ -75,6 +83,51 @@ def configuration() -> str:
     return "\n".join([KEYS_HEAD, *keys(TOP, "")])
 
 
+_GATE = {"blocks": "blocks", "note": "-", "judged": "judges this itself"}
+_LEASE = {True: "; lowered by a lease", False: ""}
+
+
+def _finding_rows(kinds: Iterable[FindingKind]) -> str:
+    rows = [
+        f"| `{kind.code}` | {_severity(kind)}{_LEASE[kind.eased_by_lease]} | {kind.meaning} | {kind.next_step} | "
+        f"{f'`{kind.reason}`' if kind.gate == 'blocks' else _GATE[kind.gate]} |"
+        for kind in kinds
+    ]
+    return "\n".join(["| Code | Severity | Meaning | What to do | Gate |", "|---|---|---|---|---|", *rows])
+
+
+def _severity(kind: FindingKind) -> str:
+    if kind.code == "unavailable":
+        return "CRITICAL or WARNING, by the rule; a note if its thresholds allow as much"
+    return "note" if kind.severity is Severity.OK else kind.severity.name
+
+
+def _reason_rows() -> str:
+    answers = {"unsafe": "unsafe", "unknown": "unknown", "safe": "never"}
+    rows = [
+        f"| `{kind.code}` | {answers[kind.answer]} | {kind.meaning} | {kind.lifts_when} |" for kind in REASONS.values()
+    ]
+    return "\n".join(["| Code | Blocks as | Meaning | Lifts when |", "|---|---|---|---|", *rows])
+
+
+def with_tables(page: str) -> str:
+    """A page of docs/ with its tables of findings and reasons as the program has them.
+
+    A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, or `reasons`.
+    """
+    tables = {name: _finding_rows(kinds) for name, kinds in SECTIONS.items()} | {"reasons": _reason_rows()}
+    return re.sub(
+        r"<!-- table: (.*?) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- table: {found[1]} -->\n{tables[found[1]]}\n<!-- end -->",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+WITH_TABLES = (DOCS / "findings.md", DOCS / "gate.md")
+
 if __name__ == "__main__":
     (DOCS / "commands.md").write_text(text())
     (DOCS / "configuration.md").write_text(configuration())
+    for page in WITH_TABLES:
+        page.write_text(with_tables(page.read_text()))

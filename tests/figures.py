@@ -40,9 +40,14 @@ def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
     """The cluster without some nodes, whose Jolokia refuses."""
     names = addresses(nodes)
     live = frozenset(names) - frozenset(down)
-    members = tuple(Node(name, f"host-{name}", "dc1", f"r{place % 3}", "5.0.8") for place, name in enumerate(names))
+    members = tuple(
+        Node(name, host_id=f"host-{name}", datacenter="dc1", rack=f"r{place % 3}", release_version="5.0.8")
+        for place, name in enumerate(names)
+    )
     views = tuple(
-        View(name, live=live, unreachable=frozenset(down)) if name in live else View(name, "unreachable", "refused")
+        View(name, live=live, unreachable=frozenset(down))
+        if name in live
+        else View(name, outcome="unreachable", reason="refused")
         for name in names
     )
     replication = Replication.parse(f"NetworkTopologyStrategy {{dc1={factor}}}")

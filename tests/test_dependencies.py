@@ -6,7 +6,6 @@ import ast
 import re
 import sys
 import tomllib
-from functools import cache
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
@@ -61,10 +60,8 @@ def unlocked(wanted: Iterable[str], versions: dict[str, str]) -> list[str]:
     return [str(one) for one in found if not one.specifier.contains(versions.get(canonicalize_name(one.name), "0"))]
 
 
-@cache
-def trees() -> list[ast.Module]:
-    """The modules of the program."""
-    return [ast.parse(path.read_text()) for path in (ROOT / "ringcheck").rglob("*.py")]
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def imported(trees: Iterable[ast.Module]) -> set[str]:
@@ -136,7 +133,7 @@ def test_the_supported_pythons_are_those_that_are_locked() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     """The program imports no library that it only has because another one wants it."""
-    names = imported(trees()) - sys.stdlib_module_names
+    names = imported(map(tree_of, sorted((ROOT / "ringcheck").rglob("*.py")))) - sys.stdlib_module_names
     owners = packages_distributions()
     found = {canonicalize_name(owner) for name in names - {"ringcheck"} for owner in owners[name]}
     assert found == declared()
@@ -145,7 +142,7 @@ def test_what_is_imported_is_declared() -> None:
 def test_private_parts_of_libraries_are_listed() -> None:
     """Every subclass of a class of uvicorn or urllib3 is in the list of what their next release may break."""
     listed = (ROOT / "CONTRIBUTING.md").read_text()
-    found = [one for tree in trees() for one in subclasses(tree)]
+    found = [one for path in (ROOT / "ringcheck").rglob("*.py") for one in subclasses(tree_of(path))]
     assert len(found) >= 5
     assert [one for one in found if f"`{one}`" not in listed] == []
 

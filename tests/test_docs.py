@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from ringcheck.cli import run
-from ringcheck.core.gate import CODES
+from ringcheck.core.findings import FINDINGS
+from ringcheck.core.reasons import REASONS
 from ringcheck.report.metrics import FAMILIES
 from tests import docs
 
@@ -57,17 +58,26 @@ def codes(pattern: str, *folders: str) -> set[str]:
     return {code for source in sources for code in re.findall(pattern, source)}
 
 
-def test_every_finding_is_documented() -> None:
-    """Each code that a finding or a problem can have is in docs/findings.md, and no other."""
-    used = codes(r'(?:Finding|Problem|_note)\(\s*"([a-z_]+)"', "core", "jolokia")
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE))
-    assert documented == used
+@pytest.mark.parametrize("page", docs.WITH_TABLES, ids=lambda page: page.name)
+def test_tables_of_findings_and_reasons_are_the_programs(page: Path) -> None:
+    """`make docs` was run after a row changed, and no row is written by hand."""
+    assert page.read_text() == docs.with_tables(page.read_text())
 
 
-def test_every_reason_is_documented() -> None:
-    """Each code that a reason of the gate can have is in docs/gate.md, and no other."""
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "gate.md").read_text(), re.MULTILINE))
-    assert documented == set(CODES)
+def test_every_finding_and_reason_is_documented() -> None:
+    """Each row of the two tables stands on a page, once."""
+    for page, known in (("findings.md", FINDINGS), ("gate.md", REASONS)):
+        documented = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+        assert sorted(documented) == sorted(known)
+
+
+def test_every_code_that_is_used_has_a_row() -> None:
+    """What the program calls a finding, a problem or a reason has a row in a table."""
+    findings = codes(r'(?:Finding|Problem|_note|noted)\(\s*"([a-z_]+)"', "core", "jolokia", "report")
+    assert findings <= FINDINGS.keys()
+    assert findings | {"unavailable"} == FINDINGS.keys()
+    assert codes(r'\breason\(\s*"([a-z_]+)"', "core", "agent", "cli") <= REASONS.keys()
+    assert {kind.reason for kind in FINDINGS.values() if kind.gate == "blocks"} <= REASONS.keys()
 
 
 def test_every_metric_is_documented() -> None:

@@ -29,8 +29,8 @@ ROOMS = {
 
 # What core may take from the standard library: values and algorithms, nothing that reads the world.
 VALUES = {
-    "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools", "heapq",
-    "itertools", "math", "operator", "re", "typing",
+    "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
+    "functools", "heapq", "ipaddress", "itertools", "math", "operator", "re", "typing",
 }  # fmt: skip
 
 

@@ -16,12 +16,13 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gatekeeper
 from ringcheck.errors import DataError
 from ringcheck.report.document import address
-from ringcheck.restart.lease import open_store, place
+from ringcheck.restart.lease import open_store, placed
 
 if TYPE_CHECKING:
     from ringcheck.agent.loop import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.reading import Reading
 
@@ -167,19 +168,19 @@ def unchanged(agent: Agent, cluster: Cluster) -> None:
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
     nodes = list(dict.fromkeys(_resolved(one, seen) for one in wish.nodes))
     # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
-    held = [one for one in _held(reading, cluster, seen) if one not in nodes]
+    held = [one for one in _held(reading, cluster, seen) if one.node not in nodes]
     return Gatekeeper(seen, cluster.policy, wish.gate, held).decide(nodes, wish.action)
 
 
-def _held(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[str, ...]:
-    """Addresses under a restart lease; of a cluster without `lease:` by the lock file that the commands use then."""
+def _held(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder, ...]:
+    """Holders of restart leases; of a cluster without `lease:` by the lock file that the commands use then."""
     holders = reading.holders
     if cluster.lease is None:
         with closing(open_store(cluster, LEASES)) as store:
             holders = store.holders()
     if holders is None:
         raise UnknownError("who holds restart leases is not known: their store does not answer")
-    return tuple(dict.fromkeys(place(one, seen) for one in holders))
+    return tuple(placed(one, seen) for one in holders)
 
 
 def _resolved(name: str, seen: Snapshot) -> str:

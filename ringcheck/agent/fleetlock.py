@@ -219,7 +219,7 @@ class FleetLock:
         self._agent.hurry(cluster.name)
         return Answer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
 
-    def _decide(self, cluster: Cluster, target: Target, others: Sequence[str]) -> Decision:
+    def _decide(self, cluster: Cluster, target: Target, others: Sequence[Holder]) -> Decision:
         """The first reading that is not safe, or the last of as many as the configuration asks for."""
         for reading in range(cluster.stable_readings):
             if reading:
@@ -228,7 +228,7 @@ class FleetLock:
             node = target.find(seen)
             if node is None:
                 raise DataError(f"{target.node} left {cluster.name}")
-            held = [one for one in others if one != node.address]
+            held = [one for one in others if one.node != node.address]
             decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide([node.address], "restart")
             if decision.decision != "safe":
                 break

@@ -13,7 +13,8 @@ from ringcheck.core.policy import Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.verdict import Finding, Verdict
+    from ringcheck.core.findings import Finding
+    from ringcheck.core.verdict import Verdict
     from ringcheck.report.reading import Reading
 
 Form: TypeAlias = Literal["logfmt", "json"]

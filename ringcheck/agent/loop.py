@@ -22,19 +22,19 @@ from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
-from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
 from ringcheck.jolokia.collect import Collector
 from ringcheck.report.reading import BUCKETS, Reading, Reload
-from ringcheck.restart.lease import LeaseError, open_store, place
+from ringcheck.restart.lease import LeaseError, open_store, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ringcheck.config.values import Cluster, Config
+    from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.core.views import State
     from ringcheck.report.reading import Durations
     from ringcheck.restart.lease import Store
 
@@ -178,7 +178,8 @@ class Watch:
     def _failed(self, error: str, *, silent: bool = False) -> Reading:
         """What is left when a poll fails: nobody may restart, and if nobody answered all who did are suspects."""
         suspects = self._suspects(self.reading.verdict, frozenset()) if silent and self.reading.verdict else frozenset()
-        return replace(self.reading, error=error, restart_safe=None, suspects=suspects, store_asked=False)
+        unknown = replace(self.reading, restart_safe=None, restart_cures=None)
+        return replace(unknown, error=error, suspects=suspects, store_asked=False)
 
     def _poll(self, *, streams: bool) -> Reading:
         try:
@@ -204,6 +205,7 @@ class Watch:
         maintenance, holders = self._leases()
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)
+        up = _in_state(verdict, "up")
         let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.jolokia == "ok")
         suspects = self._suspects(verdict, answering)
@@ -212,7 +214,8 @@ class Watch:
         return replace(
             self.reading,
             verdict=verdict,
-            restart_safe=safe,
+            restart_safe=None if safe is None else safe & up,
+            restart_cures=None if safe is None else safe - up,
             fresh=True,
             last_success=time.time(),
             error=None,
@@ -237,14 +240,18 @@ class Watch:
         return Maintenance(holders, lease.deadline) if lease else None, holders
 
     def _safe(self, seen: Snapshot, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
-        """Nodes that may restart now; None while it is not known who else is to count as down."""
+        """Nodes that may restart now, dead ones included; None while it is not known who else is to count as down.
+
+        A lease of no node, or a gate that can't be asked as it is configured, lets no node restart; the verdict stands.
+        """
         if holders is None:
             return None
         try:
-            held = [place(one, seen) for one in holders]
-        except LeaseError:
+            held = [placed(one, seen) for one in holders]
+            gatekeeper = Gatekeeper(seen, self.cluster.policy, self.cluster.gate, held)
+        except (LeaseError, UsageError):
             return frozenset()
-        return Gatekeeper(seen, self.cluster.policy, self.cluster.gate, held).safe_nodes() - frozenset(held)
+        return gatekeeper.safe_nodes() - {one.node for one in held}
 
     def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
         """Nodes that answered before and do not now, while nobody sees them down."""

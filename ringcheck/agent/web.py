@@ -41,9 +41,10 @@ from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Gatekeeper, Reason
+from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.core.policy import Severity
+from ringcheck.core.reasons import Reason, reason
 from ringcheck.errors import RingcheckError, UsageError
 from ringcheck.report import metrics, picture_svg
 from ringcheck.report.document import (
@@ -53,7 +54,7 @@ from ringcheck.report.document import (
     verdict_document,
 )
 from ringcheck.report.picture import draw
-from ringcheck.restart.lease import place
+from ringcheck.restart.lease import placed
 
 if TYPE_CHECKING:
     import ssl
@@ -279,7 +280,7 @@ def clusters(request: Request) -> Response:
 
 def _listed(reading: Reading) -> dict[str, Any]:
     verdict = reading.verdict
-    safe, holders = reading.restart_safe, reading.holders
+    holders = reading.holders
     return {
         "name": reading.cluster,
         "fresh": reading.fresh,
@@ -288,11 +289,17 @@ def _listed(reading: Reading) -> dict[str, Any]:
         "taken_at": verdict.snapshot.taken_at if verdict else None,
         "error": reading.error,
         "suspects": sorted(reading.suspects),
-        "restart_safe": sorted(safe) if safe is not None and reading.fresh else None,
+        "restart_safe": _restartable(reading, reading.restart_safe),
+        "restart_cures": _restartable(reading, reading.restart_cures),
         "holders": None
         if holders is None
         else [{"node": one.node, "owner": one.owner, "purpose": one.purpose, "since": one.since} for one in holders],
     }
+
+
+def _restartable(reading: Reading, nodes: frozenset[str] | None) -> list[str] | None:
+    """Nodes that may restart now; what is not of the present is not known."""
+    return sorted(nodes) if nodes is not None and reading.fresh else None
 
 
 def health(request: Request) -> Response:
@@ -465,17 +472,21 @@ def _pictured(
 
 
 def _refusals(reading: Reading, cluster: Cluster) -> tuple[Reason, ...]:
-    """Why not even one node may restart, where none may: what the gate says of one that is up."""
+    """Why no node that is up may restart, where none may: what the gate says of one of them."""
     verdict = reading.verdict if reading.fresh else None
     if verdict is None or reading.restart_safe is None or reading.restart_safe:
         return ()
     seen = verdict.snapshot
     up = [node.address for node, state in zip(seen.nodes, verdict.states, strict=True) if state == "up"]
     try:
-        held = [place(one, seen) for one in reading.holders or ()]
+        held = [placed(one, seen) for one in reading.holders or ()]
     except RingcheckError as error:
-        return (Reason("lease_held", reading.cluster, str(error), lifts_when="that lease is gone"),)
-    decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide(up[:1])
+        return (reason("lease_held", reading.cluster, str(error), lifts_when="that lease is gone"),)
+    try:
+        gatekeeper = Gatekeeper(seen, cluster.policy, cluster.gate, held)
+    except UsageError as error:
+        return (reason("no_data", reading.cluster, str(error), lifts_when="the configuration is corrected"),)
+    decision = gatekeeper.decide(up[:1])
     return tuple(one for one in decision.reasons if one.blocks)[:5]
 
 

@@ -93,12 +93,12 @@ def _codes(allow: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[str]:
-    """Addresses of the nodes of a rack; of one of some datacenters, where any are named.
+    """Addresses of the members in a rack; in one of some datacenters, if any are named.
 
     Raises:
         UsageError: if there is no such rack, or several datacenters have it.
     """
-    here = [node for node in snapshot.nodes if node.rack == rack and _in(node, datacenters)]
+    here = [node for node in _members(snapshot, datacenters) if node.rack == rack]
     homes = sorted({node.datacenter or "" for node in here})
     if len(homes) > 1:
         raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc")
@@ -109,7 +109,7 @@ def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[s
 
 
 def members(snapshot: Snapshot, names: Sequence[str], rack: str | None, datacenters: Sequence[str]) -> list[str]:
-    """Addresses of the nodes that are named, of a rack, of some datacenters, or of all; each once.
+    """Addresses of the nodes that are named, or of the members of a rack, of some datacenters, or of all; each once.
 
     Names that no node has stay as they are, for the gate to refuse.
 
@@ -122,11 +122,15 @@ def members(snapshot: Snapshot, names: Sequence[str], rack: str | None, datacent
         return list(dict.fromkeys(resolve(name, snapshot) for name in names))
     if rack is not None:  # an empty one is a variable that was never set, and must not mean every node
         return in_rack(snapshot, rack, datacenters)
-    return [node.address for node in snapshot.nodes if _in(node, datacenters)]
+    return [node.address for node in _members(snapshot, datacenters)]
 
 
-def _in(node: Node, datacenters: Sequence[str]) -> bool:
-    return not datacenters or node.datacenter in datacenters
+def _members(snapshot: Snapshot, datacenters: Sequence[str]) -> list[Node]:
+    """The nodes that hold replicas, in some datacenters if any are named: coordinators are asked for by name."""
+    from ringcheck.core.evidence import evidence_of
+
+    here = (snapshot.nodes[index] for index in sorted(evidence_of(snapshot).members))
+    return [node for node in here if not datacenters or node.datacenter in datacenters]
 
 
 def resolve(name: str, snapshot: Snapshot) -> str:

@@ -97,7 +97,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     taker, since = owner or whoami(), now()
     wanted = [_wanted(node, taker, purpose, since, seen) for node in chosen]
 
-    def decide(others: tuple[str, ...]) -> Decision:
+    def decide(others: tuple[Holder, ...]) -> Decision:
         readings = stable or settled.stable_readings()
         return until_safe(settled, gate, lambda _: chosen, "restart", readings, 0.0, lambda _: others)
 
@@ -119,7 +119,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _granted(
-    store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[str, ...]], Decision], wait: float
+    store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision], wait: float
 ) -> Decision:
     """The first grant, or the last refusal in the time there is.
 
@@ -144,11 +144,19 @@ def _granted(
 
 def _held_by_others(seen: Snapshot, chosen: Sequence[str], error: HeldError) -> Decision:
     """The refusal of nodes that other owners hold, in the gate's form; it was not asked, and so checked nothing."""
-    from ringcheck.core.gate import Checked, Decision, Reason
+    from ringcheck.core.gate import Checked, Decision
+    from ringcheck.core.reasons import reason
 
     held = tuple(one.node for one in error.holders)
-    reason = Reason("lease_held", held[0], str(error), lifts_when="the lease is released")
-    return Decision(seen, "unsafe", "restart", tuple(chosen), held, (reason,), Checked(0, 0, 0, ()))
+    return Decision(
+        snapshot=seen,
+        decision="unsafe",
+        action="restart",
+        candidates=tuple(chosen),
+        holders=held,
+        reasons=(reason("lease_held", held[0], str(error)),),
+        checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
+    )
 
 
 def _member(name: str, seen: Snapshot) -> str:
@@ -197,9 +205,9 @@ def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line each."""
     from ringcheck.restart.back import Target as Restarted
     from ringcheck.restart.back import lacking
-    from ringcheck.restart.lease import place
+    from ringcheck.restart.lease import placed
 
-    found = ((place(one, seen), lacking(Restarted(one.node, one.host_id), seen)) for one in held)
+    found = ((placed(one, seen).node, lacking(Restarted(one.node, one.host_id), seen)) for one in held)
     return [f"{at}: {why}" for at, why in found if why]
 
 

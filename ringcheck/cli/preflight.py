@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
 
 EXIT = {"safe": 0, "unsafe": 2, "unknown": 3}
@@ -69,7 +70,7 @@ def until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
     action: Action,
     stable: int,
     wait: float,
-    leased: Callable[[Snapshot], Collection[str]] | None = None,
+    leased: Callable[[Snapshot], Collection[Holder]] | None = None,
 ) -> Decision:
     """The last of the readings: of as many safe ones in a row as are asked for, or of the time there is.
 
@@ -85,7 +86,7 @@ def until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
             seen = poll()
             chosen = choose(seen)
             # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
-            held = [one for one in (leased or settled.leased)(seen) if one not in chosen]
+            held = [one for one in (leased or settled.leased)(seen) if one.node not in chosen]
             decision = Gatekeeper(seen, settled.policy(), gate, held, recorded=recorded).decide(chosen, action)
             safe = safe + 1 if decision.decision == "safe" else 0
             if safe >= stable or settled.target.from_ or (not safe and time.monotonic() + BETWEEN > ends):

@@ -95,9 +95,10 @@ def _wanted(seen: Snapshot, settled: Settled, nodes: Sequence[str], rack: str | 
         UsageError: if there is none, or one or a datacenter that is none of the cluster; before there is a journal, in
             which it would stay as a run that was begun.
     """
+    from ringcheck.core.evidence import evidence_of
     from ringcheck.core.scope import Scope
 
-    Scope(seen, settled.policy())
+    Scope(evidence_of(seen), settled.policy())
     homes = settled.target.dc
     wanted = members(seen, nodes, rack, homes)
     if unknown := [one for one in wanted if one not in seen.index]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.core.assess import Question
     from ringcheck.core.consistency import Level
     from ringcheck.core.gate import Gate
-    from ringcheck.core.maintenance import Maintenance
+    from ringcheck.core.maintenance import Holder, Maintenance
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -221,20 +221,20 @@ class Settled:
         adhoc = Cluster(name, Jolokia((*self.target.host, *self.target.url)))
         return open_store(self.configured or adhoc, seconds or SECONDS)
 
-    def leased(self, seen: Snapshot) -> tuple[str, ...]:
-        """Addresses of the nodes under a restart lease; none for a recorded snapshot.
+    def leased(self, seen: Snapshot) -> tuple[Holder, ...]:
+        """Holders of restart leases, at their present addresses; none for a recorded snapshot.
 
         Raises:
             LeaseError: if that can't be learned, or a lease is about no node of the cluster.
         """
         from contextlib import closing
 
-        from ringcheck.restart.lease import place
+        from ringcheck.restart.lease import placed
 
         if self.target.from_:
             return ()
         with closing(self.leases(seen.cluster, min(self.target.timeout, 5.0))) as store:
-            return tuple(dict.fromkeys(place(one, seen) for one in store.holders()))
+            return tuple(placed(one, seen) for one in store.holders())
 
     def snapshot(self, *, streams: bool = False) -> Snapshot:
         """What is seen of the cluster now, or was recorded.

@@ -7,31 +7,32 @@ return of nodes mends, is a WARNING.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import UnknownReplicationError, expected, release
-from ringcheck.core.health import RingState, demands_of, ring_state
+from ringcheck.core.consistency import UnknownReplicationError, expected
+from ringcheck.core.evidence import Evidence, evidence_of
+from ringcheck.core.findings import Finding, noted, place_of
+from ringcheck.core.gaps import gaps
+from ringcheck.core.health import demands_of, ring_state, seen_by_any
 from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.recovery import Outage, recovery_order
 from ringcheck.core.scope import Scope
-from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Verdict
-from ringcheck.core.views import Views
+from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+from ringcheck.core.words import counted, listed, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ringcheck.core.consistency import Level, Rules
-    from ringcheck.core.health import LevelHealth
+    from ringcheck.core.consistency import Level, Operation, Rules
+    from ringcheck.core.health import LevelHealth, RingState
     from ringcheck.core.maintenance import Maintenance
     from ringcheck.core.policy import Policy, Rule
-    from ringcheck.core.ring import Ring, Snapshot, View
-    from ringcheck.core.views import State
+    from ringcheck.core.ring import Range, Ring, Snapshot
 
-NAMED = 5  # how many of a list a line of text names
 AT_MOST = 20  # findings of one code and severity
 _LONGEST_LEVEL = 40  # characters of a level that is none
 
@@ -45,14 +46,12 @@ class Question:
         levels: levels to show, watched or not.
         view: address of the one observer to believe.
         ranges: whether to list the unavailable ranges.
-        every: whether to tell every finding, however many are alike: for who decides by them.
     """
 
     keyspaces: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
     view: str | None = None
     ranges: bool = False
-    every: bool = False
 
 
 def assess(
@@ -71,28 +70,31 @@ def assess(
         UsageError: if the question or the policy names a datacenter or an observer that the snapshot does not have.
     """
     asked = question or Question()
-    views = Views(snapshot, asked.view)
-    states = views.states()
-    leases = Leases(snapshot, maintenance)
-    judge = _Judge(Scope(snapshot, policy, asked.keyspaces, asked.view), asked, views, leases)
-    keyspaces = judge.keyspaces() if views.usable else ()
-    gaps = [*_gaps(views, keyspaces, asked), *(_of_logins(judge.scope) if views.usable else ())]
-    findings = [*judge.findings, *gaps, *_of_views(views, states), *_of_nodes(views, states)]
-    seen_down = views.seen_down_by
-    told = [*(leases.eased(one, seen_down) for one in _distinct(findings)), *leases.findings()]
-    ordered = _bounded(told, len(told) if asked.every else AT_MOST)
+    evidence = Evidence(snapshot, asked.view) if asked.view else evidence_of(snapshot)
+    leases = Leases(evidence, maintenance)
+    judge = _Judge(Scope(evidence, policy, asked.keyspaces, asked.view), asked, leases)
+    keyspaces = judge.keyspaces() if evidence.usable else ()
+    unjudged = _unjudged(snapshot, keyspaces, asked) if evidence.usable else ()
+    logins = of_logins(judge.scope) if evidence.usable else ()
+    findings = _distinct([*judge.findings, *gaps(evidence), *unjudged, *logins])
+    ordered = _worst_first([*map(leases.eased, findings), *leases.findings()])
     severity = max((one.severity for one in ordered), default=Severity.OK)
-    recover = recovery_order(views.down_anywhere(), judge.outages)
-    text = _summary(severity, ordered, keyspaces, states, leases)
-    holders = None if leases.maintenance.problem else leases.maintenance.holders
-    return Verdict(snapshot, severity, text, states, seen_down, views.all, keyspaces, ordered, recover, holders)
-
-
-_PLACE = {severity: place for place, severity in enumerate(sorted(Severity, reverse=True))}
+    return Verdict(
+        snapshot=snapshot,
+        severity=severity,
+        summary=_Summary(evidence, leases, keyspaces).of(severity, ordered),
+        states=evidence.states,
+        seen_down_by=evidence.seen_down_by,
+        views=evidence.views,
+        keyspaces=keyspaces,
+        findings=_bounded(ordered, AT_MOST),
+        recover_first=recovery_order(evidence, judge.outages),
+        holders=None if leases.maintenance.problem else leases.maintenance.holders,
+    )
 
 
 def _distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding a code, subject and text, the worst: a collector and the core may have seen the same."""
+    """One finding for each code, subject and text, the worst: a source and the core may have seen the same."""
     found: dict[tuple[str, str, str], Finding] = {}
     for one in findings:
         same = found.setdefault((one.code, one.subject, one.summary), one)
@@ -101,50 +103,43 @@ def _distinct(findings: Iterable[Finding]) -> list[Finding]:
     return list(found.values())
 
 
-def _bounded(findings: list[Finding], most: int) -> tuple[Finding, ...]:
-    """Worst first, and of one code and severity only so many: a rack that is lost need not be told a node a line."""
+_LOUDEST = {severity: place for place, severity in enumerate(sorted(Severity, reverse=True))}
+
+
+def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity, then what is lost, the largest loss first, then in the order of the table."""
+
+    def place(one: Finding) -> tuple[int, bool, float, int]:
+        return _LOUDEST[one.severity], not one.kind.loses, -one.share, place_of(one.code)
+
+    return sorted(findings, key=place)
+
+
+def _bounded(findings: Iterable[Finding], most: int) -> tuple[Finding, ...]:
+    """Of one code and severity only so many: a rack that is lost need not take a line a node."""
     kept: list[Finding] = []
     groups: dict[tuple[Severity, str], list[Finding]] = defaultdict(list)
     for one in findings:
         groups[one.severity, one.code].append(one)
-    for (severity, code), group in sorted(groups.items(), key=lambda item: (_PLACE[item[0][0]], item[0][1])):
+    for (severity, code), group in groups.items():
         kept += group[:most]
         if len(group) > most:
-            more = len(group) - most
-            kept.append(Finding(code, severity, group[0].subject, f"and {more} more like it", "see --format json"))
+            text = f"and {counted(len(group) - most, 'more finding')} of this kind"
+            kept.append(Finding(code, severity, group[0].subject, text))
     return tuple(kept)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names of a list, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def counted(number: int, what: str) -> str:
-    """`1 node`, `2 nodes`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def percent(share: float) -> str:
-    """A share, 0 to 1, as people read it; never 0 or 100 where it is only near it."""
-    if 0 < share < 0.001:  # noqa: PLR2004 - half a digit of what is printed
-        return "< 0.1 %"
-    return f"{min(share * 100, 99.9) if share < 1 else 100:.1f} %"
 
 
 class _Judge:
     """Keyspaces at levels; remembers rings, so that a hundred keyspaces of one replication cost one."""
 
-    def __init__(self, scope: Scope, question: Question, views: Views, leases: Leases) -> None:
+    def __init__(self, scope: Scope, question: Question, leases: Leases) -> None:
         self.scope = scope
         self.leases = leases
+        self.evidence = scope.evidence
         self.snapshot = scope.snapshot
         self.question = question
-        self.views = views
         self.findings: list[Finding] = []
         self._outages: dict[object, Outage] = {}
-        self._shares: dict[Finding, float] = {}
         self._seen: dict[tuple[int, Level, str | None], tuple[_Sight, ...] | str] = {}
 
     @property
@@ -158,13 +153,12 @@ class _Judge:
         for place, ring in enumerate(self.snapshot.rings):
             chosen = self.scope.chosen(ring)
             if chosen:
-                self.findings += _contradictions(self.scope, ring, [name for name, _ in chosen])
+                self.findings += contradictions(self.scope, ring, [name for name, _ in chosen])
             replication = str(ring.replication) if ring.replication else None
             found += [
                 KeyspaceVerdict(name, replication, len(ring), self._levels(name, rule, place, ring))
                 for name, rule in chosen
             ]
-        self.findings.sort(key=lambda one: -self._shares.get(one, 0.0))
         return tuple(sorted(found, key=lambda one: one.name))
 
     def _levels(self, name: str, rule: Rule, place: int, ring: Ring) -> tuple[LevelVerdict, ...]:
@@ -179,7 +173,7 @@ class _Judge:
         if unknown:
             levels = listed(list(dict.fromkeys(str(level) for level, _ in unknown)))
             text = f"{name} can't be judged at {levels}: {self._why(place, *unknown[0])}"
-            self._note("replication_unknown", Severity.UNKNOWN, name, text, "state it under `replication:`")
+            self.findings.append(noted("replication_unknown", name, text, "state it under `replication:`"))
         return tuple([self._level(name, rule, place, level, client) for level, client in wanted])
 
     def _why(self, place: int, level: Level, client: str | None) -> str:
@@ -196,8 +190,21 @@ class _Judge:
         if severity and sight.health.outage:
             demands = tuple(demands_of(level, client, sight.rules).values())
             self._outages.setdefault((place, level, client), Outage(sight.state, demands))
-        ranges = sight.state.unavailable(level, client, sight.rules) if self.question.ranges else None
+        ranges = self._ranges(place, sight) if self.question.ranges else None
         return LevelVerdict(level, client, severity, sight.health, sight.observer, ranges)
+
+    def _ranges(self, place: int, worst: _Sight) -> dict[Operation, list[Range]]:
+        """The ranges that the numbers of a level count as unavailable."""
+        level, client = worst.health.level, worst.health.datacenter
+        found = worst.state.unavailable(level, client, worst.rules)
+        sights = self._sights(place, level, client)
+        if client is not None or isinstance(sights, str) or len(sights) == 1:
+            return found
+        lost = [sight.state.unavailable(level, client, sight.rules) for sight in sights]
+        return {
+            name: sorted({span for one in lost for span in one.get(name, ())}, key=lambda span: span[1])
+            for name in found
+        }
 
     def _worst(self, rule: Rule, sights: tuple[_Sight, ...] | str) -> _Sight | str:
         """What the worst coordinator sees: of those that raise the loudest alarm the one that has lost most."""
@@ -205,7 +212,11 @@ class _Judge:
             return sights
         if len(sights) == 1:  # of a well cluster there is one, and a hundred keyspaces ask
             return sights[0]
-        return max(sights, key=lambda one: (*self._loudness(rule, one), one.health.badness))
+        worst = max(sights, key=lambda one: (*self._loudness(rule, one), one.health.badness))
+        if worst.health.datacenter is not None or not worst.health.outage:
+            return worst
+        # A level without a datacenter has coordinators everywhere: a range is lost that any of them can't serve.
+        return replace(worst, health=seen_by_any(worst.health, [(one.state, one.rules) for one in sights]))
 
     def _loudness(self, rule: Rule, sight: _Sight) -> tuple[Severity, Severity]:
         """The alarm that a view raises, and the one that it would raise without leases."""
@@ -249,7 +260,7 @@ class _Judge:
     def _look(self, place: int, level: Level, client: str | None) -> Iterator[_Sight]:
         ring = self.snapshot.rings[place]
         clients = self.scope.policy.client_datacenters if client is None else (client,)
-        for outlook in self.views.outlooks(clients):
+        for outlook in self.evidence.outlooks(clients):
             rules = self.scope.rules(ring, outlook.version)
             state = ring_state(ring, self.snapshot.layout, self.scope.space, outlook.down)
             yield _Sight(state.level(level, client, rules), outlook.observers[0], state, rules)
@@ -263,15 +274,15 @@ class _Judge:
             allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
             whose = self.leases.whose(excuse.held) if excuse.lost else ""
             text = f"{lost(name, health)}{allowed}{whose}"
-            self._note("unavailable", loud[0], name, text, f"as {sight.observer} sees it")
-            self._shares[self.findings[-1]] = health.outage_share
+            self._note("unavailable", loud[0], name, text, health.outage_share, f"as {sight.observer} sees it")
         if health.structurally_unavailable:
-            self._note("structurally_unavailable", Severity.WARNING, name, never_served(name, health))
+            share = health.unavailable_share - health.outage_share
+            self._note("structurally_unavailable", Severity.WARNING, name, never_served(name, health), share)
             loud.append(Severity.WARNING)
         if self._near(rule, health):
             loud.append(Severity.OK if excuse.near else Severity.WARNING)
             whose = self.leases.whose(excuse.held) if excuse.near else ""
-            self._note("failures_left", loud[-1], name, near(name, health) + whose)
+            self._note("failures_left", loud[-1], name, near(name, health) + whose, 0.0)
         return max(loud)
 
     @staticmethod
@@ -282,8 +293,10 @@ class _Judge:
         # None are left where ranges are lost: that is told already, unless as much loss is allowed.
         return left is not None and left <= rule.warning_failures_left and not rule.critical.alerts(health)
 
-    def _note(self, code: str, severity: Severity, subject: str, text: str, detail: str = "") -> None:
-        self.findings.append(Finding(code, severity, subject, text, detail))
+    def _note(  # noqa: PLR0913, PLR0917 - the parts of a finding
+        self, code: str, severity: Severity, subject: str, text: str, share: float, detail: str = ""
+    ) -> None:
+        self.findings.append(Finding(code, severity, subject, text, detail, share=share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +333,8 @@ def _at(health: LevelHealth) -> str:
 
 def lost(name: str, health: LevelHealth) -> str:
     """An outage in words."""
-    part = percent(health.outage / health.ranges)
-    return f"{health.outage} of {health.ranges} ranges ({part}) of {name} unavailable {_at(health)}"
+    part = percent(health.outage_share)
+    return f"{health.outage} of {health.ranges} ranges ({part} of the tokens) of {name} unavailable {_at(health)}"
 
 
 def never_served(name: str, health: LevelHealth) -> str:
@@ -335,9 +348,9 @@ def near(name: str, health: LevelHealth) -> str:
     return f"{counted(health.node_failures_to_outage or 0, 'more node failure')} to an outage of {name} {_at(health)}"
 
 
-def _contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:
+def contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:
     """A ring whose ranges have not as many replicas as its replication says: a half-started view, a wrong config."""
-    wanted = expected(ring.replication, scope.snapshot.owners)
+    wanted = expected(ring.replication, scope.evidence.owners)
     if wanted is None:
         return
     for kind in ring_state(ring, scope.snapshot.layout, scope.space, ()).kinds:
@@ -347,7 +360,7 @@ def _contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Find
             found[place] = found.get(place, 0) + number
         if found != wanted:
             text = f"ranges of {listed(names)} have {_places(found)}, but {ring.replication} asks for {_places(wanted)}"
-            yield Finding("ring_contradicts_replication", Severity.UNKNOWN, names[0], text)
+            yield noted("ring_contradicts_replication", names[0], text)
             return
 
 
@@ -358,39 +371,15 @@ def _places(counts: Mapping[str | None, int]) -> str:
     )
 
 
-def _gaps(views: Views, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:
-    """What could not be learned at all."""
-    snapshot = views.snapshot
-    for problem in snapshot.problems:
-        yield Finding(problem.code, Severity.UNKNOWN, problem.subject, problem.summary)
-    if not views.usable:
-        whose = listed([f"{view.observer} ({view.reason or view.outcome})" for view in views.all])
-        yield Finding("no_usable_view", Severity.UNKNOWN, snapshot.cluster, f"no usable view: {whose or 'none asked'}")
-    else:
-        yield from _unjudged(snapshot, keyspaces, question)
-    claims = [("host id", node.host_id) for node in snapshot.nodes] + [
-        ("address", one.address) for one in snapshot.nodes
-    ]
-    for (what, claimed), number in Counter(claims).items():
-        if claimed and number > 1:
-            text = f"{number} nodes claim {what} {claimed}"
-            yield Finding("duplicate_host_id", Severity.UNKNOWN, snapshot.cluster, text)
-    for index in sorted(_members(views)):
-        node = snapshot.nodes[index]
-        if not node.datacenter and snapshot.rings:
-            text = f"the datacenter of {node.address} is not known"
-            yield Finding("unknown_datacenter", Severity.UNKNOWN, node.address, text)
-
-
-def _of_logins(scope: Scope) -> Iterator[Finding]:
+def of_logins(scope: Scope) -> Iterator[Finding]:
     """What is not known of logins, for which Cassandra reads system_auth."""
     if scope.auth_level is None and scope.auth_by_cassandra:
         level = repr(scope.snapshot.auth_read_level)[:_LONGEST_LEVEL]
         text = f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is no known level"
-        yield Finding("auth_level_unknown", Severity.UNKNOWN, AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
+        yield noted("auth_level_unknown", AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
     if scope.auth_left_out:
         text = f"{AUTH_KEYSPACE} is not watched: no authenticator is recognised over JMX"
-        yield Finding("auth_not_watched", Severity.OK, AUTH_KEYSPACE, text, "if clients log in: `authenticates: true`")
+        yield noted("auth_not_watched", AUTH_KEYSPACE, text, "if clients log in: `authenticates: true`")
 
 
 def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:
@@ -398,132 +387,54 @@ def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question
     names = [one.name for one in keyspaces]
     missing = [pattern for pattern in question.keyspaces if not any(fnmatchcase(name, pattern) for name in names)]
     if missing:
-        text = f"no keyspace matches {listed(missing)}"
-        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, text)
+        yield noted("no_keyspaces", snapshot.cluster, f"no keyspace matches {listed(missing)}")
     elif not any(level.severity for one in keyspaces for level in one.levels):
-        yield Finding("no_keyspaces", Severity.UNKNOWN, snapshot.cluster, "no keyspace is watched")
+        yield noted("no_keyspaces", snapshot.cluster, "no keyspace is watched")
 
 
-def _members(views: Views) -> frozenset[int]:
-    """Nodes whose place or state matters: they own tokens, hold or gain ranges, or coordinate."""
-    snapshot = views.snapshot
-    owning = {index for index, node in enumerate(snapshot.nodes) if node.tokens != 0}
-    holding = (ring.holding(range(len(snapshot.nodes))) for ring in snapshot.rings)
-    return frozenset(owning.union(*holding, (snapshot.index[view.observer] for view in views.usable)))
-
-
-def _of_views(views: Views, states: Sequence[State]) -> Iterator[Finding]:
-    """What is wrong with the views, or between them."""
-    if not views.usable:
-        return
-    snapshot, seen_down = views.snapshot, views.seen_down_by
-    joining = frozenset().union(*{view.joining for view in views.usable})
-    strange = {live: sorted(live - snapshot.index.keys()) for live in {view.live for view in views.usable}}
-    for view in views.all:
-        index = snapshot.index.get(view.observer)
-        gone = index is not None and len(seen_down.get(index, ())) == len(views.usable)
-        owns = index is not None and snapshot.nodes[index].tokens
-        if view.outcome != "ok" and not gone and (owns or view.observer not in joining):
-            yield _unusable(view)
-        strangers = strange.get(view.live) if view.outcome == "ok" else None
-        if strangers:
-            text = f"{view.observer} sees {listed(strangers)} live, which the ring does not have"
-            yield Finding("unknown_endpoint", Severity.UNKNOWN, view.observer, text)
-    yield from _blind_datacenters(views, states)
-    yield from _disagreements(views)
-    yield from _schemas(views)
-    for name in ("joining", "leaving", "moving"):
-        for address in sorted(frozenset().union(*{getattr(view, name) for view in views.usable})):
-            yield Finding("topology_changing", Severity.OK, address, f"{address} is {name}")
-
-
-def _unusable(view: View) -> Finding:
-    if view.outcome == "unreachable":
-        text = f"{view.observer} can't be asked ({view.reason or 'no answer'}), though others see it up"
-        hint = "what it sees as a coordinator is not known; Cassandra needs 18-37 s to notice a killed node"
-        return Finding("view_missing", Severity.UNKNOWN, view.observer, text, hint)
-    text = f"the view of {view.observer} is not used: {view.reason}"
-    return Finding("view_discarded", Severity.WARNING, view.observer, text, "others see it up")
-
-
-def _blind_datacenters(views: Views, states: Sequence[State]) -> Iterator[Finding]:
-    """Datacenters with nodes up whose own coordinators could not be believed, though they were asked."""
-    nodes, index = views.snapshot.nodes, views.snapshot.index
-    seeing = {nodes[index[view.observer]].datacenter for view in views.usable}
-    asked = {nodes[index[view.observer]].datacenter for view in views.all if view.observer in index}
-    alive = {node.datacenter for node, state in zip(nodes, states, strict=True) if state == "up"}
-    for name in sorted((asked & alive) - seeing - {None}, key=str):
-        text = f"no usable view from {name}: it is judged by what other datacenters see of it"
-        yield Finding("view_missing", Severity.UNKNOWN, str(name), text)
-
-
-def _disagreements(views: Views) -> Iterator[Finding]:
-    nodes = views.snapshot.nodes
-    for index, observers in sorted(views.seen_down_by.items()):
-        if len(observers) == len(views.usable):
-            continue
-        address = nodes[index].address
-        others = [view.observer for view in views.usable if view.observer not in observers]
-        if others == [address]:
-            text = f"{address} says that it is well, but every other view sees it down"
-            yield Finding("gossip_dead", Severity.WARNING, address, text, "its gossip is dead, or it is cut off")
-        else:
-            text = f"{address} is down for {listed(observers)} but up for {listed(sorted(others))}"
-            yield Finding("view_disagreement", Severity.WARNING, address, text, "the worst view counts")
-
-
-def _schemas(views: Views) -> Iterator[Finding]:
-    """Schema versions differ between releases during an upgrade; within one release they must not."""
-    nodes, index = views.snapshot.nodes, views.snapshot.index
-    found: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for view in views.usable:
-        if view.schema_version:
-            version = release(nodes[index[view.observer]].release_version)
-            found[version][view.schema_version].append(view.observer)
-    for schemas in found.values():
-        if len(schemas) > 1:
-            few = min(schemas.values(), key=len)
-            text = f"{len(schemas)} schema versions; {listed(sorted(few))} differ from the others"
-            yield Finding("schema_disagreement", Severity.WARNING, views.snapshot.cluster, text)
-
-
-def _of_nodes(views: Views, states: Sequence[State]) -> Iterator[Finding]:
-    seen_down = views.seen_down_by
-    modes = {view.observer: view.reason for view in views.all if view.outcome == "discarded"}
-    members = _members(views)
-    for index, (node, state) in enumerate(zip(views.snapshot.nodes, states, strict=True)):
-        if state == "down":
-            why = f" ({modes[node.address]})" if modes.get(node.address) else ""
-            text = f"{node.address} is down{why}"
-            yield Finding("node_down", Severity.OK, node.address, text, f"for {listed(seen_down[index])}")
-        elif state == "unknown" and views.usable and index in members:
-            text = f"{node.address} is neither live nor unreachable for any view"
-            yield Finding("node_unknown", Severity.UNKNOWN, node.address, text)
-
-
-def _summary(
-    severity: Severity,
-    findings: Sequence[Finding],
-    keyspaces: Sequence[KeyspaceVerdict],
-    states: Sequence[State],
-    leases: Leases,
-) -> str:
+class _Summary:
     """The verdict in one line."""
-    down = [index for index, state in enumerate(states) if state == "down"]
-    gone = f"{counted(len(down), 'node')} down: {listed([leases.named(one) for one in down])}" if down else ""
-    nodes = "; ".join(one for one in (gone, leases.besides(down)) if one)
-    if severity is Severity.OK:
-        tolerated = [one.summary for one in findings if one.code == "unavailable"]
-        if tolerated:
-            more = f"; {len(tolerated) - 1} more like it" if len(tolerated) > 1 else ""
-            return f"{tolerated[0]}{f' ({nodes})' if nodes else ''}{more}"
-        levels = listed(sorted({str(one.level) for each in keyspaces for one in each.levels if one.severity}))
-        up = f"{len(states) - len(down)} of {counted(len(states), 'node')} up"
-        shown = nodes if down else "; ".join(one for one in (up, nodes) if one)
-        return f"{counted(len(keyspaces), 'keyspace')} available at {levels}, {shown}{_left(keyspaces)}"
-    loudest = [one for one in findings if one.severity is severity]
-    more = f"; {len(loudest) - 1} more like it" if len(loudest) > 1 else ""
-    return f"{loudest[0].summary}{f' ({nodes})' if nodes else ''}{more}"
+
+    def __init__(self, evidence: Evidence, leases: Leases, keyspaces: Sequence[KeyspaceVerdict]) -> None:
+        self._leases = leases
+        self._keyspaces = keyspaces
+        self._states = evidence.states
+        self._down = [index for index, state in enumerate(self._states) if state == "down"]
+
+    def of(self, severity: Severity, findings: Sequence[Finding]) -> str:
+        """The line, without the severity.
+
+        Args:
+            severity: of the verdict.
+            findings: all of them, worst first.
+        """
+        if severity is Severity.OK:
+            return self._well(findings)
+        others = sum(one.severity > Severity.OK for one in findings) - 1
+        nodes = self._nodes()
+        return f"{findings[0].summary}{f' ({nodes})' if nodes else ''}{_more(others)}"
+
+    def _nodes(self) -> str:
+        """Which nodes are down, and which others are under a lease."""
+        gone = ""
+        if self._down:
+            gone = f"{counted(len(self._down), 'node')} down: {listed([self._leases.named(one) for one in self._down])}"
+        return "; ".join(one for one in (gone, self._leases.besides(self._down)) if one)
+
+    def _well(self, findings: Sequence[Finding]) -> str:
+        nodes = self._nodes()
+        allowed = [one.summary for one in findings if one.code == "unavailable"]
+        if allowed:
+            return f"{allowed[0]}{f' ({nodes})' if nodes else ''}{_more(len(allowed) - 1)}"
+        watched = {str(one.level) for each in self._keyspaces for one in each.levels if one.severity}
+        up = f"{len(self._states) - len(self._down)} of {counted(len(self._states), 'node')} up"
+        shown = nodes if self._down else "; ".join(one for one in (up, nodes) if one)
+        available = f"{counted(len(self._keyspaces), 'keyspace')} available at {listed(sorted(watched))}"
+        return f"{available}, {shown}{_left(self._keyspaces)}"
+
+
+def _more(number: int) -> str:
+    return f"; and {counted(number, 'more finding')}" if number > 0 else ""
 
 
 def _left(keyspaces: Sequence[KeyspaceVerdict]) -> str:

@@ -1,59 +1,47 @@
 """The gate: may these nodes stop now?
 
-A counterfactual on what was seen: live nodes minus the candidates, minus those that hold a restart lease, minus any
-that any usable view calls down; then every range of every keyspace must still be served at its gate level, for the
-clients of every datacenter. Never today's colour: a cluster that is all well may have no node that can be spared.
+A counterfactual on what was seen. A range is lost by a stop if it could be served before it and might not be after it:
+before, every node that some view that counts lists as live is taken to be up; after, only those that may be counted on
+(`core.evidence`) and hold no restart lease. Every range of every keyspace must still be served at its gate level, for
+the clients of every datacenter. Never today's colour: a cluster that is all well may have no node that can be spared.
 
-Missing or contradictory data block. Unknown wins over safe, unsafe over unknown.
+Missing or contradictory data block. Unknown wins over safe, unsafe over unknown. What each reason means is in the table
+of `core.reasons`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.assess import AT_MOST, Question, assess, counted, listed, percent
+from ringcheck.core.assess import AT_MOST, contradictions, of_logins
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, UnknownReplicationError
+from ringcheck.core.endpoint import has_port, ip_of
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.gaps import gaps
 from ringcheck.core.health import demands_of, ring_state, stand
 from ringcheck.core.policy import DEFAULT, Severity
+from ringcheck.core.reasons import REASONS, Answer, Example, Reason, answer, ordered, reason
 from ringcheck.core.scope import Scope
-from ringcheck.core.views import Views
+from ringcheck.core.words import counted, listed, nearest, percent
+from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ringcheck.core.consistency import Demand, Replicas, Rules
+    from ringcheck.core.findings import Finding
     from ringcheck.core.health import LevelHealth, RingState
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy, Rule
-    from ringcheck.core.ring import Ring, Snapshot
-    from ringcheck.core.verdict import Finding
+    from ringcheck.core.ring import Node, Ring, Snapshot
 
 Action: TypeAlias = Literal["restart", "decommission"]
-Answer: TypeAlias = Literal["safe", "unsafe", "unknown"]
 
-# Reasons that say "not known" rather than "not safe".
-GAPS = frozenset({"view_missing", "unknown_node", "no_data"})
-
-CODES = GAPS | {
-    "already_unavailable",
-    "candidate_down",
-    "lease_held",
-    "node_down_elsewhere",
-    "rack_empties",
-    "recently_changed",
-    "replication_would_not_fit",
-    "schema_disagreement",
-    "streaming",
-    "structurally_never_safe",
-    "structurally_unavailable",
-    "topology_changing",
-    "view_disagreement",
-    "would_be_at_minimum",
-    "would_become_unavailable",
-}
+CODES = frozenset(REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +58,7 @@ class Gate:
     """
 
     level: Level = Level.LOCAL_QUORUM
+    _: KW_ONLY
     accept: tuple[str, ...] = ()
     settle: float = 45.0
     require_spare: bool = False
@@ -77,48 +66,7 @@ class Gate:
     allow: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One range that a reason is about; addresses."""
-
-    start: int
-    end: int
-    replicas: tuple[str, ...]
-    live: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why not, or what to know before.
-
-    Attributes:
-        code: stable name, documented in docs/gate.md.
-        subject: node, keyspace, datacenter or cluster.
-        summary: one line.
-        blocks: False for a note.
-        lifts_when: what would make it go away.
-        keyspace: where it is about one or more that are alike the first; likewise level and datacenter.
-        keyspaces: all of them.
-        ranges: how many, of the keyspace's.
-        share: of the token space, 0 to 1.
-        example: one of the ranges, as it would be after the stop.
-    """
-
-    code: str
-    subject: str
-    summary: str
-    blocks: bool = True
-    lifts_when: str = ""
-    keyspace: str | None = None
-    level: Level | None = None
-    datacenter: str | None = None
-    ranges: int | None = None
-    share: float | None = None
-    example: Example | None = None
-    keyspaces: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What the decision looked at."""
 
@@ -128,7 +76,7 @@ class Checked:
     levels: tuple[Level, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """May the candidates stop?
 
@@ -155,8 +103,8 @@ class Decision:
     allowed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Stake:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stake:
     """A ring at a level for one client datacenter: what a stop may cost, and which keyspaces would pay."""
 
     names: tuple[str, ...]
@@ -167,8 +115,8 @@ class _Stake:
     rules: Rules
 
 
-@dataclass
-class _Loss:
+@dataclass(slots=True)
+class Loss:
     """Ranges that one stop would take away."""
 
     ranges: int = 0
@@ -186,7 +134,7 @@ class Gatekeeper:
         snapshot: Snapshot,
         policy: Policy,
         gate: Gate,
-        holders: Collection[str] = (),
+        holders: Collection[Holder] = (),
         *,
         recorded: bool = False,
     ) -> None:
@@ -196,30 +144,45 @@ class Gatekeeper:
             snapshot: what was seen, fresh.
             policy: the cluster's rules.
             gate: what its owners want of the gate.
-            holders: addresses that hold a restart lease.
+            holders: of restart leases, each with the address that its node has in the snapshot.
             recorded: the snapshot is no fresh one: what needs a second look is left out, and the decision says so.
 
         Raises:
             RingError: if the partitioner's tokens can't be compared.
-            UsageError: if the policy names a datacenter that has no nodes.
+            UsageError: if the policy names a datacenter that has no nodes, or `accept` a keyspace that there is not.
         """
         self.snapshot = snapshot
+        self.evidence = evidence_of(snapshot)
+        self.policy = policy
         self.gate = gate
         self.holders = tuple(holders)
         self.left_out = _left_out(snapshot) if recorded else ()
-        self.scope = Scope(snapshot, policy)
-        self.views = Views(snapshot)
-        self.policy = policy
-        held = frozenset(snapshot.index[one] for one in holders if one in snapshot.index)
-        self.before = self.views.down_anywhere() | held
+        self.scope = Scope(self.evidence, policy)
+        self._check_accepted()
+        self._everyone = frozenset(range(len(snapshot.nodes)))
+        self.held = frozenset(snapshot.index[one.node] for one in holders if one.node in snapshot.index)
+        self.uncounted = (self._everyone - self.evidence.counted_on) | self.held
         self.refusals: list[Reason] = []
-        self.stakes = list(self._stakes()) if self.views.usable else []
+        self.stakes = list(self._stakes()) if self.evidence.usable else []
         self.refusals += self._gaps()
+
+    def _check_accepted(self) -> None:
+        """A keyspace accepted by a name that there is not would be accepted in vain.
+
+        Raises:
+            UsageError: with the nearest name.
+        """
+        names = sorted(name for ring in self.snapshot.rings for name in ring.keyspaces)
+        for pattern in self.gate.accept if names else ():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                near = nearest(pattern, names)
+                hint = f"; did you mean {near}?" if near else ""
+                raise UsageError(f"accept: no keyspace matches {pattern!r}{hint}")
 
     # What is at stake
 
-    def _stakes(self) -> Iterator[_Stake]:
-        versions = sorted({one.version for one in self.views.outlooks(())})
+    def _stakes(self) -> Iterator[Stake]:
+        versions = sorted({one.version for one in self.evidence.outlooks(())})
         for ring in self.snapshot.rings:
             for level, names in self._levels(ring).items():
                 for client in self.scope.clients(level, ring):
@@ -230,10 +193,13 @@ class Gatekeeper:
         """The levels that a ring must keep, and for which of its keyspaces."""
         found: dict[Level, list[str]] = {}
         for name, rule in self.scope.chosen(ring):
-            if not any(fnmatchcase(name, pattern) for pattern in self.gate.accept):
+            if not self._accepted(name):
                 for level in self._levels_of(rule):
                     found.setdefault(level, []).append(name)
         return {level: tuple(names) for level, names in found.items()}
+
+    def _accepted(self, keyspace: str) -> bool:
+        return any(fnmatchcase(keyspace, pattern) for pattern in self.gate.accept)
 
     def _levels_of(self, rule: Rule) -> tuple[Level, ...]:
         if rule.by_cassandra:
@@ -243,295 +209,365 @@ class Gatekeeper:
 
     def _stake(
         self, ring: Ring, names: tuple[str, ...], level: Level, client: str | None, version: tuple[int, int]
-    ) -> Iterator[_Stake]:
+    ) -> Iterator[Stake]:
         try:
             rules = self.scope.rules(ring, version)
             demands = tuple(demands_of(level, client, rules).values())
         except UnknownReplicationError as error:
             text = f"{listed(names)} can't be judged at {level}: {error}"
-            reason = Reason("no_data", names[0], text, True, _STATED, names[0], level, keyspaces=names)  # noqa: FBT003 - in the order of the fields
-            self.refusals.append(reason)
+            more = {"lifts_when": _STATED, "keyspace": names[0], "keyspaces": names, "level": level}
+            self.refusals.append(reason("no_data", names[0], text, **more))
             return
-        yield _Stake(names, ring, level, client, demands, rules)
+        yield Stake(names=names, ring=ring, level=level, client=client, demands=demands, rules=rules)
 
-    def _state(self, stake: _Stake, down: Iterable[int]) -> RingState:
-        return ring_state(stake.ring, self.snapshot.layout, self.scope.space, down)
+    def state(self, ring: Ring, down: Iterable[int]) -> RingState:
+        """A ring without some nodes; remembered with the ring."""
+        return ring_state(ring, self.snapshot.layout, self.scope.space, down)
 
     # What keeps any node from stopping
 
     def _gaps(self) -> Iterator[Reason]:
         """Reasons that do not depend on the candidates, but for whose view is missing."""
-        for finding in assess(self.snapshot, self.policy, Question(every=True)).findings:
-            reason = _from_finding(finding)
-            if reason:
-                yield reason
-        if self.views.usable and not self.stakes:
-            yield Reason("no_data", self.snapshot.cluster, "no keyspace to judge", lifts_when="a keyspace is watched")
+        for finding in (*gaps(self.evidence), *self._contradictions()):
+            yield from _of_finding(finding)
+        if self.evidence.usable and not self.stakes:
+            yield self._nothing_to_judge()
         yield from self._young()
-        if self.views.usable and not any(view.schema_version for view in self.views.usable):
+        if self.evidence.usable and not any(view.schema_version for view in self.evidence.usable):
             text = "whether the nodes agree on the schema is not known"
             lifts = "their Jolokia tells SchemaVersion"
-            yield Reason("schema_disagreement", self.snapshot.cluster, text, blocks=False, lifts_when=lifts)
+            yield reason("schema_disagreement", self.snapshot.cluster, text, blocks=False, lifts_when=lifts)
         if any(ring.pending for ring in self.snapshot.rings):
-            yield Reason(
-                "topology_changing", self.snapshot.cluster, "ranges are moving to other nodes", lifts_when=_SETTLED
-            )
+            yield reason("topology_changing", self.snapshot.cluster, "ranges are moving to other nodes")
+
+    def _contradictions(self) -> Iterator[Finding]:
+        if not self.evidence.usable:
+            return
+        yield from of_logins(self.scope)
+        for ring in self.snapshot.rings:
+            names = [name for name, _ in self.scope.chosen(ring)]
+            if names:
+                yield from contradictions(self.scope, ring, names)
+
+    def _nothing_to_judge(self) -> Reason:
+        chosen = [name for ring in self.snapshot.rings for name, _ in self.scope.chosen(ring)]
+        if chosen:
+            text, lifts = "every keyspace is accepted: none is left to judge", "fewer keyspaces are accepted"
+        else:
+            text, lifts = "no keyspace to judge", "a keyspace is watched"
+        return reason("no_data", self.snapshot.cluster, text, lifts_when=lifts)
 
     def _young(self) -> Iterator[Reason]:
-        """Nodes that have not run long enough to be trusted to stay."""
+        """Members that have not run long enough to be trusted to stay."""
         try:
             taken = datetime.fromisoformat(self.snapshot.taken_at).timestamp()
         except ValueError:
             text = f"the time of the snapshot is not readable: {self.snapshot.taken_at!r}"
-            yield Reason("no_data", self.snapshot.cluster, text, lifts_when="the snapshot is taken anew")
+            yield reason("no_data", self.snapshot.cluster, text, lifts_when="the snapshot is taken anew")
             return
-        for index, node in enumerate(self.snapshot.nodes):
-            if node.generation is not None and index not in self.before and taken - node.generation < self.gate.settle:
-                age = round(taken - node.generation)
-                text = f"{node.address} has run for {age} s; {self.gate.settle:g} s are asked for"
-                if age < 0:
-                    text = f"{node.address} says that it starts in {-age} s: its clock or the one here is wrong"
-                lifts = f"{round(self.gate.settle - age)} s have passed"
-                yield Reason("recently_changed", node.address, text, lifts_when=lifts)
-        ageless = [
-            node.address
-            for index, node in enumerate(self.snapshot.nodes)
-            if node.generation is None and node.jolokia in {"ok", "not_asked"} and index not in self.before
-        ]
+        running = [self.snapshot.nodes[index] for index in sorted(self.evidence.members - self._down)]
+        for node in running:
+            if node.generation is not None and taken - node.generation < self.gate.settle:
+                yield self._too_young(node, round(taken - node.generation))
+        ageless = [node.address for node in running if node.generation is None and node.jolokia in {"ok", "not_asked"}]
         if ageless and self.gate.settle:
             text = f"since when {listed(ageless)} {'runs' if len(ageless) == 1 else 'run'} is not known"
             lifts = "their Jolokia tells CurrentGenerationNumber"
-            yield Reason("recently_changed", ageless[0], text, blocks=False, lifts_when=lifts)
+            yield reason("recently_changed", ageless[0], text, blocks=False, lifts_when=lifts)
+
+    def _too_young(self, node: Node, age: int) -> Reason:
+        text = f"{node.address} has run for {age} s; {self.gate.settle:g} s are asked for"
+        if age < 0:
+            text = f"{node.address} says that it starts in {-age} s: its clock or the one here is wrong"
+        lifts = f"{round(self.gate.settle - age)} s have passed"
+        return reason("recently_changed", node.address, text, lifts_when=lifts)
+
+    @property
+    def _down(self) -> frozenset[int]:
+        """Nodes that some view that counts does not reach, and those under a lease."""
+        return self.evidence.not_reached | self.held
 
     # The questions
 
     def decide(self, candidates: Sequence[str], action: Action = "restart") -> Decision:
         """May these nodes (addresses) stop together?"""
-        known = [self.snapshot.index[one] for one in candidates if one in self.snapshot.index]
-        reasons = [*self._strangers(candidates), *self._general(candidates, known), *self._notes(known, action)]
-        reasons += self._streams(known)
-        if action == "restart":
-            reasons += self._losses(known)
-        else:
-            reasons += self._decommission(known)
-        final = tuple(sorted((self._allowed(one) for one in reasons), key=lambda one: not one.blocks))
-        levels = tuple(dict.fromkeys(stake.level for stake in self.stakes))
+        known = frozenset(self.snapshot.index[one] for one in candidates if one in self.snapshot.index)
+        reasons = [*self._strangers(candidates), *self._general(candidates), *self._notes(known, action)]
+        reasons += [*self._streams(known), *self._outages(known)]
+        reasons += self._losses(known) if action == "restart" else self._decommission(sorted(known))
+        final = ordered(map(self._allowed, _without_notes_of_blocking_leases(reasons)))
+        return Decision(
+            snapshot=self.snapshot,
+            decision=answer(final),
+            action=action,
+            candidates=tuple(candidates),
+            holders=tuple(dict.fromkeys(one.node for one in self.holders)),
+            reasons=_bounded(final),
+            checked=self._checked(),
+            left_out=self.left_out,
+            allowed=tuple(sorted(self.gate.allow)),
+        )
+
+    def _checked(self) -> Checked:
         names = {name for stake in self.stakes for name in stake.names}
         ranges = sum(len(ring) * len(names.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
-        checked = Checked(len(names), ranges, len(self.views.usable), levels)
-        given = self.snapshot, _answer(final), action, tuple(candidates), self.holders, _bounded(final), checked
-        return Decision(*given, self.left_out, tuple(sorted(self.gate.allow)))
+        levels = tuple(dict.fromkeys(stake.level for stake in self.stakes))
+        return Checked(keyspaces=len(names), ranges=ranges, views=len(self.evidence.usable), levels=levels)
 
-    def _allowed(self, reason: Reason) -> Reason:
-        return replace(reason, blocks=False) if reason.code in self.gate.allow else reason
+    def _allowed(self, one: Reason) -> Reason:
+        return replace(one, blocks=False) if one.code in self.gate.allow else one
 
     def safe_nodes(self) -> frozenset[str]:
         """Addresses of the nodes each of which may restart now, alone: what `decide` would say of each, in one pass."""
         blocking = [one for one in map(self._allowed, self.refusals) if one.blocks and not self._excused(one)]
-        elsewhere = {one.subject for one in blocking if _spares_its_subject(one)}
-        if len(elsewhere) > 1 or any(not _spares_its_subject(one) for one in blocking):
+        waived = {one.subject for one in blocking if one.waived_for_subject}
+        if len(waived) > 1 or any(not one.waived_for_subject for one in blocking):
             return frozenset()
         if self.gate.require_spare or self.gate.allow:  # rare wishes: answered one by one
-            return frozenset(
+            fine = frozenset(
                 node.address for node in self.snapshot.nodes if self.decide([node.address]).decision == "safe"
             )
-        down = self.views.down_anywhere()
-        unsafe = frozenset().union(*(self._state(one, self.before).breakers(one.demands) for one in self.stakes))
-        if any(one.blocks for one in self._outages([])):
-            unsafe |= frozenset(range(len(self.snapshot.nodes))) - down
-        fine = frozenset(
-            node.address
-            for index, node in enumerate(self.snapshot.nodes)
-            if index not in unsafe and not node.streams and not (self.gate.require_all_up and down - {index})
-        )
-        return fine & elsewhere if elsewhere else fine
+        else:
+            fine = frozenset(self.snapshot.nodes[index].address for index in self._spared())
+        return fine & waived if waived else fine
+
+    def _spared(self) -> frozenset[int]:
+        """Nodes whose stop takes no range and that stream nothing."""
+        outage = any(one.blocks for one in self._outages(frozenset()))
+        breaking = (self.state(one.ring, self.uncounted).breakers(one.demands) for one in self.stakes)
+        fine = self.evidence.surely_down if outage else self._everyone.difference(*breaking)
+        down = self.evidence.not_reached if self.gate.require_all_up else frozenset()
+        return frozenset(index for index in fine if not self.snapshot.nodes[index].streams and not down - {index})
+
+    def obstacles(self) -> tuple[Reason, ...]:
+        """The reasons that keep every node from stopping, whichever is asked for."""
+        found = map(self._allowed, (*self.refusals, *self._outages(frozenset())))
+        return tuple(one for one in ordered(found) if one.blocks and not self._excused(one))
 
     def _strangers(self, candidates: Sequence[str]) -> Iterator[Reason]:
         if not candidates:
-            yield Reason("unknown_node", self.snapshot.cluster, "no node is named", lifts_when="a node is named")
+            yield reason("unknown_node", self.snapshot.cluster, "no node is named", lifts_when="a node is named")
         for one in candidates:
             if one not in self.snapshot.index:
-                yield Reason("unknown_node", one, f"{one} is no node of this cluster", lifts_when="a member is named")
+                yield reason("unknown_node", one, self._not_meant(one))
 
-    def _general(self, candidates: Sequence[str], known: list[int]) -> Iterator[Reason]:
-        """What was found wrong, without the views of those that are to stop, and whether something is lost already."""
+    def _not_meant(self, name: str) -> str:
+        """Why a name means no node, and which it may have meant."""
+        here = [node.address for node in self.snapshot.nodes if ip_of(node.address) == ip_of(name)]
+        if len(here) > 1 and not has_port(name):
+            return f"{name} can mean {listed(here)}"
+        return f"{name} is no node of this cluster{f'; at its address is {listed(here)}' if here else ''}"
+
+    def _general(self, candidates: Sequence[str]) -> Iterator[Reason]:
+        """What was found wrong, without the views of those that are to stop."""
         for one in self.refusals:
-            mine = _spares_its_subject(one) and one.subject in candidates
+            mine = one.waived_for_subject and one.subject in candidates
             yield replace(one, blocks=False) if mine or self._excused(one) else one
-        yield from self._outages(known)
 
-    def _excused(self, reason: Reason) -> bool:
+    def _excused(self, one: Reason) -> bool:
         """Whether a reason is about a node that counts as down by its lease, whatever its own view is."""
-        return _spares_its_subject(reason) and reason.subject in self.holders
+        return one.waived_for_subject and one.subject in {holder.node for holder in self.holders}
 
-    def _outages(self, known: list[int]) -> Iterator[Reason]:
+    def _outages(self, known: frozenset[int]) -> Iterator[Reason]:
         """Ranges that are lost before anything is stopped; restarting nodes that are down is the cure."""
-        cure = bool(known) and all(index in self.views.down_anywhere() for index in known)
+        cure = bool(known) and known <= self.evidence.surely_down
+        down = self._before(known, self.uncounted)
+        lost = []
         for stake in self.stakes:
-            health = self._state(stake, self.before).level(stake.level, stake.client, stake.rules)
+            health = self.state(stake.ring, down).level(stake.level, stake.client, stake.rules)
             if health.outage:
-                yield self._of_level("already_unavailable", stake, health, health.outage, health.outage_share, not cure)
+                lost.append(stake)
+                share = health.outage_share
+                yield self._of_level("already_unavailable", stake, health, health.outage, share, not cure)
             if health.structurally_unavailable:
                 share = health.unavailable_share - health.outage_share
                 number = health.structurally_unavailable
                 yield self._of_level("structurally_unavailable", stake, health, number, share, blocks=False)
+        if lost and not cure and not any(self._lost_now(one, known) for one in lost):
+            yield from self._leases_in_the_way(frozenset())
+
+    def _lost_now(self, stake: Stake, known: frozenset[int]) -> bool:
+        """Whether ranges are lost though no node under a lease were down."""
+        down = self._before(known, self._everyone - self.evidence.counted_on)
+        return self.state(stake.ring, down).level(stake.level, stake.client, stake.rules).outage > 0
+
+    def _before(self, known: frozenset[int], down: frozenset[int]) -> frozenset[int]:
+        """Nodes that are down before the stop, of these: a candidate is up unless it is down for sure."""
+        return (down - known) | (known & self.evidence.surely_down)
 
     def _of_level(  # noqa: PLR0913, PLR0917 - the parts of a sentence
         self,
         code: str,
-        stake: _Stake,
+        stake: Stake,
         health: LevelHealth,
         ranges: int,
         share: float,
         blocks: bool,  # noqa: FBT001 - as Reason's
     ) -> Reason:
-        what, lifts = _LEVEL_WORDS[code]
-        name = stake.names[0]
-        number = f"{ranges} of {health.ranges} ranges ({percent(share)} of the tokens)"
-        text = f"{number} of {listed(stake.names)} {what} {_at(stake)}"
-        where = name, stake.level, stake.client
-        return Reason(code, name, text, blocks, lifts, *where, ranges, share, keyspaces=stake.names)
+        number = f"{ranges} of {health.ranges} ranges ({percent(share)} of the tokens) of {listed(stake.names)}"
+        text = f"{number} {_LEVEL_WORDS[code]} {_at(stake)}"
+        return reason(code, stake.names[0], text, blocks=blocks, ranges=ranges, share=share, **_where(stake))
 
-    def _notes(self, known: list[int], action: Action) -> Iterator[Reason]:
+    def _notes(self, known: frozenset[int], action: Action) -> Iterator[Reason]:
         """What an operator should know, and may ask to be kept by.
 
         A node that leaves hands its ranges to others, whose writes must be acknowledged besides (`ReplicaPlans`:
         `blockFor` plus pending): who is down may be one of them.
         """
-        nodes, hand_over = self.snapshot.nodes, action == "decommission"
-        down = [nodes[index].address for index in sorted(self.views.down_anywhere() - set(known))]
+        hand_over = action == "decommission"
+        down = self.evidence.names((self.evidence.not_reached & self.evidence.members) - known)
         if down:
             text = f"{counted(len(down), 'other node')} down: {listed(down)}"
             blocks = self.gate.require_all_up or hand_over
-            yield Reason("node_down_elsewhere", down[0], text, blocks, "all other nodes are up")
-        held = [one for one in self.holders if one not in {nodes[index].address for index in known}]
-        if held:
-            text = f"{listed(held)} hold a restart lease and count as down"
-            yield Reason("lease_held", held[0], text, hand_over, "the lease is released")
+            yield reason("node_down_elsewhere", down[0], text, blocks=blocks)
+        mine = {self.snapshot.nodes[index].address for index in known}
+        for one in self.holders:
+            if one.node not in mine:
+                yield reason(
+                    "lease_held",
+                    one.node,
+                    f"{_lease(one)} and counts as down",
+                    blocks=hand_over,
+                    lifts_when=f"{one.owner} gives back {one.node} ({_purpose(one)})",
+                )
 
-    def _streams(self, known: list[int]) -> Iterator[Reason]:
+    def _leases_in_the_way(self, held: Iterable[int]) -> Iterator[Reason]:
+        """The leases without which nothing would be lost; of all nodes under one where it is not known of which."""
+        names = set(self.evidence.names(frozenset(held) & self.held or self.held))
+        for one in self.holders:
+            if one.node in names:
+                lifts = f"{one.owner} gives back {one.node} ({_purpose(one)})"
+                yield reason("lease_held", one.node, _lease(one), lifts_when=lifts)
+
+    def _streams(self, known: frozenset[int]) -> Iterator[Reason]:
         """A stop breaks off what a node sends and receives: a repair or a rebuild that took hours fails."""
-        nodes, down = self.snapshot.nodes, self.views.down_anywhere()
-        silent = [nodes[index].address for index in known if nodes[index].streams is None and index not in down]
-        for index in known:
+        nodes = self.snapshot.nodes
+        silent = self.evidence.names(
+            index for index in known - self.evidence.surely_down if nodes[index].streams is None
+        )
+        for index in sorted(known):
             if nodes[index].streams:
                 name = nodes[index].address
                 text = f"{name} is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
-                yield Reason("streaming", name, text, lifts_when=f"{name} streams nothing")
+                yield reason("streaming", name, text, lifts_when=f"{name} streams nothing")
         if silent and "streaming" not in self.left_out:
             text = f"whether {listed(silent)} {'streams' if len(silent) == 1 else 'stream'} is not known"
-            yield Reason("streaming", silent[0], text, blocks=False, lifts_when="CurrentStreams can be read there")
-        others = [node.address for index, node in enumerate(nodes) if node.streams and index not in known]
+            lifts = "CurrentStreams can be read there"
+            yield reason("streaming", silent[0], text, blocks=False, lifts_when=lifts)
+        others = self.evidence.names(index for index in self._everyone - known if nodes[index].streams)
         if others:
             text = f"{counted(len(others), 'other node')} streaming: {listed(others)}"
-            yield Reason("streaming", others[0], text, blocks=False, lifts_when="all streams have ended")
+            yield reason("streaming", others[0], text, blocks=False)
 
     # The counterfactual
 
-    def _losses(self, known: list[int]) -> Iterator[Reason]:
+    def _losses(self, known: frozenset[int]) -> Iterator[Reason]:
+        """Ranges that could be served before the stop and might not be after it."""
+        found = list(self._lost_with(known, self.uncounted))
+        taken = [one for one in found if one[1].ranges]
+        if (
+            taken
+            and self.held - known
+            and not any(loss.ranges for _, loss, _ in self._lost_with(known, self.uncounted - self._only_leased))
+        ):
+            replicas = {node for stake, loss, _ in taken for node in stake.ring.replicas(loss.first or 0)}
+            yield from self._leases_in_the_way(replicas)
+        for stake, loss, after in found:
+            yield from self._loss_reasons(stake, after, loss)
+
+    @property
+    def _only_leased(self) -> frozenset[int]:
+        """Nodes that would be counted on but for their lease."""
+        return self.held & self.evidence.counted_on
+
+    def _lost_with(self, known: frozenset[int], uncounted: frozenset[int]) -> Iterator[tuple[Stake, Loss, RingState]]:
+        """For each stake what the stop takes where these nodes may not be counted on, and the ring after it."""
         groups: dict[int, list[_Alike]] = {}  # by the identity of a ring: the same for all of its levels and clients
-        stopped = [node for node in known if node not in self.before]
+        stopped = known - self.evidence.surely_down
+        up_before = self._before(known, self._everyone - self.evidence.listed_live)
         for stake in self.stakes:
-            before, after = self._state(stake, self.before), self._state(stake, self.before.union(known))
+            before, after = self.state(stake.ring, up_before), self.state(stake.ring, uncounted | known)
             if id(stake.ring) not in groups:
                 groups[id(stake.ring)] = _alike(before, after, stopped)
-            yield from self._loss_reasons(stake, after, _loss(groups[id(stake.ring)], stake.demands))
+            yield stake, _loss(groups[id(stake.ring)], stake.demands), after
 
-    def _loss_reasons(self, stake: _Stake, after: RingState, loss: _Loss) -> Iterator[Reason]:
+    def _loss_reasons(self, stake: Stake, after: RingState, loss: Loss) -> Iterator[Reason]:
         if loss.never:
-            yield self._lost("structurally_never_safe", stake, after, loss, loss.never)
+            yield self.lost("structurally_never_safe", stake, after, loss, loss.never)
         if loss.ranges > loss.never:
-            yield self._lost("would_become_unavailable", stake, after, loss, loss.ranges - loss.never)
+            yield self.lost("would_become_unavailable", stake, after, loss, loss.ranges - loss.never)
         if loss.tight:
             text = f"{loss.tight} ranges of {listed(stake.names)} would have no replica to spare {_at(stake)}"
-            yield Reason(
-                "would_be_at_minimum", stake.names[0], text, self.gate.require_spare, "more replicas are up",
-                stake.names[0], stake.level, stake.client, loss.tight, keyspaces=stake.names,
-            )  # fmt: skip
+            blocks = self.gate.require_spare
+            yield reason("would_be_at_minimum", stake.names[0], text, blocks=blocks, ranges=loss.tight, **_where(stake))
 
-    def _lost(self, code: str, stake: _Stake, after: RingState, loss: _Loss, ranges: int) -> Reason:
-        what, lifts = _LEVEL_WORDS[code]
-        text = f"{ranges} of {len(stake.ring)} ranges of {listed(stake.names)} {what} {_at(stake)}"
+    def lost(self, code: str, stake: Stake, after: RingState, loss: Loss, ranges: int) -> Reason:
+        """The reason that a stop takes ranges away, with an example of one as it would be after the stop."""
         share = loss.tokens / self.scope.space.size
+        number = f"{ranges} of {len(stake.ring)} ranges ({percent(share)} of the tokens) of {listed(stake.names)}"
+        text = f"{number} {_LEVEL_WORDS[code]} {_at(stake)}"
         example = self._example(after, loss.first) if loss.first is not None else None
-        name = stake.names[0]
-        where = name, stake.level, stake.client
-        return Reason(code, name, text, True, lifts, *where, ranges, share, example, stake.names)  # noqa: FBT003 - in the order of the fields
+        return reason(code, stake.names[0], text, ranges=ranges, share=share, example=example, **_where(stake))
 
     def _example(self, state: RingState, index: int) -> Example:
         nodes, held = self.snapshot.nodes, state.ring.replicas(index)
-        live = tuple(nodes[node].address for node in held if node not in state.down)
-        return Example(*state.ring.range(index), tuple(nodes[node].address for node in held), live)
+        start, end = state.ring.range(index)
+        return Example(
+            start=start,
+            end=end,
+            replicas=tuple(nodes[node].address for node in held),
+            live=tuple(nodes[node].address for node in held if node not in state.down),
+        )
 
     def _decommission(self, known: list[int]) -> Iterator[Reason]:
         """A node that leaves hands its ranges over; what counts is whether there is room for them."""
         nodes = self.snapshot.nodes
-        dead = [nodes[index].address for index in known if index in self.views.down_anywhere()]
+        dead = [nodes[index].address for index in known if index in self.evidence.not_reached]
         if dead:
             text = f"{listed(dead)} {'is' if len(dead) == 1 else 'are'} down: only a node that is up can leave"
-            yield Reason("candidate_down", dead[0], text, lifts_when="it is up; a dead node is removed instead")
+            yield reason("candidate_down", dead[0], text)
         leaving: dict[str, list[int]] = {}
         for index in known:
             leaving.setdefault(nodes[index].datacenter or "", []).append(index)
         for datacenter, gone in sorted(leaving.items()):
-            left = self.snapshot.owners[datacenter] - len(gone)
-            yield from self._no_room(datacenter, left)
+            yield from self._no_room(datacenter, gone)
             emptied = self._emptied_racks(datacenter, gone)
             if emptied:
                 text = f"rack {listed(emptied)} of {datacenter} would have no node: replicas would share racks"
-                yield Reason("rack_empties", datacenter, text, blocks=False, lifts_when="another node joins that rack")
+                yield reason("rack_empties", datacenter, text)
 
-    def _no_room(self, datacenter: str, left: int) -> Iterator[Reason]:
+    def _no_room(self, datacenter: str, gone: list[int]) -> Iterator[Reason]:
+        # One of which nobody knows that it owns tokens makes no room.
+        staying = [node for index, node in enumerate(self.snapshot.nodes) if node.tokens and index not in gone]
+        left = Counter(node.datacenter or "" for node in staying)
         for ring in self.snapshot.rings:
-            replication, names = ring.replication, [name for name, _ in self.scope.chosen(ring)]
+            replication, names = ring.replication, tuple(name for name, _ in self.scope.chosen(ring))
             if not names:
                 continue
             if replication is None:
                 text = f"how many replicas {listed(names)} want is not known"
-                yield Reason("no_data", names[0], text, lifts_when=_STATED, keyspace=names[0], keyspaces=tuple(names))
+                yield reason("no_data", names[0], text, lifts_when=_STATED, keyspace=names[0], keyspaces=names)
                 continue
             network = replication.strategy == NETWORK_TOPOLOGY
             wanted = dict(replication.options).get(datacenter if network else "replication_factor")
-            room = left if network else left + sum(self.snapshot.owners.values()) - self.snapshot.owners[datacenter]
+            room = left[datacenter] if network else left.total()
             if wanted and wanted.replicas > room:
                 text = f"{listed(names)} want {wanted} replicas in {datacenter}, where {room} nodes would be left"
-                lifts = "the replication factor is lowered, or a node joins"
-                yield Reason(
-                    "replication_would_not_fit",
-                    names[0],
-                    text,
-                    lifts_when=lifts,
-                    keyspace=names[0],
-                    keyspaces=tuple(names),
-                )
+                yield reason("replication_would_not_fit", names[0], text, keyspace=names[0], keyspaces=names)
 
     def _emptied_racks(self, datacenter: str, gone: list[int]) -> list[str]:
         nodes = self.snapshot.nodes
-        stay = {node.rack for index, node in enumerate(nodes) if node.datacenter == datacenter and index not in gone}
+        here = [index for index, node in enumerate(nodes) if node.datacenter == datacenter and node.tokens]
+        stay = {nodes[index].rack for index in here if index not in gone}
         return sorted({nodes[index].rack or "" for index in gone} - {rack or "" for rack in stay})
 
 
-_SETTLED = "no node is joining, leaving or moving"
 _STATED = "its replication is stated under `replication:`"
 _LEVEL_WORDS = {
-    "already_unavailable": ("are unavailable already", "the nodes that are down are back"),
-    "structurally_unavailable": ("can never be served", "the replication is mended; no stop makes it worse"),
-    "would_become_unavailable": ("would become unavailable", "more of their replicas are up"),
-    "structurally_never_safe": (
-        "can't survive any stop",
-        "the replication factor is raised, the gate's level lowered, or the keyspace accepted by name",
-    ),
-}
-
-# Findings that keep every node from stopping: the reason that each becomes.
-_FINDINGS = {
-    "view_missing": ("view_missing", "every node's Jolokia answers"),
-    "view_discarded": ("view_missing", "that node serves again, or is down for all"),
-    "node_unknown": ("view_missing", "every node is in a view"),
-    "view_disagreement": ("view_disagreement", "all views agree"),
-    "gossip_dead": ("view_disagreement", "all views agree"),
-    "schema_disagreement": ("schema_disagreement", "the nodes of each release have one schema version"),
-    "topology_changing": ("topology_changing", _SETTLED),
+    "already_unavailable": "are unavailable already",
+    "structurally_unavailable": "can never be served",
+    "would_become_unavailable": "would become unavailable",
+    "structurally_never_safe": "can't survive any stop",
 }
 
 
@@ -556,19 +592,39 @@ def _bounded(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
     return tuple(kept)
 
 
-def _from_finding(finding: Finding) -> Reason | None:
+def _of_finding(finding: Finding) -> Iterator[Reason]:
     """The reason that a finding is; what is lost is judged by the gate itself, at its own level."""
-    known = _FINDINGS.get(finding.code)
-    if known:
-        return Reason(known[0], finding.subject, finding.summary, lifts_when=known[1])
-    if finding.severity is Severity.UNKNOWN and finding.code != "replication_unknown":
-        return Reason("no_data", finding.subject, finding.summary, lifts_when="it can be read")
-    return None
+    kind = finding.kind
+    if kind.gate == "blocks":
+        waived = kind.waived_for_subject
+        lifts = kind.lifts_when
+        yield reason(kind.reason, finding.subject, finding.summary, lifts_when=lifts, waived_for_subject=waived)
+    elif finding.severity is Severity.UNKNOWN:  # a source that can't read something, whatever it calls that
+        yield reason("no_data", finding.subject, finding.summary)
 
 
-def _spares_its_subject(reason: Reason) -> bool:
-    """Whether the node that a reason is about may stop all the same: its own view counts no longer then."""
-    return reason.code in {"view_missing", "recently_changed"}
+def _without_notes_of_blocking_leases(reasons: Iterable[Reason]) -> list[Reason]:
+    found = list(reasons)
+    blocking = {one.subject for one in found if one.code == "lease_held" and one.blocks}
+    return [one for one in found if one.code != "lease_held" or one.blocks or one.subject not in blocking]
+
+
+def _where(stake: Stake) -> dict[str, object]:
+    """The fields of a reason that say which keyspaces, level and clients it is about."""
+    return {
+        "keyspace": stake.names[0],
+        "keyspaces": stake.names,
+        "level": stake.level,
+        "datacenter": stake.client,
+    }
+
+
+def _lease(holder: Holder) -> str:
+    return f"{holder.node} is under the restart lease of {holder.owner}"
+
+
+def _purpose(holder: Holder) -> str:
+    return ", ".join(one for one in (holder.purpose, f"since {holder.since}") if one)
 
 
 @dataclass(slots=True)
@@ -593,7 +649,7 @@ class _Alike:
 def _alike(before: RingState, after: RingState, stopped: Iterable[int]) -> list[_Alike]:
     """The ranges that some nodes hold, by what their stop does to them: of thousands there are some hundred kinds."""
     found: dict[tuple[Replicas, tuple[tuple[Replicas, Replicas], ...]], _Alike] = {}
-    for index in sorted(set(before.pieces).union(*(before.ring.ranges_of[node] for node in stopped))):
+    for index in _touched(before, frozenset(stopped)):
         pieces = [(end, start, then, now) for (start, end, then), (_, _, now) in _both(before, after, index)]
         parts = tuple([(then, now) for _, _, then, now in pieces])
         whole = before.whole(index)
@@ -606,21 +662,27 @@ def _alike(before: RingState, after: RingState, stopped: Iterable[int]) -> list[
     return list(found.values())
 
 
+def _touched(state: RingState, nodes: frozenset[int]) -> list[int]:
+    """The ranges that some nodes hold or gain, ascending."""
+    cut = (index for index in state.pieces if nodes.intersection(state.members(index)))
+    return sorted({*cut, *(index for node in nodes for index in state.ring.ranges_of[node])})
+
+
 def _both(
     before: RingState, after: RingState, index: int
 ) -> Iterable[tuple[tuple[int, int, Replicas], tuple[int, int, Replicas]]]:
     return zip(before.parts(index), after.parts(index), strict=True)
 
 
-def _loss(groups: Iterable[_Alike], demands: tuple[Demand, ...]) -> _Loss:
+def _loss(groups: Iterable[_Alike], demands: tuple[Demand, ...]) -> Loss:
     """What the stop of some nodes takes away, operation by operation."""
-    loss = _Loss()
+    loss = Loss()
     for one in groups:
         fates = [_fate(then, now, demands) for then, now in one.parts]
         if any(gone for gone, _ in fates):
             loss.ranges += one.ranges
             loss.tokens += sum(width for width, (gone, _) in zip(one.tokens, fates, strict=True) if gone)
-            loss.never += one.ranges if _never(one.whole, demands) else 0
+            loss.never += one.ranges if never(one.whole, demands) else 0
             loss.first = one.first if loss.first is None else min(loss.first, one.first)
         elif any(tight for _, tight in fates):
             loss.tight += one.ranges
@@ -634,17 +696,10 @@ def _fate(then: Replicas, now: Replicas, demands: tuple[Demand, ...]) -> tuple[b
     return gone, any(left == 0 and was != 0 for was, left in spares)
 
 
-def _never(whole: Replicas, demands: tuple[Demand, ...]) -> bool:
+def never(whole: Replicas, demands: tuple[Demand, ...]) -> bool:
     """Whether a range has no replica to spare even with all nodes up."""
     return any((stand((whole,), one).spare or 0) <= 0 for one in demands if one.requirements)
 
 
-def _at(stake: _Stake) -> str:
+def _at(stake: Stake) -> str:
     return f"at {stake.level}" + (f" in {stake.client}" if stake.client else "")
-
-
-def _answer(reasons: Iterable[Reason]) -> Answer:
-    codes = {one.code for one in reasons if one.blocks}
-    if codes - GAPS:
-        return "unsafe"
-    return "unknown" if codes else "safe"

@@ -233,6 +233,7 @@ class RingState:
         self._replicas: dict[tuple[Marks, Marks], Replicas] = {}
         self._levels: dict[object, LevelHealth] = {}
         self._memo: dict[tuple[str, str | None], frozenset[int]] = {}
+        self.combined: dict[object, LevelHealth] = {}  # with other states of the ring, by `seen_by_any`
         self.idle = False  # whether nobody has asked for it since `let_go`
 
     # What the ranges are like
@@ -508,9 +509,9 @@ class RingState:
     def _members_of(self, kinds: Collection[Kind]) -> Iterator[Iterator[tuple[Kind, tuple[int, ...]]]]:
         """Kind and nodes of the ranges that can be of these kinds, a few thousand at a time."""
         if kinds and isinstance(self._where(kinds), list):
-            yield ((self.kind(index), self._members(index)) for index in self.touched)
+            yield ((self.kind(index), self.members(index)) for index in self.touched)
         elif kinds:
-            yield ((self.kind(index), self._members(index)) for index in self.pieces)
+            yield ((self.kind(index), self.members(index)) for index in self.pieces)
             # A cut range comes again here, whole: its natural replicas are counted on the safe side.
             rows = zip(map(self._kind_of, self._rows(self._everything, self._marks)), self.ring.rows(), strict=True)
             for _ in range(0, len(self.ring), _AT_ONCE):
@@ -528,7 +529,8 @@ class RingState:
             self._memo[key] = self.ring.holding(here) - self.down
         return self._memo[key]
 
-    def _members(self, index: int) -> tuple[int, ...]:
+    def members(self, index: int) -> tuple[int, ...]:
+        """Nodes that hold a range or gain a part of it."""
         pending = (node for piece in self.pieces.get(index, ()) for node in piece.pending)
         return (*self.ring.replicas(index), *pending)
 
@@ -544,7 +546,7 @@ class RingState:
             if not _served(self._alike(row), wanted) and _served(self._alike(returned), wanted):
                 total += width
         for index, pieces in self.pieces.items():
-            if node not in self._members(index):
+            if node not in self.members(index):
                 continue
             then, now = self._row(index, before), self._row(index, after)
             for piece in pieces:
@@ -574,6 +576,54 @@ def _worst(stands: list[Stand]) -> Stand:
     racks = [one.rack_failures for one in stands if one.rack_failures is not None]
     structural = any(one.structural for one in stands)
     return Stand(min(spares, default=None), min(racks, default=None), structural)
+
+
+def seen_by_any(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> LevelHealth:
+    """The numbers of a level where a range counts as lost if any of several coordinators can't serve it.
+
+    Args:
+        worst: the numbers of the coordinator that is worst off: level, requirements and worst range are its.
+        seen: how the ring looks to each of the coordinators, and the rules of its release.
+    """
+    level, client = worst.level, worst.datacenter
+    key = (level, client, frozenset((state.down, rules.key) for state, rules in seen))
+    first = seen[0][0]
+    found = first.combined.get(key)
+    if found is None:
+        found = first.combined[key] = _combined(worst, seen)
+    return found
+
+
+def _combined(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> LevelHealth:
+    level, client, ring, space = worst.level, worst.datacenter, seen[0][0].ring, seen[0][0].space
+    lost: dict[Operation, set[Range]] = defaultdict(set)
+    tight: set[int] = set()
+    for state, rules in seen:
+        for operation, spans in state.unavailable(level, client, rules).items():
+            lost[operation].update(spans)
+        tight.update(index for index, one in enumerate(state.standings(level, client, rules)) if one.spare == 0)
+    index_of = {end: index for index, end in enumerate(ring.tokens)}
+    gone = {name: {_index(ring, index_of, end) for _, end in spans} for name, spans in lost.items()}
+    every = frozenset().union(*gone.values())
+    widths = {span: space.width(*span) for spans in lost.values() for span in spans}
+    structural_share = worst.unavailable_share - worst.outage_share
+    share = sum(widths.values()) / space.size
+    return replace(
+        worst,
+        unavailable=len(every),
+        unavailable_share=share,
+        outage_share=max(0.0, share - structural_share),
+        at_minimum=len(tight - every),
+        by_operation={
+            name: replace(one, unavailable=len(gone.get(name, ()))) for name, one in worst.by_operation.items()
+        },
+    )
+
+
+def _index(ring: Ring, index_of: Mapping[int, int], end: int) -> int:
+    """The natural range that a range, or a piece of one, ends in."""
+    found = index_of.get(end)
+    return bisect_left(ring.tokens, end) % len(ring) if found is None else found
 
 
 def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation, Demand]:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ringcheck.core.findings import noted
 from ringcheck.core.policy import Severity
-from ringcheck.core.verdict import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
-    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.evidence import Evidence
+    from ringcheck.core.findings import Finding
 
 _IN_MINUTES = 120  # seconds
 
@@ -59,9 +60,11 @@ class Maintenance:
 class Leases:
     """The leases, laid on one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, maintenance: Maintenance | None) -> None:
+    def __init__(self, evidence: Evidence, maintenance: Maintenance | None) -> None:
         self.maintenance = maintenance or Maintenance()
+        snapshot = evidence.snapshot
         self.snapshot = snapshot
+        self._evidence = evidence
         self._by_host_id = {node.host_id: index for index, node in enumerate(snapshot.nodes) if node.host_id}
         self._taken = _seconds(snapshot.taken_at)
         self._holder: dict[int, Holder] = {}
@@ -113,16 +116,16 @@ class Leases:
         """A note a lease, an alarm for one that is overdue."""
         if self.maintenance.problem:
             text = f"who holds restart leases is not known: {self.maintenance.problem}"
-            yield Finding("leases_unknown", Severity.OK, self.snapshot.cluster, text, "nothing is lowered")
+            yield noted("leases_unknown", self.snapshot.cluster, text, "nothing is lowered")
         for one in self.maintenance.holders:
             index = self._index(one)
             what = one.node if index is None else self.snapshot.nodes[index].address
             text = f"{what} is under the restart lease of {one.owner} since {one.since}"
             why = one.purpose + ("" if index is not None else f"{'; ' if one.purpose else ''}no node of the cluster")
             if self._young(one):
-                yield Finding("lease_held", Severity.OK, what, text, why)
+                yield noted("lease_held", what, text, why)
             else:
-                yield Finding("lease_overdue", Severity.WARNING, what, f"{text}, {self._overdue(one)}", why)
+                yield noted("lease_overdue", what, f"{text}, {self._overdue(one)}", why)
 
     def _overdue(self, holder: Holder) -> str:
         age = self._age(holder)
@@ -130,27 +133,33 @@ class Leases:
             return "a time that can't be read"
         return f"{_span(age)} ago; {_span(self.maintenance.deadline_seconds)} are allowed"
 
-    def eased(self, finding: Finding, seen_down_by: Mapping[int, tuple[str, ...]]) -> Finding:
+    def eased(self, finding: Finding) -> Finding:
         """What is wrong with a view, lowered to a note where nodes under a lease are all the reason."""
         if finding.severity not in {Severity.WARNING, Severity.UNKNOWN}:
             return finding
-        guilty = self._guilty(finding, seen_down_by)
+        guilty = self._guilty(finding)
         if not guilty:
             return finding
         return replace(finding, severity=Severity.OK, summary=finding.summary + self.whose(guilty))
 
-    def _guilty(self, finding: Finding, seen_down_by: Mapping[int, tuple[str, ...]]) -> frozenset[int]:
+    def _guilty(self, finding: Finding) -> frozenset[int]:
         """The nodes under a lease that alone make a finding; empty where others have a part in it."""
-        if finding.code not in _OF_A_VIEW:
+        if not finding.kind.eased_by_lease:
             return frozenset()
         if finding.subject in self._addresses:
             return frozenset({self.snapshot.index[finding.subject]})
         if finding.code == "view_missing":
             return self._whole_datacenter(finding.subject)
         if finding.code == "view_disagreement":
-            observers = seen_down_by.get(self.snapshot.index.get(finding.subject, -1), ())
+            observers = self._observers(finding.subject)
             return frozenset(self.snapshot.index[one] for one in observers) if self._all_new(observers) else frozenset()
         return frozenset()
+
+    def _observers(self, subject: str) -> Collection[str]:
+        """The observers that disagree with the others: about a node, or, of a cluster that is cut, the lone ones."""
+        if subject in self.snapshot.index:
+            return self._evidence.seen_down_by.get(self.snapshot.index[subject], ())
+        return [side[0] for side in self._evidence.partition if len(side) == 1]
 
     def _whole_datacenter(self, name: str) -> frozenset[int]:
         there = frozenset(index for index, node in enumerate(self.snapshot.nodes) if node.datacenter == name)
@@ -164,9 +173,6 @@ class Leases:
         started = self.snapshot.nodes[index].generation
         since = _seconds(self._holder[index].since) if index in self.held else None
         return started is not None and since is not None and started >= since
-
-
-_OF_A_VIEW = {"view_missing", "view_discarded", "view_disagreement", "gossip_dead"}
 
 
 def _seconds(text: str) -> float | None:

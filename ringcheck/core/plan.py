@@ -16,24 +16,28 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.assess import counted, listed
 from ringcheck.core.batches import Limits, bits, mask_of
-from ringcheck.core.gate import GAPS, Gatekeeper, Reason, _Loss, _never
+from ringcheck.core.findings import kind_of as finding_kind
+from ringcheck.core.gate import Gatekeeper, Loss, never
 from ringcheck.core.health import RingState, ring_state
+from ringcheck.core.reasons import REASONS, Reason, reason
+from ringcheck.core.reasons import kind_of as reason_kind
 from ringcheck.core.ring import COORDINATING, Node, View
+from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ringcheck.core.consistency import Demand, Replicas
-    from ringcheck.core.gate import Gate, _Stake
+    from ringcheck.core.gate import Gate, Stake
     from ringcheck.core.health import Kind
+    from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Layout, Ring, Snapshot
 
 By: TypeAlias = Literal["rack", "node"]
 
-_LOSSES = frozenset({"would_become_unavailable", "structurally_never_safe", "would_be_at_minimum"})
+_LOSSES = frozenset(code for code, kind in REASONS.items() if kind.takes)
 _ASKED = 16  # refused nodes for whose reasons the gate is asked one by one
 
 
@@ -71,8 +75,8 @@ class Plan:
     @property
     def unknown(self) -> bool:
         """Whether something that a plan needs is not known."""
-        codes = {reason.code for one in self.refused for reason in one.reasons}
-        return bool(codes & GAPS) or not (self.batches or self.refused)
+        answers = {reason.kind.answer for one in self.refused for reason in one.reasons}
+        return "unknown" in answers or not (self.batches or self.refused)
 
 
 def plan(  # noqa: PLR0913 - what an operator may wish
@@ -83,7 +87,7 @@ def plan(  # noqa: PLR0913 - what an operator may wish
     nodes: Sequence[str] | None = None,
     max_batch: int | None = None,
     by: By | None = None,
-    holders: Collection[str] = (),
+    holders: Collection[Holder] = (),
 ) -> Plan:
     """The fewest batches that the gate allows.
 
@@ -91,10 +95,10 @@ def plan(  # noqa: PLR0913 - what an operator may wish
         snapshot: what was seen.
         policy: the cluster's rules.
         gate: what its owners want of the gate.
-        nodes: addresses of those that are to restart; None for all.
+        nodes: addresses of those that are to restart; None for all members.
         max_batch: how many nodes a batch holds at most.
         by: `rack` keeps each batch within one rack, `node` makes each of one node.
-        holders: addresses of nodes that stay down meanwhile: they hold others' restart leases.
+        holders: of others' restart leases: their nodes stay down meanwhile.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
@@ -106,14 +110,15 @@ def plan(  # noqa: PLR0913 - what an operator may wish
 class _Planner:
     """Plans for one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, gate: Gate, holders: Collection[str]) -> None:
+    def __init__(self, snapshot: Snapshot, policy: Policy, gate: Gate, holders: Collection[Holder]) -> None:
         self.snapshot = snapshot
         self.gate = gate
         self.now = Gatekeeper(snapshot, policy, gate, holders)
         self.then = Gatekeeper(_healed(self.now), policy, gate, holders)
 
     def plan(self, nodes: Sequence[str] | None, room: int | None, by: By | None) -> Plan:
-        asked = list(dict.fromkeys([one.address for one in self.snapshot.nodes] if nodes is None else nodes))
+        everyone = self.now.evidence.names(self.now.evidence.members)
+        asked = list(dict.fromkeys(everyone if nodes is None else nodes))
         index = self.snapshot.index
         strangers = [Refusal(one, _blocking(self.now, one, {"unknown_node"})) for one in asked if one not in index]
         known = sorted((index[one] for one in asked if one in index), key=self._place)
@@ -138,10 +143,9 @@ class _Planner:
 
     def _obstacles(self) -> tuple[Reason, ...]:
         """Reasons that no healing lifts: what is not known, what moves, what is lost already."""
-        if not self.now.views.usable:
-            return tuple(one for one in self.now.refusals if one.code == "no_data")
-        decision = self.then.decide([node.address for node in self.snapshot.nodes[:1]])
-        return tuple(one for one in decision.reasons if one.blocks and one.code not in _LOSSES)
+        if not self.now.evidence.usable:
+            return tuple(one for one in self.now.refusals if one.kind.answer == "unknown")
+        return self.then.obstacles()
 
     def _refusals(self, indexes: list[int]) -> list[Refusal]:
         """The gate's reasons for each; where they are many, from one pass over the ranges."""
@@ -170,11 +174,11 @@ class _Planner:
         """Whether ranges are lost whole and by nobody's leave, so that counts of them tell all."""
         return not (any(stake.ring.pending for stake in self.then.stakes) or self.gate.allow & _LOSSES)
 
-    def _takes(self, stakes: list[_Stake], batch: Iterable[int]) -> bool:
+    def _takes(self, stakes: list[Stake], batch: Iterable[int]) -> bool:
         """Whether an operation loses ranges; or, where they are asked for, spare replicas."""
         ring, layout, space = stakes[0].ring, self.snapshot.layout, self.then.scope.space
-        before = ring_state(ring, layout, space, self.then.before)
-        after = RingState(ring, layout, space, ring.holding(self.then.before.union(batch)))  # not to be remembered
+        before = ring_state(ring, layout, space, self.then.uncounted)
+        after = RingState(ring, layout, space, ring.holding(self.then.uncounted.union(batch)))  # not to be remembered
         for stake in stakes:
             was, now = (one.level(stake.level, stake.client, stake.rules).by_operation for one in (before, after))
             for name in was:
@@ -190,12 +194,12 @@ class _Planner:
         down = [self.snapshot.nodes[one].address for one in sorted(self._down, key=self._place)]
         if down:
             text = f"{counted(len(down), 'node')} down: {listed(down)}; bring back what is down first"
-            passing.append(Reason("node_down_elsewhere", down[0], text, lifts_when="all nodes are up"))
+            passing.append(reason("node_down_elsewhere", down[0], text, lifts_when="all nodes are up"))
         return tuple(replace(one, blocks=False) for one in passing)
 
     @property
     def _down(self) -> frozenset[int]:
-        return self.now.views.down_anywhere()
+        return self.now.evidence.not_reached
 
     # Batches
 
@@ -246,35 +250,40 @@ def _by_numbers(address: str) -> list[int | str]:
 
 def _healed(keeper: Gatekeeper) -> Snapshot:
     """The snapshot as it would be with all nodes up, settled and of one mind; what moves still moves."""
-    snapshot, usable = keeper.snapshot, keeper.views.usable
-    joining, leaving, moving = (
-        frozenset().union(*{getattr(view, name) for view in usable}) for name in ("joining", "leaving", "moving")
-    )
+    snapshot, evidence = keeper.snapshot, keeper.evidence
     # Strangers stay: the ring does not have all that is live.
-    live = frozenset(snapshot.index).union(*{view.live for view in usable})
-    version = snapshot.nodes[snapshot.index[usable[0].observer]].release_version if usable else None
+    strangers = frozenset().union(*{frozenset(evidence.liveness(view).strangers) for view in evidence.usable})
+    live = frozenset(snapshot.index) | strangers
+    version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
     views = tuple(
-        View(node.address, "ok", None, live, frozenset(), joining, leaving, moving, "")
-        for node in snapshot.nodes
-        if node.address not in joining
+        View(
+            node.address,
+            live=live,
+            unreachable=frozenset(),
+            joining=frozenset(evidence.names(evidence.joining)),
+            leaving=frozenset(evidence.names(evidence.leaving)),
+            moving=frozenset(evidence.names(evidence.moving)),
+            schema_version="",
+        )
+        for index, node in enumerate(snapshot.nodes)
+        if index in evidence.members - evidence.joining
     )
     nodes = tuple([_well(node, version) for node in snapshot.nodes])
-    return replace(snapshot, nodes=nodes, views=views)
+    problems = tuple(one for one in snapshot.problems if not reason_kind(finding_kind(one.code).reason).passing)
+    return replace(snapshot, nodes=nodes, views=views, problems=problems)
 
 
 def _well(node: Node, version: str | None) -> Node:
     """A node that serves: what it is stays, what it was doing does not."""
-    return Node(
-        node.address,
-        node.host_id,
-        node.datacenter,
-        node.rack,
-        node.release_version or version,  # of a node that is down it may not be known
-        node.mode if node.mode in COORDINATING else "NORMAL",
+    return replace(
+        node,
+        release_version=node.release_version or version,  # of a node that is down it may not be known
+        mode=node.mode if node.mode in COORDINATING else "NORMAL",
         gossip_running=True,
         native_transport_running=True,
+        generation=None,
         jolokia="ok",
-        tokens=node.tokens,
+        streams=None,
     )
 
 
@@ -304,8 +313,8 @@ def limits_of(keeper: Gatekeeper, numbered: _Numbered) -> Limits:
     return limits
 
 
-def _by_ring(keeper: Gatekeeper) -> list[list[_Stake]]:
-    found: dict[int, list[_Stake]] = defaultdict(list)
+def _by_ring(keeper: Gatekeeper) -> list[list[Stake]]:
+    found: dict[int, list[Stake]] = defaultdict(list)
     for stake in keeper.stakes:
         found[id(stake.ring)].append(stake)
     return list(found.values())
@@ -314,12 +323,12 @@ def _by_ring(keeper: Gatekeeper) -> list[list[_Stake]]:
 class _RingLimits:
     """The limits of one ring. Ranges with as many replicas in each datacenter are alike."""
 
-    def __init__(self, keeper: Gatekeeper, stakes: list[_Stake]) -> None:
+    def __init__(self, keeper: Gatekeeper, stakes: list[Stake]) -> None:
         self.stakes = stakes
         self.gate = keeper.gate
         self.layout = keeper.snapshot.layout
         self.ring: Ring = stakes[0].ring
-        self.down = keeper.before
+        self.down = keeper.uncounted
         self.state: RingState = ring_state(self.ring, self.layout, keeper.scope.space, self.down)
         self.homes = [self.layout.racks[rack][0] for rack in self.layout.rack_of]
         self.spare = keeper.gate.require_spare and "would_be_at_minimum" not in keeper.gate.allow
@@ -369,7 +378,7 @@ class _RingLimits:
         for stake in self.stakes:
             lost = (
                 "structurally_never_safe"
-                if _never(self.state.whole(index), stake.demands)
+                if never(self.state.whole(index), stake.demands)
                 else "would_become_unavailable"
             )
             for demand in stake.demands:
@@ -401,21 +410,21 @@ def _losses_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[R
     found: dict[int, list[Reason]] = {node: [] for node in nodes}
     layout, space = keeper.snapshot.layout, keeper.scope.space
     for stake in keeper.stakes:
-        state = ring_state(stake.ring, layout, space, keeper.before)
-        for node, loss in _alone(stake, state, layout, nodes - keeper.before).items():
+        state = ring_state(stake.ring, layout, space, keeper.uncounted)
+        for node, loss in _alone(stake, state, layout, nodes - keeper.uncounted).items():
             after = RingState(stake.ring, layout, space, state.down | {node})
             if loss.never:
-                found[node].append(keeper._lost("structurally_never_safe", stake, after, loss, loss.never))  # noqa: SLF001 - the gate's own words
+                found[node].append(keeper.lost("structurally_never_safe", stake, after, loss, loss.never))
             if loss.ranges > loss.never:
                 number = loss.ranges - loss.never
-                found[node].append(keeper._lost("would_become_unavailable", stake, after, loss, number))  # noqa: SLF001 - as above
+                found[node].append(keeper.lost("would_become_unavailable", stake, after, loss, number))
     return found
 
 
-def _alone(stake: _Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, _Loss]:
+def _alone(stake: Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, Loss]:
     """What each node's stop takes of a ring without pending ranges."""
     homes = [layout.racks[rack][0] for rack in layout.rack_of]
-    found: dict[int, _Loss] = defaultdict(_Loss)
+    found: dict[int, Loss] = defaultdict(Loss)
     fragile = {kind: held for kind in state.kinds if (held := _fragile(kind[0], stake.demands))}
     if not fragile:
         return found
@@ -425,7 +434,7 @@ def _alone(stake: _Stake, state: RingState, layout: Layout, nodes: frozenset[int
         places = fragile.get(kind)
         if places:
             if kind not in nevers:
-                nevers[kind] = _never(state.whole(index), stake.demands)
+                nevers[kind] = never(state.whole(index), stake.demands)
             width = state.space.width(*stake.ring.range(index))
             for node in nodes.intersection(row):
                 if None in places or homes[node] in places:

@@ -10,10 +10,9 @@ so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; their tokens take 2, w
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from itertools import chain, combinations, islice
+from itertools import combinations, islice
 from operator import eq
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
@@ -85,17 +84,21 @@ class Node:
     """One Cassandra node; fields that a source can't know are None.
 
     Attributes:
-        address: broadcast address as `ipaddress` canonical text; `ip:port` only where nodes share an address.
-        host_id: UUID text, the node's identity.
+        address: its name: the broadcast address as `ipaddress` canonical text; `ip:port` only where nodes share an
+            address.
+        endpoint: the broadcast address with its port, where a node of 4.0 or newer tells ports.
+        host_id: UUID text, the node's identity; None where no view knows it (`nodetool status` shows `null`).
         mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself says.
         generation: gossip generation, epoch seconds at which gossip was started.
         jolokia: what became of asking this node's Jolokia.
-        tokens: how many tokens it owns in the ring, 0 while it joins.
+        tokens: how many tokens it owns, 0 while it joins and for a node that only coordinates; None if not known.
         streams: how many streams (repair, bootstrap, rebuild, decommission) it sends or receives; more than two may
             not all be counted. None where it was not asked or could not say.
     """
 
     address: str
+    _: KW_ONLY
+    endpoint: str | None = None
     host_id: str | None = None
     datacenter: str | None = None
     rack: str | None = None
@@ -111,20 +114,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one node believes of all, and whether that may be used.
+    """What one node says of all nodes. Only `core.evidence` reads its lists.
 
     Attributes:
         observer: address of the node whose view this is.
-        outcome: `ok`, `discarded` (it answered but must not be believed) or `unreachable` (it did not answer).
+        outcome: `ok`, `discarded` (it answered, but its view does not count) or `unreachable` (it did not answer).
         reason: why it is not `ok`.
-        live: addresses that it lists as live.
-        unreachable: addresses that it lists as unreachable, or None where the source does not tell. An address in
+        live: endpoints that it lists as live, as it writes them or as addresses of the snapshot's nodes.
+        unreachable: endpoints that it lists as unreachable, or None where the source can't tell. An endpoint in
             neither list is unknown to this view.
-        joining: addresses that it sees joining the ring; likewise leaving and moving.
+        joining: endpoints that it sees joining the ring; likewise leaving and moving.
+        host_ids: (endpoint, host id) pairs that it has otherwise than the snapshot's nodes, sorted; for lists that are
+            as it wrote them.
+        known_as: (endpoint, address) pairs: nodes that it knows under another endpoint; for lists of addresses.
         schema_version: UUID text of its schema.
     """
 
     observer: str
+    _: KW_ONLY
     outcome: ViewOutcome = "ok"
     reason: str | None = None
     live: frozenset[str] = frozenset()
@@ -132,6 +139,8 @@ class View:
     joining: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
+    host_ids: tuple[tuple[str, str], ...] = ()
+    known_as: tuple[tuple[str, str], ...] = ()
     schema_version: str | None = None
 
 
@@ -503,19 +512,14 @@ class Snapshot:
         return tuple(sorted({node.datacenter for node in self.nodes if node.datacenter}))
 
     @cached_property
-    def owners(self) -> Counter[str]:
-        """How many nodes own tokens, by datacenter: what replication has to place replicas on."""
-        joining = frozenset(chain.from_iterable(view.joining for view in self.views))
-        return Counter(
-            node.datacenter or ""
-            for node in self.nodes
-            if node.tokens or (node.tokens is None and node.address not in joining)
-        )
-
-    @cached_property
     def layout(self) -> Layout:
         """Where the nodes stand."""
         places = [(node.datacenter or "", node.rack or "") for node in self.nodes]
         racks = tuple(sorted(set(places)))
         number = {place: index for index, place in enumerate(racks)}
         return Layout(racks, tuple([number[place] for place in places]))
+
+    @cached_property
+    def memo(self) -> dict[str, object]:
+        """What was derived from this snapshot, by name."""
+        return {}

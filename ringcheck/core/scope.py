@@ -14,20 +14,21 @@ from ringcheck.core.ring import partitioner
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringcheck.core.evidence import Evidence
     from ringcheck.core.policy import Policy, Rule
-    from ringcheck.core.ring import Replication, Ring, Snapshot
+    from ringcheck.core.ring import Replication, Ring
 
 
 class Scope:
     """A snapshot, a policy, and what was asked to be left out."""
 
     def __init__(
-        self, snapshot: Snapshot, policy: Policy, keyspaces: tuple[str, ...] = (), view: str | None = None
+        self, evidence: Evidence, policy: Policy, keyspaces: tuple[str, ...] = (), view: str | None = None
     ) -> None:
         """Look at the snapshot.
 
         Args:
-            snapshot: what is judged.
+            evidence: of the snapshot that is judged.
             policy: its owners' rules.
             keyspaces: shell patterns; empty for all that the policy does not leave out.
             view: address of the one observer to believe.
@@ -36,6 +37,8 @@ class Scope:
             RingError: if the partitioner's tokens can't be compared.
             UsageError: if the policy names a datacenter that has no nodes.
         """
+        snapshot = evidence.snapshot
+        self.evidence = evidence
         self.snapshot = snapshot
         self.policy = policy
         if snapshot.rings:  # while all nodes start, none has said yet how its tokens compare
@@ -116,5 +119,5 @@ class Scope:
         """
         found = self._rules.get((ring.replication, version))
         if found is None:
-            found = self._rules[ring.replication, version] = Rules(ring.replication, version, self.snapshot.owners)
+            found = self._rules[ring.replication, version] = Rules(ring.replication, version, self.evidence.owners)
         return found

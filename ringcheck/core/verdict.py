@@ -11,29 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringcheck.core.consistency import Level, Operation
+    from ringcheck.core.evidence import State
+    from ringcheck.core.findings import Finding
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Range, Snapshot, View
-    from ringcheck.core.views import State
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that an operator should know.
-
-    Attributes:
-        code: stable name, documented in docs/findings.md.
-        severity: OK for a note.
-        subject: node address, keyspace, datacenter or cluster that it is about.
-        summary: one line.
-        detail: what it means or what to do; may be empty.
-    """
-
-    code: str
-    severity: Severity
-    subject: str
-    summary: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +65,7 @@ class Recovery:
     restores_share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """All that ringcheck says of a cluster at one time.
 
@@ -112,5 +94,5 @@ class Verdict:
     holders: tuple[Holder, ...] | None = ()
 
     def down(self) -> list[str]:
-        """Addresses of the nodes that a usable view sees down, in the snapshot's order."""
+        """Addresses of the nodes whose state is `down`, in the snapshot's order."""
         return [node.address for node, state in zip(self.snapshot.nodes, self.states, strict=True) if state == "down"]

@@ -17,22 +17,23 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import UnknownReplicationError
+from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.health import demands_of, ring_state
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import COORDINATING, View
 from ringcheck.core.scope import Scope
-from ringcheck.core.views import Views
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.consistency import Demand, Level, Replicas
+    from ringcheck.core.findings import Finding
     from ringcheck.core.health import RingState
     from ringcheck.core.maintenance import Maintenance
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Node, Ring, Snapshot
-    from ringcheck.core.verdict import Finding, LevelVerdict, Verdict
+    from ringcheck.core.verdict import LevelVerdict, Verdict
 
 T = TypeVar("T")
 Demands: TypeAlias = "tuple[Demand, ...]"
@@ -67,16 +68,17 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
         raise UsageError(f"{strangers[0]} is no node of {snapshot.cluster}")
     if gone & back:
         raise UsageError(f"{min(gone & back)} can't be supposed both down and up")
-    usable = Views(snapshot).usable
-    joining = frozenset().union(*{view.joining for view in usable})
-    waking = back - {view.observer for view in usable} - joining
+    evidence = evidence_of(snapshot)
+    observers = {view.observer for view in evidence.usable}
+    waking = back - observers - frozenset(evidence.names(evidence.joining))
     # A release that a dead node could not tell is taken to be the others'; its replicas are counted the same.
-    version = snapshot.nodes[snapshot.index[usable[0].observer]].release_version if usable else None
+    version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
     nodes = tuple([_woken(node, version) if node.address in waking else node for node in snapshot.nodes])
-    views = tuple([_supposed(view, gone, back, waking) for view in snapshot.views])
-    seen = Views(replace(snapshot, nodes=nodes, views=views)).usable
-    views = tuple([_awake(one, seen) if one.observer in waking else one for one in views])
-    return replace(snapshot, nodes=nodes, views=views)
+    nodes = tuple([replace(node, native_transport_running=False) if node.address in gone else node for node in nodes])
+    kept = tuple([_supposed(evidence, view, gone, back) for view in snapshot.views if view.observer not in waking])
+    seen = Evidence(replace(snapshot, nodes=nodes, views=kept))
+    woken = tuple([_awake(address, seen) for address in sorted(waking, key=snapshot.index.__getitem__)])
+    return replace(snapshot, nodes=nodes, views=(*kept, *woken))
 
 
 def _woken(node: Node, version: str | None) -> Node:
@@ -89,27 +91,28 @@ def _woken(node: Node, version: str | None) -> Node:
     )
 
 
-def _supposed(view: View, gone: frozenset[str], back: frozenset[str], waking: frozenset[str]) -> View:
+def _supposed(evidence: Evidence, view: View, gone: frozenset[str], back: frozenset[str]) -> View:
+    """A view as it would be, in addresses of the snapshot's nodes."""
     if view.observer in gone:
-        return View(view.observer, "discarded", SUPPOSED_DOWN)
-    if view.observer in waking:
-        return View(view.observer, "discarded", "supposed up, but no view tells what it would see")
-    if view.outcome != "ok":
+        return View(view.observer, outcome="discarded", reason=SUPPOSED_DOWN)
+    if view.outcome == "unreachable":
         return view
-    unreachable = None if view.unreachable is None else (view.unreachable | gone) - back
-    return replace(view, live=(view.live - gone) | back, unreachable=unreachable)
+    lists = evidence.named(view)
+    unreachable = None if lists.unreachable is None else (lists.unreachable | gone) - back
+    return replace(lists, live=(lists.live - gone) | back, unreachable=unreachable)
 
 
-def _awake(view: View, others: Sequence[View]) -> View:
-    """What a node that is back would see: live is what all others call live."""
-    if not others:
-        return view
-    live = frozenset.intersection(*(one.live - (one.unreachable or frozenset()) for one in others))
-    silent = any(one.unreachable is None for one in others)
-    told = frozenset().union(*(one.live | (one.unreachable or frozenset()) for one in others))
-    first = others[0]
-    unreachable = None if silent else told - live
-    return View(view.observer, "ok", None, live, unreachable, first.joining, first.leaving, first.moving)
+def _awake(address: str, others: Evidence) -> View:
+    """What a node that is back would see: live is what all others reach; the rest they know of is unreachable."""
+    if not others.usable:
+        reason = "supposed up, but no view tells what it would see"
+        return View(address, outcome="discarded", reason=reason)
+    first = others.named(others.usable[0])
+    reached = frozenset.intersection(*{others.liveness(view).reached for view in others.usable})
+    live = frozenset(others.names(reached)) | {address}
+    silent = any(view.unreachable is None for view in others.usable)
+    unreachable = None if silent else frozenset(others.names(others.known)) - live
+    return replace(first, observer=address, live=live, unreachable=unreachable, schema_version=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +311,8 @@ class _Risks:
         self.snapshot = snapshot
         self.question = question
         self.limit = limit
-        self.scope = Scope(snapshot, policy, question.keyspaces, question.view)
-        self.views = Views(snapshot, question.view)
+        self.evidence = Evidence(snapshot, question.view) if question.view else evidence_of(snapshot)
+        self.scope = Scope(self.evidence, policy, question.keyspaces, question.view)
         self.levels: list[LevelRisk] = []
         self.tiers: dict[Severity, list[_Found | str]] = defaultdict(list)
 
@@ -343,7 +346,7 @@ class _Risks:
         clients = self.scope.policy.client_datacenters if client is None else (client,)
         found = []
         try:
-            for outlook in self.views.outlooks(clients):
+            for outlook in self.evidence.outlooks(clients):
                 rules = self.scope.rules(ring, outlook.version)
                 state = ring_state(ring, self.snapshot.layout, self.scope.space, outlook.down)
                 demands = tuple(demands_of(level, client, rules).values())

@@ -17,7 +17,7 @@ from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.reply import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ringcheck.jolokia.client import Client
     from ringcheck.jolokia.decode import Outcome, Reading
@@ -36,29 +36,57 @@ def _liveness(with_port: bool, extra: tuple[str, ...]) -> bytes:  # noqa: FBT001
     return json.dumps(request, separators=(",", ":")).encode()
 
 
+class Shared:
+    """Equal sets and maps that many nodes of a cluster report, each kept once."""
+
+    def __init__(self) -> None:
+        self.sets: dict[frozenset[str], frozenset[str]] = {}
+        self._maps: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
+
+    def map(self, found: Mapping[str, str]) -> Mapping[str, str]:
+        """The map, or an equal one that was there before."""
+        return self._maps.setdefault(frozenset(found.items()), found)
+
+    def trim(self, most: int) -> None:
+        """Forget all if there are more than so many: they come again as they are reported."""
+        if len(self.sets) > most:
+            self.sets.clear()
+        if len(self._maps) > most:
+            self._maps.clear()
+
+
 class Agent:
     """Asks one URL; not for use by two threads at once."""
 
-    def __init__(self, url: str, client: Client, same: dict[frozenset[str], frozenset[str]]) -> None:
+    def __init__(self, url: str, client: Client, shared: Shared) -> None:
         """Prepare; nothing is sent.
 
         Args:
             url: of the agent.
             client: sends.
-            same: sets of endpoints to share, as `decode.reading`.
+            shared: of the cluster.
+
+        Attributes:
+            host_ids: host id by endpoint, as the node said last; None if it was not asked.
+            owners: endpoints that own tokens, as it said last; None if it was not asked or can't say.
         """
         self.url = url
+        self.host_ids: Mapping[str, str] | None = None
+        self.owners: frozenset[str] | None = None
         self._client = client
-        self._same = same
+        self._shared = shared
         self._with_port = False
         self._extra: tuple[str, ...] = mbeans.EXTRA
+        self._tells_owners = True
+        self._introduced = False
         self._digest = b""
         self._last: Reading | None = None
 
-    def expect(self, other: Reading) -> None:
-        """Ask as a node of the same cluster could be asked: most have the same release."""
-        if self._last is None:
-            self._with_port = other.with_port
+    def expect(self, other: Agent) -> None:
+        """Ask as a node of the same cluster could be asked: most have the same release and access policy."""
+        if self._last is None and self.host_ids is None:
+            self._with_port = other._with_port
+            self._tells_owners = other._tells_owners
 
     def introduce(self, deadline: float) -> Reading:
         """Everything about the node and the members that it knows, whatever its release.
@@ -68,28 +96,54 @@ class Agent:
             DataError: if its answer can't be used.
         """
         found = self.attributes(mbeans.INTRODUCTION, deadline)
-        told = decode.reading(found, self._same)
+        told = decode.reading(found, self._shared.sets)
         if told.mode is not None:  # a JVM that has only begun to start has nothing yet: that says nothing of later
             self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
             self._with_port = told.with_port
+            self._introduced = True
+            self._tells_owners = told.owners is not None
+        return self._remembered(told)
+
+    def _remembered(self, told: Reading) -> Reading:
+        """A reading; what it says of members is kept for later ones that were not asked for them."""
+        if told.host_ids is not None:
+            before, self.host_ids = self.host_ids, self._shared.map(told.host_ids)
+            # Who owns tokens may have been learned otherwise, from a node that can't say it so.
+            unchanged = before is self.host_ids and not self._tells_owners
+            self.owners = self.owners if told.owners is None and unchanged else told.owners
         return told
 
-    def refresh(self, deadline: float) -> Reading:
+    def refresh(self, deadline: float, *, members: bool = False) -> Reading:
         """Its state and its view, in one request where nothing has changed in how it can be asked.
+
+        Args:
+            deadline: when it must be over.
+            members: ask for the members that it knows as well.
 
         Raises:
             DeniedError: if it refuses not only one of the attributes.
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
-        payload = _liveness(self._with_port, self._extra)
+        payload = _liveness(self._with_port, (*self._extra, *(self._about_members() if members else ())))
         try:
             told: Reading | None = self._client.post(self.url, payload, deadline, self._decoded)
         except SourceError:
             self._extra = mbeans.EXTRA  # whoever answers next may be a newer process, under another access policy
             raise
         # One attribute that is missing, denied or throws fails them all: ask for each alone, and learn which.
-        return told or self.introduce(deadline)
+        return self.introduce(deadline) if told is None or self._may_tell_ports(told) else told
+
+    def _may_tell_ports(self, told: Reading) -> bool:
+        """Whether a node was asked without ports that can tell them: in a mixed cluster not all are alike."""
+        return not self._with_port and not self._introduced and mbeans.release(told.release) >= mbeans.WITH_PORT
+
+    def _about_members(self) -> tuple[str, ...]:
+        if self._with_port:
+            names = ("PartitionerName", mbeans.HOST_IDS_WITH_PORT, mbeans.OWNERSHIP_WITH_PORT)
+        else:
+            names = ("PartitionerName", mbeans.HOST_IDS, mbeans.OWNERSHIP)
+        return names if self._tells_owners else names[:-1]
 
     def attributes(self, names: Sequence[str], deadline: float) -> dict[str, Outcome]:
         """Attributes of StorageService, each failing alone.
@@ -155,11 +209,12 @@ class Agent:
         if answer.status != decode.OK:
             return None
         values = decode.mapping(answer.value, "the answer")
-        told = decode.reading({name: decode.Outcome(decode.OK, value) for name, value in values.items()}, self._same)
+        found = {name: decode.Outcome(decode.OK, value) for name, value in values.items()}
+        told = self._remembered(decode.reading(found, self._shared.sets))
         self._digest, self._last = digest, told
         return told
 
     def _names_an_attribute(self, error: str) -> bool:
         """Whether a refusal may be of one attribute: it names one, or nothing at all."""
-        asked = (*_ALWAYS, *self._extra, *mbeans.lists_of(self._with_port))
+        asked = (*_ALWAYS, *self._extra, *mbeans.lists_of(self._with_port), *self._about_members())
         return not error or any(name in error for name in asked)

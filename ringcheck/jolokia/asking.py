@@ -38,18 +38,28 @@ class Round:
         self.answers: dict[Agent, Answer] = {}
         self._home = home
         self._started: dict[Agent, Future[Reading]] = {}
+        self._taken: dict[Agent, Future[Reading]] = {}
 
-    def start(self, agents: Iterable[Agent], until: float) -> None:
-        """Ask, each in a thread, the agents that were not asked in this poll."""
+    def start(
+        self, agents: Iterable[Agent], until: float, members_of: frozenset[Agent] = frozenset(), *, again: bool = False
+    ) -> None:
+        """Ask agents, each in a thread.
+
+        Args:
+            agents: to be asked; those that were asked in this poll already are left out.
+            until: clock time at which it must be over.
+            members_of: those that are also asked for the members that they know.
+            again: ask also those that have answered in this poll; an answer that does not come leaves the first one.
+        """
         for agent in agents:
-            if agent not in self._started and agent not in self.answers:
-                self._submit(agent, agent.refresh, until)
+            if again or (agent not in self._started and agent not in self.answers):
+                self._submit(agent, partial(agent.refresh, members=agent in members_of), until)
 
     def _submit(self, agent: Agent, work: Callable[[float], Reading], until: float) -> None:
         earlier = self._home.busy.get(agent)
         if earlier and not earlier.done():
-            self.answers[agent] = SourceError(
-                f"{shown(agent.url)}: an earlier request is still not answered", "unreachable"
+            self.answers.setdefault(
+                agent, SourceError(f"{shown(agent.url)}: an earlier request is still not answered", "unreachable")
             )
         else:
             self._home.busy[agent] = self._started[agent] = self._home.crew.submit(
@@ -76,8 +86,11 @@ class Round:
         """Note what is there."""
         for agent in agents:
             future = self._started[agent]
-            if agent not in self.answers and future.done():
-                self.answers[agent] = _answer(future, agent)
+            if future.done() and self._taken.get(agent) is not future:
+                self._taken[agent] = future
+                answer = _answer(future, agent)
+                if isinstance(answer, Reading) or agent not in self.answers:
+                    self.answers[agent] = answer
 
     def readings(self) -> Iterator[tuple[Agent, Reading]]:
         """Who answered, and what."""

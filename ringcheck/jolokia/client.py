@@ -377,9 +377,9 @@ def _explained(url: str, seconds: float) -> Iterator[None]:
     except SSLError as error:
         raise SourceError(f"{where}: TLS: {_tls_reason(error)}", "unreachable") from error
     except ConnectTimeout as error:
-        raise SourceError(f"{where}: no connection within {seconds:.3g} s", "unreachable") from error
+        raise SourceError(f"{where}: no connection within {seconds:.2g} s", "unreachable") from error
     except (Timeout, ReadTimeoutError, DeadlineError) as error:
-        raise SourceError(f"{where}: no whole answer within {seconds:.3g} s", "unreachable") from error
+        raise SourceError(f"{where}: no whole answer within {seconds:.2g} s", "unreachable") from error
     except DecodeError as error:
         raise SourceError(f"{where}: the compressed answer is broken") from error
     except (RequestsConnectionError, ProtocolError) as error:

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Client, host_of
@@ -86,9 +87,9 @@ class Control:
             SourceError: if it does not answer in time.
             DataError: if the answer is none.
         """
-        shared = decode.ip_of(address) != address  # nodes that share an address are told apart by their ports
+        shared = ip_of(address) != address  # nodes that share an address are told apart by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
-        url = self._settings.url_of(decode.ip_of(address))
+        url = self._settings.url_of(ip_of(address))
         states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
         found: dict[str, tuple[str, int | None]] = {}
         for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
@@ -107,7 +108,7 @@ class Control:
         """
         if not host_id:
             raise DataError(f"the host id of {address} is not known, so that another node could answer for it")
-        usual = self._settings.url_of(decode.ip_of(address))
+        usual = self._settings.url_of(ip_of(address))
         contacts = map(self._settings.url_of_contact, self._settings.contact_points)
         failure: DataError | SourceError | None = None
         for url in dict.fromkeys([self._agents.get((address, host_id), usual), usual, *contacts]):
@@ -124,8 +125,8 @@ class Control:
 
     def _its_own(self, url: str, address: str, host_id: str) -> bool:
         """Whether no other listens there: at its address and, where nodes share one, where it has answered before."""
-        shared = decode.ip_of(address) != address
-        return host_of(url) == decode.ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
+        shared = ip_of(address) != address
+        return host_of(url) == ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
 
     def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
         """Whether this node answers there, and no other."""
@@ -149,4 +150,4 @@ def _split(text: str) -> tuple[str, int | None]:
     """Host and port of `10.0.0.1:9042` or `[::1]:9042`."""
     written = decode.endpoint(text)
     port = written.rpartition(":")[2]
-    return decode.ip_of(written), int(port) if decode.ip_of(written) != written else None
+    return ip_of(written), int(port) if ip_of(written) != written else None

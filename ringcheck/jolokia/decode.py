@@ -217,13 +217,6 @@ def _ip(written: str) -> str:
     return str(ip_address(written.partition("%")[0]))
 
 
-def ip_of(written: str) -> str:
-    """The address of a canonical endpoint, without its port."""
-    if written.startswith("["):
-        return written[1 : written.index("]")]
-    return written.partition(":")[0] if written.count(":") == 1 else written
-
-
 class _Endpoints(dict[str, str]):
     """Canonical endpoints by their text: a thousand nodes write the same thousand texts at every poll."""
 
@@ -255,14 +248,18 @@ def host_ids(value: object, what: str) -> dict[str, str]:
     """Host id by endpoint.
 
     Raises:
-        DataError: if it is something else, or two endpoints claim one host id.
+        DataError: if it is something else.
     """
-    found = {endpoint(key): text(host_id, what) for key, host_id in mapping(value, what).items()}
-    for host_id, count in Counter(found.values()).items():
-        if count > 1:
-            claimed = " and ".join(sorted(key for key, value in found.items() if value == host_id)[:3])
-            raise DataError(f"{claimed} claim the same host id {host_id}")
-    return found
+    return {_ENDPOINTS[key]: text(host_id, what) for key, host_id in mapping(value, what).items()}
+
+
+def owners(value: object, what: str) -> frozenset[str]:
+    """The endpoints that own tokens, from `Ownership` or `OwnershipWithPort`: a share of the ring by endpoint.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    return frozenset(_ENDPOINTS[key] for key in mapping(value, what))
 
 
 def tokens_of_key(key: str) -> tuple[int, int]:
@@ -285,6 +282,7 @@ class Reading:
         with_port: whether endpoints are written with their ports.
         mode: OperationMode; None before StorageService is registered, and then nothing else is known.
         host_ids: host id by endpoint, if it was asked for.
+        owners: endpoints that own tokens, if it was asked for and could say.
     """
 
     with_port: bool = False
@@ -303,6 +301,7 @@ class Reading:
     leaving: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
     host_ids: Mapping[str, str] | None = field(default=None, repr=False)
+    owners: frozenset[str] | None = field(default=None, repr=False)
 
 
 def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[str]]) -> Reading:
@@ -342,6 +341,7 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
         schema_version=_optional(text, told, "SchemaVersion"),
         **dict(zip(("live", "unreachable", "joining", "leaving", "moving"), sets, strict=True)),
         host_ids=_host_ids(found, with_port),
+        owners=_owners(found, with_port, same),
     )
 
 
@@ -373,6 +373,18 @@ def _optional(shape: Callable[[object, str], T], told: Mapping[str, object], nam
 def _host_ids(found: Mapping[str, Outcome], with_port: bool) -> dict[str, str] | None:  # noqa: FBT001 - which of two
     name = mbeans.HOST_IDS_WITH_PORT if with_port else mbeans.HOST_IDS
     return host_ids(found[name].get(name), name) if name in found else None
+
+
+def _owners(
+    found: Mapping[str, Outcome],
+    with_port: bool,  # noqa: FBT001 - which of two
+    same: dict[frozenset[str], frozenset[str]],
+) -> frozenset[str] | None:
+    name = mbeans.OWNERSHIP_WITH_PORT if with_port else mbeans.OWNERSHIP
+    if name not in found or found[name].status != OK:
+        return None
+    told = owners(found[name].value, name)
+    return same.setdefault(told, told)
 
 
 class Places(dict[str, int]):

@@ -71,12 +71,16 @@ LISTS = ("LiveNodes", "UnreachableNodes", "JoiningNodes", "LeavingNodes", "Movin
 LISTS_WITH_PORT = tuple(f"{name}WithPort" for name in LISTS)
 HOST_IDS = "EndpointToHostId"
 HOST_IDS_WITH_PORT = "EndpointWithPortToHostId"
+OWNERSHIP = "Ownership"  # a share by endpoint, for the owners of tokens and for no other
+OWNERSHIP_WITH_PORT = "OwnershipWithPort"
 
 TOKENS = "TokenToEndpointMap"  # tokens of joining nodes included
 TOKENS_WITH_PORT = "TokenToEndpointWithPortMap"
 
 # Asked of nodes of which nothing is known yet: old releases answer 404 to the WithPort half.
-INTRODUCTION = (*IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT)
+INTRODUCTION = (
+    *IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, OWNERSHIP, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT, OWNERSHIP_WITH_PORT,
+)  # fmt: skip
 
 KEYSPACES = "Keyspaces"
 SHARED_KEYSPACES = "NonLocalStrategyKeyspaces"
@@ -104,10 +108,14 @@ LOGINS = (
 )
 
 CALLS = (
-    *(Call(STORAGE_SERVICE, "read", name) for name in (*IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, TOKENS)),
+    *(Call(STORAGE_SERVICE, "read", name) for name in (*IDENTITY, *STATE, *EXTRA, *LISTS)),
+    *(Call(STORAGE_SERVICE, "read", name) for name in (HOST_IDS, OWNERSHIP, TOKENS)),
     Call(STORAGE_SERVICE, "read", KEYSPACES),
     *(Call(STORAGE_SERVICE, "read", name, WITH_PORT) for name in LISTS_WITH_PORT),
-    *(Call(STORAGE_SERVICE, "read", name, WITH_PORT) for name in (HOST_IDS_WITH_PORT, TOKENS_WITH_PORT)),
+    *(
+        Call(STORAGE_SERVICE, "read", name, WITH_PORT)
+        for name in (HOST_IDS_WITH_PORT, OWNERSHIP_WITH_PORT, TOKENS_WITH_PORT)
+    ),
     Call(STORAGE_SERVICE, "read", SHARED_KEYSPACES, SHARED),
     *(Call(STORAGE_SERVICE, "exec", name) for name in (RANGES, PENDING)),
     *(Call(STORAGE_SERVICE, "exec", name, WITH_PORT) for name in (RANGES_WITH_PORT, PENDING_WITH_PORT)),

@@ -1,42 +1,45 @@
-"""One poll: whom to ask, whom to believe, and when the ring is read again.
+"""One poll: whom to ask, what they say of the members, and when the ring is read again.
 
-Owns the order of questions; knows nothing of how a question looks.
+Owns the order of questions; knows nothing of how a question looks, nor who is a member (`core.membership`).
 
 Rings of different nodes are not compared: 40 MB from each of a thousand nodes would be a load that the cluster feels,
 and what makes rings differ (a member, a schema, tokens in movement) shows in the views, which are. The ring is read
-from a node that knows the same nodes as most others.
+from a node that knows the same nodes as most others; if its ring can't be read or contradicts itself, from the next.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.core.ring import NORMAL, Problem, partitioner
+from ringcheck.core.endpoint import ip_of
+from ringcheck.core.membership import Roster, by_address
+from ringcheck.core.ring import NORMAL, Problem
+from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.asking import Round
 from ringcheck.jolokia.decode import Reading
-from ringcheck.jolokia.members import Member, Names, by_address, members_of, view_of
+from ringcheck.jolokia.members import believable, serving, testimony
 from ringcheck.jolokia.portrait import Portrait
+from ringcheck.jolokia.reply import shown
 from ringcheck.jolokia.state import (
     Crowd,
     Heard,
     Home,
     Known,
-    believable,
-    common,
     identities,
     impostor,
     known_to,
+    related,
     same,
-    serving,
     signs,
     strangers,
-    usable_alone,
 )
 from ringcheck.jolokia.topology import Survey, Topology
 
@@ -46,13 +49,17 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
     from ringcheck.jolokia.agent import Agent
 
-Guide: TypeAlias = "tuple[Agent, Reading]"  # a node and what it told, its members included
+Told: TypeAlias = "tuple[Agent, Reading]"  # a node and what it said
 
+_ASKING_SHARE = 0.6  # of a first poll's time, in which nodes are asked; the rest is for the ring
 _LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
 _OLDEST = 3600.0  # seconds after which the ring is read again though nothing says that it changed
 _OLDEST_GAP = 60.0  # the same for a ring of which something could not be read
-_SOURCES = 3  # nodes that are tried for the ring
+_SOURCES = 3  # nodes that are asked for the ring and answer
+_TRIED = 8  # those that went down meanwhile included
+_ROUNDS = 4  # of asking nodes of which only the last ones asked have heard
 _SETS = 256  # distinct sets of endpoints that are kept for sharing
+_ASKED_WHOLE = 16  # nodes that are asked for the members that they know, at each poll; in a larger cluster in turn
 
 
 class Poll:
@@ -79,17 +86,23 @@ class Poll:
             SourceError: if nobody answered, or nobody would tell the ring.
             DataError: if what was said can't be true.
         """
-        if len(self._home.same) > _SETS:
-            self._home.same.clear()
+        self._home.shared.trim(_SETS)
+        self._home.polls += 1
         known = self._home.known
         if known is None:
-            return self._discovered(self._introduced())
+            self._round.meet(self._home.contacts, self._ends)
+            if not any(self._round.readings()):
+                self._round.gather(self._home.clock())
+                raise self._round.silence()
+            return self._discovered()
         now = self._home.clock()
         limit = now + max(0.0, self._ends - now) * _LIVENESS_SHARE
-        self._round.start([*known.crowd.agents.values(), *self._strays(known.crowd)], limit)
+        asked = [*known.crowd.agents.values(), *self._strays(known.crowd)]
+        self._round.start(asked, limit, self._in_turn(known.crowd))
         self._round.gather(limit)
         if not any(self._round.readings()):
             raise self._round.silence()
+        self._ask_unexplained(known.crowd, limit)
         return self._later(known) if self._unchanged(known) else self._again(known)
 
     def with_streams(self, seen: Snapshot, until: float) -> Snapshot:
@@ -105,22 +118,94 @@ class Poll:
         found = {name: future.result() for name, future in asked.items() if future.done()}
         return replace(seen, nodes=tuple(replace(node, streams=found.get(node.address)) for node in seen.nodes))
 
-    # Finding out who is there.
+    # Who is there.
 
-    def _introduced(self) -> Guide:
-        """Ask the contact points; whoever knows members first is the guide, and a usable one before the others.
+    def _in_turn(self, crowd: Crowd) -> frozenset[Agent]:
+        """Agents that are asked for the members that they know: all of a small cluster, else one a DC and some more."""
+        agents = list(crowd.agents.values())
+        if len(agents) <= _ASKED_WHOLE:
+            return frozenset(agents)
+        places = self._home.known.topology.places if self._home.known else {}
+        homes: dict[str | None, list[Agent]] = defaultdict(list)
+        for address, agent in crowd.agents.items():
+            homes[places.get(address, (None, None))[0]].append(agent)
+        turn = self._home.polls
+        some = [agents[(turn * _ASKED_WHOLE + step) % len(agents)] for step in range(_ASKED_WHOLE)]
+        return frozenset([*some, *(here[turn % len(here)] for here in homes.values())])
+
+    def _ask_unexplained(self, crowd: Crowd, until: float) -> None:
+        """Ask the nodes whose lists name an endpoint that is no known member, or lack one, for the members they know.
+
+        Once for the same lists: a node that has left can stay in them for days.
+        """
+        verdicts: dict[tuple[int, ...], bool] = {}
+        asked = []
+        for _, agent, told in self._heard(crowd):
+            lists = (told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids)
+            if self._home.explained.get(agent) == lists or not believable(told):
+                continue
+            key = tuple(map(id, lists))
+            if key not in verdicts:
+                verdicts[key] = crowd.roster.unexplained(testimony(agent, told))
+            if verdicts[key] and told.host_ids is None:
+                asked.append(agent)
+        if asked:
+            self._round.start(asked, until, frozenset(asked), again=True)
+            self._round.gather(until)
+        for _, agent, told in self._heard(crowd):
+            self._home.explained[agent] = (
+                told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids,
+            )  # fmt: skip
+
+    def _ask_elsewhere(self, crowd: Crowd, until: float) -> None:
+        """Ask for nodes that did not answer where some views have them too: most may know one by its old address."""
+        if self._home.settings.views != "all":
+            return
+        answers = self._round.answers
+        heard = {member.address for member, _, _ in self._heard(crowd)}
+        silent = {member.host_id for member in crowd.members if member.address not in heard}
+        told = {pair for agent, _ in self._round.readings() for pair in (agent.host_ids or {}).items()}
+        places = sorted(endpoint for endpoint, host_id in told if host_id in silent)
+        asked = [agent for agent in dict.fromkeys(map(self._home.agent_at, places)) if agent not in answers]
+        if asked:
+            self._round.start(asked, until, frozenset(asked))
+            self._round.gather(until)
+
+    def _testifying(self, cluster: str) -> list[Told]:
+        """The nodes whose word on the members counts, in no particular order.
+
+        Of those that are no contact point only the ones that are related to one: an address may lead to another
+        cluster, of the same name even.
+        """
+        told = [item for item in self._round.readings() if believable(item[1]) and item[1].cluster == cluster]
+        contacts = {contact.agent for contact in self._home.contacts}
+        found = [item for item in told if item[0] in contacts]
+        rest = [item for item in told if item[0] not in contacts]
+        if not found:
+            return rest
+        ids = {host_id for agent, one in found for host_id in (one.host_id, *(agent.host_ids or {}).values())}
+        near = [item for item in rest if item[1].host_id in ids]
+        far = [item for item in rest if item[1].host_id not in ids]
+        return [*found, *near, *(item for item in far if any(related(item, one) for one in (*found, *near)))]
+
+    def _crowd(self) -> Crowd:
+        """The members that all who answered know together, and whom to ask for each.
 
         Raises:
-            SourceError: if none answers.
-            DataError: if what they say can't be used, or they are of two clusters.
+            DataError: if the contact points are of two clusters.
         """
-        self._round.meet(self._home.contacts, self._ends)
         self._check_one_cluster()
-        told = sorted(self._round.readings(), key=lambda item: (not usable_alone(item[1]), not item[1].host_ids))
-        if not told:
-            self._round.gather(self._home.clock())
-            raise self._round.silence()
-        return told[0]
+        names = sorted({told.cluster for told in self._contacts_told() if told.cluster})
+        names = names or sorted({told.cluster for _, told in self._round.readings() if told.cluster})
+        cluster = names[0] if names else self._home.name or "unknown"
+        roster = Roster([testimony(agent, told) for agent, told in self._testifying(cluster)])
+        if not roster.members:  # nobody coordinates: those who were heard of are there, though nobody can be judged
+            roster = Roster([replace(testimony(*item), owners=None) for item in self._round.readings()])
+        return Crowd(cluster, roster, self._agents(roster))
+
+    def _contacts_told(self) -> list[Reading]:
+        found = (self._round.answers.get(contact.agent) for contact in self._home.contacts)
+        return [answer for answer in found if isinstance(answer, Reading)]
 
     def _check_one_cluster(self) -> None:
         """Contact points must be of one cluster; two can have one name.
@@ -128,38 +213,36 @@ class Poll:
         Raises:
             DataError: if they are not.
         """
-        met = [(contact.host, self._round.answers.get(contact.agent)) for contact in self._home.contacts]
-        told = [(host, answer) for host, answer in met if isinstance(answer, Reading) and answer.cluster]
-        for host, one in told[1:]:
+        met = [(contact, self._round.answers.get(contact.agent)) for contact in self._home.contacts]
+        told = [(contact, answer) for contact, answer in met if isinstance(answer, Reading) and answer.cluster]
+        for contact, answer in told[1:]:
             first, other = told[0]
-            if one.cluster != other.cluster:
-                raise DataError(f"two clusters: {first} belongs to {other.cluster!r}, {host} to {one.cluster!r}")
-            if strangers(one, other):
-                raise DataError(f"two clusters, both named {one.cluster!r}: {first} and {host} do not know each other")
+            if answer.cluster != other.cluster:
+                raise DataError(
+                    f"two clusters: {first.host} belongs to {other.cluster!r}, {contact.host} to {answer.cluster!r}"
+                )
+            if not any(not strangers((contact.agent, answer), (one.agent, its)) for one, its in told if one != contact):
+                raise DataError(
+                    f"two clusters, both named {answer.cluster!r}: {first.host} and {contact.host} do not know each "
+                    "other"
+                )
 
-    def _crowd(self, guide: Reading) -> Crowd:
-        """The members that a guide knows, and whom to ask for each."""
-        names = Names(guide.host_ids or guide.live)
-        members = members_of(guide, names)
-        agents = self._agents_met(members)
-        if self._home.settings.views == "all":
-            for member in members:
-                agents.setdefault(member.name, self._home.agent_of(member))
-        settled = frozenset(member.name for member in members if member.host_id)
-        return Crowd(guide.cluster or self._home.name or "unknown", names, members, settled, agents)
-
-    def _agents_met(self, members: Sequence[Member]) -> dict[str, Agent]:
-        """Agents of which we know whose they are: by host id, or else a contact point's by its address."""
-        by_id = {member.host_id: member.name for member in members if member.host_id}
+    def _agents(self, roster: Roster) -> dict[str, Agent]:
+        """Whom to ask for each member: whoever answered with its host id, its contact point, or by the `url`."""
+        members = roster.members
         met: dict[str, Agent] = {}
-        for agent, told in self._round.readings():
-            if told.host_id in by_id:
-                met.setdefault(by_id[told.host_id], agent)
+        for agent, told in sorted(self._round.readings(), key=lambda item: item[0].url):
+            index = roster.itself(told.host_id, agent.host_ids)
+            if index is not None:
+                met.setdefault(members[index].address, agent)
         for contact in self._home.contacts:
-            here = [member.name for member in members if decode.ip_of(member.endpoint) in contact.ips]
+            here = [member.address for member in members if ip_of(member.endpoint) in contact.ips]
             if len(here) == 1 and not isinstance(self._round.answers.get(contact.agent), Reading):
                 met.setdefault(here[0], contact.agent)
-        return met
+        if self._home.settings.views == "all":
+            for member in members:
+                met.setdefault(member.address, self._home.agent_at(member.endpoint))
+        return {member.address: met[member.address] for member in members if member.address in met}
 
     def _strays(self, crowd: Crowd) -> list[Agent]:
         """Contact points that nobody knows as members; asked again only where nobody else is asked."""
@@ -172,144 +255,177 @@ class Poll:
         """Members that answered for themselves."""
         found = []
         for member in crowd.members:
-            agent = crowd.agents.get(member.name)
+            agent = crowd.agents.get(member.address)
             answer = self._round.answers.get(agent) if agent else None
             if agent and isinstance(answer, Reading) and not impostor(member, answer, crowd):
                 found.append((member, agent, answer))
         return found
 
+    def _everyone_asked(self) -> Crowd:
+        """The members, after all of them were asked of whom somebody has heard.
+
+        In a part of the time: a node that hangs leaves the rest for the ring.
+        """
+        now = self._home.clock()
+        limit = now + max(0.0, self._ends - now) * _ASKING_SHARE
+        crowd = self._crowd()
+        for _ in range(_ROUNDS):
+            asked = [agent for agent in crowd.agents.values() if agent not in self._round.answers]
+            guide = next((agent for agent, told in self._round.readings() if told.mode is not None), None)
+            for agent in asked:
+                if guide:
+                    agent.expect(guide)
+            whole = frozenset(asked if len(crowd.members) <= _ASKED_WHOLE else islice(asked, 0, None, _stride(asked)))
+            self._round.start([*asked, *self._strays(crowd)], limit, whole)
+            self._round.gather(limit)
+            crowd = self._crowd()
+            self._ask_unexplained(crowd, limit)
+            self._ask_elsewhere(self._crowd(), limit)
+            wider = self._crowd()
+            done = all(agent in self._round.answers for agent in wider.agents.values())
+            crowd = wider
+            if done:
+                break
+        return crowd
+
     # The ring.
 
-    def _discovered(self, guide: Guide) -> Snapshot:
-        """Everything: the members that a guide knows, their views, and the ring from whoever is usable.
+    def _discovered(self) -> Snapshot:
+        """Everything: the members, their views, and the ring from a node that can tell it.
 
         Raises:
             SourceError: if nobody usable would tell the ring.
             DataError: likewise, or if the partitioner is not supported.
         """
-        found: Guide | None = guide
-        tried: set[Agent] = set()
-        told_by: tuple[Crowd, Topology, Agent] | None = None
-        everyone = False
-        while found and len(tried) < _SOURCES:
-            agent, told = found
-            crowd = self._crowd(told)
-            self._ask_all(crowd, told)
-            topology = None
-            if everyone or self._may_tell(told):
-                tried.add(agent)
-                topology = self._surveyed(agent, told, crowd)
-            self._round.gather(self._ends)
-            everyone = True
-            self._check_one_cluster()
-            like_most = self._like_most(told, crowd)
-            if topology and (like_most or not told_by):
-                told_by = (crowd, topology, agent)
-            if topology and like_most:
-                break
-            found = self._next_guide(crowd, tried)
-        if told_by:
-            return self._learned(*told_by)
+        found = self._found_out()
+        if found:
+            return found
         if self._failures:
             raise self._failures[0]
-        return self._portrait.bare(crowd)
+        return self._portrait.bare(self._crowd())
 
-    def _ask_all(self, crowd: Crowd, guide: Reading) -> None:
-        for agent in crowd.agents.values():
-            agent.expect(guide)
-        self._round.start([*crowd.agents.values(), *self._strays(crowd)], self._ends)
+    def _found_out(self) -> Snapshot | None:
+        """Members and ring anew; None if no node that could tell the ring did."""
+        for agent, told in self._round.readings():
+            if told.host_ids is None:  # what it said of the members before may be of yesterday
+                agent.host_ids = agent.owners = None
+        crowd = self._everyone_asked()
+        best: tuple[Crowd, Topology, Agent] | None = None
+        answered = 0
+        for agent, told in islice(self._sources(crowd), _TRIED):
+            found = self._surveyed(agent, told)
+            answered += found is not None or not _unreachable(self._failures[-1])
+            believed = found is not None and found[1].whole and _has_owners(told, *found)
+            if found and (best is None or believed or found[1].whole > best[1].whole):
+                best = (*found, agent)
+            if answered == _SOURCES or believed or (best and best[1].large):
+                break
+        return self._learned(*best) if best else None
 
-    def _may_tell(self, told: Reading) -> bool:
-        """Whether to read the ring there while others may answer yet: not if it is too old to tell replication."""
-        new_enough = mbeans.release(told.release) >= mbeans.REPLICATION_INFO or bool(self._home.replication)
-        return usable_alone(told) and new_enough
+    def _sources(self, crowd: Crowd) -> list[Told]:
+        """Nodes that can tell the ring, the best first, in an order that does not depend on who answered first.
 
-    def _surveyed(self, agent: Agent, told: Reading, crowd: Crowd) -> Topology | None:
-        if not usable_alone(told):
-            return None
-        partitioner(told.partitioner or "unknown")  # no other node could tell a better one
-        try:
-            return self._survey(agent, told, crowd).topology()
-        except (SourceError, DataError) as error:
-            self._failures.append(error)
-            return None
-
-    def _survey(self, agent: Agent, told: Reading, crowd: Crowd) -> Survey:
-        return Survey(agent, told, crowd.members, crowd.names, self._home.replication, self._ends)
-
-    def _like_most(self, told: Reading, crowd: Crowd) -> bool:
-        """Whether no set of known nodes is more common than a guide's."""
-        counted = common(self._heard(crowd), crowd.names)
-        return not counted or counted[known_to(told, crowd.names)] == max(counted.values())
-
-    def _next_guide(self, crowd: Crowd, tried: set[Agent]) -> Guide | None:
-        """A node that is settled among those whom it knows now and was not tried.
-
-        First those that can tell replication, and those that know what most others know: one whose gossip is dead
-        would tell the ring of yesterday.
+        Those that can tell replication, and those that know what most others know, movements included: a node whose
+        gossip is dead would tell the ring of yesterday, one that has met nobody a ring of its own.
         """
-        heard = self._heard(crowd)
-        counted = common(heard, crowd.names)
+        heard = [item for item in self._heard(crowd) if item[2].mode == NORMAL and serving(item[2])]
+        lists: dict[tuple[int, ...], frozenset[int]] = {}
+        known: dict[Agent, tuple[frozenset[int], frozenset[str], frozenset[str], frozenset[str]]] = {}
+        for _, agent, told in heard:
+            key = (id(told.live), id(told.unreachable), id(agent.host_ids))
+            if key not in lists:
+                lists[key] = known_to(told, agent, crowd.roster)
+            known[agent] = lists[key], told.joining, told.leaving, told.moving
+        counted = Counter(known.values())
 
-        def rank(item: Guide) -> tuple[bool, int]:
-            told = item[1]
-            return mbeans.release(told.release) >= mbeans.REPLICATION_INFO, counted[known_to(told, crowd.names)]
+        def rank(item: Heard) -> tuple[object, ...]:
+            member, agent, told = item
+            able = mbeans.release(told.release) >= mbeans.REPLICATION_INFO
+            stale = bool(crowd.roster.known_otherwise(agent.host_ids))
+            known_here = -counted[known[agent]], -len(known[agent][0]), -len(agent.owners or ())
+            return not able, *known_here, stale, -len(told.live), by_address(member.endpoint)
 
-        able = [(agent, told) for _, agent, told in heard if told.mode == NORMAL and serving(told)]
-        for agent, told in sorted((item for item in able if item[0] not in tried), key=rank, reverse=True)[:_SOURCES]:
-            full = self._introduction(agent, told)
-            if full and usable_alone(full):
-                return agent, full
-        return None
+        return [(agent, told) for _, agent, told in sorted(heard, key=rank)]
 
-    def _introduction(self, agent: Agent, told: Reading) -> Reading | None:
-        """What an agent said with the members that it knows."""
+    def _surveyed(self, agent: Agent, told: Reading) -> tuple[Crowd, Topology] | None:
+        """The ring as a node tells it, and the members: that it names token owners nobody else named may add some."""
         try:
-            full = told if told.host_ids else agent.introduce(self._ends)
+            if agent.host_ids is None or told.partitioner is None:
+                self._round.answers[agent] = told = agent.introduce(self._ends)
+            survey = self._survey(agent, told)
+            counts = survey.token_counts()
+            if not told.joining:
+                agent.owners = self._home.shared.sets.setdefault(frozenset(counts), frozenset(counts))
+            crowd = self._crowd()
+            return crowd, survey.topology(crowd.roster, counts)
         except (SourceError, DataError) as error:
             self._failures.append(error)
             return None
-        self._round.answers[agent] = full
-        return full
+
+    def _survey(self, agent: Agent, told: Reading) -> Survey:
+        return Survey(agent, told, self._home.replication, self._ends)
 
     def _learned(self, crowd: Crowd, topology: Topology, agent: Agent) -> Snapshot:
         """Remember what was found out."""
-        wider = self._with_unheard_of(crowd)
-        new = len(wider.members) - len(crowd.members)
-        if new:
-            topology = topology.for_nodes(len(wider.members))
-        if self._home.known and self._home.known.crowd.members == wider.members:
+        if self._home.known and self._home.known.crowd.members == crowd.members:
             topology = topology.keeping(self._home.known.topology)
-        heard = self._heard(wider)
-        self._home.releases |= {member.name: told.release for member, _, told in heard if told.release}
-        if any(member.name not in self._home.releases for member in wider.members):
-            self._home.releases = self._gossiped(agent, wider.names) | self._home.releases
-        seen = None if new else signs(heard)  # the ring must be read again when its teller has heard of them
-        known = Known(wider, topology, self._home.clock(), seen, identities(heard))
+        heard = self._heard(crowd)
+        self._home.releases |= {member.address: told.release for member, _, told in heard if told.release}
+        if any(member.address not in self._home.releases for member in crowd.members):
+            self._home.releases = self._gossiped(agent, crowd.roster) | self._home.releases
+        known = Known(crowd, topology, self._home.clock(), signs(heard), identities(heard))
         self._home.known = known
-        return self._portrait.of(known)
+        return self._portrait.of(known, self._about_members(crowd))
 
-    def _with_unheard_of(self, crowd: Crowd) -> Crowd:
-        """The crowd with those of whom others know and the guide does not yet, behind the rest."""
-        told = [reading for _, _, reading in self._heard(crowd) if believable(reading)]
-        sets = {listed for reading in told for listed in (reading.live, reading.joining)}
-        have = {member.name for member in crowd.members}
-        extra = {crowd.names.one(endpoint): endpoint for endpoint in frozenset().union(*sets)}
-        new = [Member(name, extra[name], None) for name in sorted(extra.keys() - have, key=by_address)]
-        agents = dict(crowd.agents)
-        if self._home.settings.views == "all":  # asked from the next poll on
-            agents |= {member.name: self._home.agent_of(member) for member in new}
-        return replace(crowd, members=(*crowd.members, *new), agents=agents)
-
-    def _gossiped(self, agent: Agent, names: Names) -> dict[str, str]:
-        """Releases by name as gossip tells them: for nodes that do not answer."""
+    def _gossiped(self, agent: Agent, roster: Roster) -> dict[str, str]:
+        """Releases by address as gossip tells them: for nodes that do not answer."""
         told = self._round.answers[agent]
         with_port = isinstance(told, Reading) and told.with_port
         name = mbeans.STATES_WITH_PORT if with_port else mbeans.STATES
+        found: dict[str, str] = {}
         with suppress(SourceError, DataError):
             states = agent.ask(mbeans.read(mbeans.FAILURE_DETECTOR, name), self._ends).get(name)
-            return {names.one(key): release for key, release in decode.gossiped_releases(states).items()}
-        return {}
+            for endpoint, release in decode.gossiped_releases(states).items():
+                index = roster.index_of(endpoint, agent.host_ids)
+                if index is not None:
+                    found[roster.members[index].address] = release
+        return found
+
+    # What the testimonies disagree about.
+
+    def _about_members(self, crowd: Crowd) -> tuple[Problem, ...]:
+        return (*self._unknown_to_some(crowd), *self._answering_twice(crowd))
+
+    def _unknown_to_some(self, crowd: Crowd) -> list[Problem]:
+        """Token owners that some nodes do not know as members; nodes in movement aside."""
+        told = [(member, testimony(agent, one)) for member, agent, one in self._heard(crowd) if serving(one)]
+        moving = {crowd.roster.index_of(endpoint, one.host_ids) for _, one in told for endpoint in one.moving}
+        passing = {crowd.members[index].address for index in moving if index is not None}
+        known: dict[tuple[int, ...], frozenset[str]] = {}
+        lacking: dict[frozenset[str], list[str]] = defaultdict(list)
+        for member, one in told:
+            key = (id(one.host_ids), id(one.owners), id(one.live), id(one.unreachable))
+            if key not in known:
+                known[key] = crowd.roster.strangers_to(one) - passing
+            if known[key]:
+                lacking[known[key]].append(member.address)
+        return [
+            Problem("membership_disagreement", observers[0], _lacks(observers, members))
+            for members, observers in lacking.items()
+        ]
+
+    def _answering_twice(self, crowd: Crowd) -> list[Problem]:
+        """Host ids that two processes answer with, at addresses of their own."""
+        found: dict[str, dict[object, Agent]] = defaultdict(dict)
+        for agent, told in self._round.readings():
+            if told.host_id and told.generation is not None and told.cluster == crowd.cluster:
+                found[told.host_id].setdefault(told.generation, agent)
+        by_id = {member.host_id: member.address for member in crowd.members}
+        return [
+            Problem("duplicate_host_id", by_id.get(host_id, crowd.cluster), _twice(host_id, agents.values()))
+            for host_id, agents in sorted(found.items())
+            if len(agents) > 1
+        ]
 
     # Later polls.
 
@@ -321,20 +437,28 @@ class Poll:
             return True  # nobody could tell
         if known.topology.movable or not any(told.schema_version for told in able):
             return False  # what could change without a sign
-        whole = not known.topology.problems and all(place[0] for place in known.topology.places.values())
-        if self._home.clock() - known.read_at > (_OLDEST if whole else _OLDEST_GAP):
+        if self._home.clock() - known.read_at > (_OLDEST if known.topology.whole else _OLDEST_GAP):
+            return False
+        if signs(heard) != known.signs or not self._same_members(known):
             return False
         before = known.identities
-        return signs(heard) == known.signs and all(
-            same(before.get(name), now) for name, now in identities(heard).items()
-        )
+        return all(same(before.get(name), now) for name, now in identities(heard).items())
+
+    def _same_members(self, known: Known) -> bool:
+        """Whether the nodes still have the members that are known; looked at only if one says something else."""
+        told = self._testifying(known.crowd.cluster)
+        said = [(agent, agent.host_ids, agent.owners, one.live, one.joining) for agent, one in told]
+        if said == self._home.said:
+            return True
+        self._home.said = said
+        return not said or self._crowd().members == known.crowd.members
 
     def _again(self, known: Known) -> Snapshot:
         """Members and ring anew, or, where nobody can tell them, the old ones and that they are old."""
         try:
-            guide = self._next_guide(known.crowd, set())
-            if guide:
-                return self._discovered(guide)
+            found = self._found_out()
+            if found:
+                return found
         except (SourceError, DataError) as error:
             self._failures.insert(0, error)
         why = self._failures[0] if self._failures else "no node that serves knows all members that it lists"
@@ -344,23 +468,40 @@ class Poll:
     def _later(self, known: Known) -> Snapshot:
         """The known ring, with what is pending now while anything moves."""
         heard = self._heard(known.crowd)
+        doubts = self._about_members(known.crowd)
         moving = any(told.joining or told.leaving or told.moving for _, _, told in heard if believable(told))
-        source = self._usable(heard, known.crowd) if moving else None
-        if source is None:
-            return self._portrait.of(known)
-        survey = self._survey(*source, known.crowd)
+        sources = self._sources(known.crowd) if moving else []
+        if not sources:
+            return self._portrait.of(known, doubts)
+        survey = self._survey(*sources[0])
         try:
-            rings = tuple(survey.with_pending(known.topology.rings))
+            rings = tuple(survey.with_pending(known.topology.rings, known.crowd.roster))
         except (SourceError, DataError) as error:
             text = f"pending ranges can't be read: {error}"
-            return self._portrait.of(known, (Problem("pending_unreadable", known.crowd.cluster, text),))
+            return self._portrait.of(known, (*doubts, Problem("pending_unreadable", known.crowd.cluster, text)))
         known.topology = replace(known.topology, rings=rings)
-        return self._portrait.of(known, survey.problems)
+        return self._portrait.of(known, (*doubts, *survey.problems))
 
-    @staticmethod
-    def _usable(heard: Iterable[Heard], crowd: Crowd) -> Guide | None:
-        """A node that is NORMAL and settled."""
-        for member, agent, told in heard:
-            if told.mode == NORMAL and view_of(told, member.name, crowd.names, crowd.settled).outcome == "ok":
-                return agent, told
-        return None
+
+def _has_owners(told: Reading, crowd: Crowd, topology: Topology) -> bool:
+    """Whether the ring that a node told has all who own tokens by any node's word; while one joins nobody can say."""
+    return bool(told.joining) or None not in (topology.tokens[one.address] for one in crowd.members if one.owns)
+
+
+def _unreachable(error: RingcheckError) -> bool:
+    return isinstance(error, SourceError) and error.kind == "unreachable"
+
+
+def _stride(agents: Sequence[Agent]) -> int:
+    return max(1, len(agents) // _ASKED_WHOLE)
+
+
+def _lacks(observers: Sequence[str], members: Iterable[str]) -> str:
+    names = sorted(members, key=by_address)
+    verb = "does" if len(observers) == 1 else "do"
+    return f"{listed(observers)} {verb} not know {listed(names)} as {'a member' if len(names) == 1 else 'members'}"
+
+
+def _twice(host_id: str, agents: Iterable[Agent]) -> str:
+    urls = sorted(shown(agent.url) for agent in agents)
+    return f"{' and '.join(urls[:2])} both answer as host id {host_id}"

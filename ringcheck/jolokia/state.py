@@ -1,23 +1,19 @@
-"""What is known of a cluster between polls, and what one answer says beside another.
-
-Owns the shared state of polls and the signs by which a ring is read again; asks nobody.
-"""
+"""What is known of a cluster between polls, and the signs by which its ring is read again. Asks nobody."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ringcheck.core.ring import NORMAL
-from ringcheck.jolokia import decode
-from ringcheck.jolokia.agent import Agent
-from ringcheck.jolokia.members import Member, Names, refusal, view_of
+from ringcheck.core.endpoint import ip_of
+from ringcheck.jolokia.agent import Agent, Shared
+from ringcheck.jolokia.members import believable, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Future
 
+    from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
     from ringcheck.jolokia.client import Client, Settings
@@ -41,21 +37,22 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Members, as one node knows them.
+    """The members of a cluster and their agents.
 
     Attributes:
         cluster: ClusterName.
-        names: what nodes are called.
-        members: of the snapshot; sorted, but that those behind the first who told of them follow.
-        settled: names that every settled view must have heard of.
-        agents: by member name; members that are not to be asked have none.
+        roster: the members, as all testimonies together have them.
+        agents: by member address; members that are not to be asked have none.
     """
 
     cluster: str
-    names: Names
-    members: tuple[Member, ...]
-    settled: frozenset[str]
+    roster: Roster
     agents: Mapping[str, Agent]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """In the order of the snapshot's nodes."""
+        return self.roster.members
 
 
 @dataclass(slots=True)
@@ -67,8 +64,9 @@ class Known:
         topology: its ring.
         read_at: monotonic time of both.
         signs: see `signs`; None if it must be read again in any case.
-        identities: of believable nodes by name, as last told.
-        judged: node and view by name, with the reading that they were made of.
+        identities: of believable nodes by address, as last told.
+        judged: node and view by address, with the reading and the host ids that they were made of.
+        views: of the snapshot before, by observer.
     """
 
     crowd: Crowd
@@ -76,7 +74,8 @@ class Known:
     read_at: float
     signs: object
     identities: dict[str, Identity]
-    judged: dict[str, tuple[Reading, Node, View]] = field(default_factory=dict)
+    judged: dict[str, tuple[Reading, object, Node, View]] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,60 +91,42 @@ class Home:
     clock: Callable[[], float]
     contacts: list[Contact] = field(default_factory=list)
     agents: dict[str, Agent] = field(default_factory=dict)
-    same: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     busy: dict[Agent, Future[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
     known: Known | None = None
+    polls: int = 0
+    said: object = None
+    explained: dict[Agent, object] = field(default_factory=dict)
 
     def agent(self, url: str) -> Agent:
         """The agent at a URL, always the same."""
         if url not in self.agents:
-            self.agents[url] = Agent(url, self.client, self.same)
+            self.agents[url] = Agent(url, self.client, self.shared)
         return self.agents[url]
 
-    def agent_of(self, member: Member) -> Agent:
-        """The agent where the configuration says that a member's is."""
-        return self.agent(self.settings.url_of(decode.ip_of(member.endpoint)))
+    def agent_at(self, endpoint: str) -> Agent:
+        """The agent where the configuration says that an endpoint's is."""
+        return self.agent(self.settings.url_of(ip_of(endpoint)))
 
 
-def believable(told: Reading) -> bool:
-    """Whether a node says of itself that it coordinates and takes part in gossip."""
-    return refusal(told) is None
+def known_to(told: Reading, agent: Agent, roster: Roster) -> frozenset[int]:
+    """Indexes of the members that a node lists, live or not."""
+    found = {roster.index_of(endpoint, agent.host_ids) for endpoint in told.live | told.unreachable}
+    return frozenset(index for index in found if index is not None)
 
 
-def serving(told: Reading) -> bool:
-    """Whether a node serves clients and takes part in gossip."""
-    return believable(told) and bool(told.native_transport_running)
+def related(one: tuple[Agent, Reading], other: tuple[Agent, Reading]) -> bool:
+    """Whether one of two nodes knows the other as a member, by its host id."""
+    (here, told), (there, answer) = one, other
+    return answer.host_id in (here.host_ids or {}).values() or told.host_id in (there.host_ids or {}).values()
 
 
-def common(heard: Iterable[Heard], names: Names) -> Counter[frozenset[str]]:
-    """How many of those who serve know the same nodes.
-
-    One whose gossip is dead without its noticing tells an old ring: the others know whom it does not.
-    """
-    return Counter(known_to(told, names) for _, _, told in heard if serving(told))
-
-
-def known_to(told: Reading, names: Names) -> frozenset[str]:
-    """Names of the nodes that one lists, live or not."""
-    return names.all(told.live) | names.all(told.unreachable)
-
-
-def usable_alone(told: Reading) -> bool:
-    """Whether a node is usable by what it knows of the members itself."""
-    ids = told.host_ids or {}
-    own = next((endpoint for endpoint, host_id in ids.items() if host_id == told.host_id), None)
-    if own is None or told.mode != NORMAL:
-        return False
-    names = Names(ids)
-    return view_of(told, names.one(own), names, frozenset(map(names.one, ids))).outcome == "ok"
-
-
-def strangers(one: Reading, other: Reading) -> bool:
+def strangers(one: tuple[Agent, Reading], other: tuple[Agent, Reading]) -> bool:
     """Whether two nodes know members, but not each other."""
-    if not (believable(one) and believable(other) and one.host_ids and other.host_ids):
+    if not (believable(one[1]) and believable(other[1]) and one[0].host_ids and other[0].host_ids):
         return False
-    return one.host_id not in other.host_ids.values() and other.host_id not in one.host_ids.values()
+    return not related(one, other)
 
 
 def impostor(member: Member, told: Reading, crowd: Crowd) -> str | None:
@@ -156,6 +137,15 @@ def impostor(member: Member, told: Reading, crowd: Crowd) -> str | None:
     if told.host_id and (told.host_id in others or member.host_id not in {None, told.host_id}):
         return f"it has host id {told.host_id}" + (f", not {member.host_id}" if member.host_id else "")
     return None
+
+
+def neighbour(member: Member, told: Reading, crowd: Crowd) -> str | None:
+    """The other member at the same address whose agent answered in place of a member's; None if it is its own.
+
+    The `url` leads to one agent of an address; those of other instances there are only found among the contact points.
+    """
+    others = (one for one in crowd.members if one is not member and ip_of(one.endpoint) == ip_of(member.endpoint))
+    return next((one.address for one in others if one.host_id and one.host_id == told.host_id), None)
 
 
 def signs(heard: Iterable[Heard]) -> object:
@@ -171,7 +161,7 @@ def signs(heard: Iterable[Heard]) -> object:
 
 def identities(heard: Iterable[Heard]) -> dict[str, Identity]:
     """Host id and generation of those that are through with their start: a restart may change all that a node is."""
-    return {member.name: (told.host_id, told.generation) for member, _, told in heard if believable(told)}
+    return {member.address: (told.host_id, told.generation) for member, _, told in heard if believable(told)}
 
 
 def same(before: Identity | None, now: Identity) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.consistency import expected
+from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.jolokia import decode, mbeans
@@ -22,11 +23,11 @@ from ringcheck.jolokia.reply import LONGEST_TEXT, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Pending
     from ringcheck.jolokia.agent import Agent
     from ringcheck.jolokia.decode import Reading
     from ringcheck.jolokia.mbeans import Request
-    from ringcheck.jolokia.members import Member, Names
 
 Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
 
@@ -38,10 +39,11 @@ _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
 # Replicas of these are not placed by token: each node's own, and trunk's members of the metadata service.
 _NOT_PLACED = frozenset({"LocalStrategy", "MetaStrategy"})
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node it never heard of
+_LARGE = 20_000  # ranges: some 3 MB
 _TRIES = 3  # keyspaces of one replication: the first may have been dropped meanwhile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """What one node told of the ring.
 
@@ -53,6 +55,7 @@ class Topology:
         authenticates: whether clients must log in; None if unknown.
         problems: what could not be read.
         auth_read_level: consistency level at which logins read system_auth, as the node reports it; None if unknown.
+        fitting: whether the ranges fit the tokens and the replication.
     """
 
     partitioner: str
@@ -62,15 +65,22 @@ class Topology:
     authenticates: bool | None
     problems: tuple[Problem, ...] = ()
     auth_read_level: str | None = None
+    fitting: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it could be read, and nothing of it contradicts the rest."""
+        return self.fitting and not self.problems and all(datacenter for datacenter, _ in self.places.values())
+
+    @property
+    def large(self) -> bool:
+        """Whether reading it is a load that a cluster feels."""
+        return sum(map(len, self.rings)) > _LARGE
 
     @property
     def movable(self) -> bool:
         """Whether a node may move, which only one with a single token can: over between two polls it leaves no sign."""
         return 1 in self.tokens.values()
-
-    def for_nodes(self, count: int) -> Topology:
-        """The same for more nodes, behind those that it knew."""
-        return replace(self, rings=tuple([_for_nodes(ring, count) for ring in self.rings]))
 
     def keeping(self, before: Topology) -> Topology:
         """The same, with the very rings of before that say the same of the same nodes: what is derived from them stays.
@@ -85,64 +95,81 @@ class Topology:
         return replace(self, rings=tuple(kept))
 
 
-def _for_nodes(ring: Ring, count: int) -> Ring:
-    rows = ((*ring.range(index), ring.replicas(index)) for index in range(len(ring)))
-    return Ring.build(ring.keyspaces, ring.replication, rows, count, ring.pending, ring.tokens)
-
-
 class Survey:
     """Asks one settled node for the ring; nobody else may be asked its snitch (`mbeans.locations`)."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - who is asked, about whom, and what it can't know
-        self,
-        agent: Agent,
-        reading: Reading,
-        members: Sequence[Member],
-        names: Names,
-        replication: Mapping[str, Replication],
-        deadline: float,
-    ) -> None:
+    def __init__(self, agent: Agent, reading: Reading, replication: Mapping[str, Replication], deadline: float) -> None:
         """Prepare.
 
         Args:
             agent: of the node.
             reading: what it said of itself.
-            members: all nodes; rings index into them.
-            names: what they are called.
             replication: by keyspace, for releases that can't tell.
             deadline: when all must be over.
         """
         self._agent = agent
         self._reading = reading
         self._release = mbeans.release(reading.release)
-        self._members = members
-        self._names = names
         self._replication = replication
         self._deadline = deadline
-        self._index = {member.name: place for place, member in enumerate(members)}
+        self._members: tuple[Member, ...] = ()
+        self._roster: Roster
+        self._endpoint_of: Mapping[str, str] = {}  # by host id, as the node itself knows it
         self._places = Places(self._index_of)
         self._problems: list[Problem] = []
+        self._fitting = True
 
-    def topology(self) -> Topology:
+    def token_counts(self) -> Counter[str]:
+        """How many tokens each endpoint has, those of joining nodes included.
+
+        Raises:
+            SourceError: if the node can't be asked or forbids it.
+            DataError: if the answer is none.
+        """
+        name = mbeans.TOKENS_WITH_PORT if self._reading.with_port else mbeans.TOKENS
+        request = mbeans.read(mbeans.STORAGE_SERVICE, name)
+        found: Counter[str] = self._agent.post(request, self._deadline, decode.token_counts)
+        return found
+
+    def topology(self, roster: Roster, token_counts: Counter[str]) -> Topology:
         """All of it.
+
+        Args:
+            roster: the members; rings index into them.
+            token_counts: as the method of that name has them.
 
         Raises:
             SourceError: if the node can't be asked or forbids what is needed.
             DataError: if its partitioner is not supported or it does not say which keyspaces there are.
         """
+        self._use(roster)
         space = partitioner(self._reading.partitioner or "unknown")
         names, logins, places = self._basics()
-        found, counts = self._consistent(names, places)
-        rings = tuple(self.with_pending(self._shared(found)))
+        found, counts = self._consistent(names, places, token_counts)
+        rings = tuple(self._with_pending(self._shared(found)))
         self._check_joining(places)
         tokens, problems = self._tokens(counts), tuple(dict.fromkeys(self._problems))
-        return Topology(space.name, places, tokens, rings, self._authenticates(logins), problems, _read_level(logins))
+        return Topology(
+            partitioner=space.name,
+            places=places,
+            tokens=tokens,
+            rings=rings,
+            authenticates=self._authenticates(logins),
+            problems=problems,
+            auth_read_level=_read_level(logins),
+            fitting=self._fitting,
+        )
+
+    def _use(self, roster: Roster) -> None:
+        self._roster = roster
+        self._members = roster.members
+        self._endpoint_of = {host_id: endpoint for endpoint, host_id in (self._agent.host_ids or {}).items()}
 
     def _index_of(self, endpoint: str) -> int:
-        try:
-            return self._index[self._names.one(endpoint)]
-        except KeyError:
-            raise DataError(f"{endpoint} holds ranges but is no member") from None
+        found = self._roster.index_of(endpoint, self._agent.host_ids)
+        if found is None:
+            raise DataError(f"{endpoint} holds ranges but is no member")
+        return found
 
     def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Place]]:
         """Keyspaces, what shows logins by MBean, and where the nodes are: one request on a small cluster."""
@@ -159,7 +186,10 @@ class Survey:
         return (
             sorted(set(decode.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES),
             logins,
-            {member.name: (_place(dc), _place(rack)) for member, (dc, rack) in zip(self._members, places, strict=True)},
+            {
+                member.address: (_place(datacenter), _place(rack))
+                for member, (datacenter, rack) in zip(self._members, places, strict=True)
+            },
         )
 
     def _authenticates(self, logins: Mapping[str, Outcome]) -> bool:
@@ -174,48 +204,59 @@ class Survey:
                 self._problems.append(Problem("unknown_datacenter", name, text))
 
     def _target(self, member: Member) -> str:
-        """How the snitch wants a node named: `ip:port` is an error before 4.0 and needed where addresses are shared."""
-        return member.endpoint if self._release >= mbeans.WITH_PORT else decode.ip_of(member.endpoint)
+        """How the node's snitch wants a member named.
 
-    def _token_counts(self) -> Counter[str]:
-        """Tokens by node name, those of joining nodes included."""
-        name = mbeans.TOKENS_WITH_PORT if self._reading.with_port else mbeans.TOKENS
-        request = mbeans.read(mbeans.STORAGE_SERVICE, name)
-        found: Counter[str] = self._agent.post(request, self._deadline, decode.token_counts)
-        named = type(found)()
-        for endpoint, count in found.items():
-            named[self._names.one(endpoint)] += count
+        By the endpoint under which the node knows it; `ip:port` is an error before 4.0, and needed where nodes share
+        an address.
+        """
+        here = self._endpoint_of.get(member.host_id or "", member.endpoint)
+        return here if self._release >= mbeans.WITH_PORT else ip_of(here)
+
+    def _by_address(self, token_counts: Counter[str]) -> Counter[str]:
+        """Tokens by address of the members; an endpoint that is none stays as it is."""
+        named = type(token_counts)()
+        for endpoint, count in token_counts.items():
+            index = self._roster.index_of(endpoint, self._agent.host_ids)
+            named[endpoint if index is None else self._members[index].address] += count
         return named
 
     @property
     def _joining(self) -> frozenset[str]:
-        return self._names.all(self._reading.joining)
+        found = (self._roster.index_of(endpoint, self._agent.host_ids) for endpoint in self._reading.joining)
+        return frozenset(self._members[index].address for index in found if index is not None)
 
     def _tokens(self, counts: Counter[str]) -> dict[str, int | None]:
         """Tokens owned: none while joining, unknown while a joining node may be shown with those of another.
 
-        A node that replaces a dead one is listed with the dead one's tokens (`TokenMetadata.addReplaceTokens`).
+        A node that replaces a dead one is listed with the dead one's tokens (`TokenMetadata.addReplaceTokens`). One
+        of which no node says that it owns none may own tokens that this node does not know.
         """
-        unsure = None if self._joining else 0
+        joining = self._joining
+        unsure = None if joining else 0
         return {
-            member.name: 0 if member.name in self._joining else counts[member.name] or unsure
+            member.address: 0
+            if member.address in joining
+            else counts[member.address] or (unsure if member.owns is False else None)
             for member in self._members
         }
 
-    def _consistent(self, keyspaces: Sequence[str], places: Mapping[str, Place]) -> tuple[list[Ring], Counter[str]]:
+    def _consistent(
+        self, keyspaces: Sequence[str], places: Mapping[str, Place], token_counts: Counter[str]
+    ) -> tuple[list[Ring], Counter[str]]:
         """Rings, and the tokens that each node has.
 
         Tokens, replication and ranges are answers to three requests: an ALTER KEYSPACE or a node that has just joined
         may lie between them. What does not fit together is read once more, and accepted as it then is: a contradiction
         that stays is for the core to judge, but for a ring that has not as many ranges as there are tokens.
         """
-        counts = self._token_counts()
+        counts = self._by_address(token_counts)
         rings = self._rings(self._groups(keyspaces))
         if not all(self._fits(ring, counts, places) for ring in rings):
-            counts = self._token_counts()
+            counts = self._by_address(self.token_counts())
             fit = [ring for ring in rings if self._fits(ring, counts, places)]
-            again = [name for ring in rings if ring not in fit for name in ring.keyspaces]
-            rings = [*fit, *self._rings(self._groups(again))]
+            again = self._rings(self._groups([name for ring in rings if ring not in fit for name in ring.keyspaces]))
+            self._fitting = all(self._fits(ring, counts, places) for ring in again)
+            rings = [*fit, *again]
         return [ring for ring in rings if self._is_whole(ring, counts)], counts
 
     def _fits(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
@@ -223,14 +264,14 @@ class Survey:
         return self._missing_ranges(ring, counts) is None and self._has_replicas(ring, counts, places)
 
     def _has_replicas(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
-        homes = [places.get(member.name, NOWHERE)[0] or "" for member in self._members]
+        homes = [places.get(member.address, NOWHERE)[0] or "" for member in self._members]
         wanted = expected(ring.replication, Counter(itertools.compress(homes, self._owning(counts))))
         # Of a hundred thousand ranges there are some dozen kinds. The filler's index is behind the members'.
         kinds = set(zip(*[map([*homes, None].__getitem__, ring.table)] * ring.width, strict=True)) or {()}
         return wanted is None or all(_counted(kind, wanted) == wanted for kind in kinds)
 
     def _owning(self, counts: Counter[str]) -> list[bool]:
-        """Which members own tokens, as `Snapshot.owners` counts them."""
+        """Which members own tokens, as `Evidence.owners` counts them."""
         tokens = self._tokens(counts).items()
         return [bool(number) or (number is None and name not in self._joining) for name, number in tokens]
 
@@ -324,8 +365,17 @@ class Survey:
                 found.append(ring)
         return found
 
-    def with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
-        """The rings with the pending ranges of now; the same objects where these have not changed."""
+    def with_pending(self, rings: Sequence[Ring], roster: Roster) -> list[Ring]:
+        """The rings with the pending ranges of now; the same objects where these have not changed.
+
+        Raises:
+            SourceError: if the node can't be asked.
+            DataError: if its answer can't be used.
+        """
+        self._use(roster)
+        return self._with_pending(rings)
+
+    def _with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
         name = mbeans.PENDING_WITH_PORT if self._reading.with_port else mbeans.PENDING
         asked: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
         told = self._agent.bulk(asked, self._deadline)

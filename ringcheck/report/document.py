@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from ringcheck.core.consistency import Level, Requirement
+from ringcheck.core.consistency import Level, Requirement, release
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.findings import Finding
 from ringcheck.core.health import LevelHealth, OperationHealth, WorstRange
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Severity
@@ -27,16 +29,17 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
-from ringcheck.core.verdict import Finding, KeyspaceVerdict, LevelVerdict, Recovery, Verdict
+from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Recovery, Verdict
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ringcheck.core.gate import Decision, Reason
+    from ringcheck.core.evidence import Evidence, State
+    from ringcheck.core.gate import Decision
     from ringcheck.core.plan import Plan
+    from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Partitioner, Range
-    from ringcheck.core.views import State
 
 SNAPSHOT = "ringcheck/snapshot/1"
 VERDICT = "ringcheck/verdict/1"
@@ -52,7 +55,11 @@ _ROWS = 4096  # ranges that are written at a time
 
 
 def snapshot_document(snapshot: Snapshot) -> Json:
-    """A snapshot as `ringcheck/snapshot/1`."""
+    """A snapshot as `ringcheck/snapshot/1`.
+
+    The lists of views have the addresses of the snapshot's nodes; endpoints that are no node's stand as they were said.
+    """
+    evidence = evidence_of(snapshot)
     return {
         "schema": SNAPSHOT,
         "cluster": snapshot.cluster,
@@ -61,7 +68,7 @@ def snapshot_document(snapshot: Snapshot) -> Json:
         "authenticates": snapshot.authenticates,
         "auth_read_level": snapshot.auth_read_level,
         "nodes": [_node(node) for node in snapshot.nodes],
-        "views": [_view(view) for view in snapshot.views],
+        "views": [_view(evidence.named(view)) for view in evidence.views],
         "rings": [_ring(ring) for ring in snapshot.rings],
         "problems": [{"code": one.code, "subject": one.subject, "summary": one.summary} for one in snapshot.problems],
     }
@@ -88,7 +95,7 @@ def _ring_parts(ring: Ring) -> Iterator[str]:
 
 
 def _node(node: Node) -> Json:
-    return {name: getattr(node, name) for name in Node.__slots__}
+    return {field.name: getattr(node, field.name) for field in fields(Node)}
 
 
 def _view(view: View) -> Json:
@@ -101,6 +108,7 @@ def _view(view: View) -> Json:
         "joining": sorted(view.joining),
         "leaving": sorted(view.leaving),
         "moving": sorted(view.moving),
+        "known_as": dict(view.known_as),
         "schema_version": view.schema_version,
     }
 
@@ -129,6 +137,7 @@ def _tokens(span: Range) -> list[str]:
 def verdict_document(verdict: Verdict) -> Json:
     """A verdict as `ringcheck/verdict/1`."""
     addresses = [node.address for node in verdict.snapshot.nodes]
+    evidence = evidence_of(verdict.snapshot)
     return {
         "schema": VERDICT,
         "cluster": verdict.snapshot.cluster,
@@ -139,7 +148,7 @@ def verdict_document(verdict: Verdict) -> Json:
             {**_node(node), "state": state, "seen_down_by": list(verdict.seen_down_by.get(index, ()))}
             for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
         ],
-        "views": [_judged_view(view, addresses) for view in verdict.views],
+        "views": [_judged_view(view, evidence) for view in verdict.views],
         "keyspaces": [_keyspace(one, addresses) for one in verdict.keyspaces],
         "findings": [
             {
@@ -162,13 +171,13 @@ def _holder(one: Holder) -> Json:
     return {"node": one.node, "owner": one.owner, "purpose": one.purpose, "since": one.since}
 
 
-def _judged_view(view: View, addresses: list[str]) -> Json:
+def _judged_view(view: View, evidence: Evidence) -> Json:
     """A view without the nodes that it sees live: with 1,024 nodes these lists are all that there would be to read."""
     return {
         "observer": view.observer,
         "outcome": view.outcome,
         "reason": view.reason,
-        "not_live": [address for address in addresses if address not in view.live] if view.outcome == "ok" else None,
+        "not_live": evidence.names(evidence.down(view)) if view.outcome == "ok" else None,
         "schema_version": view.schema_version,
     }
 
@@ -337,6 +346,7 @@ class _Reader:
         views = tuple(self.view(one, f"views[{at}]") for at, one in _each(document, "views", ""))
         if len({view.observer for view in views}) < len(views):
             raise DataError("two views have one observer")
+        views, without_ports = _without_ghosts(nodes, views)
         rings = [self.ring(one, f"rings[{at}]", len(nodes)) for at, one in _each(document, "rings", "")]
         names = [name for ring in rings for name in ring.keyspaces]
         if len(set(names)) < len(names):
@@ -353,13 +363,15 @@ class _Reader:
             problems=tuple(
                 Problem(*(_get(one, field, str, f"problems[{at}]") for field in ("code", "subject", "summary")))
                 for at, one in _each(document, "problems", "", optional=True)
-            ),
+            )
+            + without_ports,
         )
 
     def node(self, one: Json, where: str) -> Node:
         states: Iterable[JolokiaState] = ("ok", "unreachable", "denied", "error", "not_asked")
         return Node(
             address=address(_get(one, "address", str, where), where),
+            endpoint=_endpoint(one, where),
             host_id=_optional(one, "host_id", str, where),
             datacenter=_optional(one, "datacenter", str, where) or None,
             rack=_optional(one, "rack", str, where) or None,
@@ -385,6 +397,7 @@ class _Reader:
             joining=_addresses(one, "joining", where),
             leaving=_addresses(one, "leaving", where),
             moving=_addresses(one, "moving", where),
+            known_as=_known_as(one, where),
             schema_version=_optional(one, "schema_version", str, where),
         )
 
@@ -601,6 +614,39 @@ def _addresses(one: Json, field: str, where: str) -> frozenset[str]:
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{place} is not a list of addresses")
     return frozenset(address(text, place) for text in texts)
+
+
+def _without_ghosts(nodes: tuple[Node, ...], views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[Problem, ...]]:
+    """Views of a snapshot that was recorded without ports, and what is not known for lack of them.
+
+    A node of 4.0 or newer told ports, which such a snapshot has dropped. There an address in both lists of a view is
+    that of a live node and of another instance that has left; which of them is a node can't be told any more.
+    """
+    index = {node.address: node for node in nodes}
+    doubted: dict[str, None] = {}
+    kept = []
+    for view in views:
+        node = index.get(view.observer)
+        both = view.live & (view.unreachable or frozenset())
+        if node and node.endpoint is None and release(node.release_version) >= (4, 0) and both:
+            doubted.update(dict.fromkeys(sorted(both)))
+            view = replace(view, unreachable=(view.unreachable or frozenset()) - both)  # noqa: PLW2901 - the same view
+        kept.append(view)
+    text = "is listed as live and as unreachable, and the snapshot was recorded without ports: taken for live"
+    return tuple(kept), tuple(Problem("contradictory_view", one, f"{one} {text}") for one in doubted)
+
+
+def _endpoint(one: Json, where: str) -> str | None:
+    text = _optional(one, "endpoint", str, where)
+    return None if text is None else address(text, f"{where}.endpoint")
+
+
+def _known_as(one: Json, where: str) -> tuple[tuple[str, str], ...]:
+    found = _optional(one, "known_as", dict, where) or {}
+    place = f"{where}.known_as"
+    if not all(isinstance(node, str) for node in found.values()):
+        raise DataError(f"{place} is not an object of addresses")
+    return tuple(sorted((address(endpoint, place), address(node, place)) for endpoint, node in found.items()))
 
 
 def _one_of(one: Json, field: str, values: Iterable[Any], where: str) -> Any:  # noqa: ANN401 - one of the values

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import counted, listed
+from ringcheck.core.words import counted, listed
 from ringcheck.report.text import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.gate import Decision, Example, Reason
+    from ringcheck.core.gate import Decision
+    from ringcheck.core.reasons import Example, Reason
 
-_MAY = {"safe": "may", "unsafe": "must not", "unknown": "must not, as far as is known,"}
-_DO = {"restart": "stop now", "decommission": "leave now"}
-_TAKES = frozenset({"would_become_unavailable", "structurally_never_safe"})  # ranges that this stop takes
-_LOST = frozenset({"already_unavailable", "structurally_unavailable"})  # ranges that no stop takes: they are lost
+_SAYS = {
+    "safe": "{who} may {what} now",
+    "unsafe": "{who} must not {what} now",
+    "unknown": "not known whether {who} may {what} now",
+}
+_WHAT = {"restart": "stop", "decommission": "leave"}
 
 
 def render(decision: Decision, *, width: int | None = None) -> str:
@@ -27,7 +30,8 @@ def _head(decision: Decision) -> Iterator[str]:
     blocking = [one for one in decision.reasons if one.blocks]
     who = listed(decision.candidates) or "no node"
     name = decision.decision.upper()
-    yield f"{name} {decision.snapshot.cluster}: {who} {_MAY[decision.decision]} {_DO[decision.action]}"
+    says = _SAYS[decision.decision].format(who=who, what=_WHAT[decision.action])
+    yield f"{name} {decision.snapshot.cluster}: {says}"
     if blocking:
         more = f" (and {counted(len(blocking) - 1, 'more reason')})" if len(blocking) > 1 else ""
         yield f"because {blocking[0].summary}{more}"
@@ -43,9 +47,9 @@ def _kept(decision: Decision) -> str:
     """What clients keep: a yes by the operator's word may cost ranges, and some may be lost already."""
     checked, reasons = decision.checked, decision.reasons
     levels = listed([level.value for level in checked.levels])
-    takes, lost = ([one for one in reasons if one.code in codes] for codes in (_TAKES, _LOST))
-    lifted = dict.fromkeys(one.code for one in reasons if one.code in decision.allowed)
-    others = [code for code in lifted if code not in _TAKES | _LOST]
+    takes, lost = ([one for one in reasons if one.kind.lost == when] for when in ("by_the_stop", "before"))
+    lifted = dict.fromkeys(one.code for one in reasons if one.code in decision.allowed and one.kind.lost is None)
+    others = list(lifted)
     hedge = f", but for what you allow: {', '.join(others)}" if others else ""
     if not checked.keyspaces:
         return f"no range was judged, as you allow: {', '.join(others)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.assess import counted
+from ringcheck.core.words import counted
 from ringcheck.report.text import printable
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from prometheus_client.registry import Collector as Collecting
 from prometheus_client.utils import floatToGoString
 
 from ringcheck import __version__
+from ringcheck.core.evidence import State
 from ringcheck.core.policy import Severity
-from ringcheck.core.views import State
 from ringcheck.report.reading import BUCKETS
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ RACKS_LEFT = _ring(
     "rack_failures_to_outage", "Fewest rack failures to an unavailable range; +Inf where none leads to one."
 )
 NODES = _ring("nodes", "Nodes by state and datacenter.", (*_CLUSTER, "state", "cassandra_dc"))
-SAFE = _ring("restart_safe_nodes", "Nodes each of which may restart now, alone.", _CLUSTER)
+SAFE = _ring("restart_safe_nodes", "Nodes that are up and each of which may restart now, alone.", _CLUSTER)
 DISAGREEMENT = _ring("view_disagreement", "Nodes that some coordinators see up and others down.", _CLUSTER)
 SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering though no view calls them down.", _CLUSTER)
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))

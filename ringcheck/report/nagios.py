@@ -80,7 +80,8 @@ def _worst(watched: list[LevelHealth]) -> Iterator[str]:
 
 def _details(verdict: Verdict) -> Iterator[str]:
     for one in verdict.findings:
-        yield f"{one.severity.name}: {one.summary}{f' ({one.detail})' if one.detail else ''} [{one.code}]"
+        label = "note" if one.severity is Severity.OK else one.severity.name
+        yield f"{label}: {one.summary}{f' ({one.detail})' if one.detail else ''} [{one.code}]"
     for each in verdict.keyspaces:
         for level in each.levels:
             at = f"{each.name} at {level.level}{f' in {level.datacenter}' if level.datacenter else ''}"

@@ -13,12 +13,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.assess import counted, percent
 from ringcheck.core.consistency import Rules, release
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import partitioner
-from ringcheck.core.views import Views
+from ringcheck.core.words import counted, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,7 +182,7 @@ class Picture:
         if health is None:
             return f"not known of {counted(ranges, 'range')}"
         if health.unavailable:
-            share = percent(health.unavailable / ranges)
+            share = f"{percent(health.unavailable_share)} of the tokens"
             never = health.structurally_unavailable
             more = f", {never} of them never available" if never else ""
             return f"{health.unavailable} of {counted(ranges, 'range')} ({share}) unavailable{more}"
@@ -230,10 +230,10 @@ def _worst(keyspace: KeyspaceVerdict, level: Level | None) -> LevelVerdict | Non
 def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, observer: str) -> Picture:
     """The ring as the observer sees it whose numbers the verdict has."""
     snapshot = verdict.snapshot
-    views = Views(snapshot, observer)
-    down = views.down(views.usable[0])
+    evidence = evidence_of(snapshot)
+    down = evidence.down(next(view for view in evidence.usable if view.observer == observer))
     state = ring_state(ring, snapshot.layout, partitioner(snapshot.partitioner), down)
     node = snapshot.nodes[snapshot.index[observer]]
-    rules = Rules(ring.replication, release(node.release_version), snapshot.owners)
+    rules = Rules(ring.replication, release(node.release_version), evidence.owners)
     standings = tuple(state.standings(level.level, level.datacenter, rules))
     return Picture(verdict, keyspace, ring, level, standings, down)

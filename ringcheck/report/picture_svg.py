@@ -15,7 +15,7 @@ from collections import defaultdict
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.core.assess import counted, percent
+from ringcheck.core.words import counted, percent
 from ringcheck.report.paint import clip
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST
 from ringcheck.report.text import printable
@@ -381,7 +381,7 @@ def _legend(picture: Picture, *, exact: bool) -> Iterator[str]:
         y += 25
         yield _swatch(y, _style(one, len(picture.ring)))
         count, number = picture.conditions[one], len(picture.ring)
-        yield _text(COLUMN + 30, y, f"{count} of {number} {WORDS[one]} ({percent(count / number)})")
+        yield _text(COLUMN + 30, y, f"{count} of {number} {WORDS[one]}")
         y += 16
         yield _text(COLUMN + 30, y, MEANINGS[one], "q")
     y += 40

@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import percent
+from ringcheck.core.words import percent
 from ringcheck.report.paint import ansi, clip, crop, pad, width
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST, Band
 
@@ -97,7 +97,7 @@ def _legend(picture: Picture, signs: Signs) -> Iterator[Line]:
 
 
 def _entry(sign: str, style: str, word: str, count: int, number: int, meaning: str) -> Line:  # noqa: PLR0913, PLR0917 - a row
-    told = f" {word:<16} {count:>{len(str(number))}} of {number} {percent(count / number):>7}"
+    told = f" {word:<16} {count:>{len(str(number))}} of {number}"
     return (sign, style), (told, ""), (f"  {meaning}", "dim")
 
 

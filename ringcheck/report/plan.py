@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import counted
+from ringcheck.core.words import counted
 from ringcheck.report.text import printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.gate import Reason
     from ringcheck.core.plan import Plan
+    from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Node
 
 _NAMED = 24  # nodes of one rack and batch that are named; --format json names all

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,10 @@ class Reading:
     Attributes:
         cluster: its name in the configuration.
         verdict: the newest there is, however old; None before the first.
-        restart_safe: addresses of the nodes each of which may restart now, alone; None where that is not known.
+        restart_safe: addresses of the nodes that are up and each of which may restart now, alone; None where that is
+            not known.
+        restart_cures: addresses of the nodes that are not up and may restart: that takes no range away, and brings
+            them back. None where `restart_safe` is.
         fresh: whether the verdict is young enough to be told as the present.
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
         error: why the last poll gave none; None where it did.
@@ -56,7 +59,9 @@ class Reading:
 
     cluster: str
     verdict: Verdict | None = None
+    _: KW_ONLY
     restart_safe: frozenset[str] | None = None
+    restart_cures: frozenset[str] | None = None
     fresh: bool = False
     last_success: float | None = None
     error: str | None = None

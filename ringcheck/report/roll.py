@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ringcheck.core.assess import counted, listed
+from ringcheck.core.words import counted, listed
 from ringcheck.report.text import printable
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
+from ringcheck.core.words import counted, listed, percent
 from ringcheck.report.paint import cells, clip, crop, pad
 from ringcheck.report.text import row, seen
 

@@ -19,7 +19,8 @@ from ringcheck.core.policy import Severity
 from ringcheck.report.nagios import line, perfdata
 
 if TYPE_CHECKING:
-    from ringcheck.core.verdict import Finding, Verdict
+    from ringcheck.core.findings import Finding
+    from ringcheck.core.verdict import Verdict
 
 Tier: TypeAlias = Literal["page", "ticket"]
 From: TypeAlias = Literal["critical", "warning", "never"]

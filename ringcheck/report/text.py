@@ -6,8 +6,8 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
+from ringcheck.core.words import counted, listed, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,7 +144,9 @@ def _recovery(verdict: Verdict) -> Iterator[str]:
     nodes = verdict.snapshot.nodes
     for place, one in enumerate(verdict.recover_first[:5]):
         gain = (
-            f"restores {percent(one.restores_share)} of the token space" if one.restores_share else "restores no range"
+            f"restores {percent(one.restores_share)} of the tokens"
+            if one.restores_share
+            else "restores ranges together with the next"
         )
         yield f"{'Bring back first:' if not place else '            then:'} {nodes[one.node].address} ({gain})"
 

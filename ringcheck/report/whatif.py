@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import comb
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.assess import counted, listed, percent
 from ringcheck.core.policy import Severity
+from ringcheck.core.words import counted, listed, percent
 from ringcheck.report import text
 from ringcheck.report.document import verdict_document
 from ringcheck.report.text import printable, wrapped

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringcheck.core.assess import listed
-from ringcheck.core.views import Views
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ringcheck.core.evidence import Evidence
     from ringcheck.core.ring import Node, Snapshot, View
 
 _OPTIONS = b"\x04\x00\x00\x00\x05\x00\x00\x00\x00"  # of CQL's native protocol v4, which 2.2 to 5.0 speak
@@ -51,8 +52,8 @@ class Target:
 
 
 def down_ids(seen: Snapshot) -> frozenset[str]:
-    """Identities of the nodes that any usable view does not call live."""
-    return frozenset(_identity(seen.nodes[index]) for index in Views(seen).down_anywhere())
+    """Identities of the nodes that a view that counts does not reach."""
+    return frozenset(_identity(seen.nodes[index]) for index in evidence_of(seen).not_reached)
 
 
 def _identity(node: Node) -> str:
@@ -66,18 +67,18 @@ def lacking(target: Target, seen: Snapshot) -> str | None:
     itself, and not for this node to see.
     """
     node = target.find(seen)
-    views = Views(seen)
-    peers = [one for one in views.usable if node is None or one.observer != node.address]
-    lack = missing(target, seen, _down_for_all(peers, views))
+    evidence = evidence_of(seen)
+    peers = [one for one in evidence.usable if node is None or one.observer != node.address]
+    lack = missing(target, seen, _down_for_all(peers, evidence))
     if lack is None and not peers and len(seen.nodes) > 1:
         return "no peer's view can be used"
     return lack
 
 
-def _down_for_all(peers: Sequence[View], views: Views) -> frozenset[str]:
-    """Identities of the nodes that no peer sees up."""
-    down = frozenset.intersection(*(views.down(one) for one in peers)) if peers else frozenset()
-    return frozenset(_identity(views.snapshot.nodes[index]) for index in down)
+def _down_for_all(peers: Sequence[View], evidence: Evidence) -> frozenset[str]:
+    """Identities of the nodes that no peer reaches."""
+    down = frozenset.intersection(*(evidence.down(one) for one in peers)) if peers else frozenset()
+    return frozenset(_identity(evidence.snapshot.nodes[index]) for index in down)
 
 
 def missing(target: Target, seen: Snapshot, down_before: frozenset[str]) -> str | None:
@@ -104,17 +105,19 @@ def missing(target: Target, seen: Snapshot, down_before: frozenset[str]) -> str 
 
 def _unseen(node: Node, seen: Snapshot, down_before: frozenset[str]) -> str | None:
     """Who does not see whom."""
-    views = Views(seen)
-    own = next((view for view in views.all if view.observer == node.address), None)
+    evidence = evidence_of(seen)
+    own = next((view for view in evidence.views if view.observer == node.address), None)
     if own is None or own.outcome != "ok":
         return f"its view can't be used: {own.reason if own else 'it was not asked'}"
-    names = {_identity(one): one.address for one in seen.nodes}
-    unseen = sorted({_identity(seen.nodes[one]) for one in views.down(own)} - down_before)
+    # A node that only coordinates is neither waited for nor a peer that must see the node.
+    members = evidence.members
+    names = {_identity(seen.nodes[index]): seen.nodes[index].address for index in members}
+    unseen = sorted({_identity(seen.nodes[one]) for one in evidence.down(own) & members} - down_before)
     index = seen.index[node.address]
-    blind = sorted(view.observer for view in views.usable if index in views.down(view))
+    blind = sorted(view.observer for view in evidence.usable if index in evidence.down(view))
     peers = names.keys() - down_before - {_identity(node)}
-    told = {_identity(seen.nodes[seen.index[view.observer]]) for view in views.usable}
-    if peers and not peers & told:
+    heard = {_identity(evidence.node(view)) for view in evidence.usable}
+    if peers and not peers & heard:
         return "no peer's view can be used"
     lacks = [f"it does not see {listed([names[one] for one in unseen])} up"] if unseen else []
     lacks += [f"{listed(blind)} {'does' if len(blind) == 1 else 'do'} not see it up"] if blind else []

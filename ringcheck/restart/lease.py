@@ -17,7 +17,7 @@ import getpass
 import os
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.restart.record import HeldError, LeaseError, NotHeldError, Taken
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SECONDS", "Added", "HeldError", "LeaseError", "NotHeldError", "RecordStore", "Store", "Taken", "granted", "now",
-    "open_store", "place", "whoami",
+    "open_store", "placed", "whoami",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def whoami() -> str:
 # The grant
 
 
-def granted(store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[str, ...]], Decision]) -> Decision:
+def granted(store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision]) -> Decision:
     """Take leases if the nodes may stop: record first, then decide, and withdraw unless it is safe.
 
     Only a decision `safe` leaves the leases. Those that the owner had before stay in any case: their nodes may be down.
@@ -80,8 +80,8 @@ def granted(store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[str,
     Args:
         store: where leases are kept.
         wanted: leases of one owner.
-        decide: the gate's decision on fresh data, with the nodes at these addresses counted as down: all that any
-            other lease is about.
+        decide: the gate's decision on fresh data, with the nodes of these leases counted as down: all that are not
+            asked for.
 
     Raises:
         HeldError: if another owner holds one of the nodes; nothing was recorded.
@@ -129,23 +129,22 @@ def _withdraw(store: Store, owner: str, added: Added, why: str) -> None:
         ) from error
 
 
-def _decided(added: Added, wanted: Sequence[Holder], decide: Callable[[tuple[str, ...]], Decision]) -> Decision:
+def _decided(added: Added, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision]) -> Decision:
     """A decision that counted every other holder as down, wherever its node is now."""
     mine = {one.node for one in wanted}
-    others = [one for one in added.holders if one.node not in mine]
-    asked = tuple(one.node for one in others)
-    decision = decide(asked)
-    there = tuple(dict.fromkeys(place(one, decision.snapshot) for one in others))
-    if set(there) - set(asked):
+    others = tuple(one for one in added.holders if one.node not in mine)
+    decision = decide(others)
+    there = tuple(placed(one, decision.snapshot) for one in others)
+    if set(there) - set(others):
         decision = decide(there)
-    missed = set(there) - set(decision.holders)
+    missed = {one.node for one in there} - set(decision.holders)
     if missed:
         raise LeaseError(f"the gate did not count {', '.join(sorted(missed))} as down, though under a restart lease")
     return decision
 
 
-def place(holder: Holder, seen: Snapshot) -> str:
-    """The address at which a snapshot has the node of a lease; it may have changed while the node was down.
+def placed(holder: Holder, seen: Snapshot) -> Holder:
+    """A lease with the address that its node has in a snapshot; it may have changed while the node was down.
 
     Raises:
         LeaseError: if no node of the cluster is meant: it can't be counted as down then.
@@ -153,7 +152,7 @@ def place(holder: Holder, seen: Snapshot) -> str:
     if holder.host_id:
         found = next((node.address for node in seen.nodes if node.host_id == holder.host_id), None)
         if found:
-            return found
+            return replace(holder, node=found)
     index = seen.index.get(holder.node)
     other = index is not None and holder.host_id and seen.nodes[index].host_id not in {None, holder.host_id}
     if index is None or other:  # addresses change hands
@@ -161,7 +160,7 @@ def place(holder: Holder, seen: Snapshot) -> str:
             f"{holder.node} is under the restart lease of {holder.owner}, but is no node of {seen.cluster} as it is "
             "seen now; if it has gone for good, `ringcheck lease break` frees it"
         )
-    return holder.node
+    return holder
 
 
 def _still_held(store: Store, wanted: Sequence[Holder]) -> None:

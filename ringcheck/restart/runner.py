@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from ringcheck.core.assess import listed
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.plan import plan
-from ringcheck.core.views import Views
+from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.control import GoneError
 from ringcheck.report.roll import Report
@@ -83,7 +83,6 @@ if TYPE_CHECKING:
 
 DRAINED = "DRAINED"  # OperationMode
 _REFUSALS = 3  # in a row, after which nothing listens any more
-_LASTING = {"structurally_never_safe", "would_become_unavailable"}  # of a plan, which is of the ring with all nodes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +242,7 @@ class Runner:
         why, batch = self._choose(seen, held)
         if why:
             return why, []
-        decision = self._decide(seen, batch, tuple(one.node for one in held))
+        decision = self._decide(seen, batch, held)
         if decision.decision != "safe":
             return _because(decision), []
         works = [self._work(seen, address) for address in batch]
@@ -266,7 +265,7 @@ class Runner:
         self._news("plan", batches=[list(one) for one in made.batches], next=batch, rule=made.rule)
         return "", batch
 
-    def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[str]) -> Decision:
+    def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[Holder]) -> Decision:
         decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
         self._verdict = "refused" if decision.decision == "unsafe" else "doubt"
         self._news("gate", decision=decision.decision, candidates=list(batch), why=_because(decision))
@@ -282,7 +281,7 @@ class Runner:
     def _work(self, seen: Snapshot, address: str) -> _Work:
         """What a node is before it is touched."""
         node = seen.nodes[seen.index[address]]
-        down = seen.index[address] in Views(seen).down_anywhere()
+        down = seen.index[address] in evidence_of(seen).surely_down
         try:
             started: int | None = self.world.started_at(address, node.host_id)
         except (SourceError, DataError) as error:
@@ -324,7 +323,7 @@ class Runner:
         self.tell("lease", nodes=batch, store=self.store.describe())
         return "", works
 
-    def _stable(self, batch: Sequence[str], others: Sequence[str]) -> Decision:
+    def _stable(self, batch: Sequence[str], others: Sequence[Holder]) -> Decision:
         """The first reading that is not safe, or the last of enough that are."""
         for reading in range(max(1, self.how.stable)):
             if reading:
@@ -425,9 +424,11 @@ class Runner:
         node = work.target.find(seen)
         if node is None or node.mode != DRAINED:
             return f"it is {node.mode}, not {DRAINED}" if node and node.mode else "its Jolokia does not answer"
-        views = Views(seen)
-        up = [view.observer for view in views.usable if seen.index[node.address] not in views.down(view)]
-        return None if views.usable and not up else f"seen up by {listed(up)}" if up else "no peer's view can be used"
+        evidence = evidence_of(seen)
+        up = [view.observer for view in evidence.usable if seen.index[node.address] not in evidence.down(view)]
+        if up:
+            return f"seen up by {listed(up)}"
+        return None if evidence.usable else "no peer's view can be used"
 
     # Commands
 
@@ -655,7 +656,7 @@ def _refused(made: Plan) -> str:
     """
     for one in made.refused:
         for reason in one.reasons:
-            if reason.code in _LASTING:
+            if reason.kind.takes:  # a plan is of the ring with all nodes up
                 nodes = listed([one.node for one in made.refused])
                 raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
     if made.refused and made.refused[0].reasons:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, SourceError
-from ringcheck.jolokia import decode
 from ringcheck.restart import back, commands
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RealWorld:
             with suppress(SourceError, DataError):
                 told = self._control.client_addresses(address, _ASK)
                 break
-        found = {one: told.get(one, (decode.ip_of(one), None)) for one in addresses}
+        found = {one: told.get(one, (ip_of(one), None)) for one in addresses}
         return {one: (host, self._port or port or CQL_PORT) for one, (host, port) in found.items()}
 
     def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:

@@ -110,7 +110,11 @@ def test_a_lock_is_granted_refused_beside_another_rack_s_and_given_back(three_ra
     assert home.owners() == {(home.address(0), "fleetlock host-0")}
     refused = home.ask(1)
     assert (refused.kind, refused.status) == ("unsafe", 409)
-    assert "orders" in refused.value
+    lease = f"{home.address(0)} is under the restart lease of fleetlock host-0"
+    [held] = home.store().holders()
+    assert refused.value.startswith(lease)
+    until = f"until fleetlock host-0 gives back {home.address(0)} (reboot by FleetLock, since {held.since})"
+    assert refused.value.endswith(until)
     assert "\n" not in refused.value
     assert home.ask(3).kind == "granted"  # of the same rack
     assert home.owners() == {(home.address(0), "fleetlock host-0"), (home.address(3), "fleetlock host-3")}
@@ -451,7 +455,7 @@ def test_the_log_tells_every_change_once(three_racks: House) -> None:
         ("fleetlock", "pre-reboot", "host-1", "granted", 200),
     ]
     assert home.logged()[1]["level"] == "warning"
-    assert "would become unavailable" in home.logged()[1]["why"]
+    assert home.logged()[1]["why"].startswith(f"{home.address(0)} is under the restart lease of fleetlock host-0")
 
 
 def test_over_http(three_racks: House) -> None:

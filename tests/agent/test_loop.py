@@ -122,11 +122,12 @@ def test_a_reading_tells_what_a_poll_saw(world: World) -> None:
     """Before the first poll nothing is known; after it the verdict, who may restart, the time and the requests are."""
     watch = world.watch()
     before = watch.present()
-    assert (before.verdict, before.fresh, before.restart_safe, before.last_success) == (None, False, None, None)
+    assert (before.verdict, before.fresh, before.last_success) == (None, False, None)
+    assert (before.restart_safe, before.restart_cures) == (None, None)
     found = polled(watch)
     assert severity(found) is Severity.OK
     assert found.fresh
-    assert found.restart_safe == world.addresses
+    assert (found.restart_safe, found.restart_cures) == (world.addresses, frozenset())
     assert (found.error, found.suspects, found.holders) == (None, frozenset(), ())
     assert found.requests["ok"] == 8
     assert sum(found.polls.counts) == 1
@@ -173,7 +174,7 @@ def test_a_dead_jolokia_everywhere_keeps_the_verdict_until_it_is_old(world: Worl
     assert failed.error
     assert failed.error.startswith("nobody answered: ")
     assert (failed.verdict, failed.last_success, failed.fresh) == (good.verdict, good.last_success, True)
-    assert (failed.restart_safe, failed.suspects) == (None, world.addresses)
+    assert (failed.restart_safe, failed.restart_cures, failed.suspects) == (None, None, world.addresses)
     assert sum(failed.polls.counts) == 2
     assert failed.requests["unreachable"] > 0
     world.clock.time += 1
@@ -229,11 +230,13 @@ def test_a_killed_node_is_a_suspect_at_once_and_down_later(world: World) -> None
         assert severity(found) is Severity.UNKNOWN
         assert found.restart_safe is not None
         assert found.restart_safe <= {victim}
+        assert found.restart_cures == frozenset()  # nobody but its silence says that it is down
     assert b'cassandra_ring_suspect_nodes{cassandra_cluster="orders-prod"} 1.0' in metrics.render(lambda: [found])[1]
     world.simulated.down(1, instant=True)
     found = polled(watch)
     assert found.suspects == frozenset()
     assert states(found)[victim] == "down"
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset({victim}))
     world.simulated.up(1, instant=True)
     found = polled(watch)
     assert (found.suspects, severity(found)) == (frozenset(), Severity.OK)
@@ -332,7 +335,6 @@ def test_two_clusters_under_one_name_are_no_cluster() -> None:
     assert (found.verdict, found.fresh, found.suspects) == (None, False, frozenset())
 
 
-@pytest.mark.slow
 def test_what_was_derived_of_states_that_are_over_is_forgotten(world: World) -> None:
     """Of hundreds of sets of down nodes, over months, those of the last poll are kept, and that with all nodes up."""
     watch = world.watch()
@@ -378,7 +380,8 @@ def test_a_lease_lowers_tickets_and_keeps_others_from_restarting(world: World, t
     assert found.verdict
     assert {one.code for one in found.verdict.findings if one.severity is Severity.OK} >= {"lease_held"}
     assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
-    assert found.restart_safe == frozenset()
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())  # its owner starts it
+    assert bare.restart_cures == frozenset({world.address(1)})
     assert "ops@bastion" in found.verdict.summary
 
 
@@ -399,7 +402,7 @@ def test_while_leases_are_not_known_nothing_is_lowered_and_nobody_may_restart(wo
     text = path.read_text()
     path.write_text("{")
     found = polled(watch)
-    assert (found.holders, found.restart_safe, found.error) == (None, None, None)
+    assert (found.holders, found.restart_safe, found.restart_cures, found.error) == (None, None, None, None)
     assert found.verdict
     assert severity(found) is Severity.WARNING
     assert "leases_unknown" in {one.code for one in found.verdict.findings}
@@ -463,7 +466,7 @@ def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: Wor
     world.simulated.down(1, instant=True)
     found = polled(watch)
     assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
-    assert found.restart_safe == frozenset()
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())
     assert severity(found) is Severity.WARNING
 
 
@@ -486,6 +489,30 @@ def test_a_lease_of_a_node_that_is_not_there_blocks_all(world: World, tmp_path: 
     cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
     open_store(cluster).add([Holder("127.9.9.9", "ops@bastion", "", now())])
     assert polled(world.watch(lease=cluster.lease)).restart_safe == frozenset()
+
+
+def test_a_gate_that_is_configured_wrong_leaves_the_verdict(world: World) -> None:
+    """A keyspace that is accepted and was dropped keeps nodes from restarting; health is told all the same."""
+    world.simulated.down(1, instant=True)
+    watch = world.watch(gate=Gate(settle=0, accept=("dropped",)))
+    found = polled(watch)
+    assert (found.error, severity(found)) == (None, Severity.WARNING)
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_node_that_is_down_for_its_peers_is_no_spare_one(world: World, serves: bool) -> None:  # noqa: FBT001 - a case
+    """Cut off but running, its stop is judged as that of one that is up; it never counts among the up ones."""
+    watch = world.watch()
+    polled(watch)
+    victim = world.address(1)
+    world.simulated.partition([1], instant=True)
+    if not serves:
+        world.simulated.binary_off(1)
+    found = polled(watch)
+    assert states(found)[victim] == "down"
+    assert found.restart_safe == frozenset()
+    assert found.restart_cures == (frozenset() if serves else frozenset({victim}))
 
 
 # All watches

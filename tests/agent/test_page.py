@@ -12,14 +12,15 @@ import pytest
 from ringcheck.agent import page
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Reason
+from ringcheck.core.findings import Finding
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
-from ringcheck.core.verdict import Finding
+from ringcheck.core.reasons import reason
 from ringcheck.report.reading import Reading
 from tests import article
 
 if TYPE_CHECKING:
+    from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Snapshot
 
 NOW = datetime(2026, 1, 1, 0, 0, 42, tzinfo=UTC)
@@ -61,7 +62,8 @@ class Strict(HTMLParser):
 def reading(*down: str, **changes: Any) -> Reading:
     verdict = assess(article.snapshot(down), Policy())
     safe = frozenset(article.ADDRESSES) - set(down)
-    return replace(Reading("blogs", verdict, safe, fresh=True, last_success=1.0), **changes)
+    known = Reading("blogs", verdict, restart_safe=safe, restart_cures=frozenset(down), fresh=True, last_success=1.0)
+    return replace(known, **changes)
 
 
 def shown(one: Reading, picture: page.Picture | None = None, reasons: tuple[Reason, ...] = ()) -> Strict:
@@ -72,9 +74,9 @@ def test_the_page_says_what_the_verdict_says() -> None:
     """Severity, summary, age, whom to bring back, findings, numbers with their denominators, nodes."""
     found = shown(reading("10.0.0.1")).text
     assert "CRITICAL blogs" in found
-    assert "256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE" in found
+    assert "256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE" in found
     assert "Seen 00:00:00 UTC ( 42 s ago); 2 of 3 views usable" in found
-    assert "10.0.0.1 dc1 r0 : restores 31.5 % of the token space" in found
+    assert "10.0.0.1 dc1 r0 : restores 31.5 % of the tokens" in found
     assert "10.0.0.1 down 2 of 2 views" in found
     assert "256 of 768" in found
 
@@ -108,6 +110,7 @@ def test_what_is_old_is_unknown() -> None:
         (reading(), "3 of 3 nodes , each alone."),
         (reading(), "dc1 r0 10.0.0.1"),
         (reading(restart_safe=frozenset()), "No node."),
+        (reading("10.0.0.1", restart_safe=frozenset()), "No node that is up."),
         (
             reading(holders=(Holder("10.0.0.2", "anna@bastion", "kernel", "2025-12-31T23:30:42Z"),)),
             "10.0.0.2 by anna@bastion: kernel since 2025-12-31 23:30:42 UTC ( 30 min ago)",
@@ -134,9 +137,32 @@ def test_good_news_that_is_in_doubt_is_not_green(changes: dict[str, Any]) -> Non
 
 def test_a_refusal_says_until_when() -> None:
     """Why no node may restart, and what would lift it."""
-    reason = Reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
-    found = shown(reading(restart_safe=frozenset()), reasons=(reason,)).text
+    why = reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
+    found = shown(reading(restart_safe=frozenset()), reasons=(why,)).text
     assert "two schema versions schema_disagreement Until the nodes agree." in found
+
+
+def test_nodes_that_are_down_are_told_apart_from_those_that_may_stop() -> None:
+    """A dead node that may be started is none that can be spared: it has a count, a list and a word of its own."""
+    one = reading("10.0.0.1", restart_safe=frozenset({"10.0.0.2"}))
+    found = shown(one).text
+    assert "May restart now 1 of 3 nodes , each alone." in found
+    assert "before the stop: it looks again. dc1 r1 10.0.0.2 Down, and may be started" in found
+    assert "Down, and may be started 1 of 3 nodes : down already, so that a restart takes no range away." in found
+    assert "takes no range away. dc1 r0 10.0.0.1" in found
+    assert "10.0.0.1 down 2 of 2 views dc1 r0 5.0.8 unreachable yes, it is down" in found
+    assert "10.0.0.2 up no view dc1 r1 5.0.8 ok yes, alone" in found
+    assert "10.0.0.3 up no view dc1 r2 5.0.8 ok no" in found
+    line = Strict(page.overview([one], NOW)).text
+    assert "May restart now, each alone 1 of 3 Down, may be started 1 Seen" in line
+
+
+def test_what_is_not_known_to_be_down_is_not_offered_for_a_start() -> None:
+    """With all nodes up, after a failed poll and on old news there is nothing below that headline."""
+    unknown = {"error": "connection refused", "restart_safe": None, "restart_cures": None}
+    for one in (reading(), reading("10.0.0.1", **unknown), reading("10.0.0.1", fresh=False)):
+        assert "may be started" not in shown(one).text
+        assert "may be started" not in Strict(page.overview([one], NOW)).text
 
 
 def test_the_worst_cluster_stands_first() -> None:

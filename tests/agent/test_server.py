@@ -307,7 +307,6 @@ def test_events_tell_that_there_is_news(world: World) -> None:
     assert numbers == sorted(set(numbers))
 
 
-@pytest.mark.slow
 def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a browser can tell it from one whose other end is gone."""
     monkeypatch.setattr(web, "QUIET", 0)
@@ -324,7 +323,6 @@ def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.Mo
         assert requests.get(f"{world.served.url}/metrics", timeout=30).ok
 
 
-@pytest.mark.slow
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Browsers come back by themselves; who is one too many is told when."""
     monkeypatch.setattr(web, "STREAMS", 1)

@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
+from ringcheck.report.reading import Reading
 from ringcheck.restart.lease import now
 from ringcheck.simulator.cluster import EmbeddedCluster
 from tests import article
@@ -86,6 +88,7 @@ def test_all_clusters_are_listed(world: World) -> None:
     found = world.get("/api/v1/clusters").json()["clusters"]
     assert [(one["name"], one["severity"], one["fresh"], one["error"]) for one in found] == [(NAME, "OK", True, None)]
     assert found[0]["restart_safe"] == sorted(node.address for node in world.cluster.nodes)
+    assert found[0]["restart_cures"] == []
     assert found[0]["holders"] == []
 
 
@@ -223,6 +226,41 @@ def test_answers_that_take_long_do_not_stop_a_scrape(world: World, monkeypatch: 
 # What is not of the present
 
 
+def test_a_dead_node_is_listed_apart_from_those_that_may_stop(tmp_path: Path) -> None:
+    """Its restart is the cure; the nodes that are up may not stop beside it, and the page says why."""
+    with watched(tmp_path) as world:
+        world.cluster.down(1, instant=True)
+        world.seen("WARNING")
+        listed = world.get("/api/v1/clusters").json()["clusters"][0]
+        assert (listed["restart_safe"], listed["restart_cures"]) == ([], [world.address(1)])
+        assert f'cassandra_ring_restart_safe_nodes{{cassandra_cluster="{NAME}"}} 0.0' in world.get("/metrics").text
+        page = world.get("/clusters/NAME").text
+        assert "<strong>No node that is up.</strong>" in page
+        assert "would become unavailable" in page
+        assert "<h3>Down, and may be started</h3>" in page
+
+
+def test_what_polls_that_hang_left_is_no_list_of_who_may_restart() -> None:
+    """Nothing failed, and nothing is of the present either: both lists are null, not those of before."""
+    known = Reading(NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True)
+    now_listed, old_listed = web._listed(known), web._listed(replace(known, fresh=False))
+    assert (now_listed["restart_safe"], now_listed["restart_cures"]) == (["10.0.0.1"], ["10.0.0.2"])
+    assert (old_listed["restart_safe"], old_listed["restart_cures"]) == (None, None)
+
+
+def test_a_keyspace_accepted_by_a_wrong_name_costs_no_verdict(tmp_path: Path) -> None:
+    """The gate refuses every node, and the page says what to correct; the cluster's health is told as ever."""
+    with watched(tmp_path, gate={"settle": "0s", "accept": ["order"]}) as world:
+        world.seen("OK")
+        listed = world.get("/api/v1/clusters").json()["clusters"][0]
+        assert (listed["error"], listed["restart_safe"], listed["restart_cures"]) == (None, [], [])
+        wrong = "accept: no keyspace matches 'order'; did you mean orders?"
+        page = unescape(world.get("/clusters/NAME").text)
+        assert f"<li><p>{wrong} <code>no_data</code></p>" in page
+        refused = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
+        assert (refused.status_code, refused.json()["error"], refused.json()["decision"]) == (503, wrong, "unknown")
+
+
 @pytest.mark.slow
 def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The last good news is never told as today's: not by the API, the page or the picture."""
@@ -238,7 +276,7 @@ def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
         assert run(["check", "--agent", world.served.url, "--cluster", NAME]) == 3
         assert "HTTP 503" in capsys.readouterr().out
         listed = world.get("/api/v1/clusters").json()["clusters"][0]
-        assert (listed["summary"], listed["restart_safe"]) == (None, None)
+        assert (listed["summary"], listed["restart_safe"], listed["restart_cures"]) == (None, None, None)
         assert "nobody answered" in listed["error"]
         page = world.get("/clusters/NAME").text
         assert "<title>UNKNOWN orders-prod" in page

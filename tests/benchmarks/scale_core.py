@@ -51,7 +51,19 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
         rings.append(Ring.build(names, Replication.parse(text), spans, nodes, (), rings[0].tokens if rings else ()))
         replies.append(json.dumps({f"[{a}, {b}]": [address(node) for node in row] for a, b, row in spans}))
     members = tuple(
-        Node(address(at), f"h{at}", one.datacenter, one.rack, "5.0.8", "NORMAL", True, True, 1, "ok", VNODES)  # noqa: FBT003 - in the order of the fields
+        Node(
+            address(at),
+            host_id=f"h{at}",
+            datacenter=one.datacenter,
+            rack=one.rack,
+            release_version="5.0.8",
+            mode="NORMAL",
+            gossip_running=True,
+            native_transport_running=True,
+            generation=1,
+            jolokia="ok",
+            tokens=VNODES,
+        )
         for at, one in enumerate(places)
     )
     live = frozenset(node.address for node in members)

@@ -69,7 +69,19 @@ def snapshot(case: Case) -> Snapshot:
     replication = Replication.parse(case.replication)
     spans = [(*tokens.range(at), row) for at, row in enumerate(place(tokens, replication, places, (5, 0)))]
     members = tuple(
-        Node(address(at), f"h{at}", one.datacenter, one.rack, "5.0.8", "NORMAL", True, True, 1, "ok", case.vnodes)  # noqa: FBT003 - in the order of the fields
+        Node(
+            address(at),
+            host_id=f"h{at}",
+            datacenter=one.datacenter,
+            rack=one.rack,
+            release_version="5.0.8",
+            mode="NORMAL",
+            gossip_running=True,
+            native_transport_running=True,
+            generation=1,
+            jolokia="ok",
+            tokens=case.vnodes,
+        )
         for at, one in enumerate(places)
     )
     live = frozenset(node.address for node in members)

@@ -53,7 +53,7 @@ def test_warning_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     arguments = ["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM"]
     assert run([*arguments, "-k", "blog_3"]) == 1
     assert capsys.readouterr().out.startswith(
-        "WARNING - blogs: 768 of 768 ranges (100.0 %) of blog_3 unavailable at LOCAL_ALL in dc1 "
+        "WARNING - blogs: 768 of 768 ranges (100.0 % of the tokens) of blog_3 unavailable at LOCAL_ALL in dc1 "
         "(1 node down: 10.0.0.1) |"
     )
 
@@ -315,6 +315,23 @@ def test_a_snapshot_of_a_snapshot_is_the_same(tmp_path: Path, capsys: pytest.Cap
     source, copy = recorded(tmp_path), tmp_path / "copy.json"
     assert run(["snapshot", "--from", source, "-o", str(copy)]) == 0
     assert capsys.readouterr().out == f"{copy}: 3 nodes, 3 views, 2 rings\n"
+    assert json.loads(copy.read_text()) == json.loads(Path(source).read_text())
+
+
+def test_a_snapshot_goes_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
+    """Neither a device, such as /dev/null, nor a link is replaced by a file."""
+    source, pipe, link, copy = recorded(tmp_path), tmp_path / "pipe", tmp_path / "link", tmp_path / "copy.json"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        try:
+            assert run(["snapshot", "--from", source, "-o", str(pipe)]) == 0
+            assert pipe.is_fifo()
+            assert json.loads(reader.communicate(timeout=10)[0]) == json.loads(Path(source).read_text())
+        finally:
+            reader.kill()
+    link.symlink_to(copy)
+    assert run(["snapshot", "--from", source, "-o", str(link)]) == 0
+    assert link.is_symlink()
     assert json.loads(copy.read_text()) == json.loads(Path(source).read_text())
 
 

@@ -87,7 +87,9 @@ def test_a_lease_from_grant_to_release(stage: Stage) -> None:
 
     code, text = stage.run("acquire", second, "--owner", "you")
     assert (code, text.splitlines()[0]) == (2, f"UNSAFE embedded: {second} must not stop now")
-    assert "note lease_held" in text
+    assert f"blocks lease_held: {first} is under the restart lease of {whoami()}" in text
+    assert f"{whoami()} gives back {first} (kernel, since {held.since})" in " ".join(text.split())
+    assert "would become unavailable" in text
     assert stage.preflight(second) == 2
     assert stage.store.holders() == (held,)
 
@@ -197,7 +199,8 @@ def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pyt
 
     def blind(self: Settled) -> Snapshot:
         seen = real(self)
-        views = (replace(one, live=one.live - {first}) if one.observer == second else one for one in seen.views)
+        lacks = {seen.nodes[0].address, seen.nodes[0].endpoint}
+        views = (replace(one, live=one.live - lacks) if one.observer == second else one for one in seen.views)
         return replace(seen, views=tuple(views))
 
     monkeypatch.setattr(Settled, "snapshot", blind)

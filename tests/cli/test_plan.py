@@ -62,8 +62,8 @@ Batch 3: 4 nodes
 
 Refused: 1 node
   10.0.0.1
-    structurally_never_safe: 1 of 1 ranges of scratch can't survive any stop at
-      LOCAL_QUORUM in dc1
+    structurally_never_safe: 1 of 1 ranges (100.0 % of the tokens) of scratch
+      can't survive any stop at LOCAL_QUORUM in dc1
       lifts when the replication factor is raised, the gate's level lowered, or
         the keyspace accepted by name
 

@@ -143,7 +143,6 @@ def test_a_crash_gives_the_terminal_back_too(tmp_path: Path) -> None:
         assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in one.plain
 
 
-@pytest.mark.slow
 def test_changes_and_errors_show_and_pass(tmp_path: Path) -> None:
     """A node falls, the source goes, the source comes back."""
     path = tmp_path / "s.json"
@@ -163,7 +162,6 @@ def test_changes_and_errors_show_and_pass(tmp_path: Path) -> None:
         assert "; was OK blogs" in one.plain
 
 
-@pytest.mark.slow
 def test_keys(tmp_path: Path) -> None:
     """Space stops the polls and r asks for one; unknown keys do nothing."""
     path = tmp_path / "s.json"

@@ -47,7 +47,7 @@ Supposing 10.0.0.1, 10.0.0.3 down: OK -> WARNING
       0"""
     )
     head, seen = verdict.splitlines()[:2]
-    lost = "1 of 4 ranges (25.0 %) of orders unavailable at LOCAL_QUORUM in dc1"
+    lost = "1 of 4 ranges (25.0 % of the tokens) of orders unavailable at LOCAL_QUORUM in dc1"
     assert head == f"WARNING test: {lost} (2 nodes down: 10.0.0.1, 10.0.0.3)"
     assert seen == "12 nodes (10 up, 2 down); 10 of 12 views usable; 2024-05-06T07:08:09Z"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Node, Pending, Replication, Ring, Snapshot, View
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
         replace(
             Node(
                 address(number),
-                f"host-{number}",
-                place.partition(":")[0] or None,
-                place.partition(":")[2] or "r1",
-                "4.1.9",
-                "NORMAL",
+                host_id=f"host-{number}",
+                datacenter=place.partition(":")[0] or None,
+                rack=place.partition(":")[2] or "r1",
+                release_version="4.1.9",
+                mode="NORMAL",
                 gossip_running=True,
                 native_transport_running=True,
                 generation=1,
@@ -66,7 +67,7 @@ def views(members: Sequence[Node], down: Collection[int] = (), **fields: Any) ->
     gone = {address(number) for number in down}
     live = frozenset(node.address for node in members) - gone
     return tuple(
-        View(node.address, "unreachable", "connection refused")
+        View(node.address, outcome="unreachable", reason="connection refused")
         if node.address in gone
         else replace(View(node.address, live=live, unreachable=frozenset(gone), schema_version="s"), **fields)
         for node in members
@@ -106,3 +107,8 @@ def findings(verdict: Any) -> Mapping[str, list[str]]:
     for one in verdict.findings:
         found.setdefault(one.code, []).append(f"{one.severity.name} {one.summary}")
     return found
+
+
+def held(*numbers: int) -> list[Holder]:
+    """Restart leases of somebody else on some nodes."""
+    return [Holder(address(number), "anna@bastion", "kernel", "2024-05-06T07:00:00Z") for number in numbers]

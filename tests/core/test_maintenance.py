@@ -56,7 +56,7 @@ def test_a_ticket_of_a_held_node_is_a_note() -> None:
     verdict = judged(six(3), lease(3))
     assert verdict.severity is Severity.OK
     assert findings(verdict)["unavailable"] == [
-        f"OK 3 of 4 ranges (75.0 %) of orders unavailable at ALL; 10.0.0.3 {WHO}"
+        f"OK 3 of 4 ranges (75.0 % of the tokens) of orders unavailable at ALL; 10.0.0.3 {WHO}"
     ]
     assert verdict.summary.endswith(f"(1 node down: 10.0.0.3 {WHO})")
     assert judged(six(3), None).severity is Severity.WARNING
@@ -182,10 +182,10 @@ def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
 def test_what_takes_two_is_no_work_of_one() -> None:
     """Neither the held node nor the other alone loses a quorum, and both together do; so with few failures left."""
     page = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.QUORUM)),))
-    assert judged(six(3), lease(3), page).findings[0].code == "lease_held"
+    assert "lease_held" in findings(judged(six(3), lease(3), page))
     assert judged(six(3, 4), lease(3), page).severity is Severity.WARNING
     none_left = Policy((Rule(("*",), Threshold(Level.ONE), warning_failures_left=1),))
-    assert judged(six(3), lease(3), none_left).findings[0].code == "lease_held"
+    assert judged(six(3), lease(3), none_left).severity is Severity.OK
     assert judged(six(3, 4), lease(3), none_left).severity is Severity.WARNING
     assert judged(six(3, 4), lease(3, 4), none_left).severity is Severity.OK
 
@@ -202,7 +202,9 @@ def test_the_loss_that_another_view_sees_counts() -> None:
     policy = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
     verdict = judged(seen, lease(3), policy)
     assert [one.severity for one in verdict.keyspaces[0].levels] == [Severity.OK, Severity.WARNING]
-    assert findings(verdict)["unavailable"] == ["WARNING 1 of 4 ranges (25.0 %) of orders unavailable at ALL"]
+    assert findings(verdict)["unavailable"] == [
+        "WARNING 4 of 4 ranges (100.0 % of the tokens) of orders unavailable at ALL"
+    ]
 
 
 @pytest.mark.parametrize("observer", [1, 6])
@@ -281,7 +283,7 @@ def test_holders_are_named_by_every_output() -> None:
     """Nagios's line and long output, the text and the document; also while the node is still up."""
     verdict = judged(six(), lease(3))
     assert f"6 of 6 nodes up; 10.0.0.3 {WHO}; " in nagios.render(verdict).splitlines()[0]
-    note = "OK: 10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T07:00:00Z (kernel) [lease_held]"
+    note = "note: 10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T07:00:00Z (kernel) [lease_held]"
     assert note in nagios.render(verdict, verbose=True).splitlines()
     assert "  note lease_held: 10.0.0.3 is under the restart lease" in text.render(verdict)
     assert verdict_document(verdict)["holders"] == [

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from ringcheck.core.consistency import Level, Rules
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import RingState, Standing, demands_of
 from ringcheck.core.ring import PARTITIONERS, Layout, Pending, Replication, Ring
 from tests import figures
@@ -49,7 +50,7 @@ def test_the_second_figure() -> None:
     """With A and C down each range has one or two of its three replicas, and LOCAL_QUORUM needs two."""
     seen = figures.snapshot([figures.A, figures.C])
     ring = RingState(seen.rings[0], seen.layout, SPACE, frozenset({0, 2}))
-    rules = Rules(seen.rings[0].replication, (5, 0), seen.owners)
+    rules = Rules(seen.rings[0].replication, (5, 0), evidence_of(seen).owners)
     found = list(ring.standings(Level.LOCAL_QUORUM, "dc1", rules))
     assert found == [Standing(1, 3, 2, -1), Standing(2, 3, 2, 0)] * 6
 

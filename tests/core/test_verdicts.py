@@ -67,12 +67,16 @@ def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: s
     for keyspace, case in cases(cluster, level):
         found = told(verdict, keyspace, case.client)
         assert found.health is not None
-        outages = {name: len(case.arcs_of(case.outage(live))) for name, live in eyes(cluster, case.client).items()}
-        assert found.health.outage == max(outages.values())
+        seen = eyes(cluster, case.client)
+        outages = {name: len(case.arcs_of(case.outage(live))) for name, live in seen.items()}
         assert found.worst_view in outages
         assert outages[found.worst_view] == max(outages.values())
-        seen = cluster.live[found.worst_view]
-        assert found.health.unavailable == len(case.arcs_of(case.failing(seen)))
+        if case.client is None:  # a client may ask any node: what any of them refuses is lost
+            assert found.health.outage == len(case.arcs_of(set().union(*map(case.outage, seen.values()))))
+            assert found.health.unavailable == len(case.arcs_of(set().union(*map(case.failing, seen.values()))))
+        else:
+            assert found.health.outage == max(outages.values())
+            assert found.health.unavailable == len(case.arcs_of(case.failing(seen[found.worst_view])))
         assert (found.severity is Severity.CRITICAL) == (max(outages.values()) > 0)
         loud |= max(outages.values()) > 0
         if case.hopeless():
@@ -108,7 +112,6 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
     verdict = assess(cluster.snapshot(), watching(level))
     live = next(iter(cluster.live.values()))
     left, back = sorted(set(cluster.places) - live), list[str]()
-    assert sorted(verdict.snapshot.nodes[one.node].address for one in verdict.recover_first) == left
     for one in verdict.recover_first:
         gains = {node: gain(cluster, level, back, node) for node in left}
         name = verdict.snapshot.nodes[one.node].address
@@ -116,6 +119,8 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
         assert gains[name] > max(gains.values()) - NEAR
         back.append(name)
         left.remove(name)
+    assert all(gain(cluster, level, back, node) < NEAR for node in left)
+    assert not verdict.recover_first or verdict.recover_first[-1].restores_share > 0
 
 
 @settings(max_examples=examples(200))

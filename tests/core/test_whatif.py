@@ -60,7 +60,9 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
         assert found.severity is Severity.UNKNOWN
         return
     remaining = replace(cluster, live=left)
-    dead = tuple(View(name, "unreachable", "connection refused") for name in cluster.live if name in gone)
+    dead = tuple(
+        View(name, outcome="unreachable", reason="connection refused") for name in cluster.live if name in gone
+    )
     stopped = remaining.snapshot()
     assert numbers(found) == numbers(assess(replace(stopped, views=(*stopped.views, *dead)), watching(level)))
     for keyspace, case in cases(remaining, level):

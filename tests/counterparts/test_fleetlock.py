@@ -136,7 +136,7 @@ def test_the_life_of_a_reboot(tmp_path: Path) -> None:
         assert ask(url, "host-0")[:2] == (200, "granted")
         refused = ask(url, "host-1")
         assert (refused.status, refused.kind) == (409, "unsafe")
-        assert "would become unavailable at LOCAL_QUORUM" in refused.value
+        assert f"{home.address(0)} is under the restart lease of fleetlock host-0" in refused.value
         assert "; until " in refused.value
         home.cluster.drain(0)
         until(lambda: steady(url, "host-0")[:2] == (409, "not_back"))

@@ -189,11 +189,15 @@ def test_the_example_is_valid_as_it_stands(tmp_path: Path) -> None:
     ("down", "state", "line"),
     [
         ((), OK, "OK - orders-prod: 1 keyspace available at LOCAL_ALL, LOCAL_QUORUM, 3 of 3 nodes up; 1 node"),
-        ((1,), WARNING, "WARNING - orders-prod: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_ALL"),
+        (
+            (1,),
+            WARNING,
+            "WARNING - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_ALL",
+        ),
         (
             (1, 2),
             CRITICAL,
-            "CRITICAL - orders-prod: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_QUORUM",
+            "CRITICAL - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_QUORUM",
         ),
         ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: nobody answered: "),
     ],
@@ -218,7 +222,10 @@ def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga)
     watched.down(1)
     short, found = icinga.check(), icinga.check("orders-prod!long")
     assert found["exit_status"] == WARNING
-    assert "\nWARNING: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_ALL in dc1" in found["output"]
+    assert (
+        "\nWARNING: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_ALL in dc1"
+        in found["output"]
+    )
     assert "[node_down]" in found["output"]
     assert perf(found) | {"time": 0} == perf(short) | {"time": 0}
 

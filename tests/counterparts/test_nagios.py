@@ -270,11 +270,15 @@ def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:
     ("down", "state", "line"),
     [
         ((), OK, "OK - orders-prod: 1 keyspace available at LOCAL_ALL, LOCAL_QUORUM, 3 of 3 nodes up: 1 node"),
-        ((1,), WARNING, "WARNING - orders-prod: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_ALL"),
+        (
+            (1,),
+            WARNING,
+            "WARNING - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_ALL",
+        ),
         (
             (1, 2),
             CRITICAL,
-            "CRITICAL - orders-prod: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_QUORUM",
+            "CRITICAL - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_QUORUM",
         ),
         ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: nobody answered: "),
     ],
@@ -300,7 +304,9 @@ def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
     found = nagios.check("long")
     assert int(found["current_state"]) == WARNING
     details = found["long_plugin_output"].split("\\n")
-    assert details[0].startswith("WARNING: 48 of 48 ranges (100.0 %) of orders_000 unavailable at LOCAL_ALL in dc1")
+    assert details[0].startswith(
+        "WARNING: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_ALL in dc1"
+    )
     assert any("[node_down]" in one for one in details)
     assert len(perf(found)) >= 10
 

@@ -100,7 +100,15 @@ def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
 def test_metrics_follow_the_conventions() -> None:
     """There is no objection to any name, unit or help."""
     holders = (Holder("10.0.0.1", "o", "", "2026-01-01T00:00:00Z"),)
-    one = Reading("b", assess(article.snapshot(), Policy()), frozenset(), True, 1.0, holders=holders, polls=Durations())  # noqa: FBT003 - in the order of the fields
+    one = Reading(
+        "b",
+        assess(article.snapshot(), Policy()),
+        restart_safe=frozenset(),
+        fresh=True,
+        last_success=1.0,
+        holders=holders,
+        polls=Durations(),
+    )
     text = render(lambda: [one], reload=Reload(successful=True, last_success=1.0))[1].decode()
     done = promtool(["check", "metrics"], text)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -140,7 +140,9 @@ def test_what_the_api_keeps(sensu: double.Sensu) -> None:
     }
     assert page.labels == {"cassandra_cluster": "blogs", "ringcheck_tier": "page"}
     assert (ticket.annotations["ticket"], ticket.labels["ringcheck_tier"]) == ("true", "ticket")
-    assert page.output.startswith("CRITICAL - blogs: 768 of 768 ranges (100.0 %) of blog_3 unavailable at LOCAL_QUORUM")
+    assert page.output.startswith(
+        "CRITICAL - blogs: 768 of 768 ranges (100.0 % of the tokens) of blog_3 unavailable at LOCAL_QUORUM"
+    )
     assert page.handlers == ("default",)
 
 

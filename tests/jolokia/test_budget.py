@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.endpoint import ip_of
 from ringcheck.jolokia import decode
 from ringcheck.jolokia.decode import Places
 from ringcheck.jolokia.reply import Reply
@@ -56,7 +57,7 @@ def peak(work: Callable[[], Any]) -> tuple[int, int]:
 def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     """Streaming and what it leaves need a small part of what decoding at once does."""
     body = range_map(120_000, 50)
-    members = Places(lambda endpoint: int(decode.ip_of(endpoint).rpartition(".")[2]))
+    members = Places(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
     raw: Any = Body(body)
     spans, besides = peak(lambda: decode.range_rows(Reply(raw, "http://10.0.0.1/", 2**26), members, 50))
     size, _ = peak(lambda: json.loads(body))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.core.assess import assess
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
@@ -70,7 +71,7 @@ def test_a_first_poll_asks_a_few_requests_and_a_later_one_a_single_one_a_node() 
         posts, sent = running.cluster.posts, running.cluster.bytes_sent
         second = running.poll()
         assert running.cluster.posts - posts == 3
-        assert running.cluster.bytes_sent - sent < 3 * 1_000
+        assert running.cluster.bytes_sent - sent < 3 * 1_500
         assert running.cluster.connections == 3
         assert sum(running.collector.counts.requests.values()) == running.cluster.posts
         assert running.collector.counts.bytes == running.cluster.bytes_sent
@@ -287,7 +288,6 @@ def test_a_node_that_hangs_costs_only_its_own_slot() -> None:
             assert len(snapshot.rings) == 1
 
 
-@pytest.mark.slow
 def test_a_contact_point_that_hangs_does_not_keep_the_others_waiting() -> None:
     """The first usable contact point is enough to begin, and the one that hangs is asked once, not twice."""
     lab = Lab()
@@ -299,6 +299,19 @@ def test_a_contact_point_that_hangs_does_not_keep_the_others_waiting() -> None:
         assert [view.outcome for view in snapshot.views] == ["unreachable", "ok", "ok"]
         assert len(snapshot.rings) == 1
         assert len(running.cluster.agents[ONE].payloads) == 1
+
+
+@pytest.mark.slow
+def test_a_node_that_hangs_leaves_time_for_the_ring() -> None:
+    """With a timeout beyond the poll's own time the first poll still reads the ring, and a later one a changed ring."""
+    lab = Lab(keyspaces=TWO_RINGS)
+    lab.down(THREE)
+    lab.set_all("NonLocalStrategyKeyspaces", ["bills"])
+    with lab.running(hanging=(THREE,), timeout=60) as running:
+        assert [ring.keyspaces for ring in running.poll(3.0).rings] == [("bills",)]
+        lab.set_all("NonLocalStrategyKeyspaces", ["bills", "orders"])
+        lab.set_all("SchemaVersion", "new")
+        assert [ring.keyspaces for ring in running.poll(3.0).rings] == [("bills",), ("orders",)]
 
 
 def test_a_poll_ends_at_its_deadline_whatever_hangs() -> None:
@@ -350,14 +363,15 @@ def test_two_clusters_of_one_name_are_refused() -> None:
     assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and 127.0.0.1 do not know each other"
 
 
-def test_a_host_id_at_two_addresses_is_refused() -> None:
-    """Two nodes that claim one identity end the poll with an error that names them."""
+def test_a_host_id_at_two_addresses_is_two_nodes_that_contradict_each_other() -> None:
+    """Both are in the snapshot, since both may hold ranges; neither is counted on."""
     lab = Lab()
     ids = {lab.endpoint(ONE): "a", lab.endpoint(TWO): "a", lab.endpoint(THREE): "b"}
     lab.set_all("EndpointWithPortToHostId", ids)
     with lab.running() as running:
-        text = error_of(running, DataError)
-        assert text == f"nobody answered: http://{ONE}: {ONE}:7000 and {TWO}:7000 claim the same host id a"
+        snapshot = running.poll()
+    assert [(node.address, node.host_id) for node in snapshot.nodes] == [(ONE, "a"), (TWO, "a"), (THREE, "b")]
+    assert evidence_of(snapshot).contradictory == {0, 1}
 
 
 def test_a_wrong_node_at_an_address_is_not_believed() -> None:
@@ -416,15 +430,10 @@ def test_an_order_preserving_partitioner_is_refused(name: str) -> None:
         ({"GossipRunning": False}, "gossip is off: its view is frozen"),
         ({"NativeTransportRunning": False}, "native transport is off: it serves no clients"),
         ({"LiveNodesWithPort": [f"{ONE}:7000", f"{TWO}:7000"]}, "it does not list itself as live"),
-        ({"LiveNodesWithPort": [f"{THREE}:7000"]}, "starting: it sees only itself so far"),
-        (
-            {"LiveNodesWithPort": [f"{THREE}:7000", f"{TWO}:7000"]},
-            f"not settled: {ONE} is in neither of its lists",
-        ),
     ],
 )
 def test_a_view_that_must_not_be_believed_is_discarded(attributes: dict[str, Any], reason: str) -> None:
-    """Only a settled coordinator's view counts; each other says why it does not."""
+    """Only a view of a node that serves clients counts; each other says why it does not."""
     lab = Lab()
     lab.nodes[THREE].attributes |= attributes
     with lab.running() as running:
@@ -440,6 +449,16 @@ def test_whoever_coordinates_is_believed(mode: str) -> None:
     with lab.running() as running:
         assert outcomes(running)[THREE] == OK
         assert running.collector.poll(2.0).nodes[2].mode == mode
+
+
+@pytest.mark.parametrize("live", [[THREE], [THREE, TWO]])
+def test_a_node_that_serves_counts_however_little_it_sees(live: list[str]) -> None:
+    """Its clients get what it sees; that others are in neither of its lists is no reason to leave it out."""
+    lab = Lab()
+    lab.lists(THREE, "LiveNodes", live)
+    with lab.running() as running:
+        view = running.poll().views[2]
+        assert (view.outcome, view.reason, view.live) == ("ok", None, frozenset(live))
 
 
 def test_a_node_that_sees_all_others_down_is_believed() -> None:
@@ -595,8 +614,8 @@ def test_where_no_schema_is_told_the_ring_is_read_at_each_poll() -> None:
         assert [view.outcome for view in seen.views] == ["ok"] * 3
 
 
-def test_a_change_that_nobody_can_explain_makes_the_ring_old() -> None:
-    """All know a node's host id and list it nowhere: none of them is settled, so none can tell the ring."""
+def test_a_host_id_that_owns_nothing_and_is_live_nowhere_is_nobody() -> None:
+    """What is left of a node that is gone makes no member, and no view worse."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -605,11 +624,10 @@ def test_a_change_that_nobody_can_explain_makes_the_ring_old() -> None:
             for name in ("EndpointToHostId", "EndpointWithPortToHostId"):
                 port = ":7000" if "Port" in name else ""
                 node.attributes[name] = {**node.attributes[name], f"127.0.2.9{port}": "host-9"}
-        text = "no node that serves knows all members that it lists"
         for _ in range(2):
-            [problem] = running.poll().problems
-            assert (problem.code, problem.subject) == ("topology_stale", "lab")
-            assert problem.summary == f"the ring may have changed but can't be read again: {text}"
+            snapshot = running.poll()
+            assert snapshot.problems == ()
+            assert [node.address for node in snapshot.nodes] == lab.addresses
 
 
 def test_a_policy_that_knows_only_the_plain_names_is_enough() -> None:
@@ -629,8 +647,9 @@ def test_a_policy_that_knows_only_the_plain_names_is_enough() -> None:
 def test_an_unknown_datacenter_is_none() -> None:
     """A snitch that never heard of a node says UNKNOWN_DC, which is no datacenter, and is asked again soon."""
     lab = Lab()
-    lab.nodes[ONE].operations["getDatacenter", f"{THREE}:7000"] = later("UNKNOWN_DC", "dc1")
-    lab.nodes[ONE].operations["getRack", f"{THREE}:7000"] = "UNKNOWN_RACK"
+    for node in lab.nodes.values():
+        node.operations["getDatacenter", f"{THREE}:7000"] = later("UNKNOWN_DC", "dc1")
+        node.operations["getRack", f"{THREE}:7000"] = "UNKNOWN_RACK"
     clock = [time.monotonic()]
     with lab.running() as running:
         collector = Collector(Settings((ONE,), running.cluster.template), clock=lambda: clock[0])
@@ -903,11 +922,14 @@ def test_what_lies_on_both_sides_of_a_change_is_read_again(change: Any, tokens: 
 def test_a_contradiction_that_stays_is_read_twice_and_told() -> None:
     """Replicas that the replication does not ask for are the core's to judge; a steady poll reads no ring."""
     lab = Lab(keyspaces=TWO_RINGS)
-    lab.nodes[ONE].operations["getKeyspaceReplicationInfo", "orders"] = "NetworkTopologyStrategy {dc1=1}"
+    for node in lab.nodes.values():
+        node.operations["getKeyspaceReplicationInfo", "orders"] = "NetworkTopologyStrategy {dc1=1}"
     with lab.running() as running:
         seen = running.poll()
+        read = reads_of(running, RANGE_MAP)
         running.poll()
-        assert sorted(reads_of(running, RANGE_MAP)) == ["bills", "orders", "orders"]
+        assert reads_of(running, RANGE_MAP) == read
+        assert read.count("orders") == 2 * read.count("bills") == 2 * len(lab.nodes)  # each node twice
     [told] = [one for one in assess(seen, Policy()).findings if one.code == "ring_contradicts_replication"]
     assert told.subject == "orders"
 
@@ -915,15 +937,25 @@ def test_a_contradiction_that_stays_is_read_twice_and_told() -> None:
 def test_ranges_that_never_fit_the_tokens_are_a_problem_once() -> None:
     """A ring that is as short at the second reading is not used, and its keyspaces are named."""
     lab = Lab(keyspaces=TWO_RINGS)
-    ranges = without_last(lab, lab.ranges(3, with_port=True))
-    lab.nodes[ONE].operations[RANGE_MAP, "orders"] = ranges
+    short = without_last(lab, lab.ranges(3, with_port=True))
+    for node in lab.nodes.values():
+        node.operations[RANGE_MAP, "orders"] = short
     with lab.running() as running:
         seen = running.poll()
         assert [ring.keyspaces for ring in seen.rings] == [("bills",)]
         assert [(one.code, one.summary) for one in seen.problems] == [
             ("ring_unreadable", "orders: the ring can't be read: it has 5 ranges, but its nodes own 6 tokens")
         ]
-        assert sorted(reads_of(running, RANGE_MAP)) == ["bills", "orders", "orders"]
+
+
+def test_a_source_whose_ring_contradicts_itself_is_not_believed() -> None:
+    """The next node's ring, which fits, is judged; the first node's own mistake is no finding about the keyspace."""
+    lab = Lab(keyspaces=TWO_RINGS)
+    lab.nodes[ONE].operations[RANGE_MAP, "orders"] = without_last(lab, lab.ranges(3, with_port=True))
+    with lab.running() as running:
+        seen = running.poll()
+        assert sorted(name for ring in seen.rings for name in ring.keyspaces) == ["bills", "orders"]
+        assert {one.code for one in seen.problems} == set()
 
 
 # Logins.
@@ -1043,8 +1075,8 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_hold_up_the_poll() -> 
         running.poll()
         try:
             assert [node.streams for node in running.collector.poll(4.0, streams=True).nodes] == [0, None, 0]
-            again = running.poll(2.0)
-            assert "earlier request is still not answered" in (again.views[1].reason or "")
+            again = running.poll(2.0).views[1]  # the request may just have been given up
+            assert again.outcome == "ok" or "earlier request is still not answered" in (again.reason or "")
         finally:
             hanging.set()
 
@@ -1152,11 +1184,10 @@ def test_a_node_that_only_others_have_heard_of_is_there() -> None:
     with lab.running() as running:
         snapshot = running.poll()
         node = snapshot.nodes[3]
-        assert (node.address, node.host_id, node.tokens, node.jolokia) == (four, None, 0, "not_asked")
-        assert [view.outcome for view in snapshot.views] == ["ok"] * 3
+        assert (node.address, node.host_id, node.tokens, node.jolokia) == (four, None, 0, "unreachable")
+        assert [view.outcome for view in snapshot.views] == [*["ok"] * 3, "unreachable"]
         assert {view.live - set(Lab(4).addresses) for view in snapshot.views} == {frozenset()}
         assert snapshot.rings[0].filler == 4
-        assert running.poll().nodes[3].jolokia == "unreachable"
 
 
 def test_a_node_that_has_left_is_forgotten_by_the_views_of_the_others() -> None:
@@ -1169,6 +1200,8 @@ def test_a_node_that_has_left_is_forgotten_by_the_views_of_the_others() -> None:
         for address in rest.addresses:
             running.cluster.agents[address].answer = rest.nodes[address]
         lab.nodes[four].attributes["OperationMode"] = "LEAVING"
+        assert [node.address for node in running.poll().nodes] == lab.addresses  # it owns tokens by its own word
+        lab.nodes[four].attributes["OperationMode"] = "DECOMMISSIONED"
         snapshot = running.poll()
         assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
         assert [view.outcome for view in snapshot.views] == ["ok"] * 3
@@ -1291,8 +1324,8 @@ def test_the_ring_is_not_told_by_a_node_that_is_behind() -> None:
             assert [node.tokens for node in snapshot.nodes] == [2] * 4
             assert len(snapshot.rings[0]) == 8
             four = lab.addresses[3]
-            assert snapshot.views[0].reason == f"not settled: {four} is in neither of its lists"
-            assert [view.outcome for view in snapshot.views[1:]] == ["ok"] * 3
+            assert [view.outcome for view in snapshot.views] == ["ok"] * 4
+            assert [problem.summary for problem in snapshot.problems] == [f"{ONE} does not know {four} as a member"]
 
 
 def test_a_ring_without_a_node_that_is_through_is_behind() -> None:
@@ -1306,6 +1339,44 @@ def test_a_ring_without_a_node_that_is_through_is_behind() -> None:
         running.poll()
         codes = [(problem.code, problem.subject) for problem in running.poll().problems]
         assert codes == [("ring_behind", four)]
+
+
+def forgetting(lab: Lab, *forgetful: str) -> None:
+    """Let nodes know the last one by host id and as unreachable, but none of its tokens."""
+    lab.down(lab.addresses[-1])
+    for node in lab.nodes.values():
+        for suffix in ("", "WithPort"):
+            owners = node.attributes[f"TokenToEndpoint{suffix}Map"].values()
+            node.attributes[f"Ownership{suffix}"] = dict.fromkeys(owners, 0.25)
+    rest = Lab(len(lab.addresses) - 1)
+    for address in forgetful:
+        node, other = lab.nodes[address], rest.nodes[address]
+        for suffix in ("", "WithPort"):
+            owners = other.attributes[f"TokenToEndpoint{suffix}Map"]
+            node.attributes[f"TokenToEndpoint{suffix}Map"] = owners
+            node.attributes[f"Ownership{suffix}"] = dict.fromkeys(owners.values(), 0.25)
+        node.operations.update(other.operations)
+
+
+@pytest.mark.parametrize("forgetful", [[ONE], [ONE, TWO]])
+def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetful: list[str]) -> None:
+    """A dead node's ranges are lost also where most nodes have forgotten its tokens: one coordinator uses them."""
+    lab = Lab(4)
+    forgetting(lab, *forgetful)
+    with lab.running(ONE, without=(lab.addresses[3],)) as running:
+        seen = running.poll()
+        assert [node.tokens for node in seen.nodes] == [2] * 4
+        assert [len(ring) for ring in seen.rings] == [8]
+        assert "ring_behind" not in {one.code for one in seen.problems}
+
+
+def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
+    """If nobody who has them can tell the ring, the ring is no evidence that nothing is lost."""
+    lab = Lab(4)
+    forgetting(lab, ONE, TWO)
+    lab.nodes[THREE].operations.clear()
+    with lab.running(ONE, without=(lab.addresses[3],)) as running:
+        assert ("ring_behind", lab.addresses[3]) in {(one.code, one.subject) for one in running.poll().problems}
 
 
 def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
@@ -1332,6 +1403,6 @@ def test_sets_of_nodes_are_shared_and_their_number_is_bounded() -> None:
         running.poll()
         home = running.collector._home
         for number in range(300):
-            home.same[frozenset({str(number)})] = frozenset()
+            home.shared.sets[frozenset({str(number)})] = frozenset()
         running.poll()
-        assert len(home.same) < 10
+        assert len(home.shared.sets) < 10

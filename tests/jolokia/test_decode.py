@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Pending
 from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.jolokia import decode
@@ -44,9 +45,9 @@ def places(*addresses: str) -> Places:
     index = {address: place for place, address in enumerate(addresses)}
 
     def found(endpoint: str) -> int:
-        if decode.ip_of(endpoint) not in index:
+        if ip_of(endpoint) not in index:
             raise DataError(f"{endpoint} is no member")
-        return index[decode.ip_of(endpoint)]
+        return index[ip_of(endpoint)]
 
     return Places(found)
 
@@ -77,7 +78,7 @@ def places(*addresses: str) -> Places:
 def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoint: str) -> None:
     """All spellings of both Jolokia lines and all releases become `ip` or `ip:port`."""
     assert decode.endpoint(written) == endpoint
-    assert decode.ip_of(endpoint) == decode.ip_of(endpoint.replace(":7000", ""))
+    assert ip_of(endpoint) == ip_of(endpoint.replace(":7000", ""))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_endpoints_are_canonical(ip: Any, port: int) -> None:
     written = f"[{ip.exploded}]:{port}" if ip.version == 6 else f"{ip}:{port}"
     endpoint = decode.endpoint(f"host/{written}")
     assert decode.endpoint(endpoint) == endpoint
-    assert decode.ip_of(endpoint) == decode.endpoint(ip.exploded) == str(ip)
+    assert ip_of(endpoint) == decode.endpoint(ip.exploded) == str(ip)
 
 
 # Outcomes.
@@ -206,11 +207,14 @@ def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], objec
         judge(value, "x")
 
 
-def test_one_host_id_at_two_addresses_is_refused() -> None:
-    """Two nodes with one identity make every other answer doubtful."""
-    told = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
-    with pytest.raises(DataError, match=r"^10.0.0.1:7000 and 10.0.0.2 claim the same host id id$"):
-        decode.host_ids(told, "EndpointToHostId")
+def test_host_ids_and_owners() -> None:
+    """Both are maps by endpoint, however that is written; a share says that its endpoint owns tokens."""
+    told = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
+    found = decode.host_ids(told, "EndpointToHostId")
+    assert found == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
+    assert decode.owners({"/10.0.0.1:7000": 0.5, "10.0.0.2": 0.0}, "Ownership") == {"10.0.0.1:7000", "10.0.0.2"}
+    with pytest.raises(DataError, match="is no map"):
+        decode.owners(["10.0.0.1"], "Ownership")
 
 
 def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:

@@ -46,7 +46,6 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
                 yield item["mbean"], item["type"], str(name)
 
 
-@pytest.mark.slow
 def test_only_what_is_listed_is_asked_and_all_that_is_listed() -> None:
     """The list of calls has no gap and nothing too much."""
     old = Lab(release="3.0.3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -135,12 +136,12 @@ def test_the_numbers_of_the_article() -> None:
     assert document["recover_first"] == [{"node": "10.0.0.1", "restores_share": one["unavailable_share"]}]
 
 
-BASE = json.dumps(snapshot_document(article.snapshot()))
+BASE = snapshot_document(article.snapshot())
 
 
 def change(path: str, value: object) -> dict[str, Any]:
     """The good document with one place changed, or taken out where the value is Ellipsis."""
-    document: dict[str, Any] = json.loads(BASE)
+    document = copy.deepcopy(BASE)
     *way, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     place: Any = document
     for part in way:
@@ -220,7 +221,7 @@ def test_unknown_fields_are_borne() -> None:
 
 def test_fields_that_a_source_can_t_know_may_be_null() -> None:
     """A snapshot with only what must be known is read."""
-    document: dict[str, Any] = json.loads(BASE)
+    document = copy.deepcopy(BASE)
     for node in document["nodes"]:
         for name in node.keys() - {"address", "jolokia"}:
             node[name] = None

@@ -42,8 +42,8 @@ def torn() -> Snapshot:
             Gate(allow=LOSSES),
             ALL[:2],
             (
-                "not every range keeps LOCAL_QUORUM, as you allow: 512 of 768 ranges of blog_1 can't survive any stop"
-                " at LOCAL_QUORUM in dc1 (and 1 more, below)"
+                "not every range keeps LOCAL_QUORUM, as you allow: 768 of 768 ranges (100.0 % of the tokens) of blog_3"
+                " would become unavailable at LOCAL_QUORUM in dc1 (and 1 more, below)"
             ),
         ),
         (
@@ -97,9 +97,9 @@ def test_what_was_lifted_is_marked() -> None:
     labels = [line.split(":")[0].strip() for line in told.splitlines() if line.startswith("  ") and line[2] != " "]
     assert labels == [
         "blocks already_unavailable",
-        "note node_down_elsewhere",
-        "allowed structurally_never_safe",
         "allowed would_become_unavailable",
+        "allowed structurally_never_safe",
+        "note node_down_elsewhere",
     ]
 
 
@@ -110,6 +110,6 @@ def test_sentences_are_broken_between_words_for_a_terminal() -> None:
     assert max(map(len, whole)) > 80 >= max(map(len, shown))
     assert " ".join(shown).split() == " ".join(whole).split()
     assert shown[1:3] == [
-        "because 512 of 768 ranges of blog_1 can't survive any stop at LOCAL_QUORUM in",
-        "  dc1 (and 1 more reason)",
+        "because 768 of 768 ranges (100.0 % of the tokens) of blog_3 would become",
+        "  unavailable at LOCAL_QUORUM in dc1 (and 1 more reason)",
     ]

@@ -35,8 +35,8 @@ def test_a_node_down() -> None:
     """The worst comes first, with its denominator and the node to blame."""
     text = line(("10.0.0.1",)).partition(" | ")[0]
     assert text == (
-        "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 "
-        "(1 node down: 10.0.0.1)"
+        "CRITICAL - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 "
+        "(1 node down: 10.0.0.1); and 1 more finding"
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def styles(lines: tuple[Line, ...]) -> set[str]:
 
 
 TWO_POLLS = """\
- WARNING  blogs: 6 of 12 ranges (50.0 %) of blog unavailable at LOCAL_QUORUM in dc1 (2 ...
+ WARNING  blogs: 6 of 12 ranges (50.0 % of the tokens) of blog unavailable at LOCAL_QUO...
 seen 2 s ago; 4 nodes (2 up, 2 down); 2 of 4 views usable; 2026-01-01T00:00:01Z
 
   KEYSPACE  LEVEL         DC   STATE    UNAVAILABLE   SHARE  AT MIN  NODES  RACKS

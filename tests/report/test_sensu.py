@@ -26,7 +26,11 @@ def replaced(seen: Snapshot, view: View) -> Snapshot:
         (article.snapshot(), Severity.OK, Severity.OK),
         (article.snapshot(["10.0.0.1"]), Severity.OK, Severity.WARNING),
         (article.snapshot(ALL), Severity.UNKNOWN, Severity.UNKNOWN),
-        (replaced(article.snapshot(), View(ALL[0], "unreachable", "timeout")), Severity.OK, Severity.UNKNOWN),
+        (
+            replaced(article.snapshot(), View(ALL[0], outcome="unreachable", reason="timeout")),
+            Severity.OK,
+            Severity.UNKNOWN,
+        ),
     ],
 )
 def test_each_tier_is_told_its_own(seen: Snapshot, page: Severity, ticket: Severity) -> None:
@@ -48,7 +52,7 @@ def test_an_outage_pages_and_is_no_ticket() -> None:
 
 
 BOTH = Policy((Rule(("blog_1",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ONE)), *WATCH.rules))
-SILENT = View(ALL[1], "unreachable", "timeout")
+SILENT = View(ALL[1], outcome="unreachable", reason="timeout")
 
 
 @pytest.mark.parametrize(
@@ -57,14 +61,14 @@ SILENT = View(ALL[1], "unreachable", "timeout")
         (
             article.snapshot(ALL[:1]),
             Policy(),
-            "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 (1 node",
-            "WARNING - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_QUORUM in dc1",
+            "CRITICAL - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 (1",
+            "WARNING - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_QUORUM in dc1",
         ),
         (
             replaced(article.snapshot(ALL[:1]), SILENT),
             BOTH,
-            "CRITICAL - blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 (1 node",
-            "UNKNOWN - blogs: 10.0.0.2 can't be asked (timeout), though others s",
+            "CRITICAL - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 (1",
+            "UNKNOWN - blogs: 10.0.0.2 did not answer (timeout), though others s",
         ),
     ],
 )

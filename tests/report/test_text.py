@@ -12,7 +12,8 @@ from ringcheck.report import text
 from tests import article
 
 ONE_DOWN = """\
-CRITICAL blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1 (1 node down: 10.0.0.1)
+CRITICAL blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 \
+(1 node down: 10.0.0.1); and 1 more finding
 3 nodes (2 up, 1 down); 2 of 3 views usable; 2026-01-01T00:00:00Z
 
 KEYSPACE, LEVEL  DC   STATE     UNAVAILABLE   SHARE  AT MIN  NODES  RACKS
@@ -28,12 +29,12 @@ Worst range of blog_1 at LOCAL_ONE: (-9204263351511030140, -9197582255811759488]
   replicas 10.0.0.1
   live     none, as 10.0.0.2 sees it
 
-Bring back first: 10.0.0.1 (restores 31.5 % of the token space)
+Bring back first: 10.0.0.1 (restores 31.5 % of the tokens)
 
 Findings
-  CRITICAL unavailable: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in dc1
+  CRITICAL unavailable: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1
     as 10.0.0.2 sees it
-  WARNING unavailable: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_QUORUM in dc1
+  WARNING unavailable: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_QUORUM in dc1
     as 10.0.0.2 sees it
   note node_down: 10.0.0.1 is down
     for 10.0.0.2, 10.0.0.3"""
@@ -80,7 +81,7 @@ def test_every_unavailable_range_is_listed_where_they_are_asked_for() -> None:
 def test_no_unavailable_range_is_said_too() -> None:
     """Whoever asks for them must not wonder whether the answer was cut off, nor take a gap for a no."""
     seen = article.snapshot()
-    silent = replace(seen, views=(View(article.ADDRESSES[0], "unreachable", "timeout"), *seen.views[1:]))
+    silent = replace(seen, views=(View(article.ADDRESSES[0], outcome="unreachable", reason="timeout"), *seen.views[1:]))
     for one, said in ((seen, "No range is unavailable"), (silent, "No range is unavailable where that can be told")):
         assert text.render(assess(one, Policy(), Question(ranges=True))).endswith(f"\n\n{said}")
 
@@ -103,13 +104,13 @@ def test_sentences_are_broken_between_words_for_a_terminal() -> None:
     verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
     lines = text.render(verdict, width=80).splitlines()
     assert lines[:2] == [
-        "CRITICAL blogs: 256 of 768 ranges (33.3 %) of blog_1 unavailable at LOCAL_ONE in",
-        "  dc1 (1 node down: 10.0.0.1)",
+        "CRITICAL blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable",
+        "  at LOCAL_ONE in dc1 (1 node down: 10.0.0.1); and 1 more finding",
     ]
     found = lines.index("Findings")
     assert lines[found + 1 : found + 4] == [
-        "  CRITICAL unavailable: 256 of 768 ranges (33.3 %) of blog_1 unavailable at",
-        "    LOCAL_ONE in dc1",
+        "  CRITICAL unavailable: 256 of 768 ranges (31.5 % of the tokens) of blog_1",
+        "    unavailable at LOCAL_ONE in dc1",
         "    as 10.0.0.2 sees it",
     ]
     assert max(map(len, lines)) <= 80

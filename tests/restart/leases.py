@@ -19,23 +19,31 @@ from tests import article
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ringcheck.core.gate import Answer
+    from ringcheck.core.reasons import Answer
     from ringcheck.restart.lease import RecordStore, Taken
 
 SINCE = "2026-01-01T00:00:00Z"
 NODES = tuple(f"10.0.0.{number}" for number in range(1, 61))
-SEEN = replace(article.snapshot(), nodes=tuple(Node(one, f"id-{one}") for one in NODES), views=(), rings=())
+SEEN = replace(article.snapshot(), nodes=tuple(Node(one, host_id=f"id-{one}") for one in NODES), views=(), rings=())
 
 
 def holder(node: str = NODES[0], owner: str = "me", since: str = SINCE, host_id: str | None = None) -> Holder:
     return Holder(node, owner, "test", since, host_id)
 
 
-def decision(answer: Answer, others: Sequence[str] = ()) -> Decision:
-    return Decision(SEEN, answer, "restart", (), tuple(others), (), Checked(0, 0, 0, ()))
+def decision(answer: Answer, others: Sequence[Holder] = ()) -> Decision:
+    return Decision(
+        snapshot=SEEN,
+        decision=answer,
+        action="restart",
+        candidates=(),
+        holders=tuple(one.node for one in others),
+        reasons=(),
+        checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
+    )
 
 
-def one_at_a_time(others: tuple[str, ...]) -> Decision:
+def one_at_a_time(others: Sequence[Holder]) -> Decision:
     """A gate of a cluster that can spare one node."""
     return decision("unsafe" if others else "safe", others)
 

@@ -17,12 +17,12 @@ from ringcheck.restart.commands import KEPT, Command, birth, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-NODE = Node("10.0.0.1", "aaaa-bbbb", "dc1", "r1")
+NODE = Node("10.0.0.1", host_id="aaaa-bbbb", datacenter="dc1", rack="r1")
 
 
 def test_the_node_is_filled_in_after_the_split() -> None:
     """Quotes and blanks in what a node says stay inside one word."""
-    evil = Node("10.0.0.1", "x'; rm -rf / #", "dc 1", "$(reboot)")
+    evil = Node("10.0.0.1", host_id="x'; rm -rf / #", datacenter="dc 1", rack="$(reboot)")
     command = Command.parse("ssh {address} 'sudo restart {host_id}' {datacenter} {rack}")
     assert command.of(evil) == ("ssh", "10.0.0.1", "sudo restart x'; rm -rf / #", "dc 1", "$(reboot)")
 

@@ -22,6 +22,7 @@ from tests.restart.leases import NODES, SEEN, decision, holder, one_at_a_time
 
 if TYPE_CHECKING:
     from ringcheck.core.gate import Decision
+    from ringcheck.core.maintenance import Holder
 
 FIRST, SECOND, THIRD = NODES[:3]
 
@@ -47,9 +48,9 @@ def test_the_record_comes_before_the_decision(store: LockFile) -> None:
     """While the gate is asked everybody sees the lease, and its own node is not among those that count as down."""
     store.add([holder(SECOND, "you"), holder(THIRD, "you")])
 
-    def decide(others: tuple[str, ...]) -> Decision:
+    def decide(others: tuple[Holder, ...]) -> Decision:
         assert holder() in store.holders()
-        assert others == (SECOND, THIRD)
+        assert others == (holder(SECOND, "you"), holder(THIRD, "you"))
         return decision("safe", others)
 
     assert granted(store, [holder()], decide).decision == "safe"
@@ -59,7 +60,7 @@ def test_two_at_once_are_never_both_granted(store: LockFile) -> None:
     """A second one that asks while the first is being decided on counts it as down; here neither is granted."""
     inner: list[str] = []
 
-    def decide(others: tuple[str, ...]) -> Decision:
+    def decide(others: tuple[Holder, ...]) -> Decision:
         inner.append(granted(store, [holder(SECOND, "you")], one_at_a_time).decision)
         return one_at_a_time(others)
 
@@ -73,7 +74,7 @@ def test_the_real_gate_counts_a_lease_as_down(store: LockFile) -> None:
     seen = article.snapshot()
 
     def ask(node: str, owner: str) -> str:
-        def decide(others: tuple[str, ...]) -> Decision:
+        def decide(others: tuple[Holder, ...]) -> Decision:
             return Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), others).decide([node])
 
         return granted(store, [holder(node, owner)], decide).decision
@@ -88,7 +89,7 @@ def test_the_real_gate_counts_a_lease_as_down(store: LockFile) -> None:
 def test_whatever_ends_the_decision_withdraws(store: LockFile, error: BaseException) -> None:
     """An error, a bug and an interrupt leave no lease, and are passed on."""
 
-    def decide(_: tuple[str, ...]) -> Decision:
+    def decide(_: tuple[Holder, ...]) -> Decision:
         raise error
 
     with pytest.raises(type(error)):
@@ -107,7 +108,7 @@ def test_what_was_held_before_stays(store: LockFile) -> None:
 def test_a_refusal_leaves_a_grant_of_the_same_owner(store: LockFile) -> None:
     """Two requests of one owner at once: the one that is refused must not withdraw what the other was granted."""
 
-    def decide(_: tuple[str, ...]) -> Decision:
+    def decide(_: tuple[Holder, ...]) -> Decision:
         assert granted(store, [holder()], lambda _: decision("safe")).decision == "safe"
         return decision("unsafe")
 
@@ -130,7 +131,7 @@ def test_a_withdrawal_that_fails_is_said(store: LockFile, monkeypatch: pytest.Mo
 
 
 def _raising(error: BaseException) -> Any:
-    def decide(_: tuple[str, ...]) -> Decision:
+    def decide(_: tuple[Holder, ...]) -> Decision:
         raise error
 
     return decide
@@ -139,7 +140,7 @@ def _raising(error: BaseException) -> Any:
 def test_a_lease_that_is_broken_meanwhile_is_no_grant(store: LockFile) -> None:
     """Others were told that the node is up while the gate was asked."""
 
-    def decide(_: tuple[str, ...]) -> Decision:
+    def decide(_: tuple[Holder, ...]) -> Decision:
         store.take_away(FIRST, "boss", "mine")
         return decision("safe")
 
@@ -151,14 +152,15 @@ def test_a_lease_that_is_broken_meanwhile_is_no_grant(store: LockFile) -> None:
 def test_a_node_with_a_new_address_counts_as_down_there(store: LockFile) -> None:
     """What is asked last is about the addresses that the nodes have now."""
     store.add([holder("10.9.9.9", "you", host_id=f"id-{SECOND}")])
-    asked: list[tuple[str, ...]] = []
+    asked: list[tuple[Holder, ...]] = []
 
-    def decide(others: tuple[str, ...]) -> Decision:
+    def decide(others: tuple[Holder, ...]) -> Decision:
         asked.append(others)
-        return one_at_a_time(tuple(one for one in others if one in SEEN.index))
+        return one_at_a_time([one for one in others if one.node in SEEN.index])
 
     assert granted(store, [holder()], decide).decision == "unsafe"
-    assert asked == [("10.9.9.9",), (SECOND,)]
+    assert [[one.node for one in others] for others in asked] == [["10.9.9.9"], [SECOND]]
+    assert {(one.owner, one.host_id) for others in asked for one in others} == {("you", f"id-{SECOND}")}
 
 
 @pytest.mark.parametrize("host_id", [None, "id-gone"])

@@ -164,7 +164,6 @@ def test_only_true_is_won(double: Double, store: Etcd, succeeded: Any) -> None:
         store.add([holder()])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", [{}, {"succeeded": False}])
 def test_a_race_that_is_lost_for_ever_ends(double: Double, store: Etcd, lost: dict[str, Any]) -> None:
     """Each try reads first; when the time is over, that is an error and no grant."""
@@ -231,7 +230,6 @@ def test_redirects_are_not_followed(double: Double, store: Etcd, status: int) ->
     assert double.paths() == ["/v3/kv/range"]
 
 
-@pytest.mark.slow
 def test_an_answer_that_drips_ends_in_time(double: Double, store: Etcd) -> None:
     """A byte now and then resets no clock."""
     double.drip = 0.1

@@ -54,7 +54,6 @@ def test_nodes_are_drained_and_seen_down_first(tmp_path: Path) -> None:
         assert len(on.told("drained")) == 6
 
 
-@pytest.mark.slow
 def test_without_drain_the_command_does_it_all(tmp_path: Path) -> None:
     """`--no-drain` leaves the node serving until its command runs."""
     with stage(tmp_path, 3) as on:
@@ -80,7 +79,6 @@ def test_a_stop_that_does_not_stop(tmp_path: Path) -> None:
         assert len(on.world.ran) == 1
 
 
-@pytest.mark.slow
 def test_a_stop_of_which_nobody_knows_whether_it_did(tmp_path: Path) -> None:
     """Behind a proxy a silent agent may be one that still stops: its node is not started, and the run is in doubt."""
     with stage(tmp_path, 3) as on:

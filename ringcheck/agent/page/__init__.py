@@ -19,16 +19,17 @@ import jinja2
 from markupsafe import Markup
 
 from ringcheck import __version__
-from ringcheck.core.assess import counted, percent
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Severity
+from ringcheck.core.words import counted, percent
 from ringcheck.report.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ringcheck.core.gate import Reason
+    from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Node
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
     from ringcheck.report.reading import Reading
@@ -74,7 +75,7 @@ class Shown:
         picture: of the keyspace that is chosen; None where there is none to draw.
         picture_url: where it is.
         chosen: the level that is asked for; None for the worst that is watched.
-        reasons: why no node may restart, where none may.
+        reasons: why no node that is up may restart, where none may.
     """
 
     picture: Picture | None
@@ -214,11 +215,13 @@ class _Row:
     summary: str
     nodes: str
     restart: str
+    cures: int
 
     @classmethod
     def of(cls, reading: Reading) -> _Row:
         verdict = reading.verdict if reading.fresh else None
-        return cls(reading, told(reading), summary(reading), _nodes(verdict), _restart(reading))
+        cures = len(reading.restart_cures or ()) if verdict else 0
+        return cls(reading, told(reading), summary(reading), _nodes(verdict), _restart(reading), cures)
 
 
 def _nodes(verdict: Verdict | None) -> str:
@@ -265,7 +268,8 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
             "findings": verdict.findings,
             "recover": [(verdict.snapshot.nodes[one.node], one.restores_share) for one in verdict.recover_first[:5]],
             "places": _places(verdict),
-            "safe": _safe(reading, verdict),
+            "safe": _by_rack(reading.restart_safe, verdict, "up"),
+            "cures": _by_rack(reading.restart_cures, verdict, "down"),
             "holders": (reading.holders or ())[:LEASES],
             "level_cells": _cells,
             **_listed(reading, verdict),
@@ -311,15 +315,15 @@ def _places(verdict: Verdict) -> list[_Place]:
     return [_Place(*place, states) for place, states in sorted(found.items())]
 
 
-def _safe(reading: Reading, verdict: Verdict) -> list[tuple[str, list[str]]] | None:
-    """Nodes that may restart now, by rack; None where that is not known."""
-    if reading.restart_safe is None:
+def _by_rack(addresses: frozenset[str] | None, verdict: Verdict, usual: State) -> list[tuple[str, list[str]]] | None:
+    """Some nodes by rack, with their state if it is not the usual one; None if it is not known which nodes."""
+    if addresses is None:
         return None
     found: dict[str, list[str]] = defaultdict(list)
     nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
-    here = [(node, state) for node, state in nodes if node.address in reading.restart_safe]
+    here = [(node, state) for node, state in nodes if node.address in addresses]
     for node, state in here[:SAFE]:
-        said = node.address if state == "up" else f"{node.address} ({state}: it may be started)"
+        said = node.address if state == usual else f"{node.address} ({state})"
         found[f"{node.datacenter or '?'} {node.rack or '?'}"].append(said)
     if len(here) > SAFE:
         found["and more"] = [f"{len(here) - SAFE} of them: see the API"]
@@ -362,6 +366,8 @@ def _by(observers: Iterable[str], verdict: Verdict) -> str:
 def _may(address: str, reading: Reading) -> str:
     if reading.restart_safe is None or not reading.fresh:
         return "not known"
+    if address in (reading.restart_cures or ()):
+        return "yes, it is down"
     return "yes, alone" if address in reading.restart_safe else "no"
 
 

@@ -1,0 +1,392 @@
+"""The table of findings: what each code means, how bad it is, and what the gate makes of it.
+
+The table is total. A finding whose code has no row can't be made, and a code that a snapshot of a newer release brings
+along is treated as the worst: UNKNOWN, and it blocks the gate. Verdict, gate, leases, documents and the page
+docs/findings.md read this table; no other place has a list of codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ringcheck.core.policy import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Gate: TypeAlias = Literal["blocks", "note", "judged"]
+"""What the gate makes of a finding: a reason that blocks, nothing, or a question that it answers by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingKind:
+    """One row of the table.
+
+    Attributes:
+        code: stable name.
+        severity: that a finding has unless the policy decides; OK is a note.
+        meaning: one sentence.
+        next_step: what an operator does about it; empty for a plain note.
+        gate: `blocks`: the gate has a reason for it; `note`: the gate ignores it; `judged`: the gate judges the matter
+            itself, at its own levels.
+        reason: code of the gate's reason, where it blocks.
+        lifts_when: what makes the reason go away.
+        waived_for_subject: whether the reason does not block the stop of the very node that it is about: after the
+            stop its own view no longer counts.
+        eased_by_lease: whether a restart lease of the node that it is about lowers it to a note.
+        loses: whether ranges are lost, or nearly; the headline names the worst of these first.
+        source_decides: whether a source may report it with the table's severity; other problems that a source reports
+            are UNKNOWN, whatever their code.
+    """
+
+    code: str
+    severity: Severity
+    meaning: str
+    next_step: str = ""
+    gate: Gate = "blocks"
+    reason: str = "no_data"
+    lifts_when: str = "it can be read"
+    waived_for_subject: bool = False
+    eased_by_lease: bool = False
+    loses: bool = False
+    source_decides: bool = False
+
+    @property
+    def runbook(self) -> str:
+        """Where the documentation tells more, below docs/."""
+        return f"findings.md#{self.code}"
+
+
+_SETTLED = "no node is joining, leaving or moving"
+_STATED = "its replication is stated under `replication:`"
+
+SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
+    "What is lost, or nearly": (
+        FindingKind(
+            code="unavailable",
+            severity=Severity.CRITICAL,
+            meaning="Ranges of a keyspace can't be served at a watched level, as the named coordinator sees it.",
+            next_step="Bring back the nodes under *Bring back first*, in that order.",
+            gate="judged",
+            loses=True,
+        ),
+        FindingKind(
+            code="structurally_unavailable",
+            severity=Severity.WARNING,
+            meaning="Ranges need more replicas at the level than they have, even with all nodes up: a replication "
+            "factor "
+            "above the number of nodes, a datacenter without replicas, SimpleStrategy over several datacenters.",
+            next_step="This is a mistake of configuration, not an outage that began tonight. Correct the replication, "
+            "or "
+            "don't use that level there.",
+            gate="judged",
+            loses=True,
+        ),
+        FindingKind(
+            code="failures_left",
+            severity=Severity.WARNING,
+            meaning="No more node failures than `warning_failures_left` separate the keyspace from losing its critical "
+            "level.",
+            next_step="Bring back what is down; stop nothing.",
+            gate="judged",
+            loses=True,
+        ),
+    ),
+    "What is not known": (
+        FindingKind(
+            code="no_usable_view",
+            severity=Severity.UNKNOWN,
+            meaning="No node's view counts: none answered, or each was discarded for the reason given.",
+            next_step="See the reasons. Without a view nothing is known about any keyspace.",
+            lifts_when="a node answers whose view counts",
+        ),
+        FindingKind(
+            code="no_keyspaces",
+            severity=Severity.UNKNOWN,
+            meaning="A pattern of `-k` matches no keyspace, or no keyspace is watched at any level.",
+            next_step="Check `-k` and `monitor`.",
+            lifts_when="a keyspace is watched",
+        ),
+        FindingKind(
+            code="view_missing",
+            severity=Severity.UNKNOWN,
+            meaning="A node's Jolokia did not answer although other nodes see the node up, or a datacenter has no "
+            "usable "
+            "view of its own. Cassandra needs 18 to 37 s to notice a killed node; until then this is the only sign.",
+            next_step="If it stays, look at that node's Jolokia.",
+            reason="view_missing",
+            lifts_when="every node's Jolokia answers",
+            waived_for_subject=True,
+            eased_by_lease=True,
+        ),
+        FindingKind(
+            code="node_unknown",
+            severity=Severity.UNKNOWN,
+            meaning="A member is in neither list of any view that counts, so that no coordinator reaches it.",
+            next_step="Look at that node, and at gossip.",
+            reason="view_missing",
+            lifts_when="a view lists the node as live or unreachable",
+        ),
+        FindingKind(
+            code="unknown_datacenter",
+            severity=Severity.UNKNOWN,
+            meaning="The snitch does not know a node's datacenter (`UNKNOWN_DC`).",
+            next_step="Look at the snitch's files, and at gossip.",
+            lifts_when="the snitch knows the node's datacenter",
+        ),
+        FindingKind(
+            code="unknown_endpoint",
+            severity=Severity.UNKNOWN,
+            meaning="A view lists a live endpoint that is no node of the snapshot.",
+            next_step="Wait a poll; if it stays, look at that view's node.",
+            lifts_when="every live endpoint is a known node",
+        ),
+        FindingKind(
+            code="replication_unknown",
+            severity=Severity.UNKNOWN,
+            meaning="A level needs the replication factor, and the release can't tell it (before 3.11.11), or the "
+            "strategy is not one of Cassandra's. One finding a keyspace names the levels.",
+            next_step="State it under `replication:` in the configuration, EverywhereStrategy of DSE too.",
+            gate="judged",
+            lifts_when=_STATED,
+        ),
+        FindingKind(
+            code="ring_contradicts_replication",
+            severity=Severity.UNKNOWN,
+            meaning="Ranges have other numbers of replicas than the replication asks for, also when both were read a "
+            "second time: the view of a node that has only half started, or a wrong `replication:`.",
+            next_step="Check `replication:`; restart a node whose snitch was asked for its datacenters too early.",
+            lifts_when="ring and replication agree",
+        ),
+        FindingKind(
+            code="ring_unreadable",
+            severity=Severity.UNKNOWN,
+            meaning="A keyspace's ring could not be read, is not whole, or was cut by the agent's limits.",
+            next_step="See the text: access policy, `maxCollectionSize`, `maxObjects`.",
+        ),
+        FindingKind(
+            code="ring_behind",
+            severity=Severity.UNKNOWN,
+            meaning="A node serves, or owns tokens for some nodes, but owns none in the ring that was read: the node "
+            "that it was read from is behind.",
+            next_step="If it stays, look at gossip.",
+            lifts_when="the ring that is read has the node's tokens",
+        ),
+        FindingKind(
+            code="topology_stale",
+            severity=Severity.UNKNOWN,
+            meaning="The ring may have changed and could not be read again.",
+            next_step="If it stays, look at the Jolokia of the nodes named.",
+        ),
+        FindingKind(
+            code="pending_unreadable",
+            severity=Severity.UNKNOWN,
+            meaning="Ranges in movement could not be read, so that writes can't be judged.",
+            next_step="As for `ring_unreadable`.",
+        ),
+    ),
+    "What contradicts itself": (
+        FindingKind(
+            code="wrong_node",
+            severity=Severity.UNKNOWN,
+            meaning="The Jolokia at an address belongs to another node or another cluster.",
+            next_step="Check addresses, port forwards and the `url` template.",
+            reason="contradiction",
+            lifts_when="the Jolokia at that address is the node's own",
+        ),
+        FindingKind(
+            code="duplicate_host_id",
+            severity=Severity.UNKNOWN,
+            meaning="Several nodes claim one host id or one address, or two agents answer as one host id.",
+            next_step="Look for cloned data directories and for port forwards.",
+            reason="contradiction",
+            lifts_when="each host id and each address is one node's",
+        ),
+        FindingKind(
+            code="contradictory_view",
+            severity=Severity.WARNING,
+            meaning="A view lists a node as live and as unreachable. Such a node counts as not reached by that view.",
+            next_step="Wait a poll; if it stays, restart gossip on the node whose view it is.",
+            reason="contradiction",
+            lifts_when="no view lists a node as live and as unreachable",
+        ),
+        FindingKind(
+            code="membership_disagreement",
+            severity=Severity.WARNING,
+            meaning="Some views know a node as a member that others do not know.",
+            next_step="Wait a minute after a removal; if it stays, look at gossip on the nodes named.",
+            reason="view_disagreement",
+            lifts_when="all views know the same members",
+            source_decides=True,
+        ),
+        FindingKind(
+            code="address_disagreement",
+            severity=Severity.OK,
+            meaning="Views know a node under another address than the one that it has: their knowledge is stale, or "
+            "addresses are translated between them. Whether they reach the node is judged by that address.",
+            next_step="Restart a node with a stale address if it does not reach the other.",
+            gate="note",
+        ),
+    ),
+    "What is wrong with views and nodes": (
+        FindingKind(
+            code="view_discarded",
+            severity=Severity.WARNING,
+            meaning="A node answers that other nodes see up, but its view does not count: it is starting or drained, "
+            "or its gossip or native transport is off. Or they see it down, but it may serve clients: nothing that it "
+            "says denies that, and what it sees is not known.",
+            next_step="Finish what was begun there: `nodetool enablegossip`, `enablebinary`, or a restart.",
+            reason="view_missing",
+            lifts_when="that node serves again, or is down for all",
+            waived_for_subject=True,
+            eased_by_lease=True,
+        ),
+        FindingKind(
+            code="view_disagreement",
+            severity=Severity.WARNING,
+            meaning="Some coordinators see a node down and others see it up. The worst view counts.",
+            next_step="If it lasts longer than a minute, look for a network partition.",
+            reason="view_disagreement",
+            lifts_when="all views agree",
+            eased_by_lease=True,
+        ),
+        FindingKind(
+            code="gossip_dead",
+            severity=Severity.WARNING,
+            meaning="A node serves clients and believes that it gossips, but every other view sees it down.",
+            next_step="It is cut off or its gossip has died: drain it, then restart it. Until it is drained the gate "
+            "counts it "
+            "as up, since it serves clients.",
+            reason="view_disagreement",
+            lifts_when="all views agree",
+            eased_by_lease=True,
+        ),
+        FindingKind(
+            code="schema_disagreement",
+            severity=Severity.WARNING,
+            meaning="Nodes of one release have different schema versions.",
+            next_step="`nodetool describecluster`; wait, or restart the node that differs.",
+            reason="schema_disagreement",
+            lifts_when="the nodes of each release have one schema version",
+        ),
+        FindingKind(
+            code="topology_changing",
+            severity=Severity.OK,
+            meaning="A node is joining, leaving or moving, is being removed or is being replaced.",
+            next_step="Don't restart anything meanwhile.",
+            reason="topology_changing",
+            lifts_when=_SETTLED,
+        ),
+        FindingKind(
+            code="node_down",
+            severity=Severity.OK,
+            meaning="A node is down. Other findings say whether that matters.",
+            gate="judged",
+        ),
+        FindingKind(
+            code="coordinator_only",
+            severity=Severity.OK,
+            meaning="A node owns no tokens and is in no movement (Stargate, `join_ring=false`): it holds no replica, "
+            "and "
+            "its missing view is no gap.",
+            gate="note",
+        ),
+        FindingKind(
+            code="former_member",
+            severity=Severity.OK,
+            meaning="A contact point answers although it is no member any more, for example after a decommission.",
+            next_step="Take it out of `contact_points`.",
+            gate="note",
+        ),
+        FindingKind(
+            code="auth_level_unknown",
+            severity=Severity.UNKNOWN,
+            meaning="Cassandra reads system_auth at a level that ringcheck does not know, so that it is not known "
+            "whether clients can log in.",
+            next_step="Set `auth_read_consistency_level` to another, or name system_auth under `monitor:` with a level "
+            "of your own.",
+            lifts_when="the level at which logins read system_auth is known",
+        ),
+        FindingKind(
+            code="auth_not_watched",
+            severity=Severity.OK,
+            meaning="No node shows that clients must log in, so that system_auth is left out. Authenticators other "
+            "than Cassandra's show only from 4.1 on, after the first login at the node that the ring is read from.",
+            next_step="If clients log in, set `authenticates: true`; if they don't, `false` ends the note.",
+            gate="note",
+        ),
+    ),
+    "Restarts under way": (
+        FindingKind(
+            code="lease_held",
+            severity=Severity.OK,
+            meaning="A node is under a restart lease, for the reason given.",
+            gate="judged",
+        ),
+        FindingKind(
+            code="lease_overdue",
+            severity=Severity.WARNING,
+            meaning="A lease is older than its `deadline`, or its time can't be believed. It lowers nothing.",
+            next_step="Finish the restart, or `ringcheck lease break` once the node is back.",
+            gate="judged",
+        ),
+        FindingKind(
+            code="leases_unknown",
+            severity=Severity.OK,
+            meaning="The store of the leases did not answer. Nothing is lowered.",
+            next_step="Look at etcd.",
+            gate="judged",
+        ),
+    ),
+}
+
+FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for kinds in SECTIONS.values() for kind in kinds}
+_ORDER = {code: place for place, code in enumerate(FINDINGS)}
+
+
+def kind_of(code: str) -> FindingKind:
+    """The row of a code; a code without one is UNKNOWN and blocks."""
+    unlisted = FindingKind(code=code, severity=Severity.UNKNOWN, meaning="A finding that this release does not know.")
+    return FINDINGS.get(code, unlisted)
+
+
+def place_of(code: str) -> int:
+    """Where a code stands in the table; behind all rows if it has none."""
+    return _ORDER.get(code, len(_ORDER))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that an operator should know.
+
+    Attributes:
+        code: stable name, documented in docs/findings.md.
+        severity: OK for a note.
+        subject: node address, keyspace, datacenter or cluster that it is about.
+        summary: one line.
+        detail: what it means or what to do; may be empty.
+        share: of the token space that is lost, 0 to 1; orders findings of one severity.
+    """
+
+    code: str
+    severity: Severity
+    subject: str
+    summary: str
+    detail: str = ""
+    _: KW_ONLY
+    share: float = 0.0
+
+    @property
+    def kind(self) -> FindingKind:
+        """Its row in the table."""
+        return kind_of(self.code)
+
+
+def noted(code: str, subject: str, summary: str, detail: str = "") -> Finding:
+    """A finding with the severity that the table has for it.
+
+    Raises:
+        KeyError: if the table has no such code.
+    """
+    return Finding(code, FINDINGS[code].severity, subject, summary, detail)

@@ -1,0 +1,196 @@
+"""Findings about the views themselves: what is not known, what contradicts itself, who is down and what is in movement.
+
+Owns the sentences; which view counts and who is up is evidence's to say, and how bad each finding is the table's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import release
+from ringcheck.core.evidence import NOT_SERVING
+from ringcheck.core.findings import FINDINGS, Finding, noted
+from ringcheck.core.policy import Severity
+from ringcheck.core.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ringcheck.core.evidence import Evidence
+    from ringcheck.core.ring import Node, View
+
+
+def gaps(evidence: Evidence) -> Iterator[Finding]:
+    """Everything that is wrong with what is known, and notes on what goes on."""
+    yield from _problems(evidence)
+    yield from _contradictions(evidence)
+    if not evidence.usable:
+        whose = listed([f"{view.observer} ({view.reason or view.outcome})" for view in evidence.views])
+        yield noted("no_usable_view", evidence.snapshot.cluster, f"no usable view: {whose or 'none asked'}")
+        return
+    yield from _unusable_views(evidence)
+    yield from _strangers(evidence)
+    yield from _blind_datacenters(evidence)
+    yield from _disagreements(evidence)
+    yield from _other_addresses(evidence)
+    yield from _schemas(evidence)
+    yield from _movements(evidence)
+    yield from _nodes(evidence)
+
+
+def _problems(evidence: Evidence) -> Iterator[Finding]:
+    """What the source could not read; a code that this release does not know is as bad."""
+    for problem in evidence.snapshot.problems:
+        known = FINDINGS.get(problem.code)
+        severity = known.severity if known and known.source_decides else Severity.UNKNOWN
+        yield Finding(problem.code, severity, problem.subject, problem.summary)
+
+
+def _contradictions(evidence: Evidence) -> Iterator[Finding]:
+    snapshot = evidence.snapshot
+    for (what, value), nodes in evidence.claimed_twice.items():
+        names = f": {listed(evidence.names(nodes))}" if what == "host id" else ""
+        yield noted("duplicate_host_id", snapshot.cluster, f"{len(nodes)} nodes claim {what} {value}{names}")
+    for index, observers in evidence.in_both_lists.items():
+        address = snapshot.nodes[index].address
+        text = f"{address} is listed as live and as unreachable by {listed(observers)}"
+        yield noted("contradictory_view", address, text, "it counts as not reached there")
+    coordinating = {snapshot.index[view.observer] for view in evidence.usable}
+    for index in sorted(evidence.members | coordinating):
+        node = snapshot.nodes[index]
+        if not node.datacenter and snapshot.rings:
+            yield noted("unknown_datacenter", node.address, f"the datacenter of {node.address} is not known")
+
+
+def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
+    """Views that do not count although the node is up for others; those of coordinators are no gap."""
+    index_of = evidence.snapshot.index
+    for view in evidence.views:
+        index = index_of.get(view.observer)
+        if view.outcome == "ok":
+            continue
+        if index is None:
+            yield _of_no_member(view)
+        elif index in evidence.coordinators:
+            continue
+        elif not evidence.is_gone(index) and not evidence.only_joins(index):
+            yield _unusable(view)
+        elif _may_serve(evidence.snapshot.nodes[index], view):
+            text = f"the view of {view.observer} does not count: {view.reason}"
+            yield noted("view_discarded", view.observer, text, "others see it down, but it may serve clients")
+    for index in sorted(evidence.coordinators):
+        address = evidence.snapshot.nodes[index].address
+        yield noted("coordinator_only", address, f"{address} owns no tokens: it coordinates and holds no replica")
+
+
+def _may_serve(node: Node, view: View) -> bool:
+    """Whether a node that is down for all others answers, and nothing that it says keeps it from serving clients."""
+    if view.outcome == "unreachable":
+        return node.jolokia in {"error", "denied"}
+    switched_off = node.native_transport_running is False or node.gossip_running is False
+    return not switched_off and node.mode not in NOT_SERVING
+
+
+def _of_no_member(view: View) -> Finding:
+    if view.outcome == "unreachable":
+        text = f"{view.observer} did not answer ({view.reason or 'no answer'}) and is no known member"
+        return noted("view_missing", view.observer, text, "it is a contact point")
+    return noted("former_member", view.observer, f"{view.observer} answers: {view.reason}")
+
+
+def _unusable(view: View) -> Finding:
+    if view.outcome == "unreachable":
+        text = f"{view.observer} did not answer ({view.reason or 'no answer'}), though others see it up"
+        hint = "what it sees as a coordinator is not known; Cassandra needs 18-37 s to notice a killed node"
+        return noted("view_missing", view.observer, text, hint)
+    text = f"the view of {view.observer} does not count: {view.reason}"
+    return noted("view_discarded", view.observer, text, "others see it up")
+
+
+def _strangers(evidence: Evidence) -> Iterator[Finding]:
+    for view in evidence.usable:
+        strangers = evidence.liveness(view).strangers
+        if strangers:
+            text = f"{view.observer} sees {listed(strangers)} live, which is no known node"
+            yield noted("unknown_endpoint", view.observer, text)
+
+
+def _blind_datacenters(evidence: Evidence) -> Iterator[Finding]:
+    """Datacenters with members up none of whose own coordinators has a view that counts, though some were asked."""
+    nodes, index_of = evidence.snapshot.nodes, evidence.snapshot.index
+    seeing = {evidence.node(view).datacenter for view in evidence.usable}
+    asked = {nodes[index_of[view.observer]].datacenter for view in evidence.views if view.observer in index_of}
+    alive = {nodes[index].datacenter for index in evidence.members if evidence.states[index] == "up"}
+    for name in sorted((asked & alive) - seeing - {None}, key=str):
+        text = f"no usable view from {name}: it is judged by what other datacenters see of it"
+        yield noted("view_missing", str(name), text)
+
+
+def _disagreements(evidence: Evidence) -> Iterator[Finding]:
+    sides = evidence.partition
+    if sides:
+        yield noted("view_disagreement", evidence.snapshot.cluster, f"views disagree: {_sides(sides)}", _WORST)
+    for index, blind in evidence.disputed.items():
+        address = evidence.snapshot.nodes[index].address
+        if index in evidence.isolated:
+            text = f"{address} serves clients, but every other view sees it down"
+            yield noted("gossip_dead", address, text, "it is cut off, or its gossip has died")
+        elif not sides and index in evidence.members:
+            others = sorted(view.observer for view in evidence.usable if view.observer not in blind)
+            text = f"{address} is down for {listed(blind)} but up for {listed(others)}"
+            yield noted("view_disagreement", address, text, _WORST)
+
+
+_WORST = "the worst view counts"
+
+
+def _sides(sides: Sequence[Sequence[str]]) -> str:
+    """`2 see 10.0.0.1, 10.0.0.2; 10.0.0.3 sees only itself`."""
+    return "; ".join(
+        f"{len(side)} see {listed(side)}" if len(side) > 1 else f"{side[0]} sees only itself"
+        for side in sorted(sides, key=lambda side: (-len(side), side))
+    )
+
+
+def _other_addresses(evidence: Evidence) -> Iterator[Finding]:
+    """Nodes that some views know under another address."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for view in evidence.usable:
+        for known_as in evidence.named(view).known_as if view.host_ids or view.known_as else ():
+            found[known_as].append(view.observer)
+    for (endpoint, address), observers in sorted(found.items()):
+        verb = "knows" if len(observers) == 1 else "know"
+        yield noted("address_disagreement", address, f"{listed(sorted(observers))} {verb} {address} as {endpoint}")
+
+
+def _schemas(evidence: Evidence) -> Iterator[Finding]:
+    """Schema versions differ between releases during an upgrade; within one release they must not."""
+    found: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for view in evidence.usable:
+        if view.schema_version:
+            version = release(evidence.node(view).release_version)
+            found[version][view.schema_version].append(view.observer)
+    for schemas in found.values():
+        if len(schemas) > 1:
+            few = min((sorted(observers) for observers in schemas.values()), key=lambda one: (len(one), one))
+            text = f"{len(schemas)} schema versions; {listed(few)} differ from the others"
+            yield noted("schema_disagreement", evidence.snapshot.cluster, text)
+
+
+def _movements(evidence: Evidence) -> Iterator[Finding]:
+    for index in sorted(evidence.joining | evidence.leaving | evidence.moving | evidence.replaced):
+        address = evidence.snapshot.nodes[index].address
+        yield noted("topology_changing", address, f"{address} is {evidence.movement(index)}")
+
+
+def _nodes(evidence: Evidence) -> Iterator[Finding]:
+    why = {view.observer: view.reason for view in evidence.views if view.outcome == "discarded"}
+    for index, (node, state) in enumerate(zip(evidence.snapshot.nodes, evidence.states, strict=True)):
+        if state == "down":
+            because = f" ({why[node.address]})" if why.get(node.address) else ""
+            blind = evidence.seen_down_by[index]
+            yield noted("node_down", node.address, f"{node.address} is down{because}", f"for {listed(blind)}")
+        elif state == "unknown" and index in evidence.members:
+            text = f"{node.address} is neither live nor unreachable for any view"
+            yield noted("node_unknown", node.address, text)

@@ -1,0 +1,292 @@
+"""The table of the gate's reasons: which answer each leads to, and what lifts it.
+
+The table is total. `decide`, `safe_nodes`, plan, runner, the documents and docs/gate.md read it; no other place has a
+list of codes. A reason whose code has no row blocks, as one of the class UNSAFE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ringcheck.core.consistency import Level
+
+Answer: TypeAlias = Literal["safe", "unsafe", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonKind:
+    """One row of the table.
+
+    Attributes:
+        code: stable name.
+        answer: what the gate answers where it blocks: `unsafe`, or `unknown` for what is not known; `safe` for a note
+            that never blocks by itself.
+        meaning: one sentence.
+        lifts_when: what makes it go away, unless the reason says so more precisely.
+        waived_for_subject: whether it does not block the stop of the very node that it is about.
+        takes: whether it is about replicas or ranges that the stop itself takes away.
+        lost: when the ranges are lost that it is about: by the stop, or before it; None if it is about no lost ranges.
+        headline: 0 for a reason that explains others of its class, 1 for what the stop takes, 2 for the rest.
+        passing: whether it passes once all nodes are up and settled: a plan notes it, and does not refuse nodes for it.
+    """
+
+    code: str
+    answer: Answer
+    meaning: str
+    lifts_when: str = ""
+    waived_for_subject: bool = False
+    takes: bool = False
+    lost: Literal["by_the_stop", "before"] | None = None
+    headline: int = 2
+    passing: bool = False
+
+
+_KINDS = (
+    ReasonKind(
+        code="would_become_unavailable",
+        answer="unsafe",
+        meaning="Ranges are available now and would not be.",
+        lifts_when="more of their replicas are up",
+        takes=True,
+        lost="by_the_stop",
+        headline=1,
+    ),
+    ReasonKind(
+        code="structurally_never_safe",
+        answer="unsafe",
+        meaning="Ranges have no replica to spare even with all nodes up: RF 1, or ALL.",
+        lifts_when="the replication factor is raised, the gate's level lowered, or the keyspace accepted by name",
+        takes=True,
+        lost="by_the_stop",
+        headline=1,
+    ),
+    ReasonKind(
+        code="already_unavailable",
+        answer="unsafe",
+        meaning="Ranges are unavailable before anything stops. A note where every candidate is down already: then the "
+        "restart is the cure.",
+        lost="before",
+        lifts_when="the nodes that are down are back",
+    ),
+    ReasonKind(
+        code="candidate_down",
+        answer="unsafe",
+        meaning="With `--action decommission`: the node is down. Only one that is up can leave; a dead one is removed "
+        "(`nodetool removenode`).",
+        lifts_when="it is up; a dead node is removed instead",
+    ),
+    ReasonKind(
+        code="replication_would_not_fit",
+        answer="unsafe",
+        meaning="With `--action decommission`: fewer nodes would be left than the replication factor.",
+        lifts_when="the replication factor is lowered, or a node joins",
+    ),
+    ReasonKind(
+        code="lease_held",
+        answer="unsafe",
+        meaning="Other nodes hold a restart lease and count as down. A note; blocks with `--action decommission`.",
+        lifts_when="the lease is released",
+        headline=0,
+        passing=True,
+    ),
+    ReasonKind(
+        code="node_down_elsewhere",
+        answer="unsafe",
+        meaning="Another node is down and counts as down. A note; `--require-all-up` makes it block, and so does "
+        "`--action decommission`: the nodes that take over the ranges must acknowledge their writes as well.",
+        lifts_when="all other nodes are up",
+        passing=True,
+    ),
+    ReasonKind(
+        code="would_be_at_minimum",
+        answer="unsafe",
+        meaning="Ranges would be left without a spare replica. A note; `--require-spare` makes it block.",
+        lifts_when="more replicas are up",
+        takes=True,
+        headline=1,
+    ),
+    ReasonKind(
+        code="topology_changing",
+        answer="unsafe",
+        meaning="A node is joining, leaving or moving, or ranges are pending.",
+        lifts_when="no node is joining, leaving or moving",
+    ),
+    ReasonKind(
+        code="streaming",
+        answer="unsafe",
+        meaning="A candidate sends or receives streams (repair, bootstrap, rebuild, decommission), which a stop breaks "
+        "off. A note where another node streams, and where it is not known because the access policy does not allow "
+        "`StreamManager`'s `CurrentStreams`.",
+        lifts_when="all streams have ended",
+        passing=True,
+    ),
+    ReasonKind(
+        code="view_disagreement",
+        answer="unsafe",
+        meaning="Coordinators see different nodes up, or know different members.",
+        lifts_when="all views agree",
+        passing=True,
+    ),
+    ReasonKind(
+        code="schema_disagreement",
+        answer="unsafe",
+        meaning="Nodes of one release have different schema versions; a note where no node tells its schema. During an "
+        "upgrade old and new nodes differ; that does not block.",
+        lifts_when="the nodes of each release have one schema version",
+        passing=True,
+    ),
+    ReasonKind(
+        code="recently_changed",
+        answer="unsafe",
+        meaning="A node has not run for as long as `gate: {settle: ...}` asks, by the gossip generation that its own "
+        "clock gave it. A note where it is not known: nobody asked the node (`views: contact_points`), or its Jolokia "
+        "does not tell.",
+        lifts_when="it has run long enough",
+        waived_for_subject=True,
+        passing=True,
+    ),
+    ReasonKind(
+        code="contradiction",
+        answer="unknown",
+        meaning="Something that nodes say contradicts itself: a node in both lists of a view, one host id for two "
+        "nodes, a Jolokia that is another node's.",
+        lifts_when="nothing contradicts itself",
+    ),
+    ReasonKind(
+        code="view_missing",
+        answer="unknown",
+        meaning="A node that other nodes see up does not answer, or its view does not count. The candidates' own views "
+        "are not needed.",
+        lifts_when="every node's Jolokia answers",
+        waived_for_subject=True,
+        passing=True,
+    ),
+    ReasonKind(
+        code="unknown_node",
+        answer="unknown",
+        meaning="A candidate is no node of the cluster, or none is named.",
+        lifts_when="a member is named",
+    ),
+    ReasonKind(
+        code="no_data",
+        answer="unknown",
+        meaning="Something that is needed could not be read, or nothing is watched.",
+        lifts_when="it can be read",
+    ),
+    ReasonKind(
+        code="structurally_unavailable",
+        answer="safe",
+        meaning="Ranges can never be served at the level; no stop makes it worse.",
+        lost="before",
+        lifts_when="the replication is corrected; no stop makes it worse",
+    ),
+    ReasonKind(
+        code="rack_empties",
+        answer="safe",
+        meaning="With `--action decommission`: a rack would have no node left.",
+        lifts_when="another node joins that rack",
+    ),
+)
+
+REASONS: Mapping[str, ReasonKind] = {kind.code: kind for kind in _KINDS}
+_ORDER = {code: place for place, code in enumerate(REASONS)}
+_CLASSES: Mapping[Answer, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
+
+
+def kind_of(code: str) -> ReasonKind:
+    """The row of a code; a code without one blocks."""
+    unlisted = ReasonKind(code=code, answer="unsafe", meaning="A reason that this release does not know.")
+    return REASONS.get(code, unlisted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One range that a reason is about; addresses."""
+
+    start: int
+    end: int
+    replicas: tuple[str, ...]
+    live: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why not, or what to know before.
+
+    Attributes:
+        code: stable name, documented in docs/gate.md.
+        subject: node, keyspace, datacenter or cluster.
+        summary: one line.
+        blocks: False for a note.
+        lifts_when: what would make it go away.
+        keyspace: the first of the keyspaces that it is about; None if it is about none.
+        level: the consistency level that it is about, if any.
+        datacenter: the clients' datacenter, if any.
+        ranges: how many of the keyspace's ranges.
+        share: of the token space, 0 to 1.
+        example: one of the ranges, as it would be after the stop.
+        keyspaces: all keyspaces that it is about.
+        waived_for_subject: whether it does not block the stop of the very node that it is about.
+    """
+
+    code: str
+    subject: str
+    summary: str
+    blocks: bool = True
+    lifts_when: str = ""
+    keyspace: str | None = None
+    level: Level | None = None
+    datacenter: str | None = None
+    ranges: int | None = None
+    share: float | None = None
+    example: Example | None = None
+    keyspaces: tuple[str, ...] = ()
+    waived_for_subject: bool = False
+
+    @property
+    def kind(self) -> ReasonKind:
+        """Its row in the table."""
+        return kind_of(self.code)
+
+
+def reason(code: str, subject: str, summary: str, **fields: object) -> Reason:
+    """A reason with what the table has for it, where `fields` do not say otherwise.
+
+    Raises:
+        KeyError: if the table has no such code.
+    """
+    kind = REASONS[code]
+    given = {
+        "blocks": kind.answer != "safe",
+        "lifts_when": kind.lifts_when,
+        "waived_for_subject": kind.waived_for_subject,
+        **fields,
+    }
+    return Reason(code=code, subject=subject, summary=summary, **given)  # type: ignore[arg-type]
+
+
+def answer(reasons: Iterable[Reason]) -> Answer:
+    """The answer that the blocking reasons lead to: unknown wins over safe, unsafe over unknown."""
+    classes = {one.kind.answer for one in reasons if one.blocks}
+    if classes - {"unknown"}:
+        return "unsafe"
+    return "unknown" if classes else "safe"
+
+
+def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Blocking ones first, of these the class that decides, then the largest loss, then in the table's order."""
+
+    def place(one: Reason) -> tuple[bool, int, int, float, int]:
+        return (
+            not one.blocks,
+            _CLASSES[one.kind.answer],
+            one.kind.headline,
+            -(one.share or 0.0),
+            _ORDER.get(one.code, len(_ORDER)),
+        )
+
+    return tuple(sorted(reasons, key=place))

@@ -1,0 +1,293 @@
+"""Evidence: whose view counts, and who is up, for whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringcheck.core.evidence import Evidence, unusable_because
+from ringcheck.core.gaps import gaps
+from ringcheck.core.ring import Node, View
+from ringcheck.errors import UsageError
+from tests.core.clusters import address, addresses, nodes, ring, snapshot, with_node, with_view
+
+THREE = nodes("dc1:r1", "dc1:r2", "dc2:r1")
+FOUR = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
+WELL, VIEW = THREE[0], View(address(1), live=addresses([1, 2]))
+SILENT: dict[str, Any] = {
+    "outcome": "unreachable",
+    "reason": "connection refused",
+    "live": frozenset(),
+    "unreachable": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "view", "reason"),
+    [
+        (WELL, VIEW, None),
+        (None, VIEW, "not a member of the cluster"),
+        (None, replace(VIEW, outcome="discarded", reason="decommissioned"), "decommissioned"),
+        *[
+            (replace(WELL, mode=mode), VIEW, mode.lower().replace("_", " "))
+            for mode in ("STARTING", "JOINING", "DRAINING", "DRAINED", "DECOMMISSIONED", "JOINING_FAILED", "CLIENT")
+        ],
+        *[(replace(WELL, mode=mode), VIEW, None) for mode in ("LEAVING", "MOVING", "DECOMMISSION_FAILED")],
+        (replace(WELL, gossip_running=False), VIEW, "gossip is off: its view is frozen"),
+        (replace(WELL, native_transport_running=False), VIEW, "native transport is off: it serves no clients"),
+        (replace(WELL, mode="DRAINED", gossip_running=False), VIEW, "drained"),
+        (Node(address(1)), VIEW, None),
+        # `join_ring=false`: it stays in STARTING, and serves clients all the same
+        (replace(WELL, mode="STARTING", tokens=0), VIEW, None),
+        (replace(WELL, mode="STARTING", tokens=0, native_transport_running=False), VIEW, "starting"),
+        (
+            WELL,
+            View(address(1), outcome="discarded", reason="another node answers there"),
+            "another node answers there",
+        ),
+    ],
+)
+def test_why_a_view_does_not_count(node: Node | None, view: View, reason: str | None) -> None:
+    """A member that serves clients and gossips counts, however little it sees; None is not held against it."""
+    assert unusable_because(node, view) == reason
+
+
+def test_a_source_decides_only_about_views_that_it_could_not_read() -> None:
+    """A view with lists is judged by what its node says of itself, whatever a source or an old release made of it."""
+    one = with_view(snapshot(THREE), 1, outcome="discarded", reason="starting: it sees only itself so far")
+    one = with_node(with_view(one, 2, outcome="unreachable", reason="refused"), 2, mode="DRAINED")
+    one = with_view(one, 3, outcome="discarded", reason="another node answers there", live=frozenset())
+    found = Evidence(one).views
+    assert [(view.outcome, view.reason) for view in found] == [
+        ("ok", None),
+        ("unreachable", "refused"),
+        ("discarded", "another node answers there"),
+    ]
+    assert [view.observer for view in Evidence(one).usable] == [address(1)]
+
+
+def test_a_view_without_its_own_node_is_discarded() -> None:
+    """LiveNodes always has the node itself (`Gossiper.getLiveMembers`): without it the list is spoilt."""
+    one = Evidence(with_view(snapshot(THREE), 1, live=addresses([2, 3])))
+    assert [view.reason for view in one.views] == ["it does not list itself as live", None, None]
+
+
+def test_a_lone_coordinator_counts() -> None:
+    """A node that serves clients and reaches nobody is a coordinator whose clients get Unavailable."""
+    one = with_view(snapshot(THREE), 1, live=addresses([1]), unreachable=frozenset())
+    found = Evidence(one)
+    assert [sorted(found.down(view)) for view in found.usable] == [[1, 2], [], []]
+
+
+def test_outlooks_are_distinct_and_in_no_order_of_views() -> None:
+    """Views that reach the same nodes from one release are one outlook; its first observer names it."""
+    one = with_view(snapshot(THREE), 2, live=addresses([1, 2]), unreachable=addresses([3]))
+    turned = replace(one, views=one.views[::-1])
+    for each in (one, turned):
+        found = Evidence(each).outlooks(())
+        assert [(look.observers, look.down, look.version) for look in found] == [
+            ((address(1), address(3)), frozenset(), (4, 1)),
+            ((address(2),), frozenset({2}), (4, 1)),
+        ]
+    mixed = Evidence(with_node(one, 3, release_version="5.0.8")).outlooks(())
+    assert [look.version for look in mixed] == [(4, 1), (4, 1), (5, 0)]
+
+
+def test_observers_of_a_datacenter() -> None:
+    """Coordinators there; all of them where none is usable there."""
+    one = snapshot(THREE)
+    assert [view.observer for view in Evidence(one).observers_in(["dc2"])] == [address(3)]
+    blind = Evidence(with_node(one, 3, mode="DRAINED"))
+    assert [view.observer for view in blind.observers_in(["dc2"])] == [address(1), address(2)]
+    assert [view.observer for view in blind.observers_in(["dc1", "dc2"])] == [address(1), address(2)]
+
+
+# ---- endpoints and names ----
+
+
+def test_an_endpoint_with_another_port_is_another_instance() -> None:
+    """A ghost that lingers on another port of a live member's address is nobody (seen on real 4.1 and 5.0)."""
+    members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
+    live = frozenset(f"{address(number)}:7000" for number in (1, 2, 3))
+    ghosts = frozenset(f"{address(number)}:7001" for number in (2, 3))
+    one = snapshot(members)
+    one = replace(one, views=tuple(View(node.address, live=live, unreachable=ghosts) for node in members))
+    found = Evidence(one)
+    assert (found.states, found.not_reached, found.surely_down) == (("up",) * 3, frozenset(), frozenset())
+    assert found.counted_on == {0, 1, 2}
+    assert found.named(found.views[0]).unreachable == ghosts
+    assert found.named(found.views[0]).live == addresses([1, 2, 3])
+
+
+def test_an_endpoint_without_a_port_is_the_only_node_there() -> None:
+    """Releases before 4.0 tell no port; where nodes share an address such an endpoint means none of them."""
+    members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
+    one = snapshot(members)
+    assert Evidence(one).states == ("up",) * 3
+    twins = (
+        *members[:2],
+        replace(members[1], address=f"{address(2)}:7001", endpoint=f"{address(2)}:7001", host_id="x"),
+    )
+    shared = (twins[0], replace(twins[1], address=f"{address(2)}:7000"), twins[2])
+    views = (View(address(1), live=addresses([1, 2]), unreachable=frozenset()),)
+    assert sorted(Evidence(snapshot(shared, views=views)).not_reached) == [1, 2]
+
+
+def test_a_view_speaks_of_a_host_id_whatever_address_it_has() -> None:
+    """A stale, translated or swapped address means the node whose host id the view knows there."""
+    stale = {"10.9.9.2": "host-2", "10.9.9.3": "host-3"}
+    one = with_view(
+        snapshot(THREE),
+        1,
+        live=addresses([1]) | {"10.9.9.2"},
+        unreachable=frozenset({"10.9.9.3"}),
+        host_ids=tuple(stale.items()),
+    )
+    found = Evidence(one)
+    assert sorted(found.down(found.usable[0])) == [2]
+    assert found.named(found.usable[0]).live == addresses([1, 2])
+    swapped = ((address(2), "host-3"), (address(3), "host-2"))
+    one = with_view(snapshot(THREE), 1, live=addresses([1, 2]), unreachable=addresses([3]), host_ids=swapped)
+    assert sorted(Evidence(one).down(one.views[0])) == [1]
+
+
+# ---- up or down, for whom ----
+
+
+def test_states() -> None:
+    """Up where its own view counts and others reach it, down where nobody else does; unknown where nobody knows it."""
+    one = with_view(snapshot(THREE), 1, live=addresses([1, 2]), unreachable=frozenset())
+    assert Evidence(one).states == ("up", "up", "up")
+    silent = with_view(one, 3, **SILENT)
+    assert Evidence(silent).states == ("up", "up", "down")  # one coordinator does not reach it, and it is silent
+    alone = Evidence(one, only=address(1))
+    assert alone.states == ("up", "up", "unknown")
+    assert Evidence(with_view(one, 1, unreachable=None), only=address(1)).states == ("up", "up", "down")
+    assert Evidence(one).seen_down_by == {2: (address(1),)}
+
+
+def test_states_without_views() -> None:
+    """Silence never counts as up, nor as down."""
+    found = Evidence(replace(snapshot(THREE), views=()))
+    assert found.states == ("unknown",) * 3
+    assert (found.counted_on, found.surely_down) == (frozenset(), frozenset())
+
+
+def test_a_node_in_both_lists_is_reached_by_nobody_and_counted_on_by_nobody() -> None:
+    """A view that contradicts itself is taken for the worse, and its node is neither up nor down for the gate."""
+    one = with_view(snapshot(THREE), 1, unreachable=addresses([2]))
+    found = Evidence(one)
+    assert [sorted(found.down(view)) for view in found.usable] == [[1], [], []]
+    assert found.contradictory == {1}
+    assert found.counted_on == {0, 2}
+    everywhere = snapshot(THREE)
+    for number in (1, 2, 3):
+        everywhere = with_view(everywhere, number, unreachable=addresses([2]))
+    assert Evidence(with_view(everywhere, 2, **SILENT)).surely_down == frozenset()
+
+
+def test_only_what_all_views_list_as_unreachable_is_surely_down() -> None:
+    """One view that only lacks a node, one that reaches it, or its own word is enough for a doubt."""
+    down = snapshot(THREE, down=[3])
+    assert Evidence(down).surely_down == {2}
+    assert Evidence(with_view(down, 1, unreachable=frozenset())).surely_down == frozenset()
+    assert Evidence(with_view(down, 1, live=addresses([1, 2, 3]), unreachable=frozenset())).surely_down == frozenset()
+    speaks = with_view(down, 3, outcome="ok", reason=None, live=addresses([3]), unreachable=addresses([1, 2]))
+    assert Evidence(speaks).surely_down == frozenset()
+    drained = with_node(with_view(down, 3, outcome="ok", live=addresses([1, 2, 3])), 3, mode="DRAINED")
+    assert Evidence(drained).surely_down == {2}
+
+
+@pytest.mark.parametrize("denial", [{"mode": "DRAINED"}, {"gossip_running": False}, {"mode": "STARTING"}])
+def test_a_node_that_denies_that_it_serves_is_not_counted_on(denial: dict[str, object]) -> None:
+    """Its peers may still believe in it: the other replicas must do without it."""
+    found = Evidence(with_node(snapshot(THREE), 2, **denial))
+    assert found.counted_on == {0, 2}
+    assert found.surely_down == frozenset()
+
+
+def test_a_node_without_cql_is_counted_on() -> None:
+    """`disablebinary` takes clients away and no replica: gossip and storage go on."""
+    assert Evidence(with_node(snapshot(THREE), 2, native_transport_running=False)).counted_on == {0, 1, 2}
+
+
+def test_isolated_and_partition() -> None:
+    """A node that serves clients though nobody else reaches it; sides that reach none of each other."""
+    one = with_view(with_view(snapshot(THREE), 2, live=addresses([2, 3])), 3, live=addresses([2, 3]))
+    assert Evidence(one).isolated == {0}
+    assert Evidence(one).partition == ()
+    cut = with_view(one, 1, live=addresses([1]))
+    assert Evidence(cut).partition == ((address(1),), (address(2), address(3)))
+    assert Evidence(cut).states == ("down", "up", "up")
+    each = snapshot(THREE)
+    for number in (1, 2, 3):
+        each = with_view(each, number, live=addresses([number]))
+    assert Evidence(each).states == ("up",) * 3
+
+
+# ---- members ----
+
+
+def test_coordinators_hold_nothing_and_move_nowhere() -> None:
+    """A live node that owns no tokens is a coordinator, unless it holds or gains ranges, or joins."""
+    rings = [ring("orders", "SimpleStrategy {replication_factor=1}", [(1,), (2,)], 4, [(0, 1, (3,))])]
+    one = snapshot(tuple(replace(node, tokens=0) if place else node for place, node in enumerate(FOUR)), rings)
+    found = Evidence(one)
+    assert found.coordinators == {3}
+    assert found.members == {0, 1, 2}
+    assert Evidence(with_view(one, 1, joining=addresses([4]))).coordinators == frozenset()
+    assert Evidence(with_node(one, 4, mode="JOINING")).coordinators == frozenset()
+    assert Evidence(with_node(one, 4, tokens=None)).coordinators == frozenset()
+
+
+def test_who_is_being_replaced() -> None:
+    """A node that nobody lists as live and whose tokens a joining node may have."""
+    one = with_node(snapshot(FOUR, down=[3]), 3, tokens=None)
+    assert Evidence(one).replaced == frozenset()
+    joining = with_view(one, 1, joining=addresses([4]))
+    assert Evidence(joining).replaced == {2}
+    assert Evidence(joining).movement(2) == "being replaced"
+    assert Evidence(joining).movement(3) == "joining"
+
+
+def test_movements_in_words() -> None:
+    """A node that leaves and is not listed as live is being removed."""
+    one = with_view(snapshot(FOUR, down=[3]), 1, leaving=addresses([2, 3]), moving=addresses([4]))
+    found = Evidence(one)
+    assert [found.movement(index) for index in (1, 2, 3)] == ["leaving", "being removed", "moving"]
+
+
+def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
+    """Neither is counted on, and a view's word for that host id means neither."""
+    found = Evidence(with_node(snapshot(THREE), 2, host_id="host-1"))
+    assert found.claimed_twice == {("host id", "host-1"): (0, 1)}
+    assert found.counted_on == {2}
+
+
+def test_the_only_view() -> None:
+    """A view asked for by address must be there."""
+    with pytest.raises(UsageError, match=r"^there is no view of 10\.9\.9\.9$"):
+        Evidence(snapshot(THREE), only="10.9.9.9")
+    assert [view.observer for view in Evidence(snapshot(THREE), only=address(2)).views] == [address(2)]
+
+
+@pytest.mark.parametrize(
+    ("node", "view", "told"),
+    [
+        ({}, {"outcome": "ok", "reason": None}, True),
+        ({"mode": "NEW_IN_6"}, {"outcome": "ok", "live": addresses([1])}, True),
+        ({"jolokia": "error"}, {"outcome": "unreachable", "reason": "LiveNodes is no list"}, True),
+        ({"jolokia": "denied"}, {"outcome": "unreachable", "reason": "HTTP 403"}, True),
+        ({"jolokia": "unreachable"}, {"outcome": "unreachable", "reason": "connection refused"}, False),
+        ({"mode": "DRAINED"}, {"outcome": "ok", "live": addresses([1])}, False),
+        ({"native_transport_running": False}, {"outcome": "ok", "live": addresses([1])}, False),
+    ],
+)
+def test_a_down_node_that_may_serve_clients_is_told(node: dict[str, Any], view: dict[str, Any], told: bool) -> None:  # noqa: FBT001 - an expectation
+    """Its clients get what it sees, and that is not known; one that is off, or whose process is gone, serves nobody."""
+    seen = snapshot(THREE, [ring("ks", "SimpleStrategy {replication_factor=3}", [[1, 2, 3]] * 3, 3)], down=[1])
+    seen = with_view(with_node(seen, 1, **node), 1, **view)
+    found = [one for one in gaps(Evidence(seen)) if one.code == "view_discarded"]
+    assert [one.subject for one in found] == [address(1)] * told

@@ -1,0 +1,303 @@
+"""States that operators reported of real clusters, from what Jolokia answers to the verdict and the gate's decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.plan import plan
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia.collect import Collector
+from tests.jolokia.scripted import Lab, later
+
+if TYPE_CHECKING:
+    from ringcheck.core.gate import Decision
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
+
+ONE, TWO, THREE, FOUR = (f"127.0.2.{number}" for number in range(1, 5))
+QUORUM_PAGES = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),))
+TWO_KEYSPACES = {
+    "orders": "NetworkTopologyStrategy {dc1=3}",
+    "cache": "SimpleStrategy {replication_factor=1}",
+}
+
+
+def seen(lab: Lab, *contacts: str, **options: Any) -> Snapshot:
+    with lab.running(*contacts, **options) as running:
+        return running.poll()
+
+
+def decide(snapshot: Snapshot, *candidates: str, policy: Policy | None = None) -> Decision:
+    return Gatekeeper(snapshot, policy or Policy(), Gate(settle=0)).decide(candidates)
+
+
+def codes(verdict: Verdict) -> set[str]:
+    return {finding.code for finding in verdict.findings}
+
+
+def host_ids(lab: Lab, address: str, ids: dict[str, str]) -> None:
+    """What one node knows of host ids, by address."""
+    lab.nodes[address].attributes["EndpointToHostId"] = ids
+    written = {lab.endpoint(member) if member in lab.addresses else f"{member}:7000": ids[member] for member in ids}
+    lab.nodes[address].attributes["EndpointWithPortToHostId"] = written
+
+
+# Instances on other ports
+
+
+def with_ghosts() -> Lab:
+    """Two of three hosts had a second instance that was decommissioned: it lingers as unreachable on its port."""
+    lab = Lab()
+    lab.set_all("UnreachableNodesWithPort", [f"{TWO}:7001", f"{THREE}:7001"])
+    lab.set_all("UnreachableNodes", [TWO, THREE])
+    return lab
+
+
+def test_an_instance_that_has_left_takes_nothing_from_its_neighbour() -> None:
+    """All members are up, and the stop of two of three replicas is UNSAFE."""
+    snapshot = seen(with_ghosts())
+    verdict = assess(snapshot, Policy())
+    assert (verdict.severity, verdict.states) == (Severity.OK, ("up",) * 3)
+    assert decide(snapshot, TWO).decision == "safe"
+    both = decide(snapshot, TWO, THREE)
+    assert (both.decision, both.reasons[0].code) == ("unsafe", "would_become_unavailable")
+
+
+def test_an_instance_that_has_left_stays_nobody_in_later_polls() -> None:
+    """The endpoint is asked about once, not at every poll."""
+    with with_ghosts().running() as running:
+        first = running.poll()
+        posts = running.cluster.posts
+        second = running.poll()
+        assert running.cluster.posts - posts == 3
+    assert [node.address for node in second.nodes] == [ONE, TWO, THREE]
+    assert second.views == first.views
+
+
+# Coordinators that are alone
+
+
+def alone(lab: Lab) -> Lab:
+    """A lab whose first node reaches nobody, and whose others see it down."""
+    for address in (TWO, THREE):
+        lab.lists(address, "LiveNodes", [TWO, THREE])
+        lab.lists(address, "UnreachableNodes", [ONE])
+    lab.lists(ONE, "LiveNodes", [ONE])
+    return lab
+
+
+def with_stale_addresses() -> Lab:
+    """The lone node knows its peers by the addresses that they had before."""
+    lab = alone(Lab())
+    stale = {"127.0.9.2": lab.host_id(TWO), "127.0.9.3": lab.host_id(THREE)}
+    host_ids(lab, ONE, {ONE: lab.host_id(ONE), **stale})
+    lab.nodes[ONE].attributes["UnreachableNodes"] = list(stale)
+    lab.nodes[ONE].attributes["UnreachableNodesWithPort"] = [f"{address}:7000" for address in stale]
+    return lab
+
+
+def that_knows_nobody() -> Lab:
+    """The lone node was started without its saved peers, with a seed of its own: it has a ring of its own."""
+    lab = alone(Lab())
+    host_ids(lab, ONE, {ONE: lab.host_id(ONE)})
+    lab.lists(ONE, "UnreachableNodes", [])
+    mine = {str(token): f"{ONE}:7000" for token, owner in lab.tokens.items() if owner == ONE}
+    lab.nodes[ONE].attributes["TokenToEndpointWithPortMap"] = mine
+    return lab
+
+
+def that_sees_them_down() -> Lab:
+    """The lone node knows its peers by their present addresses."""
+    lab = alone(Lab())
+    lab.lists(ONE, "UnreachableNodes", [TWO, THREE])
+    return lab
+
+
+@pytest.mark.parametrize("lab", [with_stale_addresses(), that_knows_nobody(), that_sees_them_down()])
+@pytest.mark.parametrize("contacts", [(TWO,), (ONE, TWO), (TWO, ONE)])
+def test_a_lone_coordinator_s_clients_are_unavailable(lab: Lab, contacts: tuple[str, ...]) -> None:
+    """What its clients get is an outage at their level, whichever node is asked first; no stop is SAFE beside it."""
+    snapshot = seen(lab, *contacts)
+    verdict = assess(snapshot, QUORUM_PAGES)
+    assert verdict.severity is Severity.CRITICAL
+    (keyspace,) = verdict.keyspaces
+    assert keyspace.levels[0].worst_view == ONE
+    assert {"gossip_dead", "view_disagreement"} <= codes(verdict)
+    assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+    assert all(decide(snapshot, address).decision == "unsafe" for address in (ONE, TWO, THREE))
+
+
+def test_what_a_stale_address_means_is_told() -> None:
+    """The node is shown at its own address; the others are a note."""
+    verdict = assess(seen(with_stale_addresses(), TWO), Policy())
+    told = [finding.summary for finding in verdict.findings if finding.code == "address_disagreement"]
+    assert told == [
+        f"{ONE} knows {TWO} as 127.0.9.2:7000",
+        f"{ONE} knows {THREE} as 127.0.9.3:7000",
+    ]
+
+
+# Members
+
+
+@pytest.mark.parametrize("knowing", [(), (TWO, FOUR)])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_dead_token_owner_without_host_id_is_down(knowing: tuple[str, ...], listed: bool) -> None:  # noqa: FBT001 - drawn
+    """It is a member under its endpoint, whether some nodes know its host id or none, or only its tokens are left."""
+    lab = Lab(4, keyspaces=TWO_KEYSPACES)
+    lab.down(THREE)
+    known = {address: lab.host_id(address) for address in lab.addresses if address != THREE}
+    for address in lab.addresses:
+        if address not in knowing:
+            host_ids(lab, address, known)
+        if not listed:
+            lab.lists(address, "UnreachableNodes", [])
+    snapshot = seen(lab, without=(THREE,))
+    verdict = assess(snapshot, Policy())
+    assert [node.address for node in snapshot.nodes] == lab.addresses
+    assert verdict.severity is Severity.CRITICAL
+    assert verdict.findings[0].subject == "cache"
+    assert decide(snapshot, TWO).decision == "unsafe"
+
+
+def with_a_coordinator(lab: Lab) -> Lab:
+    """A lab with a live node that owns no tokens and whose host id no peer knows, as Stargate or `join_ring=false`."""
+    for address in lab.addresses:
+        lab.lists(address, "LiveNodes", [*lab.addresses, "127.0.2.9"])
+    return lab
+
+
+def test_a_coordinator_without_tokens_keeps_nothing_shut() -> None:
+    """It is no replica: the gate is open, and a plan leaves it out."""
+    snapshot = seen(with_a_coordinator(Lab()))
+    verdict = assess(snapshot, Policy())
+    assert (verdict.severity, codes(verdict)) == (Severity.OK, {"coordinator_only"})
+    assert decide(snapshot, TWO).decision == "safe"
+    made = plan(snapshot, Policy(), Gate(settle=0))
+    assert sorted(node for batch in made.batches for node in batch) == [ONE, TWO, THREE]
+    assert evidence_of(snapshot).names(evidence_of(snapshot).coordinators) == ["127.0.2.9"]
+
+
+def test_a_decommissioned_contact_point_is_a_note() -> None:
+    """Its frozen lists and its lingering endpoint say nothing of the members."""
+    lab, gone = Lab(4), FOUR
+    rest = Lab(3)
+    for address in rest.addresses:
+        lab.nodes[address] = rest.nodes[address]
+        lab.lists(address, "UnreachableNodes", [gone])
+    lab.nodes[gone].attributes |= {
+        "OperationMode": "DECOMMISSIONED",
+        "GossipRunning": False,
+        "NativeTransportRunning": False,
+    }
+    for contacts in ((gone, ONE), (ONE, gone), (gone,)):
+        snapshot = seen(lab, *contacts)
+        verdict = assess(snapshot, Policy())
+        assert (verdict.severity, codes(verdict)) == (Severity.OK, {"former_member"})
+        assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+        assert decide(snapshot, TWO).decision == "safe"
+
+
+def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
+    """Its tokens and host id are gone, and only its endpoint lingers: the lists alone don't show it."""
+    lab = Lab(4)
+    lab.down(FOUR)
+    with lab.running(without=(FOUR,)) as running:
+        assert len(running.poll().nodes) == 4
+        rest = Lab(3)
+        for address in rest.addresses:
+            node = running.cluster.agents[address]
+            node.answer = rest.nodes[address]
+            rest.lists(address, "UnreachableNodes", [FOUR])
+        after = running.poll()
+    assert [node.address for node in after.nodes] == [ONE, TWO, THREE]
+    assert assess(after, Policy()).severity is Severity.OK
+
+
+# Headlines and advice
+
+
+def test_the_loss_is_the_headline() -> None:
+    """Each node sees only itself: what is lost comes before what the views disagree about, and before the nodes."""
+    lab = Lab()
+    for address in lab.addresses:
+        lab.lists(address, "LiveNodes", [address])
+        lab.lists(address, "UnreachableNodes", [item for item in lab.addresses if item != address])
+    verdict = assess(seen(lab), Policy())
+    assert verdict.severity is Severity.WARNING
+    lost = "6 of 6 ranges (100.0 % of the tokens) of orders unavailable at LOCAL_QUORUM in dc1"
+    assert verdict.summary == f"{lost}; and 4 more findings"
+    text = f"views disagree: {ONE} sees only itself; {TWO} sees only itself; {THREE} sees only itself"
+    assert text in {finding.summary for finding in verdict.findings}
+
+
+def test_a_node_that_is_being_removed_must_not_come_back() -> None:
+    """`nodetool removenode` streams its ranges to others: only the other dead node is named."""
+    lab = Lab(4)
+    lab.down(TWO, THREE)
+    for address in lab.addresses:
+        lab.lists(address, "LeavingNodes", [TWO])
+    snapshot = seen(lab, without=(TWO, THREE))
+    verdict = assess(snapshot, Policy())
+    assert [snapshot.nodes[one.node].address for one in verdict.recover_first] == [THREE]
+    assert f"{TWO} is being removed" in {finding.summary for finding in verdict.findings}
+
+
+def test_a_note_never_reads_as_ok() -> None:
+    """A node that is down beside a healthy verdict: the line says so as a fact, not as what is OK."""
+    lab = Lab(4)
+    lab.down(FOUR)
+    verdict = assess(seen(lab, without=(FOUR,)), Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    assert verdict.severity is Severity.OK
+    assert verdict.summary.startswith("1 keyspace available at LOCAL_ONE, 1 node down: 127.0.2.4;")
+
+
+# One order is as good as another
+
+
+def test_the_first_who_answers_is_no_better() -> None:
+    """A node with a ring of its own does not become the ring because it is the first contact point."""
+    found = []
+    for contacts in ((ONE, TWO, THREE), (THREE, TWO, ONE), (TWO,)):
+        snapshot = seen(that_knows_nobody(), *contacts)
+        found.append(([node.address for node in snapshot.nodes], len(snapshot.rings[0]), assess(snapshot, Policy())))
+    assert {len(nodes) for nodes, _, _ in found} == {3}
+    assert {ranges for _, ranges, _ in found} == {6}
+    assert len({verdict.summary for _, _, verdict in found}) == 1
+
+
+def test_a_node_whose_ring_contradicts_its_replication_is_not_asked_alone() -> None:
+    """A snitch that was asked too early shrinks a node's own ring: the next node tells a whole one."""
+    lab = Lab()
+    lab.nodes[ONE].operations["getRangeToEndpointWithPortMap", "orders"] = lab.ranges(1, with_port=True)
+    snapshot = seen(lab)
+    assert len(snapshot.rings[0].replicas(0)) == 3
+    assert assess(snapshot, Policy()).severity is Severity.OK
+
+
+def test_a_ring_that_was_altered_between_two_reads_is_read_again() -> None:
+    """Replication from before an ALTER and ranges from after it do not fit: the second read does."""
+    lab = Lab()
+    for node in lab.nodes.values():
+        node.operations["getKeyspaceReplicationInfo", "orders"] = later(
+            "NetworkTopologyStrategy {dc1=1}", "NetworkTopologyStrategy {dc1=3}"
+        )
+    assert assess(seen(lab), Policy()).severity is Severity.OK
+
+
+def test_a_collector_forgets_nothing_that_is_still_so() -> None:
+    """The second poll of a lone coordinator's cluster says what the first one said."""
+    lab = with_stale_addresses()
+    with lab.running(TWO) as running:
+        collector = Collector(Settings((TWO,), running.cluster.template))
+        first, second = collector.poll(4.0), collector.poll(4.0)
+        collector.close()
+    assert (second.nodes, second.views) == (first.nodes, first.views)
+    assert assess(second, QUORUM_PAGES).severity is Severity.CRITICAL
