@@ -1,0 +1,236 @@
+"""What ringcheck says of a world: polled, assessed and put to the gate, in process.
+
+Owns the entry points of ringcheck, and nothing of how it decides.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.maintenance import Holder, Maintenance
+from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.errors import RingcheckError
+from ringcheck.jolokia import collect
+from ringcheck.jolokia.client import Settings
+from tests.worlds.client import InProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
+    from tests.worlds.world import World
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+INTERVAL = 15.0  # seconds between two polls of an agent
+DEADLINE = 30.0  # seconds of a poll; nothing in a world waits
+STEP = 0.0005  # seconds between the answers of two nodes, where their order is to differ
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a world is told: what has no order in itself has another one with another number.
+
+    Attributes:
+        number: 0 for the order in which things were made.
+        threads: whether nodes answer in different threads, each after its own time.
+    """
+
+    number: int = 0
+    threads: bool = False
+
+    def __str__(self) -> str:
+        return f"order {self.number}{' with threads' if self.threads else ''}"
+
+    def random(self, salt: int = 0) -> Random | None:
+        """A source of order; None for the order that things have."""
+        return Random(self.number * 1000 + salt) if self.number else None  # noqa: S311 - an order
+
+
+FIRST = Order()
+
+
+@dataclass
+class Judgement:
+    """What ringcheck says of a world.
+
+    Attributes:
+        snapshot: None if an error was raised, which counts as UNKNOWN; then `error` has its text.
+        maintained: the verdict with restart leases; None without any.
+        decisions: of the gate, by the name of each node of the snapshot, alone.
+        safe: what `safe_nodes` says.
+    """
+
+    snapshot: Snapshot | None = None
+    verdict: Verdict | None = None
+    maintained: Verdict | None = None
+    keeper: Gatekeeper | None = None
+    decisions: dict[str, str] = field(default_factory=dict)
+    safe: frozenset[str] = frozenset()
+    error: str = ""
+
+    def parts(self) -> dict[str, object]:
+        """What must not depend on any order."""
+        if self.verdict is None:
+            return {"severity": None}
+        return {
+            "severity": self.verdict.severity.name,
+            "findings": sorted((finding.code, finding.severity.name) for finding in self.verdict.findings),
+            "decisions": sorted(self.decisions.items()),
+            "safe_nodes": sorted(self.safe),
+        }
+
+
+def judge(world: World, order: Order = FIRST) -> Judgement:
+    """What ringcheck says of a world, told in an order."""
+    try:
+        return _judged(world, polled(world, order))
+    except RingcheckError as error:
+        return Judgement(error=f"{type(error).__name__}: {error}")
+
+
+def _judged(world: World, snapshot: Snapshot) -> Judgement:
+    policy = policy_of(world)
+    keeper = Gatekeeper(snapshot, policy, gate_of(world), _holders(world, snapshot))
+    return Judgement(
+        snapshot=snapshot,
+        verdict=assess(snapshot, policy),
+        maintained=assess(snapshot, policy, None, Maintenance(holders=tuple(_holders(world, snapshot))))
+        if world.holders
+        else None,
+        keeper=keeper,
+        decisions={node.address: keeper.decide([node.address]).decision for node in snapshot.nodes},
+        safe=keeper.safe_nodes(),
+    )
+
+
+def polled(world: World, order: Order = FIRST) -> Snapshot:
+    """The snapshot of a poll; if the world changes between two polls, of the second.
+
+    Raises:
+        RingcheckError: if ringcheck could not make one.
+    """
+    seconds = [1000.0]
+    settings = Settings(tuple(_mixed(world.contacts, order)))
+    client = InProcess(world, settings, order.random, _pause(world, order))
+    with _asking(client, threads=order.threads):
+        collector = collect.Collector(
+            settings, clock=lambda: seconds[0], now=lambda: NOW + timedelta(seconds=seconds[0])
+        )
+        try:
+            if world.change == "between" and world.before:
+                _poll_before(collector, client, world.before)
+                client.world = world
+                seconds[0] += INTERVAL
+            return collector.poll(DEADLINE, streams=world.seed % 2 == 0)
+        finally:
+            collector.close()
+
+
+def _poll_before(collector: collect.Collector, client: InProcess, before: World) -> None:
+    client.world = before
+    with suppress(RingcheckError):
+        collector.poll(DEADLINE)
+
+
+def _mixed(contacts: list[str], order: Order) -> list[str]:
+    mixed = list(contacts)
+    if shuffle := order.random():
+        shuffle.shuffle(mixed)
+    return mixed
+
+
+def _pause(world: World, order: Order) -> Callable[[int], None] | None:
+    """Lets nodes answer one after another, in an order."""
+    if not order.threads:
+        return None
+    ranks = list(range(len(world.nodes)))
+    if shuffle := order.random():
+        shuffle.shuffle(ranks)
+    return lambda number: time.sleep(STEP * ranks[number])
+
+
+class AtOnce:
+    """Stands in for the collector's threads: does each job when it is submitted."""
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Do something now; its exceptions are in the future."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - as an executor does
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+@contextmanager
+def _asking(client: InProcess, *, threads: bool) -> Iterator[None]:
+    """Let collectors ask the agents of a world, without threads if that is wanted and can be."""
+    stand_ins: dict[str, Any] = {"Client": lambda *_args, **_more: client}
+    if not threads and hasattr(collect, "Crew"):
+        stand_ins["Crew"] = AtOnce
+    real = {name: getattr(collect, name) for name in stand_ins}
+    try:
+        for name, stand_in in stand_ins.items():
+            setattr(collect, name, stand_in)
+        yield
+    finally:
+        for name, value in real.items():
+            setattr(collect, name, value)
+
+
+# What the owners want, in ringcheck's words
+
+
+def policy_of(world: World) -> Policy:
+    """Levels and datacenters."""
+    wishes = world.wishes
+    critical, warning = (
+        Threshold(level=Level(level)) if level else None for level in (wishes.critical, wishes.warning)
+    )
+    rule = Rule(keyspaces=("*",), critical=critical, warning=warning)
+    return Policy(rules=(rule,), client_datacenters=wishes.clients)
+
+
+def gate_of(world: World) -> Gate:
+    """What a stop may cost."""
+    wishes = world.wishes
+    return Gate(Level(wishes.gate), accept=wishes.accept, allow=frozenset(wishes.allow))
+
+
+def _holders(world: World, snapshot: Snapshot) -> list[Holder]:
+    """The leases, each with the address that its node has in the snapshot, or else with its true one."""
+    since = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+    addresses = {node.host_id: node.address for node in snapshot.nodes}
+    holders = []
+    for number in world.holders:
+        host_id = world.nodes[number].host_id
+        name = name_of(world, number)
+        if name not in addresses.values():
+            name = addresses.get(host_id, name)
+        holders.append(Holder(node=name, owner="ops@host", purpose="upgrade", since=since, host_id=host_id))
+    return holders
+
+
+def name_of(world: World, number: int) -> str:
+    """What a node is called: its address, with the port where that has several instances."""
+    endpoint = world.nodes[number].endpoint
+    sharing = [node for node in world.nodes if node.endpoint.address == endpoint.address]
+    return names_of(*endpoint)[0 if len(sharing) == 1 else 1]
+
+
+def names_of(address: str, port: int) -> tuple[str, str]:
+    """What may be meant by an endpoint: its address alone, and with the port."""
+    return address, f"{f'[{address}]' if ':' in address else address}:{port}"

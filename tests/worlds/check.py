@@ -1,0 +1,297 @@
+"""What must hold of every world.
+
+Owns the properties. Each violation is a `Failure` of a kind, so that a soak can count them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import combinations
+from random import Random
+from typing import TYPE_CHECKING
+
+from ringcheck.core.policy import Severity
+from tests.worlds.asking import FIRST, Judgement, Order, judge, name_of, names_of
+from tests.worlds.cluster import AGENT_PORT, OWNERS, STORAGE_PORT
+from tests.worlds.lies import GHOSTS, NAMED, NEUTRAL, PLAIN, bend, drawn
+from tests.worlds.oracle import Case, Oracle
+from tests.worlds.world import World, blended, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.worlds.oracle import Up
+
+PAIRS = 3  # of candidates that are asked for together
+
+KINDS = {
+    "false_ok": "OK though a coordinator that answers can't serve a range at a watched level",
+    "false_safe": "SAFE though the stop costs a coordinator a range that it serves",
+    "false_safe_pair": "SAFE for two nodes together though their stop costs a range",
+    "safe_nodes": "safe_nodes() and decide() differ",
+    "order": "another order of contact points, nodes or answers gives another verdict or decision",
+    "noise": "a world without lies and with nothing down is not OK, or a stop that costs nothing is not SAFE",
+    "ghost_noise": "the same with endpoints that are no members, coordinators that own nothing, or less told by some",
+    "outage": "a world without lies in which nodes are down is not judged as the arithmetic says",
+    "crash": "something else than a RingcheckError was raised",
+    "too_quiet": "WARNING though a coordinator that answers can't serve a range at the critical level",
+}
+ADVISORY = frozenset({"too_quiet"})  # not demanded of every world, but worth a look
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A property that does not hold.
+
+    Attributes:
+        kind: one of `KINDS`.
+        text: what was said, and what is so.
+    """
+
+    kind: str
+    text: str
+
+    @property
+    def sort(self) -> str:
+        """The kind, apart from those about what Cassandra reads for a login, which are a matter of their own."""
+        return f"{self.kind} (login)" if "system_auth" in self.text else self.kind
+
+
+@dataclass
+class Outcome:
+    """What became of one world.
+
+    Attributes:
+        failures: properties that do not hold.
+        severity: of the verdict; None where a RingcheckError was raised, which counts as UNKNOWN.
+        decisions: how many nodes were SAFE, UNSAFE and UNKNOWN.
+        lost: whether a range was lost at the critical level, and not by a mistake of configuration.
+    """
+
+    failures: list[Failure] = field(default_factory=list)
+    severity: Severity | None = None
+    decisions: Counter[str] = field(default_factory=Counter)
+    lost: bool = False
+
+
+def made(seed: int, names: Sequence[str] | None = None) -> World:
+    """The world of a seed, bent as the seed says or by what is named."""
+    rng = Random(seed)  # noqa: S311 - worlds are to be made again
+    world = draw(rng, seed)
+    bend(world, drawn(rng) if names is None else names)
+    return world
+
+
+def checked(world: World, orders: Sequence[Order] = (Order(1),)) -> Outcome:
+    """All properties of a world, told in some other orders too."""
+    outcome = Outcome()
+    try:
+        _Check(world, outcome).run(orders)
+    except Exception as error:  # noqa: BLE001 - the property is that there is none
+        outcome.failures.append(Failure("crash", f"{type(error).__name__}: {error}"))
+    return outcome
+
+
+class _Check:
+    """The properties of one world.
+
+    Attributes:
+        truth: of the time that counts; `truths` has the time before and the times between too, if the world changes
+            during the poll: then only what is so at all times is demanded, of the same coordinator.
+    """
+
+    def __init__(self, world: World, outcome: Outcome) -> None:
+        self.world = world
+        self.outcome = outcome
+        self.judged: Judgement = judge(world, FIRST)
+        self.truth = Oracle(world)
+        self.truths = [self.truth]
+        if world.change == "during" and world.before:
+            self.truths += map(Oracle, (world.before, blended(world, world.before), blended(world.before, world)))
+
+    def run(self, orders: Sequence[Order]) -> None:
+        """Note every failure in the outcome."""
+        if self.judged.verdict:
+            self.outcome.severity = self.judged.verdict.severity
+            self.outcome.decisions.update(self.judged.decisions.values())
+            self._check_severity(self.judged.verdict.severity)
+            self._check_safe()
+            self._check_pairs()
+        self._check_quiet()
+        if self.world.change != "during":  # which requests a node answers from which time depends on the order
+            for order in orders:
+                self._check_order(order)
+
+    def _fail(self, kind: str, text: str) -> None:
+        self.outcome.failures.append(Failure(kind, text))
+
+    # No false OK
+
+    def _check_severity(self, severity: Severity) -> None:
+        critical, warning = (self._unserved(tier) for tier in ("critical", "warning"))
+        self.outcome.lost = critical is not None and not critical.structural
+        if severity is Severity.OK and (case := critical or warning):
+            self._fail("false_ok", f"OK, but {case} is not served")
+        maintained = self.judged.maintained
+        if maintained and maintained.severity is Severity.OK and critical:
+            self._fail("false_ok", f"OK because of a lease, but {critical} is not served")
+        if severity is Severity.WARNING and critical and not critical.structural:
+            self._fail("too_quiet", f"WARNING, but {critical} is not served")
+
+    def _unserved(self, tier: str) -> Case | None:
+        """What a coordinator can't serve; an outage before a mistake of configuration."""
+        cases = [
+            [case for number in truth.health_coordinators() for case in truth.unserved(number, tier)]
+            for truth in self.truths
+        ]
+        outages = [[case for case in at_a_time if not case.structural] for at_a_time in cases]
+        return _always(outages) or _always(cases)
+
+    # No false SAFE
+
+    def _check_safe(self) -> None:
+        judged = self.judged
+        for name, decision in judged.decisions.items():
+            if (name in judged.safe) != (decision == "safe"):
+                listed = "is" if name in judged.safe else "is not"
+                self._fail("safe_nodes", f"decide({name}) is {decision}, but it {listed} in safe_nodes()")
+        asked = {name for name, decision in judged.decisions.items() if decision == "safe"}
+        for name in sorted(asked | judged.safe | self._safe_otherwise()):
+            for number in sorted(self._meant(name)):
+                if cost := self._cost(frozenset({number})):
+                    self._fail("false_safe", f"{name} is SAFE, but the stop of node {number} costs {cost}")
+
+    def _safe_otherwise(self) -> set[str]:
+        """Names of members, with and without a port, that are SAFE though the snapshot calls none by them."""
+        names = {name for node in self.world.members for name in names_of(*node.endpoint)}
+        return {name for name in names - self.judged.decisions.keys() if self._decided(name)}
+
+    def _decided(self, *names: str) -> bool:
+        assert self.judged.keeper
+        return self.judged.keeper.decide(names).decision == "safe"
+
+    def _check_pairs(self) -> None:
+        names = sorted(self.judged.decisions, key=lambda name: (name not in self.judged.safe, name))
+        for left, right in list(combinations(names[:4], 2))[:PAIRS]:
+            if self._decided(left, right):
+                self._check_pair(left, right)
+
+    def _check_pair(self, left: str, right: str) -> None:
+        for first in sorted(self._meant(left)):
+            for second in sorted(self._meant(right)):
+                if cost := self._cost(frozenset({first, second})):
+                    text = (
+                        f"{left} and {right} are SAFE together, but the stop of nodes {first} and {second} costs {cost}"
+                    )
+                    self._fail("false_safe_pair", text)
+
+    def _cost(self, stopped: Up) -> Case | None:
+        """What a stop costs a coordinator."""
+        return _always([list(truth.costs(stopped)) for truth in self.truths])
+
+    def _meant(self, name: str) -> set[int]:
+        """Nodes that may be meant by a name: by their address, by an alias, or by the host id that the snapshot has."""
+        present = [node for node in self.world.nodes if node.role != "left"]
+        meant = {node.number for node in present if name in names_of(*node.endpoint)}
+        if not meant:
+            aliases = self.world.routes.items()
+            meant = {number for (host, _), number in aliases if name in names_of(host, STORAGE_PORT)}
+        nodes = self.judged.snapshot.nodes if self.judged.snapshot else ()
+        ids = {node.host_id for node in nodes if node.address == name}
+        return meant | {node.number for node in present if node.host_id in ids}
+
+    # No noise
+
+    def _check_quiet(self) -> None:
+        kind = self._quiet_kind()
+        if kind is None:
+            return
+        if self.judged.verdict is None:
+            self._fail(kind, f"no verdict: {self.judged.error}")
+            return
+        self._check_noise(kind, self.judged.verdict.severity)
+        if not self._lost_already():
+            self._check_refusals(kind)
+
+    def _quiet_kind(self) -> str | None:
+        """Which property about noise holds; None if the world bends too much, or not all that runs can be asked."""
+        world, truth = self.world, self.truth
+        lies = set(world.lies) - NEUTRAL
+        running = {node.number for node in world.members if node.running}
+        speaking = {world.nodes[number].datacenter for number in truth.counting}
+        mute = {node.datacenter for node in world.members} - speaking
+        sharing = any(node.agent_port != AGENT_PORT for node in world.nodes)
+        if sharing and "no_host_id" in lies:  # whose agent is whose can't be known
+            return None
+        whole = [number for number in truth.counting if not world.views[number].broken_ring]
+        if world.authenticates or running - set(truth.answering) or mute or not whole:
+            return None
+        kinds = {"noise": frozenset[str](), "outage": PLAIN, "ghost_noise": GHOSTS | NAMED}
+        return next((kind for kind, allowed in kinds.items() if lies <= allowed), None)
+
+    def _check_noise(self, kind: str, severity: Severity) -> None:
+        expected = self._expected(kind)
+        if severity not in expected:
+            assert self.judged.verdict
+            findings = [item for item in self.judged.verdict.findings if item.severity is severity]
+            why = "; ".join(f"{item.code}: {item.summary}" for item in findings)
+            right = "/".join(sorted(item.name for item in expected))
+            self._fail(kind, f"{severity.name} instead of {right}: {why}")
+
+    def _expected(self, kind: str) -> set[Severity]:
+        """What the arithmetic says."""
+        cases = [self._unserved("critical"), self._unserved("warning")]
+        if cases[0] and not cases[0].structural:
+            return {Severity.CRITICAL}
+        if any(cases):
+            return {Severity.WARNING}
+        worth_a_warning = kind == "outage" or NAMED.intersection(self.world.lies)
+        return {Severity.OK, Severity.WARNING} if worth_a_warning else {Severity.OK}
+
+    def _lost_already(self) -> bool:
+        """Whether something that the gate keeps is lost before any stop."""
+        truth = self.truth
+        return any(
+            not case.structural
+            for number in truth.gate_coordinators()
+            for keyspace in self.world.keyspaces
+            for level in truth.gated(keyspace, number)
+            for case in truth.unserved_at(number, keyspace, level)
+        )
+
+    def _check_refusals(self, kind: str) -> None:
+        for node in self.world.nodes:
+            name = name_of(self.world, node.number)
+            decision = self.judged.decisions.get(name, "missing")
+            if node.role in OWNERS and decision != "safe" and self._free(node.number):
+                self._fail(kind, f"{name} is {decision}, but its stop costs nothing: {self._reasons(name)}")
+
+    def _free(self, number: int) -> bool:
+        """Whether a stop costs nothing, and leaves its datacenter somebody to be served by."""
+        datacenter = self.world.nodes[number].datacenter
+        left = [item for item in self.truth.gate_coordinators() if item != number]
+        stay = [item for item in left if self.world.nodes[item].datacenter == datacenter]
+        return bool(stay) and not any(self.truth.costs(frozenset({number})))
+
+    def _reasons(self, name: str) -> str:
+        assert self.judged.keeper
+        reasons = self.judged.keeper.decide([name]).reasons
+        return "; ".join(f"{reason.code}: {reason.summary}" for reason in reasons if reason.blocks)
+
+    # No difference by order
+
+    def _check_order(self, order: Order) -> None:
+        again = judge(self.world, order)
+        first, second = self.judged.parts(), again.parts()
+        if first != second:
+            names = first.keys() & second.keys()
+            texts = [f"{name} {first[name]} / {second[name]}" for name in sorted(names) if first[name] != second[name]]
+            errors = " / ".join(error for error in (self.judged.error, again.error) if error)
+            self._fail("order", f"{order}: {'; '.join([*texts, errors])}")
+
+
+def _always(cases: list[list[Case]]) -> Case | None:
+    """A case of a coordinator that has one at each time."""
+    suffering = set.intersection(*({case.coordinator for case in at_a_time} for at_a_time in cases))
+    return next((case for case in cases[0] if case.coordinator in suffering), None)

@@ -1,0 +1,349 @@
+"""What bends a world: happenings and, above all, lies that its nodes tell.
+
+Each lie is a function that changes what is said, and returns whether it could. A lie that makes a coordinator believe
+something else, as a stale address does, changes whom it reaches too: Cassandra acts on what it believes.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from tests.worlds.cluster import AGENT_PORT, GAINERS, Answering, Endpoint, Node, Role
+from tests.worlds.happenings import HAPPENINGS, Bend, others, pick, ports, some, unreached
+from tests.worlds.world import agent_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.worlds.world import World
+
+
+def ghost_on_another_port(world: World, rng: Random) -> bool:
+    """Instances that were decommissioned on the addresses of members are listed as unreachable."""
+    if not ports(world):
+        return False
+    members = world.owners
+    ghosts = [
+        Endpoint(member.endpoint.address, member.endpoint.port + 100)
+        for member in rng.sample(members, rng.randint(1, len(members)))
+    ]
+    observers = [node.number for node in world.nodes if node.role != "left"]
+    for number in some(rng, observers) if rng.random() < 0.5 else observers:
+        world.views[number].extra_unreachable += [
+            ghost for ghost in ghosts if ghost not in world.views[number].extra_unreachable
+        ]
+    return True
+
+
+def ghost(world: World, rng: Random) -> bool:
+    """A node that was assassinated or has left is listed as unreachable."""
+    endpoint = world.fresh_endpoint(rng)
+    observers = [node.number for node in world.nodes if node.role != "left"]
+    for number in some(rng, observers) if rng.random() < 0.5 else observers:
+        world.views[number].extra_unreachable.append(endpoint)
+    return True
+
+
+def stale_address(world: World, rng: Random) -> bool:
+    """Some know a node only by the address that it had before, and don't reach it."""
+    pair = _known_member(world, rng)
+    if pair is None:
+        return False
+    node, observers = pair
+    old = world.fresh_endpoint(rng)
+    for number in observers:
+        view = world.views[number]
+        view.book[node.number] = old
+        view.reaches.discard(node.number)
+    if rng.random() < 0.2:
+        world.contacts.insert(0, agent_url(old.address))
+    return True
+
+
+def old_address_too(world: World, rng: Random) -> bool:
+    """Some list the old address of a node as unreachable, beside the node itself."""
+    pair = _known_member(world, rng)
+    if pair is None:
+        return False
+    old = world.fresh_endpoint(rng)
+    for number in pair[1]:
+        world.views[number].extra_unreachable.append(old)
+    return True
+
+
+def new_address_without_tokens(world: World, rng: Random) -> bool:
+    """Some list a node's new address as live, but the ring has its old one, which is unreachable."""
+    pair = _known_member(world, rng)
+    if pair is None:
+        return False
+    node, observers = pair
+    old = world.fresh_endpoint(rng)
+    for number in observers:
+        view = world.views[number]
+        view.book[node.number] = old
+        view.reaches.discard(node.number)
+        view.extra_live.append(node.endpoint)
+    return True
+
+
+def alias(world: World, rng: Random) -> bool:
+    """Some know and reach a node under another address of it, at which its agent answers or not."""
+    pair = _known_member(world, rng)
+    if pair is None:
+        return False
+    node, observers = pair
+    other = world.fresh_endpoint(rng)
+    for number in observers:
+        world.views[number].book[node.number] = other
+    if rng.random() < 0.5:
+        world.routes[other.address, AGENT_PORT] = node.number
+    return True
+
+
+def _known_member(world: World, rng: Random) -> tuple[Node, list[int]] | None:
+    """A member, and some of the others, who know it by its true address so far."""
+    members = world.owners
+    node = rng.choice(members)
+    free = [
+        number
+        for number in others(world, node.number)
+        if node.number not in world.views[number].book and node.number in world.views[number].knows
+    ]
+    return (node, some(rng, free)) if free else None
+
+
+def swapped_addresses(world: World, rng: Random) -> bool:
+    """Two nodes changed addresses, and some have not noticed; they may not reach one of the two."""
+    if len(world.owners) < 3:
+        return False
+    left, right = rng.sample(world.owners, 2)
+    pair = {left.number, right.number}
+    if left.host_id == right.host_id:
+        return False
+    free = [
+        node.number
+        for node in world.owners
+        if node.number not in pair
+        and not pair.intersection(world.views[node.number].book)
+        and pair <= world.views[node.number].knows
+        and not pair & world.views[node.number].nameless
+    ]
+    for number in (chosen := some(rng, free)):
+        view = world.views[number]
+        view.book |= {left.number: right.endpoint, right.number: left.endpoint}
+        view.pinned |= pair
+        if rng.random() < 0.6:
+            view.reaches.discard(rng.choice(sorted(pair)))
+    return bool(chosen)
+
+
+def in_both_lists(world: World, rng: Random) -> bool:
+    """Some list a node as live and as unreachable; which is true is anybody's guess."""
+    node = rng.choice(world.members)
+    for number in (chosen := some(rng, others(world, node.number))):
+        view = world.views[number]
+        view.listed[node.number] = frozenset({"live", "unreachable"})
+        if node.running and rng.random() < 0.5:
+            view.reaches.add(node.number)
+        else:
+            view.reaches.discard(node.number)
+    return bool(chosen)
+
+
+def in_neither_list(world: World, rng: Random) -> bool:
+    """Some list a member neither as live nor as unreachable: they don't reach it."""
+    node = rng.choice(world.members)
+    for number in (chosen := some(rng, others(world, node.number))):
+        view = world.views[number]
+        view.listed[node.number] = frozenset()
+        view.reaches.discard(node.number)
+    return bool(chosen)
+
+
+def no_host_id(world: World, rng: Random) -> bool:
+    """Some or all lack the host ids of members, which own tokens."""
+    observers = [node.number for node in world.nodes if node.role != "left"]
+    chosen = observers if rng.random() < 0.4 else some(rng, observers)
+    members = [node.number for node in world.members]
+    missing = set(rng.sample(members, rng.randint(1, max(1, len(members) // 2))))
+    for number in chosen:
+        view = world.views[number]
+        view.nameless |= missing - view.pinned
+    return True
+
+
+def knows_some(world: World, rng: Random) -> bool:
+    """A node knows only a part of the members."""
+    node = pick(world, rng)
+    if node is None:
+        return False
+    view = world.views[node.number]
+    gone = some(rng, view.knows - {node.number})
+    view.knows -= set(gone)
+    for number in gone:
+        if rng.random() < 0.7:
+            world.views[number].reaches.discard(node.number)
+    return bool(gone)
+
+
+def knows_nobody(world: World, rng: Random) -> bool:
+    """A node knows only itself and serves; the others see it down, or don't know it."""
+    node = pick(world, rng)
+    if node is None:
+        return False
+    world.views[node.number].knows = {node.number}
+    unreached(world, node.number)
+    return True
+
+
+def stale_movement(world: World, rng: Random) -> bool:
+    """Some take a member for one that joins or leaves, or one that does for a settled member."""
+    node = rng.choice(world.members)
+    wrong: tuple[Role, ...] = ("leaver", "joiner") if node.role == "member" else ("member",)
+    if node.role in GAINERS or len(world.owners) < 2:
+        return False
+    for number in (chosen := some(rng, others(world, node.number))):
+        world.views[number].roles[node.number] = rng.choice(wrong)
+    return bool(chosen)
+
+
+def silent_agent(world: World, rng: Random) -> bool:
+    """An agent does not answer, or not in time."""
+    return _agent_fails(world, rng, ("silent", "late"))
+
+
+def refusing_agent(world: World, rng: Random) -> bool:
+    """An agent refuses, or something else answers in its place."""
+    return _agent_fails(world, rng, ("refuses", "broken"))
+
+
+def _agent_fails(world: World, rng: Random, ways: tuple[Answering, ...]) -> bool:
+    nodes = [node.number for node in world.nodes if node.running and node.agent == "answers"]
+    if not nodes:
+        return False
+    for number in rng.sample(nodes, min(len(nodes), rng.choice((1, 1, 1, 2, 3)))):
+        world.nodes[number].agent = rng.choice(ways)
+    return True
+
+
+def forbidden_attribute(world: World, rng: Random) -> bool:
+    """An agent's access policy forbids something that ringcheck asks for."""
+    node = rng.choice(world.owners)
+    words = ("HostId", "TokenToEndpoint", "RangeToEndpoint", "Unreachable", "getDatacenter", "Joining", "Replication")
+    node.forbids = (*node.forbids, rng.choice(words))
+    return True
+
+
+def misrouted_agent(world: World, rng: Random) -> bool:
+    """At the address of one node another one's agent answers: two addresses, one host id."""
+    running = [node for node in world.owners if node.running]
+    if len(running) < 2:
+        return False
+    behind, front = rng.sample(running, 2)
+    world.routes[front.endpoint.address, front.agent_port] = behind.number
+    return True
+
+
+def one_host_id_twice(world: World, rng: Random) -> bool:
+    """Two nodes have one host id, as a cloned disk makes it; each peer has it for one of them."""
+    if len(world.owners) < 2:
+        return False
+    left, right = rng.sample(world.owners, 2)
+    pair = {left.number, right.number}
+    if any(pair & view.pinned for view in world.views.values()):
+        return False
+    right.host_id = left.host_id
+    for number, view in world.views.items():
+        view.nameless |= pair - {number} if number in pair else {rng.choice(sorted(pair))}
+    return True
+
+
+def broken_ring(world: World, rng: Random) -> bool:
+    """A node's range maps are cut off."""
+    world.views[rng.choice(world.owners).number].broken_ring = True
+    return True
+
+
+def schema_disagreement(world: World, rng: Random) -> bool:
+    """A node of a release has another schema version than the rest."""
+    node = rng.choice(world.owners)
+    node.schema = str(UUID(int=rng.getrandbits(128), version=4))
+    return True
+
+
+def streaming(world: World, rng: Random) -> bool:
+    """A node streams."""
+    rng.choice(world.owners).streams = 1
+    return True
+
+
+def lease(world: World, rng: Random) -> bool:
+    """A node is under a restart lease, down already or not yet."""
+    node = rng.choice(world.owners)
+    if node.number in world.holders:
+        return False
+    world.holders.append(node.number)
+    return True
+
+
+def change(world: World, rng: Random) -> bool:
+    """What is bent from here on happens during the poll, or between an earlier poll and it."""
+    if world.before is not None:
+        return False
+    world.before = world.copied()
+    world.change = rng.choice(("during", "between"))
+    world.patience = {number: rng.randint(0, 4) for number in range(len(world.nodes) + 5)}
+    return True
+
+
+LIES: tuple[Bend, ...] = (
+    ghost_on_another_port,
+    ghost,
+    stale_address,
+    old_address_too,
+    new_address_without_tokens,
+    alias,
+    swapped_addresses,
+    in_both_lists,
+    in_neither_list,
+    no_host_id,
+    knows_some,
+    knows_nobody,
+    stale_movement,
+    silent_agent,
+    refusing_agent,
+    forbidden_attribute,
+    misrouted_agent,
+    one_host_id_twice,
+    broken_ring,
+    schema_disagreement,
+    streaming,
+    lease,
+    change,
+)
+BENDS: dict[str, Bend] = {bend.__name__: bend for bend in (*HAPPENINGS, *LIES)}
+
+NEUTRAL = frozenset({"change"})  # says when the rest happens
+PLAIN = frozenset({"node_down", "rack_down"})  # an outage about which all agree
+GHOSTS = frozenset({"ghost", "ghost_on_another_port", "old_address_too", "decommissioned"})  # nobody: no reason to warn
+NAMED = frozenset({"coordinator_only", "no_host_id", "broken_ring"})  # worth a warning at the most
+
+_HOW_MANY = (0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5)
+
+
+def drawn(rng: Random) -> list[str]:
+    """Some ways to bend a world; more often lies than happenings."""
+    chosen = [rng.choice(LIES if rng.random() < 0.6 else HAPPENINGS).__name__ for _ in range(rng.choice(_HOW_MANY))]
+    if "finished_movement" in chosen:
+        return [rng.choice(("joiner", "leaver", "replacement", "removenode")), "change", "finished_movement", *chosen]
+    return chosen
+
+
+def bend(world: World, names: Sequence[str]) -> None:
+    """Bend a world, each time with a randomness of its own: without one of the names the others do much the same."""
+    for place, name in enumerate(names):
+        nth = names[:place].count(name)
+        if BENDS[name](world, Random(f"{world.seed} {name} {nth}")):  # noqa: S311 - worlds are to be made again
+            world.lies.append(name)

@@ -1,0 +1,272 @@
+"""What is so: which ranges each coordinator serves, and what a stop would cost.
+
+A brute force over the pieces of the ring, level by level as Cassandra's coordinators decide it
+(`db/ConsistencyLevel.java`, 4.0+ `locator/ReplicaPlans.java`). Plain, and independent of ringcheck.
+
+Readings of the contract that are not obvious:
+
+- A coordinator serves a range if its own failure detector calls enough replicas alive. It acts on the ring that it
+  knows; one that knows only some members fails only if it does by its own ring and by the whole one too, because
+  ringcheck does not compare rings.
+- What a stop costs is judged harder: replicas count only if they work (running, gossiping, in a mode that serves), and
+  nodes under a lease are gone afterwards.
+- A coordinator whose agent can't be asked, and that every view that counts lists as unreachable, is dead as far as
+  anyone can know. One that nobody who answers knows does not exist, as far as anyone can know.
+- An agent that forbids something that ringcheck asks for does not answer; nothing is demanded of its view.
+- LOCAL levels matter in the datacenters that have clients: those that are named, else those that hold replicas.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from tests.worlds.cluster import AGENT_PORT, OWNERS, SERVING_MODES, Keyspace, Node, Piece, Ring
+from tests.worlds.jolokia import Answers, all_answers, generation
+from tests.worlds.world import TRACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.worlds.world import World
+
+Operation: TypeAlias = Literal["read", "write"]
+Up: TypeAlias = "frozenset[int]"
+
+OPERATIONS: tuple[Operation, ...] = ("read", "write")
+FIXED = {"ONE": 1, "TWO": 2, "THREE": 3, "LOCAL_ONE": 1}
+
+
+class Query(NamedTuple):
+    """What a client asks of a coordinator in a datacenter."""
+
+    operation: Operation
+    keyspace: Keyspace
+    level: str
+    datacenter: str
+
+
+class Case(NamedTuple):
+    """A query to a coordinator, for a piece of the ring.
+
+    Attributes:
+        structural: whether it can't be served with all nodes up either, by the whole ring or by the coordinator's own.
+    """
+
+    coordinator: int
+    query: Query
+    piece: Piece
+    structural: bool
+
+    def __str__(self) -> str:
+        replicas = ",".join(map(str, self.piece.natural))
+        pending = f" pending {sorted(self.piece.pending)}" if self.piece.pending else ""
+        query = self.query
+        what = f"{query.operation} of {query.keyspace.name} ({query.keyspace}) at {query.level}"
+        return f"node {self.coordinator}: {what}, replicas {replicas}{pending}"
+
+
+def served(query: Query, piece: Piece, datacenters: list[str], up: Up) -> bool:
+    """Whether a coordinator that calls some nodes alive serves a piece of the ring.
+
+    Args:
+        query: what is asked.
+        piece: of the ring.
+        datacenters: of all nodes, by number.
+        up: numbers of the nodes that are alive to the coordinator.
+    """
+    if query.level == "EACH_QUORUM" and query.keyspace.strategy == "NetworkTopologyStrategy":
+        scopes: list[tuple[str | None, int]] = [(name, factor // 2 + 1) for name, factor in query.keyspace.factors]
+    else:
+        scope = query.datacenter if query.level.startswith("LOCAL_") else None
+        scopes = [(scope, _needed(query, piece, datacenters))]
+    return all(_enough(query.operation, _within(piece, datacenters, name), needed, up) for name, needed in scopes)
+
+
+def _within(piece: Piece, datacenters: list[str], scope: str | None) -> Piece:
+    """The part of the replicas that counts: those of a datacenter, or all."""
+    if scope is None:
+        return piece
+    natural = tuple(number for number in piece.natural if datacenters[number] == scope)
+    return Piece(natural, frozenset(number for number in piece.pending if datacenters[number] == scope))
+
+
+def _enough(operation: Operation, piece: Piece, needed: int, up: Up) -> bool:
+    """Whether enough replicas are alive: of a write's, pending ones are written to as well, and waited for."""
+    if operation == "read":
+        return len(up.intersection(piece.natural)) >= needed
+    return len(up & piece.pending.union(piece.natural)) >= needed + len(piece.pending)
+
+
+def _needed(query: Query, piece: Piece, datacenters: list[str]) -> int:
+    """Replicas that must answer, without pending ones; from the configured factors, not from what there is."""
+    keyspace, level = query.keyspace, query.level
+    if level in FIXED:
+        return FIXED[level]
+    if level == "LOCAL_ALL":  # every replica that there is
+        return sum(datacenters[number] == query.datacenter for number in piece.natural)
+    if level == "ALL":
+        return keyspace.total
+    if level == "LOCAL_QUORUM" and keyspace.strategy == "NetworkTopologyStrategy":
+        return keyspace.factor(query.datacenter) // 2 + 1
+    return keyspace.total // 2 + 1
+
+
+class Oracle:
+    """The truth of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.nodes = world.nodes
+        self.answering = _answering(world)
+        self.counting = [number for number in self.answering if self.nodes[number].serves_clients]
+        self._datacenters = [node.datacenter for node in world.nodes]
+        self._everyone = frozenset(range(len(world.nodes)))
+        self._unserved: dict[tuple[int, Query, Up], frozenset[Piece]] = {}
+
+    # Who matters
+
+    def health_coordinators(self) -> list[int]:
+        """Those that serve clients and whose agents answer."""
+        return self.counting
+
+    def gate_coordinators(self) -> list[int]:
+        """Those that serve clients, whether their agents answer or not."""
+        return [node.number for node in self.nodes if node.serves_clients and self._matters(node)]
+
+    def _matters(self, node: Node) -> bool:
+        if node.number in self.answering:
+            return True
+        return node.role in OWNERS and self._heard_of(node.number) and not self.dead_to_all(node.number)
+
+    def _heard_of(self, number: int) -> bool:
+        return any(number in self.world.views[observer].knows for observer in self.counting)
+
+    def dead_to_all(self, number: int) -> bool:
+        """Whether every view that counts, but its own, lists a node as unreachable and as nothing else."""
+        others = [observer for observer in self.counting if observer != number]
+        return bool(others) and all(self._lists_down(observer, number) for observer in others)
+
+    def _lists_down(self, observer: int, number: int) -> bool:
+        view = self.world.views[observer]
+        listed = view.listed.get(number, frozenset({"live" if number in view.reaches else "unreachable"}))
+        return number in view.knows and listed == {"unreachable"}
+
+    # What is watched
+
+    def watched(self, keyspace: Keyspace, coordinator: int) -> dict[str, str]:
+        """Level by tier (`critical`, `warning`)."""
+        wishes = self.world.wishes
+        if keyspace.name == TRACES.name:
+            return {}
+        if keyspace.name == "system_auth":
+            level = self._auth_level(coordinator)
+            return {"critical": level, "warning": level}
+        tiers = {"critical": wishes.critical, "warning": wishes.warning}
+        return {tier: level for tier, level in tiers.items() if level}
+
+    def _auth_level(self, coordinator: int) -> str:
+        return self.world.auth_level if generation(self.nodes[coordinator].release) >= (4, 1) else "LOCAL_ONE"
+
+    def gated(self, keyspace: Keyspace, coordinator: int) -> list[str]:
+        """Levels that must be kept through a stop."""
+        tiers = self.watched(keyspace, coordinator)
+        if not tiers or keyspace.name in self.world.wishes.accept:
+            return []
+        if keyspace.name == "system_auth":
+            return [tiers["critical"]]
+        return sorted({self.world.wishes.gate} | {level for tier, level in tiers.items() if tier == "critical"})
+
+    def _has_clients(self, keyspace: Keyspace, datacenter: str, level: str) -> bool:
+        if self.world.wishes.clients:
+            return datacenter in self.world.wishes.clients
+        if not level.startswith("LOCAL_") or keyspace.strategy == "SimpleStrategy":
+            return True
+        return keyspace.factor(datacenter) > 0
+
+    def queries(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Query]:
+        """What clients of a coordinator may ask of a keyspace at a level."""
+        datacenter = self._datacenters[coordinator]
+        if not self._has_clients(keyspace, datacenter, level):
+            return []
+        return [Query(operation, keyspace, level, datacenter) for operation in OPERATIONS]
+
+    # What is lost
+
+    def _pieces(self, ring: Ring, query: Query, up: Up) -> frozenset[Piece]:
+        """The pieces of a ring that are not served."""
+        key = id(ring), query, up
+        if key not in self._unserved:
+            pieces = ring.pieces(query.keyspace)
+            self._unserved[key] = frozenset(
+                piece for piece in pieces if not served(query, piece, self._datacenters, up)
+            )
+        return self._unserved[key]
+
+    def _own_ring(self, coordinator: int) -> Ring:
+        return self.world.ring(coordinator)
+
+    def unserved(self, coordinator: int, tier: str) -> list[Case]:
+        """What a coordinator can't serve at the level of a tier."""
+        watched = [(keyspace, self.watched(keyspace, coordinator).get(tier)) for keyspace in self.world.keyspaces]
+        return [case for keyspace, level in watched if level for case in self.unserved_at(coordinator, keyspace, level)]
+
+    def unserved_at(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Case]:
+        """What a coordinator can't serve of a keyspace at a level; nothing if it can by the ring that it knows."""
+        up, whole = self.world.reached(coordinator), self.world.ring()
+        own = self._own_ring(coordinator)
+        queries = self.queries(coordinator, keyspace, level)
+        failing = [query for query in queries if self._pieces(own, query, up)]
+        if not failing:
+            return []
+        mistake = all(self._pieces(own, query, up) == self._pieces(own, query, self._everyone) for query in failing)
+        return [
+            Case(coordinator, query, piece, mistake or piece in self._pieces(whole, query, self._everyone))
+            for query in failing
+            for piece in sorted(self._pieces(whole, query, up), key=str)
+        ]
+
+    def costs(self, stopped: Up) -> Iterator[Case]:
+        """What other coordinators serve now, and do not after a stop."""
+        for coordinator in self.gate_coordinators():
+            if coordinator not in stopped and coordinator not in self.world.holders:
+                yield from self._costs_of(coordinator, stopped)
+
+    def _costs_of(self, coordinator: int, stopped: Up) -> Iterator[Case]:
+        up = frozenset(number for number in self.world.reached(coordinator) if self.nodes[number].works)
+        if not up & stopped:
+            return
+        after = up - stopped - frozenset(self.world.holders)
+        own, whole = self._own_ring(coordinator), self.world.ring()
+        for keyspace in self.world.keyspaces:
+            for level in self.gated(keyspace, coordinator):
+                for query in self.queries(coordinator, keyspace, level):
+                    lost = self._pieces(whole, query, after) - self._pieces(whole, query, up)
+                    if lost and self._pieces(own, query, after) - self._pieces(own, query, up):
+                        yield Case(coordinator, query, min(lost, key=str), structural=False)
+
+
+def _answering(world: World) -> list[int]:
+    """Whose agents answer and can be found: from the contact points, over the addresses that nodes name."""
+    known = {answers.node.number: answers for answers in all_answers(world)}
+    reached: dict[int, None] = {}
+    waiting = [_asked(world, url) for url in world.contacts]
+    while waiting:
+        node = waiting.pop()
+        if node and node.running and node.agent == "answers" and not node.forbids and node.number not in reached:
+            reached[node.number] = None
+            waiting += [world.at(address, AGENT_PORT) for address in _named(known[node.number])]
+    return list(reached)
+
+
+def _asked(world: World, url: str) -> Node | None:
+    parts = urlsplit(url)
+    return world.at(parts.hostname or "", parts.port or 0)
+
+
+def _named(answers: Answers) -> set[str]:
+    """Addresses that a node's answers name as those of members or of coordinators."""
+    if answers.node.mode not in SERVING_MODES:
+        return set()
+    ring = [answers.endpoint(node.number) for node in (*answers.ring.owners, *answers.ring.gainers)]
+    return {endpoint.address for endpoint in (*ring, *answers.host_ids(), *answers.listing("live"))}

@@ -1,0 +1,128 @@
+"""Many worlds in a row, in several processes, and what was seen of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from multiprocessing import Pool
+from typing import TYPE_CHECKING
+
+from ringcheck.core.policy import Severity
+from tests.worlds.asking import Order
+from tests.worlds.check import checked, made
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CHUNK = 200  # worlds that a process makes at a time
+ORDERED = 3  # every so many worlds is told in another order too; every so many of these with threads
+SHRUNK = 6  # failures of a sort and chunk for which the fewest lies are looked for; all are counted
+
+
+@dataclass(frozen=True)
+class Example:
+    """A failure that can be shown again.
+
+    Attributes:
+        sort: one of `check.KINDS`, with a word where it is about the login.
+        seed: of the world.
+        lies: that are enough for it.
+        text: what was said, and what is so.
+    """
+
+    sort: str
+    seed: int
+    lies: tuple[str, ...]
+    text: str
+
+
+@dataclass
+class Report:
+    """What was seen of many worlds; counts of worlds, but for decisions.
+
+    Attributes:
+        lies: worlds by lie; `fine` those of them whose verdict was OK, `safe` the nodes that were SAFE in them.
+        severities: of verdicts.
+        decisions: on single nodes.
+        quiet: severities where a range was lost at the critical level.
+        failures: by sort.
+        blamed: sampled failures, by sort and the fewest lies that they take.
+        examples: some failures of each sort, one for the same lies.
+    """
+
+    worlds: int = 0
+    lies: Counter[str] = field(default_factory=Counter)
+    fine: Counter[str] = field(default_factory=Counter)
+    safe: Counter[str] = field(default_factory=Counter)
+    severities: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    quiet: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    blamed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        """Count what another report has, too."""
+        self.worlds += other.worlds
+        for name in ("lies", "fine", "safe", "severities", "decisions", "quiet", "failures", "blamed"):
+            getattr(self, name).update(getattr(other, name))
+        kept = {(example.sort, example.lies) for example in self.examples}
+        for example in other.examples:
+            if (example.sort, example.lies) not in kept:
+                kept.add((example.sort, example.lies))
+                self.examples.append(example)
+
+
+def soak(first: int, count: int, jobs: int = 1) -> Iterator[Report]:
+    """Reports on the worlds of the seeds from `first` on, a chunk each, in order."""
+    chunks = [(start, min(CHUNK, first + count - start)) for start in range(first, first + count, CHUNK)]
+    if jobs == 1:
+        yield from map(_chunk, chunks)
+        return
+    with Pool(jobs) as pool:
+        yield from pool.imap(_chunk, chunks)
+
+
+def _chunk(chunk: tuple[int, int]) -> Report:
+    report = Report()
+    for seed in range(chunk[0], chunk[0] + chunk[1]):
+        _add_world(report, seed)
+    return report
+
+
+def _add_world(report: Report, seed: int) -> None:
+    world = made(seed)
+    outcome = checked(world, orders_of(seed))
+    report.worlds += 1
+    lies = set(world.lies) or {"none"}
+    report.lies.update(lies)
+    report.fine.update(lies if outcome.severity is Severity.OK else ())
+    report.safe.update(dict.fromkeys(lies, outcome.decisions["safe"]))
+    report.severities[outcome.severity.name if outcome.severity else "error (UNKNOWN)"] += 1
+    report.decisions.update(outcome.decisions)
+    if outcome.lost and outcome.severity:
+        report.quiet[outcome.severity.name] += 1
+    for sort, text in {failure.sort: failure.text for failure in reversed(outcome.failures)}.items():
+        report.failures[sort] += 1
+        if report.failures[sort] <= SHRUNK:
+            needed = fewest(seed, world.lies, sort)
+            report.blamed[sort, " + ".join(needed) or "none"] += 1
+            report.examples.append(Example(sort, seed, needed, text))
+
+
+def orders_of(seed: int) -> tuple[Order, ...]:
+    """In which other orders the world of a seed is told."""
+    if seed % ORDERED:
+        return ()
+    return (Order(1 + seed % 7, threads=seed % (ORDERED * 10) == 0),)
+
+
+def fewest(seed: int, lies: Sequence[str], sort: str) -> tuple[str, ...]:
+    """Lies without any of which a failure of a sort goes away."""
+    kept = list(lies)
+    for name in reversed(lies):
+        fewer = [*kept]
+        fewer.remove(name)
+        if sort in {failure.sort for failure in checked(made(seed, fewer), orders_of(seed)).failures}:
+            kept = fewer
+    return tuple(kept)

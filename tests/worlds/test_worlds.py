@@ -1,0 +1,272 @@
+"""ringcheck never says OK or SAFE falsely, whatever nodes say; and the search for it finds what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringcheck.core import evidence, gaps
+from ringcheck.core.assess import assess
+from ringcheck.core.endpoint import ip_of
+from ringcheck.core.evidence import Evidence
+from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.membership import Directory
+from ringcheck.core.policy import Severity
+from ringcheck.errors import DataError
+from tests.conftest import examples
+from tests.worlds import asking
+from tests.worlds.asking import Order
+from tests.worlds.check import ADVISORY, checked, made
+from tests.worlds.lies import BENDS
+from tests.worlds.soak import Report, fewest, soak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ringcheck.core.ring import Node, View
+    from ringcheck.core.verdict import Verdict
+
+SEEDS = 250
+PLANTED = 45  # worlds that a planted rule must be found in
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """What is seen of some hundred worlds of every kind."""
+    total = Report()
+    for part in soak(1_000_000, examples(SEEDS)):
+        total.add(part)
+    return total
+
+
+def wrong(report: Report) -> list[str]:
+    """What does not hold, each with its seed and the lies that it takes."""
+    examples = [example for example in report.examples if example.sort.partition(" ")[0] not in ADVISORY]
+    return [f"{item.sort} --replay {item.seed} --lies {','.join(item.lies) or ','}: {item.text}" for item in examples]
+
+
+def test_seeded_worlds(report: Report) -> None:
+    """Every property holds in each of them."""
+    assert wrong(report) == []
+
+
+def test_worlds_are_of_all_kinds(report: Report) -> None:
+    """Verdicts and decisions of every sort occur, so that the search can't pass by drawing what is always refused."""
+    assert {"OK", "WARNING", "UNKNOWN", "CRITICAL"} <= report.severities.keys()
+    assert min(report.decisions[answer] for answer in ("safe", "unsafe", "unknown")) >= report.worlds // 5
+    assert report.lies.keys() >= BENDS.keys()
+
+
+@settings(max_examples=examples(60))
+@given(seed=st.integers(0, 2**32), names=st.lists(st.sampled_from(sorted(BENDS)), max_size=4))
+def test_any_lies_together(seed: int, names: list[str]) -> None:
+    """Any lies about any cluster; of those that fail, the fewest lies are shown."""
+    failures = checked(made(seed, names)).failures
+    assert [failure for failure in failures if failure.kind not in ADVISORY] == []
+
+
+# Wrong rules, planted on purpose
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A wrong rule.
+
+    Attributes:
+        rule: puts it in.
+        lies: of which one world has one.
+        kinds: of failures, of which it must make some.
+    """
+
+    rule: Callable[[pytest.MonkeyPatch], None]
+    lies: tuple[str, ...]
+    kinds: frozenset[str]
+
+
+def any_view_calls_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate counts as down as soon as one view lists it as unreachable."""
+
+    def surely_down(self: Evidence) -> frozenset[int]:
+        return frozenset().union(*(self.liveness(view).refused for view in self.usable))
+
+    monkeypatch.setattr(Evidence, "surely_down", property(surely_down))
+
+
+def names_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of an endpoint counts for the instance on its address, whatever the port."""
+    right = Directory.index_of
+
+    def index_of(self: Directory, endpoint: str, host_ids: Mapping[str, str]) -> int | None:
+        found = right(self, endpoint, host_ids)
+        return right(self, ip_of(endpoint), host_ids) if found is None else found
+
+    monkeypatch.setattr(Directory, "index_of", index_of)
+
+
+def lone_view_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that serves and sees only itself is taken for one that starts."""
+    right = evidence.unusable_because
+
+    def unusable_because(node: Node | None, view: View) -> str | None:
+        return right(node, view) or ("it sees only itself so far" if len(view.live) == 1 else None)
+
+    monkeypatch.setattr(evidence, "unusable_because", unusable_because)
+    monkeypatch.setattr(gaps, "_may_serve", lambda *_: False)  # which would tell of the node
+
+
+PLANTS = {
+    "any_view_calls_down": Plant(
+        any_view_calls_down, ("one_way", "partition"), frozenset({"false_safe", "false_safe_pair"})
+    ),
+    "names_without_ports": Plant(
+        names_without_ports, ("ghost_on_another_port",), frozenset({"false_safe", "false_safe_pair", "ghost_noise"})
+    ),
+    "lone_view_discarded": Plant(lone_view_discarded, ("partition", "one_way"), frozenset({"false_ok"})),
+}
+
+
+def failing(plant: Plant) -> Iterator[str]:
+    """Worlds of a plant's lies that fail as it makes them fail."""
+    for seed in range(PLANTED):
+        lie = plant.lies[seed % len(plant.lies)]
+        failures = checked(made(seed, [lie]), ()).failures
+        yield from (f"{lie}, seed {seed}: {failure.text}" for failure in failures if failure.kind in plant.kinds)
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_planted_rules_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong rule makes worlds fail that hold without it."""
+    PLANTS[name].rule(monkeypatch)
+    assert next(failing(PLANTS[name]), None)
+
+
+def test_nothing_is_found_without_a_planted_rule() -> None:
+    """The worlds of planted rules hold as long as none is planted."""
+    assert [text for plant in PLANTS.values() for text in failing(plant)] == []
+
+
+# Each property can fail
+
+
+def severity_of_all(severity: Severity) -> Callable[..., Verdict]:
+    """An `assess` that gives every cluster the same severity."""
+    return lambda *arguments: replace(assess(*arguments), severity=severity)
+
+
+def failing_kinds(lies: list[str], orders: tuple[Order, ...] = ()) -> set[str]:
+    return {failure.kind for seed in range(15) for failure in checked(made(seed, lies), orders).failures}
+
+
+@pytest.mark.parametrize(
+    ("severity", "lies", "expected"),
+    [
+        (Severity.OK, ["rack_down"], {"false_ok", "outage"}),
+        (Severity.OK, ["drained", "drained"], {"false_ok"}),
+        (Severity.WARNING, ["rack_down"], {"too_quiet", "outage"}),
+        (Severity.WARNING, [], {"noise"}),
+        (Severity.CRITICAL, ["ghost"], {"ghost_noise"}),
+    ],
+)
+def test_a_wrong_severity_is_found(
+    severity: Severity, lies: list[str], expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same severity for every cluster is wrong for some."""
+    monkeypatch.setattr(asking, "assess", severity_of_all(severity))
+    assert failing_kinds(lies) >= expected
+
+
+def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SAFE for all nodes, alone and in pairs, costs some cluster a range; and `safe_nodes` says otherwise."""
+    decide = Gatekeeper.decide
+    monkeypatch.setattr(
+        Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="safe", reasons=())
+    )
+    assert failing_kinds([]) >= {"false_safe", "false_safe_pair", "safe_nodes"}
+
+
+def test_a_gate_that_is_always_shut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UNSAFE for every node is noise, since some can be stopped at no cost."""
+    decide = Gatekeeper.decide
+    monkeypatch.setattr(Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="unsafe"))
+    assert "noise" in failing_kinds([])
+
+
+def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings that differ from one assessment to the next are a difference by order."""
+    several = count()
+    monkeypatch.setattr(
+        asking, "assess", lambda *arguments: replace(assess(*arguments), severity=list(Severity)[next(several) % 2])
+    )
+    assert "order" in failing_kinds([], (Order(1),))
+
+
+def test_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is none of ringcheck's own is a crash; one of its own counts as UNKNOWN."""
+    monkeypatch.setattr(asking, "assess", Mock(side_effect=KeyError("10.0.0.1")))
+    assert failing_kinds(["node_down"]) == {"crash"}
+    monkeypatch.setattr(asking, "assess", Mock(side_effect=DataError("cut off")))
+    assert failing_kinds(["one_way"]) == set()
+
+
+# The search itself
+
+
+def test_an_order_with_threads() -> None:
+    """Nodes that answer one after another from threads make the verdict that they make at once."""
+    for seed in range(12):
+        kinds = {failure.kind for failure in checked(made(seed, []), (Order(seed + 1, threads=True),)).failures}
+        assert "order" not in kinds
+
+
+def test_the_fewest_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lies that a failure does not need are left out of its report."""
+    any_view_calls_down(monkeypatch)
+    lies = ["streaming", "one_way", "ghost"]
+    kinds = ("false_safe", "false_safe_pair")
+    seed, sort = next(
+        (seed, failure.sort)
+        for seed in range(PLANTED)
+        for failure in checked(made(seed, lies), ()).failures
+        if failure.kind in kinds and len(made(seed, lies).lies) == 3
+    )
+    assert fewest(seed, lies, sort) == ("one_way",)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.worlds", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_counts_and_replays() -> None:
+    """A run shows how often each lie occurred and how many nodes were SAFE; a replay shows a world and the verdict."""
+    counted = run("--count", "20", "--jobs", "2")
+    assert "20 worlds in" in counted.stdout
+    assert "decisions on single nodes: safe" in counted.stdout
+    replayed = run("--replay", "3", "--lies", "", "-v")
+    assert replayed.returncode == 0, replayed.stdout
+    assert "node 0 answers" in replayed.stdout
+    assert "0 failures" in replayed.stdout
+
+
+def test_an_unknown_lie_is_refused() -> None:
+    """A misspelt lie is an error that lists those that there are."""
+    refused = run("--replay", "3", "--lies", "gost")
+    assert refused.returncode == 2
+    assert "ghost_on_another_port" in refused.stderr
+
+
+def offenders() -> Iterable[str]:
+    return [name for name, bend in BENDS.items() if not (bend.__doc__ or "").strip()]
+
+
+def test_each_lie_says_what_it_is() -> None:
+    """Every way to bend a world has a sentence: that is its documentation."""
+    assert list(offenders()) == []
