@@ -39,7 +39,7 @@ _LOG_WIDTH = 240
 _FORBIDDEN = 403
 _DEAD_ENDS = ("DRAINING", "DRAINED", "LEAVING")  # modes that only a restart ends
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_JMX_STRIDE = 10
+_JMX_STRIDE = 20
 _TCP_LISTEN = "0A"
 
 
@@ -167,7 +167,7 @@ class RealCluster:
     def _refuse_company(self) -> None:
         taken = _listening()
         for node in self.members:
-            if clash := {(node.address, launch.STORAGE_PORT), ("127.0.0.1", node.jmx_port)} & taken:
+            if clash := {(node.address, node.port(launch.STORAGE_PORT)), ("127.0.0.1", node.jmx_port)} & taken:
                 raise ClusterError(f"in use by another process: {' '.join('{}:{}'.format(*end) for end in clash)}")
 
     def close(self, *, keep: bool = False) -> None:
@@ -195,28 +195,31 @@ class RealCluster:
 
         It stays JOINING for at least `ring_delay_ms`; `wait_ready` on it waits for the end of that.
         """
-        with state.edit(self.directory) as record:
-            newcomer = state.NodeRecord(
-                number=max(node.number for node in record.nodes) + 1,
-                datacenter=datacenter,
-                rack=rack,
-                release=release or record.nodes[0].release,
-                ring_delay_ms=ring_delay_ms,
-                auto_bootstrap=True,
-                yaml=dict(yaml or {}),
-            )
-            record.nodes.append(newcomer)
-        node = self.node(newcomer.number)
+        release = release or self.record.nodes[0].release
+        options: dict[str, Any] = {"release": release, "ring_delay_ms": ring_delay_ms, "yaml": dict(yaml or {})}
+        node = self.add(datacenter, rack, auto_bootstrap=True, **options)
         observers = [other for other in self.members if other.running and other.number != node.number]
         node.start()
         if wait_joining:
-            self._wait_joining(node, observers)
+            self.wait_joining(node, observers)
         return node
 
-    def _wait_joining(self, node: RealNode, observers: list[RealNode]) -> None:
+    def add(self, datacenter: str, rack: str, **fields: Any) -> RealNode:
+        """Lay out one more node without starting it; the fields are those of `state.NodeRecord`."""
+        with state.edit(self.directory) as record:
+            first, number = record.nodes[0], max(node.number for node in record.nodes) + 1
+            like_first: dict[str, Any] = {"release": first.release, "ring_delay_ms": first.ring_delay_ms}
+            named: dict[str, Any] = {"number": number, "datacenter": datacenter, "rack": rack}
+            record.nodes.append(state.NodeRecord(**named | like_first | fields))
+        return self.node(number)
+
+    def wait_joining(self, node: RealNode, observers: Iterable[RealNode] | None = None) -> None:
+        """Wait until all observers (default: all other running members) list the node as joining."""
+        watching = list(observers) if observers is not None else self._others(node)
+
         def lacking() -> str:
             node.check_running()
-            return _names(o for o in observers if node.address not in o.addresses("JoiningNodes"))
+            return _names(o for o in watching if node.endpoint not in o.endpoints("JoiningNodes"))
 
         wait_until(lacking, START_SECONDS, f"{node} not listed as joining by", self)
 
@@ -235,7 +238,7 @@ class RealCluster:
         watching = list(observers) if observers is not None else self._others(node)
 
         def lacking() -> str:
-            return _names(o for o in watching if node.address in o.addresses("LiveNodes"))
+            return _names(o for o in watching if node.endpoint in o.endpoints("LiveNodes"))
 
         wait_until(lacking, timeout, f"{node} still live for", self, stable=stable)
 
@@ -246,7 +249,7 @@ class RealCluster:
         watching = list(observers) if observers is not None else self._others(node)
 
         def lacking() -> str:
-            return _names(o for o in watching if node.address not in o.addresses("LiveNodes"))
+            return _names(o for o in watching if node.endpoint not in o.endpoints("LiveNodes"))
 
         wait_until(lacking, timeout, f"{node} not live for", self)
 
@@ -256,10 +259,10 @@ class RealCluster:
         deadline = time.monotonic() + timeout
         for node in nodes:
             node.wait_ready(max(1.0, deadline - time.monotonic()))
-        expected = {node.address for node in nodes}
+        expected = {node.endpoint for node in nodes}
 
         def lacking() -> str:
-            return _names(node for node in nodes if not expected <= node.addresses("LiveNodes"))
+            return _names(node for node in nodes if not expected <= node.endpoints("LiveNodes"))
 
         wait_until(lacking, max(1.0, deadline - time.monotonic()), "not all nodes live for", self)
 
@@ -275,7 +278,8 @@ class RealCluster:
 
         coordinator = self.node(node) if isinstance(node, int) else node
         version = 5 if launch.release_key(coordinator.release) >= (4, 0) else 4
-        return cql.one_coordinator(coordinator.address, **{"protocol_version": version} | options)
+        defaults = {"protocol_version": version, "port": coordinator.port(launch.CQL_PORT)}
+        return cql.one_coordinator(coordinator.address, **defaults | options)
 
     def log_tails(self, lines: int = _LOG_LINES) -> str:
         """The last lines of all nodes' logs."""
@@ -311,7 +315,16 @@ class RealNode:
     @property
     def address(self) -> str:
         """Its address for everything but JMX."""
-        return f"{self.cluster.record.subnet}.{self.number}"
+        return f"{self.cluster.record.subnet}.{self.record.host or self.number}"
+
+    def port(self, first: int) -> int:
+        """One of its ports, by the port of the first instance of its address."""
+        return first + launch.PORT_STRIDE * self.record.instance
+
+    @property
+    def endpoint(self) -> str:
+        """Its address and storage port, as the lists of 4.0 and later name it."""
+        return f"{self.address}:{self.port(launch.STORAGE_PORT)}"
 
     @property
     def datacenter(self) -> str:
@@ -337,7 +350,7 @@ class RealNode:
     def url(self) -> str:
         """Its Jolokia agent."""
         scheme = self.agent_options.get("protocol", "http")
-        return f"{scheme}://{self.address}:{launch.JOLOKIA_PORT}/jolokia"
+        return f"{scheme}://{self.address}:{self.port(launch.JOLOKIA_PORT)}/jolokia"
 
     @property
     def agent_options(self) -> dict[str, str]:
@@ -381,6 +394,12 @@ class RealNode:
     def addresses(self, attribute: str) -> set[str]:
         """Content of a list of addresses; no answer is an `OracleError`, never an empty list."""
         return set(self.read(attribute, timeout=5))
+
+    def endpoints(self, attribute: str) -> set[str]:
+        """The same as addresses with storage ports; before 4.0 that is the first instance's everywhere."""
+        if launch.release_key(self.release) >= (4, 0):
+            return self.addresses(f"{attribute}WithPort")
+        return {f"{address}:{launch.STORAGE_PORT}" for address in self.addresses(attribute)}
 
     @property
     def ready(self) -> bool:
@@ -456,17 +475,21 @@ class RealNode:
     def restart_agent(self, **options: str) -> None:
         """Restart it with these options of its own for its Jolokia agent; `wait_ready` waits for it."""
         self.terminate()
-        with state.edit(self.cluster.directory) as cluster:
-            _record_of(cluster, self.number).jolokia_options = options
+        self.change(jolokia_options=options)
         self.start()
+
+    def change(self, **fields: Any) -> None:
+        """Change what its next start depends on; the fields are those of `state.NodeRecord`."""
+        with state.edit(self.cluster.directory) as cluster:
+            for name, value in fields.items():
+                setattr(_record_of(cluster, self.number), name, value)
 
     def upgrade(self, release: str) -> None:
         """Drain and stop it, and start it on its data with another release; `wait_ready` waits for it."""
         artifacts.library(release)
         self.drain()
         self.kill()
-        with state.edit(self.cluster.directory) as cluster:
-            _record_of(cluster, self.number).release = release
+        self.change(release=release)
         self.start()
 
     # -- Its state in the ring
@@ -557,18 +580,25 @@ class RealNode:
             authenticator=cluster.authenticator,
             yaml=cluster.yaml | record.yaml,
             jolokia_options=self.agent_options,
-            jvm_options=tuple(cluster.jvm_options),
+            jvm_options=(*cluster.jvm_options, *record.jvm_options),
+            instance=record.instance,
         )
 
     def _seeds(self) -> tuple[str, ...]:
         # A first start knows node 1 alone, so that nobody waits for a seed that isn't there yet. A restart names all
         # members, since 3.11 and older refuse to start when none of their seeds answers.
+        if self.record.seeds:
+            return tuple(self.record.seeds)
         if not self.record.started_before and not self.record.auto_bootstrap:
-            return (self.cluster.node(1).address,)
+            return (self.cluster.node(1)._seed_name(self.release),)
         members = self.cluster.members
         if self.record.auto_bootstrap and not self.record.started_before:
             members = [node for node in members if node.number != self.number]
-        return tuple(node.address for node in members)
+        return tuple(node._seed_name(self.release) for node in members)
+
+    def _seed_name(self, reader: str) -> str:
+        """What a node of some release calls it: from 4.0 on a port in a seed's name may differ from its own."""
+        return self.endpoint if launch.release_key(reader) >= (4, 0) else self.address
 
     def _jolokia_jar(self) -> Path:
         default = "2" if launch.release_key(self.release) >= (4, 1) else "1"
@@ -580,12 +610,11 @@ class RealNode:
 
     def _decommission(self, *, force: bool, timeout: float) -> None:
         self.nodetool("decommission", *(["--force"] if force else []), timeout=timeout)
-        with state.edit(self.cluster.directory) as cluster:
-            _record_of(cluster, self.number).left = True
+        self.change(left=True)
 
     def _serves_cql(self) -> bool:
         try:
-            socket.create_connection((self.address, launch.CQL_PORT), timeout=2).close()
+            socket.create_connection((self.address, self.port(launch.CQL_PORT)), timeout=2).close()
         except OSError:
             return False
         return True

@@ -12,8 +12,9 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     FallthroughRetryPolicy,
+    HostFilterPolicy,
     NoSpeculativeExecutionPolicy,
-    WhiteListRoundRobinPolicy,
+    RoundRobinPolicy,
 )
 
 from tests.cassandra.launch import CQL_PORT
@@ -30,19 +31,20 @@ def one_coordinator(
     address: str,
     *,
     protocol_version: int,
+    port: int = CQL_PORT,
     consistency: int = ConsistencyLevel.ONE,
     timeout: float = 20,
     keyspace: str | None = None,
     credentials: tuple[str, str] | None = None,
     metadata: bool = False,
 ) -> Iterator[Any]:
-    """Yield a driver session whose every request goes to `address`.
+    """Yield a driver session whose every request goes to `address` and `port`.
 
     `timeout` is the client's own (seconds); keep it above the server's 5-10 s, so that the server's verdict is seen.
     `metadata` lets the driver read schema and tokens, which costs time at each connection.
     """
     profile = ExecutionProfile(
-        load_balancing_policy=WhiteListRoundRobinPolicy([address]),
+        load_balancing_policy=HostFilterPolicy(RoundRobinPolicy(), lambda host: _is(host, address, port)),
         retry_policy=FallthroughRetryPolicy(),
         speculative_execution_policy=NoSpeculativeExecutionPolicy(),
         consistency_level=consistency,
@@ -50,7 +52,7 @@ def one_coordinator(
     )
     driver = Cluster(
         [address],
-        port=CQL_PORT,
+        port=port,
         protocol_version=protocol_version,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         auth_provider=PlainTextAuthProvider(*credentials) if credentials else None,
@@ -64,3 +66,8 @@ def one_coordinator(
         yield driver.connect(keyspace)
     finally:
         driver.shutdown()
+
+
+def _is(host: Any, address: str, port: int) -> bool:
+    """Whether a host of the driver's is the coordinator; several instances may share its address."""
+    return bool((host.endpoint.address, host.endpoint.port) == (address, port))

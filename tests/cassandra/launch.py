@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CQL_PORT = 9042
 STORAGE_PORT = 7000
 JOLOKIA_PORT = 8778
+PORT_STRIDE = 100  # between the ports of two instances on one address
 
 _EXPORTS = (
     "java.base/jdk.internal.misc",
@@ -75,6 +76,11 @@ class NodeSettings:
     yaml: Mapping[str, object] = field(default_factory=dict)
     jolokia_options: Mapping[str, str] = field(default_factory=dict)
     jvm_options: tuple[str, ...] = ()
+    instance: int = 0
+
+    def port(self, first: int) -> int:
+        """A port of this instance, by the port of the first instance of its address."""
+        return first + PORT_STRIDE * self.instance
 
 
 def release_key(release: str) -> tuple[int, int]:
@@ -110,8 +116,8 @@ def cassandra_yaml(settings: NodeSettings) -> dict[str, object]:
         "seed_provider": [_seed_provider(settings.seeds)],
         "listen_address": settings.address,
         "rpc_address": settings.address,
-        "storage_port": STORAGE_PORT,
-        "native_transport_port": CQL_PORT,
+        "storage_port": settings.port(STORAGE_PORT),
+        "native_transport_port": settings.port(CQL_PORT),
         "start_native_transport": True,
         "endpoint_snitch": "GossipingPropertyFileSnitch",
         "authenticator": settings.authenticator,
@@ -214,7 +220,7 @@ def _access_flags() -> list[str]:
 
 def _agent_options(settings: NodeSettings) -> str:
     # A second agent for the harness alone can't be had: two in one JVM overwrite each other's static server.
-    options = {"host": settings.address, "port": str(JOLOKIA_PORT), "discoveryEnabled": "false"}
+    options = {"host": settings.address, "port": str(settings.port(JOLOKIA_PORT)), "discoveryEnabled": "false"}
     return ",".join(f"{key}={value}" for key, value in (options | dict(settings.jolokia_options)).items())
 
 

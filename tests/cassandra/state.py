@@ -20,7 +20,13 @@ _FILE = "cluster.json"
 
 @dataclass(slots=True)
 class NodeRecord:
-    """One node: what it is to be started with, and its process if it has one."""
+    """One node: what it is to be started with, and its process if it has one.
+
+    Attributes:
+        host: last octet of its address; 0 for its number.
+        instance: which instance of its address it is, from 0 on: each has ports of its own.
+        seeds: what its next start names as seeds; empty for the harness's choice.
+    """
 
     number: int
     datacenter: str
@@ -30,6 +36,10 @@ class NodeRecord:
     auto_bootstrap: bool = False
     yaml: dict[str, Any] = field(default_factory=dict)
     jolokia_options: dict[str, str] = field(default_factory=dict)
+    jvm_options: list[str] = field(default_factory=list)
+    host: int = 0
+    instance: int = 0
+    seeds: list[str] = field(default_factory=list)
     started_before: bool = False
     left: bool = False
     pid: int = 0

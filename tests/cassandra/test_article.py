@@ -135,7 +135,7 @@ def test_one_node_lost_for_the_plugin(article: RealCluster) -> None:
     code, line = check(article)
     assert code == 2
     assert re.match(
-        rf"CRITICAL - lab: \d+ of {RANGES} ranges \([\d.]+ %\) of blog_1 unavailable at LOCAL_ONE in dc1", line
+        rf"CRITICAL - lab: \d+ of {RANGES} ranges \([\d.]+ % of the tokens\) of blog_1 unavailable at LOCAL_ONE", line
     )
     assert article.node(3).address in line
     assert check(article, "-k", "blog_3")[0] == 0

@@ -252,7 +252,6 @@ def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) ->
     assert view(seen, driver.address(1)).outcome == "ok"
 
 
-@pytest.mark.slow
 def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
     """Its Jolokia accepts and never answers: unreachable at once, whatever the others still believe."""
     polls()

@@ -14,6 +14,7 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from tests.cassandra.cluster import ClusterError, RealCluster, RealNode, free_subnet, parse_layout, wait_until
+from tests.cassandra.launch import CQL_PORT, JOLOKIA_PORT, STORAGE_PORT, cassandra_yaml
 from tests.cassandra.oracle import OracleError
 from tests.cassandra.process import Process
 
@@ -254,6 +255,30 @@ def test_stranger_with_a_stored_pid_is_left_alone() -> None:
 def test_cluster_can_be_picked_up_from_its_directory(unstarted: RealCluster) -> None:
     """Another process that knows the directory sees the same cluster."""
     assert RealCluster.attach(unstarted.directory).record == unstarted.record
+
+
+def test_instances_of_an_address_have_ports_of_their_own(unstarted: RealCluster) -> None:
+    """The second instance of an address shares no port with the first, and is named with its port as a seed."""
+    first, second = unstarted.node(2), unstarted.add("dc1", "r2", host=2, instance=1)
+    assert (second.address, second.release) == (first.address, first.release)
+    ports = [{node.jmx_port, *map(node.port, (CQL_PORT, STORAGE_PORT, JOLOKIA_PORT))} for node in (first, second)]
+    assert not ports[0] & ports[1]
+    yaml = cassandra_yaml(second.settings())
+    assert (yaml["storage_port"], yaml["native_transport_port"]) == (second.port(STORAGE_PORT), second.port(CQL_PORT))
+    assert str(second.port(JOLOKIA_PORT)) in second.url
+    first.change(started_before=True)
+    assert second.endpoint in first.settings().seeds
+
+
+def test_changed_address_is_for_the_next_start(unstarted: RealCluster) -> None:
+    """A node whose address is changed is started, asked and named there, and keeps its directory."""
+    node = unstarted.node(2)
+    before, directory = node.address, node.directory
+    node.change(host=12, seeds=[before])
+    assert node.address == f"{unstarted.record.subnet}.12"
+    assert node.address == node.settings().address
+    assert node.address in node.url
+    assert (node.directory, node.settings().seeds) == (directory, (before,))
 
 
 def test_unknown_node_is_named(unstarted: RealCluster) -> None:

@@ -1,0 +1,149 @@
+"""What ringcheck answers about a real cluster, and whether the cluster does what was answered.
+
+Predictions are compared range by range with queries of each coordinator; a SAFE is tried: the node is really stopped,
+and every range asked through every other coordinator that served it before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.cassandra import queries
+from tests.cassandra.launch import JOLOKIA_PORT
+from tests.cassandra.queries import LEDGER, Comparison, Keys, Prediction, network, simple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.cassandra.cluster import RealCluster, RealNode
+
+GATE_LEVEL = "LOCAL_QUORUM"
+LEVELS = ("LOCAL_ONE", GATE_LEVEL)  # what is watched by default
+KEYSPACES = (simple(1), network("nts_2", dc1=2), network("nts_3", dc1=3))
+ACCEPTED = ("simple_1", "nts_2")  # one replica of these is as good as needed: no stop could be safe
+SECONDS = 30
+Document = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Answers:
+    """Asks ringcheck and coordinators of one cluster.
+
+    Attributes:
+        cluster: all its running nodes are contact points.
+        accepted: keyspaces that the gate is told to leave out.
+    """
+
+    cluster: RealCluster
+    accepted: Sequence[str] = ACCEPTED
+    _keys: Keys = field(default_factory=lambda: Keys(each=8))
+
+    def check(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and whole output of `check -v`."""
+        return queries.ringcheck("check", "-v", *self._target(), *arguments)
+
+    def health(self, *arguments: str) -> Document:
+        """The verdict document, with unavailable ranges at the watched levels."""
+        levels = [word for level in LEVELS for word in ("--level", level)]
+        wanted = ("--ranges", "--format", "json", *levels, *arguments)
+        _, text = queries.ringcheck("health", *self._target(), *wanted)
+        assert text.startswith("{"), text
+        found: Document = json.loads(text)
+        return found
+
+    def preflight(self, *names: str) -> Document:
+        """The gate's decision about nodes by host id or name."""
+        code, text = self.gate("--format", "json", *names)
+        assert text.startswith("{"), text
+        found: Document = json.loads(text)
+        assert (code == 0) == (found["decision"] == "safe"), text
+        return found
+
+    def gate(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of `preflight`; when a node started does not matter."""
+        accepted = [word for name in self.accepted for word in ("--accept", name)]
+        return queries.ringcheck("preflight", *self._target(), "--allow", "recently_changed", *accepted, *arguments)
+
+    def differences(self, state: str, *coordinators: RealNode) -> list[str]:
+        """Queries of every range whose outcome is not what was predicted of their coordinator, a line each."""
+        found, known = Comparison(), self.health()
+        for node in coordinators:
+            predicted = Prediction(self.health("--view", _shown(known, node)), node)
+            found.add(queries.compare(node, KEYSPACES, predicted, self._keys, LEVELS))
+        LEDGER.append((coordinators[0].release, state, found))
+        return found.differences
+
+    def outcomes(self, node: RealNode, level: str = GATE_LEVEL) -> dict[str, set[str]]:
+        """What becomes of reads and writes of every range through one coordinator, by keyspace."""
+        found: dict[str, set[str]] = {}
+        with self.cluster.session(node) as session:
+            for each in KEYSPACES:
+                wanted = list(queries.queries(each.name, queries.pieces(node, each.name), self._keys, (level,)))
+                found[each.name] = set(queries.ask(session, wanted))
+        return found
+
+    def serving(self, nodes: Iterable[RealNode]) -> set[tuple[int, str]]:
+        """Nodes and keyspaces of which every range is served at the gate's level."""
+        return {
+            (node.number, keyspace)
+            for node in nodes
+            for keyspace, outcomes in self.outcomes(node).items()
+            if outcomes == {"served"}
+        }
+
+    def cost_of_stop(self, *victims: RealNode) -> set[tuple[int, str]]:
+        """Really stop nodes: coordinators and keyspaces, not accepted, that served every range before and don't now.
+
+        The nodes are started again; returns when they and all that saw them before see each other.
+        """
+        others = [node for node in self._serving_cql() if node not in victims]
+        seeing = [node for node in others if any(victim.endpoint in node.endpoints("LiveNodes") for victim in victims)]
+        before = self.serving(others)
+        for victim in victims:
+            victim.terminate()
+        for victim in victims:
+            self.cluster.wait_down(victim)
+        after = self.serving(others)
+        for victim in victims:
+            victim.start()
+        self.cluster.wait_all_up([*seeing, *victims])
+        return {(number, keyspace) for number, keyspace in before - after if keyspace not in self.accepted}
+
+    def _serving_cql(self) -> list[RealNode]:
+        return [node for node in self.cluster.members if node.running and node.read("NativeTransportRunning")]
+
+    def _target(self) -> list[str]:
+        running = [node for node in self.cluster.nodes if node.running]
+        hosts = [word for node in running for word in ("-H", f"{node.address}:{node.port(JOLOKIA_PORT)}")]
+        return [*hosts, "-t", f"{SECONDS}s"]
+
+
+def _shown(document: Document, node: RealNode) -> str:
+    """How a document names a node: by address, and port where others share that."""
+    host_id = node.read("LocalHostId")
+    names = [each["address"] for each in document["nodes"] if each["host_id"] == host_id]
+    return str(names[0]) if names else node.address  # one without tokens may be no node of the document
+
+
+def lost(document: Document, level: str, keyspace: str) -> int:
+    """How many ranges of a keyspace are unavailable at a level, reads or writes."""
+    (found,) = [each for each in document["keyspaces"] if each["name"] == keyspace]
+    (share,) = [each for each in found["levels"] if each["level"] == level]
+    return int(share["unavailable"])
+
+
+def member_ids(document: Document) -> set[str]:
+    """Host ids of all nodes that a document has; a node without one stands under its address."""
+    return {node["host_id"] or node["address"] for node in document["nodes"]}
+
+
+def advised(document: Document) -> list[str]:
+    """Nodes that are to be brought back, best first."""
+    return [advice["node"] for advice in document["recover_first"]]
+
+
+def blocking(decision: Document) -> set[str]:
+    """Codes of the reasons that stand against a stop."""
+    return {reason["code"] for reason in decision["reasons"] if reason["blocks"]}

@@ -1,0 +1,78 @@
+"""Whether clients can log in while a replica of system_auth is down, and whether ringcheck says so beforehand.
+
+4.1 and later read roles at LOCAL_QUORUM, older ones at LOCAL_ONE; the user `cassandra` needs QUORUM on all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cassandra.cluster import NoHostAvailable
+
+from tests.cassandra import queries
+from tests.cassandra.answers import Answers, lost
+from tests.cassandra.cluster import wait_until
+from tests.cassandra.conftest import chosen_releases
+from tests.cassandra.launch import release_key
+
+if TYPE_CHECKING:
+    from tests.cassandra.cluster import RealCluster, RealNode
+    from tests.cassandra.conftest import ClusterFactory
+
+pytestmark = pytest.mark.cassandra
+
+DEFAULT = ("4.0.17", "5.0.8")  # the last release of each kind
+RELEASES = [release for release in chosen_releases(DEFAULT) if release_key(release) >= (3, 11)]
+ROLE = ("app", "app-password")
+SUPERUSER = ("cassandra", "cassandra")
+
+
+def refusal(node: RealNode, credentials: tuple[str, str]) -> str:
+    """Why a client with these credentials gets no session with a node; empty if it gets one."""
+    try:
+        with node.cluster.session(node, credentials=credentials) as session:
+            session.execute("SELECT release_version FROM system.local")
+    except NoHostAvailable as error:
+        return str(error.errors)
+    return ""
+
+
+def logs_in(node: RealNode, credentials: tuple[str, str]) -> bool:
+    """Whether a client gets a session; if not, it must be for want of replicas."""
+    why = refusal(node, credentials)
+    assert not why or "Cannot achieve consistency level" in why, why
+    return not why
+
+
+def replicate_logins(cluster: RealCluster) -> None:
+    """Keep roles on both nodes, one of them for clients."""
+    wait_until(lambda: refusal(cluster.node(1), SUPERUSER), 60, "the first user is not there yet:", cluster)
+    replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 2}"
+    with cluster.session(1, credentials=SUPERUSER, timeout=60) as session:
+        session.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication}")
+        session.execute(f"CREATE ROLE {ROLE[0]} WITH PASSWORD = '{ROLE[1]}' AND LOGIN = true")
+    cluster.node(1).nodetool("repair", "--full", "system_auth")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_one_of_two_replicas_of_the_roles_is_down(real_cluster: ClusterFactory, release: str) -> None:
+    """Where every login needs both replicas, the gate refuses to stop one, and a check is CRITICAL once one is down."""
+    cluster = real_cluster(release, "dc1:r1,dc1:r2", yaml=queries.TIMEOUTS, authenticator="PasswordAuthenticator")
+    one, other = cluster.nodes
+    replicate_logins(cluster)
+    for node in (one, other):
+        assert all(logs_in(node, credentials) for credentials in (ROLE, SUPERUSER))
+    asked = Answers(cluster, accepted=())
+    level = "LOCAL_QUORUM" if release_key(release) >= (4, 1) else "LOCAL_ONE"
+    assert asked.check()[0] == 0
+    before = asked.preflight(str(other.read("LocalHostId")))["decision"]
+    other.terminate()
+    cluster.wait_down(other)
+    served = logs_in(one, ROLE)
+    assert served == (level == "LOCAL_ONE")
+    assert not logs_in(one, SUPERUSER)
+    assert (before == "safe") <= served, "a false SAFE: nobody can log in any more"
+    code, text = asked.check()
+    assert (code == 2) == (not served), text
+    assert bool(lost(asked.health(), level, "system_auth")) == (not served)
