@@ -168,8 +168,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="ring_behind",
             severity=Severity.UNKNOWN,
-            meaning="A node serves, or owns tokens for some nodes, but owns none in the ring that was read: the node "
-            "that it was read from is behind.",
+            meaning="A node serves, or owns tokens according to some nodes, but owns none in the ring that was read: "
+            "the node that told the ring is behind.",
             next_step="If it stays, look at gossip.",
             lifts_when="the ring that is read has the node's tokens",
         ),
@@ -233,9 +233,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="view_discarded",
             severity=Severity.WARNING,
-            meaning="A node answers that other nodes see up, but its view does not count: it is starting or drained, "
-            "or its gossip or native transport is off. Or they see it down, but it may serve clients: nothing that it "
-            "says denies that, and what it sees is not known.",
+            meaning="A node answers, but its view does not count. Either other nodes see it up while it is starting or "
+            "drained or its gossip or native transport is off, or they see it down while it may still serve clients.",
             next_step="Finish what was begun there: `nodetool enablegossip`, `enablebinary`, or a restart.",
             reason="view_missing",
             lifts_when="that node serves again, or is down for all",

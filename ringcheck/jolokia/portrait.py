@@ -104,7 +104,7 @@ class Portrait:
             answer = self._answers.get(agent) if agent else None
             if isinstance(answer, Reading) and agent and (other := neighbour(member, answer, crowd)):
                 answer = SourceError(
-                    f"where its Jolokia is is not known: {shown(agent.url)} is {other}'s", "unreachable"
+                    f"its Jolokia's address is not known: {shown(agent.url)} answers for {other}", "unreachable"
                 )
             if isinstance(answer, Reading) and agent and (what := impostor(member, answer, crowd)):
                 answer = DataError(f"{shown(agent.url)} is another node: {what}")
@@ -177,7 +177,7 @@ class Portrait:
 
 
 def _behind(nodes: Sequence[Node], views: Sequence[View], crowd: Crowd) -> Iterator[Problem]:
-    """Nodes that are through with joining, or own tokens by any node's word, and own none in the ring that was read."""
+    """Nodes that have joined, or own tokens according to any node, but own none in the ring that was read."""
     owners = {member.address for member in crowd.members if member.owns}
     joining = frozenset().union(*(view.joining for view in views if view.outcome == "ok"))
     nodes_have_tokens = any(node.tokens for node in nodes)
@@ -187,5 +187,5 @@ def _behind(nodes: Sequence[Node], views: Sequence[View], crowd: Crowd) -> Itera
             text = f"{node.address} is NORMAL but owns no tokens in the ring that was read"
             yield Problem("ring_behind", node.address, text)
         elif unknown and not joining and node.address in owners and nodes_have_tokens:
-            text = f"{node.address} owns tokens for some nodes but none in the ring that was read"
+            text = f"{node.address} owns tokens according to some nodes, but none in the ring that was read"
             yield Problem("ring_behind", node.address, text)
