@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["up", "down", "unknown"]
 
 # Modes in which a node is no replica that answers: it says so itself, whatever its peers still believe.
-NOT_SERVING = frozenset({"STARTING", "DRAINING", "DRAINED", "DECOMMISSIONED"})
+_NOT_SERVING = frozenset({"STARTING", "DRAINING", "DRAINED", "DECOMMISSIONED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +200,7 @@ class Evidence:
         return there or self.usable
 
     def node(self, view: View) -> Node:
-        """The node whose view a usable view is."""
+        """The node whose view it is; it must be one of the snapshot."""
         return self.snapshot.nodes[self.snapshot.index[view.observer]]
 
     def outlooks(self, datacenters: tuple[str, ...]) -> tuple[Outlook, ...]:
@@ -257,10 +257,21 @@ class Evidence:
         node = self._own_word(index)
         if node is None or _coordinates_unjoined(node):
             return False
-        return node.gossip_running is False or node.mode in NOT_SERVING
+        return node.gossip_running is False or node.mode in _NOT_SERVING
 
     def _says_it_serves(self, index: int) -> bool:
         return self._own_word(index) is not None and not self._denies(index)
+
+    def may_serve(self, view: View) -> bool:
+        """Whether the node of a view that does not count answers, and says nothing that keeps it from serving clients.
+
+        Its peers may see it down all the same: what its clients get is then not known.
+        """
+        node = self.node(view)
+        if view.outcome == "unreachable":
+            return node.jolokia in {"error", "denied"}
+        switched_off = node.native_transport_running is False or node.gossip_running is False
+        return not switched_off and node.mode not in _NOT_SERVING
 
     @cached_property
     def _view_of(self) -> dict[str, View]:
@@ -344,23 +355,22 @@ class Evidence:
     @cached_property
     def joining(self) -> frozenset[int]:
         """Nodes that join, as a view that counts or the node itself says."""
-        saying = (index for index in self._everyone if (node := self._own_word(index)) and node.mode == "JOINING")
-        return self._moving("joining").union(saying)
+        return self._in_movement("joining")
 
     @cached_property
     def leaving(self) -> frozenset[int]:
         """Nodes that leave or are being removed, as a view that counts or the node itself says."""
-        saying = (index for index in self._everyone if (node := self._own_word(index)) and node.mode == "LEAVING")
-        return self._moving("leaving").union(saying)
+        return self._in_movement("leaving")
 
     @cached_property
     def moving(self) -> frozenset[int]:
         """Nodes that change their token, as a view that counts or the node itself says."""
-        saying = (index for index in self._everyone if (node := self._own_word(index)) and node.mode == "MOVING")
-        return self._moving("moving").union(saying)
+        return self._in_movement("moving")
 
-    def _moving(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
-        return frozenset().union(*(getattr(one, which) for one in self._lists))
+    def _in_movement(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
+        mode = which.upper()
+        own = (index for index in self._everyone if (node := self._own_word(index)) and node.mode == mode)
+        return frozenset(own).union(*(getattr(one, which) for one in self._lists))
 
     @cached_property
     def holders(self) -> frozenset[int]:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import release
-from ringcheck.core.evidence import NOT_SERVING
 from ringcheck.core.findings import FINDINGS, Finding, noted
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import listed
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ringcheck.core.evidence import Evidence
-    from ringcheck.core.ring import Node, View
+    from ringcheck.core.ring import View
 
 
 def gaps(evidence: Evidence) -> Iterator[Finding]:
@@ -64,7 +63,7 @@ def _contradictions(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
-    """Views that do not count although the node is up for others; those of coordinators are no gap."""
+    """Views that do not count although the node is up for others, or may serve; those of coordinators are no gap."""
     index_of = evidence.snapshot.index
     for view in evidence.views:
         index = index_of.get(view.observer)
@@ -76,20 +75,11 @@ def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
             continue
         elif not evidence.is_gone(index) and not evidence.only_joins(index):
             yield _unusable(view)
-        elif _may_serve(evidence.snapshot.nodes[index], view):
-            text = f"the view of {view.observer} does not count: {view.reason}"
-            yield noted("view_discarded", view.observer, text, "others see it down, but it may serve clients")
+        elif evidence.may_serve(view):
+            yield _discarded(view, "others see it down, but it may serve clients")
     for index in sorted(evidence.coordinators):
         address = evidence.snapshot.nodes[index].address
         yield noted("coordinator_only", address, f"{address} owns no tokens: it coordinates and holds no replica")
-
-
-def _may_serve(node: Node, view: View) -> bool:
-    """Whether a node that is down for all others answers, and nothing that it says keeps it from serving clients."""
-    if view.outcome == "unreachable":
-        return node.jolokia in {"error", "denied"}
-    switched_off = node.native_transport_running is False or node.gossip_running is False
-    return not switched_off and node.mode not in NOT_SERVING
 
 
 def _of_no_member(view: View) -> Finding:
@@ -104,8 +94,12 @@ def _unusable(view: View) -> Finding:
         text = f"{view.observer} did not answer ({view.reason or 'no answer'}), though others see it up"
         hint = "what it sees as a coordinator is not known; Cassandra needs 18-37 s to notice a killed node"
         return noted("view_missing", view.observer, text, hint)
+    return _discarded(view, "others see it up")
+
+
+def _discarded(view: View, hint: str) -> Finding:
     text = f"the view of {view.observer} does not count: {view.reason}"
-    return noted("view_discarded", view.observer, text, "others see it up")
+    return noted("view_discarded", view.observer, text, hint)
 
 
 def _strangers(evidence: Evidence) -> Iterator[Finding]:

@@ -73,8 +73,9 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     waking = back - observers - frozenset(evidence.names(evidence.joining))
     # A release that a dead node could not tell is taken to be the others'; its replicas are counted the same.
     version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
-    nodes = tuple([_woken(node, version) if node.address in waking else node for node in snapshot.nodes])
-    nodes = tuple([replace(node, native_transport_running=False) if node.address in gone else node for node in nodes])
+    changed = {address: _woken(snapshot.nodes[snapshot.index[address]], version) for address in waking}
+    changed |= {address: _stopped(snapshot.nodes[snapshot.index[address]]) for address in gone}
+    nodes = tuple([changed.get(node.address, node) for node in snapshot.nodes])
     kept = tuple([_supposed(evidence, view, gone, back) for view in snapshot.views if view.observer not in waking])
     seen = Evidence(replace(snapshot, nodes=nodes, views=kept))
     woken = tuple([_awake(address, seen) for address in sorted(waking, key=snapshot.index.__getitem__)])
@@ -89,6 +90,10 @@ def _woken(node: Node, version: str | None) -> Node:
         gossip_running=True,
         native_transport_running=True,
     )
+
+
+def _stopped(node: Node) -> Node:
+    return replace(node, native_transport_running=False)
 
 
 def _supposed(evidence: Evidence, view: View, gone: frozenset[str], back: frozenset[str]) -> View:

@@ -133,15 +133,15 @@ class Poll:
         some = [agents[(turn * _ASKED_WHOLE + step) % len(agents)] for step in range(_ASKED_WHOLE)]
         return frozenset([*some, *(here[turn % len(here)] for here in homes.values())])
 
-    def _ask_unexplained(self, crowd: Crowd, until: float) -> None:
+    def _ask_unexplained(self, crowd: Crowd, until: float) -> bool:
         """Ask the nodes whose lists name an endpoint that is no known member, or lack one, for the members they know.
 
-        Once for the same lists: a node that has left can stay in them for days.
+        Once for the same lists: a node that has left can stay in them for days. Returns whether any was asked.
         """
         verdicts: dict[tuple[int, ...], bool] = {}
         asked = []
         for _, agent, told in self._heard(crowd):
-            lists = (told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids)
+            lists = _lists(agent, told)
             if self._home.explained.get(agent) == lists or not believable(told):
                 continue
             key = tuple(map(id, lists))
@@ -152,15 +152,16 @@ class Poll:
         if asked:
             self._round.start(asked, until, frozenset(asked), again=True)
             self._round.gather(until)
-        for _, agent, told in self._heard(crowd):
-            self._home.explained[agent] = (
-                told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids,
-            )  # fmt: skip
+        self._home.explained |= {agent: _lists(agent, told) for _, agent, told in self._heard(crowd)}
+        return bool(asked)
 
-    def _ask_elsewhere(self, crowd: Crowd, until: float) -> None:
-        """Ask for nodes that did not answer where some views have them too: most may know one by its old address."""
+    def _ask_elsewhere(self, crowd: Crowd, until: float) -> bool:
+        """Ask for nodes that did not answer where some views have them too: most may know one by its old address.
+
+        Returns whether any was asked.
+        """
         if self._home.settings.views != "all":
-            return
+            return False
         answers = self._round.answers
         heard = {member.address for member, _, _ in self._heard(crowd)}
         silent = {member.host_id for member in crowd.members if member.address not in heard}
@@ -170,6 +171,7 @@ class Poll:
         if asked:
             self._round.start(asked, until, frozenset(asked))
             self._round.gather(until)
+        return bool(asked)
 
     def _testifying(self, cluster: str) -> list[Told]:
         """The nodes whose word on the members counts, in no particular order.
@@ -279,12 +281,10 @@ class Poll:
             self._round.start([*asked, *self._strays(crowd)], limit, whole)
             self._round.gather(limit)
             crowd = self._crowd()
-            self._ask_unexplained(crowd, limit)
-            self._ask_elsewhere(self._crowd(), limit)
-            wider = self._crowd()
-            done = all(agent in self._round.answers for agent in wider.agents.values())
-            crowd = wider
-            if done:
+            for ask in (self._ask_unexplained, self._ask_elsewhere):
+                if ask(crowd, limit):
+                    crowd = self._crowd()
+            if all(agent in self._round.answers for agent in crowd.agents.values()):
                 break
         return crowd
 
@@ -481,6 +481,11 @@ class Poll:
             return self._portrait.of(known, (*doubts, Problem("pending_unreadable", known.crowd.cluster, text)))
         known.topology = replace(known.topology, rings=rings)
         return self._portrait.of(known, (*doubts, *survey.problems))
+
+
+def _lists(agent: Agent, told: Reading) -> tuple[object, ...]:
+    """What a node lists, and whom it knows by host id."""
+    return told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids
 
 
 def _has_owners(told: Reading, crowd: Crowd, topology: Topology) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringcheck.core import evidence, gaps
+from ringcheck.core import evidence
 from ringcheck.core.assess import assess
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.evidence import Evidence
@@ -119,7 +119,7 @@ def lone_view_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
         return right(node, view) or ("it sees only itself so far" if len(view.live) == 1 else None)
 
     monkeypatch.setattr(evidence, "unusable_because", unusable_because)
-    monkeypatch.setattr(gaps, "_may_serve", lambda *_: False)  # which would tell of the node
+    monkeypatch.setattr(Evidence, "may_serve", lambda *_: False)  # which would tell of the node
 
 
 PLANTS = {
