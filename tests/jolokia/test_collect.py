@@ -1370,6 +1370,41 @@ def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetfu
         assert "ring_behind" not in {one.code for one in seen.problems}
 
 
+def test_an_isolated_node_is_found_that_most_know_by_its_old_address() -> None:
+    """Nobody reaches it, and one node alone knows where it is; it serves clients, and what it sees counts."""
+    lab, old = Lab(4), "127.0.2.9"
+    four = lab.addresses[3]
+    lab.down(four)
+    lab.lists(four, "LiveNodes", [four])
+    lab.lists(four, "UnreachableNodes", lab.addresses[:3])
+    for address in (ONE, TWO):
+        node = lab.nodes[address]
+        node.attributes = json.loads(json.dumps(node.attributes).replace(four, old))
+        node.operations = {
+            tuple(part.replace(four, old) for part in name): json.loads(json.dumps(value).replace(four, old))
+            for name, value in node.operations.items()
+        }
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            seen = running.poll()
+            assert [node.address for node in seen.nodes] == lab.addresses
+            assert [view.outcome for view in seen.views] == ["ok"] * 4
+    assert {one.code for one in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}
+
+
+def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know() -> None:
+    """One node alone knows a dead owner, and its clients lose what that held; the majority's ring lacks it."""
+    lab, rest = Lab(4), Lab(3)
+    forgetting(lab)
+    for address in (ONE, TWO):
+        lab.nodes[address] = rest.nodes[address]
+    with lab.running(ONE, without=(lab.addresses[3],)) as running:
+        seen = running.poll()
+        assert [node.tokens for node in seen.nodes] == [2] * 4
+        assert [len(ring) for ring in seen.rings] == [8]
+        assert "membership_disagreement" in {one.code for one in seen.problems}
+
+
 def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
     """If nobody who has them can tell the ring, the ring is no evidence that nothing is lost."""
     lab = Lab(4)
