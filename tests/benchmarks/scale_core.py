@@ -17,7 +17,7 @@ from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
 from tests.benchmarks import Row, compared, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 VNODES = 256
 LARGEST = 1024
@@ -50,6 +50,11 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
         names = [f"ks_{number}_{place}" for place in range(KEYSPACES)]
         rings.append(Ring.build(names, Replication.parse(text), spans, nodes, (), rings[0].tokens if rings else ()))
         replies.append(json.dumps({f"[{a}, {b}]": [address(node) for node in row] for a, b, row in spans}))
+    return all_up("big", places, VNODES, rings), replies
+
+
+def all_up(name: str, places: Sequence[Place], vnodes: int, rings: Sequence[Ring]) -> Snapshot:
+    """A snapshot of which every view sees every node live."""
     members = tuple(
         Node(
             address(at),
@@ -62,13 +67,13 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
             native_transport_running=True,
             generation=1,
             jolokia="ok",
-            tokens=VNODES,
+            tokens=vnodes,
         )
         for at, one in enumerate(places)
     )
     live = frozenset(node.address for node in members)
     views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
-    return Snapshot("big", "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, tuple(rings)), replies
+    return Snapshot(name, "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, tuple(rings))
 
 
 def with_down(seen: Snapshot, down: int) -> Snapshot:

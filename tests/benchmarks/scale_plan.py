@@ -17,10 +17,10 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Rule, Threshold
-from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
+from ringcheck.core.ring import Replication, Ring, Snapshot
 from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
 from tests.benchmarks import Row
-from tests.benchmarks.scale_core import LARGEST, POLICY, VNODES, address, cluster
+from tests.benchmarks.scale_core import LARGEST, POLICY, VNODES, all_up, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,26 +68,8 @@ def snapshot(case: Case) -> Snapshot:
     tokens = TokenRing.of(dict(enumerate(random_tokens(case.nodes, case.vnodes, 1))))
     replication = Replication.parse(case.replication)
     spans = [(*tokens.range(at), row) for at, row in enumerate(place(tokens, replication, places, (5, 0)))]
-    members = tuple(
-        Node(
-            address(at),
-            host_id=f"h{at}",
-            datacenter=one.datacenter,
-            rack=one.rack,
-            release_version="5.0.8",
-            mode="NORMAL",
-            gossip_running=True,
-            native_transport_running=True,
-            generation=1,
-            jolokia="ok",
-            tokens=case.vnodes,
-        )
-        for at, one in enumerate(places)
-    )
-    live = frozenset(node.address for node in members)
-    views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
     ring = Ring.build(["ks"], replication, spans, case.nodes)
-    return Snapshot("plan", "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, (ring,))
+    return all_up("plan", places, case.vnodes, [ring])
 
 
 def cstar_rounds(seen: Snapshot) -> list[int]:

@@ -46,17 +46,22 @@ def ghost(world: World, rng: Random) -> bool:
     return True
 
 
-def stale_address(world: World, rng: Random) -> bool:
-    """Some know a node only by the address that it had before, and don't reach it."""
-    pair = _known_member(world, rng)
-    if pair is None:
-        return False
-    node, observers = pair
+def _known_before(world: World, rng: Random, node: Node, observers: Sequence[int]) -> Endpoint:
+    """Let some know a node by an address that it had before, and not reach it."""
     old = world.fresh_endpoint(rng)
     for number in observers:
         view = world.views[number]
         view.book[node.number] = old
         view.reaches.discard(node.number)
+    return old
+
+
+def stale_address(world: World, rng: Random) -> bool:
+    """Some know a node only by the address that it had before, and don't reach it."""
+    pair = _known_member(world, rng)
+    if pair is None:
+        return False
+    old = _known_before(world, rng, *pair)
     if rng.random() < 0.2:
         world.contacts.insert(0, agent_url(old.address))
     return True
@@ -79,12 +84,9 @@ def new_address_without_tokens(world: World, rng: Random) -> bool:
     if pair is None:
         return False
     node, observers = pair
-    old = world.fresh_endpoint(rng)
+    _known_before(world, rng, node, observers)
     for number in observers:
-        view = world.views[number]
-        view.book[node.number] = old
-        view.reaches.discard(node.number)
-        view.extra_live.append(node.endpoint)
+        world.views[number].extra_live.append(node.endpoint)
     return True
 
 
