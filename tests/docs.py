@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli import COMMANDS, ringcheck
-from ringcheck.config.keys import TOP
-from ringcheck.config.kinds import Key, Many, Named, Section
+from ringcheck.config.schema import TOP
+from ringcheck.config.types import Key, Many, Named, Section
 from ringcheck.core.findings import SECTIONS, FindingKind
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import REASONS

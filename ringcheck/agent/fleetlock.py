@@ -24,12 +24,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ringcheck.agent.decide import UnknownError, look, unchanged
+from ringcheck.agent.preflight import UnknownError, look, unchanged
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.restart.back import Target, lacking
-from ringcheck.restart.lease import HeldError, LeaseError, granted, now, open_store
+from ringcheck.leases.leases import HeldError, LeaseError, granted, now, open_store
+from ringcheck.restart.readiness import Target, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ringcheck.agent.log import Log
-    from ringcheck.agent.loop import Agent
+    from ringcheck.agent.watch import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Decision
     from ringcheck.core.ring import Node, Snapshot

@@ -32,11 +32,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ringcheck.agent import page
-from ringcheck.agent.decide import UnknownError, decided, level_of, wish_of
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.log import Log
-from ringcheck.agent.loop import bug
+from ringcheck.agent.preflight import UnknownError, decided, level_of, wish_of
 from ringcheck.agent.server import Served, bound, running
+from ringcheck.agent.watch import bug
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question, assess
@@ -46,6 +46,7 @@ from ringcheck.core.maintenance import Maintenance
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import Reason, reason
 from ringcheck.errors import RingcheckError, UsageError
+from ringcheck.leases.leases import placed
 from ringcheck.report import metrics, picture_svg
 from ringcheck.report.document import (
     decision_document,
@@ -54,7 +55,6 @@ from ringcheck.report.document import (
     verdict_document,
 )
 from ringcheck.report.picture import draw
-from ringcheck.restart.lease import placed
 
 if TYPE_CHECKING:
     import ssl
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from ringcheck.agent.loop import Agent
+    from ringcheck.agent.watch import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Gate
     from ringcheck.core.plan import By

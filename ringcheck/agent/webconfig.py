@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import bcrypt
 
-from ringcheck.config.kinds import Choice, File, Key, Named, Reader, Section, Text, Wrong, refuse_open
 from ringcheck.config.source import UnreadableError, node_of
+from ringcheck.config.types import Choice, File, Key, Named, Reader, Section, Text, Wrong, refuse_open
 from ringcheck.config.values import ConfigErrors
 from ringcheck.errors import ConfigError
 

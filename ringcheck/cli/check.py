@@ -57,7 +57,7 @@ class ToSensu:
         if self.sensu_url and (self.sensu_host or self.sensu_port):
             raise UsageError("--sensu-url is Sensu Go's API, --sensu-host and --sensu-port are the socket: choose one")
         if self.sensu_url:
-            from ringcheck.config.texts import url
+            from ringcheck.config.formats import url
 
             try:
                 return replace(known, transport="sensu-go", url=url(self.sensu_url))

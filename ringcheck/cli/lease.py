@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
-    from ringcheck.restart.lease import HeldError, Store
+    from ringcheck.leases.leases import HeldError, Store
 
 OVERDUE, REFUSED = 1, 2
 _owner = click.option("--owner", metavar="NAME", help="Whose lease it is. [default: USER@HOST]")
@@ -47,8 +47,8 @@ def list_(target: Target, format_: str) -> int:
     Exit codes: 0, 1 if a lease is older than its deadline, 3 if it is not known.
     """
     from ringcheck.config.values import Lease
+    from ringcheck.leases.leases import now
     from ringcheck.report import lease as report
-    from ringcheck.restart.lease import now
 
     settled = target.settled()
     deadline = ((settled.configured and settled.configured.lease) or Lease()).deadline
@@ -87,9 +87,9 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     yes.
     """
     from ringcheck.cli.preflight import EXIT, until_safe
+    from ringcheck.leases.leases import HeldError, now, whoami
     from ringcheck.report import gate as report
     from ringcheck.report.document import decision_document
-    from ringcheck.restart.lease import HeldError, now, whoami
 
     settled = target.settled()
     seen = settled.snapshot()
@@ -126,7 +126,7 @@ def _granted(
     Nothing stays recorded while it waits: two that wait would keep each other from ever being granted.
     """
     from ringcheck.cli.preflight import BETWEEN
-    from ringcheck.restart.lease import HeldError, granted
+    from ringcheck.leases.leases import HeldError, granted
 
     ends = time.monotonic() + wait
     while True:
@@ -183,7 +183,7 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
     Exit codes: 0 released, 2 a node is not back or another owner's, 3 unknown.
     """
-    from ringcheck.restart.lease import HeldError, whoami
+    from ringcheck.leases.leases import HeldError, whoami
 
     settled = target.settled()
     with _store(settled) as (store, cluster):
@@ -203,9 +203,9 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
 def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line each."""
-    from ringcheck.restart.back import Target as Restarted
-    from ringcheck.restart.back import lacking
-    from ringcheck.restart.lease import placed
+    from ringcheck.leases.leases import placed
+    from ringcheck.restart.readiness import Target as Restarted
+    from ringcheck.restart.readiness import lacking
 
     found = ((placed(one, seen).node, lacking(Restarted(one.node, one.host_id), seen)) for one in held)
     return [f"{at}: {why}" for at, why in found if why]
@@ -221,7 +221,7 @@ def break_(target: Target, node: str, reason: str) -> int:
     Look first that nobody works on the node: the next one is told that it is up. Exit codes: 0, 3 if it is not known
     whether it was done.
     """
-    from ringcheck.restart.lease import whoami
+    from ringcheck.leases.leases import whoami
 
     if not reason.strip():
         raise UsageError("--reason says why: the record remembers it")

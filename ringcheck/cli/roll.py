@@ -96,7 +96,7 @@ def _wanted(seen: Snapshot, settled: Settled, nodes: Sequence[str], rack: str | 
             which it would stay as a run that was begun.
     """
     from ringcheck.core.evidence import evidence_of
-    from ringcheck.core.scope import Scope
+    from ringcheck.core.selection import Scope
 
     Scope(evidence_of(seen), settled.policy())
     homes = settled.target.dc
@@ -181,9 +181,9 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
     options: dict[str, Any],
 ) -> Report:
     from ringcheck.jolokia.control import Control
-    from ringcheck.restart.lease import whoami
+    from ringcheck.leases.leases import whoami
+    from ringcheck.restart.environment import RealWorld
     from ringcheck.restart.runner import Runner
-    from ringcheck.restart.world import RealWorld
 
     run = past.run if past and past.run else uuid.uuid4().hex[:8]
     owner = past.owner if past else f"{whoami()} roll {run}"

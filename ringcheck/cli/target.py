@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.jolokia.client import Settings
     from ringcheck.jolokia.collect import Collector
-    from ringcheck.restart.lease import Store
+    from ringcheck.leases.leases import Store
 
 R = TypeVar("R")
 
@@ -214,7 +214,7 @@ class Settled:
             UsageError: for a recorded snapshot, which has none; if the store can't be used as it is configured.
         """
         from ringcheck.config.values import Cluster, Jolokia
-        from ringcheck.restart.lease import SECONDS, open_store
+        from ringcheck.leases.leases import SECONDS, open_store
 
         if self.target.from_:
             raise UsageError("leases are of a cluster as it is now: --from a recorded snapshot has none")
@@ -229,7 +229,7 @@ class Settled:
         """
         from contextlib import closing
 
-        from ringcheck.restart.lease import placed
+        from ringcheck.leases.leases import placed
 
         if self.target.from_:
             return ()
@@ -301,7 +301,7 @@ def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
     from ringcheck.core.maintenance import Maintenance
 
     try:
-        from ringcheck.restart.lease import open_store
+        from ringcheck.leases.leases import open_store
 
         with closing(open_store(configured, LEASES)) as store:
             return Maintenance(store.holders(), deadline)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from ringcheck.core.assess import Question
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.report.paint import Line
     from ringcheck.report.screen import Frame, Session
+    from ringcheck.report.terminal import Line
 
 TICK = 0.25  # seconds within which a key, a resize or a poll shows
 UNKNOWN = 3

@@ -10,9 +10,9 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.config.keys import PART, TOP
-from ringcheck.config.kinds import Reader, Section
+from ringcheck.config.schema import PART, TOP
 from ringcheck.config.source import UnreadableError, node_of
+from ringcheck.config.types import Reader, Section
 from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors, secret
 from ringcheck.errors import ConfigError
 

@@ -20,7 +20,7 @@ from ringcheck.core.health import demands_of, ring_state, seen_by_any
 from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.recovery import Outage, recovery_order
-from ringcheck.core.scope import Scope
+from ringcheck.core.selection import Scope
 from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 from ringcheck.core.words import counted, listed, percent
 

@@ -25,7 +25,7 @@ from ringcheck.core.gaps import gaps
 from ringcheck.core.health import demands_of, ring_state, stand
 from ringcheck.core.policy import DEFAULT, Severity
 from ringcheck.core.reasons import REASONS, Answer, Example, Reason, answer, ordered, reason
-from ringcheck.core.scope import Scope
+from ringcheck.core.selection import Scope
 from ringcheck.core.words import counted, listed, nearest, percent
 from ringcheck.errors import UsageError
 

@@ -21,7 +21,7 @@ from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.health import demands_of, ring_state
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import COORDINATING, View
-from ringcheck.core.scope import Scope
+from ringcheck.core.selection import Scope
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from urllib3.exceptions import (
 
 from ringcheck import __version__
 from ringcheck.errors import ConfigError, DeniedError, SourceError
-from ringcheck.jolokia.reply import CHUNK, MEBIBYTE, Reply, document, one_line, shown, words
-from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
+from ringcheck.http.replies import CHUNK, MEBIBYTE, Reply, document, one_line, shown, words
+from ringcheck.http.sockets import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
 
 if TYPE_CHECKING:
     import ssl

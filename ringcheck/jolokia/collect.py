@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
+from ringcheck.http.threads import Crew
 from ringcheck.jolokia.client import Client, Settings, host_of
-from ringcheck.jolokia.crew import Crew
+from ringcheck.jolokia.membership import Contact, Home
 from ringcheck.jolokia.poll import Poll
-from ringcheck.jolokia.state import Contact, Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

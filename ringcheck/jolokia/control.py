@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, SourceError
+from ringcheck.http.replies import shown
+from ringcheck.http.sockets import root_cause
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Client, host_of
-from ringcheck.jolokia.reply import shown
-from ringcheck.jolokia.transport import root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.core.ring import COORDINATING, Pending, Spans
 from ringcheck.errors import DataError, DeniedError, SourceError
+from ringcheck.http.replies import LONGEST_TEXT, document, printable, reason
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.reply import LONGEST_TEXT, document, printable, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ringcheck.jolokia.reply import Reply
+    from ringcheck.http.replies import Reply
 
 T = TypeVar("T")
 

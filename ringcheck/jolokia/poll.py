@@ -22,13 +22,11 @@ from ringcheck.core.membership import Roster, by_address
 from ringcheck.core.ring import NORMAL, Problem
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.http.replies import shown
 from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.asking import Round
 from ringcheck.jolokia.decode import Reading
-from ringcheck.jolokia.members import believable, serving, testimony
-from ringcheck.jolokia.portrait import Portrait
-from ringcheck.jolokia.reply import shown
-from ringcheck.jolokia.state import (
+from ringcheck.jolokia.fanout import Round
+from ringcheck.jolokia.membership import (
     Crowd,
     Heard,
     Home,
@@ -41,13 +39,15 @@ from ringcheck.jolokia.state import (
     signs,
     strangers,
 )
+from ringcheck.jolokia.snapshot import Portrait
+from ringcheck.jolokia.testimony import believable, serving, testimony
 from ringcheck.jolokia.topology import Survey, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ringcheck.core.ring import Snapshot
-    from ringcheck.jolokia.agent import Agent
+    from ringcheck.jolokia.endpoint import Agent
 
 Told: TypeAlias = "tuple[Agent, Reading]"  # a node and what it said
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ijson
 
 from ringcheck.errors import DataError, SourceError
+from ringcheck.http.replies import CHUNK, shown
 from ringcheck.jolokia.decode import mapping, outcome
-from ringcheck.jolokia.reply import CHUNK, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ringcheck.jolokia.reply import Reply
+    from ringcheck.http.replies import Reply
 
 Events: TypeAlias = "Iterator[tuple[str, Any]]"
 

@@ -16,17 +16,17 @@ from ringcheck.core.consistency import expected
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
+from ringcheck.http.replies import LONGEST_TEXT, printable
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.decode import Outcome, Places
-from ringcheck.jolokia.reply import LONGEST_TEXT, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Pending
-    from ringcheck.jolokia.agent import Agent
     from ringcheck.jolokia.decode import Reading
+    from ringcheck.jolokia.endpoint import Agent
     from ringcheck.jolokia.mbeans import Request
 
 Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack

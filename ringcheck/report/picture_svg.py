@@ -16,8 +16,8 @@ from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.words import counted, percent
-from ringcheck.report.paint import clip
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST
+from ringcheck.report.terminal import clip
 from ringcheck.report.text import printable
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import percent
-from ringcheck.report.paint import ansi, clip, crop, pad, width
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST, Band
+from ringcheck.report.terminal import ansi, clip, crop, pad, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.report.paint import Line, Span
     from ringcheck.report.picture import Drawn, Picture
+    from ringcheck.report.terminal import Line, Span
 
 ROWS = 64  # ranges that get a row each
 LINES = 26  # of signs; a larger ring is aggregated

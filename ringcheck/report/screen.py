@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
-from ringcheck.report.paint import cells, clip, crop, pad
+from ringcheck.report.terminal import cells, clip, crop, pad
 from ringcheck.report.text import row, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
-    from ringcheck.report.paint import Line
+    from ringcheck.report.terminal import Line
 
 Direction: TypeAlias = Literal["worse", "better", "changed"]
 Key: TypeAlias = tuple[str, ...]

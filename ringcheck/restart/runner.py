@@ -27,9 +27,9 @@ from ringcheck.core.plan import plan
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.control import GoneError
+from ringcheck.leases.leases import HeldError, LeaseError, granted
 from ringcheck.report.roll import Report
-from ringcheck.restart.back import Target, down_ids, missing
-from ringcheck.restart.lease import HeldError, LeaseError, granted
+from ringcheck.restart.readiness import Target, down_ids, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from ringcheck.core.plan import Plan
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.leases.leases import Store
     from ringcheck.report.roll import Outcome
     from ringcheck.restart.commands import Command, Ended
     from ringcheck.restart.journal import Begun, Past
-    from ringcheck.restart.lease import Store
 
     class World(Protocol):
         """What a run does to the world and learns from it."""

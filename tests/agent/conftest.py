@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ringcheck.restart import lockfile
+from ringcheck.leases import lockfile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ PATIENCE = 60.0  # seconds; a busy machine is no failure
 # node that hangs is no way to get there: polls have deadlines.
 HANGING = """
 import pathlib, sys, time
-import ringcheck.agent.loop as loop
+import ringcheck.agent.watch as loop
 
 judge = loop.assess
 

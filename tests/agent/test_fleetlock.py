@@ -20,12 +20,12 @@ import requests
 from ringcheck.agent import fleetlock, web
 from ringcheck.agent.fleetlock import KINDS, Answer, FleetLock, routes
 from ringcheck.agent.log import Log
-from ringcheck.agent.loop import Agent
+from ringcheck.agent.watch import Agent
 from ringcheck.config import load
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.jolokia import mbeans
-from ringcheck.restart.lease import open_store
+from ringcheck.leases.leases import open_store
 from ringcheck.simulator.cluster import Agent as Jolokia
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve

@@ -21,8 +21,8 @@ import requests
 import yaml
 from starlette.routing import Route
 
-from ringcheck.agent import decide, web, webconfig
-from ringcheck.agent.loop import Agent
+from ringcheck.agent import preflight, web, webconfig
+from ringcheck.agent.watch import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
 from ringcheck.config.values import Cluster, Jolokia
@@ -30,8 +30,8 @@ from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
+from ringcheck.leases.leases import now
 from ringcheck.report.reading import Reading
-from ringcheck.restart.lease import now
 from ringcheck.simulator.cluster import EmbeddedCluster
 from tests import article
 from tests.agent.watched import NAME, World, watched
@@ -332,8 +332,8 @@ def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str
     """A client that sends its own defaults must not make the gate laxer than its owners want it."""
     lax = Cluster("c", Jolokia(("127.0.0.1",)))
     for body in ({}, {name: False}, {name: True}):
-        assert decide.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
-    assert decide.wish_of({"nodes": ["a"], name: True}, lax).gate == gate
+        assert preflight.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
+    assert preflight.wish_of({"nodes": ["a"], name: True}, lax).gate == gate
 
 
 @pytest.mark.parametrize(
@@ -447,12 +447,12 @@ def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: p
         asked.append(seconds)
         return fresh(name, seconds)
 
-    monkeypatch.setattr(decide, "BETWEEN", 0.05)
+    monkeypatch.setattr(preflight, "BETWEEN", 0.05)
     monkeypatch.setattr(world.agent, "fresh", counted)
     body = {"nodes": [world.address(0)], "stable": 3}
     assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
     assert len(asked) == 3
-    monkeypatch.setattr(decide, "BETWEEN", 60)
+    monkeypatch.setattr(preflight, "BETWEEN", 60)
     answer = world.post("/api/v1/clusters/NAME/preflight", body)
     assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
     assert "1 of 3 readings in 60 s were safe: the time is over" in answer.json()["error"]
@@ -470,7 +470,7 @@ def test_a_configuration_that_was_replaced_decides_nothing(tmp_path: Path, monke
                 world.agent.reload(load(str(file)))
             return fresh(name, seconds)
 
-        monkeypatch.setattr(decide, "BETWEEN", 0.05)
+        monkeypatch.setattr(preflight, "BETWEEN", 0.05)
         monkeypatch.setattr(world.agent, "fresh", tightened)
         body = {"nodes": [world.address(0)], "stable": 3}
         answer = world.post("/api/v1/clusters/NAME/preflight", body)
@@ -490,7 +490,7 @@ def test_a_reload_while_the_gate_reckons_is_seen_too(tmp_path: Path, monkeypatch
                 world.agent.reload(load(str(file)))
                 return super().decide(*asked)
 
-        monkeypatch.setattr(decide, "Gatekeeper", Slow)
+        monkeypatch.setattr(preflight, "Gatekeeper", Slow)
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
 
@@ -560,7 +560,7 @@ def test_every_path_and_key_is_documented() -> None:
         one.path.replace("{cluster}", "NAME").replace("{name}", "NAME") for one in web.ROUTES if isinstance(one, Route)
     }
     fields = re.findall(r"^\| `([a-z_`, ]+)` \|", text.partition("| Field |")[2].partition("## ")[0], re.MULTILINE)
-    assert {one for row in fields for one in row.split("`, `")} == set(decide.FIELDS)
+    assert {one for row in fields for one in row.split("`, `")} == set(preflight.FIELDS)
     example = yaml.safe_load(text.partition("# web.yml")[2].partition("```")[0].partition("\n")[2])
     assert set(example) == set(webconfig._TOP.keys)
     assert set(example["tls_server_config"]) == set(webconfig._TLS.keys)

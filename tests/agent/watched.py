@@ -10,10 +10,10 @@ import requests
 import yaml
 
 from ringcheck.agent import web
-from ringcheck.agent.loop import Agent
+from ringcheck.agent.watch import Agent
 from ringcheck.config import load
 from ringcheck.core.ring import Replication
-from ringcheck.restart.lease import Store, open_store
+from ringcheck.leases.leases import Store, open_store
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve as simulate
 from tests.counterparts.daemon import await_

@@ -9,7 +9,7 @@ import time
 
 import requests
 
-from ringcheck.agent.loop import Watch
+from ringcheck.agent.watch import Watch
 from ringcheck.config.values import Cluster, Jolokia
 from ringcheck.report import metrics
 from ringcheck.simulator.cluster import loopback_address

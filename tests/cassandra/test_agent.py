@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ringcheck.agent.loop import Agent
+from ringcheck.agent.watch import Agent
 from ringcheck.config.values import Agent as Settings
 from ringcheck.config.values import Cluster, Config, Jolokia
 from ringcheck.core.policy import Severity

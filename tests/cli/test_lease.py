@@ -15,9 +15,9 @@ import ringcheck.report
 from ringcheck.cli import run
 from ringcheck.cli.target import Settled
 from ringcheck.core.maintenance import Holder
-from ringcheck.restart import lockfile
-from ringcheck.restart.lease import whoami
-from ringcheck.restart.lockfile import LockFile
+from ringcheck.leases import lockfile
+from ringcheck.leases.leases import whoami
+from ringcheck.leases.lockfile import LockFile
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve
 

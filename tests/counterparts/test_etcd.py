@@ -24,10 +24,10 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ringcheck.config.values import Lease, Tls
-from ringcheck.restart.etcd import Etcd
-from ringcheck.restart.lease import HeldError, LeaseError, RecordStore, granted
+from ringcheck.leases.etcd import Etcd
+from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, granted
 from tests.counterparts.daemon import await_, daemon, free_port, required
-from tests.restart.leases import NODES, StoreMachine, decision, holder, one_at_a_time
+from tests.leases.stores import NODES, StoreMachine, decision, holder, one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -229,9 +229,9 @@ RACER = """
 import os, random, sys, time
 from contextlib import closing
 from ringcheck.config.values import Lease
-from ringcheck.restart.etcd import Etcd
-from ringcheck.restart.lease import granted
-from tests.restart.leases import holder, one_at_a_time
+from ringcheck.leases.etcd import Etcd
+from ringcheck.leases.leases import granted
+from tests.leases.stores import holder, one_at_a_time
 url, name, folder, nodes = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
 with closing(Etcd(name, Lease(etcd=(url,)), 60.0)) as store:
     for node in nodes:
@@ -266,9 +266,9 @@ def test_processes_are_granted_one_at_a_time(shared: str, tmp_path: Path) -> Non
 DIES = """
 import sys, time
 from ringcheck.config.values import Lease
-from ringcheck.restart.etcd import Etcd
-from ringcheck.restart.lease import granted
-from tests.restart.leases import holder
+from ringcheck.leases.etcd import Etcd
+from ringcheck.leases.leases import granted
+from tests.leases.stores import holder
 def decide(others):
     print("recorded", flush=True)
     time.sleep(600)

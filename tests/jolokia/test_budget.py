@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.core.endpoint import ip_of
+from ringcheck.http.replies import Reply
 from ringcheck.jolokia import decode
 from ringcheck.jolokia.decode import Places
-from ringcheck.jolokia.reply import Reply
 from tests.jolokia.scripted import Lab
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
 import time
 from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.client import Client, Settings
-from ringcheck.jolokia import transport
+from ringcheck.http import sockets
 transport.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
 collector = Collector(Settings(("127.0.2.1",), {running.cluster.template!r}))
 print(collector.poll(2.0).views[2].reason)

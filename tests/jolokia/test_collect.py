@@ -16,7 +16,7 @@ from ringcheck.core.evidence import evidence_of
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
-from ringcheck.jolokia import asking
+from ringcheck.jolokia import fanout
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_attribute, missing_mbean, ok, send
@@ -328,7 +328,7 @@ def test_a_poll_ends_at_its_deadline_whatever_hangs() -> None:
 def test_whose_time_is_over_has_one_reason(patient: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - as it is named
     """Whoever sees it first: a reason that holds measured seconds would be another one at each poll."""
     if patient:  # threads that hear of the deadline before the poll does
-        monkeypatch.setattr(asking, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
+        monkeypatch.setattr(fanout, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
     with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
         running.poll(0.4)
     urls = [running.cluster.template.format(address=one) for one in (ONE, TWO)]

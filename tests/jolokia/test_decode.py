@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Pending
 from ringcheck.errors import DataError, DeniedError, SourceError
+from ringcheck.http.replies import SMALL, Reply
 from ringcheck.jolokia import decode
 from ringcheck.jolokia.decode import Outcome, Places
-from ringcheck.jolokia.reply import SMALL, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.decode import Outcome, Places, Reading
-from ringcheck.jolokia.members import refusal
+from ringcheck.jolokia.testimony import refusal
 from tests.fake_jolokia import Agent, recorded_cluster
 from tests.recordings import Recording, recordings
 

@@ -13,8 +13,8 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Node, Pending, Replication, Ring, Snapshot, View
 from ringcheck.report import picture_svg, picture_text
-from ringcheck.report.paint import cells
 from ringcheck.report.picture import Picture, draw
+from ringcheck.report.terminal import cells
 from tests import article, figures
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,14 +10,14 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.policy import Policy
-from ringcheck.report.paint import width
 from ringcheck.report.screen import ASCII, Change, Frame, Session, ago, compose, differences, is_old
+from ringcheck.report.terminal import width
 from tests import article, figures
 
 if TYPE_CHECKING:
     from ringcheck.core.ring import Ring, Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.report.paint import Line
+    from ringcheck.report.terminal import Line
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FRAME = Frame(90, 20, START + timedelta(seconds=3), 20.0, signs=ASCII)

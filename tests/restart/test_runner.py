@@ -13,11 +13,11 @@ from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Problem
 from ringcheck.errors import DataError, SourceError, UsageError
 from ringcheck.jolokia.control import GoneError
+from ringcheck.leases.leases import LeaseError
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past
-from ringcheck.restart.lease import LeaseError
 from ringcheck.simulator.cluster import simple
-from tests.restart.worlds import START, STOP, Killed, Stage, stage, wait
+from tests.restart.environments import START, STOP, Killed, Stage, stage, wait
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ringcheck.errors import SourceError
+from ringcheck.http.replies import Reply, document
 from ringcheck.jolokia.client import Counts
-from ringcheck.jolokia.reply import Reply, document
 from tests.worlds.jolokia import Answers
 
 if TYPE_CHECKING:

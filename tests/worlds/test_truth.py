@@ -30,7 +30,7 @@ ENTRY_POINTS = {
     "ringcheck.errors",
     "ringcheck.jolokia",
     "ringcheck.jolokia.client",
-    "ringcheck.jolokia.reply",
+    "ringcheck.http.replies",
 }
 ASKING = {
     "asking.py",

@@ -27,10 +27,10 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from ringcheck import __version__
 from ringcheck.config.values import secret
 from ringcheck.errors import SourceError
-from ringcheck.jolokia.reply import Reply, one_line
-from ringcheck.jolokia.transport import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
-from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
-from ringcheck.restart.store import SECONDS, RecordStore
+from ringcheck.http.replies import Reply, one_line
+from ringcheck.http.sockets import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
+from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
+from ringcheck.leases.store import SECONDS, RecordStore
 
 if TYPE_CHECKING:
     import ssl

@@ -13,14 +13,14 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.http.replies import shown
 from ringcheck.jolokia.decode import Reading
-from ringcheck.jolokia.reply import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ringcheck.jolokia.agent import Agent
-    from ringcheck.jolokia.state import Answer, Contact, Home
+    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.membership import Answer, Contact, Home
 
 _GRACE = 0.25  # seconds that other contact points have after the first that knows members
 _SHOWN = 3  # errors in one message

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ringcheck.restart.record import Record, Taken
+from ringcheck.leases.record import Record, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

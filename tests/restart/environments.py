@@ -13,10 +13,10 @@ from ringcheck.core.policy import Policy
 from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.control import Control
+from ringcheck.leases.lockfile import LockFile
 from ringcheck.restart.commands import Command, Ended
-from ringcheck.restart.lockfile import LockFile
+from ringcheck.restart.environment import RealWorld
 from ringcheck.restart.runner import Procedure, Runner
-from ringcheck.restart.world import RealWorld
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 

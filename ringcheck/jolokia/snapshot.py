@@ -13,10 +13,10 @@ from ringcheck.core.evidence import settled
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.http.replies import shown
 from ringcheck.jolokia.decode import Reading
-from ringcheck.jolokia.members import node_of, refusal, serving, state_of, unheard, view_of
-from ringcheck.jolokia.reply import shown
-from ringcheck.jolokia.state import Crowd, Known, impostor, neighbour
+from ringcheck.jolokia.membership import Crowd, Known, impostor, neighbour
+from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member
     from ringcheck.core.ring import JolokiaState
-    from ringcheck.jolokia.agent import Agent
-    from ringcheck.jolokia.state import Answer, Home
+    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.membership import Answer, Home
 
 
 class Portrait:

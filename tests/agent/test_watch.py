@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.agent import loop
+from ringcheck.agent import watch as watch_module
 from ringcheck.agent.log import Changes, Log
-from ringcheck.agent.loop import Agent, Watch
+from ringcheck.agent.watch import Agent, Watch
 from ringcheck.config.values import Agent as Settings
 from ringcheck.config.values import Cluster, Config, Jolokia, Lease
 from ringcheck.core.assess import assess
@@ -23,9 +23,9 @@ from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.errors import ConfigError
+from ringcheck.leases import lockfile
+from ringcheck.leases.leases import now, open_store
 from ringcheck.report import metrics
-from ringcheck.restart import lockfile
-from ringcheck.restart.lease import now, open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
@@ -156,7 +156,7 @@ def test_its_time_is_that_of_the_begin_of_its_poll(world: World, monkeypatch: py
         world.clock.time += 30
         return judge(*arguments, **options)
 
-    monkeypatch.setattr(loop, "assess", slow)
+    monkeypatch.setattr(watch_module, "assess", slow)
     watch = world.watch(15.0)
     assert polled(watch).fresh
     assert polled(watch).polls.counts[-2:] == (2, 0)
@@ -303,7 +303,7 @@ def test_a_bug_is_told_with_its_place_and_ends_nothing(world: World, monkeypatch
     watch = world.watch()
     good = polled(watch)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "assess", broken)
+        patch.setattr(watch_module, "assess", broken)
         found = polled(watch)
     assert found.error
     assert found.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_loop.py:")
@@ -559,7 +559,7 @@ class Hangs:
 @pytest.fixture
 def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
     found = Hangs("slow")
-    monkeypatch.setattr(loop, "assess", found)
+    monkeypatch.setattr(watch_module, "assess", found)
     yield found
     found.free.set()
 

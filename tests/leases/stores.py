@@ -12,15 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ringcheck.core.gate import Checked, Decision
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Node
-from ringcheck.restart.lease import HeldError, NotHeldError
-from ringcheck.restart.record import HISTORY
+from ringcheck.leases.leases import HeldError, NotHeldError
+from ringcheck.leases.record import HISTORY
 from tests import article
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringcheck.core.reasons import Answer
-    from ringcheck.restart.lease import RecordStore, Taken
+    from ringcheck.leases.leases import RecordStore, Taken
 
 SINCE = "2026-01-01T00:00:00Z"
 NODES = tuple(f"10.0.0.{number}" for number in range(1, 61))

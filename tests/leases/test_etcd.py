@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.config.values import Lease
-from ringcheck.restart.etcd import Etcd
-from ringcheck.restart.lease import LeaseError
-from ringcheck.restart.record import Record
-from tests.restart.leases import NODES, holder
+from ringcheck.leases.etcd import Etcd
+from ringcheck.leases.leases import LeaseError
+from ringcheck.leases.record import Record
+from tests.leases.stores import NODES, holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,8 +24,8 @@ from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
 from ringcheck.jolokia.collect import Collector
+from ringcheck.leases.leases import LeaseError, open_store, placed
 from ringcheck.report.reading import BUCKETS, Reading, Reload
-from ringcheck.restart.lease import LeaseError, open_store, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.leases.leases import Store
     from ringcheck.report.reading import Durations
-    from ringcheck.restart.lease import Store
 
     Listener = Callable[[Reading], object]
 

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ringcheck.restart.record import HeldError, LeaseError, NotHeldError, Taken
-from ringcheck.restart.store import SECONDS, Added, RecordStore, Store, now
+from ringcheck.leases.record import HeldError, LeaseError, NotHeldError, Taken
+from ringcheck.leases.store import SECONDS, Added, RecordStore, Store, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,10 +50,10 @@ def open_store(cluster: Cluster, seconds: float = SECONDS) -> Store:
     """
     lease = cluster.lease
     if lease and lease.etcd:
-        from ringcheck.restart.etcd import Etcd  # noqa: PLC0415 - brings requests, which a lock file does not need
+        from ringcheck.leases.etcd import Etcd  # noqa: PLC0415 - brings requests, which a lock file does not need
 
         return Etcd(cluster.name, lease, seconds)
-    from ringcheck.restart.lockfile import LockFile, default_path  # noqa: PLC0415 - likewise the other way
+    from ringcheck.leases.lockfile import LockFile, default_path  # noqa: PLC0415 - likewise the other way
 
     if lease and lease.file:
         return LockFile(cluster.name, lease.file, seconds)

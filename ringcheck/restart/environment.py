@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, SourceError
-from ringcheck.restart import back, commands
+from ringcheck.restart import commands, readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,8 +81,8 @@ class RealWorld:
 
     @staticmethod
     def answers_cql(host: str, port: int) -> bool:
-        """As `answers_cql` of back.py."""
-        return back.answers_cql(host, port, _ASK)
+        """As `answers_cql` of readiness.py."""
+        return readiness.answers_cql(host, port, _ASK)
 
     @staticmethod
     def utc() -> str:

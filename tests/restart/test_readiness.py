@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.restart.back import Target, answers_cql, down_ids, missing
+from ringcheck.restart.readiness import Target, answers_cql, down_ids, missing
 from tests import article
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gatekeeper
 from ringcheck.errors import DataError
+from ringcheck.leases.leases import open_store, placed
 from ringcheck.report.document import address
-from ringcheck.restart.lease import open_store, placed
 
 if TYPE_CHECKING:
-    from ringcheck.agent.loop import Agent
+    from ringcheck.agent.watch import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Action, Decision, Gate
     from ringcheck.core.maintenance import Holder

@@ -12,17 +12,17 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import DeniedError, RingcheckError, SourceError
+from ringcheck.http.replies import parsed
 from ringcheck.jolokia import decode, mbeans
 from ringcheck.jolokia.client import RefusedError
-from ringcheck.jolokia.reply import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ringcheck.http.replies import Reply
     from ringcheck.jolokia.client import Client
     from ringcheck.jolokia.decode import Outcome, Reading
     from ringcheck.jolokia.mbeans import Request
-    from ringcheck.jolokia.reply import Reply
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {decode.FORBIDDEN, decode.NOT_FOUND}

@@ -17,11 +17,11 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ringcheck.config.values import Cluster, Jolokia, Lease
-from ringcheck.restart import lockfile
-from ringcheck.restart.lease import HeldError, LeaseError, RecordStore, open_store
-from ringcheck.restart.lockfile import LockFile, default_path
-from ringcheck.restart.record import MAX_BYTES
-from tests.restart.leases import NODES, StoreMachine, holder
+from ringcheck.leases import lockfile
+from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, open_store
+from ringcheck.leases.lockfile import LockFile, default_path
+from ringcheck.leases.record import MAX_BYTES
+from tests.leases.stores import NODES, StoreMachine, holder
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ringcheck.core.maintenance import Holder
-from ringcheck.restart.lockfile import LockFile
+from ringcheck.leases.lockfile import LockFile
 store = LockFile("c", sys.argv[1])
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 setattr({"replace": Path, "fsync": os}[sys.argv[2]], sys.argv[2], die)

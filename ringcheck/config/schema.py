@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ringcheck.config.kinds import (
+from ringcheck.config.formats import CONTACT, COUNT, GROUP, LISTEN, MEMBER, PATTERN, SHARE, TEMPLATE, URL
+from ringcheck.config.types import (
     Choice,
     Duration,
     File,
@@ -29,7 +30,6 @@ from ringcheck.config.kinds import (
     scalar,
     text,
 )
-from ringcheck.config.texts import CONTACT, COUNT, GROUP, LISTEN, MEMBER, PATTERN, SHARE, TEMPLATE, URL
 from ringcheck.config.values import PASSWORD, Agent, Cluster, Fleetlock, Jolokia, Lease, Sensu, Tls
 from ringcheck.core.consistency import EVERYWHERE, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
@@ -40,7 +40,7 @@ from ringcheck.errors import RingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ringcheck.config.kinds import Reader
+    from ringcheck.config.types import Reader
 
 
 _FACTOR = "(0|[1-9][0-9]{0,3})(/[1-9][0-9]{0,3})?"

@@ -16,8 +16,8 @@ from stat import S_IMODE, S_ISDIR, S_IWOTH
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from ringcheck.restart.record import MAX_BYTES, LeaseError, Record
-from ringcheck.restart.store import SECONDS, RecordStore
+from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
+from ringcheck.leases.store import SECONDS, RecordStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,11 +14,11 @@ import ringcheck.report
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
 from ringcheck.errors import UsageError
-from ringcheck.restart.lease import HeldError, LeaseError, NotHeldError, granted
-from ringcheck.restart.lockfile import LockFile
-from ringcheck.restart.record import HISTORY, LONGEST, Record
+from ringcheck.leases.leases import HeldError, LeaseError, NotHeldError, granted
+from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.record import HISTORY, LONGEST, Record
 from tests import article
-from tests.restart.leases import NODES, SEEN, decision, holder, one_at_a_time
+from tests.leases.stores import NODES, SEEN, decision, holder, one_at_a_time
 
 if TYPE_CHECKING:
     from ringcheck.core.gate import Decision

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringcheck.core.endpoint import ip_of
-from ringcheck.jolokia.agent import Agent, Shared
-from ringcheck.jolokia.members import believable, serving
+from ringcheck.jolokia.endpoint import Agent, Shared
+from ringcheck.jolokia.testimony import believable, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
+    from ringcheck.http.threads import Crew
     from ringcheck.jolokia.client import Client, Settings
-    from ringcheck.jolokia.crew import Crew
     from ringcheck.jolokia.decode import Reading
     from ringcheck.jolokia.topology import Topology
 

@@ -1,0 +1,1 @@
+"""HTTP in bounded time: sockets with a deadline, bounded replies, threads. Knows nothing of Jolokia."""
