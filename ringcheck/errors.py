@@ -39,6 +39,10 @@ class SourceError(RingcheckError):
         self.kind = kind
 
 
+class GoneError(SourceError):
+    """Nothing listens any more where the node itself is: its own address refuses connections, not that of a proxy."""
+
+
 class DeniedError(SourceError):
     """The source refuses every request, not only one item of it: asking it for something else is of no use."""
 

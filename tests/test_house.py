@@ -1,4 +1,8 @@
-"""The house: which room may import which, and what may be imported by all."""
+"""The house: which room may import which, what each may take from outside, and that no imports run in a circle.
+
+`docs/architecture.md` draws the same map. Every check takes a tree, so that the tests below can hand it a made-up
+violation and see it found.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,32 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PACKAGE = Path(__file__).parent.parent / "ringcheck"
 
-# Imports go one way; a room may use those in its list, itself, and errors.
+# Imports go one way: a room, or a file beside the rooms, may use those in its list, itself and `errors`.
 ROOMS = {
+    "errors": set(),
     "core": set(),
-    "jolokia": {"core"},
-    "report": {"core"},
+    "http": set(),
+    "documents": {"core"},
+    "jolokia": {"core", "http"},
+    "replay": {"core", "documents"},
+    "report": {"core", "documents"},
     "simulator": {"core"},
-    "config": {"core", "jolokia"},
-    "restart": {"core", "jolokia", "report", "config"},
-    "agent": {"core", "jolokia", "report", "config", "restart"},
-    "cli": {"core", "jolokia", "report", "config", "simulator", "restart", "agent"},
-}
+    "config": {"core", "http", "jolokia", "replay"},
+    "leases": {"core", "http", "config"},
+    "sources": {"core", "config", "jolokia", "replay"},
+    "restart": {"core", "report", "leases"},
+    "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart"},
+    "cli": {
+        "core", "documents", "http", "jolokia", "replay", "report", "config", "leases", "sources", "simulator",
+        "restart", "agent",
+    },
+    "__init__": set(),
+    "__main__": {"cli"},
+}  # fmt: skip
 
 # What core may take from the standard library: values and algorithms, nothing that reads the world.
 VALUES = {
@@ -33,47 +48,133 @@ VALUES = {
     "functools", "heapq", "ipaddress", "itertools", "math", "operator", "re", "typing",
 }  # fmt: skip
 
-
-def modules() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path, ast.parse(path.read_text())
+Files = dict[str, str]
+"""Text by module name: `ringcheck.core.ring` and so on."""
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def files() -> Files:
+    """The package as it is."""
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def room(module: str) -> str:
+    """The room of a module, or the module itself where it stands beside the rooms."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every import of a file, those for the type checker and those within functions included: module and names."""
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module or ""
+            yield node.module or "", tuple(alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize(("path", "tree"), list(modules()), ids=lambda one: one.name if isinstance(one, Path) else "")
-def test_imports_go_one_way(path: Path, tree: ast.Module) -> None:
-    """A room imports only the rooms below it."""
-    here = room(path)
-    used = {name.split(".")[1] for name in imports(tree) if name.startswith("ringcheck.")}
-    if here in ROOMS:
-        assert used <= ROOMS[here] | {here, "errors"}
+def graph(package: Mapping[str, str]) -> dict[str, set[str]]:
+    """By file the other files of the package that it imports."""
+    found: dict[str, set[str]] = {}
+    for module, text in package.items():
+        found[module] = set()
+        for name, members in imports(text):
+            if name.split(".")[0] == "ringcheck":
+                modules = {f"{name}.{member}" for member in members if f"{name}.{member}" in package}
+                whole = {name} if len(modules) < len(members) or not members else set()
+                found[module] |= (modules | whole) - {module}
+    return found
+
+
+def wrong_rooms(package: Mapping[str, str]) -> list[str]:
+    """Unknown rooms, and imports that go up or aside."""
+    wrong = [f"{module}: unknown room {room(module)!r}" for module in package if room(module) not in ROOMS]
+    for module, used in graph(package).items():
+        allowed = ROOMS.get(room(module), set()) | {room(module), "__init__"}
+        allowed |= {"errors"} if room(module) not in {"__init__", "errors"} else set()
+        wrong += [f"{module} imports {other}" for other in sorted(used) if room(other) not in allowed]
+    return wrong
+
+
+def impure(package: Mapping[str, str]) -> list[str]:
+    """Files of core, and `errors`, that import more than value modules of the standard library."""
+    allowed = {"core": VALUES | {"ringcheck"}, "errors": {"__future__"}}
+    return [
+        f"{module} imports {name}"
+        for module, text in package.items()
+        for name, _ in imports(text)
+        if room(module) in allowed and name.split(".")[0] not in allowed[room(module)]
+    ]
+
+
+def circle(links: Mapping[str, set[str]]) -> list[str]:
+    """Files that import each other, in the order of their imports; empty if no imports run in a circle."""
+    done: set[str] = set()
+
+    def search(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for other in sorted(links.get(module, ())):
+            if found := search(other, [*path, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(links) if (found := search(module, []))), [])
+
+
+def test_every_room_is_known_and_imports_go_one_way() -> None:
+    """A room imports only the rooms below it, and a new room has a line in the table."""
+    assert wrong_rooms(files()) == []
 
 
 def test_core_is_pure() -> None:
-    """Core imports itself, errors, and value modules of the standard library."""
-    for path, tree in modules():
-        if room(path) == "core":
-            others = {name.split(".")[0] for name in imports(tree) if not name.startswith("ringcheck.")}
-            assert others <= VALUES | {"collections"}, path
+    """Core imports itself, errors, and value modules of the standard library; errors imports nothing."""
+    assert impure(files()) == []
 
 
-def test_a_circle_would_be_found() -> None:
-    """The check above sees an import that goes the wrong way."""
-    tree = ast.parse("from ringcheck.cli.target import Target")
-    used = {name.split(".")[1] for name in imports(tree)}
-    assert not used <= ROOMS["core"] | {"core", "errors"}
+def test_no_imports_run_in_a_circle() -> None:
+    """Neither between rooms nor between the files of one."""
+    assert circle(graph(files())) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "complaint"),
+    [
+        ("ringcheck.core.ring", "from ringcheck.cli.target import Target", "ringcheck.core.ring imports"),
+        ("ringcheck.core.ring", "def f():\n    from ringcheck.http import sockets", "ringcheck.core.ring imports"),
+        ("ringcheck.leases.etcd", "from ringcheck.jolokia.client import Client", "ringcheck.leases.etcd imports"),
+        ("ringcheck.attic.old", "x = 1", "ringcheck.attic.old: unknown room 'attic'"),
+        ("ringcheck.stray", "x = 1", "ringcheck.stray: unknown room 'stray'"),
+        ("ringcheck.errors", "from ringcheck.core.ring import Ring", "ringcheck.errors imports ringcheck.core.ring"),
+    ],
+)
+def test_an_import_that_goes_the_wrong_way_is_found(module: str, text: str, complaint: str) -> None:
+    """Upwards, aside, within a function, from an unknown room, or from `errors`."""
+    assert any(line.startswith(complaint) for line in wrong_rooms(files() | {module: text}))
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [("ringcheck.core.ring", "import time"), ("ringcheck.core.ring", "import yaml"), ("ringcheck.errors", "import os")],
+)
+def test_a_library_that_core_must_not_use_is_found(module: str, text: str) -> None:
+    """A clock, a third party's package, or anything at all in `errors`."""
+    assert impure({module: text}) == [f"{module} imports {text.removeprefix('import ')}"]
+
+
+def test_a_circle_is_found() -> None:
+    """Within a room, over three files, one of whose imports stands within a function."""
+    package = {
+        "ringcheck.core.a": "from ringcheck.core import b",
+        "ringcheck.core.b": "from ringcheck.core.c import C",
+        "ringcheck.core.c": "def f():\n    from ringcheck.core.a import A",
+    }
+    assert circle(graph(package)) == ["ringcheck.core.a", "ringcheck.core.b", "ringcheck.core.c", "ringcheck.core.a"]
 
 
 @pytest.mark.parametrize(

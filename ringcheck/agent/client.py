@@ -14,7 +14,7 @@ from ringcheck.errors import DataError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
-    from ringcheck.jolokia.client import Tls
+    from ringcheck.http.tls import Tls
 
 MOST_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
 MOST_BYTES = 64 * 2**20  # of a verdict; one of 1,024 nodes has 0.5 MB, with 100 of them down 3
@@ -62,8 +62,8 @@ def health(asked: Asked, cluster: str, seconds: float, now: datetime | None = No
         SourceError: if the agent does not answer, or has no verdict to give.
         DataError: if the answer is none, is about another cluster, or is not of the present.
     """
-    from ringcheck.jolokia.client import exchange  # noqa: PLC0415 - brings requests
-    from ringcheck.report.document import read_verdict  # noqa: PLC0415 - only what is asked for is loaded
+    from ringcheck.documents.verdict import read_verdict  # noqa: PLC0415 - only what is asked for is loaded
+    from ringcheck.http.exchange import exchange  # noqa: PLC0415 - brings requests
 
     url = asked.health_url(cluster)
     headers = {"Accept": "application/json", "Connection": "close"}

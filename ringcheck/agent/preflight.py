@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gatekeeper
+from ringcheck.documents.fields import address
 from ringcheck.errors import DataError
 from ringcheck.leases.leases import open_store, placed
-from ringcheck.report.document import address
 
 if TYPE_CHECKING:
     from ringcheck.agent.watch import Agent

@@ -23,9 +23,9 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
-from ringcheck.jolokia.collect import Collector
 from ringcheck.leases.leases import LeaseError, open_store, placed
 from ringcheck.report.reading import BUCKETS, Reading, Reload
+from ringcheck.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
+    from ringcheck.core.source import Source
     from ringcheck.core.verdict import Verdict
     from ringcheck.leases.leases import Store
     from ringcheck.report.reading import Durations
@@ -77,7 +78,7 @@ class Watch:
         self._streams = False  # whether the next poll asks for streams too
         self._begun = 0  # polls
         self.answer: tuple[int, Reading] | None = None  # the last poll that was asked for: its number, what it left
-        self._collector: Collector | None = None
+        self._source: Source | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
         self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
@@ -161,7 +162,7 @@ class Watch:
             self._told(self.present())
 
     def _close(self) -> None:
-        for one in (self._collector, self._store):
+        for one in (self._source, self._store):
             if one is not None:
                 one.close()
 
@@ -172,7 +173,7 @@ class Watch:
             found = self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
             found = self._failed(bug(error))
-        requests = dict(self._collector.counts.requests) if self._collector else {}
+        requests = dict(self._source.counts.requests) if self._source else {}
         return replace(found, polls=_with(found.polls, self._clock() - begins), requests=requests)
 
     def _failed(self, error: str, *, silent: bool = False) -> Reading:
@@ -195,11 +196,9 @@ class Watch:
         Raises:
             RingcheckError: if it does not. Once the ring is known SourceError and DataError say that no node did.
         """
-        if self._collector is None:
-            known = self.cluster
-            authenticates = known.policy.authenticates
-            self._collector = Collector(known.jolokia.settings(), known.replication, known.name, authenticates)
-        return replace(self._collector.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
+        if self._source is None:
+            self._source = open_source(self.cluster)
+        return replace(self._source.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
 
     def _judged(self, seen: Snapshot) -> Reading:
         maintenance, holders = self._leases()

@@ -45,15 +45,12 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import Reason, reason
+from ringcheck.documents.decision import decision_document, plan_document
+from ringcheck.documents.snapshot import snapshot_parts
+from ringcheck.documents.verdict import verdict_document
 from ringcheck.errors import RingcheckError, UsageError
 from ringcheck.leases.leases import placed
 from ringcheck.report import metrics, picture_svg
-from ringcheck.report.document import (
-    decision_document,
-    plan_document,
-    snapshot_parts,
-    verdict_document,
-)
 from ringcheck.report.picture import draw
 
 if TYPE_CHECKING:

@@ -163,15 +163,14 @@ def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
         RingcheckError: if it says nothing that can be believed.
     """
     from ringcheck.agent.client import Asked, health
-    from ringcheck.config.values import PASSWORD, secret
-    from ringcheck.jolokia.client import Tls
+    from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
+    from ringcheck.http.tls import Tls
 
     target = settled.target
-    password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD, "")
-    files = (target.ca_file, target.cert_file, target.key_file)
-    asked = Asked(
-        agent, (target.username, password) if target.username else None, Tls(*files) if any(files) else None, max_age
-    )
+    password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD_VARIABLE, "")
+    tls = Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file)
+    auth = (target.username, password) if target.username else None
+    asked = Asked(agent, auth, tls if tls != Tls() else None, max_age)
     return health(asked, _name(settled), max(target.timeout - RESERVE, target.timeout / 2))
 
 
@@ -181,8 +180,8 @@ def _name(settled: Settled) -> str:
 
 
 def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:
+    from ringcheck.documents.verdict import verdict_document
     from ringcheck.report import nagios
-    from ringcheck.report.document import verdict_document
 
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ringcheck.config import Config
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.jolokia.client import Settings
+    from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.simulator.cluster import EmbeddedCluster
 
 VNODES = 4  # twelve ranges, as in the article's figures: every one can be shown
@@ -45,19 +45,21 @@ def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: F
     The worked example of "Monitoring Cassandra at Scale" (Yelp, 2016): three nodes, blog_1 with one replica of each
     range and blog_3 with three. Nothing is installed and nothing outside this process is asked.
     """
-    from ringcheck.jolokia import client
-    from ringcheck.jolokia.collect import Collector
+    from ringcheck.config.values import Cluster
+    from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, simple
     from ringcheck.simulator.server import serve
+    from ringcheck.sources import open_source
 
     keyspaces = {"blog_1": simple(1), "blog_3": simple(3)}
     cluster = EmbeddedCluster.uniform(
         3, racks=3, vnodes=VNODES, name="blogs", addresses=loopback_address, keyspaces=keyspaces
     )
     with serve(cluster) as server:
-        settings = client.Settings(tuple(node.address for node in cluster.nodes), url=server.template)
-        with closing(Collector(settings)) as collector:
-            _Story(cluster, lambda: collector.poll(DEADLINE), pause if sys.stdout.isatty() else 0.0).tell()
+        contact_points = tuple(node.address for node in cluster.nodes)
+        settings = JolokiaSettings(contact_points=contact_points, url=server.template)
+        with closing(open_source(Cluster("", settings))) as source:
+            _Story(cluster, lambda: source.poll(DEADLINE), pause if sys.stdout.isatty() else 0.0).tell()
         if sys.stdout.isatty() if page is None else page:
             _Page(cluster, settings).show(listen)
     return 0
@@ -66,7 +68,7 @@ def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: F
 class _Page:
     """The agent on the embedded cluster, for a browser."""
 
-    def __init__(self, cluster: EmbeddedCluster, settings: Settings) -> None:
+    def __init__(self, cluster: EmbeddedCluster, settings: JolokiaSettings) -> None:
         self.cluster = cluster
         self.settings = settings
 
@@ -101,8 +103,7 @@ class _Page:
         from ringcheck.config import values
         from ringcheck.core.gate import Gate
 
-        where = values.Jolokia(self.settings.contact_points, self.settings.url)
-        watched = values.Cluster(self.cluster.name, where, gate=Gate(accept=("blog_1",), settle=TIDE / 2))
+        watched = values.Cluster(self.cluster.name, self.settings, gate=Gate(accept=("blog_1",), settle=TIDE / 2))
         return values.Config({watched.name: watched}, values.Agent(interval=2.0))
 
     def _tides(self) -> Iterator[Callable[[], str]]:

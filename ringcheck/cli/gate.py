@@ -148,8 +148,8 @@ def meant(name: str, known: Mapping[str, str | None]) -> str:
     Raises:
         UsageError: if it can mean several nodes, or a node and another host.
     """
+    from ringcheck.documents.fields import address
     from ringcheck.errors import DataError
-    from ringcheck.report.document import address
 
     if not name:
         raise UsageError("a NODE is empty")  # a variable that was never set, and the beginning of every name

@@ -36,8 +36,9 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, by the levels that are watched.
     """
     from ringcheck.core.assess import Question
+    from ringcheck.documents.fields import address
+    from ringcheck.documents.verdict import verdict_document
     from ringcheck.report import text
-    from ringcheck.report.document import address, verdict_document
 
     settled = replace(target, keyspace=(*target.keyspace, *keyspaces)).settled()
     observer = address(view, "--view") if view else None

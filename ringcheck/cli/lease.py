@@ -87,9 +87,9 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     yes.
     """
     from ringcheck.cli.preflight import EXIT, until_safe
+    from ringcheck.documents.decision import decision_document
     from ringcheck.leases.leases import HeldError, now, whoami
     from ringcheck.report import gate as report
-    from ringcheck.report.document import decision_document
 
     settled = target.settled()
     seen = settled.snapshot()

@@ -39,8 +39,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     node has a batch, 2 some are refused, 3 unknown.
     """
     from ringcheck.core import plan as core
+    from ringcheck.documents.decision import plan_document
     from ringcheck.report import plan as report
-    from ringcheck.report.document import plan_document
 
     settled = target.settled()
     seen = settled.snapshot()

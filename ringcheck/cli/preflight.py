@@ -50,8 +50,8 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     A NODE is an address, a host name, a host id, or the beginning of one; what can mean several is refused. Exit
     codes: 0 safe, 2 unsafe, 3 unknown; only 0 is a yes.
     """
+    from ringcheck.documents.decision import decision_document
     from ringcheck.report import gate as report
-    from ringcheck.report.document import decision_document
 
     if bool(nodes) == bool(rack):
         raise UsageError("name the nodes that are to stop, or a --rack")

@@ -81,7 +81,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
         with closing(_journal(options["journal"], seen.cluster)) as journal:
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
-            report = _run(target, settled, gate, how, poll, journal, past, seen.cluster, wanted, options)
+            report = _run(settled, gate, how, poll, journal, past, seen.cluster, wanted, options)
     from ringcheck.report.roll import final
 
     click.echo(final(seen.cluster, report, str(journal.path)))
@@ -169,7 +169,6 @@ def _confirm(cluster: str, nodes: Sequence[str], *, yes: bool) -> None:
 
 
 def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
-    target: Target,
     settled: Settled,
     gate: Gate,
     how: Procedure,
@@ -180,18 +179,17 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
     wanted: Sequence[str],
     options: dict[str, Any],
 ) -> Report:
-    from ringcheck.jolokia.control import Control
     from ringcheck.leases.leases import whoami
     from ringcheck.restart.environment import RealWorld
     from ringcheck.restart.runner import Runner
+    from ringcheck.sources import open_control
 
     run = past.run if past and past.run else uuid.uuid4().hex[:8]
     owner = past.owner if past else f"{whoami()} roll {run}"
     nodes = past.nodes if past else tuple(wanted)
     with ExitStack() as stack:
         store = stack.enter_context(closing(settled.leases(cluster)))
-        known = settled.configured
-        control = stack.enter_context(closing(Control(known.jolokia.settings() if known else target.settings())))
+        control = stack.enter_context(closing(open_control(settled.cluster())))
         interrupts = stack.enter_context(_interrupts())
         tell = stack.enter_context(_told(journal, len(nodes), len(past.done) if past else 0))
         world = RealWorld(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])

@@ -21,7 +21,7 @@ def snapshot(target: Target, output: str) -> int:
 
     It holds addresses, host ids, tokens, keyspaces' names and replication; no data, no credentials.
     """
-    from ringcheck.report.document import snapshot_document
+    from ringcheck.documents.snapshot import snapshot_document
 
     seen = target.settled().snapshot(streams=True)
     document = json.dumps(snapshot_document(seen), separators=(",", ":"))

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Holder, Maintenance
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
+    from ringcheck.core.source import Source
     from ringcheck.core.verdict import Verdict
-    from ringcheck.jolokia.client import Settings
-    from ringcheck.jolokia.collect import Collector
+    from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.leases.leases import Store
 
 R = TypeVar("R")
@@ -111,21 +111,21 @@ class Target:
             raise UsageError(f"{path} has no cluster {self.cluster!r} ({known})")
         return clusters[self.cluster]
 
-    def settings(self) -> Settings:
+    def settings(self) -> JolokiaSettings:
         """How to ask the agents that -H and -u name; the other nodes' are where the first one is."""
-        from ringcheck.config.values import secret
-        from ringcheck.jolokia.client import Settings, Tls
+        from ringcheck.http.tls import Tls
+        from ringcheck.jolokia.settings import JolokiaSettings
 
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} says where agents are, but not of which nodes: name one with -H")
         secure = bool(self.ca_file or self.cert_file or self.key_file)
-        return Settings(
+        return JolokiaSettings(
             contact_points=contacts,
             url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if secure else "http"),
             username=self.username,
-            password=secret(self.password_file) if self.password_file else os.environ.get("RINGCHECK_PASSWORD"),
-            tls=Tls(self.ca_file, self.cert_file, self.key_file) if secure else None,
+            password_file=self.password_file,
+            tls=Tls(ca_file=self.ca_file, cert_file=self.cert_file, key_file=self.key_file) if secure else None,
         )
 
 
@@ -213,13 +213,11 @@ class Settled:
         Raises:
             UsageError: for a recorded snapshot, which has none; if the store can't be used as it is configured.
         """
-        from ringcheck.config.values import Cluster, Jolokia
         from ringcheck.leases.leases import SECONDS, open_store
 
         if self.target.from_:
             raise UsageError("leases are of a cluster as it is now: --from a recorded snapshot has none")
-        adhoc = Cluster(name, Jolokia((*self.target.host, *self.target.url)))
-        return open_store(self.configured or adhoc, seconds or SECONDS)
+        return open_store(replace(self.cluster(), name=name), seconds or SECONDS)
 
     def leased(self, seen: Snapshot) -> tuple[Holder, ...]:
         """Holders of restart leases, at their present addresses; none for a recorded snapshot.
@@ -258,12 +256,12 @@ class Settled:
         if self.target.from_:
             yield partial(_recorded, self.target.from_)
             return
-        collector = self.collector()
+        source = self.source()
         seconds = max(self.target.timeout - RESERVE, self.target.timeout / 2)
         try:
-            yield lambda: self._named(collector.poll(seconds, streams=streams))
+            yield lambda: self._named(source.poll(seconds, streams=streams))
         finally:
-            collector.close()
+            source.close()
 
     def _named(self, seen: Snapshot) -> Snapshot:
         """A snapshot under the name that the configuration gives the cluster; Cassandra's is often the same for all."""
@@ -279,19 +277,25 @@ class Settled:
         """How many safe readings in a row the configuration asks for."""
         return self.configured.stable_readings if self.configured else 1
 
-    def collector(self) -> Collector:
+    def cluster(self) -> Cluster:
+        """The configured cluster, or one without a name that -H and -u describe.
+
+        Raises:
+            UsageError: if they say where agents are, but not of which nodes.
+        """
+        from ringcheck.config.values import Cluster
+
+        return self.configured or Cluster("", self.target.settings())
+
+    def source(self) -> Source:
         """What polls the cluster.
 
         Raises:
             ConfigError: if it can't be asked as it is configured.
         """
-        from ringcheck.jolokia.collect import Collector
+        from ringcheck.sources import open_source
 
-        if self.configured is None:
-            return Collector(self.target.settings())
-        known = self.configured
-        policy = known.policy
-        return Collector(known.jolokia.settings(), known.replication, known.name, policy.authenticates)
+        return open_source(self.cluster())
 
 
 def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
@@ -310,7 +314,7 @@ def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
 
 
 def _recorded(path: str) -> Snapshot:
-    from ringcheck.report.document import read_snapshot
+    from ringcheck.documents.snapshot import read_snapshot
 
     if path == "-":
         return read_snapshot(sys.stdin.buffer.read(), "standard input")

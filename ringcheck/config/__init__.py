@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ringcheck.config.schema import PART, TOP
 from ringcheck.config.source import UnreadableError, node_of
 from ringcheck.config.types import Reader, Section
-from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors, secret
+from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors
 from ringcheck.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Cluster", "Config", "ConfigError", "ConfigErrors", "load", "schema", "secret"]
+__all__ = ["Cluster", "Config", "ConfigError", "ConfigErrors", "load", "schema"]
 
 
 def load(path: str) -> Config:

@@ -30,12 +30,15 @@ from ringcheck.config.types import (
     scalar,
     text,
 )
-from ringcheck.config.values import PASSWORD, Agent, Cluster, Fleetlock, Jolokia, Lease, Sensu, Tls
+from ringcheck.config.values import Agent, Cluster, Fleetlock, Lease, Sensu
 from ringcheck.core.consistency import EVERYWHERE, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
 from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import RingError
+from ringcheck.http.credentials import PASSWORD_VARIABLE
+from ringcheck.http.tls import Tls
+from ringcheck.jolokia.settings import JolokiaSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -178,13 +181,13 @@ TLS = Section(
 )
 
 
-def _jolokia(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Jolokia:
-    jolokia = Jolokia(**values)
+def _jolokia(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> JolokiaSettings:
+    jolokia = JolokiaSettings(**values)
     if jolokia.password_file and not jolokia.username:
         raise Wrong(node, "password_file needs username")
-    if jolokia.username and not jolokia.password_file and not os.environ.get(PASSWORD):
-        raise Wrong(node, f"username needs password_file, or {PASSWORD} in the environment")
-    _refuse_plain(node, jolokia.tls, (jolokia.url or "", *jolokia.contact_points))
+    if jolokia.username and not jolokia.password_file and not os.environ.get(PASSWORD_VARIABLE):
+        raise Wrong(node, f"username needs password_file, or {PASSWORD_VARIABLE} in the environment")
+    _refuse_plain(node, jolokia.tls, (jolokia.url, *jolokia.contact_points))
     return jolokia
 
 
@@ -211,7 +214,7 @@ JOLOKIA = Section(
         "username": Key(Text(), "For HTTP basic authentication."),
         "password_file": Key(
             File(secret=True),
-            f"{_LOOKED_UP} Or set `{PASSWORD}`.",
+            f"{_LOOKED_UP} Or set `{PASSWORD_VARIABLE}`.",
         ),
         "tls": Key(TLS, "Whom to trust and who to be."),
         "timeout": Key(Duration(), "For one request.", "10s"),

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy
-from ringcheck.errors import ConfigError, UsageError
+from ringcheck.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ringcheck.core.ring import Replication
-    from ringcheck.jolokia.client import Settings
-
-
-PASSWORD = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Whom to trust and who to be; paths."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure_skip_verify: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Jolokia:
-    """Where the agents are and how to ask them; `timeout` in seconds for one request."""
-
-    contact_points: tuple[str, ...]
-    url: str | None = None
-    views: str = "all"
-    username: str | None = None
-    password_file: str | None = None
-    tls: Tls | None = None
-    timeout: float = 10.0
-
-    def settings(self) -> Settings:
-        """The same as the collector wants it, the password read.
-
-        Raises:
-            UsageError: if the password can't be read.
-        """
-        from ringcheck.jolokia import client  # noqa: PLC0415 - brings requests, which reading a file does not need
-
-        tls = self.tls
-        return client.Settings(
-            contact_points=self.contact_points,
-            url=self.url or "",
-            username=self.username,
-            password=secret(self.password_file) if self.password_file else os.environ.get(PASSWORD),
-            tls=client.Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.insecure_skip_verify) if tls else None,
-            timeout=self.timeout,
-            views=self.views,
-        )
+    from ringcheck.http.tls import Tls
+    from ringcheck.jolokia.settings import JolokiaSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +64,7 @@ class Cluster:
     """One cluster; `stable_readings` is how many safe answers in a row its gate asks for."""
 
     name: str
-    jolokia: Jolokia
+    source: JolokiaSettings
     replication: Mapping[str, Replication] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     gate: Gate = field(default_factory=Gate)
@@ -154,26 +108,3 @@ class ConfigErrors(ConfigError):  # noqa: N818 - several of them
         self.errors = tuple(errors)
         more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
         super().__init__(f"{self.errors[0]}{more}")
-
-
-def secret(path: str) -> str:
-    """A password from its file; a bare name is looked up in $CREDENTIALS_DIRECTORY first.
-
-    Raises:
-        UsageError: if it can't be read, everybody can read it, or there is none in it.
-    """
-    file = Path(path)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and len(file.parts) == 1:
-        file = Path(credentials) / path
-    try:
-        if file.stat().st_mode & 0o004:
-            raise UsageError(f"{file} holds a password and can be read by everybody: chmod o-r it")
-        password = file.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} holds no password: it is not UTF-8") from None
-    if not password:
-        raise UsageError(f"{file} is empty: it should hold a password")
-    return password

@@ -83,7 +83,7 @@ class Reply:
         return part
 
 
-def document(reply: Reply) -> Any:  # noqa: ANN401 - decoded JSON is any shape; decode.py judges it
+def document(reply: Reply) -> Any:  # noqa: ANN401 - decoded JSON is any shape; jolokia.outcomes judges it
     """The JSON document of a reply.
 
     Raises:
@@ -124,19 +124,3 @@ def one_line(body: bytes) -> str:
 def printable(text: str) -> str:
     """A text in one line: white space is one blank, and what can't be printed a question mark."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
-
-
-def words(body: bytes) -> str:
-    """What the body of a refusal says, printable and short: Jolokia's `error`, or the first words of a text."""
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return one_line(body)
-    return reason(said.get("error"), said.get("error_type")) if isinstance(said, dict) else ""
-
-
-def reason(error: object, error_type: object) -> str:
-    """Jolokia's `error` in one line, without the Java class that Jolokia 1.x and 2.0 to 2.3 put before it."""
-    text = printable(error) if isinstance(error, str) else ""
-    text = text.removeprefix(f"{error_type} : ")
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

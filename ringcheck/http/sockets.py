@@ -14,7 +14,6 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from requests.adapters import HTTPAdapter
@@ -30,22 +29,7 @@ if TYPE_CHECKING:
 
     from urllib3 import PoolManager
 
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Whom to trust and who to be.
-
-    Attributes:
-        ca_file: PEM of the authorities to trust instead of the system's.
-        cert_file: PEM of the client certificate, with the key in it or in `key_file`.
-        key_file: PEM of its key.
-        insecure_skip_verify: trust anyone.
-    """
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    insecure_skip_verify: bool = False
+    from ringcheck.http.tls import Tls
 
 
 _ATTEMPT = threading.local()  # .ends: monotonic time at which this thread's request must be over

@@ -1,7 +1,7 @@
-"""HTTP to Jolokia agents: where they are, how to ask, and when to give up.
+"""HTTP to Jolokia agents: how to ask, and when to give up.
 
-Owns addresses, credentials, deadlines, caps, retries and what HTTP itself says; knows nothing of MBeans. What a 200
-contains is judged in decode.py: Jolokia reports its failures inside it.
+Owns credentials, deadlines, caps, retries and what an HTTP status means; knows nothing of MBeans. What a 200 contains
+is judged in outcomes.py: Jolokia reports its failures inside it.
 """
 
 from __future__ import annotations
@@ -9,31 +9,23 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
-from requests.exceptions import ConnectionError as RequestsConnectionError
-from requests.exceptions import ConnectTimeout, InvalidURL, RequestException, SSLError, Timeout
 from urllib3 import disable_warnings
-from urllib3.exceptions import (
-    DecodeError,
-    HTTPError,
-    InsecureRequestWarning,
-    NewConnectionError,
-    ProtocolError,
-    ReadTimeoutError,
-)
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from ringcheck import __version__
-from ringcheck.errors import ConfigError, DeniedError, SourceError
-from ringcheck.http.replies import CHUNK, MEBIBYTE, Reply, document, one_line, shown, words
-from ringcheck.http.sockets import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
+from ringcheck.core.source import RequestCounts
+from ringcheck.errors import DeniedError, SourceError
+from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
+from ringcheck.http.replies import CHUNK, Reply, document, one_line, shown
+from ringcheck.http.sockets import Adapter, start_clock, tls_context
+from ringcheck.http.tls import Tls
+from ringcheck.jolokia.refusals import words
 
 if TYPE_CHECKING:
     import ssl
@@ -41,91 +33,13 @@ if TYPE_CHECKING:
 
     from urllib3 import HTTPResponse
 
-__all__ = ["Client", "Counts", "RefusedError", "Settings", "Tls", "exchange", "host_of"]
+    from ringcheck.jolokia.settings import JolokiaSettings
 
-DEFAULT_URL = "http://{address}:8778/jolokia"
-DEFAULT_TLS_URL = "https://{address}:8778/jolokia"
 _ATTEMPTS = 3
 _LONGEST_WAIT = 1.0  # seconds between attempts
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where a cluster's Jolokia agents are and how to ask them.
-
-    Attributes:
-        contact_points: each HOST, HOST:PORT, [IPV6]:PORT or a URL; any nodes of the cluster.
-        url: of any node's agent; `{address}` becomes the node's address, in brackets where it is IPv6. The default
-            is `http://{address}:8778/jolokia`, with `tls` the same with https.
-        username: for HTTP basic authentication.
-        password: likewise.
-        tls: None for the system's authorities and no client certificate.
-        timeout: seconds that one request may take.
-        views: `all` asks every node for its view, `contact_points` only those named.
-        max_bytes: decoded bytes of one reply at most.
-    """
-
-    contact_points: tuple[str, ...]
-    url: str = ""
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None
-    timeout: float = 10.0
-    views: str = "all"
-    max_bytes: int = 64 * MEBIBYTE
-
-    def url_of(self, address: str) -> str:
-        """The agent's URL of the node at an address."""
-        template = self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)
-        return template.replace("{address}", _bracketed(address.partition("%")[0]))
-
-    def url_of_contact(self, contact: str) -> str:
-        """The URL that a contact point means.
-
-        Raises:
-            ConfigError: if it has none of the forms.
-        """
-        if "://" in contact:
-            return contact
-        host, port = _host_and_port(contact)
-        url = self.url_of(host)
-        if port is None:
-            return url
-        parts = urlsplit(url)
-        return parts._replace(netloc=f"{_bracketed(parts.hostname or host)}:{port}").geturl()
-
-
-def host_of(contact: str) -> str:
-    """The host of a contact point, an IP address in its canonical form.
-
-    Raises:
-        ConfigError: if it has none of the forms.
-    """
-    host = urlsplit(contact).hostname or contact if "://" in contact else _host_and_port(contact)[0]
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return host
-
-
-def _host_and_port(contact: str) -> tuple[str, int | None]:
-    """Split `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address."""
-    with suppress(ValueError):
-        return str(ip_address(contact)), None
-    try:
-        parts = urlsplit(f"//{contact}")
-        if parts.hostname and parts.netloc == contact and "@" not in contact:
-            return parts.hostname, parts.port
-    except ValueError:
-        pass
-    raise ConfigError(f"contact point {contact!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 @lru_cache(maxsize=4096)
@@ -139,27 +53,6 @@ class RefusedError(SourceError):
     """HTTP 400: the agent refuses the request as a whole, which from Jolokia 2.4 on one bad item of a bulk does."""
 
 
-class _AgainError(Exception):
-    """A failure after which asking again is harmless and may help; `error` is what to say if it does not."""
-
-    def __init__(self, error: SourceError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a client has done; the collector's and the metrics' numbers.
-
-    Attributes:
-        requests: by outcome: ok, unreachable, denied or error.
-        bytes: decoded bytes of all answers.
-    """
-
-    requests: Counter[str] = field(default_factory=Counter)
-    bytes: int = 0
-
-
 class Client:
     """Asks agents; safe to use from many threads, one request in flight to each URL.
 
@@ -168,7 +61,7 @@ class Client:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: JolokiaSettings,
         hosts: int = 4096,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -180,21 +73,24 @@ class Client:
             hosts: how many hosts may keep a connection.
             clock: monotonic seconds.
             sleep: waits between attempts.
+
+        Raises:
+            UsageError: if the password can't be read.
         """
         self.settings = settings
-        self.counts = Counts()
+        self.counts = RequestCounts()
         self._clock = clock
         self._sleep = sleep
         self._guard = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._in_flight: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._headers = {
-            "User-Agent": f"ringcheck/{__version__}",
+            "User-Agent": USER_AGENT,
             "Content-Type": "application/json",
             "Accept": "application/json, text/plain",
             "Accept-Encoding": "gzip",
         }
-        self._auth = (settings.username, settings.password or "") if settings.username is not None else None
+        self._auth = settings.basic_auth()
         self._adapter = Adapter(hosts + 8, self._tls)
 
     def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
@@ -214,7 +110,7 @@ class Client:
         """
         try:
             return self._attempt(url, payload, deadline, decode)
-        except _AgainError as failure:
+        except RetryableError as failure:
             return self._again(failure, url, payload, deadline, decode)
 
     def exec_once(self, url: str, payload: object, deadline: float) -> Any:  # noqa: ANN401 - as document
@@ -227,14 +123,14 @@ class Client:
         """
         try:
             return self._attempt(url, payload, deadline, document, timeout=float("inf"))
-        except _AgainError as failure:
+        except RetryableError as failure:
             raise failure.error from None
 
     def close(self) -> None:
         """Close all connections."""
         self._adapter.close()
 
-    def _again(self, failure: _AgainError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
+    def _again(self, failure: RetryableError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
         # Imported where the first retry is needed: it costs `check` 49 ms.
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay  # noqa: PLC0415
         from tenacity.wait import wait_random_exponential  # noqa: PLC0415 - as above
@@ -250,12 +146,12 @@ class Client:
             sleep=self._sleep,
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
             stop=stop_after_attempt(_ATTEMPTS) | stop_before_delay(max(0.0, deadline - self._clock())),
-            retry=retry_if_exception_type(_AgainError),
+            retry=retry_if_exception_type(RetryableError),
             reraise=True,
         )
         try:
             return retrying(attempt)
-        except _AgainError as last:
+        except RetryableError as last:
             raise last.error from None
 
     def _attempt(
@@ -265,8 +161,8 @@ class Client:
         try:
             with self._turn(url, deadline) as left:
                 result = self._exchange(url, payload, min(left, timeout or self.settings.timeout), decode)
-        except (SourceError, _AgainError) as failure:
-            error = failure.error if isinstance(failure, _AgainError) else failure
+        except (SourceError, RetryableError) as failure:
+            error = failure.error if isinstance(failure, RetryableError) else failure
             self._count(error.kind)
             raise
         except Exception:
@@ -291,7 +187,7 @@ class Client:
 
     def _exchange(self, url: str, payload: object, seconds: float, decode: Decode[T]) -> T:
         start_clock(seconds)
-        with _explained(url, seconds), self._response(url, payload) as raw:
+        with explained(url, seconds), self._response(url, payload) as raw:
             _check_status(raw, url, self.settings.username)
             reply = Reply(raw, url, self.settings.max_bytes)
             try:
@@ -364,77 +260,3 @@ def _said(raw: HTTPResponse) -> str:
     with suppress(HTTPError, OSError):
         return f": {words(raw.read(CHUNK, decode_content=True))}".rstrip(": ")
     return ""
-
-
-@contextmanager
-def _explained(url: str, seconds: float) -> Iterator[None]:
-    """Turn what requests, urllib3 and the sockets raise into errors that an operator understands."""
-    where = shown(url)
-    try:
-        yield
-    except InvalidURL as error:
-        raise SourceError(f"{where}: not a usable URL: {error}") from error
-    except SSLError as error:
-        raise SourceError(f"{where}: TLS: {_tls_reason(error)}", "unreachable") from error
-    except ConnectTimeout as error:
-        raise SourceError(f"{where}: no connection within {seconds:.2g} s", "unreachable") from error
-    except (Timeout, ReadTimeoutError, DeadlineError) as error:
-        raise SourceError(f"{where}: no whole answer within {seconds:.2g} s", "unreachable") from error
-    except DecodeError as error:
-        raise SourceError(f"{where}: the compressed answer is broken") from error
-    except (RequestsConnectionError, ProtocolError) as error:
-        raise _AgainError(SourceError(f"{where}: {_connection_reason(error)}", "unreachable")) from error
-    except (RequestException, HTTPError, OSError) as error:
-        raise SourceError(f"{where}: {root_cause(error)}", "unreachable") from error
-
-
-def _connection_reason(error: BaseException) -> str:
-    root = root_cause(error)
-    if isinstance(root, NewConnectionError):
-        text = str(root).rpartition(": ")[2] if "can't be resolved" not in str(root) else str(root).partition(": ")[2]
-        return text[:1].lower() + text[1:]
-    return "the connection was closed before the answer was whole"
-
-
-def _tls_reason(error: BaseException) -> str:
-    root = root_cause(error)
-    reason = getattr(root, "verify_message", None) or getattr(root, "reason", None) or str(root)
-    return str(reason).lower().replace("_", " ")
-
-
-def exchange(  # noqa: PLR0913 - each of them matters to some server
-    method: str,
-    url: str,
-    seconds: float,
-    *,
-    body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-    auth: tuple[str, str] | None = None,
-    tls: Tls | None = None,
-    max_bytes: int = MEBIBYTE,
-) -> tuple[int, bytes]:
-    """One request to a server that is no Jolokia, within the same bounds: Sensu's agent, or ringcheck's own.
-
-    The connection is not kept, nothing is retried, no redirect is followed, and the environment's proxies and .netrc
-    are not looked at. A host name's lookup alone can take longer than `seconds`.
-
-    Returns:
-        HTTP status and decoded body.
-
-    Raises:
-        SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
-        ConfigError: if a file of `tls` can't be used.
-    """
-    adapter = Adapter(1, lambda: tls_context(tls or Tls()))
-    request = requests.Request(
-        method, url, {"User-Agent": f"ringcheck/{__version__}", **(headers or {})}, data=body, auth=auth
-    )
-    start_clock(seconds)
-    try:
-        with _explained(url, seconds):
-            raw = cast("HTTPResponse", adapter.send(request.prepare(), stream=True, timeout=None).raw)
-            return raw.status, Reply(raw, url, max_bytes).all()
-    except _AgainError as failure:
-        raise failure.error from None
-    finally:
-        adapter.close()

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
 from ringcheck.http.threads import Crew
-from ringcheck.jolokia.client import Client, Settings, host_of
+from ringcheck.jolokia.client import Client
 from ringcheck.jolokia.membership import Contact, Home
 from ringcheck.jolokia.poll import Poll
+from ringcheck.jolokia.settings import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ringcheck.core.ring import Replication, Snapshot
-    from ringcheck.jolokia.client import Counts
+    from ringcheck.core.source import RequestCounts
+    from ringcheck.jolokia.settings import JolokiaSettings
 
 _BEFORE_STREAMS = 0.8  # of a poll's time: a node that hangs leaves the rest for the others' streams
 _NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
@@ -33,7 +35,7 @@ class Collector:
 
     def __init__(  # noqa: PLR0913 - what the configuration says, and two clocks for tests
         self,
-        settings: Settings,
+        settings: JolokiaSettings,
         replication: Mapping[str, Replication] = _NO_REPLICATION,
         name: str | None = None,
         authenticates: bool | None = None,  # noqa: FBT001 - a setting of the configuration
@@ -66,7 +68,7 @@ class Collector:
         ]
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> RequestCounts:
         """Requests by outcome and bytes, since the start."""
         return self._client.counts
 

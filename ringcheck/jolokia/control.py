@@ -11,31 +11,28 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import ip_of
-from ringcheck.errors import DataError, SourceError
+from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.http.replies import shown
 from ringcheck.http.sockets import root_cause
-from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.client import Client, host_of
+from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
+from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.settings import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringcheck.jolokia.client import Settings
-    from ringcheck.jolokia.decode import Outcome
     from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.outcomes import Outcome
+    from ringcheck.jolokia.settings import JolokiaSettings
 
 _HOST_ID = "LocalHostId"
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - what must not be taken for an address
 
 
-class GoneError(SourceError):
-    """Nothing listens any more where a node's own agent is: not a proxy, but the node's address refuses connections."""
-
-
 class Control:
     """Asks nodes by their address; safe to use from several threads."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: JolokiaSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; nothing is asked.
 
         Args:
@@ -64,7 +61,7 @@ class Control:
         ends = self._clock() + seconds
         url = self._agent(address, host_id, ends)
         value = self._ask(url, mbeans.read(mbeans.RUNTIME, mbeans.START_TIME), ends).get(mbeans.START_TIME)
-        return decode.number(value, mbeans.START_TIME)
+        return outcomes.number(value, mbeans.START_TIME)
 
     def drain(self, address: str, host_id: str | None, seconds: float) -> None:
         """Drain the node: it stops serving, tells its peers so, and flushes. Sent once, and to no other node.
@@ -76,7 +73,7 @@ class Control:
         ends = self._clock() + seconds
         url = self._agent(address, host_id, ends)
         reply = self._client.exec_once(url, mbeans.drain(), ends)
-        decode.outcome(reply).get(mbeans.DRAIN)
+        outcomes.outcome(reply).get(mbeans.DRAIN)
 
     def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
         """Where each node's clients connect: host, and port from 4.0 on; as one node knows it by gossip.
@@ -93,7 +90,7 @@ class Control:
         states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
         found: dict[str, tuple[str, int | None]] = {}
         for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
-            for node, written in decode.gossiped(states, state).items():
+            for node, written in gossip.gossiped(states, state).items():
                 with suppress(DataError):
                     found[node] = _split(written)
         return {node: (host, port) for node, (host, port) in found.items() if host not in _ANY}
@@ -131,12 +128,12 @@ class Control:
     def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
         """Whether this node answers there, and no other."""
         name = _HOST_ID
-        found = decode.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
+        found = outcomes.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
         if found != host_id:
             raise DataError(f"{shown(url)} answers for host id {found}, and {address} is {host_id}: see `jolokia: url`")
 
     def _ask(self, url: str, request: Request, ends: float) -> Outcome:
-        return decode.outcome(self._client.post(url, request, ends))
+        return outcomes.outcome(self._client.post(url, request, ends))
 
 
 def _refused(error: BaseException) -> bool:
@@ -148,6 +145,6 @@ def _refused(error: BaseException) -> bool:
 
 def _split(text: str) -> tuple[str, int | None]:
     """Host and port of `10.0.0.1:9042` or `[::1]:9042`."""
-    written = decode.endpoint(text)
+    written = endpoints.endpoint(text)
     port = written.rpartition(":")[2]
     return ip_of(written), int(port) if ip_of(written) != written else None

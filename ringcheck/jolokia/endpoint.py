@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import parsed
-from ringcheck.jolokia import decode, mbeans
+from ringcheck.jolokia import mbeans, outcomes, reading
 from ringcheck.jolokia.client import RefusedError
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from ringcheck.http.replies import Reply
     from ringcheck.jolokia.client import Client
-    from ringcheck.jolokia.decode import Outcome, Reading
     from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.outcomes import Outcome
+    from ringcheck.jolokia.reading import Reading
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
-_MISSING = {decode.FORBIDDEN, decode.NOT_FOUND}
+_MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
 _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
@@ -96,7 +97,7 @@ class Agent:
             DataError: if its answer can't be used.
         """
         found = self.attributes(mbeans.INTRODUCTION, deadline)
-        told = decode.reading(found, self._shared.sets)
+        told = reading.reading(found, self._shared.sets)
         if told.mode is not None:  # a JVM that has only begun to start has nothing yet: that says nothing of later
             self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
             self._with_port = told.with_port
@@ -168,7 +169,7 @@ class Agent:
     def _piece(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
         try:
             reply = self._client.post(self.url, list(requests), deadline)
-            found = decode.outcomes(reply, len(requests))
+            found = outcomes.outcomes(reply, len(requests))
         except RefusedError:
             found = None
         return [self.ask(request, deadline) for request in requests] if found is None else found
@@ -181,9 +182,9 @@ class Agent:
             DataError: if its answer can't be used.
         """
         try:
-            return decode.outcome(self._client.post(self.url, request, deadline))
+            return outcomes.outcome(self._client.post(self.url, request, deadline))
         except RefusedError as error:
-            return decode.Outcome(400, error=str(error))
+            return outcomes.Outcome(400, error=str(error))
 
     def streams(self, deadline: float) -> int | None:
         """How many streams it sends or receives; None where it can't say, or an older access policy forbids it."""
@@ -203,14 +204,14 @@ class Agent:
         digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
         if digest == self._digest and self._last:
             return self._last
-        answer = decode.outcome(parsed(body, reply.url))
-        if answer.status == decode.FORBIDDEN and not self._names_an_attribute(answer.error):
+        answer = outcomes.outcome(parsed(body, reply.url))
+        if answer.status == outcomes.FORBIDDEN and not self._names_an_attribute(answer.error):
             raise DeniedError(answer.refusal)
-        if answer.status != decode.OK:
+        if answer.status != outcomes.OK:
             return None
-        values = decode.mapping(answer.value, "the answer")
-        found = {name: decode.Outcome(decode.OK, value) for name, value in values.items()}
-        told = self._remembered(decode.reading(found, self._shared.sets))
+        values = outcomes.mapping(answer.value, "the answer")
+        found = {name: outcomes.Outcome(outcomes.OK, value) for name, value in values.items()}
+        told = self._remembered(reading.reading(found, self._shared.sets))
         self._digest, self._last = digest, told
         return told
 

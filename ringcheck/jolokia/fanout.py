@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import shown
-from ringcheck.jolokia.decode import Reading
+from ringcheck.jolokia.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
     from ringcheck.http.threads import Crew
-    from ringcheck.jolokia.client import Client, Settings
-    from ringcheck.jolokia.decode import Reading
+    from ringcheck.jolokia.client import Client
+    from ringcheck.jolokia.reading import Reading
+    from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
 
 Answer: TypeAlias = "Reading | RingcheckError"
@@ -82,7 +83,7 @@ class Known:
 class Home:
     """What polls of one cluster share."""
 
-    settings: Settings
+    settings: JolokiaSettings
     client: Client
     crew: Crew
     replication: Mapping[str, Replication]

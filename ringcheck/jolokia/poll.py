@@ -23,8 +23,7 @@ from ringcheck.core.ring import NORMAL, Problem
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import shown
-from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.decode import Reading
+from ringcheck.jolokia import gossip, mbeans
 from ringcheck.jolokia.fanout import Round
 from ringcheck.jolokia.membership import (
     Crowd,
@@ -39,6 +38,7 @@ from ringcheck.jolokia.membership import (
     signs,
     strangers,
 )
+from ringcheck.jolokia.reading import Reading
 from ringcheck.jolokia.snapshot import Portrait
 from ringcheck.jolokia.testimony import believable, serving, testimony
 from ringcheck.jolokia.topology import Survey, Topology
@@ -385,7 +385,7 @@ class Poll:
         found: dict[str, str] = {}
         with suppress(SourceError, DataError):
             states = agent.ask(mbeans.read(mbeans.FAILURE_DETECTOR, name), self._ends).get(name)
-            for endpoint, release in decode.gossiped_releases(states).items():
+            for endpoint, release in gossip.gossiped_releases(states).items():
                 index = roster.index_of(endpoint, agent.host_ids)
                 if index is not None:
                     found[roster.members[index].address] = release

@@ -14,8 +14,8 @@ from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import shown
-from ringcheck.jolokia.decode import Reading
 from ringcheck.jolokia.membership import Crowd, Known, impostor, neighbour
+from ringcheck.jolokia.reading import Reading
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 

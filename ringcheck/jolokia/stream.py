@@ -13,7 +13,7 @@ import ijson
 
 from ringcheck.errors import DataError, SourceError
 from ringcheck.http.replies import CHUNK, shown
-from ringcheck.jolokia.decode import mapping, outcome
+from ringcheck.jolokia.outcomes import mapping, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member
     from ringcheck.core.ring import JolokiaState
-    from ringcheck.jolokia.decode import Reading
     from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.reading import Reading
 
 Answer: TypeAlias = "Reading | RingcheckError"
 

@@ -17,17 +17,18 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.http.replies import LONGEST_TEXT, printable
-from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.decode import Outcome, Places
+from ringcheck.jolokia import mbeans, outcomes, rangemaps
+from ringcheck.jolokia.outcomes import Outcome
+from ringcheck.jolokia.rangemaps import Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Pending
-    from ringcheck.jolokia.decode import Reading
     from ringcheck.jolokia.endpoint import Agent
     from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.reading import Reading
 
 Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
 
@@ -128,7 +129,7 @@ class Survey:
         """
         name = mbeans.TOKENS_WITH_PORT if self._reading.with_port else mbeans.TOKENS
         request = mbeans.read(mbeans.STORAGE_SERVICE, name)
-        found: Counter[str] = self._agent.post(request, self._deadline, decode.token_counts)
+        found: Counter[str] = self._agent.post(request, self._deadline, rangemaps.token_counts)
         return found
 
     def topology(self, roster: Roster, token_counts: Counter[str]) -> Topology:
@@ -180,11 +181,11 @@ class Survey:
         targets = [self._target(member) for member in self._members]
         names, *found = self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
         logins, where = dict(zip(beans, found, strict=False)), found[len(beans) :]
-        if shared and names.status == decode.NOT_FOUND:  # 3.1 to 3.5
+        if shared and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
             names = self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
         places = zip(where[::2], where[1::2], strict=True)
         return (
-            sorted(set(decode.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES),
+            sorted(set(outcomes.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES),
             logins,
             {
                 member.address: (_place(datacenter), _place(rack))
@@ -194,7 +195,7 @@ class Survey:
 
     def _authenticates(self, logins: Mapping[str, Outcome]) -> bool:
         """Whether clients must log in; yes where that can't be told, by an old release or through an access policy."""
-        return self._release < mbeans.CREDENTIALS or not all(map(decode.is_missing_mbean, logins.values()))
+        return self._release < mbeans.CREDENTIALS or not all(map(outcomes.is_missing_mbean, logins.values()))
 
     def _check_joining(self, places: Mapping[str, Place]) -> None:
         """A joining node's datacenter decides whose writes wait for it; without tokens nobody else would miss it."""
@@ -295,16 +296,16 @@ class Survey:
 
     def _replications(self, keyspaces: Sequence[str]) -> Iterator[Replication | None]:
         """What Cassandra says (3.11.11+), else what the operator does."""
-        told: Sequence[Outcome] = [Outcome(decode.NOT_FOUND)] * len(keyspaces)
+        told: Sequence[Outcome] = [Outcome(outcomes.NOT_FOUND)] * len(keyspaces)
         if self._release >= mbeans.REPLICATION_INFO:
             asked = [mbeans.run(mbeans.STORAGE_SERVICE, mbeans.REPLICATION, keyspace) for keyspace in keyspaces]
             told = self._agent.bulk(asked, self._deadline)
         for keyspace, outcome in zip(keyspaces, told, strict=True):
-            yield self._parsed(keyspace, outcome) if outcome.status == decode.OK else self._replication.get(keyspace)
+            yield self._parsed(keyspace, outcome) if outcome.status == outcomes.OK else self._replication.get(keyspace)
 
     def _parsed(self, keyspace: str, outcome: Outcome) -> Replication | None:
         try:
-            return Replication.parse(decode.text(outcome.value, "the replication"))
+            return Replication.parse(outcomes.text(outcome.value, "the replication"))
         except DataError as error:
             self._report([keyspace], f"can't be judged: {error}")
             return None
@@ -336,7 +337,7 @@ class Survey:
         """
         name = mbeans.RANGES_WITH_PORT if self._reading.with_port else mbeans.RANGES
         request = mbeans.run(mbeans.STORAGE_SERVICE, name, keyspace)
-        read = partial(decode.range_rows, places=self._places, nodes=len(self._members))
+        read = partial(rangemaps.range_rows, places=self._places, nodes=len(self._members))
         ring = Ring.of(group, replication, self._agent.post(request, self._deadline, read))
         space = partitioner(self._reading.partitioner or "unknown")
         if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):
@@ -383,7 +384,9 @@ class Survey:
 
     def _moving(self, ring: Ring, outcome: Outcome) -> Ring:
         try:
-            found: tuple[Pending, ...] = decode.pending(outcome.get("pending ranges"), self._places, "pending ranges")
+            found: tuple[Pending, ...] = rangemaps.pending(
+                outcome.get("pending ranges"), self._places, "pending ranges"
+            )
         except (DataError, SourceError) as error:
             self._report(ring.keyspaces, f"can't be read: {error}")
             return ring
@@ -426,7 +429,7 @@ def _place(outcome: Outcome) -> str | None:
     Raises:
         SourceError: if the agent's policy forbids to ask.
     """
-    if outcome.status == decode.FORBIDDEN:
+    if outcome.status == outcomes.FORBIDDEN:
         outcome.get("the snitch")
     found = outcome.value
     return found if isinstance(found, str) and found not in _UNKNOWN else None

@@ -25,10 +25,11 @@ from urllib3 import disable_warnings
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from ringcheck import __version__
-from ringcheck.config.values import secret
 from ringcheck.errors import SourceError
+from ringcheck.http.credentials import secret
 from ringcheck.http.replies import Reply, one_line
-from ringcheck.http.sockets import Adapter, DeadlineError, Tls, root_cause, start_clock, tls_context
+from ringcheck.http.sockets import Adapter, DeadlineError, root_cause, start_clock, tls_context
+from ringcheck.http.tls import Tls
 from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
 from ringcheck.leases.store import SECONDS, RecordStore
 
@@ -275,8 +276,7 @@ class Etcd(RecordStore):
     def _tls(self) -> ssl.SSLContext:
         with self._guard:
             if self._context is None:
-                tls = self._lease.tls
-                wanted = Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.insecure_skip_verify) if tls else Tls()
+                wanted = self._lease.tls or Tls()
                 if wanted.insecure_skip_verify:
                     disable_warnings(InsecureRequestWarning)
                 self._context = tls_context(wanted)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
+from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import text
-from ringcheck.report.document import verdict_document
 from ringcheck.report.text import printable, wrapped
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringcheck.core.ring import Snapshot
-    from ringcheck.jolokia.control import Control
+    from ringcheck.core.source import NodeControl
     from ringcheck.restart.commands import Ended
 
 CQL_PORT = 9042
@@ -28,7 +28,7 @@ class RealWorld:
     def __init__(
         self,
         poll: Callable[[], Snapshot],
-        control: Control,
+        control: NodeControl,
         interrupts: Callable[[], int],
         cql_port: int | None = None,
         *,

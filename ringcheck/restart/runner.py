@@ -25,8 +25,7 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.plan import plan
 from ringcheck.core.words import listed
-from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.jolokia.control import GoneError
+from ringcheck.errors import DataError, GoneError, RingcheckError, SourceError
 from ringcheck.leases.leases import HeldError, LeaseError, granted
 from ringcheck.report.roll import Report
 from ringcheck.restart.readiness import Target, down_ids, missing

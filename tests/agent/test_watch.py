@@ -15,7 +15,7 @@ from ringcheck.agent import watch as watch_module
 from ringcheck.agent.log import Changes, Log
 from ringcheck.agent.watch import Agent, Watch
 from ringcheck.config.values import Agent as Settings
-from ringcheck.config.values import Cluster, Config, Jolokia, Lease
+from ringcheck.config.values import Cluster, Config, Lease
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
@@ -23,6 +23,7 @@ from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.errors import ConfigError
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases import lockfile
 from ringcheck.leases.leases import now, open_store
 from ringcheck.report import metrics
@@ -89,7 +90,7 @@ def embedded(name: str = "orders-prod", **options: Any) -> Iterator[World]:
     cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, keyspaces={"orders": topology(dc1=3)}, name=name, **options)
     with serve(cluster) as server:
         points = tuple(node.address for node in cluster.nodes)
-        jolokia = Jolokia(points, server.template, timeout=5)
+        jolokia = JolokiaSettings(contact_points=points, url=server.template, timeout=5)
         yield World(cluster, Cluster(name, jolokia, policy=Policy(RULES), gate=Gate(settle=0)))
 
 
@@ -211,8 +212,8 @@ def test_a_configuration_that_can_not_be_used_makes_no_suspects(world: World, mo
     def wrong(*_: Any, **__: Any) -> None:
         raise ConfigError("the password can't be read")
 
-    assert watch._collector
-    monkeypatch.setattr(watch._collector, "poll", wrong)
+    assert watch._source
+    monkeypatch.setattr(watch._source, "poll", wrong)
     failed = polled(watch)
     assert (failed.error, failed.suspects) == ("the password can't be read", frozenset())
 
@@ -306,7 +307,7 @@ def test_a_bug_is_told_with_its_place_and_ends_nothing(world: World, monkeypatch
         patch.setattr(watch_module, "assess", broken)
         found = polled(watch)
     assert found.error
-    assert found.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_loop.py:")
+    assert found.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_watch.py:")
     assert (found.verdict, found.restart_safe) == (good.verdict, None)
     assert polled(watch).error is None
 
@@ -314,8 +315,8 @@ def test_a_bug_is_told_with_its_place_and_ends_nothing(world: World, monkeypatch
 def test_a_password_that_can_not_be_read_yet_is_tried_again(world: World, tmp_path: Path) -> None:
     """A cluster whose file is missing is an error of its own, and is watched once the file is there."""
     file = tmp_path / "password"
-    jolokia = replace(world.cluster.jolokia, username="ringcheck", password_file=str(file))
-    watch = world.watch(jolokia=jolokia)
+    jolokia = replace(world.cluster.source, username="ringcheck", password_file=str(file))
+    watch = world.watch(source=jolokia)
     found = polled(watch)
     assert found.error == f"{file} can't be read: No such file or directory"
     file.write_text("s3cret")
@@ -328,8 +329,10 @@ def test_two_clusters_under_one_name_are_no_cluster() -> None:
     with embedded() as one, ExitStack() as stack:
         other = EmbeddedCluster.uniform(3, keyspaces={"orders": topology(dc1=3)}, name="orders-prod", seed=7)
         server = stack.enter_context(serve(other))
-        jolokia = Jolokia((one.address(0), server.template.format(address=one.address(1))), one.cluster.jolokia.url)
-        found = polled(one.watch(jolokia=jolokia))
+        jolokia = JolokiaSettings(
+            contact_points=(one.address(0), server.template.format(address=one.address(1))), url=one.cluster.source.url
+        )
+        found = polled(one.watch(source=jolokia))
     assert found.error
     assert found.error.startswith("two clusters, both named 'orders-prod': ")
     assert (found.verdict, found.fresh, found.suspects) == (None, False, frozenset())
@@ -452,8 +455,8 @@ def test_leases_that_a_poll_did_not_read_are_not_told(
 
     watch = world.watch(lease=held(world, tmp_path, 1).lease)
     assert len(leases_in(polled(watch))) == 2
-    assert watch._collector
-    monkeypatch.setattr(watch._collector, "poll", broken)
+    assert watch._source
+    monkeypatch.setattr(watch._source, "poll", broken)
     assert leases_in(polled(watch)) == []
 
 
@@ -735,7 +738,7 @@ def test_listeners_that_raise_or_hang_cost_nobody_else_anything(world: World) ->
         assert slow == [1]
         free.set()
         until(lambda: len(slow) >= 2)
-    assert complaints[0].startswith("this is a bug of ringcheck: RuntimeError: no more (test_loop.py:")
+    assert complaints[0].startswith("this is a bug of ringcheck: RuntimeError: no more (test_watch.py:")
     assert slow[1] >= news
     assert [sum(one.polls.counts) for one in told[:news]] == [1, 2, 3, 4]
 
@@ -767,7 +770,7 @@ def test_a_reload_leaves_what_is_the_same_alone(world: World) -> None:
         until(agent.tried)
         known = agent.reading("orders-prod")
         assert known
-        again = replace(world.cluster, jolokia=replace(world.cluster.jolokia))  # equal, as read from the file again
+        again = replace(world.cluster, source=replace(world.cluster.source))  # equal, as read from the file again
         agent.reload(config(three, again, replace(two, gate=Gate(settle=9999)), interval=NEVER))
         assert [one.cluster for one in agent.readings()] == ["three", "orders-prod", "two"]
         until(agent.tried)
@@ -855,10 +858,10 @@ def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret-word")
     file.chmod(0o600)
-    jolokia = replace(world.cluster.jolokia, username="ringcheck", password_file=str(file))
+    jolokia = replace(world.cluster.source, username="ringcheck", password_file=str(file))
     lease = Lease(etcd=("http://127.0.0.1:1",), username="root", password_file=str(file))
     stream = io.StringIO()
-    watch = world.watch(jolokia=jolokia, lease=lease)
+    watch = world.watch(source=jolokia, lease=lease)
     changes = Changes(Log("logfmt", stream))
     world.simulated.set_fault(1, Fault("status", status=401))
     changes(polled(watch))

@@ -25,11 +25,12 @@ from ringcheck.agent import preflight, web, webconfig
 from ringcheck.agent.watch import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
-from ringcheck.config.values import Cluster, Jolokia
+from ringcheck.config.values import Cluster
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases.leases import now
 from ringcheck.report.reading import Reading
 from ringcheck.simulator.cluster import EmbeddedCluster
@@ -40,7 +41,7 @@ from tests.counterparts.daemon import await_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMAS = Path(__file__).parents[2] / "ringcheck" / "report" / "schemas"
+SCHEMAS = Path(__file__).parents[2] / "ringcheck" / "documents" / "schemas"
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +331,7 @@ STRICT = {"require_spare": Gate(require_spare=True), "require_all_up": Gate(requ
 @pytest.mark.parametrize(("name", "gate"), STRICT.items())
 def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str, gate: Gate) -> None:
     """A client that sends its own defaults must not make the gate laxer than its owners want it."""
-    lax = Cluster("c", Jolokia(("127.0.0.1",)))
+    lax = Cluster("c", JolokiaSettings(contact_points=("127.0.0.1",)))
     for body in ({}, {name: False}, {name: True}):
         assert preflight.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
     assert preflight.wish_of({"nodes": ["a"], name: True}, lax).gate == gate

@@ -10,7 +10,8 @@ import time
 import requests
 
 from ringcheck.agent.watch import Watch
-from ringcheck.config.values import Cluster, Jolokia
+from ringcheck.config.values import Cluster
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.report import metrics
 from ringcheck.simulator.cluster import loopback_address
 from tests.benchmarks._poll import peak, resident
@@ -48,7 +49,7 @@ class Nodes:
 
 def main(template: str, number: int, polls: int, seconds: float) -> None:
     told: list[int] = []
-    jolokia = Jolokia((loopback_address(0), loopback_address(1)), template, timeout=60)
+    jolokia = JolokiaSettings(contact_points=(loopback_address(0), loopback_address(1)), url=template, timeout=60)
     watch = Watch(
         Cluster("big", jolokia, policy=POLICY), INTERVAL, lambda one: told.append(len(one.suspects)), time.monotonic
     )

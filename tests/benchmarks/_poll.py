@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import loopback_address
 from tests.benchmarks.scale_core import judge
 
@@ -35,7 +35,9 @@ def resident() -> float:
 
 
 def main(template: str, polls: int) -> None:
-    collector = Collector(Settings((loopback_address(0), loopback_address(1)), url=template, timeout=60))
+    collector = Collector(
+        JolokiaSettings(contact_points=(loopback_address(0), loopback_address(1)), url=template, timeout=60)
+    )
     start = used()
     seen = collector.poll(120)
     read = used()

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import assess
-from ringcheck.report.document import verdict_document
+from ringcheck.documents.verdict import verdict_document
 from ringcheck.report.metrics import render
 from ringcheck.report.reading import Reading
 from tests.benchmarks import Row

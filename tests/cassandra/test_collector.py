@@ -11,8 +11,8 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Replication
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import (
     EmbeddedCluster,
     NodeSpec,
@@ -46,7 +46,7 @@ KEYSPACES = {
 class Driver(Protocol):
     """What a test does to a cluster; nodes by number from 0."""
 
-    settings: Settings
+    settings: JolokiaSettings
 
     def address(self, node: int) -> str: ...
     def kill(self, node: int) -> None: ...
@@ -65,7 +65,7 @@ class Embedded:
 
     def __init__(self, cluster: EmbeddedCluster, template: str) -> None:
         self.cluster = cluster
-        self.settings = Settings((self.address(0),), url=template, timeout=2)
+        self.settings = JolokiaSettings(contact_points=(self.address(0),), url=template, timeout=2)
 
     def address(self, node: int) -> str:
         return self.cluster.nodes[node].address
@@ -103,7 +103,7 @@ class Real:
 
     def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
-        self.settings = Settings((cluster.node(1).url,), timeout=5)
+        self.settings = JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=5)
 
     def address(self, node: int) -> str:
         return self.cluster.node(node + 1).address

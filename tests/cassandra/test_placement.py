@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.core.ring import Replication
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import version_of
 from ringcheck.simulator.placement import Place, TokenRing, place
 from tests.cassandra import queries
@@ -34,7 +34,9 @@ WANTED = {
 def rings(cluster: RealCluster) -> Snapshot:
     """What the collector reads of the cluster, with the replication stated for releases that can't tell."""
     replication = {name: Replication.parse(text) for name, text in WANTED.items()}
-    with closing(Collector(Settings((cluster.node(1).url,), timeout=20), replication)) as collector:
+    with closing(
+        Collector(JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20), replication)
+    ) as collector:
         return collector.poll(60)
 
 

@@ -20,7 +20,7 @@ from ringcheck.agent import client
 from ringcheck.cli import run
 from ringcheck.core.assess import assess
 from ringcheck.core.policy import Policy
-from ringcheck.report.document import verdict_document
+from ringcheck.documents.verdict import verdict_document
 from tests import article
 from tests.counterparts import sensu as double
 

@@ -15,7 +15,7 @@ import pytest
 from ringcheck import __version__
 from ringcheck.cli import ringcheck, run
 from ringcheck.core import assess
-from ringcheck.report.document import snapshot_document
+from ringcheck.documents.snapshot import snapshot_document
 from tests import article
 
 if TYPE_CHECKING:

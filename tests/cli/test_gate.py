@@ -10,8 +10,8 @@ import pytest
 from ringcheck.cli import run
 from ringcheck.cli.gate import resolve
 from ringcheck.core.ring import Node
+from ringcheck.documents.snapshot import read_snapshot
 from ringcheck.errors import UsageError
-from ringcheck.report.document import read_snapshot
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
 ARTICLE, ONE_DOWN = (SNAPSHOTS / f"article-{name}.json" for name in ("healthy", "one-down"))

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.cli import run
 from ringcheck.cli.target import Settled
 from ringcheck.core.maintenance import Holder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
 
 SCHEMA, DECISION = (
-    json.loads((Path(ringcheck.report.__file__).parent / "schemas" / f"{name}-1.json").read_text())
+    json.loads((Path(ringcheck.documents.__file__).parent / "schemas" / f"{name}-1.json").read_text())
     for name in ("leases", "decision")
 )
 OLD = "2020-01-01T00:00:00Z"

@@ -15,8 +15,8 @@ import pytest
 from ringcheck.cli import run
 from ringcheck.cli.target import LEASES, Settled
 from ringcheck.core.maintenance import Holder
+from ringcheck.documents.snapshot import snapshot_document
 from ringcheck.errors import RingcheckError
-from ringcheck.report.document import snapshot_document
 from tests import article
 
 if TYPE_CHECKING:

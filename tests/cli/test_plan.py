@@ -9,13 +9,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.cli import run
-from ringcheck.report.document import snapshot_document
+from ringcheck.documents.snapshot import snapshot_document
 from tests.core.clusters import nodes, ring, snapshot
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
-SCHEMA = Path(ringcheck.report.__file__).parent / "schemas" / "plan-1.json"
+SCHEMA = Path(ringcheck.documents.__file__).parent / "schemas" / "plan-1.json"
 HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down"))
 PLACES = [f"{dc}:r{rack}" for dc in ("dc1", "dc2") for rack in (1, 1, 2, 2, 3, 3)]
 ROWS = [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12], [1, 4, 6, 7, 10, 12], [2, 3, 5, 8, 9, 11]]

@@ -8,11 +8,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.cli import run
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
-SCHEMA = Path(ringcheck.report.__file__).parent / "schemas" / "decision-1.json"
+SCHEMA = Path(ringcheck.documents.__file__).parent / "schemas" / "decision-1.json"
 HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down"))
 
 

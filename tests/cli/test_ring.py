@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.report.document import snapshot_document
+from ringcheck.documents.snapshot import snapshot_document
 from tests import figures
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.report.document import snapshot_document
+from ringcheck.documents.snapshot import snapshot_document
 from tests import figures
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.cli import run
-from ringcheck.report.document import snapshot_document
+from ringcheck.documents.snapshot import snapshot_document
 from tests.core.clusters import address, nodes, ring, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
-SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
+SCHEMAS = Path(ringcheck.documents.__file__).parent / "schemas"
 HEALTHY, ONE_DOWN, TWO_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down", "two-down"))
 PLACES = [f"{dc}:r{rack}" for dc in ("dc1", "dc2") for rack in (1, 1, 2, 2, 3, 3)]
 ROWS = [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12], [1, 4, 6, 7, 10, 12], [2, 3, 5, 8, 9, 11]]

@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringcheck.cli import run
-from ringcheck.config import ConfigErrors, load, schema, secret, source
+from ringcheck.config import ConfigErrors, load, schema, source
 from ringcheck.config.values import Fleetlock
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Rule, Threshold
 from ringcheck.core.ring import Replication
 from ringcheck.errors import UsageError
+from ringcheck.http.credentials import secret
 from tests.conftest import examples
 
 HERE = Path(__file__).parent
@@ -190,8 +191,8 @@ def test_what_the_example_means() -> None:
     )
     assert orders.policy.client_datacenters == ("dc1",)
     assert (orders.gate.accept, orders.gate.settle, orders.stable_readings) == (("scratch",), 45.0, 3)
-    assert orders.jolokia.timeout == 10.0
-    assert legacy.jolokia.contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
+    assert orders.source.timeout == 10.0
+    assert legacy.source.contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
     assert legacy.replication["users"] == Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=3}")
     assert legacy.replication["sessions"] == Replication.parse("SimpleStrategy {replication_factor=2}")
     assert legacy.replication["dse_system"] == Replication.parse("EverywhereStrategy {}")
@@ -206,8 +207,8 @@ def test_settings_hold_the_password_and_hide_it(tmp_path: Path) -> None:
     (tmp_path / "password").chmod(0o600)
     file = tmp_path / "ringcheck.yaml"
     file.write_text("clusters: {a: {jolokia: {contact_points: h, username: u, password_file: password}}}\n")
-    settings = load(str(file)).clusters["a"].jolokia.settings()
-    assert (settings.username, settings.password) == ("u", "s3cret")
+    settings = load(str(file)).clusters["a"].source
+    assert settings.basic_auth() == ("u", "s3cret")
     assert "s3cret" not in repr(settings)
 
 
@@ -233,11 +234,10 @@ def test_a_password_where_systemd_puts_it(written: str, tmp_path: Path, monkeypa
         (folder / "jolokia").chmod(0o400)
     file = tmp_path / "r.yaml"
     file.write_text(f"clusters: {{a: {{jolokia: {{contact_points: h, username: u, password_file: {written}}}}}}}")
-    found = load("r.yaml").clusters["a"].jolokia.settings()
-    assert (found.username, found.password) == ("u", "credentials")
+    assert load("r.yaml").clusters["a"].source.basic_auth() == ("u", "credentials")
     (tmp_path / "credentials" / "jolokia").unlink()
     if written == "jolokia":
-        assert load("r.yaml").clusters["a"].jolokia.settings().password == tmp_path.name
+        assert load("r.yaml").clusters["a"].source.basic_auth() == ("u", tmp_path.name)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_show_tells_all_that_is_in_force(tmp_path: Path, capsys: pytest.CaptureF
     assert values["clusters.a.jolokia.url"] == '"https://{address}:8778/jolokia"  # default'
     assert values["clusters.a.jolokia.tls.ca_file"] == f"{tmp_path}/ca.pem  # {file}:3"
     assert yaml.safe_load(values["clusters.a.sensu.team"]) == "on call: #1"
-    assert yaml.safe_load(values["clusters.a.jolokia.contact_points"]) == ["h", "2001:db8::1"]
+    assert yaml.safe_load(values["clusters.a.source.contact_points"]) == ["h", "2001:db8::1"]
     assert values["clusters.a.replication.k"] == f"{{class: SimpleStrategy, replication_factor: 3}}  # {file}:5"
     assert not [key for key in values if not key.startswith("clusters.a.") or key.startswith("clusters.a.b")]
 

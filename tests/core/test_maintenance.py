@@ -14,8 +14,8 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Problem, Snapshot
+from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import nagios, text
-from ringcheck.report.document import verdict_document
 from ringcheck.report.sensu import tier_severity
 from tests.conftest import examples
 from tests.core.clusters import address, addresses, findings, nodes, ring, snapshot, with_node, with_view

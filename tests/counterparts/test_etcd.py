@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ import trustme
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from ringcheck.config.values import Lease, Tls
+from ringcheck.config.values import Lease
+from ringcheck.http.tls import Tls
 from ringcheck.leases.etcd import Etcd
 from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, granted
 from tests.counterparts.daemon import await_, daemon, free_port, required
@@ -600,7 +601,7 @@ def test_tls_with_our_certificate_and_a_user(tmp_path: Path, pems: dict[str, str
     wrong = tmp_path / "wrong"
     wrong.write_text("wrong-word\n")
     wrong.chmod(0o600)
-    tls = Tls(pems["ca"], pems["client"], pems["client_key"])
+    tls = Tls(ca_file=pems["ca"], cert_file=pems["client"], key_file=pems["client_key"])
     user: dict[str, Any] = {"username": "ringcheck", "password_file": str(password)}
     with etcd(tmp_path, scheme="https", more=secured(pems)) as (member,):
         _users(member, pems)
@@ -614,8 +615,8 @@ def test_tls_with_our_certificate_and_a_user(tmp_path: Path, pems: dict[str, str
         changes: list[tuple[dict[str, Any], str]] = [
             ({"tls": tls}, "user name is empty|permission denied"),
             ({"tls": tls, **user, "password_file": str(wrong)}, "authentication failed"),
-            ({"tls": Tls(pems["ca"]), **user}, "certificate|closed|EOF|reset|[Ss][Ss][Ll]"),
-            ({"tls": Tls(pems["other"], pems["client"], pems["client_key"]), **user}, "certificate verify failed"),
+            ({"tls": Tls(ca_file=pems["ca"]), **user}, "certificate|closed|EOF|reset|[Ss][Ss][Ll]"),
+            ({"tls": replace(tls, ca_file=pems["other"]), **user}, "certificate verify failed"),
         ]
         for change, why in changes:
             with client("c", member.url, seconds=2.0, **change) as store, pytest.raises(LeaseError, match=why) as found:

@@ -80,7 +80,7 @@ def test_what_is_in_it(deb: Path) -> None:
         "/usr/lib/systemd/system/ringcheck-agent.service",
         "/usr/lib/systemd/system/ringcheck-check@.service",
         "/usr/lib/systemd/system/ringcheck-check@.timer",
-        "/usr/lib/ringcheck/ringcheck/report/schemas/verdict-1.json",
+        "/usr/lib/ringcheck/ringcheck/documents/schemas/verdict-1.json",
         "/usr/share/doc/ringcheck/README.md",
         "/usr/share/doc/ringcheck/copyright",
         "/usr/share/doc/ringcheck/docs/install.md",

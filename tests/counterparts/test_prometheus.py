@@ -22,6 +22,7 @@ from ringcheck.config import values
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
@@ -110,7 +111,9 @@ def told() -> Iterator[Watched]:
         addresses=loopback_address,
     )  # fmt: skip
     with serve(cluster) as server:
-        where = values.Jolokia((cluster.nodes[1].address, cluster.nodes[3].address), server.template)
+        where = JolokiaSettings(
+            contact_points=(cluster.nodes[1].address, cluster.nodes[3].address), url=server.template
+        )
         one = values.Cluster("orders-prod", where, policy=POLICY, gate=Gate(settle=0.0))
         agent = Agent(values.Config({one.name: one}, values.Agent(interval=1.0)))
         with web.serve(agent, "127.0.0.1:0", None) as served:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.settings import JolokiaSettings
 from tests import fake_jolokia
 from tests.fake_jolokia import Storage, missing_mbean, ok
 
@@ -140,7 +140,9 @@ class Lab:
         answers = {address: None if address in without else node for address, node in self.nodes.items()}
         with fake_jolokia.cluster(dict(answers), hanging) as cluster:
             options: dict[str, Any] = {"url": cluster.template, "timeout": 2.0} | settings
-            running = Running(self, cluster, Collector(Settings(contacts or (self.addresses[0],), **options)))
+            running = Running(
+                self, cluster, Collector(JolokiaSettings(contact_points=contacts or (self.addresses[0],), **options))
+            )
             try:
                 yield running
             finally:

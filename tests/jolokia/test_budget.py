@@ -14,8 +14,8 @@ import pytest
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.http.replies import Reply
-from ringcheck.jolokia import decode
-from ringcheck.jolokia.decode import Places
+from ringcheck.jolokia import rangemaps
+from ringcheck.jolokia.rangemaps import Places
 from tests.jolokia.scripted import Lab
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     body = range_map(120_000, 50)
     members = Places(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
     raw: Any = Body(body)
-    spans, besides = peak(lambda: decode.range_rows(Reply(raw, "http://10.0.0.1/", 2**26), members, 50))
+    spans, besides = peak(lambda: rangemaps.range_rows(Reply(raw, "http://10.0.0.1/", 2**26), members, 50))
     size, _ = peak(lambda: json.loads(body))
     assert spans < size / 10
     assert spans + besides < size / 4
@@ -71,8 +71,8 @@ def test_a_small_check_imports_neither_what_streams_nor_what_retries() -> None:
         script = f"""
 import sys
 from ringcheck.jolokia.collect import Collector
-from ringcheck.jolokia.client import Settings
-collector = Collector(Settings(("127.0.2.1",), {running.cluster.template!r}))
+from ringcheck.jolokia.settings import JolokiaSettings
+collector = Collector(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 assert len(collector.poll(5.0).rings) == 1
 print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_client", "rich", "click", "yaml"}}))
 """
@@ -89,10 +89,11 @@ def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
         script = f"""
 import time
 from ringcheck.jolokia.collect import Collector
-from ringcheck.jolokia.client import Client, Settings
+from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.http import sockets
 transport.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
-collector = Collector(Settings(("127.0.2.1",), {running.cluster.template!r}))
+collector = Collector(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 print(collector.poll(2.0).views[2].reason)
 """
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)

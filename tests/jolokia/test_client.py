@@ -15,7 +15,9 @@ import pytest
 import trustme
 
 from ringcheck.errors import ConfigError, SourceError
-from ringcheck.jolokia.client import Client, RefusedError, Settings, Tls, host_of
+from ringcheck.http.tls import Tls
+from ringcheck.jolokia.client import Client, RefusedError
+from ringcheck.jolokia.settings import JolokiaSettings, host_of
 from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ SECRET, WRONG = "s3cret", "wr0ng"
 
 
 def client(**settings: Any) -> Client:
-    return Client(Settings(("127.0.0.1",), **({"timeout": 1.0} | settings)), sleep=lambda _: None)
+    return Client(JolokiaSettings(contact_points=("127.0.0.1",), **({"timeout": 1.0} | settings)), sleep=lambda _: None)
 
 
 def soon(seconds: float = 3.0) -> float:
@@ -74,20 +76,23 @@ def body(content: bytes, **options: Any) -> Any:
 )
 def test_a_contact_point_is_a_host_a_host_and_port_or_a_url(contact: str, url: str) -> None:
     """Each form of a contact point means one URL."""
-    assert Settings((contact,)).url_of_contact(contact) == url
+    assert JolokiaSettings(contact_points=(contact,)).url_of_contact(contact) == url
 
 
 def test_a_template_may_have_a_path_a_node_and_tls_changes_the_default() -> None:
     """The address is filled in wherever the template has it, and a TLS section alone makes the default https."""
-    assert Settings((), url="https://gate/{address}/j").url_of("10.0.0.1") == "https://gate/10.0.0.1/j"
-    assert Settings((), tls=Tls()).url_of("fe80::1%eth0") == "https://[fe80::1]:8778/jolokia"
+    assert (
+        JolokiaSettings(contact_points=(), url="https://gate/{address}/j").url_of("10.0.0.1")
+        == "https://gate/10.0.0.1/j"
+    )
+    assert JolokiaSettings(contact_points=(), tls=Tls()).url_of("fe80::1%eth0") == "https://[fe80::1]:8778/jolokia"
 
 
 @pytest.mark.parametrize("contact", ["", "a b:1:2", "host:port", "user@host", "host/path"])
 def test_a_contact_point_of_no_form_is_refused(contact: str) -> None:
     """What is none of the forms is an error of the configuration that quotes it."""
     with pytest.raises(ConfigError, match="is neither HOST, HOST:PORT"):
-        Settings((contact,)).url_of_contact(contact)
+        JolokiaSettings(contact_points=(contact,)).url_of_contact(contact)
 
 
 def test_hosts_of_contact_points_are_canonical() -> None:
@@ -98,7 +103,7 @@ def test_hosts_of_contact_points_are_canonical() -> None:
 
 def test_credentials_are_in_no_text() -> None:
     """Neither the settings nor an error show user name or password, not even those inside a URL."""
-    settings = Settings(("h",), username="monitor", password=SECRET)
+    settings = JolokiaSettings(contact_points=("h",), username="monitor", password=SECRET)
     assert "s3cret" not in repr(settings)
     assert "monitor" not in repr(settings)
     url = f"http://127.0.0.1:{free_port('127.0.0.1')}/jolokia"
@@ -376,7 +381,7 @@ def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
     pauses: list[float] = []
     agent, seen = flaky(2)
     with agent:
-        asking = Client(Settings(("h",)), sleep=pauses.append)
+        asking = Client(JolokiaSettings(contact_points=("h",)), sleep=pauses.append)
         assert asking.post(agent.url, READ, soon())["value"] == 1
     assert (len(seen), len(pauses)) == (3, 2)
     assert all(0 <= pause <= 1 for pause in pauses)
@@ -391,7 +396,7 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
     pauses: list[float] = []
     agent, seen = flaky(9)
     with agent, pytest.raises(SourceError):
-        Client(Settings(("h",)), sleep=pauses.append).post(agent.url, READ, soon(0.02))
+        Client(JolokiaSettings(contact_points=("h",)), sleep=pauses.append).post(agent.url, READ, soon(0.02))
     assert sum(pauses) <= 0.02
     assert len(seen) <= 3
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.errors import DataError, SourceError
-from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.client import Settings
-from ringcheck.jolokia.control import Control, GoneError, _split
+from ringcheck.errors import DataError, GoneError, SourceError
+from ringcheck.jolokia import endpoints, mbeans
+from ringcheck.jolokia.control import Control, _split
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import EmbeddedCluster, ipv6_address, loopback_address
 from ringcheck.simulator.server import serve
 from tests.fake_jolokia import Agent, ok
@@ -28,7 +28,7 @@ def embedded(release: str = "5.0.8") -> Iterator[tuple[EmbeddedCluster, Control]
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.01)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(Control(Settings(names, url=server.template))) as control:
+        with closing(Control(JolokiaSettings(contact_points=names, url=server.template))) as control:
             yield cluster, control
 
 
@@ -52,7 +52,7 @@ def test_only_its_own_host_s_refusal_says_that_a_node_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     for url, gone in (("http://{address}", True), ("http://localhost", False), ("http://127.0.0.2", False)):
-        with closing(Control(Settings((), url=f"{url}:{port}/jolokia"))) as control:
+        with closing(Control(JolokiaSettings(contact_points=(), url=f"{url}:{port}/jolokia"))) as control:
             with pytest.raises(SourceError) as caught:
                 control.started_at("127.0.0.1", "a", 5.0)
             assert isinstance(caught.value, GoneError) is gone, url
@@ -76,7 +76,7 @@ def test_a_node_that_does_not_answer_is_not_gone() -> None:
             if act == "cut off":
                 threading.Thread(target=_cut_off, args=(here,), daemon=True).start()
             url = f"http://{{address}}:{here.getsockname()[1]}/jolokia"
-            with closing(Control(Settings((), url=url))) as control:
+            with closing(Control(JolokiaSettings(contact_points=(), url=url))) as control:
                 with pytest.raises(SourceError) as caught:
                     control.started_at("127.0.0.1", "a", 0.5)
                 assert not isinstance(caught.value, GoneError), act
@@ -117,7 +117,7 @@ def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str], Agent]]:
         lab.nodes[name].other[mbeans.RUNTIME, mbeans.START_TIME] = names.index(name)
     with Agent(lab.nodes[one], host=one) as first, Agent(lab.nodes[two], host=one) as second:
         points = tuple((first, second)[number].url for number in contacts)
-        with closing(Control(Settings(points, url=first.url))) as control:
+        with closing(Control(JolokiaSettings(contact_points=points, url=first.url))) as control:
             yield lab, control, drained, second
 
 
@@ -168,14 +168,17 @@ def test_where_clients_of_older_nodes_connect(version: str) -> None:
     blocks = [f"/{node}\n  STATUS:{version}NORMAL,1\n  RPC_ADDRESS:{version}{host}\n" for node, host in told.items()]
     lab = Lab(1, release="3.11.19")
     lab.nodes["127.0.2.1"].other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(blocks)
-    with lab.running() as running, closing(Control(Settings((), url=running.cluster.template))) as control:
+    with (
+        lab.running() as running,
+        closing(Control(JolokiaSettings(contact_points=(), url=running.cluster.template))) as control,
+    ):
         found = control.client_addresses("127.0.2.1", 5.0)
     assert found == {"127.0.2.1": ("127.0.3.1", None), "127.0.2.5": ("2001:db8::5", None)}
 
 
 def test_ipv6_clients() -> None:
     """Addresses in brackets and without port are understood; what is none is an error."""
-    assert _split(f"[{ipv6_address(0)}]:9042") == (decode.endpoint(ipv6_address(0)), 9042)
+    assert _split(f"[{ipv6_address(0)}]:9042") == (endpoints.endpoint(ipv6_address(0)), 9042)
     assert _split("10.0.0.1") == ("10.0.0.1", None)
     with pytest.raises(DataError):
         _split("nowhere")

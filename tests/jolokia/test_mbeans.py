@@ -11,9 +11,9 @@ import pytest
 
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.control import Control
+from ringcheck.jolokia.settings import JolokiaSettings
 from tests.jolokia.scripted import FAILURE_DETECTOR, Lab
 from tests.recordings import recordings
 
@@ -38,7 +38,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
         running.poll()
         running.collector.poll(4.0, streams=True)
         with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
-            control = Control(Settings((), url=running.cluster.template))
+            control = Control(JolokiaSettings(contact_points=(), url=running.cluster.template))
             control.started_at(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)
         for item in running.cluster.items():
             names = item.get("operation") or item.get("attribute")
@@ -122,5 +122,5 @@ def test_every_request_lifts_the_agents_limits() -> None:
     """An agent that cuts lists by default must not cut these."""
     lab = Lab()
     with lab.running() as running:
-        Collector(Settings(("127.0.2.1",), running.cluster.template)).poll(3.0)
+        Collector(JolokiaSettings(contact_points=("127.0.2.1",), url=running.cluster.template)).poll(3.0)
         assert all(item["config"] == mbeans.NO_LIMITS for item in running.cluster.items())

@@ -10,10 +10,11 @@ import pytest
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import NORMAL, PARTITIONERS, Replication, Ring
 from ringcheck.errors import DataError, SourceError
-from ringcheck.jolokia import decode, mbeans
-from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes, rangemaps, reading
 from ringcheck.jolokia.collect import Collector
-from ringcheck.jolokia.decode import Outcome, Places, Reading
+from ringcheck.jolokia.outcomes import Outcome
+from ringcheck.jolokia.rangemaps import Places
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.testimony import refusal
 from tests.fake_jolokia import Agent, recorded_cluster
 from tests.recordings import Recording, recordings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ringcheck.core.ring import Snapshot
+    from ringcheck.jolokia.reading import Reading
 
 LINES = sorted({item.line for item in recordings()})
 ALL = [f"127.0.1.{number}" for number in range(1, 6)]
@@ -49,15 +51,15 @@ def named(item: object) -> str:
 def shape(name: str, value: Any, members: Places) -> object:
     """Decode a value by the name of what was asked."""
     if name.startswith(("getRangeToEndpoint", "getPendingRangeToEndpoint")):
-        return decode.pending(value, members, name)
+        return rangemaps.pending(value, members, name)
     if name.endswith(("ToHostId", "ToHostIdMap")):
-        return decode.host_ids(value, name)
+        return endpoints.host_ids(value, name)
     if name in {*mbeans.LISTS, *mbeans.LISTS_WITH_PORT}:
-        return decode.endpoints(value, name)
+        return endpoints.endpoints(value, name)
     if name == mbeans.REPLICATION:
-        return Replication.parse(decode.text(value, name))
+        return Replication.parse(outcomes.text(value, name))
     if name == mbeans.STATES:
-        return decode.gossiped_releases(value)
+        return gossip.gossiped_releases(value)
     return None
 
 
@@ -71,7 +73,7 @@ def test_every_recorded_item_is_decoded(recording: Recording) -> None:
             continue
         if found.raw["http_status"] != 200 or asked.get("type") not in {"read", "exec"}:
             continue
-        outcome = decode.outcome(found.reply)
+        outcome = outcomes.outcome(found.reply)
         if outcome.status == 200:
             shape(str(asked.get("operation") or asked.get("attribute")), outcome.value, members)
         else:
@@ -87,10 +89,10 @@ def test_collapsed_bulks_are_recognised() -> None:
     for recording in recordings():
         for raw in recording.load():
             if isinstance(raw.get("post"), list) and isinstance(raw.get("reply"), dict):
-                assert decode.outcomes(raw["reply"], len(raw["post"])) is None
+                assert outcomes.outcomes(raw["reply"], len(raw["post"])) is None
                 collapsed += 1
             elif isinstance(raw.get("post"), list) and isinstance(raw.get("reply"), list):
-                assert len(decode.outcomes(raw["reply"], len(raw["post"])) or []) == len(raw["post"])
+                assert len(outcomes.outcomes(raw["reply"], len(raw["post"])) or []) == len(raw["post"])
     assert collapsed > 30
 
 
@@ -100,7 +102,9 @@ def test_collapsed_bulks_are_recognised() -> None:
 def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
     """What a collector makes of a recorded state, asked at its first node."""
     with recorded_cluster(line, state) as cluster:
-        collector = Collector(Settings((FIRST,), cluster.template, timeout=PATIENCE, **settings))
+        collector = Collector(
+            JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE, **settings)
+        )
         try:
             snapshot = collector.poll(2.0)
             assert collector.poll(2.0).rings == snapshot.rings
@@ -177,7 +181,7 @@ def test_the_rings_are_those_of_the_recording(line: str) -> None:
         for keyspace in ring.keyspaces:
             told = recording.exec("getRangeToEndpointMap", keyspace)
             found = {ring.range(index): [ALL[node] for node in ring.replicas(index)] for index in range(len(ring))}
-            assert found == {decode.tokens_of_key(key): held for key, held in told.items()}
+            assert found == {rangemaps.tokens_of_key(key): held for key, held in told.items()}
 
 
 @pytest.mark.slow
@@ -202,7 +206,7 @@ def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
         plain = first.answer
         known: Any = {"status": 200, "value": states}
         first.answer = lambda item: known if item.get("attribute") == mbeans.STATES else plain(item)
-        collector = Collector(Settings((FIRST,), cluster.template, timeout=PATIENCE))
+        collector = Collector(JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE))
         assert [node.release_version for node in collector.poll(2.0).nodes] == ["3.11.19"] * 4
         collector.close()
 
@@ -240,9 +244,9 @@ def samples(recording: Recording) -> Iterator[tuple[float, Reading]]:
     for raw in recording.load():
         asked, replies = raw.get("post"), raw.get("reply")
         if isinstance(asked, list) and isinstance(replies, list) and len(asked) > 20:
-            told = {item["attribute"]: decode.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
+            told = {item["attribute"]: outcomes.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
             told.setdefault("SchemaVersion", Outcome(404))
-            yield raw["at_seconds"], decode.reading(told, {})
+            yield raw["at_seconds"], reading.reading(told, {})
 
 
 def believed(recording: Recording) -> list[tuple[Reading, str | None]]:
@@ -277,7 +281,11 @@ def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
     told = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
     absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
     with Agent(lambda item: told.get(item.get("attribute", ""), absent), host=recording.address) as agent:
-        collector = Collector(Settings((agent.url,), f"http://{{address}}:{agent.port}/jolokia", timeout=PATIENCE))
+        collector = Collector(
+            JolokiaSettings(
+                contact_points=(agent.url,), url=f"http://{{address}}:{agent.port}/jolokia", timeout=PATIENCE
+            )
+        )
         snapshot = collector.poll(2.0)
         collector.close()
         asked = {item["mbean"] for item in agent.items}
@@ -298,7 +306,7 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
     """The recorded 401 of each Jolokia line is a matter of access, and no view."""
     assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
     with Agent(auth=("monitor", "other")) as agent:
-        collector = Collector(Settings((agent.url,)))
+        collector = Collector(JolokiaSettings(contact_points=(agent.url,)))
         with pytest.raises(
             SourceError, match=r"nobody answered: .*HTTP 401, it wants a user name and password"
         ) as caught:
@@ -311,13 +319,15 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
 def test_a_policy_that_forbids_too_much_is_said(line: str) -> None:
     """Under a policy a 403 can't tell missing from denied; what is needed is named."""
     bulk = replies_of(line, "policy")[0]
-    told = {item["attribute"]: decode.outcome(answer) for item, answer in zip(bulk["post"], bulk["reply"], strict=True)}
+    told = {
+        item["attribute"]: outcomes.outcome(answer) for item, answer in zip(bulk["post"], bulk["reply"], strict=True)
+    }
     assert told["LiveNodesWithPort"].status == told["SchemaVersion"].status == 403
     with pytest.raises(SourceError, match=r"^EndpointToHostId: the agent refuses: Reading attribute Endp") as caught:
-        decode.reading(told, {})
+        reading.reading(told, {})
     assert caught.value.kind == "denied"
-    reading = decode.reading({name: value for name, value in told.items() if "ToHostId" not in name}, {})
-    assert (reading.with_port, len(reading.live), reading.schema_version) == (False, 4, None)
+    found = reading.reading({name: value for name, value in told.items() if "ToHostId" not in name}, {})
+    assert (found.with_port, len(found.live), found.schema_version) == (False, 4, None)
 
 
 @pytest.mark.parametrize("state", ["truncating", "truncating-objects"])
@@ -350,7 +360,7 @@ def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) ->
 def narrowest(value: Any, members: Places) -> int:
     """The fewest replicas of a range where a map makes a ring, which core compares with the replication; else 0."""
     try:
-        rows = decode.pending(value, members, "the range map")
+        rows = rangemaps.pending(value, members, "the range map")
         ring = Ring.build(["orders"], None, [(row.start, row.end, row.replicas) for row in rows], len(ALL))
     except DataError:
         return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
 from ringcheck.errors import UsageError
@@ -248,7 +248,7 @@ def test_what_is_kept_is_what_the_schema_says(store: LockFile) -> None:
     """The stored record validates as ringcheck/leases/1."""
     store.add([holder(), holder(SECOND)])
     store.take_away(FIRST, "boss", "why")
-    schema = json.loads((Path(ringcheck.report.__file__).parent / "schemas" / "leases-1.json").read_text())
+    schema = json.loads((Path(ringcheck.documents.__file__).parent / "schemas" / "leases-1.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.Draft202012Validator(schema).validate(json.loads(store.path.read_text()))
 

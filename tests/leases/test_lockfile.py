@@ -16,7 +16,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from ringcheck.config.values import Cluster, Jolokia, Lease
+from ringcheck.config.values import Cluster, Lease
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases import lockfile
 from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, open_store
 from ringcheck.leases.lockfile import LockFile, default_path
@@ -182,7 +183,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def unconfigured(name: str = "c") -> Cluster:
-    return Cluster(name, Jolokia(("127.0.0.1",)))
+    return Cluster(name, JolokiaSettings(contact_points=("127.0.0.1",)))
 
 
 def test_without_configuration_there_is_a_lock_file(folder: Path) -> None:
@@ -198,7 +199,7 @@ def test_without_configuration_there_is_a_lock_file(folder: Path) -> None:
 
 def test_a_configured_file_is_used(path: Path) -> None:
     """`lease: {file: ...}` names it."""
-    store = open_store(Cluster("c", Jolokia(("127.0.0.1",)), lease=Lease(file=str(path))))
+    store = open_store(Cluster("c", JolokiaSettings(contact_points=("127.0.0.1",)), lease=Lease(file=str(path))))
     store.add([holder()])
     assert path.exists()
 
@@ -231,7 +232,7 @@ def test_a_folder_that_could_be_forged_is_refused(folder: Path, kind: str) -> No
 def test_another_user_is_refused(folder: Path) -> None:
     """Two users whose leases were kept apart would not see each other: the second is told what to do."""
     open_store(unconfigured()).add([holder()])
-    program = "from tests.restart.test_lease_file import *; lockfile.FOLDER = Path(sys.argv[1]); "
+    program = "from tests.leases.test_lockfile import *; lockfile.FOLDER = Path(sys.argv[1]); "
     program += "os.setuid(65534); print(open_store(unconfigured()).holders()); "
     program += "open_store(unconfigured()).add([holder(NODES[1])])"
     done = subprocess.run(

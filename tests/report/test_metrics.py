@@ -21,8 +21,8 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import View
+from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
-from ringcheck.report.document import verdict_document
 from ringcheck.report.metrics import FAMILIES, Collector, render
 from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload
 from tests import article

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy
-from ringcheck.jolokia.client import Settings
 from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.control import Control
+from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases.lockfile import LockFile
 from ringcheck.restart.commands import Command, Ended
 from ringcheck.restart.environment import RealWorld
@@ -132,7 +132,9 @@ def stage(
     with serve(cluster, address_port=_free_port() if own else None) as server, ExitStack() as stack:
 
         def made(owner: str) -> Stage:
-            settings = Settings(tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0)
+            settings = JolokiaSettings(
+                contact_points=tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0
+            )
             collector = stack.enter_context(closing(Collector(settings)))
             control = stack.enter_context(closing(Control(settings)))
             world = World(cluster, lambda: collector.poll(5.0), control)

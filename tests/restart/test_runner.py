@@ -11,8 +11,7 @@ import pytest
 
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Problem
-from ringcheck.errors import DataError, SourceError, UsageError
-from ringcheck.jolokia.control import GoneError
+from ringcheck.errors import DataError, GoneError, SourceError, UsageError
 from ringcheck.leases.leases import LeaseError
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past

@@ -20,7 +20,7 @@ from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
 from ringcheck.jolokia import collect
-from ringcheck.jolokia.client import Settings
+from ringcheck.jolokia.settings import JolokiaSettings
 from tests.worlds.client import InProcess
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def polled(world: World, order: Order = FIRST) -> Snapshot:
         RingcheckError: if ringcheck could not make one.
     """
     seconds = [1000.0]
-    settings = Settings(tuple(_mixed(world.contacts, order)))
+    settings = JolokiaSettings(contact_points=tuple(_mixed(world.contacts, order)))
     client = InProcess(world, settings, order.random, _pause(world, order))
     with _asking(client, threads=order.threads):
         collector = collect.Collector(

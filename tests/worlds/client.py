@@ -11,16 +11,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ringcheck.core.source import RequestCounts
 from ringcheck.errors import SourceError
 from ringcheck.http.replies import Reply, document
-from ringcheck.jolokia.client import Counts
 from tests.worlds.jolokia import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from ringcheck.jolokia.client import Settings
+    from ringcheck.jolokia.settings import JolokiaSettings
     from tests.worlds.cluster import Node
     from tests.worlds.world import World
 
@@ -50,7 +50,7 @@ class InProcess:
     def __init__(
         self,
         world: World,
-        settings: Settings,
+        settings: JolokiaSettings,
         order: Callable[[int], Random | None] = lambda _: None,
         pause: Callable[[int], None] | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class InProcess:
             pause: called with the number of a node before it answers.
         """
         self.settings = settings
-        self.counts = Counts()
+        self.counts = RequestCounts()
         self.asked: Counter[int] = Counter()
         self.world = world
         self._order = order

@@ -29,7 +29,8 @@ ENTRY_POINTS = {
     "ringcheck.core.verdict",
     "ringcheck.errors",
     "ringcheck.jolokia",
-    "ringcheck.jolokia.client",
+    "ringcheck.jolokia.settings",
+    "ringcheck.core.source",
     "ringcheck.http.replies",
 }
 ASKING = {

@@ -11,28 +11,22 @@ from typing import Any
 import jsonschema
 import pytest
 
-import ringcheck.report
+import ringcheck.documents
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Replication, Ring, Snapshot
+from ringcheck.documents import snapshot as snapshot_documents
+from ringcheck.documents.decision import decision_document, plan_document
+from ringcheck.documents.snapshot import read_snapshot, snapshot_document, snapshot_parts
+from ringcheck.documents.verdict import read_verdict, verdict_document
 from ringcheck.errors import DataError
-from ringcheck.report import document as document_room
 from ringcheck.report import nagios, sensu
-from ringcheck.report.document import (
-    decision_document,
-    plan_document,
-    read_snapshot,
-    read_verdict,
-    snapshot_document,
-    snapshot_parts,
-    verdict_document,
-)
 from tests import article
 
-SCHEMAS = Path(ringcheck.report.__file__).parent / "schemas"
+SCHEMAS = Path(ringcheck.documents.__file__).parent / "schemas"
 
 
 def validate(document: dict[str, Any], name: str) -> None:
@@ -76,7 +70,7 @@ def test_a_snapshot_is_read_back_as_it_was(down: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("rows", [1, 100, 768, 4096])
 def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However large the pieces are, and however many rings there are."""
-    monkeypatch.setattr(document_room, "_ROWS", rows)
+    monkeypatch.setattr(snapshot_documents, "_ROWS", rows)
     seen = article.snapshot(["10.0.0.1"])
     for one in (seen, replace(seen, rings=()), with_pending(seen)):
         parts = list(snapshot_parts(one))

@@ -15,8 +15,9 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Pending
 from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import SMALL, Reply
-from ringcheck.jolokia import decode
-from ringcheck.jolokia.decode import Outcome, Places
+from ringcheck.jolokia import endpoints, gossip, outcomes, rangemaps, reading
+from ringcheck.jolokia.outcomes import Outcome
+from ringcheck.jolokia.rangemaps import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def places(*addresses: str) -> Places:
 )
 def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoint: str) -> None:
     """All spellings of both Jolokia lines and all releases become `ip` or `ip:port`."""
-    assert decode.endpoint(written) == endpoint
+    assert endpoints.endpoint(written) == endpoint
     assert ip_of(endpoint) == ip_of(endpoint.replace(":7000", ""))
 
 
@@ -88,16 +89,16 @@ def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoin
 def test_what_is_no_endpoint_is_refused(written: object) -> None:
     """A name that Java could not resolve, or anything else, is quoted in the error."""
     with pytest.raises(DataError, match="is no address"):
-        decode.endpoint(written)
+        endpoints.endpoint(written)
 
 
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_endpoints_are_canonical(ip: Any, port: int) -> None:
     """Long and short forms of any address are equal, with and without a port."""
     written = f"[{ip.exploded}]:{port}" if ip.version == 6 else f"{ip}:{port}"
-    endpoint = decode.endpoint(f"host/{written}")
-    assert decode.endpoint(endpoint) == endpoint
-    assert ip_of(endpoint) == decode.endpoint(ip.exploded) == str(ip)
+    endpoint = endpoints.endpoint(f"host/{written}")
+    assert endpoints.endpoint(endpoint) == endpoint
+    assert ip_of(endpoint) == endpoints.endpoint(ip.exploded) == str(ip)
 
 
 # Outcomes.
@@ -109,7 +110,7 @@ ERROR = {"error_type": "a.B", "error": "a.B : java.lang.AssertionError", "status
 
 def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
     """One failed item leaves the others as they are, and its error is one line."""
-    found = decode.outcomes([OK, FAILED], 2)
+    found = outcomes.outcomes([OK, FAILED], 2)
     assert found == [Outcome(200, []), Outcome(404, None, "a.B : not there", "a.B")]
     assert found[0].get("x") == []
     with pytest.raises(DataError, match=r"^x: a\.B : not there$"):
@@ -118,13 +119,13 @@ def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
 
 def test_one_object_for_a_bulk_means_one_by_one() -> None:
     """The answer that an Error turned into one object is recognised as such."""
-    assert decode.outcomes(ERROR, 3) is None
+    assert outcomes.outcomes(ERROR, 3) is None
 
 
 def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
     """One object with 403 denies all of it, in the agent's words."""
     with pytest.raises(DeniedError, match=r"^the agent refuses: no POST here$") as caught:
-        decode.outcomes({"status": 403, "error_type": "a.B", "error": "a.B : no POST here"}, 3)
+        outcomes.outcomes({"status": 403, "error_type": "a.B", "error": "a.B : no POST here"}, 3)
     assert caught.value.kind == "denied"
 
 
@@ -145,7 +146,7 @@ def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
 def test_a_bulk_that_does_not_answer_all_is_refused(answer: object, message: str) -> None:
     """Fewer answers than requests, or something else than answers, is never taken for one."""
     with pytest.raises(DataError) as caught:
-        decode.outcomes(answer, 2)
+        outcomes.outcomes(answer, 2)
     assert str(caught.value) == message
 
 
@@ -158,13 +159,13 @@ def test_a_denied_item_is_a_matter_of_access() -> None:
         (None, "the agent's access policy forbids it"),
     ):
         with pytest.raises(SourceError, match=f"^x: {message}$") as caught:
-            decode.outcome({"status": 403, "error": error, "error_type": "a.B"}).get("x")
+            outcomes.outcome({"status": 403, "error": error, "error_type": "a.B"}).get("x")
         assert caught.value.kind == "denied"
 
 
 def test_long_texts_of_a_node_are_cut() -> None:
     """A stack trace in place of a message does not fill a pager."""
-    assert len(decode.outcome({"status": 500, "error": "x" * 5000}).error) == 203
+    assert len(outcomes.outcome({"status": 500, "error": "x" * 5000}).error) == 203
 
 
 # Values.
@@ -183,23 +184,23 @@ def test_long_texts_of_a_node_are_cut() -> None:
 def test_a_list_that_a_limit_has_spoilt_is_refused(value: object, message: str) -> None:
     """What an agent's limits leave of a list is named as such."""
     with pytest.raises(DataError) as caught:
-        decode.strings(value, "x")
+        outcomes.strings(value, "x")
     assert str(caught.value) == message
 
 
 def test_members_cut_by_a_limit_are_refused() -> None:
     """A list whose last members were replaced by text about the limit is no list of endpoints."""
     with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is no address"):
-        decode.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
+        endpoints.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
 
 
 @pytest.mark.parametrize(("value", "number"), [(7, 7), ("7", 7), ("-7", -7)])
 def test_numbers_may_be_text(value: object, number: int) -> None:
     """Agents 2.x may write long numbers as text."""
-    assert decode.number(value, "x") == number
+    assert outcomes.number(value, "x") == number
 
 
-@pytest.mark.parametrize("judge", [decode.number, decode.flag, decode.text, decode.mapping])
+@pytest.mark.parametrize("judge", [outcomes.number, outcomes.flag, outcomes.text, outcomes.mapping])
 @pytest.mark.parametrize("value", [None, 1.5, ["x"]])
 def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], object], value: object) -> None:
     """Numbers, booleans, texts and maps are told apart; none of them is guessed."""
@@ -210,17 +211,17 @@ def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], objec
 def test_host_ids_and_owners() -> None:
     """Both are maps by endpoint, however that is written; a share says that its endpoint owns tokens."""
     told = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
-    found = decode.host_ids(told, "EndpointToHostId")
+    found = endpoints.host_ids(told, "EndpointToHostId")
     assert found == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
-    assert decode.owners({"/10.0.0.1:7000": 0.5, "10.0.0.2": 0.0}, "Ownership") == {"10.0.0.1:7000", "10.0.0.2"}
+    assert endpoints.owners({"/10.0.0.1:7000": 0.5, "10.0.0.2": 0.0}, "Ownership") == {"10.0.0.1:7000", "10.0.0.2"}
     with pytest.raises(DataError, match="is no map"):
-        decode.owners(["10.0.0.1"], "Ownership")
+        endpoints.owners(["10.0.0.1"], "Ownership")
 
 
 def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
     """Pending maps have the shape of range maps and come out sorted."""
     told = {"[5, -3]": ["10.0.0.2:7000"], "[-9, -8]": ["10.0.0.1", "/10.0.0.2"]}
-    found = decode.pending(told, places("10.0.0.1", "10.0.0.2"), "pending ranges")
+    found = rangemaps.pending(told, places("10.0.0.1", "10.0.0.2"), "pending ranges")
     assert found == (Pending(-9, -8, (0, 1)), Pending(5, -3, (1,)))
 
 
@@ -228,14 +229,14 @@ def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
 def test_a_key_that_is_no_range_is_refused(key: str) -> None:
     """Tokens of order-preserving partitioners are keys of any text and can't be told apart."""
     with pytest.raises(DataError, match=r"is no token range$"):
-        decode.tokens_of_key(key)
+        rangemaps.tokens_of_key(key)
 
 
 def test_releases_are_read_from_gossip() -> None:
     """AllEndpointStates has a block an endpoint, in any of the spellings."""
     told = "/10.0.0.1\n  generation:1\n  RELEASE_VERSION:5:4.1.9\n"
     told += "cas2/10.0.0.2:7000\n  RELEASE_VERSION:4:3.11.19\n  DC:1:x"
-    assert decode.gossiped_releases(told) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
+    assert gossip.gossiped_releases(told) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
 
 
 PLAIN = "/10.0.0.1\n  generation:1\n  STATUS:NORMAL,1\n  SCHEMA:0d918984-7629-353c-90f8-31a47a6ff839\n"
@@ -266,7 +267,7 @@ VERSIONED = "/10.0.0.1\n  generation:1\n  STATUS:28:NORMAL,1\n  SCHEMA:83:0d9189
 def test_states_are_read_with_and_without_versions(block: str, line: str, value: str | None) -> None:
     """The form of the lines around tells whether a number is a version; a value that both could be is none."""
     name = line.partition(":")[0]
-    assert decode.gossiped(f"{block}  {line}\n", name).get("10.0.0.1") == value
+    assert gossip.gossiped(f"{block}  {line}\n", name).get("10.0.0.1") == value
 
 
 @pytest.mark.parametrize(
@@ -286,15 +287,15 @@ def test_states_are_read_with_and_without_versions(block: str, line: str, value:
 def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
     """It is no error, no other node's release, and leaves the other blocks as they are."""
     other = "/10.0.0.2\n  generation:1\n  a line of another kind\n  RELEASE_VERSION:5:5.0.8\n"
-    assert decode.gossiped_releases(lines) == {}
+    assert gossip.gossiped_releases(lines) == {}
     for whole in (lines + other, other + lines) if not lines.startswith(" ") else (lines + other,):
-        assert decode.gossiped_releases(whole) == {"10.0.0.2": "5.0.8"}
+        assert gossip.gossiped_releases(whole) == {"10.0.0.2": "5.0.8"}
 
 
 @given(st.text(alphabet=st.sampled_from("/10.:[]aRELEASE_VERSION \n\r\t\u2028"), max_size=200))
 def test_no_text_of_gossip_is_an_error(told: str) -> None:
     """Whatever a node writes there, reading it ends with what is certain."""
-    assert all(found[0].isdecimal() for found in decode.gossiped_releases(told).values())
+    assert all(found[0].isdecimal() for found in gossip.gossiped_releases(told).values())
 
 
 # Range maps, small and streamed.
@@ -305,7 +306,7 @@ NODES = ("10.0.0.1", "10.0.0.2")
 
 def rows(body: object, padding: int) -> list[tuple[int, int, tuple[int, ...]]]:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    found = decode.range_rows(reply(text, padding), places(*NODES), len(NODES))
+    found = rangemaps.range_rows(reply(text, padding), places(*NODES), len(NODES))
     held = [found.table[at : at + found.width] for at in range(0, len(found.table), found.width or 1)]
     replicas = [tuple(node for node in row if node < len(NODES)) for row in held] or [()] * len(found.ends)
     return list(zip(found.starts, found.ends, replicas, strict=True))
@@ -381,9 +382,9 @@ def test_a_streamed_answer_may_not_contradict_itself() -> None:
 def test_tokens_are_counted_by_owner(padding: int) -> None:
     """TokenToEndpointMap becomes how many tokens each has."""
     body = json.dumps({"value": {"1": "10.0.0.1:7000", "2": "/10.0.0.1:7000", "3": "10.0.0.2"}, "status": 200}).encode()
-    assert decode.token_counts(reply(body, padding)) == Counter({"10.0.0.1:7000": 2, "10.0.0.2": 1})
+    assert rangemaps.token_counts(reply(body, padding)) == Counter({"10.0.0.1:7000": 2, "10.0.0.2": 1})
     with pytest.raises(DataError):
-        decode.token_counts(reply(b'{"value":{"1":["10.0.0.1"]},"status":200}', padding))
+        rangemaps.token_counts(reply(b'{"value":{"1":["10.0.0.1"]},"status":200}', padding))
 
 
 @given(st.dictionaries(st.tuples(st.integers(), st.integers()), st.permutations(NODES), max_size=20))
@@ -414,33 +415,33 @@ def test_a_reading_has_ports_only_if_all_lists_have() -> None:
     """Plain names and names with ports are never mixed."""
     ports: dict[str, object] = {f"{name}WithPort": [] for name in ("UnreachableNodes", "JoiningNodes", "LeavingNodes")}
     ports |= {"MovingNodesWithPort": ABSENT, "LiveNodesWithPort": ["10.0.0.1:7000"]}
-    plain = decode.reading(outcomes_of(HEALTHY | ports), {})
+    plain = reading.reading(outcomes_of(HEALTHY | ports), {})
     assert (plain.with_port, plain.live) == (False, frozenset({"10.0.0.1"}))
-    whole = decode.reading(outcomes_of(HEALTHY | ports | {"MovingNodesWithPort": []}), {})
+    whole = reading.reading(outcomes_of(HEALTHY | ports | {"MovingNodesWithPort": []}), {})
     assert (whole.with_port, whole.live) == (True, frozenset({"10.0.0.1:7000"}))
 
 
 def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
     """Jolokia answers before Cassandra has its MBeans: that is a start, not an error."""
     absent = Outcome(404, None, "x", "javax.management.InstanceNotFoundException")
-    assert decode.reading(dict.fromkeys(HEALTHY, absent), {}) == decode.Reading()
+    assert reading.reading(dict.fromkeys(HEALTHY, absent), {}) == reading.Reading()
 
 
 @pytest.mark.parametrize("name", ["CurrentGenerationNumber", "SchemaVersion"])
 def test_generation_and_schema_may_be_unknown(name: str) -> None:
     """A view can be used without them: they fail during the start, or a policy forbids them."""
-    reading = decode.reading(outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {})
-    assert None in {reading.generation, reading.schema_version}
+    found = reading.reading(outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {})
+    assert None in {found.generation, found.schema_version}
 
 
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name not in {"CurrentGenerationNumber", "SchemaVersion"}])
 def test_everything_else_must_be_there(name: str) -> None:
     """A view without one of its parts is no view: missing, denied or of another type is an error that names it."""
     with pytest.raises(DataError, match=f"^{name}"):
-        decode.reading(outcomes_of(HEALTHY | {name: 1.5}), {})
+        reading.reading(outcomes_of(HEALTHY | {name: 1.5}), {})
     with pytest.raises(DataError, match=f"^{name}: javax"):
-        decode.reading(outcomes_of(HEALTHY | {name: ABSENT}), {})
+        reading.reading(outcomes_of(HEALTHY | {name: ABSENT}), {})
     with pytest.raises(SourceError, match=f"^{name}: the agent's access policy forbids it"):
-        decode.reading(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
+        reading.reading(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
     with pytest.raises(DataError, match=f"^{name} is missing from the answer"):
-        decode.reading({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})
+        reading.reading({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})

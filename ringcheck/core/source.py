@@ -1,0 +1,81 @@
+"""What a source of snapshots is. A source reports what nodes say; who is a member and who is up is decided in core.
+
+`ringcheck.sources` opens the source that a cluster's configuration names; each kind of source has a room of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ringcheck.core.ring import Snapshot
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """Requests that a source has sent since its start.
+
+    Attributes:
+        requests: by outcome: ok, unreachable, denied or error.
+        bytes: decoded bytes of all answers.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+
+
+class Source(Protocol):
+    """Polls one cluster. Not for use by two threads at once."""
+
+    @property
+    def counts(self) -> RequestCounts:
+        """Requests since the start."""
+
+    def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
+        """The cluster as it is now.
+
+        Args:
+            deadline_seconds: after which it returns what came in, at the latest.
+            streams: ask every node for its streams too, for the gate.
+
+        Raises:
+            SourceError: if no node answered, or none could report the ring.
+            DataError: if the answers can't be true: two clusters, a host id twice, an unknown partitioner.
+        """
+
+    def close(self) -> None:
+        """Close all connections; requests in flight end by themselves."""
+
+
+class NodeControl(Protocol):
+    """What a rolling restart asks of one node beside the polls. Safe to use from several threads."""
+
+    def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
+        """When the node's process was started, in epoch milliseconds by the node's own clock.
+
+        Raises:
+            GoneError: if nothing listens there any more.
+            SourceError: if it does not answer in time, or forbids it.
+            DataError: if the answer is none, or another node's.
+        """
+
+    def drain(self, address: str, host_id: str | None, seconds: float) -> None:
+        """Drain the node: it stops serving, tells its peers so, and flushes. Sent once, and to no other node.
+
+        Raises:
+            SourceError: if it refuses or does not answer in time; what it did is then not known.
+            DataError: if it fails, or another node would have been drained.
+        """
+
+    def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
+        """Where each node's clients connect, as one node knows it by gossip: host, and port from 4.0 on.
+
+        Raises:
+            SourceError: if it does not answer in time.
+            DataError: if the answer is none.
+        """
+
+    def close(self) -> None:
+        """Close all connections."""

@@ -1,0 +1,33 @@
+"""Passwords: read from files when they are needed, never kept in a configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ringcheck.errors import UsageError
+
+PASSWORD_VARIABLE = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
+
+
+def secret(path: str) -> str:
+    """A password from its file; a bare name is looked up in $CREDENTIALS_DIRECTORY first.
+
+    Raises:
+        UsageError: if it can't be read, everybody can read it, or there is none in it.
+    """
+    file = Path(path)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and len(file.parts) == 1:
+        file = Path(credentials) / path
+    try:
+        if file.stat().st_mode & 0o004:
+            raise UsageError(f"{file} holds a password and can be read by everybody: chmod o-r it")
+        password = file.read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} holds no password: it is not UTF-8") from None
+    if not password:
+        raise UsageError(f"{file} is empty: it should hold a password")
+    return password

@@ -1,0 +1,22 @@
+"""What a TLS connection trusts and presents: paths only, so that reading a configuration loads no HTTP library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS settings of a client.
+
+    Attributes:
+        ca_file: PEM file with the certificate authorities to trust instead of the system's.
+        cert_file: PEM file with the client certificate, and with its key unless `key_file` has it.
+        key_file: PEM file with the client certificate's key.
+        insecure_skip_verify: accept any server certificate.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure_skip_verify: bool = False

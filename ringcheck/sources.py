@@ -1,0 +1,33 @@
+"""Opens what reports on a cluster: the one place that knows which kinds of sources there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.source import NodeControl, Source
+
+
+def open_source(cluster: Cluster) -> Source:
+    """The source that a cluster's configuration names; nothing is asked yet.
+
+    Raises:
+        ConfigError: if it can't be used as it is configured.
+        UsageError: if a password can't be read.
+    """
+    from ringcheck.jolokia.collect import Collector  # noqa: PLC0415 - brings requests
+
+    return Collector(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
+
+
+def open_control(cluster: Cluster) -> NodeControl:
+    """What asks single nodes of a cluster for a rolling restart; nothing is asked yet.
+
+    Raises:
+        ConfigError: as `open_source`.
+        UsageError: as `open_source`.
+    """
+    from ringcheck.jolokia.control import Control  # noqa: PLC0415 - brings requests
+
+    return Control(cluster.source)
