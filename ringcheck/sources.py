@@ -16,9 +16,9 @@ def open_source(cluster: Cluster) -> Source:
         ConfigError: if it can't be used as it is configured.
         UsageError: if a password can't be read.
     """
-    from ringcheck.jolokia.collect import Collector  # noqa: PLC0415 - brings requests
+    from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings requests
 
-    return Collector(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
+    return JolokiaSource(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
 
 
 def open_control(cluster: Cluster) -> NodeControl:

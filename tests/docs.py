@@ -10,7 +10,7 @@ import click
 
 from ringcheck.cli import COMMANDS, ringcheck
 from ringcheck.config.schema import TOP
-from ringcheck.config.types import Key, Many, Named, Section
+from ringcheck.config.types import ConfigKey, Many, Named, Section
 from ringcheck.core.findings import SECTIONS, FindingKind
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import REASONS
@@ -73,7 +73,7 @@ def keys(section: Section, path: str) -> list[str]:
     return found
 
 
-def _row(name: str, key: Key) -> str:
+def _row(name: str, key: ConfigKey) -> str:
     default = "required" if key.required else f"`{key.default}`" if key.default else ""
     return f"| `{name}` | {key.kind.name} | {default} | {key.doc} |"
 

@@ -22,7 +22,7 @@ _SAID = 200  # bytes of a refusal that are told
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RemoteAgent:
     """Which agent, and how.
 
     Attributes:
@@ -49,7 +49,7 @@ class Asked:
         return f"{self.url.rstrip('/')}/api/v1/clusters/{quote(cluster, safe='')}/health"
 
 
-def health(asked: Asked, cluster: str, seconds: float, now: datetime | None = None) -> Verdict:
+def health(asked: RemoteAgent, cluster: str, seconds: float, now: datetime | None = None) -> Verdict:
     """An agent's verdict on a cluster, as a verdict that all outputs can be rendered from.
 
     Args:

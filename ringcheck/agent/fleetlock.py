@@ -29,7 +29,7 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.leases.leases import HeldError, LeaseError, granted, now, open_store
-from ringcheck.restart.readiness import Target, lacking
+from ringcheck.restart.readiness import RestartedNode, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Decision
     from ringcheck.core.ring import Node, Snapshot
 
-    Handler = Callable[[bytes, Mapping[str, str]], "Answer"]
+    Handler = Callable[[bytes, Mapping[str, str]], "FleetLockAnswer"]
 
 # What `kind` can be, with its status: few and stable, since clients count them in their metrics.
 KINDS = {
@@ -73,7 +73,7 @@ REMEMBERED = 1000  # clients whose last answer is known, so that what stays as i
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FleetLockAnswer:
     """What a client is told; `kind` is a key of KINDS, `value` one line for people."""
 
     kind: str
@@ -90,7 +90,7 @@ class Answer:
         return {"kind": self.kind, "value": self.value}
 
 
-class _Refused(Exception):  # noqa: N818 - an answer
+class _RefusedError(Exception):
     def __init__(self, kind: str, value: str) -> None:
         super().__init__(value)
         self.kind = kind
@@ -129,7 +129,7 @@ class FleetLock:
         self._stopping = threading.Event()
         self._told: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
-    def pre_reboot(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def pre_reboot(self, body: bytes, headers: Mapping[str, str]) -> FleetLockAnswer:
         """RecursiveLock: may the client's node stop now?
 
         Args:
@@ -138,7 +138,7 @@ class FleetLock:
         """
         return self._answered("pre-reboot", self._grant, body, headers)
 
-    def steady_state(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def steady_state(self, body: bytes, headers: Mapping[str, str]) -> FleetLockAnswer:
         """UnlockIfHeld: the client says that its node is back. Args as `pre_reboot`."""
         return self._answered("steady-state", self._release, body, headers)
 
@@ -147,8 +147,8 @@ class FleetLock:
         self._stopping.set()
 
     def _answered(
-        self, action: str, do: Callable[[_Client], Answer], body: bytes, headers: Mapping[str, str]
-    ) -> Answer:
+        self, action: str, do: Callable[[_Client], FleetLockAnswer], body: bytes, headers: Mapping[str, str]
+    ) -> FleetLockAnswer:
         asked: dict[str, str] = {}
         try:
             asked |= _asked(body, headers)
@@ -156,16 +156,16 @@ class FleetLock:
             with self._turn(client.cluster.name):
                 self._go_on(client.cluster)
                 answer = do(client)
-        except _Refused as error:
-            answer = Answer(error.kind, _line(str(error)))
+        except _RefusedError as error:
+            answer = FleetLockAnswer(error.kind, _line(str(error)))
         except HeldError as error:
-            answer = Answer("held_by_another", _line(str(error)))
+            answer = FleetLockAnswer("held_by_another", _line(str(error)))
         except LeaseError as error:
-            answer = Answer("leases_in_doubt", _line(str(error)))
+            answer = FleetLockAnswer("leases_in_doubt", _line(str(error)))
         except (UnknownError, RingcheckError) as error:
-            answer = Answer("unknown", _line(str(error)))
+            answer = FleetLockAnswer("unknown", _line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
-            answer = Answer("bug", _line(f"this is a bug of ringcheck: {type(error).__name__}: {error}"))
+            answer = FleetLockAnswer("bug", _line(f"this is a bug of ringcheck: {type(error).__name__}: {error}"))
         self._tell(action, asked, answer)
         return answer
 
@@ -175,23 +175,23 @@ class FleetLock:
             if cluster.fleetlock and (cluster.fleetlock.group or cluster.name) == group:
                 if id in cluster.fleetlock.nodes:
                     return _Client(id, cluster, cluster.fleetlock.nodes[id])
-                raise _Refused(
+                raise _RefusedError(
                     "unknown_client", f"{_quoted(id)} is no client of {cluster.name}: fleetlock.nodes has it not"
                 )
-        raise _Refused("unknown_group", f"no cluster has the group {_quoted(group)}")
+        raise _RefusedError("unknown_group", f"no cluster has the group {_quoted(group)}")
 
     @contextmanager
     def _turn(self, cluster: str) -> Iterator[None]:
         with self._guard:
             turn = self._turns[cluster]
         if not turn.acquire(timeout=PATIENCE):
-            raise _Refused("busy", f"other clients of {cluster} were asked about for {PATIENCE:g} s: try again")
+            raise _RefusedError("busy", f"other clients of {cluster} were asked about for {PATIENCE:g} s: try again")
         try:
             yield
         finally:
             turn.release()
 
-    def _tell(self, action: str, asked: Mapping[str, str], answer: Answer) -> None:
+    def _tell(self, action: str, asked: Mapping[str, str], answer: FleetLockAnswer) -> None:
         """Log what is new: a client that is refused asks every few minutes, for days."""
         key = (action, *(asked.get(one, "")[:100] for one in ("group", "id")))
         with self._guard:
@@ -206,20 +206,20 @@ class FleetLock:
 
     # Grant
 
-    def _grant(self, client: _Client) -> Answer:
+    def _grant(self, client: _Client) -> FleetLockAnswer:
         cluster = client.cluster
         node = _node(client, self._look(cluster))
-        target = Target(node.address, node.host_id)
+        target = RestartedNode(node.address, node.host_id)
         wanted = Holder(node.address, client.owner, PURPOSE, now(), node.host_id)
         with closing(open_store(cluster)) as store:
             decision = granted(store, [wanted], lambda others: self._decide(cluster, target, others))
             where = store.describe()
         if decision.decision != "safe":
-            raise _Refused(decision.decision, _because(decision))
+            raise _RefusedError(decision.decision, _because(decision))
         self._agent.hurry(cluster.name)
-        return Answer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
+        return FleetLockAnswer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
 
-    def _decide(self, cluster: Cluster, target: Target, others: Sequence[Holder]) -> Decision:
+    def _decide(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Decision:
         """The first reading that is not safe, or the last of as many as the configuration asks for."""
         for reading in range(cluster.stable_readings):
             if reading:
@@ -238,7 +238,7 @@ class FleetLock:
     def _go_on(self, cluster: Cluster) -> None:
         """Raise if nobody waits for an answer any more, or what it would be decided by is no longer in force."""
         if self._stopping.is_set():
-            raise _Refused("unknown", STOPPING)
+            raise _RefusedError("unknown", STOPPING)
         unchanged(self._agent, cluster)
 
     def _look(self, cluster: Cluster) -> Snapshot:
@@ -251,7 +251,7 @@ class FleetLock:
         ends = time.monotonic() + FRESH
         reading = look(self._agent, cluster, FRESH)
         if reading is None and time.monotonic() < ends:  # the watch has ended, and by no reload
-            raise _Refused("unknown", STOPPING)
+            raise _RefusedError("unknown", STOPPING)
         if reading is None:
             raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
         if reading.error or reading.verdict is None:
@@ -260,32 +260,34 @@ class FleetLock:
 
     # Release
 
-    def _release(self, client: _Client) -> Answer:
+    def _release(self, client: _Client) -> FleetLockAnswer:
         cluster = client.cluster
         with closing(open_store(cluster)) as store:
             mine = [one for one in store.holders() if one.owner == client.owner]
             if not mine:
-                return Answer("not_held", f"{client.id} holds no lease of {cluster.name}")
+                return FleetLockAnswer("not_held", f"{client.id} holds no lease of {cluster.name}")
             seen = self._look(cluster)
-            lacks = [f"{one.node}: {lack}" for one in mine if (lack := lacking(Target(one.node, one.host_id), seen))]
+            lacks = [
+                f"{one.node}: {lack}" for one in mine if (lack := lacking(RestartedNode(one.node, one.host_id), seen))
+            ]
             if lacks:
-                raise _Refused("not_back", _line(f"{'; '.join(lacks)}; the lease stays"))
+                raise _RefusedError("not_back", _line(f"{'; '.join(lacks)}; the lease stays"))
             store.remove([one.node for one in mine], client.owner)
         self._agent.hurry(cluster.name)
-        return Answer("released", f"{', '.join(one.node for one in mine)} of {cluster.name} is back")
+        return FleetLockAnswer("released", f"{', '.join(one.node for one in mine)} of {cluster.name} is back")
 
 
 def _asked(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """`id` and `group` of a request."""
     if headers.get("fleet-lock-protocol") != "true":
-        raise _Refused("bad_request", "the header fleet-lock-protocol: true is missing: nobody meant to ask this")
+        raise _RefusedError("bad_request", "the header fleet-lock-protocol: true is missing: nobody meant to ask this")
     try:
         params = json.loads(body)["client_params"]
         asked = {name: params[name] for name in ("id", "group")}
     except (ValueError, TypeError, KeyError, RecursionError):
         asked = {}
     if not asked or not all(isinstance(one, str) and one for one in asked.values()):
-        raise _Refused("bad_request", 'the body is not JSON such as {"client_params": {"id": ID, "group": GROUP}}')
+        raise _RefusedError("bad_request", 'the body is not JSON such as {"client_params": {"id": ID, "group": GROUP}}')
     return asked
 
 
@@ -304,7 +306,7 @@ def _node(client: _Client, seen: Snapshot) -> Node:
     found = next((one for one in seen.nodes if client.node in {one.address, one.host_id}), None)
     if found is None:
         text = f"{client.id} stands for {client.node}, which is no node of {seen.cluster} as it is seen now"
-        raise _Refused("unknown", text)
+        raise _RefusedError("unknown", text)
     return found
 
 
@@ -347,16 +349,16 @@ class _Desk:
             try:
                 body = await _body(request)
                 found = await self._handed(request, partial(handler, body, dict(request.headers)))
-            except _Refused as error:
-                found = Answer(error.kind, str(error))
+            except _RefusedError as error:
+                found = FleetLockAnswer(error.kind, str(error))
             again = {"Retry-After": "30"} if found.status == KINDS["busy"] else None
             return JSONResponse(found.document, found.status, again)
 
         return answer
 
-    async def _handed(self, request: Request, work: Callable[[], Answer]) -> Answer:
+    async def _handed(self, request: Request, work: Callable[[], FleetLockAnswer]) -> FleetLockAnswer:
         if self._present >= MOST:
-            return Answer("busy", f"{MOST} requests are being answered: try again")
+            return FleetLockAnswer("busy", f"{MOST} requests are being answered: try again")
         ending: threading.Event | None = getattr(request.app.state, "ending", None)  # of web.py's application
         self._present += 1
         try:
@@ -368,13 +370,13 @@ class _Desk:
         finally:
             self._present -= 1
         self._lock.stop()
-        raise _Refused("unknown", STOPPING)
+        raise _RefusedError("unknown", STOPPING)
 
 
-def _begun(work: Callable[[], Answer]) -> asyncio.Future[Answer]:
+def _begun(work: Callable[[], FleetLockAnswer]) -> asyncio.Future[FleetLockAnswer]:
     """What a thread that has begun now will have found."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[Answer] = loop.create_future()
+    found: asyncio.Future[FleetLockAnswer] = loop.create_future()
 
     def run() -> None:
         try:
@@ -395,7 +397,7 @@ async def _body(request: Request) -> bytes:
         async for piece in request.stream():
             body += piece
             if len(body) > LARGEST:
-                raise _Refused("bad_request", f"the body has more than {LARGEST} bytes")
+                raise _RefusedError("bad_request", f"the body has more than {LARGEST} bytes")
     except ClientDisconnect:
-        raise _Refused("bad_request", "the body did not end") from None
+        raise _RefusedError("bad_request", "the body did not end") from None
     return body

@@ -48,7 +48,7 @@ def refusal(status: int, error: str, headers: Mapping[str, str] | None = None, p
     return Response(f"{json.dumps(told)}\n", status, headers, media_type="application/json")
 
 
-class _Refused(NamedTuple):
+class _Refusal(NamedTuple):
     """What `refusal` is to tell."""
 
     status: int
@@ -114,11 +114,11 @@ class Guard:
             if not begun:
                 await answer(scope, receive, sending)
 
-    async def _refused(self, scope: Scope) -> _Refused | None:
+    async def _refused(self, scope: Scope) -> _Refusal | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")  # none in HTTP/1.0, which load balancers speak and no browser does
         if len(hosts) > 1 or not all(_host_is_ours(scope, one) for one in hosts):
-            return _Refused(421, "this service is not asked by that name here: use its address, or localhost")
+            return _Refusal(421, "this service is not asked by that name here: use its address, or localhost")
         users = self._access.users
         if users and (wrong := await _stranger(users, headers)):
             return wrong
@@ -129,22 +129,22 @@ class Guard:
         # More than reading needs a user or a known certificate, unless it comes from this very host.
         if users or self._access.certified or _is_local(scope, headers):
             return None
-        return _Refused(403, "without users in web_config only this host may ask for more than what is known")
+        return _Refusal(403, "without users in web_config only this host may ask for more than what is known")
 
 
-async def _stranger(users: Users, headers: Headers) -> _Refused | None:
+async def _stranger(users: Users, headers: Headers) -> _Refusal | None:
     given = headers.get("authorization", "")
     try:
         known = users.known(given)
         if known is None:
             known = await run_in_threadpool(users.right, given)
     except BusyError:
-        return _Refused(429, "too many passwords are being looked at", {"Retry-After": "1"})
+        return _Refusal(429, "too many passwords are being looked at", {"Retry-After": "1"})
     challenge = {"WWW-Authenticate": 'Basic realm="ringcheck", charset="UTF-8"'}
-    return None if known else _Refused(401, "a user and its password are needed", challenge)
+    return None if known else _Refusal(401, "a user and its password are needed", challenge)
 
 
-def _forged(scope: Scope, headers: Headers) -> _Refused | None:
+def _forged(scope: Scope, headers: Headers) -> _Refusal | None:
     """What a page of another origin can make a browser send.
 
     Such a page can't set this content type or a header of FleetLock's without being asked for leave first (CORS),
@@ -153,12 +153,12 @@ def _forged(scope: Scope, headers: Headers) -> _Refused | None:
     json_ = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
     if not json_ and headers.get("fleet-lock-protocol") != "true":
         if scope["path"].startswith(FLEETLOCK):
-            return _Refused(400, "the header fleet-lock-protocol: true is missing")
-        return _Refused(415, "Content-Type must be application/json")
+            return _Refusal(400, "the header fleet-lock-protocol: true is missing")
+        return _Refusal(415, "Content-Type must be application/json")
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     ours = f"{scope['scheme']}://{headers.get('host')}"
     if (origin is not None and origin.lower() != ours.lower()) or site not in {None, "same-origin", "none"}:
-        return _Refused(403, "not for pages of another origin")
+        return _Refusal(403, "not for pages of another origin")
     return None
 
 

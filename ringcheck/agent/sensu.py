@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.policy import Severity
 from ringcheck.errors import RingcheckError, UsageError
-from ringcheck.report.sensu import Event, Terms, Tiers, api_event, blind, events, socket_event
+from ringcheck.report.sensu import SensuEvent, Terms, Tiers, api_event, blind, events, socket_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +90,7 @@ class Sender:
             return self.send(reading.verdict)
         return self.send_blind(reading.error or "nothing is known yet")
 
-    def _send(self, found: tuple[Event, ...]) -> str | None:
+    def _send(self, found: tuple[SensuEvent, ...]) -> str | None:
         if self._work and self._work.is_alive():
             return f"{self.where} has not taken earlier events yet"
         problems: list[str] = []
@@ -101,7 +101,7 @@ class Sender:
             return f"{self.where} took longer than {self._deadline:g} s"
         return "; ".join(problems) or None
 
-    def _send_all(self, found: tuple[Event, ...], problems: list[str]) -> None:
+    def _send_all(self, found: tuple[SensuEvent, ...], problems: list[str]) -> None:
         send = self._to_api if self._sensu.transport == "sensu-go" else self._to_socket
         for event in found:
             try:
@@ -109,12 +109,12 @@ class Sender:
             except Exception as error:  # noqa: BLE001 - pysensu-yelp raises plain Exception too
                 problems.append(f"{event.name}: {' '.join(str(error).split()) or type(error).__name__}")
 
-    def _to_socket(self, event: Event) -> None:
+    def _to_socket(self, event: SensuEvent) -> None:
         from pysensu_yelp import send_event  # noqa: PLC0415 - `check` loads it only to send
 
         send_event(**socket_event(event, self._terms), sensu_host=self._sensu.host, sensu_port=self._sensu.port)
 
-    def _to_api(self, event: Event) -> None:
+    def _to_api(self, event: SensuEvent) -> None:
         """Post one event.
 
         Raises:

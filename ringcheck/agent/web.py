@@ -453,7 +453,7 @@ def one_cluster(request: Request) -> Response:
 
 def _pictured(
     request: Request, reading: Reading, cluster: Cluster, level: Level | None
-) -> tuple[page.Picture | None, str]:
+) -> tuple[page.PagePicture | None, str]:
     """The picture that is chosen, in words, and where it is; none of what is not of the present."""
     verdict = reading.verdict if reading.fresh else None
     name = request.query_params.get("keyspace") or (_worst(verdict) if verdict else None)
@@ -465,7 +465,9 @@ def _pictured(
     asked = {"keyspace": name, "level": level.value if level else None, "at": verdict.snapshot.taken_at}
     url = f"/api/v1/clusters/{quote(reading.cluster, safe='')}/ring.svg?"
     told = [unescape(one) for one in re.findall(r"<(?:title|desc) id=[^>]*>(.*?)</", drawn)[:2]]
-    return page.Picture(name, told[0], told[1]), url + urlencode({key: value for key, value in asked.items() if value})
+    return page.PagePicture(name, told[0], told[1]), url + urlencode(
+        {key: value for key, value in asked.items() if value}
+    )
 
 
 def _refusals(reading: Reading, cluster: Cluster) -> tuple[Reason, ...]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import bcrypt
 
 from ringcheck.config.source import UnreadableError, node_of
-from ringcheck.config.types import Choice, File, Key, Named, Reader, Section, Text, Wrong, refuse_open
+from ringcheck.config.types import Choice, ConfigKey, ConfigReader, File, Named, Section, Text, Wrong, refuse_open
 from ringcheck.config.values import ConfigErrors
 from ringcheck.errors import ConfigError
 
@@ -114,7 +114,7 @@ def _hash(value: str) -> bytes:
     return value.encode()
 
 
-def _tls(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> ServerTls:
+def _tls(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> ServerTls:
     found = ServerTls(**values)
     wanted = found.client_auth_type != "NoClientCert"
     if wanted and not found.client_ca_file:
@@ -127,11 +127,11 @@ def _tls(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> ServerTls:
 _TLS = Section(
     "tls_server_config",
     {
-        "cert_file": Key(File(), "The certificate, with those that lead to its authority.", required=True),
-        "key_file": Key(File(secret=True), "Its key.", required=True),
-        "client_ca_file": Key(File(), "Authorities of clients' certificates."),
-        "client_auth_type": Key(Choice(tuple(_CLIENTS)), "Whether clients need a certificate."),
-        "min_version": Key(Choice(tuple(_VERSIONS)), "The oldest version of TLS."),
+        "cert_file": ConfigKey(File(), "The certificate, with those that lead to its authority.", required=True),
+        "key_file": ConfigKey(File(secret=True), "Its key.", required=True),
+        "client_ca_file": ConfigKey(File(), "Authorities of clients' certificates."),
+        "client_auth_type": ConfigKey(Choice(tuple(_CLIENTS)), "Whether clients need a certificate."),
+        "min_version": ConfigKey(Choice(tuple(_VERSIONS)), "The oldest version of TLS."),
     },
     _tls,
 )
@@ -139,17 +139,19 @@ _LINE = Text("a header's value", str)
 _TOP = Section(
     "the web configuration",
     {
-        "tls_server_config": Key(_TLS, "TLS."),
-        "basic_auth_users": Key(
+        "tls_server_config": ConfigKey(_TLS, "TLS."),
+        "basic_auth_users": ConfigKey(
             Named("basic_auth_users", Text("a bcrypt hash", _hash), r"[^:\x00-\x1f\x7f]{1,128}", "a user's name"),
             "Bcrypt hashes by user.",
         ),
-        "http_server_config": Key(
+        "http_server_config": ConfigKey(
             Section(
                 "http_server_config",
                 {
-                    "headers": Key(
-                        Section("headers", {one: Key(_LINE, "A header.") for one in HEADERS}, lambda _r, _n, v: v),
+                    "headers": ConfigKey(
+                        Section(
+                            "headers", {one: ConfigKey(_LINE, "A header.") for one in HEADERS}, lambda _r, _n, v: v
+                        ),
                         "Of every response.",
                     )
                 },
@@ -172,7 +174,7 @@ def load(path: str) -> WebConfig:
     Raises:
         ConfigErrors: with every mistake, each at its file:line:column.
     """
-    reader = Reader(path)
+    reader = ConfigReader(path)
     found: WebConfig | None = None
     try:
         node = node_of(path)

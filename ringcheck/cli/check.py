@@ -162,7 +162,7 @@ def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
     Raises:
         RingcheckError: if it says nothing that can be believed.
     """
-    from ringcheck.agent.client import Asked, health
+    from ringcheck.agent.client import RemoteAgent, health
     from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
     from ringcheck.http.tls import Tls
 
@@ -170,7 +170,7 @@ def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
     password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD_VARIABLE, "")
     tls = Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file)
     auth = (target.username, password) if target.username else None
-    asked = Asked(agent, auth, tls if tls != Tls() else None, max_age)
+    asked = RemoteAgent(agent, auth, tls if tls != Tls() else None, max_age)
     return health(asked, _name(settled), max(target.timeout - RESERVE, target.timeout / 2))
 
 

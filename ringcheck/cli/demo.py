@@ -104,7 +104,7 @@ class _Page:
         from ringcheck.core.gate import Gate
 
         watched = values.Cluster(self.cluster.name, self.settings, gate=Gate(accept=("blog_1",), settle=TIDE / 2))
-        return values.Config({watched.name: watched}, values.Agent(interval=2.0))
+        return values.Config({watched.name: watched}, values.AgentSettings(interval=2.0))
 
     def _tides(self) -> Iterator[Callable[[], str]]:
         """What happens, over and over: one node fails and returns, then two."""

@@ -204,10 +204,9 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line each."""
     from ringcheck.leases.leases import placed
-    from ringcheck.restart.readiness import Target as Restarted
-    from ringcheck.restart.readiness import lacking
+    from ringcheck.restart.readiness import RestartedNode, lacking
 
-    found = ((placed(one, seen).node, lacking(Restarted(one.node, one.host_id), seen)) for one in held)
+    found = ((placed(one, seen).node, lacking(RestartedNode(one.node, one.host_id), seen)) for one in held)
     return [f"{at}: {why}" for at, why in found if why]
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.schema import PART, TOP
 from ringcheck.config.source import UnreadableError, node_of
-from ringcheck.config.types import Reader, Section
-from ringcheck.config.values import Agent, Cluster, Config, ConfigErrors
+from ringcheck.config.types import ConfigReader, Section
+from ringcheck.config.values import AgentSettings, Cluster, Config, ConfigErrors
 from ringcheck.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def load(path: str) -> Config:
             owners.setdefault(name, file)
             if cluster:
                 clusters[name] = replace(cluster, name=name)
-    agent = values.get("agent") or Agent()
+    agent = values.get("agent") or AgentSettings()
     errors += [
         f"{owners[name].reader.names['clusters', name]}: the ttl of sensu, {cluster.sensu.ttl:g} s, must exceed the "
         f"agent's interval, {agent.interval:g} s"
@@ -77,7 +77,7 @@ class _File:
     """One file, read by one section."""
 
     def __init__(self, path: str, section: Section) -> None:
-        self.reader = Reader(path)
+        self.reader = ConfigReader(path)
         self.values: dict[str, Any] | None = None
         try:
             self.values = self.reader.value(section, node_of(path), ())

@@ -14,23 +14,23 @@ import yaml
 from ringcheck.config.formats import CONTACT, COUNT, GROUP, LISTEN, MEMBER, PATTERN, SHARE, TEMPLATE, URL
 from ringcheck.config.types import (
     Choice,
+    ConfigKey,
     Duration,
     File,
     Flag,
-    Key,
-    Kind,
     Many,
     Named,
     NewFile,
     Number,
     Section,
     Text,
+    ValueType,
     Wrong,
     near,
     scalar,
     text,
 )
-from ringcheck.config.values import Agent, Cluster, Fleetlock, Lease, Sensu
+from ringcheck.config.values import AgentSettings, Cluster, Fleetlock, Lease, Sensu
 from ringcheck.core.consistency import EVERYWHERE, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import NONE_ALLOWED, Policy, Rule, Threshold
@@ -43,18 +43,18 @@ from ringcheck.jolokia.settings import JolokiaSettings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ringcheck.config.types import Reader
+    from ringcheck.config.types import ConfigReader
 
 
 _FACTOR = "(0|[1-9][0-9]{0,3})(/[1-9][0-9]{0,3})?"
 
 
-class LevelKind(Kind):
+class LevelKind(ValueType):
     """A consistency level that can be watched."""
 
     name = "a consistency level"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Level:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Level:  # noqa: ARG002 - as the base
         """The level."""
         value = text(node, "a consistency level")
         if value == "auto":
@@ -73,9 +73,9 @@ class LevelKind(Kind):
 _THRESHOLD = Section(
     "a threshold",
     {
-        "level": Key(LevelKind(), "The consistency level that must be served.", required=True),
-        "ranges": Key(COUNT, "Alerts where the number of lost ranges is outside."),
-        "share": Key(SHARE, "The same of their share of the token space."),
+        "level": ConfigKey(LevelKind(), "The consistency level that must be served.", required=True),
+        "ranges": ConfigKey(COUNT, "Alerts where the number of lost ranges is outside."),
+        "share": ConfigKey(SHARE, "The same of their share of the token space."),
     },
     lambda _reader, _node, values: Threshold(
         values["level"],
@@ -85,12 +85,12 @@ _THRESHOLD = Section(
 )
 
 
-class ThresholdKind(Kind):
+class ThresholdKind(ValueType):
     """A level, or a level with how much may be lost at it."""
 
     name = "a consistency level, or `{level, ranges, share}`"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - as the base
         """The threshold."""
         if isinstance(node, yaml.MappingNode):
             return _THRESHOLD.read(reader, node, path)
@@ -101,7 +101,7 @@ class ThresholdKind(Kind):
         return {"anyOf": [LevelKind().schema(), _THRESHOLD.schema()]}
 
 
-class ReplicationKind(Kind):
+class ReplicationKind(ValueType):
     """`{class: ..., ...}` as in CQL."""
 
     name = (
@@ -109,7 +109,7 @@ class ReplicationKind(Kind):
         "`{class: EverywhereStrategy}`"
     )
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Replication:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Replication:  # noqa: ARG002 - as the base
         """The replication."""
         pairs = {name: (key, value) for name, key, value in reader.pairs(node, "replication")}
         if "class" not in pairs:
@@ -149,7 +149,7 @@ def _factor(node: yaml.Node) -> Factor:
         raise Wrong(node, str(error)) from None
 
 
-def _tls(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Tls:
+def _tls(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Tls:
     tls = Tls(**values)
     if tls.key_file and not tls.cert_file:
         raise Wrong(node, "key_file needs cert_file")
@@ -171,17 +171,17 @@ def _refuse_plain(node: yaml.Node, tls: Tls | None, urls: Iterable[str]) -> None
 TLS = Section(
     "tls",
     {
-        "ca_file": Key(File(), "PEM of the authorities to trust instead of the system's."),
-        "cert_file": Key(File(), "PEM of our certificate, with its key in it or in `key_file`."),
-        "key_file": Key(File(secret=True), "PEM of its key."),
-        "insecure_skip_verify": Key(Flag(), "Believe whoever answers; loud.", "false"),
+        "ca_file": ConfigKey(File(), "PEM of the authorities to trust instead of the system's."),
+        "cert_file": ConfigKey(File(), "PEM of our certificate, with its key in it or in `key_file`."),
+        "key_file": ConfigKey(File(secret=True), "PEM of its key."),
+        "insecure_skip_verify": ConfigKey(Flag(), "Believe whoever answers; loud.", "false"),
     },
     _tls,
     {"dependentRequired": {"key_file": ["cert_file"]}},
 )
 
 
-def _jolokia(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> JolokiaSettings:
+def _jolokia(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> JolokiaSettings:
     jolokia = JolokiaSettings(**values)
     if jolokia.password_file and not jolokia.username:
         raise Wrong(node, "password_file needs username")
@@ -195,36 +195,36 @@ _LOOKED_UP = "Its password; a bare name and `$CREDENTIALS_DIRECTORY/NAME` are lo
 JOLOKIA = Section(
     "jolokia",
     {
-        "contact_points": Key(
+        "contact_points": ConfigKey(
             Many(CONTACT),
             "Any nodes of the cluster; the rest is discovered.",
             required=True,
         ),
-        "url": Key(
+        "url": ConfigKey(
             TEMPLATE,
             "Where a node's agent is; https by default where there is `tls`.",
             '"http://{address}:8778/jolokia"',
             default_with=("tls", '"https://{address}:8778/jolokia"'),
         ),
-        "views": Key(
+        "views": ConfigKey(
             Choice(("all", "contact_points")),
             "Whose views to ask for; `contact_points` where Jolokia listens on each node's loopback only.",
             "all",
         ),
-        "username": Key(Text(), "For HTTP basic authentication."),
-        "password_file": Key(
+        "username": ConfigKey(Text(), "For HTTP basic authentication."),
+        "password_file": ConfigKey(
             File(secret=True),
             f"{_LOOKED_UP} Or set `{PASSWORD_VARIABLE}`.",
         ),
-        "tls": Key(TLS, "Whom to trust and who to be."),
-        "timeout": Key(Duration(), "For one request.", "10s"),
+        "tls": ConfigKey(TLS, "Whom to trust and who to be."),
+        "timeout": ConfigKey(Duration(), "For one request.", "10s"),
     },
     _jolokia,
     {"dependentRequired": {"password_file": ["username"]}},
 )
 
 
-def _rule(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Rule:
+def _rule(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Rule:
     if values.get("ignore") and len(values) > 2:  # noqa: PLR2004 - ignore and keyspaces
         raise Wrong(node, "a rule that ignores keyspaces takes nothing else")
     if not values.get("ignore") and not values.get("critical") and not values.get("warning"):
@@ -237,13 +237,13 @@ def _rule(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Rule:
 RULE = Section(
     "a rule of monitor",
     {
-        "keyspaces": Key(Many(PATTERN), 'Shell patterns; `"*"` needs its quotes.', required=True),
-        "critical": Key(ThresholdKind(), "Page where this level is lost."),
-        "warning": Key(ThresholdKind(), "A ticket where this level is lost."),
-        "warning_failures_left": Key(
+        "keyspaces": ConfigKey(Many(PATTERN), 'Shell patterns; `"*"` needs its quotes.', required=True),
+        "critical": ConfigKey(ThresholdKind(), "Page where this level is lost."),
+        "warning": ConfigKey(ThresholdKind(), "A ticket where this level is lost."),
+        "warning_failures_left": ConfigKey(
             Number(1, 1000), "A ticket when so many node failures, or fewer, are left until the critical level is lost."
         ),
-        "ignore": Key(Flag(), "Leave these keyspaces out."),
+        "ignore": ConfigKey(Flag(), "Leave these keyspaces out."),
     },
     _rule,
     {
@@ -255,7 +255,7 @@ RULE = Section(
 )
 
 
-def _gate(_reader: Reader, _node: yaml.Node, values: dict[str, Any]) -> tuple[Gate, int]:
+def _gate(_reader: ConfigReader, _node: yaml.Node, values: dict[str, Any]) -> tuple[Gate, int]:
     stable = values.pop("stable_readings", 1)
     return Gate(**values), stable
 
@@ -263,18 +263,18 @@ def _gate(_reader: Reader, _node: yaml.Node, values: dict[str, Any]) -> tuple[Ga
 GATE = Section(
     "gate",
     {
-        "level": Key(LevelKind(), "Every range must keep it.", "LOCAL_QUORUM"),
-        "accept": Key(Many(PATTERN), "Keyspaces that may lose ranges."),
-        "stable_readings": Key(Number(1, 100), "Safe readings in a row that `preflight` asks for.", "1"),
-        "settle": Key(Duration(0), "How long every node must have run.", "45s"),
-        "require_spare": Key(Flag(), "Block where a range would be left without a spare replica.", "false"),
-        "require_all_up": Key(Flag(), "Block while any other node is down.", "false"),
+        "level": ConfigKey(LevelKind(), "Every range must keep it.", "LOCAL_QUORUM"),
+        "accept": ConfigKey(Many(PATTERN), "Keyspaces that may lose ranges."),
+        "stable_readings": ConfigKey(Number(1, 100), "Safe readings in a row that `preflight` asks for.", "1"),
+        "settle": ConfigKey(Duration(0), "How long every node must have run.", "45s"),
+        "require_spare": ConfigKey(Flag(), "Block where a range would be left without a spare replica.", "false"),
+        "require_all_up": ConfigKey(Flag(), "Block while any other node is down.", "false"),
     },
     _gate,
 )
 
 
-def _lease(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Lease:
+def _lease(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Lease:
     lease = Lease(**values)
     if bool(lease.etcd) == bool(lease.file):
         raise Wrong(node, "lease takes etcd or file, one of them")
@@ -289,12 +289,12 @@ def _lease(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Lease:
 LEASE = Section(
     "lease",
     {
-        "etcd": Key(Many(URL), "Endpoints of one etcd cluster."),
-        "file": Key(NewFile(), "A lock file, where all restarts are run from one host."),
-        "username": Key(Text(), "At etcd."),
-        "password_file": Key(File(secret=True), _LOOKED_UP),
-        "tls": Key(TLS, "Whom to trust and who to be."),
-        "deadline": Key(Duration(1), "How long a restart may take before its lease is reported.", "1h"),
+        "etcd": ConfigKey(Many(URL), "Endpoints of one etcd cluster."),
+        "file": ConfigKey(NewFile(), "A lock file, where all restarts are run from one host."),
+        "username": ConfigKey(Text(), "At etcd."),
+        "password_file": ConfigKey(File(secret=True), _LOOKED_UP),
+        "tls": ConfigKey(TLS, "Whom to trust and who to be."),
+        "deadline": ConfigKey(Duration(1), "How long a restart may take before its lease is reported.", "1h"),
     },
     _lease,
     {
@@ -308,7 +308,7 @@ LEASE = Section(
 )
 
 
-def _sensu(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Sensu:
+def _sensu(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Sensu:
     sensu = Sensu(**values)
     others = ("host", "port") if sensu.transport == "sensu-go" else ("url",)
     wrong = next((name for name in others if name in values), None)
@@ -322,24 +322,30 @@ def _sensu(_reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Sensu:
 SENSU = Section(
     "sensu",
     {
-        "transport": Key(Choice(("socket", "sensu-go")), "The classic socket, or the Sensu Go agent's API.", "socket"),
-        "team": Key(Text(), "Who is told."),
-        "runbook": Key(Text(), "URL of what to do."),
-        "page": Key(Choice(("critical", "warning", "never")), "From which severity on people are paged.", "critical"),
-        "ticket": Key(
+        "transport": ConfigKey(
+            Choice(("socket", "sensu-go")), "The classic socket, or the Sensu Go agent's API.", "socket"
+        ),
+        "team": ConfigKey(Text(), "Who is told."),
+        "runbook": ConfigKey(Text(), "URL of what to do."),
+        "page": ConfigKey(
+            Choice(("critical", "warning", "never")), "From which severity on people are paged.", "critical"
+        ),
+        "ticket": ConfigKey(
             Choice(("critical", "warning", "never")),
             "From which severity on a ticket is opened, for what does not page.",
             "warning",
         ),
-        "host": Key(Text(), "Of the socket.", "127.0.0.1"),
-        "port": Key(Number(1, 65535), "Of the socket.", "3030"),
-        "url": Key(URL, "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
-        "ttl": Key(
+        "host": ConfigKey(Text(), "Of the socket.", "127.0.0.1"),
+        "port": ConfigKey(Number(1, 65535), "Of the socket.", "3030"),
+        "url": ConfigKey(URL, "Of the Sensu Go agent's API.", "http://127.0.0.1:3031"),
+        "ttl": ConfigKey(
             Duration(3),
             "After which Sensu itself warns of silence; by default ten of the agent's intervals, at least 5m.",
         ),
-        "after": Key(Duration(0), "How long something must last before people are told.", "0s"),
-        "repeat": Key(Duration(1), "How often they are told again; by default as Sensu's handlers do by themselves."),
+        "after": ConfigKey(Duration(0), "How long something must last before people are told.", "0s"),
+        "repeat": ConfigKey(
+            Duration(1), "How often they are told again; by default as Sensu's handlers do by themselves."
+        ),
     },
     _sensu,
     {
@@ -357,18 +363,18 @@ SENSU = Section(
 FLEETLOCK = Section(
     "fleetlock",
     {
-        "nodes": Key(
+        "nodes": ConfigKey(
             Named("nodes", MEMBER, r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}", "a client's id"),
             "By the id of a client the address or host id of its node; other clients are refused.",
             required=True,
         ),
-        "group": Key(GROUP, "What clients name the cluster; by default its name here."),
+        "group": ConfigKey(GROUP, "What clients name the cluster; by default its name here."),
     },
     lambda _reader, _node, values: Fleetlock(**values),
 )
 
 
-def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
+def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
     rules = values.get("monitor") or ()
     _warn_of_shadows(reader, node, rules)
     if values.get("fleetlock") and not values.get("lease"):
@@ -388,7 +394,7 @@ def _cluster(reader: Reader, node: yaml.Node, values: dict[str, Any]) -> Cluster
     )
 
 
-def _warn_of_shadows(reader: Reader, node: yaml.Node, rules: Sequence[Rule]) -> None:
+def _warn_of_shadows(reader: ConfigReader, node: yaml.Node, rules: Sequence[Rule]) -> None:
     """Tell of rules that never apply, because earlier ones match all that they match."""
     earlier: list[str] = []
     for rule in rules:
@@ -407,24 +413,24 @@ def _covers(one: str, other: str) -> bool:
 CLUSTER = Section(
     "a cluster",
     {
-        "jolokia": Key(JOLOKIA, "Where its agents are.", required=True),
-        "replication": Key(
+        "jolokia": ConfigKey(JOLOKIA, "Where its agents are.", required=True),
+        "replication": ConfigKey(
             Named("replication", ReplicationKind(), "[A-Za-z0-9_]{1,48}", "a keyspace's name"),
             "By keyspace, for releases that can't tell (before 3.11.11, and DSE): "
             "`{class: NetworkTopologyStrategy, dc1: 3}`, `{class: SimpleStrategy, replication_factor: 2}` or, with a "
             "replica on each node, `{class: EverywhereStrategy}`.",
         ),
-        "client_datacenters": Key(
+        "client_datacenters": ConfigKey(
             Many(Text("a datacenter")), "Those with clients; by default each that holds replicas of the keyspace."
         ),
-        "authenticates": Key(
+        "authenticates": ConfigKey(
             Flag(), "Whether clients log in, so that system_auth is watched; by default as the nodes' MBeans show."
         ),
-        "monitor": Key(Many(RULE), "The first rule that matches a keyspace wins."),
-        "gate": Key(GATE, "What must hold before a node may stop.", implied=True),
-        "lease": Key(LEASE, "Where restart leases are kept."),
-        "sensu": Key(SENSU, "Where events go."),
-        "fleetlock": Key(FLEETLOCK, "Hosts that ask the agent, by the FleetLock protocol, before they reboot."),
+        "monitor": ConfigKey(Many(RULE), "The first rule that matches a keyspace wins."),
+        "gate": ConfigKey(GATE, "What must hold before a node may stop.", implied=True),
+        "lease": ConfigKey(LEASE, "Where restart leases are kept."),
+        "sensu": ConfigKey(SENSU, "Where events go."),
+        "fleetlock": ConfigKey(FLEETLOCK, "Hosts that ask the agent, by the FleetLock protocol, before they reboot."),
     },
     _cluster,
     {"dependentRequired": {"fleetlock": ["lease"]}},
@@ -433,12 +439,12 @@ CLUSTER = Section(
 AGENT = Section(
     "agent",
     {
-        "listen": Key(LISTEN, "Where the service listens.", "127.0.0.1:9742"),
-        "interval": Key(Duration(1), "Between two polls of a cluster.", "15s"),
-        "web_config": Key(File(), "TLS and users, with exporter-toolkit's keys."),
-        "log": Key(Choice(("logfmt", "json")), "Form of the log's lines.", "logfmt"),
+        "listen": ConfigKey(LISTEN, "Where the service listens.", "127.0.0.1:9742"),
+        "interval": ConfigKey(Duration(1), "Between two polls of a cluster.", "15s"),
+        "web_config": ConfigKey(File(), "TLS and users, with exporter-toolkit's keys."),
+        "log": ConfigKey(Choice(("logfmt", "json")), "Form of the log's lines.", "logfmt"),
     },
-    lambda _reader, _node, values: Agent(**values),
+    lambda _reader, _node, values: AgentSettings(**values),
 )
 
 # Names stand in URLs, labels and the names of Sensu's checks.
@@ -446,12 +452,12 @@ _CLUSTERS = Named("clusters", CLUSTER, r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a c
 TOP = Section(
     "the configuration",
     {
-        "clusters": Key(_CLUSTERS, "Clusters by name."),
-        "clusters_from": Key(
+        "clusters": ConfigKey(_CLUSTERS, "Clusters by name."),
+        "clusters_from": ConfigKey(
             Many(Text("a pattern of files")),
             "Further files with `clusters:`, relative to this one; a team may own each.",
         ),
-        "agent": Key(AGENT, "The long-running service.", implied=True),
+        "agent": ConfigKey(AGENT, "The long-running service.", implied=True),
     },
     lambda _reader, _node, values: values,
     {"anyOf": [{"required": ["clusters"]}, {"required": ["clusters_from"]}]},
@@ -459,6 +465,6 @@ TOP = Section(
 
 PART = Section(
     "a file of clusters",
-    {"clusters": Key(_CLUSTERS, "Clusters by name.", required=True)},
+    {"clusters": ConfigKey(_CLUSTERS, "Clusters by name.", required=True)},
     lambda _reader, _node, values: values,
 )

@@ -38,7 +38,7 @@ class Wrong(Exception):  # noqa: N818 - not an error that anybody meets: it carr
         self.node = node
 
 
-class Reader:
+class ConfigReader:
     """Reads the nodes of one file; errors are collected, with where they are."""
 
     def __init__(self, path: str) -> None:
@@ -58,7 +58,7 @@ class Reader:
         line = " ".join(text.split())
         self.errors.append(f"{self.at(node)}: {line if len(line) <= LONGEST else f'{line[:LONGEST]}...'}")
 
-    def value(self, kind: Kind, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever the kind is of
+    def value(self, kind: ValueType, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever the kind is of
         """A value of a kind, or None where it is none."""
         try:
             return kind.read(self, node, path)
@@ -104,12 +104,12 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
-class Kind:
+class ValueType:
     """What a value may be: how it is read, its name in the documentation, its JSON Schema."""
 
     name = "text"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the subclass
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the subclass
         """The value.
 
         Raises:
@@ -142,7 +142,7 @@ def text(node: yaml.Node, what: str) -> str:
 
 
 @dataclass(frozen=True)
-class Text(Kind):
+class Text(ValueType):
     """Text that a check accepts; the check raises ValueError or UsageError with the reason."""
 
     what: str = "text"
@@ -154,7 +154,7 @@ class Text(Kind):
         """As the documentation calls it."""
         return self.what
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
         """The text, as its check makes it."""
         value = text(node, self.what)
         if not value.isprintable():
@@ -170,7 +170,7 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
-class Choice(Kind):
+class Choice(ValueType):
     """One of some words."""
 
     words: tuple[str, ...]
@@ -180,7 +180,7 @@ class Choice(Kind):
         """The words."""
         return " or ".join(f"`{word}`" for word in self.words)
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """The word."""
         value = text(node, f"one of {', '.join(self.words)}")
         if value not in self.words:
@@ -192,12 +192,12 @@ class Choice(Kind):
         return {"enum": list(self.words)}
 
 
-class Flag(Kind):
+class Flag(ValueType):
     """true or false; YAML 1.1's other words for them are refused."""
 
     name = "true or false"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> bool:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> bool:  # noqa: ARG002 - as the base
         """The truth."""
         value = scalar(node, "true or false")
         if value not in {"true", "false"} or node.tag != _BOOL:
@@ -210,14 +210,14 @@ class Flag(Kind):
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number(ValueType):
     """A whole number in decimal."""
 
     least: int = 1
     most: int = 10**9
     name = "a whole number"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> int:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> int:  # noqa: ARG002 - as the base
         """The number."""
         value = scalar(node, "a whole number")
         if node.tag != _INT or not re.fullmatch(r"0|-?[1-9][0-9]*", value):
@@ -236,14 +236,14 @@ _DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
 
 
 @dataclass(frozen=True)
-class Duration(Kind):
+class Duration(ValueType):
     """A time with its unit; bounds and value in seconds."""
 
     least: float = 0.001
     most: float = 30 * 86400.0
     name = "a duration such as 10s, 500ms, 5m or 1h"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> float:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> float:  # noqa: ARG002 - as the base
         """Seconds."""
         value = scalar(node, self.name)
         found = re.fullmatch(_DURATION, value)
@@ -269,13 +269,13 @@ _CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 
 
 @dataclass(frozen=True)
-class File(Kind):
+class File(ValueType):
     """A file that must be there; a secret one must not be open to everybody. The value is its absolute path."""
 
     secret: bool = False
     name = "a file"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """Its path."""
         file = self._path(reader, node)
         try:
@@ -290,7 +290,7 @@ class File(Kind):
             refuse_open(file, node)
         return str(file.absolute())
 
-    def _path(self, reader: Reader, node: yaml.Node) -> Path:
+    def _path(self, reader: ConfigReader, node: yaml.Node) -> Path:
         """Relative to the file that says so; secrets may be where systemd's LoadCredential= puts them."""
         value = text(node, "a file")
         if "\0" in value:
@@ -315,12 +315,12 @@ def refuse_open(file: Path, node: yaml.Node) -> None:
         raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
 
 
-class NewFile(Kind):
+class NewFile(ValueType):
     """A file that need not be there yet, in a folder that is. The value is its absolute path."""
 
     name = "a file, which need not be there"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """Its path."""
         file = reader.folder / text(node, "a file")
         if "\0" in str(file) or not file.parent.is_dir():
@@ -329,17 +329,17 @@ class NewFile(Kind):
 
 
 @dataclass(frozen=True)
-class Many(Kind):
+class Many(ValueType):
     """A list, or one value that stands for a list of one."""
 
-    of: Kind
+    of: ValueType
 
     @property
     def name(self) -> str:  # type: ignore[override]  # said by the instance
         """A list of what."""
         return f"a list of: {self.of.name}"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> tuple[Any, ...]:
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> tuple[Any, ...]:
         """The values."""
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if not nodes:
@@ -354,7 +354,7 @@ class Many(Kind):
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """One key of a section.
 
     Attributes:
@@ -366,7 +366,7 @@ class Key:
         implied: of a section whose defaults are in force where it does not stand.
     """
 
-    kind: Kind
+    kind: ValueType
     doc: str
     default: str = ""
     required: bool = False
@@ -375,7 +375,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Section(Kind):
+class Section(ValueType):
     """A mapping with known keys.
 
     Attributes:
@@ -386,8 +386,8 @@ class Section(Kind):
     """
 
     what: str
-    keys: Mapping[str, Key]
-    build: Callable[[Reader, yaml.Node, dict[str, Any]], Any]
+    keys: Mapping[str, ConfigKey]
+    build: Callable[[ConfigReader, yaml.Node, dict[str, Any]], Any]
     also: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -395,7 +395,7 @@ class Section(Kind):
         """A mapping."""
         return "a mapping"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - what it builds
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - what it builds
         """What is built of the values."""
         pairs = reader.pairs(node, self.what)
         values: dict[str, Any] = {}
@@ -412,7 +412,7 @@ class Section(Kind):
         self.show_defaults(reader, path, values)
         return None if len(reader.errors) > before else self.build(reader, node, values)
 
-    def show_defaults(self, reader: Reader, path: tuple[str, ...], present: Collection[str]) -> None:
+    def show_defaults(self, reader: ConfigReader, path: tuple[str, ...], present: Collection[str]) -> None:
         """Note the defaults that are in force where keys are absent."""
         for name, key in self.keys.items():
             if name in present:
@@ -435,7 +435,7 @@ class Section(Kind):
 
 
 @dataclass(frozen=True)
-class Named(Kind):
+class Named(ValueType):
     """A mapping whose keys are names of the operator's choice.
 
     Attributes:
@@ -446,12 +446,12 @@ class Named(Kind):
     """
 
     what: str
-    of: Kind
+    of: ValueType
     pattern: str
     says: str
     name = "a mapping by name"
 
-    def read(self, reader: Reader, node: yaml.Node, path: tuple[str, ...]) -> dict[str, Any]:
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> dict[str, Any]:
         """Values by name."""
         pairs = reader.pairs(node, self.what)
         if not pairs:
@@ -477,7 +477,7 @@ class Named(Kind):
         }
 
 
-def _show(reader: Reader, kind: Kind, node: yaml.Node, path: tuple[str, ...], value: object) -> None:
+def _show(reader: ConfigReader, kind: ValueType, node: yaml.Node, path: tuple[str, ...], value: object) -> None:
     """Note a value and its line; of sections the values in them are noted, each with its own."""
     if isinstance(kind, Section | Named) or (isinstance(kind, Many) and isinstance(kind.of, Section)):
         return

@@ -75,7 +75,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentSettings:
     """The long-running service; `interval` in seconds, `log` the form of its lines."""
 
     listen: str = "127.0.0.1:9742"
@@ -96,7 +96,7 @@ class Config:
     """
 
     clusters: Mapping[str, Cluster]
-    agent: Agent
+    agent: AgentSettings
     shown: tuple[tuple[tuple[str, ...], str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 

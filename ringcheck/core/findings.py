@@ -15,7 +15,7 @@ from ringcheck.core.policy import Severity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Gate: TypeAlias = Literal["blocks", "note", "judged"]
+GateEffect: TypeAlias = Literal["blocks", "note", "judged"]
 """What the gate makes of a finding: a reason that blocks, nothing, or a question that it answers by itself."""
 
 
@@ -44,7 +44,7 @@ class FindingKind:
     severity: Severity
     meaning: str
     next_step: str = ""
-    gate: Gate = "blocks"
+    gate: GateEffect = "blocks"
     reason: str = "no_data"
     lifts_when: str = "it can be read"
     waived_for_subject: bool = False

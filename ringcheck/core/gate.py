@@ -24,7 +24,7 @@ from ringcheck.core.evidence import evidence_of
 from ringcheck.core.gaps import gaps
 from ringcheck.core.health import demands_of, ring_state, stand
 from ringcheck.core.policy import DEFAULT, Severity
-from ringcheck.core.reasons import REASONS, Answer, Example, Reason, answer, ordered, reason
+from ringcheck.core.reasons import REASONS, DecisionWord, Example, Reason, answer, ordered, reason
 from ringcheck.core.selection import Scope
 from ringcheck.core.words import counted, listed, nearest, percent
 from ringcheck.errors import UsageError
@@ -93,7 +93,7 @@ class Decision:
     """
 
     snapshot: Snapshot
-    decision: Answer
+    decision: DecisionWord
     action: Action
     candidates: tuple[str, ...]
     holders: tuple[str, ...]
@@ -116,7 +116,7 @@ class Stake:
 
 
 @dataclass(slots=True)
-class Loss:
+class CandidateLoss:
     """Ranges that one stop would take away."""
 
     ranges: int = 0
@@ -480,7 +480,9 @@ class Gatekeeper:
         """Nodes that would be counted on but for their lease."""
         return self.held & self.evidence.counted_on
 
-    def _lost_with(self, known: frozenset[int], uncounted: frozenset[int]) -> Iterator[tuple[Stake, Loss, RingState]]:
+    def _lost_with(
+        self, known: frozenset[int], uncounted: frozenset[int]
+    ) -> Iterator[tuple[Stake, CandidateLoss, RingState]]:
         """For each stake what the stop takes where these nodes may not be counted on, and the ring after it."""
         groups: dict[int, list[_Alike]] = {}  # by the identity of a ring: the same for all of its levels and clients
         stopped = known - self.evidence.surely_down
@@ -491,7 +493,7 @@ class Gatekeeper:
                 groups[id(stake.ring)] = _alike(before, after, stopped)
             yield stake, _loss(groups[id(stake.ring)], stake.demands), after
 
-    def _loss_reasons(self, stake: Stake, after: RingState, loss: Loss) -> Iterator[Reason]:
+    def _loss_reasons(self, stake: Stake, after: RingState, loss: CandidateLoss) -> Iterator[Reason]:
         if loss.never:
             yield self.lost("structurally_never_safe", stake, after, loss, loss.never)
         if loss.ranges > loss.never:
@@ -501,7 +503,7 @@ class Gatekeeper:
             blocks = self.gate.require_spare
             yield reason("would_be_at_minimum", stake.names[0], text, blocks=blocks, ranges=loss.tight, **_where(stake))
 
-    def lost(self, code: str, stake: Stake, after: RingState, loss: Loss, ranges: int) -> Reason:
+    def lost(self, code: str, stake: Stake, after: RingState, loss: CandidateLoss, ranges: int) -> Reason:
         """The reason that a stop takes ranges away, with an example of one as it would be after the stop."""
         share = loss.tokens / self.scope.space.size
         number = f"{ranges} of {len(stake.ring)} ranges ({percent(share)} of the tokens) of {listed(stake.names)}"
@@ -674,9 +676,9 @@ def _both(
     return zip(before.parts(index), after.parts(index), strict=True)
 
 
-def _loss(groups: Iterable[_Alike], demands: tuple[Demand, ...]) -> Loss:
+def _loss(groups: Iterable[_Alike], demands: tuple[Demand, ...]) -> CandidateLoss:
     """What the stop of some nodes takes away, operation by operation."""
-    loss = Loss()
+    loss = CandidateLoss()
     for one in groups:
         fates = [_fate(then, now, demands) for then, now in one.parts]
         if any(gone for gone, _ in fates):

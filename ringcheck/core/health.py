@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Marks: TypeAlias = tuple[int, ...]
 """For each replica of a range the index of its rack, plus the number of racks where the replica is not live."""
 
-Kind: TypeAlias = tuple[Replicas, ...]
+RangeKind: TypeAlias = tuple[Replicas, ...]
 """What a range is like; several where pending ranges cut it into pieces that differ."""
 
 _AT_ONCE = 8192
@@ -144,7 +144,7 @@ class Standing:
         return "unavailable" if self.spare is not None and self.spare < 0 else "spare"
 
 
-def standing(kind: Kind, demands: tuple[Demand, ...]) -> Standing:
+def standing(kind: RangeKind, demands: tuple[Demand, ...]) -> Standing:
     """How a range of this kind stands against all of these demands: the worst of its pieces, on the worst of them."""
     found = [one for piece in kind for demand in demands for one in _standings(piece, demand)]
     if not found:
@@ -168,7 +168,7 @@ def _total(counts: Iterable[tuple[str, int]], datacenter: str | None) -> int:
 
 
 @lru_cache(maxsize=65536)
-def stand(kind: Kind, demand: Demand) -> Stand:
+def stand(kind: RangeKind, demand: Demand) -> Stand:
     """How a range of this kind stands: its worst piece counts."""
     margins = [margin for piece in kind for margin in piece.margins(demand)]
     if not margins:
@@ -254,7 +254,7 @@ class RingState:
         return sorted(set(self.pieces).union(*(held[node] for node in self.down)))
 
     @cached_property
-    def kinds(self) -> Counter[Kind]:
+    def kinds(self) -> Counter[RangeKind]:
         """How many ranges there are of each kind."""
         counts, _ = self._touched_marks
         marks = counts.copy()
@@ -264,7 +264,7 @@ class RingState:
                 marks[row] -= number
             for index in self.pieces:
                 marks[self._sorted_row(index, self._places)] -= 1
-        found: Counter[Kind] = Counter()
+        found: Counter[RangeKind] = Counter()
         for row, number in marks.items():
             if number:
                 found[self._alike(row),] += number
@@ -325,7 +325,7 @@ class RingState:
     def _sorted_row(self, index: int, places: list[int]) -> Marks:
         return tuple(sorted(self._row(index, places)))
 
-    def kind(self, index: int) -> Kind:
+    def kind(self, index: int) -> RangeKind:
         """What a range is like."""
         row = self._row(index, self._marks)
         pieces = self.pieces.get(index)
@@ -394,7 +394,7 @@ class RingState:
             at_minimum=sum(number for spare, number in spares if spare == 0),
         )
 
-    def _worst_range(self, worst: Mapping[Kind, Stand]) -> WorstRange | None:
+    def _worst_range(self, worst: Mapping[RangeKind, Stand]) -> WorstRange | None:
         spares = {kind: one.spare for kind, one in worst.items() if one.spare is not None}
         if not spares:
             return None
@@ -403,12 +403,12 @@ class RingState:
         held = self.ring.replicas(index)
         return WorstRange(*self.ring.range(index), held, tuple([node for node in held if node not in self.down]))
 
-    def _where(self, kinds: Iterable[Kind]) -> list[int] | range:
+    def _where(self, kinds: Iterable[RangeKind]) -> list[int] | range:
         """Where ranges of these kinds can be: among the touched ones, unless one has all replicas live."""
         hurt = all(any(piece.pending or piece.live != piece.unhurt for piece in kind) for kind in kinds)
         return self.touched if hurt else range(len(self.ring))
 
-    def _share(self, gone: set[Kind], demands: Iterable[Demand]) -> float:
+    def _share(self, gone: set[RangeKind], demands: Iterable[Demand]) -> float:
         if not gone:
             return 0.0
         pieces = {piece for kind in gone for piece in kind}
@@ -506,7 +506,7 @@ class RingState:
                 break  # of most rings a few thousand ranges name every node
         return frozenset().union(*(found & self._living(place) for place, found in members.items()))
 
-    def _members_of(self, kinds: Collection[Kind]) -> Iterator[Iterator[tuple[Kind, tuple[int, ...]]]]:
+    def _members_of(self, kinds: Collection[RangeKind]) -> Iterator[Iterator[tuple[RangeKind, tuple[int, ...]]]]:
         """Kind and nodes of the ranges that can be of these kinds, a few thousand at a time."""
         if kinds and isinstance(self._where(kinds), list):
             yield ((self.kind(index), self.members(index)) for index in self.touched)
@@ -517,7 +517,7 @@ class RingState:
             for _ in range(0, len(self.ring), _AT_ONCE):
                 yield islice(rows, _AT_ONCE)
 
-    def _kind_of(self, row: Marks) -> Kind:
+    def _kind_of(self, row: Marks) -> RangeKind:
         return (self._replicas.get((row, ())) or self._alike(row),)
 
     def _living(self, datacenter: str | None) -> frozenset[int]:
@@ -631,7 +631,7 @@ def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation
     return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
 
 
-def _breaking(kind: Kind, demands: tuple[Demand, ...]) -> frozenset[str | None]:
+def _breaking(kind: RangeKind, demands: tuple[Demand, ...]) -> frozenset[str | None]:
     """Datacenters (None: all) whose live replicas this kind can't spare, for an operation that is served now."""
     found: set[str | None] = set()
     for piece in kind:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.batches import Limits, bits, mask_of
 from ringcheck.core.findings import kind_of as finding_kind
-from ringcheck.core.gate import Gatekeeper, Loss, never
+from ringcheck.core.gate import CandidateLoss, Gatekeeper, never
 from ringcheck.core.health import RingState, ring_state
 from ringcheck.core.reasons import REASONS, Reason, reason
 from ringcheck.core.reasons import kind_of as reason_kind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Demand, Replicas
     from ringcheck.core.gate import Gate, Stake
-    from ringcheck.core.health import Kind
+    from ringcheck.core.health import RangeKind
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Layout, Ring, Snapshot
@@ -421,14 +421,14 @@ def _losses_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[R
     return found
 
 
-def _alone(stake: Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, Loss]:
+def _alone(stake: Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, CandidateLoss]:
     """What each node's stop takes of a ring without pending ranges."""
     homes = [layout.racks[rack][0] for rack in layout.rack_of]
-    found: dict[int, Loss] = defaultdict(Loss)
+    found: dict[int, CandidateLoss] = defaultdict(CandidateLoss)
     fragile = {kind: held for kind in state.kinds if (held := _fragile(kind[0], stake.demands))}
     if not fragile:
         return found
-    nevers: dict[Kind, bool] = {}
+    nevers: dict[RangeKind, bool] = {}
     for index, row in enumerate(stake.ring.rows()):
         kind = state.kind(index)
         places = fragile.get(kind)

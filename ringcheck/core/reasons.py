@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Level
 
-Answer: TypeAlias = Literal["safe", "unsafe", "unknown"]
+DecisionWord: TypeAlias = Literal["safe", "unsafe", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ReasonKind:
     """
 
     code: str
-    answer: Answer
+    answer: DecisionWord
     meaning: str
     lifts_when: str = ""
     waived_for_subject: bool = False
@@ -194,7 +194,7 @@ _KINDS = (
 
 REASONS: Mapping[str, ReasonKind] = {kind.code: kind for kind in _KINDS}
 _ORDER = {code: place for place, code in enumerate(REASONS)}
-_CLASSES: Mapping[Answer, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
+_CLASSES: Mapping[DecisionWord, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
 
 
 def kind_of(code: str) -> ReasonKind:
@@ -269,7 +269,7 @@ def reason(code: str, subject: str, summary: str, **fields: object) -> Reason:
     return Reason(code=code, subject=subject, summary=summary, **given)  # type: ignore[arg-type]
 
 
-def answer(reasons: Iterable[Reason]) -> Answer:
+def answer(reasons: Iterable[Reason]) -> DecisionWord:
     """The answer that the blocking reasons lead to: unknown wins over safe, unsafe over unknown."""
     classes = {one.kind.answer for one in reasons if one.blocks}
     if classes - {"unknown"}:

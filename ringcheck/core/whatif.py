@@ -121,7 +121,7 @@ def _awake(address: str, others: Evidence) -> View:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LevelChange:
     """One level of one keyspace that a supposition changes; `now` is None where nothing could be judged."""
 
     keyspace: str
@@ -146,11 +146,11 @@ class WhatIf:
     then: Verdict
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[LevelChange, ...]:
         """The levels that change, in the order of the verdict."""
         was = {(each.name, one.level, one.datacenter): one for each in self.now.keyspaces for one in each.levels}
         found = [
-            Change(each.name, was.get((each.name, one.level, one.datacenter)), one)
+            LevelChange(each.name, was.get((each.name, one.level, one.datacenter)), one)
             for each in self.then.keyspaces
             for one in each.levels
         ]
@@ -188,7 +188,7 @@ def what_if(  # noqa: PLR0913 - a question, and what it is asked of
 
 
 @dataclass(frozen=True, slots=True)
-class Loss(Generic[T]):
+class FailureSet(Generic[T]):
     """Nodes or racks that are lost together, and the share of the token space, 0 to 1, that can't be served then."""
 
     members: tuple[T, ...]
@@ -211,7 +211,7 @@ class Losses(Generic[T]):
     number: int | None = 0
     at_most: int = 0
     concerned: int = 0
-    worst: tuple[Loss[T], ...] = ()
+    worst: tuple[FailureSet[T], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +388,9 @@ class _Risks:
 
     def _losses(self, sets: _Sets, names: Sequence[T]) -> Losses[T]:
         worst = nsmallest(self.limit, sets.tokens.items(), key=_worst_first)
-        listed = tuple([Loss(tuple([names[one] for one in who]), cost / self.scope.space.size) for who, cost in worst])
+        listed = tuple(
+            [FailureSet(tuple([names[one] for one in who]), cost / self.scope.space.size) for who, cost in worst]
+        )
         return Losses(sets.failures, sets.number, sets.at_most, sets.concerned, listed)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import parsed
-from ringcheck.jolokia import mbeans, outcomes, reading
+from ringcheck.jolokia import mbeans, node_report, outcomes
 from ringcheck.jolokia.client import RefusedError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ringcheck.http.replies import Reply
     from ringcheck.jolokia.client import Client
     from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
-    from ringcheck.jolokia.reading import Reading
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
@@ -37,7 +37,7 @@ def _liveness(with_port: bool, extra: tuple[str, ...]) -> bytes:  # noqa: FBT001
     return json.dumps(request, separators=(",", ":")).encode()
 
 
-class Shared:
+class SharedValues:
     """Equal sets and maps that many nodes of a cluster report, each kept once."""
 
     def __init__(self) -> None:
@@ -56,10 +56,10 @@ class Shared:
             self._maps.clear()
 
 
-class Agent:
+class JolokiaEndpoint:
     """Asks one URL; not for use by two threads at once."""
 
-    def __init__(self, url: str, client: Client, shared: Shared) -> None:
+    def __init__(self, url: str, client: Client, shared: SharedValues) -> None:
         """Prepare; nothing is sent.
 
         Args:
@@ -81,15 +81,15 @@ class Agent:
         self._tells_owners = True
         self._introduced = False
         self._digest = b""
-        self._last: Reading | None = None
+        self._last: NodeReport | None = None
 
-    def expect(self, other: Agent) -> None:
+    def expect(self, other: JolokiaEndpoint) -> None:
         """Ask as a node of the same cluster could be asked: most have the same release and access policy."""
         if self._last is None and self.host_ids is None:
             self._with_port = other._with_port
             self._tells_owners = other._tells_owners
 
-    def introduce(self, deadline: float) -> Reading:
+    def introduce(self, deadline: float) -> NodeReport:
         """Everything about the node and the members that it knows, whatever its release.
 
         Raises:
@@ -97,7 +97,7 @@ class Agent:
             DataError: if its answer can't be used.
         """
         found = self.attributes(mbeans.INTRODUCTION, deadline)
-        told = reading.reading(found, self._shared.sets)
+        told = node_report.node_report(found, self._shared.sets)
         if told.mode is not None:  # a JVM that has only begun to start has nothing yet: that says nothing of later
             self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
             self._with_port = told.with_port
@@ -105,7 +105,7 @@ class Agent:
             self._tells_owners = told.owners is not None
         return self._remembered(told)
 
-    def _remembered(self, told: Reading) -> Reading:
+    def _remembered(self, told: NodeReport) -> NodeReport:
         """A reading; what it says of members is kept for later ones that were not asked for them."""
         if told.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(told.host_ids)
@@ -114,7 +114,7 @@ class Agent:
             self.owners = self.owners if told.owners is None and unchanged else told.owners
         return told
 
-    def refresh(self, deadline: float, *, members: bool = False) -> Reading:
+    def refresh(self, deadline: float, *, members: bool = False) -> NodeReport:
         """Its state and its view, in one request where nothing has changed in how it can be asked.
 
         Args:
@@ -128,14 +128,14 @@ class Agent:
         """
         payload = _liveness(self._with_port, (*self._extra, *(self._about_members() if members else ())))
         try:
-            told: Reading | None = self._client.post(self.url, payload, deadline, self._decoded)
+            told: NodeReport | None = self._client.post(self.url, payload, deadline, self._decoded)
         except SourceError:
             self._extra = mbeans.EXTRA  # whoever answers next may be a newer process, under another access policy
             raise
         # One attribute that is missing, denied or throws fails them all: ask for each alone, and learn which.
         return self.introduce(deadline) if told is None or self._may_tell_ports(told) else told
 
-    def _may_tell_ports(self, told: Reading) -> bool:
+    def _may_tell_ports(self, told: NodeReport) -> bool:
         """Whether a node was asked without ports that can tell them: in a mixed cluster not all are alike."""
         return not self._with_port and not self._introduced and mbeans.release(told.release) >= mbeans.WITH_PORT
 
@@ -198,7 +198,7 @@ class Agent:
         """One request whose reply may be large."""
         return self._client.post(self.url, request, deadline, decoder)
 
-    def _decoded(self, reply: Reply) -> Reading | None:
+    def _decoded(self, reply: Reply) -> NodeReport | None:
         """A reading; the last one where the answer differs by its timestamp alone; None if not all was answered."""
         body = reply.all()
         digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
@@ -211,7 +211,7 @@ class Agent:
             return None
         values = outcomes.mapping(answer.value, "the answer")
         found = {name: outcomes.Outcome(outcomes.OK, value) for name, value in values.items()}
-        told = self._remembered(reading.reading(found, self._shared.sets))
+        told = self._remembered(node_report.node_report(found, self._shared.sets))
         self._digest, self._last = digest, told
         return told
 

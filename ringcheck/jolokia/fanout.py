@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import shown
-from ringcheck.jolokia.reading import Reading
+from ringcheck.jolokia.node_report import NodeReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import Answer, Contact, Home
 
 _GRACE = 0.25  # seconds that other contact points have after the first that knows members
@@ -35,13 +35,18 @@ class Round:
         Args:
             home: where the threads are, and who still owes an answer to an earlier round.
         """
-        self.answers: dict[Agent, Answer] = {}
+        self.answers: dict[JolokiaEndpoint, Answer] = {}
         self._home = home
-        self._started: dict[Agent, Future[Reading]] = {}
-        self._taken: dict[Agent, Future[Reading]] = {}
+        self._started: dict[JolokiaEndpoint, Future[NodeReport]] = {}
+        self._taken: dict[JolokiaEndpoint, Future[NodeReport]] = {}
 
     def start(
-        self, agents: Iterable[Agent], until: float, members_of: frozenset[Agent] = frozenset(), *, again: bool = False
+        self,
+        agents: Iterable[JolokiaEndpoint],
+        until: float,
+        members_of: frozenset[JolokiaEndpoint] = frozenset(),
+        *,
+        again: bool = False,
     ) -> None:
         """Ask agents, each in a thread.
 
@@ -55,7 +60,7 @@ class Round:
             if again or (agent not in self._started and agent not in self.answers):
                 self._submit(agent, partial(agent.refresh, members=agent in members_of), until)
 
-    def _submit(self, agent: Agent, work: Callable[[float], Reading], until: float) -> None:
+    def _submit(self, agent: JolokiaEndpoint, work: Callable[[float], NodeReport], until: float) -> None:
         earlier = self._home.busy.get(agent)
         if earlier and not earlier.done():
             self.answers.setdefault(
@@ -66,7 +71,7 @@ class Round:
                 partial(self._in_time, agent, work, until)
             )
 
-    def _in_time(self, agent: Agent, work: Callable[[float], Reading], until: float) -> Reading:
+    def _in_time(self, agent: JolokiaEndpoint, work: Callable[[float], NodeReport], until: float) -> NodeReport:
         """Do it; whose time is over has one reason, whether the thread or the one who waits for it sees it first."""
         try:
             return work(until)
@@ -82,20 +87,20 @@ class Round:
         for agent in self._started:
             self.answers.setdefault(agent, _silent(agent))
 
-    def _take(self, agents: Iterable[Agent]) -> None:
+    def _take(self, agents: Iterable[JolokiaEndpoint]) -> None:
         """Note what is there."""
         for agent in agents:
             future = self._started[agent]
             if future.done() and self._taken.get(agent) is not future:
                 self._taken[agent] = future
                 answer = _answer(future, agent)
-                if isinstance(answer, Reading) or agent not in self.answers:
+                if isinstance(answer, NodeReport) or agent not in self.answers:
                     self.answers[agent] = answer
 
-    def readings(self) -> Iterator[tuple[Agent, Reading]]:
+    def readings(self) -> Iterator[tuple[JolokiaEndpoint, NodeReport]]:
         """Who answered, and what."""
         for agent, answer in self.answers.items():
-            if isinstance(answer, Reading):
+            if isinstance(answer, NodeReport):
                 yield agent, answer
 
     def meet(self, contacts: Iterable[Contact], until: float) -> None:
@@ -122,11 +127,11 @@ class Round:
         return SourceError(text, kinds.pop() if len(kinds) == 1 else "error")
 
 
-def _silent(agent: Agent) -> SourceError:
+def _silent(agent: JolokiaEndpoint) -> SourceError:
     return SourceError(f"{shown(agent.url)}: no answer in time", "unreachable")
 
 
-def _meet(contact: Contact, until: float) -> Reading:
+def _meet(contact: Contact, until: float) -> NodeReport:
     """Look up a contact point, then let it introduce itself."""
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(contact.host, None, type=socket.SOCK_STREAM)
@@ -134,7 +139,7 @@ def _meet(contact: Contact, until: float) -> Reading:
     return contact.agent.introduce(until)
 
 
-def _answer(future: Future[Reading], agent: Agent) -> Answer:
+def _answer(future: Future[NodeReport], agent: JolokiaEndpoint) -> Answer:
     """What a thread brought back; anything but ringcheck's own errors is a bug and is raised."""
     try:
         return future.result()
@@ -144,6 +149,6 @@ def _answer(future: Future[Reading], agent: Agent) -> Answer:
         return DataError(_located(error, agent))
 
 
-def _located(error: RingcheckError, agent: Agent) -> str:
+def _located(error: RingcheckError, agent: JolokiaEndpoint) -> str:
     where, text = shown(agent.url), str(error)
     return text if text.startswith(where) else f"{where}: {text}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringcheck.core.endpoint import ip_of
-from ringcheck.jolokia.endpoint import Agent, Shared
+from ringcheck.jolokia.endpoint import JolokiaEndpoint, SharedValues
 from ringcheck.jolokia.testimony import believable, serving
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ringcheck.errors import RingcheckError
     from ringcheck.http.threads import Crew
     from ringcheck.jolokia.client import Client
-    from ringcheck.jolokia.reading import Reading
+    from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
 
-Answer: TypeAlias = "Reading | RingcheckError"
+Answer: TypeAlias = "NodeReport | RingcheckError"
 Identity: TypeAlias = "tuple[str | None, int | None]"  # host id, generation
-Heard: TypeAlias = "tuple[Member, Agent, Reading]"
+Heard: TypeAlias = "tuple[Member, JolokiaEndpoint, NodeReport]"
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Contact:
     """A contact point: its host as configured, the agent there, and the addresses that its name turned out to have."""
 
     host: str
-    agent: Agent
+    agent: JolokiaEndpoint
     ips: frozenset[str] = frozenset()
 
 
@@ -48,7 +48,7 @@ class Crowd:
 
     cluster: str
     roster: Roster
-    agents: Mapping[str, Agent]
+    agents: Mapping[str, JolokiaEndpoint]
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -75,7 +75,7 @@ class Known:
     read_at: float
     signs: object
     identities: dict[str, Identity]
-    judged: dict[str, tuple[Reading, object, Node, View]] = field(default_factory=dict)
+    judged: dict[str, tuple[NodeReport, object, Node, View]] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
 
@@ -91,46 +91,46 @@ class Home:
     authenticates: bool | None
     clock: Callable[[], float]
     contacts: list[Contact] = field(default_factory=list)
-    agents: dict[str, Agent] = field(default_factory=dict)
-    shared: Shared = field(default_factory=Shared)
-    busy: dict[Agent, Future[Any]] = field(default_factory=dict)
+    agents: dict[str, JolokiaEndpoint] = field(default_factory=dict)
+    shared: SharedValues = field(default_factory=SharedValues)
+    busy: dict[JolokiaEndpoint, Future[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
     known: Known | None = None
     polls: int = 0
     said: object = None
-    explained: dict[Agent, object] = field(default_factory=dict)
+    explained: dict[JolokiaEndpoint, object] = field(default_factory=dict)
 
-    def agent(self, url: str) -> Agent:
+    def agent(self, url: str) -> JolokiaEndpoint:
         """The agent at a URL, always the same."""
         if url not in self.agents:
-            self.agents[url] = Agent(url, self.client, self.shared)
+            self.agents[url] = JolokiaEndpoint(url, self.client, self.shared)
         return self.agents[url]
 
-    def agent_at(self, endpoint: str) -> Agent:
+    def agent_at(self, endpoint: str) -> JolokiaEndpoint:
         """The agent where the configuration says that an endpoint's is."""
         return self.agent(self.settings.url_of(ip_of(endpoint)))
 
 
-def known_to(told: Reading, agent: Agent, roster: Roster) -> frozenset[int]:
+def known_to(told: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozenset[int]:
     """Indexes of the members that a node lists, live or not."""
     found = {roster.index_of(endpoint, agent.host_ids) for endpoint in told.live | told.unreachable}
     return frozenset(index for index in found if index is not None)
 
 
-def related(one: tuple[Agent, Reading], other: tuple[Agent, Reading]) -> bool:
+def related(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
     """Whether one of two nodes knows the other as a member, by its host id."""
     (here, told), (there, answer) = one, other
     return answer.host_id in (here.host_ids or {}).values() or told.host_id in (there.host_ids or {}).values()
 
 
-def strangers(one: tuple[Agent, Reading], other: tuple[Agent, Reading]) -> bool:
+def strangers(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
     """Whether two nodes know members, but not each other."""
     if not (believable(one[1]) and believable(other[1]) and one[0].host_ids and other[0].host_ids):
         return False
     return not related(one, other)
 
 
-def impostor(member: Member, told: Reading, crowd: Crowd) -> str | None:
+def impostor(member: Member, told: NodeReport, crowd: Crowd) -> str | None:
     """How an answer betrays that another node than the expected one gave it."""
     if told.cluster and told.cluster != crowd.cluster:
         return f"it belongs to cluster {told.cluster!r}"
@@ -140,7 +140,7 @@ def impostor(member: Member, told: Reading, crowd: Crowd) -> str | None:
     return None
 
 
-def neighbour(member: Member, told: Reading, crowd: Crowd) -> str | None:
+def neighbour(member: Member, told: NodeReport, crowd: Crowd) -> str | None:
     """The other member at the same address whose agent answered in place of a member's; None if it is its own.
 
     The `url` leads to one agent of an address; those of other instances there are only found among the contact points.

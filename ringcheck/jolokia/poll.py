@@ -38,7 +38,7 @@ from ringcheck.jolokia.membership import (
     signs,
     strangers,
 )
-from ringcheck.jolokia.reading import Reading
+from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.snapshot import Portrait
 from ringcheck.jolokia.testimony import believable, serving, testimony
 from ringcheck.jolokia.topology import Survey, Topology
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ringcheck.core.ring import Snapshot
-    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
 
-Told: TypeAlias = "tuple[Agent, Reading]"  # a node and what it said
+Told: TypeAlias = "tuple[JolokiaEndpoint, NodeReport]"  # a node and what it said
 
 _ASKING_SHARE = 0.6  # of a first poll's time, in which nodes are asked; the rest is for the ring
 _LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
@@ -120,13 +120,13 @@ class Poll:
 
     # Who is there.
 
-    def _in_turn(self, crowd: Crowd) -> frozenset[Agent]:
+    def _in_turn(self, crowd: Crowd) -> frozenset[JolokiaEndpoint]:
         """Agents that are asked for the members that they know: all of a small cluster, else one a DC and some more."""
         agents = list(crowd.agents.values())
         if len(agents) <= _ASKED_WHOLE:
             return frozenset(agents)
         places = self._home.known.topology.places if self._home.known else {}
-        homes: dict[str | None, list[Agent]] = defaultdict(list)
+        homes: dict[str | None, list[JolokiaEndpoint]] = defaultdict(list)
         for address, agent in crowd.agents.items():
             homes[places.get(address, (None, None))[0]].append(agent)
         turn = self._home.polls
@@ -205,9 +205,9 @@ class Poll:
             roster = Roster([replace(testimony(*item), owners=None) for item in self._round.readings()])
         return Crowd(cluster, roster, self._agents(roster))
 
-    def _contacts_told(self) -> list[Reading]:
+    def _contacts_told(self) -> list[NodeReport]:
         found = (self._round.answers.get(contact.agent) for contact in self._home.contacts)
-        return [answer for answer in found if isinstance(answer, Reading)]
+        return [answer for answer in found if isinstance(answer, NodeReport)]
 
     def _check_one_cluster(self) -> None:
         """Contact points must be of one cluster; two can have one name.
@@ -216,7 +216,7 @@ class Poll:
             DataError: if they are not.
         """
         met = [(contact, self._round.answers.get(contact.agent)) for contact in self._home.contacts]
-        told = [(contact, answer) for contact, answer in met if isinstance(answer, Reading) and answer.cluster]
+        told = [(contact, answer) for contact, answer in met if isinstance(answer, NodeReport) and answer.cluster]
         for contact, answer in told[1:]:
             first, other = told[0]
             if answer.cluster != other.cluster:
@@ -229,24 +229,24 @@ class Poll:
                     "other"
                 )
 
-    def _agents(self, roster: Roster) -> dict[str, Agent]:
+    def _agents(self, roster: Roster) -> dict[str, JolokiaEndpoint]:
         """Whom to ask for each member: whoever answered with its host id, its contact point, or by the `url`."""
         members = roster.members
-        met: dict[str, Agent] = {}
+        met: dict[str, JolokiaEndpoint] = {}
         for agent, told in sorted(self._round.readings(), key=lambda item: item[0].url):
             index = roster.itself(told.host_id, agent.host_ids)
             if index is not None:
                 met.setdefault(members[index].address, agent)
         for contact in self._home.contacts:
             here = [member.address for member in members if ip_of(member.endpoint) in contact.ips]
-            if len(here) == 1 and not isinstance(self._round.answers.get(contact.agent), Reading):
+            if len(here) == 1 and not isinstance(self._round.answers.get(contact.agent), NodeReport):
                 met.setdefault(here[0], contact.agent)
         if self._home.settings.views == "all":
             for member in members:
                 met.setdefault(member.address, self._home.agent_at(member.endpoint))
         return {member.address: met[member.address] for member in members if member.address in met}
 
-    def _strays(self, crowd: Crowd) -> list[Agent]:
+    def _strays(self, crowd: Crowd) -> list[JolokiaEndpoint]:
         """Contact points that nobody knows as members; asked again only where nobody else is asked."""
         if self._home.settings.views == "all":
             return []
@@ -259,7 +259,7 @@ class Poll:
         for member in crowd.members:
             agent = crowd.agents.get(member.address)
             answer = self._round.answers.get(agent) if agent else None
-            if agent and isinstance(answer, Reading) and not impostor(member, answer, crowd):
+            if agent and isinstance(answer, NodeReport) and not impostor(member, answer, crowd):
                 found.append((member, agent, answer))
         return found
 
@@ -310,7 +310,7 @@ class Poll:
             if told.host_ids is None:  # what it said of the members before may be of yesterday
                 agent.host_ids = agent.owners = None
         crowd = self._everyone_asked()
-        best: tuple[Crowd, Topology, Agent] | None = None
+        best: tuple[Crowd, Topology, JolokiaEndpoint] | None = None
         answered = 0
         for agent, told in islice(self._sources(crowd), _TRIED):
             found = self._surveyed(agent, told)
@@ -330,7 +330,7 @@ class Poll:
         """
         heard = [item for item in self._heard(crowd) if item[2].mode == NORMAL and serving(item[2])]
         lists: dict[tuple[int, ...], frozenset[int]] = {}
-        known: dict[Agent, tuple[frozenset[int], frozenset[str], frozenset[str], frozenset[str]]] = {}
+        known: dict[JolokiaEndpoint, tuple[frozenset[int], frozenset[str], frozenset[str], frozenset[str]]] = {}
         for _, agent, told in heard:
             key = (id(told.live), id(told.unreachable), id(agent.host_ids))
             if key not in lists:
@@ -347,7 +347,7 @@ class Poll:
 
         return [(agent, told) for _, agent, told in sorted(heard, key=rank)]
 
-    def _surveyed(self, agent: Agent, told: Reading) -> tuple[Crowd, Topology] | None:
+    def _surveyed(self, agent: JolokiaEndpoint, told: NodeReport) -> tuple[Crowd, Topology] | None:
         """The ring as a node tells it, and the members: that it names token owners nobody else named may add some."""
         try:
             if agent.host_ids is None or told.partitioner is None:
@@ -362,10 +362,10 @@ class Poll:
             self._failures.append(error)
             return None
 
-    def _survey(self, agent: Agent, told: Reading) -> Survey:
+    def _survey(self, agent: JolokiaEndpoint, told: NodeReport) -> Survey:
         return Survey(agent, told, self._home.replication, self._ends)
 
-    def _learned(self, crowd: Crowd, topology: Topology, agent: Agent) -> Snapshot:
+    def _learned(self, crowd: Crowd, topology: Topology, agent: JolokiaEndpoint) -> Snapshot:
         """Remember what was found out."""
         if self._home.known and self._home.known.crowd.members == crowd.members:
             topology = topology.keeping(self._home.known.topology)
@@ -377,10 +377,10 @@ class Poll:
         self._home.known = known
         return self._portrait.of(known, self._about_members(crowd))
 
-    def _gossiped(self, agent: Agent, roster: Roster) -> dict[str, str]:
+    def _gossiped(self, agent: JolokiaEndpoint, roster: Roster) -> dict[str, str]:
         """Releases by address as gossip tells them: for nodes that do not answer."""
         told = self._round.answers[agent]
-        with_port = isinstance(told, Reading) and told.with_port
+        with_port = isinstance(told, NodeReport) and told.with_port
         name = mbeans.STATES_WITH_PORT if with_port else mbeans.STATES
         found: dict[str, str] = {}
         with suppress(SourceError, DataError):
@@ -416,7 +416,7 @@ class Poll:
 
     def _answering_twice(self, crowd: Crowd) -> list[Problem]:
         """Host ids that two processes answer with, at addresses of their own."""
-        found: dict[str, dict[object, Agent]] = defaultdict(dict)
+        found: dict[str, dict[object, JolokiaEndpoint]] = defaultdict(dict)
         for agent, told in self._round.readings():
             if told.host_id and told.generation is not None and told.cluster == crowd.cluster:
                 found[told.host_id].setdefault(told.generation, agent)
@@ -483,12 +483,12 @@ class Poll:
         return self._portrait.of(known, (*doubts, *survey.problems))
 
 
-def _lists(agent: Agent, told: Reading) -> tuple[object, ...]:
+def _lists(agent: JolokiaEndpoint, told: NodeReport) -> tuple[object, ...]:
     """What a node lists, and whom it knows by host id."""
     return told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids
 
 
-def _has_owners(told: Reading, crowd: Crowd, topology: Topology) -> bool:
+def _has_owners(told: NodeReport, crowd: Crowd, topology: Topology) -> bool:
     """Whether the ring that a node told has all who own tokens by any node's word; while one joins nobody can say."""
     return bool(told.joining) or None not in (topology.tokens[one.address] for one in crowd.members if one.owns)
 
@@ -497,7 +497,7 @@ def _unreachable(error: RingcheckError) -> bool:
     return isinstance(error, SourceError) and error.kind == "unreachable"
 
 
-def _stride(agents: Sequence[Agent]) -> int:
+def _stride(agents: Sequence[JolokiaEndpoint]) -> int:
     return max(1, len(agents) // _ASKED_WHOLE)
 
 
@@ -507,6 +507,6 @@ def _lacks(observers: Sequence[str], members: Iterable[str]) -> str:
     return f"{listed(observers)} {verb} not know {listed(names)} as {'a member' if len(names) == 1 else 'members'}"
 
 
-def _twice(host_id: str, agents: Iterable[Agent]) -> str:
+def _twice(host_id: str, agents: Iterable[JolokiaEndpoint]) -> str:
     urls = sorted(shown(agent.url) for agent in agents)
     return f"{' and '.join(urls[:2])} both answer as host id {host_id}"

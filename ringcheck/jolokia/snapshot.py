@@ -15,7 +15,7 @@ from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import shown
 from ringcheck.jolokia.membership import Crowd, Known, impostor, neighbour
-from ringcheck.jolokia.reading import Reading
+from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member
     from ringcheck.core.ring import JolokiaState
-    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import Answer, Home
 
 
 class Portrait:
     """Makes one snapshot."""
 
-    def __init__(self, home: Home, answers: Mapping[Agent, Answer], taken_at: str) -> None:
+    def __init__(self, home: Home, answers: Mapping[JolokiaEndpoint, Answer], taken_at: str) -> None:
         """Prepare.
 
         Args:
@@ -48,7 +48,7 @@ class Portrait:
         crowd, topology = known.crowd, known.topology
         nodes, views, wrong = self._nodes_and_views(crowd, topology, known.judged)
         answers = (self._answers.get(agent) for agent in crowd.agents.values())
-        usable = any(isinstance(answer, Reading) and serving(answer) for answer in answers)
+        usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
         authenticates = topology.authenticates if self._home.authenticates is None else self._home.authenticates
         raw = Snapshot(
             crowd.cluster,
@@ -76,7 +76,7 @@ class Portrait:
         """What is to be seen where no node can be believed: who is there, and why not."""
         if not crowd.members:
             crowd = self._of_contacts(crowd)
-        told = [answer for answer in self._answers.values() if isinstance(answer, Reading)]
+        told = [answer for answer in self._answers.values() if isinstance(answer, NodeReport)]
         names = [answer.partitioner for answer in told if answer.partitioner]
         name = names[0].rpartition(".")[2] if names else "unknown"
         return self.of(
@@ -93,7 +93,7 @@ class Portrait:
         return replace(crowd, roster=Roster([told]), agents=addresses)
 
     def _nodes_and_views(
-        self, crowd: Crowd, topology: Topology, judged: dict[str, tuple[Reading, object, Node, View]]
+        self, crowd: Crowd, topology: Topology, judged: dict[str, tuple[NodeReport, object, Node, View]]
     ) -> tuple[list[Node], list[View], list[Problem]]:
         """All nodes, and the views of those that were asked; the same objects for those who said nothing new."""
         nodes: list[Node] = []
@@ -102,16 +102,16 @@ class Portrait:
         for member in crowd.members:
             agent = crowd.agents.get(member.address)
             answer = self._answers.get(agent) if agent else None
-            if isinstance(answer, Reading) and agent and (other := neighbour(member, answer, crowd)):
+            if isinstance(answer, NodeReport) and agent and (other := neighbour(member, answer, crowd)):
                 answer = SourceError(
                     f"its Jolokia's address is not known: {shown(agent.url)} answers for {other}", "unreachable"
                 )
-            if isinstance(answer, Reading) and agent and (what := impostor(member, answer, crowd)):
+            if isinstance(answer, NodeReport) and agent and (what := impostor(member, answer, crowd)):
                 answer = DataError(f"{shown(agent.url)} is another node: {what}")
                 wrong.append(Problem("wrong_node", member.address, str(answer)))
                 nodes.append(self._silent(member, topology, "error"))
                 views.append(replace(unheard(member.address, answer), outcome="discarded"))
-            elif isinstance(answer, Reading):
+            elif isinstance(answer, NodeReport):
                 host_ids = crowd.roster.known_otherwise(agent.host_ids) if agent else ()
                 node, view = self._judged(member, answer, host_ids, topology, judged)
                 nodes.append(node)
@@ -124,10 +124,10 @@ class Portrait:
     def _judged(
         self,
         member: Member,
-        told: Reading,
+        told: NodeReport,
         host_ids: tuple[tuple[str, str], ...],
         topology: Topology,
-        judged: dict[str, tuple[Reading, object, Node, View]],
+        judged: dict[str, tuple[NodeReport, object, Node, View]],
     ) -> tuple[Node, View]:
         before = judged.get(member.address)
         if before and before[0] is told and before[1] == host_ids:
@@ -169,7 +169,7 @@ class Portrait:
             answer = self._answers.get(contact.agent)
             if contact.agent in asked:
                 continue
-            if isinstance(answer, Reading) and (answer.host_id is None or answer.host_id not in ids):
+            if isinstance(answer, NodeReport) and (answer.host_id is None or answer.host_id not in ids):
                 reason = refusal(answer) or "unknown to the others"
                 yield View(contact.host, outcome="discarded", reason=f"{reason}, not a member of the cluster")
             elif isinstance(answer, RingcheckError) and self._home.settings.views != "all":

@@ -5,7 +5,7 @@ Pure. Knows nothing of how it was read. Who is a member, and whose view counts, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
 from ringcheck.core.evidence import unusable_because
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member
     from ringcheck.core.ring import JolokiaState
-    from ringcheck.jolokia.endpoint import Agent
-    from ringcheck.jolokia.reading import Reading
-
-Answer: TypeAlias = "Reading | RingcheckError"
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
+    from ringcheck.jolokia.node_report import NodeReport
 
 
-def refusal(reading: Reading) -> str | None:
+def refusal(reading: NodeReport) -> str | None:
     """Why a node's view does not count, by what it says of itself alone; None if it coordinates."""
     if reading.mode is None:
         return "starting: StorageService is not registered yet"
@@ -37,19 +35,19 @@ def refusal(reading: Reading) -> str | None:
     return unusable_because(itself, View(""))
 
 
-def believable(reading: Reading) -> bool:
+def believable(reading: NodeReport) -> bool:
     """Whether a node takes part in the ring and in gossip, so that what it says of the members counts."""
     # Whether it serves clients does not matter for that.
     itself = Node("", mode=reading.mode, gossip_running=reading.gossip_running, native_transport_running=True, tokens=1)
     return reading.mode is not None and unusable_because(itself, View("")) is None
 
 
-def serving(reading: Reading) -> bool:
+def serving(reading: NodeReport) -> bool:
     """Whether a node coordinates, gossips and serves clients."""
     return believable(reading) and bool(reading.native_transport_running)
 
 
-def testimony(agent: Agent, reading: Reading) -> Testimony:
+def testimony(agent: JolokiaEndpoint, reading: NodeReport) -> Testimony:
     """What a node says of the members, with what it said last of that for which it was not asked this time."""
     return Testimony(
         own=reading.host_id,
@@ -61,7 +59,7 @@ def testimony(agent: Agent, reading: Reading) -> Testimony:
     )
 
 
-def view_of(reading: Reading, address: str, host_ids: tuple[tuple[str, str], ...]) -> View:
+def view_of(reading: NodeReport, address: str, host_ids: tuple[tuple[str, str], ...]) -> View:
     """A node's view as it says it; a node that has only begun to start has none."""
     starting = refusal(reading) if reading.mode is None else None
     return View(
@@ -90,7 +88,7 @@ def state_of(error: RingcheckError) -> JolokiaState:
     return states.get(kind, "error")
 
 
-def node_of(member: Member, reading: Reading, place: tuple[str | None, str | None], tokens: int | None) -> Node:
+def node_of(member: Member, reading: NodeReport, place: tuple[str | None, str | None], tokens: int | None) -> Node:
     """A node that answered."""
     datacenter, rack = place
     return Node(

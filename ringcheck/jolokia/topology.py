@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Pending
-    from ringcheck.jolokia.endpoint import Agent
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.mbeans import Request
-    from ringcheck.jolokia.reading import Reading
+    from ringcheck.jolokia.node_report import NodeReport
 
-Place: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
+Location: TypeAlias = "tuple[str | None, str | None]"  # datacenter, rack
 
-NOWHERE: Place = (None, None)
+NOWHERE: Location = (None, None)
 
 # Releases before 3.0.6 name all keyspaces. These are the ones with LocalStrategy; users can't make more of them
 # (`cql3/statements/KSPropDefs`: "LocalStrategy is reserved for internal use").
@@ -60,7 +60,7 @@ class Topology:
     """
 
     partitioner: str
-    places: Mapping[str, Place]
+    places: Mapping[str, Location]
     tokens: Mapping[str, int | None]
     rings: tuple[Ring, ...]
     authenticates: bool | None
@@ -99,7 +99,9 @@ class Topology:
 class Survey:
     """Asks one settled node for the ring; nobody else may be asked its snitch (`mbeans.locations`)."""
 
-    def __init__(self, agent: Agent, reading: Reading, replication: Mapping[str, Replication], deadline: float) -> None:
+    def __init__(
+        self, agent: JolokiaEndpoint, reading: NodeReport, replication: Mapping[str, Replication], deadline: float
+    ) -> None:
         """Prepare.
 
         Args:
@@ -172,7 +174,7 @@ class Survey:
             raise DataError(f"{endpoint} holds ranges but is no member")
         return found
 
-    def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Place]]:
+    def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Location]]:
         """Keyspaces, what shows logins by MBean, and where the nodes are: one request on a small cluster."""
         shared = self._release >= mbeans.SHARED
         keyspaces = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
@@ -197,7 +199,7 @@ class Survey:
         """Whether clients must log in; yes where that can't be told, by an old release or through an access policy."""
         return self._release < mbeans.CREDENTIALS or not all(map(outcomes.is_missing_mbean, logins.values()))
 
-    def _check_joining(self, places: Mapping[str, Place]) -> None:
+    def _check_joining(self, places: Mapping[str, Location]) -> None:
         """A joining node's datacenter decides whose writes wait for it; without tokens nobody else would miss it."""
         for name in sorted(self._joining):
             if places.get(name, NOWHERE)[0] is None:
@@ -242,7 +244,7 @@ class Survey:
         }
 
     def _consistent(
-        self, keyspaces: Sequence[str], places: Mapping[str, Place], token_counts: Counter[str]
+        self, keyspaces: Sequence[str], places: Mapping[str, Location], token_counts: Counter[str]
     ) -> tuple[list[Ring], Counter[str]]:
         """Rings, and the tokens that each node has.
 
@@ -260,11 +262,11 @@ class Survey:
             rings = [*fit, *again]
         return [ring for ring in rings if self._is_whole(ring, counts)], counts
 
-    def _fits(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
+    def _fits(self, ring: Ring, counts: Counter[str], places: Mapping[str, Location]) -> bool:
         """Whether a ring has the ranges that the tokens make, and each the replicas that its replication asks for."""
         return self._missing_ranges(ring, counts) is None and self._has_replicas(ring, counts, places)
 
-    def _has_replicas(self, ring: Ring, counts: Counter[str], places: Mapping[str, Place]) -> bool:
+    def _has_replicas(self, ring: Ring, counts: Counter[str], places: Mapping[str, Location]) -> bool:
         homes = [places.get(member.address, NOWHERE)[0] or "" for member in self._members]
         wanted = expected(ring.replication, Counter(itertools.compress(homes, self._owning(counts))))
         # Of a hundred thousand ranges there are some dozen kinds. The filler's index is behind the members'.

@@ -30,7 +30,7 @@ from ringcheck.http.credentials import secret
 from ringcheck.http.replies import Reply, one_line
 from ringcheck.http.sockets import Adapter, DeadlineError, root_cause, start_clock, tls_context
 from ringcheck.http.tls import Tls
-from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
+from ringcheck.leases.record import MAX_BYTES, Json, LeaseError, Record
 from ringcheck.leases.store import SECONDS, RecordStore
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ _OK = 200
 _NOT_KNOWN = "; whether the record was changed is not known"
 _UNCERTAIN = frozenset({408, 429})  # what gRPC's Canceled and ResourceExhausted become; and every 5xx
 
-Json = dict[str, Any]
 
-
-class _AgainError(Exception):
+class _RetryableError(Exception):
     """A try that did not succeed, and may if it is made again.
 
     `doubt`: whether it may have been carried out all the same. `late`: whether it ended because its time was over.
@@ -122,24 +120,24 @@ class Etcd(RecordStore):
         A lost race means that somebody else's write won, so that racers finish one after another.
         """
         ends = time.monotonic() + self._seconds
-        failures: list[_AgainError] = []
+        failures: list[_RetryableError] = []
 
         def noted() -> T:
             try:
                 return attempt(ends)
-            except _AgainError as error:
+            except _RetryableError as error:
                 failures.append(error)
                 raise
 
         retrying = Retrying(
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             stop=stop_before_delay(self._seconds),
-            retry=retry_if_exception_type(_AgainError),
+            retry=retry_if_exception_type(_RetryableError),
             reraise=True,
         )
         try:
             return retrying(noted)
-        except _AgainError as error:
+        except _RetryableError as error:
             doubt = _NOT_KNOWN if any(one.doubt for one in failures) else ""
             # The last try had what was left of the time: what an earlier one met tells more.
             told = next((one for one in reversed(failures[:-1]) if not one.late), error) if error.late else error
@@ -185,7 +183,7 @@ class Etcd(RecordStore):
         answer = self._ask("/v3/kv/txn", {"compare": [compare], "success": [{"request_put": put}]}, ends, writes=True)
         won = answer.get("succeeded", False)  # a lost transaction's answer lacks it
         if won is False:
-            raise _AgainError("others change the record all the time")
+            raise _RetryableError("others change the record all the time")
         if won is not True:
             raise LeaseError(f"etcd answered a transaction with succeeded={str(won)[:40]!r}")
 
@@ -200,7 +198,7 @@ class Etcd(RecordStore):
             if self._lease.username and self._token is None:
                 self._token = self._login(endpoint, ends)
             return self._answer(endpoint, path, payload, ends, writes=writes)
-        except _AgainError:
+        except _RetryableError:
             with self._guard:
                 if self._current == at:
                     self._current = (at + 1) % len(self._endpoints)
@@ -216,7 +214,7 @@ class Etcd(RecordStore):
     def _answer(self, endpoint: str, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
         seconds = min(self._one_request, ends - time.monotonic())
         if seconds <= 0:
-            raise _AgainError(f"{endpoint}: there was no time left to ask", late=True)
+            raise _RetryableError(f"{endpoint}: there was no time left to ask", late=True)
         with _explained(endpoint, seconds, writes=writes):
             status, body = self._exchange(endpoint + path, payload, seconds)
         if status != _OK:
@@ -252,9 +250,9 @@ class Etcd(RecordStore):
         text = f"{endpoint}: HTTP {status}{f', {said}' if said else ''}"
         if "invalid auth token" in said or "auth store is old" in said:
             self._token = None
-            return _AgainError(text)
+            return _RetryableError(text)
         if status in _UNCERTAIN or status >= 500:  # noqa: PLR2004 - HTTP's failures of servers
-            return _AgainError(text, doubt=writes)
+            return _RetryableError(text, doubt=writes)
         if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
             return LeaseError(f"etcd: {text}: redirects are not followed")
         return LeaseError(f"etcd: {text}")
@@ -301,7 +299,7 @@ def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]
         root = root_cause(error)
         late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
         text = f"no whole answer within {seconds:.3g} s" if late else str(root)
-        raise _AgainError(f"{endpoint}: {text}", doubt=writes, late=late) from error
+        raise _RetryableError(f"{endpoint}: {text}", doubt=writes, late=late) from error
 
 
 def _said(body: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
 from ringcheck.report.text import printable
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.maintenance import Holder
+    from ringcheck.documents.fields import Json
 
 LEASES = "ringcheck/leases/1"
 _IN_MINUTES, _IN_HOURS = 120, 7200  # seconds
-
-Json = dict[str, Any]
 
 
 def leases_document(  # noqa: PLR0913, PLR0917 - the document's own fields

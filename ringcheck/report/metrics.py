@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector as Collecting
+from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from ringcheck import __version__
@@ -121,7 +121,7 @@ def render(
         Content type and body.
     """
     registry = CollectorRegistry()
-    registry.register(Collector(readings, reload, clock))
+    registry.register(MetricsCollector(readings, reload, clock))
     ProcessCollector(registry=registry)
     try:
         encode, content_type = choose_encoder(accept)
@@ -130,7 +130,7 @@ def render(
     return content_type, encode(registry)
 
 
-class Collector(Collecting):
+class MetricsCollector(Collector):
     """Readings for a `CollectorRegistry`."""
 
     def __init__(

@@ -30,7 +30,7 @@ NARROW, WIDE = 64, 80  # columns from which the token, and the words for a condi
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class PictureSigns:
     """What a terminal can show."""
 
     conditions: dict[Drawn, str]
@@ -43,17 +43,17 @@ class Signs:
         return "".join((*self.conditions.values(), self.live, self.gone))
 
 
-UNICODE = Signs(
+UNICODE = PictureSigns(
     {"spare": "·", "at_minimum": "▪", "unavailable": "█", "structurally_unavailable": "▒", "unknown": "?"},
     "●", "○",
 )  # fmt: skip
-ASCII = Signs(
+ASCII = PictureSigns(
     {"spare": ".", "at_minimum": "o", "unavailable": "X", "structurally_unavailable": "#", "unknown": "?"},
     "+", "-",
 )  # fmt: skip
 
 
-def render(picture: Picture, *, columns: int = 80, colour: bool = False, signs: Signs = UNICODE) -> str:
+def render(picture: Picture, *, columns: int = 80, colour: bool = False, signs: PictureSigns = UNICODE) -> str:
     """What `ring` prints; no line is longer than `columns`."""
     number = len(picture.ring)
     if number <= ROWS:
@@ -83,7 +83,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
     return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
 
 
-def _legend(picture: Picture, signs: Signs) -> Iterator[Line]:
+def _legend(picture: Picture, signs: PictureSigns) -> Iterator[Line]:
     """Each sign, how many ranges have it, and what it means."""
     number, health = len(picture.ring), picture.health
     always: set[Drawn] = {"unavailable", "at_minimum", "spare"} if health else set()
@@ -101,7 +101,7 @@ def _entry(sign: str, style: str, word: str, count: int, number: int, meaning: s
     return (sign, style), (told, ""), (f"  {meaning}", "dim")
 
 
-def _gone(picture: Picture, columns: int, signs: Signs) -> list[Line]:
+def _gone(picture: Picture, columns: int, signs: PictureSigns) -> list[Line]:
     """The nodes to blame."""
     lines: list[Line] = []
     for node, held in picture.not_live[:_NODES]:
@@ -115,7 +115,7 @@ def _gone(picture: Picture, columns: int, signs: Signs) -> list[Line]:
 # A row a range
 
 
-def _rows(picture: Picture, columns: int, signs: Signs) -> list[Line]:
+def _rows(picture: Picture, columns: int, signs: PictureSigns) -> list[Line]:
     tokens = [str(end) for end in picture.ring.tokens] if columns >= NARROW else []
     digits = max(map(len, [*tokens, "RANGE ENDS AT"])) if tokens else 0
     head = f"  {pad('RANGE ENDS AT', digits + 2) if tokens else ''}LIVE"
@@ -133,7 +133,7 @@ def _rows(picture: Picture, columns: int, signs: Signs) -> list[Line]:
     return lines
 
 
-def _replicas(picture: Picture, index: int, room: int, signs: Signs) -> Iterator[Span]:
+def _replicas(picture: Picture, index: int, room: int, signs: PictureSigns) -> Iterator[Span]:
     """Each replica with its state, as many as there is room for."""
     nodes = picture.replicas(index)
     yield "  ", ""
@@ -156,7 +156,7 @@ def _per_line(columns: int) -> int:
     return max(1, (columns - _LABEL + 1) // (_GROUP + 1)) * _GROUP
 
 
-def _strip(picture: Picture, columns: int, signs: Signs) -> list[Line]:
+def _strip(picture: Picture, columns: int, signs: PictureSigns) -> list[Line]:
     shown = [band.worst for band in picture.bands(len(picture.ring))]
     step = _per_line(columns)
     lines: list[Line] = [(("Every range in the order of tokens; the number is that of the first in its line", "dim"),)]
@@ -183,7 +183,7 @@ def _joined(spans: list[Span]) -> Iterator[Span]:
 # A row for many ranges
 
 
-def _stretches(picture: Picture, columns: int, signs: Signs) -> list[Line]:
+def _stretches(picture: Picture, columns: int, signs: PictureSigns) -> list[Line]:
     bands = list(picture.bands(BANDS))
     sizes = sorted({band.ranges for band in bands})
     each = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} or {sizes[-1]}"
@@ -201,7 +201,7 @@ def _stretches(picture: Picture, columns: int, signs: Signs) -> list[Line]:
     return lines
 
 
-def _bar(band: Band, room: int, signs: Signs) -> Iterator[Span]:
+def _bar(band: Band, room: int, signs: PictureSigns) -> Iterator[Span]:
     """How the ranges of a band divide; what there is at all has at least one sign."""
     there = [one for one in WORST_FIRST if band.conditions[one]]
     left = max(room, len(there))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.plan import Plan
 
-Outcome: TypeAlias = Literal["done", "interrupted", "refused", "failed", "doubt", "aborted"]
+RollOutcome: TypeAlias = Literal["done", "interrupted", "refused", "failed", "doubt", "aborted"]
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Report:
         seconds: of the whole run.
     """
 
-    outcome: Outcome = "done"
+    outcome: RollOutcome = "done"
     why: str = ""
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)

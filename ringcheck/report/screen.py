@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.report.terminal import Line
 
 Direction: TypeAlias = Literal["worse", "better", "changed"]
-Key: TypeAlias = tuple[str, ...]
+RowKey: TypeAlias = tuple[str, ...]
 
 KEPT = 50  # changes that are remembered
 MARKED = 60  # seconds for which a changed row is marked: long enough to be seen
@@ -38,7 +38,7 @@ STYLES: dict[Direction, str] = {"worse": "CRITICAL", "better": "OK", "changed": 
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class ScreenSigns:
     """What the terminal can show."""
 
     directions: dict[Direction, str]
@@ -51,12 +51,12 @@ class Signs:
         return "".join((*self.directions.values(), self.up, self.down))
 
 
-UNICODE = Signs({"worse": "▼", "better": "▲", "changed": "•"}, "↑", "↓")
-ASCII = Signs({"worse": "v", "better": "^", "changed": "*"}, "up", "down")
+UNICODE = ScreenSigns({"worse": "▼", "better": "▲", "changed": "•"}, "↑", "↓")
+ASCII = ScreenSigns({"worse": "v", "better": "^", "changed": "*"}, "up", "down")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ScreenChange:
     """What differs between two polls.
 
     Attributes:
@@ -66,7 +66,7 @@ class Change:
         at: when the later poll was taken; None where it does not tell.
     """
 
-    key: Key
+    key: RowKey
     direction: Direction
     text: str
     at: datetime | None
@@ -85,7 +85,7 @@ class Session:
 
     verdict: Verdict | None = None
     error: str | None = None
-    changes: deque[Change] = field(default_factory=lambda: deque(maxlen=KEPT))
+    changes: deque[ScreenChange] = field(default_factory=lambda: deque(maxlen=KEPT))
     polls: int = 0
 
     def add(self, verdict: Verdict) -> None:
@@ -95,7 +95,7 @@ class Session:
         self.verdict, self.error = verdict, None
         self.polls += 1
 
-    def marks(self) -> dict[Key, Direction]:
+    def marks(self) -> dict[RowKey, Direction]:
         """What changed in the last minute, by key; where it changed twice the later counts."""
         now = taken_at(self.verdict) if self.verdict else None
         fresh = [one for one in self.changes if now and one.at and (now - one.at).total_seconds() <= MARKED]
@@ -107,7 +107,7 @@ class Session:
         self.polls += 1
 
 
-def differences(before: Verdict, after: Verdict) -> Iterator[Change]:
+def differences(before: Verdict, after: Verdict) -> Iterator[ScreenChange]:
     """What got worse or better: nodes first, then what is worst now."""
     at = taken_at(after)
     yield from _of_nodes(before, after, at)
@@ -116,33 +116,33 @@ def differences(before: Verdict, after: Verdict) -> Iterator[Change]:
         then, now = old.get(key), new.get(key)
         place = f"{key[0]} at {key[1]}{f' in {key[2]}' if key[2] else ''}"
         if then is None or now is None:
-            yield Change(key, "changed", f"{place} is {'gone' if now is None else 'new'}", at)
+            yield ScreenChange(key, "changed", f"{place} is {'gone' if now is None else 'new'}", at)
         elif _rank(then) != _rank(now):
             direction: Direction = "worse" if _rank(now) > _rank(then) else "better"
-            yield Change(key, direction, f"{place}: {_moved(then, now)}", at)
+            yield ScreenChange(key, direction, f"{place}: {_moved(then, now)}", at)
 
 
-def _of_nodes(before: Verdict, after: Verdict, at: datetime | None) -> Iterator[Change]:
+def _of_nodes(before: Verdict, after: Verdict, at: datetime | None) -> Iterator[ScreenChange]:
     old, new = _states(before), _states(after)
     for address in [*new, *(one for one in old if one not in new)]:
         then, now = old.get(address, "gone"), new.get(address, "gone")
         if then != now:
             direction: Direction = "better" if now == "up" else "worse" if then == "up" and now != "gone" else "changed"
             was = "new" if then == "gone" else f"was {then}"
-            yield Change((address,), direction, f"node {address} is {now} ({was})", at)
+            yield ScreenChange((address,), direction, f"node {address} is {now} ({was})", at)
 
 
 def _states(verdict: Verdict) -> dict[str, str]:
     return {node.address: state for node, state in zip(verdict.snapshot.nodes, verdict.states, strict=True)}
 
 
-def _levels(verdict: Verdict) -> Iterator[tuple[Key, LevelVerdict]]:
+def _levels(verdict: Verdict) -> Iterator[tuple[RowKey, LevelVerdict]]:
     for each in verdict.keyspaces:
         for one in each.levels:
             yield _key(each, one), one
 
 
-def _key(keyspace: KeyspaceVerdict, one: LevelVerdict) -> Key:
+def _key(keyspace: KeyspaceVerdict, one: LevelVerdict) -> RowKey:
     return keyspace.name, one.level.value, one.datacenter or ""
 
 
@@ -211,7 +211,7 @@ class Frame:
     paused: bool = False
     interval: float = 5.0
     offset: int = 0
-    signs: Signs = UNICODE
+    signs: ScreenSigns = UNICODE
     keys: bool = True
 
 
@@ -297,7 +297,7 @@ def _body(session: Session, frame: Frame, room: int) -> Iterator[Line]:
         yield from below
 
 
-def _rows(verdict: Verdict) -> list[tuple[Key, LevelVerdict, int]]:
+def _rows(verdict: Verdict) -> list[tuple[RowKey, LevelVerdict, int]]:
     """Key, level and ranges, worst first."""
     found = [(_key(each, one), one, each.ranges) for each in verdict.keyspaces for one in each.levels]
     found.sort(key=lambda item: item[0])
@@ -310,7 +310,9 @@ _GIVE_WAY = (8, 5, 7, 2)  # columns that a narrow terminal does without, in this
 _LONGEST = 24  # of a name
 
 
-def _table(rows: Sequence[tuple[Key, LevelVerdict, int]], session: Session, frame: Frame, room: int) -> Iterator[Line]:
+def _table(
+    rows: Sequence[tuple[RowKey, LevelVerdict, int]], session: Session, frame: Frame, room: int
+) -> Iterator[Line]:
     offset = max(0, min(frame.offset, len(rows) - room))
     shown = rows[offset : offset + room]
     grid = [_HEAD, *(_cells(*one) for one in shown)]
@@ -329,7 +331,7 @@ def _table(rows: Sequence[tuple[Key, LevelVerdict, int]], session: Session, fram
         yield ((f"  {', '.join(one for one in (f'{offset} above' if offset else '', more) if one)}", "bold"),)
 
 
-def _cells(key: Key, one: LevelVerdict, ranges: int) -> tuple[str, ...]:
+def _cells(key: RowKey, one: LevelVerdict, ranges: int) -> tuple[str, ...]:
     _, _, state, unavailable, *numbers = row(one)
     part = f"{unavailable} of {ranges}"
     return clip(key[0], _LONGEST), key[1], clip(key[2] or "-", _LONGEST), state, part, *numbers

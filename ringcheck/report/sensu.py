@@ -56,7 +56,7 @@ DEFAULT = Tiers()
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SensuEvent:
     """One result of one check.
 
     Attributes:
@@ -95,12 +95,12 @@ class Terms:
     repeat: float | None = None
 
 
-def events(verdict: Verdict, tiers: Tiers = DEFAULT) -> tuple[Event, ...]:
+def events(verdict: Verdict, tiers: Tiers = DEFAULT) -> tuple[SensuEvent, ...]:
     """The page event and the ticket event of a verdict; both are always sent, so that each can resolve."""
     return tuple(_event(verdict, tier, tiers) for tier in tiers.sent())
 
 
-def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> Event:
+def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> SensuEvent:
     severity = tier_severity(verdict, tier, tiers)
     text = verdict.summary
     if severity is not verdict.severity:  # what is worse is the other tier's to tell
@@ -109,15 +109,15 @@ def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> Event:
     return _named(verdict.snapshot.cluster, tier, severity, text, tuple(perfdata(verdict)))
 
 
-def blind(cluster: str, reason: str, severity: Severity, tiers: Tiers = DEFAULT) -> tuple[Event, ...]:
+def blind(cluster: str, reason: str, severity: Severity, tiers: Tiers = DEFAULT) -> tuple[SensuEvent, ...]:
     """What both tiers are told where there is no verdict: silence would leave the last one standing."""
     return tuple(_named(cluster, tier, severity, reason) for tier in tiers.sent())
 
 
-def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tuple[str, ...] = ()) -> Event:
+def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tuple[str, ...] = ()) -> SensuEvent:
     name = safe_name(cluster)
     output = line(severity, f"{cluster}: {text}", values)
-    return Event(f"ringcheck.{name}.{tier}", severity.exit_code, output, tier == "page", name)
+    return SensuEvent(f"ringcheck.{name}.{tier}", severity.exit_code, output, tier == "page", name)
 
 
 def tier_severity(verdict: Verdict, tier: Tier, tiers: Tiers = DEFAULT) -> Severity:
@@ -139,7 +139,7 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "cluster"
 
 
-def socket_event(event: Event, terms: Terms) -> dict[str, Any]:
+def socket_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
     """The arguments of pysensu-yelp's `send_event` for an event; where to is the caller's."""
     every = _whole(terms.interval)
     return {
@@ -158,7 +158,7 @@ def socket_event(event: Event, terms: Terms) -> dict[str, Any]:
     }
 
 
-def api_event(event: Event, terms: Terms) -> dict[str, Any]:
+def api_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
     """The body of `POST /events` at a Sensu Go agent.
 
     Sensu Go has no fields for team, runbook and repeats: they are annotations, the last ones those of Sensu's fatigue

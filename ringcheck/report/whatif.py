@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ringcheck.core.verdict import LevelVerdict
-    from ringcheck.core.whatif import Change, LevelRisk, Loss, Losses, Risk, T, TierRisk, WhatIf
+    from ringcheck.core.whatif import FailureSet, LevelChange, LevelRisk, Losses, Risk, T, TierRisk, WhatIf
 
 RISK = "ringcheck/risk/1"
 
@@ -37,7 +37,7 @@ def _supposed(found: WhatIf) -> Iterator[str]:
     yield from wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 
 
-def _changes(changes: Sequence[Change]) -> Iterator[str]:
+def _changes(changes: Sequence[LevelChange]) -> Iterator[str]:
     if not changes:
         yield "No level of any keyspace changes."
     for one in changes:
@@ -45,7 +45,7 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
         yield from wrapped(f"{one.keyspace} at {one.then.level}{where}: {'; '.join(_differences(one))}", 2, 4)
 
 
-def _differences(change: Change) -> Iterator[str]:
+def _differences(change: LevelChange) -> Iterator[str]:
     """Severity and unavailable ranges always; the others where they change."""
     now, then = change.now, change.then
     if then.severity:
@@ -157,7 +157,7 @@ def _which(found: Losses[T], what: str) -> str:
     return f"{counted(size, what)}: {sets} of {all_of}" + (f"; worst {len(found.worst)}" if found.worst else "")
 
 
-def _loss(one: Loss[T], name: Callable[[T], str]) -> str:
+def _loss(one: FailureSet[T], name: Callable[[T], str]) -> str:
     return f"{percent(one.share):>7}  {', '.join(name(member) for member in one.members)}"
 
 

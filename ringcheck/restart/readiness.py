@@ -24,7 +24,7 @@ _OPTIONS = b"\x04\x00\x00\x00\x05\x00\x00\x00\x00"  # of CQL's native protocol v
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RestartedNode:
     """A node that is restarted.
 
     Attributes:
@@ -60,7 +60,7 @@ def _identity(node: Node) -> str:
     return node.host_id or node.address
 
 
-def lacking(target: Target, seen: Snapshot) -> str | None:
+def lacking(target: RestartedNode, seen: Snapshot) -> str | None:
     """What the node of a lease lacks to be back, where it is not known how things were before; None for nothing.
 
     That its process is a new one is not asked for: a lease may be given back unused. Who is down for all peers is down
@@ -81,7 +81,7 @@ def _down_for_all(peers: Sequence[View], evidence: Evidence) -> frozenset[str]:
     return frozenset(_identity(evidence.snapshot.nodes[index]) for index in down)
 
 
-def missing(target: Target, seen: Snapshot, down_before: frozenset[str]) -> str | None:
+def missing(target: RestartedNode, seen: Snapshot, down_before: frozenset[str]) -> str | None:
     """What a node still lacks to be back as far as a poll can tell; None for nothing.
 
     Args:

@@ -28,7 +28,7 @@ from ringcheck.core.words import listed
 from ringcheck.errors import DataError, GoneError, RingcheckError, SourceError
 from ringcheck.leases.leases import HeldError, LeaseError, granted
 from ringcheck.report.roll import Report
-from ringcheck.restart.readiness import Target, down_ids, missing
+from ringcheck.restart.readiness import RestartedNode, down_ids, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Node, Snapshot
     from ringcheck.leases.leases import Store
-    from ringcheck.report.roll import Outcome
+    from ringcheck.report.roll import RollOutcome
     from ringcheck.restart.commands import Command, Ended
     from ringcheck.restart.journal import Begun, Past
 
@@ -130,7 +130,7 @@ class Procedure:
 class Halt(Exception):  # noqa: N818 - it is an end, not always an error
     """The run ends here."""
 
-    def __init__(self, outcome: Outcome, why: str) -> None:
+    def __init__(self, outcome: RollOutcome, why: str) -> None:
         super().__init__(why)
         self.outcome = outcome
 
@@ -140,7 +140,7 @@ class _Work:
     """A node of the batch in hand: what it was, and what is known to have been done to it."""
 
     node: Node
-    target: Target
+    target: RestartedNode
     done: Begun | None = None
     problem: str = ""
     refusals: int = 0  # connections to its agent in a row, after its stop
@@ -169,7 +169,9 @@ class Runner:
         self.tell = tell
         self.report = Report()
         self._told: dict[str, object] = {}
-        self._verdict: Outcome = "doubt"  # if the run ended for what the gate said last: unsafe is known, all else not
+        self._verdict: RollOutcome = (
+            "doubt"  # if the run ended for what the gate said last: unsafe is known, all else not
+        )
         self._untouched: list[str] = []  # nodes under our lease to which nothing was done yet
         self._seen: Snapshot | None = None  # on which the gate's last word on them was based
 
@@ -287,7 +289,7 @@ class Runner:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
                 raise Halt("refused", f"since when {address} runs can't be read: {error}") from None
             started = None
-        return _Work(node, Target(address, node.host_id, started))
+        return _Work(node, RestartedNode(address, node.host_id, started))
 
     def _reachable(self, works: Iterable[_Work]) -> None:
         """Where clients connect, and that it can be reached from here before it is needed."""
@@ -537,7 +539,7 @@ class Runner:
 
     def _again(self, begun: Begun) -> _Work:
         seen = self.world.poll()
-        target = Target(begun.node, begun.host_id, begun.started_at)
+        target = RestartedNode(begun.node, begun.host_id, begun.started_at)
         node = target.find(seen)
         if node is None:
             raise Halt("doubt", f"{begun.node} left the cluster")

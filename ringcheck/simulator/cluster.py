@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import UsageError
-from ringcheck.simulator.gossip import Gossip, Kind
+from ringcheck.simulator.gossip import ChangeKind, Gossip
 from ringcheck.simulator.placement import (
     Gains,
     Movement,
-    Place,
     Row,
+    SimPlace,
     TokenRing,
     even_tokens,
     pending,
@@ -67,7 +67,7 @@ STARTUPS: dict[str, tuple[tuple[str, float], ...]] = {
 }  # fmt: skip
 PHASES = ("refused", "unregistered", "snitch", "starting", "own", "ring", "alone", "newborn", "normal-alone", "normal",
           "up")  # fmt: skip
-UNKNOWN = Place("UNKNOWN_DC", "UNKNOWN_RACK")  # what GossipingPropertyFileSnitch says of those it does not know
+UNKNOWN = SimPlace("UNKNOWN_DC", "UNKNOWN_RACK")  # what GossipingPropertyFileSnitch says of those it does not know
 GOSSIPING = ("normal-alone", "normal", "up")
 NORMAL_PHASES = ("newborn", *GOSSIPING)
 
@@ -78,7 +78,7 @@ def version_of(release: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class SimAgent:
     """How a node's Jolokia is set up.
 
     Attributes:
@@ -110,7 +110,7 @@ class NodeSpec:
 
 
 @dataclass(frozen=True)
-class Topology:
+class SimTopology:
     """Who owns which tokens and who is about to; replaced, never changed, so that a view can be frozen.
 
     Attributes:
@@ -123,7 +123,7 @@ class Topology:
     ring: TokenRing
     movement: Movement
     members: frozenset[int]
-    places: tuple[Place, ...]
+    places: tuple[SimPlace, ...]
     cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def rows(self, replication: Replication, release: tuple[int, ...]) -> list[Row]:
@@ -155,7 +155,7 @@ class Topology:
 
 
 @dataclass(frozen=True)
-class View:
+class SimView:
     """What one node tells of the others at one time.
 
     Attributes:
@@ -166,7 +166,7 @@ class View:
         cache: encoded values, shared by all nodes with an equal view.
     """
 
-    topology: Topology
+    topology: SimTopology
     down: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
     hosts: frozenset[int] | None = None
@@ -203,7 +203,7 @@ class SimNode:
 
     index: int
     spec: NodeSpec
-    agent: Agent
+    agent: SimAgent
     host_id: str
     generation: int
     tokens: tuple[int, ...]
@@ -212,7 +212,7 @@ class SimNode:
     mode: str = "NORMAL"
     gossip: bool = True
     native: bool = True
-    frozen: View | None = None
+    frozen: SimView | None = None
     starting_at: float | None = None
     held: str | None = None
     drained_at: float | None = None
@@ -352,7 +352,7 @@ class EmbeddedCluster:
         for spec in specs:
             self._add(spec, clock() - 60)
         owned = {node.index: node.tokens for node in self.nodes}
-        self.topology = Topology(TokenRing.of(owned), Movement(), frozenset(owned), self._places())
+        self.topology = SimTopology(TokenRing.of(owned), Movement(), frozenset(owned), self._places())
 
     @classmethod
     def uniform(  # noqa: PLR0913 - the sum of what specs and clusters take
@@ -420,7 +420,7 @@ class EmbeddedCluster:
         """NativeTransportRunning."""
         return node.native and node.mode not in {"JOINING", "DECOMMISSIONED"} and self.phase(node, now) == "up"
 
-    def view(self, node: SimNode, now: float) -> View:
+    def view(self, node: SimNode, now: float) -> SimView:
         """What a node tells of the others."""
         if node.frozen is not None:
             return node.frozen
@@ -442,7 +442,7 @@ class EmbeddedCluster:
         cut = any(node.index in one.side(observer.index) for one in self.gossip.cuts if one.healed_at is None)
         return not cut and node.process == "running" and self.mode(node, now) not in {"DRAINED", "DECOMMISSIONED"}
 
-    def snitch(self, observer: SimNode, node: SimNode, now: float) -> Place:
+    def snitch(self, observer: SimNode, node: SimNode, now: float) -> SimPlace:
         """Where a node's snitch believes another to be.
 
         Asked before the replay of the commit log has restored the saved peers, it knows none, remembers that, and the
@@ -451,7 +451,7 @@ class EmbeddedCluster:
         if observer is not node and not observer.clean and self.phase(observer, now) not in GOSSIPING:
             observer.misled = True
         misled = observer.misled and self.phase(observer, now) not in {"normal", "up"}
-        return UNKNOWN if misled and observer is not node else Place(node.spec.datacenter, node.spec.rack)
+        return UNKNOWN if misled and observer is not node else SimPlace(node.spec.datacenter, node.spec.rack)
 
     def state(self) -> dict[str, Any]:
         """A summary for people and the control API."""
@@ -580,7 +580,7 @@ class EmbeddedCluster:
         with self._changing() as now:
             node = self.node(name)
             self._freeze(node, now)
-            kind: Kind = "stopped" if node.release >= (4, 0) and not instant else "announced"
+            kind: ChangeKind = "stopped" if node.release >= (4, 0) and not instant else "announced"
             self.gossip.change(node.index, kind, now, self._factor(instant))
             return 0.0 if instant else 2.0 * self.time_factor
 
@@ -670,7 +670,7 @@ class EmbeddedCluster:
                 moved = replace(moved, moving=tuple(item for item in moved.moving if item[0] != node.index))
             self._reshape(ring=ring, movement=moved, members=members)
             if node.frozen is not None:  # it lists itself among the live, but no longer owns anything
-                node.frozen = View(self.topology, node.frozen.down, cache={"live": node.frozen.live})
+                node.frozen = SimView(self.topology, node.frozen.down, cache={"live": node.frozen.live})
 
     def partition(
         self, one: Iterable[str | int], other: Iterable[str | int] | None = None, *, instant: bool = False
@@ -695,7 +695,7 @@ class EmbeddedCluster:
         with self._changing():
             self.node(name).fault = fault
 
-    def configure(self, name: str | int, agent: Agent) -> None:
+    def configure(self, name: str | int, agent: SimAgent) -> None:
         """Set up a node's Jolokia: authentication, policy, limits."""
         with self._changing():
             self.node(name).agent = agent
@@ -738,13 +738,13 @@ class EmbeddedCluster:
         index = len(self.nodes)
         drawn = uuid.UUID(int=self._random.getrandbits(128), version=4)
         host_id, generation = spec.host_id or str(drawn), spec.generation or int(now)
-        node = SimNode(index, spec, Agent(spec.jolokia), host_id, generation, tuple(spec.tokens), now)
+        node = SimNode(index, spec, SimAgent(spec.jolokia), host_id, generation, tuple(spec.tokens), now)
         self.nodes.append(node)
         self._names |= {spec.address.lower(): index, host_id: index}
         return node
 
-    def _places(self) -> tuple[Place, ...]:
-        return tuple([Place(node.spec.datacenter, node.spec.rack) for node in self.nodes])
+    def _places(self) -> tuple[SimPlace, ...]:
+        return tuple([SimPlace(node.spec.datacenter, node.spec.rack) for node in self.nodes])
 
     def _reshape(
         self,
@@ -754,7 +754,7 @@ class EmbeddedCluster:
         members: frozenset[int] | None = None,
     ) -> None:
         old = self.topology
-        self.topology = Topology(
+        self.topology = SimTopology(
             old.ring if ring is None else ring,
             old.movement if movement is None else movement,
             old.members if members is None else members,
@@ -771,36 +771,36 @@ class EmbeddedCluster:
         node.mode, node.native = "DECOMMISSIONED", False
         self.gossip.forget(node.index)
 
-    def _shared_view(self, down: frozenset[int]) -> View:
+    def _shared_view(self, down: frozenset[int]) -> SimView:
         views = self.topology.cache.setdefault("views", {})
         if down not in views:
             if len(views) > 256:  # convictions under way: each observer may differ  # noqa: PLR2004
                 views.clear()
-            views[down] = View(self.topology, down)
-        found: View = views[down]
+            views[down] = SimView(self.topology, down)
+        found: SimView = views[down]
         return found
 
-    def _startup_view(self, node: SimNode, phase: str) -> View:
+    def _startup_view(self, node: SimNode, phase: str) -> SimView:
         key = ("startup", node.index, phase, node.misled)
         if key not in self.topology.cache:
             self.topology.cache[key] = self._make_startup_view(node, phase)
-        found: View = self.topology.cache[key]
+        found: SimView = self.topology.cache[key]
         return found
 
-    def _make_startup_view(self, node: SimNode, phase: str) -> View:
+    def _make_startup_view(self, node: SimNode, phase: str) -> SimView:
         whole, me = self.topology, frozenset({node.index})
         if node.misled:
             places = tuple(place if index == node.index else UNKNOWN for index, place in enumerate(whole.places))
-            whole = Topology(whole.ring, whole.movement, whole.members, places)
+            whole = SimTopology(whole.ring, whole.movement, whole.members, places)
         if phase in {"ring", "alone", "normal-alone"}:
             others = whole.members - me
             hosts = None if phase == "normal-alone" else others if node.release >= (4, 0) else frozenset()
             if phase == "ring":
-                return View(whole, unknown=others, hosts=hosts)
-            return View(whole, down=others, hosts=hosts)
+                return SimView(whole, unknown=others, hosts=hosts)
+            return SimView(whole, down=others, hosts=hosts)
         tokens = node.tokens if phase in {"own", "newborn"} else ()
-        alone = Topology(TokenRing.of({node.index: tokens}), Movement(), me, whole.places)
-        return View(alone, hosts=me if phase == "newborn" else frozenset())
+        alone = SimTopology(TokenRing.of({node.index: tokens}), Movement(), me, whole.places)
+        return SimView(alone, hosts=me if phase == "newborn" else frozenset())
 
     def _spare_spec(self) -> NodeSpec:
         first, taken = self.nodes[0].spec, set(self._names)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ringcheck.errors import UsageError
 
-Kind: TypeAlias = Literal[
+FaultKind: TypeAlias = Literal[
     "delay",  # the honest reply, `seconds` late
     "drip-headers",  # `size` bytes at a time, `seconds` apart, from the first byte on
     "drip-body",  # the same, after whole headers
@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal[
     "wrong-node",  # the honest reply of another node, `node`
     "oversize",  # a reply that goes on for `size` bytes
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(FaultKind)
 
 PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Please sign in</form></body></html>\n"
 
@@ -43,7 +43,7 @@ class Fault:
         times: how many requests it spoils before it is over; None is for good.
     """
 
-    kind: Kind
+    kind: FaultKind
     seconds: float = 1.0
     size: int = 1
     status: int = 500

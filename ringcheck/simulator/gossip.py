@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-Kind: TypeAlias = Literal["up", "silent", "announced", "stopped"]
+ChangeKind: TypeAlias = Literal["up", "silent", "announced", "stopped"]
 
 ANNOUNCED = 0.25  # seconds until an announced stop is known
 LONGEST = 45.0  # seconds after which every change is known to all, at factor 1
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class GossipChange:
     """A node became audible (`up`) or not.
 
     `silent` is a kill, pause or lost network; `announced` a drain or clean stop; `stopped` is disablegossip, where
@@ -32,7 +32,7 @@ class Change:
         factor: what its delays are multiplied with; 0 makes it known at once.
     """
 
-    kind: Kind
+    kind: ChangeKind
     at: float
     factor: float
 
@@ -66,7 +66,7 @@ class Gossip:
     """
 
     seed: int
-    changes: dict[int, list[Change]] = field(default_factory=dict)
+    changes: dict[int, list[GossipChange]] = field(default_factory=dict)
     cuts: list[Cut] = field(default_factory=list)
     resumed: dict[int, float] = field(default_factory=dict)
     joined: dict[int, float] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class Gossip:
     _settled_at: float = 0.0
     _common: dict[object, frozenset[int]] = field(default_factory=dict)
 
-    def change(self, node: int, kind: Kind, at: float, factor: float) -> None:
+    def change(self, node: int, kind: ChangeKind, at: float, factor: float) -> None:
         """Record a change; one that was due later than this is off."""
         history = [change for change in self.changes.get(node, ()) if change.at < at or change.at == at]
-        self.changes[node] = [*history[-2:], Change(kind, at, factor)]
+        self.changes[node] = [*history[-2:], GossipChange(kind, at, factor)]
         if kind == "up" and self.resumed.get(node) != at:
             self.joined[node] = at
         self._touch(at, factor)
@@ -146,7 +146,7 @@ class Gossip:
             far[node] = not never and now >= down_from and (up_from is None or now < up_from)
         return [node for node, off in far.items() if off]
 
-    def _up(self, observer: int, node: int, past: list[Change], now: float) -> bool:
+    def _up(self, observer: int, node: int, past: list[GossipChange], now: float) -> bool:
         """What an observer believes after these changes; before any it believed the node up."""
         if not past:
             return True
@@ -157,7 +157,7 @@ class Gossip:
         known = self._known(observer, node, last, since)
         return self._up(observer, node, before, min(now, last.at)) if known is None else known
 
-    def _known(self, observer: int, node: int, last: Change, since: float) -> bool | None:
+    def _known(self, observer: int, node: int, last: GossipChange, since: float) -> bool | None:
         """The belief that one change makes after so many seconds, or None while it is not known."""
         if last.kind == "up":
             return True if since >= self._return(observer, node) * last.factor else None
@@ -168,7 +168,7 @@ class Gossip:
             return self._after_stop(observer, node, last, since)
         return False if since >= ANNOUNCED * last.factor else None
 
-    def _after_stop(self, observer: int, node: int, last: Change, since: float) -> bool | None:
+    def _after_stop(self, observer: int, node: int, last: GossipChange, since: float) -> bool | None:
         """Since 4.0 two peers of three mark a node that stopped its gossip up again until they convict it.
 
         The node still answers the ECHO that a peer sends when it hears of it from others.

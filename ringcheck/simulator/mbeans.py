@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ringcheck.simulator.cluster import GOSSIPING, LOCAL, UNKNOWN, EmbeddedCluster, SimNode, View
+from ringcheck.simulator.cluster import GOSSIPING, LOCAL, UNKNOWN, EmbeddedCluster, SimNode, SimView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +73,7 @@ def assertion(message: str = "") -> BeanError:
     return BeanError(500, "javax.management.RuntimeErrorException", inner, fatal=True)
 
 
-class Shared:
+class EncodedValue:
     """A value that many replies hold, encoded once."""
 
     __slots__ = ("_text", "value")
@@ -104,7 +104,7 @@ def encode(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 @dataclass
-class Asked:
+class Question:
     """One question's circumstances: whom, and when.
 
     Attributes:
@@ -124,7 +124,7 @@ class Asked:
         self.phase = self.cluster.phase(self.node, self.now)
 
     @cached_property
-    def view(self) -> View:
+    def view(self) -> SimView:
         """What the node believes."""
         return self.cluster.view(self.node, self.now)
 
@@ -141,7 +141,7 @@ class Asked:
         return [form(self.cluster.nodes[index].spec.address) for index in indexes]
 
 
-Reader: TypeAlias = "Callable[[Asked], Any]"
+AttributeReader: TypeAlias = "Callable[[Question], Any]"
 Caller: TypeAlias = "Callable[..., Any]"
 
 
@@ -149,7 +149,7 @@ Caller: TypeAlias = "Callable[..., Any]"
 class Attribute:
     """An attribute and the releases that have it."""
 
-    read: Reader
+    read: AttributeReader
     since: tuple[tuple[int, ...], ...] = ()
     until: tuple[int, ...] | None = None
 
@@ -159,7 +159,7 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class MBeanOperation:
     """An operation, its signature and the releases that have it."""
 
     call: Caller
@@ -220,48 +220,48 @@ def slashed_with_port(address: str) -> str:
 # --- StorageService
 
 
-def _listed(part: Callable[[View], Iterable[int]], name: str, form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> Shared:
+def _listed(part: Callable[[SimView], Iterable[int]], name: str, form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> EncodedValue:
         cached = asked.view.cache
         key = (name, form)
         if key not in cached:
             members = cached["live"] if name == "live" and "live" in cached else part(asked.view)
-            cached[key] = Shared(asked.nodes(members, form))
-        found: Shared = cached[key]
+            cached[key] = EncodedValue(asked.nodes(members, form))
+        found: EncodedValue = cached[key]
         return found
 
     return read
 
 
-def _tokens(form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> Shared:
+def _tokens(form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> EncodedValue:
         cached = asked.view.topology.cache
         if ("tokens", form) not in cached:
             names = asked.nodes(range(len(asked.cluster.nodes)), form)
-            cached["tokens", form] = Shared(
+            cached["tokens", form] = EncodedValue(
                 {str(token): names[owner] for token, owner in asked.view.topology.tokens.items()}
             )
-        found: Shared = cached["tokens", form]
+        found: EncodedValue = cached["tokens", form]
         return found
 
     return read
 
 
-def _hosts(form: Callable[[str], str], *, inverse: bool = False) -> Reader:
-    def read(asked: Asked) -> Shared:
+def _hosts(form: Callable[[str], str], *, inverse: bool = False) -> AttributeReader:
+    def read(asked: Question) -> EncodedValue:
         cached, key = asked.view.cache, ("hosts", form, inverse)
         if key not in cached:
             members = asked.view.topology.members if asked.view.hosts is None else asked.view.hosts
             pairs = [(form(node.address), node.host_id) for node in map(asked.cluster.node, sorted(members))]
-            cached[key] = Shared({host: address for address, host in pairs} if inverse else dict(pairs))
-        found: Shared = cached[key]
+            cached[key] = EncodedValue({host: address for address, host in pairs} if inverse else dict(pairs))
+        found: EncodedValue = cached[key]
         return found
 
     return read
 
 
-def _keyspaces(*, local: bool, system: bool) -> Reader:
-    def read(asked: Asked) -> list[str]:
+def _keyspaces(*, local: bool, system: bool) -> AttributeReader:
+    def read(asked: Question) -> list[str]:
         return [
             name
             for name, replication in asked.replications.items()
@@ -271,20 +271,20 @@ def _keyspaces(*, local: bool, system: bool) -> Reader:
     return read
 
 
-def _generation(asked: Asked) -> int:
+def _generation(asked: Question) -> int:
     if asked.phase not in {*GOSSIPING, "newborn"}:
         raise BeanError(500, NPE, NO_STATE)
     return asked.node.generation
 
 
-def _local_host_id(asked: Asked) -> str:
+def _local_host_id(asked: Question) -> str:
     if asked.phase == "starting" and asked.release < (3, 0):
         raise BeanError(500, NPE, NO_HOST_ID)
     return asked.node.host_id
 
 
-def _ownership(form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> dict[str, float]:
+def _ownership(form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> dict[str, float]:
         ring = asked.view.topology.ring
         shares: dict[int, int] = {}
         for index, owner in enumerate(ring.owners):
@@ -299,22 +299,22 @@ def _width(ring: TokenRing, index: int) -> int:
     return (end - start) % 2**64 or 2**64
 
 
-def _flag(read: Callable[[Asked], bool]) -> Reader:
+def _flag(read: Callable[[Question], bool]) -> AttributeReader:
     return read
 
 
-def _mode(asked: Asked) -> str:
+def _mode(asked: Question) -> str:
     return asked.cluster.mode(asked.node, asked.now)
 
 
-def _initialized(asked: Asked) -> bool:
+def _initialized(asked: Question) -> bool:
     stopped = not asked.node.gossip and asked.node.drained_at is None and asked.node.mode == "NORMAL"
     if stopped and asked.release < (3, 11):  # stopGossiping took it back there
         return False
     return asked.phase in {*GOSSIPING, "newborn"} and asked.node.mode != "JOINING"
 
 
-def _joined(asked: Asked) -> bool:
+def _joined(asked: Question) -> bool:
     return asked.phase != "starting" and asked.node.mode not in {"JOINING", "DECOMMISSIONED"}
 
 
@@ -357,7 +357,7 @@ STORAGE_ATTRIBUTES: dict[str, Attribute] = {
     "OutstandingSchemaVersions": Attribute(lambda _: {}, ((3, 0, 24), (3, 11, 10))),
     "OutstandingSchemaVersionsWithPort": Attribute(lambda _: {}, V4),
 }
-LISTS: dict[str, Callable[[View], Iterable[int]]] = {
+LISTS: dict[str, Callable[[SimView], Iterable[int]]] = {
     "Live": lambda view: view.live,
     "Unreachable": lambda view: view.unreachable,
     "Joining": lambda view: view.topology.joining,
@@ -376,7 +376,7 @@ def _name_of(argument: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return encode(argument).decode()
 
 
-def _replication(asked: Asked, keyspace: str | None) -> Replication:
+def _replication(asked: Question, keyspace: str | None) -> Replication:
     """The replication of a keyspace for the ring operations; null means the first that is not local."""
     if keyspace is None:
         keyspace = next(name for name, replication in asked.replications.items() if replication != LOCAL)
@@ -386,7 +386,7 @@ def _replication(asked: Asked, keyspace: str | None) -> Replication:
         raise assertion(f"Unknown keyspace {keyspace}") from None
 
 
-def _rows(asked: Asked, replication: Replication) -> list[Row]:
+def _rows(asked: Question, replication: Replication) -> list[Row]:
     ring = asked.view.topology.ring
     if replication == LOCAL:
         return [(asked.node.index,)] * len(ring.tokens)
@@ -394,27 +394,27 @@ def _rows(asked: Asked, replication: Replication) -> list[Row]:
 
 
 def _range_map(form: Callable[[str], str]) -> Caller:
-    def call(asked: Asked, keyspace: Any) -> Shared:  # noqa: ANN401 - any JSON value
+    def call(asked: Question, keyspace: Any) -> EncodedValue:  # noqa: ANN401 - any JSON value
         if asked.phase == "starting" and asked.release >= (4, 0):
             raise assertion("Initialized: false" if asked.release >= (4, 1) else "")
         if asked.phase == "starting":
-            return Shared({})
+            return EncodedValue({})
         replication = _replication(asked, _name_of(keyspace))
         topology = asked.view.topology
         key = ("ranges", form, replication, asked.node.index if replication == LOCAL else asked.release < (3, 2))
         if key not in topology.cache:
             topology.cache[key] = Ranges(topology.ring, _rows(asked, replication), _names(asked, form))
-        found: Shared = topology.cache[key]
+        found: EncodedValue = topology.cache[key]
         return found
 
     return call
 
 
-def _names(asked: Asked, form: Callable[[str], str]) -> list[str]:
+def _names(asked: Question, form: Callable[[str], str]) -> list[str]:
     return asked.nodes(range(len(asked.cluster.nodes)), form)
 
 
-class Ranges(Shared):
+class Ranges(EncodedValue):
     """A map of ranges, written as text at once: of 262,144 ranges the objects are never made."""
 
     __slots__ = ("_names", "_ring", "_rows")
@@ -448,7 +448,7 @@ class Ranges(Shared):
 
 
 def _pending_map(form: Callable[[str], str]) -> Caller:
-    def call(asked: Asked, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
+    def call(asked: Question, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(name) if name is not None else _replication(asked, None)
         if replication is None or replication == LOCAL:
@@ -461,7 +461,7 @@ def _pending_map(form: Callable[[str], str]) -> Caller:
 
 
 def _describe_ring(form: Callable[[str], str], client: Callable[[str], str]) -> Caller:
-    def call(asked: Asked, keyspace: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+    def call(asked: Question, keyspace: Any) -> list[str]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(str(name))
         if replication is None:
@@ -478,7 +478,7 @@ def _describe_ring(form: Callable[[str], str], client: Callable[[str], str]) -> 
 
 
 def _token_range(
-    asked: Asked, span: tuple[int, int], row: Row, form: Callable[[str], str], client: Callable[[str], str]
+    asked: Question, span: tuple[int, int], row: Row, form: Callable[[str], str], client: Callable[[str], str]
 ) -> str:
     endpoints, clients = ", ".join(asked.nodes(row, form)), ", ".join(asked.nodes(row, client))
     specs = [asked.cluster.nodes[node].spec for node in row]
@@ -491,7 +491,7 @@ def _token_range(
     )
 
 
-def _replication_info(asked: Asked, keyspace: Any) -> str:  # noqa: ANN401 - any JSON value
+def _replication_info(asked: Question, keyspace: Any) -> str:  # noqa: ANN401 - any JSON value
     replication = asked.replications.get(str(_name_of(keyspace)))
     if replication is None:
         raise BeanError(400, ILLEGAL)
@@ -500,7 +500,7 @@ def _replication_info(asked: Asked, keyspace: Any) -> str:  # noqa: ANN401 - any
 
 
 def _effective_ownership(form: Callable[[str], str]) -> Caller:
-    def call(asked: Asked, keyspace: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON value
+    def call(asked: Question, keyspace: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON value
         replication = asked.replications.get(str(_name_of(keyspace)))
         if replication is None:
             raise BeanError(400, ILLEGAL, f"The keyspace {_name_of(keyspace)}, does not exist")
@@ -514,7 +514,7 @@ def _effective_ownership(form: Callable[[str], str]) -> Caller:
     return call
 
 
-def _natural(asked: Asked, keyspace: Any, key: str) -> Row:  # noqa: ANN401 - any JSON value
+def _natural(asked: Question, keyspace: Any, key: str) -> Row:  # noqa: ANN401 - any JSON value
     """Replicas of a key; its token is not Murmur3's, since the embedded cluster stores no rows."""
     replication = _replication(asked, _name_of(keyspace))
     digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
@@ -522,11 +522,11 @@ def _natural(asked: Asked, keyspace: Any, key: str) -> Row:  # noqa: ANN401 - an
     return _rows(asked, replication)[ring.index(int.from_bytes(digest, "big", signed=True))]
 
 
-def _natural_beans(asked: Asked, keyspace: Any, _table: str, key: str) -> list[dict[str, Any]]:  # noqa: ANN401
+def _natural_beans(asked: Question, keyspace: Any, _table: str, key: str) -> list[dict[str, Any]]:  # noqa: ANN401
     return [_inet_address(asked.cluster.nodes[node].address) for node in _natural(asked, keyspace, key)]
 
 
-def _natural_names(asked: Asked, keyspace: Any, _table: str, key: str) -> list[str]:  # noqa: ANN401
+def _natural_names(asked: Question, keyspace: Any, _table: str, key: str) -> list[str]:  # noqa: ANN401
     return asked.nodes(_natural(asked, keyspace, key), with_port)
 
 
@@ -545,61 +545,61 @@ def _inet_bean(address: str) -> dict[str, Any]:
     return {**dict.fromkeys(flags, False), **named, "address": octets}
 
 
-def _no_buffer(_asked: Asked, *_arguments: object) -> None:
+def _no_buffer(_asked: Question, *_arguments: object) -> None:
     raise BeanError(400, ILLEGAL, "Cannot convert string to java.nio.ByteBuffer: no converter could be found")
 
 
-def _drain(asked: Asked) -> Took:
+def _drain(asked: Question) -> Took:
     return Took(None, asked.cluster.drain(asked.node.index))
 
 
-def _stop_gossiping(asked: Asked) -> Took:
+def _stop_gossiping(asked: Question) -> Took:
     return Took(None, asked.cluster.gossip_off(asked.node.index))
 
 
-def _start_gossiping(asked: Asked) -> None:
+def _start_gossiping(asked: Question) -> None:
     asked.cluster.gossip_on(asked.node.index)
 
 
-def _stop_native(asked: Asked, *_force: object) -> None:
+def _stop_native(asked: Question, *_force: object) -> None:
     asked.cluster.binary_off(asked.node.index)
 
 
-def _start_native(asked: Asked) -> None:
+def _start_native(asked: Question) -> None:
     asked.cluster.binary_on(asked.node.index)
 
 
-def _decommission(asked: Asked, *_force: object) -> Took:
+def _decommission(asked: Question, *_force: object) -> Took:
     return Took(None, asked.cluster.decommission(asked.node.index))
 
 
 THREE_STRINGS = ("java.lang.String",) * 3
 BUFFER = ("java.lang.String", "java.nio.ByteBuffer")
-STORAGE_OPERATIONS: dict[str, tuple[Operation, ...]] = {
-    "getRangeToEndpointMap": (Operation(_range_map(plain)),),
-    "getRangeToEndpointWithPortMap": (Operation(_range_map(with_port), since=V4),),
-    "getRangeToRpcaddressMap": (Operation(_range_map(plain)),),
-    "getRangeToNativeaddressWithPortMap": (Operation(_range_map(native), since=V4),),
-    "getPendingRangeToEndpointMap": (Operation(_pending_map(plain)),),
-    "getPendingRangeToEndpointWithPortMap": (Operation(_pending_map(with_port), since=V4),),
-    "describeRingJMX": (Operation(_describe_ring(plain, plain)),),
-    "describeRingWithPortJMX": (Operation(_describe_ring(with_port, native), since=V4),),
-    "getKeyspaceReplicationInfo": (Operation(_replication_info, since=((3, 11, 11),)),),
-    "effectiveOwnership": (Operation(_effective_ownership(slashed)),),
-    "effectiveOwnershipWithPort": (Operation(_effective_ownership(with_port), since=V4),),
-    "getNaturalEndpoints": (Operation(_natural_beans, THREE_STRINGS), Operation(_no_buffer, BUFFER)),
+STORAGE_OPERATIONS: dict[str, tuple[MBeanOperation, ...]] = {
+    "getRangeToEndpointMap": (MBeanOperation(_range_map(plain)),),
+    "getRangeToEndpointWithPortMap": (MBeanOperation(_range_map(with_port), since=V4),),
+    "getRangeToRpcaddressMap": (MBeanOperation(_range_map(plain)),),
+    "getRangeToNativeaddressWithPortMap": (MBeanOperation(_range_map(native), since=V4),),
+    "getPendingRangeToEndpointMap": (MBeanOperation(_pending_map(plain)),),
+    "getPendingRangeToEndpointWithPortMap": (MBeanOperation(_pending_map(with_port), since=V4),),
+    "describeRingJMX": (MBeanOperation(_describe_ring(plain, plain)),),
+    "describeRingWithPortJMX": (MBeanOperation(_describe_ring(with_port, native), since=V4),),
+    "getKeyspaceReplicationInfo": (MBeanOperation(_replication_info, since=((3, 11, 11),)),),
+    "effectiveOwnership": (MBeanOperation(_effective_ownership(slashed)),),
+    "effectiveOwnershipWithPort": (MBeanOperation(_effective_ownership(with_port), since=V4),),
+    "getNaturalEndpoints": (MBeanOperation(_natural_beans, THREE_STRINGS), MBeanOperation(_no_buffer, BUFFER)),
     "getNaturalEndpointsWithPort": (
-        Operation(_natural_names, THREE_STRINGS, V4),
-        Operation(_no_buffer, BUFFER, V4),
+        MBeanOperation(_natural_names, THREE_STRINGS, V4),
+        MBeanOperation(_no_buffer, BUFFER, V4),
     ),
-    "drain": (Operation(_drain, ()),),
-    "stopGossiping": (Operation(_stop_gossiping, ()),),
-    "startGossiping": (Operation(_start_gossiping, ()),),
-    "startNativeTransport": (Operation(_start_native, ()),),
-    "stopNativeTransport": (Operation(_stop_native, ()), Operation(_stop_native, ("boolean",), ((5, 0),))),
+    "drain": (MBeanOperation(_drain, ()),),
+    "stopGossiping": (MBeanOperation(_stop_gossiping, ()),),
+    "startGossiping": (MBeanOperation(_start_gossiping, ()),),
+    "startNativeTransport": (MBeanOperation(_start_native, ()),),
+    "stopNativeTransport": (MBeanOperation(_stop_native, ()), MBeanOperation(_stop_native, ("boolean",), ((5, 0),))),
     "decommission": (
-        Operation(_decommission, (), (), (4, 0)),
-        Operation(_decommission, ("boolean",), ((4, 0),)),
+        MBeanOperation(_decommission, (), (), (4, 0)),
+        MBeanOperation(_decommission, ("boolean",), ((4, 0),)),
     ),
 }
 
@@ -607,7 +607,7 @@ STORAGE_OPERATIONS: dict[str, tuple[Operation, ...]] = {
 
 
 def _place_of(part: str) -> Caller:
-    def call(asked: Asked, host: str) -> str:
+    def call(asked: Question, host: str) -> str:
         node = _resolve(asked, str(host))
         place = UNKNOWN if node is None else asked.cluster.snitch(asked.node, node, asked.now)
         return str(getattr(place, part))
@@ -615,7 +615,7 @@ def _place_of(part: str) -> Caller:
     return call
 
 
-def _resolve(asked: Asked, host: str) -> SimNode | None:
+def _resolve(asked: Question, host: str) -> SimNode | None:
     """The node of a host argument, None if there is none, as InetAddress.getByName resolves it."""
     address = host
     if asked.release >= (4, 0) and (host.startswith("[") or host.count(":") == 1):
@@ -629,29 +629,29 @@ def _resolve(asked: Asked, host: str) -> SimNode | None:
     return next((node for node in asked.cluster.nodes if str(ipaddress.ip_address(node.address)) == wanted), None)
 
 
-def _states(asked: Asked) -> dict[int, bool]:
+def _states(asked: Question) -> dict[int, bool]:
     """The failure detector's opinion; a node that left stays in it, as up."""
     view = asked.view
     left = {node.index for node in asked.cluster.nodes if node.mode == "DECOMMISSIONED"}
     return {node: node not in view.down for node in sorted(view.topology.members | left | {asked.node.index})}
 
 
-def _simple_states(form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> dict[str, str]:
+def _simple_states(form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> dict[str, str]:
         nodes = asked.cluster.nodes
         return {form(nodes[node].address): "UP" if up else "DOWN" for node, up in _states(asked).items()}
 
     return read
 
 
-def _all_states(form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> str:
+def _all_states(form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> str:
         return "".join(_endpoint_state(asked, asked.cluster.nodes[node], form) for node in _states(asked))
 
     return read
 
 
-def _endpoint_state(asked: Asked, node: SimNode, form: Callable[[str], str]) -> str:
+def _endpoint_state(asked: Question, node: SimNode, form: Callable[[str], str]) -> str:
     """Gossip's state of one node as FailureDetector prints it; versions of the values are made up."""
     cluster, modern = asked.cluster, node.release >= (4, 0)
     tokens = node.tokens or (0,)
@@ -681,14 +681,14 @@ def _endpoint_state(asked: Asked, node: SimNode, form: Callable[[str], str]) -> 
     return "\n  ".join([form(node.address), *lines, "TOKENS:27:<hidden>"]) + "\n"
 
 
-def _generation_of(asked: Asked, host: str) -> int:
+def _generation_of(asked: Question, host: str) -> int:
     node = _resolve(asked, str(host))
     if node is None or node.index not in _states(asked):
         raise BeanError(500, NPE, NO_STATE)
     return node.generation
 
 
-def _downtime_of(asked: Asked, host: str) -> int:
+def _downtime_of(asked: Question, host: str) -> int:
     node = _resolve(asked, str(host))
     if node is None or node.index not in asked.view.down:
         return 0
@@ -696,8 +696,8 @@ def _downtime_of(asked: Asked, host: str) -> int:
     return max(1, int((asked.now - silent[-1].at) * 1000)) if silent else 1
 
 
-def _schema_versions(form: Callable[[str], str]) -> Reader:
-    def read(asked: Asked) -> Took | dict[str, list[str]]:
+def _schema_versions(form: Callable[[str], str]) -> AttributeReader:
+    def read(asked: Question) -> Took | dict[str, list[str]]:
         cluster, now, view = asked.cluster, asked.now, asked.view
         mode = _mode(asked)
         if mode == "DRAINED" and asked.release >= (4, 0):
@@ -720,7 +720,7 @@ def _schema_versions(form: Callable[[str], str]) -> Reader:
     return read
 
 
-def _uptime(asked: Asked) -> int:
+def _uptime(asked: Question) -> int:
     return max(0, int((asked.now - asked.node.born_at) * 1000))
 
 
@@ -733,16 +733,16 @@ class Bean:
     """An MBean: what can be read and called, and the releases that register it."""
 
     attributes: Mapping[str, Attribute]
-    operations: Mapping[str, tuple[Operation, ...]] = field(default_factory=dict)
+    operations: Mapping[str, tuple[MBeanOperation, ...]] = field(default_factory=dict)
     since: tuple[tuple[int, ...], ...] = ()
-    when: Callable[[Asked], bool] = lambda _: True
+    when: Callable[[Question], bool] = lambda _: True
 
-    def registered(self, asked: Asked) -> bool:
+    def registered(self, asked: Question) -> bool:
         """Whether a node has it now."""
         return known(asked.release, self.since, None) and self.when(asked)
 
 
-def _streams(asked: Asked) -> list[dict[str, Any]]:
+def _streams(asked: Question) -> list[dict[str, Any]]:
     """As `streaming/management/StreamStateCompositeData` has them, seen on 5.0.8 during a rebuild."""
     return [_stream(f"1f797f60-e595-11f1-8aa3-{number:012x}") for number in range(asked.node.streams)]
 
@@ -762,8 +762,8 @@ def _stream(plan: str) -> dict[str, Any]:
 def _beans() -> dict[str, Bean]:
     """All beans by canonical name."""
     place = {
-        "getDatacenter": (Operation(_place_of("datacenter")),),
-        "getRack": (Operation(_place_of("rack")),),
+        "getDatacenter": (MBeanOperation(_place_of("datacenter")),),
+        "getRack": (MBeanOperation(_place_of("rack")),),
     }
     detector = {
         "SimpleStates": Attribute(_simple_states(slashed)),
@@ -782,8 +782,8 @@ def _beans() -> dict[str, Bean]:
         "SchemaVersionsWithPort": Attribute(_schema_versions(with_port), V4),
     }
     gossiper = {
-        "getCurrentGenerationNumber": (Operation(_generation_of),),
-        "getEndpointDowntime": (Operation(_downtime_of),),
+        "getCurrentGenerationNumber": (MBeanOperation(_generation_of),),
+        "getEndpointDowntime": (MBeanOperation(_downtime_of),),
     }
     return {
         STORAGE: Bean(STORAGE_ATTRIBUTES, STORAGE_OPERATIONS),
@@ -845,7 +845,7 @@ def canonical(name: str) -> str:
     return f"{domain}:{','.join(sorted(pairs) + ['*'] * ('*' in parts))}"
 
 
-def matching(asked: Asked, pattern: str) -> list[str]:
+def matching(asked: Question, pattern: str) -> list[str]:
     """Canonical names of the registered beans that a pattern fits."""
     domain, _, rest = pattern.partition(":")
     wanted = rest.split(",")

@@ -30,7 +30,7 @@ _STEP = 1 << 20  # more than nodes in any cluster: position * _STEP + node sorts
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SimPlace:
     """Where a node stands."""
 
     datacenter: str
@@ -92,7 +92,7 @@ def even_tokens(nodes: int, vnodes: int, minimum: int = -(2**63), size: int = 2*
     return [[minimum + step * (turn * nodes + node + 1) - 1 for turn in range(vnodes)] for node in range(nodes)]
 
 
-def place(ring: TokenRing, replication: Replication, places: Sequence[Place], release: tuple[int, ...]) -> list[Row]:
+def place(ring: TokenRing, replication: Replication, places: Sequence[SimPlace], release: tuple[int, ...]) -> list[Row]:
     """The natural endpoints of every range.
 
     Args:
@@ -135,7 +135,7 @@ def _simple(ring: TokenRing, factor: int) -> list[Row]:
     return rows
 
 
-def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[Place], *, repeats_last: bool) -> list[Row]:
+def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[SimPlace], *, repeats_last: bool) -> list[Row]:
     """Replicas of each datacenter on its own, merged in the order of the walk."""
     count = len(ring.owners)
     members = set(ring.owners)
@@ -156,7 +156,7 @@ def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[Place],
 
 
 def _fillers(
-    members: set[int], factors: dict[str, int], places: Sequence[Place], *, repeats_last: bool
+    members: set[int], factors: dict[str, int], places: Sequence[SimPlace], *, repeats_last: bool
 ) -> dict[str, _Datacenter]:
     fillers = {}
     for name, factor in factors.items():
@@ -244,7 +244,7 @@ class Movement:
 
 
 def pending(
-    ring: TokenRing, replication: Replication, places: Sequence[Place], release: tuple[int, ...], movement: Movement
+    ring: TokenRing, replication: Replication, places: Sequence[SimPlace], release: tuple[int, ...], movement: Movement
 ) -> Gains:
     """Ranges in movement and the nodes that gain them, as TokenMetadata.calculatePendingRanges finds them.
 

@@ -18,11 +18,11 @@ from ringcheck.simulator.mbeans import (
     BEANS,
     ILLEGAL,
     SNITCH,
-    Asked,
     Bean,
     BeanError,
-    Operation,
-    Shared,
+    EncodedValue,
+    MBeanOperation,
+    Question,
     Took,
     canonical,
     encode,
@@ -32,7 +32,7 @@ from ringcheck.simulator.mbeans import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringcheck.simulator.cluster import Agent, EmbeddedCluster, SimNode
+    from ringcheck.simulator.cluster import EmbeddedCluster, SimAgent, SimNode
 
 EXCEEDED = "[Object limit exceeded]"
 TYPES = {"read", "exec", "version", "list", "search", "write", "notification", "regsec", "none"}
@@ -42,7 +42,7 @@ CHALLENGE = 'Basic realm="jolokia", charset="UTF-8"'
 
 
 @dataclass(slots=True)
-class Reply:
+class SimReply:
     """An HTTP answer.
 
     Attributes:
@@ -60,13 +60,13 @@ class Reply:
     seconds: float = 0.0
 
 
-class RefusedError(Exception):
+class BadRequestError(Exception):
     """Jolokia 2 answers what it cannot parse with HTTP 400 and text."""
 
 
 def answer(  # noqa: PLR0913, PLR0917 - what HTTP hands over
     cluster: EmbeddedCluster, node: SimNode, path: str, query: str, body: bytes | None, authorization: str | None
-) -> Reply:
+) -> SimReply:
     """A node's answer to one HTTP request.
 
     Args:
@@ -78,20 +78,20 @@ def answer(  # noqa: PLR0913, PLR0917 - what HTTP hands over
         authorization: that header.
     """
     if not _authorized(node.agent, authorization):
-        return Reply(401, None, [b""], {"WWW-Authenticate": CHALLENGE})
+        return SimReply(401, None, [b""], {"WWW-Authenticate": CHALLENGE})
     with cluster.lock:
         now = cluster.now()
         cluster.settle(now)
-        session = _Session(Asked(cluster, node, now), dict(parse_qsl(query)))
+        session = _Session(Question(cluster, node, now), dict(parse_qsl(query)))
         try:
             chunks = session.get(path) if body is None else session.post(body)
-        except RefusedError as error:
+        except BadRequestError as error:
             text = f"400 (Bad Request)\n\n{error}\n"
-            return Reply(400, "text/plain; charset=utf-8", [text.encode()])
-        return Reply(200, CONTENT_TYPES[node.agent.line], chunks, seconds=session.seconds)
+            return SimReply(400, "text/plain; charset=utf-8", [text.encode()])
+        return SimReply(200, CONTENT_TYPES[node.agent.line], chunks, seconds=session.seconds)
 
 
-def _authorized(agent: Agent, authorization: str | None) -> bool:
+def _authorized(agent: SimAgent, authorization: str | None) -> bool:
     if agent.user is None:
         return True
     expected = base64.b64encode(f"{agent.user}:{agent.password}".encode()).decode()
@@ -101,7 +101,7 @@ def _authorized(agent: Agent, authorization: str | None) -> bool:
 class _Session:
     """One HTTP request's worth of Jolokia."""
 
-    def __init__(self, asked: Asked, options: dict[str, str]) -> None:
+    def __init__(self, asked: Question, options: dict[str, str]) -> None:
         self._asked = asked
         self._agent = asked.node.agent
         self._options = options
@@ -132,7 +132,7 @@ class _Session:
 
     def _unusable(self, message: str) -> list[bytes]:
         if self._agent.line == "2":
-            raise RefusedError(message)
+            raise BadRequestError(message)
         return [self._failure(None, BeanError(400, ILLEGAL, message))]
 
     def _item(self, request: Any) -> list[bytes]:  # noqa: ANN401 - any JSON value
@@ -159,9 +159,9 @@ class _Session:
             value = value.value
         limits = self._limits(request)
         if any(limits.values()):
-            plain = value.value if isinstance(value, Shared) else value
+            plain = value.value if isinstance(value, EncodedValue) else value
             return echo, encode(Limiter(limits).cut(plain))
-        return echo, value.text if isinstance(value, Shared) else encode(value)
+        return echo, value.text if isinstance(value, EncodedValue) else encode(value)
 
     def _perform(self, request: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
         kind = request["type"]
@@ -304,10 +304,10 @@ FORBIDDEN = {
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """The value within what carries it."""
     value = value.value if isinstance(value, Took) else value
-    return value.value if isinstance(value, Shared) else value
+    return value.value if isinstance(value, EncodedValue) else value
 
 
-def _choose(found: list[Operation], asked: str, signature: str, name: str) -> Operation:
+def _choose(found: list[MBeanOperation], asked: str, signature: str, name: str) -> MBeanOperation:
     """The operation meant, by its signature where it is overloaded."""
     if "(" in asked:
         wanted = tuple(part.strip() for part in signature.rstrip(")").split(",") if part.strip())
@@ -325,7 +325,7 @@ def _choose(found: list[Operation], asked: str, signature: str, name: str) -> Op
     return found[0]
 
 
-def _forms(found: list[Operation]) -> str:
+def _forms(found: list[MBeanOperation]) -> str:
     """Signatures as Jolokia lists them; an empty one lacks its opening parenthesis there."""
     return ",".join(f"({','.join(one.signature)})" if one.signature else ")" for one in found)
 

@@ -24,9 +24,9 @@ import yaml
 from ringcheck.core.ring import Replication
 from ringcheck.errors import UsageError
 from ringcheck.simulator import faults
-from ringcheck.simulator.cluster import LOCAL, Agent, EmbeddedCluster, NodeSpec, SimNode
+from ringcheck.simulator.cluster import LOCAL, EmbeddedCluster, NodeSpec, SimAgent, SimNode
 from ringcheck.simulator.faults import Fault
-from ringcheck.simulator.protocol import Reply, answer
+from ringcheck.simulator.protocol import SimReply, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ MOST_HEADER, MOST_BODY = 64 * 1024, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SimRequest:
     """One HTTP request.
 
     Attributes:
@@ -246,7 +246,7 @@ class _Connection(asyncio.Protocol):
             self._buffer = self._buffer[used:]
             self._handle(request)
 
-    def _handle(self, request: Request) -> None:
+    def _handle(self, request: SimRequest) -> None:
         node, path = self._route(request.path)
         if node is None:
             self._control(request)
@@ -273,7 +273,7 @@ class _Connection(asyncio.Protocol):
         except UsageError:
             return None, ""
 
-    def _ask(self, request: Request, node: SimNode, path: str, wait: float) -> None:
+    def _ask(self, request: SimRequest, node: SimNode, path: str, wait: float) -> None:
         fault = node.fault
         if fault is None:
             self._answer(request, node, path, wait)
@@ -281,7 +281,7 @@ class _Connection(asyncio.Protocol):
         node.fault = fault.spent()
         self._spoil(fault, request, node, path)
 
-    def _answer(self, request: Request, node: SimNode, path: str, wait: float = 0.0) -> None:
+    def _answer(self, request: SimRequest, node: SimNode, path: str, wait: float = 0.0) -> None:
         if wait:
             self._later(wait, lambda: self._answer(request, node, path))
             return
@@ -292,21 +292,21 @@ class _Connection(asyncio.Protocol):
         else:
             self._send(reply, request)
 
-    def _reply(self, request: Request, node: SimNode, path: str) -> Reply:
+    def _reply(self, request: SimRequest, node: SimNode, path: str) -> SimReply:
         body = request.body if request.method == "POST" else None
         authorization = request.headers.get("authorization")
         return answer(self._server.cluster, node, path, request.query, body, authorization)
 
     # --- control
 
-    def _control(self, request: Request) -> None:
+    def _control(self, request: SimRequest) -> None:
         status, document = control(self._server.cluster, request)
         body = json.dumps(document).encode() + b"\n"
-        self._send(Reply(status, "application/json", [body]), request)
+        self._send(SimReply(status, "application/json", [body]), request)
 
     # --- answers
 
-    def _send(self, reply: Reply, request: Request) -> None:
+    def _send(self, reply: SimReply, request: SimRequest) -> None:
         if self._transport.is_closing():
             return
         self._transport.write(head(reply, sum(map(len, reply.chunks)), keep=request.keeps))
@@ -314,7 +314,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(chunk)
         self._done(request)
 
-    def _done(self, request: Request) -> None:
+    def _done(self, request: SimRequest) -> None:
         if not request.keeps:
             self._transport.close()
         self._busy = False
@@ -326,7 +326,7 @@ class _Connection(asyncio.Protocol):
 
     def _plain(self, status: int, text: str) -> None:
         body = f"{text}\n".encode()
-        reply = Reply(status, "text/plain; charset=utf-8", [body])
+        reply = SimReply(status, "text/plain; charset=utf-8", [body])
         self._transport.write(head(reply, len(body), keep=False) + body)
 
     def _later(self, seconds: float, then: Callable[[], None]) -> None:
@@ -347,7 +347,7 @@ class _Connection(asyncio.Protocol):
 
     # --- faults
 
-    def _spoil(self, fault: Fault, request: Request, node: SimNode, path: str) -> None:
+    def _spoil(self, fault: Fault, request: SimRequest, node: SimNode, path: str) -> None:
         kind = fault.kind
         if kind == "delay":
             self._answer(request, node, path, fault.seconds)
@@ -367,7 +367,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._send(_false_reply(fault), request)
 
-    def _drip(self, fault: Fault, reply: Reply) -> None:
+    def _drip(self, fault: Fault, reply: SimReply) -> None:
         self._busy = True
         body = b"".join(reply.chunks)
         start = head(reply, len(body), keep=False)
@@ -385,18 +385,18 @@ class _Connection(asyncio.Protocol):
         self._transport.write(piece)
         self._later(seconds, lambda: self._next_drip(pieces, seconds))
 
-    def _truncate(self, fault: Fault, reply: Reply) -> None:
+    def _truncate(self, fault: Fault, reply: SimReply) -> None:
         body = b"".join(reply.chunks)
         self._transport.write(head(reply, len(body), keep=False) + body[: fault.size])
         self._transport.close()
 
-    def _flood(self, size: int, request: Request) -> None:
+    def _flood(self, size: int, request: SimRequest) -> None:
         """Valid JSON of any size: an array that is all spaces."""
-        self._transport.write(head(Reply(200, "application/json", []), size, keep=request.keeps) + b"[")
+        self._transport.write(head(SimReply(200, "application/json", []), size, keep=request.keeps) + b"[")
         self._busy = True
         self._pour(size - 2, request)
 
-    def _pour(self, left: int, request: Request) -> None:
+    def _pour(self, left: int, request: SimRequest) -> None:
         piece = min(left, 1 << 20)
         if piece <= 0:
             self._transport.write(b"]")
@@ -407,7 +407,7 @@ class _Connection(asyncio.Protocol):
         self._later(wait, lambda: self._pour(left - piece, request))
 
 
-def parse(buffer: bytes) -> tuple[Request, int] | None:
+def parse(buffer: bytes) -> tuple[SimRequest, int] | None:
     """The first whole request in a buffer and how many bytes it took; None if it is not whole yet.
 
     Raises:
@@ -430,10 +430,10 @@ def parse(buffer: bytes) -> tuple[Request, int] | None:
     if not target.startswith("/"):
         raise ValueError("not an HTTP request")
     path, _, query = target.partition("?")
-    return Request(method, path, query, headers, buffer[start : start + length]), start + length
+    return SimRequest(method, path, query, headers, buffer[start : start + length]), start + length
 
 
-def head(reply: Reply, length: int, *, keep: bool) -> bytes:
+def head(reply: SimReply, length: int, *, keep: bool) -> bytes:
     """Status line and headers."""
     reason = HTTPStatus(reply.status).phrase
     lines = [f"HTTP/1.1 {reply.status} {reason}", f"Content-Length: {length}"]
@@ -460,19 +460,19 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), max(1, size)))
 
 
-def _false_reply(fault: Fault) -> Reply:
+def _false_reply(fault: Fault) -> SimReply:
     if fault.kind == "garbage":
-        return Reply(200, "application/octet-stream", [faults.garbage(fault.size)])
+        return SimReply(200, "application/octet-stream", [faults.garbage(fault.size)])
     if fault.kind == "html":
-        return Reply(200, "text/html; charset=utf-8", [faults.PAGE])
+        return SimReply(200, "text/html; charset=utf-8", [faults.PAGE])
     challenge = {"WWW-Authenticate": 'Basic realm="jolokia"'} if fault.status == HTTPStatus.UNAUTHORIZED else {}
-    return Reply(fault.status, None, [b""], challenge)
+    return SimReply(fault.status, None, [b""], challenge)
 
 
 # --- the control API
 
 
-def control(cluster: EmbeddedCluster, request: Request) -> tuple[int, Any]:
+def control(cluster: EmbeddedCluster, request: SimRequest) -> tuple[int, Any]:
     """Do what a control request says: `POST /control/ACTION` with a JSON object, or `GET /control/state`.
 
     Returns:
@@ -504,7 +504,7 @@ def _agent(cluster: EmbeddedCluster, node: str, **fields: Any) -> None:  # noqa:
     allowed = fields.get("allowed")
     if allowed is not None:
         fields["allowed"] = {bean: frozenset(names) for bean, names in allowed.items()}
-    cluster.configure(node, Agent(**fields))
+    cluster.configure(node, SimAgent(**fields))
 
 
 def _keyspace(cluster: EmbeddedCluster, name: str, replication: str) -> None:

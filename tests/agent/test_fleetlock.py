@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from ringcheck.agent import fleetlock, web
-from ringcheck.agent.fleetlock import KINDS, Answer, FleetLock, routes
+from ringcheck.agent.fleetlock import KINDS, FleetLock, FleetLockAnswer, routes
 from ringcheck.agent.log import Log
 from ringcheck.agent.watch import Agent
 from ringcheck.config import load
@@ -26,8 +26,7 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.jolokia import mbeans
 from ringcheck.leases.leases import open_store
-from ringcheck.simulator.cluster import Agent as Jolokia
-from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
+from ringcheck.simulator.cluster import EmbeddedCluster, SimAgent, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served
 from tests.agent.service import clusters, service
@@ -52,10 +51,10 @@ class House:
     def body(self, number: int, group: str = GROUP) -> bytes:
         return json.dumps({"client_params": {"id": f"host-{number}", "group": group}}).encode()
 
-    def ask(self, number: int) -> Answer:
+    def ask(self, number: int) -> FleetLockAnswer:
         return self.lock.pre_reboot(self.body(number), HEADERS)
 
-    def steady(self, number: int) -> Answer:
+    def steady(self, number: int) -> FleetLockAnswer:
         return self.lock.steady_state(self.body(number), HEADERS)
 
     def address(self, number: int) -> str:
@@ -153,7 +152,7 @@ def test_streams_that_no_node_may_tell_are_asked_for_once(three_racks: House) ->
         allowed.setdefault(call.mbean, set()).add(call.name)
     policy = {bean: frozenset(names) for bean, names in allowed.items() if bean != mbeans.STREAM_MANAGER}
     for node in home.cluster.nodes:
-        home.cluster.configure(node.address, Jolokia(line=node.agent.line, allowed=policy))
+        home.cluster.configure(node.address, SimAgent(line=node.agent.line, allowed=policy))
     assert home.agent.fresh(GROUP, 30) is not None
     before = polls(home)
     assert home.ask(0).kind == "granted"
@@ -302,7 +301,7 @@ def test_a_poll_that_fails_grants_nothing_though_the_last_one_was_good(
     assert good is not None
     assert good.verdict is not None
     monkeypatch.setattr(home.agent, "fresh", lambda *_: replace(good, error="it hangs"))
-    assert home.ask(0) == Answer("unknown", "it hangs")
+    assert home.ask(0) == FleetLockAnswer("unknown", "it hangs")
     monkeypatch.setattr(home.agent, "fresh", lambda *_: None)
     assert home.ask(0).kind == "unknown"
     assert home.owners() == set()
@@ -399,7 +398,7 @@ def test_who_waited_while_the_configuration_was_replaced_asks_again(
 ) -> None:
     """The store that he would be answered from is another one now; so is whom his name stands for, perhaps."""
     home = three_racks
-    found: list[Answer] = []
+    found: list[FleetLockAnswer] = []
     known, looked_up = home.lock._client, threading.Event()
 
     def client(**asked: str) -> Any:
@@ -421,7 +420,7 @@ def test_who_waited_while_the_configuration_was_replaced_asks_again(
 def test_all_at_once(tmp_path: Path) -> None:
     """Ten hosts of three racks at once: those granted leave every range its quorum, and no other one could go too."""
     with house(tmp_path, nodes=10) as home:
-        answers: dict[int, Answer] = {}
+        answers: dict[int, FleetLockAnswer] = {}
         threads = [
             threading.Thread(target=lambda number=number: answers.update({number: home.ask(number)}))
             for number in range(10)
@@ -558,7 +557,7 @@ def test_nothing_is_granted_by_an_agent_that_is_stopping(three_racks: House) -> 
     """Neither to who comes then, nor to who is being decided on: he has been told no."""
     home = three_racks
     home.lock.stop()
-    assert home.ask(0) == Answer("unknown", "the agent is stopping")
+    assert home.ask(0) == FleetLockAnswer("unknown", "the agent is stopping")
     home.lock = FleetLock(home.agent, Log("json", home.log), lambda _: None)
     decide = home.lock._decide
 
@@ -567,7 +566,7 @@ def test_nothing_is_granted_by_an_agent_that_is_stopping(three_racks: House) -> 
         return decide(*asked)
 
     home.lock._decide = ended  # type: ignore[assignment, method-assign]
-    assert home.ask(0) == Answer("unknown", "the agent is stopping")
+    assert home.ask(0) == FleetLockAnswer("unknown", "the agent is stopping")
     assert home.owners() == set()
 
 

@@ -66,7 +66,7 @@ def reading(*down: str, **changes: Any) -> Reading:
     return replace(known, **changes)
 
 
-def shown(one: Reading, picture: page.Picture | None = None, reasons: tuple[Reason, ...] = ()) -> Strict:
+def shown(one: Reading, picture: page.PagePicture | None = None, reasons: tuple[Reason, ...] = ()) -> Strict:
     return Strict(page.cluster(one, page.Shown(picture, "/ring.svg", None, reasons), NOW))
 
 
@@ -196,7 +196,7 @@ def test_what_nodes_say_is_text() -> None:
         suspects=frozenset({EVIL}),
         holders=(Holder(EVIL, EVIL, EVIL, EVIL),),
     )
-    text = page.cluster(one, page.Shown(page.Picture(EVIL, EVIL, EVIL), "/x", Level.ONE, ()), NOW)
+    text = page.cluster(one, page.Shown(page.PagePicture(EVIL, EVIL, EVIL), "/x", Level.ONE, ()), NOW)
     both = text + page.overview([one], NOW) + page.problem(404, EVIL, NOW)
     assert "<script>alert" not in both
     assert "\u202e" not in both

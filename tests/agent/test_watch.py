@@ -14,8 +14,7 @@ import pytest
 from ringcheck.agent import watch as watch_module
 from ringcheck.agent.log import Changes, Log
 from ringcheck.agent.watch import Agent, Watch
-from ringcheck.config.values import Agent as Settings
-from ringcheck.config.values import Cluster, Config, Lease
+from ringcheck.config.values import AgentSettings, Cluster, Config, Lease
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ringcheck.report.reading import Reading
-    from ringcheck.simulator.faults import Kind
+    from ringcheck.simulator.faults import FaultKind
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 NEVER = 2000.0  # seconds between polls that no test waits for
@@ -192,7 +191,7 @@ def test_a_dead_jolokia_everywhere_keeps_the_verdict_until_it_is_old(world: Worl
 @pytest.mark.parametrize(
     "faults", [("status",) * 3, ("refuse", "status", "status"), ("reset", "hang", "status"), ("html", "hang", "reset")]
 )
-def test_nobody_answers_in_whatever_way(faults: tuple[Kind, ...], world: World) -> None:
+def test_nobody_answers_in_whatever_way(faults: tuple[FaultKind, ...], world: World) -> None:
     """All that did are suspects, as each of them is whose peers still answer."""
     watch = world.watch(1.0)
     good = polled(watch)
@@ -531,7 +530,7 @@ def running(agent: Agent) -> Iterator[Agent]:
 
 
 def config(*clusters: Cluster, interval: float = 1.0) -> Config:
-    return Config({one.name: one for one in clusters}, Settings(interval=interval))
+    return Config({one.name: one for one in clusters}, AgentSettings(interval=interval))
 
 
 def polls(agent: Agent, name: str) -> int:

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import loopback_address
 from tests.benchmarks.scale_core import judge
 
@@ -35,7 +35,7 @@ def resident() -> float:
 
 
 def main(template: str, polls: int) -> None:
-    collector = Collector(
+    collector = JolokiaSource(
         JolokiaSettings(contact_points=(loopback_address(0), loopback_address(1)), url=template, timeout=60)
     )
     start = used()

@@ -13,7 +13,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
-from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
+from ringcheck.simulator.placement import SimPlace, TokenRing, place, random_tokens
 from tests.benchmarks import Row, compared, seconds
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def address(node: int) -> str:
 
 def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
     """A snapshot with all nodes up, and the replies that its rings came in."""
-    places = [Place(f"dc{1 + node % 2}", f"r{1 + node // 2 % RACKS}") for node in range(nodes)]
+    places = [SimPlace(f"dc{1 + node % 2}", f"r{1 + node // 2 % RACKS}") for node in range(nodes)]
     tokens = TokenRing.of(dict(enumerate(random_tokens(nodes, VNODES, 1))))
     rings: list[Ring] = []
     replies = []
@@ -53,7 +53,7 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
     return all_up("big", places, VNODES, rings), replies
 
 
-def all_up(name: str, places: Sequence[Place], vnodes: int, rings: Sequence[Ring]) -> Snapshot:
+def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[Ring]) -> Snapshot:
     """A snapshot of which every view sees every node live."""
     members = tuple(
         Node(

@@ -18,7 +18,7 @@ from ringcheck.core.gate import Gate
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.core.ring import Replication, Ring, Snapshot
-from ringcheck.simulator.placement import Place, TokenRing, place, random_tokens
+from ringcheck.simulator.placement import SimPlace, TokenRing, place, random_tokens
 from tests.benchmarks import Row
 from tests.benchmarks.scale_core import LARGEST, POLICY, VNODES, all_up, cluster
 
@@ -62,7 +62,7 @@ CASES = (
 def snapshot(case: Case) -> Snapshot:
     """All nodes of a case up."""
     places = [
-        Place(f"dc{1 + one % case.datacenters}", f"r{1 + one // case.datacenters % case.racks}")
+        SimPlace(f"dc{1 + one % case.datacenters}", f"r{1 + one // case.datacenters % case.racks}")
         for one in range(case.nodes)
     ]
     tokens = TokenRing.of(dict(enumerate(random_tokens(case.nodes, case.vnodes, 1))))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.agent.watch import Agent
-from ringcheck.config.values import Agent as Settings
-from ringcheck.config.values import Cluster, Config
+from ringcheck.config.values import AgentSettings, Cluster, Config
 from ringcheck.core.policy import Severity
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.report import metrics
@@ -50,7 +49,7 @@ class Watched:
     def __post_init__(self) -> None:
         contacts = (self.cluster.node(1).address, self.cluster.node(2).address)
         lab = Cluster("lab", JolokiaSettings(contact_points=contacts))
-        self.agent = Agent(Config({"lab": lab}, Settings(interval=INTERVAL)), [self._hear])
+        self.agent = Agent(Config({"lab": lab}, AgentSettings(interval=INTERVAL)), [self._hear])
 
     def _hear(self, reading: Reading) -> None:
         self.told.append((reading, metrics.render(lambda: [reading])[1].decode()))

@@ -11,8 +11,8 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Replication
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import (
     EmbeddedCluster,
     NodeSpec,
@@ -169,7 +169,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
 @pytest.fixture
 def polls(driver: Driver) -> Iterator[Callable[[], Snapshot]]:
     """Polls of one collector."""
-    with closing(Collector(driver.settings)) as collector:
+    with closing(JolokiaSource(driver.settings)) as collector:
         yield lambda: collector.poll(10)
 
 
@@ -256,7 +256,7 @@ def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
     """Its Jolokia accepts and never answers: unreachable at once, whatever the others still believe."""
     polls()
     driver.pause(2)
-    with closing(Collector(driver.settings)) as collector:
+    with closing(JolokiaSource(driver.settings)) as collector:
         seen = collector.poll(4)
     driver.resume(2)
     assert view(seen, driver.address(2)).outcome == "unreachable"
@@ -281,5 +281,5 @@ def test_a_killed_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
 
 
 def _fresh(driver: Driver) -> Snapshot:
-    with closing(Collector(driver.settings)) as collector:
+    with closing(JolokiaSource(driver.settings)) as collector:
         return collector.poll(10)

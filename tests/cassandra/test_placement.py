@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.core.ring import Replication
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import version_of
-from ringcheck.simulator.placement import Place, TokenRing, place
+from ringcheck.simulator.placement import SimPlace, TokenRing, place
 from tests.cassandra import queries
 from tests.cassandra.test_queries import LAYOUT, RING_DELAY_MS
 
@@ -35,7 +35,7 @@ def rings(cluster: RealCluster) -> Snapshot:
     """What the collector reads of the cluster, with the replication stated for releases that can't tell."""
     replication = {name: Replication.parse(text) for name, text in WANTED.items()}
     with closing(
-        Collector(JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20), replication)
+        JolokiaSource(JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20), replication)
     ) as collector:
         return collector.poll(60)
 
@@ -55,7 +55,7 @@ def test_placement_equals_a_live_ring(real_cluster: ClusterFactory, cassandra_re
     seen = rings(cluster)
     owner = ring_of(seen, "placed_owner")
     tokens = TokenRing(tuple(owner.tokens), tuple(owner.replicas(index)[0] for index in range(len(owner))))
-    places = [Place(node.datacenter or "", node.rack or "") for node in seen.nodes]
+    places = [SimPlace(node.datacenter or "", node.rack or "") for node in seen.nodes]
     assert len({(one.datacenter, one.rack) for one in places}) == 4
     compared = 0
     for name, text in WANTED.items():

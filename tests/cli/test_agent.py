@@ -227,7 +227,7 @@ def test_options_that_the_agent_would_ignore_are_refused(
 
 def test_the_cluster_s_name_is_a_part_of_the_path() -> None:
     """Whatever is in it, it stays one segment."""
-    assert client.Asked("http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
+    assert client.RemoteAgent("http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
 
 
 def test_sensu_hears_of_an_agent_s_verdict_and_of_its_silence() -> None:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from tests import fake_jolokia
 from tests.fake_jolokia import Storage, missing_mbean, ok
 
@@ -141,7 +141,9 @@ class Lab:
         with fake_jolokia.cluster(dict(answers), hanging) as cluster:
             options: dict[str, Any] = {"url": cluster.template, "timeout": 2.0} | settings
             running = Running(
-                self, cluster, Collector(JolokiaSettings(contact_points=contacts or (self.addresses[0],), **options))
+                self,
+                cluster,
+                JolokiaSource(JolokiaSettings(contact_points=contacts or (self.addresses[0],), **options)),
             )
             try:
                 yield running
@@ -155,7 +157,7 @@ class Running:
 
     lab: Lab
     cluster: fake_jolokia.Cluster
-    collector: Collector
+    collector: JolokiaSource
 
     def poll(self, seconds: float = 4.0) -> Snapshot:
         return self.collector.poll(seconds)

@@ -70,9 +70,9 @@ def test_a_small_check_imports_neither_what_streams_nor_what_retries() -> None:
     with Lab().running() as running:
         script = f"""
 import sys
-from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.settings import JolokiaSettings
-collector = Collector(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
+collector = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 assert len(collector.poll(5.0).rings) == 1
 print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_client", "rich", "click", "yaml"}}))
 """
@@ -88,12 +88,12 @@ def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
     with lab.running(hanging=("127.0.2.3",)) as running:
         script = f"""
 import time
-from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.client import Client
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.http import sockets
-transport.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
-collector = Collector(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
+sockets.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
+collector = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 print(collector.poll(2.0).views[2].reason)
 """
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)

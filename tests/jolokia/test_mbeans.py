@@ -11,9 +11,9 @@ import pytest
 
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.control import Control
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from tests.jolokia.scripted import FAILURE_DETECTOR, Lab
 from tests.recordings import recordings
 
@@ -122,5 +122,5 @@ def test_every_request_lifts_the_agents_limits() -> None:
     """An agent that cuts lists by default must not cut these."""
     lab = Lab()
     with lab.running() as running:
-        Collector(JolokiaSettings(contact_points=("127.0.2.1",), url=running.cluster.template)).poll(3.0)
+        JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url=running.cluster.template)).poll(3.0)
         assert all(item["config"] == mbeans.NO_LIMITS for item in running.cluster.items())

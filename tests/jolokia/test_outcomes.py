@@ -15,7 +15,7 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Pending
 from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import SMALL, Reply
-from ringcheck.jolokia import endpoints, gossip, outcomes, rangemaps, reading
+from ringcheck.jolokia import endpoints, gossip, node_report, outcomes, rangemaps
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import Places
 
@@ -415,22 +415,24 @@ def test_a_reading_has_ports_only_if_all_lists_have() -> None:
     """Plain names and names with ports are never mixed."""
     ports: dict[str, object] = {f"{name}WithPort": [] for name in ("UnreachableNodes", "JoiningNodes", "LeavingNodes")}
     ports |= {"MovingNodesWithPort": ABSENT, "LiveNodesWithPort": ["10.0.0.1:7000"]}
-    plain = reading.reading(outcomes_of(HEALTHY | ports), {})
+    plain = node_report.node_report(outcomes_of(HEALTHY | ports), {})
     assert (plain.with_port, plain.live) == (False, frozenset({"10.0.0.1"}))
-    whole = reading.reading(outcomes_of(HEALTHY | ports | {"MovingNodesWithPort": []}), {})
+    whole = node_report.node_report(outcomes_of(HEALTHY | ports | {"MovingNodesWithPort": []}), {})
     assert (whole.with_port, whole.live) == (True, frozenset({"10.0.0.1:7000"}))
 
 
 def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
     """Jolokia answers before Cassandra has its MBeans: that is a start, not an error."""
     absent = Outcome(404, None, "x", "javax.management.InstanceNotFoundException")
-    assert reading.reading(dict.fromkeys(HEALTHY, absent), {}) == reading.Reading()
+    assert node_report.node_report(dict.fromkeys(HEALTHY, absent), {}) == node_report.NodeReport()
 
 
 @pytest.mark.parametrize("name", ["CurrentGenerationNumber", "SchemaVersion"])
 def test_generation_and_schema_may_be_unknown(name: str) -> None:
     """A view can be used without them: they fail during the start, or a policy forbids them."""
-    found = reading.reading(outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {})
+    found = node_report.node_report(
+        outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {}
+    )
     assert None in {found.generation, found.schema_version}
 
 
@@ -438,10 +440,10 @@ def test_generation_and_schema_may_be_unknown(name: str) -> None:
 def test_everything_else_must_be_there(name: str) -> None:
     """A view without one of its parts is no view: missing, denied or of another type is an error that names it."""
     with pytest.raises(DataError, match=f"^{name}"):
-        reading.reading(outcomes_of(HEALTHY | {name: 1.5}), {})
+        node_report.node_report(outcomes_of(HEALTHY | {name: 1.5}), {})
     with pytest.raises(DataError, match=f"^{name}: javax"):
-        reading.reading(outcomes_of(HEALTHY | {name: ABSENT}), {})
+        node_report.node_report(outcomes_of(HEALTHY | {name: ABSENT}), {})
     with pytest.raises(SourceError, match=f"^{name}: the agent's access policy forbids it"):
-        reading.reading(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
+        node_report.node_report(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
     with pytest.raises(DataError, match=f"^{name} is missing from the answer"):
-        reading.reading({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})
+        node_report.node_report({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})

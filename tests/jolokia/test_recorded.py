@@ -10,11 +10,11 @@ import pytest
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import NORMAL, PARTITIONERS, Replication, Ring
 from ringcheck.errors import DataError, SourceError
-from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes, rangemaps, reading
-from ringcheck.jolokia.collect import Collector
+from ringcheck.jolokia import endpoints, gossip, mbeans, node_report, outcomes, rangemaps
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import Places
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.testimony import refusal
 from tests.fake_jolokia import Agent, recorded_cluster
 from tests.recordings import Recording, recordings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ringcheck.core.ring import Snapshot
-    from ringcheck.jolokia.reading import Reading
+    from ringcheck.jolokia.node_report import NodeReport
 
 LINES = sorted({item.line for item in recordings()})
 ALL = [f"127.0.1.{number}" for number in range(1, 6)]
@@ -102,7 +102,7 @@ def test_collapsed_bulks_are_recognised() -> None:
 def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
     """What a collector makes of a recorded state, asked at its first node."""
     with recorded_cluster(line, state) as cluster:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE, **settings)
         )
         try:
@@ -206,7 +206,7 @@ def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
         plain = first.answer
         known: Any = {"status": 200, "value": states}
         first.answer = lambda item: known if item.get("attribute") == mbeans.STATES else plain(item)
-        collector = Collector(JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE))
         assert [node.release_version for node in collector.poll(2.0).nodes] == ["3.11.19"] * 4
         collector.close()
 
@@ -239,17 +239,17 @@ def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
 # The start, sample by sample.
 
 
-def samples(recording: Recording) -> Iterator[tuple[float, Reading]]:
+def samples(recording: Recording) -> Iterator[tuple[float, NodeReport]]:
     """What a starting node said of itself, in the order of time."""
     for raw in recording.load():
         asked, replies = raw.get("post"), raw.get("reply")
         if isinstance(asked, list) and isinstance(replies, list) and len(asked) > 20:
             told = {item["attribute"]: outcomes.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
             told.setdefault("SchemaVersion", Outcome(404))
-            yield raw["at_seconds"], reading.reading(told, {})
+            yield raw["at_seconds"], node_report.node_report(told, {})
 
 
-def believed(recording: Recording) -> list[tuple[Reading, str | None]]:
+def believed(recording: Recording) -> list[tuple[NodeReport, str | None]]:
     """Each sample with the reason why its view does not count."""
     return [(told, refusal(told)) for _, told in samples(recording)]
 
@@ -281,7 +281,7 @@ def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
     told = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
     absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
     with Agent(lambda item: told.get(item.get("attribute", ""), absent), host=recording.address) as agent:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(
                 contact_points=(agent.url,), url=f"http://{{address}}:{agent.port}/jolokia", timeout=PATIENCE
             )
@@ -306,7 +306,7 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
     """The recorded 401 of each Jolokia line is a matter of access, and no view."""
     assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
     with Agent(auth=("monitor", "other")) as agent:
-        collector = Collector(JolokiaSettings(contact_points=(agent.url,)))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
         with pytest.raises(
             SourceError, match=r"nobody answered: .*HTTP 401, it wants a user name and password"
         ) as caught:
@@ -324,9 +324,9 @@ def test_a_policy_that_forbids_too_much_is_said(line: str) -> None:
     }
     assert told["LiveNodesWithPort"].status == told["SchemaVersion"].status == 403
     with pytest.raises(SourceError, match=r"^EndpointToHostId: the agent refuses: Reading attribute Endp") as caught:
-        reading.reading(told, {})
+        node_report.node_report(told, {})
     assert caught.value.kind == "denied"
-    found = reading.reading({name: value for name, value in told.items() if "ToHostId" not in name}, {})
+    found = node_report.node_report({name: value for name, value in told.items() if "ToHostId" not in name}, {})
     assert (found.with_port, len(found.live), found.schema_version) == (False, 4, None)
 
 

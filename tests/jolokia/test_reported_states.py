@@ -12,8 +12,8 @@ from ringcheck.core.evidence import evidence_of
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from tests.jolokia.scripted import Lab, later
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def test_a_collector_forgets_nothing_that_is_still_so() -> None:
     """The second poll of a lone coordinator's cluster says what the first one said."""
     lab = with_stale_addresses()
     with lab.running(TWO) as running:
-        collector = Collector(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))
         first, second = collector.poll(4.0), collector.poll(4.0)
         collector.close()
     assert (second.nodes, second.views) == (first.nodes, first.views)

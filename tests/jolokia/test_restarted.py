@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import PHASES, EmbeddedCluster, loopback_address, simple
 from ringcheck.simulator.server import serve
 
@@ -20,7 +20,7 @@ def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.0)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(Collector(JolokiaSettings(contact_points=names, url=server.template))) as collector:
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
             before = collector.poll(5.0)  # the first node is the one that is asked for everything: it is not the one
             for phase in PHASES:
                 cluster.down(2, instant=True)
@@ -41,7 +41,7 @@ def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
     )
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(Collector(JolokiaSettings(contact_points=names, url=server.template))) as collector:
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
             before = collector.poll(5.0).rings
             cluster.up(2, instant=True)
             asked = collector.counts.requests["ok"]
@@ -62,7 +62,7 @@ def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
     )
     with serve(cluster) as server:
         settings = JolokiaSettings(contact_points=tuple(node.address for node in cluster.nodes), url=server.template)
-        with closing(Collector(settings)) as collector, closing(Collector(settings)) as other:
+        with closing(JolokiaSource(settings)) as collector, closing(JolokiaSource(settings)) as other:
             before = collector.poll(5.0).rings
             cluster.move(0, (before[0].tokens[3] + before[0].tokens[4]) // 2)
             cluster.finish(0)
@@ -76,7 +76,7 @@ def test_a_ring_of_other_nodes_is_another_object() -> None:
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(Collector(JolokiaSettings(contact_points=names, url=server.template))) as collector:
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
             before = collector.poll(5.0)
             node = cluster.nodes[2]
             node.spec = replace(node.spec, rack="elsewhere")

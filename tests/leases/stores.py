@@ -19,7 +19,7 @@ from tests import article
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ringcheck.core.reasons import Answer
+    from ringcheck.core.reasons import DecisionWord
     from ringcheck.leases.leases import RecordStore, Taken
 
 SINCE = "2026-01-01T00:00:00Z"
@@ -31,7 +31,7 @@ def holder(node: str = NODES[0], owner: str = "me", since: str = SINCE, host_id:
     return Holder(node, owner, "test", since, host_id)
 
 
-def decision(answer: Answer, others: Sequence[Holder] = ()) -> Decision:
+def decision(answer: DecisionWord, others: Sequence[Holder] = ()) -> Decision:
     return Decision(
         snapshot=SEEN,
         decision=answer,

@@ -23,7 +23,7 @@ from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import View
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
-from ringcheck.report.metrics import FAMILIES, Collector, render
+from ringcheck.report.metrics import FAMILIES, MetricsCollector, render
 from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload
 from tests import article
 from tests.strategies import Cluster, clusters
@@ -333,12 +333,12 @@ def test_a_registry_knows_the_names_beforehand() -> None:
         asked.append(reading())
         return asked
 
-    collector = Collector(readings)
+    collector = MetricsCollector(readings)
     registry = CollectorRegistry()
     registry.register(collector)
     assert not asked
     with pytest.raises(ValueError, match="Duplicated timeseries"):
-        registry.register(Collector(list))
+        registry.register(MetricsCollector(list))
     told = [(one.name, one.type, one.documentation) for one in collector.collect()]
     assert told == [(one.name, one.type, one.documentation) for one in collector.describe()]
 

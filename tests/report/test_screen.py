@@ -10,7 +10,7 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.policy import Policy
-from ringcheck.report.screen import ASCII, Change, Frame, Session, ago, compose, differences, is_old
+from ringcheck.report.screen import ASCII, Frame, ScreenChange, Session, ago, compose, differences, is_old
 from ringcheck.report.terminal import width
 from tests import article, figures
 
@@ -99,7 +99,7 @@ def test_nodes_and_keyspaces_come_and_go() -> None:
     assert [(one.key, one.direction, one.text) for one in differences(verdict(small), verdict(large))][:1] == [
         (("10.0.0.5",), "better", "node 10.0.0.5 is up (new)")
     ]
-    gone: list[Change] = list(differences(verdict(small), verdict(renamed)))
+    gone: list[ScreenChange] = list(differences(verdict(small), verdict(renamed)))
     assert {one.text for one in gone if one.direction == "changed"} == {
         f"{name} at {level} in dc1 is {what}"
         for name, what in (("other", "new"), ("blog", "gone"))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.control import Control
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.leases.lockfile import LockFile
 from ringcheck.restart.commands import Command, Ended
 from ringcheck.restart.environment import RealWorld
@@ -135,7 +135,7 @@ def stage(
             settings = JolokiaSettings(
                 contact_points=tuple(node.address for node in cluster.nodes), url=server.template, timeout=3.0
             )
-            collector = stack.enter_context(closing(Collector(settings)))
+            collector = stack.enter_context(closing(JolokiaSource(settings)))
             control = stack.enter_context(closing(Control(settings)))
             world = World(cluster, lambda: collector.poll(5.0), control)
             return Stage(cluster, world, LockFile("embedded", str(folder / "leases.json")), made, owner=owner)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.restart.readiness import Target, answers_cql, down_ids, missing
+from ringcheck.restart.readiness import RestartedNode, answers_cql, down_ids, missing
 from tests import article
 
 if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
 
 ONE, TWO, THREE = article.ADDRESSES
-TARGET = Target(ONE, "h1")
+TARGET = RestartedNode(ONE, "h1")
 
 
 def seen(*down: str, **fields: Any) -> Snapshot:
@@ -83,8 +83,8 @@ def test_a_node_is_its_host_id() -> None:
     found = TARGET.find(moved)
     assert found is not None
     assert found.address == "10.0.0.9"
-    assert Target(ONE, "gone").find(seen()) is None
-    assert Target(ONE, None).find(seen()) is not None
+    assert RestartedNode(ONE, "gone").find(seen()) is None
+    assert RestartedNode(ONE, None).find(seen()) is not None
 
 
 def _server(answer: bytes | None) -> int:

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.simulator.cluster import Agent, EmbeddedCluster, NodeSpec, simple, stock_keyspaces, topology
+from ringcheck.simulator.cluster import EmbeddedCluster, NodeSpec, SimAgent, simple, stock_keyspaces, topology
 from ringcheck.simulator.mbeans import SNITCH, STORAGE
-from ringcheck.simulator.protocol import Reply, answer
+from ringcheck.simulator.protocol import SimReply, answer
 from tests.recordings import Recording, recordings
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ POLICY = {  # as policy/policy.xml of the recordings
     SNITCH: frozenset({"getDatacenter", "getRack"}),
 }
 AGENTS = {
-    "auth": ("127.0.1.2", Agent(user="monitor", password="s3cret")),  # noqa: S106 - a recorded cluster's
-    "policy": ("127.0.1.3", Agent(allowed=POLICY)),
-    "truncating": ("127.0.1.4", Agent(limits={"maxCollectionSize": 3})),
-    "truncating-objects": ("127.0.1.4", Agent(limits={"maxObjects": 5})),
+    "auth": ("127.0.1.2", SimAgent(user="monitor", password="s3cret")),  # noqa: S106 - a recorded cluster's
+    "policy": ("127.0.1.3", SimAgent(allowed=POLICY)),
+    "truncating": ("127.0.1.4", SimAgent(limits={"maxCollectionSize": 3})),
+    "truncating-objects": ("127.0.1.4", SimAgent(limits={"maxObjects": 5})),
 }
 
 
@@ -124,7 +124,7 @@ def change(cluster: EmbeddedCluster, state: str, clock: Clock, everyone: list[No
         cluster.down(PEER)
 
 
-def ask(cluster: EmbeddedCluster, address: str, raw: dict[str, Any]) -> tuple[Reply, Any]:
+def ask(cluster: EmbeddedCluster, address: str, raw: dict[str, Any]) -> tuple[SimReply, Any]:
     """The embedded node's answer to a recorded request, and its body decoded as the recorder did."""
     body = json.dumps(raw["post"]).encode() if "post" in raw else None
     authorization = f"Basic {base64.b64encode(raw['auth'].encode()).decode()}" if "auth" in raw else None

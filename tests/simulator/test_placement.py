@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ringcheck.core.ring import Replication
 from ringcheck.simulator.placement import (
     Movement,
-    Place,
+    SimPlace,
     TokenRing,
     even_tokens,
     pending,
@@ -34,11 +34,11 @@ KEYSPACES = {
     "system_distributed": "SimpleStrategy {replication_factor=3}",
 }
 PLACES = {  # recorded/README: the victim is .3, the one that joins and leaves .5
-    "127.0.1.1": Place("dc1", "r1"),
-    "127.0.1.2": Place("dc1", "r2"),
-    "127.0.1.3": Place("dc1", "r3"),
-    "127.0.1.4": Place("dc2", "r1"),
-    "127.0.1.5": Place("dc1", "r1"),
+    "127.0.1.1": SimPlace("dc1", "r1"),
+    "127.0.1.2": SimPlace("dc1", "r2"),
+    "127.0.1.3": SimPlace("dc1", "r3"),
+    "127.0.1.4": SimPlace("dc2", "r1"),
+    "127.0.1.5": SimPlace("dc1", "r1"),
 }
 NODES = list(PLACES)
 CUT = ("startup", "truncating", "joining-sequence", "auth")  # states in which the ring was not told whole
@@ -114,7 +114,7 @@ def test_recordings_cover_every_release() -> None:
     assert len({item.line for item in MOVING}) == 3
 
 
-def walk(ring: TokenRing, index: int, factors: dict[str, int], places: Sequence[Place], *, last: bool) -> list[int]:
+def walk(ring: TokenRing, index: int, factors: dict[str, int], places: Sequence[SimPlace], *, last: bool) -> list[int]:
     """Brute force: go forward from a range, datacenter by datacenter decide at each node met."""
     replicas: list[int] = []
     racks = {dc: {places[node].rack for node in set(ring.owners) if places[node].datacenter == dc} for dc in factors}
@@ -139,10 +139,10 @@ def walk(ring: TokenRing, index: int, factors: dict[str, int], places: Sequence[
 
 
 @st.composite
-def clusters(draw: st.DrawFn) -> tuple[TokenRing, list[Place], dict[str, int]]:
+def clusters(draw: st.DrawFn) -> tuple[TokenRing, list[SimPlace], dict[str, int]]:
     count = draw(st.integers(1, 9))
     places = [
-        Place(draw(st.sampled_from(["a", "b", "c"])), draw(st.sampled_from(["x", "y", "z"]))) for _ in range(count)
+        SimPlace(draw(st.sampled_from(["a", "b", "c"])), draw(st.sampled_from(["x", "y", "z"]))) for _ in range(count)
     ]
     vnodes = draw(st.integers(1, 6))
     ring = TokenRing.of(dict(enumerate(random_tokens(count, vnodes, draw(st.integers(0, 99)), -50, 200))))
@@ -156,7 +156,7 @@ def clusters(draw: st.DrawFn) -> tuple[TokenRing, list[Place], dict[str, int]]:
 @settings(max_examples=examples(400))
 @given(clusters(), st.booleans())
 def test_networktopology_equals_a_forward_walk(
-    cluster: tuple[TokenRing, list[Place], dict[str, int]],
+    cluster: tuple[TokenRing, list[SimPlace], dict[str, int]],
     last: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
     """Uneven racks, RF above racks and nodes, several DCs: as a walk from each token, before and since 3.2."""
@@ -169,10 +169,10 @@ def test_networktopology_equals_a_forward_walk(
 
 @settings(max_examples=examples(200))
 @given(clusters(), st.integers(1, 5))
-def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[Place], dict[str, int]], factor: int) -> None:
+def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[SimPlace], dict[str, int]], factor: int) -> None:
     """SimpleStrategy takes the next distinct nodes and looks at no datacenter."""
     ring, _, _ = cluster
-    nowhere = [Place("", str(node)) for node in range(9)]
+    nowhere = [SimPlace("", str(node)) for node in range(9)]
     rows = place(ring, Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), nowhere, (5, 0))
     assert [list(row) for row in rows] == [
         list(dict.fromkeys([*ring.owners[index:], *ring.owners[:index]]))[:factor] for index in range(len(ring.tokens))
@@ -182,7 +182,7 @@ def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[Place], dic
 @settings(max_examples=examples(150))
 @given(clusters(), st.randoms(use_true_random=False), st.integers(1, 3))
 def test_pending_is_what_each_node_lacks_of_the_ring_to_come(
-    cluster: tuple[TokenRing, list[Place], dict[str, int]], draw: random.Random, factor: int
+    cluster: tuple[TokenRing, list[SimPlace], dict[str, int]], draw: random.Random, factor: int
 ) -> None:
     """Token by token: one leaver, joiner or mover makes pending exactly the replicas that the next ring adds."""
     ring, places, _ = cluster
@@ -192,7 +192,7 @@ def test_pending_is_what_each_node_lacks_of_the_ring_to_come(
     mover = draw.randrange(len(places))
     kind = draw.choice(["leave", "join", "move"])
     free = [token for token in range(-49, 149) if token not in ring.tokens]
-    after, movement, places = dict(owned), Movement(), [*places, Place("a", "x")]
+    after, movement, places = dict(owned), Movement(), [*places, SimPlace("a", "x")]
     if kind == "leave" and len(owned) > 1:
         del after[mover]
         movement = Movement(leaving=frozenset({mover}))
@@ -235,4 +235,4 @@ def test_random_tokens_repeat_with_their_seed() -> None:
 def test_other_strategies_are_refused() -> None:
     """LocalStrategy places nothing by token."""
     with pytest.raises(ValueError, match="LocalStrategy places no replicas"):
-        place(TokenRing((1,), (0,)), Replication("LocalStrategy"), [Place("a", "x")], (5, 0))
+        place(TokenRing((1,), (0,)), Replication("LocalStrategy"), [SimPlace("a", "x")], (5, 0))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ringcheck.simulator.cluster import Agent, EmbeddedCluster, loopback_address
+from ringcheck.simulator.cluster import EmbeddedCluster, SimAgent, loopback_address
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import Server, serve
 
@@ -131,7 +131,7 @@ def test_drain_over_jolokia_freezes_the_view(served: Server) -> None:
 
 def test_authentication_is_asked_for(served: Server) -> None:
     """401 with an empty body and a challenge, without a user or with a wrong one."""
-    served.cluster.configure(0, Agent(user="monitor", password="s3cret"))  # noqa: S106 - a test's
+    served.cluster.configure(0, SimAgent(user="monitor", password="s3cret"))  # noqa: S106 - a test's
     client = Client(served.url)
     assert client.post(node(served, 0), LIVE) == (401, b"")
     assert client.post(node(served, 0), LIVE, Authorization="Basic bW9uaXRvcjpzM2NyZXQ=")[0] == 200

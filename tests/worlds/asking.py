@@ -19,7 +19,7 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
-from ringcheck.jolokia import collect
+from ringcheck.jolokia import source
 from ringcheck.jolokia.settings import JolokiaSettings
 from tests.worlds.client import InProcess
 
@@ -123,7 +123,7 @@ def polled(world: World, order: Order = FIRST) -> Snapshot:
     settings = JolokiaSettings(contact_points=tuple(_mixed(world.contacts, order)))
     client = InProcess(world, settings, order.random, _pause(world, order))
     with _asking(client, threads=order.threads):
-        collector = collect.Collector(
+        collector = source.JolokiaSource(
             settings, clock=lambda: seconds[0], now=lambda: NOW + timedelta(seconds=seconds[0])
         )
         try:
@@ -136,7 +136,7 @@ def polled(world: World, order: Order = FIRST) -> Snapshot:
             collector.close()
 
 
-def _poll_before(collector: collect.Collector, client: InProcess, before: World) -> None:
+def _poll_before(collector: source.JolokiaSource, client: InProcess, before: World) -> None:
     client.world = before
     with suppress(RingcheckError):
         collector.poll(DEADLINE)
@@ -179,16 +179,16 @@ class AtOnce:
 def _asking(client: InProcess, *, threads: bool) -> Iterator[None]:
     """Let collectors ask the agents of a world, without threads if that is wanted and can be."""
     stand_ins: dict[str, Any] = {"Client": lambda *_args, **_more: client}
-    if not threads and hasattr(collect, "Crew"):
+    if not threads and hasattr(source, "Crew"):
         stand_ins["Crew"] = AtOnce
-    real = {name: getattr(collect, name) for name in stand_ins}
+    real = {name: getattr(source, name) for name in stand_ins}
     try:
         for name, stand_in in stand_ins.items():
-            setattr(collect, name, stand_in)
+            setattr(source, name, stand_in)
         yield
     finally:
         for name, value in real.items():
-            setattr(collect, name, value)
+            setattr(source, name, value)
 
 
 # What the owners want, in ringcheck's words

@@ -53,7 +53,7 @@ _ICONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PagePicture:
     """A ring in words.
 
     Attributes:
@@ -78,7 +78,7 @@ class Shown:
         reasons: why no node that is up may restart, where none may.
     """
 
-    picture: Picture | None
+    picture: PagePicture | None
     picture_url: str
     chosen: Level | None
     reasons: Sequence[Reason]
@@ -277,7 +277,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
     return _render("cluster.html", now, **values)
 
 
-def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: Picture | None) -> list[str]:
+def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) -> list[str]:
     """Keyspaces that are offered beside the picture; the table has them all."""
     names = [one.name for one in keyspaces[:CHOICES]]
     if picture and picture.keyspace not in names:

@@ -17,8 +17,8 @@ from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia import fanout
-from ringcheck.jolokia.collect import Collector
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_attribute, missing_mbean, ok, send
 from tests.jolokia.scripted import CREDENTIALS, FAILURE_DETECTOR, SNITCH, STREAM_MANAGER, Lab, Running, later
 
@@ -95,7 +95,9 @@ def test_the_time_of_a_snapshot_is_that_of_its_start() -> None:
     moment = datetime(2026, 11, 21, 5, 15, 45, tzinfo=UTC)
     lab = Lab()
     with lab.running() as running:
-        collector = Collector(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), now=lambda: moment)
+        collector = JolokiaSource(
+            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), now=lambda: moment
+        )
         assert collector.poll(2.0).taken_at == "2026-11-21T05:15:45Z"
         collector.close()
 
@@ -126,7 +128,7 @@ def test_replication_that_a_release_can_not_tell_is_the_configurations() -> None
     lab = Lab(release="3.0.29", keyspaces=dict.fromkeys(("a", "b", "c"), "SimpleStrategy {replication_factor=3}"))
     stated = Replication.parse("SimpleStrategy {replication_factor=3}")
     with lab.running() as running:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), {"a": stated, "c": stated}
         )
         rings = collector.poll(2.0).rings
@@ -138,7 +140,7 @@ def test_what_cassandra_tells_wins_over_the_configuration() -> None:
     """A replication that was altered since the configuration was written is the one that counts."""
     with Lab().running() as running:
         stated = {"orders": Replication.parse("SimpleStrategy {replication_factor=1}")}
-        collector = Collector(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), stated)
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), stated)
         assert str(collector.poll(2.0).rings[0].replication) == "NetworkTopologyStrategy {dc1=3}"
         collector.close()
 
@@ -201,7 +203,7 @@ def test_a_contact_point_keeps_its_url() -> None:
     """A node that is reached by another URL than the template's is asked there, and only there."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[TWO]) as other:
-        collector = Collector(JolokiaSettings(contact_points=(other.url,), url=running.cluster.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(other.url,), url=running.cluster.template))
         snapshot = collector.poll(2.0)
         collector.poll(2.0)
         collector.close()
@@ -213,7 +215,7 @@ def test_two_names_of_one_node_are_one_node() -> None:
     """Contact points that turn out to be the same node make one view."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[ONE]) as other:
-        collector = Collector(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
         assert [view.observer for view in collector.poll(2.0).views] == [ONE, TWO, THREE]
         collector.close()
 
@@ -222,7 +224,7 @@ def test_only_contact_points_are_asked_where_only_they_can_be() -> None:
     """With agents on loopback the views are those of the contact points; the others are not asked, not unreachable."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[TWO]) as other:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(other.url,), url=running.cluster.template, views="contact_points")
         )
         for _ in range(2):
@@ -239,7 +241,7 @@ def test_a_contact_point_that_is_silent_is_a_view_where_only_they_are_asked() ->
     lab = Lab()
     with lab.running() as running:
         silent = f"http://127.0.0.1:{free_port('127.0.0.1')}/jolokia"
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(ONE, silent), url=running.cluster.template, views="contact_points")
         )
         for _ in range(2):
@@ -347,7 +349,7 @@ def test_whose_time_is_over_has_one_reason(patient: bool, monkeypatch: pytest.Mo
 def test_two_clusters_behind_one_configuration_are_refused() -> None:
     """Contact points of differently named clusters are an error that names both."""
     with Lab().running() as running, Agent(Lab(cluster="other", subnet="127.0.3").nodes["127.0.3.1"]) as other:
-        collector = Collector(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
         with pytest.raises(DataError) as caught:
             collector.poll(2.0)
         collector.close()
@@ -362,7 +364,7 @@ def test_two_clusters_of_one_name_are_refused() -> None:
         node.attributes["EndpointWithPortToHostId"] = {key: f"other-{value}" for key, value in ids.items()}
         node.attributes["LocalHostId"] = f"other-{node.attributes['LocalHostId']}"
     with Lab().running() as running, Agent(other_lab.nodes["127.0.3.1"]) as other:
-        collector = Collector(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
         with pytest.raises(DataError) as caught:
             collector.poll(2.0)
         collector.close()
@@ -658,7 +660,7 @@ def test_an_unknown_datacenter_is_none() -> None:
         node.operations["getRack", f"{THREE}:7000"] = "UNKNOWN_RACK"
     clock = [time.monotonic()]
     with lab.running() as running:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), clock=lambda: clock[0]
         )
         places = [(node.datacenter, node.rack) for node in collector.poll(5.0).nodes]
@@ -683,7 +685,7 @@ def test_nodes_that_share_an_address_are_told_apart_by_their_ports() -> None:
     ports = {ONE: "127.0.2.1:7000", TWO: "127.0.2.1:7001", THREE: f"{THREE}:7000"}
     lab = Lab(endpoints=ports)
     with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
-        collector = Collector(JolokiaSettings(contact_points=(one.url, two.url, three.url), views="contact_points"))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(one.url, two.url, three.url), views="contact_points"))
         snapshot = collector.poll(3.0)
         collector.close()
     assert [node.address for node in snapshot.nodes] == ["127.0.2.1:7000", "127.0.2.1:7001", THREE]
@@ -699,7 +701,7 @@ def test_ipv6_nodes_have_canonical_names() -> None:
     lab = Lab(1, endpoints={ONE: "[0:0:0:0:0:0:0:1]:7000"})
     lab.nodes[ONE].operations |= {("getDatacenter", "[::1]:7000"): "dc1", ("getRack", "[::1]:7000"): "r1"}
     with Agent(lab.nodes[ONE]) as agent:
-        collector = Collector(JolokiaSettings(contact_points=(agent.url,)))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
         snapshot = collector.poll(3.0)
         collector.close()
     assert [(node.address, node.datacenter) for node in snapshot.nodes] == [("::1", "dc1")]
@@ -987,7 +989,7 @@ def test_whether_clients_log_in_is_found_out(release: str, answer: Any, authenti
         node.other[CREDENTIALS, "Validity"] = answer
     with lab.running() as running:
         assert running.poll().authenticates is authenticates
-        overridden = Collector(
+        overridden = JolokiaSource(
             JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), authenticates=not authenticates
         )
         assert overridden.poll(2.0).authenticates is not authenticates
@@ -1143,7 +1145,7 @@ def test_the_ring_is_read_again_when_asked_to_and_when_it_is_old() -> None:
     """What no sign betrays is found after an hour, or when the caller wants it."""
     clock = [time.monotonic()]
     with Lab().running() as running:
-        collector = Collector(
+        collector = JolokiaSource(
             JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), clock=lambda: clock[0]
         )
         for seconds, expected in ((0, 1), (3500, 1), (200, 2)):
@@ -1317,7 +1319,7 @@ def test_an_answer_of_one_node_can_be_anything() -> None:
     """A node that answers nonsense is an error of its own, in one line; the others are as they are."""
     lab = Lab()
     with cluster({ONE: lab.nodes[ONE], TWO: lab.nodes[TWO], THREE: lambda item: ok(item, [7])}) as running:
-        collector = Collector(JolokiaSettings(contact_points=(ONE,), url=running.template))
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.template))
         snapshot = collector.poll(2.0)
         collector.close()
     assert [node.jolokia for node in snapshot.nodes] == ["ok", "ok", "error"]
@@ -1440,7 +1442,7 @@ def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
 def test_no_contact_point_is_an_error_of_the_configuration() -> None:
     """A cluster without any address to ask is refused before anything is asked."""
     with pytest.raises(ConfigError, match="there is no contact point to ask"):
-        Collector(JolokiaSettings(contact_points=()))
+        JolokiaSource(JolokiaSettings(contact_points=()))
 
 
 def test_sets_of_nodes_are_shared_and_their_number_is_bounded() -> None:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class NodeReport:
     """What one node says of itself and of the others.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reading:
     owners: frozenset[str] | None = field(default=None, repr=False)
 
 
-def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[str]]) -> Reading:
+def node_report(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[str]]) -> NodeReport:
     """A node's own words, from attributes of StorageService.
 
     Args:
@@ -61,7 +61,7 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
     """
     mode = _of(found, "OperationMode")
     if is_missing_mbean(mode):
-        return Reading()  # Jolokia answers before Cassandra has registered its MBeans
+        return NodeReport()  # Jolokia answers before Cassandra has registered its MBeans
     found = _as_far_as_it_is(found, mode)
     with_port = all(name in found and found[name].status == OK for name in mbeans.LISTS_WITH_PORT)
     sets = []
@@ -72,7 +72,7 @@ def reading(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[s
     if told["OperationMode"] in COORDINATING:
         text(told["LocalHostId"], "LocalHostId")  # null while a node starts, and only then
     told |= {name: found[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in found}
-    return Reading(
+    return NodeReport(
         with_port=with_port,
         cluster=text(told["ClusterName"], "ClusterName"),
         host_id=_optional(text, told, "LocalHostId"),

@@ -30,7 +30,7 @@ _BEFORE_STREAMS = 0.8  # of a poll's time: a node that hangs leaves the rest for
 _NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
 
 
-class Collector:
+class JolokiaSource:
     """Polls one cluster. Not for use by two threads at once."""
 
     def __init__(  # noqa: PLR0913 - what the configuration says, and two clocks for tests
