@@ -1,8 +1,9 @@
-"""Passwords: read from files when they are needed, never kept in a configuration."""
+"""Passwords, read from files when they are needed and never kept in a configuration, and how HTTP sends them."""
 
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from pathlib import Path
 
 from ringcheck.errors import UsageError
@@ -31,3 +32,8 @@ def secret(path: str) -> str:
     if not password:
         raise UsageError(f"{file} is empty: it should hold a password")
     return password
+
+
+def basic_auth(username: str, password: str) -> str:
+    """The value of an Authorization header for HTTP basic authentication."""
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"

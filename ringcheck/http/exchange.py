@@ -1,28 +1,24 @@
-"""One HTTP request in bounded time, and errors that an operator understands.
-
-Knows nothing of Jolokia. Nothing here retries, keeps cookies, follows redirects or looks at the environment.
-"""
+"""One HTTP request in bounded time, and what goes wrong with one in words that an operator understands."""
 
 from __future__ import annotations
 
+import ssl
+import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
-
-import requests
-from requests.exceptions import ConnectionError as RequestsConnectionError
-from requests.exceptions import ConnectTimeout, InvalidURL, RequestException, SSLError, Timeout
-from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
+from http.client import BadStatusLine, HTTPException, LineTooLong, RemoteDisconnected, UnknownProtocol
+from typing import TYPE_CHECKING
 
 from ringcheck import __version__
 from ringcheck.errors import SourceError
-from ringcheck.http.replies import MEBIBYTE, Reply, shown
-from ringcheck.http.sockets import Adapter, DeadlineError, root_cause, start_clock, tls_context
+from ringcheck.http.connections import Connections
+from ringcheck.http.credentials import basic_auth
+from ringcheck.http.replies import MEBIBYTE, Reply, one_line
+from ringcheck.http.sockets import ConnectTimeoutError, NotConnectedError, lower_first, tls_context
 from ringcheck.http.tls import Tls
+from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from urllib3 import HTTPResponse
 
 USER_AGENT = f"ringcheck/{__version__}"
 
@@ -37,37 +33,60 @@ class RetryableError(Exception):
 
 @contextmanager
 def explained(url: str, seconds: float) -> Iterator[None]:
-    """Turn what requests, urllib3 and the sockets raise into errors that an operator understands."""
-    where = shown(url)
+    """Turn what sockets, TLS and HTTP raise into errors that an operator understands.
+
+    Args:
+        url: that is asked.
+        seconds: that the request may take.
+
+    Raises:
+        SourceError: kind `unreachable` for connections and timeouts, `error` for an answer that is none.
+        RetryableError: for a connection that was not made or broke.
+    """
     try:
         yield
-    except InvalidURL as error:
-        raise SourceError(f"{where}: not a usable URL: {error}") from error
-    except SSLError as error:
-        raise SourceError(f"{where}: TLS: {_tls_reason(error)}", "unreachable") from error
-    except ConnectTimeout as error:
-        raise SourceError(f"{where}: no connection within {seconds:.2g} s", "unreachable") from error
-    except (Timeout, ReadTimeoutError, DeadlineError) as error:
-        raise SourceError(f"{where}: no whole answer within {seconds:.2g} s", "unreachable") from error
-    except DecodeError as error:
-        raise SourceError(f"{where}: the compressed answer is broken") from error
-    except (RequestsConnectionError, ProtocolError) as error:
-        raise RetryableError(SourceError(f"{where}: {_connection_reason(error)}", "unreachable")) from error
-    except (RequestException, HTTPError, OSError) as error:
-        raise SourceError(f"{where}: {root_cause(error)}", "unreachable") from error
+    except SourceError:
+        raise
+    except (OSError, HTTPException, zlib.error) as error:
+        failure = SourceError(f"{shown(url)}: {_in_words(error, seconds)}", _kind(error))
+        if _is_retryable(error):
+            raise RetryableError(failure) from error
+        raise failure from error
 
 
-def _connection_reason(error: BaseException) -> str:
-    root = root_cause(error)
-    if isinstance(root, NewConnectionError):
-        text = str(root).rpartition(": ")[2] if "can't be resolved" not in str(root) else str(root).partition(": ")[2]
-        return text[:1].lower() + text[1:]
-    return "the connection was closed before the answer was whole"
+def _in_words(error: Exception, seconds: float) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {_tls_reason(error)}"
+    if isinstance(error, TimeoutError):
+        what = "connection" if isinstance(error, ConnectTimeoutError) else "whole answer"
+        return f"no {what} within {seconds:.2g} s"
+    if isinstance(error, zlib.error):
+        return "the compressed answer is broken"
+    if _is_not_http(error):
+        return f"the answer is not HTTP: {one_line(str(error).encode())}"
+    if isinstance(error, HTTPException | ConnectionError):
+        return "the connection was closed before the answer was whole"
+    return lower_first(getattr(error, "strerror", None) or str(error))
 
 
-def _tls_reason(error: BaseException) -> str:
-    root = root_cause(error)
-    reason = getattr(root, "verify_message", None) or getattr(root, "reason", None) or str(root)
+def _kind(error: Exception) -> str:
+    return "error" if isinstance(error, zlib.error) or _is_not_http(error) else "unreachable"
+
+
+def _is_retryable(error: Exception) -> bool:
+    """Whether the connection was not made or broke; a timeout is none: the server still works on the request."""
+    broken = isinstance(error, NotConnectedError | HTTPException | ConnectionError)
+    return broken and not isinstance(error, ssl.SSLError) and not _is_not_http(error)
+
+
+def _is_not_http(error: Exception) -> bool:
+    """Whether something else than HTTP came; an empty status line is a connection that was closed."""
+    bad_status = isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected)
+    return isinstance(error, UnknownProtocol | LineTooLong) or (bad_status and bool(str(error).strip("'")))
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    reason = getattr(error, "verify_message", None) or error.reason or str(error)
     return str(reason).lower().replace("_", " ")
 
 
@@ -82,10 +101,9 @@ def exchange(  # noqa: PLR0913 - each of them matters to some server
     tls: Tls | None = None,
     max_bytes: int = MEBIBYTE,
 ) -> tuple[int, bytes]:
-    """One request to a server that is no Jolokia, within the same bounds: Sensu's agent, or ringcheck's own.
+    """One request on a connection that is not kept: to Sensu's agent, or to ringcheck's own.
 
-    The connection is not kept, nothing is retried, no redirect is followed, and the environment's proxies and .netrc
-    are not looked at. A host name's lookup alone can take longer than `seconds`.
+    Nothing is retried. The look-up of a host name alone can take longer than `seconds`.
 
     Returns:
         HTTP status and decoded body.
@@ -94,14 +112,13 @@ def exchange(  # noqa: PLR0913 - each of them matters to some server
         SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
         ConfigError: if a file of `tls` can't be used.
     """
-    adapter = Adapter(1, lambda: tls_context(tls or Tls()))
-    request = requests.Request(method, url, {"User-Agent": USER_AGENT, **(headers or {})}, data=body, auth=auth)
-    start_clock(seconds)
+    own = {"Authorization": basic_auth(*auth)} if auth else {}
+    connections = Connections(lambda: tls_context(tls or Tls()))
     try:
-        with explained(url, seconds):
-            raw = cast("HTTPResponse", adapter.send(request.prepare(), stream=True, timeout=None).raw)
-            return raw.status, Reply(raw, url, max_bytes).all()
+        every = {"User-Agent": USER_AGENT, **own, **(headers or {})}
+        with explained(url, seconds), connections.request(method, url, seconds, every, body) as answer:
+            return answer.status, Reply(answer, url, max_bytes).all()
     except RetryableError as failure:
-        raise failure.error from None
+        raise failure.error from failure
     finally:
-        adapter.close()
+        connections.close()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ringcheck.errors import SourceError
+from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
-    from urllib3 import HTTPResponse
+    from ringcheck.http.connections import Answer
 
 MEBIBYTE = 2**20
 SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be streamed
@@ -20,16 +20,10 @@ CHUNK = 64 * 1024
 LONGEST_TEXT = 200  # characters of something that a node said
 
 
-def shown(url: str) -> str:
-    """A URL without credentials, for messages."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
 class Reply:
     """The decoded bytes of one answer: all of them where it is small, else the head and a way to read on."""
 
-    def __init__(self, raw: HTTPResponse, url: str, max_bytes: int) -> None:
+    def __init__(self, raw: Answer, url: str, max_bytes: int) -> None:
         """Read up to `SMALL` bytes.
 
         Args:
@@ -74,7 +68,7 @@ class Reply:
         return b"".join(iter(self.read, b""))
 
     def _more(self, size: int) -> bytes:
-        part = b"" if self._ended else self._raw.read(size, decode_content=True)
+        part = b"" if self._ended else self._raw.read(size)
         self._ended = not part
         self.bytes_read += len(part)
         if self.bytes_read > self._max_bytes:

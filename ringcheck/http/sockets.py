@@ -1,68 +1,36 @@
-"""Sockets that end at a deadline, and one TLS context for all of them.
+"""Blocking sockets that end at a deadline, and the TLS context of all connections.
 
-Owns how bytes get to a node and back in bounded time; knows nothing of JSON, Jolokia or retries.
+Owns how bytes get to a server and back in bounded time; knows nothing of HTTP.
 
-A timeout of requests or urllib3 is one of each `recv`: a server that drips a byte a second holds a call for ever, in
-the headers as well as in the body. Here every blocking call of a socket gets what is left until the deadline of the
-thread that makes it. OpenSSL's calls loop inside one such call and keep its total (CPython `Modules/_ssl.c`,
-`_PyDeadline_Get`), so that a dripped TLS handshake ends in time too.
+The timeout of a Python socket is one of each `recv`: a server that sends a byte a second would hold a call for ever.
+Here every blocking call gets what is left until the deadline of the request that it serves. OpenSSL's calls loop inside
+one such call and keep its total (CPython `Modules/_ssl.c`, `_PyDeadline_Get`), so that a slow TLS handshake ends in
+time too.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
-
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-from urllib3.util.retry import Retry
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from urllib3 import PoolManager
-
     from ringcheck.http.tls import Tls
-
-
-_ATTEMPT = threading.local()  # .ends: monotonic time at which this thread's request must be over
 
 
 class DeadlineError(TimeoutError):
     """The time of a request is over."""
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The first cause in the chain of wrapped exceptions, where the words are."""
-    while True:
-        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
-        if not inner:
-            return error
-        error = inner[0]
+class NotConnectedError(OSError):
+    """No connection was made; its text says why, its cause is the error of the socket if there is one."""
 
 
-def start_clock(seconds: float) -> None:
-    """From now on the sockets of this thread have so many seconds together."""
-    _ATTEMPT.ends = time.monotonic() + seconds
-
-
-def seconds_left() -> float:
-    """What is left of this thread's time.
-
-    Raises:
-        DeadlineError: if nothing is.
-    """
-    left = float(_ATTEMPT.ends) - time.monotonic()
-    if left <= 0:
-        raise DeadlineError("timed out")
-    return left
+class ConnectTimeoutError(DeadlineError):
+    """No connection was made in time."""
 
 
 # The JDK's HTTP server writes head and body of an answer apart and leaves Nagle's algorithm on: the body waits for our
@@ -71,42 +39,68 @@ _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class _Timed:
-    """A socket whose blocking calls together end at the deadline of the thread."""
+    """A socket whose blocking calls together end at `ends`, a monotonic time."""
+
+    ends: float = 0.0
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - the signatures of socket and SSLSocket differ
-        self.settimeout(seconds_left())  # type: ignore[attr-defined]  # a mixin of sockets
+        self._limit()
         if _QUICK_ACK is not None:
-            self.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)  # type: ignore[attr-defined]  # likewise
-        return cast("int", super().recv_into(*args, **kwargs))  # type: ignore[misc]  # likewise
+            self.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)  # type: ignore[attr-defined]  # a mixin of sockets
+        return super().recv_into(*args, **kwargs)  # type: ignore[misc,no-any-return]  # likewise
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as above
-        self.settimeout(seconds_left())  # type: ignore[attr-defined]  # as above
-        super().sendall(*args, **kwargs)  # type: ignore[misc]  # as above
+        self._limit()
+        super().sendall(*args, **kwargs)  # type: ignore[misc]  # likewise
+
+    def _limit(self) -> None:
+        self.settimeout(seconds_left(self.ends))  # type: ignore[attr-defined]  # likewise
 
 
-class _PlainSocket(_Timed, socket.socket):
+class PlainSocket(_Timed, socket.socket):
     """Plain TCP until a deadline."""
 
 
-class _TlsSocket(_Timed, ssl.SSLSocket):
+class TlsSocket(_Timed, ssl.SSLSocket):
     """TLS until a deadline, the handshake included."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of SSLSocket
-        self.settimeout(seconds_left())
+        """Shake hands within the deadline."""
+        self._limit()
         super().do_handshake(block)
 
 
-def _connect(connection: HTTPConnection) -> socket.socket:
-    """A connected socket to any address of a host, all tries together within the deadline."""
-    failure: OSError = OSError("the host name has no address")
+def seconds_left(ends: float) -> float:
+    """Seconds until a monotonic time.
+
+    Raises:
+        DeadlineError: if it is over.
+    """
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise DeadlineError("timed out")
+    return left
+
+
+def connect(host: str, port: int, ends: float) -> PlainSocket:
+    """A connected socket to any address of a host; all tries together end at a monotonic time.
+
+    The look-up of the host name is the system's and can take longer.
+
+    Raises:
+        ConnectTimeoutError: if the last address that was tried did not answer in time.
+        NotConnectedError: if the name has no address, or the last one refused.
+    """
     try:
-        found = socket.getaddrinfo(connection._dns_host, connection.port, type=socket.SOCK_STREAM)  # noqa: SLF001 - urllib3 offers no other name of the host to look up
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise NewConnectionError(connection, f"the host name can't be resolved: {error}") from error
-    for family, kind, protocol, _, address in found:
-        sock = _PlainSocket(family, kind, protocol)
+        raise NotConnectedError(f"the host name can't be resolved: {error}") from error
+    failure: OSError = OSError("the host name has no address")
+    for family, kind, protocol, _, address in addresses:
+        sock = PlainSocket(family, kind, protocol)
+        sock.ends = ends
         try:
-            sock.settimeout(seconds_left())
+            sock.settimeout(seconds_left(ends))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(address)
         except OSError as error:
@@ -115,32 +109,31 @@ def _connect(connection: HTTPConnection) -> socket.socket:
         else:
             return sock
     if isinstance(failure, TimeoutError):
-        raise ConnectTimeoutError(connection, "timed out while connecting") from failure
-    raise NewConnectionError(connection, failure.strerror or str(failure)) from failure
+        raise ConnectTimeoutError("timed out while connecting") from failure
+    raise NotConnectedError(lower_first(failure.strerror or str(failure))) from failure
 
 
-class _PlainConnection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
+def secured(sock: PlainSocket, context: ssl.SSLContext, host: str) -> TlsSocket:
+    """The socket after a TLS handshake, within the same deadline.
 
-
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+    Raises:
+        ssl.SSLError: if the server is not trusted, or does not speak TLS.
+        DeadlineError: if the time is over.
+    """
+    ends = sock.ends
+    wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    assert isinstance(wrapped, TlsSocket)  # noqa: S101 - tls_context says so
+    wrapped.ends = ends
+    try:
+        wrapped.do_handshake()
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """The one context of all connections.
-
-    requests would load the CA bundle for every new connection: 12 CPU-seconds for 300 hosts.
+    """One context for all connections: loading the system's authorities takes 40 ms of CPU.
 
     Raises:
         ConfigError: if a file can't be read or is no certificate or key.
@@ -155,45 +148,10 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     if tls.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = TlsSocket
     return context
 
 
-class Adapter(HTTPAdapter):
-    """requests' adapter with the sockets above, the one TLS context, and no retries of its own."""
-
-    def __init__(self, hosts: int, context: Callable[[], ssl.SSLContext]) -> None:
-        """Prepare pools.
-
-        Args:
-            hosts: how many hosts must keep their connections; requests' default of 10 would reconnect each time.
-            context: makes the TLS context when the first https URL is met.
-        """
-        self._context = context
-        super().__init__(pool_connections=hosts, pool_maxsize=2, max_retries=Retry(0, read=False))
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:  # noqa: ANN401, FBT001, FBT002 - the signature of requests
-        """Make pools of the sockets above."""
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        manager = cast("PoolManager", self.poolmanager)
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-
-    def build_connection_pool_key_attributes(
-        self,
-        request: Any,  # noqa: ANN401 - PreparedRequest; the signature of requests
-        verify: Any,  # noqa: ANN401, ARG002 - as above
-        cert: Any = None,  # noqa: ANN401, ARG002 - as above
-    ) -> tuple[Any, Any]:
-        """Give https pools the one context."""
-        host, _ = super().build_connection_pool_key_attributes(request, verify=True)
-        if host["scheme"] != "https":
-            return host, {}
-        context = self._context()
-        return host, {
-            "ssl_context": context,
-            "cert_reqs": context.verify_mode.name,
-            "assert_hostname": None if context.check_hostname else False,
-        }
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ANN401 - the signature of requests
-        """Leave the pool as it is: the context says whom to trust; requests would load its own bundle here."""
+def lower_first(text: str) -> str:
+    """A text for the middle of a sentence."""
+    return text[:1].lower() + text[1:]

@@ -9,30 +9,30 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zlib
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
-
-import requests
-from urllib3 import disable_warnings
-from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from ringcheck.core.source import RequestCounts
 from ringcheck.errors import DeniedError, SourceError
+from ringcheck.http.connections import Connections
+from ringcheck.http.credentials import basic_auth
 from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
-from ringcheck.http.replies import CHUNK, Reply, document, one_line, shown
-from ringcheck.http.sockets import Adapter, start_clock, tls_context
+from ringcheck.http.replies import CHUNK, Reply, document, one_line
+from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
+from ringcheck.http.urls import shown
 from ringcheck.jolokia.refusals import words
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from urllib3 import HTTPResponse
-
+    from ringcheck.http.connections import Answer
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _ATTEMPTS = 3
@@ -62,7 +62,6 @@ class Client:
     def __init__(
         self,
         settings: JolokiaSettings,
-        hosts: int = 4096,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -70,7 +69,6 @@ class Client:
 
         Args:
             settings: how to ask.
-            hosts: how many hosts may keep a connection.
             clock: monotonic seconds.
             sleep: waits between attempts.
 
@@ -90,8 +88,10 @@ class Client:
             "Accept": "application/json, text/plain",
             "Accept-Encoding": "gzip",
         }
-        self._auth = settings.basic_auth()
-        self._adapter = Adapter(hosts + 8, self._tls)
+        auth = settings.basic_auth()
+        if auth:
+            self._headers["Authorization"] = basic_auth(*auth)
+        self._connections = Connections(self._tls)
 
     def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """Ask an agent something that may be asked twice.
@@ -124,11 +124,11 @@ class Client:
         try:
             return self._attempt(url, payload, deadline, document, timeout=float("inf"))
         except RetryableError as failure:
-            raise failure.error from None
+            raise failure.error from failure
 
     def close(self) -> None:
         """Close all connections."""
-        self._adapter.close()
+        self._connections.close()
 
     def _again(self, failure: RetryableError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
         # Imported where the first retry is needed: it costs `check` 49 ms.
@@ -152,7 +152,7 @@ class Client:
         try:
             return retrying(attempt)
         except RetryableError as last:
-            raise last.error from None
+            raise last.error from last
 
     def _attempt(
         self, url: str, payload: object, deadline: float, decode: Decode[T], timeout: float | None = None
@@ -186,36 +186,22 @@ class Client:
             turn.release()
 
     def _exchange(self, url: str, payload: object, seconds: float, decode: Decode[T]) -> T:
-        start_clock(seconds)
-        with explained(url, seconds), self._response(url, payload) as raw:
-            _check_status(raw, url, self.settings.username)
-            reply = Reply(raw, url, self.settings.max_bytes)
+        body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
+        with (
+            explained(url, seconds),
+            self._connections.request("POST", _with_slash(url), seconds, self._headers, body) as answer,
+        ):
+            _check_status(answer, url, self.settings.username)
+            reply = Reply(answer, url, self.settings.max_bytes)
             try:
                 return decode(reply)
             finally:
                 self._count_bytes(reply.bytes_read)
 
-    @contextmanager
-    def _response(self, url: str, payload: object) -> Iterator[HTTPResponse]:
-        """The answer, its body not read; its connection is kept only if the body was read to the end."""
-        body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
-        request = requests.Request("POST", _with_slash(url), self._headers, data=body, auth=self._auth).prepare()
-        # Below requests.Session, which would read a redirect's whole body, whatever its size, keep cookies, and take
-        # proxies, .netrc and CA bundle from the environment of whoever starts this.
-        answer = self._adapter.send(request, stream=True, timeout=None)
-        raw = cast("HTTPResponse", answer.raw)
-        try:
-            yield raw
-        finally:
-            raw.close()  # a connection whose answer was read to its end is back in the pool by then
-
     def _tls(self) -> ssl.SSLContext:
         with self._guard:
             if self._context is None:
-                tls = self.settings.tls or Tls()
-                if tls.insecure_skip_verify:  # warned of where it is configured, not by urllib3 into a plugin's output
-                    disable_warnings(InsecureRequestWarning)
-                self._context = tls_context(tls)
+                self._context = tls_context(self.settings.tls or Tls())
             return self._context
 
     def _lock_of(self, url: str) -> threading.Lock:
@@ -231,7 +217,7 @@ class Client:
             self.counts.bytes += number
 
 
-def _check_status(raw: HTTPResponse, url: str, username: str | None) -> None:
+def _check_status(raw: Answer, url: str, username: str | None) -> None:
     """Only 200 may carry an answer.
 
     Raises:
@@ -246,17 +232,17 @@ def _check_status(raw: HTTPResponse, url: str, username: str | None) -> None:
     if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
         raise DeniedError(f"{where}: HTTP 403, access is forbidden{_said(raw)}")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
-        target = shown(raw.headers.get("Location") or "nowhere")
+        target = shown(raw.header("Location") or "nowhere")
         raise SourceError(f"{where}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
     kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
     raise kind(f"{where}: HTTP {status}{_said(raw)}")
 
 
-def _said(raw: HTTPResponse) -> str:
+def _said(raw: Answer) -> str:
     """What the answer to a refused request says, in one line; HTML and the rest say nothing."""
-    kind = (raw.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    kind = raw.header("Content-Type").partition(";")[0].strip().lower()
     if kind not in {"text/plain", "application/json"}:
         return ""
-    with suppress(HTTPError, OSError):
-        return f": {words(raw.read(CHUNK, decode_content=True))}".rstrip(": ")
+    with suppress(HTTPException, OSError, zlib.error):
+        return f": {words(raw.read(CHUNK))}".rstrip(": ")
     return ""

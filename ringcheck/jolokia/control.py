@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
-from ringcheck.http.replies import shown
-from ringcheck.http.sockets import root_cause
+from ringcheck.http.urls import shown
 from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
 from ringcheck.jolokia.client import Client
 from ringcheck.jolokia.settings import host_of
@@ -138,9 +137,10 @@ class Control:
 
 def _refused(error: BaseException) -> bool:
     """Whether a connection was refused; what timed out, was reset or is a proxy's answer may be a process still."""
-    while wrapped := error.__cause__ or (error.__context__ if isinstance(error, SourceError) else None):
-        error = wrapped
-    return isinstance(root_cause(error).__cause__, ConnectionRefusedError)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConnectionRefusedError):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _split(text: str) -> tuple[str, int | None]:

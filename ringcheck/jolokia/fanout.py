@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.http.replies import shown
+from ringcheck.http.urls import shown
 from ringcheck.jolokia.node_report import NodeReport
 
 if TYPE_CHECKING:

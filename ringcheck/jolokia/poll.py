@@ -22,7 +22,7 @@ from ringcheck.core.membership import Roster, by_address
 from ringcheck.core.ring import NORMAL, Problem
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.http.replies import shown
+from ringcheck.http.urls import shown
 from ringcheck.jolokia import gossip, mbeans
 from ringcheck.jolokia.fanout import Round
 from ringcheck.jolokia.membership import (

@@ -13,7 +13,7 @@ from ringcheck.core.evidence import settled
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.http.replies import shown
+from ringcheck.http.urls import shown
 from ringcheck.jolokia.membership import Crowd, Known, impostor, neighbour
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of

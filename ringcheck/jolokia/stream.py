@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ijson
 
 from ringcheck.errors import DataError, SourceError
-from ringcheck.http.replies import CHUNK, shown
+from ringcheck.http.replies import CHUNK
+from ringcheck.http.urls import shown
 from ringcheck.jolokia.outcomes import mapping, outcome
 
 if TYPE_CHECKING:

@@ -17,18 +17,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import requests
-from requests.exceptions import RequestException
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay
 from tenacity.wait import wait_random_exponential
-from urllib3 import disable_warnings
-from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from ringcheck import __version__
 from ringcheck.errors import SourceError
+from ringcheck.http.connections import Connections
 from ringcheck.http.credentials import secret
+from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
 from ringcheck.http.replies import Reply, one_line
-from ringcheck.http.sockets import Adapter, DeadlineError, root_cause, start_clock, tls_context
+from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.leases.record import MAX_BYTES, Json, LeaseError, Record
 from ringcheck.leases.store import SECONDS, RecordStore
@@ -36,8 +33,6 @@ from ringcheck.leases.store import SECONDS, RecordStore
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
-
-    from urllib3 import HTTPResponse
 
     from ringcheck.config.values import Lease
 
@@ -89,7 +84,7 @@ class Etcd(RecordStore):
         self._token: str | None = None
         self._cluster_id: str | None = None
         self._context: ssl.SSLContext | None = None
-        self._adapter = Adapter(len(self._endpoints) + 1, self._tls)
+        self._connections = Connections(self._tls)
 
     def describe(self) -> str:
         """Its endpoints."""
@@ -97,7 +92,7 @@ class Etcd(RecordStore):
 
     def close(self) -> None:
         """Close all connections."""
-        self._adapter.close()
+        self._connections.close()
 
     def read(self) -> Record:
         """See RecordStore."""
@@ -259,25 +254,16 @@ class Etcd(RecordStore):
 
     def _exchange(self, url: str, payload: Json, seconds: float) -> tuple[int, bytes]:
         """Status and body of one answer."""
-        start_clock(seconds)
-        headers = {"User-Agent": f"ringcheck/{__version__}", "Content-Type": "application/json"}
+        headers = {"User-Agent": USER_AGENT, "Content-Type": "application/json"}
         if self._token and not url.endswith("/authenticate"):
             headers["Authorization"] = self._token
-        request = requests.Request("POST", url, headers, data=json.dumps(payload)).prepare()
-        # Below requests.Session, as Jolokia's client: no redirects, no proxies or .netrc of whoever starts this.
-        raw = cast("HTTPResponse", self._adapter.send(request, stream=True, timeout=None).raw)
-        try:
-            return raw.status, Reply(raw, url, _MAX_ANSWER).all()
-        finally:
-            raw.close()
+        with self._connections.request("POST", url, seconds, headers, json.dumps(payload).encode()) as answer:
+            return answer.status, Reply(answer, url, _MAX_ANSWER).all()
 
     def _tls(self) -> ssl.SSLContext:
         with self._guard:
             if self._context is None:
-                wanted = self._lease.tls or Tls()
-                if wanted.insecure_skip_verify:
-                    disable_warnings(InsecureRequestWarning)
-                self._context = tls_context(wanted)
+                self._context = tls_context(self._lease.tls or Tls())
             return self._context
 
     @contextmanager
@@ -292,14 +278,14 @@ class Etcd(RecordStore):
 def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]:
     """Turn what goes wrong on the way into a try that did not succeed; whether it was carried out is not known."""
     try:
-        yield
-    except SourceError as error:  # an answer larger than etcd's can be
-        raise LeaseError(f"{error}{_NOT_KNOWN if writes else ''}") from error
-    except (RequestException, HTTPError, OSError) as error:
-        root = root_cause(error)
-        late = isinstance(root, DeadlineError | TimeoutError) or "timed out" in str(root)
-        text = f"no whole answer within {seconds:.3g} s" if late else str(root)
-        raise _RetryableError(f"{endpoint}: {text}", doubt=writes, late=late) from error
+        with explained(endpoint, seconds):
+            yield
+    except RetryableError as error:
+        raise _RetryableError(str(error), doubt=writes) from error
+    except SourceError as error:
+        if error.kind != "unreachable":  # an answer that is larger than etcd's can be, or that is not HTTP
+            raise LeaseError(f"{error}{_NOT_KNOWN if writes else ''}") from error
+        raise _RetryableError(str(error), doubt=writes, late=isinstance(error.__cause__, TimeoutError)) from error
 
 
 def _said(body: bytes) -> str:

@@ -22,24 +22,18 @@ from ringcheck.jolokia.rangemaps import Places
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from urllib3 import HTTPResponse
 
 URL = "http://10.0.0.1:8778/jolokia"
 
 
 class Body(io.BytesIO):
-    """What urllib3 would read from a connection."""
-
-    def read(self, size: int | None = -1, *, decode_content: bool = False) -> bytes:
-        del decode_content
-        return super().read(size)
+    """What is read from a connection."""
 
 
 def reply(body: bytes, padding: int = 0) -> Reply:
     """A reply, made large by white space where it must be streamed."""
     raw: Any = Body(body[:1] + b" " * padding + body[1:])
-    response: HTTPResponse = raw
-    return Reply(response, URL, 64 * 2**20)
+    return Reply(raw, URL, 64 * 2**20)
 
 
 def places(*addresses: str) -> Places:

@@ -1,0 +1,61 @@
+"""What a URL says about a request, and how it is shown to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote, urlsplit
+
+from ringcheck.errors import SourceError
+from ringcheck.http.credentials import basic_auth
+
+_PORTS = {"http": 80, "https": 443}
+_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # characters of a path that a URL may hold as they are, and the escapes of others
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a URL says about a request.
+
+    Attributes:
+        scheme: http or https.
+        host: name or IP address, without brackets.
+        port: TCP port.
+        target: path and query, as the request line has them.
+        auth: value of an Authorization header for the URL's own user and password; None without them.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    auth: str | None
+
+
+@lru_cache(maxsize=16384)
+def address_of(url: str) -> Address:
+    """The parts of a URL that a request needs.
+
+    Raises:
+        SourceError: if it is no usable http or https URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+        host = parts.hostname or ""
+        host.encode("ascii" if ":" in host else "idna")
+    except (ValueError, KeyError, UnicodeError):
+        raise SourceError(f"{shown(url)}: not a usable URL") from None
+    if not host:
+        raise SourceError(f"{shown(url)}: not a usable URL: it names no host")
+    target = quote(parts.path or "/", safe=_AS_IT_IS) + (
+        f"?{quote(parts.query, safe=_AS_IT_IS)}" if parts.query else ""
+    )
+    auth = basic_auth(unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return Address(parts.scheme, host, port, target, auth)
+
+
+def shown(url: str) -> str:
+    """A URL without credentials, for messages."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
