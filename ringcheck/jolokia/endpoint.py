@@ -68,10 +68,12 @@ class JolokiaEndpoint:
             shared: of the cluster.
 
         Attributes:
+            process: host id and generation, as the node said last; None if it has not answered.
             host_ids: host id by endpoint, as the node said last; None if it was not asked.
             owners: endpoints that own tokens, as it said last; None if it was not asked or can't say.
         """
         self.url = url
+        self.process: tuple[str | None, int | None] | None = None
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
         self._client = client
@@ -107,6 +109,7 @@ class JolokiaEndpoint:
 
     def _remembered(self, told: NodeReport) -> NodeReport:
         """A reading; what it says of members is kept for later ones that were not asked for them."""
+        self.process = told.host_id, told.generation
         if told.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(told.host_ids)
             # Who owns tokens may have been learned otherwise, from a node that can't say it so.

@@ -55,6 +55,7 @@ _ASKING_SHARE = 0.6  # of a first poll's time, in which nodes are asked; the res
 _LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
 _OLDEST = 3600.0  # seconds after which the ring is read again though nothing says that it changed
 _OLDEST_GAP = 60.0  # the same for a ring of which something could not be read
+_PATIENCE = 0.5  # seconds that contact points which are no members have in a later poll
 _SOURCES = 3  # nodes that are asked for the ring and answer
 _TRIED = 8  # those that went down meanwhile included
 _ROUNDS = 4  # of asking nodes of which only the last ones asked have heard
@@ -97,8 +98,8 @@ class Poll:
             return self._discovered()
         now = self._home.clock()
         limit = now + max(0.0, self._ends - now) * _LIVENESS_SHARE
-        asked = [*known.crowd.agents.values(), *self._strays(known.crowd)]
-        self._round.start(asked, limit, self._in_turn(known.crowd))
+        self._round.start(known.crowd.agents.values(), limit, self._in_turn(known.crowd))
+        self._start_strays(known.crowd, limit)
         self._round.gather(limit)
         if not any(self._round.readings()):
             raise self._round.silence()
@@ -246,12 +247,19 @@ class Poll:
                 met.setdefault(member.address, self._home.agent_at(member.endpoint))
         return {member.address: met[member.address] for member in members if member.address in met}
 
-    def _strays(self, crowd: Crowd) -> list[JolokiaEndpoint]:
-        """Contact points that nobody knows as members; asked again only where nobody else is asked."""
+    def _start_strays(self, crowd: Crowd, until: float) -> None:
+        """Ask contact points that nobody knows as members, of themselves and of the members that they know.
+
+        One may have joined although its peers have not heard of it. Where members are asked as well, an address that
+        leads nowhere any more must not delay each poll, and one that leads to a member has nothing else to say.
+        """
+        asked = frozenset(crowd.agents.values())
+        strays = [contact.agent for contact in self._home.contacts if contact.agent not in asked]
         if self._home.settings.views == "all":
-            return []
-        found = set(crowd.agents.values())
-        return [contact.agent for contact in self._home.contacts if contact.agent not in found]
+            heard = {agent.process for agent in asked} - {None}
+            strays = [agent for agent in strays if agent.process not in heard]
+            until = min(until, self._home.clock() + _PATIENCE)
+        self._round.start(strays, until, frozenset(strays))
 
     def _heard(self, crowd: Crowd) -> list[Heard]:
         """Members that answered for themselves."""
@@ -278,7 +286,8 @@ class Poll:
                 if guide:
                     agent.expect(guide)
             whole = frozenset(asked if len(crowd.members) <= _ASKED_WHOLE else islice(asked, 0, None, _stride(asked)))
-            self._round.start([*asked, *self._strays(crowd)], limit, whole)
+            self._round.start(asked, limit, whole)
+            self._start_strays(crowd, limit)
             self._round.gather(limit)
             crowd = self._crowd()
             for ask in (self._ask_unexplained, self._ask_elsewhere):
@@ -450,8 +459,9 @@ class Poll:
         said = [(agent, agent.host_ids, agent.owners, one.live, one.joining) for agent, one in told]
         if said == self._home.said:
             return True
+        unchanged = not said or self._crowd().members == known.crowd.members
         self._home.said = said
-        return not said or self._crowd().members == known.crowd.members
+        return unchanged
 
     def _again(self, known: Known) -> Snapshot:
         """Members and ring anew, or, where nobody can tell them, the old ones and that they are old."""

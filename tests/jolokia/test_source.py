@@ -268,6 +268,84 @@ def test_a_contact_point_that_has_left_is_said_to_have() -> None:
         assert len(snapshot.rings) == 1
 
 
+def joining_unheard(lab: Lab) -> str:
+    """Let the last node join without the others having heard of it yet; its address."""
+    rest, last = Lab(len(lab.addresses) - 1), lab.addresses[-1]
+    for address in rest.addresses:
+        lab.nodes[address] = rest.nodes[address]
+    lab.nodes[last].attributes["OperationMode"] = "JOINING"
+    return last
+
+
+def test_a_contact_point_that_nobody_knew_is_a_member_as_soon_as_it_has_joined() -> None:
+    """Its clients are served by what it sees, whether its peers have heard of it or not."""
+    lab = Lab(4)
+    four = joining_unheard(lab)
+    with lab.running(ONE, four) as running:
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO, THREE]
+        assert running.poll().views[-1].reason == "joining, not a member of the cluster"
+        lab.nodes[four].attributes["OperationMode"] = "NORMAL"
+        seen = running.poll()
+        assert [node.address for node in seen.nodes] == lab.addresses
+        assert [view.outcome for view in seen.views] == ["ok"] * 4
+        assert "membership_disagreement" in {problem.code for problem in seen.problems}
+
+
+def test_a_contact_point_that_was_silent_is_a_member_as_soon_as_it_answers() -> None:
+    """That nobody knows it, and that it did not answer before, is no reason not to ask it."""
+    lab = Lab(4)
+    four = joining_unheard(lab)
+    lab.nodes[four].attributes["OperationMode"] = "NORMAL"
+    with lab.running(ONE, four) as running:
+        running.cluster.agents[four].raw = unavailable
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO, THREE]
+        running.cluster.agents[four].raw = None
+        assert [node.address for node in running.poll().nodes] == lab.addresses
+
+
+def test_a_contact_point_that_hangs_and_is_no_member_delays_a_later_poll_little() -> None:
+    """An address that leads nowhere any more is given a moment in each poll, not a whole timeout."""
+    lab = Lab(4)
+    four = joining_unheard(lab)
+    with lab.running(ONE, four, timeout=20) as running:
+        running.poll()
+        running.cluster.agents[four].raw = lambda *_: time.sleep(6)
+        started = time.monotonic()
+        assert [view.outcome for view in running.poll(20).views] == ["ok"] * 3
+        assert time.monotonic() - started < 4
+
+
+def test_two_names_of_one_node_are_asked_once_in_a_later_poll() -> None:
+    """A contact point that led to a member which another one leads to has nothing else to say."""
+    lab = Lab()
+    with lab.running() as running, Agent(lab.nodes[ONE]) as other:
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        for _ in range(3):
+            collector.poll(2.0)
+        collector.close()
+        asked_at = [len(running.cluster.agents[ONE].payloads), len(other.payloads)]
+    assert min(asked_at) == 1  # as it introduced itself
+
+
+def test_contact_points_that_come_to_be_of_two_clusters_are_refused_at_each_poll() -> None:
+    """A contact point that has only begun to start may turn out to be of another cluster of the same name."""
+    other_lab = Lab(subnet="127.0.3")
+    for node in other_lab.nodes.values():
+        ids = node.attributes["EndpointWithPortToHostId"]
+        node.attributes["EndpointWithPortToHostId"] = {key: f"other-{value}" for key, value in ids.items()}
+        node.attributes["LocalHostId"] = f"other-{node.attributes['LocalHostId']}"
+    stranger = other_lab.nodes["127.0.3.1"]
+    stranger.attributes["OperationMode"] = "STARTING"
+    with Lab().running() as running, Agent(stranger) as other:
+        collector = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        assert len(collector.poll(2.0).nodes) == 3
+        stranger.attributes["OperationMode"] = "NORMAL"
+        for _ in range(2):
+            with pytest.raises(DataError, match="two clusters, both named 'lab'"):
+                collector.poll(2.0)
+        collector.close()
+
+
 def test_a_drained_contact_point_leads_to_the_others() -> None:
     """Whoever answers knows the members; the ring is read from one of them that is usable."""
     lab = Lab()
