@@ -249,16 +249,23 @@ def misrouted_agent(world: World, rng: Random) -> bool:
 
 
 def one_host_id_twice(world: World, rng: Random) -> bool:
-    """Two nodes have one host id, as a cloned disk makes it; each peer has it for one of them."""
+    """Two nodes have one host id, as a cloned disk makes it; each peer has it for one of them.
+
+    They have it at all times: a process reads its host id from the disk once, when it starts.
+    """
     if len(world.owners) < 2:
         return False
     left, right = rng.sample(world.owners, 2)
     pair = {left.number, right.number}
-    if any(pair & view.pinned for view in world.views.values()):
+    times = [world, world.before] if world.before else [world]
+    if any(pair & view.pinned for time in times for view in time.views.values()):
         return False
-    right.host_id = left.host_id
-    for number, view in world.views.items():
-        view.nameless |= pair - {number} if number in pair else {rng.choice(sorted(pair))}
+    lacking = {number: pair - {number} if number in pair else {rng.choice(sorted(pair))} for number in world.views}
+    for time in times:
+        for node in time.nodes:
+            node.host_id = left.host_id if node.number == right.number else node.host_id
+        for number, view in time.views.items():
+            view.nameless |= lacking[number]
     return True
 
 

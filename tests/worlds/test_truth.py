@@ -213,6 +213,14 @@ def test_each_bend_shows(name: str) -> None:
     pytest.fail(f"{name} changes nothing")
 
 
+def test_a_process_keeps_its_host_id() -> None:
+    """A host id that two nodes share is theirs before a change too: no process takes another one while it runs."""
+    for seed in range(40):
+        world = made(seed, ["change", "one_host_id_twice"])
+        assert world.before
+        assert [node.host_id for node in world.before.nodes] == [node.host_id for node in world.nodes]
+
+
 def test_a_seed_is_a_world() -> None:
     """The same seed makes the same world and the same outcome, so that a failure can be replayed."""
     for seed in range(15):
