@@ -11,7 +11,9 @@ Readings of the contract that are not obvious:
 - What a stop costs is judged harder: replicas count only if they work (running, gossiping, in a mode that serves), and
   nodes under a lease are gone afterwards.
 - A coordinator whose agent can't be asked, and that every view that counts lists as unreachable, is dead as far as
-  anyone can know. One that nobody who answers knows does not exist, as far as anyone can know.
+  anyone can know. A node that nobody who answers knows does not exist, as far as anyone can know: neither as a
+  coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be told of.
+- A node that answers at a contact point is asked there, not at the usual port of its address too.
 - An agent that forbids something that ringcheck asks for does not answer; nothing is demanded of its view.
 - LOCAL levels matter in the datacenters that have clients: those that are named, else those that hold replicas.
 """
@@ -21,9 +23,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from tests.worlds.cluster import AGENT_PORT, OWNERS, SERVING_MODES, Keyspace, Node, Piece, Ring
+from tests.worlds.cluster import OWNERS, SERVING_MODES, Endpoint, Keyspace, Node, Piece, Ring
 from tests.worlds.jolokia import Answers, all_answers, generation
-from tests.worlds.world import TRACES
+from tests.worlds.world import TRACES, agent_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +115,13 @@ def _needed(query: Query, piece: Piece, datacenters: list[str]) -> int:
 
 
 class Oracle:
-    """The truth of one world."""
+    """The truth of one world.
+
+    Attributes:
+        answering: numbers of the nodes that can be asked.
+        counting: those of them that serve clients.
+        whole: the ring of all nodes of which one that can be asked has heard.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -122,6 +130,7 @@ class Oracle:
         self.counting = [number for number in self.answering if self.nodes[number].serves_clients]
         self._datacenters = [node.datacenter for node in world.nodes]
         self._everyone = frozenset(range(len(world.nodes)))
+        self.whole = world.ring_of(set(self.answering).union(*(world.views[one].knows for one in self.answering)))
         self._unserved: dict[tuple[int, Query, Up], frozenset[Piece]] = {}
 
     # Who matters
@@ -213,7 +222,7 @@ class Oracle:
 
     def unserved_at(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Case]:
         """What a coordinator can't serve of a keyspace at a level; nothing if it can by the ring that it knows."""
-        up, whole = self.world.reached(coordinator), self.world.ring()
+        up, whole = self.world.reached(coordinator), self.whole
         own = self._own_ring(coordinator)
         queries = self.queries(coordinator, keyspace, level)
         failing = [query for query in queries if self._pieces(own, query, up)]
@@ -237,7 +246,7 @@ class Oracle:
         if not up & stopped:
             return
         after = up - stopped - frozenset(self.world.holders)
-        own, whole = self._own_ring(coordinator), self.world.ring()
+        own, whole = self._own_ring(coordinator), self.whole
         for keyspace in self.world.keyspaces:
             for level in self.gated(keyspace, coordinator):
                 for query in self.queries(coordinator, keyspace, level):
@@ -250,23 +259,27 @@ def _answering(world: World) -> list[int]:
     """Whose agents answer and can be found: from the contact points, over the addresses that nodes name."""
     known = {answers.node.number: answers for answers in all_answers(world)}
     reached: dict[int, None] = {}
-    waiting = [_asked(world, url) for url in world.contacts]
+    waiting = [node for url in world.contacts if (node := _asked(world, url))]
+    met = {node.endpoint for node in waiting}
     while waiting:
         node = waiting.pop()
-        if node and node.running and node.agent == "answers" and not node.forbids and node.number not in reached:
+        if node.number not in reached:
             reached[node.number] = None
-            waiting += [world.at(address, AGENT_PORT) for address in _named(known[node.number])]
+            asked = {agent_url(endpoint.address) for endpoint in _named(known[node.number]) - met}
+            waiting += [other for url in sorted(asked) if (other := _asked(world, url))]
     return list(reached)
 
 
 def _asked(world: World, url: str) -> Node | None:
+    """Who answers at a URL with all that ringcheck asks for."""
     parts = urlsplit(url)
-    return world.at(parts.hostname or "", parts.port or 0)
+    node = world.at(parts.hostname or "", parts.port or 0)
+    return node if node and node.running and node.agent == "answers" and not node.forbids else None
 
 
-def _named(answers: Answers) -> set[str]:
-    """Addresses that a node's answers name as those of members or of coordinators."""
+def _named(answers: Answers) -> set[Endpoint]:
+    """Endpoints that a node's answers name as those of members or of coordinators."""
     if answers.node.mode not in SERVING_MODES:
         return set()
     ring = [answers.endpoint(node.number) for node in (*answers.ring.owners, *answers.ring.gainers)]
-    return {endpoint.address for endpoint in (*ring, *answers.host_ids(), *answers.listing("live"))}
+    return {*ring, *answers.host_ids(), *answers.listing("live")}

@@ -11,9 +11,10 @@ import pytest
 from tests.recordings import Recording, recordings
 from tests.worlds.asking import judge
 from tests.worlds.check import checked, made
-from tests.worlds.cluster import Endpoint, Keyspace, Node, Piece, Ring, Role, Span
+from tests.worlds.cluster import AGENT_PORT, Endpoint, Keyspace, Node, Piece, Ring, Role, Span
 from tests.worlds.lies import BENDS
-from tests.worlds.oracle import OPERATIONS, Query, served
+from tests.worlds.oracle import OPERATIONS, Oracle, Query, served
+from tests.worlds.world import agent_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -219,6 +220,31 @@ def test_a_process_keeps_its_host_id() -> None:
         world = made(seed, ["change", "one_host_id_twice"])
         assert world.before
         assert [node.host_id for node in world.before.nodes] == [node.host_id for node in world.nodes]
+
+
+def test_a_node_that_nobody_who_answers_knows_is_in_no_ring() -> None:
+    """What a joining node that only its own silent process knows costs can't be told by anyone."""
+    world = made(1, ["joiner"])
+    joining = world.nodes[-1]
+    assert any(
+        joining.number in piece.pending for item in world.keyspaces for piece in Oracle(world).whole.pieces(item)
+    )
+    joining.agent = "silent"
+    for number, view in world.views.items():
+        view.knows -= {joining.number} - {number}
+    assert not any(piece.pending for item in world.keyspaces for piece in Oracle(world).whole.pieces(item))
+
+
+def test_a_node_is_asked_where_it_was_met() -> None:
+    """The agent at the usual port of a contact point's address is another node's, of which that one need not know."""
+    seed = next(seed for seed in range(500) if made(seed, []).nodes[1].agent_port != AGENT_PORT)
+    world = made(seed, [])
+    first, second = world.nodes[:2]
+    assert first.endpoint.address == second.endpoint.address
+    world.contacts = [agent_url(second.endpoint.address, second.agent_port)]
+    assert set(Oracle(world).answering) >= {first.number, second.number}
+    world.views[second.number].knows = {second.number}
+    assert Oracle(world).answering == [second.number]
 
 
 def test_a_seed_is_a_world() -> None:

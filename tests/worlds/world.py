@@ -100,7 +100,10 @@ class World:
     def ring(self, observer: int | None = None) -> Ring:
         """The ring, as it is or as a node takes it to be; the world must not change any more."""
         everyone = set(range(len(self.nodes)))
-        known = everyone if observer is None else self.views[observer].knows | {observer}
+        return self.ring_of(everyone if observer is None else self.views[observer].knows | {observer}, observer)
+
+    def ring_of(self, known: set[int], observer: int | None = None) -> Ring:
+        """The ring of some nodes, as what they are or as what a node takes them for."""
         roles = [(number, self.role(number, observer)) for number in sorted(known)]
         members = tuple((number, role) for number, role in roles if role in OWNERS | GAINERS)
         if members not in self.rings:
