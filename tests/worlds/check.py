@@ -139,11 +139,11 @@ class _Check:
         if severity is Severity.WARNING and critical and not critical.structural:
             self._fail("too_quiet", f"WARNING, but {critical} is not served")
 
-    def _unserved(self, tier: str) -> Case | None:
-        """What a coordinator can't serve; an outage before a mistake of configuration."""
+    def _unserved(self, tier: str, truths: Sequence[Oracle] = ()) -> Case | None:
+        """What a coordinator can't serve at all of some times; an outage before a mistake of configuration."""
         cases = [
             [case for number in truth.health_coordinators() for case in truth.unserved(number, tier)]
-            for truth in self.truths
+            for truth in truths or self.truths
         ]
         outages = [[case for case in at_a_time if not case.structural] for at_a_time in cases]
         return _always(outages) or _always(cases)
@@ -211,7 +211,9 @@ class _Check:
             self._fail(kind, f"no verdict: {self.judged.error}")
             return
         self._check_noise(kind, self.judged.verdict.severity)
-        if not self._lost_already():
+        # While a node goes down, views of before and of after contradict each other, and a contradiction blocks.
+        contradictory = kind == "outage" and self.world.change == "during"
+        if not contradictory and not self._lost_already():
             self._check_refusals(kind)
 
     def _quiet_kind(self) -> str | None:
@@ -240,8 +242,12 @@ class _Check:
             self._fail(kind, f"{severity.name} instead of {right}: {why}")
 
     def _expected(self, kind: str) -> set[Severity]:
-        """What the arithmetic says."""
-        cases = [self._unserved("critical"), self._unserved("warning")]
+        """What the arithmetic says; in the middle of a change, what it says of any time."""
+        times = [self.truths, *([truth] for truth in self.truths)]
+        return set().union(*(self._expected_at(truths, kind) for truths in times))
+
+    def _expected_at(self, truths: Sequence[Oracle], kind: str) -> set[Severity]:
+        cases = [self._unserved("critical", truths), self._unserved("warning", truths)]
         if cases[0] and not cases[0].structural:
             return {Severity.CRITICAL}
         if any(cases):

@@ -247,6 +247,15 @@ def test_a_node_is_asked_where_it_was_met() -> None:
     assert Oracle(world).answering == [second.number]
 
 
+def test_in_the_middle_of_a_change_the_severity_of_any_time_is_right() -> None:
+    """Some views are of before and some of after it, and contradict each other: that a stop costs nothing is not known.
+
+    The worlds are of those in which a process ends between two answers to one poll.
+    """
+    for seed in (1001030, 711984):
+        assert checked(made(seed, ["change", "node_down"]), ()).failures == []
+
+
 def test_a_seed_is_a_world() -> None:
     """The same seed makes the same world and the same outcome, so that a failure can be replayed."""
     for seed in range(15):
