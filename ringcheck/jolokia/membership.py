@@ -118,13 +118,17 @@ def known_to(told: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozen
 
 
 def related(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
-    """Whether one of two nodes knows the other as a member, by its host id."""
-    (here, told), (there, answer) = one, other
-    return answer.host_id in (here.host_ids or {}).values() or told.host_id in (there.host_ids or {}).values()
+    """Whether one of two nodes knows the other as a member, or both know a third one, by host id."""
+    return not _host_ids(*one).isdisjoint(_host_ids(*other))
+
+
+def _host_ids(agent: JolokiaEndpoint, told: NodeReport) -> frozenset[str]:
+    """A node's own host id, and those of the members that it knows."""
+    return frozenset((agent.host_ids or {}).values()).union([told.host_id] if told.host_id else ())
 
 
 def strangers(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
-    """Whether two nodes know members, but not each other."""
+    """Whether two nodes know members, but neither each other nor a common one."""
     if not (believable(one[1]) and believable(other[1]) and one[0].host_ids and other[0].host_ids):
         return False
     return not related(one, other)

@@ -449,6 +449,19 @@ def test_two_clusters_of_one_name_are_refused() -> None:
     assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and 127.0.0.1 do not know each other"
 
 
+def test_contact_points_that_know_a_common_member_are_of_one_cluster() -> None:
+    """Two nodes may lack each other's host ids; that both have a third one's shows that they are of one cluster."""
+    lab = Lab()
+    for address in (ONE, TWO):
+        lab.nodes[address].attributes["EndpointWithPortToHostId"] = {lab.endpoint(THREE): lab.host_id(THREE)}
+    with lab.running(ONE, TWO) as running:
+        seen = running.poll()
+        assert [(node.address, node.host_id) for node in seen.nodes] == [
+            (address, lab.host_id(address)) for address in lab.addresses
+        ]
+        assert [view.outcome for view in seen.views] == ["ok"] * 3
+
+
 def test_a_host_id_at_two_addresses_is_two_nodes_that_contradict_each_other() -> None:
     """Both are in the snapshot, since both may hold ranges; neither is counted on."""
     lab = Lab()
