@@ -157,7 +157,7 @@ class Evidence:
         found = self._liveness.get(key)
         if found is None:
             host_ids = dict(view.host_ids)
-            live, strangers = self._found(view.live, host_ids)
+            live, strangers = self._found(self._queried(view, host_ids), host_ids)
             unreachable, joining, leaving, moving = (self._found(one or (), host_ids)[0] for one in lists[1:])
             found = self._liveness[key] = Liveness(
                 reached=live - unreachable,
@@ -169,6 +169,21 @@ class Evidence:
                 strangers=strangers,
             )
         return found
+
+    def _queried(self, view: View, host_ids: Mapping[str, str]) -> frozenset[str]:
+        """Live endpoints, but for those of nodes that the view has at other endpoints: it sends its queries there.
+
+        A node that it lists as unreachable there is in both lists all the same.
+        """
+        elsewhere = {self._directory.index_of(endpoint, host_ids) for endpoint in host_ids} - {None}
+        if not elsewhere:
+            return view.live
+        elsewhere.difference_update(self._directory.index_of(one, host_ids) for one in view.unreachable or ())
+        return frozenset(
+            endpoint
+            for endpoint in view.live
+            if endpoint in host_ids or self._directory.index_of(endpoint, host_ids) not in elsewhere
+        )
 
     def _found(self, endpoints: Iterable[str], host_ids: Mapping[str, str]) -> tuple[frozenset[int], tuple[str, ...]]:
         found = {endpoint: self._directory.index_of(endpoint, host_ids) for endpoint in endpoints}
@@ -459,12 +474,13 @@ class Evidence:
 
     def named(self, view: View) -> View:
         """The view with addresses of nodes in place of their endpoints; other endpoints stay as they are."""
-        lists = (view.live, view.unreachable, view.joining, view.leaving, view.moving)
-        key = (*lists, view.host_ids)
+        lists = (view.unreachable, view.joining, view.leaving, view.moving)
+        key = (view.live, *lists, view.host_ids)
         found = self._named.get(key)
         if found is None:
             host_ids = dict(view.host_ids)
-            found = self._named[key] = tuple([self._addresses(one, host_ids) for one in lists])
+            queried = self._queried(view, host_ids)
+            found = self._named[key] = tuple([self._addresses(one, host_ids) for one in (queried, *lists)])
         live, unreachable, joining, leaving, moving = found
         return replace(
             view,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringcheck.core.evidence import Evidence, unusable_because
+from ringcheck.core.evidence import Evidence, settled, unusable_because
 from ringcheck.core.gaps import gaps
 from ringcheck.core.ring import Node, View
 from ringcheck.errors import UsageError
@@ -151,6 +151,20 @@ def test_a_view_speaks_of_a_host_id_whatever_address_it_has() -> None:
     swapped = ((address(2), "host-3"), (address(3), "host-2"))
     one = with_view(snapshot(THREE), 1, live=addresses([1, 2]), unreachable=addresses([3]), host_ids=swapped)
     assert sorted(Evidence(one).down(one.views[0])) == [1]
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "both"), [(frozenset[str](), frozenset[int]()), (frozenset({"10.9.9.2"}), {1})]
+)
+def test_a_live_address_is_no_use_to_a_view_that_has_the_node_elsewhere(
+    unreachable: frozenset[str], both: frozenset[int]
+) -> None:
+    """A coordinator sends queries to where its ring has a node, whatever else it lists of it as live."""
+    one = with_view(snapshot(THREE), 1, unreachable=unreachable, host_ids=(("10.9.9.2", "host-2"),))
+    for found in (Evidence(one), Evidence(settled(one))):
+        assert sorted(found.down(found.usable[0])) == [1]
+        assert frozenset(found.in_both_lists) == both
+        assert (sorted(found.counted_on), sorted(found.surely_down)) == ([0, 2], [])
 
 
 # ---- up or down, for whom ----
