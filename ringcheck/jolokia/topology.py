@@ -17,7 +17,7 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.http.replies import LONGEST_TEXT, printable
-from ringcheck.jolokia import mbeans, outcomes, rangemaps
+from ringcheck.jolokia import endpoints, mbeans, outcomes, rangemaps
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import Places
 
@@ -143,7 +143,8 @@ class Survey:
 
         Raises:
             SourceError: if the node can't be asked or forbids what is needed.
-            DataError: if its partitioner is not supported or it does not say which keyspaces there are.
+            DataError: if its partitioner is not supported, it does not say which keyspaces there are, or the endpoints
+                of members changed meanwhile.
         """
         self._use(roster)
         space = partitioner(self._reading.partitioner or "unknown")
@@ -373,7 +374,7 @@ class Survey:
 
         Raises:
             SourceError: if the node can't be asked.
-            DataError: if its answer can't be used.
+            DataError: if its answer can't be used, or the endpoints of members changed meanwhile.
         """
         self._use(roster)
         return self._with_pending(rings)
@@ -381,8 +382,23 @@ class Survey:
     def _with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
         name = mbeans.PENDING_WITH_PORT if self._reading.with_port else mbeans.PENDING
         asked: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
-        told = self._agent.bulk(asked, self._deadline)
+        names = mbeans.HOST_IDS_WITH_PORT if self._reading.with_port else mbeans.HOST_IDS
+        *told, named = self._agent.bulk([*asked, mbeans.read(mbeans.STORAGE_SERVICE, names)], self._deadline)
+        self._check_names(endpoints.host_ids(named.get(names), names))
         return [self._moving(ring, outcome) for ring, outcome in zip(rings, told, strict=True)]
+
+    def _check_names(self, host_ids: Mapping[str, str]) -> None:
+        """Whether the node knew all members by the same endpoints while it told of them; remembers how it does now.
+
+        Ranges name nodes by endpoints. When nodes swap their addresses, an endpoint means another node from one
+        request to the next.
+
+        Raises:
+            DataError: if it did not.
+        """
+        if self._agent.host_ids != host_ids:
+            self._agent.host_ids = host_ids
+            raise DataError("the endpoints of members changed while the ring was read")
 
     def _moving(self, ring: Ring, outcome: Outcome) -> Ring:
         try:
