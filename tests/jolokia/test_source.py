@@ -1497,12 +1497,15 @@ def test_an_isolated_node_is_found_that_most_know_by_its_old_address() -> None:
     assert {one.code for one in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}
 
 
-def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know() -> None:
+@pytest.mark.parametrize("placed", [False, True], ids=["gossiping snitch", "snitch that places any address"])
+def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know(*, placed: bool) -> None:
     """One node alone knows a dead owner, and its clients lose what that held; the majority's ring lacks it."""
     lab, rest = Lab(4), Lab(3)
     forgetting(lab)
     for address in (ONE, TWO):
         lab.nodes[address] = rest.nodes[address]
+        if placed:
+            lab.nodes[address].operations["getDatacenter", lab.endpoint(lab.addresses[3])] = "dc1"
     with lab.running(ONE, without=(lab.addresses[3],)) as running:
         seen = running.poll()
         assert [node.tokens for node in seen.nodes] == [2] * 4
@@ -1519,9 +1522,6 @@ def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
         assert ("ring_behind", lab.addresses[3]) in {(one.code, one.subject) for one in running.poll().problems}
 
 
-def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
-    """Whose writes must wait for a joiner depends on where it is."""
-    lab, four = Lab(4), "127.0.2.4"
 def swapping(lab: Lab, address: str) -> None:
     """Let a node learn that the last two nodes have swapped their addresses, once it was asked for the members."""
     node, last = lab.nodes[address], lab.addresses[-2:]
@@ -1563,6 +1563,9 @@ def test_pending_ranges_whose_members_swapped_addresses_meanwhile_are_a_problem(
         assert codes == ["pending_unreadable"]
 
 
+def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
+    """Whose writes must wait for a joiner depends on where it is."""
+    lab, four = Lab(4), "127.0.2.4"
     for address in lab.addresses:
         lab.lists(address, "JoiningNodes", [four])
         lab.nodes[address].operations["getDatacenter", f"{four}:7000"] = "UNKNOWN_DC"
