@@ -388,15 +388,17 @@ class Survey:
         return [self._moving(ring, outcome) for ring, outcome in zip(rings, told, strict=True)]
 
     def _check_names(self, host_ids: Mapping[str, str]) -> None:
-        """Whether the node knew all members by the same endpoints while it told of them; remembers how it does now.
+        """Whether an endpoint meant the same node all the while; remembers what they mean now where one did not.
 
         Ranges name nodes by endpoints. When nodes swap their addresses, an endpoint means another node from one
-        request to the next.
+        request to the next. One that the node comes to know or forgets meanwhile is no other node's.
 
         Raises:
             DataError: if it did not.
         """
-        if self._agent.host_ids != host_ids:
+        before = self._agent.host_ids or {}
+        places = {host_id: endpoint for endpoint, host_id in before.items()}
+        if any(before.get(one, other) != other or places.get(other, one) != one for one, other in host_ids.items()):
             self._agent.host_ids = host_ids
             raise DataError("the endpoints of members changed while the ring was read")
 

@@ -1540,6 +1540,17 @@ def test_a_ring_whose_members_swapped_addresses_meanwhile_is_read_from_another_n
         assert "getRangeToEndpointWithPortMap" in asked(running, TWO)
 
 
+def test_a_host_id_that_is_lost_while_the_ring_is_read_is_no_reason_not_to_use_it() -> None:
+    """An endpoint whose host id a node forgets means the same node as before."""
+    lab = Lab()
+    for node in lab.nodes.values():
+        ids = node.attributes["EndpointWithPortToHostId"]
+        node.attributes["EndpointWithPortToHostId"] = later(ids, {key: ids[key] for key in list(ids)[:2]})
+    with lab.running(ONE) as running:
+        assert len(running.poll().rings[0]) == 6
+        assert "getRangeToEndpointWithPortMap" not in asked(running, TWO)
+
+
 def test_a_ring_that_nobody_told_by_the_same_endpoints_is_not_used() -> None:
     """If addresses change for all who are asked while they tell the ring, there is no verdict, until the next poll."""
     lab = Lab()
