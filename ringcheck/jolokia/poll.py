@@ -324,7 +324,7 @@ class Poll:
         for agent, told in islice(self._sources(crowd), _TRIED):
             found = self._surveyed(agent, told)
             answered += found is not None or not _unreachable(self._failures[-1])
-            believed = found is not None and found[1].whole and _has_owners(told, found[1])
+            believed = found is not None and found[1].whole and _has_owners(told, *found)
             if found and (best is None or believed or found[1].whole > best[1].whole):
                 best = (*found, agent)
             if answered == _SOURCES or believed or (best and best[1].large):
@@ -498,8 +498,10 @@ def _lists(agent: JolokiaEndpoint, told: NodeReport) -> tuple[object, ...]:
     return told.live, told.unreachable, told.joining, told.leaving, told.moving, agent.host_ids
 
 
-def _has_owners(told: NodeReport, topology: Topology) -> bool:
-    """Whether the ring that a node told has all who own tokens, or may; while one joins nobody can say."""
+def _has_owners(told: NodeReport, crowd: Crowd, topology: Topology) -> bool:
+    """Whether the ring that a node told has all who own tokens, or may; while one joins nobody can say who may."""
+    if any(one.owns and topology.tokens[one.address] == 0 for one in crowd.members):
+        return False  # it joins, as this node has it, but has joined already
     return bool(told.joining) or None not in topology.tokens.values()
 
 

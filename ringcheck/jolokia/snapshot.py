@@ -186,6 +186,6 @@ def _behind(nodes: Sequence[Node], views: Sequence[View], crowd: Crowd) -> Itera
         if node.mode == NORMAL and unknown and node.native_transport_running and nodes_have_tokens:
             text = f"{node.address} is NORMAL but owns no tokens in the ring that was read"
             yield Problem("ring_behind", node.address, text)
-        elif unknown and not joining and node.address in owners and nodes_have_tokens:
+        elif (node.tokens == 0 or (unknown and not joining)) and node.address in owners and nodes_have_tokens:
             text = f"{node.address} owns tokens according to some nodes, but none in the ring that was read"
             yield Problem("ring_behind", node.address, text)

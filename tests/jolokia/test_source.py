@@ -1522,6 +1522,23 @@ def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
         assert ("ring_behind", lab.addresses[3]) in {(one.code, one.subject) for one in running.poll().problems}
 
 
+def test_a_ring_in_which_an_owner_still_joins_is_behind() -> None:
+    """A node that has joined by its own word and others' holds ranges that a ring of before lacks."""
+    lab, rest = Lab(), Lab(2)
+    for address in lab.addresses:
+        owners = lab.addresses if address != ONE else rest.addresses
+        for suffix in ("", "WithPort"):
+            names = [lab.endpoint(one) if suffix else one for one in owners]
+            lab.nodes[address].attributes[f"Ownership{suffix}"] = dict.fromkeys(names, 0.5)
+        if address != ONE:
+            lab.nodes[address].operations.clear()
+    lab.lists(ONE, "JoiningNodes", [THREE])
+    lab.nodes[ONE].operations["getRangeToEndpointWithPortMap", "orders"] = rest.ranges(2, with_port=True)
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            assert ("ring_behind", THREE) in {(one.code, one.subject) for one in running.poll().problems}
+
+
 def swapping(lab: Lab, address: str) -> None:
     """Let a node learn that the last two nodes have swapped their addresses, once it was asked for the members."""
     node, last = lab.nodes[address], lab.addresses[-2:]
