@@ -13,6 +13,7 @@ from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
     from ringcheck.http.connections import Answer
+    from ringcheck.http.loop import BufferedAnswer
 
 MEBIBYTE = 2**20
 SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be streamed
@@ -23,7 +24,7 @@ LONGEST_TEXT = 200  # characters of something that a node said
 class Reply:
     """The decoded bytes of one answer: all of them where it is small, else the head and a way to read on."""
 
-    def __init__(self, raw: Answer, url: str, max_bytes: int) -> None:
+    def __init__(self, raw: Answer | BufferedAnswer, url: str, max_bytes: int) -> None:
         """Read up to `SMALL` bytes.
 
         Args:

@@ -7,6 +7,7 @@ is judged in outcomes.py: Jolokia reports its failures inside it.
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 import zlib
@@ -33,17 +34,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ringcheck.http.connections import Answer
+    from ringcheck.http.loop import BufferedAnswer
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _ATTEMPTS = 3
-_LONGEST_WAIT = 1.0  # seconds between attempts
+_FIRST_PAUSE = 0.1  # seconds before the second attempt, at half of the most
+_LONGEST_PAUSE = 1.0  # seconds
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
 
 
 @lru_cache(maxsize=4096)
-def _with_slash(url: str) -> str:
+def with_slash(url: str) -> str:
     """The URL with its path ended by a slash: JVM agents (1.7.2 and 2.2.9) answer 404 to `POST /jolokia`."""
     parts = urlsplit(url)
     return url if parts.path.endswith("/") else parts._replace(path=f"{parts.path}/").geturl()
@@ -53,36 +56,23 @@ class RefusedError(SourceError):
     """HTTP 400: the agent refuses the request as a whole, which from Jolokia 2.4 on one bad item of a bulk does."""
 
 
-class Client:
-    """Asks agents; safe to use from many threads, one request in flight to each URL.
+class Requests:
+    """What requests to agents have in common, however they are sent: headers, TLS, and the count of their outcomes."""
 
-    Agents run requests on a single thread by default, so that a second one would only wait behind the first.
-    """
-
-    def __init__(
-        self,
-        settings: JolokiaSettings,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, settings: JolokiaSettings) -> None:
         """Prepare; nothing is sent.
 
         Args:
             settings: how to ask.
-            clock: monotonic seconds.
-            sleep: waits between attempts.
 
         Raises:
             UsageError: if the password can't be read.
         """
         self.settings = settings
         self.counts = RequestCounts()
-        self._clock = clock
-        self._sleep = sleep
         self._guard = threading.Lock()
         self._context: ssl.SSLContext | None = None
-        self._in_flight: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._headers = {
+        self.headers = {
             "User-Agent": USER_AGENT,
             "Content-Type": "application/json",
             "Accept": "application/json, text/plain",
@@ -90,8 +80,82 @@ class Client:
         }
         auth = settings.basic_auth()
         if auth:
-            self._headers["Authorization"] = basic_auth(*auth)
-        self._connections = Connections(self._tls)
+            self.headers["Authorization"] = basic_auth(*auth)
+
+    def tls(self) -> ssl.SSLContext:
+        """The TLS context of all connections.
+
+        Raises:
+            ConfigError: if a file of the settings can't be used.
+        """
+        with self._guard:
+            if self._context is None:
+                self._context = tls_context(self.settings.tls or Tls())
+            return self._context
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the outcome of one request."""
+        try:
+            yield
+        except (SourceError, RetryableError) as failure:
+            error = failure.error if isinstance(failure, RetryableError) else failure
+            self._count(error.kind)
+            raise
+        except Exception:
+            self._count("error")  # what decode refuses is an answer that is none
+            raise
+        self._count("ok")
+
+    def result(self, answer: Answer | BufferedAnswer, url: str, decode: Decode[T]) -> T:
+        """What a decoder makes of an answer; its bytes are counted.
+
+        Raises:
+            SourceError: if its status is not 200, or it is larger than may be.
+        """
+        check_status(answer, url, self.settings.username)
+        reply = Reply(answer, url, self.settings.max_bytes)
+        try:
+            return decode(reply)
+        finally:
+            with self._guard:
+                self.counts.bytes += reply.bytes_read
+
+    def _count(self, outcome: str) -> None:
+        with self._guard:
+            self.counts.requests[outcome] += 1
+
+
+class Client:
+    """Asks agents and waits; safe to use from many threads, one request in flight to each URL.
+
+    Agents run requests on a single thread by default, so that a second one would only wait behind the first.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            requests: how to ask.
+            clock: monotonic seconds.
+            sleep: waits between attempts.
+        """
+        self._requests = requests
+        self._clock = clock
+        self._sleep = sleep
+        self._guard = threading.Lock()
+        self._in_flight: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._connections = Connections(requests.tls)
+
+    @property
+    def counts(self) -> RequestCounts:
+        """Requests since the start."""
+        return self._requests.counts
 
     def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """Ask an agent something that may be asked twice.
@@ -108,10 +172,14 @@ class Client:
         Raises:
             SourceError: kind `unreachable`, `denied` or `error`.
         """
-        try:
-            return self._attempt(url, payload, deadline, decode)
-        except RetryableError as failure:
-            return self._again(failure, url, payload, deadline, decode)
+        for pause in (*pauses(), None):
+            try:
+                return self._attempt(url, payload, deadline, decode)
+            except RetryableError as failure:
+                if pause is None or pause >= deadline - self._clock():
+                    raise failure.error from failure
+                self._sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def exec_once(self, url: str, payload: object, deadline: float) -> Any:  # noqa: ANN401 - as document
         """Ask an agent to do something that must not be done twice, `drain` above all.
@@ -130,94 +198,56 @@ class Client:
         """Close all connections."""
         self._connections.close()
 
-    def _again(self, failure: RetryableError, url: str, payload: object, deadline: float, decode: Decode[Any]) -> Any:  # noqa: ANN401 - as document
-        # Imported where the first retry is needed: it costs `check` 49 ms.
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay  # noqa: PLC0415
-        from tenacity.wait import wait_random_exponential  # noqa: PLC0415 - as above
-
-        made = iter([failure])
-
-        def attempt() -> Any:  # noqa: ANN401 - as document
-            for first in made:
-                raise first  # the attempt that was made before tenacity was there
-            return self._attempt(url, payload, deadline, decode)
-
-        retrying = Retrying(
-            sleep=self._sleep,
-            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
-            stop=stop_after_attempt(_ATTEMPTS) | stop_before_delay(max(0.0, deadline - self._clock())),
-            retry=retry_if_exception_type(RetryableError),
-            reraise=True,
-        )
-        try:
-            return retrying(attempt)
-        except RetryableError as last:
-            raise last.error from last
-
     def _attempt(
         self, url: str, payload: object, deadline: float, decode: Decode[T], timeout: float | None = None
     ) -> T:
         """One request, its outcome counted."""
-        try:
-            with self._turn(url, deadline) as left:
-                result = self._exchange(url, payload, min(left, timeout or self.settings.timeout), decode)
-        except (SourceError, RetryableError) as failure:
-            error = failure.error if isinstance(failure, RetryableError) else failure
-            self._count(error.kind)
-            raise
-        except Exception:
-            self._count("error")  # what decode refuses is an answer that is none
-            raise
-        self._count("ok")
-        return result
+        requests = self._requests
+        body = encoded(payload)
+        with requests.counted(), self._turn(url, deadline) as left:
+            seconds = min(left, timeout or requests.settings.timeout)
+            with (
+                explained(url, seconds),
+                self._connections.request("POST", with_slash(url), seconds, requests.headers, body) as answer,
+            ):
+                return requests.result(answer, url, decode)
 
     @contextmanager
     def _turn(self, url: str, deadline: float) -> Iterator[float]:
         """This URL's turn, and the seconds left then."""
-        turn = self._lock_of(url)
+        with self._guard:
+            turn = self._in_flight[url]
         if not turn.acquire(timeout=max(0.0, deadline - self._clock())):
             raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
         try:
-            left = deadline - self._clock()
-            if left <= 0:
-                raise SourceError(f"{shown(url)}: there was no time left to ask", "unreachable")
-            yield left
+            yield time_left(url, deadline - self._clock())
         finally:
             turn.release()
 
-    def _exchange(self, url: str, payload: object, seconds: float, decode: Decode[T]) -> T:
-        body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
-        with (
-            explained(url, seconds),
-            self._connections.request("POST", _with_slash(url), seconds, self._headers, body) as answer,
-        ):
-            _check_status(answer, url, self.settings.username)
-            reply = Reply(answer, url, self.settings.max_bytes)
-            try:
-                return decode(reply)
-            finally:
-                self._count_bytes(reply.bytes_read)
 
-    def _tls(self) -> ssl.SSLContext:
-        with self._guard:
-            if self._context is None:
-                self._context = tls_context(self.settings.tls or Tls())
-            return self._context
-
-    def _lock_of(self, url: str) -> threading.Lock:
-        with self._guard:
-            return self._in_flight[url]
-
-    def _count(self, outcome: str) -> None:
-        with self._guard:
-            self.counts.requests[outcome] += 1
-
-    def _count_bytes(self, number: int) -> None:
-        with self._guard:
-            self.counts.bytes += number
+def pauses() -> Iterator[float]:
+    """Seconds before each further attempt at a request: random, and up to twice as long each time."""
+    for attempt in range(1, _ATTEMPTS):
+        yield random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))  # noqa: S311 - no secret
 
 
-def _check_status(raw: Answer, url: str, username: str | None) -> None:
+def time_left(url: str, seconds: float) -> float:
+    """The seconds, if there are any.
+
+    Raises:
+        SourceError: if there are none.
+    """
+    if seconds <= 0:
+        raise SourceError(f"{shown(url)}: there was no time left to ask", "unreachable")
+    return seconds
+
+
+def encoded(payload: object) -> bytes:
+    """Jolokia requests as JSON; bytes are that already."""
+    return payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
+
+
+def check_status(raw: Answer | BufferedAnswer, url: str, username: str | None) -> None:
     """Only 200 may carry an answer.
 
     Raises:
@@ -238,7 +268,7 @@ def _check_status(raw: Answer, url: str, username: str | None) -> None:
     raise kind(f"{where}: HTTP {status}{_said(raw)}")
 
 
-def _said(raw: Answer) -> str:
+def _said(raw: Answer | BufferedAnswer) -> str:
     """What the answer to a refused request says, in one line; HTML and the rest say nothing."""
     kind = raw.header("Content-Type").partition(";")[0].strip().lower()
     if kind not in {"text/plain", "application/json"}:

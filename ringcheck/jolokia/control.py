@@ -14,7 +14,7 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
-from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.settings import host_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Control:
         """
         self._settings = settings
         self._clock = clock
-        self._client = Client(settings, clock=clock)
+        self._client = Client(Requests(settings), clock)
         self._agents: dict[tuple[str, str], str] = {}  # where a node, by address and host id, answered last
 
     def close(self) -> None:

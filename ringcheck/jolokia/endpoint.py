@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ringcheck.http.replies import Reply
-    from ringcheck.jolokia.client import Client
+    from ringcheck.jolokia.asking import Asking
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
@@ -59,12 +59,12 @@ class SharedValues:
 class JolokiaEndpoint:
     """Asks one URL; not for use by two threads at once."""
 
-    def __init__(self, url: str, client: Client, shared: SharedValues) -> None:
+    def __init__(self, url: str, asking: Asking, shared: SharedValues) -> None:
         """Prepare; nothing is sent.
 
         Args:
             url: of the agent.
-            client: sends.
+            asking: sends.
             shared: of the cluster.
 
         Attributes:
@@ -76,7 +76,7 @@ class JolokiaEndpoint:
         self.process: tuple[str | None, int | None] | None = None
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
-        self._client = client
+        self._asking = asking
         self._shared = shared
         self._with_port = False
         self._extra: tuple[str, ...] = mbeans.EXTRA
@@ -91,14 +91,14 @@ class JolokiaEndpoint:
             self._with_port = other._with_port
             self._tells_owners = other._tells_owners
 
-    def introduce(self, deadline: float) -> NodeReport:
+    async def introduce(self, deadline: float) -> NodeReport:
         """Everything about the node and the members that it knows, whatever its release.
 
         Raises:
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
-        found = self.attributes(mbeans.INTRODUCTION, deadline)
+        found = await self.attributes(mbeans.INTRODUCTION, deadline)
         told = node_report.node_report(found, self._shared.sets)
         if told.mode is not None:  # a JVM that has only begun to start has nothing yet: that says nothing of later
             self._extra = tuple(name for name in mbeans.EXTRA if found[name].status not in _MISSING)
@@ -117,7 +117,7 @@ class JolokiaEndpoint:
             self.owners = self.owners if told.owners is None and unchanged else told.owners
         return told
 
-    def refresh(self, deadline: float, *, members: bool = False) -> NodeReport:
+    async def refresh(self, deadline: float, *, members: bool = False) -> NodeReport:
         """Its state and its view, in one request where nothing has changed in how it can be asked.
 
         Args:
@@ -131,12 +131,12 @@ class JolokiaEndpoint:
         """
         payload = _liveness(self._with_port, (*self._extra, *(self._about_members() if members else ())))
         try:
-            told: NodeReport | None = self._client.post(self.url, payload, deadline, self._decoded)
+            told: NodeReport | None = await self._asking.post(self.url, payload, deadline, self._decoded)
         except SourceError:
             self._extra = mbeans.EXTRA  # whoever answers next may be a newer process, under another access policy
             raise
         # One attribute that is missing, denied or throws fails them all: ask for each alone, and learn which.
-        return self.introduce(deadline) if told is None or self._may_tell_ports(told) else told
+        return await self.introduce(deadline) if told is None or self._may_tell_ports(told) else told
 
     def _may_tell_ports(self, told: NodeReport) -> bool:
         """Whether a node was asked without ports that can tell them: in a mixed cluster not all are alike."""
@@ -149,16 +149,16 @@ class JolokiaEndpoint:
             names = ("PartitionerName", mbeans.HOST_IDS, mbeans.OWNERSHIP)
         return names if self._tells_owners else names[:-1]
 
-    def attributes(self, names: Sequence[str], deadline: float) -> dict[str, Outcome]:
+    async def attributes(self, names: Sequence[str], deadline: float) -> dict[str, Outcome]:
         """Attributes of StorageService, each failing alone.
 
         Raises:
             SourceError: if it can't be asked.
             DataError: if its answer can't be used.
         """
-        return dict(zip(names, self.bulk(mbeans.reads(names), deadline), strict=True))
+        return dict(zip(names, await self.bulk(mbeans.reads(names), deadline), strict=True))
 
-    def bulk(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+    async def bulk(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
         """The outcome of each request, in bounded pieces; one by one where the agent can't answer a piece.
 
         Raises:
@@ -167,17 +167,17 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         pieces = [requests[start : start + mbeans.CHUNK] for start in range(0, len(requests), mbeans.CHUNK)]
-        return [found for piece in pieces for found in self._piece(piece, deadline)]
+        return [found for piece in pieces for found in await self._piece(piece, deadline)]
 
-    def _piece(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+    async def _piece(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
         try:
-            reply = self._client.post(self.url, list(requests), deadline)
+            reply = await self._asking.post(self.url, list(requests), deadline)
             found = outcomes.outcomes(reply, len(requests))
         except RefusedError:
             found = None
-        return [self.ask(request, deadline) for request in requests] if found is None else found
+        return [await self.ask(request, deadline) for request in requests] if found is None else found
 
-    def ask(self, request: Request, deadline: float) -> Outcome:
+    async def ask(self, request: Request, deadline: float) -> Outcome:
         """The outcome of one request.
 
         Raises:
@@ -185,21 +185,21 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         try:
-            return outcomes.outcome(self._client.post(self.url, request, deadline))
+            return outcomes.outcome(await self._asking.post(self.url, request, deadline))
         except RefusedError as error:
             return outcomes.Outcome(400, error=str(error))
 
-    def streams(self, deadline: float) -> int | None:
+    async def streams(self, deadline: float) -> int | None:
         """How many streams it sends or receives; None where it can't say, or an older access policy forbids it."""
         try:
-            value = self.ask(mbeans.streams(), deadline).get(mbeans.STREAMS)
+            value = (await self.ask(mbeans.streams(), deadline)).get(mbeans.STREAMS)
         except RingcheckError:
             return None
         return len(value) if isinstance(value, list) else None
 
-    def post(self, request: Request, deadline: float, decoder: Callable[[Reply], Any]) -> Any:  # noqa: ANN401 - what the decoder makes
+    async def stream(self, request: Request, deadline: float, decoder: Callable[[Reply], Any]) -> Any:  # noqa: ANN401 - what the decoder makes
         """One request whose reply may be large."""
-        return self._client.post(self.url, request, deadline, decoder)
+        return await self._asking.stream(self.url, request, deadline, decoder)
 
     def _decoded(self, reply: Reply) -> NodeReport | None:
         """A reading; the last one where the answer differs by its timestamp alone; None if not all was answered."""

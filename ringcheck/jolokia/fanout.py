@@ -5,20 +5,18 @@ Owns the waiting; knows nothing of what answers mean.
 
 from __future__ import annotations
 
-import socket
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia.node_report import NodeReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator
 
+    from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import Answer, Contact, Home
 
@@ -37,8 +35,8 @@ class Round:
         """
         self.answers: dict[JolokiaEndpoint, Answer] = {}
         self._home = home
-        self._started: dict[JolokiaEndpoint, Future[NodeReport]] = {}
-        self._taken: dict[JolokiaEndpoint, Future[NodeReport]] = {}
+        self._started: dict[JolokiaEndpoint, Started[NodeReport]] = {}
+        self._taken: dict[JolokiaEndpoint, Started[NodeReport]] = {}
 
     def start(
         self,
@@ -58,31 +56,30 @@ class Round:
         """
         for agent in agents:
             if again or (agent not in self._started and agent not in self.answers):
-                self._submit(agent, partial(agent.refresh, members=agent in members_of), until)
+                self._submit(agent, agent.refresh(until, members=agent in members_of), until)
 
-    def _submit(self, agent: JolokiaEndpoint, work: Callable[[float], NodeReport], until: float) -> None:
+    def _submit(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> None:
         earlier = self._home.busy.get(agent)
         if earlier and not earlier.done():
+            work.close()
             self.answers.setdefault(
                 agent, SourceError(f"{shown(agent.url)}: an earlier request is still not answered", "unreachable")
             )
         else:
-            self._home.busy[agent] = self._started[agent] = self._home.crew.submit(
-                partial(self._in_time, agent, work, until)
-            )
+            self._home.busy[agent] = self._started[agent] = self._home.asking.start(self._in_time(agent, work, until))
 
-    def _in_time(self, agent: JolokiaEndpoint, work: Callable[[float], NodeReport], until: float) -> NodeReport:
+    async def _in_time(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> NodeReport:
         """Do it; whose time is over has one reason, whether the thread or the one who waits for it sees it first."""
         try:
-            return work(until)
+            return await work
         except SourceError as error:
             if error.kind == "unreachable" and self._home.clock() >= until:
                 raise _silent(agent) from error
             raise
 
-    def gather(self, until: float) -> None:
+    async def gather(self, until: float) -> None:
         """Take what comes in before a time; whoever has not answered then is silent."""
-        wait(self._started.values(), max(0.0, until - self._home.clock()))
+        await self._home.asking.wait(self._started.values(), max(0.0, until - self._home.clock()))
         self._take(self._started)
         for agent in self._started:
             self.answers.setdefault(agent, _silent(agent))
@@ -103,13 +100,15 @@ class Round:
             if isinstance(answer, NodeReport):
                 yield agent, answer
 
-    def meet(self, contacts: Iterable[Contact], until: float) -> None:
+    async def meet(self, contacts: Iterable[Contact], until: float) -> None:
         """Let contact points introduce themselves, until one has told members and the others had a moment too."""
         for contact in contacts:
-            self._submit(contact.agent, partial(_meet, contact), until)
-        waiting = set(self._started.values())
+            self._submit(contact.agent, _meet(contact, self._home.asking, until), until)
+        waiting = list(self._started.values())
         while waiting and (left := until - self._home.clock()) > 0:
-            done, waiting = wait(waiting, left, FIRST_COMPLETED)
+            await self._home.asking.wait(waiting, left, first=True)
+            done = [work for work in waiting if work.done()]
+            waiting = [work for work in waiting if not work.done()]
             self._take(self._started)
             if any(told.host_ids for _, told in self.readings()):
                 until = min(until, self._home.clock() + (_GRACE if done else 0.0))
@@ -131,15 +130,15 @@ def _silent(agent: JolokiaEndpoint) -> SourceError:
     return SourceError(f"{shown(agent.url)}: no answer in time", "unreachable")
 
 
-def _meet(contact: Contact, until: float) -> NodeReport:
+async def _meet(contact: Contact, asking: Asking, until: float) -> NodeReport:
     """Look up a contact point, then let it introduce itself."""
     with suppress(OSError, UnicodeError):
-        found = socket.getaddrinfo(contact.host, None, type=socket.SOCK_STREAM)
-        contact.ips = frozenset(str(ip_address(str(item[4][0]).partition("%")[0])) for item in found)
-    return contact.agent.introduce(until)
+        found = await asking.addresses(contact.host)
+        contact.ips = frozenset(str(ip_address(address.partition("%")[0])) for address in found)
+    return await contact.agent.introduce(until)
 
 
-def _answer(future: Future[NodeReport], agent: JolokiaEndpoint) -> Answer:
+def _answer(future: Started[NodeReport], agent: JolokiaEndpoint) -> Answer:
     """What a thread brought back; anything but ringcheck's own errors is a bug and is raised."""
     try:
         return future.result()

@@ -11,13 +11,11 @@ from ringcheck.jolokia.testimony import believable, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from concurrent.futures import Future
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
-    from ringcheck.http.threads import Crew
-    from ringcheck.jolokia.client import Client
+    from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
@@ -84,8 +82,7 @@ class Home:
     """What polls of one cluster share."""
 
     settings: JolokiaSettings
-    client: Client
-    crew: Crew
+    asking: Asking
     replication: Mapping[str, Replication]
     name: str | None
     authenticates: bool | None
@@ -93,7 +90,7 @@ class Home:
     contacts: list[Contact] = field(default_factory=list)
     agents: dict[str, JolokiaEndpoint] = field(default_factory=dict)
     shared: SharedValues = field(default_factory=SharedValues)
-    busy: dict[JolokiaEndpoint, Future[Any]] = field(default_factory=dict)
+    busy: dict[JolokiaEndpoint, Started[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
     known: Known | None = None
     polls: int = 0
@@ -103,7 +100,7 @@ class Home:
     def agent(self, url: str) -> JolokiaEndpoint:
         """The agent at a URL, always the same."""
         if url not in self.agents:
-            self.agents[url] = JolokiaEndpoint(url, self.client, self.shared)
+            self.agents[url] = JolokiaEndpoint(url, self.asking, self.shared)
         return self.agents[url]
 
     def agent_at(self, endpoint: str) -> JolokiaEndpoint:

@@ -10,10 +10,8 @@ from a node that knows the same nodes as most others; if its ring can't be read 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,8 +20,9 @@ from ringcheck.core.membership import Roster, by_address
 from ringcheck.core.ring import NORMAL, Problem
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.http.replies import document
 from ringcheck.http.urls import shown
-from ringcheck.jolokia import gossip, mbeans
+from ringcheck.jolokia import gossip, mbeans, outcomes
 from ringcheck.jolokia.fanout import Round
 from ringcheck.jolokia.membership import (
     Crowd,
@@ -80,7 +79,7 @@ class Poll:
         self._portrait = Portrait(home, self._round.answers, taken_at)
         self._failures: list[RingcheckError] = []  # of nodes that were to tell the ring
 
-    def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """The cluster as it answers.
 
         Raises:
@@ -91,31 +90,31 @@ class Poll:
         self._home.polls += 1
         known = self._home.known
         if known is None:
-            self._round.meet(self._home.contacts, self._ends)
+            await self._round.meet(self._home.contacts, self._ends)
             if not any(self._round.readings()):
-                self._round.gather(self._home.clock())
+                await self._round.gather(self._home.clock())
                 raise self._round.silence()
-            return self._discovered()
+            return await self._discovered()
         now = self._home.clock()
         limit = now + max(0.0, self._ends - now) * _LIVENESS_SHARE
         self._round.start(known.crowd.agents.values(), limit, self._in_turn(known.crowd))
         self._start_strays(known.crowd, limit)
-        self._round.gather(limit)
+        await self._round.gather(limit)
         if not any(self._round.readings()):
             raise self._round.silence()
-        self._ask_unexplained(known.crowd, limit)
-        return self._later(known) if self._unchanged(known) else self._again(known)
+        await self._ask_unexplained(known.crowd, limit)
+        return await (self._later(known) if self._unchanged(known) else self._again(known))
 
-    def with_streams(self, seen: Snapshot, until: float) -> Snapshot:
+    async def with_streams(self, seen: Snapshot, until: float) -> Snapshot:
         """The snapshot, with what each node that answered streams, as far as they say so before a time.
 
         One more request a node, which only the gate is worth: a node that streams has to list its files for it.
         """
         agents = self._home.known.crowd.agents if self._home.known else {}
         there = [node.address for node in seen.nodes if node.jolokia == "ok" and node.address in agents]
-        asked = {name: self._home.crew.submit(partial(agents[name].streams, until)) for name in there}
+        asked = {name: self._home.asking.start(agents[name].streams(until)) for name in there}
         self._home.busy |= {agents[name]: future for name, future in asked.items()}
-        wait(asked.values(), max(0.0, until - self._home.clock()))
+        await self._home.asking.wait(asked.values(), max(0.0, until - self._home.clock()))
         found = {name: future.result() for name, future in asked.items() if future.done()}
         return replace(seen, nodes=tuple(replace(node, streams=found.get(node.address)) for node in seen.nodes))
 
@@ -134,7 +133,7 @@ class Poll:
         some = [agents[(turn * _ASKED_WHOLE + step) % len(agents)] for step in range(_ASKED_WHOLE)]
         return frozenset([*some, *(here[turn % len(here)] for here in homes.values())])
 
-    def _ask_unexplained(self, crowd: Crowd, until: float) -> bool:
+    async def _ask_unexplained(self, crowd: Crowd, until: float) -> bool:
         """Ask the nodes whose lists name an endpoint that is no known member, or lack one, for the members they know.
 
         Once for the same lists: a node that has left can stay in them for days. Returns whether any was asked.
@@ -152,11 +151,11 @@ class Poll:
                 asked.append(agent)
         if asked:
             self._round.start(asked, until, frozenset(asked), again=True)
-            self._round.gather(until)
+            await self._round.gather(until)
         self._home.explained |= {agent: _lists(agent, told) for _, agent, told in self._heard(crowd)}
         return bool(asked)
 
-    def _ask_elsewhere(self, crowd: Crowd, until: float) -> bool:
+    async def _ask_elsewhere(self, crowd: Crowd, until: float) -> bool:
         """Ask for nodes that did not answer where some views have them too: most may know one by its old address.
 
         Returns whether any was asked.
@@ -171,7 +170,7 @@ class Poll:
         asked = [agent for agent in dict.fromkeys(map(self._home.agent_at, places)) if agent not in answers]
         if asked:
             self._round.start(asked, until, frozenset(asked))
-            self._round.gather(until)
+            await self._round.gather(until)
         return bool(asked)
 
     def _testifying(self, cluster: str) -> list[Told]:
@@ -271,7 +270,7 @@ class Poll:
                 found.append((member, agent, answer))
         return found
 
-    def _everyone_asked(self) -> Crowd:
+    async def _everyone_asked(self) -> Crowd:
         """The members, after all of them were asked of whom somebody has heard.
 
         In a part of the time: a node that hangs leaves the rest for the ring.
@@ -288,10 +287,10 @@ class Poll:
             whole = frozenset(asked if len(crowd.members) <= _ASKED_WHOLE else islice(asked, 0, None, _stride(asked)))
             self._round.start(asked, limit, whole)
             self._start_strays(crowd, limit)
-            self._round.gather(limit)
+            await self._round.gather(limit)
             crowd = self._crowd()
             for ask in (self._ask_unexplained, self._ask_elsewhere):
-                if ask(crowd, limit):
+                if await ask(crowd, limit):
                     crowd = self._crowd()
             if all(agent in self._round.answers for agent in crowd.agents.values()):
                 break
@@ -299,37 +298,37 @@ class Poll:
 
     # The ring.
 
-    def _discovered(self) -> Snapshot:
+    async def _discovered(self) -> Snapshot:
         """Everything: the members, their views, and the ring from a node that can tell it.
 
         Raises:
             SourceError: if nobody usable would tell the ring.
             DataError: likewise, or if the partitioner is not supported.
         """
-        found = self._found_out()
+        found = await self._found_out()
         if found:
             return found
         if self._failures:
             raise self._failures[0]
         return self._portrait.bare(self._crowd())
 
-    def _found_out(self) -> Snapshot | None:
+    async def _found_out(self) -> Snapshot | None:
         """Members and ring anew; None if no node that could tell the ring did."""
         for agent, told in self._round.readings():
             if told.host_ids is None:  # what it said of the members before may be of yesterday
                 agent.host_ids = agent.owners = None
-        crowd = self._everyone_asked()
+        crowd = await self._everyone_asked()
         best: tuple[Crowd, Topology, JolokiaEndpoint] | None = None
         answered = 0
         for agent, told in islice(self._sources(crowd), _TRIED):
-            found = self._surveyed(agent, told)
+            found = await self._surveyed(agent, told)
             answered += found is not None or not _unreachable(self._failures[-1])
             believed = found is not None and found[1].whole and _has_owners(told, *found)
             if found and (best is None or believed or found[1].whole > best[1].whole):
                 best = (*found, agent)
             if answered == _SOURCES or believed or (best and best[1].large):
                 break
-        return self._learned(*best) if best else None
+        return await self._learned(*best) if best else None
 
     def _sources(self, crowd: Crowd) -> list[Told]:
         """Nodes that can tell the ring, the best first, in an order that does not depend on who answered first.
@@ -356,17 +355,17 @@ class Poll:
 
         return [(agent, told) for _, agent, told in sorted(heard, key=rank)]
 
-    def _surveyed(self, agent: JolokiaEndpoint, told: NodeReport) -> tuple[Crowd, Topology] | None:
+    async def _surveyed(self, agent: JolokiaEndpoint, told: NodeReport) -> tuple[Crowd, Topology] | None:
         """The ring as a node tells it, and the members: that it names token owners nobody else named may add some."""
         try:
             if agent.host_ids is None or told.partitioner is None:
-                self._round.answers[agent] = told = agent.introduce(self._ends)
+                self._round.answers[agent] = told = await agent.introduce(self._ends)
             survey = self._survey(agent, told)
-            counts = survey.token_counts()
+            counts = await survey.token_counts()
             if not told.joining:
                 agent.owners = self._home.shared.sets.setdefault(frozenset(counts), frozenset(counts))
             crowd = self._crowd()
-            return crowd, survey.topology(crowd.roster, counts)
+            return crowd, await survey.topology(crowd.roster, counts)
         except (SourceError, DataError) as error:
             self._failures.append(error)
             return None
@@ -374,26 +373,27 @@ class Poll:
     def _survey(self, agent: JolokiaEndpoint, told: NodeReport) -> Survey:
         return Survey(agent, told, self._home.replication, self._ends)
 
-    def _learned(self, crowd: Crowd, topology: Topology, agent: JolokiaEndpoint) -> Snapshot:
+    async def _learned(self, crowd: Crowd, topology: Topology, agent: JolokiaEndpoint) -> Snapshot:
         """Remember what was found out."""
         if self._home.known and self._home.known.crowd.members == crowd.members:
             topology = topology.keeping(self._home.known.topology)
         heard = self._heard(crowd)
         self._home.releases |= {member.address: told.release for member, _, told in heard if told.release}
         if any(member.address not in self._home.releases for member in crowd.members):
-            self._home.releases = self._gossiped(agent, crowd.roster) | self._home.releases
+            self._home.releases = await self._gossiped(agent, crowd.roster) | self._home.releases
         known = Known(crowd, topology, self._home.clock(), signs(heard), identities(heard))
         self._home.known = known
         return self._portrait.of(known, self._about_members(crowd))
 
-    def _gossiped(self, agent: JolokiaEndpoint, roster: Roster) -> dict[str, str]:
+    async def _gossiped(self, agent: JolokiaEndpoint, roster: Roster) -> dict[str, str]:
         """Releases by address as gossip tells them: for nodes that do not answer."""
         told = self._round.answers[agent]
         with_port = isinstance(told, NodeReport) and told.with_port
         name = mbeans.STATES_WITH_PORT if with_port else mbeans.STATES
         found: dict[str, str] = {}
         with suppress(SourceError, DataError):
-            states = agent.ask(mbeans.read(mbeans.FAILURE_DETECTOR, name), self._ends).get(name)
+            answer = await agent.stream(mbeans.read(mbeans.FAILURE_DETECTOR, name), self._ends, document)
+            states = outcomes.outcome(answer).get(name)
             for endpoint, release in gossip.gossiped_releases(states).items():
                 index = roster.index_of(endpoint, agent.host_ids)
                 if index is not None:
@@ -463,10 +463,10 @@ class Poll:
         self._home.said = said
         return unchanged
 
-    def _again(self, known: Known) -> Snapshot:
+    async def _again(self, known: Known) -> Snapshot:
         """Members and ring anew, or, where nobody can tell them, the old ones and that they are old."""
         try:
-            found = self._found_out()
+            found = await self._found_out()
             if found:
                 return found
         except (SourceError, DataError) as error:
@@ -475,7 +475,7 @@ class Poll:
         text = f"the ring may have changed but can't be read again: {why}"
         return self._portrait.of(known, (Problem("topology_stale", known.crowd.cluster, text),))
 
-    def _later(self, known: Known) -> Snapshot:
+    async def _later(self, known: Known) -> Snapshot:
         """The known ring, with what is pending now while anything moves."""
         heard = self._heard(known.crowd)
         doubts = self._about_members(known.crowd)
@@ -485,7 +485,7 @@ class Poll:
             return self._portrait.of(known, doubts)
         survey = self._survey(*sources[0])
         try:
-            rings = tuple(survey.with_pending(known.topology.rings, known.crowd.roster))
+            rings = tuple(await survey.with_pending(known.topology.rings, known.crowd.roster))
         except (SourceError, DataError) as error:
             text = f"pending ranges can't be read: {error}"
             return self._portrait.of(known, (*doubts, Problem("pending_unreadable", known.crowd.cluster, text)))

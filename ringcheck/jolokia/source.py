@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
 from ringcheck.http.threads import Crew
-from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.asking import ByThreads, completed
+from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.membership import Contact, Home
 from ringcheck.jolokia.poll import Poll
 from ringcheck.jolokia.settings import host_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Replication, Snapshot
     from ringcheck.core.source import RequestCounts
+    from ringcheck.jolokia.asking import Asking
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _BEFORE_STREAMS = 0.8  # of a poll's time: a node that hangs leaves the rest for the others' streams
@@ -40,6 +42,7 @@ class JolokiaSource:
         name: str | None = None,
         authenticates: bool | None = None,  # noqa: FBT001 - a setting of the configuration
         *,
+        asking: Asking | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -50,6 +53,7 @@ class JolokiaSource:
             replication: by keyspace, for releases that can't tell (before 3.11.11).
             name: of the cluster in the configuration; used where Cassandra does not tell its own.
             authenticates: overrides what is found out.
+            asking: how requests are sent; by threads of its own without it.
             clock: monotonic seconds.
             now: UTC.
 
@@ -58,8 +62,8 @@ class JolokiaSource:
         """
         self._clock = clock
         self._now = now
-        self._client = Client(settings, clock=clock)
-        self._home = Home(settings, self._client, Crew(), replication, name, authenticates, clock)
+        self._asking = asking or ByThreads(Client(Requests(settings), clock), Crew())
+        self._home = Home(settings, self._asking, replication, name, authenticates, clock)
         if not settings.contact_points:
             raise ConfigError("there is no contact point to ask")
         self._home.contacts = [
@@ -70,7 +74,7 @@ class JolokiaSource:
     @property
     def counts(self) -> RequestCounts:
         """Requests by outcome and bytes, since the start."""
-        return self._client.counts
+        return self._asking.counts
 
     def forget_topology(self) -> None:
         """Read everything again at the next poll."""
@@ -78,8 +82,7 @@ class JolokiaSource:
 
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
-        self._home.crew.close()
-        self._client.close()
+        self._asking.close()
 
     def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
         """What the cluster looks like now.
@@ -92,8 +95,12 @@ class JolokiaSource:
             SourceError: if nobody answered, or nobody would tell the ring.
             DataError: if what was said can't be true: two clusters, a host id twice, an unknown partitioner.
         """
+        return completed(self.poll_on_loop(deadline_seconds, streams=streams))
+
+    async def poll_on_loop(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
+        """The same for an event loop, which is not held up."""
         taken_at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         started = self._clock()
         poll = Poll(self._home, started + deadline_seconds * (_BEFORE_STREAMS if streams else 1), taken_at)
-        seen = poll.snapshot()
-        return poll.with_streams(seen, started + deadline_seconds) if streams else seen
+        seen = await poll.snapshot()
+        return await poll.with_streams(seen, started + deadline_seconds) if streams else seen

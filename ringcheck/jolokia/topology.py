@@ -22,7 +22,7 @@ from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Pending
@@ -122,7 +122,7 @@ class Survey:
         self._problems: list[Problem] = []
         self._fitting = True
 
-    def token_counts(self) -> Counter[str]:
+    async def token_counts(self) -> Counter[str]:
         """How many tokens each endpoint has, those of joining nodes included.
 
         Raises:
@@ -131,10 +131,10 @@ class Survey:
         """
         name = mbeans.TOKENS_WITH_PORT if self._reading.with_port else mbeans.TOKENS
         request = mbeans.read(mbeans.STORAGE_SERVICE, name)
-        found: Counter[str] = self._agent.post(request, self._deadline, rangemaps.token_counts)
+        found: Counter[str] = await self._agent.stream(request, self._deadline, rangemaps.token_counts)
         return found
 
-    def topology(self, roster: Roster, token_counts: Counter[str]) -> Topology:
+    async def topology(self, roster: Roster, token_counts: Counter[str]) -> Topology:
         """All of it.
 
         Args:
@@ -148,9 +148,9 @@ class Survey:
         """
         self._use(roster)
         space = partitioner(self._reading.partitioner or "unknown")
-        names, logins, places = self._basics()
-        found, counts = self._consistent(names, places, token_counts)
-        rings = tuple(self._with_pending(self._shared(found)))
+        names, logins, places = await self._basics()
+        found, counts = await self._consistent(names, places, token_counts)
+        rings = tuple(await self._with_pending(self._shared(found)))
         self._check_joining(places)
         tokens, problems = self._tokens(counts), tuple(dict.fromkeys(self._problems))
         return Topology(
@@ -175,17 +175,17 @@ class Survey:
             raise DataError(f"{endpoint} holds ranges but is no member")
         return found
 
-    def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Location]]:
+    async def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Location]]:
         """Keyspaces, what shows logins by MBean, and where the nodes are: one request on a small cluster."""
         shared = self._release >= mbeans.SHARED
         keyspaces = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
         beans = {mbean: name for mbean, name, since in mbeans.LOGINS if self._release >= since}
         asked = [mbeans.read(mbeans.STORAGE_SERVICE, keyspaces), *itertools.starmap(mbeans.read, beans.items())]
         targets = [self._target(member) for member in self._members]
-        names, *found = self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
+        names, *found = await self._agent.bulk([*asked, *mbeans.locations(targets)], self._deadline)
         logins, where = dict(zip(beans, found, strict=False)), found[len(beans) :]
         if shared and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
-            names = self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
+            names = await self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
         places = zip(where[::2], where[1::2], strict=True)
         return (
             sorted(set(outcomes.strings(names.get(keyspaces), keyspaces)) - _LOCAL_KEYSPACES),
@@ -244,7 +244,7 @@ class Survey:
             for member in self._members
         }
 
-    def _consistent(
+    async def _consistent(
         self, keyspaces: Sequence[str], places: Mapping[str, Location], token_counts: Counter[str]
     ) -> tuple[list[Ring], Counter[str]]:
         """Rings, and the tokens that each node has.
@@ -254,11 +254,12 @@ class Survey:
         that stays is for the core to judge, but for a ring that has not as many ranges as there are tokens.
         """
         counts = self._by_address(token_counts)
-        rings = self._rings(self._groups(keyspaces))
+        rings = await self._rings(await self._groups(keyspaces))
         if not all(self._fits(ring, counts, places) for ring in rings):
-            counts = self._by_address(self.token_counts())
+            counts = self._by_address(await self.token_counts())
             fit = [ring for ring in rings if self._fits(ring, counts, places)]
-            again = self._rings(self._groups([name for ring in rings if ring not in fit for name in ring.keyspaces]))
+            stale = [name for ring in rings if ring not in fit for name in ring.keyspaces]
+            again = await self._rings(await self._groups(stale))
             self._fitting = all(self._fits(ring, counts, places) for ring in again)
             rings = [*fit, *again]
         return [ring for ring in rings if self._is_whole(ring, counts)], counts
@@ -286,25 +287,27 @@ class Survey:
             self._report(ring.keyspaces, f"can't be read: {missing}")
         return not missing
 
-    def _groups(self, keyspaces: Sequence[str]) -> list[tuple[Replication | None, list[str]]]:
+    async def _groups(self, keyspaces: Sequence[str]) -> list[tuple[Replication | None, list[str]]]:
         """Keyspaces by replication; those of which nobody knows it alone."""
         grouped: dict[Replication, list[str]] = defaultdict(list)
         alone: list[tuple[Replication | None, list[str]]] = []
-        for keyspace, replication in zip(keyspaces, self._replications(keyspaces), strict=True):
+        for keyspace, replication in zip(keyspaces, await self._replications(keyspaces), strict=True):
             if replication is None:
                 alone.append((None, [keyspace]))
             elif replication.strategy not in _NOT_PLACED:
                 grouped[replication].append(keyspace)
         return [*grouped.items(), *alone]
 
-    def _replications(self, keyspaces: Sequence[str]) -> Iterator[Replication | None]:
+    async def _replications(self, keyspaces: Sequence[str]) -> list[Replication | None]:
         """What Cassandra says (3.11.11+), else what the operator does."""
         told: Sequence[Outcome] = [Outcome(outcomes.NOT_FOUND)] * len(keyspaces)
         if self._release >= mbeans.REPLICATION_INFO:
             asked = [mbeans.run(mbeans.STORAGE_SERVICE, mbeans.REPLICATION, keyspace) for keyspace in keyspaces]
-            told = self._agent.bulk(asked, self._deadline)
-        for keyspace, outcome in zip(keyspaces, told, strict=True):
-            yield self._parsed(keyspace, outcome) if outcome.status == outcomes.OK else self._replication.get(keyspace)
+            told = await self._agent.bulk(asked, self._deadline)
+        return [
+            self._parsed(keyspace, outcome) if outcome.status == outcomes.OK else self._replication.get(keyspace)
+            for keyspace, outcome in zip(keyspaces, told, strict=True)
+        ]
 
     def _parsed(self, keyspace: str, outcome: Outcome) -> Replication | None:
         try:
@@ -313,16 +316,16 @@ class Survey:
             self._report([keyspace], f"can't be judged: {error}")
             return None
 
-    def _rings(self, groups: Iterable[tuple[Replication | None, list[str]]]) -> list[Ring]:
+    async def _rings(self, groups: Iterable[tuple[Replication | None, list[str]]]) -> list[Ring]:
         """The rings of groups of keyspaces; one that can't be read is a problem."""
-        return [ring for group in groups for ring in self._first_ring(*group)]
+        return [ring for group in groups for ring in await self._first_ring(*group)]
 
-    def _first_ring(self, replication: Replication | None, keyspaces: list[str]) -> list[Ring]:
+    async def _first_ring(self, replication: Replication | None, keyspaces: list[str]) -> list[Ring]:
         """The ring of a group of keyspaces, read from the first that can be."""
         failure: DataError | SourceError | None = None
         for keyspace in keyspaces[:_TRIES]:
             try:
-                return [self._ring(replication, keyspace, keyspaces)]
+                return [await self._ring(replication, keyspace, keyspaces)]
             except DeniedError:
                 raise
             except (DataError, SourceError) as error:
@@ -330,7 +333,7 @@ class Survey:
         self._report(keyspaces, f"can't be read: {failure}")
         return []
 
-    def _ring(self, replication: Replication | None, keyspace: str, group: list[str]) -> Ring:
+    async def _ring(self, replication: Replication | None, keyspace: str, group: list[str]) -> Ring:
         """The ring of a keyspace, for all of its group.
 
         Raises:
@@ -341,7 +344,7 @@ class Survey:
         name = mbeans.RANGES_WITH_PORT if self._reading.with_port else mbeans.RANGES
         request = mbeans.run(mbeans.STORAGE_SERVICE, name, keyspace)
         read = partial(rangemaps.range_rows, places=self._places, nodes=len(self._members))
-        ring = Ring.of(group, replication, self._agent.post(request, self._deadline, read))
+        ring = Ring.of(group, replication, await self._agent.stream(request, self._deadline, read))
         space = partitioner(self._reading.partitioner or "unknown")
         if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):
             raise RingError(f"its tokens are none of {space.name}")
@@ -369,7 +372,7 @@ class Survey:
                 found.append(ring)
         return found
 
-    def with_pending(self, rings: Sequence[Ring], roster: Roster) -> list[Ring]:
+    async def with_pending(self, rings: Sequence[Ring], roster: Roster) -> list[Ring]:
         """The rings with the pending ranges of now; the same objects where these have not changed.
 
         Raises:
@@ -377,13 +380,13 @@ class Survey:
             DataError: if its answer can't be used, or the endpoints of members changed meanwhile.
         """
         self._use(roster)
-        return self._with_pending(rings)
+        return await self._with_pending(rings)
 
-    def _with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
+    async def _with_pending(self, rings: Sequence[Ring]) -> list[Ring]:
         name = mbeans.PENDING_WITH_PORT if self._reading.with_port else mbeans.PENDING
         asked: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
         names = mbeans.HOST_IDS_WITH_PORT if self._reading.with_port else mbeans.HOST_IDS
-        *told, named = self._agent.bulk([*asked, mbeans.read(mbeans.STORAGE_SERVICE, names)], self._deadline)
+        *told, named = await self._agent.bulk([*asked, mbeans.read(mbeans.STORAGE_SERVICE, names)], self._deadline)
         self._check_names(endpoints.host_ids(named.get(names), names))
         return [self._moving(ring, outcome) for ring, outcome in zip(rings, told, strict=True)]
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import trustme
 
 from ringcheck.errors import ConfigError, SourceError
 from ringcheck.http.tls import Tls
-from ringcheck.jolokia.client import Client, RefusedError
+from ringcheck.jolokia.client import Client, RefusedError, Requests
+from ringcheck.jolokia.loop import OnLoop
 from ringcheck.jolokia.settings import JolokiaSettings, host_of
 from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
 
@@ -30,15 +33,45 @@ MEBIBYTE = 2**20
 SECRET, WRONG = "s3cret", "wr0ng"
 
 
+class OnOneLoop:
+    """The way of the long-running agent: asks on an event loop."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._runner = asyncio.Runner()
+        self._asking = OnLoop(requests, ThreadPoolExecutor(1))
+        self.counts = requests.counts
+
+    def post(self, url: str, payload: object, deadline: float) -> Any:
+        return self._runner.run(self._asking.post(url, payload, deadline))
+
+    def close(self) -> None:
+        self._asking.close()
+        self._runner.close()
+
+
+Asker: TypeAlias = "Client | OnOneLoop"
+
+
+def requests_of(**settings: Any) -> Requests:
+    return Requests(JolokiaSettings(contact_points=("127.0.0.1",), **({"timeout": 1.0} | settings)))
+
+
 def client(**settings: Any) -> Client:
-    return Client(JolokiaSettings(contact_points=("127.0.0.1",), **({"timeout": 1.0} | settings)), sleep=lambda _: None)
+    return Client(requests_of(**settings), sleep=lambda _: None)
+
+
+def on_loop(**settings: Any) -> OnOneLoop:
+    return OnOneLoop(requests_of(**settings))
+
+
+BOTH = pytest.mark.parametrize("asker", [client, on_loop])
 
 
 def soon(seconds: float = 3.0) -> float:
     return time.monotonic() + seconds
 
 
-def failure(asking: Client, url: str, seconds: float = 3.0) -> SourceError:
+def failure(asking: Asker, url: str, seconds: float = 3.0) -> SourceError:
     """The error of a request that must fail, and in time."""
     started = time.monotonic()
     with pytest.raises(SourceError) as caught:
@@ -101,26 +134,28 @@ def test_hosts_of_contact_points_are_canonical() -> None:
     assert found == ["2001:db8::1", "10.0.0.1", "cas1"]
 
 
-def test_credentials_are_in_no_text() -> None:
+@BOTH
+def test_credentials_are_in_no_text(asker: Any) -> None:
     """Neither the settings nor an error show user name or password, not even those inside a URL."""
     settings = JolokiaSettings(contact_points=("h",), username="monitor", password=SECRET)
     assert "s3cret" not in repr(settings)
     assert "monitor" not in repr(settings)
     url = f"http://127.0.0.1:{free_port('127.0.0.1')}/jolokia"
-    assert said(failure(client(), url.replace("//", "//monitor:s3cret@")), url) == "connection refused"
+    assert said(failure(asker(), url.replace("//", "//monitor:s3cret@")), url) == "connection refused"
 
 
 # What goes over the wire.
 
 
-def test_a_request_carries_version_and_credentials_and_no_cookies() -> None:
+@BOTH
+def test_a_request_carries_version_and_credentials_and_no_cookies(asker: Any) -> None:
     """The agent sees who asks; what it wants to be remembered is not."""
 
     def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         send(handler, b'{"value":1,"status":200}', headers={"Set-Cookie": "a=b"})
 
     with Agent(raw=answer) as agent:
-        asking = client(username="u", password=SECRET)
+        asking = asker(username="u", password=SECRET)
         for _ in range(2):
             asking.post(agent.url, READ, soon())
     assert agent.connections == 1
@@ -129,18 +164,20 @@ def test_a_request_carries_version_and_credentials_and_no_cookies() -> None:
     assert "Cookie" not in agent.headers[1]
 
 
-def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+@BOTH
+def test_proxies_of_the_environment_are_ignored(asker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy variable of whoever starts a check does not send its requests elsewhere."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with Agent(lambda item: ok(item, 1)) as agent:
-        assert client().post(agent.url, READ, soon())["value"] == 1
+        assert asker().post(agent.url, READ, soon())["value"] == 1
 
 
-def test_outcomes_and_bytes_are_counted() -> None:
+@BOTH
+def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
     """The numbers behind the metrics are those of the requests made."""
     with Agent(lambda item: ok(item, 1)) as agent, Agent(auth=("a", "b")) as guarded:
-        asking = client()
+        asking = asker()
         asking.post(agent.url, READ, soon())
         failure(asking, guarded.url)
         failure(asking, f"http://127.0.0.1:{free_port('127.0.0.1')}/")
@@ -151,6 +188,7 @@ def test_outcomes_and_bytes_are_counted() -> None:
 # Answers that are none.
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("raw", "message", "kind"),
     [
@@ -199,7 +237,7 @@ def test_outcomes_and_bytes_are_counted() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_is_one_line(raw: Any, message: str, kind: str) -> None:
+def test_an_answer_that_is_none_is_one_line(asker: Any, raw: Any, message: str, kind: str) -> None:
     """Each wrong answer is told in words, with its URL and whether it is a matter of access."""
 
     def once(handler: BaseHTTPRequestHandler, asked: bytes) -> None:
@@ -207,16 +245,17 @@ def test_an_answer_that_is_none_is_one_line(raw: Any, message: str, kind: str) -
         handler.close_connection = True
 
     with Agent(raw=once) as agent:
-        error = failure(client(), agent.url)
+        error = failure(asker(), agent.url)
         assert (said(error, agent.url), error.kind) == (message, kind)
 
 
-def test_wrong_credentials_are_told_from_missing_ones() -> None:
+@BOTH
+def test_wrong_credentials_are_told_from_missing_ones(asker: Any) -> None:
     """A 401 says whether credentials were sent at all."""
     with Agent(auth=("monitor", SECRET)) as agent:
-        error = failure(client(username="monitor", password=WRONG), agent.url)
+        error = failure(asker(username="monitor", password=WRONG), agent.url)
         assert said(error, agent.url) == "HTTP 401, user name or password is wrong"
-        assert client(username="monitor", password=SECRET).post(agent.url, READ, soon())["status"] == 404
+        assert asker(username="monitor", password=SECRET).post(agent.url, READ, soon())["status"] == 404
 
 
 def test_a_refused_request_can_be_told_apart() -> None:
@@ -225,10 +264,11 @@ def test_a_refused_request_can_be_told_apart() -> None:
         client().post(agent.url, READ, soon())
 
 
-def test_a_body_of_403_is_a_successful_answer() -> None:
+@BOTH
+def test_a_body_of_403_is_a_successful_answer(asker: Any) -> None:
     """What a policy forbids is said inside of HTTP 200, where decoding finds it."""
     with Agent(denied) as agent:
-        assert client().post(agent.url, READ, soon())["status"] == 403
+        assert asker().post(agent.url, READ, soon())["status"] == 403
 
 
 @contextmanager
@@ -262,6 +302,7 @@ def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
         sock.close()
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("head", "dripped"),
     [
@@ -272,28 +313,31 @@ def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
     ],
     ids=["headers", "body", "chunks", "status line"],
 )
-def test_a_dripping_answer_ends_at_the_timeout(head: bytes, dripped: bytes) -> None:
+def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped: bytes) -> None:
     """Every byte in time does not make the whole in time: the deadline is a total."""
     with listening(lambda sock: drip(sock, head, dripped)) as url:
-        error = failure(client(timeout=0.5), url, 1.5)
+        error = failure(asker(timeout=0.5), url, 1.5)
         assert (said(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
 
 
-def test_a_dripping_handshake_ends_at_the_timeout() -> None:
+@BOTH
+def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
     """A TLS handshake that never ends does not hold a poll either."""
     with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
         secure = url.replace("http:", "https:")
-        error = failure(client(timeout=0.5), secure, 1.5)
+        error = failure(asker(timeout=0.5), secure, 1.5)
         assert (said(error, secure), error.kind) == ("no whole answer within 0.5 s", "unreachable")
 
 
-def test_the_deadline_of_all_is_kept_whatever_one_request_may_take() -> None:
+@BOTH
+def test_the_deadline_of_all_is_kept_whatever_one_request_may_take(asker: Any) -> None:
     """A request gets what is left, not its own timeout."""
     with Agent(raw=hang) as agent:
-        assert said(failure(client(timeout=30), agent.url, 0.4), agent.url) == "no whole answer within 0.4 s"
+        assert said(failure(asker(timeout=30), agent.url, 0.4), agent.url) == "no whole answer within 0.4 s"
 
 
-def test_a_connection_that_is_not_accepted_ends_at_the_timeout() -> None:
+@BOTH
+def test_a_connection_that_is_not_accepted_ends_at_the_timeout(asker: Any) -> None:
     """A host that drops packets costs the timeout and says so."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -303,17 +347,18 @@ def test_a_connection_that_is_not_accepted_ends_at_the_timeout() -> None:
             sock.setblocking(False)  # noqa: FBT003 - the only way to say it
             sock.connect_ex(server.getsockname())
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        error = failure(client(timeout=0.4), url, 1.0)
+        error = failure(asker(timeout=0.4), url, 1.0)
         assert error.kind == "unreachable"
         assert said(error, url) in {"no connection within 0.4 s", "no whole answer within 0.4 s"}
         for sock in full:
             sock.close()
 
 
-def test_a_host_name_that_has_no_address_is_told() -> None:
+@BOTH
+def test_a_host_name_that_has_no_address_is_told(asker: Any) -> None:
     """A name that can't be resolved is the name's fault and says so."""
     url = "http://no-such-host.invalid/jolokia"
-    assert said(failure(client(), url), url).startswith("the host name can't be resolved: ")
+    assert said(failure(asker(), url), url).startswith("the host name can't be resolved: ")
 
 
 # Size.
@@ -381,7 +426,7 @@ def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
     pauses: list[float] = []
     agent, seen = flaky(2)
     with agent:
-        asking = Client(JolokiaSettings(contact_points=("h",)), sleep=pauses.append)
+        asking = Client(Requests(JolokiaSettings(contact_points=("h",))), sleep=pauses.append)
         assert asking.post(agent.url, READ, soon())["value"] == 1
     assert (len(seen), len(pauses)) == (3, 2)
     assert all(0 <= pause <= 1 for pause in pauses)
@@ -396,15 +441,16 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
     pauses: list[float] = []
     agent, seen = flaky(9)
     with agent, pytest.raises(SourceError):
-        Client(JolokiaSettings(contact_points=("h",)), sleep=pauses.append).post(agent.url, READ, soon(0.02))
+        Client(Requests(JolokiaSettings(contact_points=("h",))), sleep=pauses.append).post(agent.url, READ, soon(0.02))
     assert sum(pauses) <= 0.02
     assert len(seen) <= 3
 
 
-def test_a_timeout_is_not_tried_again() -> None:
+@BOTH
+def test_a_timeout_is_not_tried_again(asker: Any) -> None:
     """An agent that is slow still works on the first request: a second would only queue behind it."""
     with Agent(raw=hang) as agent:
-        failure(client(timeout=0.2), agent.url)
+        failure(asker(timeout=0.2), agent.url)
         assert len(agent.payloads) == 1
 
 
@@ -471,14 +517,18 @@ def context_of(authority: trustme.CA, name: str, *, wants_client: bool = False) 
     return context
 
 
-def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(authority: trustme.CA, files: Any) -> None:
+@BOTH
+def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(
+    asker: Any, authority: trustme.CA, files: Any
+) -> None:
     """TLS works with a CA file, and one handshake serves many requests."""
     with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1")) as agent:
-        asking = client(tls=Tls(ca_file=files["ca"]))
+        asking = asker(tls=Tls(ca_file=files["ca"]))
         assert [asking.post(agent.url, READ, soon())["value"] for _ in range(3)] == [1, 1, 1]
         assert agent.connections == 1
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("ca", "name", "message"),
     [
@@ -488,34 +538,42 @@ def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(authority
     ],
     ids=["other authority", "other name", "system's authorities"],
 )
-def test_an_agent_that_is_not_to_be_trusted_is_refused(
-    authority: trustme.CA, files: Any, ca: str | None, name: str, message: str
+def test_an_agent_that_is_not_to_be_trusted_is_refused(  # noqa: PLR0917 - pytest passes by name
+    asker: Any, authority: trustme.CA, files: Any, ca: str | None, name: str, message: str
 ) -> None:
     """A certificate of another authority or for another name ends the connection before anything is sent."""
     with Agent(lambda item: ok(item, 1), tls=context_of(authority, name)) as agent:
-        error = failure(client(tls=Tls(ca_file=files[ca] if ca else None)), agent.url)
+        error = failure(asker(tls=Tls(ca_file=files[ca] if ca else None)), agent.url)
         assert (said(error, agent.url), error.kind) == (message, "unreachable")
         assert agent.payloads == []
 
 
-def test_verification_is_skipped_only_where_asked(authority: trustme.CA, recwarn: pytest.WarningsRecorder) -> None:
+@BOTH
+def test_verification_is_skipped_only_where_asked(
+    asker: Any, authority: trustme.CA, recwarn: pytest.WarningsRecorder
+) -> None:
     """insecure_skip_verify trusts anyone, and warns where it is configured and not into a plugin's output."""
-    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "10.0.0.9")) as agent:
-        assert client(tls=Tls(insecure_skip_verify=True)).post(agent.url, READ, soon())["value"] == 1
-    assert not recwarn.list
+    with (
+        Agent(lambda item: ok(item, 1), tls=context_of(authority, "10.0.0.9")) as agent,
+        closing(asker(tls=Tls(insecure_skip_verify=True))) as trusting,
+    ):
+        assert trusting.post(agent.url, READ, soon())["value"] == 1
+    assert {warning.category for warning in recwarn.list} <= {ResourceWarning}  # of the server's sockets
 
 
-def test_a_client_certificate_is_shown(authority: trustme.CA, files: Any) -> None:
+@BOTH
+def test_a_client_certificate_is_shown(asker: Any, authority: trustme.CA, files: Any) -> None:
     """An agent that wants to know its clients gets the certificate, and refuses those without."""
     with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1", wants_client=True)) as agent:
-        asking = client(tls=Tls(ca_file=files["ca"], cert_file=files["client"]))
+        asking = asker(tls=Tls(ca_file=files["ca"], cert_file=files["client"]))
         assert asking.post(agent.url, READ, soon())["value"] == 1
-        error = failure(client(tls=Tls(ca_file=files["ca"])), agent.url)
+        error = failure(asker(tls=Tls(ca_file=files["ca"])), agent.url)
         assert error.kind == "unreachable"
 
 
-def test_files_that_are_no_certificates_are_named() -> None:
+@BOTH
+def test_files_that_are_no_certificates_are_named(asker: Any) -> None:
     """A CA file that is missing or no PEM is an error of the configuration, found when it is first needed."""
     for path in ("/no/such/file", os.devnull):
         with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
-            client(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())
+            asker(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())

@@ -16,7 +16,8 @@ from ringcheck.core.evidence import evidence_of
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
-from ringcheck.jolokia import fanout
+from ringcheck.jolokia import asking
+from ringcheck.jolokia.asking import ByThreads
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_attribute, missing_mbean, ok, send
@@ -414,7 +415,7 @@ def test_a_poll_ends_at_its_deadline_whatever_hangs() -> None:
 def test_whose_time_is_over_has_one_reason(patient: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - as it is named
     """Whoever sees it first: a reason that holds measured seconds would be another one at each poll."""
     if patient:  # threads that hear of the deadline before the poll does
-        monkeypatch.setattr(fanout, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
+        monkeypatch.setattr(asking, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
     with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
         running.poll(0.4)
     urls = [running.cluster.template.format(address=one) for one in (ONE, TWO)]
@@ -1397,7 +1398,9 @@ def test_a_closed_collector_ends_its_threads() -> None:
     """Nothing that a collector started keeps a process from ending."""
     with Lab().running() as running:
         running.poll()
-        threads = list(running.collector._home.crew._threads)
+        by_threads = running.collector._home.asking
+        assert isinstance(by_threads, ByThreads)
+        threads = list(by_threads._crew._threads)
         assert threads
         assert all(thread.daemon for thread in threads)
         running.collector.close()

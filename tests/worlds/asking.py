@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
@@ -19,15 +19,18 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
-from ringcheck.jolokia import source
+from ringcheck.http.threads import Crew
+from ringcheck.jolokia.asking import ByThreads
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from tests.worlds.client import InProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.jolokia.client import Client
     from tests.worlds.world import World
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -122,21 +125,23 @@ def polled(world: World, order: Order = FIRST) -> Snapshot:
     seconds = [1000.0]
     settings = JolokiaSettings(contact_points=tuple(_mixed(world.contacts, order)))
     client = InProcess(world, settings, order.random, _pause(world, order))
-    with _asking(client, threads=order.threads):
-        collector = source.JolokiaSource(
-            settings, clock=lambda: seconds[0], now=lambda: NOW + timedelta(seconds=seconds[0])
-        )
-        try:
-            if world.change == "between" and world.before:
-                _poll_before(collector, client, world.before)
-                client.world = world
-                seconds[0] += INTERVAL
-            return collector.poll(DEADLINE, streams=world.seed % 2 == 0)
-        finally:
-            collector.close()
+    collector = JolokiaSource(
+        settings,
+        asking=_asking(client, threads=order.threads),
+        clock=lambda: seconds[0],
+        now=lambda: NOW + timedelta(seconds=seconds[0]),
+    )
+    try:
+        if world.change == "between" and world.before:
+            _poll_before(collector, client, world.before)
+            client.world = world
+            seconds[0] += INTERVAL
+        return collector.poll(DEADLINE, streams=world.seed % 2 == 0)
+    finally:
+        collector.close()
 
 
-def _poll_before(collector: source.JolokiaSource, client: InProcess, before: World) -> None:
+def _poll_before(collector: JolokiaSource, client: InProcess, before: World) -> None:
     client.world = before
     with suppress(RingcheckError):
         collector.poll(DEADLINE)
@@ -175,20 +180,9 @@ class AtOnce:
         """Nothing runs."""
 
 
-@contextmanager
-def _asking(client: InProcess, *, threads: bool) -> Iterator[None]:
-    """Let collectors ask the agents of a world, without threads if that is wanted and can be."""
-    stand_ins: dict[str, Any] = {"Client": lambda *_args, **_more: client}
-    if not threads and hasattr(source, "Crew"):
-        stand_ins["Crew"] = AtOnce
-    real = {name: getattr(source, name) for name in stand_ins}
-    try:
-        for name, stand_in in stand_ins.items():
-            setattr(source, name, stand_in)
-        yield
-    finally:
-        for name, value in real.items():
-            setattr(source, name, value)
+def _asking(client: InProcess, *, threads: bool) -> ByThreads:
+    """What asks the agents of a world: by threads, or one after another."""
+    return ByThreads(cast("Client", client), Crew() if threads else cast("Crew", AtOnce()))
 
 
 # What the owners want, in ringcheck's words

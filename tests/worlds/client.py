@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from tests.worlds.world import World
 
 
-class _Raw(io.BytesIO):
-    """What urllib3 hands out: reads decoded bytes."""
-
-    def read(self, size: int | None = -1, *, decode_content: bool = True) -> bytes:  # noqa: ARG002 - as urllib3 has it
-        return super().read(size)
-
-
 REFUSALS = {
     "silent": ("no answer in time", "unreachable"),
     "late": ("an earlier request is still not answered", "unreachable"),
@@ -90,7 +83,7 @@ class InProcess:
         if decode is document:  # what would be read from the text that this would be written to
             return answer
         body = json.dumps(answer).encode()
-        return decode(Reply(_Raw(body), url, self.settings.max_bytes))  # type: ignore[arg-type]
+        return decode(Reply(io.BytesIO(body), url, self.settings.max_bytes))  # type: ignore[arg-type]
 
     def _who(self, host: str, port: int) -> tuple[World, Node | None]:
         """Whose agent is there, and in which time it lives."""

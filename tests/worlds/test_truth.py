@@ -30,7 +30,11 @@ ENTRY_POINTS = {
     "ringcheck.core.verdict",
     "ringcheck.errors",
     "ringcheck.jolokia",
+    "ringcheck.http.threads",
+    "ringcheck.jolokia.asking",
+    "ringcheck.jolokia.client",
     "ringcheck.jolokia.settings",
+    "ringcheck.jolokia.source",
     "ringcheck.core.source",
     "ringcheck.http.replies",
 }

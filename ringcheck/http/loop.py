@@ -1,0 +1,327 @@
+"""HTTP/1.1 to thousands of servers at once, on one event loop and without a thread for any of them.
+
+For the agent: a node that hangs costs a socket and a timer here. Answers are read whole into memory, so that this is
+for small ones; `connections` streams large ones. Loads asyncio, which a one-shot command does not need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import zlib
+from contextlib import suppress
+from http.client import BadStatusLine, RemoteDisconnected
+from typing import TYPE_CHECKING, Any
+
+import h11
+
+from ringcheck.errors import SourceError
+from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError, lower_first
+from ringcheck.http.urls import address_of, shown
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from ringcheck.http.urls import Address
+
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # as in `sockets`
+_HEAD = 64 * 1024  # bytes of status line and headers at most
+
+
+class BufferedAnswer:
+    """One answer whose body is there."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self._headers = headers
+        self._body = body
+
+    def header(self, name: str) -> str:
+        """A header's value; empty if the answer has none of that name."""
+        return self._headers.get(name.lower(), "")
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes of the decoded body; empty at its end."""
+        part, self._body = self._body[:size], self._body[size:]
+        return part
+
+
+class LoopConnections:
+    """Kept connections, one to each server. For use on one event loop only."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        """Prepare; nothing is connected.
+
+        Args:
+            context: makes the TLS context when the first https URL is met.
+        """
+        self._context = context
+        self._idle: dict[tuple[str, str, int], _Connection] = {}
+
+    async def request(  # noqa: PLR0913, PLR0917 - what `Connections.request` takes, and a cap
+        self, method: str, url: str, seconds: float, headers: Mapping[str, str], body: bytes, max_bytes: int
+    ) -> BufferedAnswer:
+        """Send a request and read the whole answer.
+
+        Args:
+            method: of HTTP.
+            url: http or https.
+            seconds: until everything is over.
+            headers: all but Host and Content-Length.
+            body: to be sent.
+            max_bytes: decoded bytes of the answer at most.
+
+        Raises:
+            SourceError: if the URL is not usable, or the answer larger than may be.
+            ConfigError: if a file of the TLS settings can't be used.
+            OSError, HTTPException, zlib.error: if there is no answer in time, or none that is HTTP.
+        """
+        address = address_of(url)
+        key = address.scheme, address.host, address.port
+        ends = asyncio.get_running_loop().time() + seconds
+        connection = self._idle.pop(key, None)
+        if connection is None or not connection.usable:
+            connection = await self._connected(address, ends)
+        try:
+            answer = await connection.exchange(_head(method, address, headers, body), body, ends, max_bytes)
+        except _TooLargeError:
+            connection.abort()
+            raise SourceError(
+                f"{shown(url)}: the answer is larger than {max_bytes / 2**20:.3g} MiB, which is refused"
+            ) from None
+        except BaseException:
+            connection.abort()
+            raise
+        if connection.usable and key not in self._idle:
+            self._idle[key] = connection
+        else:
+            connection.abort()
+        return answer
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for connection in self._idle.values():
+            connection.abort()
+        self._idle.clear()
+
+    async def _connected(self, address: Address, ends: float) -> _Connection:
+        loop = asyncio.get_running_loop()
+        context = self._context() if address.scheme == "https" else None
+        try:
+            async with asyncio.timeout_at(ends):
+                sock = await _dialled(address.host, address.port)
+        except TimeoutError:
+            raise ConnectTimeoutError("timed out while connecting") from None
+        try:
+            async with asyncio.timeout_at(ends):
+                name = address.host if context else None
+                _, connection = await loop.create_connection(_Connection, sock=sock, ssl=context, server_hostname=name)
+        except TimeoutError:
+            raise DeadlineError("timed out in the TLS handshake") from None
+        return connection
+
+
+async def _dialled(host: str, port: int) -> socket.socket:
+    """A connected socket to any address of a host, as `sockets.connect` makes one.
+
+    Raises:
+        NotConnectedError: if the name has no address, or the last one refused.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = _literal(host, port) or [
+            (family, address) for family, *_, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ]
+    except (OSError, UnicodeError) as error:
+        raise NotConnectedError(f"the host name can't be resolved: {error}") from error
+    failure: OSError = OSError("the host name has no address")
+    for family, address in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the signature of socket
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    reason = os.strerror(failure.errno) if failure.errno else str(failure)
+    raise NotConnectedError(lower_first(reason)) from failure
+
+
+def _literal(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """The one address that an IP address as host means: looking it up would take a thread."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]
+    return []
+
+
+def _head(method: str, address: Address, headers: Mapping[str, str], body: bytes) -> h11.Request:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    default = {"http": 80, "https": 443}[address.scheme]
+    own = {"Authorization": address.auth} if address.auth and "Authorization" not in headers else {}
+    named = {
+        "Host": host if address.port == default else f"{host}:{address.port}",
+        **headers,
+        **own,
+        "Content-Length": str(len(body)),
+    }
+    return h11.Request(method=method, target=address.target, headers=list(named.items()))
+
+
+class _TooLargeError(Exception):
+    """The answer has more bytes than may be."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: one request after the other."""
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
+        self._transport: asyncio.Transport
+        self._socket: socket.socket | None = None
+        self._open = False
+        self._waiter: asyncio.Future[BufferedAnswer] | None = None
+        self._response: h11.Response | None = None
+        self._parts: list[bytes] = []
+        self._room = 0  # bytes that the answer may still have
+        self._inflater: zlib._Decompress | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request can be sent."""
+        return self._open and self._http.our_state is h11.IDLE
+
+    async def exchange(self, request: h11.Request, body: bytes, ends: float, max_bytes: int) -> BufferedAnswer:
+        """Send a request; the answer to it.
+
+        Raises:
+            DeadlineError: if it is not there in time.
+            _TooLargeError: if it is larger than may be.
+            OSError, HTTPException, zlib.error: as `LoopConnections.request`.
+        """
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._response, self._parts, self._room, self._inflater = None, [], max_bytes, None
+        http = self._http
+        self._transport.write(
+            (http.send(request) or b"")
+            + (http.send(h11.Data(data=body)) or b"")
+            + (http.send(h11.EndOfMessage()) or b"")
+        )
+        timer = loop.call_at(ends, self._fail, DeadlineError("timed out"))
+        try:
+            return await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._open:
+            self._open = False
+            self._transport.abort()
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of create_connection
+        self._transport = transport
+        self._socket = transport.get_extra_info("socket")
+        self._open = True
+        self._acknowledge_at_once()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._acknowledge_at_once()
+        if self._waiter is None:  # a server that sends unasked is not asked again here
+            self.abort()
+            return
+        try:
+            self._http.receive_data(data)
+            self._read()
+        except h11.RemoteProtocolError as error:
+            self._fail(BadStatusLine(str(error)) if self._response is None else _cut_off())
+        except (_TooLargeError, zlib.error) as error:
+            self._fail(error)
+
+    def eof_received(self) -> None:
+        """The server sends no more."""
+        if self._waiter is not None:
+            try:
+                self._http.receive_data(b"")
+                self._read()
+            except (h11.RemoteProtocolError, _TooLargeError, zlib.error):
+                pass
+        self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._end(exc)
+
+    def _end(self, error: Exception | None = None) -> None:
+        self._open = False
+        self._fail(error or _cut_off())
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _acknowledge_at_once(self) -> None:
+        if _QUICK_ACK is not None and self._socket is not None:
+            try:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+            except OSError:
+                self._socket = None
+
+    def _read(self) -> None:
+        """Take what h11 makes of the bytes so far."""
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA or event is h11.PAUSED:
+                return
+            if isinstance(event, h11.Data):
+                self._take(bytes(event.data))
+            elif isinstance(event, h11.Response):
+                self._response = event
+                encoding = next((value for name, value in event.headers if name == b"content-encoding"), b"")
+                self._inflater = zlib.decompressobj(31) if encoding.lower() == b"gzip" else None
+            elif isinstance(event, h11.EndOfMessage):
+                self._done()
+                return
+            elif isinstance(event, h11.ConnectionClosed):
+                raise h11.RemoteProtocolError("closed")
+
+    def _take(self, part: bytes) -> None:
+        if self._inflater is not None:
+            part = self._inflater.decompress(part, self._room + 1)
+        self._room -= len(part)
+        if self._room < 0:
+            raise _TooLargeError
+        self._parts.append(part)
+
+    def _done(self) -> None:
+        if self._inflater is not None and not self._inflater.eof:
+            raise zlib.error("the compressed answer ends early")
+        response, waiter = self._response, self._waiter
+        assert response is not None  # noqa: S101 - h11 ends no message before its head
+        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        else:
+            self._open = False
+            self._transport.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(BufferedAnswer(response.status_code, headers, b"".join(self._parts)))
+
+
+def _cut_off() -> RemoteDisconnected:
+    return RemoteDisconnected("closed before the answer was whole")

@@ -1,0 +1,110 @@
+"""Asks agents on an event loop: the long-running agent's way, for thousands of nodes. Loads asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ringcheck.errors import SourceError
+from ringcheck.http.exchange import RetryableError, explained
+from ringcheck.http.loop import LoopConnections
+from ringcheck.http.replies import SMALL, document
+from ringcheck.http.urls import shown
+from ringcheck.jolokia.client import Client, encoded, pauses, time_left, with_slash
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+    from concurrent.futures import Executor
+
+    from ringcheck.core.source import RequestCounts
+    from ringcheck.jolokia.asking import Started
+    from ringcheck.jolokia.client import Decode, Requests
+
+T = TypeVar("T")
+
+
+class OnLoop:
+    """Sends all requests from one event loop; large answers are streamed in threads. For use on that loop only."""
+
+    def __init__(self, requests: Requests, threads: Executor) -> None:
+        """Prepare.
+
+        Args:
+            requests: how to ask.
+            threads: that stream large answers.
+        """
+        self._requests = requests
+        self._threads = threads
+        self._connections = LoopConnections(requests.tls)
+        self._client = Client(requests)
+        self._in_flight: set[str] = set()
+
+    @property
+    def counts(self) -> RequestCounts:
+        """See `Asking`."""
+        return self._requests.counts
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Started[T]:
+        """See `Asking`."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(_noticed)
+        return task
+
+    async def wait(self, started: Collection[Started[Any]], seconds: float, *, first: bool = False) -> None:
+        """See `Asking`."""
+        if started:
+            until = asyncio.FIRST_COMPLETED if first else asyncio.ALL_COMPLETED
+            tasks = cast("Collection[asyncio.Task[Any]]", started)
+            await asyncio.wait(tasks, timeout=max(0.0, seconds), return_when=until)
+
+    async def addresses(self, host: str) -> list[str]:
+        """See `Asking`."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(item[4][0]) for item in found]
+
+    async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
+        """See `Asking`."""
+        loop = asyncio.get_running_loop()
+        for pause in (*pauses(), None):
+            try:
+                return await self._attempt(url, encoded(payload), deadline - loop.time(), decode)
+            except RetryableError as failure:
+                if pause is None or pause >= deadline - loop.time():
+                    raise failure.error from failure
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
+        """See `Asking`."""
+        work = partial(self._client.post, url, payload, deadline, decode)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """See `Asking`."""
+        self._connections.close()
+        self._client.close()
+
+    async def _attempt(self, url: str, body: bytes, left: float, decode: Decode[T]) -> T:
+        """One request, its outcome counted; one is in flight to each URL."""
+        requests = self._requests
+        with requests.counted():
+            if url in self._in_flight:
+                raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
+            seconds = min(time_left(url, left), requests.settings.timeout)
+            self._in_flight.add(url)
+            try:
+                with explained(url, seconds):
+                    answer = await self._connections.request(
+                        "POST", with_slash(url), seconds, requests.headers, body, SMALL
+                    )
+                    return requests.result(answer, url, decode)
+            finally:
+                self._in_flight.discard(url)
+
+
+def _noticed(task: asyncio.Task[Any]) -> None:
+    """Look at the error of work that is over: of an answer that comes after its poll nobody else would."""
+    if not task.cancelled():
+        task.exception()
