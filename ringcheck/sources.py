@@ -16,7 +16,7 @@ def open_source(cluster: Cluster) -> Source:
         ConfigError: if it can't be used as it is configured.
         UsageError: if a password can't be read.
     """
-    from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings requests
+    from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
 
     return JolokiaSource(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
 
@@ -28,6 +28,6 @@ def open_control(cluster: Cluster) -> NodeControl:
         ConfigError: as `open_source`.
         UsageError: as `open_source`.
     """
-    from ringcheck.jolokia.control import Control  # noqa: PLC0415 - brings requests
+    from ringcheck.jolokia.control import Control  # noqa: PLC0415 - brings HTTP
 
     return Control(cluster.source)

@@ -63,7 +63,7 @@ def health(asked: RemoteAgent, cluster: str, seconds: float, now: datetime | Non
         DataError: if the answer is none, is about another cluster, or is not of the present.
     """
     from ringcheck.documents.verdict import read_verdict  # noqa: PLC0415 - only what is asked for is loaded
-    from ringcheck.http.exchange import exchange  # noqa: PLC0415 - brings requests
+    from ringcheck.http.exchange import exchange  # noqa: PLC0415 - brings HTTP
 
     url = asked.health_url(cluster)
     headers = {"Accept": "application/json", "Connection": "close"}

@@ -120,7 +120,7 @@ class Sender:
         Raises:
             RingcheckError: unless the agent takes it.
         """
-        from ringcheck.http.exchange import exchange  # noqa: PLC0415 - brings requests, as above
+        from ringcheck.http.exchange import exchange  # noqa: PLC0415 - as above
 
         url = f"{self._sensu.url.rstrip('/')}/events"
         body = json.dumps(api_event(event, self._terms)).encode()

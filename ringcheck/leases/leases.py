@@ -50,7 +50,7 @@ def open_store(cluster: Cluster, seconds: float = SECONDS) -> Store:
     """
     lease = cluster.lease
     if lease and lease.etcd:
-        from ringcheck.leases.etcd import Etcd  # noqa: PLC0415 - brings requests, which a lock file does not need
+        from ringcheck.leases.etcd import Etcd  # noqa: PLC0415 - brings HTTP, which a lock file does not need
 
         return Etcd(cluster.name, lease, seconds)
     from ringcheck.leases.lockfile import LockFile, default_path  # noqa: PLC0415 - likewise the other way
