@@ -146,9 +146,10 @@ class Replicas:
         # The value that a serial operation decides on is read from natural replicas, as every read.
         if demand.operation == "read" or demand.serial:
             racks = _racks(self.live, one.datacenter)
-            return Margin(need, sum(racks), racks, one.datacenter)
+            return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=False)
         racks = _racks(self.together, one.datacenter)
-        return Margin(need + _count(self.pending, one.datacenter), sum(racks), racks, one.datacenter)
+        need += _count(self.pending, one.datacenter)
+        return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=True)
 
     def _paxos(self, one: Requirement) -> Margin:
         """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
@@ -157,24 +158,29 @@ class Replicas:
         racks = _racks(self.together, one.datacenter)
         # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
         need = participants // 2 + 1 if pending <= 1 else participants + 1
-        return Margin(need, sum(racks), racks, one.datacenter)
+        return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Margin:
     """One condition on a range.
 
     Attributes:
         required: live replicas that it needs.
-        live: those that it has.
-        racks: the live ones counted by rack.
-        datacenter: where they are counted; None for all.
+        racks: live replicas that it counts, by rack.
+        datacenter: where they are counted; None for all datacenters.
+        counts_pending: whether pending replicas count beside the natural ones: in plain writes and in the Paxos round.
     """
 
     required: int
-    live: int
     racks: tuple[int, ...]
     datacenter: str | None
+    counts_pending: bool
+
+    @property
+    def live(self) -> int:
+        """Live replicas that the condition counts."""
+        return sum(self.racks)
 
     @property
     def spare(self) -> int:

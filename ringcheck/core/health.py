@@ -155,10 +155,9 @@ def standing(kind: RangeKind, demands: tuple[Demand, ...]) -> Standing:
 
 
 def _standings(piece: Replicas, demand: Demand) -> Iterator[Standing]:
-    for place, margin in enumerate(piece.margins(demand)):
+    for margin in piece.margins(demand):
         replicas = _total(piece.natural, margin.datacenter)
-        # The round of Paxos, whose margins stand last, and a plain write count pending replicas; reads don't.
-        if place >= len(demand.requirements) or (demand.operation == "write" and not demand.serial):
+        if margin.counts_pending:
             replicas += _total(piece.pending, margin.datacenter)
         yield Standing(margin.live, replicas, margin.required, margin.spare)
 

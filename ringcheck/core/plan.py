@@ -387,9 +387,8 @@ class _RingLimits:
                 strict = self.spare and worst > 0
                 # Of what is lost already nothing can be lost; what may be lost by the operator's word is not counted.
                 if worst >= 0 and (strict or lost not in self.gate.allow):
-                    for place, one in enumerate(margins):
-                        reads = place < len(demand.requirements) and (demand.operation == "read" or demand.serial)
-                        yield one.datacenter, one.spare - strict, not reads
+                    for margin in margins:
+                        yield margin.datacenter, margin.spare - strict, margin.counts_pending
 
     def _fill_pieces(self, limits: Limits, bit: list[int], scopes: dict[str | None, int]) -> None:
         for index, pieces in self.state.pieces.items():

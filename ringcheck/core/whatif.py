@@ -528,10 +528,8 @@ class _Survey:
             return ()
         found = []
         for demand in demands:
-            for place, margin in enumerate(alike.margins(demand)):
-                # The round of Paxos, whose margins stand last, and a plain write count pending replicas; reads don't.
-                reads = place < len(demand.requirements) and (demand.operation == "read" or demand.serial)
-                who = natural if reads else (*natural, *pending)
+            for margin in alike.margins(demand):
+                who = (*natural, *pending) if margin.counts_pending else natural
                 found.append(_Condition(tuple(self._living(who, margin.datacenter)), margin.spare))
         return tuple(dict.fromkeys(found))
 

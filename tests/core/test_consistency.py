@@ -256,7 +256,7 @@ def test_the_only_replica_is_a_full_one() -> None:
 )  # fmt: skip
 def test_rack_failures(required: int, racks: tuple[int, ...], failures: int) -> None:
     """The largest racks are lost first; 0 where the condition fails already."""
-    assert Margin(required, sum(racks), racks, None).rack_failures() == failures
+    assert Margin(required=required, racks=racks, datacenter=None, counts_pending=False).rack_failures() == failures
 
 
 def test_structural_unavailability_is_about_replicas_not_nodes() -> None:
