@@ -1,12 +1,14 @@
 """The restart plan: the fewest batches in which nodes can restart while the gate allows each.
 
-A plan is a property of the ring with all nodes up: each batch alone is stopped, all others are back. So it is made for
-the snapshot as it would be if nothing ailed (`_healed`), by the gate's own stakes; what ails now and would pass is a
-note. What is not known of the ring itself, and nodes that join, leave or move, leave no ring to plan for: then every
-node is refused. Nodes that are down come first, in batches of their own: their restart is the cure, and needs no gate
-but the others' do.
+A plan is made for the ring with all nodes up: while a batch is stopped, all other nodes are up. So the snapshot is
+planned for as it would be if every node were well (`_healed`), by the stakes of the gate. What keeps the gate from
+allowing a batch now and passes by itself is a note. Data that is missing about the ring itself, and nodes that join,
+leave or move, leave no ring to plan for: then every node is refused.
 
-What a batch may hold comes from every range: as many of its live replicas as the level spares there.
+Nodes that are down come first, in batches of their own. Their restart is the cure, and the gate lets no other node stop
+before.
+
+What a batch may hold is in `core.limits`; how few batches that makes, in `core.batches`.
 """
 
 from __future__ import annotations
@@ -16,29 +18,31 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.batches import Limits, bits, mask_of
+from ringcheck.core.batches import bits, mask_of
 from ringcheck.core.findings import kind_of as finding_kind
-from ringcheck.core.gate import CandidateLoss, Gatekeeper, never
-from ringcheck.core.health import RingState, ring_state
+from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.health import RingState
+from ringcheck.core.limits import NumberedNodes, limits_of, stakes_by_ring
+from ringcheck.core.losses import losses_alone, lost_by_the_stop
 from ringcheck.core.reasons import REASONS, Reason, reason
 from ringcheck.core.reasons import kind_of as reason_kind
 from ringcheck.core.ring import COORDINATING, Node, View
 from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from ringcheck.core.consistency import Demand, Replicas
-    from ringcheck.core.gate import Gate, Stake
-    from ringcheck.core.health import RangeKind
+    from ringcheck.core.batches import Limits
+    from ringcheck.core.gate import Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy
-    from ringcheck.core.ring import Layout, Ring, Snapshot
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.stakes import Stake
 
 By: TypeAlias = Literal["rack", "node"]
 
 _LOSSES = frozenset(code for code, kind in REASONS.items() if kind.takes)
-_ASKED = 16  # refused nodes for whose reasons the gate is asked one by one
+_ASKED = 16  # refused nodes for each of which the gate is asked for its reasons; of more, one pass counts the losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +50,24 @@ class Refusal:
     """A node that no batch may hold.
 
     Attributes:
-        node: address, or the name that no node has.
-        reasons: the gate's, those that block.
+        node: address; or the name that was asked for, if no node has it.
+        reasons: those of the gate that block.
     """
 
     node: str
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Batches in which nodes can restart.
 
     Attributes:
-        snapshot: what it was made from.
-        batches: addresses; one after the other, each once the one before is back.
-        refused: nodes that are in none.
-        rule: how they were made, and whether fewer could be.
-        notes: what keeps the gate from allowing them now, and passes; what to know.
+        snapshot: what the plan was made from.
+        batches: addresses; a batch stops once all nodes of the batch before it are back.
+        refused: nodes that are in no batch.
+        rule: how the batches were made, and whether fewer are possible.
+        notes: what keeps the gate from allowing the batches now, and passes.
     """
 
     snapshot: Snapshot
@@ -75,7 +79,7 @@ class Plan:
     @property
     def unknown(self) -> bool:
         """Whether something that a plan needs is not known."""
-        answers = {reason.kind.answer for one in self.refused for reason in one.reasons}
+        answers = {reason.kind.answer for refusal in self.refused for reason in refusal.reasons}
         return "unknown" in answers or not (self.batches or self.refused)
 
 
@@ -94,118 +98,107 @@ def plan(  # noqa: PLR0913 - what an operator may wish
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
-        gate: what its owners want of the gate.
-        nodes: addresses of those that are to restart; None for all members.
+        gate: what must hold before a batch may stop.
+        nodes: addresses of the nodes that are to restart; None for all members.
         max_batch: how many nodes a batch holds at most.
-        by: `rack` keeps each batch within one rack, `node` makes each of one node.
-        holders: of others' restart leases: their nodes stay down meanwhile.
+        by: `rack` keeps each batch within one rack, `node` makes a batch of each node.
+        holders: of other restart leases: their nodes count as down in every batch.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
-        UsageError: if the policy names a datacenter that has no nodes.
+        UsageError: if the policy names a datacenter without nodes, or the gate accepts a keyspace that is not there.
     """
     return _Planner(snapshot, policy, gate, holders).plan(nodes, 1 if by == "node" else max_batch, by)
 
 
 class _Planner:
-    """Plans for one snapshot."""
+    """Plans for one snapshot.
+
+    Attributes:
+        now: the gate on the snapshot as it is.
+        healed: the gate on the snapshot as it would be if every node were well.
+    """
 
     def __init__(self, snapshot: Snapshot, policy: Policy, gate: Gate, holders: Collection[Holder]) -> None:
         self.snapshot = snapshot
         self.gate = gate
         self.now = Gatekeeper(snapshot, policy, gate, holders)
-        self.then = Gatekeeper(_healed(self.now), policy, gate, holders)
+        self.healed = Gatekeeper(_healed(self.now), policy, gate, holders)
 
     def plan(self, nodes: Sequence[str] | None, room: int | None, by: By | None) -> Plan:
-        everyone = self.now.evidence.names(self.now.evidence.members)
-        asked = list(dict.fromkeys(everyone if nodes is None else nodes))
+        members = self.now.evidence.names(self.now.evidence.members)
+        asked = list(dict.fromkeys(members if nodes is None else nodes))
         index = self.snapshot.index
-        strangers = [Refusal(one, _blocking(self.now, one, {"unknown_node"})) for one in asked if one not in index]
-        known = sorted((index[one] for one in asked if one in index), key=self._place)
+        strangers = [Refusal(name, _blocking(self.now, name, {"unknown_node"})) for name in asked if name not in index]
+        known = sorted((index[name] for name in asked if name in index), key=self._order)
         obstacles = self._obstacles()
         if obstacles or not known:
-            refused = [Refusal(self.snapshot.nodes[one].address, obstacles) for one in known]
-            return Plan(self.snapshot, (), (*strangers, *refused), "none", self._notes())
-        numbered = _Numbered(known)
-        limits = limits_of(self.then, numbered)
-        refused = self._refusals([known[one] for one in bits(limits.never)])
+            refused = [Refusal(self._address(node), obstacles) for node in known]
+            return self._made((), [*strangers, *refused], "none")
+        numbered = NumberedNodes(known)
+        limits = limits_of(self.healed, numbered)
+        refused = self._refusals([known[number] for number in bits(limits.never)])
         numbers, rule = self._batches(numbered, limits, room, by)
-        batches = tuple(tuple(known[one] for one in batch) for batch in numbers)
+        batches = tuple(tuple(known[number] for number in batch) for batch in numbers)
         self._verify(batches)
-        addresses = tuple(tuple(self.snapshot.nodes[one].address for one in batch) for batch in batches)
-        return Plan(self.snapshot, addresses, (*strangers, *refused), rule, self._notes())
+        return self._made(batches, [*strangers, *refused], rule)
 
-    def _place(self, index: int) -> tuple[str, str, list[int | str]]:
+    def _made(self, batches: Iterable[Iterable[int]], refused: Iterable[Refusal], rule: str) -> Plan:
+        addresses = tuple(tuple(map(self._address, batch)) for batch in batches)
+        refusals = tuple(refused)
+        return Plan(snapshot=self.snapshot, batches=addresses, refused=refusals, rule=rule, notes=self._notes())
+
+    def _address(self, node: int) -> str:
+        return self.snapshot.nodes[node].address
+
+    def _order(self, index: int) -> tuple[str, str, list[int | str]]:
         node = self.snapshot.nodes[index]
         return node.datacenter or "", node.rack or "", _by_numbers(node.address)
 
-    # What keeps all of them
+    # What keeps all nodes from a batch
 
     def _obstacles(self) -> tuple[Reason, ...]:
-        """Reasons that no healing lifts: what is not known, what moves, what is lost already."""
+        """Reasons that stay when all nodes are well: missing data, movements, and ranges that are lost already."""
         if not self.now.evidence.usable:
-            return tuple(one for one in self.now.refusals if one.kind.answer == "unknown")
-        return self.then.obstacles()
-
-    def _refusals(self, indexes: list[int]) -> list[Refusal]:
-        """The gate's reasons for each; where they are many, from one pass over the ranges."""
-        nodes = self.snapshot.nodes
-        if len(indexes) <= _ASKED or not self._plain or self.gate.require_spare:
-            return [Refusal(nodes[one].address, _blocking(self.then, nodes[one].address)) for one in indexes]
-        reasons = _losses_alone(self.then, frozenset(indexes))
-        return [Refusal(nodes[one].address, tuple(reasons[one])) for one in indexes]
-
-    def _verify(self, batches: Sequence[Sequence[int]]) -> None:
-        """Count again what each batch takes away, as the gate counts ranges, and not as the limits did.
-
-        Raises:
-            AssertionError: if it takes away anything: no plan is better than one that the gate refuses.
-        """
-        for batch in batches:
-            if self._plain:
-                safe = not any(self._takes(stakes, batch) for stakes in _by_ring(self.then))
-            else:
-                safe = self.then.decide([self.snapshot.nodes[one].address for one in batch]).decision == "safe"
-            if not safe:
-                raise AssertionError(f"a batch of {len(batch)} nodes is not what the gate allows")
-
-    @property
-    def _plain(self) -> bool:
-        """Whether ranges are lost whole and by nobody's leave, so that counts of them tell all."""
-        return not (any(stake.ring.pending for stake in self.then.stakes) or self.gate.allow & _LOSSES)
-
-    def _takes(self, stakes: list[Stake], batch: Iterable[int]) -> bool:
-        """Whether an operation loses ranges; or, where they are asked for, spare replicas."""
-        ring, layout, space = stakes[0].ring, self.snapshot.layout, self.then.scope.space
-        before = ring_state(ring, layout, space, self.then.uncounted)
-        after = RingState(ring, layout, space, ring.holding(self.then.uncounted.union(batch)))  # not to be remembered
-        for stake in stakes:
-            was, now = (one.level(stake.level, stake.client, stake.rules).by_operation for one in (before, after))
-            for name in was:
-                tighter = self.gate.require_spare and now[name].at_minimum > was[name].at_minimum
-                if tighter or now[name].unavailable > was[name].unavailable:
-                    return True
-        return False
+            return tuple(refusal for refusal in self.now.refusals if refusal.kind.answer == "unknown")
+        return self.healed.obstacles()
 
     def _notes(self) -> tuple[Reason, ...]:
-        """What the gate would say now, and not once all is well."""
-        lasting = {(one.code, one.subject, one.blocks) for one in self.then.refusals}
-        passing = [one for one in self.now.refusals if (one.code, one.subject, one.blocks) not in lasting]
-        down = [self.snapshot.nodes[one].address for one in sorted(self._down, key=self._place)]
+        """What blocks or notes the gate has now, and not once all nodes are well."""
+        lasting = {(refusal.code, refusal.subject, refusal.blocks) for refusal in self.healed.refusals}
+        passing = [
+            refusal for refusal in self.now.refusals if (refusal.code, refusal.subject, refusal.blocks) not in lasting
+        ]
+        down = [self._address(node) for node in sorted(self._down, key=self._order)]
         if down:
             text = f"{counted(len(down), 'node')} down: {listed(down)}; bring back what is down first"
             passing.append(reason("node_down_elsewhere", down[0], text, lifts_when="all nodes are up"))
-        return tuple(replace(one, blocks=False) for one in passing)
+        return tuple(replace(note, blocks=False) for note in passing)
 
     @property
     def _down(self) -> frozenset[int]:
         return self.now.evidence.not_reached
 
+    # What keeps one node from a batch
+
+    def _refusals(self, nodes: list[int]) -> list[Refusal]:
+        """The reasons of the gate for each of these nodes; those of many nodes from one pass over the ranges."""
+        if len(nodes) <= _ASKED or not self._plain or self.gate.require_spare:
+            return [Refusal(name, _blocking(self.healed, name)) for name in map(self._address, nodes)]
+        reasons = reasons_alone(self.healed, frozenset(nodes))
+        return [Refusal(self._address(node), tuple(reasons[node])) for node in nodes]
+
+    @property
+    def _plain(self) -> bool:
+        """Whether counts of ranges say all: ranges are lost whole, and the operator allows none to be lost."""
+        return not (any(stake.ring.pending for stake in self.healed.stakes) or self.gate.allow & _LOSSES)
+
     # Batches
 
     def _batches(
-        self, numbered: _Numbered, limits: Limits, room: int | None, by: By | None
+        self, numbered: NumberedNodes, limits: Limits, room: int | None, by: By | None
     ) -> tuple[list[tuple[int, ...]], str]:
+        """Batches of numbers of nodes, and the rule by which they were made."""
         down = numbered.mask(self._down)
         free = numbered.all & ~limits.never
         racks = self._racks(numbered)
@@ -216,14 +209,42 @@ class _Planner:
         least = sum(packing.least for packing in packings)
         return batches, _rule(len(batches), least, room, by, staged=len(stages) > 1)
 
-    def _racks(self, numbered: _Numbered) -> list[int]:
-        found: dict[int, list[int]] = defaultdict(list)
-        for place, index in enumerate(numbered.nodes):
-            found[self.snapshot.layout.rack_of[index]].append(place)
-        return [mask_of(found[rack]) for rack in sorted(found)]
+    def _racks(self, numbered: NumberedNodes) -> list[int]:
+        racks: dict[int, list[int]] = defaultdict(list)
+        for number, node in enumerate(numbered.nodes):
+            racks[self.snapshot.layout.rack_of[node]].append(number)
+        return [mask_of(racks[rack]) for rack in sorted(racks)]
+
+    def _verify(self, batches: Sequence[Sequence[int]]) -> None:
+        """Count again what each batch takes away, as the gate counts ranges, and not as the limits did.
+
+        Raises:
+            AssertionError: if a batch takes anything away: no plan is better than a plan that the gate refuses.
+        """
+        for batch in batches:
+            if self._plain:
+                safe = not any(self._takes(stakes, batch) for stakes in stakes_by_ring(self.healed))
+            else:
+                safe = self.healed.decide(list(map(self._address, batch))).decision == "safe"
+            if not safe:
+                raise AssertionError(f"a batch of {len(batch)} nodes is not what the gate allows")
+
+    def _takes(self, stakes: list[Stake], batch: Iterable[int]) -> bool:
+        """Whether an operation loses ranges, or spare replicas if these must stay."""
+        ring, uncounted = stakes[0].ring, self.healed.uncounted
+        before = self.healed.state(ring, uncounted)
+        after = RingState(ring, self.snapshot.layout, before.space, ring.holding(uncounted.union(batch)))  # not kept
+        for stake in stakes:
+            was, now = (state.level(stake.level, stake.client, stake.rules).by_operation for state in (before, after))
+            for operation in was:
+                tighter = self.gate.require_spare and now[operation].at_minimum > was[operation].at_minimum
+                if tighter or now[operation].unavailable > was[operation].unavailable:
+                    return True
+        return False
 
 
 def _rule(batches: int, least: int, room: int | None, by: By | None, *, staged: bool) -> str:
+    """How batches were made, in words."""
     if not batches:
         return "none"
     if by == "node":
@@ -236,12 +257,25 @@ def _rule(batches: int, least: int, room: int | None, by: By | None, *, staged: 
 
 
 def _blocking(keeper: Gatekeeper, address: str, codes: Collection[str] = ()) -> tuple[Reason, ...]:
+    """The reasons that block the stop of one node; those with these codes, if any are given."""
     reasons = keeper.decide([address]).reasons
-    return tuple(one for one in reasons if one.blocks and (not codes or one.code in codes))
+    return tuple(reason for reason in reasons if reason.blocks and (not codes or reason.code in codes))
+
+
+def reasons_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[Reason]]:
+    """By node the reasons of `decide` that the stop of this node alone loses ranges; one pass a stake for all nodes."""
+    reasons: dict[int, list[Reason]] = {node: [] for node in nodes}
+    snapshot = keeper.snapshot
+    for stake in keeper.stakes:
+        state = keeper.state(stake.ring, keeper.uncounted)
+        for node, loss in losses_alone(stake, state, snapshot.layout, nodes - keeper.uncounted).items():
+            after = RingState(stake.ring, snapshot.layout, state.space, state.down | {node})
+            reasons[node] += lost_by_the_stop(snapshot, stake, after, loss)
+    return reasons
 
 
 def _by_numbers(address: str) -> list[int | str]:
-    """What sorts 10.0.0.9 before 10.0.0.10."""
+    """Sorts 10.0.0.9 before 10.0.0.10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", address)]
 
 
@@ -249,9 +283,9 @@ def _by_numbers(address: str) -> list[int | str]:
 
 
 def _healed(keeper: Gatekeeper) -> Snapshot:
-    """The snapshot as it would be with all nodes up, settled and of one mind; what moves still moves."""
+    """The snapshot as it would be with all nodes up, settled and with equal views; nodes in movement still move."""
     snapshot, evidence = keeper.snapshot, keeper.evidence
-    # Strangers stay: the ring does not have all that is live.
+    # Live endpoints that are no known node stay: the ring lacks them, and so there is no ring to plan for.
     strangers = frozenset().union(*{frozenset(evidence.liveness(view).strangers) for view in evidence.usable})
     live = frozenset(snapshot.index) | strangers
     version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
@@ -269,15 +303,15 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
         if index in evidence.members - evidence.joining
     )
     nodes = tuple([_well(node, version) for node in snapshot.nodes])
-    problems = tuple(one for one in snapshot.problems if not reason_kind(finding_kind(one.code).reason).passing)
-    return replace(snapshot, nodes=nodes, views=views, problems=problems)
+    lasting = [problem for problem in snapshot.problems if not reason_kind(finding_kind(problem.code).reason).passing]
+    return replace(snapshot, nodes=nodes, views=views, problems=tuple(lasting))
 
 
 def _well(node: Node, version: str | None) -> Node:
-    """A node that serves: what it is stays, what it was doing does not."""
+    """A node that serves clients, with no streams; `version` is its release if it could not be asked for it."""
     return replace(
         node,
-        release_version=node.release_version or version,  # of a node that is down it may not be known
+        release_version=node.release_version or version,
         mode=node.mode if node.mode in COORDINATING else "NORMAL",
         gossip_running=True,
         native_transport_running=True,
@@ -285,168 +319,3 @@ def _well(node: Node, version: str | None) -> Node:
         jolokia="ok",
         streams=None,
     )
-
-
-# What a batch may hold
-
-
-class _Numbered:
-    """The nodes to plan for, by bit; others have none."""
-
-    def __init__(self, nodes: list[int]) -> None:
-        self.nodes = nodes
-        self.bit = {node: 1 << place for place, node in enumerate(nodes)}
-        self.all = (1 << len(nodes)) - 1
-
-    def mask(self, nodes: Iterable[int]) -> int:
-        mask = 0
-        for node in nodes:
-            mask |= self.bit.get(node, 0)
-        return mask
-
-
-def limits_of(keeper: Gatekeeper, numbered: _Numbered) -> Limits:
-    """How many nodes of each range a batch may hold, by all stakes of the gate."""
-    limits = Limits(len(numbered.nodes))
-    for stakes in _by_ring(keeper):
-        _RingLimits(keeper, stakes).fill(limits, numbered)
-    return limits
-
-
-def _by_ring(keeper: Gatekeeper) -> list[list[Stake]]:
-    found: dict[int, list[Stake]] = defaultdict(list)
-    for stake in keeper.stakes:
-        found[id(stake.ring)].append(stake)
-    return list(found.values())
-
-
-class _RingLimits:
-    """The limits of one ring. Ranges with as many replicas in each datacenter are alike."""
-
-    def __init__(self, keeper: Gatekeeper, stakes: list[Stake]) -> None:
-        self.stakes = stakes
-        self.gate = keeper.gate
-        self.layout = keeper.snapshot.layout
-        self.ring: Ring = stakes[0].ring
-        self.down = keeper.uncounted
-        self.state: RingState = ring_state(self.ring, self.layout, keeper.scope.space, self.down)
-        self.homes = [self.layout.racks[rack][0] for rack in self.layout.rack_of]
-        self.spare = keeper.gate.require_spare and "would_be_at_minimum" not in keeper.gate.allow
-
-    def fill(self, limits: Limits, numbered: _Numbered) -> None:
-        bit = [0 if node in self.down else numbered.bit.get(node, 0) for node in range(len(self.homes))] + [0]
-        scopes = self._scopes(numbered)
-        known: dict[tuple[object, ...], list[tuple[int, int]]] = {}
-        for index, (row, key) in enumerate(zip(self.ring.rows(), self._keys(), strict=True)):
-            if index in self.state.pieces:
-                continue
-            found = known.get(key)
-            if found is None:
-                found = known[key] = self._whole(index, scopes)
-            if found:
-                members = 0
-                for node in row:
-                    members |= bit[node]
-                for scope, most in found:
-                    limits.add(members & scope, most)
-        self._fill_pieces(limits, bit, scopes)
-
-    def _keys(self) -> Iterator[tuple[object, ...]]:
-        """What of a row tells its limits: each replica's datacenter, and whether it is down already."""
-        places = {name: place for place, name in enumerate(sorted(set(self.homes)))}
-        code = [2 * places[home] + (node in self.down) for node, home in enumerate(self.homes)] + [-1]
-        flat = map(code.__getitem__, self.ring.table)
-        return zip(*[flat] * self.ring.width, strict=True) if self.ring.width else iter([()] * len(self.ring))
-
-    def _scopes(self, numbered: _Numbered) -> dict[str | None, int]:
-        found: dict[str | None, int] = defaultdict(int)
-        found[None] = numbered.all
-        for node, home in enumerate(self.homes):
-            found[home] |= numbered.bit.get(node, 0)
-        return found
-
-    def _whole(self, index: int, scopes: dict[str | None, int]) -> list[tuple[int, int]]:
-        """Scopes and how many replicas in each may stop together, for a range that no pending one cuts."""
-        found: dict[str | None, int] = {}
-        for alike in self.state.kind(index):
-            for scope, most, _ in self._spares(index, alike):
-                found[scope] = min(most, found.get(scope, most))
-        return [(scopes[scope], most) for scope, most in found.items() if scope in scopes]
-
-    def _spares(self, index: int, alike: Replicas) -> Iterator[tuple[str | None, int, bool]]:
-        """Datacenter, how many of its replicas may stop together, and whether pending ones count among them."""
-        for stake in self.stakes:
-            lost = (
-                "structurally_never_safe"
-                if never(self.state.whole(index), stake.demands)
-                else "would_become_unavailable"
-            )
-            for demand in stake.demands:
-                margins = alike.margins(demand)
-                worst = min((one.spare for one in margins), default=-1)
-                strict = self.spare and worst > 0
-                # Of what is lost already nothing can be lost; what may be lost by the operator's word is not counted.
-                if worst >= 0 and (strict or lost not in self.gate.allow):
-                    for margin in margins:
-                        yield margin.datacenter, margin.spare - strict, margin.counts_pending
-
-    def _fill_pieces(self, limits: Limits, bit: list[int], scopes: dict[str | None, int]) -> None:
-        for index, pieces in self.state.pieces.items():
-            natural = self.ring.replicas(index)
-            for piece, (_, _, alike) in zip(pieces, self.state.parts(index), strict=True):
-                for scope, most, pending in self._spares(index, alike):
-                    members = 0
-                    for node in (*natural, *piece.pending) if pending else natural:
-                        members |= bit[node]
-                    limits.add(members & scopes.get(scope, 0), most)
-
-
-# Who can't stop at all
-
-
-def _losses_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[Reason]]:
-    """What `decide` would say that the stop of each of these nodes alone loses; one pass a stake for all of them."""
-    found: dict[int, list[Reason]] = {node: [] for node in nodes}
-    layout, space = keeper.snapshot.layout, keeper.scope.space
-    for stake in keeper.stakes:
-        state = ring_state(stake.ring, layout, space, keeper.uncounted)
-        for node, loss in _alone(stake, state, layout, nodes - keeper.uncounted).items():
-            after = RingState(stake.ring, layout, space, state.down | {node})
-            if loss.never:
-                found[node].append(keeper.lost("structurally_never_safe", stake, after, loss, loss.never))
-            if loss.ranges > loss.never:
-                number = loss.ranges - loss.never
-                found[node].append(keeper.lost("would_become_unavailable", stake, after, loss, number))
-    return found
-
-
-def _alone(stake: Stake, state: RingState, layout: Layout, nodes: frozenset[int]) -> dict[int, CandidateLoss]:
-    """What each node's stop takes of a ring without pending ranges."""
-    homes = [layout.racks[rack][0] for rack in layout.rack_of]
-    found: dict[int, CandidateLoss] = defaultdict(CandidateLoss)
-    fragile = {kind: held for kind in state.kinds if (held := _fragile(kind[0], stake.demands))}
-    if not fragile:
-        return found
-    nevers: dict[RangeKind, bool] = {}
-    for index, row in enumerate(stake.ring.rows()):
-        kind = state.kind(index)
-        places = fragile.get(kind)
-        if places:
-            if kind not in nevers:
-                nevers[kind] = never(state.whole(index), stake.demands)
-            width = state.space.width(*stake.ring.range(index))
-            for node in nodes.intersection(row):
-                if None in places or homes[node] in places:
-                    loss = found[node]
-                    loss.ranges += 1
-                    loss.tokens += width
-                    loss.never += nevers[kind]
-                    loss.first = index if loss.first is None else loss.first
-    return found
-
-
-def _fragile(alike: Replicas, demands: Iterable[Demand]) -> frozenset[str | None]:
-    """Datacenters (None: all) of which no replica can be spared, by a demand that is met."""
-    margins = [alike.margins(demand) for demand in demands]
-    met = [each for each in margins if all(one.spare >= 0 for one in each)]
-    return frozenset(one.datacenter for each in met for one in each if one.spare == 0)

@@ -112,7 +112,7 @@ def test_a_lock_is_granted_refused_beside_another_rack_s_and_given_back(three_ra
     lease = f"{home.address(0)} is under the restart lease of fleetlock host-0"
     [held] = home.store().holders()
     assert refused.value.startswith(lease)
-    until = f"until fleetlock host-0 gives back {home.address(0)} (reboot by FleetLock, since {held.since})"
+    until = f"until fleetlock host-0 releases the lease on {home.address(0)} (reboot by FleetLock, since {held.since})"
     assert refused.value.endswith(until)
     assert "\n" not in refused.value
     assert home.ask(3).kind == "granted"  # of the same rack

@@ -114,7 +114,7 @@ def _against_cstar(case: Case) -> Row:
     seen = snapshot(case)
     policy = Policy((Rule(("*",), Threshold(case.level)),))
     start = time.process_time()
-    made = plan(seen, policy, Gate(case.level))
+    made = plan(seen, policy, Gate(level=case.level))
     taken = time.process_time() - start
     rounds = cstar_rounds(seen)
     racks = "1 rack" if case.racks == 1 else f"{case.racks} racks"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ringcheck.core.batches import Limits, mask_of
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
-from ringcheck.core.plan import _losses_alone, plan
+from ringcheck.core.plan import plan, reasons_alone
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Problem, Replication, Ring
 from tests import article
@@ -57,7 +57,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
     """All nodes that may stop alone are in one batch each, all batches are safe, and fewer can't be."""
     cluster = all_up(cluster)
     allow = DATA - {"would_be_at_minimum"}
-    gate = Gate(Level(level), require_spare=spare, allow=allow)
+    gate = Gate(level=Level(level), require_spare=spare, allow=allow)
     keeper = Gatekeeper(cluster.snapshot(), Policy(), gate)
 
     def safe(some: Sequence[str]) -> bool:
@@ -78,7 +78,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
 def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) -> None:
     """Of many ranges, racks and levels, with pending ones and lease holders, and by every rule."""
     cluster = all_up(cluster)
-    gate = Gate(Level(level), allow=DATA)
+    gate = Gate(level=Level(level), allow=DATA)
     holders = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), max_size=1))
     rules: list[By | None] = [None, "rack", "node"]
     by = data.draw(st.sampled_from(rules))
@@ -100,7 +100,7 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
 def test_the_order_of_nodes_says_nothing(cluster: Cluster, order: list[int]) -> None:
     """The same cluster told in another order has the same plan."""
     cluster = all_up(cluster)
-    gate = Gate(Level.QUORUM, allow=DATA)
+    gate = Gate(level=Level.QUORUM, allow=DATA)
     names = sorted(cluster.places)
     mixed = [names[place] for place in order if place < len(names)]
     assume(mixed != list(cluster.places))
@@ -150,10 +150,10 @@ def test_two_datacenters_side_by_side_unless_by_rack() -> None:
     assert numbers(made(seen)) == [[1, 4], [2, 5], [3, 6]]
     apart = made(seen, by="rack")
     assert (numbers(apart), apart.rule) == ([[1], [2], [3], [4], [5], [6]], "fewest: proven; no batch spans racks")
-    quorum = made(seen, Gate(Level.QUORUM))
+    quorum = made(seen, Gate(level=Level.QUORUM))
     assert (len(quorum.batches), quorum.rule) == (3, "fewest: proven")
-    assert len(made(seen, Gate(Level.EACH_QUORUM)).batches) == 3
-    assert made(seen, Gate(Level.ALL)).batches == ()
+    assert len(made(seen, Gate(level=Level.EACH_QUORUM)).batches) == 3
+    assert made(seen, Gate(level=Level.ALL)).batches == ()
 
 
 def test_what_can_never_stop_is_refused_by_name() -> None:
@@ -254,8 +254,8 @@ def test_reasons_of_many_are_those_of_each(cluster: Cluster, level: str) -> None
     """One pass over the ranges says of each node what the gate would."""
     cluster = all_up(replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables)))
     seen = cluster.snapshot()
-    keeper = Gatekeeper(seen, Policy(), Gate(Level(level), allow=DATA))
-    told = _losses_alone(keeper, frozenset(range(len(seen.nodes))))
+    keeper = Gatekeeper(seen, Policy(), Gate(level=Level(level), allow=DATA))
+    told = reasons_alone(keeper, frozenset(range(len(seen.nodes))))
     for index, node in enumerate(seen.nodes):
         asked = [one for one in keeper.decide([node.address]).reasons if one.blocks]
         assert set(told[index]) == {one for one in asked if one.kind.takes}

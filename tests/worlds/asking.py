@@ -201,7 +201,7 @@ def policy_of(world: World) -> Policy:
 def gate_of(world: World) -> Gate:
     """What a stop may cost."""
     wishes = world.wishes
-    return Gate(Level(wishes.gate), accept=wishes.accept, allow=frozenset(wishes.allow))
+    return Gate(level=Level(wishes.gate), accept=wishes.accept, allow=frozenset(wishes.allow))
 
 
 def _holders(world: World, snapshot: Snapshot) -> list[Holder]:

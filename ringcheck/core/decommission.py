@@ -1,0 +1,74 @@
+"""What keeps nodes from leaving the cluster for good.
+
+A node that is decommissioned first hands its ranges over to the nodes that stay, and serves them until then. So no
+range is lost by it; what counts is whether the nodes that stay have room for as many replicas as each keyspace wants.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import NETWORK_TOPOLOGY
+from ringcheck.core.reasons import reason
+from ringcheck.core.stakes import STATED
+from ringcheck.core.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from ringcheck.core.reasons import Reason
+    from ringcheck.core.ring import Replication, Snapshot
+    from ringcheck.core.selection import Scope
+
+
+def decommission_reasons(scope: Scope, leaving: frozenset[int]) -> Iterator[Reason]:
+    """Why these nodes (indexes) must not leave together, and notes on what they leave behind."""
+    snapshot = scope.snapshot
+    down = scope.evidence.names(leaving & scope.evidence.not_reached)
+    if down:
+        text = f"{listed(down)} {'is' if len(down) == 1 else 'are'} down: only a node that is up can leave"
+        yield reason("candidate_down", down[0], text)
+    by_datacenter: dict[str, list[int]] = defaultdict(list)
+    for index in sorted(leaving):
+        by_datacenter[snapshot.nodes[index].datacenter or ""].append(index)
+    for datacenter, gone in sorted(by_datacenter.items()):
+        yield from _no_room(scope, datacenter, gone)
+        emptied = _emptied_racks(snapshot, datacenter, gone)
+        if emptied:
+            text = f"rack {listed(emptied)} of {datacenter} would have no node: replicas would share racks"
+            yield reason("rack_empties", datacenter, text)
+
+
+def _no_room(scope: Scope, datacenter: str, gone: Collection[int]) -> Iterator[Reason]:
+    # A node that is not known to own tokens makes no room.
+    staying = [node for index, node in enumerate(scope.snapshot.nodes) if node.tokens and index not in gone]
+    left = Counter(node.datacenter or "" for node in staying)
+    for ring in scope.snapshot.rings:
+        keyspaces = tuple(name for name, _ in scope.chosen(ring))
+        if not keyspaces:
+            continue
+        if ring.replication is None:
+            text = f"the replication of {listed(keyspaces)} is not known"
+            fields = {"lifts_when": STATED, "keyspace": keyspaces[0], "keyspaces": keyspaces}
+            yield reason("no_data", keyspaces[0], text, **fields)
+        else:
+            yield from _does_not_fit(ring.replication, keyspaces, datacenter, left)
+
+
+def _does_not_fit(
+    replication: Replication, keyspaces: tuple[str, ...], datacenter: str, left: Counter[str]
+) -> Iterator[Reason]:
+    """The reason that keyspaces want more replicas than nodes are left in a datacenter (or in all of them)."""
+    by_datacenter = replication.strategy == NETWORK_TOPOLOGY
+    wanted = dict(replication.options).get(datacenter if by_datacenter else "replication_factor")
+    room = left[datacenter] if by_datacenter else left.total()
+    if wanted and wanted.replicas > room:
+        text = f"{listed(keyspaces)}: replication factor {wanted} in {datacenter}, where {room} nodes would be left"
+        yield reason("replication_would_not_fit", keyspaces[0], text, keyspace=keyspaces[0], keyspaces=keyspaces)
+
+
+def _emptied_racks(snapshot: Snapshot, datacenter: str, gone: Collection[int]) -> list[str]:
+    owners = [index for index, node in enumerate(snapshot.nodes) if node.datacenter == datacenter and node.tokens]
+    kept = {snapshot.nodes[index].rack or "" for index in owners if index not in gone}
+    return sorted({snapshot.nodes[index].rack or "" for index in gone} - kept)

@@ -1,0 +1,117 @@
+"""What keeps the gate from letting any node stop: the reasons that do not depend on which nodes are to stop.
+
+Most of them are findings about views and nodes, which the table of `core.findings` turns into reasons. The gate counts
+lost ranges itself, at its own levels, so findings about those are left out here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ringcheck.core.assess import contradictions, of_logins
+from ringcheck.core.gaps import gaps
+from ringcheck.core.policy import Severity
+from ringcheck.core.reasons import reason
+from ringcheck.core.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringcheck.core.findings import Finding
+    from ringcheck.core.reasons import Reason
+    from ringcheck.core.ring import Node
+    from ringcheck.core.selection import Scope
+
+
+def refusals(scope: Scope, *, judged: bool, settle: float, leased: frozenset[int]) -> Iterator[Reason]:
+    """The reasons, notes included, that a snapshot gives whichever nodes are to stop.
+
+    Args:
+        scope: what is judged.
+        judged: whether anything is at stake; that nothing is needs a reason too.
+        settle: seconds that a node must have run.
+        leased: indexes of nodes under a restart lease.
+    """
+    snapshot, evidence = scope.snapshot, scope.evidence
+    for finding in (*gaps(evidence), *_contradictions(scope)):
+        yield from _of_finding(finding)
+    if evidence.usable and not judged:
+        yield _nothing_to_judge(scope)
+    yield from _young(scope, settle, leased)
+    if evidence.usable and not any(view.schema_version for view in evidence.usable):
+        text = "not known whether the nodes agree on the schema"
+        yield reason(
+            "schema_disagreement", snapshot.cluster, text, blocks=False, lifts_when="SchemaVersion can be read"
+        )
+    if any(ring.pending for ring in snapshot.rings):
+        yield reason("topology_changing", snapshot.cluster, "ranges are moving to other nodes")
+
+
+def _contradictions(scope: Scope) -> Iterator[Finding]:
+    if not scope.evidence.usable:
+        return
+    yield from of_logins(scope)
+    for ring in scope.snapshot.rings:
+        keyspaces = [name for name, _ in scope.chosen(ring)]
+        if keyspaces:
+            yield from contradictions(scope, ring, keyspaces)
+
+
+def _of_finding(finding: Finding) -> Iterator[Reason]:
+    """The reason that a finding is, by the table of findings."""
+    kind = finding.kind
+    if kind.gate == "blocks":
+        yield reason(
+            kind.reason,
+            finding.subject,
+            finding.summary,
+            lifts_when=kind.lifts_when,
+            waived_for_subject=kind.waived_for_subject,
+        )
+    elif finding.severity is Severity.UNKNOWN:  # a source could not read something, under whatever code
+        yield reason("no_data", finding.subject, finding.summary)
+
+
+def _nothing_to_judge(scope: Scope) -> Reason:
+    if any(scope.chosen(ring) for ring in scope.snapshot.rings):
+        text, lifts = "every keyspace is accepted: no keyspace is left to judge", "fewer keyspaces are accepted"
+    else:
+        text, lifts = "no keyspace to judge", "a keyspace is watched"
+    return reason("no_data", scope.snapshot.cluster, text, lifts_when=lifts)
+
+
+# Nodes that may not stay up
+
+
+def _young(scope: Scope, settle: float, leased: frozenset[int]) -> Iterator[Reason]:
+    """Members that are up and have not run long enough to be trusted to stay up."""
+    snapshot, evidence = scope.snapshot, scope.evidence
+    try:
+        taken = datetime.fromisoformat(snapshot.taken_at).timestamp()
+    except ValueError:
+        text = f"the time of the snapshot can't be read: {snapshot.taken_at!r}"
+        yield reason("no_data", snapshot.cluster, text, lifts_when="a new snapshot is taken")
+        return
+    running = [snapshot.nodes[index] for index in sorted(evidence.members - evidence.not_reached - leased)]
+    for node in running:
+        if node.generation is not None and taken - node.generation < settle:
+            yield _too_young(node, round(taken - node.generation), settle)
+    if settle:
+        yield from _ageless(running)
+
+
+def _too_young(node: Node, age: int, settle: float) -> Reason:
+    """The reason that a node has run for `age` seconds only; a negative age is a wrong clock."""
+    text = f"{node.address} has run for {age} s; {settle:g} s are required"
+    if age < 0:
+        text = f"{node.address} reports a start {-age} s in the future: its clock or the clock of this host is wrong"
+    return reason("recently_changed", node.address, text, lifts_when=f"{round(settle - age)} s have passed")
+
+
+def _ageless(running: list[Node]) -> Iterator[Reason]:
+    ageless = [node.address for node in running if node.generation is None and node.jolokia in {"ok", "not_asked"}]
+    if ageless:
+        text = f"not known how long {listed(ageless)} {'has' if len(ageless) == 1 else 'have'} run"
+        lifts = "CurrentGenerationNumber can be read there"
+        yield reason("recently_changed", ageless[0], text, blocks=False, lifts_when=lifts)

@@ -1,0 +1,150 @@
+"""What a stop puts at stake: every ring, at each level that it must keep, for the clients of each datacenter.
+
+Gate and plan weigh a stop by the same stakes. Keyspaces with one replication share a ring, and so a stake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, TypedDict
+
+from ringcheck.core.consistency import UnknownReplicationError
+from ringcheck.core.health import demands_of
+from ringcheck.core.policy import DEFAULT
+from ringcheck.core.reasons import reason
+from ringcheck.core.words import listed, nearest
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ringcheck.core.consistency import Demand, Level, Rules
+    from ringcheck.core.policy import Rule
+    from ringcheck.core.reasons import Reason
+    from ringcheck.core.ring import Ring, Snapshot
+    from ringcheck.core.selection import Scope
+
+STATED = "its replication is stated under `replication:`"
+"""What lifts a reason of class UNKNOWN about a keyspace whose replication can't be read."""
+
+
+class StakeFields(TypedDict):
+    """The fields of a reason that say which keyspaces, level and clients it is about."""
+
+    keyspace: str
+    keyspaces: tuple[str, ...]
+    level: Level
+    datacenter: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stake:
+    """One ring at one level for one client datacenter.
+
+    Attributes:
+        keyspaces: names of those that have this ring and must keep this level.
+        ring: their ranges.
+        level: the consistency level.
+        client: the clients' datacenter of LOCAL levels, None for the others.
+        demands: what each operation of the level demands of a range.
+        rules: where the demands come from.
+    """
+
+    keyspaces: tuple[str, ...]
+    ring: Ring
+    level: Level
+    client: str | None
+    demands: tuple[Demand, ...]
+    rules: Rules
+
+    @property
+    def where(self) -> str:
+        """`at LOCAL_QUORUM in dc1`."""
+        return f"at {self.level}" + (f" in {self.client}" if self.client else "")
+
+    @property
+    def fields(self) -> StakeFields:
+        """The fields of a reason about this stake."""
+        return {
+            "keyspace": self.keyspaces[0],
+            "keyspaces": self.keyspaces,
+            "level": self.level,
+            "datacenter": self.client,
+        }
+
+
+class StakeFinder:
+    """Finds the stakes of a snapshot.
+
+    Attributes:
+        unjudged: reasons of class UNKNOWN, for keyspaces that can't be judged at a level.
+    """
+
+    def __init__(self, scope: Scope, level: Level, accept: Sequence[str]) -> None:
+        """Choose what to look for.
+
+        Args:
+            scope: keyspaces and client datacenters that are judged.
+            level: that every range must keep, beside its keyspace's own critical level.
+            accept: shell patterns of keyspaces that may lose ranges.
+
+        Raises:
+            UsageError: if a pattern matches no keyspace.
+        """
+        _check_accepted(scope.snapshot, accept)
+        self._scope = scope
+        self._level = level
+        self._accept = accept
+        self.unjudged: list[Reason] = []
+
+    def stakes(self) -> Iterator[Stake]:
+        """All stakes; none while no view counts. Fills `unjudged` as it goes."""
+        versions = sorted({outlook.version for outlook in self._scope.evidence.outlooks(())})
+        for ring in self._scope.snapshot.rings:
+            for level, keyspaces in self._levels(ring).items():
+                for client in self._scope.clients(level, ring):
+                    for version in versions:
+                        yield from self._stake(ring, keyspaces, level, client, version)
+
+    def _levels(self, ring: Ring) -> dict[Level, tuple[str, ...]]:
+        """The levels that a ring must keep, and for which of its keyspaces."""
+        keyspaces: dict[Level, list[str]] = {}
+        for name, rule in self._scope.chosen(ring):
+            if not any(fnmatchcase(name, pattern) for pattern in self._accept):
+                for level in self._levels_of(rule):
+                    keyspaces.setdefault(level, []).append(name)
+        return {level: tuple(names) for level, names in keyspaces.items()}
+
+    def _levels_of(self, rule: Rule) -> tuple[Level, ...]:
+        if rule.by_cassandra:
+            return rule.levels
+        own = rule.critical.level if rule.critical and rule is not DEFAULT else self._level
+        return tuple(dict.fromkeys((self._level, own)))
+
+    def _stake(
+        self, ring: Ring, keyspaces: tuple[str, ...], level: Level, client: str | None, version: tuple[int, int]
+    ) -> Iterator[Stake]:
+        try:
+            rules = self._scope.rules(ring, version)
+            demands = tuple(demands_of(level, client, rules).values())
+        except UnknownReplicationError as error:
+            text = f"{listed(keyspaces)} can't be judged at {level}: {error}"
+            fields = {"lifts_when": STATED, "keyspace": keyspaces[0], "keyspaces": keyspaces, "level": level}
+            self.unjudged.append(reason("no_data", keyspaces[0], text, **fields))
+            return
+        yield Stake(keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules)
+
+
+def _check_accepted(snapshot: Snapshot, accept: Sequence[str]) -> None:
+    """Refuse patterns that match no keyspace: they may be misspelt, and would accept nothing.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    names = sorted(name for ring in snapshot.rings for name in ring.keyspaces)
+    for pattern in accept if names else ():
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = nearest(pattern, names)
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(f"accept: no keyspace matches {pattern!r}{hint}")
