@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import CODES, Gatekeeper
+from ringcheck.core.gate import Gatekeeper
 from ringcheck.documents.fields import address
-from ringcheck.errors import DataError
+from ringcheck.errors import DataError, UsageError
 from ringcheck.leases.leases import open_store, placed
 
 if TYPE_CHECKING:
@@ -81,22 +81,20 @@ def wish_of(body: dict[str, Any], cluster: Cluster) -> Wish:
 
 
 def _gate(body: dict[str, Any], gate: Gate) -> Gate:
-    if "level" in body:
-        gate = replace(gate, level=level_of(body["level"]))
-    allow = _texts(body, "allow")
-    unknown = sorted(set(allow) - CODES)
-    if unknown:
-        raise HTTPException(400, f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
+    """The configured gate with what a request asks for.
+
+    Raises:
+        HTTPException: 400 if it can't be understood whole.
+    """
+    level = level_of(body["level"]) if "level" in body else None
+    accept, allow = _texts(body, "accept"), _texts(body, "allow")
     spare, all_up = body.get("require_spare", False), body.get("require_all_up", False)
     if not isinstance(spare, bool) or not isinstance(all_up, bool):
         raise HTTPException(400, "require_spare and require_all_up are true or false")
-    return replace(
-        gate,
-        accept=(*gate.accept, *_texts(body, "accept")),
-        allow=gate.allow | set(allow),
-        require_spare=gate.require_spare or spare,
-        require_all_up=gate.require_all_up or all_up,
-    )
+    try:
+        return gate.asked(level=level, accept=accept, allow=allow, require_spare=spare, require_all_up=all_up)
+    except UsageError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import replace
 from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,24 +68,17 @@ def _gate(  # noqa: PLR0913, PLR0917 - one argument an option
         raise UsageError(
             "a stop takes a replica from every keyspace: --accept names those that may lose ranges, not -k"
         )
-    gate = target.settled().gate()
-    gate = replace(gate, level=level(gate_level)) if gate_level else gate
-    return replace(
-        gate,
-        accept=(*gate.accept, *accept),
-        allow=frozenset(_codes(allow)),
-        require_spare=gate.require_spare or require_spare,
-        require_all_up=gate.require_all_up or require_all_up,
+    return (
+        target.settled()
+        .gate()
+        .asked(
+            level=level(gate_level) if gate_level else None,
+            accept=accept,
+            allow=allow,
+            require_spare=require_spare,
+            require_all_up=require_all_up,
+        )
     )
-
-
-def _codes(allow: tuple[str, ...]) -> tuple[str, ...]:
-    from ringcheck.core.gate import CODES
-
-    unknown = sorted(set(allow) - CODES)
-    if unknown:
-        raise UsageError(f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
-    return allow
 
 
 # Which nodes

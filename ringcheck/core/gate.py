@@ -48,6 +48,7 @@ from ringcheck.core.refusals import refusals
 from ringcheck.core.selection import Scope
 from ringcheck.core.stakes import StakeFinder
 from ringcheck.core.words import counted, listed
+from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -83,6 +84,33 @@ class Gate:
     require_spare: bool = False
     require_all_up: bool = False
     allow: frozenset[str] = frozenset()
+
+    def asked(
+        self,
+        *,
+        level: Level | None = None,
+        accept: Iterable[str] = (),
+        allow: Iterable[str] = (),
+        require_spare: bool = False,
+        require_all_up: bool = False,
+    ) -> Gate:
+        """The configured gate with what one question asks for: another level, or more of anything else.
+
+        Raises:
+            UsageError: if `allow` has a code that no reason has.
+        """
+        codes = frozenset(allow)
+        unknown = sorted(codes - CODES)
+        if unknown:
+            raise UsageError(f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
+        return replace(
+            self,
+            level=level or self.level,
+            accept=(*self.accept, *accept),
+            allow=self.allow | codes,
+            require_spare=self.require_spare or require_spare,
+            require_all_up=self.require_all_up or require_all_up,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Problem, Snapshot, View
+from ringcheck.errors import UsageError
 from tests import article
 from tests.conftest import examples
 from tests.core import clusters as small
@@ -514,3 +515,26 @@ def test_a_level_of_logins_that_is_not_known_blocks_and_is_named() -> None:
     assert (decision.decision, blocking(decision)) == ("unknown", ["no_data"])
     assert "NODE_LOCAL" in decision.reasons[0].summary
     assert Gatekeeper(seen, Policy(authenticates=False), Gate()).decide(["10.0.0.1"]).decision == "safe"
+
+
+# ---- what one question asks for ----
+
+
+def test_a_question_adds_to_what_is_configured() -> None:
+    """A level replaces the configured level; everything else adds to it, and no question takes a wish back."""
+    configured = Gate(level=Level.QUORUM, accept=("scratch",), require_spare=True)
+    assert configured.asked() == configured
+    asked = configured.asked(level=Level.ONE, accept=["tmp_*"], allow=["streaming"], require_all_up=True)
+    assert asked == Gate(
+        level=Level.ONE,
+        accept=("scratch", "tmp_*"),
+        allow=frozenset({"streaming"}),
+        require_spare=True,
+        require_all_up=True,
+    )
+
+
+def test_a_reason_that_does_not_exist_can_not_be_allowed() -> None:
+    """A misspelt code would allow nothing, and the operator would not notice."""
+    with pytest.raises(UsageError, match="there is no reason 'steaming'"):
+        Gate().asked(allow=["steaming"])
