@@ -25,7 +25,7 @@ def risk(target: Target, levels: tuple[str, ...], limit: int, format_: str) -> i
     Of each watched level: how many such sets there are, and those that lose most. Exit codes: 0 told, however near an
     outage is (`check` is the alarm), 3 something is not known, so that smaller sets may be an outage.
     """
-    from ringcheck.core import whatif as core
+    from ringcheck.core import risk as core
     from ringcheck.core.assess import Question
     from ringcheck.report import whatif as report
 

@@ -14,8 +14,9 @@ from ringcheck.report.text import printable, wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ringcheck.core.risk import FailureSet, LevelRisk, Losses, Risk, T, TierRisk
     from ringcheck.core.verdict import LevelVerdict
-    from ringcheck.core.whatif import FailureSet, LevelChange, LevelRisk, Losses, Risk, T, TierRisk, WhatIf
+    from ringcheck.core.whatif import LevelChange, WhatIf
 
 RISK = "ringcheck/risk/1"
 

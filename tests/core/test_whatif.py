@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringcheck.core import whatif
+from ringcheck.core import failuresets
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Problem, View
-from ringcheck.core.whatif import LevelRisk, Losses, risk, suppose, what_if
+from ringcheck.core.risk import LevelRisk, Losses, Risk, risk
+from ringcheck.core.whatif import suppose, what_if
 from ringcheck.errors import UsageError
 from tests.conftest import examples
 from tests.core.bruteforce import LEVELS, Case
@@ -41,7 +42,7 @@ def numbers(verdict: Verdict) -> object:
     return verdict.severity, verdict.states, verdict.seen_down_by, verdict.keyspaces, verdict.recover_first, codes
 
 
-def only(found: whatif.Risk, level: Level) -> LevelRisk:
+def only(found: Risk, level: Level) -> LevelRisk:
     (one,) = [one for one in found.levels if one.level is level]
     return one
 
@@ -262,7 +263,7 @@ def test_what_is_down_counts_already() -> None:
     assert one.nodes is not None
     assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
     lost = only(risk(snapshot(SIX, [ORDERS], [1, 3]), Policy()), Level.LOCAL_QUORUM)
-    assert lost.nodes == Losses(0)
+    assert lost.nodes == Losses(failures=0)
 
 
 def test_racks_that_are_an_outage_alone() -> None:
@@ -306,7 +307,7 @@ def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
 def test_too_many_sets_are_said_to_be_so(cluster: Cluster, level: str, room: int) -> None:
     """Where not all sets are made those that are listed cost what they cost, and no number is claimed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whatif, "_ENUMERATED", room)
+        patch.setattr(failuresets, "_ENUMERATED", room)
         some = risk(cluster.snapshot(), watching(level), limit=4).levels
     every = risk(cluster.snapshot(), watching(level), limit=10**6).levels
     for one, all_of in zip(some, every, strict=True):
