@@ -1,35 +1,37 @@
-"""The fewest batches of things that bear only so many of themselves in one batch.
+"""Packs things into the fewest batches, under limits on how many of which things a batch may hold.
 
-Graph colouring where a limit may join any number: of the members of each limit a batch holds at most so many. Knows
-nothing of nodes or ranges; things are numbers from 0 on, sets of them are ints of which each bit is one.
+This is graph colouring with limits on any number of things instead of edges between two. The module knows nothing of
+nodes or ranges: things are numbers from 0, and a set of things is an int with a bit for each.
 
-Deterministic, and honest: beside the batches stands the number below which no plan can be. Two numbers that are equal
-are a proof; they come from a clique, from a limit's members, from room, or from a search to the end.
+The result is deterministic. It comes with a lower bound: no packing has fewer batches. If the bound equals the number
+of batches, these are proven to be the fewest. The bound comes from a clique, from the members of a limit, from the
+room in a batch, or from a complete search.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_SEARCHED = 64  # things: more are not searched to the end
-_STEPS = 20_000  # of the search to the end
-_STARTS = 64  # cliques that are tried
-_WEIGHED = 512  # candidates that are compared for the next place in a batch
-_WORK = 3_000_000  # looks that making fewer of many batches may take
+_SEARCHED = 64  # the complete search takes no more things than these
+_STEPS = 20_000  # after which the complete search gives up
+_STARTS = 64  # things from which a clique is grown
+_WEIGHED = 512  # candidates that are compared for the next member of a batch
+_WORK = 3_000_000  # looks at a batch that reordering may take in all
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Batches, and how far they may be from the fewest.
+    """Batches, and a lower bound of their number.
 
     Attributes:
-        batches: members ascending, in the order in which they were made.
-        least: no fewer batches can be.
+        batches: members ascending, in the order in which the batches were made.
+        least: no packing has fewer batches.
     """
 
     batches: tuple[tuple[int, ...], ...]
@@ -37,7 +39,7 @@ class Packing:
 
     @property
     def proven(self) -> bool:
-        """Whether there are no fewer."""
+        """Whether no packing has fewer batches."""
         return len(self.batches) == self.least
 
 
@@ -45,33 +47,33 @@ class Limits:
     """How many of which things a batch may hold."""
 
     def __init__(self, size: int) -> None:
-        """No limits on so many things."""
+        """No limits yet, on `size` things."""
         self.never = 0
         """Things that no batch may hold."""
         self.apart = [0] * size
-        """For each thing those that it must not share a batch with."""
+        """For each thing the things that must not share a batch with it."""
         self.sums: dict[int, int] = {}
-        """Members and how many of them at most, where that is more than one."""
+        """How many members of a set a batch may hold, if more than one."""
 
     def add(self, members: int, most: int) -> None:
-        """Let a batch hold at most so many of these."""
+        """Let a batch hold at most `most` of these members."""
         if most <= 0:
             self.never |= members
         elif members.bit_count() <= most:
             return
         elif most == 1:
-            for one in bits(members):
-                self.apart[one] |= members
+            for thing in bits(members):
+                self.apart[thing] |= members
         else:
             self.sums[members] = min(most, self.sums.get(members, most))
 
     def pack(self, things: int, groups: Sequence[int] = (), room: int | None = None) -> Packing:
-        """The fewest batches of some things, or few.
+        """The fewest batches of some things, or few if the fewest are not found.
 
         Args:
-            things: what is to be packed; none of those that no batch may hold.
-            groups: sets that are best kept together, where that costs no batch; in order.
-            room: how many things a batch holds at most.
+            things: what is to be packed, without the things in `never`.
+            groups: sets that are kept together if that costs no batch; in order of preference.
+            room: how many things a batch may hold; None for any number.
         """
         return _Packer(self, things, groups, room).packing()
 
@@ -87,14 +89,14 @@ def bits(mask: int) -> Iterator[int]:
 def mask_of(things: Iterable[int]) -> int:
     """A set of things."""
     mask = 0
-    for one in things:
-        mask |= 1 << one
+    for thing in things:
+        mask |= 1 << thing
     return mask
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Members, what can't join them any more, and how many members of each sum there are."""
+    """Members, what may no longer join them, and how many members it has of each sum."""
 
     members: int = 0
     blocked: int = 0
@@ -105,21 +107,30 @@ class _Batch:
 
 
 class _Packer:
-    """One set of things, packed in several ways."""
+    """Packs one set of things in several ways.
+
+    Attributes:
+        order: the things, ascending.
+        room: how many things a batch may hold.
+        apart: for each thing the things that must not share a batch with it.
+        sums: sets of things and how many of each set a batch may hold.
+        sums_of: for each thing the indexes of the sums that it is in.
+        near: for each thing the things that share any limit with it.
+    """
 
     def __init__(self, limits: Limits, things: int, groups: Sequence[int], room: int | None) -> None:
         self.things = things
         self.order = [*bits(things)]
         self.groups = [group & things for group in groups if group & things]
         self.room = room or max(1, len(self.order))
-        self.apart = [mask & things & ~(1 << one) for one, mask in enumerate(limits.apart)]
+        self.apart = [mask & things & ~(1 << thing) for thing, mask in enumerate(limits.apart)]
         self.sums = _sums(limits, things)
-        self.held: list[list[int]] = [[] for _ in limits.apart]
+        self.sums_of: list[list[int]] = [[] for _ in limits.apart]
         self.near = list(self.apart)
         for number, (members, _) in enumerate(self.sums):
-            for one in bits(members):
-                self.held[one].append(number)
-                self.near[one] |= members
+            for thing in bits(members):
+                self.sums_of[thing].append(number)
+                self.near[thing] |= members
 
     def packing(self) -> Packing:
         if not self.order:
@@ -130,21 +141,21 @@ class _Packer:
             best, least = self._searched(best, least)
         elif len(best) > least:
             best = self._fewer(best, least)
-        return Packing(tuple(tuple(bits(one)) for one in best), least)
+        return Packing(tuple(tuple(bits(members)) for members in best), least)
 
     def _ways(self, least: int) -> Iterator[list[int]]:
-        """Batches as the groups suggest them, then as the limits do; no more once they can't be fewer."""
+        """Packings by the groups, then by the limits; stops at a packing that is proven to have the fewest batches."""
         whole = self._whole_groups()
         if whole:
             yield whole
         if not whole or len(whole) > least:
-            ordered = [one for group in self.groups for one in bits(group)] or self.order
+            ordered = [thing for group in self.groups for thing in bits(group)] or self.order
             grouped = self._first_fit(ordered)
             yield grouped
             if len(grouped) > least:
                 yield self._largest_first()
 
-    # What no plan can be below
+    # Lower bounds
 
     def _by_room(self) -> int:
         return -(-len(self.order) // self.room)
@@ -153,165 +164,172 @@ class _Packer:
         return max((-(-members.bit_count() // most) for members, most in self.sums), default=0)
 
     def _by_clique(self) -> int:
-        """Things of which no two may meet: the largest such set that some greedy tries find."""
-        ranked = sorted(self.order, key=lambda one: -self.apart[one].bit_count())
+        """The largest set that is found of things of which no two may share a batch."""
+        ranked = sorted(self.order, key=lambda thing: -self.apart[thing].bit_count())
         return max((self._clique(start) for start in ranked[:_STARTS]), default=0)
 
     def _clique(self, start: int) -> int:
+        """The size of a set that is grown greedily."""
         size, rest = 1, self.apart[start]
         while rest:
-            best = max(bits(rest), key=lambda one: ((self.apart[one] & rest).bit_count(), -one))
+            best = max(bits(rest), key=lambda thing: ((self.apart[thing] & rest).bit_count(), -thing))
             rest &= self.apart[best]
             size += 1
         return size
 
     # Ways to pack
 
-    def _fits(self, batch: _Batch, one: int) -> bool:
-        return not batch.blocked >> one & 1 and batch.members.bit_count() < self.room
+    def fits(self, batch: _Batch, thing: int) -> bool:
+        """Whether a batch may hold this thing too."""
+        return not batch.blocked >> thing & 1 and batch.members.bit_count() < self.room
 
-    def _add(self, batch: _Batch, one: int) -> None:
-        batch.members |= 1 << one
-        batch.blocked |= self.apart[one]
-        for number in self.held[one]:
+    def add(self, batch: _Batch, thing: int) -> None:
+        """Put a thing into a batch that it fits."""
+        batch.members |= 1 << thing
+        batch.blocked |= self.apart[thing]
+        for number in self.sums_of[thing]:
             batch.counts[number] += 1
             if batch.counts[number] == self.sums[number][1]:
                 batch.blocked |= self.sums[number][0]
 
     def _first_fit(self, order: Iterable[int]) -> list[int]:
         batches: list[_Batch] = []
-        for one in order:
-            batch = next((batch for batch in batches if self._fits(batch, one)), None)
+        for thing in order:
+            batch = next((batch for batch in batches if self.fits(batch, thing)), None)
             if batch is None:
                 batch = _Batch()
                 batches.append(batch)
-            self._add(batch, one)
+            self.add(batch, thing)
         return [batch.members for batch in batches]
 
     def _whole_groups(self) -> list[int]:
-        """First fit of whole groups, cut where there is no room; nothing if a group can't be whole."""
+        """First fit of whole groups, cut to the room in a batch; nothing if a group does not fit a batch as a whole."""
         batches: list[_Batch] = []
         for group in self.groups:
-            for place in range(len(batches) + 1):
-                joined = self._joined(batches[place].copy() if place < len(batches) else _Batch(), group)
+            for number in range(len(batches) + 1):
+                joined = self._joined(batches[number].copy() if number < len(batches) else _Batch(), group)
                 if joined:
-                    batches[place : place + 1] = [joined]
+                    batches[number : number + 1] = [joined]
                     break
             else:
                 return []
         return [part for batch in batches for part in self._cut(batch.members)]
 
     def _joined(self, batch: _Batch, group: int) -> _Batch | None:
-        for one in bits(group):
-            if batch.blocked >> one & 1:
+        """The batch with a group, however much room that takes; None if a limit forbids it."""
+        for thing in bits(group):
+            if batch.blocked >> thing & 1:
                 return None
-            self._add(batch, one)
+            self.add(batch, thing)
         return batch
 
     def _cut(self, members: int) -> Iterator[int]:
-        ordered = [one for group in self.groups for one in bits(group & members)]
+        ordered = [thing for group in self.groups for thing in bits(group & members)]
         for start in range(0, len(ordered), self.room):
             yield mask_of(ordered[start : start + self.room])
 
     def _largest_first(self) -> list[int]:
-        """Batch after batch, each with the things that leave most room to the others (Leighton's RLF, 1979)."""
+        """Batch after batch, each filled with the things that leave most room for others (Leighton's RLF, 1979)."""
         batches, left = [], self.things
         while left:
             batch = _Batch()
             free = left
             while free and batch.members.bit_count() < self.room:
                 outside = left & ~free & ~batch.members
-                one = max(_some(free), key=lambda one: self._weight(one, outside, free))
-                self._add(batch, one)
+                best = max(_some(free), key=lambda thing: self._weight(thing, outside, free))
+                self.add(batch, best)
                 free &= ~batch.blocked & ~batch.members
             batches.append(batch.members)
             left &= ~batch.members
         return batches
 
-    def _weight(self, one: int, outside: int, free: int) -> tuple[int, int, int]:
-        near = self.near[one]
+    def _weight(self, thing: int, outside: int, free: int) -> tuple[int, int, int]:
+        """How well a thing suits a batch: it should be near to what is outside of it, not to what may still join."""
+        near = self.near[thing]
         if not outside:
-            return (near & free).bit_count(), 0, -one
-        return (near & outside).bit_count(), -(near & free).bit_count(), -one
+            return (near & free).bit_count(), 0, -thing
+        return (near & outside).bit_count(), -(near & free).bit_count(), -thing
 
     def _fewer(self, best: list[int], least: int) -> list[int]:
-        """First fit of whole batches in other orders, which never makes more of them (Culberson, 1992)."""
-        cost = sum(len(self.held[one]) for one in self.order) + len(self.order) * len(best) // 2
+        """First fit of whole batches in other orders, which never makes more batches (Culberson, 1992)."""
+        cost = sum(len(self.sums_of[thing]) for thing in self.order) + len(self.order) * len(best) // 2
         current = best
         for turn in range(_WORK // cost):
-            current = self._first_fit(one for batch in _reordered(current, turn) for one in bits(batch))
+            current = self._first_fit(thing for batch in _reordered(current, turn) for thing in bits(batch))
             best = min(best, current, key=len)
             if len(best) == least:
                 break
         return best
 
-    # To the end
+    # Complete search
 
     def _searched(self, best: list[int], least: int) -> tuple[list[int], int]:
-        """One batch fewer, again and again, until there is none or the search takes too long."""
+        """Search for one batch fewer until there is no such packing, or the search gives up."""
         search = _Search(self)
         while len(best) > least:
-            found = search.within(len(best) - 1)
-            if found is None:
-                return best, least if search.tired else len(best)
-            best = found
+            fewer = search.within(len(best) - 1)
+            if fewer is None:
+                return best, least if search.gave_up else len(best)
+            best = fewer
         return best, least
 
 
 class _Search:
-    """Tries every packing into so many batches, the most entangled things first."""
+    """Tries every packing into a number of batches, things with many limits first."""
 
     def __init__(self, packer: _Packer) -> None:
         self._packer = packer
-        self._order = sorted(packer.order, key=lambda one: (-packer.near[one].bit_count(), one))
+        self._order = sorted(packer.order, key=lambda thing: (-packer.near[thing].bit_count(), thing))
         self._steps = 0
 
     @property
-    def tired(self) -> bool:
-        """Whether it gave up."""
+    def gave_up(self) -> bool:
+        """Whether it took too many steps."""
         return self._steps > _STEPS
 
     def within(self, number: int) -> list[int] | None:
-        """A packing into at most so many batches; None if there is none, or none was found in time."""
-        found = self._placed(0, [], number)
-        return [batch.members for batch in found] if found else None
+        """A packing into at most this number of batches; None if there is none, or if the search gave up."""
+        batches = self._rest_packed(0, [], number)
+        return [batch.members for batch in batches] if batches else None
 
-    def _placed(self, place: int, batches: list[_Batch], number: int) -> list[_Batch] | None:
-        if place == len(self._order):
+    def _rest_packed(self, position: int, batches: list[_Batch], number: int) -> list[_Batch] | None:
+        """The batches with all things from a position on; None if they do not fit."""
+        if position == len(self._order):
             return batches
-        for choice in range(min(len(batches) + 1, number)):  # batches that are empty are all alike
+        thing = self._order[position]
+        for choice in range(min(len(batches) + 1, number)):  # one empty batch is like another
             self._steps += 1
-            if self.tired:
+            if self.gave_up:
                 return None
             batch = batches[choice].copy() if choice < len(batches) else _Batch()
-            if self._packer._fits(batch, self._order[place]):  # noqa: SLF001 - its other half
-                self._packer._add(batch, self._order[place])  # noqa: SLF001 - as above
-                found = self._placed(place + 1, [*batches[:choice], batch, *batches[choice + 1 :]], number)
-                if found or self.tired:
-                    return found
+            if self._packer.fits(batch, thing):
+                self._packer.add(batch, thing)
+                packed = self._rest_packed(position + 1, [*batches[:choice], batch, *batches[choice + 1 :]], number)
+                if packed or self.gave_up:
+                    return packed
         return None
 
 
 def _sums(limits: Limits, things: int) -> list[tuple[int, int]]:
-    """The sums that still bind these things."""
-    found: dict[int, int] = {}
+    """The sums that limit these things, members reduced to these."""
+    sums: dict[int, int] = {}
     for members, most in limits.sums.items():
-        mine = members & things
-        if mine.bit_count() > most:
-            found[mine] = min(most, found.get(mine, most))
-    return list(found.items())
+        packed = members & things
+        if packed.bit_count() > most:
+            sums[packed] = min(most, sums.get(packed, most))
+    return list(sums.items())
 
 
 def _some(mask: int) -> list[int]:
-    """The first of a set, as many as are worth comparing."""
-    return [one for one, _ in zip(bits(mask), range(_WEIGHED), strict=False)]
+    """The first members of a set, as many as are worth comparing."""
+    return list(islice(bits(mask), _WEIGHED))
 
 
 def _reordered(batches: list[int], turn: int) -> list[int]:
-    """Batches in another order each turn: backwards, the largest first, and dealt like cards."""
+    """Batches in another order each turn: backwards, the largest first, or every second to sixth batch first."""
     if turn % 3 == 0:
         return batches[::-1]
     if turn % 3 == 1:
-        return sorted(batches, key=lambda one: (-one.bit_count(), one))
+        return sorted(batches, key=lambda members: (-members.bit_count(), members))
     step = 2 + turn % 5
-    return [one for start in range(step) for one in batches[start::step]]
+    return [members for start in range(step) for members in batches[start::step]]
