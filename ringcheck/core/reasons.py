@@ -1,7 +1,7 @@
-"""The table of the gate's reasons: which answer each leads to, and what lifts it.
+"""The table of the gate's reasons: which answer each of them leads to, and what lifts it.
 
-The table is total. `decide`, `safe_nodes`, plan, runner, the documents and docs/gate.md read it; no other place has a
-list of codes. A reason whose code has no row blocks, as one of the class UNSAFE.
+The table is complete: gate, plan, runner, documents and docs/gate.md read it, and no other file lists the codes. A
+reason whose code has no row, as in the document of a newer release, blocks and makes the answer `unsafe`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ class ReasonKind:
 
     Attributes:
         code: stable name.
-        answer: what the gate answers where it blocks: `unsafe`, or `unknown` for what is not known; `safe` for a note
-            that never blocks by itself.
-        meaning: one sentence.
-        lifts_when: what makes it go away, unless the reason says so more precisely.
-        waived_for_subject: whether it does not block the stop of the very node that it is about.
-        takes: whether it is about replicas or ranges that the stop itself takes away.
-        lost: when the ranges are lost that it is about: by the stop, or before it; None if it is about no lost ranges.
-        headline: 0 for a reason that explains others of its class, 1 for what the stop takes, 2 for the rest.
+        answer: the gate's answer if the reason blocks: `unsafe`, or `unknown` if something is not known; `safe` for a
+            note, which never blocks.
+        meaning: one sentence, for docs/gate.md.
+        lifts_when: what lifts it, unless the reason itself is more precise.
+        waived_for_subject: whether it does not block the stop of the node that it is about.
+        takes: whether it is about replicas or ranges that the stop takes away.
+        lost: whether its ranges are lost by the stop or before it; None if it is not about lost ranges.
+        headline: order among the reasons of one answer: 0 for a reason that explains others, 1 for what the stop takes,
+            2 for the rest.
         passing: whether it passes once all nodes are up and settled: a plan notes it, and does not refuse nodes for it.
     """
 
@@ -49,7 +50,7 @@ _KINDS = (
     ReasonKind(
         code="would_become_unavailable",
         answer="unsafe",
-        meaning="Ranges are available now and would not be.",
+        meaning="Ranges that are available now would become unavailable.",
         lifts_when="more of their replicas are up",
         takes=True,
         lost="by_the_stop",
@@ -67,7 +68,7 @@ _KINDS = (
     ReasonKind(
         code="already_unavailable",
         answer="unsafe",
-        meaning="Ranges are unavailable before anything stops. A note where every candidate is down already: then the "
+        meaning="Ranges are unavailable before anything stops. A note if every candidate is down already: then the "
         "restart is the cure.",
         lost="before",
         lifts_when="the nodes that are down are back",
@@ -75,9 +76,9 @@ _KINDS = (
     ReasonKind(
         code="candidate_down",
         answer="unsafe",
-        meaning="With `--action decommission`: the node is down. Only one that is up can leave; a dead one is removed "
-        "(`nodetool removenode`).",
-        lifts_when="it is up; a dead node is removed instead",
+        meaning="With `--action decommission`: the node is down. Only a node that is up can leave; a dead node is "
+        "removed (`nodetool removenode`).",
+        lifts_when="the node is up; a dead node is removed instead",
     ),
     ReasonKind(
         code="replication_would_not_fit",
@@ -96,7 +97,7 @@ _KINDS = (
     ReasonKind(
         code="node_down_elsewhere",
         answer="unsafe",
-        meaning="Another node is down and counts as down. A note; `--require-all-up` makes it block, and so does "
+        meaning="Another node is down. A note; `--require-all-up` makes it block, and so does "
         "`--action decommission`: the nodes that take over the ranges must acknowledge their writes as well.",
         lifts_when="all other nodes are up",
         passing=True,
@@ -119,7 +120,7 @@ _KINDS = (
         code="streaming",
         answer="unsafe",
         meaning="A candidate sends or receives streams (repair, bootstrap, rebuild, decommission), which a stop breaks "
-        "off. A note where another node streams, and where it is not known because the access policy does not allow "
+        "off. A note if another node streams, or if it is not known because the access policy does not allow "
         "`StreamManager`'s `CurrentStreams`.",
         lifts_when="all streams have ended",
         passing=True,
@@ -134,27 +135,27 @@ _KINDS = (
     ReasonKind(
         code="schema_disagreement",
         answer="unsafe",
-        meaning="Nodes of one release have different schema versions; a note where no node tells its schema. During an "
-        "upgrade old and new nodes differ; that does not block.",
+        meaning="Nodes of one release have different schema versions. A note if no node's schema version can be read. "
+        "During an upgrade old and new nodes differ; that does not block.",
         lifts_when="the nodes of each release have one schema version",
         passing=True,
     ),
     ReasonKind(
         code="recently_changed",
         answer="unsafe",
-        meaning="A node has not run for as long as `gate: {settle: ...}` asks, by the gossip generation that its own "
-        "clock gave it. A note where it is not known: nobody asked the node (`views: contact_points`), or its Jolokia "
-        "does not tell.",
-        lifts_when="it has run long enough",
+        meaning="A node has run for less time than `gate: {settle: ...}` requires, by its gossip generation, a time of "
+        "its own clock. A note if the generation is not known: the node was not asked (`views: contact_points`), or "
+        "its Jolokia does not allow it to be read.",
+        lifts_when="the node has run long enough",
         waived_for_subject=True,
         passing=True,
     ),
     ReasonKind(
         code="contradiction",
         answer="unknown",
-        meaning="Something that nodes say contradicts itself: a node in both lists of a view, one host id for two "
-        "nodes, a Jolokia that is another node's.",
-        lifts_when="nothing contradicts itself",
+        meaning="Data of the nodes contradicts itself: a node is in both lists of a view, two nodes have one host id, "
+        "or the Jolokia at a node's address belongs to another node.",
+        lifts_when="the data no longer contradicts itself",
     ),
     ReasonKind(
         code="view_missing",
@@ -168,13 +169,13 @@ _KINDS = (
     ReasonKind(
         code="unknown_node",
         answer="unknown",
-        meaning="A candidate is no node of the cluster, or none is named.",
+        meaning="A candidate is no node of the cluster, or no candidate is named.",
         lifts_when="a member is named",
     ),
     ReasonKind(
         code="no_data",
         answer="unknown",
-        meaning="Something that is needed could not be read, or nothing is watched.",
+        meaning="Data that is needed could not be read, or no keyspace is watched.",
         lifts_when="it can be read",
     ),
     ReasonKind(
@@ -193,19 +194,26 @@ _KINDS = (
 )
 
 REASONS: Mapping[str, ReasonKind] = {kind.code: kind for kind in _KINDS}
-_ORDER = {code: place for place, code in enumerate(REASONS)}
-_CLASSES: Mapping[DecisionWord, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
+_ORDER = {code: number for number, code in enumerate(REASONS)}
+_RANKS: Mapping[DecisionWord, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
 
 
 def kind_of(code: str) -> ReasonKind:
-    """The row of a code; a code without one blocks."""
+    """The row of a code; for an unknown code, a row that blocks."""
     unlisted = ReasonKind(code=code, answer="unsafe", meaning="A reason that this release does not know.")
     return REASONS.get(code, unlisted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One range that a reason is about; addresses."""
+    """One range that a reason is about, as it would be after the stop.
+
+    Attributes:
+        start: token before its first token.
+        end: its last token.
+        replicas: addresses, in Cassandra's order.
+        live: addresses of those that would be left.
+    """
 
     start: int
     end: int
@@ -215,22 +223,22 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why not, or what to know before.
+    """Why nodes must not stop, or a note for the operator.
 
     Attributes:
         code: stable name, documented in docs/gate.md.
-        subject: node, keyspace, datacenter or cluster.
+        subject: the node, keyspace, datacenter or cluster that it is about.
         summary: one line.
         blocks: False for a note.
-        lifts_when: what would make it go away.
-        keyspace: the first of the keyspaces that it is about; None if it is about none.
+        lifts_when: what would lift it.
+        keyspace: the first of the keyspaces that it is about; None if it is not about keyspaces.
         level: the consistency level that it is about, if any.
         datacenter: the clients' datacenter, if any.
         ranges: how many of the keyspace's ranges.
         share: of the token space, 0 to 1.
         example: one of the ranges, as it would be after the stop.
         keyspaces: all keyspaces that it is about.
-        waived_for_subject: whether it does not block the stop of the very node that it is about.
+        waived_for_subject: whether it does not block the stop of the node that it is about.
     """
 
     code: str
@@ -254,7 +262,7 @@ class Reason:
 
 
 def reason(code: str, subject: str, summary: str, **fields: object) -> Reason:
-    """A reason with what the table has for it, where `fields` do not say otherwise.
+    """A reason with the values of its row in the table, unless `fields` has others.
 
     Raises:
         KeyError: if the table has no such code.
@@ -270,23 +278,23 @@ def reason(code: str, subject: str, summary: str, **fields: object) -> Reason:
 
 
 def answer(reasons: Iterable[Reason]) -> DecisionWord:
-    """The answer that the blocking reasons lead to: unknown wins over safe, unsafe over unknown."""
-    classes = {one.kind.answer for one in reasons if one.blocks}
-    if classes - {"unknown"}:
+    """The answer to which the blocking reasons lead: unknown wins over safe, unsafe over unknown."""
+    answers = {reason.kind.answer for reason in reasons if reason.blocks}
+    if answers - {"unknown"}:
         return "unsafe"
-    return "unknown" if classes else "safe"
+    return "unknown" if answers else "safe"
 
 
 def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Blocking ones first, of these the class that decides, then the largest loss, then in the table's order."""
+    """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order."""
 
-    def place(one: Reason) -> tuple[bool, int, int, float, int]:
+    def rank(reason: Reason) -> tuple[bool, int, int, float, int]:
         return (
-            not one.blocks,
-            _CLASSES[one.kind.answer],
-            one.kind.headline,
-            -(one.share or 0.0),
-            _ORDER.get(one.code, len(_ORDER)),
+            not reason.blocks,
+            _RANKS[reason.kind.answer],
+            reason.kind.headline,
+            -(reason.share or 0.0),
+            _ORDER.get(reason.code, len(_ORDER)),
         )
 
-    return tuple(sorted(reasons, key=place))
+    return tuple(sorted(reasons, key=rank))
