@@ -210,7 +210,7 @@ class FleetLock:
         cluster = client.cluster
         node = _node(client, self._look(cluster))
         target = RestartedNode(node.address, node.host_id)
-        wanted = Holder(node.address, client.owner, PURPOSE, now(), node.host_id)
+        wanted = Holder(node=node.address, owner=client.owner, purpose=PURPOSE, since=now(), host_id=node.host_id)
         with closing(open_store(cluster)) as store:
             decision = granted(store, [wanted], lambda others: self._decide(cluster, target, others))
             where = store.describe()

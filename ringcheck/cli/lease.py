@@ -170,7 +170,9 @@ def _member(name: str, seen: Snapshot) -> str:
 def _wanted(address: str, owner: str, purpose: str, since: str, seen: Snapshot) -> Holder:
     from ringcheck.core.maintenance import Holder
 
-    return Holder(address, owner, purpose, since, seen.nodes[seen.index[address]].host_id)
+    return Holder(
+        node=address, owner=owner, purpose=purpose, since=since, host_id=seen.nodes[seen.index[address]].host_id
+    )
 
 
 @lease.command

@@ -222,7 +222,7 @@ class _Judge:
         """The alarm that a view raises, and the one that it would raise without leases."""
         alarm, excuse = _alarm(rule, sight.health), self._excuse(rule, sight)
         loud = [Severity.OK if excuse.lost else alarm]
-        if self.leases.held and self._near(rule, sight.health) and not excuse.near:
+        if self.leases.leased and self._near(rule, sight.health) and not excuse.near:
             loud.append(Severity.WARNING)
         return max(loud), alarm
 
@@ -233,7 +233,7 @@ class _Judge:
         nodes down never means fewer ranges lost, so equal numbers are the same ranges.
         """
         state, health = sight.state, sight.health
-        held = state.down & self.leases.held
+        held = state.down & self.leases.leased
         if not held:
             return _NO_EXCUSE
         alone, others = (

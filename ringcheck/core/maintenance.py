@@ -1,8 +1,9 @@
-"""Nodes that are down on purpose: who holds a restart lease, and what that excuses.
+"""Nodes that are down on purpose: who holds a restart lease, and which alarms that lowers.
 
-A lease quiets the ticket tier for as long as a restart may take, and never the page tier: what is lost is lost, whoever
-meant it. It excuses what its node does alone; where another node has a part in it, or where something is not known of
-another node, the alarm stays. A lease that is older than its deadline excuses nothing and is an alarm of its own.
+A lease lowers alarms of the ticket tier for as long as a restart may take. It never lowers alarms of the page tier:
+ranges that are lost are lost, planned or not. It lowers only what its node causes alone: if another node has a part in
+it, or if data about another node is missing, the alarm stays. A lease that is older than its deadline lowers nothing
+and is an alarm itself.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
     from ringcheck.core.evidence import Evidence
     from ringcheck.core.findings import Finding
 
-_IN_MINUTES = 120  # seconds
+_IN_MINUTES = 120  # seconds from which a time is printed in minutes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """A node under a restart lease.
 
     Attributes:
         node: its address.
-        owner: who took the lease: `user@host` and what tells one run from another.
-        purpose: why, for people.
+        owner: who took the lease: `user@host`, and what distinguishes this run from others.
+        purpose: why, for people to read.
         since: UTC, `2026-01-31T23:59:59Z`.
-        host_id: of the node, where it is known; its address may change while it is down.
+        host_id: of the node, None if not known; the address of a node may change while it is down.
     """
 
     node: str
@@ -48,8 +49,8 @@ class Maintenance:
 
     Attributes:
         holders: of restart leases.
-        deadline_seconds: how long a lease excuses its node.
-        problem: why the holders could not be learned; None where they could.
+        deadline_seconds: how long a lease lowers the alarms of its node.
+        problem: why the leases could not be read; None if they could.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -58,7 +59,11 @@ class Maintenance:
 
 
 class Leases:
-    """The leases, laid on one snapshot."""
+    """The leases on the nodes of one snapshot.
+
+    Attributes:
+        leased: indexes of the nodes under a lease that is not overdue.
+    """
 
     def __init__(self, evidence: Evidence, maintenance: Maintenance | None) -> None:
         self.maintenance = maintenance or Maintenance()
@@ -68,15 +73,15 @@ class Leases:
         self._by_host_id = {node.host_id: index for index, node in enumerate(snapshot.nodes) if node.host_id}
         self._taken = _seconds(snapshot.taken_at)
         self._holder: dict[int, Holder] = {}
-        for one in self.maintenance.holders:
-            index = self._index(one)
+        for holder in self.maintenance.holders:
+            index = self._index(holder)
             if index is not None:
-                self._holder.setdefault(index, one)
-        self.held = frozenset(index for index, one in self._holder.items() if self._young(one))
-        self._addresses = frozenset(snapshot.nodes[index].address for index in self.held)
+                self._holder.setdefault(index, holder)
+        self.leased = frozenset(index for index, holder in self._holder.items() if self._in_time(holder))
+        self._addresses = frozenset(snapshot.nodes[index].address for index in self.leased)
 
     def _index(self, holder: Holder) -> int | None:
-        """The node that a lease is about: by its host id where that is a member's, for addresses change hands."""
+        """The node that a lease is about: by its host id if a node has it, since addresses change hands."""
         if holder.host_id in self._by_host_id:
             return self._by_host_id[holder.host_id]
         index = self.snapshot.index.get(holder.node)
@@ -84,48 +89,50 @@ class Leases:
         return None if holder.host_id and known else index
 
     def _age(self, holder: Holder) -> float | None:
-        """Seconds; None where a time can't be read."""
+        """Seconds; None if a time can't be read."""
         since = _seconds(holder.since)
         return None if since is None or self._taken is None else self._taken - since
 
-    def _young(self, holder: Holder) -> bool:
+    def _in_time(self, holder: Holder) -> bool:
         age = self._age(holder)
-        # A lease of tomorrow would excuse its node for a day: clocks that far apart are not believed.
+        # A lease from tomorrow would lower alarms for a day: clocks that are so far apart are not trusted.
         return age is not None and abs(age) <= self.maintenance.deadline_seconds
 
     # In words
 
     def named(self, index: int) -> str:
-        """The address of a node, and whose lease it is under."""
+        """The address of a node, with the owner of its lease if it is under one."""
         address, holder = self.snapshot.nodes[index].address, self._holder.get(index)
         if holder is None:
             return address
-        return f"{address} restarting (lease of {holder.owner}{'' if index in self.held else ', overdue'})"
+        return f"{address} restarting (lease of {holder.owner}{'' if index in self.leased else ', overdue'})"
 
     def besides(self, shown: Collection[int]) -> str:
-        """The nodes under a lease that are not shown otherwise; empty where there are none."""
+        """The nodes under a lease except those that are shown elsewhere; empty if there are none."""
         return ", ".join(self.named(index) for index in sorted(set(self._holder) - set(shown)))
 
     def whose(self, nodes: Iterable[int]) -> str:
-        """Some nodes under a lease, as the end of a sentence."""
+        """Some nodes under a lease with the owners, as the end of a sentence."""
         return f"; {', '.join(self.named(index) for index in sorted(nodes))}"
 
     # As findings
 
     def findings(self) -> Iterator[Finding]:
-        """A note a lease, an alarm for one that is overdue."""
+        """A note for each lease, or an alarm if it is overdue."""
         if self.maintenance.problem:
             text = f"who holds restart leases is not known: {self.maintenance.problem}"
-            yield noted("leases_unknown", self.snapshot.cluster, text, "nothing is lowered")
-        for one in self.maintenance.holders:
-            index = self._index(one)
-            what = one.node if index is None else self.snapshot.nodes[index].address
-            text = f"{what} is under the restart lease of {one.owner} since {one.since}"
-            why = one.purpose + ("" if index is not None else f"{'; ' if one.purpose else ''}no node of the cluster")
-            if self._young(one):
-                yield noted("lease_held", what, text, why)
+            yield noted("leases_unknown", self.snapshot.cluster, text, "no severity is lowered")
+        for holder in self.maintenance.holders:
+            index = self._index(holder)
+            address = holder.node if index is None else self.snapshot.nodes[index].address
+            text = f"{address} is under the restart lease of {holder.owner} since {holder.since}"
+            why = holder.purpose
+            if index is None:
+                why += f"{'; ' if why else ''}no node of the cluster"
+            if self._in_time(holder):
+                yield noted("lease_held", address, text, why)
             else:
-                yield noted("lease_overdue", what, f"{text}, {self._overdue(one)}", why)
+                yield noted("lease_overdue", address, f"{text}, {self._overdue(holder)}", why)
 
     def _overdue(self, holder: Holder) -> str:
         age = self._age(holder)
@@ -134,16 +141,16 @@ class Leases:
         return f"{_span(age)} ago; {_span(self.maintenance.deadline_seconds)} are allowed"
 
     def eased(self, finding: Finding) -> Finding:
-        """What is wrong with a view, lowered to a note where nodes under a lease are all the reason."""
+        """The finding; lowered to a note if it is about views and nodes under a lease are its only cause."""
         if finding.severity not in {Severity.WARNING, Severity.UNKNOWN}:
             return finding
-        guilty = self._guilty(finding)
-        if not guilty:
+        causes = self._causes(finding)
+        if not causes:
             return finding
-        return replace(finding, severity=Severity.OK, summary=finding.summary + self.whose(guilty))
+        return replace(finding, severity=Severity.OK, summary=finding.summary + self.whose(causes))
 
-    def _guilty(self, finding: Finding) -> frozenset[int]:
-        """The nodes under a lease that alone make a finding; empty where others have a part in it."""
+    def _causes(self, finding: Finding) -> frozenset[int]:
+        """The nodes under a lease that alone cause a finding; empty if other nodes have a part in it."""
         if not finding.kind.eased_by_lease:
             return frozenset()
         if finding.subject in self._addresses:
@@ -152,36 +159,37 @@ class Leases:
             return self._whole_datacenter(finding.subject)
         if finding.code == "view_disagreement":
             observers = self._observers(finding.subject)
-            return frozenset(self.snapshot.index[one] for one in observers) if self._all_new(observers) else frozenset()
+            if self._all_new(observers):
+                return frozenset(self.snapshot.index[observer] for observer in observers)
         return frozenset()
 
     def _observers(self, subject: str) -> Collection[str]:
-        """The observers that disagree with the others: about a node, or, of a cluster that is cut, the lone ones."""
+        """The observers that disagree with others: those that see a node down, or those cut off from all others."""
         if subject in self.snapshot.index:
             return self._evidence.seen_down_by.get(self.snapshot.index[subject], ())
         return [side[0] for side in self._evidence.partition if len(side) == 1]
 
     def _whole_datacenter(self, name: str) -> frozenset[int]:
-        there = frozenset(index for index, node in enumerate(self.snapshot.nodes) if node.datacenter == name)
-        return there if there <= self.held else frozenset()
+        nodes = frozenset(index for index, node in enumerate(self.snapshot.nodes) if node.datacenter == name)
+        return nodes if nodes <= self.leased else frozenset()
 
     def _all_new(self, observers: Collection[str]) -> bool:
-        """Whether these nodes were started under their leases: for some seconds they see their peers down."""
-        return bool(observers) and all(self._new(self.snapshot.index[one]) for one in observers)
+        """Whether these nodes were started under their leases: a node sees its peers down for some seconds then."""
+        return bool(observers) and all(self._new(self.snapshot.index[observer]) for observer in observers)
 
     def _new(self, index: int) -> bool:
         started = self.snapshot.nodes[index].generation
-        since = _seconds(self._holder[index].since) if index in self.held else None
+        since = _seconds(self._holder[index].since) if index in self.leased else None
         return started is not None and since is not None and started >= since
 
 
 def _seconds(text: str) -> float | None:
-    """Unix seconds of an ISO 8601 time, UTC where it names no zone; None where it is none."""
+    """Unix seconds of an ISO 8601 time, in UTC unless it names a zone; None if it can't be read."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _span(seconds: float) -> str:

@@ -215,7 +215,7 @@ class _VerdictReader(SnapshotReader):
             return None
         names = ("node", "owner", "purpose", "since")
         rows = objects(self.document, "holders", "", optional=True)
-        return tuple(Holder(*(required(one, name, str, f"holders[{at}]") for name in names)) for at, one in rows)
+        return tuple(Holder(**{name: required(one, name, str, f"holders[{at}]") for name in names}) for at, one in rows)
 
     def finding(self, one: Json, where: str) -> Finding:
         subject, summary, detail = (required(one, name, str, where) for name in ("subject", "summary", "detail"))

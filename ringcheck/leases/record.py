@@ -182,7 +182,7 @@ def _holder(one: Mapping[str, Any]) -> Holder:
     if not one["node"] or not one["owner"]:
         raise ValueError("a holder has no node or no owner")
     datetime.fromisoformat(one["since"])
-    return Holder(one["node"], one["owner"], one["purpose"], one["since"], host_id)
+    return Holder(node=one["node"], owner=one["owner"], purpose=one["purpose"], since=one["since"], host_id=host_id)
 
 
 def _taken(one: Mapping[str, Any]) -> Taken:

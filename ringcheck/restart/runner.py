@@ -308,7 +308,12 @@ class Runner:
         """The batch if it is under its lease and the gate said yes often enough, or why not."""
         batch = [one.node.address for one in works]
         now = self.world.utc()
-        wanted = [Holder(one.node.address, self.owner, self.how.purpose, now, one.node.host_id) for one in works]
+        wanted = [
+            Holder(
+                node=one.node.address, owner=self.owner, purpose=self.how.purpose, since=now, host_id=one.node.host_id
+            )
+            for one in works
+        ]
         try:
             decision = granted(self.store, wanted, lambda others: self._stable(batch, others))
         except HeldError as error:

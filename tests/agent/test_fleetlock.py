@@ -224,7 +224,9 @@ def test_what_is_not_held_is_given_back_without_a_look(three_racks: House) -> No
 def test_only_its_owner_gives_a_lease_back(three_racks: House) -> None:
     """A node under the lease of a rolling restart is neither granted to nor released by its host."""
     home = three_racks
-    home.store().add([Holder(home.address(0), "me@here roll 1", "upgrade", "2026-01-01T00:00:00Z")])
+    home.store().add(
+        [Holder(node=home.address(0), owner="me@here roll 1", purpose="upgrade", since="2026-01-01T00:00:00Z")]
+    )
     refused = home.ask(0)
     assert (refused.kind, refused.status) == ("held_by_another", 409)
     assert "me@here roll 1" in refused.value

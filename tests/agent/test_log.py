@@ -141,7 +141,7 @@ def test_the_first_reading_says_how_things_are() -> None:
         reading(ONE, suspects=frozenset({TWO})),
         reading(error="nobody answered", suspects=frozenset({ONE})),
         reading(holders=None),
-        reading(holders=(Holder(ONE, "me", "test", "2026-01-01T00:00:00Z"),)),
+        reading(holders=(Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z"),)),
         Reading("blogs", error="nobody answered"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_node_that_left() -> None:
 
 def test_leases() -> None:
     """Held, released, of another owner, not known, and known again."""
-    mine = Holder(ONE, "me", "test", "2026-01-01T00:00:00Z")
+    mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     held, unknown = reading(holders=(mine,)), reading(holders=None)
     assert told(reading(), held) == [{"level": "info", "event": "lease_held", "node": ONE, "owner": "me"}]
     assert told(held, reading()) == [{"level": "info", "event": "lease_released", "node": ONE, "owner": "me"}]
@@ -242,7 +242,7 @@ def test_leases() -> None:
 @pytest.mark.slow
 def test_leases_while_polls_fail() -> None:
     """Their store is another one than the nodes; where it was not asked, nothing has changed."""
-    mine = Holder(ONE, "me", "test", "2026-01-01T00:00:00Z")
+    mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     silent = reading(error="nobody answered")
     assert events(told(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
     assert events(told(reading(), replace(silent, holders=(mine,)), reading())) == [

@@ -112,10 +112,15 @@ def test_what_is_old_is_unknown() -> None:
         (reading(restart_safe=frozenset()), "No node."),
         (reading("10.0.0.1", restart_safe=frozenset()), "No node that is up."),
         (
-            reading(holders=(Holder("10.0.0.2", "anna@bastion", "kernel", "2025-12-31T23:30:42Z"),)),
+            reading(
+                holders=(Holder(node="10.0.0.2", owner="anna@bastion", purpose="kernel", since="2025-12-31T23:30:42Z"),)
+            ),
             "10.0.0.2 by anna@bastion: kernel since 2025-12-31 23:30:42 UTC ( 30 min ago)",
         ),
-        (reading(holders=(Holder("10.0.0.2", "anna", "", "yesterday"),)), "10.0.0.2 by anna since yesterday"),
+        (
+            reading(holders=(Holder(node="10.0.0.2", owner="anna", purpose="", since="yesterday"),)),
+            "10.0.0.2 by anna since yesterday",
+        ),
     ],
 )
 def test_what_an_operator_must_know_is_said(one: Reading, text: str) -> None:
@@ -194,7 +199,7 @@ def test_what_nodes_say_is_text() -> None:
         verdict=replace(verdict, findings=(*verdict.findings, finding), summary=EVIL),
         error=EVIL,
         suspects=frozenset({EVIL}),
-        holders=(Holder(EVIL, EVIL, EVIL, EVIL),),
+        holders=(Holder(node=EVIL, owner=EVIL, purpose=EVIL, since=EVIL),),
     )
     text = page.cluster(one, page.Shown(page.PagePicture(EVIL, EVIL, EVIL), "/x", Level.ONE, ()), NOW)
     both = text + page.overview([one], NOW) + page.problem(404, EVIL, NOW)
@@ -248,5 +253,5 @@ def test_each_severity_has_a_shape() -> None:
 @pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "long ago"])
 def test_a_time_that_is_none_stands_as_it_is(since: str) -> None:
     """A lease's, which anybody who may write to their store has written: in UTC there is no such year."""
-    held = reading(holders=(Holder("10.0.0.1", "me@here", "kernel", since),))
+    held = reading(holders=(Holder(node="10.0.0.1", owner="me@here", purpose="kernel", since=since),))
     assert since in shown(held).text

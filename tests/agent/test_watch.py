@@ -367,7 +367,9 @@ def test_what_was_derived_of_states_that_are_over_is_forgotten(world: World) -> 
 def held(world: World, folder: Path, number: int) -> Cluster:
     """The cluster with a lock file in which a node is under a lease."""
     cluster = replace(world.cluster, lease=Lease(file=str(folder / "leases.json")))
-    open_store(cluster).add([Holder(world.address(number), "ops@bastion", "new kernel", now())])
+    open_store(cluster).add(
+        [Holder(node=world.address(number), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
     return cluster
 
 
@@ -464,7 +466,9 @@ def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: Wor
     watch = world.watch()
     found = polled(watch)
     assert (found.holders, found.restart_safe) == ((), world.addresses)
-    open_store(world.cluster).add([Holder(world.address(1), "ops@bastion", "new kernel", now())])
+    open_store(world.cluster).add(
+        [Holder(node=world.address(1), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
     world.simulated.down(1, instant=True)
     found = polled(watch)
     assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
@@ -474,7 +478,9 @@ def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: Wor
 
 def test_a_default_lock_file_that_may_not_be_read_is_no_alert(world: World) -> None:
     """Nobody asked for it: who may restart is not known then, and no store of leases is told as broken."""
-    open_store(world.cluster).add([Holder(world.address(1), "ops@bastion", "new kernel", now())])
+    open_store(world.cluster).add(
+        [Holder(node=world.address(1), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
     lockfile.FOLDER.chmod(0o777)  # anybody could forge what is in it
     found = polled(world.watch())
     assert (found.holders, found.restart_safe, found.error) == ((), None, None)
@@ -489,7 +495,7 @@ def test_a_default_lock_file_that_may_not_be_read_is_no_alert(world: World) -> N
 def test_a_lease_of_a_node_that_is_not_there_blocks_all(world: World, tmp_path: Path) -> None:
     """It can't be counted as down, as the gate says too."""
     cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
-    open_store(cluster).add([Holder("127.9.9.9", "ops@bastion", "", now())])
+    open_store(cluster).add([Holder(node="127.9.9.9", owner="ops@bastion", purpose="", since=now())])
     assert polled(world.watch(lease=cluster.lease)).restart_safe == frozenset()
 
 

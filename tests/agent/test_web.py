@@ -419,7 +419,7 @@ def test_the_gate_never_decides_on_what_was_seen_before(tmp_path: Path) -> None:
 def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
     """A lease that another took a moment ago; one's own takes nothing off."""
     with watched(tmp_path, nodes=6, interval=600) as world:
-        world.store.add([Holder(world.address(1), "another", "restart", now())])
+        world.store.add([Holder(node=world.address(1), owner="another", purpose="restart", since=now())])
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert answer.status_code == 409
         assert answer.json()["holders"] == [world.address(1)]
@@ -435,7 +435,7 @@ def test_without_a_store_the_commands_lock_file_counts(tmp_path: Path) -> None:
     with watched(tmp_path, nodes=6, interval=600, lease=None) as world:
         body = {"nodes": [world.address(0)]}
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
-        world.store.add([Holder(world.address(1), "another", "restart", now())])
+        world.store.add([Holder(node=world.address(1), owner="another", purpose="restart", since=now())])
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 409
 
 

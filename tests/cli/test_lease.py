@@ -105,10 +105,10 @@ def test_a_lease_from_grant_to_release(stage: Stage) -> None:
 def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
     """A lease may be one that is still being decided on: its node's own loss is counted in full."""
     first, second = stage.names[:2]
-    stage.store.add([Holder(first, "you", "", OLD)])
+    stage.store.add([Holder(node=first, owner="you", purpose="", since=OLD)])
     assert stage.preflight(first) == 0
     assert stage.preflight(first, "--require-spare") == 2
-    stage.store.add([Holder(second, "you", "", OLD)])
+    stage.store.add([Holder(node=second, owner="you", purpose="", since=OLD)])
     assert stage.preflight(first) == 2
     assert stage.preflight(first, second) == 2
 
@@ -137,7 +137,7 @@ def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.Ca
 def test_another_owner_s_node(stage: Stage) -> None:
     """It is refused with 2, for taking and for giving back; a break says whose it was."""
     first = stage.names[0]
-    stage.store.add([Holder(first, "you@there", "disk", OLD)])
+    stage.store.add([Holder(node=first, owner="you@there", purpose="disk", since=OLD)])
     code, text = stage.run("acquire", first)
     assert (code, text) == (2, f"UNSAFE embedded: {first} is under the restart lease of you@there since {OLD}\n")
     code, text = stage.run("release", first)
@@ -151,7 +151,7 @@ def test_another_owner_s_node(stage: Stage) -> None:
 def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
     """Also where another owner holds one of the nodes, though the gate is not asked then."""
     first, second, third = stage.names[:3]
-    stage.store.add([Holder(third, "you", "disk", OLD)])
+    stage.store.add([Holder(node=third, owner="you", purpose="disk", since=OLD)])
     for nodes in ((first, second), (second, third)):
         code, text = stage.run("acquire", *nodes, "--format", "json")
         document = json.loads(text)
@@ -168,7 +168,7 @@ def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
 def test_what_makes_a_node_not_back(stage: Stage) -> None:
     """Each thing alone keeps the lease: CQL off, gossip off, drained, paused, a peer that sees it down."""
     first = stage.names[0]
-    stage.store.add([Holder(first, whoami(), "", OLD, stage.cluster.nodes[0].host_id)])
+    stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD, host_id=stage.cluster.nodes[0].host_id)])
     cluster = stage.cluster
     for undo, do, why in (
         (cluster.binary_on, cluster.binary_off, "its native transport is not running"),
@@ -194,7 +194,7 @@ def test_what_makes_a_node_not_back(stage: Stage) -> None:
 def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It serves and says NORMAL, and one coordinator would still not send it a request."""
     first, second = stage.names[:2]
-    stage.store.add([Holder(first, whoami(), "", OLD)])
+    stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = Settled.snapshot
 
     def blind(self: Settled) -> Snapshot:
@@ -213,7 +213,7 @@ def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pyt
 def test_what_it_sees_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """A node that sees its peers down fails what clients ask it; without a peer's view nobody says that it is up."""
     first = stage.names[0]
-    stage.store.add([Holder(first, whoami(), "", OLD)])
+    stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = Settled.snapshot
 
     def blind(self: Settled) -> Snapshot:
@@ -231,7 +231,7 @@ def test_what_it_sees_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.M
 def test_who_is_down_for_all_is_not_waited_for(stage: Stage) -> None:
     """A node that is back is given back beside another that is down itself."""
     first = stage.names[0]
-    stage.store.add([Holder(first, whoami(), "", OLD)])
+    stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     stage.cluster.down(1, instant=True)
     assert stage.run("release", first)[0] == 0
 
@@ -239,7 +239,7 @@ def test_who_is_down_for_all_is_not_waited_for(stage: Stage) -> None:
 def test_force_asks_no_node(stage: Stage) -> None:
     """With the whole cluster silent a lease can be given back by an operator's word."""
     first = stage.names[0]
-    stage.store.add([Holder(first, whoami(), "", OLD)])
+    stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     for at in range(6):
         stage.cluster.down(at, instant=True)
     assert stage.run("release", first)[0] == 3
@@ -252,8 +252,8 @@ def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
     assert stage.run("list") == (0, f"embedded: no node under a restart lease; {stage.store.describe()}\n")
     stage.run("acquire", stage.names[0])
     assert stage.run("list")[0] == 0
-    stage.store.add([Holder(stage.names[1], "you", "a\x1b[2Jb", OLD)])
-    stage.store.add([Holder(stage.names[2], "you", "", "2999-01-01T00:00:00Z")])
+    stage.store.add([Holder(node=stage.names[1], owner="you", purpose="a\x1b[2Jb", since=OLD)])
+    stage.store.add([Holder(node=stage.names[2], owner="you", purpose="", since="2999-01-01T00:00:00Z")])
     stage.store.take_away(stage.names[2], "boss", "from the future")
     code, text = stage.run("list")
     lines = text.splitlines()
@@ -270,7 +270,7 @@ def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
 
 def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
     """Clocks that far apart are not believed."""
-    stage.store.add([Holder(stage.names[2], "you", "", "2999-01-01T00:00:00Z")])
+    stage.store.add([Holder(node=stage.names[2], owner="you", purpose="", since="2999-01-01T00:00:00Z")])
     assert stage.run("list")[0] == 1
 
 
@@ -289,7 +289,7 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
 )
 def test_mistakes_are_told_and_change_nothing(stage: Stage, command: list[str], says: str) -> None:
     """Exit code 3, and the leases are as they were."""
-    held = stage.store.add([Holder(one, "you", "", OLD) for one in stage.names[:2]]).holders
+    held = stage.store.add([Holder(node=one, owner="you", purpose="", since=OLD) for one in stage.names[:2]]).holders
     code, text = stage.run(command[0], *command[1:])
     assert (code, says in text) == (3, True), text
     assert stage.store.holders() == held
@@ -299,7 +299,9 @@ def test_mistakes_are_told_and_change_nothing(stage: Stage, command: list[str], 
 def test_no_other_node_s_lease_is_given_back(stage: Stage, command: list[str], hosts: dict[str, list[str]]) -> None:
     """An address is no beginning of another one, and neither is a host's name or nothing at all."""
     hosts["db1"] = ["10.0.0.3"]
-    held = stage.store.add([Holder("10.0.0.10", whoami(), "", OLD, "db1f5a3e-0000")]).holders
+    held = stage.store.add(
+        [Holder(node="10.0.0.10", owner=whoami(), purpose="", since=OLD, host_id="db1f5a3e-0000")]
+    ).holders
     for name, says in (
         ("10.0.0.1", "10.0.0.1 is under no restart lease; under one: 10.0.0.10"),
         ("db1", "db1 can mean 10.0.0.10, 10.0.0.3"),
@@ -327,7 +329,7 @@ def test_a_recording_has_no_leases(capsys: pytest.CaptureFixture[str]) -> None:
 def test_waiting_leaves_nothing_recorded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--wait` tries again until the other's lease is gone; in between nobody is kept by it."""
     first, second = stage.names[:2]
-    stage.store.add([Holder(second, "you", "", OLD)])
+    stage.store.add([Holder(node=second, owner="you", purpose="", since=OLD)])
     seen: list[list[str]] = []
 
     def sleep(_: float) -> None:

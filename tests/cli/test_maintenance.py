@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-HELD = Holder("10.0.0.1", "alice@ops1", "kernel", "2025-12-31T23:50:00Z")
+HELD = Holder(node="10.0.0.1", owner="alice@ops1", purpose="kernel", since="2025-12-31T23:50:00Z")
 STRICT = ["-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM", "-k", "blog_3"]
 
 
@@ -83,7 +83,8 @@ def test_a_broken_store_lowers_nothing(
     """The check goes on as if there were no leases, and says so."""
     store(monkeypatch, broken)
     assert run(["check", "-v", *configured, *STRICT]) == 1
-    text = "note: who holds restart leases is not known: etcd: connection refused (nothing is lowered) [leases_unknown]"
+    problem = "who holds restart leases is not known: etcd: connection refused"
+    text = f"note: {problem} (no severity is lowered) [leases_unknown]"
     assert text in capsys.readouterr().out.splitlines()
 
 

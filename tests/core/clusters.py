@@ -111,4 +111,7 @@ def findings(verdict: Any) -> Mapping[str, list[str]]:
 
 def held(*numbers: int) -> list[Holder]:
     """Restart leases of somebody else on some nodes."""
-    return [Holder(address(number), "anna@bastion", "kernel", "2024-05-06T07:00:00Z") for number in numbers]
+    return [
+        Holder(node=address(number), owner="anna@bastion", purpose="kernel", since="2024-05-06T07:00:00Z")
+        for number in numbers
+    ]

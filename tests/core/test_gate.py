@@ -51,7 +51,7 @@ def may_stop(case: Case, live: frozenset[str], candidates: Sequence[str]) -> boo
 
 
 def leases(names: Iterable[str]) -> list[Holder]:
-    return [Holder(name, "anna@bastion", "kernel", "2024-05-06T07:00:00Z") for name in names]
+    return [Holder(node=name, owner="anna@bastion", purpose="kernel", since="2024-05-06T07:00:00Z") for name in names]
 
 
 def keeper(cluster: Cluster, level: str, holders: Sequence[str] = ()) -> Gatekeeper:

@@ -37,7 +37,9 @@ def six(*down: int) -> Snapshot:
 
 
 def lease(*held: int, since: str = EARLIER, deadline: float = 3600.0) -> Maintenance:
-    return Maintenance(tuple(Holder(address(one), "alice@ops1", "kernel", since) for one in held), deadline)
+    return Maintenance(
+        tuple(Holder(node=address(one), owner="alice@ops1", purpose="kernel", since=since) for one in held), deadline
+    )
 
 
 def judged(seen: Snapshot, maintenance: Maintenance | None, policy: Policy = STRICT) -> Verdict:
@@ -293,10 +295,10 @@ def test_holders_are_named_by_every_output() -> None:
 
 def test_a_node_is_found_by_its_host_id() -> None:
     """It may come back at another address; the node that now has the old one is not excused."""
-    moved = Maintenance((Holder(address(4), "alice@ops1", "", EARLIER, "host-3"),))
+    moved = Maintenance((Holder(node=address(4), owner="alice@ops1", purpose="", since=EARLIER, host_id="host-3"),))
     assert judged(six(3), moved).severity is Severity.OK
     assert judged(six(4), moved).severity is Severity.WARNING
-    gone = Maintenance((Holder(address(3), "alice@ops1", "", EARLIER, "host-9"),))
+    gone = Maintenance((Holder(node=address(3), owner="alice@ops1", purpose="", since=EARLIER, host_id="host-9"),))
     assert judged(six(3), gone).severity is Severity.WARNING
     assert [one.detail for one in judged(six(), gone).findings] == ["no node of the cluster"]
 
@@ -326,7 +328,7 @@ def test_only_the_ticket_tier_and_only_for_held_nodes(cluster: Cluster, data: st
     seen, names = cluster.snapshot(), sorted(cluster.places)
     held = data.draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
     rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL, NagiosRange(0, 0)), warning_failures_left=1)
-    maintenance = Maintenance(tuple(Holder(one, "me", "", seen.taken_at) for one in held))
+    maintenance = Maintenance(tuple(Holder(node=one, owner="me", purpose="", since=seen.taken_at) for one in held))
     before, after = (assess(seen, Policy((rule,)), Question(), one) for one in (None, maintenance))
     pages = [[one for one in each.findings if one.severity is Severity.CRITICAL] for each in (before, after)]
     assert pages[0] == pages[1]

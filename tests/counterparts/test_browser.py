@@ -172,7 +172,7 @@ def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: st
 
     look()
     world.cluster.down(0, instant=True)
-    world.store.add([Holder(world.address(0), "anna@bastion", "kernel", now())])
+    world.store.add([Holder(node=world.address(0), owner="anna@bastion", purpose="kernel", since=now())])
     world.cluster.down(1, instant=True)
     world.seen("CRITICAL")
     look()

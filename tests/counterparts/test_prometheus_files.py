@@ -99,7 +99,7 @@ def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
 
 def test_metrics_follow_the_conventions() -> None:
     """There is no objection to any name, unit or help."""
-    holders = (Holder("10.0.0.1", "o", "", "2026-01-01T00:00:00Z"),)
+    holders = (Holder(node="10.0.0.1", owner="o", purpose="", since="2026-01-01T00:00:00Z"),)
     one = Reading(
         "b",
         assess(article.snapshot(), Policy()),

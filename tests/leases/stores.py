@@ -28,7 +28,7 @@ SEEN = replace(article.snapshot(), nodes=tuple(Node(one, host_id=f"id-{one}") fo
 
 
 def holder(node: str = NODES[0], owner: str = "me", since: str = SINCE, host_id: str | None = None) -> Holder:
-    return Holder(node, owner, "test", since, host_id)
+    return Holder(node=node, owner=owner, purpose="test", since=since, host_id=host_id)
 
 
 def decision(answer: DecisionWord, others: Sequence[Holder] = ()) -> Decision:

@@ -76,7 +76,7 @@ from ringcheck.leases.lockfile import LockFile
 store = LockFile("c", sys.argv[1])
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 setattr({"replace": Path, "fsync": os}[sys.argv[2]], sys.argv[2], die)
-store.add([Holder("10.0.0.2", "dead", "p", "2026-01-01T00:00:00Z")])
+store.add([Holder(node="10.0.0.2", owner="dead", purpose="p", since="2026-01-01T00:00:00Z")])
 """
 
 

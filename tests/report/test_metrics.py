@@ -199,10 +199,10 @@ def test_counts_of_nodes_that_need_care() -> None:
 def test_leases_have_an_age() -> None:
     """A series a node, the oldest lease of each; a time that can't be read is overdue by any measure."""
     holders = (
-        Holder("10.0.0.1", "a@b 1", "", "2025-12-31T23:00:00Z"),
-        Holder("10.0.0.1", "a@b 2", "", "2025-12-31T23:50:00Z"),
-        Holder("10.0.0.2", "a@b 3", "", "2026-01-01T02:01:00+02:00"),
-        Holder("10.0.0.3", "a@b 4", "", "last week"),
+        Holder(node="10.0.0.1", owner="a@b 1", purpose="", since="2025-12-31T23:00:00Z"),
+        Holder(node="10.0.0.1", owner="a@b 2", purpose="", since="2025-12-31T23:50:00Z"),
+        Holder(node="10.0.0.2", owner="a@b 3", purpose="", since="2026-01-01T02:01:00+02:00"),
+        Holder(node="10.0.0.3", owner="a@b 4", purpose="", since="last week"),
     )
     found = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
     assert {dict(labels)["node"]: one for labels, one in found.items()} == {
@@ -214,7 +214,8 @@ def test_leases_have_an_age() -> None:
 def test_leases_are_bounded() -> None:
     """A store gone wild makes no series without end, and the oldest leases are those that are told."""
     holders = tuple(
-        Holder(f"n{age}", "o", "", f"2025-12-{31 - age // 24:02}T{23 - age % 24:02}:00:00Z") for age in range(240)
+        Holder(node=f"n{age}", owner="o", purpose="", since=f"2025-12-{31 - age // 24:02}T{23 - age % 24:02}:00:00Z")
+        for age in range(240)
     )
     found = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
     assert sorted(found.values()) == [3600.0 * (age + 1) for age in range(240 - metrics.MOST_LEASES, 240)]
@@ -251,7 +252,7 @@ def test_the_configuration_and_the_build() -> None:
 
 def test_labels_are_few_and_bounded() -> None:
     """No series carries a label that its family does not declare, and none is a token, an owner or a text."""
-    holders = (Holder("10.0.0.1", "a@b 1", "because", "2025-12-31T23:00:00Z"),)
+    holders = (Holder(node="10.0.0.1", owner="a@b 1", purpose="because", since="2025-12-31T23:00:00Z"),)
     found = scrape([reading(["10.0.0.1"], holders=holders)], reload=Reload(True, NOW))  # noqa: FBT003 - what it is called
     families = {one.series: set(one.labels) for one in FAMILIES}
     for name, labels in found:
@@ -282,7 +283,7 @@ def test_the_client_chooses_the_format(accept: str, kind: str) -> None:
 
 def test_both_formats_tell_the_same() -> None:
     """OpenMetrics, read strictly, has every series of the text with its value."""
-    one = reading(["10.0.0.1"], holders=(Holder("10.0.0.1", "o", "", "2025-12-31T23:00:00Z"),))
+    one = reading(["10.0.0.1"], holders=(Holder(node="10.0.0.1", owner="o", purpose="", since="2025-12-31T23:00:00Z"),))
     body = render(lambda: [one], OPEN, clock=lambda: NOW)[1].decode()
     strict = {
         (sample.name, frozenset(sample.labels.items())): sample.value

@@ -27,7 +27,7 @@ NOOP = Command.parse("noop {address}")
 
 
 def other(node: str) -> Holder:
-    return Holder(node, "you@there", "disk", "2026-01-01T00:00:00Z")
+    return Holder(node=node, owner="you@there", purpose="disk", since="2026-01-01T00:00:00Z")
 
 
 @pytest.mark.slow
