@@ -1,9 +1,9 @@
-"""A second opinion on every number of the core: naive, slow, and written from Cassandra's rules alone.
+"""A second implementation of every number of the core: naive, slow, and written from Cassandra's rules alone.
 
-It knows no spare counts, no caches and no clever cuts. It asks of one token at a time whether its query would be
-served, the way `ConsistencyLevel.assureSufficientLiveNodes` (to 3.11), `ReplicaPlans` (4.0 and later), the write
-handlers and Paxos v1 ask it, and finds all else by trying: kill one node more, kill each set of nodes or racks, bring
-one back. It imports nothing of the core.
+It has no spare counts, no caches and no shortcuts. It decides for one token at a time whether a query would be served,
+as `ConsistencyLevel.assureSufficientLiveNodes` (to 3.11), `ReplicaPlans` (4.0 and later), the write handlers and Paxos
+v1 do. It finds everything else by trying: stop one more node, stop each set of nodes or racks, start a node. It imports
+nothing from the core.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOCAL_LEVELS = ("LOCAL_ONE", "LOCAL_QUORUM", "LOCAL_SERIAL", "LOCAL_ALL")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a node is."""
+    """Datacenter and rack of a node."""
 
     dc: str
     rack: str
@@ -75,7 +75,7 @@ class Space:
         return self.high - self.low + 1
 
     def width(self, start: int, end: int) -> int:
-        """How many tokens (start, end] holds, counted piece by piece and never by a modulus."""
+        """How many tokens (start, end] has, counted in two parts and not by a modulus."""
         if start < end:
             return end - start
         return (self.high - start) + (end - self.low + 1)
@@ -89,14 +89,14 @@ class Factors:
     total: int = 0
     by_dc: tuple[tuple[str, int], ...] = ()
     transient: tuple[tuple[str, int], ...] = ()
-    """Transient copies among them: by DC for nts, under "" otherwise."""
+    """How many of the copies are transient: by DC for nts, under "" otherwise."""
 
     def everywhere(self) -> int:
         """The sum of the replication factors."""
         return sum(factor for _, factor in self.by_dc) if self.kind == "nts" else self.total
 
     def of(self, dc: str) -> int:
-        """The replication factor of a DC; 0 if nts names none."""
+        """The replication factor of a DC; 0 if nts has no option for it."""
         return dict(self.by_dc).get(dc, 0)
 
 
@@ -111,7 +111,7 @@ def operations(level: str, release: tuple[int, int]) -> tuple[Operation, ...]:
 
 @dataclass(frozen=True)
 class Case:
-    """One keyspace as one coordinator's release sees it, asked at one level from one client DC."""
+    """One keyspace, queried at one level by clients of one DC through coordinators of one release."""
 
     places: Mapping[str, Place]
     natural: Sequence[Arc]
@@ -129,7 +129,7 @@ class Case:
         return [node for arc in self.natural if arc.holds(token) for node in arc.nodes]
 
     def incoming(self, token: int) -> list[str]:
-        """The pending replicas of a token, each once however many arcs name it."""
+        """The pending replicas of a token, each once even if several arcs have it."""
         own = self.replicas(token)
         found = {node for arc in self.pending if arc.holds(token) for node in arc.nodes}
         return sorted(found - set(own))
@@ -138,7 +138,7 @@ class Case:
         """Whether a query of this token succeeds: accepted by the coordinator, and not certain to time out."""
         natural, pending = self.replicas(token), self.incoming(token)
         if not natural and self.level != "ANY":
-            return False  # whatever the arithmetic of a quorum of none says
+            return False  # even though a quorum of no replicas is reached
         if self.level in ("SERIAL", "LOCAL_SERIAL"):
             return self._paxos(natural, pending, live)
         if operation == "read":
@@ -147,14 +147,14 @@ class Case:
             return self._write_from_4_0(natural, pending, live)
         return self._write_to_3_11(natural, pending, live)
 
-    def _here(self, nodes: Iterable[str]) -> list[str]:
+    def _local(self, nodes: Iterable[str]) -> list[str]:
         return [node for node in nodes if self.places[node].dc == self.client]
 
-    def _there(self, nodes: Iterable[str], dc: str) -> list[str]:
+    def _in_dc(self, nodes: Iterable[str], dc: str) -> list[str]:
         return [node for node in nodes if self.places[node].dc == dc]
 
     def _each_dc(self) -> list[str] | None:
-        """The DCs that EACH_QUORUM asks one by one, or none where it is read as QUORUM."""
+        """The DCs that EACH_QUORUM needs a quorum in; None if Cassandra treats it as QUORUM."""
         if self.level != "EACH_QUORUM" or self.factors.kind != "nts":
             return None
         kept = self.release < (4, 0)
@@ -168,7 +168,7 @@ class Case:
             case "ALL":
                 need = factors.everywhere()
             case "LOCAL_ALL":
-                need = max(1, len(self._here(natural)))
+                need = max(1, len(self._local(natural)))
             case "LOCAL_QUORUM" | "LOCAL_SERIAL" if factors.kind == "nts":
                 need = factors.of(self.client or "") // 2 + 1
             case "QUORUM" | "EACH_QUORUM" | "SERIAL" | "LOCAL_QUORUM" | "LOCAL_SERIAL":
@@ -178,21 +178,21 @@ class Case:
         return need
 
     def _scope(self) -> Callable[[Iterable[str]], list[str]]:
-        return self._here if self.level in LOCAL_LEVELS else list
+        return self._local if self.level in LOCAL_LEVELS else list
 
     def _read(self, natural: list[str], live: Collection[str]) -> bool:
         alive = [node for node in natural if node in live]
         if (dcs := self._each_dc()) is not None:
-            enough = all(len(self._there(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
+            enough = all(len(self._in_dc(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
         else:
             enough = len(self._scope()(alive)) >= self._block_for(natural)
         return enough and self._surely_full(natural, alive)
 
     def _surely_full(self, natural: list[str], alive: list[str]) -> bool:
-        """Whether a live replica is a full one, whichever of them are the transient ones; never all of them are.
+        """Whether a live replica is a full one, whichever replicas are transient; never all of them are.
 
-        Of several datacenters' transient replicas it assumes that they are the live ones, which is too strict: two
-        live replicas in a datacenter that has one transient replica are one full one at least.
+        With several datacenters it assumes that the live replicas are the transient ones. That is too strict: of two
+        live replicas in a datacenter with one transient replica, at least one is full.
         """
         if not self.factors.transient:
             return True
@@ -208,7 +208,7 @@ class Case:
             return True
         alive = [node for node in (*natural, *pending) if node in live]
         if (dcs := self._each_dc()) is not None:
-            accepted = all(len(self._there(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
+            accepted = all(len(self._in_dc(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
             return accepted and self._each_dc_answers(dcs, pending, alive)
         scope, need = self._scope(), self._block_for(natural)
         accepted = len(scope(alive)) >= need
@@ -219,14 +219,14 @@ class Case:
             return True
         alive = [node for node in (*natural, *pending) if node in live]
         if (dcs := self._each_dc()) is not None:
-            accepted = all(len(self._there(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
+            accepted = all(len(self._in_dc(alive, dc)) >= self.factors.of(dc) // 2 + 1 for dc in dcs)
             return accepted and self._each_dc_answers(dcs, pending, alive)
         scope = self._scope()
         return len(scope(alive)) >= self._block_for(natural) + len(scope(pending))
 
     def _each_dc_answers(self, dcs: list[str], pending: list[str], alive: list[str]) -> bool:
         return all(
-            len(self._there(alive, dc)) >= self.factors.of(dc) // 2 + 1 + len(self._there(pending, dc)) for dc in dcs
+            len(self._in_dc(alive, dc)) >= self.factors.of(dc) // 2 + 1 + len(self._in_dc(pending, dc)) for dc in dcs
         )
 
     def _paxos(self, natural: list[str], pending: list[str], live: Collection[str]) -> bool:
@@ -260,7 +260,7 @@ class Case:
         return {piece for operation in self.operations for piece in self.unserved(live, operation)}
 
     def hopeless(self) -> set[Interval]:
-        """The elementary intervals that only another configuration helps: failing with all up and nothing pending."""
+        """The elementary intervals that fail with all nodes up and nothing pending."""
         still, everyone = replace(self, pending=()), set(self.places)
         return {
             (start, end)
@@ -269,7 +269,7 @@ class Case:
         }
 
     def tight(self, live: Collection[str], operation: Operation) -> set[Interval]:
-        """The elementary intervals that are served, and no longer once some single live node dies."""
+        """The elementary intervals that are served, and fail if a certain single live node dies."""
         fewer = [set(live) - {node} for node in live]
         return {
             (start, end)
@@ -278,32 +278,32 @@ class Case:
         }
 
     def arcs_of(self, pieces: Collection[Interval]) -> set[Arc]:
-        """The natural arcs that hold any of the pieces."""
+        """The natural arcs that contain any of these pieces."""
         return {arc for arc in self.natural for _, end in pieces if arc.holds(end)}
 
     def share(self, pieces: Collection[Interval]) -> Fraction:
-        """The pieces' part of the token space."""
+        """The share of the token space that these pieces have."""
         return Fraction(sum(self.space.width(*piece) for piece in pieces), self.space.size())
 
     # ---- what if ----
 
     def outage(self, live: Collection[str]) -> set[Interval]:
-        """The failing elementary intervals that living nodes could serve."""
+        """The failing elementary intervals that would be served with all nodes up."""
         return self.failing(live) - self.hopeless()
 
     def node_failures(self, live: Collection[str]) -> int | None:
-        """How many live nodes must die for an outage, by trying every set of them; None if no set does."""
+        """How many live nodes must die for an outage, by trying every set; None if no set is enough."""
         return self._smallest({node: {node} for node in live}, live)
 
     def rack_failures(self, live: Collection[str]) -> int | None:
-        """How many racks must die for an outage, by trying every set of racks; None if no set does."""
+        """How many racks must die for an outage, by trying every set; None if no set is enough."""
         racks: dict[Place, set[str]] = {}
         for node, place in self.places.items():
             racks.setdefault(place, set()).add(node)
         return self._smallest(racks, live)
 
     def weakest(self, live: Collection[str]) -> set[Arc]:
-        """The natural arcs that fail first as more and more live nodes die; those that fail already, if any do."""
+        """The natural arcs that fail by the fewest deaths of live nodes; those that fail already, if any do."""
         for size in range(len(live) + 1):
             found = {
                 arc for dead in combinations(live, size) for arc in self.arcs_of(self.failing(set(live) - {*dead}))

@@ -35,19 +35,19 @@ def state_of(cluster: Cluster, order: list[str] | None = None) -> tuple[RingStat
 
 
 def exact(case: Case) -> bool:
-    """Whether the core claims to know: of several datacenters' transient replicas it assumes the worst."""
+    """Whether the core is exact: with transient replicas in several datacenters it assumes the worst."""
     scopes = case.factors.kind != "nts" or case.level in LOCAL_LEVELS
     return not case.factors.transient or scopes
 
 
 def tokens(case: Case, ranges: Iterable[Range]) -> set[Range]:
-    """The elementary intervals that lie in some ranges."""
+    """The elementary intervals within these ranges."""
     arcs = [Arc(start, end, ()) for start, end in ranges]
     return {piece for piece in case.pieces if any(arc.holds(piece[1]) for arc in arcs)}
 
 
 def check_counts(case: Case, live: Collection[str], state: RingState, rules: Rules) -> None:
-    """All counts of one level."""
+    """Check all counts of one level."""
     level = Level(case.level)
     health = state.level(level, case.client, rules)
     failing, hopeless = case.failing(live), case.hopeless()
@@ -70,7 +70,7 @@ def check_counts(case: Case, live: Collection[str], state: RingState, rules: Rul
 
 
 def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rules) -> None:
-    """The lists of unavailable ranges: the same tokens, none told twice, none left out."""
+    """Check the lists of unavailable ranges: the same tokens, each once."""
     listed = state.unavailable(Level(case.level), case.client, rules)
     assert set(listed) == set(case.operations)
     for operation, ranges in listed.items():
@@ -82,7 +82,7 @@ def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rul
 @settings(max_examples=examples(500))
 @given(clusters())
 def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> None:
-    """At every level and from every datacenter all counts, shares and lists of ranges are what trying finds."""
+    """At every level and from every datacenter, counts, shares and lists of ranges are what trying finds."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in cluster.cases(cluster.tables[0]):
@@ -98,7 +98,7 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
 @settings(max_examples=examples(60))
 @given(wide_clusters(), st.data())
 def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
-    """Where few of many ranges have a node down, counting only these gives what counting all gives."""
+    """If few of many ranges have a node down, counting only these gives what counting all gives."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=1, max_size=4)):
@@ -109,7 +109,7 @@ def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, da
 @settings(max_examples=examples(700))
 @given(clusters(nodes=7), st.data())
 def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.DataObject) -> None:
-    """The fewest nodes and racks whose loss is an outage are the smallest sets that trying all sets finds."""
+    """The fewest failures to an outage are the size of the smallest sets that trying all sets finds."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=2, max_size=4)):
@@ -121,7 +121,7 @@ def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.Dat
 
 
 def check_worst(case: Case, live: Collection[str], health: LevelHealth) -> None:
-    """The worst range is one of the unavailable, else of those that the fewest failures make so."""
+    """Check that the worst range is unavailable, or becomes so by the fewest failures."""
     worst = health.worst_range
     if worst is None:
         assert case.level == "ANY"
@@ -135,6 +135,6 @@ def check_worst(case: Case, live: Collection[str], health: LevelHealth) -> None:
 
 
 def test_every_level_is_known_to_the_brute_force() -> None:
-    """The two lists of levels are the same."""
+    """The core and the brute force have the same levels."""
     assert {str(level) for level in Level} == set(LEVELS)
     assert {str(level) for level in Level if level.local} == set(LOCAL_LEVELS)

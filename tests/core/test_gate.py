@@ -1,4 +1,4 @@
-"""The gate: safe exactly when trying it out says that every range stays available."""
+"""The gate: `safe` exactly if trying the stop out shows that every range stays available."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.core.bruteforce import Case
 
 RANGES = {"would_become_unavailable", "structurally_never_safe", "already_unavailable"}
-DATA = CODES - RANGES  # set aside, so that the ranges alone decide
+DATA = CODES - RANGES  # allowed, so that only the ranges decide
 
 
 def cases(cluster: Cluster, level: str) -> Iterator[Case]:
@@ -44,7 +44,7 @@ def cases(cluster: Cluster, level: str) -> Iterator[Case]:
 
 
 def may_stop(case: Case, live: frozenset[str], candidates: Sequence[str]) -> bool:
-    """Whether no range is lost by the stop, nor was before (unless only nodes that are down are to be restarted)."""
+    """Whether the stop loses no range, and none was lost before (unless only nodes that are down are restarted)."""
     left = live - set(candidates)
     lost = any(case.unserved(left, one) - case.unserved(live, one) for one in case.operations)
     return not lost and (not case.outage(live) or not live & set(candidates))
@@ -64,8 +64,8 @@ def subsets(names: Collection[str]) -> Iterator[frozenset[str]]:
 
 @settings(max_examples=examples(400))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
-def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Whichever of the nodes in doubt are up, and of those under a lease, the stop must take nothing."""
+def test_safe_is_what_trying_shows(cluster: Cluster, level: str, data: st.DataObject) -> None:
+    """Whichever of the doubtful nodes, and of the nodes under a lease, are up: a safe stop takes nothing."""
     names = sorted(cluster.places)
     candidates = frozenset(data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)))
     holders = frozenset(data.draw(st.lists(st.sampled_from(names), max_size=1)))
@@ -94,8 +94,8 @@ def test_safe_is_what_trying_says(cluster: Cluster, level: str, data: st.DataObj
 
 @settings(max_examples=examples(200))
 @given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans(), st.integers(0, 1))
-def test_one_pass_says_what_each_would_be_told(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn
-    """The nodes that may restart now are those that a decision of their own lets."""
+def test_one_pass_answers_as_decide_does(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn
+    """`safe_nodes` has exactly the nodes for which `decide` answers safe."""
     cluster = replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables))
     gate = Gate(level=Level(level), require_spare=spare)
     first, *others = cluster.snapshot().nodes
@@ -111,7 +111,7 @@ def decide(seen: Snapshot, *candidates: str, gate: Gate | None = None, holders: 
     return Gatekeeper(seen, Policy(), gate or accept, leases(holders)).decide(candidates)
 
 
-def told(decision: Decision) -> list[tuple[str, bool, str]]:
+def summaries(decision: Decision) -> list[tuple[str, bool, str]]:
     return [(one.code, one.blocks, one.summary) for one in decision.reasons]
 
 
@@ -125,16 +125,16 @@ def with_view(seen: Snapshot, observer: str, **changes: object) -> Snapshot:
 
 
 def test_one_of_three_may_stop() -> None:
-    """RF 3 at LOCAL_QUORUM spares one, and tells that nothing would be left to spare."""
+    """RF 3 at LOCAL_QUORUM can spare one node; a note says that no spare would be left."""
     decision = decide(article.snapshot(), "10.0.0.1")
     assert decision.decision == "safe"
     text = "768 ranges of blog_3 would have no replica to spare at LOCAL_QUORUM in dc1"
-    assert told(decision) == [("would_be_at_minimum", False, text)]
+    assert summaries(decision) == [("would_be_at_minimum", False, text)]
     assert (decision.checked.keyspaces, decision.checked.ranges, decision.checked.views) == (1, 768, 3)
 
 
 def test_two_of_three_must_not() -> None:
-    """With an example and what would lift it."""
+    """The reason has an example range, and what would lift it."""
     decision = decide(article.snapshot(), "10.0.0.1", "10.0.0.2")
     assert decision.decision == "unsafe"
     (reason,) = decision.reasons
@@ -149,7 +149,7 @@ def test_two_of_three_must_not() -> None:
 
 
 def test_rf_one_can_never_pass() -> None:
-    """A keyspace without a spare is named, with the three ways out."""
+    """A keyspace without a spare replica is named, with the three remedies."""
     decision = decide(article.snapshot(), "10.0.0.1", gate=Gate())
     reason = decision.reasons[0]
     assert (decision.decision, reason.code, reason.ranges) == ("unsafe", "structurally_never_safe", 256)
@@ -163,22 +163,22 @@ def test_rf_one_can_never_pass() -> None:
 
 
 def test_a_second_node_waits_for_the_first() -> None:
-    """While one is down, no other may stop; restarting the one that is down is the cure."""
+    """While a node is down, no other node may stop; restarting the node that is down is the cure."""
     seen = article.snapshot(["10.0.0.2"])
     assert blocking(decide(seen, "10.0.0.1")) == ["would_become_unavailable"]
     assert decide(seen, "10.0.0.2").decision == "safe"
     assert Gatekeeper(seen, Policy(), Gate(accept=("blog_1",))).safe_nodes() == {"10.0.0.2"}
 
 
-def test_what_is_lost_already_blocks_but_its_cure() -> None:
-    """Two of three down: the third must not stop, either of the two may be restarted."""
+def test_ranges_lost_before_block_all_but_the_cure() -> None:
+    """With two of three nodes down, the third must not stop, and each of the two may be restarted."""
     seen = article.snapshot(["10.0.0.1", "10.0.0.2"])
     assert blocking(decide(seen, "10.0.0.3")) == ["already_unavailable"]
     assert decide(seen, "10.0.0.1").decision == "safe"
 
 
 def test_lease_holders_count_as_down() -> None:
-    """Two restarts at once are two nodes fewer, whoever runs them."""
+    """Two restarts at once take two nodes away, even if different people run them."""
     decision = decide(article.snapshot(), "10.0.0.1", holders=["10.0.0.3"])
     assert blocking(decision) == ["lease_held", "would_become_unavailable"]
     first = decision.reasons[0]
@@ -187,57 +187,59 @@ def test_lease_holders_count_as_down() -> None:
     two = decide(
         article.snapshot(), "10.0.0.1", gate=Gate(level=Level.LOCAL_ONE, accept=("blog_1",)), holders=["10.0.0.3"]
     )
-    assert ("lease_held", False, "10.0.0.3 is under the restart lease of anna@bastion and counts as down") in told(two)
+    assert ("lease_held", False, "10.0.0.3 is under the restart lease of anna@bastion and counts as down") in summaries(
+        two
+    )
 
 
 def streaming(**streams: int | None) -> Snapshot:
-    """The article's cluster; `n1=2` is two streams of the first node."""
+    """The article's cluster; `n1=2` gives the first node two streams."""
     seen = article.snapshot()
     changed = {f"10.0.0.{name[1:]}": number for name, number in streams.items()}
     return replace(seen, nodes=tuple(replace(one, streams=changed.get(one.address, 0)) for one in seen.nodes))
 
 
 def test_a_node_that_streams_must_not_stop() -> None:
-    """A stop would break off its repair or rebuild; other nodes may stop, and are told of it."""
+    """A stop would abort its repair or rebuild; other nodes may stop, with a note about it."""
     seen = streaming(n1=2)
     decision = decide(seen, "10.0.0.1")
     text = "10.0.0.1 is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
     assert (decision.decision, blocking(decision)) == ("unsafe", ["streaming"])
-    assert told(decision)[0] == ("streaming", True, text)
+    assert summaries(decision)[0] == ("streaming", True, text)
     assert decision.reasons[0].lifts_when == "10.0.0.1 has no more streams"
     assert [one.code for one in decision.reasons].count("streaming") == 1
     other = decide(seen, "10.0.0.2")
     assert other.decision == "safe"
-    assert ("streaming", False, "1 other node streaming: 10.0.0.1") in told(other)
+    assert ("streaming", False, "1 other node streaming: 10.0.0.1") in summaries(other)
     assert Gatekeeper(seen, Policy(), Gate(accept=("blog_1",))).safe_nodes() == {"10.0.0.2", "10.0.0.3"}
     keeper = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)))
     assert "streaming" in blocking(keeper.decide(["10.0.0.1"], "decommission"))
 
 
-def test_streams_are_lifted_by_name() -> None:
+def test_streaming_can_be_allowed() -> None:
     """A stream that hangs for good must not keep a node from its restart."""
     allowed = Gate(accept=("blog_1",), allow=frozenset({"streaming"}))
     decision = decide(streaming(n1=1), "10.0.0.1", gate=allowed)
     assert decision.decision == "safe"
-    assert ("streaming", False) in [one[:2] for one in told(decision)]
+    assert ("streaming", False) in [one[:2] for one in summaries(decision)]
     assert Gatekeeper(streaming(n1=1), Policy(), allowed).safe_nodes() == set(article.ADDRESSES)
 
 
-def test_streams_that_are_not_known_are_a_note() -> None:
-    """An older access policy denies them; a node that is down for all has none."""
+def test_unknown_streams_are_a_note() -> None:
+    """An older access policy denies reading them; a node that every view sees down has no streams."""
     decision = decide(streaming(n1=None), "10.0.0.1")
     assert decision.decision == "safe"
-    assert ("streaming", False, "not known whether 10.0.0.1 is streaming") in told(decision)
+    assert ("streaming", False, "not known whether 10.0.0.1 is streaming") in summaries(decision)
     both = decide(streaming(n1=None, n2=None), "10.0.0.1", "10.0.0.2")
-    assert ("streaming", False, "not known whether 10.0.0.1, 10.0.0.2 are streaming") in told(both)
+    assert ("streaming", False, "not known whether 10.0.0.1, 10.0.0.2 are streaming") in summaries(both)
     assert "streaming" not in {one.code for one in decide(streaming(n1=None), "10.0.0.2").reasons}
     down = article.snapshot(["10.0.0.1"])
     assert "streaming" not in {one.code for one in decide(down, "10.0.0.1").reasons}
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_recorded_snapshot_says_what_it_leaves_out(known: bool) -> None:  # noqa: FBT001 - a case
-    """What needs a second look, or was not recorded, is named instead of judged; what was recorded is judged."""
+def test_a_decision_on_a_recorded_snapshot_names_what_it_leaves_out(known: bool) -> None:  # noqa: FBT001 - a case
+    """What needs a second look or was not recorded is named and not judged; what was recorded is judged."""
     seen = streaming(n1=1) if known else streaming(n1=None, n2=None, n3=None)
     decision = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), recorded=True).decide(["10.0.0.1"])
     assert decision.left_out == ("stable", "recently_changed", "lease_held", *(() if known else ("streaming",)))
@@ -264,14 +266,14 @@ NOT_KNOWN = [
 
 @pytest.mark.parametrize(("seen", "code"), NOT_KNOWN)
 def test_gaps_are_unknown(seen: Snapshot, code: str) -> None:
-    """Whatever is missing is never a yes."""
+    """With data missing the answer is never safe."""
     decision = decide(seen, "10.0.0.1")
     assert decision.decision == "unknown"
     assert code in blocking(decision)
 
 
-def test_the_candidate_s_own_silence_does_not_block() -> None:
-    """A node whose Jolokia hangs may be restarted: its view counts no longer once it stops."""
+def test_a_missing_view_of_the_candidate_does_not_block() -> None:
+    """A node whose Jolokia hangs may be restarted: its view no longer matters once it stops."""
     seen = with_view(article.snapshot(), "10.0.0.3", outcome="unreachable", reason="timeout")
     assert decide(seen, "10.0.0.3").decision == "safe"
 
@@ -292,8 +294,8 @@ UNSAFE = [
 ]
 
 
-def test_an_unknown_age_is_said() -> None:
-    """A node that does not tell since when it runs can't be judged by its age: the decision says so."""
+def test_an_unknown_age_is_a_note() -> None:
+    """Without its generation a node can't be judged by its age; the decision says so."""
     nodes = tuple(replace(node, generation=None, jolokia="ok") for node in article.snapshot().nodes)
     decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
     [note] = [one for one in decision.reasons if one.code == "recently_changed"]
@@ -301,38 +303,38 @@ def test_an_unknown_age_is_said() -> None:
     assert (note.blocks, decision.decision) == (False, "safe")
 
 
-def test_who_was_not_asked_has_no_known_age() -> None:
-    """With `views: contact_points` a node that came back this second looks like any other: the decision says so."""
+def test_the_age_of_a_node_that_was_not_asked_is_unknown() -> None:
+    """With `views: contact_points` a node that just came back looks like any other; the decision says so."""
     nodes = tuple(replace(node, generation=None, jolokia="not_asked") for node in article.snapshot().nodes[:1])
     decision = decide(replace(article.snapshot(), nodes=(*nodes, *article.snapshot().nodes[1:])), "10.0.0.2")
-    assert ("recently_changed", False, "not known how long 10.0.0.1 has run") in told(decision)
+    assert ("recently_changed", False, "not known how long 10.0.0.1 has run") in summaries(decision)
     down = article.snapshot(["10.0.0.1"])
     nodes = tuple(replace(node, jolokia="not_asked") for node in down.nodes[:1])
     decision = decide(replace(down, nodes=(*nodes, *down.nodes[1:])), "10.0.0.1")
     assert "recently_changed" not in [one.code for one in decision.reasons]
 
 
-def test_a_clock_that_is_ahead_is_told() -> None:
-    """A generation in the future is no age of zero."""
+def test_a_generation_in_the_future_blocks() -> None:
+    """A clock is wrong then, and the node's age is not known to be zero."""
     nodes = tuple(replace(node, generation=1767225600 + 86400) for node in article.snapshot().nodes)
     decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
     text = "10.0.0.2 reports a start 86400 s in the future: its clock or the clock of this host is wrong"
-    assert ("recently_changed", True, text) in told(decision)
+    assert ("recently_changed", True, text) in summaries(decision)
     assert {one.lifts_when for one in decision.reasons if one.code == "recently_changed"} == {"86445 s have passed"}
 
 
-def test_a_schema_that_nobody_tells_is_a_note() -> None:
-    """An access policy may deny SchemaVersion; then no disagreement can be seen."""
+def test_schema_versions_that_can_not_be_read_are_a_note() -> None:
+    """An access policy may deny SchemaVersion; a disagreement can't be seen then."""
     seen = article.snapshot()
     seen = replace(seen, views=tuple(replace(view, schema_version=None) for view in seen.views))
-    assert ("schema_disagreement", False, "not known whether the nodes agree on the schema") in told(
+    assert ("schema_disagreement", False, "not known whether the nodes agree on the schema") in summaries(
         decide(seen, "10.0.0.1")
     )
 
 
 @pytest.mark.parametrize(("seen", "code"), UNSAFE)
-def test_what_is_not_settled_is_unsafe(seen: Snapshot, code: str) -> None:
-    """Movement, disagreement and nodes that only just came back block, unless allowed by name."""
+def test_an_unsettled_cluster_is_unsafe(seen: Snapshot, code: str) -> None:
+    """Movements, disagreements and nodes that have just come back block, unless their code is allowed."""
     decision = decide(seen, "10.0.0.1")
     assert decision.decision == "unsafe"
     assert code in blocking(decision)
@@ -342,14 +344,14 @@ def test_what_is_not_settled_is_unsafe(seen: Snapshot, code: str) -> None:
 
 
 def test_pending_ranges_block() -> None:
-    """Even where no view says who moves."""
+    """Even if no view says which node moves."""
     seen = article.snapshot()
     ring = replace(seen.rings[1], pending=(Pending(1, 2, (0,)),))
     assert "topology_changing" in blocking(decide(replace(seen, rings=(seen.rings[0], ring)), "10.0.0.1"))
 
 
-def test_wishes_become_blocks() -> None:
-    """`require_spare` and `require_all_up` turn notes into refusals."""
+def test_options_make_notes_block() -> None:
+    """`require_spare` and `require_all_up` turn notes into reasons that block."""
     seen = article.snapshot()
     assert blocking(decide(seen, "10.0.0.1", gate=Gate(accept=("blog_1",), require_spare=True))) == [
         "would_be_at_minimum"
@@ -362,14 +364,14 @@ def test_wishes_become_blocks() -> None:
 
 @pytest.mark.parametrize("candidates", [(), ("10.9.9.9",), ("10.0.0.1", "10.9.9.9")])
 def test_strangers_are_unknown(candidates: Sequence[str]) -> None:
-    """No node, or one that the cluster does not have, is never safe."""
+    """Without a candidate, or with a candidate that the cluster does not have, the answer is never safe."""
     decision = decide(article.snapshot(), *candidates)
     assert decision.decision == "unknown"
     assert "unknown_node" in blocking(decision)
 
 
-def test_an_address_of_several_nodes_means_none_of_them() -> None:
-    """Who is to stop is asked for, and where it can be found is said."""
+def test_an_ip_address_of_several_nodes_means_none_of_them() -> None:
+    """The reason names the nodes with that IP address."""
     seen = article.snapshot()
     names = ["10.0.0.1:7000", "10.0.0.1:7100", "10.0.0.3"]
     moved = [replace(node, address=name) for node, name in zip(seen.nodes, names, strict=True)]
@@ -385,7 +387,7 @@ def reason(decision: Decision, code: str) -> Reason:
 
 
 def test_decommission_needs_room() -> None:
-    """RF 3 of three nodes has no place to go, and the rack that empties is told."""
+    """RF 3 does not fit on two nodes; a note names the rack that would be empty."""
     decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(["10.0.0.1"], "decommission")
     assert decision.decision == "unsafe"
     text = "blog_3: replication factor 3 in dc1, where 2 nodes would be left"
@@ -395,8 +397,8 @@ def test_decommission_needs_room() -> None:
     assert "structurally_never_safe" not in blocking(decision)
 
 
-def test_who_owns_no_tokens_makes_no_room() -> None:
-    """Neither a coordinator nor a node of which no tokens are known takes over ranges, nor fills a rack."""
+def test_a_node_without_tokens_makes_no_room() -> None:
+    """A coordinator, or a node whose tokens are not known, takes over no ranges and fills no rack."""
     seen = article.snapshot()
     for tokens in (0, None):
         extra = replace(seen.nodes[0], address="10.0.0.9", host_id=None, tokens=tokens)
@@ -417,25 +419,25 @@ def leave(seen: Snapshot, candidate: int, *holders: int, level: Level = Level.LO
 
 
 def test_a_node_leaves_only_when_all_others_are_up() -> None:
-    """Those that take its ranges over must acknowledge writes besides: one that is down takes availability away."""
+    """The nodes that take over its ranges must acknowledge writes too; one that is down reduces availability."""
     ring = small.ring("orders", RF_3, [[1, 2, 3], [2, 3, 4], [3, 4, 1], [4, 1, 2]], 5)
     assert leave(small.snapshot(FIVE, [ring]), 1).decision == "safe"
     assert blocking(leave(small.snapshot(FIVE, [ring], down=[5]), 1)) == ["node_down_elsewhere"]
     assert blocking(leave(small.snapshot(FIVE, [ring]), 1, 5)) == ["lease_held"]
     dead = leave(small.snapshot(FIVE, [ring], down=[5]), 5)
     assert blocking(dead) == ["candidate_down"]
-    assert told(dead)[0][2] == "10.0.0.5 is down: only a node that is up can leave"
+    assert summaries(dead)[0][2] == "10.0.0.5 is down: only a node that is up can leave"
 
 
-def test_a_node_whose_ranges_nobody_can_place_does_not_leave() -> None:
-    """Without the replication nobody knows whether it would fit."""
+def test_a_node_with_a_keyspace_of_unknown_replication_does_not_leave() -> None:
+    """Without the replication it is not known whether the replicas would fit."""
     ring = small.ring("orders", None, [[1, 2, 3], [2, 3, 4], [3, 4, 1], [4, 1, 2]], 5)
     decision = leave(small.snapshot(FIVE, [ring]), 1, level=Level.LOCAL_ONE)
     assert (decision.decision, blocking(decision)) == ("unknown", ["no_data"])
 
 
-def test_of_many_silent_nodes_only_the_candidates_are_excused() -> None:
-    """However many there are: the one that is silent elsewhere may have been killed a second ago."""
+def test_of_many_missing_views_only_those_of_the_candidates_are_waived() -> None:
+    """However many candidates do not answer: another node that does not answer may have just been killed."""
     members = small.nodes(*["dc1:r1"] * 30)
     seen = small.snapshot(members, [small.ring("orders", RF_3, [[26, 27, 28]] * 4, 30)])
     for number in (*range(1, 25), 30):
@@ -449,16 +451,16 @@ def test_of_many_silent_nodes_only_the_candidates_are_excused() -> None:
     assert keeper.decide([small.address(number) for number in (*range(1, 25), 30)]).decision == "safe"
 
 
-def test_the_silence_of_who_holds_a_lease_keeps_nobody() -> None:
-    """It counts as down, for all at once as for each."""
+def test_a_missing_view_of_a_node_under_a_lease_blocks_nothing() -> None:
+    """The node counts as down, both in `safe_nodes` and in `decide`."""
     seen = with_view(article.snapshot(), "10.0.0.3", outcome="unreachable", reason="timeout")
     keeper = Gatekeeper(seen, Policy(), Gate(level=Level.LOCAL_ONE, accept=("blog_1",)), small.held(3))
     assert keeper.safe_nodes() == set(article.ADDRESSES)
     assert all(keeper.decide([one]).decision == "safe" for one in article.ADDRESSES)
 
 
-def test_a_decision_tells_what_was_allowed_and_all_whom_a_reason_is_about() -> None:
-    """A reason is about every keyspace of a ring, and a lift is on record though it lifted nothing."""
+def test_a_decision_lists_allowed_codes_and_all_keyspaces_of_a_reason() -> None:
+    """A reason is about every keyspace of a ring; an allowed code is listed even if no reason has it."""
     ring = small.ring("a b c d", RF_3, [[1, 2, 3]] * 4, 5)
     gate = Gate(settle=0, allow=frozenset({"would_become_unavailable", "streaming"}))
     decision = Gatekeeper(small.snapshot(FIVE, [ring]), Policy(), gate).decide(["10.0.0.1", "10.0.0.2"])
@@ -468,7 +470,7 @@ def test_a_decision_tells_what_was_allowed_and_all_whom_a_reason_is_about() -> N
 
 
 def test_an_observer_with_no_view_at_all_is_a_gap() -> None:
-    """A snapshot that lacks a view of a node is no reason to believe that it is well."""
+    """A snapshot without a view of a node does not show that the node is well."""
     seen = replace(
         article.snapshot(), views=tuple(View(one, outcome="unreachable", reason="x") for one in article.ADDRESSES)
     )
@@ -499,15 +501,15 @@ def with_logins(level: str | None, release: str) -> Snapshot:
 def test_logins_are_kept_at_the_level_at_which_cassandra_reads(
     level: str | None, release: str, answer: str, codes: list[str]
 ) -> None:
-    """With two replicas no node may stop where logins need a quorum; the gate's own level does not count for them."""
+    """With two replicas no node may stop if logins need a quorum; the gate's own level does not apply to them."""
     keeper = Gatekeeper(with_logins(level, release), Policy(), Gate())
     decision = keeper.decide(["10.0.0.1"])
     assert (decision.decision, sorted(blocking(decision))) == (answer, codes)
     assert keeper.safe_nodes() == (frozenset() if codes else {"10.0.0.1", "10.0.0.2", "10.0.0.3"})
 
 
-def test_a_level_of_logins_that_is_not_known_blocks_and_is_named() -> None:
-    """Even with enough replicas: what a login needs is not known."""
+def test_an_unknown_level_of_logins_blocks_and_is_named() -> None:
+    """Even with enough replicas, since it is not known how many a login needs."""
     seen = with_logins("NODE_LOCAL", "5.0.8")
     [ring, _] = seen.rings
     seen = replace(seen, rings=(replace(ring, keyspaces=("orders", "system_auth")),))
@@ -521,7 +523,7 @@ def test_a_level_of_logins_that_is_not_known_blocks_and_is_named() -> None:
 
 
 def test_a_question_adds_to_what_is_configured() -> None:
-    """A level replaces the configured level; everything else adds to it, and no question takes a wish back."""
+    """A level replaces the configured level; everything else adds to the configuration and removes nothing."""
     configured = Gate(level=Level.QUORUM, accept=("scratch",), require_spare=True)
     assert configured.asked() == configured
     asked = configured.asked(level=Level.ONE, accept=["tmp_*"], allow=["streaming"], require_all_up=True)

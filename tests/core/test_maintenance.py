@@ -1,4 +1,4 @@
-"""Restart leases: what they quiet, and all that they must not."""
+"""Restart leases: which alarms they lower, and which they must not lower."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def lowered(verdict: Verdict, code: str) -> list[Severity]:
 # ---- what is lowered ----
 
 
-def test_a_ticket_of_a_held_node_is_a_note() -> None:
-    """Ranges at their warning level that the held node alone takes are told, by whose lease, and are no ticket."""
+def test_a_ticket_of_a_leased_node_is_a_note() -> None:
+    """Ranges at the warning level that only the leased node takes are a note with the owner of the lease."""
     verdict = judged(six(3), lease(3))
     assert verdict.severity is Severity.OK
     assert findings(verdict)["unavailable"] == [
@@ -65,7 +65,7 @@ def test_a_ticket_of_a_held_node_is_a_note() -> None:
 
 
 def test_the_levels_agree_with_the_findings() -> None:
-    """A level that is lowered is so in its keyspace too: one value, many renderings."""
+    """A severity that is lowered is lowered in its level and keyspace too."""
     verdict = judged(six(3), lease(3))
     (keyspace,) = verdict.keyspaces
     assert keyspace.severity is Severity.OK
@@ -76,7 +76,7 @@ def test_the_levels_agree_with_the_findings() -> None:
 
 
 def test_few_failures_left_are_a_note() -> None:
-    """That one more failure would be an outage is what a restart is."""
+    """During a restart one more failure is expected to be an outage."""
     assert judged(six(3), None, NEAR).severity is Severity.WARNING
     verdict = judged(six(3), lease(3), NEAR)
     assert findings(verdict)["failures_left"] == [
@@ -92,15 +92,15 @@ def test_few_failures_left_are_a_note() -> None:
         ({"native_transport_running": False}, "view_discarded"),
     ],
 )
-def test_a_held_node_that_does_not_serve_yet_is_a_note(changed: dict[str, object], code: str) -> None:
+def test_a_leased_node_that_does_not_serve_yet_is_a_note(changed: dict[str, object], code: str) -> None:
     """While it is drained or starts, its peers see it up and its view does not count."""
     seen = with_node(six(), 3, **changed)
     assert lowered(judged(seen, None), code) == [Severity.WARNING]
     assert lowered(judged(seen, lease(3)), code) == [Severity.OK]
 
 
-def test_a_held_node_that_can_not_be_asked_is_a_note() -> None:
-    """Until its peers notice that it is gone, others see it up; UNKNOWN is lowered where it is about that node."""
+def test_a_leased_node_that_does_not_answer_is_a_note() -> None:
+    """Its peers see it up until they notice the stop; UNKNOWN is lowered if it is about that node."""
     seen = with_view(six(), 3, outcome="unreachable", reason="refused")
     assert judged(seen, None).severity is Severity.UNKNOWN
     assert judged(seen, lease(3)).severity is Severity.OK
@@ -108,15 +108,15 @@ def test_a_held_node_that_can_not_be_asked_is_a_note() -> None:
 
 
 def test_a_problem_of_the_same_code_and_node_is_lowered_too() -> None:
-    """A collector may say of a view what the core would."""
+    """A source may report about a view what the core would find."""
     problem = Problem("view_discarded", address(3), "half-started")
     seen = replace(six(), problems=(problem, replace(problem, subject=address(4))))
     verdict = judged(seen, lease(3))
     assert findings(verdict)["view_discarded"] == ["UNKNOWN half-started", f"OK half-started; 10.0.0.3 {WHO}"]
 
 
-def test_views_that_differ_about_a_held_node_are_a_note() -> None:
-    """Peers notice a stop and a start one after the other."""
+def test_views_that_differ_about_a_leased_node_are_a_note() -> None:
+    """Peers do not notice a stop or a start at the same time."""
     seen = with_view(six(), 1, live=addresses([1, 2, 4, 5, 6]), unreachable=addresses([3]))
     assert lowered(judged(seen, None), "view_disagreement") == [Severity.WARNING]
     assert lowered(judged(seen, lease(3)), "view_disagreement") == [Severity.OK]
@@ -125,23 +125,23 @@ def test_views_that_differ_about_a_held_node_are_a_note() -> None:
 
 @pytest.mark.parametrize(("started", "severity"), [(None, "WARNING"), (-60, "WARNING"), (60, "OK")])
 def test_what_a_node_that_was_just_started_sees_down(started: int | None, severity: str) -> None:
-    """It sees its peers down for some seconds; one that was not started under its lease has no such excuse."""
+    """It sees its peers down for some seconds; that is lowered only if the node was started under its lease."""
     since = 1714978800  # EARLIER
     seen = with_node(six(), 3, generation=None if started is None else since + started)
     seen = with_view(seen, 3, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
     assert [one.name for one in lowered(judged(seen, lease(3)), "view_disagreement")] == [severity]
 
 
-def test_what_others_see_down_as_well_is_no_excuse() -> None:
-    """A node that was just started sees a peer down, and so does one that was not."""
+def test_what_other_nodes_see_down_too_is_not_lowered() -> None:
+    """A node that was just started sees a peer down, and so does another node."""
     seen = with_node(six(), 3, generation=2_000_000_000)
     for observer in (1, 3):
         seen = with_view(seen, observer, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
     assert lowered(judged(seen, lease(3)), "view_disagreement") == [Severity.WARNING]
 
 
-def test_a_datacenter_of_held_nodes_alone() -> None:
-    """Where all nodes of a datacenter are under a lease, its missing views are about them."""
+def test_a_datacenter_of_leased_nodes_alone() -> None:
+    """If all nodes of a datacenter are under a lease, its missing views are lowered."""
     members = nodes("dc1:r1", "dc1:r2", "dc2:r1")
     seen = snapshot(members, [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 3)])
     seen = with_view(seen, 3, outcome="unreachable", reason="refused")
@@ -156,7 +156,7 @@ def test_a_datacenter_of_held_nodes_alone() -> None:
 
 
 def test_the_page_tier_is_never_lowered() -> None:
-    """What is lost is lost, whoever meant it."""
+    """Ranges that are lost are lost, planned or not."""
     verdict = judged(six(2, 3), lease(2, 3))
     assert verdict.severity is Severity.CRITICAL
     assert tier_severity(verdict, "page") is Severity.CRITICAL
@@ -165,14 +165,14 @@ def test_the_page_tier_is_never_lowered() -> None:
 
 @pytest.mark.parametrize("other", [1, 2, 4, 6])
 def test_another_down_node_keeps_the_severity(other: int) -> None:
-    """Each other node adds ranges to the loss, or takes ranges that the held one takes too."""
+    """Each other node adds ranges to the loss, or takes ranges that the leased node takes too."""
     page = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
     assert judged(six(3, other), lease(3), page).severity is Severity.WARNING
     assert judged(six(3, other), lease(3, other), page).severity is Severity.OK
 
 
 def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
-    """Counts stay as they are where the other node's ranges are among the held one's; it is the other's loss too."""
+    """The other node adds no ranges to the counts, but the ranges are its loss too."""
     rows = [(1, 2, 3)] * 4
     members = SIX[:3]
     seen = snapshot(members, [ring("orders", "SimpleStrategy {replication_factor=3}", rows, 3)], [2, 3])
@@ -181,8 +181,8 @@ def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
     assert judged(seen, lease(2, 3), policy).severity is Severity.OK
 
 
-def test_what_takes_two_is_no_work_of_one() -> None:
-    """Neither the held node nor the other alone loses a quorum, and both together do; so with few failures left."""
+def test_a_loss_that_takes_two_nodes_is_not_lowered_for_one() -> None:
+    """Neither the leased node nor the other loses a quorum alone, but both together do; likewise failures left."""
     page = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.QUORUM)),))
     assert "lease_held" in findings(judged(six(3), lease(3), page))
     assert judged(six(3, 4), lease(3), page).severity is Severity.WARNING
@@ -192,14 +192,14 @@ def test_what_takes_two_is_no_work_of_one() -> None:
     assert judged(six(3, 4), lease(3, 4), none_left).severity is Severity.OK
 
 
-def test_a_lease_on_a_node_that_is_up_quiets_nothing() -> None:
-    """Another node is down and takes as many ranges as the held one would."""
+def test_a_lease_on_a_node_that_is_up_lowers_nothing() -> None:
+    """Another node is down and takes as many ranges as the leased node would."""
     assert judged(six(3), lease(4)).severity is Severity.WARNING
     assert judged(six(4), lease(3)).severity is Severity.WARNING
 
 
 def test_the_loss_that_another_view_sees_counts() -> None:
-    """One coordinator sees the held node down and another a node of nobody's lease: the second one's word is told."""
+    """One coordinator sees the leased node down, another sees a node without a lease down: the second counts."""
     seen = with_view(six(3), 1, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
     policy = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
     verdict = judged(seen, lease(3), policy)
@@ -211,7 +211,7 @@ def test_the_loss_that_another_view_sees_counts() -> None:
 
 @pytest.mark.parametrize("observer", [1, 6])
 def test_few_failures_left_that_another_view_sees_count(observer: int) -> None:
-    """Whichever coordinator comes first: the one that sees another node down is the one to be told of."""
+    """Whichever coordinator comes first, the worst view is the one that sees the node without a lease down."""
     everyone = {1, 2, 3, 4, 5, 6}
     seen = with_view(six(3), observer, live=addresses(everyone - {4}), unreachable=addresses([4]))
     (keyspace,) = judged(seen, lease(3), NEAR).keyspaces
@@ -220,7 +220,7 @@ def test_few_failures_left_that_another_view_sees_count(observer: int) -> None:
 
 
 def test_failures_left_by_another_node() -> None:
-    """A second node that is down makes an outage as near by itself."""
+    """A second node that is down brings an outage as near by itself."""
     seen = six(3, 6)
     assert judged(seen, lease(3), NEAR).severity is Severity.WARNING
     assert judged(seen, lease(3, 6), NEAR).severity is Severity.OK
@@ -231,13 +231,13 @@ def test_failures_left_by_another_node() -> None:
     [("ring_unreadable", "orders"), ("ring_behind", address(3)), ("wrong_node", address(3)), ("view_missing", "dc1")],
 )
 def test_a_gap_in_the_data_stays(code: str, subject: str) -> None:
-    """A lease explains why a node's view is missing, and nothing else that is not known."""
+    """A lease explains why the view of its node is missing, and no other missing data."""
     seen = replace(six(3), problems=(Problem(code, subject, "text"),))
     assert judged(seen, lease(3)).severity is Severity.UNKNOWN
 
 
-def test_a_cluster_that_nobody_can_see_stays_unknown() -> None:
-    """All nodes under a lease: there is no view, and no word on any range."""
+def test_a_cluster_without_views_stays_unknown() -> None:
+    """With all nodes under a lease there is no view, and nothing is known of any range."""
     verdict = judged(replace(six(), views=()), lease(1, 2, 3, 4, 5, 6))
     assert verdict.severity is Severity.UNKNOWN
 
@@ -258,7 +258,7 @@ def test_a_cluster_that_nobody_can_see_stays_unknown() -> None:
     ],
 )
 def test_a_lease_ends_with_its_deadline(since: str, deadline: float, old: bool) -> None:  # noqa: FBT001 - a case
-    """After that, or with a time that can't be believed, it lowers nothing and is a finding itself."""
+    """After the deadline, or with an impossible time, it lowers nothing and is a finding itself."""
     verdict = judged(six(3), lease(3, since=since, deadline=deadline))
     assert verdict.severity is (Severity.WARNING if old else Severity.OK)
     assert ("lease_overdue" in findings(verdict)) is old
@@ -266,23 +266,23 @@ def test_a_lease_ends_with_its_deadline(since: str, deadline: float, old: bool) 
 
 
 def test_an_overdue_lease_says_how_old_it_is() -> None:
-    """Its owner, its age and what is allowed stand in one line; the summary calls it overdue."""
+    """One line has its owner, its age and the deadline; the summary calls it overdue."""
     verdict = judged(six(3), lease(3, since="2024-05-06T05:08:09Z"))
     line = "10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T05:08:09Z"
     assert findings(verdict)["lease_overdue"] == [f"WARNING {line}, 120 min ago; 60 min are allowed"]
     assert "10.0.0.3 restarting (lease of alice@ops1, overdue)" in verdict.summary
 
 
-def test_a_lease_that_is_held_too_long_warns_even_when_all_is_well() -> None:
-    """A forgotten lease keeps the gate shut for others."""
+def test_an_overdue_lease_warns_even_when_all_is_well() -> None:
+    """A forgotten lease blocks the restarts of others."""
     assert judged(six(), lease(3, since="2024-05-06T05:08:09Z")).severity is Severity.WARNING
 
 
-# ---- who is named ----
+# ---- outputs ----
 
 
 def test_holders_are_named_by_every_output() -> None:
-    """Nagios's line and long output, the text and the document; also while the node is still up."""
+    """In the line and the long output of Nagios, the text and the document; also while the node is still up."""
     verdict = judged(six(), lease(3))
     assert f"6 of 6 nodes up; 10.0.0.3 {WHO}; " in nagios.render(verdict).splitlines()[0]
     note = "note: 10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T07:00:00Z (kernel) [lease_held]"
@@ -294,7 +294,7 @@ def test_holders_are_named_by_every_output() -> None:
 
 
 def test_a_node_is_found_by_its_host_id() -> None:
-    """It may come back at another address; the node that now has the old one is not excused."""
+    """It may come back at another address; nothing is lowered for the node that has the old address now."""
     moved = Maintenance((Holder(node=address(4), owner="alice@ops1", purpose="", since=EARLIER, host_id="host-3"),))
     assert judged(six(3), moved).severity is Severity.OK
     assert judged(six(4), moved).severity is Severity.WARNING
@@ -303,8 +303,8 @@ def test_a_node_is_found_by_its_host_id() -> None:
     assert [one.detail for one in judged(six(), gone).findings] == ["no node of the cluster"]
 
 
-def test_a_store_that_can_not_be_asked() -> None:
-    """Nothing is lowered, and that is said; by itself it is no alarm."""
+def test_a_store_that_does_not_answer() -> None:
+    """Nothing is lowered, and a note says so; the note itself is no alarm."""
     unknown = Maintenance(lease(3).holders, problem="connection refused")
     verdict = judged(six(), unknown)
     assert findings(verdict)["leases_unknown"] == ["OK who holds restart leases is not known: connection refused"]
@@ -314,7 +314,7 @@ def test_a_store_that_can_not_be_asked() -> None:
 
 
 def test_no_lease_changes_nothing() -> None:
-    """A cluster that keeps leases, of which none is held, is judged as one that keeps none."""
+    """With an empty store of leases the verdict is the same as without a store."""
     assert judged(six(3), Maintenance()) == judged(six(3), None)
 
 
@@ -323,8 +323,8 @@ def test_no_lease_changes_nothing() -> None:
 
 @settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.data())
-def test_only_the_ticket_tier_and_only_for_held_nodes(cluster: Cluster, data: st.DataObject) -> None:
-    """Whatever the cluster: pages and gaps stay, nothing gets louder, and what all views see held alone is quiet."""
+def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: st.DataObject) -> None:
+    """In any cluster pages and gaps stay, nothing gets worse, and a loss of leased nodes alone is lowered."""
     seen, names = cluster.snapshot(), sorted(cluster.places)
     held = data.draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
     rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL, NagiosRange(0, 0)), warning_failures_left=1)

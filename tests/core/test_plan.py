@@ -1,4 +1,4 @@
-"""The restart plan: every batch is safe by the gate, and there are no fewer batches than trying all of them finds."""
+"""The restart plan: the gate allows every batch, and trying all partitions finds none with fewer batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
 
 LOSSES = {"would_become_unavailable", "structurally_never_safe", "already_unavailable"}
-DATA = CODES - LOSSES  # set aside, so that the ranges alone decide
+DATA = CODES - LOSSES  # allowed, so that only the ranges decide
 
 
 def all_up(cluster: Cluster) -> Cluster:
@@ -39,7 +39,7 @@ def all_up(cluster: Cluster) -> Cluster:
 
 
 def fewest(names: Collection[str], safe: Callable[[Sequence[str]], bool]) -> int:
-    """The fewest safe sets that the names can be parted into, by trying every parting."""
+    """The fewest safe sets into which the names can be partitioned, by trying every partition."""
     order = sorted(names)
     fine = {frozenset(some) for size in range(len(order) + 1) for some in combinations(order, size) if safe(some)}
     found: dict[frozenset[str], int] = {frozenset(): 0}
@@ -54,7 +54,7 @@ def fewest(names: Collection[str], safe: Callable[[Sequence[str]], bool]) -> int
 @settings(max_examples=examples(150))
 @given(clusters(nodes=6, tables=2), st.sampled_from(LEVELS), st.sampled_from((None, None, 1, 2, 3)), st.booleans())
 def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | None, spare: bool) -> None:  # noqa: FBT001 - drawn
-    """All nodes that may stop alone are in one batch each, all batches are safe, and fewer can't be."""
+    """Every node that may stop alone is in exactly one batch, all batches are safe, and no plan has fewer."""
     cluster = all_up(cluster)
     allow = DATA - {"would_be_at_minimum"}
     gate = Gate(level=Level(level), require_spare=spare, allow=allow)
@@ -76,7 +76,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
 @settings(max_examples=examples(100))
 @given(wide_clusters(), st.sampled_from(("QUORUM", "LOCAL_QUORUM", "ONE", "LOCAL_ONE", "SERIAL")), st.data())
 def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Of many ranges, racks and levels, with pending ones and lease holders, and by every rule."""
+    """With many ranges, racks and levels, pending ranges and lease holders, and by every rule."""
     cluster = all_up(cluster)
     gate = Gate(level=Level(level), allow=DATA)
     holders = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), max_size=1))
@@ -97,8 +97,8 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
 
 @settings(max_examples=examples(60))
 @given(clusters(nodes=6), st.permutations(range(6)))
-def test_the_order_of_nodes_says_nothing(cluster: Cluster, order: list[int]) -> None:
-    """The same cluster told in another order has the same plan."""
+def test_the_order_of_nodes_does_not_matter(cluster: Cluster, order: list[int]) -> None:
+    """The same cluster with its nodes in another order has the same plan."""
     cluster = all_up(cluster)
     gate = Gate(level=Level.QUORUM, allow=DATA)
     names = sorted(cluster.places)
@@ -115,7 +115,7 @@ NTS = "NetworkTopologyStrategy {dc1=3}"
 
 
 def racked(replication: str = NTS, **fields: object) -> Snapshot:
-    """Six nodes in three racks, 1 and 4 in the first."""
+    """Six nodes in three racks; nodes 1 and 4 are in the first."""
     return snapshot(nodes(*RACKS, generation=None), [ring("ks", replication, QUARTERS, 6)], **fields)  # type: ignore[arg-type]
 
 
@@ -123,19 +123,19 @@ def made(seen: Snapshot, gate: Gate | None = None, **wishes: object) -> Plan:
     return plan(seen, Policy(), gate or Gate(), **wishes)  # type: ignore[arg-type]
 
 
-def numbers(one: Plan) -> list[list[int]]:
-    return [[int(node.rpartition(".")[2]) for node in batch] for batch in one.batches]
+def numbers(result: Plan) -> list[list[int]]:
+    return [[int(node.rpartition(".")[2]) for node in batch] for batch in result.batches]
 
 
-def test_a_rack_a_batch() -> None:
-    """RF 3 over three racks at LOCAL_QUORUM needs three batches, and they are the racks."""
-    found = made(racked())
-    assert numbers(found) == [[1, 4], [2, 5], [3, 6]]
-    assert (found.refused, found.notes, found.rule, found.unknown) == ((), (), "fewest: proven", False)
+def test_each_rack_is_a_batch() -> None:
+    """RF 3 over three racks at LOCAL_QUORUM needs three batches, and these are the racks."""
+    result = made(racked())
+    assert numbers(result) == [[1, 4], [2, 5], [3, 6]]
+    assert (result.refused, result.notes, result.rule, result.unknown) == ((), (), "fewest: proven", False)
 
 
-def test_wishes() -> None:
-    """Smaller batches, one node at a time, and only the nodes that are named."""
+def test_options_of_a_plan() -> None:
+    """Smaller batches, one node at a time, or only the nodes that are named."""
     assert numbers(made(racked(), max_batch=1)) == [[1], [4], [2], [5], [3], [6]]
     one = made(racked(), by="node")
     assert (numbers(one), one.rule) == ([[1], [4], [2], [5], [3], [6]], "one node at a time")
@@ -144,7 +144,7 @@ def test_wishes() -> None:
 
 
 def test_two_datacenters_side_by_side_unless_by_rack() -> None:
-    """Clients that ask their own datacenter alone don't mind what stops in the other."""
+    """Clients at LOCAL levels are not affected by a stop in another datacenter."""
     places = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc2:r1", "dc2:r2", "dc2:r3")
     seen = snapshot(places, [ring("ks", "NetworkTopologyStrategy {dc1=3, dc2=3}", [[1, 2, 3, 4, 5, 6]], 6)])
     assert numbers(made(seen)) == [[1, 4], [2, 5], [3, 6]]
@@ -157,16 +157,16 @@ def test_two_datacenters_side_by_side_unless_by_rack() -> None:
 
 
 def test_what_can_never_stop_is_refused_by_name() -> None:
-    """RF 1 on three nodes: they are refused with the reason, the others are planned."""
+    """Three nodes with a keyspace of RF 1 are refused with the reason; the other nodes are planned."""
     lone = ring("lone", "SimpleStrategy {replication_factor=1}", [[1], [2], [3], [3]], 6)
-    found = made(replace(racked(), rings=(*racked().rings, lone)))
-    assert numbers(found) == [[4], [5], [6]]
-    assert [one.node for one in found.refused] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
-    (reason,) = found.refused[2].reasons
+    result = made(replace(racked(), rings=(*racked().rings, lone)))
+    assert numbers(result) == [[4], [5], [6]]
+    assert [one.node for one in result.refused] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    (reason,) = result.refused[2].reasons
     assert reason.summary == (
         "2 of 4 ranges (50.0 % of the tokens) of lone can't survive any stop at LOCAL_QUORUM in dc1"
     )
-    assert not found.unknown
+    assert not result.unknown
 
 
 PASSING = [
@@ -179,13 +179,13 @@ PASSING = [
 
 
 @pytest.mark.parametrize(("seen", "code"), PASSING)
-def test_what_passes_is_a_note(seen: Snapshot, code: str) -> None:
-    """The gate refuses now; the plan is for when it is over."""
-    found = made(seen)
-    assert sum(len(batch) for batch in found.batches) == 6
-    assert found.refused == ()
-    assert code in {one.code for one in found.notes}
-    assert not any(one.blocks for one in found.notes)
+def test_a_passing_reason_is_a_note(seen: Snapshot, code: str) -> None:
+    """The gate blocks now; the plan is for the time after that."""
+    result = made(seen)
+    assert sum(len(batch) for batch in result.batches) == 6
+    assert result.refused == ()
+    assert code in {one.code for one in result.notes}
+    assert not any(one.blocks for one in result.notes)
 
 
 LASTING = [
@@ -202,89 +202,89 @@ LASTING = [
 
 @pytest.mark.parametrize(("seen", "code", "unknown"), LASTING)
 def test_without_a_ring_to_plan_for_all_are_refused(seen: Snapshot, code: str, unknown: bool) -> None:  # noqa: FBT001 - of the table
-    """What is not known, or is about to be another ring, has no plan."""
-    found = made(seen)
-    assert (found.batches, len(found.refused), found.unknown) == ((), 6, unknown)
-    assert all(code in {one.code for one in refusal.reasons} for refusal in found.refused)
+    """A ring that is not known, or is about to change, has no plan."""
+    result = made(seen)
+    assert (result.batches, len(result.refused), result.unknown) == ((), 6, unknown)
+    assert all(code in {one.code for one in refusal.reasons} for refusal in result.refused)
 
 
-def test_a_ring_in_movement_is_planned_by_the_operator_s_word() -> None:
-    """`--allow topology_changing` plans for the ring as it is, with what it gains."""
+def test_a_ring_in_movement_is_planned_if_that_is_allowed() -> None:
+    """`--allow topology_changing` plans for the ring as it is, pending ranges included."""
     gate = Gate(allow=frozenset({"topology_changing"}))
     assert numbers(made(with_view(racked(), 3, leaving=addresses([2])), gate)) == [[1, 4], [2, 5], [3, 6]]
 
 
-def test_no_node_and_strangers_are_unknown() -> None:
-    """A name that no node has is refused as such; the others are planned."""
-    found = made(racked(), nodes=["10.9.9.9", "10.0.0.1"])
-    assert (numbers(found), found.unknown) == ([[1]], True)
-    assert [(one.node, one.reasons[0].code) for one in found.refused] == [("10.9.9.9", "unknown_node")]
+def test_without_nodes_or_with_strangers_a_plan_is_unknown() -> None:
+    """A name that no node has is refused as `unknown_node`; the other nodes are planned."""
+    result = made(racked(), nodes=["10.9.9.9", "10.0.0.1"])
+    assert (numbers(result), result.unknown) == ([[1]], True)
+    assert [(one.node, one.reasons[0].code) for one in result.refused] == [("10.9.9.9", "unknown_node")]
     assert made(replace(racked(), nodes=(), views=(), rings=())).unknown
     assert made(racked(), nodes=[]).unknown
 
 
-def test_what_is_down_comes_first() -> None:
-    """Nodes that are down have batches of their own: the gate lets them restart, and only them."""
+def test_nodes_that_are_down_come_first() -> None:
+    """Nodes that are down have batches of their own: the gate allows these to restart, and no others."""
     seen = racked(down=[2, 3, 5])
-    found = made(seen)
-    assert numbers(found) == [[2, 5], [3], [1, 4], [6]]
-    assert found.rule == "fewest: proven; nodes that are down first"
-    note = next(one for one in found.notes if one.code == "node_down_elsewhere")
+    result = made(seen)
+    assert numbers(result) == [[2, 5], [3], [1, 4], [6]]
+    assert result.rule == "fewest: proven; nodes that are down first"
+    note = next(one for one in result.notes if one.code == "node_down_elsewhere")
     assert note.summary == "3 nodes down: 10.0.0.2, 10.0.0.5, 10.0.0.3; bring back what is down first"
     now = Gatekeeper(seen, Policy(), Gate())
-    assert [now.decide(batch).decision for batch in found.batches] == ["safe", "safe", "unsafe", "unsafe"]
+    assert [now.decide(batch).decision for batch in result.batches] == ["safe", "safe", "unsafe", "unsafe"]
 
 
-def test_one_that_is_down_forever_is_no_view_to_wait_for() -> None:
-    """What a node that is down can't tell of itself is taken from the others."""
+def test_a_plan_needs_no_data_from_a_node_that_is_down() -> None:
+    """What can't be read from a node that is down is assumed to be as on the other nodes."""
     seen = with_node(racked(down=[2]), 2, release_version=None, mode=None, gossip_running=None)
     assert numbers(made(seen)) == [[2], [1, 4], [5], [3, 6]]
 
 
 def test_the_article_s_cluster() -> None:
-    """Three nodes of RF 3: one after the other; with RF 1 beside it none, unless that is accepted."""
+    """Three nodes with RF 3 restart one after the other; with an RF 1 keyspace none may, unless it is accepted."""
     assert [one.node for one in made(article.snapshot()).refused] == list(article.ADDRESSES)
-    found = made(article.snapshot(), Gate(accept=("blog_1",)))
-    assert (numbers(found), found.rule) == ([[1], [2], [3]], "fewest: proven")
+    result = made(article.snapshot(), Gate(accept=("blog_1",)))
+    assert (numbers(result), result.rule) == ([[1], [2], [3]], "fewest: proven")
 
 
 @settings(max_examples=examples(50))
 @given(wide_clusters(), st.sampled_from(LEVELS))
-def test_reasons_of_many_are_those_of_each(cluster: Cluster, level: str) -> None:
-    """One pass over the ranges says of each node what the gate would."""
+def test_one_pass_gives_the_reasons_of_each_node(cluster: Cluster, level: str) -> None:
+    """One pass over the ranges gives for each node the reasons that the gate has."""
     cluster = all_up(replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables)))
     seen = cluster.snapshot()
     keeper = Gatekeeper(seen, Policy(), Gate(level=Level(level), allow=DATA))
-    told = reasons_alone(keeper, frozenset(range(len(seen.nodes))))
+    alone = reasons_alone(keeper, frozenset(range(len(seen.nodes))))
     for index, node in enumerate(seen.nodes):
         asked = [one for one in keeper.decide([node.address]).reasons if one.blocks]
-        assert set(told[index]) == {one for one in asked if one.kind.takes}
+        assert set(alone[index]) == {one for one in asked if one.kind.takes}
 
 
 def test_many_are_refused_as_few_are() -> None:
-    """Of more nodes than are asked for one by one each has its own numbers."""
+    """If more nodes are refused than the gate is asked about one by one, each still has its own numbers."""
     tokens = range(-(2**63), 2**63, 2**60)
     spans = [(tokens[place - 1], token, [place, place + 1]) for place, token in enumerate(tokens)]
     pairs = Replication.parse("SimpleStrategy {replication_factor=2}")
     lone = ring("lone", "SimpleStrategy {replication_factor=1}", [[1], [2], [3], [3]], 17)
     seen = snapshot(nodes(*["dc1"] * 17), [lone, Ring.build(["pairs"], pairs, spans, 17)])
-    found = made(seen)
+    result = made(seen)
     keeper = Gatekeeper(seen, Policy(), Gate())
-    assert len(found.refused) == 17
-    for one in found.refused:
+    assert len(result.refused) == 17
+    for one in result.refused:
         assert list(one.reasons) == [each for each in keeper.decide([one.node]).reasons if each.blocks]
 
 
-def test_a_plan_that_the_gate_would_refuse_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each batch is counted again by other means: a mistake of the limits is an error and no plan."""
+def test_a_plan_that_the_gate_would_refuse_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is counted again in another way: a mistake in the limits is an error and gives no plan."""
     monkeypatch.setattr("ringcheck.core.plan.limits_of", lambda _, numbered: Limits(len(numbered.nodes)))
     for gate in (Gate(), Gate(allow=frozenset({"structurally_never_safe"}))):
         with pytest.raises(AssertionError, match="a batch of 6 nodes is not what the gate allows"):
             made(racked(), gate)
 
 
-def test_a_search_to_the_end_proves_what_no_bound_does() -> None:
-    """Five in a circle, neighbours apart: no three meet, two batches are not enough, three are proven to be needed."""
+def test_a_complete_search_proves_what_no_bound_does() -> None:
+    """Of five things in a circle, neighbours apart, no three are pairwise apart; yet two batches are not enough."""
     circle = Limits(5)
     for one in range(5):
         circle.add(mask_of([one, (one + 1) % 5]), 1)

@@ -1,4 +1,4 @@
-"""Suppositions and risks: tables, and the brute force."""
+"""Suppositions and risks, compared with tables and with a brute force."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ WELL = snapshot(SIX, [ORDERS])
 
 
 def numbers(verdict: Verdict) -> object:
-    """All of a verdict but its words."""
+    """Everything of a verdict except its texts."""
     codes = sorted((one.code, one.severity, one.subject) for one in verdict.findings)
     return verdict.severity, verdict.states, verdict.seen_down_by, verdict.keyspaces, verdict.recover_first, codes
 
 
-def only(found: Risk, level: Level) -> LevelRisk:
-    (one,) = [one for one in found.levels if one.level is level]
-    return one
+def only(risks: Risk, level: Level) -> LevelRisk:
+    (level_risk,) = [level_risk for level_risk in risks.levels if level_risk.level is level]
+    return level_risk
 
 
 # Suppositions
@@ -53,7 +53,7 @@ def only(found: Risk, level: Level) -> LevelRisk:
 @settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Supposing nodes down gives what trying each token finds where no view, and no client, has these nodes."""
+    """Supposing nodes down gives what trying each token finds if these nodes are in no view and have no clients."""
     gone = set(data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True)))
     left = {name: live - gone for name, live in cluster.live.items() if name not in gone}
     found = assess(suppose(cluster.snapshot(), gone), watching(level))
@@ -77,7 +77,7 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=1), st.data())
 def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:
-    """Nodes that are supposed back are up for every view, and serve as before where all views agreed."""
+    """Nodes that are supposed up again are up for every view, and serve as before if all views agreed."""
     live = frozenset.intersection(*cluster.live.values())
     agreed = replace(cluster, live={name: live | {name} for name in live if name not in cluster.joining})
     gone = (
@@ -91,7 +91,7 @@ def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> No
 
 
 def test_what_a_supposition_changes() -> None:
-    """Two nodes of one range down: a warning where there was none, and the levels that change, now and then."""
+    """With two nodes of one range down there is a new warning; the levels that change are listed with both states."""
     found = what_if(WELL, Policy(), down=[address(1), address(3)])
     assert (found.now.severity, found.then.severity) == (Severity.OK, Severity.WARNING)
     steps = [
@@ -111,13 +111,13 @@ def test_what_a_supposition_changes() -> None:
 
 
 def test_the_last_coordinators_leave_no_verdict() -> None:
-    """Without anyone who would see it there is no OK."""
+    """Without a view that counts the verdict is never OK."""
     found = what_if(WELL, Policy(), down=[node.address for node in SIX])
     assert found.then.severity is Severity.UNKNOWN
 
 
 def test_a_node_that_is_back_serves() -> None:
-    """The view of a node that is supposed back is what all others see, whatever became of asking it."""
+    """The view of a node that is supposed up is what all others see, whatever its own view was."""
     seen = with_node(snapshot(SIX, [ORDERS], [1, 3]), 1, mode=None, release_version=None)
     found = suppose(seen, up=[address(1)])
     (view,) = [view for view in found.views if view.observer == address(1)]
@@ -126,28 +126,28 @@ def test_a_node_that_is_back_serves() -> None:
     assert assess(found, Policy()).severity is Severity.OK
 
 
-def test_a_view_that_lists_only_who_is_live() -> None:
-    """Without a list of unreachable nodes one that is supposed down is missing from the live ones, and back in them."""
+def test_a_view_that_lists_only_live_nodes() -> None:
+    """Without a list of unreachable nodes, a node that is supposed down is only missing from the live nodes."""
     silent = replace(WELL, views=tuple(replace(view, unreachable=None) for view in WELL.views))
     verdict = assess(suppose(silent, [address(1), address(3)]), Policy())
     assert (verdict.down(), verdict.severity) == ([address(1), address(3)], Severity.WARNING)
     assert "10.0.0.1 is down (supposed down)" in [one.summary for one in verdict.findings]
 
 
-def test_a_node_that_is_back_is_no_wiser_than_the_others() -> None:
-    """What any other view sees down, a node that is supposed back sees down."""
+def test_a_node_that_is_supposed_up_sees_down_what_any_other_view_sees_down() -> None:
+    """Its own view is not known, so the worst of the other views is assumed."""
     seen = with_view(snapshot(SIX, [ORDERS], [1]), 2, live=addresses([2, 4, 5, 6]), unreachable=addresses([1, 3]))
     (view,) = [view for view in suppose(seen, up=[address(1)]).views if view.observer == address(1)]
     assert (view.live, view.unreachable) == (addresses([1, 2, 4, 5, 6]), addresses([3]))
 
 
-def test_a_stale_view_is_not_woken() -> None:
-    """What a drained node saw before counts for nothing once it is supposed back."""
+def test_a_stale_view_is_not_used() -> None:
+    """The view that a node had while it was drained does not count once it is supposed up."""
     drained = with_view(with_node(WELL, 2, mode="DRAINED"), 2, live=addresses([2]), unreachable=addresses([1, 3]))
     assert assess(suppose(drained, up=[address(2)]), Policy()).severity is Severity.OK
 
 
-def test_what_is_not_known_stays_so() -> None:
+def test_missing_data_stays_missing() -> None:
     """A supposition does not read what could not be read."""
     seen = replace(snapshot(SIX, [ORDERS], [1]), problems=(Problem("ring_unreadable", "orders", "it is cut off"),))
     assert what_if(seen, Policy(), up=[address(1)]).then.severity is Severity.UNKNOWN
@@ -161,8 +161,8 @@ def test_what_is_not_known_stays_so() -> None:
         ([address(1)], [address(1)], "10.0.0.1 can't be supposed both down and up"),
     ],
 )
-def test_suppositions_that_are_none(down: list[str], up: list[str], error: str) -> None:
-    """A node that is none, or both down and up, is refused by name."""
+def test_impossible_suppositions_are_refused(down: list[str], up: list[str], error: str) -> None:
+    """An address that no node has, or a node that is to be both down and up, is named in the error."""
     with pytest.raises(UsageError, match=error):
         suppose(WELL, down, up)
 
@@ -171,7 +171,7 @@ def test_suppositions_that_are_none(down: list[str], up: list[str], error: str) 
 
 
 def smallest(case: Case, live: Collection[str], groups: Mapping[object, set[str]]) -> dict[frozenset[object], float]:
-    """Every set of the smallest size whose loss is an outage, and the share that it loses; {set(): ...} if one is."""
+    """Every smallest set whose loss is an outage, and the share that it loses; the empty set if ranges are lost now."""
     for size in range(len(groups) + 1):
         found = {}
         for chosen in combinations(sorted(groups, key=str), size):
@@ -185,7 +185,7 @@ def smallest(case: Case, live: Collection[str], groups: Mapping[object, set[str]
 
 
 def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None:
-    """The same sets, each once, with the same shares, the largest first."""
+    """Check for the same sets, each once, with the same shares, the largest share first."""
     if not expected or frozenset() in expected:
         assert (losses.failures, losses.worst) == ((0 if expected else None), ())
         return
@@ -200,7 +200,7 @@ def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None
 @settings(max_examples=examples(500))
 @given(clusters(nodes=7), st.sampled_from(LEVELS))
 def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str) -> None:
-    """At every level the sets of nodes and of racks, and what they cost, are what trying all sets finds."""
+    """At every level, the sets of nodes and of racks and their shares are what trying all sets finds."""
     found = risk(cluster.snapshot(), watching(level), limit=10**6)
     live = next(iter(cluster.live.values()))
     racks: dict[object, set[str]] = {}
@@ -218,7 +218,7 @@ def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str)
 @settings(max_examples=examples(150))
 @given(clusters(nodes=7, views=3, tables=2), st.sampled_from(LEVELS))
 def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:
-    """Of several views the nearest loss is told, and overall the nearest of all keyspaces and datacenters."""
+    """Of several views the nearest loss counts, and overall the nearest of all keyspaces and datacenters."""
     found = risk(cluster.snapshot(), watching(level), limit=10**6)
     failures = []
     for keyspace, case in cases(cluster, level):
@@ -234,7 +234,7 @@ def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:
 
 
 def test_pairs_of_a_rack_aware_ring() -> None:
-    """Each pair that shares a range is told once; those that share two lose twice as much, and come first."""
+    """Each pair that shares a range is listed once; pairs that share two lose twice as much, and come first."""
     one = only(risk(WELL, Policy(), limit=3), Level.LOCAL_QUORUM)
     assert one.nodes is not None
     assert (one.nodes.failures, one.nodes.number, one.nodes.concerned) == (2, 10, 6)
@@ -247,18 +247,18 @@ def test_pairs_of_a_rack_aware_ring() -> None:
     assert (one.racks.failures, one.racks.number) == (2, 3)
 
 
-def test_a_loss_costs_what_the_worst_view_says() -> None:
-    """Of views that see different nodes down, each loss has the largest share that one of them gives it."""
+def test_a_loss_costs_what_it_costs_in_the_worst_view() -> None:
+    """If views see different nodes down, each loss has the largest share that it has in any view."""
     seen = with_view(snapshot(SIX, [ORDERS], [1]), 6, live=addresses([1, 2, 4, 5, 6]), unreachable=addresses([3]))
     one = only(risk(seen, Policy(), limit=9), Level.LOCAL_QUORUM)
     assert one.nodes is not None
-    # 5 shares two ranges with 1, which most see down, and one with 3, which 6 alone sees down.
+    # Node 5 shares two ranges with 1, which most views see down, and one with 3, which only node 6 sees down.
     costs = {loss.members[0]: loss.share for loss in one.nodes.worst}
     assert costs == {address(5): 0.5, **dict.fromkeys(map(address, (1, 2, 3, 4, 6)), 0.25)}
 
 
-def test_what_is_down_counts_already() -> None:
-    """With a node down each of those that share a range with it is a loss alone."""
+def test_nodes_that_are_down_count_already() -> None:
+    """With a node down, each node that shares a range with it is a loss alone."""
     one = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
     assert one.nodes is not None
     assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
@@ -267,7 +267,7 @@ def test_what_is_down_counts_already() -> None:
 
 
 def test_racks_that_are_an_outage_alone() -> None:
-    """A rack that holds two of three replicas is a loss alone, and is named."""
+    """A rack that has two of three replicas is a loss alone."""
     lopsided = ring("orders", "NetworkTopologyStrategy {dc1=3}", [[1, 2, 5], [3, 4, 5]], 6)
     one = only(risk(snapshot(SIX, [lopsided]), Policy()), Level.LOCAL_QUORUM)
     assert one.racks is not None
@@ -275,14 +275,14 @@ def test_racks_that_are_an_outage_alone() -> None:
 
 
 def test_no_data_is_no_safety() -> None:
-    """Without a usable view there is a gap and nothing that could pass for no risk."""
+    """Without a usable view there is a gap, and no losses that could be read as no risk."""
     found = risk(snapshot(SIX, [ORDERS], range(1, 7)), Policy())
     assert [one.code for one in found.gaps] == ["no_usable_view"]
     assert (found.levels, found.overall) == ((), ())
 
 
 def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
-    """Where a replication is not known no overall loss is told for that tier: a smaller one may hide there."""
+    """If a replication is not known, that tier has no overall loss: a smaller loss may be an outage there."""
     rings = [ORDERS, ring("old", None, ROWS, 6)]
     found = risk(snapshot(SIX, rings), Policy())
     assert [one.tier for one in found.overall] == [Severity.CRITICAL]
@@ -292,7 +292,7 @@ def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
 
 
 def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
-    """Ranges that no node could serve are told apart from those that nodes can lose."""
+    """Ranges that are unavailable with all nodes up are counted apart."""
     short = ring("orders", "NetworkTopologyStrategy {dc1=5}", [[1, 2], [3, 4, 5]], 6)
     one = only(risk(snapshot(SIX, [short]), Policy(), Question(keyspaces=("orders",))), Level.LOCAL_QUORUM)
     assert one.structurally_unavailable == 1
@@ -304,8 +304,8 @@ def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
 
 @settings(max_examples=examples(100))
 @given(cluster=clusters(nodes=7), level=st.sampled_from(LEVELS), room=st.integers(1, 12))
-def test_too_many_sets_are_said_to_be_so(cluster: Cluster, level: str, room: int) -> None:
-    """Where not all sets are made those that are listed cost what they cost, and no number is claimed."""
+def test_too_many_sets_are_not_counted(cluster: Cluster, level: str, room: int) -> None:
+    """If not all sets are made, the listed sets have their exact shares, and no number of sets is given."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(failuresets, "_ENUMERATED", room)
         some = risk(cluster.snapshot(), watching(level), limit=4).levels
@@ -319,7 +319,7 @@ def test_too_many_sets_are_said_to_be_so(cluster: Cluster, level: str, room: int
 
 
 def test_tiers_and_levels_that_are_only_shown() -> None:
-    """A level that nobody watches is shown and has no tier; keyspaces with one rule and ring stand together."""
+    """A level that is not watched is listed without a tier; keyspaces with one rule and ring are listed together."""
     both = replace(ORDERS, keyspaces=("orders", "carts"))
     policy = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM)),))
     found = risk(snapshot(SIX, [both]), policy, Question(levels=(Level.ALL,)))
