@@ -131,8 +131,8 @@ class Case:
     def incoming(self, token: int) -> list[str]:
         """The pending replicas of a token, each once even if several arcs have it."""
         own = self.replicas(token)
-        found = {node for arc in self.pending if arc.holds(token) for node in arc.nodes}
-        return sorted(found - set(own))
+        gaining = {node for arc in self.pending if arc.holds(token) for node in arc.nodes}
+        return sorted(gaining - set(own))
 
     def served(self, token: int, live: Collection[str], operation: Operation) -> bool:
         """Whether a query of this token succeeds: accepted by the coordinator, and not certain to time out."""
@@ -305,11 +305,11 @@ class Case:
     def weakest(self, live: Collection[str]) -> set[Arc]:
         """The natural arcs that fail by the fewest deaths of live nodes; those that fail already, if any do."""
         for size in range(len(live) + 1):
-            found = {
+            failing = {
                 arc for dead in combinations(live, size) for arc in self.arcs_of(self.failing(set(live) - {*dead}))
             }
-            if found:
-                return found
+            if failing:
+                return failing
         return set()
 
     def _smallest(self, groups: Mapping[T, set[str]], live: Collection[str]) -> int | None:

@@ -103,10 +103,10 @@ def addresses(numbers: Iterable[int]) -> frozenset[str]:
 
 def findings(verdict: Any) -> Mapping[str, list[str]]:
     """Summaries by code, notes too, each with its severity."""
-    found: dict[str, list[str]] = {}
-    for one in verdict.findings:
-        found.setdefault(one.code, []).append(f"{one.severity.name} {one.summary}")
-    return found
+    summaries: dict[str, list[str]] = {}
+    for finding in verdict.findings:
+        summaries.setdefault(finding.code, []).append(f"{finding.severity.name} {finding.summary}")
+    return summaries
 
 
 def held(*numbers: int) -> list[Holder]:

@@ -114,9 +114,9 @@ def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.Dat
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=2, max_size=4)):
         health = state.level(Level(case.level), case.client, rules)
-        found = (health.node_failures_to_outage, health.rack_failures_to_outage)
+        failures = (health.node_failures_to_outage, health.rack_failures_to_outage)
         if exact(case):
-            assert found == (case.node_failures(live), case.rack_failures(live))
+            assert failures == (case.node_failures(live), case.rack_failures(live))
         check_worst(case, live, health)
 
 

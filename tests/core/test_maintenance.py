@@ -36,9 +36,9 @@ def six(*down: int) -> Snapshot:
     return snapshot(SIX, [ring("orders", "SimpleStrategy {replication_factor=3}", ROWS, 6)], down)
 
 
-def lease(*held: int, since: str = EARLIER, deadline: float = 3600.0) -> Maintenance:
+def lease(*leased: int, since: str = EARLIER, deadline: float = 3600.0) -> Maintenance:
     return Maintenance(
-        tuple(Holder(node=address(one), owner="alice@ops1", purpose="kernel", since=since) for one in held), deadline
+        tuple(Holder(node=address(one), owner="alice@ops1", purpose="kernel", since=since) for one in leased), deadline
     )
 
 
@@ -326,9 +326,9 @@ def test_no_lease_changes_nothing() -> None:
 def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: st.DataObject) -> None:
     """In any cluster pages and gaps stay, nothing gets worse, and a loss of leased nodes alone is lowered."""
     seen, names = cluster.snapshot(), sorted(cluster.places)
-    held = data.draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
+    leased = data.draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
     rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL, NagiosRange(0, 0)), warning_failures_left=1)
-    maintenance = Maintenance(tuple(Holder(node=one, owner="me", purpose="", since=seen.taken_at) for one in held))
+    maintenance = Maintenance(tuple(Holder(node=one, owner="me", purpose="", since=seen.taken_at) for one in leased))
     before, after = (assess(seen, Policy((rule,)), Question(), one) for one in (None, maintenance))
     pages = [[one for one in each.findings if one.severity is Severity.CRITICAL] for each in (before, after)]
     assert pages[0] == pages[1]
@@ -336,5 +336,5 @@ def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: 
     for one, two in zip(before.keyspaces, after.keyspaces, strict=True):
         assert two.severity <= one.severity
     lost = set(names) - frozenset(names).intersection(*[view.live for view in seen.views if view.outcome == "ok"])
-    if not lost & set(held):
+    if not lost & set(leased):
         assert [one.severity for one in after.keyspaces] == [one.severity for one in before.keyspaces]

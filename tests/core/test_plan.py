@@ -42,13 +42,13 @@ def fewest(names: Collection[str], safe: Callable[[Sequence[str]], bool]) -> int
     """The fewest safe sets into which the names can be partitioned, by trying every partition."""
     order = sorted(names)
     fine = {frozenset(some) for size in range(len(order) + 1) for some in combinations(order, size) if safe(some)}
-    found: dict[frozenset[str], int] = {frozenset(): 0}
+    least: dict[frozenset[str], int] = {frozenset(): 0}
     for size in range(1, len(order) + 1):
         for some in map(frozenset, combinations(order, size)):
             first = min(some)
             parts = (one for one in fine if first in one and one <= some)
-            found[some] = min((found[some - one] for one in parts), default=len(order)) + 1
-    return found[frozenset(order)]
+            least[some] = min((least[some - one] for one in parts), default=len(order)) + 1
+    return least[frozenset(order)]
 
 
 @settings(max_examples=examples(150))
@@ -137,8 +137,8 @@ def test_each_rack_is_a_batch() -> None:
 def test_options_of_a_plan() -> None:
     """Smaller batches, one node at a time, or only the nodes that are named."""
     assert numbers(made(racked(), max_batch=1)) == [[1], [4], [2], [5], [3], [6]]
-    one = made(racked(), by="node")
-    assert (numbers(one), one.rule) == ([[1], [4], [2], [5], [3], [6]], "one node at a time")
+    alone = made(racked(), by="node")
+    assert (numbers(alone), alone.rule) == ([[1], [4], [2], [5], [3], [6]], "one node at a time")
     assert numbers(made(racked(), nodes=["10.0.0.6", "10.0.0.1", "10.0.0.4"])) == [[1, 4], [6]]
     assert made(racked(), max_batch=1).rule == "fewest: proven; at most 1 a batch"
 
@@ -271,8 +271,8 @@ def test_many_are_refused_as_few_are() -> None:
     result = made(seen)
     keeper = Gatekeeper(seen, Policy(), Gate())
     assert len(result.refused) == 17
-    for one in result.refused:
-        assert list(one.reasons) == [each for each in keeper.decide([one.node]).reasons if each.blocks]
+    for refusal in result.refused:
+        assert list(refusal.reasons) == [reason for reason in keeper.decide([refusal.node]).reasons if reason.blocks]
 
 
 def test_a_plan_that_the_gate_would_refuse_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ def test_a_plan_that_the_gate_would_refuse_is_an_error(monkeypatch: pytest.Monke
 def test_a_complete_search_proves_what_no_bound_does() -> None:
     """Of five things in a circle, neighbours apart, no three are pairwise apart; yet two batches are not enough."""
     circle = Limits(5)
-    for one in range(5):
-        circle.add(mask_of([one, (one + 1) % 5]), 1)
-    found = circle.pack(mask_of(range(5)))
-    assert (len(found.batches), found.least, found.proven) == (3, 3, True)
+    for thing in range(5):
+        circle.add(mask_of([thing, (thing + 1) % 5]), 1)
+    packing = circle.pack(mask_of(range(5)))
+    assert (len(packing.batches), packing.least, packing.proven) == (3, 3, True)

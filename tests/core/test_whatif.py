@@ -47,6 +47,11 @@ def only(risks: Risk, level: Level) -> LevelRisk:
     return level_risk
 
 
+def level_of(risks: Risk, keyspace: str, client: str | None) -> LevelRisk:
+    (level_risk,) = [risk for risk in risks.levels if (risk.keyspaces, risk.datacenter) == ((keyspace,), client)]
+    return level_risk
+
+
 # Suppositions
 
 
@@ -56,18 +61,18 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
     """Supposing nodes down gives what trying each token finds if these nodes are in no view and have no clients."""
     gone = set(data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True)))
     left = {name: live - gone for name, live in cluster.live.items() if name not in gone}
-    found = assess(suppose(cluster.snapshot(), gone), watching(level))
+    verdict = assess(suppose(cluster.snapshot(), gone), watching(level))
     if not left:
-        assert found.severity is Severity.UNKNOWN
+        assert verdict.severity is Severity.UNKNOWN
         return
     remaining = replace(cluster, live=left)
     dead = tuple(
         View(name, outcome="unreachable", reason="connection refused") for name in cluster.live if name in gone
     )
     stopped = remaining.snapshot()
-    assert numbers(found) == numbers(assess(replace(stopped, views=(*stopped.views, *dead)), watching(level)))
+    assert numbers(verdict) == numbers(assess(replace(stopped, views=(*stopped.views, *dead)), watching(level)))
     for keyspace, case in cases(remaining, level):
-        health = told(found, keyspace, case.client).health
+        health = told(verdict, keyspace, case.client).health
         assert health is not None
         if exact(case):
             worst = max(len(case.arcs_of(case.outage(live))) for live in eyes(remaining, case.client).values())
@@ -92,16 +97,16 @@ def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> No
 
 def test_what_a_supposition_changes() -> None:
     """With two nodes of one range down there is a new warning; the levels that change are listed with both states."""
-    found = what_if(WELL, Policy(), down=[address(1), address(3)])
-    assert (found.now.severity, found.then.severity) == (Severity.OK, Severity.WARNING)
+    result = what_if(WELL, Policy(), down=[address(1), address(3)])
+    assert (result.now.severity, result.then.severity) == (Severity.OK, Severity.WARNING)
     steps = [
         (
-            one.then.level,
-            one.now and one.now.severity,
-            one.then.severity,
-            one.then.health and one.then.health.unavailable,
+            change.then.level,
+            change.now and change.now.severity,
+            change.then.severity,
+            change.then.health and change.then.health.unavailable,
         )
-        for one in found.changes
+        for change in result.changes
     ]
     assert steps == [
         (Level.LOCAL_ONE, Severity.OK, Severity.OK, 0),
@@ -112,18 +117,18 @@ def test_what_a_supposition_changes() -> None:
 
 def test_the_last_coordinators_leave_no_verdict() -> None:
     """Without a view that counts the verdict is never OK."""
-    found = what_if(WELL, Policy(), down=[node.address for node in SIX])
-    assert found.then.severity is Severity.UNKNOWN
+    result = what_if(WELL, Policy(), down=[node.address for node in SIX])
+    assert result.then.severity is Severity.UNKNOWN
 
 
 def test_a_node_that_is_back_serves() -> None:
     """The view of a node that is supposed up is what all others see, whatever its own view was."""
     seen = with_node(snapshot(SIX, [ORDERS], [1, 3]), 1, mode=None, release_version=None)
-    found = suppose(seen, up=[address(1)])
-    (view,) = [view for view in found.views if view.observer == address(1)]
+    supposed = suppose(seen, up=[address(1)])
+    (view,) = [view for view in supposed.views if view.observer == address(1)]
     assert (view.outcome, view.live) == ("ok", addresses([1, 2, 4, 5, 6]))
     assert view.unreachable == addresses([3])
-    assert assess(found, Policy()).severity is Severity.OK
+    assert assess(supposed, Policy()).severity is Severity.OK
 
 
 def test_a_view_that_lists_only_live_nodes() -> None:
@@ -173,14 +178,14 @@ def test_impossible_suppositions_are_refused(down: list[str], up: list[str], err
 def smallest(case: Case, live: Collection[str], groups: Mapping[object, set[str]]) -> dict[frozenset[object], float]:
     """Every smallest set whose loss is an outage, and the share that it loses; the empty set if ranges are lost now."""
     for size in range(len(groups) + 1):
-        found = {}
+        losses = {}
         for chosen in combinations(sorted(groups, key=str), size):
             dead = {node for group in chosen for node in groups[group]}
             lost = case.outage(set(live) - dead)
             if lost:
-                found[frozenset(chosen)] = float(case.share(lost))
-        if found:
-            return found
+                losses[frozenset(chosen)] = float(case.share(lost))
+        if losses:
+            return losses
     return {}
 
 
@@ -191,77 +196,77 @@ def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None
         return
     assert losses.failures == len(next(iter(expected)))
     assert losses.number == losses.at_most == len(losses.worst) == len(expected)
-    assert {frozenset(one.members) for one in losses.worst} == set(expected)
+    assert {frozenset(loss.members) for loss in losses.worst} == set(expected)
     assert losses.concerned == len(frozenset().union(*expected))
-    assert all(abs(one.share - expected[frozenset(one.members)]) < NEAR for one in losses.worst)
-    assert [one.share for one in losses.worst] == sorted((one.share for one in losses.worst), reverse=True)
+    assert all(abs(loss.share - expected[frozenset(loss.members)]) < NEAR for loss in losses.worst)
+    assert [loss.share for loss in losses.worst] == sorted((loss.share for loss in losses.worst), reverse=True)
 
 
 @settings(max_examples=examples(500))
 @given(clusters(nodes=7), st.sampled_from(LEVELS))
 def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str) -> None:
     """At every level, the sets of nodes and of racks and their shares are what trying all sets finds."""
-    found = risk(cluster.snapshot(), watching(level), limit=10**6)
+    risks = risk(cluster.snapshot(), watching(level), limit=10**6)
     live = next(iter(cluster.live.values()))
     racks: dict[object, set[str]] = {}
     for name, place in cluster.places.items():
         racks.setdefault((place.dc, place.rack), set()).add(name)
     for keyspace, case in cases(cluster, level):
-        (one,) = [one for one in found.levels if (one.keyspaces, one.datacenter) == ((keyspace,), case.client)]
-        if exact(case) and one.nodes and one.racks:
-            check(one.nodes, smallest(case, live, {name: {name} for name in live}))
+        level_risk = level_of(risks, keyspace, case.client)
+        if exact(case) and level_risk.nodes and level_risk.racks:
+            check(level_risk.nodes, smallest(case, live, {name: {name} for name in live}))
             alive = {rack: members & live for rack, members in racks.items() if members & live}
-            check(one.racks, smallest(case, live, alive))
-        assert one.nodes is not None or found.gaps
+            check(level_risk.racks, smallest(case, live, alive))
+        assert level_risk.nodes is not None or risks.gaps
 
 
 @settings(max_examples=examples(150))
 @given(clusters(nodes=7, views=3, tables=2), st.sampled_from(LEVELS))
 def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:
     """Of several views the nearest loss counts, and overall the nearest of all keyspaces and datacenters."""
-    found = risk(cluster.snapshot(), watching(level), limit=10**6)
+    risks = risk(cluster.snapshot(), watching(level), limit=10**6)
     failures = []
     for keyspace, case in cases(cluster, level):
         if not exact(case):
             return
-        (one,) = [one for one in found.levels if (one.keyspaces, one.datacenter) == ((keyspace,), case.client)]
+        level_risk = level_of(risks, keyspace, case.client)
         sizes = {case.node_failures(live) for live in eyes(cluster, case.client).values()}
         failures.append(min((size for size in sizes if size is not None), default=None))
-        assert one.nodes is not None
-        assert one.nodes.failures == failures[-1]
-    (overall,) = found.overall
-    assert overall.nodes.failures == min((one for one in failures if one is not None), default=None)
+        assert level_risk.nodes is not None
+        assert level_risk.nodes.failures == failures[-1]
+    (overall,) = risks.overall
+    assert overall.nodes.failures == min((size for size in failures if size is not None), default=None)
 
 
 def test_pairs_of_a_rack_aware_ring() -> None:
     """Each pair that shares a range is listed once; pairs that share two lose twice as much, and come first."""
-    one = only(risk(WELL, Policy(), limit=3), Level.LOCAL_QUORUM)
-    assert one.nodes is not None
-    assert (one.nodes.failures, one.nodes.number, one.nodes.concerned) == (2, 10, 6)
-    assert [(loss.members, loss.share) for loss in one.nodes.worst] == [
+    quorum = only(risk(WELL, Policy(), limit=3), Level.LOCAL_QUORUM)
+    assert quorum.nodes is not None
+    assert (quorum.nodes.failures, quorum.nodes.number, quorum.nodes.concerned) == (2, 10, 6)
+    assert [(loss.members, loss.share) for loss in quorum.nodes.worst] == [
         ((address(1), address(5)), 0.5),
         ((address(2), address(6)), 0.5),
         ((address(1), address(3)), 0.25),
     ]
-    assert one.racks is not None
-    assert (one.racks.failures, one.racks.number) == (2, 3)
+    assert quorum.racks is not None
+    assert (quorum.racks.failures, quorum.racks.number) == (2, 3)
 
 
 def test_a_loss_costs_what_it_costs_in_the_worst_view() -> None:
     """If views see different nodes down, each loss has the largest share that it has in any view."""
     seen = with_view(snapshot(SIX, [ORDERS], [1]), 6, live=addresses([1, 2, 4, 5, 6]), unreachable=addresses([3]))
-    one = only(risk(seen, Policy(), limit=9), Level.LOCAL_QUORUM)
-    assert one.nodes is not None
+    quorum = only(risk(seen, Policy(), limit=9), Level.LOCAL_QUORUM)
+    assert quorum.nodes is not None
     # Node 5 shares two ranges with 1, which most views see down, and one with 3, which only node 6 sees down.
-    costs = {loss.members[0]: loss.share for loss in one.nodes.worst}
+    costs = {loss.members[0]: loss.share for loss in quorum.nodes.worst}
     assert costs == {address(5): 0.5, **dict.fromkeys(map(address, (1, 2, 3, 4, 6)), 0.25)}
 
 
 def test_nodes_that_are_down_count_already() -> None:
     """With a node down, each node that shares a range with it is a loss alone."""
-    one = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
-    assert one.nodes is not None
-    assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
+    quorum = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
+    assert quorum.nodes is not None
+    assert {loss.members for loss in quorum.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
     lost = only(risk(snapshot(SIX, [ORDERS], [1, 3]), Policy()), Level.LOCAL_QUORUM)
     assert lost.nodes == Losses(failures=0)
 
@@ -269,37 +274,37 @@ def test_nodes_that_are_down_count_already() -> None:
 def test_racks_that_are_an_outage_alone() -> None:
     """A rack that has two of three replicas is a loss alone."""
     lopsided = ring("orders", "NetworkTopologyStrategy {dc1=3}", [[1, 2, 5], [3, 4, 5]], 6)
-    one = only(risk(snapshot(SIX, [lopsided]), Policy()), Level.LOCAL_QUORUM)
-    assert one.racks is not None
-    assert [loss.members for loss in one.racks.worst] == [(("dc1", "r1"),), (("dc1", "r2"),)]
+    quorum = only(risk(snapshot(SIX, [lopsided]), Policy()), Level.LOCAL_QUORUM)
+    assert quorum.racks is not None
+    assert [loss.members for loss in quorum.racks.worst] == [(("dc1", "r1"),), (("dc1", "r2"),)]
 
 
 def test_no_data_is_no_safety() -> None:
     """Without a usable view there is a gap, and no losses that could be read as no risk."""
-    found = risk(snapshot(SIX, [ORDERS], range(1, 7)), Policy())
-    assert [one.code for one in found.gaps] == ["no_usable_view"]
-    assert (found.levels, found.overall) == ((), ())
+    risks = risk(snapshot(SIX, [ORDERS], range(1, 7)), Policy())
+    assert [one.code for one in risks.gaps] == ["no_usable_view"]
+    assert (risks.levels, risks.overall) == ((), ())
 
 
 def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
     """If a replication is not known, that tier has no overall loss: a smaller loss may be an outage there."""
     rings = [ORDERS, ring("old", None, ROWS, 6)]
-    found = risk(snapshot(SIX, rings), Policy())
-    assert [one.tier for one in found.overall] == [Severity.CRITICAL]
-    (unknown,) = [one for one in found.levels if one.problem]
+    risks = risk(snapshot(SIX, rings), Policy())
+    assert [one.tier for one in risks.overall] == [Severity.CRITICAL]
+    (unknown,) = [one for one in risks.levels if one.problem]
     assert (unknown.keyspaces, unknown.level, unknown.nodes) == (("old",), Level.LOCAL_QUORUM, None)
-    assert [one.code for one in found.gaps] == ["replication_unknown"]
+    assert [one.code for one in risks.gaps] == ["replication_unknown"]
 
 
 def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
     """Ranges that are unavailable with all nodes up are counted apart."""
     short = ring("orders", "NetworkTopologyStrategy {dc1=5}", [[1, 2], [3, 4, 5]], 6)
-    one = only(risk(snapshot(SIX, [short]), Policy(), Question(keyspaces=("orders",))), Level.LOCAL_QUORUM)
-    assert one.structurally_unavailable == 1
-    assert one.nodes is not None
-    assert {loss.members for loss in one.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
-    assert one.racks is not None
-    assert [loss.members for loss in one.racks.worst] == [(("dc1", "r2"),), (("dc1", "r3"),)]
+    quorum = only(risk(snapshot(SIX, [short]), Policy(), Question(keyspaces=("orders",))), Level.LOCAL_QUORUM)
+    assert quorum.structurally_unavailable == 1
+    assert quorum.nodes is not None
+    assert {loss.members for loss in quorum.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
+    assert quorum.racks is not None
+    assert [loss.members for loss in quorum.racks.worst] == [(("dc1", "r2"),), (("dc1", "r3"),)]
 
 
 @settings(max_examples=examples(100))
@@ -310,21 +315,21 @@ def test_too_many_sets_are_not_counted(cluster: Cluster, level: str, room: int) 
         patch.setattr(failuresets, "_ENUMERATED", room)
         some = risk(cluster.snapshot(), watching(level), limit=4).levels
     every = risk(cluster.snapshot(), watching(level), limit=10**6).levels
-    for one, all_of in zip(some, every, strict=True):
-        if one.nodes is None or all_of.nodes is None or one.nodes.number is not None:
-            assert one.nodes is None or one.nodes.number == (all_of.nodes and all_of.nodes.number)
+    for few, full in zip(some, every, strict=True):
+        if few.nodes is None or full.nodes is None or few.nodes.number is not None:
+            assert few.nodes is None or few.nodes.number == (full.nodes and full.nodes.number)
             continue
-        assert one.nodes.at_most >= (all_of.nodes.number or 0)
-        assert set(one.nodes.worst) <= set(all_of.nodes.worst)
+        assert few.nodes.at_most >= (full.nodes.number or 0)
+        assert set(few.nodes.worst) <= set(full.nodes.worst)
 
 
 def test_tiers_and_levels_that_are_only_shown() -> None:
     """A level that is not watched is listed without a tier; keyspaces with one rule and ring are listed together."""
     both = replace(ORDERS, keyspaces=("orders", "carts"))
     policy = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM)),))
-    found = risk(snapshot(SIX, [both]), policy, Question(levels=(Level.ALL,)))
-    assert [(one.keyspaces, one.level, one.tier) for one in found.levels] == [
+    risks = risk(snapshot(SIX, [both]), policy, Question(levels=(Level.ALL,)))
+    assert [(one.keyspaces, one.level, one.tier) for one in risks.levels] == [
         (("carts", "orders"), Level.ALL, None),
         (("carts", "orders"), Level.LOCAL_QUORUM, Severity.CRITICAL),
     ]
-    assert [one.tier for one in found.overall] == [Severity.CRITICAL]
+    assert [one.tier for one in risks.overall] == [Severity.CRITICAL]
