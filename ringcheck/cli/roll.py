@@ -257,17 +257,18 @@ def _dry_run(seen: Snapshot, settled: Settled, gate: Gate, how: Procedure, wante
     """What would be done: batches, the commands, and what the gate says of the first now."""
     from ringcheck.cli import preflight
     from ringcheck.core.gate import Gatekeeper
-    from ringcheck.core.plan import plan
+    from ringcheck.core.plan import plan_with
     from ringcheck.report import gate as report
     from ringcheck.report.roll import rehearsal
 
     holders = settled.leased(seen)
-    made = plan(seen, settled.policy(), gate, nodes=wanted, max_batch=how.max_batch, by=how.by, holders=holders)
+    keeper = Gatekeeper(seen, settled.policy(), gate, holders)
+    made = plan_with(keeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
     commands = [one for one in (how.restart, how.stop, how.start) if one]
     words = {one: [command.of(seen.nodes[seen.index[one]]) for command in commands] for one in wanted}
     click.echo(rehearsal(made, words, drain=how.drain))
     if made.refused or not made.batches:
         return EXIT["refused"]
-    decision = Gatekeeper(seen, settled.policy(), gate, holders).decide(made.batches[0])
+    decision = keeper.decide(made.batches[0])
     click.echo(f"\n{report.render(decision)}")
     return preflight.EXIT[decision.decision]

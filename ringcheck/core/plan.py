@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from ringcheck.core.batches import Limits
     from ringcheck.core.gate import Gate
-    from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.stakes import Stake
@@ -83,7 +82,7 @@ class Plan:
         return "unknown" in answers or not (self.batches or self.refused)
 
 
-def plan(  # noqa: PLR0913 - what an operator may wish
+def plan(  # noqa: PLR0913 - what a gate asks about, and what an operator may wish
     snapshot: Snapshot,
     policy: Policy,
     gate: Gate,
@@ -91,24 +90,36 @@ def plan(  # noqa: PLR0913 - what an operator may wish
     nodes: Sequence[str] | None = None,
     max_batch: int | None = None,
     by: By | None = None,
-    holders: Collection[Holder] = (),
 ) -> Plan:
-    """The fewest batches that the gate allows.
+    """The fewest batches that a gate allows while no other restart is under way.
 
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
         gate: what must hold before a batch may stop.
-        nodes: addresses of the nodes that are to restart; None for all members.
-        max_batch: how many nodes a batch holds at most.
-        by: `rack` keeps each batch within one rack, `node` makes a batch of each node.
-        holders: of other restart leases: their nodes count as down in every batch.
+        nodes: as of `plan_with`.
+        max_batch: as of `plan_with`.
+        by: as of `plan_with`.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
-        UsageError: if the policy names a datacenter without nodes, or the gate accepts a keyspace that is not there.
+        UsageError: if the policy names a datacenter without nodes, or a pattern in `accept` matches no keyspace.
     """
-    return _Planner(snapshot, policy, gate, holders).plan(nodes, 1 if by == "node" else max_batch, by)
+    return plan_with(Gatekeeper(snapshot, policy, gate), nodes=nodes, max_batch=max_batch, by=by)
+
+
+def plan_with(
+    keeper: Gatekeeper, *, nodes: Sequence[str] | None = None, max_batch: int | None = None, by: By | None = None
+) -> Plan:
+    """The fewest batches that a gatekeeper allows.
+
+    Args:
+        keeper: answers for the snapshot that is planned for; its lease holders count as down in every batch.
+        nodes: addresses of the nodes that are to restart; None for all members.
+        max_batch: how many nodes a batch may hold; None for any number.
+        by: `rack` keeps each batch within one rack, `node` makes a batch of each node.
+    """
+    return _Planner(keeper).plan(nodes, 1 if by == "node" else max_batch, by)
 
 
 class _Planner:
@@ -119,11 +130,11 @@ class _Planner:
         healed: the gate on the snapshot as it would be if every node were well.
     """
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, gate: Gate, holders: Collection[Holder]) -> None:
-        self.snapshot = snapshot
-        self.gate = gate
-        self.now = Gatekeeper(snapshot, policy, gate, holders)
-        self.healed = Gatekeeper(_healed(self.now), policy, gate, holders)
+    def __init__(self, keeper: Gatekeeper) -> None:
+        self.snapshot = keeper.snapshot
+        self.gate = keeper.gate
+        self.now = keeper
+        self.healed = Gatekeeper(_healed(keeper), keeper.scope.policy, keeper.gate, keeper.holders)
 
     def plan(self, nodes: Sequence[str] | None, room: int | None, by: By | None) -> Plan:
         members = self.now.evidence.names(self.now.evidence.members)

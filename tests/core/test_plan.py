@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ringcheck.core.batches import Limits, mask_of
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
-from ringcheck.core.plan import plan, reasons_alone
+from ringcheck.core.plan import plan, plan_with, reasons_alone
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Problem, Replication, Ring
 from tests import article
@@ -84,7 +84,7 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
     by = data.draw(st.sampled_from(rules))
     named = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True))
     keeper = Gatekeeper(cluster.snapshot(), Policy(), gate, leases(holders))
-    made = plan(cluster.snapshot(), Policy(), gate, nodes=named, by=by, holders=leases(holders))
+    made = plan_with(keeper, nodes=named, by=by)
     assert all(keeper.decide(batch).decision == "safe" for batch in made.batches)
     assert sorted([*(one.node for one in made.refused), *(one for batch in made.batches for one in batch)]) == sorted(
         named
