@@ -12,10 +12,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from itertools import combinations, islice
-from operator import eq
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ringcheck.core.spans import Spans
 from ringcheck.errors import RingError
 
 if TYPE_CHECKING:
@@ -227,122 +226,6 @@ class Pending:
     start: int
     end: int
     replicas: tuple[int, ...]
-
-
-class Spans:
-    """Natural ranges on their way into a ring, in any order.
-
-    Columns of numbers: a large ring's ranges as tuples would take ten times the memory, and leave it full of holes.
-
-    Attributes:
-        nodes: how many nodes the cluster has.
-        width: replicas a range at most, so far.
-        replicas: of all ranges together.
-        starts: of the ranges; a list where tokens are larger than 64 bits, and so are the ends.
-        table: `width` node indexes a range, filled up with `nodes`.
-    """
-
-    def __init__(self, nodes: int) -> None:
-        """Begin with none."""
-        self.nodes = nodes
-        self.width = 0
-        self.replicas = 0
-        self.starts: array[int] | list[int] = array("q")
-        self.ends: array[int] | list[int] = array("q")
-        self.table = array("H" if nodes < 2**16 else "I")
-
-    @classmethod
-    def of(cls, ranges: Iterable[tuple[int, int, Sequence[int]]], nodes: int) -> Spans:
-        """Those of (start, end, node indexes).
-
-        Raises:
-            RingError: as `add`.
-        """
-        found = cls(nodes)
-        for start, end, replicas in ranges:
-            found.add(start, end, replicas)
-        return found
-
-    def add(self, start: int, end: int, replicas: Sequence[int]) -> None:
-        """One more range, `(start, end]`.
-
-        Raises:
-            RingError: if a node index can be none.
-        """
-        if len(replicas) > self.width:
-            self._widen(len(replicas))
-        try:
-            self.starts.append(start)
-            self.ends.append(end)
-        except OverflowError:  # RandomPartitioner's
-            self.starts, self.ends = [*self.starts[: len(self.ends)], start], [*self.ends, end]
-        try:
-            self.table.extend(replicas)
-        except OverflowError:
-            raise RingError("a range names a node that the cluster does not have") from None
-        self.replicas += len(replicas)
-        for _ in range(self.width - len(replicas)):
-            self.table.append(self.nodes)
-
-    def _widen(self, width: int) -> None:
-        columns = [
-            *self._columns(),
-            *(array(self.table.typecode, [self.nodes]) * len(self.ends),) * (width - self.width),
-        ]
-        self.width = width
-        self._join(columns)
-
-    def _columns(self) -> list[array[int]]:
-        return [self.table[column :: self.width] for column in range(self.width)]
-
-    def _join(self, columns: Sequence[array[int]]) -> None:
-        self.table = array(self.table.typecode, bytes(self.table.itemsize * self.width * len(self.ends)))
-        for place, column in enumerate(columns):
-            self.table[place :: self.width] = column
-
-    def sort(self) -> None:
-        """Put them in the order of their ends."""
-        order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
-        self.starts, self.ends = _picked(self.starts, order), _picked(self.ends, order)
-        self._join([_picked(column, order) for column in self._columns()])
-
-    def check(self) -> None:
-        """That sorted ones are a ring: all of it, once, with nodes that there are, each once a range.
-
-        Raises:
-            RingError: if they are not.
-        """
-        self._check_tiling()
-        if self.table and (
-            max(self.table) > self.nodes or len(self.table) - self.table.count(self.nodes) != self.replicas
-        ):
-            raise RingError("a range names a node that the cluster does not have")
-        for one, other in combinations(self._columns(), 2):
-            if any(a == b != self.nodes for a, b in zip(one, other, strict=True)):
-                raise RingError("a range names the same node twice")
-
-    def _check_tiling(self) -> None:
-        """Each end is the next one's start, once: then nothing was cut off and nothing is told twice."""
-        starts, ends = self.starts, self.ends
-        if not ends:
-            raise RingError("the ring has no ranges")
-        if starts[1:] == ends[:-1] and starts[0] == ends[-1] and not any(map(eq, ends, islice(ends, 1, None))):
-            return
-        for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            before = ends[index - 1]
-            if start != before or (index and end == before):
-                overlap = start < before or bool(index and start >= end)
-                what = "overlaps" if overlap else "leaves a gap behind"
-                raise RingError(f"the ring is not whole: range ({start}, {end}] {what} the range that ends at {before}")
-
-
-Column = TypeVar("Column", "array[int]", "array[int] | list[int]")
-
-
-def _picked(column: Column, order: Iterable[int]) -> Column:
-    """The column in another order, as the type that it has."""
-    picked = map(column.__getitem__, order)
-    return array(column.typecode, picked) if isinstance(column, array) else list(picked)
 
 
 @dataclass(frozen=True)

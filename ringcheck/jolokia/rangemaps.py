@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.ring import Pending, Spans
+from ringcheck.core.ring import Pending
+from ringcheck.core.spans import Spans
 from ringcheck.errors import DataError
 from ringcheck.http.replies import document
 from ringcheck.jolokia.endpoints import CANONICAL, endpoint
