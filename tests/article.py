@@ -46,14 +46,14 @@ def _silent(address: str, place: int) -> Node:
         rack=f"r{place}",
         release_version="5.0.8",
         tokens=VNODES,
-        jolokia="unreachable",
+        source="unreachable",
     )
 
 
 def _serving(node: Node) -> Node:
     """The same node once it answers and serves."""
     return replace(
-        node, mode="NORMAL", gossip_running=True, native_transport_running=True, generation=1, jolokia="ok", streams=0
+        node, mode="NORMAL", gossip_running=True, native_transport_running=True, generation=1, source="ok", streams=0
     )
 
 

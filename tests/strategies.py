@@ -106,7 +106,7 @@ class Cluster:
                 mode="JOINING" if name in self.joining else "NORMAL",
                 gossip_running=True,
                 native_transport_running=name not in self.joining,
-                jolokia="ok",
+                source="ok",
                 tokens=0 if name in self.joining else 1,
             )
             for name in names

@@ -98,7 +98,7 @@ def _of_suspects(before: Reading | None, now: Reading) -> Iterator[tuple[str, st
     had = before.suspects if before and not before.error else frozenset()
     for node in sorted(now.suspects - had):
         yield "node_suspect", "warning", {"node": node, "why": "its Jolokia stopped answering"}
-    up = {node.address for node in now.verdict.snapshot.nodes if node.jolokia == "ok"} if now.verdict else set()
+    up = {node.address for node in now.verdict.snapshot.nodes if node.source == "ok"} if now.verdict else set()
     for node in sorted((had - now.suspects) & up):
         yield "node_answers_again", "info", {"node": node}
 

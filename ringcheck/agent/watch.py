@@ -206,7 +206,7 @@ class Watch:
         safe = self._safe(seen, holders)
         up = _in_state(verdict, "up")
         let_go(seen.rings)
-        answering = frozenset(node.address for node in seen.nodes if node.jolokia == "ok")
+        answering = frozenset(node.address for node in seen.nodes if node.source == "ok")
         suspects = self._suspects(verdict, answering)
         # Trust outlives a state that is not known: a killed node stays a suspect through a poll that saw nothing.
         self._trusted = answering | (self._trusted & _in_state(verdict, "up", "unknown"))

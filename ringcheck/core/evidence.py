@@ -265,7 +265,7 @@ class Evidence:
         """The node as it speaks of itself; None where its agent did not answer."""
         node = self.snapshot.nodes[index]
         own = self._view_of.get(node.address)
-        return node if node.jolokia == "ok" and own is not None and own.outcome != "unreachable" else None
+        return node if node.source == "ok" and own is not None and own.outcome != "unreachable" else None
 
     def _denies(self, index: int) -> bool:
         """Whether a node says of itself that it does not serve as a replica."""
@@ -284,7 +284,7 @@ class Evidence:
         """
         node = self.node(view)
         if view.outcome == "unreachable":
-            return node.jolokia in {"error", "denied"}
+            return node.source in {"error", "denied"}
         switched_off = node.native_transport_running is False or node.gossip_running is False
         return not switched_off and node.mode not in _NOT_SERVING
 

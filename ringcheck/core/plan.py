@@ -327,6 +327,6 @@ def _well(node: Node, version: str | None) -> Node:
         gossip_running=True,
         native_transport_running=True,
         generation=None,
-        jolokia="ok",
+        source="ok",
         streams=None,
     )

@@ -110,7 +110,7 @@ def _too_young(node: Node, age: int, settle: float) -> Reason:
 
 
 def _ageless(running: list[Node]) -> Iterator[Reason]:
-    ageless = [node.address for node in running if node.generation is None and node.jolokia in {"ok", "not_asked"}]
+    ageless = [node.address for node in running if node.generation is None and node.source in {"ok", "not_asked"}]
     if ageless:
         text = f"not known how long {listed(ageless)} {'has' if len(ageless) == 1 else 'have'} run"
         lifts = "CurrentGenerationNumber can be read there"

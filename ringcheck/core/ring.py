@@ -20,7 +20,7 @@ from ringcheck.errors import RingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-JolokiaState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
+SourceState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
 ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
 Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is the whole ring
 
@@ -89,7 +89,7 @@ class Node:
         host_id: UUID text, the node's identity; None where no view knows it (`nodetool status` shows `null`).
         mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself says.
         generation: gossip generation, epoch seconds at which gossip was started.
-        jolokia: what became of asking this node's Jolokia.
+        source: whether the source could read this node: the outcome of its last request to it.
         tokens: how many tokens it owns, 0 while it joins and for a node that only coordinates; None if not known.
         streams: how many streams (repair, bootstrap, rebuild, decommission) it sends or receives; more than two may
             not all be counted. None where it was not asked or could not say.
@@ -106,7 +106,7 @@ class Node:
     gossip_running: bool | None = None
     native_transport_running: bool | None = None
     generation: int | None = None
-    jolokia: JolokiaState = "not_asked"
+    source: SourceState = "not_asked"
     tokens: int | None = None
     streams: int | None = None
 

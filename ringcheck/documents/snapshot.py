@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ringcheck.core.consistency import release
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.ring import (
-    JolokiaState,
     Node,
     Pending,
     Problem,
     Replication,
     Ring,
     Snapshot,
+    SourceState,
     View,
     ViewOutcome,
     partitioner,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "ringcheck/snapshot/1"
 
+_NODE_KEYS = {"source": "jolokia"}  # keys that differ from the fields of `Node`: the document's have been published
 
 _ROWS = 4096  # ranges that are written at a time
 
@@ -90,7 +91,7 @@ def _ring_parts(ring: Ring) -> Iterator[str]:
 
 def node_document(node: Node) -> Json:
     """A node as it stands in snapshots and verdicts."""
-    return {field.name: getattr(node, field.name) for field in fields(Node)}
+    return {_NODE_KEYS.get(field.name, field.name): getattr(node, field.name) for field in fields(Node)}
 
 
 def _view(view: View) -> Json:
@@ -185,7 +186,7 @@ class SnapshotReader:
 
     def node(self, one: Json, where: str) -> Node:
         """One of its nodes."""
-        states: Iterable[JolokiaState] = ("ok", "unreachable", "denied", "error", "not_asked")
+        states: Iterable[SourceState] = ("ok", "unreachable", "denied", "error", "not_asked")
         return Node(
             address=address(required(one, "address", str, where), where),
             endpoint=_endpoint(one, where),
@@ -197,7 +198,7 @@ class SnapshotReader:
             gossip_running=optional(one, "gossip_running", bool, where),
             native_transport_running=optional(one, "native_transport_running", bool, where),
             generation=optional(one, "generation", int, where),
-            jolokia=one_of(one, "jolokia", states, where) if one.get("jolokia") is not None else "not_asked",
+            source=one_of(one, "jolokia", states, where) if one.get("jolokia") is not None else "not_asked",
             tokens=optional(one, "tokens", int, where),
             streams=optional(one, "streams", int, where),
         )

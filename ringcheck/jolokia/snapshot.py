@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member
-    from ringcheck.core.ring import JolokiaState
+    from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import Answer, Home
 
@@ -142,7 +142,7 @@ class Portrait:
         judged[member.address] = (told, host_ids, node, view)
         return node, view
 
-    def _silent(self, member: Member, topology: Topology, state: JolokiaState) -> Node:
+    def _silent(self, member: Member, topology: Topology, state: SourceState) -> Node:
         """A node that did not answer, as far as others know it."""
         datacenter, rack = topology.places.get(member.address, NOWHERE)
         return Node(
@@ -152,7 +152,7 @@ class Portrait:
             datacenter=datacenter,
             rack=rack,
             release_version=self._home.releases.get(member.address),
-            jolokia=state,
+            source=state,
             tokens=self._tokens(member, topology),
         )
 

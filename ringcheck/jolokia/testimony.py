@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringcheck.core.membership import Member
-    from ringcheck.core.ring import JolokiaState
+    from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.node_report import NodeReport
 
@@ -81,10 +81,10 @@ def unheard(address: str, error: RingcheckError) -> View:
     return View(address, outcome="unreachable", reason=str(error))
 
 
-def state_of(error: RingcheckError) -> JolokiaState:
+def state_of(error: RingcheckError) -> SourceState:
     """What an error says about a node's Jolokia."""
     kind = error.kind if isinstance(error, SourceError) else "error"
-    states: Mapping[str, JolokiaState] = {"unreachable": "unreachable", "denied": "denied"}
+    states: Mapping[str, SourceState] = {"unreachable": "unreachable", "denied": "denied"}
     return states.get(kind, "error")
 
 
@@ -102,6 +102,6 @@ def node_of(member: Member, reading: NodeReport, place: tuple[str | None, str | 
         gossip_running=reading.gossip_running,
         native_transport_running=reading.native_transport_running,
         generation=reading.generation,
-        jolokia="ok",
+        source="ok",
         tokens=tokens,
     )

@@ -92,7 +92,7 @@ def missing(target: RestartedNode, seen: Snapshot, down_before: frozenset[str]) 
     node = target.find(seen)
     if node is None:
         return "no node lists it"
-    if node.jolokia != "ok":
+    if node.source != "ok":
         return "its Jolokia does not answer"
     if node.mode != "NORMAL":
         return f"it is {node.mode}" if node.mode else "its process has only begun to start"

@@ -66,7 +66,7 @@ def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[R
             gossip_running=True,
             native_transport_running=True,
             generation=1,
-            jolokia="ok",
+            source="ok",
             tokens=vnodes,
         )
         for at, one in enumerate(places)

@@ -193,7 +193,7 @@ def test_all_up(driver: Driver, polls: Callable[[], Snapshot]) -> None:
         assert seen.cluster == "lab"
         assert [node.address for node in seen.nodes] == sorted(driver.address(at) for at in range(len(NODES)))
         assert {(node.datacenter, node.rack) for node in seen.nodes} == set(NODES)
-        assert {(node.release_version, node.mode, node.jolokia, node.tokens) for node in seen.nodes} == {
+        assert {(node.release_version, node.mode, node.source, node.tokens) for node in seen.nodes} == {
             (RELEASE, "NORMAL", "ok", 4)
         }
         assert len({node.host_id for node in seen.nodes}) == len(NODES)
@@ -260,7 +260,7 @@ def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
         seen = collector.poll(4)
     driver.resume(2)
     assert view(seen, driver.address(2)).outcome == "unreachable"
-    assert next(node.jolokia for node in seen.nodes if node.address == driver.address(2)) == "unreachable"
+    assert next(node.source for node in seen.nodes if node.address == driver.address(2)) == "unreachable"
     assert assess(seen, Policy()).severity.name in {"UNKNOWN", "CRITICAL"}
 
 

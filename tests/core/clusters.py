@@ -34,7 +34,7 @@ def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
                 gossip_running=True,
                 native_transport_running=True,
                 generation=1,
-                jolokia="ok",
+                source="ok",
                 tokens=1,
                 streams=0,
             ),

@@ -292,9 +292,9 @@ def test_the_only_view() -> None:
     [
         ({}, {"outcome": "ok", "reason": None}, True),
         ({"mode": "NEW_IN_6"}, {"outcome": "ok", "live": addresses([1])}, True),
-        ({"jolokia": "error"}, {"outcome": "unreachable", "reason": "LiveNodes is no list"}, True),
-        ({"jolokia": "denied"}, {"outcome": "unreachable", "reason": "HTTP 403"}, True),
-        ({"jolokia": "unreachable"}, {"outcome": "unreachable", "reason": "connection refused"}, False),
+        ({"source": "error"}, {"outcome": "unreachable", "reason": "LiveNodes is no list"}, True),
+        ({"source": "denied"}, {"outcome": "unreachable", "reason": "HTTP 403"}, True),
+        ({"source": "unreachable"}, {"outcome": "unreachable", "reason": "connection refused"}, False),
         ({"mode": "DRAINED"}, {"outcome": "ok", "live": addresses([1])}, False),
         ({"native_transport_running": False}, {"outcome": "ok", "live": addresses([1])}, False),
     ],

@@ -296,7 +296,7 @@ UNSAFE = [
 
 def test_an_unknown_age_is_a_note() -> None:
     """Without its generation a node can't be judged by its age; the decision says so."""
-    nodes = tuple(replace(node, generation=None, jolokia="ok") for node in article.snapshot().nodes)
+    nodes = tuple(replace(node, generation=None, source="ok") for node in article.snapshot().nodes)
     decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
     [note] = [one for one in decision.reasons if one.code == "recently_changed"]
     assert note.summary == "not known how long 10.0.0.1, 10.0.0.2, 10.0.0.3 have run"
@@ -305,11 +305,11 @@ def test_an_unknown_age_is_a_note() -> None:
 
 def test_the_age_of_a_node_that_was_not_asked_is_unknown() -> None:
     """With `views: contact_points` a node that just came back looks like any other; the decision says so."""
-    nodes = tuple(replace(node, generation=None, jolokia="not_asked") for node in article.snapshot().nodes[:1])
+    nodes = tuple(replace(node, generation=None, source="not_asked") for node in article.snapshot().nodes[:1])
     decision = decide(replace(article.snapshot(), nodes=(*nodes, *article.snapshot().nodes[1:])), "10.0.0.2")
     assert ("recently_changed", False, "not known how long 10.0.0.1 has run") in summaries(decision)
     down = article.snapshot(["10.0.0.1"])
-    nodes = tuple(replace(node, jolokia="not_asked") for node in down.nodes[:1])
+    nodes = tuple(replace(node, source="not_asked") for node in down.nodes[:1])
     decision = decide(replace(down, nodes=(*nodes, *down.nodes[1:])), "10.0.0.1")
     assert "recently_changed" not in [one.code for one in decision.reasons]
 

@@ -191,7 +191,7 @@ def test_a_stopped_process_is_unreachable_and_a_killed_one_too(line: str) -> Non
     for state, reason in (("sigstopped", "no answer in time"), ("killed", "connection refused")):
         snapshot = snapshot_of(line, state)
         node = snapshot.nodes[2]
-        assert (node.jolokia, node.mode, node.datacenter, node.tokens) == ("unreachable", None, "dc1", 4)
+        assert (node.source, node.mode, node.datacenter, node.tokens) == ("unreachable", None, "dc1", 4)
         outcome, text = views(snapshot)["3"]
         assert (outcome, str(text).partition("jolokia: ")[2]) == ("unreachable", reason)
         assert all(view.live == frozenset(ALL[:4]) - {ALL[2]} for view in snapshot.views if view.outcome == "ok")

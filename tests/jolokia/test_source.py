@@ -114,7 +114,7 @@ def test_each_release_is_asked_in_its_words(release: str) -> None:
         assert not snapshot.problems
         modern = int(release[0]) >= 4
         assert [node.release_version for node in snapshot.nodes] == [release] * 3
-        assert all(node.jolokia == "ok" and node.tokens == 2 for node in snapshot.nodes)
+        assert all(node.source == "ok" and node.tokens == 2 for node in snapshot.nodes)
         told = release not in {"2.2.19", "3.0.29", "3.11.10"}
         assert [str(ring.replication) for ring in snapshot.rings] == [
             "NetworkTopologyStrategy {dc1=3}" if told else "None"
@@ -179,7 +179,7 @@ def test_any_contact_point_will_do() -> None:
         snapshot = running.poll()
         assert len(snapshot.rings) == 1
         assert [view.outcome for view in snapshot.views] == ["unreachable", "ok", "ok"]
-        assert snapshot.nodes[0].jolokia == "unreachable"
+        assert snapshot.nodes[0].source == "unreachable"
         assert snapshot.nodes[0].datacenter == "dc1"
 
 
@@ -231,7 +231,7 @@ def test_only_contact_points_are_asked_where_only_they_can_be() -> None:
         for _ in range(2):
             snapshot = collector.poll(2.0)
             assert [(view.observer, view.outcome) for view in snapshot.views] == [(TWO, "ok")]
-            assert [node.jolokia for node in snapshot.nodes] == ["not_asked", "ok", "not_asked"]
+            assert [node.source for node in snapshot.nodes] == ["not_asked", "ok", "not_asked"]
             assert len(snapshot.rings) == 1
         collector.close()
         assert running.cluster.posts == 0
@@ -488,7 +488,7 @@ def test_a_wrong_node_at_an_address_is_not_believed() -> None:
                 ("wrong_node", THREE, what)
             ]
             assert (snapshot.views[2].outcome, snapshot.views[2].reason) == ("discarded", what)
-            assert (snapshot.nodes[2].jolokia, snapshot.nodes[2].mode) == ("error", None)
+            assert (snapshot.nodes[2].source, snapshot.nodes[2].mode) == ("error", None)
         assert len(asked(running, THREE)) == 2
         assert rings_read(running) == 1
 
@@ -582,7 +582,7 @@ def test_a_jvm_without_cassandras_mbeans_is_starting() -> None:
         snapshot = running.poll()
     assert snapshot.views[2].reason == "starting: StorageService is not registered yet"
     node = snapshot.nodes[2]
-    assert (node.jolokia, node.mode, node.release_version, node.datacenter) == ("ok", None, "5.0.8", "dc1")
+    assert (node.source, node.mode, node.release_version, node.datacenter) == ("ok", None, "5.0.8", "dc1")
 
 
 def test_no_usable_view_is_a_snapshot_without_rings() -> None:
@@ -614,7 +614,7 @@ def test_what_a_policy_forbids_is_denied() -> None:
     lab.nodes[THREE].attributes |= {"LiveNodes": denied, "LiveNodesWithPort": denied}
     with lab.running() as running:
         snapshot = running.poll()
-        assert snapshot.nodes[2].jolokia == "denied"
+        assert snapshot.nodes[2].source == "denied"
         assert snapshot.views[2].outcome == "unreachable"
         bean = "org.apache.cassandra.db:type=StorageService"
         text = f"LiveNodes: the agent refuses: Reading attribute LiveNodes is forbidden for MBean {bean}"
@@ -649,13 +649,13 @@ def test_an_agent_that_refuses_everything_is_asked_once_a_poll(status: int, mess
         refuser.raw = refusing(status)
         for polls in (1, 2):
             seen = running.poll()
-            assert (seen.nodes[2].jolokia, seen.views[2].outcome) == ("denied", "unreachable")
+            assert (seen.nodes[2].source, seen.views[2].outcome) == ("denied", "unreachable")
             assert seen.views[2].reason == f"{refuser.url}: {message}"
             assert len(refuser.payloads) == polls
         refuser.raw = None
         assert running.poll().views[2].outcome == "ok"
         refuser.raw = refusing(status)
-        assert running.poll().nodes[2].jolokia == "denied"
+        assert running.poll().nodes[2].source == "denied"
         assert len(refuser.payloads) == 4
 
 
@@ -1290,7 +1290,7 @@ def test_a_node_that_only_others_have_heard_of_is_there() -> None:
     with lab.running() as running:
         snapshot = running.poll()
         node = snapshot.nodes[3]
-        assert (node.address, node.host_id, node.tokens, node.jolokia) == (four, None, 0, "unreachable")
+        assert (node.address, node.host_id, node.tokens, node.source) == (four, None, 0, "unreachable")
         assert [view.outcome for view in snapshot.views] == [*["ok"] * 3, "unreachable"]
         assert {view.live - set(Lab(4).addresses) for view in snapshot.views} == {frozenset()}
         assert snapshot.rings[0].filler == 4
@@ -1416,7 +1416,7 @@ def test_an_answer_of_one_node_can_be_anything() -> None:
         collector = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.template))
         snapshot = collector.poll(2.0)
         collector.close()
-    assert [node.jolokia for node in snapshot.nodes] == ["ok", "ok", "error"]
+    assert [node.source for node in snapshot.nodes] == ["ok", "ok", "error"]
     assert snapshot.views[2].outcome == "unreachable"
     assert "\n" not in str(snapshot.views[2].reason)
 

@@ -24,7 +24,7 @@ def seen(*down: str, **fields: Any) -> Snapshot:
     snapshot = article.snapshot(down)
     nodes = [
         replace(
-            node, host_id=f"h{number}", jolokia="ok", mode="NORMAL", gossip_running=True, native_transport_running=True
+            node, host_id=f"h{number}", source="ok", mode="NORMAL", gossip_running=True, native_transport_running=True
         )
         for number, node in enumerate(snapshot.nodes, 1)
     ]
@@ -43,7 +43,7 @@ def view(snapshot: Snapshot, observer: str, *live: str) -> Snapshot:
 
 
 LACKS = [
-    (seen(jolokia="unreachable"), "its Jolokia does not answer"),
+    (seen(source="unreachable"), "its Jolokia does not answer"),
     (seen(mode="JOINING"), "it is JOINING"),
     (seen(mode=None), "its process has only begun to start"),
     (seen(gossip_running=False), "its gossip is not running"),
