@@ -71,4 +71,12 @@ def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
         for address in ADDRESSES
     )
     rings = (ring(1), ring(3))
-    return Snapshot(cluster, "2026-01-01T00:00:00Z", "Murmur3Partitioner", nodes, views, rings, authenticates=False)
+    return Snapshot(
+        cluster=cluster,
+        taken_at="2026-01-01T00:00:00Z",
+        partitioner="Murmur3Partitioner",
+        nodes=nodes,
+        views=views,
+        rings=rings,
+        authenticates=False,
+    )

@@ -52,4 +52,12 @@ def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
     )
     replication = Replication.parse(f"NetworkTopologyStrategy {{dc1={factor}}}")
     ring = Ring.build(["blog"], replication, placed(nodes, vnodes, factor), nodes, pending)
-    return Snapshot(cluster, "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, (ring,), authenticates=False)
+    return Snapshot(
+        cluster=cluster,
+        taken_at="2026-01-01T00:00:00Z",
+        partitioner="Murmur3Partitioner",
+        nodes=members,
+        views=views,
+        rings=(ring,),
+        authenticates=False,
+    )

@@ -125,7 +125,14 @@ class Cluster:
             View(observer, live=live, unreachable=frozenset(self.places) - live, joining=frozenset(self.joining))
             for observer, live in self.live.items()
         ]
-        return Snapshot("prop", "2024-05-06T07:08:09Z", self.partitioner, tuple(nodes), tuple(views), tuple(rings))
+        return Snapshot(
+            cluster="prop",
+            taken_at="2024-05-06T07:08:09Z",
+            partitioner=self.partitioner,
+            nodes=tuple(nodes),
+            views=tuple(views),
+            rings=tuple(rings),
+        )
 
     def with_live(self, live: Collection[str]) -> Cluster:
         """The same cluster seen by one observer."""

@@ -307,7 +307,7 @@ def health(request: Request) -> Response:
     asked = request.query_params
     levels = asked.getlist("level")
     chosen = tuple(Level) if "all" in levels else tuple(map(level_of, levels))
-    question = Question(tuple(asked.getlist("keyspace")), chosen, ranges=_flag(asked.get("ranges")))
+    question = Question(keyspaces=tuple(asked.getlist("keyspace")), levels=chosen, ranges=_flag(asked.get("ranges")))
     homes = tuple(asked.getlist("dc"))
     make = partial(_judged, reading, verdict, cluster, question, homes)
     body = _kept(request).get(verdict, (reading.cluster, "health", question, homes), make)
@@ -418,7 +418,7 @@ def _drawn(  # noqa: PLR0913, PLR0917 - of whom, and what
         known = next((one for one in verdict.keyspaces if one.name == keyspace), None)
         seen = verdict
         if known is None or (level and level not in {one.level for one in known.levels}):
-            seen = judged(reading, verdict, cluster, Question((keyspace,), (level,) if level else ()))
+            seen = judged(reading, verdict, cluster, Question(keyspaces=(keyspace,), levels=(level,) if level else ()))
         picture = draw(seen, keyspace, level)
         return picture_svg.render(picture).encode() if picture else b""
 

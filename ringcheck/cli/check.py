@@ -217,4 +217,4 @@ def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy
         return policy
     page = Threshold(level(critical)) if critical else DEFAULT.critical
     ticket = Threshold(level(warning)) if warning else DEFAULT.warning
-    return replace(policy, rules=(Rule(("*",), page, ticket),))
+    return replace(policy, rules=(Rule(keyspaces=("*",), critical=page, warning=ticket),))

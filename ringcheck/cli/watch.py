@@ -84,7 +84,7 @@ def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     if target.from_ == "-":
         raise UsageError("watch reads its file again and again; standard input can be read once")
     settled = replace(target, keyspace=(*target.keyspace, *keyspaces)).settled()
-    question = Question(settled.target.keyspace, tuple(level(name) for name in levels))
+    question = Question(keyspaces=settled.target.keyspace, levels=tuple(level(name) for name in levels))
     if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return _reports(settled, question, interval, count)
     return _Screen(settled, question, interval, count).run()

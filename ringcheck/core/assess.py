@@ -37,7 +37,7 @@ AT_MOST = 20  # findings of one code and severity
 _LONGEST_LEVEL = 40  # characters of a level that is none
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked of a snapshot, beside the policy.
 
@@ -125,7 +125,7 @@ def _bounded(findings: Iterable[Finding], most: int) -> tuple[Finding, ...]:
         kept += group[:most]
         if len(group) > most:
             text = f"and {counted(len(group) - most, 'more finding')} of this kind"
-            kept.append(Finding(code, severity, group[0].subject, text))
+            kept.append(Finding(code=code, severity=severity, subject=group[0].subject, summary=text))
     return tuple(kept)
 
 
@@ -156,7 +156,9 @@ class _Judge:
                 self.findings += contradictions(self.scope, ring, [name for name, _ in chosen])
             replication = str(ring.replication) if ring.replication else None
             found += [
-                KeyspaceVerdict(name, replication, len(ring), self._levels(name, rule, place, ring))
+                KeyspaceVerdict(
+                    name=name, replication=replication, ranges=len(ring), levels=self._levels(name, rule, place, ring)
+                )
                 for name, rule in chosen
             ]
         return tuple(sorted(found, key=lambda one: one.name))
@@ -185,13 +187,26 @@ class _Judge:
         watched = level in rule.levels
         sight = self._worst(rule, self._sights(place, level, client))
         if isinstance(sight, str):
-            return LevelVerdict(level, client, Severity.UNKNOWN if watched else None, None, None)
+            return LevelVerdict(
+                level=level,
+                datacenter=client,
+                severity=Severity.UNKNOWN if watched else None,
+                health=None,
+                worst_view=None,
+            )
         severity = self._weigh(name, rule, sight) if watched else None
         if severity and sight.health.outage:
             demands = tuple(demands_of(level, client, sight.rules).values())
             self._outages.setdefault((place, level, client), Outage(sight.state, demands))
         ranges = self._ranges(place, sight) if self.question.ranges else None
-        return LevelVerdict(level, client, severity, sight.health, sight.observer, ranges)
+        return LevelVerdict(
+            level=level,
+            datacenter=client,
+            severity=severity,
+            health=sight.health,
+            worst_view=sight.observer,
+            unavailable_ranges=ranges,
+        )
 
     def _ranges(self, place: int, worst: _Sight) -> dict[Operation, list[Range]]:
         """The ranges that the numbers of a level count as unavailable."""
@@ -263,7 +278,9 @@ class _Judge:
         for outlook in self.evidence.outlooks(clients):
             rules = self.scope.rules(ring, outlook.version)
             state = ring_state(ring, self.snapshot.layout, self.scope.space, outlook.down)
-            yield _Sight(state.level(level, client, rules), outlook.observers[0], state, rules)
+            yield _Sight(
+                health=state.level(level, client, rules), observer=outlook.observers[0], state=state, rules=rules
+            )
 
     def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
         """The severity of a watched level; notes the findings that make it."""
@@ -296,10 +313,12 @@ class _Judge:
     def _note(  # noqa: PLR0913, PLR0917 - the parts of a finding
         self, code: str, severity: Severity, subject: str, text: str, share: float, detail: str = ""
     ) -> None:
-        self.findings.append(Finding(code, severity, subject, text, detail, share=share))
+        self.findings.append(
+            Finding(code=code, severity=severity, subject=subject, summary=text, detail=detail, share=share)
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sight:
     """How a ring looks at a level to one observer, and what that was worked out from."""
 

@@ -101,7 +101,7 @@ class Demand:
         return self.digest
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Replicas:
     """Replica counts of a range (or of all ranges that are alike).
 

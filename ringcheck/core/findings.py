@@ -7,7 +7,7 @@ docs/findings.md read this table; no other place has a list of codes.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.policy import Severity
@@ -355,7 +355,7 @@ def place_of(code: str) -> int:
     return _ORDER.get(code, len(_ORDER))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something that an operator should know.
 
@@ -373,7 +373,6 @@ class Finding:
     subject: str
     summary: str
     detail: str = ""
-    _: KW_ONLY
     share: float = 0.0
 
     @property
@@ -388,4 +387,4 @@ def noted(code: str, subject: str, summary: str, detail: str = "") -> Finding:
     Raises:
         KeyError: if the table has no such code.
     """
-    return Finding(code, FINDINGS[code].severity, subject, summary, detail)
+    return Finding(code=code, severity=FINDINGS[code].severity, subject=subject, summary=summary, detail=detail)

@@ -43,7 +43,7 @@ def _problems(evidence: Evidence) -> Iterator[Finding]:
     for problem in evidence.snapshot.problems:
         known = FINDINGS.get(problem.code)
         severity = known.severity if known and known.source_decides else Severity.UNKNOWN
-        yield Finding(problem.code, severity, problem.subject, problem.summary)
+        yield Finding(code=problem.code, severity=severity, subject=problem.subject, summary=problem.summary)
 
 
 def _contradictions(evidence: Evidence) -> Iterator[Finding]:

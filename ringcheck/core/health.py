@@ -44,7 +44,7 @@ class OperationHealth:
     at_minimum: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorstRange:
     """The range nearest to (or deepest in) unavailability; node indexes, in Cassandra's order."""
 
@@ -54,7 +54,7 @@ class WorstRange:
     live: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LevelHealth:
     """How a ring stands at one level for one client datacenter.
 
@@ -116,7 +116,7 @@ class Stand:
 Condition: TypeAlias = Literal["spare", "at_minimum", "unavailable", "structurally_unavailable"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How one range stands at a level, by the demand that is nearest to failing, or has failed deepest.
 
@@ -149,7 +149,7 @@ def standing(kind: RangeKind, demands: tuple[Demand, ...]) -> Standing:
     found = [one for piece in kind for demand in demands for one in _standings(piece, demand)]
     if not found:
         live = sum(sum(racks) for _, racks in kind[0].live)
-        return Standing(live, _total(kind[0].natural, None), 0, None)
+        return Standing(live=live, replicas=_total(kind[0].natural, None), required=0, spare=None)
     worst = min(found, key=lambda one: one.live - one.required)
     return replace(worst, structural=any(piece.structural(demand) for piece in kind for demand in demands))
 
@@ -159,7 +159,7 @@ def _standings(piece: Replicas, demand: Demand) -> Iterator[Standing]:
         replicas = _total(piece.natural, margin.datacenter)
         if margin.counts_pending:
             replicas += _total(piece.pending, margin.datacenter)
-        yield Standing(margin.live, replicas, margin.required, margin.spare)
+        yield Standing(live=margin.live, replicas=replicas, required=margin.required, spare=margin.spare)
 
 
 def _total(counts: Iterable[tuple[str, int]], datacenter: str | None) -> int:
@@ -399,8 +399,10 @@ class RingState:
             return None
         kind = min(spares, key=lambda kind: (spares[kind], kind))
         index = next(index for index in self._where({kind}) if self.kind(index) == kind)
-        held = self.ring.replicas(index)
-        return WorstRange(*self.ring.range(index), held, tuple([node for node in held if node not in self.down]))
+        start, end = self.ring.range(index)
+        nodes = self.ring.replicas(index)
+        live = tuple([node for node in nodes if node not in self.down])
+        return WorstRange(start=start, end=end, replicas=nodes, live=live)
 
     def _where(self, kinds: Iterable[RangeKind]) -> list[int] | range:
         """Where ranges of these kinds can be: among the touched ones, unless one has all replicas live."""
@@ -664,11 +666,11 @@ def replicas(racks: tuple[tuple[str, str], ...], row: Marks, pending: Marks) -> 
     natural = [mark % number for mark in row if mark < 2 * number]
     live = [mark for mark in row if mark < number]
     return Replicas(
-        _by_datacenter(racks, natural),
-        _by_rack(racks, live),
-        _by_datacenter(racks, [mark % number for mark in pending]),
-        _by_rack(racks, live + [mark for mark in pending if mark < number]),
-        _by_rack(racks, natural),
+        natural=_by_datacenter(racks, natural),
+        live=_by_rack(racks, live),
+        pending=_by_datacenter(racks, [mark % number for mark in pending]),
+        together=_by_rack(racks, live + [mark for mark in pending if mark < number]),
+        unhurt=_by_rack(racks, natural),
     )
 
 

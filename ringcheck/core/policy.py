@@ -123,7 +123,7 @@ class Threshold:
         return bool((self.ranges and self.ranges.alerts(health.outage)) or (self.share and self.share.alerts(share)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """What must hold for the keyspaces that a pattern names.
 
@@ -153,15 +153,15 @@ class Rule:
         return tuple(dict.fromkeys(one.level for one in (self.critical, self.warning) if one))
 
 
-DEFAULT = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM))
+DEFAULT = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))
 AUTH_KEYSPACE = "system_auth"
-LEFT_OUT = Rule(("system_traces", "system_distributed*"), ignore=True)
+LEFT_OUT = Rule(keyspaces=("system_traces", "system_distributed*"), ignore=True)
 
 
 @cache  # one a level
 def auth_rule(level: Level) -> Rule:
     """The rule for system_auth where clients log in: a login fails at the level at which Cassandra reads it."""
-    return Rule((AUTH_KEYSPACE,), Threshold(level), Threshold(level), by_cassandra=True)
+    return Rule(keyspaces=(AUTH_KEYSPACE,), critical=Threshold(level), warning=Threshold(level), by_cassandra=True)
 
 
 def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | None:

@@ -228,7 +228,7 @@ class Pending:
     replicas: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ring:
     """The ranges of one distinct replication and the nodes that hold them.
 
@@ -295,7 +295,15 @@ class Ring:
         if any(not 0 <= node < spans.nodes for item in moving for node in item.replicas):
             raise RingError("a pending range names a node that the cluster does not have")
         shared = tokens if tokens == spans.ends else spans.ends
-        return cls(tuple(keyspaces), replication, shared, spans.width, spans.table, spans.nodes, moving)
+        return cls(
+            keyspaces=tuple(keyspaces),
+            replication=replication,
+            tokens=shared,
+            width=spans.width,
+            table=spans.table,
+            filler=spans.nodes,
+            pending=moving,
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -357,7 +365,7 @@ class Problem:
     summary: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """All that was seen of one cluster in one poll.
 
@@ -382,7 +390,7 @@ class Snapshot:
     rings: tuple[Ring, ...]
     authenticates: bool | None = None
     problems: tuple[Problem, ...] = ()
-    auth_read_level: str | None = field(default=None, kw_only=True)
+    auth_read_level: str | None = None
 
     @cached_property
     def index(self) -> dict[str, int]:

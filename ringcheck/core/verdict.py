@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Range, Snapshot, View
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LevelVerdict:
     """One level of one keyspace for one client datacenter.
 
@@ -39,7 +39,7 @@ class LevelVerdict:
     unavailable_ranges: Mapping[Operation, list[Range]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyspaceVerdict:
     """One keyspace; `ranges` is how many its ring has."""
 

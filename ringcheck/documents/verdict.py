@@ -172,7 +172,12 @@ class _VerdictReader(SnapshotReader):
             raise DataError("two nodes have one address")
         views = tuple(self.judged_view(one, f"views[{at}]") for at, one in objects(document, "views", ""))
         seen = Snapshot(
-            required(document, "cluster", str, ""), required(document, "taken_at", str, ""), "", nodes, views, ()
+            cluster=required(document, "cluster", str, ""),
+            taken_at=required(document, "taken_at", str, ""),
+            partitioner="",
+            nodes=nodes,
+            views=views,
+            rings=(),
         )
         states: Iterable[State] = ("up", "down", "unknown")
         found = Verdict(
@@ -219,15 +224,24 @@ class _VerdictReader(SnapshotReader):
 
     def finding(self, one: Json, where: str) -> Finding:
         subject, summary, detail = (required(one, name, str, where) for name in ("subject", "summary", "detail"))
-        return Finding(required(one, "code", str, where), self.severity(one, where), subject, summary, detail)
+        return Finding(
+            code=required(one, "code", str, where),
+            severity=self.severity(one, where),
+            subject=subject,
+            summary=summary,
+            detail=detail,
+        )
 
     def keyspace(self, one: Json, where: str) -> KeyspaceVerdict:
         ranges = required(one, "ranges", int, where)
         rows = objects(one, "levels", where)
         levels = tuple(self.level(level, ranges, f"{where}.levels[{at}]") for at, level in rows)
         return KeyspaceVerdict(
-            required(one, "name", str, where), optional(one, "replication", str, where), ranges, levels
-        )  # fmt: skip
+            name=required(one, "name", str, where),
+            replication=optional(one, "replication", str, where),
+            ranges=ranges,
+            levels=levels,
+        )
 
     def level(self, one: Json, ranges: int, where: str) -> LevelVerdict:
         level = Level[one_of(one, "level", Level.__members__, where)]
@@ -271,4 +285,9 @@ class _VerdictReader(SnapshotReader):
         if one is None:
             return None
         held, live = (tuple(map(self.place, required(one, field, list, where))) for field in ("replicas", "live"))
-        return WorstRange(int(required(one, "start", str, where)), int(required(one, "end", str, where)), held, live)
+        return WorstRange(
+            start=int(required(one, "start", str, where)),
+            end=int(required(one, "end", str, where)),
+            replicas=held,
+            live=live,
+        )

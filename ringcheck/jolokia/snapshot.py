@@ -51,14 +51,14 @@ class Portrait:
         usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
         authenticates = topology.authenticates if self._home.authenticates is None else self._home.authenticates
         raw = Snapshot(
-            crowd.cluster,
-            self._taken_at,
-            topology.partitioner,
-            tuple(nodes),
-            (*views, *self._views_of_strays(crowd)),
-            topology.rings if usable else (),
-            authenticates,
-            (*topology.problems, *wrong, *problems),
+            cluster=crowd.cluster,
+            taken_at=self._taken_at,
+            partitioner=topology.partitioner,
+            nodes=tuple(nodes),
+            views=(*views, *self._views_of_strays(crowd)),
+            rings=topology.rings if usable else (),
+            authenticates=authenticates,
+            problems=(*topology.problems, *wrong, *problems),
             auth_read_level=topology.auth_read_level,
         )
         return self._settled(raw, known)

@@ -176,7 +176,7 @@ def test_a_finding_that_becomes_worse_is_told_again() -> None:
 
     def judged(tier: str) -> Reading:
         threshold = Threshold(Level.ONE)
-        rule = Rule(("blog_1",), **{tier: threshold})  # type: ignore[arg-type]  # one of its two thresholds
+        rule = Rule(keyspaces=("blog_1",), **{tier: threshold})  # type: ignore[arg-type]  # one of its two thresholds
         return reading(verdict=verdict(ONE, policy=Policy((rule,))))
 
     first, second = (
@@ -284,7 +284,7 @@ def test_shell_tools_can_split_a_line() -> None:
 
 def test_of_several_findings_of_one_keyspace_the_worst_is_told() -> None:
     """A page and a ticket on the same ranges are one line, as loud as the page."""
-    rule = Rule(("blog_1",), Threshold(Level.ONE), Threshold(Level.LOCAL_ALL))
+    rule = Rule(keyspaces=("blog_1",), critical=Threshold(Level.ONE), warning=Threshold(Level.LOCAL_ALL))
     judged = verdict(ONE, policy=Policy((rule,)))
     assert [one.code for one in judged.findings].count("unavailable") == 2
     lines = told(reading(verdict=judged))

@@ -194,7 +194,7 @@ def hostile(seen: Snapshot) -> Snapshot:
 def test_what_nodes_say_is_text() -> None:
     """Names that would be markup, or turn the line around, are shown and do nothing."""
     verdict = assess(hostile(article.snapshot(["10.0.0.1"])), Policy())
-    finding = Finding("x", Severity.WARNING, EVIL, EVIL, EVIL)
+    finding = Finding(code="x", severity=Severity.WARNING, subject=EVIL, summary=EVIL, detail=EVIL)
     one = reading(
         verdict=replace(verdict, findings=(*verdict.findings, finding), summary=EVIL),
         error=EVIL,

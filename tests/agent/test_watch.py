@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 NEVER = 2000.0  # seconds between polls that no test waits for
-RULES = (Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),)
+RULES = (Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),)
 
 
 @dataclass

@@ -31,7 +31,7 @@ REPLICATIONS = (
     "SimpleStrategy {replication_factor=3}",
 )
 LEVELS = (Level.LOCAL_ONE, Level.LOCAL_QUORUM, Level.QUORUM, Level.LOCAL_ALL)
-POLICY = Policy((Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM)),))
+POLICY = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM)),))
 
 
 def address(node: int) -> str:
@@ -73,7 +73,14 @@ def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[R
     )
     live = frozenset(node.address for node in members)
     views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
-    return Snapshot(name, "2026-01-01T00:00:00Z", "Murmur3Partitioner", members, views, tuple(rings))
+    return Snapshot(
+        cluster=name,
+        taken_at="2026-01-01T00:00:00Z",
+        partitioner="Murmur3Partitioner",
+        nodes=members,
+        views=views,
+        rings=tuple(rings),
+    )
 
 
 def with_down(seen: Snapshot, down: int) -> Snapshot:

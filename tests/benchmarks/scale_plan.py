@@ -112,7 +112,7 @@ def run() -> Iterator[Row]:
 
 def _against_cstar(case: Case) -> Row:
     seen = snapshot(case)
-    policy = Policy((Rule(("*",), Threshold(case.level)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(case.level)),))
     start = time.process_time()
     made = plan(seen, policy, Gate(level=case.level))
     taken = time.process_time() - start

@@ -137,7 +137,7 @@ def test_aliases_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     )
     found = load(str(file)).clusters
     assert found["a"].policy == found["b"].policy
-    assert found["b"].policy.rules == (Rule(("k",), Threshold(Level.ONE)),)
+    assert found["b"].policy.rules == (Rule(keyspaces=("k",), critical=Threshold(Level.ONE)),)
 
 
 def test_a_configuration_may_come_from_a_pipe() -> None:
@@ -185,9 +185,18 @@ def test_what_the_example_means() -> None:
     orders, legacy = found.clusters["orders-prod"], found.clusters["legacy"]
     assert orders.name == "orders-prod"
     assert orders.policy.rules == (
-        Rule(("payments", "orders_*"), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),
-        Rule(("scratch",), ignore=True),
-        Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_QUORUM), 1),
+        Rule(
+            keyspaces=("payments", "orders_*"),
+            critical=Threshold(Level.LOCAL_QUORUM),
+            warning=Threshold(Level.LOCAL_ALL),
+        ),
+        Rule(keyspaces=("scratch",), ignore=True),
+        Rule(
+            keyspaces=("*",),
+            critical=Threshold(Level.LOCAL_ONE),
+            warning=Threshold(Level.LOCAL_QUORUM),
+            warning_failures_left=1,
+        ),
     )
     assert orders.policy.client_datacenters == ("dc1",)
     assert (orders.gate.accept, orders.gate.settle, orders.stable_readings) == (("scratch",), 45.0, 3)

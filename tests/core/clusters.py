@@ -79,7 +79,12 @@ def snapshot(
 ) -> Snapshot:
     """A snapshot in which all that are up agree; `fields` replace its own."""
     made = Snapshot(
-        "test", "2024-05-06T07:08:09Z", "Murmur3Partitioner", tuple(members), views(members, down), tuple(rings)
+        cluster="test",
+        taken_at="2024-05-06T07:08:09Z",
+        partitioner="Murmur3Partitioner",
+        nodes=tuple(members),
+        views=views(members, down),
+        rings=tuple(rings),
     )
     return replace(made, **fields)
 

@@ -18,7 +18,7 @@ from tests.core.clusters import STEP, TOKENS, address, addresses, findings, node
 ALL_OF_3 = "SimpleStrategy {replication_factor=3}"
 THREE = nodes("dc1:r1", "dc1:r2", "dc1:r3")
 FULL = [(1, 2, 3)] * 4
-QUORUM_ONLY = Policy((Rule(("*",), Threshold(Level.QUORUM)),))
+QUORUM_ONLY = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM)),))
 TWO_DCS = nodes("dc1:r1", "dc1:r2", "dc2:r1", "dc2:r2")
 
 
@@ -82,9 +82,9 @@ def test_no_nodes() -> None:
 @pytest.mark.parametrize(
     "policy",
     [
-        Policy((Rule(("orders",), ignore=True),)),
-        Policy((Rule(("*",)),)),
-        Policy((Rule(("orders",), warning_failures_left=1),)),
+        Policy((Rule(keyspaces=("orders",), ignore=True),)),
+        Policy((Rule(keyspaces=("*",)),)),
+        Policy((Rule(keyspaces=("orders",), warning_failures_left=1),)),
     ],
 )
 def test_nothing_watched(policy: Policy) -> None:
@@ -143,7 +143,7 @@ def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
 ) -> None:
     """With one of two replicas down nobody can log in at a quorum: a page; also where system_auth is asked for."""
     nodes = tuple(replace(node, release_version=release) for node in two_replicas().nodes)
-    verdict = assess(two_replicas(nodes=nodes, auth_read_level=level), Policy(), Question(named))
+    verdict = assess(two_replicas(nodes=nodes, auth_read_level=level), Policy(), Question(keyspaces=named))
     auth = next(one for one in verdict.keyspaces if one.name == "system_auth")
     at = {str(one.level): one.severity for one in auth.levels}
     assert at == ({lost_at: Severity.CRITICAL} if lost_at else {"LOCAL_ONE": Severity.OK})
@@ -157,8 +157,8 @@ def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
         "whether clients can log in is not known: system_auth is read at 'NODE\\x1b\\nLOCAL', which is no known level"
     )
     assert findings(assess(seen, Policy())) == {"auth_level_unknown": [f"UNKNOWN {text}"]}
-    assert findings(assess(seen, Policy(), Question(("orders",)))) == {}
-    mine = Policy((Rule(("system_auth",), Threshold(Level.LOCAL_ONE)),))
+    assert findings(assess(seen, Policy(), Question(keyspaces=("orders",)))) == {}
+    mine = Policy((Rule(keyspaces=("system_auth",), critical=Threshold(Level.LOCAL_ONE)),))
     assert findings(assess(seen, mine)) == {}
     assert findings(assess(seen, Policy(authenticates=False))) == {}
 
@@ -167,14 +167,14 @@ def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
     ("policy", "question", "names", "noted"),
     [
         (Policy(), None, "orders system_auth", True),
-        (Policy((Rule(("*",), Threshold(Level.ONE)),)), None, "orders system_auth", True),
+        (Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),)), None, "orders system_auth", True),
         (Policy(), None, "orders", False),
-        (Policy(), Question(("orders",)), "orders system_auth", False),
-        (Policy(), Question(("system_auth",)), "orders system_auth", False),
+        (Policy(), Question(keyspaces=("orders",)), "orders system_auth", False),
+        (Policy(), Question(keyspaces=("system_auth",)), "orders system_auth", False),
         (Policy(authenticates=False), None, "orders system_auth", False),
         (Policy(authenticates=True), None, "orders system_auth", False),
-        (Policy((Rule(("system_auth",), ignore=True),)), None, "orders system_auth", False),
-        (Policy((Rule(("system_*",), Threshold(Level.ONE)),)), None, "orders system_auth", False),
+        (Policy((Rule(keyspaces=("system_auth",), ignore=True),)), None, "orders system_auth", False),
+        (Policy((Rule(keyspaces=("system_*",), critical=Threshold(Level.ONE)),)), None, "orders system_auth", False),
     ],
 )
 def test_logins_that_nobody_watches_are_noted_once(
@@ -192,14 +192,14 @@ def test_logins_that_nobody_watches_are_noted_once(
 )
 def test_keyspaces_asked_for_that_do_not_exist(patterns: tuple[str, ...], missing: str) -> None:
     """Each pattern must match something: a dropped keyspace does not pass because another one is well."""
-    verdict = assess(healthy(), Policy(), Question(patterns))
+    verdict = assess(healthy(), Policy(), Question(keyspaces=patterns))
     assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing}"]}
 
 
 def test_an_ignored_keyspace_asked_for_by_name_is_judged() -> None:
     """Asking by name overrules a rule that ignores."""
-    policy = Policy((Rule(("orders",), ignore=True),))
-    verdict = assess(snapshot(THREE, healthy(1).rings, down=[1]), policy, Question(("orders",)))
+    policy = Policy((Rule(keyspaces=("orders",), ignore=True),))
+    verdict = assess(snapshot(THREE, healthy(1).rings, down=[1]), policy, Question(keyspaces=("orders",)))
     assert verdict.severity is Severity.CRITICAL
 
 
@@ -222,7 +222,7 @@ def test_no_level_is_served_by_no_replicas(level: Level, version: str) -> None:
     """Of a keyspace without replicas every level is structurally unavailable on every release."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=0}", [(), (), (), ()], 3)]
     members = nodes("dc1:r1", "dc1:r2", "dc1:r3", release_version=version)
-    policy = Policy((Rule(("*",), Threshold(level)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(level)),))
     (found,) = assess(snapshot(members, rings), policy).keyspaces[0].levels
     assert found.health is not None
     assert (found.severity, found.health.structurally_unavailable) == (Severity.WARNING, 4)
@@ -282,7 +282,7 @@ def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
 
 def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
     """A level that nobody watches raises nothing."""
-    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     verdict = assess(snapshot(THREE, [ring("o", None, FULL, 3)]), policy, Question(levels=(Level.QUORUM,)))
     assert (verdict.severity, findings(verdict)) == (Severity.OK, {})
     assert [(one.severity, one.health is None) for one in verdict.keyspaces[0].levels] == [
@@ -595,7 +595,7 @@ def test_several_outages() -> None:
         ring("a", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (3,), (3,)], 3),
         ring("b", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (2,), (3,)], 3),
     ]
-    verdict = assess(snapshot(THREE, rings, down=[2]), Policy((Rule(("*",), Threshold(Level.ONE)),)))
+    verdict = assess(snapshot(THREE, rings, down=[2]), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),)))
     text = "2 of 4 ranges (50.0 % of the tokens) of b unavailable at ONE (1 node down: 10.0.0.2); and 1 more finding"
     assert verdict.summary == text
 
@@ -604,12 +604,17 @@ def test_a_gap_does_not_hide_an_outage_nor_a_warning_a_gap() -> None:
     """CRITICAL before UNKNOWN before WARNING."""
     one = snapshot(THREE, healthy(1).rings, down=[2], problems=(Problem("ring_unreadable", "p", "p can't be read"),))
     assert assess(one, Policy()).severity is Severity.CRITICAL
-    assert assess(one, Policy((Rule(("*",), None, Threshold(Level.ONE)),))).severity is Severity.UNKNOWN
+    assert (
+        assess(one, Policy((Rule(keyspaces=("*",), critical=None, warning=Threshold(Level.ONE)),))).severity
+        is Severity.UNKNOWN
+    )
 
 
 def test_few_failures_left() -> None:
     """`warning_failures_left` warns of the critical level; not of others, and not of more."""
-    rule = Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL), 1)
+    rule = Rule(
+        keyspaces=("*",), critical=Threshold(Level.QUORUM), warning=Threshold(Level.ALL), warning_failures_left=1
+    )
     one = snapshot(THREE, [ring("orders", ALL_OF_3, FULL, 3)])
     assert findings(assess(one, Policy((rule,)))) == {}
     found = findings(assess(one, Policy((replace(rule, warning_failures_left=2),))))
@@ -625,14 +630,16 @@ def test_few_failures_left() -> None:
 
 def test_no_failures_left_where_some_loss_is_allowed() -> None:
     """Ranges lost below the threshold leave no failure to spare."""
-    rule = Rule(("*",), Threshold(Level.ONE, NagiosRange(0, 2)), None, 1)
+    rule = Rule(
+        keyspaces=("*",), critical=Threshold(Level.ONE, NagiosRange(0, 2)), warning=None, warning_failures_left=1
+    )
     verdict = assess(snapshot(THREE, healthy(1).rings, down=[2]), Policy((rule,)))
     assert findings(verdict)["failures_left"] == ["WARNING 0 more node failures to an outage of orders at ONE"]
 
 
 def test_an_allowed_loss_is_told() -> None:
     """OK, but never "available"."""
-    policy = Policy((Rule(("*",), Threshold(Level.ONE, NagiosRange(0, 2))),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE, NagiosRange(0, 2))),))
     verdict = assess(snapshot(THREE, healthy(1, "a b").rings, down=[2]), policy)
     text = "1 of 3 ranges (25.0 % of the tokens) of {} unavailable at ONE, as its thresholds allow"
     assert verdict.severity is Severity.OK
@@ -661,7 +668,7 @@ def test_a_share_lost_in_one_view_alerts_though_another_lost_more_ranges() -> No
     one = snapshot(THREE, [wide])
     one = with_view(one, 1, live=addresses([1, 3]), unreachable=addresses([2]))
     one = with_view(one, 2, live=addresses([1, 2]), unreachable=addresses([3]))
-    policy = Policy((Rule(("*",), Threshold(Level.ONE, None, NagiosRange(0, 10))),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE, None, NagiosRange(0, 10))),))
     verdict = assess(one, policy)
     (level,) = verdict.keyspaces[0].levels
     assert (verdict.severity, level.worst_view) == (Severity.CRITICAL, address(2))
@@ -702,7 +709,7 @@ def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
     one = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4"), rings)
     one = with_view(one, 3, live=addresses([3, 4]), unreachable=addresses([1, 2]))
     one = with_node(one, 1, release_version="3.11.19")
-    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     level = assess(one, policy, Question(levels=(Level.EACH_QUORUM,))).keyspaces[0].levels[1]
     assert level.health is not None
     assert (level.worst_view, level.health.outage, level.health.structurally_unavailable) == (address(3), 4, 0)
@@ -712,10 +719,12 @@ def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
     """What dc2 sees of dc1 is no concern of dc1's clients, and the other way round."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
-    verdict = assess(one, Policy((Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL)),)))
+    verdict = assess(
+        one, Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.ALL)),))
+    )
     assert findings(verdict)["unavailable"] == ["WARNING 2 of 4 ranges (50.0 % of the tokens) of o unavailable at ALL"]
     one = with_view(one, 1, live=addresses([1, 3, 4]), unreachable=addresses([2]))
-    verdict = assess(one, Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    verdict = assess(one, Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),)))
     text = "CRITICAL 2 of 4 ranges (50.0 % of the tokens) of o unavailable at LOCAL_ONE in dc1"
     assert findings(verdict)["unavailable"] == [text]
 
@@ -723,7 +732,9 @@ def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
 def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
     """What restores most may be in the datacenter that is judged last."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 3), (2, 3), (2, 4)], 4)]
-    verdict = assess(snapshot(TWO_DCS, rings, down=[1, 3]), Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    verdict = assess(
+        snapshot(TWO_DCS, rings, down=[1, 3]), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
+    )
     assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(2, 0.75), (0, 0.25)]
 
 
@@ -732,7 +743,7 @@ def test_the_first_to_bring_back_among_many(down: range) -> None:
     """However many are down, the one that restores most comes first."""
     many = nodes(*["dc1"] * 30)
     rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(30,), (29,), (30,), (30,)], 30)]
-    verdict = assess(snapshot(many, rings, down=down), Policy((Rule(("*",), Threshold(Level.ONE)),)))
+    verdict = assess(snapshot(many, rings, down=down), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),)))
     assert [(one.node, one.restores_share) for one in verdict.recover_first[:3]] == [
         (29, 0.75),
         (28, 0.25),
@@ -751,7 +762,7 @@ def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
     """Only coordinators with clients count, for levels that are not LOCAL too."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
-    rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL))
+    rule = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.ALL))
     verdict = assess(one, Policy((rule,), ("dc1",)))
     assert [(level.level, level.datacenter) for level in verdict.keyspaces[0].levels] == [
         (Level.LOCAL_ONE, "dc1"),
@@ -775,7 +786,7 @@ def test_datacenters_that_are_judged_by_default(
     replication: str | None, rows: list[tuple[int, ...]], datacenters: list[str]
 ) -> None:
     """Those that hold replicas; of strategies that know no datacenters every one."""
-    policy = Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
     verdict = assess(snapshot(TWO_DCS, [ring("o", replication, rows, 4)]), policy)
     assert [level.datacenter for level in verdict.keyspaces[0].levels] == datacenters
 
@@ -784,7 +795,7 @@ def test_one_view_alone() -> None:
     """`--view` believes one observer, for the clients of its datacenter."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
-    rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL))
+    rule = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.ALL))
     there = assess(one, Policy((rule,), ("dc1",)), Question(view=address(3)))
     assert [(level.datacenter, level.severity) for level in there.keyspaces[0].levels] == [
         ("dc2", Severity.OK),
@@ -803,7 +814,7 @@ def test_a_view_that_must_not_be_believed_is_not_believed_alone_either() -> None
 def test_releases_are_judged_as_their_coordinators_are() -> None:
     """A datacenter of factor 0 is kept to 3.11 and stripped from 4.0 on: in a mixed cluster the old one is worst."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", FULL, 3)]
-    policy = Policy((Rule(("*",), Threshold(Level.EACH_QUORUM)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.EACH_QUORUM)),))
     assert assess(snapshot(THREE, rings), policy).severity is Severity.OK
     mixed = assess(with_node(snapshot(THREE, rings), 2, release_version="3.11.19"), policy)
     assert mixed.severity is Severity.WARNING
@@ -813,7 +824,7 @@ def test_releases_are_judged_as_their_coordinators_are() -> None:
 def test_listed_ranges() -> None:
     """They are listed where asked for, by operation, and nowhere else."""
     one = snapshot(THREE, healthy(1).rings, down=[2])
-    policy = Policy((Rule(("*",), Threshold(Level.ONE)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     (level,) = assess(one, policy, Question(ranges=True)).keyspaces[0].levels
     assert level.unavailable_ranges == {"read": [TOKENS[:2]], "write": [TOKENS[:2]]}
     (level,) = assess(one, policy).keyspaces[0].levels

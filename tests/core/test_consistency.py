@@ -185,7 +185,9 @@ def counts(
     """Counts of a range: live ones a count a rack; `arriving` are live pending ones, each in a rack of its own."""
     together = {name: (*live.get(name, ()), *[1] * arriving.get(name, 0)) for name in sorted({*live, *arriving})}
     rows = [tuple(sorted(one.items())) for one in (natural, pending)]
-    return Replicas(rows[0], tuple(sorted(live.items())), rows[1], tuple(together.items()), ())
+    return Replicas(
+        natural=rows[0], live=tuple(sorted(live.items())), pending=rows[1], together=tuple(together.items()), unhurt=()
+    )
 
 
 BOTH, FIVE = {"dc1": 3, "dc2": 2}, {"dc1": (3,), "dc2": (2,)}

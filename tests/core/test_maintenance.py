@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 EARLIER = "2024-05-06T07:00:00Z"  # eight minutes before the snapshots of tests.core.clusters
 SIX = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1", "dc1:r2", "dc1:r3")
 ROWS = [(1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 6)]
-STRICT = Policy((Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL)),))
-NEAR = Policy((Rule(("*",), Threshold(Level.QUORUM), warning_failures_left=1),))
+STRICT = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM), warning=Threshold(Level.ALL)),))
+NEAR = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM), warning_failures_left=1),))
 WHO = "restarting (lease of alice@ops1)"
 
 
@@ -166,7 +166,7 @@ def test_the_page_tier_is_never_lowered() -> None:
 @pytest.mark.parametrize("other", [1, 2, 4, 6])
 def test_another_down_node_keeps_the_severity(other: int) -> None:
     """Each other node adds ranges to the loss, or takes ranges that the leased node takes too."""
-    page = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
+    page = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.ALL)),))
     assert judged(six(3, other), lease(3), page).severity is Severity.WARNING
     assert judged(six(3, other), lease(3, other), page).severity is Severity.OK
 
@@ -176,17 +176,17 @@ def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
     rows = [(1, 2, 3)] * 4
     members = SIX[:3]
     seen = snapshot(members, [ring("orders", "SimpleStrategy {replication_factor=3}", rows, 3)], [2, 3])
-    policy = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.ALL)),))
     assert judged(seen, lease(3), policy).severity is Severity.WARNING
     assert judged(seen, lease(2, 3), policy).severity is Severity.OK
 
 
 def test_a_loss_that_takes_two_nodes_is_not_lowered_for_one() -> None:
     """Neither the leased node nor the other loses a quorum alone, but both together do; likewise failures left."""
-    page = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.QUORUM)),))
+    page = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.QUORUM)),))
     assert "lease_held" in findings(judged(six(3), lease(3), page))
     assert judged(six(3, 4), lease(3), page).severity is Severity.WARNING
-    none_left = Policy((Rule(("*",), Threshold(Level.ONE), warning_failures_left=1),))
+    none_left = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning_failures_left=1),))
     assert judged(six(3), lease(3), none_left).severity is Severity.OK
     assert judged(six(3, 4), lease(3), none_left).severity is Severity.WARNING
     assert judged(six(3, 4), lease(3, 4), none_left).severity is Severity.OK
@@ -201,7 +201,7 @@ def test_a_lease_on_a_node_that_is_up_lowers_nothing() -> None:
 def test_the_loss_that_another_view_sees_counts() -> None:
     """One coordinator sees the leased node down, another sees a node without a lease down: the second counts."""
     seen = with_view(six(3), 1, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
-    policy = Policy((Rule(("*",), Threshold(Level.ONE), Threshold(Level.ALL)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.ALL)),))
     verdict = judged(seen, lease(3), policy)
     assert [one.severity for one in verdict.keyspaces[0].levels] == [Severity.OK, Severity.WARNING]
     assert findings(verdict)["unavailable"] == [
@@ -327,7 +327,12 @@ def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: 
     """In any cluster pages and gaps stay, nothing gets worse, and a loss of leased nodes alone is lowered."""
     seen, names = cluster.snapshot(), sorted(cluster.places)
     leased = data.draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
-    rule = Rule(("*",), Threshold(Level.LOCAL_ONE), Threshold(Level.ALL, NagiosRange(0, 0)), warning_failures_left=1)
+    rule = Rule(
+        keyspaces=("*",),
+        critical=Threshold(Level.LOCAL_ONE),
+        warning=Threshold(Level.ALL, NagiosRange(0, 0)),
+        warning_failures_left=1,
+    )
     maintenance = Maintenance(tuple(Holder(node=one, owner="me", purpose="", since=seen.taken_at) for one in leased))
     before, after = (assess(seen, Policy((rule,)), Question(), one) for one in (None, maintenance))
     pages = [[one for one in each.findings if one.severity is Severity.CRITICAL] for each in (before, after)]

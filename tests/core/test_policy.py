@@ -165,10 +165,10 @@ def test_thresholds(ranges: NagiosRange | None, share: NagiosRange | None, outag
 # ---- rules ----
 
 AUTH = auth_rule(Level.LOCAL_QUORUM)
-MINE = Rule(("*",), Threshold(Level.QUORUM), Threshold(Level.ALL))
-TEAM = Rule(("payments", "orders_*"), Threshold(Level.EACH_QUORUM))
-SYSTEM = Rule(("system_*",), Threshold(Level.TWO))
-IGNORED = Rule(("scratch", "orders_tmp"), ignore=True)
+MINE = Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM), warning=Threshold(Level.ALL))
+TEAM = Rule(keyspaces=("payments", "orders_*"), critical=Threshold(Level.EACH_QUORUM))
+SYSTEM = Rule(keyspaces=("system_*",), critical=Threshold(Level.TWO))
+IGNORED = Rule(keyspaces=("scratch", "orders_tmp"), ignore=True)
 
 
 @pytest.mark.parametrize(

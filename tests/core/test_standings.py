@@ -52,7 +52,10 @@ def test_the_second_figure() -> None:
     ring = RingState(seen.rings[0], seen.layout, SPACE, frozenset({0, 2}))
     rules = Rules(seen.rings[0].replication, (5, 0), evidence_of(seen).owners)
     found = list(ring.standings(Level.LOCAL_QUORUM, "dc1", rules))
-    assert found == [Standing(1, 3, 2, -1), Standing(2, 3, 2, 0)] * 6
+    assert (
+        found
+        == [Standing(live=1, replicas=3, required=2, spare=-1), Standing(live=2, replicas=3, required=2, spare=0)] * 6
+    )
 
 
 def test_any_needs_nothing() -> None:

@@ -29,7 +29,7 @@ levels = st.sampled_from(LEVELS)
 
 
 def watching(level: str) -> Policy:
-    return Policy((Rule(("*",), Threshold(Level(level))),))
+    return Policy((Rule(keyspaces=("*",), critical=Threshold(Level(level))),))
 
 
 def cases(cluster: Cluster, level: str) -> Iterator[tuple[str, Case]]:

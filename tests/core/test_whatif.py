@@ -326,7 +326,7 @@ def test_too_many_sets_are_not_counted(cluster: Cluster, level: str, room: int) 
 def test_tiers_and_levels_that_are_only_shown() -> None:
     """A level that is not watched is listed without a tier; keyspaces with one rule and ring are listed together."""
     both = replace(ORDERS, keyspaces=("orders", "carts"))
-    policy = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM)),))
     risks = risk(snapshot(SIX, [both]), policy, Question(levels=(Level.ALL,)))
     assert [(one.keyspaces, one.level, one.tier) for one in risks.levels] == [
         (("carts", "orders"), Level.ALL, None),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-POLICY = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),))
+POLICY = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),))
 PATIENCE = 90.0  # seconds; a busy machine is no failure
 SHIPPED = RULES.parent
 DC1 = (0, 2, 4)  # the nodes of dc1, each in a rack of its own

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 WATCH = Policy(
-    (Rule(("blog_3",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)), Rule(("*",), ignore=True))
+    (
+        Rule(keyspaces=("blog_3",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),
+        Rule(keyspaces=("*",), ignore=True),
+    )
 )
 PAGE, TICKET = "ringcheck.blogs.page", "ringcheck.blogs.ticket"
 TERMS = Terms("orders", "https://wiki.example.org/cassandra", 15, 300)

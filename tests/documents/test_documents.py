@@ -46,12 +46,12 @@ def with_pending(seen: Snapshot) -> Snapshot:
         [Pending(start, end, (0,))],
     )
     return Snapshot(
-        seen.cluster,
-        seen.taken_at,
-        seen.partitioner,
-        seen.nodes,
-        seen.views,
-        (seen.rings[0], moved),
+        cluster=seen.cluster,
+        taken_at=seen.taken_at,
+        partitioner=seen.partitioner,
+        nodes=seen.nodes,
+        views=seen.views,
+        rings=(seen.rings[0], moved),
         problems=(Problem("ring_unreadable", "ks", "the ring of ks can't be read"),),
     )
 

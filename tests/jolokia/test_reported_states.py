@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
 
 ONE, TWO, THREE, FOUR = (f"127.0.2.{number}" for number in range(1, 5))
-QUORUM_PAGES = Policy((Rule(("*",), Threshold(Level.LOCAL_QUORUM), Threshold(Level.LOCAL_ALL)),))
+QUORUM_PAGES = Policy(
+    (Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),)
+)
 TWO_KEYSPACES = {
     "orders": "NetworkTopologyStrategy {dc1=3}",
     "cache": "SimpleStrategy {replication_factor=1}",
@@ -254,7 +256,7 @@ def test_a_note_never_reads_as_ok() -> None:
     """A node that is down beside a healthy verdict: the line says so as a fact, not as what is OK."""
     lab = Lab(4)
     lab.down(FOUR)
-    verdict = assess(seen(lab, without=(FOUR,)), Policy((Rule(("*",), Threshold(Level.LOCAL_ONE)),)))
+    verdict = assess(seen(lab, without=(FOUR,)), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),)))
     assert verdict.severity is Severity.OK
     assert verdict.summary.startswith("1 keyspace available at LOCAL_ONE, 1 node down: 127.0.2.4;")
 

@@ -153,7 +153,7 @@ def test_only_watched_levels_are_told() -> None:
 
 def test_a_level_without_datacenter_has_an_empty_label() -> None:
     """QUORUM is the same for the clients of every datacenter."""
-    policy = Policy((Rule(("*",), Threshold(Level.QUORUM)),))
+    policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM)),))
     found = scrape([Reading("blogs", assess(article.snapshot(), policy), fresh=True)])
     assert value(found, "cassandra_ring_ranges", keyspace="blog_3", consistency_level="QUORUM", cassandra_dc="") == 768
 

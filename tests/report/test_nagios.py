@@ -74,7 +74,13 @@ def test_details_have_no_bar_and_no_perfdata() -> None:
     seen = article.snapshot(["10.0.0.1"])
     problems = (Problem("ring_unreadable", "ks", "bad | worse\nlast"),)
     shown = Snapshot(
-        seen.cluster, seen.taken_at, seen.partitioner, seen.nodes, seen.views, seen.rings, problems=problems
+        cluster=seen.cluster,
+        taken_at=seen.taken_at,
+        partitioner=seen.partitioner,
+        nodes=seen.nodes,
+        views=seen.views,
+        rings=seen.rings,
+        problems=problems,
     )
     first, *more = nagios.render(assess(shown, Policy()), verbose=True).splitlines()
     assert first.count("|") == 1

@@ -25,7 +25,7 @@ AT_MOST = 300_000
 
 def drawn(seen: Snapshot, keyspace: str = "blog", level: Level | None = QUORUM) -> Picture:
     levels = (level,) if level else ()
-    found = draw(assess(seen, Policy(), Question((keyspace,), levels)), keyspace, level)
+    found = draw(assess(seen, Policy(), Question(keyspaces=(keyspace,), levels=levels)), keyspace, level)
     assert found is not None
     return found
 
@@ -158,7 +158,13 @@ def test_the_longest_of_everything_is_bounded() -> None:
     rows = [(ends[at - 1], end, [(at + more) % 1024 for more in range(9)]) for at, end in enumerate(ends)]
     ring = Ring.build(["blog"], Replication.parse("NetworkTopologyStrategy {dc1=9}"), rows, 1024)
     views = (View(nodes[0].address, live=frozenset(node.address for node in nodes[::2])),)
-    text = picture_svg.render(drawn(Snapshot("c", "t", "RandomPartitioner", nodes, views, (ring,))))
+    text = picture_svg.render(
+        drawn(
+            Snapshot(
+                cluster="c", taken_at="t", partitioner="RandomPartitioner", nodes=nodes, views=views, rings=(ring,)
+            )
+        )
+    )
     assert len(text.encode()) < AT_MOST
     assert "Inner rings: replicas 1 to 3 from outside" in text
 

@@ -11,13 +11,26 @@ from ringcheck.core.ring import Snapshot, View
 from ringcheck.report.sensu import From, Tiers, blind, events, safe_name
 from tests import article
 
-WATCH = Policy((Rule(("blog_3",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ALL)), Rule(("*",), ignore=True)))
+WATCH = Policy(
+    (
+        Rule(keyspaces=("blog_3",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_ALL)),
+        Rule(keyspaces=("*",), ignore=True),
+    )
+)
 ALL = article.ADDRESSES
 
 
 def replaced(seen: Snapshot, view: View) -> Snapshot:
     views = (view, *(one for one in seen.views if one.observer != view.observer))
-    return Snapshot(seen.cluster, seen.taken_at, seen.partitioner, seen.nodes, views, seen.rings, authenticates=False)
+    return Snapshot(
+        cluster=seen.cluster,
+        taken_at=seen.taken_at,
+        partitioner=seen.partitioner,
+        nodes=seen.nodes,
+        views=views,
+        rings=seen.rings,
+        authenticates=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,13 +58,20 @@ def test_each_tier_is_told_its_own(seen: Snapshot, page: Severity, ticket: Sever
 
 def test_an_outage_pages_and_is_no_ticket() -> None:
     """The ticket tier stays quiet about what pages already."""
-    policy = Policy((Rule(("blog_3",), Threshold(Level.LOCAL_ALL), None), Rule(("*",), ignore=True)))
+    policy = Policy(
+        (
+            Rule(keyspaces=("blog_3",), critical=Threshold(Level.LOCAL_ALL), warning=None),
+            Rule(keyspaces=("*",), ignore=True),
+        )
+    )
     page, ticket = events(assess(article.snapshot(["10.0.0.1"]), policy))
     assert (page.status, ticket.status) == (2, 0)
     assert ticket.output.startswith("OK - blogs: nothing for this tier; 768 of 768 ranges")
 
 
-BOTH = Policy((Rule(("blog_1",), Threshold(Level.LOCAL_ONE), Threshold(Level.LOCAL_ONE)), *WATCH.rules))
+BOTH = Policy(
+    (Rule(keyspaces=("blog_1",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_ONE)), *WATCH.rules)
+)
 SILENT = View(ALL[1], outcome="unreachable", reason="timeout")
 
 
@@ -88,7 +108,8 @@ def test_names_are_those_that_sensu_takes(text: str, name: str) -> None:
 
 OUTAGE = assess(article.snapshot(["10.0.0.1", "10.0.0.2"]), WATCH)  # LOCAL_ONE stands, LOCAL_ALL is lost
 LOST = assess(
-    article.snapshot(ALL[:2]), Policy((Rule(("blog_1",), Threshold(Level.LOCAL_ONE)), Rule(("*",), ignore=True)))
+    article.snapshot(ALL[:2]),
+    Policy((Rule(keyspaces=("blog_1",), critical=Threshold(Level.LOCAL_ONE)), Rule(keyspaces=("*",), ignore=True))),
 )
 
 
