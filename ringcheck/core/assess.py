@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ringcheck.core.combined import seen_by_any
 from ringcheck.core.consistency import UnknownReplicationError, expected
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.findings import Finding, noted, place_of
 from ringcheck.core.gaps import gaps
-from ringcheck.core.health import demands_of, ring_state, seen_by_any
+from ringcheck.core.headroom import demands_of
+from ringcheck.core.health import ring_state
 from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.recovery import Outage, recovery_order

@@ -135,30 +135,36 @@ class Replicas:
         )
 
     def margins(self, demand: Demand) -> tuple[Margin, ...]:
-        """How each of the demand's conditions stands; the range is available where none is negative."""
-        found = [self._margin(one, demand) for one in demand.requirements]
+        """How each of the demand's conditions stands; the range is available if no margin is negative."""
+        margins = [self._acknowledging(requirement, demand) for requirement in demand.requirements]
         if demand.serial:
-            found += [self._paxos(one) for one in demand.requirements]
-        return tuple(found)
+            margins += [self._paxos(requirement) for requirement in demand.requirements]
+        return tuple(margins)
 
-    def _margin(self, one: Requirement, demand: Demand) -> Margin:
-        need = _block_for(one, demand, self.natural)
+    def _acknowledging(self, requirement: Requirement, demand: Demand) -> Margin:
+        required = _block_for(requirement, demand, self.natural)
         # The value that a serial operation decides on is read from natural replicas, as every read.
         if demand.operation == "read" or demand.serial:
-            racks = _racks(self.live, one.datacenter)
-            return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=False)
-        racks = _racks(self.together, one.datacenter)
-        need += _count(self.pending, one.datacenter)
-        return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=True)
+            return self._margin(requirement, required, counts_pending=False)
+        required += _count(self.pending, requirement.datacenter)
+        return self._margin(requirement, required, counts_pending=True)
 
-    def _paxos(self, one: Requirement) -> Margin:
+    def _paxos(self, requirement: Requirement) -> Margin:
         """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
-        pending = _count(self.pending, one.datacenter)
-        participants = _count(self.natural, one.datacenter) + pending
-        racks = _racks(self.together, one.datacenter)
+        pending = _count(self.pending, requirement.datacenter)
+        participants = _count(self.natural, requirement.datacenter) + pending
         # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
-        need = participants // 2 + 1 if pending <= 1 else participants + 1
-        return Margin(required=need, racks=racks, datacenter=one.datacenter, counts_pending=True)
+        required = participants // 2 + 1 if pending <= 1 else participants + 1
+        return self._margin(requirement, required, counts_pending=True)
+
+    def _margin(self, requirement: Requirement, required: int, *, counts_pending: bool) -> Margin:
+        racks = _racks(self.together if counts_pending else self.live, requirement.datacenter)
+        return Margin(
+            required=required,
+            racks=racks,
+            datacenter=requirement.datacenter,
+            counts_pending=counts_pending,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.core.health import stand
+from ringcheck.core.headroom import headroom
 from ringcheck.core.reasons import Example, reason
 from ringcheck.core.words import listed, percent
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.consistency import Demand, Replicas
-    from ringcheck.core.health import RangeKind, RingState
+    from ringcheck.core.health import RingState
+    from ringcheck.core.kinds import RangeKind
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Layout, Snapshot
     from ringcheck.core.stakes import Stake
@@ -107,14 +108,14 @@ def loss_of(groups: Iterable[RangeGroup], demands: tuple[Demand, ...]) -> Candid
 
 def _fate(then: Replicas, now: Replicas, demands: tuple[Demand, ...]) -> tuple[bool, bool]:
     """Whether a piece of a range is lost to any operation, and whether it has come to its last replicas."""
-    spares = [(stand((then,), demand).spare, stand((now,), demand).spare) for demand in demands]
+    spares = [(headroom((then,), demand).spare, headroom((now,), demand).spare) for demand in demands]
     gone = any(was is not None and left is not None and left < 0 <= was for was, left in spares)
     return gone, any(left == 0 and was != 0 for was, left in spares)
 
 
 def never_spared(whole: Replicas, demands: tuple[Demand, ...]) -> bool:
     """Whether a range has no replica to spare even with all nodes up."""
-    return any((stand((whole,), demand).spare or 0) <= 0 for demand in demands if demand.requirements)
+    return any((headroom((whole,), demand).spare or 0) <= 0 for demand in demands if demand.requirements)
 
 
 # Each node alone

@@ -15,7 +15,8 @@ from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import UnknownReplicationError
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.failuresets import RingSurvey, joined, worst_first
-from ringcheck.core.health import demands_of, ring_state
+from ringcheck.core.headroom import demands_of
+from ringcheck.core.health import ring_state
 from ringcheck.core.policy import Severity
 from ringcheck.core.selection import Scope
 

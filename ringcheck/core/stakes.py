@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypedDict
 
 from ringcheck.core.consistency import UnknownReplicationError
-from ringcheck.core.health import demands_of
+from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import DEFAULT
 from ringcheck.core.reasons import reason
 from ringcheck.core.words import listed, nearest

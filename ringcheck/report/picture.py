@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ringcheck.core.consistency import Level
-    from ringcheck.core.health import Condition, LevelHealth, Standing
+    from ringcheck.core.headroom import Condition, RangeHealth
+    from ringcheck.core.health import LevelHealth
     from ringcheck.core.ring import Ring
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
@@ -90,7 +91,7 @@ class Picture:
     keyspace: str
     ring: Ring
     level: LevelVerdict | None
-    standings: Sequence[Standing | None]
+    standings: Sequence[RangeHealth | None]
     down: frozenset[int] | None
 
     @property
@@ -196,7 +197,7 @@ class Picture:
         return f"needs {' and '.join(each)}" if each else ""
 
 
-def _condition(one: Standing | None) -> Drawn:
+def _condition(one: RangeHealth | None) -> Drawn:
     return one.condition if one else "unknown"
 
 
@@ -235,5 +236,5 @@ def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, obse
     state = ring_state(ring, snapshot.layout, partitioner(snapshot.partitioner), down)
     node = snapshot.nodes[snapshot.index[observer]]
     rules = Rules(ring.replication, release(node.release_version), evidence.owners)
-    standings = tuple(state.standings(level.level, level.datacenter, rules))
+    standings = tuple(state.range_healths(level.level, level.datacenter, rules))
     return Picture(verdict, keyspace, ring, level, standings, down)

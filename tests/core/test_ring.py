@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringcheck.core.health import Piece, cut
+from ringcheck.core.pieces import Piece, cut_ranges
 from ringcheck.core.ring import PARTITIONERS, Factor, Partitioner, Pending, Replication, Ring, partitioner
 from ringcheck.errors import RingError
 
@@ -145,13 +145,13 @@ def test_pending_ranges_cut_natural_ones(
         index: tuple(Piece(*piece[:2], () if piece[2] is None else (piece[2],)) for piece in each)
         for index, each in pieces.items()
     }
-    assert cut(ring, MURMUR) == expected
+    assert cut_ranges(ring, MURMUR) == expected
 
 
 def test_pending_ranges_that_overlap_add_up() -> None:
     """Where two pending ranges meet both nodes gain."""
     ring = build([(20, 0, [0]), (0, 20, [0])], pending=[Pending(0, 10, (1,)), Pending(5, 20, (2, 1))])
-    assert cut(ring, MURMUR) == {1: (Piece(0, 5, (1,)), Piece(5, 10, (1, 2)), Piece(10, 20, (1, 2)))}
+    assert cut_ranges(ring, MURMUR) == {1: (Piece(0, 5, (1,)), Piece(5, 10, (1, 2)), Piece(10, 20, (1, 2)))}
 
 
 @pytest.mark.parametrize(

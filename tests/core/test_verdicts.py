@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.health import demands_of
+from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Ring
 from tests.conftest import examples

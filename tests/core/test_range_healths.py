@@ -9,7 +9,8 @@ import pytest
 
 from ringcheck.core.consistency import Level, Rules
 from ringcheck.core.evidence import evidence_of
-from ringcheck.core.health import RingState, Standing, demands_of
+from ringcheck.core.headroom import RangeHealth, demands_of
+from ringcheck.core.health import RingState
 from ringcheck.core.ring import PARTITIONERS, Layout, Pending, Replication, Ring
 from tests import figures
 
@@ -38,7 +39,7 @@ def test_ranges_stand_as_they_are_counted(level: Level, seed: int) -> None:
     """The conditions of all ranges add up to the level's numbers, which another way counts."""
     ring = state(seed)
     for client in ("dc1", "dc2") if level.local else (None,):
-        found = Counter(one.condition for one in ring.standings(level, client, RULES))
+        found = Counter(one.condition for one in ring.range_healths(level, client, RULES))
         health = ring.level(level, client, RULES)
         assert found["unavailable"] + found["structurally_unavailable"] == health.unavailable
         assert found["structurally_unavailable"] == health.structurally_unavailable
@@ -51,16 +52,17 @@ def test_the_second_figure() -> None:
     seen = figures.snapshot([figures.A, figures.C])
     ring = RingState(seen.rings[0], seen.layout, SPACE, frozenset({0, 2}))
     rules = Rules(seen.rings[0].replication, (5, 0), evidence_of(seen).owners)
-    found = list(ring.standings(Level.LOCAL_QUORUM, "dc1", rules))
+    found = list(ring.range_healths(Level.LOCAL_QUORUM, "dc1", rules))
     assert (
         found
-        == [Standing(live=1, replicas=3, required=2, spare=-1), Standing(live=2, replicas=3, required=2, spare=0)] * 6
+        == [RangeHealth(live=1, replicas=3, required=2, spare=-1), RangeHealth(live=2, replicas=3, required=2, spare=0)]
+        * 6
     )
 
 
 def test_any_needs_nothing() -> None:
     """Levels that a hint satisfies have no spare to count."""
-    (one, *_) = state(1).standings(Level.ANY, None, RULES)
+    (one, *_) = state(1).range_healths(Level.ANY, None, RULES)
     assert (one.required, one.spare, one.condition) == (0, None, "spare")
 
 
