@@ -1,11 +1,11 @@
 """From what nodes say to what is so: who is a member, whose view counts, and who is up, for whom.
 
 Evidence is made once from a Snapshot; health, gate, plan, what-if, risk, recovery order and pictures read it, and
-nothing else reads the lists of a view.
+nothing but this module and core/views.py reads the lists of a view.
 
 Liveness is a relation between an observer and a node, never a property of a node. Three questions have three answers:
 
-- Does coordinator C reach node N? C's own lists say so. A member in both of its lists, or in neither, is not reached.
+- Does coordinator C reach node N? C's own lists say so. A node in both of its lists, or in neither, is not reached.
 - May N be counted on while other nodes stop? Only if every view that counts reaches it, its own agent does not deny
   that it serves, and nothing about it is contradictory. A doubt counts against N (`counted_on`).
 - Is candidate N down already, so that its stop costs nothing? Only if every view that counts lists it as unreachable
@@ -23,40 +23,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.consistency import release
 from ringcheck.core.endpoint import has_port, ip_of
-from ringcheck.core.membership import Directory
-from ringcheck.core.ring import COORDINATING, View
+from ringcheck.core.findings import FINDINGS
+from ringcheck.core.views import ViewReader, coordinates_unjoined, unusable_because
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.core.ring import Node, Snapshot, View
+    from ringcheck.core.views import Liveness
 
 State: TypeAlias = Literal["up", "down", "unknown"]
 
-# Modes in which a node is no replica that answers: it says so itself, whatever its peers still believe.
+# A node that reports one of these modes does not answer as a replica, whatever its peers still believe.
 _NOT_SERVING = frozenset({"STARTING", "DRAINING", "DRAINED", "DECOMMISSIONED"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Liveness:
-    """The lists of one view, as indexes of nodes.
-
-    Attributes:
-        reached: listed live and not unreachable.
-        refused: listed unreachable and not live.
-        both: in both lists.
-        joining: nodes that it sees joining; likewise leaving and moving.
-        strangers: live endpoints that are no node's, sorted.
-    """
-
-    reached: frozenset[int]
-    refused: frozenset[int]
-    both: frozenset[int]
-    joining: frozenset[int]
-    leaving: frozenset[int]
-    moving: frozenset[int]
-    strangers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,51 +54,30 @@ class Outlook:
     version: tuple[int, int]
 
 
-def unusable_because(node: Node | None, view: View) -> str | None:
-    """Why a view that was read does not count; None where it does.
-
-    A node that coordinates, gossips and serves clients counts, however little it sees: its clients get what it sees.
-    What a source can't know (None) is not held against a view.
-    """
-    if node is None:
-        return view.reason or "not a member of the cluster"
-    if view.outcome == "discarded" and not view.live:
-        return view.reason or "discarded by its source"
-    if node.mode is not None and node.mode not in COORDINATING and not _coordinates_unjoined(node):
-        return node.mode.lower().replace("_", " ")
-    if node.gossip_running is False:
-        return "gossip is off: its view is frozen"
-    if node.native_transport_running is False:
-        return "native transport is off: it serves no clients"
-    return None
-
-
-def _coordinates_unjoined(node: Node) -> bool:
-    """Whether a node serves clients without having joined the ring (`join_ring=false`): it stays in STARTING."""
-    return node.mode == "STARTING" and node.native_transport_running is True and not node.tokens
-
-
 class Evidence:
-    """What the views of a snapshot say together."""
+    """What the views of a snapshot say together.
+
+    Attributes:
+        snapshot: where the views are from.
+        views: all of them, judged: with the outcome and reason that the rules of this package give them.
+        usable: those that count.
+    """
 
     def __init__(self, snapshot: Snapshot, only: str | None = None) -> None:
         """Judge the views.
 
         Args:
             snapshot: where they are.
-            only: address of the one observer whose view counts.
+            only: address of the only observer whose view is to count.
 
         Raises:
             UsageError: if that observer has no view in the snapshot.
         """
         self.snapshot = snapshot
-        self._directory = Directory(snapshot.nodes)
-        self._liveness: dict[object, Liveness] = {}
-        self._of_view: dict[int, tuple[View, Liveness]] = {}  # by identity: hashing five lists is most of the work
-        self._named: dict[object, tuple[frozenset[str] | None, ...]] = {}
+        self._reader = ViewReader(snapshot.nodes)
         self._down: dict[frozenset[int], frozenset[int]] = {}
         self._outlooks: dict[tuple[str, ...], tuple[Outlook, ...]] = {}
-        self._everyone = frozenset(range(len(snapshot.nodes)))
+        self._all_nodes = frozenset(range(len(snapshot.nodes)))
         self.views = tuple([self._judged(view) for view in snapshot.views])
         if only is not None:
             self.views = tuple(view for view in self.views if view.observer == only)
@@ -127,7 +86,7 @@ class Evidence:
         self.usable = tuple(view for view in self.views if view.outcome == "ok")
 
     def _judged(self, view: View) -> View:
-        """The view with its outcome by the rules of this module, whatever its source made of it."""
+        """The view with the outcome that the rules here give it; the outcome that its source gave is replaced."""
         if view.outcome == "unreachable":
             return view
         index = self.snapshot.index.get(view.observer)
@@ -145,86 +104,48 @@ class Evidence:
     # One view
 
     def liveness(self, view: View) -> Liveness:
-        """The lists of a view, by node; views that say the same share one value."""
-        found = self._of_view.get(id(view))
-        if found is None or found[0] is not view:
-            found = self._of_view[id(view)] = view, self._read(view)
-        return found[1]
+        """The lists of a view as nodes; views with equal lists share one value."""
+        return self._reader.liveness(view)
 
-    def _read(self, view: View) -> Liveness:
-        lists = (view.live, view.unreachable, view.joining, view.leaving, view.moving)
-        key = (*lists, view.host_ids)
-        found = self._liveness.get(key)
-        if found is None:
-            host_ids = dict(view.host_ids)
-            live, strangers = self._found(self._queried(view, host_ids), host_ids)
-            unreachable, joining, leaving, moving = (self._found(one or (), host_ids)[0] for one in lists[1:])
-            found = self._liveness[key] = Liveness(
-                reached=live - unreachable,
-                refused=unreachable - live,
-                both=live & unreachable,
-                joining=joining,
-                leaving=leaving,
-                moving=moving,
-                strangers=strangers,
-            )
-        return found
+    def named(self, view: View) -> View:
+        """The view with addresses of nodes in place of their endpoints; other endpoints stay as they are."""
+        return self._reader.named(view)
 
-    def _queried(self, view: View, host_ids: Mapping[str, str]) -> frozenset[str]:
-        """Live endpoints, but for those of nodes that the view has at other endpoints: it sends its queries there.
-
-        A node that it lists as unreachable there is in both lists all the same.
-        """
-        elsewhere = {self._directory.index_of(endpoint, host_ids) for endpoint in host_ids} - {None}
-        if not elsewhere:
-            return view.live
-        elsewhere.difference_update(self._directory.index_of(one, host_ids) for one in view.unreachable or ())
-        return frozenset(
-            endpoint
-            for endpoint in view.live
-            if endpoint in host_ids or self._directory.index_of(endpoint, host_ids) not in elsewhere
-        )
-
-    def _found(self, endpoints: Iterable[str], host_ids: Mapping[str, str]) -> tuple[frozenset[int], tuple[str, ...]]:
-        found = {endpoint: self._directory.index_of(endpoint, host_ids) for endpoint in endpoints}
-        strangers = tuple(sorted(endpoint for endpoint, index in found.items() if index is None))
-        return frozenset(index for index in found.values() if index is not None), strangers
+    def node(self, view: View) -> Node:
+        """The node whose view it is; it must be in the snapshot."""
+        return self.snapshot.nodes[self.snapshot.index[view.observer]]
 
     def down(self, view: View) -> frozenset[int]:
         """Indexes of the nodes that a coordinator does not reach; equal sets are one object."""
         reached = self.liveness(view).reached
-        found = self._down.get(reached)
-        if found is None:
-            found = self._down[reached] = self._everyone - reached
-        return found
+        down = self._down.get(reached)
+        if down is None:
+            down = self._down[reached] = self._all_nodes - reached
+        return down
 
     @cached_property
     def _lists(self) -> tuple[Liveness, ...]:
-        """The distinct lists of the views that count: most of a thousand views say the same."""
-        return tuple({id(one): one for one in map(self.liveness, self.usable)}.values())
+        """The distinct lists of the views that count: of a thousand views most are equal."""
+        return tuple({id(lists): lists for lists in map(self.liveness, self.usable)}.values())
 
     # Coordinators, for health
 
     def observers_in(self, datacenters: Iterable[str]) -> tuple[View, ...]:
-        """Usable views of coordinators there; those of all coordinators where none is usable there.
+        """Usable views of the coordinators in some datacenters; all usable views if there are none.
 
-        A datacenter of which no view can be used is judged by what the others see of it.
+        Datacenters without a usable view are judged by what the others see of them.
         """
         wanted = frozenset(datacenters)
-        there = tuple([view for view in self.usable if self.node(view).datacenter in wanted])
-        return there or self.usable
-
-    def node(self, view: View) -> Node:
-        """The node whose view it is; it must be one of the snapshot."""
-        return self.snapshot.nodes[self.snapshot.index[view.observer]]
+        local = tuple([view for view in self.usable if self.node(view).datacenter in wanted])
+        return local or self.usable
 
     def outlooks(self, datacenters: tuple[str, ...]) -> tuple[Outlook, ...]:
-        """The distinct outlooks of coordinators in some datacenters (of all, where none is named)."""
-        found = self._outlooks.get(datacenters)
-        if found is None:
+        """The distinct outlooks of the coordinators in some datacenters; an empty tuple means all datacenters."""
+        outlooks = self._outlooks.get(datacenters)
+        if outlooks is None:
             views = self.observers_in(datacenters) if datacenters else self.usable
-            found = self._outlooks[datacenters] = self._distinct(views)
-        return found
+            outlooks = self._outlooks[datacenters] = self._distinct(views)
+        return outlooks
 
     def _distinct(self, views: Iterable[View]) -> tuple[Outlook, ...]:
         groups: dict[tuple[frozenset[int], tuple[int, int]], list[str]] = defaultdict(list)
@@ -237,50 +158,50 @@ class Evidence:
 
     @cached_property
     def not_reached(self) -> frozenset[int]:
-        """Nodes that a view that counts does not reach."""
+        """Nodes that some view that counts does not reach."""
         return frozenset().union(*{self.down(view) for view in self.usable})
 
     @cached_property
     def listed_live(self) -> frozenset[int]:
-        """Nodes that a view that counts lists as live, if only among other things."""
-        return frozenset().union(*(one.reached | one.both for one in self._lists))
+        """Nodes that some view that counts lists as live, even if it lists them as unreachable too."""
+        return frozenset().union(*(lists.reached | lists.both for lists in self._lists))
 
     @cached_property
     def counted_on(self) -> frozenset[int]:
-        """Nodes that may be counted on while others stop, as far as the views tell; leases are the gate's."""
+        """Nodes that may be counted on while others stop, by the views alone; the gate takes leases into account."""
         if not self.usable:
             return frozenset()
-        denying = frozenset(index for index in self._everyone if self._denies(index))
-        return self._everyone - self.not_reached - denying - self.contradictory
+        denying = frozenset(index for index in self._all_nodes if self._denies(index))
+        return self._all_nodes - self.not_reached - denying - self.contradictory
 
     @cached_property
     def surely_down(self) -> frozenset[int]:
-        """Nodes whose stop costs nothing: listed unreachable by every view that counts, and not denying it."""
+        """Nodes whose stop costs nothing: every view that counts lists them as unreachable, and they don't deny it."""
         if not self.usable:
             return frozenset()
-        refused = frozenset.intersection(*(one.refused for one in self._lists))
+        refused = frozenset.intersection(*(lists.refused for lists in self._lists))
         return frozenset(index for index in refused - self.contradictory if not self._says_it_serves(index))
 
-    def _own_word(self, index: int) -> Node | None:
-        """The node as it speaks of itself; None where its agent did not answer."""
+    def _self_report(self, index: int) -> Node | None:
+        """A node as its own agent reports it; None if that did not answer."""
         node = self.snapshot.nodes[index]
         own = self._view_of.get(node.address)
         return node if node.source == "ok" and own is not None and own.outcome != "unreachable" else None
 
     def _denies(self, index: int) -> bool:
-        """Whether a node says of itself that it does not serve as a replica."""
-        node = self._own_word(index)
-        if node is None or _coordinates_unjoined(node):
+        """Whether a node's own agent reports that it does not serve as a replica."""
+        node = self._self_report(index)
+        if node is None or coordinates_unjoined(node):
             return False
         return node.gossip_running is False or node.mode in _NOT_SERVING
 
     def _says_it_serves(self, index: int) -> bool:
-        return self._own_word(index) is not None and not self._denies(index)
+        return self._self_report(index) is not None and not self._denies(index)
 
     def may_serve(self, view: View) -> bool:
-        """Whether the node of a view that does not count answers, and says nothing that keeps it from serving clients.
+        """Whether the node of a view that does not count may serve clients: it answers and reports nothing against it.
 
-        Its peers may see it down all the same: what its clients get is then not known.
+        Its peers may see it down all the same. What its clients get is then not known.
         """
         node = self.node(view)
         if view.outcome == "unreachable":
@@ -296,7 +217,7 @@ class Evidence:
 
     @cached_property
     def states(self) -> tuple[State, ...]:
-        """State of each node.
+        """The state of each node.
 
         `up`: all views that count reach it, or its own counts and others reach it, or no view reaches another node.
         `down`: no other view that counts reaches it though some know it, or some do not and its own does not count.
@@ -322,19 +243,20 @@ class Evidence:
 
     @cached_property
     def known(self) -> frozenset[int]:
-        """Nodes in some list of a view that counts; all of them where a source tells no unreachable ones."""
+        """Nodes in any list of a view that counts; all nodes if the source can't list unreachable ones."""
         if any(view.unreachable is None for view in self.usable):
-            return self._everyone
-        return frozenset().union(*(one.reached | one.both | one.refused for one in self._lists)) | self.joining
+            return self._all_nodes
+        listed = (lists.reached | lists.both | lists.refused for lists in self._lists)
+        return frozenset().union(*listed) | self.joining
 
     @cached_property
     def seen_down_by(self) -> dict[int, tuple[str, ...]]:
-        """For each node that a view that counts does not reach the observers, sorted."""
-        found: dict[int, list[str]] = defaultdict(list)
+        """Nodes that some view that counts does not reach, with the addresses of the observers, sorted."""
+        blind: dict[int, list[str]] = defaultdict(list)
         for view in self.usable:
             for index in self.down(view):
-                found[index].append(view.observer)
-        return {index: tuple(sorted(observers)) for index, observers in found.items()}
+                blind[index].append(view.observer)
+        return {index: tuple(sorted(observers)) for index, observers in blind.items()}
 
     @cached_property
     def disputed(self) -> dict[int, tuple[str, ...]]:
@@ -352,16 +274,16 @@ class Evidence:
 
     @cached_property
     def partition(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of observers that reach none of the other groups' observers; empty where there is no such cut."""
-        alike: dict[frozenset[int], list[str]] = defaultdict(list)
+        """Groups of observers that reach no observer of another group; empty if there is no such partition."""
+        observers_of: dict[frozenset[int], list[str]] = defaultdict(list)
         for view in self.usable:
-            alike[self.liveness(view).reached].append(view.observer)
-        if len(alike) == 1:
+            observers_of[self.liveness(view).reached].append(view.observer)
+        if len(observers_of) == 1:
             return ()
-        places = frozenset(self.snapshot.index[view.observer] for view in self.usable)
+        observing = frozenset(self.snapshot.index[view.observer] for view in self.usable)
         sides: dict[frozenset[int], list[str]] = defaultdict(list)
-        for reached, observers in alike.items():
-            sides[reached & places] += observers
+        for reached, observers in observers_of.items():
+            sides[reached & observing] += observers
         disjoint = len(sides) > 1 and sum(map(len, sides)) == len(frozenset().union(*sides))
         return tuple(sorted(tuple(sorted(observers)) for observers in sides.values())) if disjoint else ()
 
@@ -369,43 +291,43 @@ class Evidence:
 
     @cached_property
     def joining(self) -> frozenset[int]:
-        """Nodes that join, as a view that counts or the node itself says."""
+        """Nodes that join, according to a view that counts or to the node itself."""
         return self._in_movement("joining")
 
     @cached_property
     def leaving(self) -> frozenset[int]:
-        """Nodes that leave or are being removed, as a view that counts or the node itself says."""
+        """Nodes that leave or are being removed, according to a view that counts or to the node itself."""
         return self._in_movement("leaving")
 
     @cached_property
     def moving(self) -> frozenset[int]:
-        """Nodes that change their token, as a view that counts or the node itself says."""
+        """Nodes that change their token, according to a view that counts or to the node itself."""
         return self._in_movement("moving")
 
     def _in_movement(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
         mode = which.upper()
-        own = (index for index in self._everyone if (node := self._own_word(index)) and node.mode == mode)
-        return frozenset(own).union(*(getattr(one, which) for one in self._lists))
+        own = (index for index in self._all_nodes if (node := self._self_report(index)) and node.mode == mode)
+        return frozenset(own).union(*(getattr(lists, which) for lists in self._lists))
 
     @cached_property
     def holders(self) -> frozenset[int]:
         """Nodes that hold ranges of a ring or gain them."""
-        return frozenset().union(*(ring.holding(self._everyone) for ring in self.snapshot.rings))
+        return frozenset().union(*(ring.holding(self._all_nodes) for ring in self.snapshot.rings))
 
     @cached_property
     def coordinators(self) -> frozenset[int]:
         """Nodes that own no tokens, hold nothing and are in no movement (Stargate, `join_ring=false`): no replicas."""
         owning = (index for index, node in enumerate(self.snapshot.nodes) if node.tokens != 0)
-        return self._everyone.difference(owning, self.holders, self.joining, self.leaving, self.moving)
+        return self._all_nodes.difference(owning, self.holders, self.joining, self.leaving, self.moving)
 
     @cached_property
     def members(self) -> frozenset[int]:
         """Nodes that own tokens, hold or gain ranges, or are in a movement."""
-        return self._everyone - self.coordinators
+        return self._all_nodes - self.coordinators
 
     @cached_property
     def replaced(self) -> frozenset[int]:
-        """Nodes that nobody reaches and whose tokens a joining node has, or may have: they are being replaced."""
+        """Nodes that are being replaced: no view reaches them, and a joining node has, or may have, their tokens."""
         if not self.joining:
             return frozenset()
         unsure = (index for index, node in enumerate(self.snapshot.nodes) if node.tokens is None)
@@ -421,7 +343,7 @@ class Evidence:
         )
 
     def is_gone(self, index: int) -> bool:
-        """Whether no view that counts reaches a node: what its own agent does is no gap then."""
+        """Whether no view that counts reaches a node: a missing view of its own is then no gap."""
         return len(self.seen_down_by.get(index, ())) == len(self.usable)
 
     def only_joins(self, index: int) -> bool:
@@ -442,12 +364,14 @@ class Evidence:
     def claimed_twice(self) -> dict[tuple[str, str], tuple[int, ...]]:
         """Host ids and addresses that several nodes claim: (`host id` or `address`, value) and the nodes' indexes.
 
-        Nodes can share an address only by ports: where one is known there without its port, nobody can say which.
+        Nodes can share an address only if their ports differ. If one of them is known without its port, the address
+        does not say which node it means.
         """
         claims: dict[tuple[str, str], list[int]] = defaultdict(list)
-        plain = {node.address for node in self.snapshot.nodes if not has_port(node.address)}
+        portless = {node.address for node in self.snapshot.nodes if not has_port(node.address)}
         for index, node in enumerate(self.snapshot.nodes):
-            claims["address", ip_of(node.address) if ip_of(node.address) in plain else node.address].append(index)
+            ip = ip_of(node.address)
+            claims["address", ip if ip in portless else node.address].append(index)
             if node.host_id:
                 claims["host id", node.host_id].append(index)
         return {claim: tuple(nodes) for claim, nodes in claims.items() if len(nodes) > 1}
@@ -455,70 +379,37 @@ class Evidence:
     @cached_property
     def in_both_lists(self) -> dict[int, tuple[str, ...]]:
         """Nodes that a view that counts lists as live and as unreachable, with the observers."""
-        found: dict[int, list[str]] = defaultdict(list)
+        contradicting: dict[int, list[str]] = defaultdict(list)
         for view in self.usable:
             for index in self.liveness(view).both:
-                found[index].append(view.observer)
-        return {index: tuple(sorted(observers)) for index, observers in sorted(found.items())}
+                contradicting[index].append(view.observer)
+        return {index: tuple(sorted(observers)) for index, observers in sorted(contradicting.items())}
 
     @cached_property
     def contradictory(self) -> frozenset[int]:
-        """Nodes about which something contradicts itself."""
-        named = {problem.subject for problem in self.snapshot.problems if problem.code in _CONTRADICTIONS}
-        told = (index for index, node in enumerate(self.snapshot.nodes) if node.address in named)
-        return frozenset().union(self.in_both_lists, told, *self.claimed_twice.values())
+        """Nodes about which the views, the snapshot's addresses or its problems contradict each other."""
+        subjects = {
+            problem.subject
+            for problem in self.snapshot.problems
+            if (kind := FINDINGS.get(problem.code)) and kind.distrusts_subject
+        }
+        reported = (index for index, node in enumerate(self.snapshot.nodes) if node.address in subjects)
+        return frozenset().union(self.in_both_lists, reported, *self.claimed_twice.values())
 
     def names(self, nodes: Iterable[int]) -> list[str]:
         """Addresses of nodes, in the snapshot's order."""
         return [self.snapshot.nodes[index].address for index in sorted(nodes)]
 
-    def named(self, view: View) -> View:
-        """The view with addresses of nodes in place of their endpoints; other endpoints stay as they are."""
-        lists = (view.unreachable, view.joining, view.leaving, view.moving)
-        key = (view.live, *lists, view.host_ids)
-        found = self._named.get(key)
-        if found is None:
-            host_ids = dict(view.host_ids)
-            queried = self._queried(view, host_ids)
-            found = self._named[key] = tuple([self._addresses(one, host_ids) for one in (queried, *lists)])
-        live, unreachable, joining, leaving, moving = found
-        return replace(
-            view,
-            live=live or frozenset(),
-            unreachable=unreachable,
-            joining=joining or frozenset(),
-            leaving=leaving or frozenset(),
-            moving=moving or frozenset(),
-            host_ids=(),
-            known_as=view.known_as or self._known_as(view.host_ids),
-        )
-
-    def _addresses(self, endpoints: frozenset[str] | None, host_ids: Mapping[str, str]) -> frozenset[str] | None:
-        if endpoints is None:
-            return None
-        found = {endpoint: self._directory.index_of(endpoint, host_ids) for endpoint in endpoints}
-        nodes = self.snapshot.nodes
-        return frozenset(endpoint if index is None else nodes[index].address for endpoint, index in found.items())
-
-    def _known_as(self, host_ids: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        meant = ((endpoint, self._directory.index_of(endpoint, {endpoint: host_id})) for endpoint, host_id in host_ids)
-        nodes = self.snapshot.nodes
-        return tuple((endpoint, nodes[index].address) for endpoint, index in meant if index is not None)
-
-
-# Problems of a source that say that something about their subject contradicts itself.
-_CONTRADICTIONS = frozenset({"duplicate_host_id", "contradictory_view"})
-
 
 def evidence_of(snapshot: Snapshot) -> Evidence:
     """The evidence of a snapshot, made once."""
-    found = snapshot.memo.get("evidence")
-    if not isinstance(found, Evidence):
-        found = snapshot.memo["evidence"] = Evidence(snapshot)
-    return found
+    evidence = snapshot.memo.get("evidence")
+    if not isinstance(evidence, Evidence):
+        evidence = snapshot.memo["evidence"] = Evidence(snapshot)
+    return evidence
 
 
-def settled(snapshot: Snapshot) -> Snapshot:
-    """A snapshot as its source reports it, with its views judged and in addresses of its nodes."""
+def judged(snapshot: Snapshot) -> Snapshot:
+    """A snapshot with its views judged, and their lists as addresses of its nodes."""
     evidence = Evidence(snapshot)
     return replace(snapshot, views=tuple([evidence.named(view) for view in evidence.views]))

@@ -35,6 +35,8 @@ class FindingKind:
         waived_for_subject: whether the reason does not block the stop of the very node that it is about: after the
             stop its own view no longer counts.
         eased_by_lease: whether a restart lease of the node that it is about lowers it to a note.
+        distrusts_subject: whether what is known of the node that it is about contradicts itself, so that nothing may
+            count on that node.
         loses: whether ranges are lost, or nearly; the headline names the worst of these first.
         source_decides: whether a source may report it with the table's severity; other problems that a source reports
             are UNKNOWN, whatever their code.
@@ -49,6 +51,7 @@ class FindingKind:
     lifts_when: str = "it can be read"
     waived_for_subject: bool = False
     eased_by_lease: bool = False
+    distrusts_subject: bool = False
     loses: bool = False
     source_decides: bool = False
 
@@ -202,6 +205,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             next_step="Look for cloned data directories and for port forwards.",
             reason="contradiction",
             lifts_when="each host id and each address is one node's",
+            distrusts_subject=True,
         ),
         FindingKind(
             code="contradictory_view",
@@ -210,6 +214,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             next_step="Wait a poll; if it stays, restart gossip on the node whose view it is.",
             reason="contradiction",
             lifts_when="no view lists a node as live and as unreachable",
+            distrusts_subject=True,
         ),
         FindingKind(
             code="membership_disagreement",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
-from ringcheck.core.evidence import settled
+from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
@@ -67,7 +67,7 @@ class Portrait:
     def _settled(raw: Snapshot, known: Known) -> Snapshot:
         """The snapshot with its views judged; the same objects for those that say what they said before."""
         views = tuple(
-            [before if (before := known.views.get(view.observer)) == view else view for view in settled(raw).views]
+            [before if (before := known.views.get(view.observer)) == view else view for view in judged(raw).views]
         )
         known.views = {view.observer: view for view in views}
         return replace(raw, views=views, problems=(*raw.problems, *_behind(raw.nodes, views, known.crowd)))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
-from ringcheck.core.evidence import unusable_because
 from ringcheck.core.membership import Testimony
 from ringcheck.core.ring import Node, View
+from ringcheck.core.views import unusable_because
 from ringcheck.errors import RingcheckError, SourceError
 
 if TYPE_CHECKING:

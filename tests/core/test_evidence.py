@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from ringcheck.core.evidence import Evidence, settled, unusable_because
+from ringcheck.core.evidence import Evidence, judged
+from ringcheck.core.findings import FINDINGS
 from ringcheck.core.gaps import gaps
-from ringcheck.core.ring import Node, View
+from ringcheck.core.ring import Node, Problem, View
+from ringcheck.core.views import unusable_because
 from ringcheck.errors import UsageError
 from tests.core.clusters import address, addresses, nodes, ring, snapshot, with_node, with_view
 
@@ -161,7 +163,7 @@ def test_a_live_address_is_no_use_to_a_view_that_has_the_node_elsewhere(
 ) -> None:
     """A coordinator sends queries to where its ring has a node, whatever else it lists of it as live."""
     one = with_view(snapshot(THREE), 1, unreachable=unreachable, host_ids=(("10.9.9.2", "host-2"),))
-    for found in (Evidence(one), Evidence(settled(one))):
+    for found in (Evidence(one), Evidence(judged(one))):
         assert sorted(found.down(found.usable[0])) == [1]
         assert frozenset(found.in_both_lists) == both
         assert (sorted(found.counted_on), sorted(found.surely_down)) == ([0, 2], [])
@@ -278,6 +280,15 @@ def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
     found = Evidence(with_node(snapshot(THREE), 2, host_id="host-1"))
     assert found.claimed_twice == {("host id", "host-1"): (0, 1)}
     assert found.counted_on == {2}
+
+
+@pytest.mark.parametrize("code", [*FINDINGS, "code_of_a_later_release"])
+def test_problems_that_make_a_node_contradictory(code: str) -> None:
+    """The table of findings decides which problems of a source make their subject unfit to be counted on."""
+    seen = replace(snapshot(THREE), problems=(Problem(code, address(2), "reported by the source"),))
+    contradictory = {1} if code in {"duplicate_host_id", "contradictory_view"} else set()
+    assert Evidence(seen).contradictory == contradictory
+    assert Evidence(seen).counted_on == {0, 1, 2} - contradictory
 
 
 def test_the_only_view() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringcheck.core import evidence
+from ringcheck.core import evidence, views
 from ringcheck.core.assess import assess
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.evidence import Evidence
@@ -113,7 +113,7 @@ def names_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lone_view_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that serves and sees only itself is taken for one that starts."""
-    right = evidence.unusable_because
+    right = views.unusable_because
 
     def unusable_because(node: Node | None, view: View) -> str | None:
         return right(node, view) or ("it sees only itself so far" if len(view.live) == 1 else None)
