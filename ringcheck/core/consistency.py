@@ -17,6 +17,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ringcheck.core.release import parse_release
 from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import DataError
 
@@ -229,12 +230,10 @@ def resolved(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], .
 
 
 @lru_cache(maxsize=256)
-def release(version: str | None) -> tuple[int, int]:
-    """(major, minor) of a ReleaseVersion such as `4.1.9` or `5.0-rc1`; (4, 0) where it is not known."""
-    parts = (version or "").split("-")[0].split(".")
-    if len(parts) > 1 and parts[0].isdecimal() and parts[1].isdecimal():
-        return int(parts[0]), int(parts[1])
-    return 4, 0
+def release(text: str | None) -> tuple[int, int]:
+    """(major, minor) of a ReleaseVersion, whose rules a coordinator follows; (4, 0) if it is not known."""
+    major, minor, _ = parse_release(text) or (4, 0, 0)
+    return major, minor
 
 
 def supports(level: Level, operation: Operation, version: tuple[int, int]) -> bool:

@@ -9,15 +9,15 @@ Names and versions are those of `service/StorageServiceMBean`, `locator/Endpoint
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ringcheck.core.release import Release, parse_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Request: TypeAlias = "dict[str, Any]"
-Release: TypeAlias = "tuple[int, int, int]"
 
 STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
@@ -131,12 +131,8 @@ CALLS = (
 
 
 def release(text: str | None) -> Release:
-    """Major, minor and patch number of a ReleaseVersion; zeros where it has none.
-
-    `5.0-beta1` and `4.1.0-SNAPSHOT` count as what they become.
-    """
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text or "")
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else OLDEST
+    """The release that decides what may be asked of a node; the oldest if its ReleaseVersion is not known."""
+    return parse_release(text) or OLDEST
 
 
 def lists_of(with_port: bool) -> tuple[str, ...]:  # noqa: FBT001 - which of two names

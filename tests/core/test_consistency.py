@@ -17,7 +17,6 @@ from ringcheck.core.consistency import (
     Rules,
     UnknownReplicationError,
     expected,
-    release,
     resolved,
     supports,
 )
@@ -110,19 +109,6 @@ def test_operations_of_levels(level: Level, version: tuple[int, int]) -> None:
 def test_local_levels(level: str, local: bool) -> None:  # noqa: FBT001 - the expectation
     """LOCAL levels count the coordinator's datacenter only."""
     assert Level(level).local is local
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        ("2.2.19", (2, 2)), ("3.0.29", (3, 0)), ("3.11.19", (3, 11)), ("4.0-rc1", (4, 0)), ("4.0.0-beta2", (4, 0)),
-        ("4.1-SNAPSHOT", (4, 1)), ("5.0.8", (5, 0)), ("5.1", (5, 1)), ("10.2.3", (10, 2)), (None, (4, 0)),
-        ("", (4, 0)), ("unknown", (4, 0)), ("5", (4, 0)),
-    ],
-)  # fmt: skip
-def test_releases(text: str | None, version: tuple[int, int]) -> None:
-    """Major and minor of a ReleaseVersion."""
-    assert release(text) == version
 
 
 @pytest.mark.parametrize("level", Level)
