@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,14 +23,9 @@ def address(text: str, where: str = "") -> str:
         DataError: if it is no address.
     """
     try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        host, _, port = text.rpartition(":")
-    try:
-        bare = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        return canonical(text)
     except ValueError:
         raise DataError(f"{where}: {text!r} is no address") from None
-    return f"[{bare}]:{port}" if bare.version == 6 else f"{bare}:{port}"  # noqa: PLR2004 - IPv6
 
 
 def parse_document(text: str | bytes, source: str, schema: str) -> Json:

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ringcheck.core.endpoint import ip_of
+from ringcheck.core.endpoint import has_port, ip_of, split
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
@@ -83,7 +83,7 @@ class Control:
             SourceError: if it does not answer in time.
             DataError: if the answer is none.
         """
-        shared = ip_of(address) != address  # nodes that share an address are told apart by their ports
+        shared = has_port(address)  # nodes that share an address are told apart by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
         url = self._settings.url_of(ip_of(address))
         states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
@@ -91,7 +91,7 @@ class Control:
         for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
             for node, written in gossip.gossiped(states, state).items():
                 with suppress(DataError):
-                    found[node] = _split(written)
+                    found[node] = split(endpoints.endpoint(written))
         return {node: (host, port) for node, (host, port) in found.items() if host not in _ANY}
 
     def _agent(self, address: str, host_id: str | None, ends: float) -> str:
@@ -121,7 +121,7 @@ class Control:
 
     def _its_own(self, url: str, address: str, host_id: str) -> bool:
         """Whether no other listens there: at its address and, where nodes share one, where it has answered before."""
-        shared = ip_of(address) != address
+        shared = has_port(address)
         return host_of(url) == ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
 
     def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
@@ -141,10 +141,3 @@ def _refused(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, ConnectionRefusedError):
         cause = cause.__cause__
     return cause is not None
-
-
-def _split(text: str) -> tuple[str, int | None]:
-    """Host and port of `10.0.0.1:9042` or `[::1]:9042`."""
-    written = endpoints.endpoint(text)
-    port = written.rpartition(":")[2]
-    return ip_of(written), int(port) if ip_of(written) != written else None

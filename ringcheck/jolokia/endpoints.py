@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
-
+from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
-
-_WITH_PORT = re.compile(r"(?:\[([^]]+)\]|([^:]+)):(\d{1,5})")
 
 
 def endpoint(value: object) -> str:
@@ -22,23 +18,10 @@ def endpoint(value: object) -> str:
     """
     if isinstance(value, dict):
         value = value.get("hostAddress") or value.get("address")
-    written = str(value).rpartition("/")[2]
     try:
-        return _ip(written)
+        return canonical(str(value).rpartition("/")[2])
     except ValueError:
-        pass
-    found = _WITH_PORT.fullmatch(written)
-    try:
-        if found:
-            ip, port = _ip(found[1] or found[2]), int(found[3])
-            return f"[{ip}]:{port}" if found[1] else f"{ip}:{port}"
-    except ValueError:
-        pass
-    raise DataError(f"{shortened(value)} is no address{spoilt(value)}")
-
-
-def _ip(written: str) -> str:
-    return str(ip_address(written.partition("%")[0]))
+        raise DataError(f"{shortened(value)} is no address{spoilt(value)}") from None
 
 
 class _Endpoints(dict[str, str]):

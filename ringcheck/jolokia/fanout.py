@@ -6,9 +6,9 @@ Owns the waiting; knows nothing of what answers mean.
 from __future__ import annotations
 
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia.node_report import NodeReport
@@ -134,7 +134,7 @@ async def _meet(contact: Contact, asking: Asking, until: float) -> NodeReport:
     """Look up a contact point, then let it introduce itself."""
     with suppress(OSError, UnicodeError):
         found = await asking.addresses(contact.host)
-        contact.ips = frozenset(str(ip_address(address.partition("%")[0])) for address in found)
+        contact.ips = frozenset(map(canonical, found))
     return await contact.agent.introduce(until)
 
 

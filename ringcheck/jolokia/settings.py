@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ringcheck.core.endpoint import host_and_port
 from ringcheck.errors import ConfigError
 from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
 
@@ -102,12 +103,10 @@ def _host_and_port(contact: str) -> tuple[str, int | None]:
     with suppress(ValueError):
         return str(ip_address(contact)), None
     try:
-        parts = urlsplit(f"//{contact}")
-        if parts.hostname and parts.netloc == contact and "@" not in contact:
-            return parts.hostname, parts.port
+        return host_and_port(contact)
     except ValueError:
-        pass
-    raise ConfigError(f"contact point {contact!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
+        text = f"contact point {contact!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"
+        raise ConfigError(text) from None
 
 
 def _bracketed(host: str) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.endpoint import split
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.jolokia import endpoints, mbeans
-from ringcheck.jolokia.control import Control, _split
+from ringcheck.jolokia.control import Control
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import EmbeddedCluster, ipv6_address, loopback_address
 from ringcheck.simulator.server import serve
@@ -177,8 +178,8 @@ def test_where_clients_of_older_nodes_connect(version: str) -> None:
 
 
 def test_ipv6_clients() -> None:
-    """Addresses in brackets and without port are understood; what is none is an error."""
-    assert _split(f"[{ipv6_address(0)}]:9042") == (endpoints.endpoint(ipv6_address(0)), 9042)
-    assert _split("10.0.0.1") == ("10.0.0.1", None)
+    """Addresses in brackets and addresses without a port are understood; host names are an error."""
+    assert split(endpoints.endpoint(f"[{ipv6_address(0)}]:9042")) == (endpoints.endpoint(ipv6_address(0)), 9042)
+    assert split(endpoints.endpoint("10.0.0.1")) == ("10.0.0.1", None)
     with pytest.raises(DataError):
-        _split("nowhere")
+        endpoints.endpoint("nowhere")
