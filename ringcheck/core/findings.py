@@ -346,7 +346,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
 }
 
 FINDINGS: Mapping[str, FindingKind] = {kind.code: kind for kinds in SECTIONS.values() for kind in kinds}
-_ORDER = {code: place for place, code in enumerate(FINDINGS)}
+_RANKS = {code: rank for rank, code in enumerate(FINDINGS)}
 
 
 def kind_of(code: str) -> FindingKind:
@@ -355,9 +355,9 @@ def kind_of(code: str) -> FindingKind:
     return FINDINGS.get(code, unlisted)
 
 
-def place_of(code: str) -> int:
+def rank_of(code: str) -> int:
     """Where a code stands in the table; behind all rows if it has none."""
-    return _ORDER.get(code, len(_ORDER))
+    return _RANKS.get(code, len(_RANKS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,10 +386,11 @@ class Finding:
         return kind_of(self.code)
 
 
-def noted(code: str, subject: str, summary: str, detail: str = "") -> Finding:
+def noted(code: str, subject: str, summary: str, detail: str = "", *, share: float = 0.0) -> Finding:
     """A finding with the severity that the table has for it.
 
     Raises:
         KeyError: if the table has no such code.
     """
-    return Finding(code=code, severity=FINDINGS[code].severity, subject=subject, summary=summary, detail=detail)
+    severity = FINDINGS[code].severity
+    return Finding(code=code, severity=severity, subject=subject, summary=summary, detail=detail, share=share)
