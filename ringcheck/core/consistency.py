@@ -4,9 +4,9 @@ Owns the rules of `db/ConsistencyLevel.java` (2.2-3.11) and `locator/ReplicaPlan
 once from the configured replication, never from how many endpoints were found, and then asked of counts by
 datacenter and rack. Knows nothing of policies, views or whole rings.
 
-A range is *unavailable* where Cassandra answers Unavailable, or is certain to time out because it awaits more
-acknowledgements than there are live replicas. For writes both come to one rule on every release, because up to 3.11
-the pending replicas are missing from the check but not from the wait:
+A range is *unavailable* if Cassandra answers Unavailable, or is certain to time out because it awaits more
+acknowledgements than there are live replicas. For writes this is one rule on every release, because up to 3.11 the
+check ignores pending replicas but the wait does not:
 `live(natural + pending) >= block_for + pending`, counted in the level's own scope.
 """
 
@@ -34,7 +34,7 @@ TOTAL_STRATEGIES = frozenset({"SimpleStrategy", "OldNetworkTopologyStrategy"})  
 
 
 class Level(StrEnum):
-    """Consistency levels, Cassandra's names; LOCAL_ALL is ours: every replica that a range has in a datacenter."""
+    """Consistency levels by Cassandra's names, and our LOCAL_ALL: every replica that a range has in a datacenter."""
 
     ANY = "ANY"
     ONE = "ONE"
@@ -57,21 +57,21 @@ class Level(StrEnum):
 
 _FIXED = {Level.ONE: 1, Level.TWO: 2, Level.THREE: 3, Level.LOCAL_ONE: 1}
 _SERIAL = frozenset({Level.SERIAL, Level.LOCAL_SERIAL})
-_COUNTED = frozenset({Level.ANY, Level.LOCAL_ALL, *_FIXED})  # need no replication factor
+_WITHOUT_FACTOR = frozenset({Level.ANY, Level.LOCAL_ALL, *_FIXED})  # need no replication factor
 
 
 class UnknownReplicationError(DataError):
-    """How many replicas a level needs can't be known: the factor is missing, or the strategy is not Cassandra's."""
+    """The replicas that a level needs are not known: the factor is missing, or the strategy is not Cassandra's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """So many live replicas in a datacenter, or in all of them together.
+    """A number of live replicas in one datacenter, or in all of them together.
 
     Attributes:
-        replicas: block_for, without pending ones; None for all natural replicas that the range has in the scope.
-        datacenter: None for all datacenters.
-        transient: how many of the scope's replicas may be transient; JMX doesn't tell which.
+        replicas: block_for, without pending ones; None for all natural replicas that the range has there.
+        datacenter: where they are counted; None for all datacenters.
+        transient: how many of the replicas there may be transient; JMX doesn't show which.
     """
 
     replicas: int | None
@@ -84,10 +84,10 @@ class Demand:
     """What one operation at one level demands of each range of a ring.
 
     Attributes:
-        requirements: all must hold; none for ANY, which a hint satisfies.
+        requirements: all must hold; empty for ANY, which a hint satisfies.
         operation: reads use natural replicas, writes pending ones too.
-        serial: a Paxos round goes before it: a majority of the participants, of which at most one is pending.
-        digest: its hash, worked out once.
+        serial: whether a Paxos round precedes it: a majority of the participants, at most one of them pending.
+        digest: the hash, kept.
     """
 
     requirements: tuple[Requirement, ...]
@@ -104,15 +104,15 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Replicas:
-    """Replica counts of a range (or of all ranges that are alike).
+    """Replica counts of a range, or of all ranges of a kind.
 
     Attributes:
         natural: natural replicas by datacenter.
-        live: live natural replicas by datacenter, a count a rack, largest first.
+        live: live natural replicas by datacenter, a count for each rack, largest first.
         pending: pending replicas by datacenter, down ones included.
-        together: live natural and pending ones, as in `live`.
+        together: live natural and pending replicas, as in `live`.
         unhurt: what `live` would be with every natural replica live.
-        digest: its hash, worked out once: kinds are looked up some hundred thousand times.
+        digest: the hash, kept: counts are looked up some hundred thousand times.
     """
 
     natural: tuple[tuple[str, int], ...]
@@ -130,9 +130,10 @@ class Replicas:
         return self.digest
 
     def structural(self, demand: Demand) -> bool:
-        """Whether no return of nodes helps: more natural replicas needed than the range has."""
+        """Whether more natural replicas are needed than the range has, so that no return of nodes helps."""
         return any(
-            _count(self.natural, one.datacenter) < _block_for(one, demand, self.natural) for one in demand.requirements
+            _count(self.natural, requirement.datacenter) < _block_for(requirement, demand, self.natural)
+            for requirement in demand.requirements
         )
 
     def margins(self, demand: Demand) -> tuple[Margin, ...]:
@@ -170,7 +171,7 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margin:
-    """One condition on a range.
+    """How one condition of a demand stands for a range.
 
     Attributes:
         required: live replicas that it needs.
@@ -195,7 +196,7 @@ class Margin:
         return self.live - self.required
 
     def rack_failures(self) -> int:
-        """How many racks must be lost, at least, before the condition fails; 0 where it fails already."""
+        """The smallest number of racks whose loss makes the condition fail; 0 if it fails already."""
         spare, lost = self.spare, 0
         if spare < 0:
             return 0
@@ -214,19 +215,20 @@ def _racks(counts: Iterable[tuple[str, tuple[int, ...]]], datacenter: str | None
     return tuple(count for name, racks in counts if datacenter is None or name == datacenter for count in racks)
 
 
-def _block_for(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> int:
-    if one.replicas is None:
-        # A datacenter without replicas can't serve all of none: as Cassandra's own LOCAL levels there.
-        return max(1, _count(natural, one.datacenter))
-    if demand.operation == "read" and one.transient:
+def _block_for(requirement: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> int:
+    if requirement.replicas is None:
+        # A datacenter without replicas serves nothing, as at Cassandra's own LOCAL levels: at least one is needed.
+        return max(1, _count(natural, requirement.datacenter))
+    if demand.operation == "read" and requirement.transient:
         # A read needs one full replica, and any of the live ones may be transient.
-        return max(one.replicas, min(one.transient + 1, _count(natural, one.datacenter)))
-    return one.replicas
+        return max(requirement.replicas, min(requirement.transient + 1, _count(natural, requirement.datacenter)))
+    return requirement.replicas
 
 
-def resolved(one: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> Requirement:
-    """A requirement with the number that it comes to for a range with these natural replicas."""
-    return Requirement(_block_for(one, demand, natural), one.datacenter, one.transient)
+def resolved(requirement: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> Requirement:
+    """The requirement with the number of replicas that it means for a range with these natural replicas."""
+    replicas = _block_for(requirement, demand, natural)
+    return Requirement(replicas, requirement.datacenter, requirement.transient)
 
 
 @lru_cache(maxsize=256)
@@ -252,9 +254,9 @@ class Rules:
         """Read a replication.
 
         Args:
-            replication: the configured one; None if not known, which only levels that count to a fixed number bear.
+            replication: the configured one; if it is None (not known), only levels without a factor can be judged.
             version: the coordinators' release.
-            owners: token-owning nodes by datacenter (EverywhereStrategy puts a replica on each).
+            owners: number of token-owning nodes by datacenter (EverywhereStrategy puts a replica on each).
 
         Raises:
             UnknownReplicationError: if the strategy or its options are not Cassandra's.
@@ -265,7 +267,7 @@ class Rules:
         self.network = replication is not None and replication.strategy == NETWORK_TOPOLOGY
         self._factors = {} if replication is None else _factors(replication, version, owners)
         self.datacenters = tuple(self._factors)
-        self.total = sum(one.replicas for one in self._factors.values())
+        self.total = sum(factor.replicas for factor in self._factors.values())
 
     def demand(self, level: Level, operation: Operation, client: str | None) -> Demand:
         """What a level demands of each range.
@@ -281,37 +283,37 @@ class Rules:
         scope = client if level.local else None
         if level is Level.ANY:
             return Demand((), operation)
-        if level in _COUNTED:
+        if level in _WITHOUT_FACTOR:
             return Demand((Requirement(_FIXED.get(level), scope, self.transient(scope)),), operation)
         if not self.known:
-            raise UnknownReplicationError("its replication is not known: this release can't tell, and no config does")
+            raise UnknownReplicationError("its replication is not known: neither this release nor a config states it")
         if level is Level.EACH_QUORUM and self.network:
-            each = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
-            return Demand(each or (Requirement(1),), operation)  # without datacenters there is nothing to serve from
-        # All of no replicas is not enough to be served from, though `blockFor` of ALL is 0 then.
+            quorums = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
+            return Demand(quorums or (Requirement(1),), operation)  # without datacenters nothing can be served
+        # Without replicas nothing can be served, though `blockFor` of ALL is 0 then.
         replicas = max(1, self.total) if level is Level.ALL else self.quorum(scope)
         return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, level in _SERIAL)
 
     def quorum(self, datacenter: str | None) -> int:
-        """Quorum of a datacenter, or of all; strategies without datacenters have one for both."""
+        """Quorum of a datacenter, or of all; strategies that know no datacenters have the same quorum for both."""
         if datacenter is None or not self.network:
             return self.total // 2 + 1
         return self._factors.get(datacenter, Factor(0)).replicas // 2 + 1
 
     def transient(self, datacenter: str | None) -> int:
-        """How many replicas may be transient there."""
+        """How many replicas may be transient in a datacenter, or in all."""
         if datacenter is None or not self.network:
-            return sum(one.transient for one in self._factors.values())
+            return sum(factor.transient for factor in self._factors.values())
         return self._factors.get(datacenter, Factor(0)).transient
 
 
 def _factors(replication: Replication, version: tuple[int, int], owners: Mapping[str, int]) -> dict[str, Factor]:
-    """Factors by datacenter, or the one of strategies that know no datacenters under an empty name."""
+    """Factors by datacenter; strategies that know no datacenters have one factor, under an empty name."""
     options = dict(replication.options)
     if replication.strategy == NETWORK_TOPOLOGY:
         _refuse("replication_factor" in options, replication)
         # 4.0+ strips datacenters with factor 0 (NetworkTopologyStrategy's constructor); before, they count.
-        return {name: one for name, one in options.items() if one.replicas or version < (4, 0)}
+        return {name: factor for name, factor in options.items() if factor.replicas or version < (4, 0)}
     if replication.strategy in TOTAL_STRATEGIES:
         _refuse(set(options) != {"replication_factor"}, replication)
         return {"": options["replication_factor"]}
@@ -325,10 +327,10 @@ def _refuse(condition: bool, replication: Replication) -> None:  # noqa: FBT001 
 
 
 def expected(replication: Replication | None, owners: Mapping[str, int]) -> dict[str | None, int] | None:
-    """How many natural replicas every range must have, by datacenter (None: in all), or None if not known.
+    """How many natural replicas every range must have, by datacenter (None: in all); None if that is not known.
 
-    A range with fewer is a half-started node's view, one with more a wrong configuration
-    (`NetworkTopologyStrategy.calculateNaturalReplicas`: a factor is capped by the nodes of its datacenter).
+    Fewer mean that the ring is a half-started node's, more that the configured replication is wrong. A factor is capped
+    by the number of nodes in its datacenter (`NetworkTopologyStrategy.calculateNaturalReplicas`).
     """
     if replication is None:
         return None

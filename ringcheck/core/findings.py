@@ -1,8 +1,8 @@
 """The table of findings: what each code means, how bad it is, and what the gate makes of it.
 
-The table is total. A finding whose code has no row can't be made, and a code that a snapshot of a newer release brings
-along is treated as the worst: UNKNOWN, and it blocks the gate. Verdict, gate, leases, documents and the page
-docs/findings.md read this table; no other place has a list of codes.
+Every code that this release uses has a row. A code without a row, as a snapshot of a newer release may contain, is
+UNKNOWN and blocks the gate. Verdict, gate, leases, documents and the page docs/findings.md read this table; there is no
+other list of codes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GateEffect: TypeAlias = Literal["blocks", "note", "judged"]
-"""What the gate makes of a finding: a reason that blocks, nothing, or a question that it answers by itself."""
+"""Whether a finding blocks the gate, is ignored by it, or is a matter that the gate judges itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +25,20 @@ class FindingKind:
 
     Attributes:
         code: stable name.
-        severity: that a finding has unless the policy decides; OK is a note.
-        meaning: one sentence.
-        next_step: what an operator does about it; empty for a plain note.
+        severity: of its findings, unless the policy decides; OK is a note.
+        meaning: what it means, a sentence or two.
+        next_step: what an operator should do about it; empty for a plain note.
         gate: `blocks`: the gate has a reason for it; `note`: the gate ignores it; `judged`: the gate judges the matter
             itself, at its own levels.
-        reason: code of the gate's reason, where it blocks.
+        reason: code of the gate's reason, if it blocks.
         lifts_when: what makes the reason go away.
-        waived_for_subject: whether the reason does not block the stop of the very node that it is about: after the
-            stop its own view no longer counts.
+        waived_for_subject: whether the reason lets the node that it is about stop: after the stop that node's view no
+            longer counts.
         eased_by_lease: whether a restart lease of the node that it is about lowers it to a note.
         distrusts_subject: whether what is known of the node that it is about contradicts itself, so that nothing may
             count on that node.
-        loses: whether ranges are lost, or nearly; the headline names the worst of these first.
-        source_decides: whether a source may report it with the table's severity; other problems that a source reports
+        loses: whether ranges are lost, or nearly; the summary begins with the worst of these.
+        source_decides: whether a source may report it as a problem of the table's severity; other problems of a source
             are UNKNOWN, whatever their code.
     """
 
@@ -57,7 +57,7 @@ class FindingKind:
 
     @property
     def runbook(self) -> str:
-        """Where the documentation tells more, below docs/."""
+        """Its section of the documentation, below docs/."""
         return f"findings.md#{self.code}"
 
 
@@ -77,21 +77,19 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="structurally_unavailable",
             severity=Severity.WARNING,
-            meaning="Ranges need more replicas at the level than they have, even with all nodes up: a replication "
-            "factor "
-            "above the number of nodes, a datacenter without replicas, SimpleStrategy over several datacenters.",
-            next_step="This is a mistake of configuration, not an outage that began tonight. Correct the replication, "
-            "or "
-            "don't use that level there.",
+            meaning="Ranges need more replicas at the level than they have, even with all nodes up: the replication "
+            "factor is larger than the number of nodes, a datacenter has no replicas, or SimpleStrategy spans several "
+            "datacenters.",
+            next_step="This is a mistake of configuration and no new outage. Correct the replication, or don't use "
+            "that level there.",
             gate="judged",
             loses=True,
         ),
         FindingKind(
             code="failures_left",
             severity=Severity.WARNING,
-            meaning="No more node failures than `warning_failures_left` separate the keyspace from losing its critical "
-            "level.",
-            next_step="Bring back what is down; stop nothing.",
+            meaning="The keyspace loses its critical level after at most `warning_failures_left` more node failures.",
+            next_step="Bring back the nodes that are down. Don't stop any node.",
             gate="judged",
             loses=True,
         ),
@@ -100,8 +98,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="no_usable_view",
             severity=Severity.UNKNOWN,
-            meaning="No node's view counts: none answered, or each was discarded for the reason given.",
-            next_step="See the reasons. Without a view nothing is known about any keyspace.",
+            meaning="No view counts: no node answered, or every view was discarded for the reason given. Without a "
+            "view nothing is known about any keyspace.",
+            next_step="See the reasons.",
             lifts_when="a node answers whose view counts",
         ),
         FindingKind(
@@ -115,9 +114,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="view_missing",
             severity=Severity.UNKNOWN,
             meaning="A node's Jolokia did not answer although other nodes see the node up, or a datacenter has no "
-            "usable "
-            "view of its own. Cassandra needs 18 to 37 s to notice a killed node; until then this is the only sign.",
-            next_step="If it stays, look at that node's Jolokia.",
+            "usable view of its own. Cassandra needs 18 to 37 s to notice a killed node; until then this is the only "
+            "sign.",
+            next_step="If it stays, check that node's Jolokia.",
             reason="view_missing",
             lifts_when="every node's Jolokia answers",
             waived_for_subject=True,
@@ -126,8 +125,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="node_unknown",
             severity=Severity.UNKNOWN,
-            meaning="A member is in neither list of any view that counts, so that no coordinator reaches it.",
-            next_step="Look at that node, and at gossip.",
+            meaning="No view that counts lists a member as live or as unreachable, so that no coordinator reaches it.",
+            next_step="Check that node, and `nodetool gossipinfo`.",
             reason="view_missing",
             lifts_when="a view lists the node as live or unreachable",
         ),
@@ -135,52 +134,53 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="unknown_datacenter",
             severity=Severity.UNKNOWN,
             meaning="The snitch does not know a node's datacenter (`UNKNOWN_DC`).",
-            next_step="Look at the snitch's files, and at gossip.",
+            next_step="Check the snitch's files, and `nodetool gossipinfo`.",
             lifts_when="the snitch knows the node's datacenter",
         ),
         FindingKind(
             code="unknown_endpoint",
             severity=Severity.UNKNOWN,
             meaning="A view lists a live endpoint that is no node of the snapshot.",
-            next_step="Wait a poll; if it stays, look at that view's node.",
+            next_step="Wait for the next poll. If it stays, check the node whose view it is.",
             lifts_when="every live endpoint is a known node",
         ),
         FindingKind(
             code="replication_unknown",
             severity=Severity.UNKNOWN,
-            meaning="A level needs the replication factor, and the release can't tell it (before 3.11.11), or the "
-            "strategy is not one of Cassandra's. One finding a keyspace names the levels.",
-            next_step="State it under `replication:` in the configuration, EverywhereStrategy of DSE too.",
+            meaning="A level needs the replication factor, but the release does not report it (before 3.11.11), or the "
+            "strategy is not one of Cassandra's. Each keyspace has one finding, which names the levels.",
+            next_step="State the replication under `replication:` in the configuration, also for DSE's "
+            "EverywhereStrategy.",
             gate="judged",
             lifts_when=_STATED,
         ),
         FindingKind(
             code="ring_contradicts_replication",
             severity=Severity.UNKNOWN,
-            meaning="Ranges have other numbers of replicas than the replication asks for, also when both were read a "
-            "second time: the view of a node that has only half started, or a wrong `replication:`.",
+            meaning="Ranges have other numbers of replicas than the replication asks for, also after both were read a "
+            "second time: the ring comes from a node that has only half started, or `replication:` is wrong.",
             next_step="Check `replication:`; restart a node whose snitch was asked for its datacenters too early.",
             lifts_when="ring and replication agree",
         ),
         FindingKind(
             code="ring_unreadable",
             severity=Severity.UNKNOWN,
-            meaning="A keyspace's ring could not be read, is not whole, or was cut by the agent's limits.",
+            meaning="A keyspace's ring could not be read, is incomplete, or was truncated by the agent's limits.",
             next_step="See the text: access policy, `maxCollectionSize`, `maxObjects`.",
         ),
         FindingKind(
             code="ring_behind",
             severity=Severity.UNKNOWN,
-            meaning="A node serves, or owns tokens according to some nodes, but owns none in the ring that was read: "
-            "the node that told the ring is behind.",
-            next_step="If it stays, look at gossip.",
+            meaning="A node serves, or owns tokens according to some nodes, but owns no tokens in the ring that was "
+            "read: the node that it was read from is behind.",
+            next_step="If it stays, check `nodetool gossipinfo` on the nodes named.",
             lifts_when="the ring that is read has the node's tokens",
         ),
         FindingKind(
             code="topology_stale",
             severity=Severity.UNKNOWN,
             meaning="The ring may have changed and could not be read again.",
-            next_step="If it stays, look at the Jolokia of the nodes named.",
+            next_step="If it stays, check the Jolokia of the nodes named.",
         ),
         FindingKind(
             code="pending_unreadable",
@@ -201,17 +201,18 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="duplicate_host_id",
             severity=Severity.UNKNOWN,
-            meaning="Several nodes claim one host id or one address, or two agents answer as one host id.",
+            meaning="Several nodes claim the same host id or the same address, or two agents answer with the same host "
+            "id.",
             next_step="Look for cloned data directories and for port forwards.",
             reason="contradiction",
-            lifts_when="each host id and each address is one node's",
+            lifts_when="each host id and each address belongs to one node",
             distrusts_subject=True,
         ),
         FindingKind(
             code="contradictory_view",
             severity=Severity.WARNING,
             meaning="A view lists a node as live and as unreachable. Such a node counts as not reached by that view.",
-            next_step="Wait a poll; if it stays, restart gossip on the node whose view it is.",
+            next_step="Wait for the next poll. If it stays, restart gossip on the node whose view it is.",
             reason="contradiction",
             lifts_when="no view lists a node as live and as unreachable",
             distrusts_subject=True,
@@ -219,8 +220,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="membership_disagreement",
             severity=Severity.WARNING,
-            meaning="Some views know a node as a member that others do not know.",
-            next_step="Wait a minute after a removal; if it stays, look at gossip on the nodes named.",
+            meaning="Some views know a member that others do not know.",
+            next_step="Wait a minute after a removal. If it stays, check `nodetool gossipinfo` on the nodes named.",
             reason="view_disagreement",
             lifts_when="all views know the same members",
             source_decides=True,
@@ -228,9 +229,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="address_disagreement",
             severity=Severity.OK,
-            meaning="Views know a node under another address than the one that it has: their knowledge is stale, or "
-            "addresses are translated between them. Whether they reach the node is judged by that address.",
-            next_step="Restart a node with a stale address if it does not reach the other.",
+            meaning="Views know a node under an address that is not its own: their address is stale, or addresses are "
+            "translated between them. Whether they reach the node is judged by the address that they know.",
+            next_step="Restart a node that knows a stale address, if it does not reach the other node.",
             gate="note",
         ),
     ),
@@ -240,9 +241,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.WARNING,
             meaning="A node answers, but its view does not count. Either other nodes see it up while it is starting or "
             "drained or its gossip or native transport is off, or they see it down while it may still serve clients.",
-            next_step="Finish what was begun there: `nodetool enablegossip`, `enablebinary`, or a restart.",
+            next_step="Finish what was begun on that node: `nodetool enablegossip`, `enablebinary`, or a restart.",
             reason="view_missing",
-            lifts_when="that node serves again, or is down for all",
+            lifts_when="that node serves again, or all views see it down",
             waived_for_subject=True,
             eased_by_lease=True,
         ),
@@ -260,8 +261,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.WARNING,
             meaning="A node serves clients and believes that it gossips, but every other view sees it down.",
             next_step="It is cut off or its gossip has died: drain it, then restart it. Until it is drained the gate "
-            "counts it "
-            "as up, since it serves clients.",
+            "counts it as up, since it serves clients.",
             reason="view_disagreement",
             lifts_when="all views agree",
             eased_by_lease=True,
@@ -270,7 +270,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="schema_disagreement",
             severity=Severity.WARNING,
             meaning="Nodes of one release have different schema versions.",
-            next_step="`nodetool describecluster`; wait, or restart the node that differs.",
+            next_step="Check `nodetool describecluster`. Wait, or restart the node that differs.",
             reason="schema_disagreement",
             lifts_when="the nodes of each release have one schema version",
         ),
@@ -278,46 +278,46 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="topology_changing",
             severity=Severity.OK,
             meaning="A node is joining, leaving or moving, is being removed or is being replaced.",
-            next_step="Don't restart anything meanwhile.",
+            next_step="Don't restart any node meanwhile.",
             reason="topology_changing",
             lifts_when=_SETTLED,
         ),
         FindingKind(
             code="node_down",
             severity=Severity.OK,
-            meaning="A node is down. Other findings say whether that matters.",
+            meaning="A node is down. Other findings show whether ranges are lost.",
             gate="judged",
         ),
         FindingKind(
             code="coordinator_only",
             severity=Severity.OK,
             meaning="A node owns no tokens and is in no movement (Stargate, `join_ring=false`): it holds no replica, "
-            "and "
-            "its missing view is no gap.",
+            "and its view is not needed.",
             gate="note",
         ),
         FindingKind(
             code="former_member",
             severity=Severity.OK,
-            meaning="A contact point answers although it is no member any more, for example after a decommission.",
-            next_step="Take it out of `contact_points`.",
+            meaning="A contact point answers but is no member any more, for example after a decommission.",
+            next_step="Remove it from `contact_points`.",
             gate="note",
         ),
         FindingKind(
             code="auth_level_unknown",
             severity=Severity.UNKNOWN,
-            meaning="Cassandra reads system_auth at a level that ringcheck does not know, so that it is not known "
-            "whether clients can log in.",
-            next_step="Set `auth_read_consistency_level` to another, or name system_auth under `monitor:` with a level "
-            "of your own.",
+            meaning="Cassandra reads system_auth at a level that ringcheck does not know. So it is not known whether "
+            "clients can log in.",
+            next_step="Set `auth_read_consistency_level` to a known level, or name system_auth under `monitor:` with a "
+            "level.",
             lifts_when="the level at which logins read system_auth is known",
         ),
         FindingKind(
             code="auth_not_watched",
             severity=Severity.OK,
             meaning="No node shows that clients must log in, so that system_auth is left out. Authenticators other "
-            "than Cassandra's show only from 4.1 on, after the first login at the node that the ring is read from.",
-            next_step="If clients log in, set `authenticates: true`; if they don't, `false` ends the note.",
+            "than Cassandra's can be seen only from 4.1 on, after the first login at the node that the ring is read "
+            "from.",
+            next_step="If clients log in, set `authenticates: true`. If they don't, set it to `false` to end the note.",
             gate="note",
         ),
     ),
@@ -331,15 +331,15 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="lease_overdue",
             severity=Severity.WARNING,
-            meaning="A lease is older than its `deadline`, or its time can't be believed. It lowers nothing.",
+            meaning="A lease is older than its `deadline`, or its time is not credible. It lowers no finding.",
             next_step="Finish the restart, or `ringcheck lease break` once the node is back.",
             gate="judged",
         ),
         FindingKind(
             code="leases_unknown",
             severity=Severity.OK,
-            meaning="The store of the leases did not answer. Nothing is lowered.",
-            next_step="Look at etcd.",
+            meaning="The lease store did not answer. No finding is lowered.",
+            next_step="Check etcd, or the store that is configured.",
             gate="judged",
         ),
     ),
@@ -350,13 +350,13 @@ _RANKS = {code: rank for rank, code in enumerate(FINDINGS)}
 
 
 def kind_of(code: str) -> FindingKind:
-    """The row of a code; a code without one is UNKNOWN and blocks."""
+    """The row of a code; a code without a row is UNKNOWN and blocks."""
     unlisted = FindingKind(code=code, severity=Severity.UNKNOWN, meaning="A finding that this release does not know.")
     return FINDINGS.get(code, unlisted)
 
 
 def rank_of(code: str) -> int:
-    """Where a code stands in the table; behind all rows if it has none."""
+    """The position of a code's row in the table; behind all rows if it has none."""
     return _RANKS.get(code, len(_RANKS))
 
 
@@ -370,7 +370,7 @@ class Finding:
         subject: node address, keyspace, datacenter or cluster that it is about.
         summary: one line.
         detail: what it means or what to do; may be empty.
-        share: of the token space that is lost, 0 to 1; orders findings of one severity.
+        share: share of the token space that is lost, 0 to 1; orders findings of one severity.
     """
 
     code: str

@@ -1,6 +1,7 @@
-"""Findings about the views themselves: what is not known, what contradicts itself, who is down and what is in movement.
+"""Findings about views and nodes: what is not known, what contradicts itself, which nodes are down or in movement.
 
-Owns the sentences; which view counts and who is up is evidence's to say, and how bad each finding is the table's.
+Owns the sentences. Which view counts and who is up is decided in evidence.py, and how bad each finding is in the table
+of findings.py.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def gaps(evidence: Evidence) -> Iterator[Finding]:
-    """Everything that is wrong with what is known, and notes on what goes on."""
+    """Findings about what is not known or contradictory, and notes about nodes that are down or in movement."""
     yield from _problems(evidence)
     yield from _contradictions(evidence)
     if not evidence.usable:
-        whose = listed([f"{view.observer} ({view.reason or view.outcome})" for view in evidence.views])
-        yield noted("no_usable_view", evidence.snapshot.cluster, f"no usable view: {whose or 'none asked'}")
+        views = listed([f"{view.observer} ({view.reason or view.outcome})" for view in evidence.views])
+        yield noted("no_usable_view", evidence.snapshot.cluster, f"no usable view: {views or 'none asked'}")
         return
     yield from _unusable_views(evidence)
     yield from _strangers(evidence)
@@ -39,7 +40,7 @@ def gaps(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _problems(evidence: Evidence) -> Iterator[Finding]:
-    """What the source could not read; a code that this release does not know is as bad."""
+    """What the source could not read; a code that this release does not know is UNKNOWN too."""
     for problem in evidence.snapshot.problems:
         known = FINDINGS.get(problem.code)
         severity = known.severity if known and known.source_decides else Severity.UNKNOWN
@@ -48,13 +49,13 @@ def _problems(evidence: Evidence) -> Iterator[Finding]:
 
 def _contradictions(evidence: Evidence) -> Iterator[Finding]:
     snapshot = evidence.snapshot
-    for (what, value), nodes in evidence.claimed_twice.items():
-        names = f": {listed(evidence.names(nodes))}" if what == "host id" else ""
-        yield noted("duplicate_host_id", snapshot.cluster, f"{len(nodes)} nodes claim {what} {value}{names}")
+    for (claimed, value), nodes in evidence.claimed_twice.items():
+        names = f": {listed(evidence.names(nodes))}" if claimed == "host id" else ""
+        yield noted("duplicate_host_id", snapshot.cluster, f"{len(nodes)} nodes claim {claimed} {value}{names}")
     for index, observers in evidence.in_both_lists.items():
         address = snapshot.nodes[index].address
         text = f"{address} is listed as live and as unreachable by {listed(observers)}"
-        yield noted("contradictory_view", address, text, "it counts as not reached there")
+        yield noted("contradictory_view", address, text, "for these views it counts as not reached")
     coordinating = {snapshot.index[view.observer] for view in evidence.usable}
     for index in sorted(evidence.members | coordinating):
         node = snapshot.nodes[index]
@@ -63,14 +64,17 @@ def _contradictions(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
-    """Views that do not count although the node is up for others, or may serve; those of coordinators are no gap."""
+    """Views that don't count although other views see the node up, or it may serve clients.
+
+    The missing view of a coordinator without tokens is no gap.
+    """
     index_of = evidence.snapshot.index
     for view in evidence.views:
         index = index_of.get(view.observer)
         if view.outcome == "ok":
             continue
         if index is None:
-            yield _of_no_member(view)
+            yield _of_former_member(view)
         elif index in evidence.coordinators:
             continue
         elif not evidence.is_gone(index) and not evidence.only_joins(index):
@@ -82,7 +86,7 @@ def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
         yield noted("coordinator_only", address, f"{address} owns no tokens: it coordinates and holds no replica")
 
 
-def _of_no_member(view: View) -> Finding:
+def _of_former_member(view: View) -> Finding:
     if view.outcome == "unreachable":
         text = f"{view.observer} did not answer ({view.reason or 'no answer'}) and is no known member"
         return noted("view_missing", view.observer, text, "it is a contact point")
@@ -111,7 +115,7 @@ def _strangers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _blind_datacenters(evidence: Evidence) -> Iterator[Finding]:
-    """Datacenters with members up none of whose own coordinators has a view that counts, though some were asked."""
+    """Datacenters with members up but without a usable view of their own, if views there were asked for."""
     nodes, index_of = evidence.snapshot.nodes, evidence.snapshot.index
     seeing = {evidence.node(view).datacenter for view in evidence.usable}
     asked = {nodes[index_of[view.observer]].datacenter for view in evidence.views if view.observer in index_of}
@@ -149,25 +153,25 @@ def _sides(sides: Sequence[Sequence[str]]) -> str:
 
 def _other_addresses(evidence: Evidence) -> Iterator[Finding]:
     """Nodes that some views know under another address."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    observers_of: dict[tuple[str, str], list[str]] = defaultdict(list)
     for view in evidence.usable:
         for known_as in evidence.named(view).known_as if view.host_ids or view.known_as else ():
-            found[known_as].append(view.observer)
-    for (endpoint, address), observers in sorted(found.items()):
+            observers_of[known_as].append(view.observer)
+    for (endpoint, address), observers in sorted(observers_of.items()):
         verb = "knows" if len(observers) == 1 else "know"
         yield noted("address_disagreement", address, f"{listed(sorted(observers))} {verb} {address} as {endpoint}")
 
 
 def _schemas(evidence: Evidence) -> Iterator[Finding]:
-    """Schema versions differ between releases during an upgrade; within one release they must not."""
-    found: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Nodes of one release with different schema versions; during an upgrade releases differ, which is normal."""
+    schemas_of: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for view in evidence.usable:
         if view.schema_version:
             version = release(evidence.node(view).release_version)
-            found[version][view.schema_version].append(view.observer)
-    for schemas in found.values():
+            schemas_of[version][view.schema_version].append(view.observer)
+    for schemas in schemas_of.values():
         if len(schemas) > 1:
-            few = min((sorted(observers) for observers in schemas.values()), key=lambda one: (len(one), one))
+            few = min((sorted(observers) for observers in schemas.values()), key=lambda names: (len(names), names))
             text = f"{len(schemas)} schema versions; {listed(few)} differ from the others"
             yield noted("schema_disagreement", evidence.snapshot.cluster, text)
 
@@ -179,12 +183,12 @@ def _movements(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _nodes(evidence: Evidence) -> Iterator[Finding]:
-    why = {view.observer: view.reason for view in evidence.views if view.outcome == "discarded"}
+    reasons = {view.observer: view.reason for view in evidence.views if view.outcome == "discarded"}
     for index, (node, state) in enumerate(zip(evidence.snapshot.nodes, evidence.states, strict=True)):
         if state == "down":
-            because = f" ({why[node.address]})" if why.get(node.address) else ""
+            because = f" ({reasons[node.address]})" if reasons.get(node.address) else ""
             blind = evidence.seen_down_by[index]
             yield noted("node_down", node.address, f"{node.address} is down{because}", f"for {listed(blind)}")
         elif state == "unknown" and index in evidence.members:
-            text = f"{node.address} is neither live nor unreachable for any view"
+            text = f"no view lists {node.address} as live or as unreachable"
             yield noted("node_unknown", node.address, text)

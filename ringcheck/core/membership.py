@@ -1,12 +1,12 @@
-"""Who is a member of the cluster, by what all nodes say together.
+"""Who is a member of the cluster, according to all nodes together.
 
-A node's identity is its host id; an endpoint is where it is. Members are, over all testimonies that count, the owners
-of tokens and the nodes that join, leave, move or are being replaced. A token owner whose host id nobody knows is a
-member under its endpoint. An endpoint that owns nothing and is in no movement is no member: it is nobody if no
-testimony lists it as live, and a node that only coordinates if one does.
+A node's identity is its host id; an endpoint is where it is. A testimony is what one node reports about the members.
+Members are the owners of tokens and the nodes that join, leave, move or are being replaced, according to any testimony
+that counts. A token owner whose host id no testimony knows is a member under its endpoint. An endpoint that owns no
+tokens and is in no movement is left out if no testimony lists it as live; otherwise it is a node that only coordinates.
 
-No testimony is better than another, and their order does not matter. The address that a node gives itself is the one
-that is shown, else the one that most testimonies give.
+No testimony is better than another, and their order does not matter. The address shown is the one that a node gives
+itself, otherwise the one that most testimonies give.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testimony:
-    """What one node that counts says of the members; endpoints are canonical text.
+    """What one node that counts reports about the members; endpoints are canonical text.
 
     Attributes:
         own: its own host id.
-        host_ids: host id by endpoint, for all that it knows; None if it was not asked.
-        owners: endpoints that own tokens; None if it was not asked or can't say.
+        host_ids: host id by endpoint, for all nodes that it knows; None if it was not asked.
+        owners: endpoints that own tokens; None if it was not asked or does not know.
         live: endpoints that it lists as live.
         unreachable: endpoints that it lists as unreachable.
         moving: endpoints that it lists as joining, leaving or moving.
@@ -64,10 +64,10 @@ class Member:
     """A node that the cluster knows.
 
     Attributes:
-        address: its name, the address; with its port only if members share the address.
-        endpoint: its address, with the port if a testimony tells ports.
+        address: its name: the address, with its port only if members share the address.
+        endpoint: its address, with the port if a testimony has it.
         host_id: None if no testimony knows it.
-        owns: whether it owns tokens, by any testimony; None if no testimony can say.
+        owns: whether it owns tokens, according to any testimony; None if no testimony knows.
     """
 
     address: str
@@ -77,7 +77,7 @@ class Member:
 
 
 class Directory:
-    """Finds the node that an endpoint in a node's lists means."""
+    """Finds the node that an endpoint in the lists of another node means."""
 
     def __init__(self, nodes: Sequence[Named]) -> None:
         ids = Counter(node.host_id for node in nodes if node.host_id)
@@ -91,23 +91,23 @@ class Directory:
             self._by_text.setdefault(node.address, index)
         self._by_text |= {node.endpoint: index for index, node in enumerate(nodes) if node.endpoint}
         self._by_ip = {ip: indexes[0] for ip, indexes in sharing.items() if len(indexes) == 1}
-        # Of a node that only releases before 4.0 name, the port is not known.
+        # The port of a node is not known if only releases before 4.0 name it.
         self._portless = {ip: index for ip, index in self._by_ip.items() if _port_unknown(nodes[index])}
 
     def index_of(self, endpoint: str, host_ids: Mapping[str, str]) -> int | None:
-        """The node that is meant by an endpoint; None for an endpoint that is no node's.
+        """The index of the node that an endpoint means; None if it means no node.
 
         Args:
             endpoint: canonical, as a node lists it.
-            host_ids: host id by endpoint, as the same node knows it; may leave out what it knows as all do.
+            host_ids: host id by endpoint, as the same node knows it; pairs that all nodes agree on may be left out.
         """
-        meant = self._by_host_id.get(host_ids.get(endpoint, ""))
-        if meant is not None:
-            return meant
-        found = self._by_text.get(endpoint)
-        if found is not None:
-            return found
-        # Releases before 4.0 tell no port; an endpoint with another port is another instance.
+        by_host_id = self._by_host_id.get(host_ids.get(endpoint, ""))
+        if by_host_id is not None:
+            return by_host_id
+        by_text = self._by_text.get(endpoint)
+        if by_text is not None:
+            return by_text
+        # Releases before 4.0 report no port; an endpoint with another port is another instance.
         return self._portless.get(ip_of(endpoint)) if has_port(endpoint) else self._by_ip.get(endpoint)
 
 
@@ -119,126 +119,141 @@ _NO_HOST_IDS: Mapping[str, str] = {}
 
 
 class Roster:
-    """The members, from all testimonies."""
+    """The members of the cluster, from all testimonies.
+
+    Attributes:
+        members: sorted by address.
+        directory: finds them by endpoint.
+    """
 
     def __init__(self, testimonies: Sequence[Testimony]) -> None:
         self._testimonies = testimonies
         self._endpoints = self._by_host_id()
-        found: list[tuple[str, str | None]] = [
-            (endpoint, host_id) for host_id, places in self._endpoints.items() for endpoint in places
+        pairs: list[tuple[str, str | None]] = [
+            (endpoint, host_id) for host_id, endpoints in self._endpoints.items() for endpoint in endpoints
         ]
-        named = Directory(_members(found))
-        found += [(endpoint, None) for endpoint in self._without_host_id(named)]
-        judged = _members(found)
-        owning = self._owning(Directory(judged), len(judged))
+        identified = Directory(_members(pairs))
+        pairs += [(endpoint, None) for endpoint in self._without_host_id(identified)]
+        candidates = _members(pairs)
+        owning = self._owning(Directory(candidates), len(candidates))
         kept = [
             (member.endpoint, member.host_id, owns)
-            for member, owns in zip(judged, owning, strict=True)
+            for member, owns in zip(candidates, owning, strict=True)
             if owns is not False or self._is_around(member)
         ]
         self.members = _named(kept)
         self.directory = Directory(self.members)
 
     def _by_host_id(self) -> dict[str, tuple[str, ...]]:
-        """Where each host id is: one endpoint, or several if several nodes have that host id.
+        """The endpoint of each host id; several endpoints if several nodes have the same host id.
 
-        They do if one testimony has it at several endpoints, or nodes with it give themselves different endpoints.
+        That is so if one testimony has a host id at several endpoints, or if nodes with it give themselves different
+        endpoints.
         """
-        said: dict[str, Counter[str]] = defaultdict(Counter)
+        votes: dict[str, Counter[str]] = defaultdict(Counter)
         own: dict[str, set[str]] = defaultdict(set)
         doubled: dict[str, set[str]] = defaultdict(set)
-        for one in self._testimonies:
-            places: dict[str, list[str]] = defaultdict(list)
-            for endpoint, host_id in (one.host_ids or {}).items():
-                said[host_id][endpoint] += 1
-                places[host_id].append(endpoint)
-            own[one.own or ""].update(places.get(one.own or "", ()))
-            for host_id, endpoints in places.items():
+        for testimony in self._testimonies:
+            endpoints_of: dict[str, list[str]] = defaultdict(list)
+            for endpoint, host_id in (testimony.host_ids or {}).items():
+                votes[host_id][endpoint] += 1
+                endpoints_of[host_id].append(endpoint)
+            own[testimony.own or ""].update(endpoints_of.get(testimony.own or "", ()))
+            for host_id, endpoints in endpoints_of.items():
                 doubled[host_id].update(endpoints if len(endpoints) > 1 else ())
         for host_id, given in own.items():
             doubled[host_id].update(given if host_id and len(given) > 1 else ())
         return {
-            host_id: tuple(sorted(doubled[host_id])) or (_where(counts, own[host_id]),)
-            for host_id, counts in sorted(said.items())
+            host_id: tuple(sorted(doubled[host_id])) or (_elected(counts, own[host_id]),)
+            for host_id, counts in sorted(votes.items())
         }
 
-    def _without_host_id(self, named: Directory) -> list[str]:
-        """Endpoints that own tokens, move or are live, and whose host id nobody knows."""
-        found: set[str] = set()
+    def _without_host_id(self, identified: Directory) -> list[str]:
+        """Endpoints that own tokens, move or are live, and that mean none of the nodes with a host id."""
+        unknown: set[str] = set()
         for lists, host_ids in self._distinct_lists():
-            found.update(one for one in lists if named.index_of(one, host_ids) is None)
-        with_port = {ip_of(one) for one in found if has_port(one)}
-        return sorted(one for one in found if has_port(one) or one not in with_port)
+            unknown.update(endpoint for endpoint in lists if identified.index_of(endpoint, host_ids) is None)
+        with_port = {ip_of(endpoint) for endpoint in unknown if has_port(endpoint)}
+        return sorted(endpoint for endpoint in unknown if has_port(endpoint) or endpoint not in with_port)
 
     def _distinct_lists(self) -> Iterator[tuple[frozenset[str], Mapping[str, str]]]:
-        """Endpoints that are nodes, as testimonies that say the same say it."""
-        seen: dict[tuple[int, ...], tuple[frozenset[str], Mapping[str, str]]] = {}
-        for one in self._testimonies:
-            key = (id(one.host_ids), id(one.owners), id(one.live), id(one.moving))
-            if key not in seen:
-                lists = one.live | one.moving | (one.owners or frozenset())
-                seen[key] = lists, one.host_ids or _NO_HOST_IDS
-        return iter(seen.values())
+        """The endpoints that own tokens, move or are live, with the host ids of the same testimony; equal ones once."""
+        distinct: dict[tuple[int, ...], tuple[frozenset[str], Mapping[str, str]]] = {}
+        for testimony in self._testimonies:
+            lists = (testimony.host_ids, testimony.owners, testimony.live, testimony.moving)
+            key = tuple(map(id, lists))  # sources share equal values
+            if key not in distinct:
+                endpoints = testimony.live | testimony.moving | (testimony.owners or frozenset())
+                distinct[key] = endpoints, testimony.host_ids or _NO_HOST_IDS
+        return iter(distinct.values())
 
     def _owning(self, directory: Directory, count: int) -> list[bool | None]:
-        """Whether each member owns tokens: if one testimony says so; not, if those that know it say it does not."""
-        found: list[bool | None] = [None] * count
+        """Whether each member owns tokens: True if any testimony lists it as an owner.
+
+        False if testimonies with owners don't list it; None if one that knows the member can't list owners.
+        """
+        owning: list[bool | None] = [None] * count
         unsure: set[int] = set()
-        for one in {(id(one.host_ids), id(one.owners)): one for one in self._testimonies}.values():
-            host_ids = one.host_ids or _NO_HOST_IDS
-            known = {directory.index_of(endpoint, host_ids) for endpoint in host_ids}
-            if one.owners is None:
+        distinct = {(id(testimony.host_ids), id(testimony.owners)): testimony for testimony in self._testimonies}
+        for testimony in distinct.values():
+            host_ids = testimony.host_ids or _NO_HOST_IDS
+            if testimony.owners is None:
+                known = (directory.index_of(endpoint, host_ids) for endpoint in host_ids)
                 unsure.update(index for index in known if index is not None)
                 continue
-            for index in {directory.index_of(endpoint, host_ids) for endpoint in one.owners} - {None}:
-                found[index] = True  # type: ignore[index]
-            for index, owns in enumerate(found):
-                found[index] = owns or (False if owns is None and one.owners else owns)
-        return [None if owns is False and index in unsure else owns for index, owns in enumerate(found)]
+            for index in {directory.index_of(endpoint, host_ids) for endpoint in testimony.owners} - {None}:
+                owning[index] = True  # type: ignore[index]
+            for index, owns in enumerate(owning):
+                owning[index] = owns or (False if owns is None and testimony.owners else owns)
+        return [None if owns is False and index in unsure else owns for index, owns in enumerate(owning)]
 
     def _is_around(self, member: Member) -> bool:
         """Whether a node that owns nothing is in a movement or listed as live."""
-        lists = chain.from_iterable((one.live, one.moving) for one in self._testimonies)
-        texts = {member.endpoint, ip_of(member.endpoint)} if not has_port(member.endpoint) else {member.endpoint}
-        meant = any(not texts.isdisjoint(one) for one in {id(one): one for one in lists}.values())
-        return meant or any(
-            host_id == member.host_id and (endpoint in one.live or endpoint in one.moving)
-            for one in self._testimonies
-            for endpoint, host_id in (one.host_ids or {}).items()
+        lists = chain.from_iterable((testimony.live, testimony.moving) for testimony in self._testimonies)
+        distinct = {id(endpoints): endpoints for endpoints in lists}
+        if any(member.endpoint in endpoints for endpoints in distinct.values()):
+            return True
+        return any(
+            host_id == member.host_id and (endpoint in testimony.live or endpoint in testimony.moving)
+            for testimony in self._testimonies
+            for endpoint, host_id in (testimony.host_ids or {}).items()
             if member.host_id
         )
 
     def index_of(self, endpoint: str, host_ids: Mapping[str, str] | None) -> int | None:
-        """The member that is meant by an endpoint, as `Directory.index_of`."""
+        """The index of the member that an endpoint means, as `Directory.index_of`."""
         return self.directory.index_of(endpoint, host_ids or _NO_HOST_IDS)
 
     def itself(self, host_id: str | None, host_ids: Mapping[str, str] | None) -> int | None:
-        """The member that a node is which answers with a host id, by the endpoint that it gives itself if need be."""
-        found = self.directory.index_of("", {"": host_id or ""})
-        if found is not None:
-            return found
+        """The index of the member that answers with this host id, if need be by the endpoint that it gives itself.
+
+        None if it is no member.
+        """
+        by_host_id = self.directory.index_of("", {"": host_id or ""})
+        if by_host_id is not None:
+            return by_host_id
         own = (endpoint for endpoint, other in (host_ids or {}).items() if host_id and other == host_id)
-        places = (self.directory.index_of(endpoint, _NO_HOST_IDS) for endpoint in sorted(own))
-        return next((index for index in places if index is not None), None)
+        indexes = (self.directory.index_of(endpoint, _NO_HOST_IDS) for endpoint in sorted(own))
+        return next((index for index in indexes if index is not None), None)
 
     def known_otherwise(self, host_ids: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-        """The pairs of endpoint and host id that a testimony has otherwise than the members are, sorted."""
-        here = {member.endpoint: member.host_id for member in self.members}
-        plain = {ip_of(member.endpoint): member.host_id for member in self.members}
+        """The (endpoint, host id) pairs of a testimony that differ from those of the members, sorted."""
+        by_endpoint = {member.endpoint: member.host_id for member in self.members}
+        by_ip = {ip_of(member.endpoint): member.host_id for member in self.members}
         return tuple(
             sorted(
                 (endpoint, host_id)
                 for endpoint, host_id in (host_ids or {}).items()
-                if here.get(endpoint) != host_id and (has_port(endpoint) or plain.get(endpoint) != host_id)
+                if by_endpoint.get(endpoint) != host_id and (has_port(endpoint) or by_ip.get(endpoint) != host_id)
             )
         )
 
-    def strangers_to(self, one: Testimony) -> frozenset[str]:
-        """Addresses of the token owners that a testimony does not know as members, in any of its lists."""
-        host_ids = one.host_ids
+    def strangers_to(self, testimony: Testimony) -> frozenset[str]:
+        """Addresses of the token owners that are in none of a testimony's lists."""
+        host_ids = testimony.host_ids
         if host_ids is None:
             return frozenset()
-        lists = (host_ids, one.owners or (), one.live, one.unreachable, one.moving)
+        lists = (host_ids, testimony.owners or (), testimony.live, testimony.unreachable, testimony.moving)
         known = {self.index_of(endpoint, host_ids) for endpoint in chain.from_iterable(lists)}
         return frozenset(
             member.address
@@ -246,32 +261,34 @@ class Roster:
             if index not in known and (member.owns or member.owns is None)
         )
 
-    def unexplained(self, one: Testimony) -> bool:
-        """Whether a testimony's lists name a live or moving endpoint that is no member, or lack a member."""
-        host_ids = one.host_ids or _NO_HOST_IDS
-        listed = {self.index_of(endpoint, host_ids) for endpoint in one.live | one.moving}
+    def unexplained(self, testimony: Testimony) -> bool:
+        """Whether a testimony lists an endpoint that is no member, or does not list every member."""
+        host_ids = testimony.host_ids or _NO_HOST_IDS
+        listed = {self.index_of(endpoint, host_ids) for endpoint in testimony.live | testimony.moving}
         if None in listed:
             return True
-        known = listed.union(self.index_of(endpoint, host_ids) for endpoint in one.unreachable)
+        known = listed.union(self.index_of(endpoint, host_ids) for endpoint in testimony.unreachable)
         return len(known - {None}) < len(self.members) or None in known
 
 
-def _where(said: Mapping[str, int], own: Iterable[str]) -> str:
-    """The endpoint of a node: that which it gives itself, else that which most testimonies give."""
-    first = sorted(own) or sorted(said, key=lambda endpoint: (-said[endpoint], not has_port(endpoint), endpoint))
-    chosen = first[0]
-    # The same with a port, if the testimony that was chosen is of a release that tells none.
-    with_port = sorted(one for one in said if ip_of(one) == chosen and has_port(one))
-    return with_port[0] if with_port and not has_port(chosen) else chosen
+def _elected(votes: Mapping[str, int], own: Iterable[str]) -> str:
+    """The endpoint of a node: the one that it gives itself, otherwise the one that most testimonies give."""
+    first = sorted(own) or sorted(votes, key=lambda endpoint: (-votes[endpoint], not has_port(endpoint), endpoint))
+    elected = first[0]
+    if has_port(elected):
+        return elected
+    # The testimony may be from a release that reports no ports; another one may have the port.
+    with_port = sorted(endpoint for endpoint in votes if ip_of(endpoint) == elected and has_port(endpoint))
+    return with_port[0] if with_port else elected
 
 
-def _members(found: Iterable[tuple[str, str | None]]) -> tuple[Member, ...]:
-    return tuple(Member(address=endpoint, endpoint=endpoint, host_id=host_id) for endpoint, host_id in found)
+def _members(pairs: Iterable[tuple[str, str | None]]) -> tuple[Member, ...]:
+    return tuple(Member(address=endpoint, endpoint=endpoint, host_id=host_id) for endpoint, host_id in pairs)
 
 
-def _named(found: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member, ...]:
-    """Members with their names, sorted: addresses, with the port only if members share one."""
-    ips = Counter(ip_of(endpoint) for endpoint, _, _ in found)
+def _named(kept: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member, ...]:
+    """Members with their names, sorted by address; a name has a port only if members share the address."""
+    ips = Counter(ip_of(endpoint) for endpoint, _, _ in kept)
     members = [
         Member(
             address=endpoint if ips[ip_of(endpoint)] > 1 else ip_of(endpoint),
@@ -279,12 +296,12 @@ def _named(found: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member
             host_id=host_id,
             owns=owns,
         )
-        for endpoint, host_id, owns in found
+        for endpoint, host_id, owns in kept
     ]
     return tuple(sorted(members, key=lambda member: (by_address(member.endpoint), member.host_id or "")))
 
 
 def by_address(endpoint: str) -> tuple[int, int, str]:
-    """A key that sorts endpoints as addresses: IPv4 before IPv6, numbers as numbers."""
+    """Sort key for endpoints: IPv4 before IPv6, then as numbers, so that 10.0.0.9 is before 10.0.0.10."""
     ip = ip_address(ip_of(endpoint))
     return ip.version, int(ip), endpoint

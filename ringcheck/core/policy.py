@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @total_ordering
 class Severity(Enum):
-    """How bad; ordered so that a known outage is not hidden by a gap, nor a gap by a warning.
+    """OK < WARNING < UNKNOWN < CRITICAL: a gap does not hide a known outage, and a warning does not hide a gap.
 
-    The value is Nagios's exit code, which has another order.
+    The value is the exit code of Nagios plugins, whose order is different.
     """
 
     OK = 0
@@ -44,10 +44,10 @@ class Severity(Enum):
         return _ORDER[self] < _ORDER[other]
 
 
-_ORDER = {severity: place for place, severity in enumerate(Severity)}
+_ORDER = {severity: rank for rank, severity in enumerate(Severity)}
 
 
-# Plain numbers only: float() would take 'nan' and 'inf' too, of which no value is outside. A lone ':' is no threshold.
+# Plain numbers only: float() accepts 'nan' and 'inf' too, and no value is outside those. A lone ':' is no threshold.
 _NUMBER = r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+"
 _RANGE = re.compile(rf"(@?)(?=.*[0-9~])(?:(~|{_NUMBER})?:)?({_NUMBER})?")
 
@@ -68,15 +68,15 @@ class NagiosRange:
 
     @classmethod
     def parse(cls, text: str) -> NagiosRange:
-        """A range from its text; percent signs are the caller's.
+        """A range from its text; the caller removes a percent sign.
 
         Raises:
-            UsageError: if it is none.
+            UsageError: if the text is no range.
         """
-        found = _RANGE.fullmatch(text.strip())
-        if not found:
+        parts = _RANGE.fullmatch(text.strip())
+        if not parts:
             raise UsageError(f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'")
-        inside, first, second = found.groups()
+        inside, first, second = parts.groups()
         start = None if first == "~" else float(first or 0)
         end = float(second) if second else None
         if start is not None and end is not None and start > end:
@@ -94,7 +94,7 @@ class NagiosRange:
 
 
 def _plain(number: float) -> str:
-    """All digits of a number, without an exponent that Nagios does not read."""
+    """All digits of a number: Nagios reads no exponents."""
     return f"{number:.10f}".rstrip("0").rstrip(".")
 
 
@@ -107,8 +107,9 @@ class Threshold:
 
     Attributes:
         level: the consistency level that must be served.
-        ranges: on the number of unavailable ranges.
-        share: on their share of the token space in percent, or None. Without either nothing may be unavailable.
+        ranges: bounds the number of unavailable ranges; None for no bound.
+        share: bounds their share of the token space in percent; None for no bound. Without both bounds nothing may be
+            unavailable.
     """
 
     level: Level
@@ -116,7 +117,7 @@ class Threshold:
     share: NagiosRange | None = None
 
     def alerts(self, health: LevelHealth) -> bool:
-        """Whether an outage is larger than it may be; structurally unavailable ranges are no outage."""
+        """Whether an outage exceeds the bounds; structurally unavailable ranges are no outage."""
         if not health.outage or (self.ranges is None and self.share is None):
             return health.outage > 0
         share = health.outage_share * 100
@@ -131,9 +132,10 @@ class Rule:
         keyspaces: shell patterns.
         critical: the page tier.
         warning: the ticket tier.
-        warning_failures_left: warn when so many node failures or fewer are left until the critical level is lost.
+        warning_failures_left: warn if at most this many node failures separate a keyspace from losing its critical
+            level.
         ignore: leave these keyspaces out.
-        by_cassandra: Cassandra itself reads these keyspaces, at this rule's level: the gate keeps no other for them.
+        by_cassandra: whether only Cassandra reads these keyspaces, at this rule's level: the gate checks no other.
     """
 
     keyspaces: tuple[str, ...]
@@ -150,7 +152,7 @@ class Rule:
     @property
     def levels(self) -> tuple[Level, ...]:
         """The levels that it watches."""
-        return tuple(dict.fromkeys(one.level for one in (self.critical, self.warning) if one))
+        return tuple(dict.fromkeys(threshold.level for threshold in (self.critical, self.warning) if threshold))
 
 
 DEFAULT = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))
@@ -158,40 +160,40 @@ AUTH_KEYSPACE = "system_auth"
 LEFT_OUT = Rule(keyspaces=("system_traces", "system_distributed*"), ignore=True)
 
 
-@cache  # one a level
+@cache  # one rule for each level
 def auth_rule(level: Level) -> Rule:
-    """The rule for system_auth where clients log in: a login fails at the level at which Cassandra reads it."""
+    """The rule for system_auth if clients log in: logins fail if it can't be read at Cassandra's level for that."""
     return Rule(keyspaces=(AUTH_KEYSPACE,), critical=Threshold(level), warning=Threshold(level), by_cassandra=True)
 
 
 def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | None:
     """The level at which Cassandra reads system_auth when a client logs in.
 
-    `auth_read_consistency_level`, LOCAL_QUORUM by default, since 4.1 (CASSANDRA-12988); LOCAL_ONE before. The user
-    `cassandra` alone is read at QUORUM, on every release (`CassandraRoleManager.consistencyForRoleRead`).
+    `auth_read_consistency_level`, LOCAL_QUORUM by default, since 4.1 (CASSANDRA-12988); LOCAL_ONE before. Only the user
+    `cassandra` is read at QUORUM, on every release (`CassandraRoleManager.consistencyForRoleRead`).
 
     Args:
-        reported: the level as a node reports it; None if none does.
-        releases: ReleaseVersion of the nodes, None where unknown.
+        reported: the level as a node reports it; None if no node does.
+        releases: ReleaseVersion of the nodes; None if unknown.
 
     Returns:
-        None for a reported level that is not known, or at which nothing can be read.
+        The level; None if the reported one is not known, or nothing can be read at it.
     """
     if reported is not None:
         level = Level.__members__.get(reported)
         return level if level and level not in {Level.ANY, Level.LOCAL_ALL} else None
-    known = [release(one) for one in releases if one]
+    known = [release(text) for text in releases if text]
     return Level.LOCAL_ONE if known and max(known) < (4, 1) else Level.LOCAL_QUORUM
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a cluster's owners want to be told.
+    """What the owners of a cluster want to be alerted about.
 
     Attributes:
-        rules: the first that matches a keyspace wins; keyspaces that none matches get the default.
-        client_datacenters: datacenters with clients; empty for every one that holds replicas of the keyspace.
-        authenticates: overrides what the cluster was seen to do.
+        rules: the first that matches a keyspace wins; a keyspace without a match gets the default.
+        client_datacenters: datacenters with clients; empty for all that hold replicas of the keyspace.
+        authenticates: whether clients log in, instead of what the nodes show.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -206,17 +208,17 @@ class Policy:
         Args:
             keyspace: its name.
             authenticates: whether clients must log in, for which Cassandra reads system_auth.
-            named: whether the keyspace was asked for by name, so that it is not left out, neither by a rule nor for
-                being Cassandra's own.
+            named: whether the keyspace was asked for by name: then no rule leaves it out, and it is judged even if it
+                is one of Cassandra's own.
             auth: the level at which Cassandra reads system_auth.
         """
-        mine = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
-        found = next(mine, DEFAULT)
-        # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow it only where it names them.
-        if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in found.keyspaces):
-            return found
+        matching = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
+        first = next(matching, DEFAULT)
+        # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow only a rule that names them.
+        if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces):
+            return first
         if keyspace == AUTH_KEYSPACE and authenticates:
             return auth_rule(auth)
         if named:
-            return found
-        return LEFT_OUT if keyspace == AUTH_KEYSPACE or LEFT_OUT.matches(keyspace) else found
+            return first
+        return LEFT_OUT if keyspace == AUTH_KEYSPACE or LEFT_OUT.matches(keyspace) else first

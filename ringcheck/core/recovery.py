@@ -14,64 +14,73 @@ if TYPE_CHECKING:
     from ringcheck.core.evidence import Evidence
     from ringcheck.core.health import RingState
 
-_CANDIDATES = 16  # with more nodes down, those that hold most of what is lost
-_IN_SEQUENCE = 8  # with more, each is judged alone: the order among so many is a guess anyway
+_CANDIDATES = 16  # nodes that are ordered: those that hold most of what is lost
+_IN_SEQUENCE = 8  # with more, the return of each is judged alone: their order is a guess anyway
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A ring in the state in which a watched level is lost on some of it, and what that level demands."""
+    """A ring that has lost a watched level.
+
+    Attributes:
+        state: the ring without the nodes that the worst coordinator does not reach.
+        demands: what the level demands.
+    """
 
     state: RingState
     demands: tuple[Demand, ...]
 
 
 def recovery_order(evidence: Evidence, outages: Sequence[Outage]) -> tuple[Recovery, ...]:
-    """Nodes that a coordinator does not reach, the one first whose return restores most.
+    """Nodes that some coordinator does not reach, in the order in which their return restores most.
 
-    A node that is being removed or replaced must not come back, and one whose return restores nothing is no advice.
+    Nodes that are being removed or replaced are left out, since they must not come back, and so are nodes whose return
+    restores nothing.
     """
     nodes = evidence.not_reached - evidence.leaving - evidence.replaced - evidence.coordinators
-    found = list(_ordered(nodes, outages))
-    while found and not found[-1].restores_share:
-        found.pop()
-    return tuple(_needed(found, outages))
+    order = list(_ordered(nodes, outages))
+    while order and not order[-1].restores_share:
+        order.pop()
+    return tuple(_needed(order, outages))
 
 
-def _needed(found: Sequence[Recovery], outages: Sequence[Outage]) -> list[Recovery]:
-    """Those that restore something, and those without which a later one would restore less."""
-    kept = list(found)
-    for one in found:
-        if not one.restores_share:
-            without = [other for other in kept if other is not one]
-            back: frozenset[int] = frozenset()
-            shares = []
-            for other in without:
-                shares.append(_share(back, other.node, outages))
-                back |= {other.node}
+def _needed(order: Sequence[Recovery], outages: Sequence[Outage]) -> list[Recovery]:
+    """Without the nodes that restore nothing themselves, unless a later node would restore less without them."""
+    kept = list(order)
+    for recovery in order:
+        if not recovery.restores_share:
+            without = [other for other in kept if other is not recovery]
+            shares = _shares([other.node for other in without], outages)
             if all(share >= other.restores_share for share, other in zip(shares, without, strict=True)):
                 kept = without
     return kept
 
 
+def _shares(nodes: Sequence[int], outages: Sequence[Outage]) -> list[float]:
+    """What the return of each node restores, once those before it are back."""
+    return [_share(frozenset(nodes[:index]), node, outages) for index, node in enumerate(nodes)]
+
+
 def _ordered(nodes: Iterable[int], outages: Sequence[Outage]) -> Sequence[Recovery]:
-    left = sorted(nodes, key=lambda node: (-_held(node, outages), node))[:_CANDIDATES]
+    left = sorted(nodes, key=lambda node: (-_ranges_held(node, outages), node))[:_CANDIDATES]
     if len(left) > _IN_SEQUENCE:
         alone = [Recovery(node, _share(frozenset(), node, outages)) for node in left]
-        return sorted(alone, key=lambda one: -one.restores_share)
-    found: list[Recovery] = []
+        return sorted(alone, key=lambda recovery: -recovery.restores_share)
+    order: list[Recovery] = []
     while left:
-        back = frozenset(one.node for one in found)
+        back = frozenset(recovery.node for recovery in order)
         shares = {node: _share(back, node, outages) for node in left}
         best = max(left, key=lambda node: shares[node])  # the first of equals: it holds most
-        found.append(Recovery(best, shares[best]))
+        order.append(Recovery(best, shares[best]))
         left.remove(best)
-    return found
+    return order
 
 
-def _held(node: int, outages: Sequence[Outage]) -> int:
-    return sum(len(one.state.ring.ranges_of[node]) for one in outages)
+def _ranges_held(node: int, outages: Sequence[Outage]) -> int:
+    return sum(len(outage.state.ring.ranges_of[node]) for outage in outages)
 
 
 def _share(back: frozenset[int], node: int, outages: Sequence[Outage]) -> float:
-    return max((one.state.regained(back, node, one.demands) / one.state.space.size for one in outages), default=0.0)
+    """The largest share of a ring's token space that a node's return restores, once the nodes `back` are back."""
+    regained = (outage.state.regained(back, node, outage.demands) / outage.state.space.size for outage in outages)
+    return max(regained, default=0.0)

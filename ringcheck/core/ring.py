@@ -25,19 +25,19 @@ ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
 Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is the whole ring
 
 NORMAL = "NORMAL"  # OperationMode of a node that serves
-# A leaving or moving node serves its clients like any other until it is done, and one whose decommission failed (5.0)
-# goes on: what it sees is what they get.
+# A leaving or moving node serves its clients until it is done, and a node whose decommission failed (5.0) goes on
+# serving them: they get what it sees.
 COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Partitioner:
-    """A partitioner whose tokens are whole numbers; others have no share of token space.
+    """A partitioner whose tokens are whole numbers, so that ranges have a share of the token space.
 
     Attributes:
         name: simple class name, as Cassandra prints it.
         minimum: the smallest token.
-        size: how many tokens the space has.
+        size: number of tokens in the space.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Partitioner:
     size: int
 
     def width(self, start: int, end: int) -> int:
-        """Tokens in `(start, end]`; the whole space when both are equal."""
+        """Number of tokens in `(start, end]`; all of them if both are equal."""
         return (end - start) % self.size or self.size
 
     def within(self, token: int, whole: Range) -> bool:
@@ -68,7 +68,7 @@ def partitioner(name: str) -> Partitioner:
     """The partitioner of a (fully qualified) class name.
 
     Raises:
-        RingError: for any other, above all the order-preserving ones, whose tokens are keys of any text.
+        RingError: if it is not supported, as the order-preserving ones, whose tokens are keys of any text.
     """
     simple = name.rpartition(".")[2]
     try:
@@ -80,19 +80,18 @@ def partitioner(name: str) -> Partitioner:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One Cassandra node; fields that a source can't know are None.
+    """One Cassandra node; None means that the source does not know a field.
 
     Attributes:
-        address: its name: the broadcast address as `ipaddress` canonical text; `ip:port` only where nodes share an
-            address.
-        endpoint: the broadcast address with its port, where a node of 4.0 or newer tells ports.
-        host_id: UUID text, the node's identity; None where no view knows it (`nodetool status` shows `null`).
-        mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself says.
+        address: its name: the broadcast address as canonical text; `ip:port` only if nodes share an address.
+        endpoint: the broadcast address with its port; None before 4.0, which reports no ports.
+        host_id: UUID text, the node's identity; None if no view knows it (`nodetool status` shows `null`).
+        mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself reports it.
         generation: gossip generation, epoch seconds at which gossip was started.
         source: whether the source could read this node: the outcome of its last request to it.
-        tokens: how many tokens it owns, 0 while it joins and for a node that only coordinates; None if not known.
-        streams: how many streams (repair, bootstrap, rebuild, decommission) it sends or receives; more than two may
-            not all be counted. None where it was not asked or could not say.
+        tokens: number of tokens that it owns; 0 while it joins and for a node that only coordinates.
+        streams: number of streams (repair, bootstrap, rebuild, decommission) that it sends or receives; more than two
+            may not all be counted. None too if it was not asked.
     """
 
     address: str
@@ -113,19 +112,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one node says of all nodes. Only `core.evidence` reads its lists.
+    """What one node reports about all nodes. Only core/views.py and core/evidence.py read its lists.
 
     Attributes:
         observer: address of the node whose view this is.
         outcome: `ok`, `discarded` (it answered, but its view does not count) or `unreachable` (it did not answer).
         reason: why it is not `ok`.
         live: endpoints that it lists as live, as it writes them or as addresses of the snapshot's nodes.
-        unreachable: endpoints that it lists as unreachable, or None where the source can't tell. An endpoint in
-            neither list is unknown to this view.
+        unreachable: endpoints that it lists as unreachable; None if the source can't list them. An endpoint in neither
+            list is unknown to this view.
         joining: endpoints that it sees joining the ring; likewise leaving and moving.
-        host_ids: (endpoint, host id) pairs that it has otherwise than the snapshot's nodes, sorted; for lists that are
-            as it wrote them.
-        known_as: (endpoint, address) pairs: nodes that it knows under another endpoint; for lists of addresses.
+        host_ids: (endpoint, host id) pairs that differ from those of the snapshot's nodes, sorted; used if the lists
+            are as it writes them.
+        known_as: (endpoint, address) pairs of nodes that it knows under another endpoint; used if the lists are
+            addresses.
         schema_version: UUID text of its schema.
     """
 
@@ -158,7 +158,7 @@ class Factor:
         """A factor from Cassandra's text.
 
         Raises:
-            RingError: if it is none.
+            RingError: if the text is no factor.
         """
         replicas, slash, transient = text.strip().partition("/")
         if not text.isascii() or not replicas.isdecimal() or (slash and not transient.isdecimal()):
@@ -202,16 +202,16 @@ class Replication:
 
     @classmethod
     def of(cls, strategy: str, factors: dict[str, Factor]) -> Replication:
-        """A replication from a (fully qualified) class name and a factor an option."""
+        """A replication from a (fully qualified) class name and the factor of each option."""
         return cls(strategy.rpartition(".")[2], tuple(sorted(factors.items())))
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the nodes of a snapshot stand.
+    """The racks of a snapshot's nodes.
 
     Attributes:
-        racks: (datacenter, rack), sorted; empty names where unknown.
+        racks: (datacenter, rack), sorted; an unknown name is empty.
         rack_of: for each node the index of its rack.
     """
 
@@ -221,7 +221,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Nodes that gain `(start, end]` and must already get its writes."""
+    """Nodes that gain the range `(start, end]`: its writes already go to them, its reads do not."""
 
     start: int
     end: int
@@ -234,12 +234,12 @@ class Ring:
 
     Attributes:
         keyspaces: names of the keyspaces that have it.
-        replication: None where the release can't tell (before 3.11.11) and no configuration does.
+        replication: None if the release can't report it (before 3.11.11) and no configuration states it.
         tokens: sorted; range `i` is `(tokens[i - 1], tokens[i]]`.
-        width: replicas a range at most.
-        table: `width` node indexes a range, natural endpoints in Cassandra's order, filled up with `filler`.
-        filler: an index behind the last node, that stands for no replica.
-        pending: ranges in movement, in any order, not aligned with the natural ones.
+        width: the largest number of replicas of a range.
+        table: `width` node indexes for each range: its natural endpoints in Cassandra's order, padded with `filler`.
+        filler: the index after the last node's, which stands for no replica.
+        pending: ranges in movement, in any order; they need not be equal to natural ranges.
     """
 
     keyspaces: tuple[str, ...]
@@ -266,9 +266,9 @@ class Ring:
             keyspaces: names.
             replication: as in the class.
             ranges: (start, end, node indexes) of every natural range.
-            nodes: how many nodes the cluster has; indexes are below it.
+            nodes: number of nodes in the cluster; indexes are below it.
             pending: ranges in movement.
-            tokens: tokens of another ring of the same cluster, to be shared where they are equal.
+            tokens: tokens of another ring of the same cluster, which this ring shares if its own are equal.
 
         Raises:
             RingError: if there are no ranges, they overlap or leave a gap, or a replica is repeated or unknown.
@@ -284,7 +284,7 @@ class Ring:
         pending: Iterable[Pending] = (),
         tokens: Sequence[int] = (),
     ) -> Ring:
-        """As `build`, from ranges that were gathered; they get sorted.
+        """As `build`, from gathered ranges; sorts them in place.
 
         Raises:
             RingError: as `build`.
@@ -292,7 +292,7 @@ class Ring:
         spans.sort()
         spans.check()
         moving = tuple(pending)
-        if any(not 0 <= node < spans.nodes for item in moving for node in item.replicas):
+        if any(not 0 <= node < spans.nodes for movement in moving for node in movement.replicas):
             raise RingError("a pending range names a node that the cluster does not have")
         shared = tokens if tokens == spans.ends else spans.ends
         return cls(
@@ -318,7 +318,7 @@ class Ring:
         return tuple([node for node in row if node != self.filler])
 
     def rows(self) -> Iterator[tuple[int, ...]]:
-        """All ranges' replicas with filler, in the order of tokens."""
+        """The rows of the table, in the order of tokens."""
         flat = iter(self.table)
         return zip(*[flat] * self.width, strict=True) if self.width else iter([()] * len(self))
 
@@ -328,31 +328,31 @@ class Ring:
         return frozenset(self.table) - {self.filler}
 
     def holding(self, nodes: Iterable[int]) -> frozenset[int]:
-        """Those of the nodes that hold replicas here, or gain them: the only ones that matter to this ring."""
+        """Those of the nodes that hold replicas or gain them; no other node matters to this ring."""
         return self._concerned.intersection(nodes)
 
     @cached_property
     def _concerned(self) -> frozenset[int]:
-        return self.holders.union(*(item.replicas for item in self.pending))
+        return self.holders.union(*(movement.replicas for movement in self.pending))
 
     @cached_property
     def memo(self) -> dict[object, object]:
-        """What was derived from this ring and may be used again as long as the ring stays; bounded by its users."""
+        """What was derived from this ring, to be used again while the ring is kept; its users bound it."""
         return {}
 
     @cached_property
     def ranges_of(self) -> tuple[array[int], ...]:
         """For each node the indexes of the ranges that it holds, ascending: what a change of its state touches."""
-        held: list[list[int]] = [[] for _ in range(self.filler + 1)]
+        ranges: list[list[int]] = [[] for _ in range(self.filler + 1)]
         for index, row in enumerate(self.rows()):
             for node in row:
-                held[node].append(index)
-        return tuple([array("I", indexes) for indexes in held[: self.filler]])
+                ranges[node].append(index)
+        return tuple([array("I", indexes) for indexes in ranges[: self.filler]])
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that could not be read or contradicts itself; the verdict reports it as a gap.
+    """Something that could not be read, or that contradicts itself; the verdict reports it as a finding.
 
     Attributes:
         code: a finding code, stable.
@@ -367,16 +367,16 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All that was seen of one cluster in one poll.
+    """Everything that one poll of a cluster returned.
 
     Attributes:
         cluster: Cassandra's ClusterName.
         taken_at: RFC 3339 text, UTC.
         partitioner: simple class name.
         nodes: all members, joining ones included; rings index into it.
-        views: one a node that was asked.
-        rings: one a distinct replication; keyspaces with LocalStrategy are in none.
-        authenticates: whether clients must log in, so that system_auth is needed to serve; None if not known.
+        views: one for each node that was asked.
+        rings: one for each distinct replication; keyspaces with LocalStrategy are in none.
+        authenticates: whether clients must log in, for which Cassandra reads system_auth; None if not known.
         problems: what could not be read.
         auth_read_level: consistency level at which Cassandra reads system_auth when a client logs in, as a node reports
             it (4.1+); None if not known.
@@ -395,20 +395,20 @@ class Snapshot:
     @cached_property
     def index(self) -> dict[str, int]:
         """Node index by address."""
-        return {node.address: place for place, node in enumerate(self.nodes)}
+        return {node.address: index for index, node in enumerate(self.nodes)}
 
     @cached_property
     def datacenters(self) -> tuple[str, ...]:
-        """Names of the datacenters that nodes are in, sorted; without unknown ones."""
+        """Names of the datacenters that have nodes, sorted; unknown ones are left out."""
         return tuple(sorted({node.datacenter for node in self.nodes if node.datacenter}))
 
     @cached_property
     def layout(self) -> Layout:
-        """Where the nodes stand."""
-        places = [(node.datacenter or "", node.rack or "") for node in self.nodes]
-        racks = tuple(sorted(set(places)))
-        number = {place: index for index, place in enumerate(racks)}
-        return Layout(racks, tuple([number[place] for place in places]))
+        """The racks of the nodes."""
+        homes = [(node.datacenter or "", node.rack or "") for node in self.nodes]
+        racks = tuple(sorted(set(homes)))
+        index_of = {rack: index for index, rack in enumerate(racks)}
+        return Layout(racks, tuple([index_of[home] for home in homes]))
 
     @cached_property
     def memo(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""What of a snapshot is judged: which keyspaces, for the clients of which datacenters, by which rules.
+"""The scope of a judgement: which keyspaces, for the clients of which datacenters, by which rules.
 
-Shared by the verdict and the gate, so that they can't differ in what they look at.
+Verdict and gate share it, so that they can't differ in what they look at.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class Scope:
-    """A snapshot, a policy, and what was asked to be left out."""
+    """The keyspaces of a snapshot that are judged, and how."""
 
     def __init__(
         self, evidence: Evidence, policy: Policy, keyspaces: tuple[str, ...] = (), view: str | None = None
     ) -> None:
-        """Look at the snapshot.
+        """Choose by a policy.
 
         Args:
             evidence: of the snapshot that is judged.
             policy: its owners' rules.
             keyspaces: shell patterns; empty for all that the policy does not leave out.
-            view: address of the one observer to believe.
+            view: address of the only observer to believe; None for all.
 
         Raises:
             RingError: if the partitioner's tokens can't be compared.
@@ -41,7 +41,7 @@ class Scope:
         self.evidence = evidence
         self.snapshot = snapshot
         self.policy = policy
-        if snapshot.rings:  # while all nodes start, none has said yet how its tokens compare
+        if snapshot.rings:  # without rings the partitioner need not be known: all nodes may be starting
             self.space = partitioner(snapshot.partitioner)
         self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
@@ -57,8 +57,9 @@ class Scope:
         """The keyspaces of a ring that are judged, and their rules."""
         rules = [(name, self._rule(name)) for name in ring.keyspaces]
         if self._patterns:
-            return [one for one in rules if any(fnmatchcase(one[0], pattern) for pattern in self._patterns)]
-        return [one for one in rules if not one[1].ignore]
+            patterns = self._patterns
+            return [(name, rule) for name, rule in rules if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        return [(name, rule) for name, rule in rules if not rule.ignore]
 
     def _rule(self, keyspace: str) -> Rule:
         level = self.auth_level or Level.LOCAL_QUORUM  # an unknown level is a finding of its own
@@ -69,18 +70,18 @@ class Scope:
     def _authenticates(self) -> bool:
         if self.policy.authenticates is not None:
             return self.policy.authenticates
-        return self.snapshot.authenticates is not False  # the loud way where it is not known
+        return self.snapshot.authenticates is not False  # if it is not known, logins are watched
 
     @property
     def auth_by_cassandra(self) -> bool:
-        """Whether system_auth is there and is judged at the level at which Cassandra reads it for logins."""
+        """Whether system_auth is in scope, at the level at which Cassandra reads it for logins."""
         return any(rule.by_cassandra for ring in self.snapshot.rings for _, rule in self.chosen(ring))
 
     @property
     def auth_left_out(self) -> bool:
-        """Whether system_auth is there and left out because no node shows that clients log in.
+        """Whether system_auth exists and is left out because no node shows that clients log in.
 
-        Not where the owners decided that, by a rule or by `authenticates`, nor where other keyspaces were asked for.
+        False if the owners decided that, by a rule or by `authenticates`, or if keyspaces were asked for by name.
         """
         if self._patterns or self.policy.authenticates is not None or self._authenticates:
             return False
@@ -91,7 +92,7 @@ class Scope:
         )
 
     def clients(self, level: Level, ring: Ring) -> tuple[str | None, ...]:
-        """The client datacenters that a level is judged for; (None,) where it is the same for all."""
+        """The client datacenters that a level is judged for; (None,) if it is the same for all clients."""
         if not level.local:
             return (None,)
         nodes = self.snapshot.nodes
@@ -104,12 +105,15 @@ class Scope:
         return self._holding(ring)
 
     def _holding(self, ring: Ring) -> tuple[str, ...]:
-        found = self._homes.get(id(ring))
-        if found is None:
-            homes = {self.snapshot.nodes[node].datacenter for node in ring.holders}
-            # A keyspace that nobody holds is judged everywhere: it must not pass for one without clients.
-            found = self._homes[id(ring)] = tuple(sorted(name for name in homes if name)) or self.snapshot.datacenters
-        return found
+        """The datacenters that hold replicas of a ring; all datacenters if none does.
+
+        A keyspace without replicas must not pass for a keyspace without clients.
+        """
+        homes = self._homes.get(id(ring))
+        if homes is None:
+            names = {self.snapshot.nodes[node].datacenter for node in ring.holders}
+            homes = self._homes[id(ring)] = tuple(sorted(name for name in names if name)) or self.snapshot.datacenters
+        return homes
 
     def rules(self, ring: Ring, version: tuple[int, int]) -> Rules:
         """The demands on a ring as coordinators of one release read them.
@@ -117,7 +121,7 @@ class Scope:
         Raises:
             UnknownReplicationError: if its replication is not one of Cassandra's.
         """
-        found = self._rules.get((ring.replication, version))
-        if found is None:
-            found = self._rules[ring.replication, version] = Rules(ring.replication, version, self.evidence.owners)
-        return found
+        rules = self._rules.get((ring.replication, version))
+        if rules is None:
+            rules = self._rules[ring.replication, version] = Rules(ring.replication, version, self.evidence.owners)
+        return rules

@@ -1,6 +1,6 @@
-"""What a source of snapshots is. A source reports what nodes say; who is a member and who is up is decided in core.
+"""What a source of snapshots must do. It only reports what nodes say; core decides who is a member and who is up.
 
-`ringcheck.sources` opens the source that a cluster's configuration names; each kind of source has a room of its own.
+`ringcheck.sources` opens the source that a cluster's configuration names. Each kind of source is a package of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Source(Protocol):
 
         Raises:
             SourceError: if no node answered, or none could report the ring.
-            DataError: if the answers can't be true: two clusters, a host id twice, an unknown partitioner.
+            DataError: if the answers contradict each other: two clusters, a host id twice, an unknown partitioner.
         """
 
     def close(self) -> None:
@@ -50,31 +50,31 @@ class Source(Protocol):
 
 
 class NodeControl(Protocol):
-    """What a rolling restart asks of one node beside the polls. Safe to use from several threads."""
+    """What a rolling restart needs from single nodes, beside polls. Safe to use from several threads."""
 
     def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
         """When the node's process was started, in epoch milliseconds by the node's own clock.
 
         Raises:
             GoneError: if nothing listens there any more.
-            SourceError: if it does not answer in time, or forbids it.
-            DataError: if the answer is none, or another node's.
+            SourceError: if it does not answer in time, or refuses.
+            DataError: if the answer can't be used, or is another node's.
         """
 
     def drain(self, address: str, host_id: str | None, seconds: float) -> None:
-        """Drain the node: it stops serving, tells its peers so, and flushes. Sent once, and to no other node.
+        """Drain the node: it stops serving, announces that to its peers, and flushes. Sent once, to this node only.
 
         Raises:
-            SourceError: if it refuses or does not answer in time; what it did is then not known.
-            DataError: if it fails, or another node would have been drained.
+            SourceError: if it refuses or does not answer in time; whether it drained is then not known.
+            DataError: if the drain fails, or another node answers at that address; that one is not drained.
         """
 
     def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
-        """Where each node's clients connect, as one node knows it by gossip: host, and port from 4.0 on.
+        """Where the clients of each node connect, as one node knows it by gossip: host and, from 4.0 on, port.
 
         Raises:
             SourceError: if it does not answer in time.
-            DataError: if the answer is none.
+            DataError: if the answer can't be used.
         """
 
     def close(self) -> None:

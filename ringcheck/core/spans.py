@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 class Spans:
     """Natural ranges on their way into a ring, in any order.
 
-    Columns of numbers: a large ring's ranges as tuples would take ten times the memory, and leave it full of holes.
+    They are kept as columns of numbers: the ranges of a large ring as tuples would take ten times the memory and
+    leave it fragmented.
 
     Attributes:
-        nodes: how many nodes the cluster has.
-        width: replicas a range at most, so far.
-        replicas: of all ranges together.
-        starts: of the ranges; a list where tokens are larger than 64 bits, and so are the ends.
-        table: `width` node indexes a range, filled up with `nodes`.
+        nodes: number of nodes in the cluster.
+        width: the largest number of replicas of a range so far.
+        replicas: number of replicas of all ranges together.
+        starts: tokens that the ranges start at; an array, or a list if tokens have more than 64 bits.
+        ends: tokens that they end at, likewise.
+        table: `width` node indexes for each range, padded with `nodes`.
     """
 
     def __init__(self, nodes: int) -> None:
-        """Begin with none."""
+        """Begin without ranges."""
         self.nodes = nodes
         self.width = 0
         self.replicas = 0
@@ -37,28 +39,28 @@ class Spans:
 
     @classmethod
     def of(cls, ranges: Iterable[tuple[int, int, Sequence[int]]], nodes: int) -> Spans:
-        """Those of (start, end, node indexes).
+        """Spans with these ranges: (start, end, node indexes).
 
         Raises:
             RingError: as `add`.
         """
-        found = cls(nodes)
+        spans = cls(nodes)
         for start, end, replicas in ranges:
-            found.add(start, end, replicas)
-        return found
+            spans.add(start, end, replicas)
+        return spans
 
     def add(self, start: int, end: int, replicas: Sequence[int]) -> None:
-        """One more range, `(start, end]`.
+        """Add the range `(start, end]`.
 
         Raises:
-            RingError: if a node index can be none.
+            RingError: if a number is no node index.
         """
         if len(replicas) > self.width:
             self._widen(len(replicas))
         try:
             self.starts.append(start)
             self.ends.append(end)
-        except OverflowError:  # RandomPartitioner's
+        except OverflowError:  # a token of RandomPartitioner
             self.starts, self.ends = [*self.starts[: len(self.ends)], start], [*self.ends, end]
         try:
             self.table.extend(replicas)
@@ -81,32 +83,32 @@ class Spans:
 
     def _join(self, columns: Sequence[array[int]]) -> None:
         self.table = array(self.table.typecode, bytes(self.table.itemsize * self.width * len(self.ends)))
-        for place, column in enumerate(columns):
-            self.table[place :: self.width] = column
+        for offset, column in enumerate(columns):
+            self.table[offset :: self.width] = column
 
     def sort(self) -> None:
-        """Put them in the order of their ends."""
+        """Sort the ranges by their ends."""
         order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
         self.starts, self.ends = _picked(self.starts, order), _picked(self.ends, order)
         self._join([_picked(column, order) for column in self._columns()])
 
     def check(self) -> None:
-        """That sorted ones are a ring: all of it, once, with nodes that there are, each once a range.
+        """Check that the ranges, which must be sorted, cover the whole ring once.
 
         Raises:
-            RingError: if they are not.
+            RingError: if they overlap or leave a gap, or if a range names a node twice or one that does not exist.
         """
         self._check_tiling()
         if self.table and (
             max(self.table) > self.nodes or len(self.table) - self.table.count(self.nodes) != self.replicas
         ):
             raise RingError("a range names a node that the cluster does not have")
-        for one, other in combinations(self._columns(), 2):
-            if any(a == b != self.nodes for a, b in zip(one, other, strict=True)):
+        for left, right in combinations(self._columns(), 2):
+            if any(a == b != self.nodes for a, b in zip(left, right, strict=True)):
                 raise RingError("a range names the same node twice")
 
     def _check_tiling(self) -> None:
-        """Each end is the next one's start, once: then nothing was cut off and nothing is told twice."""
+        """Check that each range starts where the one before it ends: then none is missing and none comes twice."""
         starts, ends = self.starts, self.ends
         if not ends:
             raise RingError("the ring has no ranges")
@@ -124,6 +126,6 @@ Column = TypeVar("Column", "array[int]", "array[int] | list[int]")
 
 
 def _picked(column: Column, order: Iterable[int]) -> Column:
-    """The column in another order, as the type that it has."""
+    """The column in another order; an array stays an array."""
     picked = map(column.__getitem__, order)
     return array(column.typecode, picked) if isinstance(column, array) else list(picked)

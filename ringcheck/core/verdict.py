@@ -1,4 +1,4 @@
-"""What to tell people: one immutable verdict on a snapshot, from which every output is rendered."""
+"""The verdict on a snapshot: one immutable value from which every output is rendered."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LevelVerdict:
     Attributes:
         level: the consistency level.
         datacenter: client datacenter of LOCAL levels, None for the others.
-        severity: None where the level is shown but nobody watches it.
-        health: numbers from the worst view; None where they can't be known.
-        worst_view: address of an observer that sees it so.
-        unavailable_ranges: the ranges of each operation, where they were asked for.
+        severity: None if the level is shown but no rule watches it.
+        health: numbers from the worst view; None if they can't be known.
+        worst_view: address of an observer with that view.
+        unavailable_ranges: the ranges by operation; None if they were not asked for.
     """
 
     level: Level
@@ -41,7 +41,14 @@ class LevelVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyspaceVerdict:
-    """One keyspace; `ranges` is how many its ring has."""
+    """One keyspace.
+
+    Attributes:
+        name: of the keyspace.
+        replication: its text; None if not known.
+        ranges: number of ranges of its ring.
+        levels: a verdict for each level and client datacenter.
+    """
 
     name: str
     replication: str | None
@@ -50,15 +57,18 @@ class KeyspaceVerdict:
 
     @property
     def severity(self) -> Severity:
-        """The worst of its levels that are watched."""
-        return max((one.severity for one in self.levels if one.severity), default=Severity.OK)
+        """The worst severity of its watched levels."""
+        return max((level.severity for level in self.levels if level.severity), default=Severity.OK)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A down node (index) and the share of a keyspace's token space, 0 to 1, that its return makes available again.
+    """A down node, and what its return makes available again.
 
-    The keyspace, level and datacenter that gain most count; nodes that stand before it in the order are back already.
+    Attributes:
+        node: its index.
+        restores_share: share of the token space of a keyspace, 0 to 1, if the nodes before it in the order have
+            returned. The keyspace, level and datacenter that gain most count.
     """
 
     node: int
@@ -67,19 +77,19 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All that ringcheck says of a cluster at one time.
+    """Everything that ringcheck reports about a cluster at one time.
 
     Attributes:
         snapshot: what it is based on.
         severity: the worst of the findings.
         summary: one line, without the severity.
-        states: a state a node of the snapshot.
-        seen_down_by: observers by node index.
+        states: the state of each node of the snapshot.
+        seen_down_by: by node index the addresses of the observers that see it down.
         views: the snapshot's views, judged.
         keyspaces: in order of name.
         findings: worst first.
         recover_first: down nodes in the order in which their return helps most.
-        holders: of restart leases; None where they could not be learned.
+        holders: of restart leases; None if the store did not answer.
     """
 
     snapshot: Snapshot

@@ -525,7 +525,7 @@ def test_a_node_in_no_list() -> None:
     one = with_view(one, 3, outcome="unreachable", reason="refused")
     verdict = assess(one, Policy())
     assert verdict.states == ("up", "up", "unknown")
-    assert findings(verdict)["node_unknown"] == ["UNKNOWN 10.0.0.3 is neither live nor unreachable for any view"]
+    assert findings(verdict)["node_unknown"] == ["UNKNOWN no view lists 10.0.0.3 as live or as unreachable"]
     assert verdict.severity is Severity.CRITICAL
 
 

@@ -120,7 +120,7 @@ def test_unknown_replication_bears_only_fixed_numbers(level: Level) -> None:
         return
     with pytest.raises(UnknownReplicationError) as error:
         rules.demand(level, "write", "dc1")
-    assert str(error.value) == "its replication is not known: this release can't tell, and no config does"
+    assert str(error.value) == "its replication is not known: neither this release nor a config states it"
 
 
 @pytest.mark.parametrize(
