@@ -286,7 +286,9 @@ class Rules:
         if level in _WITHOUT_FACTOR:
             return Demand((Requirement(_FIXED.get(level), scope, self.transient(scope)),), operation)
         if not self.known:
-            raise UnknownReplicationError("its replication is not known: neither this release nor a config states it")
+            raise UnknownReplicationError(
+                "its replication is not known: this release does not report it, and no configuration states it"
+            )
         if level is Level.EACH_QUORUM and self.network:
             quorums = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
             return Demand(quorums or (Requirement(1),), operation)  # without datacenters nothing can be served

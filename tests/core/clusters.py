@@ -1,4 +1,4 @@
-"""Small clusters for tables: written as they are thought of."""
+"""Small clusters for tables of cases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def address(number: int) -> str:
 
 
 def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
-    """One node a place, `dc1:r1` or `dc1`; all well, on 4.1."""
+    """A node for each `dc1:r1` or `dc1`; all healthy, on 4.1."""
     return tuple(
         replace(
             Node(
@@ -63,7 +63,7 @@ def ring(
 
 
 def views(members: Sequence[Node], down: Collection[int] = (), **fields: Any) -> tuple[View, ...]:
-    """What all that are up see, with these numbers down and their Jolokia silent."""
+    """Views of the nodes that are up; the nodes with these numbers are down and their Jolokia is silent."""
     gone = {address(number) for number in down}
     live = frozenset(node.address for node in members) - gone
     return tuple(
@@ -77,7 +77,7 @@ def views(members: Sequence[Node], down: Collection[int] = (), **fields: Any) ->
 def snapshot(
     members: Sequence[Node], rings: Iterable[Ring] = (), down: Collection[int] = (), **fields: Any
 ) -> Snapshot:
-    """A snapshot in which all that are up agree; `fields` replace its own."""
+    """A snapshot in which all nodes that are up agree; `fields` replace those of the snapshot."""
     made = Snapshot(
         cluster="test",
         taken_at="2024-05-06T07:08:09Z",
@@ -90,13 +90,13 @@ def snapshot(
 
 
 def with_view(one: Snapshot, observer: int, **fields: Any) -> Snapshot:
-    """The same snapshot, one observer's view changed."""
+    """The same snapshot with the view of one observer changed."""
     changed = tuple(replace(view, **fields) if view.observer == address(observer) else view for view in one.views)
     return replace(one, views=changed)
 
 
 def with_node(one: Snapshot, number: int, **fields: Any) -> Snapshot:
-    """The same snapshot, one node changed."""
+    """The same snapshot with one node changed."""
     changed = tuple(replace(node, **fields) if node.address == address(number) else node for node in one.nodes)
     return replace(one, nodes=changed)
 
@@ -115,7 +115,7 @@ def findings(verdict: Any) -> Mapping[str, list[str]]:
 
 
 def held(*numbers: int) -> list[Holder]:
-    """Restart leases of somebody else on some nodes."""
+    """Restart leases of another owner on some nodes."""
     return [
         Holder(node=address(number), owner="anna@bastion", purpose="kernel", since="2024-05-06T07:00:00Z")
         for number in numbers

@@ -28,7 +28,7 @@ def healthy(rf: int = 3, names: str = "orders") -> Snapshot:
 
 
 def test_all_well() -> None:
-    """With nothing wrong nothing is found, and the line says how far an outage is."""
+    """A healthy cluster has no finding, and the summary shows how many failures away an outage is."""
     verdict = assess(healthy(), Policy())
     assert verdict.severity is Severity.OK
     assert verdict.findings == ()
@@ -50,7 +50,7 @@ def test_no_views_at_all() -> None:
 
 
 def test_no_usable_view() -> None:
-    """Views that are all unreachable or discarded are none, and each is named with its reason."""
+    """If all views are unreachable or discarded, each is named with its reason."""
     one = with_node(healthy(), 2, mode="DRAINED")
     one = with_view(one, 1, outcome="unreachable", reason="timed out")
     verdict = assess(with_view(one, 3, outcome="discarded", reason="half-started", live=frozenset()), Policy())
@@ -59,7 +59,7 @@ def test_no_usable_view() -> None:
 
 
 def test_a_cluster_that_starts_as_a_whole() -> None:
-    """While all nodes start none has told its partitioner: the reason is their start, not the partitioner."""
+    """While all nodes start, no partitioner is known: the finding names their start, not the partitioner."""
     one = replace(healthy(), partitioner="unknown", rings=())
     for node in (1, 2, 3):
         one = with_node(with_view(one, node), node, mode="STARTING")
@@ -68,13 +68,13 @@ def test_a_cluster_that_starts_as_a_whole() -> None:
 
 
 def test_no_rings() -> None:
-    """A cluster of which no ring could be read is not healthy."""
+    """A cluster is not healthy if no ring could be read."""
     verdict = assess(snapshot(THREE), Policy())
     assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
 
 
 def test_no_nodes() -> None:
-    """An empty snapshot is no cluster."""
+    """An empty snapshot is never OK."""
     verdict = assess(snapshot(()), Policy())
     assert verdict.severity is Severity.UNKNOWN
 
@@ -88,14 +88,14 @@ def test_no_nodes() -> None:
     ],
 )
 def test_nothing_watched(policy: Policy) -> None:
-    """Rules that ignore everything, or name no level, leave nothing to be OK."""
+    """If the rules ignore everything, or name no level, nothing was judged and the verdict is not OK."""
     for question in (None, Question(levels=(Level.QUORUM,))):
         verdict = assess(healthy(), policy, question)
         assert findings(verdict) == {"no_keyspaces": ["UNKNOWN no keyspace is watched"]}
 
 
 def test_only_keyspaces_of_cassandra() -> None:
-    """A cluster with nothing but what is left out has nothing to be OK."""
+    """If only keyspaces that are left out exist, nothing was judged and the verdict is not OK."""
     one = replace(healthy(names="system_traces system_distributed system_auth"), authenticates=False)
     assert findings(assess(one, Policy())) == {
         "no_keyspaces": ["UNKNOWN no keyspace is watched"],
@@ -114,13 +114,13 @@ def test_only_keyspaces_of_cassandra() -> None:
     ],
 )
 def test_logins_are_judged_unless_there_are_none(seen: bool | None, stated: bool | None, judged: list[str]) -> None:  # noqa: FBT001 - a table
-    """system_auth is left out only of a cluster that is known not to authenticate; the owners' word overrules."""
+    """system_auth is left out only if the cluster is known not to authenticate; the configuration overrides that."""
     one = replace(healthy(names="orders system_auth system_traces"), authenticates=seen)
     assert [each.name for each in assess(one, Policy(authenticates=stated)).keyspaces] == judged
 
 
 def two_replicas(**fields: Any) -> Snapshot:
-    """system_auth with two replicas a range, of which one is down; clients log in."""
+    """system_auth with two replicas for each range, one of them down; clients log in."""
     auth = ring("system_auth", "NetworkTopologyStrategy {dc1=2}", [(1, 2), (2, 3), (3, 1)], 3)
     return snapshot(THREE, [*healthy().rings, auth], down=[1], **{"authenticates": True, **fields})
 
@@ -141,7 +141,7 @@ def two_replicas(**fields: Any) -> Snapshot:
 def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
     level: str | None, release: str, lost_at: str | None, named: tuple[str, ...]
 ) -> None:
-    """With one of two replicas down nobody can log in at a quorum: a page; also where system_auth is asked for."""
+    """With one of two replicas down no client can log in at a quorum: CRITICAL, also if asked for by name."""
     nodes = tuple(replace(node, release_version=release) for node in two_replicas().nodes)
     verdict = assess(two_replicas(nodes=nodes, auth_read_level=level), Policy(), Question(keyspaces=named))
     auth = next(one for one in verdict.keyspaces if one.name == "system_auth")
@@ -151,7 +151,7 @@ def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
 
 
 def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
-    """It is named, also where it could break a line, unless the owners name a level of their own or nobody logs in."""
+    """It is quoted, so that it can't break a line; no finding if a rule states a level or clients don't log in."""
     seen = two_replicas(auth_read_level="NODE\x1b\nLOCAL", views=healthy().views)
     text = (
         "whether clients can log in is not known: system_auth is read at 'NODE\\x1b\\nLOCAL', which is no known level"
@@ -177,10 +177,10 @@ def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
         (Policy((Rule(keyspaces=("system_*",), critical=Threshold(Level.ONE)),)), None, "orders system_auth", False),
     ],
 )
-def test_logins_that_nobody_watches_are_noted_once(
+def test_logins_without_a_rule_are_noted_once(
     policy: Policy, question: Question | None, names: str, *, noted: bool
 ) -> None:
-    """One note, unless the owners decided it, other keyspaces were asked for, or there is no system_auth."""
+    """One note, unless the configuration decides, other keyspaces were asked for, or there is no system_auth."""
     verdict = assess(replace(healthy(names=names), authenticates=False), policy, question)
     assert [one.code for one in verdict.findings] == ["auth_not_watched"] * noted
     assert verdict.severity is Severity.OK
@@ -191,19 +191,19 @@ def test_logins_that_nobody_watches_are_noted_once(
     [(("payments",), "payments"), (("orders", "pay*"), "pay*"), (("p*", "orders", "q"), "p*, q")],
 )
 def test_keyspaces_asked_for_that_do_not_exist(patterns: tuple[str, ...], missing: str) -> None:
-    """Each pattern must match something: a dropped keyspace does not pass because another one is well."""
+    """Each pattern must match a keyspace: a dropped keyspace must not pass because another one is healthy."""
     verdict = assess(healthy(), Policy(), Question(keyspaces=patterns))
     assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing}"]}
 
 
 def test_an_ignored_keyspace_asked_for_by_name_is_judged() -> None:
-    """Asking by name overrules a rule that ignores."""
+    """Asking by name overrides a rule that ignores the keyspace."""
     policy = Policy((Rule(keyspaces=("orders",), ignore=True),))
     verdict = assess(snapshot(THREE, healthy(1).rings, down=[1]), policy, Question(keyspaces=("orders",)))
     assert verdict.severity is Severity.CRITICAL
 
 
-def test_a_keyspace_that_nobody_holds() -> None:
+def test_a_keyspace_without_replicas() -> None:
     """A keyspace replicated to a datacenter without nodes can't be served from anywhere."""
     rings = [ring("orders", "NetworkTopologyStrategy {nowhere=3}", [(), (), (), ()], 3)]
     verdict = assess(snapshot(THREE, rings), Policy())
@@ -219,7 +219,7 @@ def test_a_keyspace_that_nobody_holds() -> None:
 @pytest.mark.parametrize("level", [level for level in Level if level is not Level.ANY])
 @pytest.mark.parametrize("version", ["2.2.19", "3.11.19", "5.0.8"])
 def test_no_level_is_served_by_no_replicas(level: Level, version: str) -> None:
-    """Of a keyspace without replicas every level is structurally unavailable on every release."""
+    """Without replicas every level is structurally unavailable, on every release."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=0}", [(), (), (), ()], 3)]
     members = nodes("dc1:r1", "dc1:r2", "dc1:r3", release_version=version)
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(level)),))
@@ -232,13 +232,13 @@ def test_no_level_is_served_by_no_replicas(level: Level, version: str) -> None:
 
 
 def test_problems_of_the_source() -> None:
-    """What a collector could not read is UNKNOWN, whatever else is well."""
+    """A problem that a source reports is UNKNOWN, even if everything else is healthy."""
     one = replace(healthy(), problems=(Problem("ring_unreadable", "payments", "payments can't be read: cut"),))
     assert findings(assess(one, Policy())) == {"ring_unreadable": ["UNKNOWN payments can't be read: cut"]}
 
 
 def test_the_worst_of_equal_findings_is_kept() -> None:
-    """A problem told by the source as UNKNOWN is not made a warning by the core's own finding of the same text."""
+    """A problem of the source stays UNKNOWN, though the core's own finding with the same text is a warning."""
     text = "the view of 10.0.0.2 does not count: drained"
     one = with_node(healthy(), 2, mode="DRAINED")
     verdict = assess(replace(one, problems=(Problem("view_discarded", address(2), text),)), Policy())
@@ -250,10 +250,13 @@ def test_the_worst_of_equal_findings_is_kept() -> None:
 
 
 def test_unknown_replication() -> None:
-    """A quorum of nobody knows how many is UNKNOWN; one replica is one replica."""
+    """A quorum of an unknown number is UNKNOWN; levels that need one replica can be judged."""
     verdict = assess(snapshot(THREE, [ring("orders", None, FULL, 3)]), Policy())
-    text = "orders can't be judged at LOCAL_QUORUM: its replication is not known: this release can't tell, and no "
-    assert findings(verdict) == {"replication_unknown": [f"UNKNOWN {text}config does"]}
+    text = (
+        "UNKNOWN orders can't be judged at LOCAL_QUORUM: its replication is not known: "
+        "this release does not report it, and no configuration states it"
+    )
+    assert findings(verdict) == {"replication_unknown": [text]}
     assert [one.severity for one in verdict.keyspaces[0].levels] == [Severity.OK, Severity.UNKNOWN]
     assert verdict.keyspaces[0].replication is None
 
@@ -271,7 +274,7 @@ def test_unknown_replication() -> None:
     ],
 )
 def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
-    """What another strategy demands can't be guessed; one line says so of a keyspace, whatever its levels are."""
+    """Its demands can't be guessed; a keyspace has one finding for that, whatever its levels are."""
     verdict = assess(snapshot(TWO_DCS, [ring("orders", text, [(1, 2, 3, 4)] * 4, 4)]), Policy())
     why = f"replication {Replication.parse(text)} is not one of Cassandra's"
     assert verdict.severity is Severity.UNKNOWN
@@ -281,7 +284,7 @@ def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
 
 
 def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
-    """A level that nobody watches raises nothing."""
+    """A level that no rule watches has no finding."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     verdict = assess(snapshot(THREE, [ring("o", None, FULL, 3)]), policy, Question(levels=(Level.QUORUM,)))
     assert (verdict.severity, findings(verdict)) == (Severity.OK, {})
@@ -307,7 +310,7 @@ def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
     ],
 )
 def test_contradictions(replication: str, rows: list[tuple[int, ...]], text: str) -> None:
-    """Ranges with other numbers of replicas than configured are those of a half-started view: never OK."""
+    """Ranges with other numbers of replicas than configured come from a half-started node: never OK."""
     verdict = assess(snapshot(THREE, [ring("a b", replication, rows, 3)]), Policy())
     whole = f"UNKNOWN ranges of a, b have {text.format(Replication.parse(replication))}"
     assert findings(verdict)["ring_contradicts_replication"] == [whole]
@@ -315,7 +318,7 @@ def test_contradictions(replication: str, rows: list[tuple[int, ...]], text: str
 
 
 def test_replicas_in_a_datacenter_that_has_no_factor() -> None:
-    """Replicas where none are configured contradict the configuration too."""
+    """Replicas in a datacenter without a configured factor contradict the configuration too."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2, 3)] * 4, 4)]
     text = "ranges of orders have 2 replicas in dc1, 1 replica in dc2, but NetworkTopologyStrategy {dc1=2} asks for 2 "
     assert findings(assess(snapshot(TWO_DCS, rings), Policy()))["ring_contradicts_replication"] == [
@@ -333,13 +336,13 @@ def test_replicas_in_a_datacenter_that_has_no_factor() -> None:
     ],
 )
 def test_a_factor_above_the_nodes_is_no_contradiction(replication: str, rows: list[tuple[int, ...]]) -> None:
-    """Cassandra places as many as there are nodes."""
+    """Cassandra places one replica on each node, and no more."""
     verdict = assess(snapshot(THREE, [ring("orders", replication, rows, 3)]), Policy())
     assert "ring_contradicts_replication" not in findings(verdict)
 
 
 def test_joining_nodes_are_not_yet_there_to_place_replicas_on() -> None:
-    """A joiner makes no contradiction, told by its tokens or, where these are not known, by who sees it join."""
+    """A joining node causes no contradiction, whether its tokens show that it joins or the views do."""
     rings = [ring("orders", "SimpleStrategy {replication_factor=4}", [(1, 2, 3)] * 4, 4)]
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
     known = with_node(snapshot(four, rings), 4, tokens=0)
@@ -352,7 +355,7 @@ def test_joining_nodes_are_not_yet_there_to_place_replicas_on() -> None:
 
 @pytest.mark.parametrize("name", ["ByteOrderedPartitioner", "org.apache.cassandra.dht.OrderPreservingPartitioner"])
 def test_order_preserving_partitioners_are_refused(name: str) -> None:
-    """Their tokens are keys, of which no share can be told."""
+    """Their tokens are keys, so that ranges have no share of the token space."""
     simple = name.rpartition(".")[2]
     text = f"partitioner {simple} is not supported (only Murmur3Partitioner, RandomPartitioner): its tokens can't be "
     with pytest.raises(RingError) as error:
@@ -361,14 +364,14 @@ def test_order_preserving_partitioners_are_refused(name: str) -> None:
 
 
 def test_a_client_datacenter_without_nodes() -> None:
-    """A misspelt datacenter is refused, not judged as one without replicas."""
+    """A misspelt datacenter is refused, instead of being judged as a datacenter without replicas."""
     with pytest.raises(UsageError) as error:
         assess(healthy(), Policy(client_datacenters=("dc1", "DC1")))
     assert str(error.value) == "datacenter DC1 has no nodes (known: dc1)"
 
 
 def test_a_view_that_is_not_there() -> None:
-    """Asking for the view of a node that has none is refused."""
+    """Asking for a view that the snapshot does not have is an error."""
     with pytest.raises(UsageError) as error:
         assess(healthy(), Policy(), Question(view="10.9.9.9"))
     assert str(error.value) == "there is no view of 10.9.9.9"
@@ -376,20 +379,20 @@ def test_a_view_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("datacenter", [None, ""])
 def test_a_node_without_a_datacenter(datacenter: str | None) -> None:
-    """Its replicas count for no LOCAL level, so nothing is sure."""
+    """Its replicas count for no LOCAL level, so that the verdict is not certain."""
     verdict = assess(with_node(healthy(), 3, datacenter=datacenter), Policy())
     assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
 
 
 def test_an_owner_of_tokens_without_a_datacenter() -> None:
-    """It matters though it holds nothing and says nothing: clients may be there."""
+    """It matters though it holds no replica and does not answer: clients may be there."""
     one = snapshot(nodes("dc1:r1", "dc1:r2", ""), [ring("o", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 3)])
     verdict = assess(replace(one, views=one.views[:2]), Policy())
     assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
 
 
 def test_a_joiner_without_a_datacenter() -> None:
-    """It matters as soon as it gains ranges: its acknowledgements may be awaited by LOCAL levels; not before."""
+    """It matters only once it gains ranges: then LOCAL levels may await its acknowledgements."""
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "")
     still = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)], down=[4])
     assert "unknown_datacenter" not in findings(assess(with_node(still, 4, tokens=0), Policy()))
@@ -400,7 +403,7 @@ def test_a_joiner_without_a_datacenter() -> None:
 
 
 def test_an_observer_without_a_datacenter_counts_for_no_local_level() -> None:
-    """Its own view can't say which datacenter's clients it serves: no LOCAL level is served from there."""
+    """It is not known which datacenter's clients it serves, so that its view counts for no LOCAL level."""
     one = snapshot(TWO_DCS, [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=2}", [(2, 3, 4)] * 4, 4)])
     one = with_node(one, 1, datacenter=None, tokens=0)
     verdict = assess(one, Policy(), Question(view=address(1)))
@@ -409,7 +412,7 @@ def test_an_observer_without_a_datacenter_counts_for_no_local_level() -> None:
 
 
 def test_one_host_id_or_address_twice() -> None:
-    """Nodes that can't be told apart can't be counted."""
+    """Nodes that can't be distinguished can't be counted."""
     clone = with_node(healthy(), 3, host_id="host-1")
     assert findings(assess(clone, Policy())) == {
         "duplicate_host_id": ["UNKNOWN 2 nodes claim host id host-1: 10.0.0.1, 10.0.0.3"]
@@ -422,7 +425,7 @@ def test_one_host_id_or_address_twice() -> None:
 
 
 def test_a_missing_view() -> None:
-    """A node that others see up but whose Jolokia is silent may see anything as a coordinator."""
+    """What a node sees is not known if its Jolokia is silent, though others see the node up."""
     verdict = assess(with_view(healthy(), 2, outcome="unreachable", reason="timed out"), Policy())
     text = "UNKNOWN 10.0.0.2 did not answer (timed out), though others see it up"
     assert findings(verdict) == {"view_missing": [text]}
@@ -431,7 +434,7 @@ def test_a_missing_view() -> None:
 
 
 def test_a_missing_view_of_a_node_that_is_down_is_no_gap() -> None:
-    """A node that every usable view calls down has nothing to say."""
+    """If every usable view sees a node down, its own view is not needed."""
     verdict = assess(snapshot(THREE, healthy().rings, down=[2]), Policy())
     assert findings(verdict) == {"node_down": ["OK 10.0.0.2 is down"]}
     assert verdict.severity is Severity.OK
@@ -442,14 +445,14 @@ def test_a_missing_view_of_a_node_that_is_down_is_no_gap() -> None:
 
 
 def test_a_missing_view_of_a_node_that_only_some_see_down_is_a_gap() -> None:
-    """As long as one coordinator believes it up, what it sees itself is missing."""
+    """As long as one coordinator sees it up, its own view is missing."""
     one = with_view(healthy(), 2, outcome="unreachable", reason="timed out")
     one = with_view(one, 1, live=addresses([1, 3]), unreachable=addresses([2]))
     assert set(findings(assess(one, Policy()))) == {"view_missing", "view_disagreement", "node_down"}
 
 
 def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
-    """A joining node coordinates nothing; one that owns tokens has joined, whoever still says otherwise."""
+    """A joining node coordinates nothing; a node that owns tokens has joined, whatever a view still lists."""
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
     one = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)])
     one = with_view(one, 4, outcome="unreachable", reason="timed out")
@@ -460,14 +463,14 @@ def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
 
 
 def test_a_discarded_view() -> None:
-    """A node that others see up but that must not be believed is a warning."""
+    """A node that others see up, though its own view does not count, is a warning."""
     verdict = assess(with_node(healthy(), 2, gossip_running=False), Policy())
     text = "WARNING the view of 10.0.0.2 does not count: gossip is off: its view is frozen"
     assert findings(verdict) == {"view_discarded": [text]}
 
 
-def test_a_drained_node_that_is_down_says_why() -> None:
-    """The reason for which its view is not used explains why it is down."""
+def test_a_drained_node_that_is_down_has_a_reason() -> None:
+    """The reason why its view does not count is shown as the reason why it is down."""
     one = with_node(healthy(), 2, mode="DRAINED")
     for observer in (1, 3):
         one = with_view(one, observer, live=addresses([1, 3]), unreachable=addresses([2]))
@@ -475,7 +478,7 @@ def test_a_drained_node_that_is_down_says_why() -> None:
 
 
 def test_a_datacenter_without_a_usable_view() -> None:
-    """Its LOCAL levels are judged by what other datacenters see, and that is a gap."""
+    """Its LOCAL levels are judged by the views of other datacenters, and that is a gap."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
     one = snapshot(TWO_DCS, rings)
     for observer in (3, 4):
@@ -492,13 +495,13 @@ def test_a_datacenter_without_a_usable_view() -> None:
 
 
 def test_a_datacenter_that_is_down_has_no_view_to_miss() -> None:
-    """With all its nodes down there is no coordinator whose view could differ."""
+    """With all its nodes down it has no coordinator, so that no view is missing."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
     assert set(findings(assess(snapshot(TWO_DCS, rings, down=[3, 4]), Policy()))) == {"node_down", "unavailable"}
 
 
 def test_disagreement() -> None:
-    """A node that is down for some and up for others is told with both sides, and the worst view counts."""
+    """A node that some views see down and others up is reported with both sides; the worst view counts."""
     one = with_view(healthy(1), 1, live=addresses([1, 2]), unreachable=addresses([3]))
     verdict = assess(one, Policy())
     text = "WARNING 10.0.0.3 is down for 10.0.0.1 but up for 10.0.0.2, 10.0.0.3"
@@ -509,7 +512,7 @@ def test_disagreement() -> None:
 
 
 def test_dead_gossip() -> None:
-    """A node that alone believes itself up is cut off or its gossip is dead."""
+    """A node that only its own view sees up is cut off, or its gossip is dead."""
     one = healthy()
     for observer in (1, 2):
         one = with_view(one, observer, live=addresses([1, 2]), unreachable=addresses([3]))
@@ -540,7 +543,7 @@ def test_a_joiner_in_no_list() -> None:
 
 
 def test_a_node_in_both_lists_is_not_up() -> None:
-    """A view that calls a node live and unreachable is not believed to the better."""
+    """If a view lists a node as live and as unreachable, the node counts as not reached."""
     one = healthy(1)
     for observer in (1, 2, 3):
         one = with_view(one, observer, unreachable=addresses([3]))
@@ -551,14 +554,14 @@ def test_a_node_in_both_lists_is_not_up() -> None:
 
 
 def test_a_live_stranger() -> None:
-    """A live node that the ring does not have: the two were read at different times, or one is wrong."""
+    """A live endpoint that is no node of the ring: the two were read at different times, or one is wrong."""
     one = with_view(healthy(), 1, live=addresses([1, 2, 3, 8, 9]))
     text = "UNKNOWN 10.0.0.1 sees 10.0.0.8, 10.0.0.9 live, which is no known node"
     assert findings(assess(one, Policy())) == {"unknown_endpoint": [text]}
 
 
 def test_schema_versions() -> None:
-    """They must agree within a release, and differ between releases during an upgrade."""
+    """They must agree within a release; during an upgrade they differ between releases."""
     one = with_view(healthy(), 3, schema_version="t")
     text = "WARNING 2 schema versions; 10.0.0.3 differ from the others"
     assert findings(assess(one, Policy())) == {"schema_disagreement": [text]}
@@ -577,7 +580,7 @@ def test_a_changing_topology_is_a_note(what: str) -> None:
 
 
 def test_an_outage() -> None:
-    """The page tier is CRITICAL, the ticket tier WARNING, the line names counts, level and nodes."""
+    """The page tier is CRITICAL, the ticket tier WARNING; the summary names counts, level and nodes."""
     verdict = assess(snapshot(THREE, healthy(1).rings, down=[2]), Policy())
     assert findings(verdict)["unavailable"] == [
         "CRITICAL 1 of 3 ranges (25.0 % of the tokens) of orders unavailable at LOCAL_ONE in dc1",
@@ -590,7 +593,7 @@ def test_an_outage() -> None:
 
 
 def test_several_outages() -> None:
-    """The one that lost the largest share comes first; the rest is counted."""
+    """The outage with the largest share comes first; the others are counted."""
     rings = [
         ring("a", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (3,), (3,)], 3),
         ring("b", "SimpleStrategy {replication_factor=1}", [(1,), (2,), (2,), (3,)], 3),
@@ -611,7 +614,7 @@ def test_a_gap_does_not_hide_an_outage_nor_a_warning_a_gap() -> None:
 
 
 def test_few_failures_left() -> None:
-    """`warning_failures_left` warns of the critical level; not of others, and not of more."""
+    """`warning_failures_left` warns about the critical level only, and only if no more failures are left."""
     rule = Rule(
         keyspaces=("*",), critical=Threshold(Level.QUORUM), warning=Threshold(Level.ALL), warning_failures_left=1
     )
@@ -629,7 +632,7 @@ def test_few_failures_left() -> None:
 
 
 def test_no_failures_left_where_some_loss_is_allowed() -> None:
-    """Ranges lost below the threshold leave no failure to spare."""
+    """If lost ranges are allowed, no failure is left."""
     rule = Rule(
         keyspaces=("*",), critical=Threshold(Level.ONE, NagiosRange(0, 2)), warning=None, warning_failures_left=1
     )
@@ -637,7 +640,7 @@ def test_no_failures_left_where_some_loss_is_allowed() -> None:
     assert findings(verdict)["failures_left"] == ["WARNING 0 more node failures to an outage of orders at ONE"]
 
 
-def test_an_allowed_loss_is_told() -> None:
+def test_an_allowed_loss_is_reported() -> None:
     """OK, but never "available"."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE, NagiosRange(0, 2))),))
     verdict = assess(snapshot(THREE, healthy(1, "a b").rings, down=[2]), policy)
@@ -648,7 +651,7 @@ def test_an_allowed_loss_is_told() -> None:
 
 
 def test_structural_unavailability_is_no_outage() -> None:
-    """RF above the nodes is a mistake of configuration: a warning, also with all nodes up."""
+    """RF above the number of nodes is a mistake of configuration: a warning, even with all nodes up."""
     rings = [ring("orders", "SimpleStrategy {replication_factor=7}", FULL, 3)]
     verdict = assess(snapshot(THREE, rings), QUORUM_ONLY)
     text = "WARNING 4 of 4 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
@@ -659,7 +662,7 @@ def test_structural_unavailability_is_no_outage() -> None:
 
 
 def test_a_share_lost_in_one_view_alerts_though_another_lost_more_ranges() -> None:
-    """The view that raises the alarm is named; the numbers count what any coordinator has lost."""
+    """The view that raises the alarm is named; the numbers count every range that any coordinator has lost."""
     tokens = (-2 * STEP, -2 * STEP + 1, -2 * STEP + 2, 0)
     rows = [
         (tokens[place - 1], end, [node]) for place, (end, node) in enumerate(zip(tokens, (0, 1, 1, 2), strict=True))
@@ -689,7 +692,7 @@ FIVE = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4", "dc1:r5", "dc1:r6")
     ],
 )
 def test_the_worse_of_two_views(down: dict[int, list[int]], worst: int, numbers: tuple[int, int, int]) -> None:
-    """First what is lost, then what is at minimum, then how few failures are left."""
+    """Views are compared by lost ranges, then by ranges at minimum, then by failures left."""
     rows = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 6), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5)]
     one = snapshot(FIVE, [ring("o", "SimpleStrategy {replication_factor=5}", rows, 6)])
     one = replace(one, views=one.views[:2])
@@ -704,7 +707,7 @@ def test_the_worse_of_two_views(down: dict[int, list[int]], worst: int, numbers:
 
 
 def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
-    """A view of an old release, to which all is structurally unavailable, does not hide what another has lost."""
+    """Ranges that are structurally unavailable for an old release hide no outage that another view has."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", [(1, 2, 3), (2, 3, 4), (1, 3, 4), (1, 2, 4)], 4)]
     one = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4"), rings)
     one = with_view(one, 3, live=addresses([3, 4]), unreachable=addresses([1, 2]))
@@ -716,7 +719,7 @@ def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
 
 
 def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
-    """What dc2 sees of dc1 is no concern of dc1's clients, and the other way round."""
+    """Views of dc2 don't matter for the clients of dc1, and the reverse."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
     verdict = assess(
@@ -730,7 +733,7 @@ def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
 
 
 def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
-    """What restores most may be in the datacenter that is judged last."""
+    """The node that restores most may be in the datacenter that is judged last."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 3), (2, 3), (2, 4)], 4)]
     verdict = assess(
         snapshot(TWO_DCS, rings, down=[1, 3]), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
@@ -740,7 +743,7 @@ def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
 
 @pytest.mark.parametrize("down", [range(24, 31), range(20, 31), range(2, 31)])
 def test_the_first_to_bring_back_among_many(down: range) -> None:
-    """However many are down, the one that restores most comes first."""
+    """Even with many nodes down, the node that restores most comes first."""
     many = nodes(*["dc1"] * 30)
     rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(30,), (29,), (30,), (30,)], 30)]
     verdict = assess(snapshot(many, rings, down=down), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),)))
@@ -752,7 +755,7 @@ def test_the_first_to_bring_back_among_many(down: range) -> None:
 
 
 def test_recovery_looks_at_watched_levels() -> None:
-    """A level that is only shown does not decide whom to bring back first."""
+    """A level that is only shown does not affect which node to bring back first."""
     question = Question(levels=(Level.ALL,))
     verdict = assess(snapshot(THREE, healthy().rings, down=[2]), QUORUM_ONLY, question)
     assert verdict.recover_first == ()
@@ -785,14 +788,14 @@ def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
 def test_datacenters_that_are_judged_by_default(
     replication: str | None, rows: list[tuple[int, ...]], datacenters: list[str]
 ) -> None:
-    """Those that hold replicas; of strategies that know no datacenters every one."""
+    """Those that hold replicas; all of them for strategies that know no datacenters."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
     verdict = assess(snapshot(TWO_DCS, [ring("o", replication, rows, 4)]), policy)
     assert [level.datacenter for level in verdict.keyspaces[0].levels] == datacenters
 
 
 def test_one_view_alone() -> None:
-    """`--view` believes one observer, for the clients of its datacenter."""
+    """`--view` uses the view of one observer only, for the clients of its datacenter."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
     rule = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.ALL))
@@ -805,14 +808,14 @@ def test_one_view_alone() -> None:
     assert (here.severity, here.down()) == (Severity.OK, [])
 
 
-def test_a_view_that_must_not_be_believed_is_not_believed_alone_either() -> None:
+def test_a_discarded_view_does_not_count_alone_either() -> None:
     """`--view` of a drained node is UNKNOWN."""
     verdict = assess(with_node(healthy(), 2, mode="DRAINED"), Policy(), Question(view=address(2)))
     assert findings(verdict) == {"no_usable_view": ["UNKNOWN no usable view: 10.0.0.2 (drained)"]}
 
 
 def test_releases_are_judged_as_their_coordinators_are() -> None:
-    """A datacenter of factor 0 is kept to 3.11 and stripped from 4.0 on: in a mixed cluster the old one is worst."""
+    """A datacenter with factor 0 counts up to 3.11 and is stripped from 4.0 on: in a mixed cluster 3.11 is worse."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", FULL, 3)]
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.EACH_QUORUM)),))
     assert assess(snapshot(THREE, rings), policy).severity is Severity.OK
@@ -822,7 +825,7 @@ def test_releases_are_judged_as_their_coordinators_are() -> None:
 
 
 def test_listed_ranges() -> None:
-    """They are listed where asked for, by operation, and nowhere else."""
+    """They are listed by operation, and only if they are asked for."""
     one = snapshot(THREE, healthy(1).rings, down=[2])
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     (level,) = assess(one, policy, Question(ranges=True)).keyspaces[0].levels
@@ -834,8 +837,8 @@ def test_listed_ranges() -> None:
 # ---- bounds and words ----
 
 
-def test_a_lost_rack_is_not_told_a_node_a_line() -> None:
-    """Findings of one kind and severity are bounded; the rest is counted."""
+def test_a_lost_rack_does_not_take_a_line_for_each_node() -> None:
+    """Findings of one code and severity are bounded; the others are counted."""
     many = nodes(*["dc1"] * 120)
     rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(1,)] * 4, 120)]
     verdict = assess(snapshot(many, rings, down=range(2, 102)), Policy())
@@ -862,19 +865,19 @@ def test_findings_come_worst_first() -> None:
     ],
 )  # fmt: skip
 def test_percent(share: float, text: str) -> None:
-    """Never 0 or 100 where it is only near it."""
+    """A share is never rounded to 0 or to 100."""
     assert percent(share) == text
 
 
 def test_words() -> None:
-    """Numbers and lists as people read them."""
+    """Numbers and lists as text."""
     assert [counted(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
     assert listed("abcde") == "a, b, c, d, e"
     assert listed("abcdefg") == "a, b, c, d, e and 2 more"
 
 
-def test_what_a_ring_remembers_is_bounded() -> None:
-    """Of the states that views of many polls were in only the last are kept."""
+def test_what_a_ring_keeps_is_bounded() -> None:
+    """Only the states of the last polls are kept."""
     many = nodes(*["dc1"] * 100)
     rings = [
         ring(

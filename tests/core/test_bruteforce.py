@@ -70,7 +70,7 @@ def check_counts(case: Case, live: Collection[str], state: RingState, rules: Rul
 
 
 def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rules) -> None:
-    """Check the lists of unavailable ranges: the same tokens, each once."""
+    """The lists of unavailable ranges: the same tokens, each once."""
     listed = state.unavailable(Level(case.level), case.client, rules)
     assert set(listed) == set(case.operations)
     for operation, ranges in listed.items():
@@ -82,7 +82,7 @@ def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rul
 @settings(max_examples=examples(500))
 @given(clusters())
 def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> None:
-    """At every level and from every datacenter, counts, shares and lists of ranges are what trying finds."""
+    """At every level and for every datacenter, counts, shares and lists of ranges equal those of the brute force."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in cluster.cases(cluster.tables[0]):
@@ -98,7 +98,7 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
 @settings(max_examples=examples(60))
 @given(wide_clusters(), st.data())
 def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
-    """If few of many ranges have a node down, counting only these gives what counting all gives."""
+    """If few of many ranges have a down node, correcting the census gives the same as counting all ranges."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=1, max_size=4)):
@@ -109,7 +109,7 @@ def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, da
 @settings(max_examples=examples(700))
 @given(clusters(nodes=7), st.data())
 def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.DataObject) -> None:
-    """The fewest failures to an outage are the size of the smallest sets that trying all sets finds."""
+    """They equal the sizes of the smallest sets of nodes and racks that the brute force finds by trying all sets."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=2, max_size=4)):
@@ -121,7 +121,7 @@ def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.Dat
 
 
 def check_worst(case: Case, live: Collection[str], health: LevelHealth) -> None:
-    """Check that the worst range is unavailable, or becomes so by the fewest failures."""
+    """The worst range is an unavailable one, otherwise one that the fewest failures make unavailable."""
     worst = health.worst_range
     if worst is None:
         assert case.level == "ANY"

@@ -82,7 +82,7 @@ def written(demand: Demand) -> str:
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_demands(replication: str, version: tuple[int, int], level: str, need: str, operation: Operation) -> None:
-    """Each level demands of each replication what Cassandra's `blockFor` says, reading and writing alike."""
+    """Each level demands of each replication the number that Cassandra's `blockFor` gives, for reads and writes."""
     demand = Rules(Replication.parse(replication), version, OWNERS).demand(Level(level), operation, "dc1")
     assert written(demand) == need
     assert demand.operation == operation
@@ -92,7 +92,7 @@ def test_demands(replication: str, version: tuple[int, int], level: str, need: s
 @pytest.mark.parametrize("version", [(2, 2), (3, 0), (3, 11), (4, 0), (4, 1), (5, 0)])
 @pytest.mark.parametrize("level", Level)
 def test_operations_of_levels(level: Level, version: tuple[int, int]) -> None:
-    """ANY is for writes, and EACH_QUORUM too before 3.0; all others are for both."""
+    """ANY is for writes only, EACH_QUORUM too before 3.0; all other levels are for both."""
     assert supports(level, "write", version)
     only_writes = level == "ANY" or (level == "EACH_QUORUM" and version == (2, 2))
     assert supports(level, "read", version) is not only_writes
@@ -112,15 +112,18 @@ def test_local_levels(level: str, local: bool) -> None:  # noqa: FBT001 - the ex
 
 
 @pytest.mark.parametrize("level", Level)
-def test_unknown_replication_bears_only_fixed_numbers(level: Level) -> None:
-    """Levels that count to a fixed number, or to what there is, need no factor; others are not guessed."""
+def test_without_a_factor_only_fixed_numbers_are_judged(level: Level) -> None:
+    """Only levels with a fixed number, and LOCAL_ALL, need no factor; the others are not guessed."""
     rules = Rules(None, NEW, OWNERS)
     if level in {"ANY", "ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_ALL"}:
         assert rules.demand(level, "write", "dc1").operation == "write"
         return
     with pytest.raises(UnknownReplicationError) as error:
         rules.demand(level, "write", "dc1")
-    assert str(error.value) == "its replication is not known: neither this release nor a config states it"
+    assert (
+        str(error.value)
+        == "its replication is not known: this release does not report it, and no configuration states it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_unknown_replication_bears_only_fixed_numbers(level: Level) -> None:
     ],
 )
 def test_other_strategies_are_refused(text: str) -> None:
-    """What a strategy that is not Cassandra's demands is not guessed."""
+    """The demands of a strategy that is not Cassandra's are not guessed."""
     replication = Replication.parse(text)
     with pytest.raises(UnknownReplicationError) as error:
         Rules(replication, NEW, OWNERS)
@@ -158,7 +161,7 @@ def test_other_strategies_are_refused(text: str) -> None:
     ],
 )
 def test_expected_replicas(text: str | None, wanted: dict[str | None, int] | None) -> None:
-    """As many as configured, capped by the nodes that there are."""
+    """As many as configured, capped by the number of nodes."""
     assert expected(Replication.parse(text) if text else None, OWNERS) == wanted
 
 
@@ -168,7 +171,7 @@ def test_expected_replicas(text: str | None, wanted: dict[str | None, int] | Non
 def counts(
     natural: dict[str, int], live: Mapping[str, tuple[int, ...]], pending: dict[str, int], arriving: dict[str, int]
 ) -> Replicas:
-    """Counts of a range: live ones a count a rack; `arriving` are live pending ones, each in a rack of its own."""
+    """Replica counts of a range: live ones by rack; `arriving` are live pending ones, each in a rack of its own."""
     together = {name: (*live.get(name, ()), *[1] * arriving.get(name, 0)) for name in sorted({*live, *arriving})}
     rows = [tuple(sorted(one.items())) for one in (natural, pending)]
     return Replicas(
@@ -205,7 +208,7 @@ RANGES: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [  # (req
 def test_conditions_on_a_range(
     level: str, operation: Operation, replicas: Replicas, conditions: list[tuple[int, int]]
 ) -> None:
-    """How many live replicas a range must have and has: natural ones for reads, pending ones too for writes."""
+    """The live replicas that a range needs and has: natural ones for reads, pending ones too for writes."""
     demand = Rules(Replication.parse(NETWORK), NEW, OWNERS).demand(Level(level), operation, "dc1")
     assert [(one.required, one.live) for one in replicas.margins(demand)] == conditions
 
@@ -221,14 +224,14 @@ TRANSIENT = Rules(Replication.parse("NetworkTopologyStrategy {dc1=3/1, dc2=3/1}"
     ],
 )  # fmt: skip
 def test_transient_reads_need_a_full_replica(level: str, operation: Operation, required: int) -> None:
-    """Any live one may be transient, so that one more than these must be live; writes need none."""
+    """Any live replica may be transient, so that one more than these must be live; writes need no full replica."""
     everyone = counts({"dc1": 3, "dc2": 3}, {"dc1": (3,), "dc2": (3,)}, {}, {})
     (margin,) = everyone.margins(TRANSIENT.demand(Level(level), operation, "dc1"))
     assert margin.required == required
 
 
 def test_the_only_replica_is_a_full_one() -> None:
-    """With fewer nodes than the factor transient replicas are the first to be left out."""
+    """With fewer nodes than the factor, transient replicas are left out first."""
     lonely = counts({"dc1": 1}, {"dc1": (1,)}, {}, {})
     demand = TRANSIENT.demand(Level.LOCAL_ONE, "read", "dc1")
     assert [one.spare for one in lonely.margins(demand)] == [0]
@@ -243,12 +246,12 @@ def test_the_only_replica_is_a_full_one() -> None:
     ],
 )  # fmt: skip
 def test_rack_failures(required: int, racks: tuple[int, ...], failures: int) -> None:
-    """The largest racks are lost first; 0 where the condition fails already."""
+    """The largest racks are lost first; 0 if the condition fails already."""
     assert Margin(required=required, racks=racks, datacenter=None, counts_pending=False).rack_failures() == failures
 
 
 def test_structural_unavailability_is_about_replicas_not_nodes() -> None:
-    """More needed than the range has natural ones, whoever is live or gained."""
+    """More replicas are needed than the range has natural ones, however many are live or pending."""
     demand = Rules(Replication.parse(NETWORK), NEW, OWNERS).demand(Level.LOCAL_QUORUM, "write", "dc1")
     assert counts({"dc1": 1, "dc2": 2}, {"dc1": (1,)}, {"dc1": 3}, {"dc1": 3}).structural(demand)
     assert not counts({"dc1": 2}, {}, {}, {}).structural(demand)

@@ -52,12 +52,12 @@ SILENT: dict[str, Any] = {
     ],
 )
 def test_why_a_view_does_not_count(node: Node | None, view: View, reason: str | None) -> None:
-    """A member that serves clients and gossips counts, however little it sees; None is not held against it."""
+    """The view of a node that serves clients and gossips counts, however few nodes it sees; None excludes nothing."""
     assert unusable_because(node, view) == reason
 
 
 def test_a_source_decides_only_about_views_that_it_could_not_read() -> None:
-    """A view with lists is judged by what its node says of itself, whatever a source or an old release made of it."""
+    """A view with lists is judged by its node's own report, whatever outcome a source or an old release gave it."""
     one = with_view(snapshot(THREE), 1, outcome="discarded", reason="starting: it sees only itself so far")
     one = with_node(with_view(one, 2, outcome="unreachable", reason="refused"), 2, mode="DRAINED")
     one = with_view(one, 3, outcome="discarded", reason="another node answers there", live=frozenset())
@@ -71,13 +71,13 @@ def test_a_source_decides_only_about_views_that_it_could_not_read() -> None:
 
 
 def test_a_view_without_its_own_node_is_discarded() -> None:
-    """LiveNodes always has the node itself (`Gossiper.getLiveMembers`): without it the list is spoilt."""
+    """LiveNodes always contains the node itself (`Gossiper.getLiveMembers`); otherwise the list is damaged."""
     one = Evidence(with_view(snapshot(THREE), 1, live=addresses([2, 3])))
     assert [view.reason for view in one.views] == ["it does not list itself as live", None, None]
 
 
 def test_a_lone_coordinator_counts() -> None:
-    """A node that serves clients and reaches nobody is a coordinator whose clients get Unavailable."""
+    """A node that serves clients and reaches no other node is a coordinator whose clients get Unavailable."""
     one = with_view(snapshot(THREE), 1, live=addresses([1]), unreachable=frozenset())
     found = Evidence(one)
     assert [sorted(found.down(view)) for view in found.usable] == [[1, 2], [], []]
@@ -98,7 +98,7 @@ def test_outlooks_are_distinct_and_in_no_order_of_views() -> None:
 
 
 def test_observers_of_a_datacenter() -> None:
-    """Coordinators there; all of them where none is usable there."""
+    """Views of the coordinators there; all usable views if none of theirs is usable."""
     one = snapshot(THREE)
     assert [view.observer for view in Evidence(one).observers_in(["dc2"])] == [address(3)]
     blind = Evidence(with_node(one, 3, mode="DRAINED"))
@@ -110,7 +110,7 @@ def test_observers_of_a_datacenter() -> None:
 
 
 def test_an_endpoint_with_another_port_is_another_instance() -> None:
-    """A ghost that lingers on another port of a live member's address is nobody (seen on real 4.1 and 5.0)."""
+    """A ghost on another port of a live member's address is no node (seen on real 4.1 and 5.0)."""
     members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
     live = frozenset(f"{address(number)}:7000" for number in (1, 2, 3))
     ghosts = frozenset(f"{address(number)}:7001" for number in (2, 3))
@@ -124,7 +124,7 @@ def test_an_endpoint_with_another_port_is_another_instance() -> None:
 
 
 def test_an_endpoint_without_a_port_is_the_only_node_there() -> None:
-    """Releases before 4.0 tell no port; where nodes share an address such an endpoint means none of them."""
+    """Releases before 4.0 report no port; if nodes share an address such an endpoint means none of them."""
     members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
     one = snapshot(members)
     assert Evidence(one).states == ("up",) * 3
@@ -137,8 +137,8 @@ def test_an_endpoint_without_a_port_is_the_only_node_there() -> None:
     assert sorted(Evidence(snapshot(shared, views=views)).not_reached) == [1, 2]
 
 
-def test_a_view_speaks_of_a_host_id_whatever_address_it_has() -> None:
-    """A stale, translated or swapped address means the node whose host id the view knows there."""
+def test_a_view_means_the_host_id_whatever_its_address() -> None:
+    """A stale, translated or swapped address means the node whose host id the view has for it."""
     stale = {"10.9.9.2": "host-2", "10.9.9.3": "host-3"}
     one = with_view(
         snapshot(THREE),
@@ -173,7 +173,7 @@ def test_a_live_address_is_no_use_to_a_view_that_has_the_node_elsewhere(
 
 
 def test_states() -> None:
-    """Up where its own view counts and others reach it, down where nobody else does; unknown where nobody knows it."""
+    """Up if its own view counts and others reach it, down if no other view does, unknown if no view knows it."""
     one = with_view(snapshot(THREE), 1, live=addresses([1, 2]), unreachable=frozenset())
     assert Evidence(one).states == ("up", "up", "up")
     silent = with_view(one, 3, **SILENT)
@@ -191,8 +191,8 @@ def test_states_without_views() -> None:
     assert (found.counted_on, found.surely_down) == (frozenset(), frozenset())
 
 
-def test_a_node_in_both_lists_is_reached_by_nobody_and_counted_on_by_nobody() -> None:
-    """A view that contradicts itself is taken for the worse, and its node is neither up nor down for the gate."""
+def test_a_node_in_both_lists_is_neither_reached_nor_counted_on() -> None:
+    """The worse of both is assumed: the gate neither counts on such a node nor takes it for down."""
     one = with_view(snapshot(THREE), 1, unreachable=addresses([2]))
     found = Evidence(one)
     assert [sorted(found.down(view)) for view in found.usable] == [[1], [], []]
@@ -205,7 +205,7 @@ def test_a_node_in_both_lists_is_reached_by_nobody_and_counted_on_by_nobody() ->
 
 
 def test_only_what_all_views_list_as_unreachable_is_surely_down() -> None:
-    """One view that only lacks a node, one that reaches it, or its own word is enough for a doubt."""
+    """A view without the node, a view that reaches it, or its own report that it serves is a doubt."""
     down = snapshot(THREE, down=[3])
     assert Evidence(down).surely_down == {2}
     assert Evidence(with_view(down, 1, unreachable=frozenset())).surely_down == frozenset()
@@ -218,7 +218,7 @@ def test_only_what_all_views_list_as_unreachable_is_surely_down() -> None:
 
 @pytest.mark.parametrize("denial", [{"mode": "DRAINED"}, {"gossip_running": False}, {"mode": "STARTING"}])
 def test_a_node_that_denies_that_it_serves_is_not_counted_on(denial: dict[str, object]) -> None:
-    """Its peers may still believe in it: the other replicas must do without it."""
+    """Its peers may still see it up, but the other replicas have to suffice."""
     found = Evidence(with_node(snapshot(THREE), 2, **denial))
     assert found.counted_on == {0, 2}
     assert found.surely_down == frozenset()
@@ -230,7 +230,7 @@ def test_a_node_without_cql_is_counted_on() -> None:
 
 
 def test_isolated_and_partition() -> None:
-    """A node that serves clients though nobody else reaches it; sides that reach none of each other."""
+    """A node that serves clients though no other view reaches it; and sides that don't reach each other."""
     one = with_view(with_view(snapshot(THREE), 2, live=addresses([2, 3])), 3, live=addresses([2, 3]))
     assert Evidence(one).isolated == {0}
     assert Evidence(one).partition == ()
@@ -259,7 +259,7 @@ def test_coordinators_hold_nothing_and_move_nowhere() -> None:
 
 
 def test_who_is_being_replaced() -> None:
-    """A node that nobody lists as live and whose tokens a joining node may have."""
+    """A node that no view lists as live and whose tokens a joining node may have."""
     one = with_node(snapshot(FOUR, down=[3]), 3, tokens=None)
     assert Evidence(one).replaced == frozenset()
     joining = with_view(one, 1, joining=addresses([4]))
@@ -276,7 +276,7 @@ def test_movements_in_words() -> None:
 
 
 def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
-    """Neither is counted on, and a view's word for that host id means neither."""
+    """Neither is counted on, and that host id means neither of them in a view."""
     found = Evidence(with_node(snapshot(THREE), 2, host_id="host-1"))
     assert found.claimed_twice == {("host id", "host-1"): (0, 1)}
     assert found.counted_on == {2}
@@ -310,8 +310,8 @@ def test_the_only_view() -> None:
         ({"native_transport_running": False}, {"outcome": "ok", "live": addresses([1])}, False),
     ],
 )
-def test_a_down_node_that_may_serve_clients_is_told(node: dict[str, Any], view: dict[str, Any], told: bool) -> None:  # noqa: FBT001 - an expectation
-    """Its clients get what it sees, and that is not known; one that is off, or whose process is gone, serves nobody."""
+def test_a_down_node_that_may_serve_clients_is_reported(node: dict[str, Any], view: dict[str, Any], told: bool) -> None:  # noqa: FBT001 - an expectation
+    """What its clients get is not known; a node that is off, or whose process is gone, serves no clients."""
     seen = snapshot(THREE, [ring("ks", "SimpleStrategy {replication_factor=3}", [[1, 2, 3]] * 3, 3)], down=[1])
     seen = with_view(with_node(seen, 1, **node), 1, **view)
     found = [one for one in gaps(Evidence(seen)) if one.code == "view_discarded"]

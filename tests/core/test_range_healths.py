@@ -1,4 +1,4 @@
-"""Range by range what the numbers of a level count."""
+"""The health of each range, and that ranges add up to the numbers of a level."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def state(seed: int) -> RingState:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", list(Level))
 def test_ranges_stand_as_they_are_counted(level: Level, seed: int) -> None:
-    """The conditions of all ranges add up to the level's numbers, which another way counts."""
+    """The conditions of all ranges add up to the level's numbers, which are counted by kind."""
     ring = state(seed)
     for client in ("dc1", "dc2") if level.local else (None,):
         found = Counter(one.condition for one in ring.range_healths(level, client, RULES))
@@ -69,7 +69,7 @@ def test_any_needs_nothing() -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", [Level.LOCAL_QUORUM, Level.QUORUM, Level.EACH_QUORUM, Level.ALL])
 def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: int) -> None:
-    """Whoever else is back already, and where pending ranges cut too."""
+    """Whichever nodes are back already, and with ranges in pieces too."""
     client = "dc1" if level.local else None
     demands = tuple(demands_of(level, client, RULES).values())
     ring = state(seed)

@@ -59,7 +59,7 @@ def build(rows: Sequence[tuple[int, int, Sequence[int]]], total: int = 3, pendin
     ],
 )
 def test_rings_that_are_not_whole(rows: list[tuple[int, int, list[int]]], message: str) -> None:
-    """A gap, an overlap, a range told twice, a replica unknown or repeated: refused with the place."""
+    """A gap, an overlap, a repeated range, an unknown or a repeated replica: refused with the range."""
     with pytest.raises(RingError) as error:
         build(rows)
     assert str(error.value) == message
@@ -67,13 +67,13 @@ def test_rings_that_are_not_whole(rows: list[tuple[int, int, list[int]]], messag
 
 @pytest.mark.parametrize("node", [3, -1, 99])
 def test_pending_nodes_must_be_known(node: int) -> None:
-    """A pending range of a stranger is refused too."""
+    """A pending range of an unknown node is refused too."""
     with pytest.raises(RingError, match=r"^a pending range names a node that the cluster does not have$"):
         build([(0, 0, [0])], pending=[Pending(0, 1, (node,))])
 
 
 def test_a_ring() -> None:
-    """Rows come in the order of tokens, replicas in Cassandra's order, short rows without what fills them up."""
+    """Ranges are in the order of tokens, replicas in Cassandra's order and without the filler."""
     ring = build([(5, 9, [2]), (9, 0, [0, 1]), (0, 5, [])])
     assert list(ring.tokens) == [0, 5, 9]
     assert [ring.range(index) for index in range(len(ring))] == [(9, 0), (0, 5), (5, 9)]
@@ -149,7 +149,7 @@ def test_pending_ranges_cut_natural_ones(
 
 
 def test_pending_ranges_that_overlap_add_up() -> None:
-    """Where two pending ranges meet both nodes gain."""
+    """Where two pending ranges overlap, the nodes of both are pending."""
     ring = build([(20, 0, [0]), (0, 20, [0])], pending=[Pending(0, 10, (1,)), Pending(5, 20, (2, 1))])
     assert cut_ranges(ring, MURMUR) == {1: (Piece(0, 5, (1,)), Piece(5, 10, (1, 2)), Piece(10, 20, (1, 2)))}
 
@@ -169,7 +169,7 @@ def test_pending_ranges_that_overlap_add_up() -> None:
     ],
 )
 def test_widths(space: Partitioner, start: int, end: int, width: int) -> None:
-    """How many tokens a range has, also across the end of the space."""
+    """Numbers of tokens of a range, also across the end of the token space."""
     assert space.width(start, end) == width
 
 
@@ -178,7 +178,7 @@ def test_widths(space: Partitioner, start: int, end: int, width: int) -> None:
     [("Murmur3Partitioner", -(2**63), 2**63 - 1), ("org.apache.cassandra.dht.RandomPartitioner", 0, 2**127)],
 )
 def test_tokens_of_a_partitioner(name: str, lowest: int, highest: int) -> None:
-    """Both ends are tokens, what is beyond them is none."""
+    """Both ends are tokens, numbers beyond them are not."""
     space = partitioner(name)
     assert [space.admits(token) for token in (lowest - 1, lowest, highest, highest + 1)] == [False, True, True, False]
 

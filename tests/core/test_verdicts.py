@@ -1,4 +1,4 @@
-"""Whole verdicts on random clusters: against the brute force, and against themselves turned round."""
+"""Whole verdicts on random clusters, compared with the brute force and with themselves in another order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cases(cluster: Cluster, level: str) -> Iterator[tuple[str, Case]]:
 
 
 def eyes(cluster: Cluster, client: str | None) -> dict[str, frozenset[str]]:
-    """Who judges: the coordinators of a datacenter, or all where it has none or the level is not LOCAL."""
+    """The coordinators that count: those of a datacenter; all if it has none or the level is not LOCAL."""
     there = {name: live for name, live in cluster.live.items() if cluster.places[name].dc == client}
     return there or cluster.live
 
@@ -60,7 +60,7 @@ def told(verdict: Verdict, keyspace: str, client: str | None) -> LevelVerdict:
 @settings(max_examples=examples(350))
 @given(clusters(views=3, tables=2), levels)
 def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: str) -> None:
-    """Of the views that count the one with most ranges lost is named, and any loss pages."""
+    """The view with most lost ranges is named, and any loss is CRITICAL."""
     assume(all(exact(case) for _, case in cases(cluster, level)))
     verdict = assess(cluster.snapshot(), watching(level))
     loud = False
@@ -87,7 +87,7 @@ def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: s
 @settings(max_examples=examples(200))
 @given(clusters(views=3), levels)
 def test_one_view_alone_is_judged_as_in_company(cluster: Cluster, level: str) -> None:
-    """What the worst view is said to see is what that view alone sees."""
+    """The numbers of the worst view are those that it has when it is judged alone."""
     snapshot = cluster.snapshot()
     policy = Policy(watching(level).rules, cluster.datacenters[:1])
     for found in assess(snapshot, policy).keyspaces[0].levels:
@@ -107,7 +107,7 @@ def gain(cluster: Cluster, level: str, back: Collection[str], node: str) -> Frac
 @settings(max_examples=examples(300))
 @given(clusters(tables=2), levels)
 def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, level: str) -> None:
-    """Each node in the order restores the largest share of those left, with those before it back."""
+    """Each node restores the largest share of all nodes left, with those before it back."""
     assume(all(exact(case) for _, case in cases(cluster, level)))
     verdict = assess(cluster.snapshot(), watching(level))
     live = next(iter(cluster.live.values()))
@@ -126,7 +126,7 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data: st.DataObject) -> None:
-    """Each node alone is tried; where pending ranges cut others there may be more, on the safe side, never fewer."""
+    """The same nodes as by stopping each node alone; with pending ranges there may be more, never fewer."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     table = cluster.tables[0]
@@ -149,7 +149,7 @@ def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data:
 
 
 def essence(verdict: Verdict) -> object:
-    """All that a verdict says but for the order of nodes."""
+    """The content of a verdict without the order of nodes."""
     return (
         verdict.severity,
         sorted((one.code, one.severity.name, one.subject, one.summary) for one in verdict.findings),
@@ -186,7 +186,7 @@ def test_no_order_matters(cluster: Cluster, level: str, data: st.DataObject) -> 
 
 
 def shuffled(ring: Ring, data: st.DataObject) -> Ring:
-    """The same ring told in another order."""
+    """The same ring, read in another order."""
     rows = [(*ring.range(index), data.draw(st.permutations(ring.replicas(index)))) for index in range(len(ring))]
     pending = data.draw(st.permutations(ring.pending))
     return Ring.build(ring.keyspaces, ring.replication, data.draw(st.permutations(rows)), ring.filler, pending)
@@ -195,7 +195,7 @@ def shuffled(ring: Ring, data: st.DataObject) -> Ring:
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> None:
-    """A live node more loses no range and takes no failure away, at any level; so one less gains none."""
+    """With one more live node no range is lost and no failure less is left, at any level."""
     live = next(iter(cluster.live.values()))
     node = data.draw(st.sampled_from(sorted(cluster.places)))
     fewer, rules = state_of(cluster.with_live(live - {node}))
@@ -213,7 +213,7 @@ def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> No
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject) -> None:
-    """Splitting a range at a token within it changes no share."""
+    """A range that is split at a token within it has the same share."""
     table = cluster.tables[0]
     arc = data.draw(st.sampled_from(table.natural))
     width = cluster.space.width(arc.start, arc.end)
@@ -235,7 +235,7 @@ def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject)
 @settings(max_examples=examples(150))
 @given(clusters(views=2, tables=2), levels, st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, changes: list[int]) -> None:
-    """Rings that are judged again and again, nodes going and coming, give what fresh ones give."""
+    """Rings that are judged repeatedly, while nodes come and go, have the same numbers as new rings."""
     policy = watching(level)
     old = cluster.snapshot()
     for change in changes:
@@ -252,7 +252,7 @@ def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, 
 @settings(max_examples=examples(100))
 @given(clusters(), st.data())
 def test_rings_outlive_their_nodes_places(cluster: Cluster, data: st.DataObject) -> None:
-    """Nodes that move to another rack or datacenter are counted there, though their rings stay."""
+    """Nodes that move to another rack or datacenter are counted there, though the rings are kept."""
     policy, question = watching("LOCAL_QUORUM"), Question(levels=tuple(Level))
     old = cluster.snapshot()
     assess(old, policy, question)
