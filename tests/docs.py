@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that repeat what the program's own tables say: `python -m tests.docs`."""
+"""Write the parts of docs/ and of the JSON Schemas that repeat the program's own tables: `python -m tests.docs`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ringcheck.config.types import ConfigKey, Many, Named, Section
 from ringcheck.core.findings import SECTIONS, FindingKind
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import REASONS
+from tests import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,3 +132,4 @@ if __name__ == "__main__":
     (DOCS / "configuration.md").write_text(configuration())
     for page in WITH_TABLES:
         page.write_text(with_tables(page.read_text()))
+    schemas.write()
