@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -53,10 +54,8 @@ CLASSES: dict[Drawn, str] = {
 SOLID: dict[Drawn, str] = {"unavailable": "us", "structurally_unavailable": "ns"}  # too narrow for a pattern
 LOUD: frozenset[Drawn] = frozenset({"unavailable", "structurally_unavailable"})
 
-_ROOT = (
-    f'width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="rc-title rc-desc" '
-    'style="max-width:100%;height:auto"'
-)
+_FLUID = "max-width:100%;height:auto"
+_ROOT = f'width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="rc-title rc-desc" style="{_FLUID}"'
 _STYLE = """\
 text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#1b1f24}
 .paper{fill:#fff}.h{font-size:20px;font-weight:600}.b{font-weight:600}.big{font-size:38px;font-weight:700}
@@ -80,6 +79,37 @@ _PATTERNS = """\
 <path d="M0 4h8" stroke="#999" stroke-width="8"/><path d="M0 1h8" stroke="#555" stroke-width="1"/></pattern>
 <pattern id="rc-o" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">\
 <rect class="ground" width="5" height="5"/><path class="line" d="M0 1h5"/></pattern></defs>"""
+
+
+STYLES = (_STYLE, _FLUID)
+"""The text of every style element and attribute of a drawing: what a Content-Security-Policy admits by its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A picture as SVG, and in words for readers who do not see it. Its length is that of the SVG.
+
+    Attributes:
+        svg: the whole document.
+        title: keyspace, level and what matters most.
+        description: how many ranges have which condition, and which nodes are not live.
+    """
+
+    svg: str
+    title: str
+    description: str
+
+    def __len__(self) -> int:
+        return len(self.svg)
+
+
+NOTHING = Drawing("", "", "")
+"""No picture: empty, and so false."""
+
+
+def drawing(picture: Picture) -> Drawing:
+    """The SVG of a picture with its title and description, which the SVG contains too."""
+    return Drawing(render(picture), printable(_title(picture)), printable(_description(picture)))
 
 
 def render(picture: Picture) -> str:

@@ -21,6 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 QUORUM = Level.LOCAL_QUORUM
 PLAIN = picture_text.ASCII
 AT_MOST = 300_000
+HOSTILE = "</title><script>alert(1)</script>\x1b[2J&\"'\x00"
 
 
 def drawn(seen: Snapshot, keyspace: str = "blog", level: Level | None = QUORUM) -> Picture:
@@ -127,6 +128,17 @@ def test_svg_says_in_words_what_it_shows() -> None:
     )
 
 
+def test_the_words_and_styles_of_a_drawing_are_those_in_the_svg() -> None:
+    """Pages show the words beside the picture, and a policy admits the styles by their hashes."""
+    drawing = picture_svg.drawing(drawn(figures.snapshot([figures.A], cluster=HOSTILE)))
+    root = ET.fromstring(drawing.svg)  # noqa: S314 - our own output
+    assert (drawing.title, drawing.description) == (root.findtext(f"{SVG}title"), root.findtext(f"{SVG}desc"))
+    elements = [part.text for part in root.iter(f"{SVG}style")]
+    assert (*elements, *(part.attrib["style"] for part in root.iter() if "style" in part.attrib)) == picture_svg.STYLES
+    assert len(drawing) == len(drawing.svg)
+    assert not picture_svg.NOTHING
+
+
 def test_unavailable_ranges_stand_out_by_more_than_colour() -> None:
     """They are drawn thicker than the ring, and hatched where there is room."""
     root = svg(drawn(figures.snapshot([figures.A, figures.C])))
@@ -181,9 +193,6 @@ def test_svg_loads_nothing() -> None:
     text = picture_svg.render(drawn(figures.snapshot([figures.A])))
     assert not re.search(r"<script|<image|<use|<foreignObject|\bon\w+=|@import|href", text)
     assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
-
-
-HOSTILE = "</title><script>alert(1)</script>\x1b[2J&\"'\x00"
 
 
 def test_a_hostile_name_is_text() -> None:
