@@ -14,13 +14,13 @@ import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sized
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from html import unescape
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ringcheck.core.plan import By
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.report.picture_svg import Drawing
     from ringcheck.report.reading import Reading
 
 MOST_BODY = 64 * 1024
@@ -81,37 +82,39 @@ STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
 
 # What all handlers share
 
+Made = TypeVar("Made", bound=Sized)
+
 
 class Kept:
     """Answers made of the readings in force, each made once however many ask; at most two are made at a time."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[tuple[Any, ...], tuple[Verdict, bytes]] = OrderedDict()
+        self._found: OrderedDict[tuple[Any, ...], tuple[Verdict, Sized]] = OrderedDict()
         self._guard = threading.Lock()
         self._work = threading.Semaphore(2)
         self._room = threading.Semaphore(WAITING)
 
-    def get(self, verdict: Verdict, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+    def get(self, verdict: Verdict, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """The answer to a question about a verdict; the first part of the key is the cluster.
 
         Raises:
             UnknownError: if too many wait for theirs: the threads are those that answer a scrape too.
         """
         if (found := self._look(verdict, key)) is not None:
-            return found
+            return cast("Made", found)
         if not self._room.acquire(blocking=False):
             raise UnknownError("too many questions at once: ask again")
         try:
             with self._work:
                 if (found := self._look(verdict, key)) is not None:
-                    return found
+                    return cast("Made", found)
                 made = make()
         finally:
             self._room.release()
         self._keep(verdict, key, made)
         return made
 
-    def _keep(self, verdict: Verdict, key: tuple[Any, ...], made: bytes) -> None:
+    def _keep(self, verdict: Verdict, key: tuple[Any, ...], made: Sized) -> None:
         with self._guard:
             old = [one for one, (of, _) in self._found.items() if one[0] == key[0] and of is not verdict]
             for one in old:  # a verdict holds its whole snapshot
@@ -121,7 +124,7 @@ class Kept:
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
 
-    def _look(self, verdict: Verdict, key: tuple[Any, ...]) -> bytes | None:
+    def _look(self, verdict: Verdict, key: tuple[Any, ...]) -> Sized | None:
         with self._guard:
             of, found = self._found.get(key, (None, None))
             return found if of is verdict else None
@@ -396,7 +399,7 @@ def ring(request: Request) -> Response:
     drawn = _drawn(request, reading, verdict, cluster, name, _level_in(request)) if name else None
     if drawn is None:
         raise HTTPException(404, f"there is no keyspace {name!r}" if name else "there is no keyspace to draw")
-    return Response(drawn, headers={"Content-Security-Policy": _policy(drawn)}, media_type="image/svg+xml")
+    return Response(drawn.svg, headers={"Content-Security-Policy": _PICTURE_POLICY}, media_type="image/svg+xml")
 
 
 def _worst(verdict: Verdict) -> str | None:
@@ -411,27 +414,28 @@ def _level_in(request: Request) -> Level | None:
 
 def _drawn(  # noqa: PLR0913, PLR0917 - of whom, and what
     request: Request, reading: Reading, verdict: Verdict, cluster: Cluster, keyspace: str, level: Level | None
-) -> str | None:
-    """The picture as SVG; None where there is no such keyspace."""
+) -> Drawing | None:
+    """The picture as SVG and in words; None if there is no such keyspace."""
 
-    def make() -> bytes:
+    def make() -> Drawing:
         known = next((one for one in verdict.keyspaces if one.name == keyspace), None)
         seen = verdict
         if known is None or (level and level not in {one.level for one in known.levels}):
             seen = judged(reading, verdict, cluster, Question(keyspaces=(keyspace,), levels=(level,) if level else ()))
         picture = draw(seen, keyspace, level)
-        return picture_svg.render(picture).encode() if picture else b""
+        return picture_svg.drawing(picture) if picture else picture_svg.NOTHING
 
-    made = _kept(request).get(verdict, (reading.cluster, "ring", keyspace, level), make)
-    return made.decode() or None
+    return _kept(request).get(verdict, (reading.cluster, "ring", keyspace, level), make) or None
 
 
-def _policy(drawn: str) -> str:
-    """What an SVG may do that is looked at by itself: be styled as we styled it."""
-    styles = [*re.findall(r"<style>(.*?)</style>", drawn, re.DOTALL), *re.findall(r' style="([^"]*)"', drawn)]
-    hashes = [base64.b64encode(sha256(one.encode()).digest()).decode() for one in dict.fromkeys(styles)]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+def _picture_policy() -> str:
+    """The Content-Security-Policy of an SVG that is opened by itself: it may apply its own styles, and nothing else."""
+    hashes = [base64.b64encode(sha256(style.encode()).digest()).decode() for style in picture_svg.STYLES]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return f"default-src 'none'; style-src 'unsafe-hashes' {allowed}; frame-ancestors 'none'; sandbox"
+
+
+_PICTURE_POLICY = _picture_policy()
 
 
 # Pages
@@ -464,10 +468,8 @@ def _pictured(
         return None, ""
     asked = {"keyspace": name, "level": level.value if level else None, "at": verdict.snapshot.taken_at}
     url = f"/api/v1/clusters/{quote(reading.cluster, safe='')}/ring.svg?"
-    told = [unescape(one) for one in re.findall(r"<(?:title|desc) id=[^>]*>(.*?)</", drawn)[:2]]
-    return page.PagePicture(name, told[0], told[1]), url + urlencode(
-        {key: value for key, value in asked.items() if value}
-    )
+    query = urlencode({key: value for key, value in asked.items() if value})
+    return page.PagePicture(name, drawn.title, drawn.description), url + query
 
 
 def _refusals(reading: Reading, cluster: Cluster) -> tuple[Reason, ...]:
