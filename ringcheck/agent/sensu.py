@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.policy import Severity
 from ringcheck.errors import RingcheckError, UsageError
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 DEADLINE = 2.0  # seconds for all events of a verdict; the socket and the API are on this host
 SHORTEST_TTL = 300.0
 _ACCEPTED = 202
-_BUG = "this is a bug of ringcheck"
 _SHOWN = 200  # characters of what a refusal says
+
+SendOutcome: TypeAlias = Literal["sent", "failed", "bug"]
 
 
 def default_ttl(interval: float) -> float:
@@ -207,19 +208,20 @@ class _Box:
         self._thread.join(2 * DEADLINE + 1)
 
     def _run(self) -> None:
-        last: bool | None = None
+        before: SendOutcome = "sent"
         while (reading := self._next()) is not None:
-            problem = self._sent(reading)
-            bug = problem.startswith(_BUG) if problem else None
-            if bug is not last:
+            outcome, problem = self._sent(reading)
+            if outcome != before:
                 self._tell(self._cluster, problem)
-            last = bug
+            before = outcome
 
-    def _sent(self, reading: Reading) -> str | None:
+    def _sent(self, reading: Reading) -> tuple[SendOutcome, str | None]:
+        """How sending a reading ended, and what went wrong in one line."""
         try:
-            return self._sender.send_reading(reading)
+            problem = self._sender.send_reading(reading)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the thread: Sensu would hear no more
-            return f"{_BUG}: {type(error).__name__}: {error}"
+            return "bug", f"this is a bug of ringcheck: {type(error).__name__}: {error}"
+        return ("failed", problem) if problem else ("sent", None)
 
     def _next(self) -> Reading | None:
         """The newest reading, once there is one; None at the end."""
