@@ -300,7 +300,7 @@ class _Screen:
     def _last_word(self) -> int:
         """One line that stays when the screen has gone, and the exit code."""
         from ringcheck.report.screen import is_old
-        from ringcheck.report.text import printable
+        from ringcheck.report.terminal import printable
 
         verdict, error = self.session.verdict, self.session.error
         old = is_old(self.session, replace(self._frame, now=datetime.now(UTC)))

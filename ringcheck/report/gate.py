@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted, listed
-from ringcheck.report.text import fitted
+from ringcheck.report.terminal import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,8 @@ _WHAT = {"restart": "stop", "decommission": "leave"}
 
 def render(decision: Decision, *, width: int | None = None) -> str:
     """What `preflight` prints: three lines that matter, then every reason; for a terminal in lines of its width."""
-    return fitted([*_head(decision), *_reasons(decision), *_left_out(decision)], width)
+    lines = (*_head(decision), *_reasons(decision), *_left_out(decision))
+    return fitted((((line, ""),) for line in lines), width)
 
 
 def _head(decision: Decision) -> Iterator[str]:

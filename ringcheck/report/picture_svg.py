@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.words import counted, percent
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST
-from ringcheck.report.terminal import clip
-from ringcheck.report.text import printable
+from ringcheck.report.terminal import clip, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.report.text import printable, wrapped
+from ringcheck.report.terminal import printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

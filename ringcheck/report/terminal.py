@@ -1,23 +1,24 @@
-"""Lines of styled text for a terminal: cut and padded by the cells that they take, then painted, or not.
+"""Lines of styled text for a terminal: made printable, wrapped or cut to its columns, and painted if it has colours.
 
-Styles are words (a severity, a condition of a range, `dim`, `bold`), so that what is said never depends on how it is
-shown.
+A style is a word: a severity, a condition of a range, `dim` or `bold`. The text alone says everything; colour repeats
+a part of it.
 """
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.report.text import printable
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Span: TypeAlias = tuple[str, str]
-"""Text and its style; no style is empty."""
+"""Text and its style; an empty style is plain text."""
 
 Line: TypeAlias = tuple[Span, ...]
+
+WIDTH = 80  # columns of sentences that are wrapped even if the output is no terminal
 
 CODES = {
     "OK": "32",
@@ -35,8 +36,61 @@ CODES = {
 """Style to SGR parameters (ECMA-48)."""
 
 
+def printable(text: str) -> str:
+    """The text with `?` for every control character: nothing that a node reports can move the cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def ansi(line: Line, *, colour: bool) -> str:
+    """A line with its colours, or as plain text without blanks at its end."""
+    if not colour:
+        return "".join(text for text, _ in line).rstrip()
+    return "".join(f"\x1b[{CODES[style]}m{text}\x1b[0m" if style and text else text for text, style in line)
+
+
+# Wrapping
+
+
+def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> list[str]:
+    """A sentence in rows of at most `width` columns; a word that is longer than a row is not broken."""
+    first, rest = " " * indent, " " * (indent + hang)
+    return textwrap.wrap(
+        sentence, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def fitted(lines: Iterable[Line], columns: int | None, *, colour: bool = False) -> str:
+    """Printable text; lines longer than `columns` continue in the next row, indented. None: no line is broken."""
+    return "\n".join(ansi(row, colour=colour) for line in lines for row in _rows(line, columns))
+
+
+def _rows(line: Line, columns: int | None) -> Iterator[Line]:
+    spans = tuple((printable(text), style) for text, style in line)
+    whole = "".join(text for text, _ in spans)
+    if columns is None or len(whole) <= columns:
+        yield spans
+        return
+    indent, end = len(whole) - len(whole.lstrip()), 0
+    for row in wrapped(whole.lstrip(), indent, width=columns):
+        words = row.lstrip()
+        start = whole.index(words, end)  # wrapping drops blanks between rows and changes nothing else
+        end = start + len(words)
+        yield (" " * (len(row) - len(words)), ""), *_part(spans, start, end)
+
+
+def _part(line: Line, start: int, end: int) -> Iterator[Span]:
+    """The characters from `start` to `end` of a line, with their styles."""
+    before = 0
+    for text, style in line:
+        yield text[max(0, start - before) : max(0, end - before)], style
+        before += len(text)
+
+
+# Cutting
+
+
 def cells(text: str) -> int:
-    """How many columns of a terminal a text takes; Asian wide characters take two, combining ones none."""
+    """How many columns of a terminal a text takes: two for each wide Asian character, none for a combining one."""
     if text.isascii():
         return len(text)
     return sum(_cells(char) for char in text)
@@ -54,7 +108,7 @@ def width(line: Line) -> int:
 
 
 def clip(text: str, most: int, mark: str = "...") -> str:
-    """A text in at most so many columns, with a mark where it was cut."""
+    """The text in at most `most` columns, with a mark at its end if it was cut."""
     if cells(text) <= most:
         return text
     room, kept = max(0, most - cells(mark)), ""
@@ -66,28 +120,20 @@ def clip(text: str, most: int, mark: str = "...") -> str:
 
 
 def crop(line: Iterable[Span], most: int) -> Line:
-    """A line in at most so many columns."""
-    found: list[Span] = []
+    """The line, printable, in at most `most` columns."""
+    cropped: list[Span] = []
     spans = [(printable(text), style) for text, style in line]
     left = most
-    for place, (text, style) in enumerate(spans):
-        rest = sum(cells(other) for other, _ in spans[place:])
-        found.append((text if rest <= left else clip(text, left), style))
-        left -= cells(found[-1][0])
-        if found[-1][0] != text:
+    for index, (text, style) in enumerate(spans):
+        rest = sum(cells(other) for other, _ in spans[index:])
+        cropped.append((text if rest <= left else clip(text, left), style))
+        left -= cells(cropped[-1][0])
+        if cropped[-1][0] != text:
             break
-    return tuple(found)
+    return tuple(cropped)
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """A text in exactly so many columns; to the right for numbers."""
+    """The text filled with blanks to exactly `columns`; `right` aligns it to the right, as numbers are."""
     space = " " * max(0, columns - cells(text))
     return space + text if right else text + space
-
-
-def ansi(line: Line, *, colour: bool) -> str:
-    """A line for a terminal, without blanks at its end."""
-    plain = "".join(text for text, _ in line)
-    if not colour:
-        return plain.rstrip()
-    return "".join(f"\x1b[{CODES[style]}m{text}\x1b[0m" if style and text else text for text, style in line)

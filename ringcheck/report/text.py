@@ -1,13 +1,12 @@
-"""A verdict for people at a terminal of 80 columns: what is wrong, the table, what to do first."""
+"""A verdict for people at a terminal of 80 columns: what is wrong, the table of levels, what to do first."""
 
 from __future__ import annotations
 
-import re
-import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
+from ringcheck.report.terminal import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,64 +14,58 @@ if TYPE_CHECKING:
     from ringcheck.core.consistency import Operation
     from ringcheck.core.ring import Range
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+    from ringcheck.report.terminal import Line
 
-WIDTH = 80  # columns of what is wrapped wherever it is printed
-_COLUMNS = ("keyspace, level", "dc", "state", "unavailable", "share", "at min", "nodes", "racks")
-_LEFT = {0, 1, 2}  # columns of text; the others are numbers
-_COLOURS = {"OK": "32", "WARNING": "33", "UNKNOWN": "35", "CRITICAL": "31;1"}
-_SEVERITY = re.compile(rf"\b({'|'.join(_COLOURS)})\b")
+
+class LevelRow(NamedTuple):
+    """The cells of a level in a table: `?` where a number is not known, `-` where there is none."""
+
+    level: str
+    datacenter: str
+    severity: str
+    unavailable: str
+    share: str
+    at_minimum: str
+    nodes: str
+    racks: str
+
+
+_HEAD = LevelRow("KEYSPACE, LEVEL", "DC", "STATE", "UNAVAILABLE", "SHARE", "AT MIN", "NODES", "RACKS")
+_TEXTS = 3  # columns of text, aligned to the left; the others are numbers
+_SEVERITY = LevelRow._fields.index("severity")
 
 
 def render(verdict: Verdict, *, colour: bool = False, width: int | None = None) -> str:
-    """What `health` prints.
+    """The output of `health`.
 
     Args:
-        verdict: what to say.
-        colour: paint severities with ANSI escapes; they are words either way.
-        width: columns of the terminal that reads it; without one lines are as long as they are.
+        verdict: what to show.
+        colour: paint severities with ANSI escapes.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    blocks = [
-        [f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}", seen(verdict)],
-        list(_table(verdict.keyspaces)),
-        list(_worst(verdict)),
-        list(_recovery(verdict)),
-        list(_findings(verdict)),
-        list(_ranges(verdict)),
-    ]
-    screen = "\n\n".join(fitted(block, width) for block in blocks if block)
-    return _SEVERITY.sub(_paint, screen) if colour else screen
+    parts = (_head(verdict), _table(verdict.keyspaces), _worst(verdict), _recovery(verdict), _findings(verdict))
+    blocks = [list(part) for part in (*parts, _ranges(verdict))]
+    return "\n\n".join(fitted(block, width, colour=colour) for block in blocks if block)
 
 
-def fitted(lines: Iterable[str], width: int | None) -> str:
-    """Printable lines, broken between words where a terminal would break in their midst; scripts read them whole."""
-    return "\n".join(part for line in lines for part in _fitted(printable(line), width))
+def _plain(text: str) -> Line:
+    return ((text, ""),)
 
 
-def _fitted(line: str, width: int | None) -> list[str]:
-    if width is None or len(line) <= width:
-        return [line]
-    return wrapped(line.lstrip(), len(line) - len(line.lstrip()), width=width)
+def _marked(severity: Severity, text: str, before: str = "") -> Line:
+    """A line with a severity in its colour; OK is written as `note`, without one."""
+    if severity is Severity.OK:
+        return _plain(f"{before}note{text}")
+    return (before, ""), (severity.name, severity.name), (text, "")
 
 
-def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> list[str]:
-    """A sentence in lines that fit; names that are longer than a line stay whole."""
-    first, rest = " " * indent, " " * (indent + hang)
-    return textwrap.wrap(
-        sentence, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def printable(text: str) -> str:
-    """Text without what a node could say to move a terminal's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _paint(word: re.Match[str]) -> str:
-    return f"\x1b[{_COLOURS[word[0]]}m{word[0]}\x1b[0m"
+def _head(verdict: Verdict) -> Iterator[Line]:
+    yield (verdict.severity.name, verdict.severity.name), (f" {verdict.snapshot.cluster}: {verdict.summary}", "")
+    yield _plain(seen(verdict))
 
 
 def seen(verdict: Verdict) -> str:
-    """Nodes by state, views, and when."""
+    """What the verdict rests on, in a line: nodes by state, usable views, and when they were asked."""
     states = verdict.states
     usable = sum(view.outcome == "ok" for view in verdict.views)
     parts = [f"{states.count(state)} {state}" for state in ("up", "down", "unknown") if state in states]
@@ -80,43 +73,53 @@ def seen(verdict: Verdict) -> str:
     return f"{counted(len(states), 'node')} ({', '.join(parts) or 'none'}); {views}; {verdict.snapshot.taken_at}"
 
 
-def _table(keyspaces: Iterable[KeyspaceVerdict]) -> Iterator[str]:
-    """A block a keyspace, a row a level."""
-    rows = [(each, [row(one) for one in each.levels]) for each in keyspaces]
-    every = [row for _, group in rows for row in group]
-    if not every:
+# The table
+
+
+def _table(keyspaces: Iterable[KeyspaceVerdict]) -> Iterator[Line]:
+    """A row for each level, below the line of its keyspace."""
+    groups = [(keyspace, [row(level) for level in keyspace.levels]) for keyspace in keyspaces]
+    rows = [row for _, group in groups for row in group]
+    if not rows:
         return
-    head = tuple(name.upper() for name in _COLUMNS)
-    widths = [max(len(row[column]) for row in (head, *every)) for column in range(len(head))]
-    yield _align(head, widths)
-    for each, group in rows:
-        yield f"{each.name}: {each.replication or 'replication not known'}, {counted(each.ranges, 'range')}"
-        yield from (_align(row, widths) for row in group)
-    yield "NODES, RACKS: fewest whose loss makes a range unavailable; 0: one is"
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    yield _plain("  ".join(_aligned(_HEAD, widths)).rstrip())
+    for keyspace, group in groups:
+        replication = keyspace.replication or "replication not known"
+        yield _plain(f"{keyspace.name}: {replication}, {counted(keyspace.ranges, 'range')}")
+        yield from (_row(row, widths) for row in group)
+    yield _plain("NODES, RACKS: failures until a range is lost (0: already lost)")
 
 
-def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
-    placed = (
-        cell.ljust(width) if place in _LEFT else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(placed).rstrip()
+def _row(row: LevelRow, widths: Sequence[int]) -> Line:
+    texts = _aligned(row, widths)
+    before, after = "  ".join(texts[:_SEVERITY]), "  ".join(texts[_SEVERITY + 1 :])
+    style = row.severity if row.severity in Severity.__members__ else ""
+    blanks = " " * (widths[_SEVERITY] - len(row.severity))
+    return (f"{before}  ", ""), (row.severity, style), (f"{blanks}  {after}".rstrip(), "")
 
 
-def row(one: LevelVerdict) -> tuple[str, ...]:
-    """Level, datacenter, severity, unavailable, their share, at minimum, node and rack failures to outage."""
-    head = (f"  {one.level}", _short(one.datacenter or "-"), one.severity.name if one.severity else "-")
-    health = one.health
+def _aligned(row: LevelRow, widths: Sequence[int]) -> list[str]:
+    return [
+        text.ljust(width) if column < _TEXTS else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def row(level: LevelVerdict) -> LevelRow:
+    """The cells of a level."""
+    head = f"  {level.level}", _short(level.datacenter or "-"), level.severity.name if level.severity else "-"
+    health = level.health
     if health is None:
-        return (*head, "?", "?", "?", "?", "?")
+        return LevelRow(*head, "?", "?", "?", "?", "?")
     nodes, racks = health.node_failures_to_outage, health.rack_failures_to_outage
-    return (
+    return LevelRow(
         *head,
-        str(health.unavailable),
-        percent(health.unavailable_share),
-        str(health.at_minimum),
-        "-" if nodes is None else str(nodes),
-        "-" if racks is None else str(racks),
+        unavailable=str(health.unavailable),
+        share=percent(health.unavailable_share),
+        at_minimum=str(health.at_minimum),
+        nodes="-" if nodes is None else str(nodes),
+        racks="-" if racks is None else str(racks),
     )
 
 
@@ -124,65 +127,70 @@ def _short(name: str, most: int = 20) -> str:
     return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
-def _worst(verdict: Verdict) -> Iterator[str]:
-    """The worst range of each keyspace that is not well, at its worst watched level."""
+# Below the table
+
+
+def _worst(verdict: Verdict) -> Iterator[Line]:
+    """The worst range of each keyspace that is not OK, at its worst watched level."""
     nodes = verdict.snapshot.nodes
-    for each in verdict.keyspaces:
-        if each.severity is Severity.OK:
+    for keyspace in verdict.keyspaces:
+        if keyspace.severity is Severity.OK:
             continue
-        one = max(each.levels, key=lambda level: (level.severity or Severity.OK, level.health is not None))
-        if one.health is None or one.health.worst_range is None:
+        level = max(keyspace.levels, key=lambda level: (level.severity or Severity.OK, level.health is not None))
+        if level.health is None or level.health.worst_range is None:
             continue
-        worst = one.health.worst_range
-        yield f"Worst range of {each.name} at {one.level}: ({worst.start}, {worst.end}]"
-        yield f"  replicas {listed([nodes[node].address for node in worst.replicas])}"
+        worst = level.health.worst_range
+        yield _plain(f"Worst range of {keyspace.name} at {level.level}: ({worst.start}, {worst.end}]")
+        yield _plain(f"  replicas {listed([nodes[node].address for node in worst.replicas])}")
         live = listed([nodes[node].address for node in worst.live]) or "none"
-        yield f"  live     {live}, as {one.worst_view} sees it"
+        yield _plain(f"  live     {live}, as {level.worst_view} sees it")
 
 
-def _recovery(verdict: Verdict) -> Iterator[str]:
+def _recovery(verdict: Verdict) -> Iterator[Line]:
     nodes = verdict.snapshot.nodes
-    for place, one in enumerate(verdict.recover_first[:5]):
-        gain = (
-            f"restores {percent(one.restores_share)} of the tokens"
-            if one.restores_share
-            else "restores ranges together with the next"
-        )
-        yield f"{'Bring back first:' if not place else '            then:'} {nodes[one.node].address} ({gain})"
+    for index, recovery in enumerate(verdict.recover_first[:5]):
+        share = recovery.restores_share
+        gain = f"restores {percent(share)} of the tokens" if share else "restores ranges together with the next"
+        label = "            then:" if index else "Bring back first:"
+        yield _plain(f"{label} {nodes[recovery.node].address} ({gain})")
 
 
-def _findings(verdict: Verdict) -> Iterator[str]:
-    told = [one for one in verdict.findings if one.code != "node_down" or len(verdict.findings) > 1]
-    if told:
-        yield "Findings"
-    for one in told:
-        label = "note" if one.severity is Severity.OK else one.severity.name
-        yield f"  {label} {one.code}: {one.summary}"
-        if one.detail:
-            yield f"    {one.detail}"
+def _findings(verdict: Verdict) -> Iterator[Line]:
+    """All findings, except a lone `node_down`: the head of the page names the node already."""
+    several = len(verdict.findings) > 1
+    shown = [finding for finding in verdict.findings if several or finding.code != "node_down"]
+    if shown:
+        yield _plain("Findings")
+    for finding in shown:
+        yield _marked(finding.severity, f" {finding.code}: {finding.summary}", "  ")
+        if finding.detail:
+            yield _plain(f"    {finding.detail}")
 
 
-def _ranges(verdict: Verdict) -> Iterator[str]:
-    """Every unavailable range by keyspace and level, where they were asked for: last, for they may be thousands."""
-    levels = [(each.name, one) for each in verdict.keyspaces for one in each.levels]
-    if all(one.unavailable_ranges is None for _, one in levels):
+# Unavailable ranges
+
+
+def _ranges(verdict: Verdict) -> Iterator[Line]:
+    """Every unavailable range by keyspace and level, if the verdict lists them: last, since there may be thousands."""
+    levels = [(keyspace.name, level) for keyspace in verdict.keyspaces for level in keyspace.levels]
+    if all(level.unavailable_ranges is None for _, level in levels):
         return
-    lost = [(name, one, _spans(one.unavailable_ranges)) for name, one in levels if one.unavailable_ranges]
+    lost = [(name, level, _spans(level.unavailable_ranges)) for name, level in levels if level.unavailable_ranges]
     if not any(spans for _, _, spans in lost):
-        unknown = verdict.severity is Severity.UNKNOWN or any(one.unavailable_ranges is None for _, one in levels)
-        yield f"No range is unavailable{' where that can be told' if unknown else ''}"
-    for name, one, spans in lost:
+        unknown = verdict.severity is Severity.UNKNOWN or any(level.unavailable_ranges is None for _, level in levels)
+        yield _plain(f"No range is unavailable{', as far as is known' if unknown else ''}")
+    for name, level, spans in lost:
         if spans:
-            where = f" in {one.datacenter}" if one.datacenter else ""
-            yield f"Unavailable ranges of {name} at {one.level}{where}: {len(spans)}"
-            yield from (f"  ({start}, {end}]{note}" for (start, end), note in spans.items())
+            where = f" in {level.datacenter}" if level.datacenter else ""
+            yield _plain(f"Unavailable ranges of {name} at {level.level}{where}: {len(spans)}")
+            yield from (_plain(f"  ({start}, {end}]{note}") for (start, end), note in spans.items())
 
 
-def _spans(found: Mapping[Operation, list[Range]]) -> dict[Range, str]:
-    """Ranges in the order of their tokens, and which operation alone has lost one: pending ranges count for writes."""
-    whose: dict[Range, list[str]] = {}
-    for operation, spans in found.items():
+def _spans(ranges: Mapping[Operation, list[Range]]) -> dict[Range, str]:
+    """Ranges in the order of their tokens, each with a note if only reads or only writes have lost it."""
+    lost_for: dict[Range, list[str]] = {}
+    for operation, spans in ranges.items():
         for span in spans:
-            whose.setdefault(span, []).append(operation)
-    ordered = sorted(whose.items(), key=lambda item: item[0][1])
-    return {span: "" if len(names) == len(found) else f" {names[0]}s only" for span, names in ordered}
+            lost_for.setdefault(span, []).append(operation)
+    ordered = sorted(lost_for.items(), key=lambda item: item[0][1])
+    return {span: "" if len(lost) == len(ranges) else f" {lost[0]}s only" for span, lost in ordered}

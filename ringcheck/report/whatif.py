@@ -9,7 +9,7 @@ from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import text
-from ringcheck.report.text import printable, wrapped
+from ringcheck.report.terminal import printable, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, View
@@ -23,7 +25,7 @@ blog_1: SimpleStrategy {replication_factor=1}, 768 ranges
 blog_3: SimpleStrategy {replication_factor=3}, 768 ranges
   LOCAL_ONE      dc1  OK                  0   0.0 %       0      2      2
   LOCAL_QUORUM   dc1  OK                  0   0.0 %     768      1      1
-NODES, RACKS: fewest whose loss makes a range unavailable; 0: one is
+NODES, RACKS: failures until a range is lost (0: already lost)
 
 Worst range of blog_1 at LOCAL_ONE: (-9204263351511030140, -9197582255811759488]
   replicas 10.0.0.1
@@ -45,12 +47,25 @@ def test_one_node_down() -> None:
     assert text.render(assess(article.snapshot(["10.0.0.1"]), Policy())) == ONE_DOWN
 
 
-def test_colour_changes_nothing_but_colour() -> None:
-    """Without its escapes the painted screen is the plain one."""
+PAINT = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("width", [None, 80, 40, 12])
+def test_colour_changes_nothing_but_colour(width: int | None) -> None:
+    """Without its escapes the painted screen is the plain one, however narrow the terminal is."""
     verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
-    painted = text.render(verdict, colour=True)
+    painted = text.render(verdict, colour=True, width=width)
     assert "\x1b[31;1mCRITICAL\x1b[0m" in painted
-    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == text.render(verdict)
+    assert PAINT.sub("", painted) == text.render(verdict, width=width)
+
+
+def test_names_are_never_painted() -> None:
+    """A cluster may be called like a severity: only the severity itself has a colour."""
+    verdict = assess(article.snapshot(["10.0.0.1"], "OK"), Policy())
+    painted = text.render(verdict, colour=True).splitlines()
+    assert painted[0].startswith("\x1b[31;1mCRITICAL\x1b[0m OK: 256 of 768 ranges")
+    (row,) = [line for line in painted if "LOCAL_QUORUM   dc1" in line and "768" in line]
+    assert row == "  LOCAL_QUORUM   dc1  \x1b[32mOK\x1b[0m                  0   0.0 %     768      1      1"
 
 
 def test_the_table_fits() -> None:
@@ -82,7 +97,7 @@ def test_no_unavailable_range_is_said_too() -> None:
     """Whoever asks for them must not wonder whether the answer was cut off, nor take a gap for a no."""
     seen = article.snapshot()
     silent = replace(seen, views=(View(article.ADDRESSES[0], outcome="unreachable", reason="timeout"), *seen.views[1:]))
-    for one, said in ((seen, "No range is unavailable"), (silent, "No range is unavailable where that can be told")):
+    for one, said in ((seen, "No range is unavailable"), (silent, "No range is unavailable, as far as is known")):
         assert text.render(assess(one, Policy(), Question(ranges=True))).endswith(f"\n\n{said}")
 
 

@@ -22,7 +22,7 @@ from ringcheck import __version__
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, percent
-from ringcheck.report.text import printable
+from ringcheck.report.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
