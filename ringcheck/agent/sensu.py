@@ -67,7 +67,14 @@ class Sender:
         self._cluster = cluster
         self._sensu = sensu
         self._tiers = Tiers(sensu.page, sensu.ticket)
-        self._terms = Terms(sensu.team, sensu.runbook, interval, sensu.ttl, sensu.after, sensu.repeat)
+        self._terms = Terms(
+            team=sensu.team,
+            runbook=sensu.runbook,
+            interval=interval,
+            ttl=sensu.ttl,
+            after=sensu.after,
+            repeat=sensu.repeat,
+        )
         self._deadline = DEADLINE if deadline is None else deadline
         self._work: threading.Thread | None = None
 

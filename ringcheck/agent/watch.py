@@ -68,7 +68,9 @@ class Watch:
         """
         self.cluster = cluster
         self.interval = interval
-        self.reading = Reading(cluster.name, holders=None if cluster.lease else (), store_asked=cluster.lease is None)
+        self.reading = Reading(
+            cluster=cluster.name, holders=None if cluster.lease else (), store_asked=cluster.lease is None
+        )
         self.beat = clock()
         self._told = told
         self._clock = clock

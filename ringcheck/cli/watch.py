@@ -213,7 +213,9 @@ class _Screen:
         self._count = count
         self._console: Console = Console(highlight=False)
         signs = UNICODE if shows(UNICODE.all) else ASCII
-        self._frame: Frame = Frame(0, 0, datetime.now(UTC), limit, interval=interval, signs=signs)
+        self._frame: Frame = Frame(
+            columns=0, lines=0, now=datetime.now(UTC), limit=limit, interval=interval, signs=signs
+        )
         self._quit = self._suspend = False
 
     def run(self) -> int:

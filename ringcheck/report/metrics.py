@@ -39,7 +39,7 @@ MOST_LEASES = 100  # oldest first: a store gone wild must not make series withou
 OUTCOMES = ("ok", "unreachable", "denied", "error")  # of a request (`jolokia.client.Counts`), told before the first
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """One metric; counters and infos are named without `_total` and `_info`, which their samples add."""
 
@@ -59,7 +59,7 @@ _LEVEL = (*_CLUSTER, "keyspace", "consistency_level", "cassandra_dc")
 
 
 def _ring(name: str, text: str, labels: tuple[str, ...] = _LEVEL) -> Family:
-    return Family(f"cassandra_ring_{name}", "gauge", labels, text)
+    return Family(name=f"cassandra_ring_{name}", kind="gauge", labels=labels, help=text)
 
 
 RANGES = _ring("ranges", "Token ranges of the keyspace.")
@@ -79,24 +79,47 @@ DISAGREEMENT = _ring("view_disagreement", "Nodes that some coordinators see up a
 SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering though no view calls them down.", _CLUSTER)
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))
 
-UP = Family("ringcheck_up", "gauge", _CLUSTER, "Whether there is a verdict young enough to be told as the present.")
-SUCCESS = Family(
-    "ringcheck_last_success_timestamp_seconds", "gauge", _CLUSTER, "Unix time of the last poll that gave a verdict."
+UP = Family(
+    name="ringcheck_up",
+    kind="gauge",
+    labels=_CLUSTER,
+    help="Whether there is a verdict young enough to be told as the present.",
 )
-POLLS = Family("ringcheck_poll_duration_seconds", "histogram", _CLUSTER, "How long polls took.")
-REQUESTS = Family("ringcheck_jolokia_requests", "counter", (*_CLUSTER, "outcome"), "Requests to Jolokia agents.")
-STORE = Family("ringcheck_lease_store_up", "gauge", _CLUSTER, "Whether the holders of restart leases are known.")
-LEASE = Family("ringcheck_lease_holder_age_seconds", "gauge", (*_CLUSTER, "node"), "Age of a node's restart lease.")
+SUCCESS = Family(
+    name="ringcheck_last_success_timestamp_seconds",
+    kind="gauge",
+    labels=_CLUSTER,
+    help="Unix time of the last poll that gave a verdict.",
+)
+POLLS = Family(name="ringcheck_poll_duration_seconds", kind="histogram", labels=_CLUSTER, help="How long polls took.")
+REQUESTS = Family(
+    name="ringcheck_jolokia_requests", kind="counter", labels=(*_CLUSTER, "outcome"), help="Requests to Jolokia agents."
+)
+STORE = Family(
+    name="ringcheck_lease_store_up",
+    kind="gauge",
+    labels=_CLUSTER,
+    help="Whether the holders of restart leases are known.",
+)
+LEASE = Family(
+    name="ringcheck_lease_holder_age_seconds",
+    kind="gauge",
+    labels=(*_CLUSTER, "node"),
+    help="Age of a node's restart lease.",
+)
 RELOADED = Family(
-    "ringcheck_config_last_reload_successful", "gauge", (), "Whether the configuration read last is in force."
+    name="ringcheck_config_last_reload_successful",
+    kind="gauge",
+    labels=(),
+    help="Whether the configuration read last is in force.",
 )
 RELOADED_AT = Family(
-    "ringcheck_config_last_reload_success_timestamp_seconds",
-    "gauge",
-    (),
-    "Unix time at which the configuration in force was read.",
+    name="ringcheck_config_last_reload_success_timestamp_seconds",
+    kind="gauge",
+    labels=(),
+    help="Unix time at which the configuration in force was read.",
 )
-BUILD = Family("ringcheck_build", "info", ("version",), "The program that tells this.")
+BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="The program that tells this.")
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,

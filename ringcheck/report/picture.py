@@ -48,7 +48,7 @@ MEANINGS: dict[Drawn, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
     """Neighbouring ranges that are drawn as one; often a single range.
 
@@ -58,7 +58,6 @@ class Band:
         start: where the first one starts.
         end: where the last one ends.
         conditions: how many ranges there are of each condition.
-        lives: how many ranges have so many live replicas; None where that is not known.
     """
 
     first: int
@@ -66,7 +65,6 @@ class Band:
     start: int
     end: int
     conditions: Counter[Drawn]
-    lives: Counter[int | None]
 
     @property
     def worst(self) -> Drawn:
@@ -74,7 +72,7 @@ class Band:
         return next(one for one in WORST_FIRST if self.conditions[one])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """One keyspace's ring at one level.
 
@@ -169,12 +167,11 @@ class Picture:
         for first, end in pairwise(cuts):
             part = self.standings[first:end]
             yield Band(
-                first,
-                end - first,
-                self.ring.tokens[first - 1],
-                self.ring.tokens[end - 1],
-                Counter(map(_condition, part)),
-                Counter(one.live if one else None for one in part),
+                first=first,
+                ranges=end - first,
+                start=self.ring.tokens[first - 1],
+                end=self.ring.tokens[end - 1],
+                conditions=Counter(map(_condition, part)),
             )
 
     def headline(self) -> str:
@@ -217,7 +214,9 @@ def draw(verdict: Verdict, keyspace: str, level: Level | None = None) -> Picture
     if chosen is None or chosen.health is None or chosen.worst_view is None:
         usable = any(view.outcome == "ok" for view in verdict.views)
         down = frozenset(place for place, state in enumerate(verdict.states) if state != "up") if usable else None
-        return Picture(verdict, keyspace, ring, chosen, (None,) * len(ring), down)
+        return Picture(
+            verdict=verdict, keyspace=keyspace, ring=ring, level=chosen, standings=(None,) * len(ring), down=down
+        )
     return _seen(verdict, keyspace, ring, chosen, chosen.worst_view)
 
 
@@ -237,4 +236,4 @@ def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, obse
     node = snapshot.nodes[snapshot.index[observer]]
     rules = Rules(ring.replication, release(node.release_version), evidence.owners)
     standings = tuple(state.range_healths(level.level, level.datacenter, rules))
-    return Picture(verdict, keyspace, ring, level, standings, down)
+    return Picture(verdict=verdict, keyspace=keyspace, ring=ring, level=level, standings=standings, down=down)

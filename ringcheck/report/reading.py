@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Reload:
     last_success: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One cluster as the last poll left it.
 
@@ -59,7 +59,6 @@ class Reading:
 
     cluster: str
     verdict: Verdict | None = None
-    _: KW_ONLY
     restart_safe: frozenset[str] | None = None
     restart_cures: frozenset[str] | None = None
     fresh: bool = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RollOutcome: TypeAlias = Literal["done", "interrupted", "refused", "failed", "doubt", "aborted"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Report:
     """How a run ended.
 

@@ -55,7 +55,7 @@ UNICODE = ScreenSigns({"worse": "▼", "better": "▲", "changed": "•"}, "↑"
 ASCII = ScreenSigns({"worse": "v", "better": "^", "changed": "*"}, "up", "down")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenChange:
     """What differs between two polls.
 
@@ -116,10 +116,12 @@ def differences(before: Verdict, after: Verdict) -> Iterator[ScreenChange]:
         then, now = old.get(key), new.get(key)
         place = f"{key[0]} at {key[1]}{f' in {key[2]}' if key[2] else ''}"
         if then is None or now is None:
-            yield ScreenChange(key, "changed", f"{place} is {'gone' if now is None else 'new'}", at)
+            yield ScreenChange(
+                key=key, direction="changed", text=f"{place} is {'gone' if now is None else 'new'}", at=at
+            )
         elif _rank(then) != _rank(now):
             direction: Direction = "worse" if _rank(now) > _rank(then) else "better"
-            yield ScreenChange(key, direction, f"{place}: {_moved(then, now)}", at)
+            yield ScreenChange(key=key, direction=direction, text=f"{place}: {_moved(then, now)}", at=at)
 
 
 def _of_nodes(before: Verdict, after: Verdict, at: datetime | None) -> Iterator[ScreenChange]:
@@ -129,7 +131,7 @@ def _of_nodes(before: Verdict, after: Verdict, at: datetime | None) -> Iterator[
         if then != now:
             direction: Direction = "better" if now == "up" else "worse" if then == "up" and now != "gone" else "changed"
             was = "new" if then == "gone" else f"was {then}"
-            yield ScreenChange((address,), direction, f"node {address} is {now} ({was})", at)
+            yield ScreenChange(key=(address,), direction=direction, text=f"node {address} is {now} ({was})", at=at)
 
 
 def _states(verdict: Verdict) -> dict[str, str]:
@@ -188,7 +190,7 @@ def ago(seconds: float) -> str:
 # The screen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """What a screen is drawn for.
 

@@ -55,7 +55,7 @@ class Tiers:
 DEFAULT = Tiers()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SensuEvent:
     """One result of one check.
 
@@ -74,7 +74,7 @@ class SensuEvent:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What an event says beside the verdict.
 
@@ -117,7 +117,9 @@ def blind(cluster: str, reason: str, severity: Severity, tiers: Tiers = DEFAULT)
 def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tuple[str, ...] = ()) -> SensuEvent:
     name = safe_name(cluster)
     output = line(severity, f"{cluster}: {text}", values)
-    return SensuEvent(f"ringcheck.{name}.{tier}", severity.exit_code, output, tier == "page", name)
+    return SensuEvent(
+        name=f"ringcheck.{name}.{tier}", status=severity.exit_code, output=output, page=tier == "page", source=name
+    )
 
 
 def tier_severity(verdict: Verdict, tier: Tier, tiers: Tiers = DEFAULT) -> Severity:

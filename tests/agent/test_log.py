@@ -34,7 +34,7 @@ def verdict(*down: str, policy: Policy | None = None) -> Verdict:
 
 
 def reading(*down: str, **more: Any) -> Reading:
-    return Reading("blogs", **{"verdict": verdict(*down), "fresh": True, **more})
+    return Reading(cluster="blogs", **{"verdict": verdict(*down), "fresh": True, **more})
 
 
 def told(*readings: Reading) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def test_the_first_reading_says_how_things_are() -> None:
         reading(error="nobody answered", suspects=frozenset({ONE})),
         reading(holders=None),
         reading(holders=(Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z"),)),
-        Reading("blogs", error="nobody answered"),
+        Reading(cluster="blogs", error="nobody answered"),
     ],
 )
 def test_what_stays_as_it_is_is_told_once(same: Reading) -> None:

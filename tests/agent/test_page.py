@@ -62,7 +62,9 @@ class Strict(HTMLParser):
 def reading(*down: str, **changes: Any) -> Reading:
     verdict = assess(article.snapshot(down), Policy())
     safe = frozenset(article.ADDRESSES) - set(down)
-    known = Reading("blogs", verdict, restart_safe=safe, restart_cures=frozenset(down), fresh=True, last_success=1.0)
+    known = Reading(
+        cluster="blogs", verdict=verdict, restart_safe=safe, restart_cures=frozenset(down), fresh=True, last_success=1.0
+    )
     return replace(known, **changes)
 
 
@@ -95,7 +97,7 @@ def test_what_is_old_is_unknown() -> None:
     assert page.told(old) is Severity.UNKNOWN
     assert page.summary(old) == "no verdict of the present: nobody answered"
     assert page.summary(replace(old, error=None)) == "no verdict of the present: polls hang"
-    assert page.summary(Reading("blogs")) == "the first poll is under way"
+    assert page.summary(Reading(cluster="blogs")) == "the first poll is under way"
 
 
 @pytest.mark.parametrize(

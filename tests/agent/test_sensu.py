@@ -128,10 +128,18 @@ def sensu() -> Iterator[double.Sensu]:
 @pytest.mark.parametrize(
     ("reading", "status", "output"),
     [
-        (Reading("blogs", verdict("10.0.0.1"), fresh=True), 2, "CRITICAL - blogs: 256 of 768 ranges"),
-        (Reading("blogs", verdict("10.0.0.1"), fresh=True, error="x"), 2, "CRITICAL - blogs: 256 of 768 ranges"),
-        (Reading("blogs", verdict(), fresh=False, error="nobody answered"), 3, "UNKNOWN - blogs: nobody answered"),
-        (Reading("blogs"), 3, "UNKNOWN - blogs: nothing is known yet"),
+        (Reading(cluster="blogs", verdict=verdict("10.0.0.1"), fresh=True), 2, "CRITICAL - blogs: 256 of 768 ranges"),
+        (
+            Reading(cluster="blogs", verdict=verdict("10.0.0.1"), fresh=True, error="x"),
+            2,
+            "CRITICAL - blogs: 256 of 768 ranges",
+        ),
+        (
+            Reading(cluster="blogs", verdict=verdict(), fresh=False, error="nobody answered"),
+            3,
+            "UNKNOWN - blogs: nobody answered",
+        ),
+        (Reading(cluster="blogs"), 3, "UNKNOWN - blogs: nothing is known yet"),
     ],
 )
 def test_a_reading_is_told_as_the_present_only_while_it_is(
@@ -167,11 +175,11 @@ def test_who_hands_in_a_reading_never_waits_and_the_newest_wins() -> None:
     """While one is being sent a thousand more need room for one."""
     sender = Slow()
     with Courier({"blogs": sender}, lambda *_: None) as courier:
-        courier(Reading("blogs", error="first"))
+        courier(Reading(cluster="blogs", error="first"))
         assert sender.begun.acquire(timeout=30)
         for number in range(1000):
-            courier(Reading("blogs", error=str(number)))
-        courier(Reading("unknown"))
+            courier(Reading(cluster="blogs", error=str(number)))
+        courier(Reading(cluster="unknown"))
         assert sender.given == []
         sender.go.release(10)  # none is sent a second time
     assert sender.given == ["first", "999"]
@@ -183,7 +191,7 @@ def test_a_problem_is_told_once_a_change_and_a_bug_ends_nothing() -> None:
     sender = Slow()
     with Courier({"blogs": sender}, lambda *one: told.append(one)) as courier:
         for error in ("down", "down for longer", "boom", "down", None, None):
-            courier(Reading("blogs", error=error))
+            courier(Reading(cluster="blogs", error=error))
             sender.go.release()
             assert sender.begun.acquire(timeout=30)
             await_(lambda: not sender.go._value, 30, "the reading was not sent")
@@ -200,9 +208,9 @@ def test_a_dead_sensu_delays_no_other_cluster_s(sensu: double.Sensu) -> None:
     stuck = Slow()
     well = Sender("blogs", replace(BASE, transport="sensu-go", url=sensu.url), 15)
     with Courier({"stuck": stuck, "blogs": well}, lambda *_: None) as courier:
-        courier(Reading("stuck"))
+        courier(Reading(cluster="stuck"))
         assert stuck.begun.acquire(timeout=30)
-        courier(Reading("blogs", verdict(), fresh=True))
+        courier(Reading(cluster="blogs", verdict=verdict(), fresh=True))
         await_(lambda: ("blogs", PAGE) in sensu.events, 30, "the other cluster's event did not come")
         assert stuck.given == []
         stuck.go.release()

@@ -243,7 +243,9 @@ def test_a_dead_node_is_listed_apart_from_those_that_may_stop(tmp_path: Path) ->
 
 def test_what_polls_that_hang_left_is_no_list_of_who_may_restart() -> None:
     """Nothing failed, and nothing is of the present either: both lists are null, not those of before."""
-    known = Reading(NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True)
+    known = Reading(
+        cluster=NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True
+    )
     now_listed, old_listed = web._listed(known), web._listed(replace(known, fresh=False))
     assert (now_listed["restart_safe"], now_listed["restart_cures"]) == (["10.0.0.1"], ["10.0.0.2"])
     assert (old_listed["restart_safe"], old_listed["restart_cures"]) == (None, None)

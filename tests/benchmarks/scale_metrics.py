@@ -26,7 +26,7 @@ OPEN = "application/openmetrics-text;version=1.0.0"
 def run() -> Iterator[Row]:
     seen, _ = cluster(LARGEST)
     verdict = assess(with_down(seen, 7), POLICY)
-    reading = Reading("big", verdict, restart_safe=frozenset(), fresh=True, last_success=0.0)
+    reading = Reading(cluster="big", verdict=verdict, restart_safe=frozenset(), fresh=True, last_success=0.0)
     document = _cpu(lambda: json.dumps(verdict_document(verdict)))
     for name, accept in (("text", ""), ("OpenMetrics", OPEN)):
         taken = _cpu(partial(render, lambda: [reading], accept))

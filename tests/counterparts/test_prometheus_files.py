@@ -101,8 +101,8 @@ def test_metrics_follow_the_conventions() -> None:
     """There is no objection to any name, unit or help."""
     holders = (Holder(node="10.0.0.1", owner="o", purpose="", since="2026-01-01T00:00:00Z"),)
     one = Reading(
-        "b",
-        assess(article.snapshot(), Policy()),
+        cluster="b",
+        verdict=assess(article.snapshot(), Policy()),
         restart_safe=frozenset(),
         fresh=True,
         last_success=1.0,

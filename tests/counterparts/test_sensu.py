@@ -42,7 +42,7 @@ WATCH = Policy(
     )
 )
 PAGE, TICKET = "ringcheck.blogs.page", "ringcheck.blogs.ticket"
-TERMS = Terms("orders", "https://wiki.example.org/cassandra", 15, 300)
+TERMS = Terms(team="orders", runbook="https://wiki.example.org/cassandra", interval=15, ttl=300)
 BASE = Configured(team=TERMS.team, runbook=TERMS.runbook, ttl=300)
 
 

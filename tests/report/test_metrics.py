@@ -40,7 +40,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def reading(down: Collection[str] = (), **changes: Any) -> Reading:
     verdict = assess(article.snapshot(down), Policy())
     values: dict[str, Any] = {"restart_safe": frozenset(), "fresh": True, "last_success": NOW - 5, **changes}
-    return Reading("blogs", verdict, **values)
+    return Reading(cluster="blogs", verdict=verdict, **values)
 
 
 def scrape(readings: Iterable[Reading], **others: Any) -> Series:
@@ -116,7 +116,7 @@ def test_what_is_too_old_is_not_told() -> None:
 
 def test_before_the_first_poll() -> None:
     """Nothing is claimed of a cluster that nobody has seen, but it is there; whatever `fresh` says."""
-    found = scrape([Reading("new", fresh=True)])
+    found = scrape([Reading(cluster="new", fresh=True)])
     assert {name for name, _ in found if not name.startswith("ringcheck_poll_duration")} == {
         "ringcheck_up", "ringcheck_jolokia_requests_total", "ringcheck_lease_store_up", "ringcheck_build_info",
     }  # fmt: skip
@@ -154,7 +154,7 @@ def test_only_watched_levels_are_told() -> None:
 def test_a_level_without_datacenter_has_an_empty_label() -> None:
     """QUORUM is the same for the clients of every datacenter."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM)),))
-    found = scrape([Reading("blogs", assess(article.snapshot(), policy), fresh=True)])
+    found = scrape([Reading(cluster="blogs", verdict=assess(article.snapshot(), policy), fresh=True)])
     assert value(found, "cassandra_ring_ranges", keyspace="blog_3", consistency_level="QUORUM", cassandra_dc="") == 768
 
 
@@ -185,7 +185,7 @@ def test_disagreement_counts_nodes(observers: Collection[int], number: int) -> N
     )
     views = views[:2] if len(observers) == 3 else views  # a node that is down for itself has no view
     verdict = assess(replace(seen, views=views), Policy())
-    found = scrape([Reading("blogs", verdict, fresh=True)])
+    found = scrape([Reading(cluster="blogs", verdict=verdict, fresh=True)])
     assert value(found, "cassandra_ring_view_disagreement") == number
 
 
@@ -320,7 +320,7 @@ def test_nodes_without_a_datacenter_count() -> None:
 
 def test_clusters_do_not_mix() -> None:
     """Each reading has its own series, under the name that the configuration gives it."""
-    found = scrape([reading(), replace(reading(["10.0.0.1"]), cluster="other"), Reading("dark")])
+    found = scrape([reading(), replace(reading(["10.0.0.1"]), cluster="other"), Reading(cluster="dark")])
     assert value(found, "cassandra_ring_verdict", cassandra_cluster="blogs", severity="OK") == 1
     assert value(found, "cassandra_ring_verdict", cassandra_cluster="other", severity="CRITICAL") == 1
     assert not of(found, "cassandra_ring_verdict", cassandra_cluster="dark")
@@ -369,7 +369,7 @@ def numbers(document: Mapping[str, Any]) -> Series:
 def test_metrics_and_documents_agree(cluster: Cluster) -> None:
     """The numbers under a level are those of the verdict's document, no more and no fewer."""
     verdict = assess(cluster.snapshot(), Policy())
-    found = scrape([Reading("prop", verdict, fresh=True)])
+    found = scrape([Reading(cluster="prop", verdict=verdict, fresh=True)])
     document = json.loads(json.dumps(verdict_document(verdict)))
     assert {key: one for key, one in found.items() if "keyspace" in dict(key[1])} == numbers(document)
     states = [node["state"] for node in document["nodes"]]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ringcheck.report.terminal import Line
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-FRAME = Frame(90, 20, START + timedelta(seconds=3), 20.0, signs=ASCII)
+FRAME = Frame(columns=90, lines=20, now=START + timedelta(seconds=3), limit=20.0, signs=ASCII)
 
 
 def verdict(seen: Snapshot, second: int = 0) -> Verdict:
