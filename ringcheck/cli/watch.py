@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ringcheck.core.assess import Question
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.report.screen import Frame, Session
+    from ringcheck.report.changes import Session
+    from ringcheck.report.screen import Frame
     from ringcheck.report.terminal import Line
 
 TICK = 0.25  # seconds within which a key, a resize or a poll shows
@@ -204,7 +205,8 @@ class _Screen:
     def __init__(self, settled: Settled, question: Question, interval: float, count: int | None) -> None:
         from rich.console import Console
 
-        from ringcheck.report.screen import ASCII, UNICODE, Frame, Session
+        from ringcheck.report.changes import Session
+        from ringcheck.report.screen import ASCII, UNICODE, Frame
 
         target = settled.target
         limit = None if target.from_ else max(2 * interval, interval + target.timeout) + 1

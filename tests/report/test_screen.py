@@ -10,7 +10,8 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.policy import Policy
-from ringcheck.report.screen import ASCII, Frame, ScreenChange, Session, ago, compose, differences, is_old
+from ringcheck.report.changes import ScreenChange, Session, differences
+from ringcheck.report.screen import ASCII, Frame, ago, compose, is_old
 from ringcheck.report.terminal import width
 from tests import article, figures
 
@@ -120,7 +121,7 @@ def test_a_failed_poll_makes_all_of_it_old() -> None:
     found = session(figures.snapshot([figures.A]))
     found.fail("nobody answered")
     lines = shown(found)
-    assert lines[0] == " UNKNOWN  what is below was seen 3 s ago: nobody answered"
+    assert lines[0] == " UNKNOWN  the data below was taken 3 s ago: nobody answered"
     assert lines[1].startswith(" OK  blogs: ")
     painted = compose(found, FRAME)
     assert styles(painted[:1]) == {"UNKNOWN!", "UNKNOWN"}
@@ -140,9 +141,9 @@ def test_the_next_good_poll_makes_it_fresh_again() -> None:
     ("seconds", "limit", "paused", "first"),
     [
         (20, 20.0, False, " OK  blogs"),
-        (21, 20.0, False, " UNKNOWN  what is below was seen 21 s ago: no new data"),
-        (300, 20.0, True, " UNKNOWN  what is below was seen 5 min ago: paused"),
-        (-60, 20.0, False, " UNKNOWN  what is below was seen at 2026-01-01T00:00:00Z: no new data"),
+        (21, 20.0, False, " UNKNOWN  the data below was taken 21 s ago: no new data"),
+        (300, 20.0, True, " UNKNOWN  the data below was taken 5 min ago: paused"),
+        (-60, 20.0, False, " UNKNOWN  the data below was taken at 2026-01-01T00:00:00Z: no new data"),
         (86400 * 9, None, False, " OK  blogs"),
     ],
 )
