@@ -1,4 +1,4 @@
-"""A decision of the gate for an operator who was woken: the answer, why, and what would change it."""
+"""A decision of the gate for an operator: the answer, why, and what would change it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Decision
     from ringcheck.core.reasons import Example, Reason
 
-_SAYS = {
-    "safe": "{who} may {what} now",
-    "unsafe": "{who} must not {what} now",
-    "unknown": "not known whether {who} may {what} now",
+_ANSWERS = {
+    "safe": "{nodes} may {verb} now",
+    "unsafe": "{nodes} must not {verb} now",
+    "unknown": "not known whether {nodes} may {verb} now",
 }
-_WHAT = {"restart": "stop", "decommission": "leave"}
+_VERBS = {"restart": "stop", "decommission": "leave"}
 
 
 def render(decision: Decision, *, width: int | None = None) -> str:
-    """What `preflight` prints: three lines that matter, then every reason; for a terminal in lines of its width."""
+    """The output of `preflight`: three lines that matter, then every reason.
+
+    Args:
+        decision: what to show.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
+    """
     lines = (*_head(decision), *_reasons(decision), *_left_out(decision))
     return fitted((((line, ""),) for line in lines), width)
 
 
 def _head(decision: Decision) -> Iterator[str]:
-    blocking = [one for one in decision.reasons if one.blocks]
-    who = listed(decision.candidates) or "no node"
-    name = decision.decision.upper()
-    says = _SAYS[decision.decision].format(who=who, what=_WHAT[decision.action])
-    yield f"{name} {decision.snapshot.cluster}: {says}"
+    blocking = [reason for reason in decision.reasons if reason.blocks]
+    nodes = listed(decision.candidates) or "no node"
+    answer = _ANSWERS[decision.decision].format(nodes=nodes, verb=_VERBS[decision.action])
+    yield f"{decision.decision.upper()} {decision.snapshot.cluster}: {answer}"
     if blocking:
         more = f" (and {counted(len(blocking) - 1, 'more reason')})" if len(blocking) > 1 else ""
         yield f"because {blocking[0].summary}{more}"
@@ -40,25 +44,30 @@ def _head(decision: Decision) -> Iterator[str]:
     else:
         yield _kept(decision)
         views = f"{counted(decision.checked.views, 'view')} of {decision.snapshot.taken_at}"
-        agree = all(one.code != "view_disagreement" for one in decision.reasons)
+        agree = all(reason.code != "view_disagreement" for reason in decision.reasons)
         yield f"as {views} agree" if agree else f"though {views} do not agree"
 
 
 def _kept(decision: Decision) -> str:
-    """What clients keep: a yes by the operator's word may cost ranges, and some may be lost already."""
+    """What stays available. With allowed reasons the stop may cost ranges, and some may be unavailable already."""
     checked, reasons = decision.checked, decision.reasons
     levels = listed([level.value for level in checked.levels])
-    takes, lost = ([one for one in reasons if one.kind.lost == when] for when in ("by_the_stop", "before"))
-    lifted = dict.fromkeys(one.code for one in reasons if one.code in decision.allowed and one.kind.lost is None)
-    others = list(lifted)
-    hedge = f", but for what you allow: {', '.join(others)}" if others else ""
+    taken, lost = ([reason for reason in reasons if reason.kind.lost == when] for when in ("by_the_stop", "before"))
+    allowed = ", ".join(_allowed(decision))
+    hedge = f", but for what you allow: {allowed}" if allowed else ""
     if not checked.keyspaces:
-        return f"no range was judged, as you allow: {', '.join(others)}"
-    if takes:
-        return f"not every range keeps {levels}, as you allow: {_first(takes)}"
+        return f"no range was evaluated, as you allow: {allowed}"
+    if taken:
+        return f"not every range keeps {levels}, as you allow: {_first(taken)}"
     if lost:
         return f"no range of {counted(checked.keyspaces, 'keyspace')} loses {levels}{hedge}; {_first(lost)}"
     return f"every range of {counted(checked.keyspaces, 'keyspace')} keeps {levels}{hedge}"
+
+
+def _allowed(decision: Decision) -> dict[str, None]:
+    """Codes of the reasons that were allowed, apart from those for lost ranges; each once, in their order."""
+    allowed = (reason for reason in decision.reasons if reason.code in decision.allowed)
+    return dict.fromkeys(reason.code for reason in allowed if reason.kind.lost is None)
 
 
 def _first(losses: list[Reason]) -> str:
@@ -70,21 +79,20 @@ def _reasons(decision: Decision) -> Iterator[str]:
         return
     yield ""
     yield "Reasons"
-    for one in decision.reasons:
-        label = "blocks" if one.blocks else "allowed" if one.code in decision.allowed else "note"
-        yield f"  {label} {one.code}: {one.summary}"
-        if one.blocks and one.lifts_when:
-            yield f"    lifts when {one.lifts_when}"
-        yield from _example(one, one.example)
+    for reason in decision.reasons:
+        label = "blocks" if reason.blocks else "allowed" if reason.code in decision.allowed else "note"
+        yield f"  {label} {reason.code}: {reason.summary}"
+        if reason.blocks and reason.lifts_when:
+            yield f"    lifts when {reason.lifts_when}"
+        if reason.blocks and reason.example:
+            yield from _example(reason.example)
+
+
+def _example(example: Example) -> Iterator[str]:
+    yield f"    for example ({example.start}, {example.end}]"
+    yield f"      replicas {listed(example.replicas)}; {listed(example.live) or 'none'} would be left"
 
 
 def _left_out(decision: Decision) -> Iterator[str]:
     if decision.left_out:
-        yield f"Left out, for the snapshot is recorded: {', '.join(decision.left_out)}"
-
-
-def _example(reason: Reason, example: Example | None) -> Iterator[str]:
-    if example is None or not reason.blocks:
-        return
-    yield f"    for example ({example.start}, {example.end}]"
-    yield f"      replicas {listed(example.replicas)}; {listed(example.live) or 'none'} would be left"
+        yield f"Not fully checked, since the snapshot is recorded: {', '.join(decision.left_out)}"

@@ -1,4 +1,4 @@
-"""Restart leases for people and programs: who holds them, for how long, and which were taken away."""
+"""Restart leases, as a document and as text: their holders, their ages, and which were broken."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def leases_document(  # noqa: PLR0913, PLR0917 - the document's own fields
 
     Args:
         cluster: its name.
-        store: where they are kept, in words.
+        store: where the leases are kept, in words.
         taken_at: UTC, when they were read.
         deadline: seconds that a lease may last.
-        holders: as they stand.
-        history: leases that were taken away: the lease, by whom, why, and when.
+        holders: the leases in force.
+        history: leases that were broken: the lease, by whom, why, and when.
     """
     return {
         "schema": LEASES,
@@ -42,46 +42,44 @@ def leases_document(  # noqa: PLR0913, PLR0917 - the document's own fields
         "taken_at": taken_at,
         "store": store,
         "deadline": deadline,
-        "holders": [_holder(one, taken_at, deadline) for one in holders],
-        "history": [{**_fields(one), "by": by, "reason": why, "taken_at": at} for one, by, why, at in history],
+        "holders": [_holder(holder, taken_at, deadline) for holder in holders],
+        "history": [{**_fields(holder), "by": by, "reason": why, "taken_at": at} for holder, by, why, at in history],
     }
 
 
-def _holder(one: Holder, taken_at: str, deadline: float) -> Json:
-    age = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(one.since)).total_seconds()
-    # A lease of tomorrow is no young one: clocks that far apart are not believed.
-    return {**_fields(one), "age": age, "overdue": abs(age) > deadline}
+def _holder(holder: Holder, taken_at: str, deadline: float) -> Json:
+    age = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(holder.since)).total_seconds()
+    # A lease that begins far in the future is overdue, not young: the clocks differ too much to tell its age.
+    return {**_fields(holder), "age": age, "overdue": abs(age) > deadline}
 
 
-def _fields(one: Holder) -> Json:
-    return {name: getattr(one, name) for name in ("node", "owner", "purpose", "since", "host_id")}
+def _fields(holder: Holder) -> Json:
+    return {name: getattr(holder, name) for name in ("node", "owner", "purpose", "since", "host_id")}
 
 
 def render(document: Json) -> str:
-    """The same in words, a line each."""
+    """A `ringcheck/leases/1` document as text, a line for each lease."""
     return "\n".join(printable(line) for line in _lines(document))
 
 
 def _lines(document: Json) -> Iterator[str]:
     holders = document["holders"]
-    what = counted(len(holders), "node") if holders else "no node"
-    yield f"{document['cluster']}: {what} under a restart lease; {document['store']}"
-    for one in holders:
-        late = f"; OVERDUE: {span(document['deadline'])} are allowed" if one["overdue"] else ""
-        yield f"  {one['node']} for {span(one['age'])}, since {one['since']}, of {one['owner']}{_why(one)}{late}"
+    nodes = counted(len(holders), "node") if holders else "no node"
+    yield f"{document['cluster']}: {nodes} under a restart lease; {document['store']}"
+    for lease in holders:
+        late = f"; OVERDUE: {span(document['deadline'])} are allowed" if lease["overdue"] else ""
+        purpose = f": {lease['purpose']}" if lease["purpose"] else ""
+        held = f"{lease['node']} for {span(lease['age'])}, since {lease['since']}, of {lease['owner']}"
+        yield f"  {held}{purpose}{late}"
     if document["history"]:
         yield ""
-        yield "Taken away"
-    for one in document["history"]:
-        yield f"  {one['node']} from {one['owner']} by {one['by']}, {one['taken_at']}: {one['reason']}"
-
-
-def _why(one: Json) -> str:
-    return f": {one['purpose']}" if one["purpose"] else ""
+        yield "Broken leases"
+    for lease in document["history"]:
+        yield f"  {lease['node']} from {lease['owner']} by {lease['by']}, {lease['taken_at']}: {lease['reason']}"
 
 
 def span(seconds: float) -> str:
-    """A duration as people say it."""
+    """A duration rounded to seconds, minutes or hours: `90 s`, `45 min`, `3 h`."""
     if abs(seconds) >= _IN_HOURS:
         return f"{round(seconds / 3600)} h"
     return f"{round(seconds / 60)} min" if abs(seconds) >= _IN_MINUTES else f"{round(seconds)} s"

@@ -1,8 +1,8 @@
-"""What a long-running service knows, as Prometheus and OpenMetrics text.
+"""The state of a long-running service as Prometheus and OpenMetrics text.
 
-A stateless view: each scrape is made of what is known then, so that no series outlives what it told of. What can't be
-known is absent and never 0; where the verdict is too old its series stop, and `ringcheck_up` says so. No label holds a
-token, an owner or any text that grows with time. docs/metrics.md says what each metric means to people.
+A stateless view: each scrape is made from the readings at that time, so that no series outlives its subject. A number
+that is not known is absent, never 0; if the verdict is too old its series stop and `ringcheck_up` is 0. No label holds
+a token, an owner or any text that grows with time. docs/metrics.md explains each metric.
 """
 
 from __future__ import annotations
@@ -35,13 +35,18 @@ if TYPE_CHECKING:
 
 Readings: TypeAlias = "Callable[[], Iterable[Reading]]"
 
-MOST_LEASES = 100  # oldest first: a store gone wild must not make series without end
-OUTCOMES = ("ok", "unreachable", "denied", "error")  # of a request (`jolokia.client.Counts`), told before the first
+MOST_LEASES = 100  # the oldest: a broken lease store must not create series without limit
+OUTCOMES = (
+    "ok",
+    "unreachable",
+    "denied",
+    "error",
+)  # of a request (`jolokia.client.Counts`), exported as 0 before the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One metric; counters and infos are named without `_total` and `_info`, which their samples add."""
+    """A metric. The names of counters and infos lack `_total` and `_info`, which their samples add."""
 
     name: str
     kind: Literal["gauge", "counter", "histogram", "info"]
@@ -50,7 +55,7 @@ class Family:
 
     @property
     def series(self) -> str:
-        """The name that queries use; histograms add `_bucket`, `_sum` and `_count`."""
+        """The name in queries; histograms add `_bucket`, `_sum` and `_count`."""
         return self.name + {"counter": "_total", "info": "_info"}.get(self.kind, "")
 
 
@@ -64,26 +69,26 @@ def _ring(name: str, text: str, labels: tuple[str, ...] = _LEVEL) -> Family:
 
 RANGES = _ring("ranges", "Token ranges of the keyspace.")
 UNAVAILABLE = _ring("unavailable_ranges", "Ranges that can't be served at the level, as the worst coordinator sees it.")
-STRUCTURAL = _ring("structurally_unavailable_ranges", "Of these, ranges that need more replicas than they have.")
+STRUCTURAL = _ring("structurally_unavailable_ranges", "Unavailable ranges that need more replicas than they have.")
 RATIO = _ring("unavailable_ratio", "Share of the token space that can't be served at the level, 0 to 1.")
 AT_MINIMUM = _ring("at_minimum_ranges", "Ranges that can be served at the level with no replica to spare.")
 NODES_LEFT = _ring(
-    "node_failures_to_outage", "Fewest node failures to an unavailable range; +Inf where none leads to one."
+    "node_failures_to_outage", "Fewest node failures that make a range unavailable; 0 if one is, +Inf if none can."
 )
 RACKS_LEFT = _ring(
-    "rack_failures_to_outage", "Fewest rack failures to an unavailable range; +Inf where none leads to one."
+    "rack_failures_to_outage", "Fewest rack failures that make a range unavailable; 0 if one is, +Inf if none can."
 )
 NODES = _ring("nodes", "Nodes by state and datacenter.", (*_CLUSTER, "state", "cassandra_dc"))
-SAFE = _ring("restart_safe_nodes", "Nodes that are up and each of which may restart now, alone.", _CLUSTER)
+SAFE = _ring("restart_safe_nodes", "Nodes that are up and may each restart now, alone.", _CLUSTER)
 DISAGREEMENT = _ring("view_disagreement", "Nodes that some coordinators see up and others down.", _CLUSTER)
-SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering though no view calls them down.", _CLUSTER)
+SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering and that no view sees down.", _CLUSTER)
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))
 
 UP = Family(
     name="ringcheck_up",
     kind="gauge",
     labels=_CLUSTER,
-    help="Whether there is a verdict young enough to be told as the present.",
+    help="1 if there is a recent verdict, 0 if not.",
 )
 SUCCESS = Family(
     name="ringcheck_last_success_timestamp_seconds",
@@ -99,19 +104,19 @@ STORE = Family(
     name="ringcheck_lease_store_up",
     kind="gauge",
     labels=_CLUSTER,
-    help="Whether the holders of restart leases are known.",
+    help="1 if the lease store could be read, 0 if not.",
 )
 LEASE = Family(
     name="ringcheck_lease_holder_age_seconds",
     kind="gauge",
     labels=(*_CLUSTER, "node"),
-    help="Age of a node's restart lease.",
+    help="Age of the node's oldest restart lease.",
 )
 RELOADED = Family(
     name="ringcheck_config_last_reload_successful",
     kind="gauge",
     labels=(),
-    help="Whether the configuration read last is in force.",
+    help="1 if the configuration read last is in force, 0 if not.",
 )
 RELOADED_AT = Family(
     name="ringcheck_config_last_reload_success_timestamp_seconds",
@@ -119,7 +124,7 @@ RELOADED_AT = Family(
     labels=(),
     help="Unix time at which the configuration in force was read.",
 )
-BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="The program that tells this.")
+BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="Version of ringcheck.")
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,
@@ -132,12 +137,12 @@ Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
 def render(
     readings: Readings, accept: str = "", reload: Reload | None = None, clock: Callable[[], float] = time.time
 ) -> tuple[str, bytes]:
-    """The body of a scrape.
+    """The reply to a scrape.
 
     Args:
-        readings: what is known now, a reading a cluster.
-        accept: the request's Accept header; decides between Prometheus's text and OpenMetrics.
-        reload: how the last reading of the configuration went; None where that is not known.
+        readings: the present reading of each cluster.
+        accept: the request's Accept header, which decides between Prometheus's text format and OpenMetrics.
+        reload: the result of the last reload of the configuration; None leaves its series out.
         clock: unix seconds.
 
     Returns:
@@ -148,32 +153,32 @@ def render(
     ProcessCollector(registry=registry)
     try:
         encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # it compares versions, and "x" with 1
+    except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
     return content_type, encode(registry)
 
 
 class MetricsCollector(Collector):
-    """Readings for a `CollectorRegistry`."""
+    """The readings as a collector for a `CollectorRegistry`."""
 
     def __init__(
         self, readings: Readings, reload: Reload | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        """Remember where to ask; see `render`."""
+        """Ask for no reading yet; for the arguments see `render`."""
         self._readings = readings
         self._reload = reload
         self._clock = clock
 
     def describe(self) -> Iterator[Metric]:
         """All families, without samples."""
-        return (Metric(one.name, one.help, one.kind) for one in FAMILIES)
+        return map(_metric, FAMILIES)
 
     def collect(self) -> Iterator[Metric]:
-        """All families, with what is known now."""
-        found = {one: Metric(one.name, one.help, one.kind) for one in FAMILIES}
+        """All families, with the samples of the present readings."""
+        metrics = {family: _metric(family) for family in FAMILIES}
         for family, values, value in self._samples():
-            _add(found[family], family, values, value)
-        return iter(found.values())
+            _add(metrics[family], family, values, value)
+        return iter(metrics.values())
 
     def _samples(self) -> Iterator[Sample]:
         now = self._clock()
@@ -183,6 +188,10 @@ class MetricsCollector(Collector):
             yield RELOADED_AT, (), self._reload.last_success
         for reading in self._readings():
             yield from _of_reading(reading, now)
+
+
+def _metric(family: Family) -> Metric:
+    return Metric(family.name, family.help, family.kind)
 
 
 def _add(metric: Metric, family: Family, values: tuple[str, ...], value: float | Durations) -> None:
@@ -198,7 +207,7 @@ def _add(metric: Metric, family: Family, values: tuple[str, ...], value: float |
 
 
 def _encodable(text: str) -> str:
-    """A label value; JSON can hold halves of surrogate pairs, for which one bad name would cost the whole scrape."""
+    """A label value in valid Unicode: JSON may contain lone surrogates, and one such name would fail the scrape."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
@@ -228,7 +237,7 @@ def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:
     for (state, datacenter), number in _nodes(verdict).items():
         yield NODES, (cluster, state, datacenter), number
     usable = sum(view.outcome == "ok" for view in verdict.views)
-    if usable:  # without a view there is nothing that could agree
+    if usable:  # without a usable view, agreement has no meaning
         yield DISAGREEMENT, (cluster,), sum(0 < len(some) < usable for some in verdict.seen_down_by.values())
     for keyspace in verdict.keyspaces:
         for level in keyspace.levels:
@@ -237,11 +246,11 @@ def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:
 
 
 def _nodes(verdict: Verdict) -> Counter[tuple[str, str]]:
-    """How many nodes by state and datacenter; 0 where there are none, so that a lost datacenter does not vanish."""
-    homes = [node.datacenter or "" for node in verdict.snapshot.nodes]
-    found = Counter({(state, home): 0 for home in sorted(set(homes)) for state in get_args(State)})
-    found.update(zip(verdict.states, homes, strict=True))
-    return found
+    """How many nodes by state and datacenter; a 0 for each other pair, so that no series of a datacenter vanishes."""
+    datacenters = [node.datacenter or "" for node in verdict.snapshot.nodes]
+    counts = Counter({(state, name): 0 for name in sorted(set(datacenters)) for state in get_args(State)})
+    counts.update(zip(verdict.states, datacenters, strict=True))
+    return counts
 
 
 def _of_level(cluster: str, keyspace: KeyspaceVerdict, level: LevelVerdict) -> Iterator[Sample]:
@@ -259,20 +268,20 @@ def _of_level(cluster: str, keyspace: KeyspaceVerdict, level: LevelVerdict) -> I
 
 
 def _failures(number: int | None) -> float:
-    """No number of failures makes an outage where `LevelHealth` has None: endless, and the series stays."""
+    """Infinity for None, which means that no number of failures makes an outage: the series stays."""
     return math.inf if number is None else number
 
 
 def _ages(holders: Iterable[Holder], now: float) -> list[tuple[str, float]]:
-    """Nodes under a lease and the age of their oldest, oldest first; a bounded number."""
-    found: dict[str, float] = {}
-    for one in holders:
-        found[one.node] = max(found.get(one.node, -math.inf), _age(one, now))
-    return sorted(found.items(), key=lambda item: -abs(item[1]))[:MOST_LEASES]
+    """Nodes under a lease and the age of their oldest lease, at most MOST_LEASES, oldest first."""
+    ages: dict[str, float] = {}
+    for holder in holders:
+        ages[holder.node] = max(ages.get(holder.node, -math.inf), _age(holder, now))
+    return sorted(ages.items(), key=lambda item: -abs(item[1]))[:MOST_LEASES]
 
 
 def _age(holder: Holder, now: float) -> float:
-    """Seconds; endless where the time can't be read, for such a lease is overdue (`core.maintenance`)."""
+    """Seconds; infinite if the time can't be read, since such a lease is overdue (`core.maintenance`)."""
     try:
         since = datetime.fromisoformat(holder.since)
     except ValueError:

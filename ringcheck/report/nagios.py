@@ -1,7 +1,7 @@
-"""A verdict as a Nagios plugin prints it: one line with one set of perfdata, more lines only where they are asked for.
+"""A verdict in the form of a Nagios plugin: one line with one set of perfdata, and more lines only on request.
 
-Labels have no spaces and values no exponents, for Sensu Go and Icinga read them too; the first line with its perfdata
-stays under 1,000 bytes, for NRPE's old packets cut at 1,023 without a word.
+Labels have no spaces and values no exponents, so that Sensu Go and Icinga read them too. The first line with its
+perfdata stays under 1,000 bytes, since the packets of old NRPE releases are cut at 1,023 without notice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def line(severity: Severity, text: str, perfdata: Iterable[str] = ()) -> str:
-    """One line of status, text and perfdata, cut in the text where it would be too long."""
+    """One line of status, text and perfdata; the text is cut if the line would be too long."""
     values = " ".join(perfdata)
     tail = f" | {values}" if values else ""
     room = FIRST_LINE_BYTES - len(tail.encode()) - len(severity.name) - len(" - ")
@@ -36,26 +36,27 @@ def line(severity: Severity, text: str, perfdata: Iterable[str] = ()) -> str:
 
 
 def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> str:
-    """What `check` prints.
+    """The output of `check`.
 
     Args:
-        verdict: what to say.
-        seconds: how long it took to find out.
-        verbose: add findings and levels in further lines.
+        verdict: what to show.
+        seconds: how long the check took; None leaves it out.
+        verbose: add a line for each finding and each level.
     """
     first = line(verdict.severity, f"{verdict.snapshot.cluster}: {verdict.summary}", perfdata(verdict, seconds))
-    return "\n".join([first, *(plain(one) for one in _details(verdict))] if verbose else [first])
+    return "\n".join([first, *(plain(detail) for detail in _details(verdict))] if verbose else [first])
 
 
 def perfdata(verdict: Verdict, seconds: float | None = None) -> Iterator[str]:
-    """`label=value[unit];warn;crit;min;max`, numbers of the worst watched level of all keyspaces."""
-    watched = [one.health for each in verdict.keyspaces for one in each.levels if one.severity and one.health]
-    tiers = [each.severity for each in verdict.keyspaces]
+    """`label=value[unit];warn;crit;min;max`, with the numbers of the worst watched level of all keyspaces."""
+    levels = [level for keyspace in verdict.keyspaces for level in keyspace.levels]
+    watched = [level.health for level in levels if level.severity and level.health]
+    severities = [keyspace.severity for keyspace in verdict.keyspaces]
     nodes = len(verdict.states)
-    yield f"keyspaces={len(tiers)};;;0"
-    yield f"keyspaces_critical={tiers.count(Severity.CRITICAL)};;;0;{len(tiers)}"
-    yield f"keyspaces_warning={tiers.count(Severity.WARNING)};;;0;{len(tiers)}"
-    yield f"keyspaces_unknown={tiers.count(Severity.UNKNOWN)};;;0;{len(tiers)}"
+    yield f"keyspaces={len(severities)};;;0"
+    yield f"keyspaces_critical={severities.count(Severity.CRITICAL)};;;0;{len(severities)}"
+    yield f"keyspaces_warning={severities.count(Severity.WARNING)};;;0;{len(severities)}"
+    yield f"keyspaces_unknown={severities.count(Severity.UNKNOWN)};;;0;{len(severities)}"
     yield from _worst(watched)
     yield f"nodes={nodes};;;0"
     yield f"nodes_up={verdict.states.count('up')};;;0;{nodes}"
@@ -66,33 +67,33 @@ def perfdata(verdict: Verdict, seconds: float | None = None) -> Iterator[str]:
 
 
 def _worst(watched: list[LevelHealth]) -> Iterator[str]:
-    """Nothing where nothing is known: a 0 would be a lie."""
+    """Nothing if no level could be evaluated: a 0 would be false."""
     if not watched:
         return
-    most = max(watched, key=lambda one: (one.unavailable_share, one.unavailable))
-    failures = [one.node_failures_to_outage for one in watched if one.node_failures_to_outage is not None]
-    yield f"unavailable_ranges={most.unavailable};;;0;{most.ranges}"
-    yield f"unavailable_share={most.unavailable_share * 100:.4f}%;;;0;100"
-    yield f"at_minimum_ranges={max(one.at_minimum for one in watched)};;;0"
+    worst = max(watched, key=lambda health: (health.unavailable_share, health.unavailable))
+    failures = [health.node_failures_to_outage for health in watched if health.node_failures_to_outage is not None]
+    yield f"unavailable_ranges={worst.unavailable};;;0;{worst.ranges}"
+    yield f"unavailable_share={worst.unavailable_share * 100:.4f}%;;;0;100"
+    yield f"at_minimum_ranges={max(health.at_minimum for health in watched)};;;0"
     if failures:
         yield f"node_failures_to_outage={min(failures)};;;0"
 
 
 def _details(verdict: Verdict) -> Iterator[str]:
-    for one in verdict.findings:
-        label = "note" if one.severity is Severity.OK else one.severity.name
-        yield f"{label}: {one.summary}{f' ({one.detail})' if one.detail else ''} [{one.code}]"
-    for each in verdict.keyspaces:
-        for level in each.levels:
-            at = f"{each.name} at {level.level}{f' in {level.datacenter}' if level.datacenter else ''}"
-            yield f"{level.severity.name if level.severity else '-'}: {at}: {_counts(level.health)}"
+    for finding in verdict.findings:
+        label = "note" if finding.severity is Severity.OK else finding.severity.name
+        yield f"{label}: {finding.summary}{f' ({finding.detail})' if finding.detail else ''} [{finding.code}]"
+    for keyspace in verdict.keyspaces:
+        for level in keyspace.levels:
+            where = f"{keyspace.name} at {level.level}{f' in {level.datacenter}' if level.datacenter else ''}"
+            yield f"{level.severity.name if level.severity else '-'}: {where}: {_counts(level.health)}"
 
 
 def _counts(health: LevelHealth | None) -> str:
     if health is None:
         return "not known"
-    left = health.node_failures_to_outage
+    failures = health.node_failures_to_outage
     return (
         f"{health.unavailable} of {health.ranges} ranges unavailable, {health.at_minimum} at minimum, "
-        f"{'no' if left is None else left} node failure{'' if left == 1 else 's'} to outage"
+        f"{'no' if failures is None else failures} node failure{'' if failures == 1 else 's'} to outage"
     )

@@ -1,4 +1,4 @@
-"""What a long-running service knows of one cluster: what metrics, page and API are rendered from."""
+"""The state of one cluster in a long-running service: metrics, page and API are rendered from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds a poll ta
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """A histogram of seconds; `counts` has one number a bucket of BUCKETS and one for what is above, not cumulative."""
+    """A histogram of seconds.
+
+    Attributes:
+        counts: observations in each bucket of BUCKETS, and above the last; not cumulative.
+        total: their sum in seconds.
+    """
 
     counts: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
     total: float = 0.0
@@ -25,11 +30,11 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """How the last reading of the configuration went.
+    """The result of the last reload of the configuration.
 
     Attributes:
-        successful: whether it is in force; a bad file leaves the old one running.
-        last_success: unix seconds at which the one in force was read.
+        successful: whether the file read last is in force; with a bad file the old configuration stays.
+        last_success: unix seconds at which the configuration in force was read.
     """
 
     successful: bool
@@ -38,23 +43,22 @@ class Reload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One cluster as the last poll left it.
+    """A cluster after its last poll.
 
     Attributes:
         cluster: its name in the configuration.
-        verdict: the newest there is, however old; None before the first.
-        restart_safe: addresses of the nodes that are up and each of which may restart now, alone; None where that is
-            not known.
-        restart_cures: addresses of the nodes that are not up and may restart: that takes no range away, and brings
-            them back. None where `restart_safe` is.
-        fresh: whether the verdict is young enough to be told as the present.
+        verdict: the newest, however old it is; None before the first.
+        restart_safe: addresses of the nodes that are up and that may each restart now, alone; None if not known.
+        restart_cures: addresses of the nodes that are not up and may restart: no range is lost, and they may come
+            back. None if `restart_safe` is.
+        fresh: whether the verdict is recent enough to be shown as the present state.
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
-        error: why the last poll gave none; None where it did.
-        suspects: addresses whose Jolokia stopped answering while no view calls them down yet.
-        holders: of restart leases; None where the store of the leases can't be asked.
-        store_asked: whether the last poll asked for them; else they are what was known before.
+        error: why the last poll gave no verdict; None if it gave one.
+        suspects: addresses whose Jolokia stopped answering while no view sees them down yet.
+        holders: of restart leases; None if the lease store can't be read.
+        store_asked: whether the last poll read the lease store; if not, `holders` is from an earlier poll.
         polls: how long polls took.
-        requests: to Jolokia since the start, by outcome.
+        requests: number of requests to Jolokia since the start, by outcome.
     """
 
     cluster: str

@@ -1,4 +1,4 @@
-"""A rolling restart as it goes on, and how it ended, in lines for a terminal and a log."""
+"""A rolling restart in lines for a terminal and a log: what would be done, what is being done, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.words import counted, listed
+from ringcheck.report.plan import batches
 from ringcheck.report.terminal import printable
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ class Report:
     """How a run ended.
 
     Attributes:
-        outcome: `done` is the only one in which all nodes were restarted.
-        why: one line; empty when all is done.
+        outcome: all nodes were restarted only if it is `done`.
+        why: one line; empty if it is `done`.
         done: nodes that were restarted and are back.
-        failed: those that were not, and why; they are still under their lease.
-        in_hand: those that were begun and of which no more is known.
-        left: those that were not touched.
-        seconds: of the whole run.
+        failed: nodes whose restart failed, and why; their leases are kept.
+        in_hand: nodes whose restart was begun and whose state is not known; their leases are kept.
+        left: nodes that were not touched.
+        seconds: duration of the whole run.
     """
 
     outcome: RollOutcome = "done"
@@ -41,7 +42,7 @@ class Report:
 
 
 def line(event: Mapping[str, Any]) -> str | None:
-    """What is to be told of an event; None for what only the journal needs."""
+    """An event as a line; None for events that only the journal needs."""
     words = _WORDS.get(event["event"])
     text = words(event) if words else None
     return printable(f"{event['time'][11:19]} {text}") if text else None
@@ -49,20 +50,18 @@ def line(event: Mapping[str, Any]) -> str | None:
 
 def _plan(event: Mapping[str, Any]) -> str:
     nodes = sum(len(batch) for batch in event["batches"])
-    number = len(event["batches"])
-    of = f"{number} {'batch' if number == 1 else 'batches'} of {counted(nodes, 'node')} left"
-    return f"{of}; next {listed(event['next'])}"
+    return f"{batches(len(event['batches']))} of {counted(nodes, 'node')} left; next {listed(event['next'])}"
 
 
 def _gate(event: Mapping[str, Any]) -> str | None:
-    """A refusal is told by what follows: the run waits, or ends."""
+    """No line for a refusal: the event that follows says whether the run waits or ends."""
     return f"gate: safe to stop {listed(event['candidates'])}" if event["decision"] == "safe" else None
 
 
 def _ended(event: Mapping[str, Any]) -> str:
-    how = event["problem"] or f"status {event['status']}"
+    result = event["problem"] or f"status {event['status']}"
     tail = event["output"].strip().splitlines()[-1:] if event["status"] != 0 else []
-    return f"{event['node']} command ended, {how}" + (f": {tail[0][-200:]}" if tail else "")
+    return f"{event['node']} command ended, {result}" + (f": {tail[0][-200:]}" if tail else "")
 
 
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
@@ -75,7 +74,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "drained": lambda event: f"{event['node']} drained, and its peers see it down",
     "command": lambda event: f"{event['node']} runs {shlex.join(event['words'])}",
     "command_ended": _ended,
-    "lacks": lambda event: f"{event['node']} awaited: {event['what']}",
+    "lacks": lambda event: f"waiting for {event['node']}: {event['what']}",
     "back": lambda event: f"{event['node']} back after {event['seconds']:g} s",
     "failed": lambda event: f"{event['node']} FAILED: {event['why']}",
     "released": lambda event: f"lease released: {listed(event['nodes'])}",
@@ -93,7 +92,7 @@ _HEADS = {
 
 def final(cluster: str, report: Report, journal: str) -> str:
     """How a run ended: what was restarted, what was not, and what to do."""
-    return "\n".join(printable(one) for one in _final(cluster, report, journal))
+    return "\n".join(map(printable, _final(cluster, report, journal)))
 
 
 def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
@@ -106,30 +105,36 @@ def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
     for node, problem in report.failed.items():
         yield f"  {node} failed and is still under its lease: {problem}"
     if report.in_hand:
-        yield f"  begun, not seen back, still under a lease: {listed(report.in_hand)}"
+        yield f"  begun, not known to be back, still under a lease: {listed(report.in_hand)}"
     if report.left:
         yield f"  not touched: {listed(report.left)}"
     if report.outcome != "done":
         yield f"The same command with --resume goes on (journal {journal})."
 
 
-def rehearsal(made: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> str:
-    """What a run would do: each batch, and the commands of each of its nodes."""
-    return "\n".join(printable(one) for one in _rehearsal(made, words, drain=drain))
+def rehearsal(plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> str:
+    """What a run would do: each batch, and the commands for each of its nodes.
+
+    Args:
+        plan: the batches.
+        words: by node its commands, each as a list of words.
+        drain: whether a node is drained first.
+    """
+    return "\n".join(map(printable, _rehearsal(plan, words, drain=drain)))
 
 
-def _rehearsal(made: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> Iterator[str]:
-    nodes = sum(len(batch) for batch in made.batches)
-    number = len(made.batches)
-    batches = "batch" if number == 1 else "batches"
-    yield f"WOULD RESTART {counted(nodes, 'node')} of {made.snapshot.cluster} in {number} {batches} ({made.rule})"
-    for place, batch in enumerate(made.batches, 1):
+def _rehearsal(plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> Iterator[str]:
+    nodes, number = sum(len(batch) for batch in plan.batches), len(plan.batches)
+    cluster = plan.snapshot.cluster
+    yield f"WOULD RESTART {counted(nodes, 'node')} of {cluster} in {batches(number)} ({plan.rule})"
+    for place, batch in enumerate(plan.batches, 1):
         yield f"Batch {place} of {number}"
         for node in batch:
-            yield from (f"  {text}" for text in [f"{node} drain"] * drain)
-            yield from (f"  {node} {shlex.join(each)}" for each in words[node])
-    for one in made.refused:
-        yield f"REFUSED {one.node}: {one.reasons[0].summary}"
+            if drain:
+                yield f"  {node} drain"
+            yield from (f"  {node} {shlex.join(command)}" for command in words[node])
+    for refusal in plan.refused:
+        yield f"REFUSED {refusal.node}: {refusal.reasons[0].summary}"
 
 
 def duration(seconds: float) -> str:

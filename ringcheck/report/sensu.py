@@ -1,11 +1,11 @@
-"""A verdict as events for Sensu: one for the people who are paged, one for their ticket queue.
+"""A verdict as events for Sensu: one that pages people, and one for their ticket queue.
 
-The page tier and the ticket tier are two checks, so that each resolves by itself: what pages is the loss of a
-critical level, all else that is wrong is a ticket. What is not known is UNKNOWN in both, for it must not resolve a
-page that stands; only a missing view of a node that others see up is no more than a ticket.
+The page tier and the ticket tier are two checks, so that each resolves on its own: the loss of a critical level pages,
+and every other problem is a ticket. What is not known makes both UNKNOWN, since it must not resolve a standing page;
+only the missing view of a node that others see up is a ticket alone.
 
-Sensu's agents drop what they don't like without a word: names with other characters than letters, digits, `_`, `.`
-and `-`, empty output, a status below 0. Nothing of that can come from here.
+Sensu's agents drop some events without notice: names with characters other than letters, digits, `_`, `.` and `-`,
+empty output, a status below 0. This module never makes such an event.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Tier: TypeAlias = Literal["page", "ticket"]
 From: TypeAlias = Literal["critical", "warning", "never"]
-"""From which severity on a tier is told."""
+"""The lowest severity that a tier reports."""
 
-_TELLS: dict[From, frozenset[Severity]] = {
+_REPORTED: dict[From, frozenset[Severity]] = {
     "critical": frozenset({Severity.CRITICAL}),
     "warning": frozenset({Severity.CRITICAL, Severity.WARNING}),
     "never": frozenset(),
@@ -36,18 +36,18 @@ BACKOFF = -1  # pysensu-yelp's realert_every for "again after 1, 2, 4, 8 ... eve
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """What is told to whom; what pages is no ticket as well."""
+    """Which severities page, and which make a ticket; a finding that pages makes no ticket."""
 
     page: From = "critical"
     ticket: From = "warning"
 
-    def tells(self, tier: Tier, severity: Severity) -> bool:
-        """Whether a finding of this severity is the tier's."""
-        pages = severity in _TELLS[self.page]
-        return pages if tier == "page" else not pages and severity in _TELLS[self.ticket]
+    def reports(self, tier: Tier, severity: Severity) -> bool:
+        """Whether the tier reports a finding of this severity."""
+        pages = severity in _REPORTED[self.page]
+        return pages if tier == "page" else not pages and severity in _REPORTED[self.ticket]
 
     def sent(self) -> tuple[Tier, ...]:
-        """The tiers that are told at all."""
+        """The tiers that are in use."""
         chosen: tuple[tuple[Tier, From], ...] = (("page", self.page), ("ticket", self.ticket))
         return tuple(tier for tier, least in chosen if least != "never")
 
@@ -57,14 +57,14 @@ DEFAULT = Tiers()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensuEvent:
-    """One result of one check.
+    """A result of a check.
 
     Attributes:
-        name: check name, `[A-Za-z0-9_.-]+`.
-        status: Nagios code.
+        name: name of the check, `[A-Za-z0-9_.-]+`.
+        status: Nagios exit code.
         output: a Nagios line.
-        page: whether it is of the page tier; if not, it is of the ticket tier.
-        source: name of the proxy entity, the cluster.
+        page: True for the page tier, False for the ticket tier.
+        source: name of the proxy entity: the cluster.
     """
 
     name: str
@@ -76,15 +76,15 @@ class SensuEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What an event says beside the verdict.
+    """How Sensu handles the events of a cluster.
 
     Attributes:
-        team: who is told.
-        runbook: URL of what to do.
+        team: the team to notify.
+        runbook: URL of the instructions for them.
         interval: seconds between two events.
         ttl: seconds without an event after which Sensu itself warns; None for never.
-        after: seconds that something must last before people are told.
-        repeat: seconds after which they are told again; None as Sensu's handlers do by themselves.
+        after: seconds that a problem must last before the team is notified.
+        repeat: seconds after which the team is notified again; None leaves that to Sensu's handlers.
     """
 
     team: str
@@ -103,14 +103,14 @@ def events(verdict: Verdict, tiers: Tiers = DEFAULT) -> tuple[SensuEvent, ...]:
 def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> SensuEvent:
     severity = tier_severity(verdict, tier, tiers)
     text = verdict.summary
-    if severity is not verdict.severity:  # what is worse is the other tier's to tell
-        own = (one.summary for one in _of_tier(verdict, tier, tiers) if one.severity is severity)
+    if severity is not verdict.severity:  # the other tier reports the worst finding
+        own = (finding.summary for finding in _of_tier(verdict, tier, tiers) if finding.severity is severity)
         text = f"nothing for this tier; {text}" if severity is Severity.OK else next(own)
     return _named(verdict.snapshot.cluster, tier, severity, text, tuple(perfdata(verdict)))
 
 
 def blind(cluster: str, reason: str, severity: Severity, tiers: Tiers = DEFAULT) -> tuple[SensuEvent, ...]:
-    """What both tiers are told where there is no verdict: silence would leave the last one standing."""
+    """The events if there is no verdict: without them Sensu would keep the last status."""
     return tuple(_named(cluster, tier, severity, reason) for tier in tiers.sent())
 
 
@@ -123,26 +123,27 @@ def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tupl
 
 
 def tier_severity(verdict: Verdict, tier: Tier, tiers: Tiers = DEFAULT) -> Severity:
-    """What a tier is told: the page tier of outages and gaps, the ticket tier of warnings and gaps."""
-    return max((one.severity for one in _of_tier(verdict, tier, tiers)), default=Severity.OK)
+    """The severity that a tier reports: of outages and gaps for pages, of warnings and gaps for tickets."""
+    return max((finding.severity for finding in _of_tier(verdict, tier, tiers)), default=Severity.OK)
 
 
 def _of_tier(verdict: Verdict, tier: Tier, tiers: Tiers) -> list[Finding]:
-    told = [one for one in verdict.findings if one.severity is Severity.UNKNOWN or tiers.tells(tier, one.severity)]
-    return told if tier == "ticket" else [one for one in told if not _only_a_ticket(one)]
+    return [finding for finding in verdict.findings if _is_of_tier(finding, tier, tiers)]
 
 
-def _only_a_ticket(gap: Finding) -> bool:
-    return gap.severity is Severity.UNKNOWN and gap.code == "view_missing"
+def _is_of_tier(finding: Finding, tier: Tier, tiers: Tiers) -> bool:
+    if finding.severity is Severity.UNKNOWN:
+        return tier == "ticket" or finding.code != "view_missing"
+    return tiers.reports(tier, finding.severity)
 
 
 def safe_name(text: str) -> str:
-    """A name that Sensu takes: it drops others without a word."""
+    """A name that Sensu accepts: it drops events with other names without notice."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "cluster"
 
 
 def socket_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
-    """The arguments of pysensu-yelp's `send_event` for an event; where to is the caller's."""
+    """The arguments of pysensu-yelp's `send_event`, without the address of the socket."""
     every = _whole(terms.interval)
     return {
         "name": event.name,
@@ -163,7 +164,7 @@ def socket_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
 def api_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
     """The body of `POST /events` at a Sensu Go agent.
 
-    Sensu Go has no fields for team, runbook and repeats: they are annotations, the last ones those of Sensu's fatigue
+    Sensu Go has no fields for team, runbook and repeats: they are annotations, those for repeats as read by the fatigue
     check filter (https://github.com/sensu/sensu-go-fatigue-check-filter).
     """
     tier = "page" if event.page else "ticket"
@@ -189,11 +190,11 @@ def api_event(event: SensuEvent, terms: Terms) -> dict[str, Any]:
 
 
 def _fatigue(terms: Terms) -> dict[str, str]:
-    """Occurrences begin at 1: with 1 the first event is told."""
-    told = {"fatigue_check/occurrences": str(1 + math.ceil(terms.after / _whole(terms.interval)))}
-    return told | ({"fatigue_check/interval": str(_whole(terms.repeat))} if terms.repeat else {})
+    """Occurrences begin at 1: with 1 the first event notifies."""
+    occurrences = {"fatigue_check/occurrences": str(1 + math.ceil(terms.after / _whole(terms.interval)))}
+    return occurrences | ({"fatigue_check/interval": str(_whole(terms.repeat))} if terms.repeat else {})
 
 
 def _whole(seconds: float) -> int:
-    """Sensu's integer seconds: never less than said, so that a ttl is not over too early."""
+    """Sensu's integer seconds, rounded up, so that a ttl does not end too early."""
     return math.ceil(seconds)

@@ -1,4 +1,4 @@
-"""Suppositions and risks: for people at a terminal of 80 columns, and as JSON documents."""
+"""The results of `what-if` and `risk`, as text for a terminal of 80 columns and as JSON documents."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from ringcheck.report.terminal import printable, wrapped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ringcheck.core.risk import FailureSet, LevelRisk, Losses, Risk, T, TierRisk
+    from ringcheck.core.risk import LevelRisk, Losses, Risk, T, TierRisk
     from ringcheck.core.verdict import LevelVerdict
-    from ringcheck.core.whatif import LevelChange, WhatIf
+    from ringcheck.core.whatif import LevelChange, LevelRisk, Losses, Risk, T, TierRisk, WhatIf
 
 RISK = "ringcheck/risk/1"
 
 
-def render(found: WhatIf, *, colour: bool = False) -> str:
-    """What `what-if` prints: what changes, then the verdict as `health` would print it."""
-    changes = "\n".join(printable(line) for line in (*_supposed(found), *_changes(found.changes)))
-    return f"{changes}\n\n{text.render(found.then, colour=colour)}"
+def render(result: WhatIf, *, colour: bool = False) -> str:
+    """The output of `what-if`: what changes, then the supposed verdict as `health` shows it."""
+    changes = "\n".join(map(printable, (*_supposed(result), *_changes(result.changes))))
+    return f"{changes}\n\n{text.render(result.then, colour=colour)}"
 
 
-def document(found: WhatIf) -> dict[str, Any]:
-    """The verdict as it would be as `ringcheck/verdict/1`, and what was supposed."""
-    return {**verdict_document(found.then), "supposed": {"down": list(found.down), "up": list(found.up)}}
+def document(result: WhatIf) -> dict[str, Any]:
+    """The supposed verdict as `ringcheck/verdict/1`, with the states that were supposed."""
+    return {**verdict_document(result.then), "supposed": {"down": list(result.down), "up": list(result.up)}}
 
 
-def _supposed(found: WhatIf) -> Iterator[str]:
-    parts = [f"{listed(who)} {what}" for who, what in ((found.down, "down"), (found.up, "up")) if who]
-    now, then = found.now.severity.name, found.then.severity.name
+def _supposed(result: WhatIf) -> Iterator[str]:
+    parts = [f"{listed(nodes)} {state}" for nodes, state in ((result.down, "down"), (result.up, "up")) if nodes]
+    now, then = result.now.severity.name, result.then.severity.name
     yield from wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 
 
 def _changes(changes: Sequence[LevelChange]) -> Iterator[str]:
     if not changes:
         yield "No level of any keyspace changes."
-    for one in changes:
-        where = f" in {one.then.datacenter}" if one.then.datacenter else ""
-        yield from wrapped(f"{one.keyspace} at {one.then.level}{where}: {'; '.join(_differences(one))}", 2, 4)
+    for change in changes:
+        where = f" in {change.then.datacenter}" if change.then.datacenter else ""
+        yield from wrapped(f"{change.keyspace} at {change.then.level}{where}: {'; '.join(_differences(change))}", 2, 4)
 
 
 def _differences(change: LevelChange) -> Iterator[str]:
-    """Severity and unavailable ranges always; the others where they change."""
+    """Severity and unavailable ranges always; other numbers only if they change."""
     now, then = change.now, change.then
     if then.severity:
         yield _step(_severity(now), _severity(then))
@@ -59,11 +59,11 @@ def _differences(change: LevelChange) -> Iterator[str]:
     yield f"unavailable {_step(str(was.unavailable), str(will.unavailable))}{of}"
     if was.at_minimum != will.at_minimum:
         yield f"at minimum {was.at_minimum} -> {will.at_minimum}"
-    left = [
-        (what, getattr(was, f"{what}_failures_to_outage"), getattr(will, f"{what}_failures_to_outage"))
-        for what in ("node", "rack")
+    failures = [
+        ("nodes", was.node_failures_to_outage, will.node_failures_to_outage),
+        ("racks", was.rack_failures_to_outage, will.rack_failures_to_outage),
     ]
-    steps = [f"{what}s {_left(before)} -> {_left(after)}" for what, before, after in left if before != after]
+    steps = [f"{unit} {_failures(old)} -> {_failures(new)}" for unit, old, new in failures if old != new]
     if steps:
         yield f"failures to outage: {', '.join(steps)}"
 
@@ -72,146 +72,144 @@ def _step(now: str, then: str) -> str:
     return then if now == then else f"{now} -> {then}"
 
 
-def _severity(one: LevelVerdict | None) -> str:
-    return one.severity.name if one and one.severity else "?"
+def _severity(level: LevelVerdict | None) -> str:
+    return level.severity.name if level and level.severity else "?"
 
 
-def _unavailable(one: LevelVerdict | None) -> str:
-    return str(one.health.unavailable) if one and one.health else "?"
+def _unavailable(level: LevelVerdict | None) -> str:
+    return str(level.health.unavailable) if level and level.health else "?"
 
 
-def _left(failures: int | None) -> str:
-    return "-" if failures is None else str(failures)
+def _failures(number: int | None) -> str:
+    return "-" if number is None else str(number)
 
 
 # Risk
 
 
-def render_risk(found: Risk) -> str:
-    """What `risk` prints: the smallest losses overall, then by keyspace, level and datacenter."""
-    blocks = [list(_head(found)), list(_gaps(found)), *([*_level(one)] for one in found.levels), list(_note(found))]
-    return "\n\n".join("\n".join(printable(line) for line in block) for block in blocks if block)
+def render_risk(risk: Risk) -> str:
+    """The output of `risk`: the smallest losses overall, then by keyspace, level and datacenter."""
+    blocks = [list(_head(risk)), list(_gaps(risk)), *([*_level(level)] for level in risk.levels), list(_note(risk))]
+    return "\n\n".join("\n".join(map(printable, block)) for block in blocks if block)
 
 
-def _head(found: Risk) -> Iterator[str]:
-    word = "UNKNOWN" if found.gaps else "RISK"
-    tiers = "; ".join(_tier(one) for one in found.overall) or "nothing can be told of any level that is watched"
-    yield from wrapped(f"{word} {found.verdict.snapshot.cluster}: {tiers}")
-    yield from wrapped(text.seen(found.verdict))
+def _head(risk: Risk) -> Iterator[str]:
+    word = "UNKNOWN" if risk.gaps else "RISK"
+    tiers = "; ".join(map(_tier, risk.overall)) or "no level that is watched could be evaluated"
+    yield from wrapped(f"{word} {risk.verdict.snapshot.cluster}: {tiers}")
+    yield from wrapped(text.seen(risk.verdict))
 
 
-def _tier(one: TierRisk) -> str:
-    what = f"a {one.tier.name} outage"
-    if one.nodes.failures == 0:
-        return f"{what} is there now"
-    if one.nodes.failures is None:
-        return f"no loss of nodes makes {what}"
-    racks = f" or {counted(one.racks.failures, 'rack')}" if one.racks.failures else ""
-    return f"{what} takes {counted(one.nodes.failures, 'node')}{racks}"
+def _tier(risk: TierRisk) -> str:
+    outage = f"a {risk.tier.name} outage"
+    if risk.nodes.failures == 0:
+        return f"{outage} is there now"
+    if risk.nodes.failures is None:
+        return f"no loss of nodes makes {outage}"
+    racks = f" or {counted(risk.racks.failures, 'rack')}" if risk.racks.failures else ""
+    return f"{outage} takes {counted(risk.nodes.failures, 'node')}{racks}"
 
 
-def _gaps(found: Risk) -> Iterator[str]:
-    if found.gaps:
-        yield "Not known: smaller losses than these may be an outage"
-    for one in found.gaps:
-        yield from wrapped(f"{one.code}: {one.summary}", 2)
+def _gaps(risk: Risk) -> Iterator[str]:
+    if risk.gaps:
+        yield "Incomplete: smaller losses than these may be an outage"
+    for gap in risk.gaps:
+        yield from wrapped(f"{gap.code}: {gap.summary}", 2)
 
 
-def _level(one: LevelRisk) -> Iterator[str]:
-    where = f" in {one.datacenter}" if one.datacenter else ""
-    tier = one.tier.name if one.tier else "not watched"
-    yield from wrapped(f"{listed(one.keyspaces)} at {one.level}{where} ({tier})", 0, 2)
-    if one.problem is not None or one.nodes is None or one.racks is None:
-        yield from wrapped(f"not known: {one.problem}", 2)
+def _level(risk: LevelRisk) -> Iterator[str]:
+    where = f" in {risk.datacenter}" if risk.datacenter else ""
+    tier = risk.tier.name if risk.tier else "not watched"
+    yield from wrapped(f"{listed(risk.keyspaces)} at {risk.level}{where} ({tier})", 0, 2)
+    if risk.problem is not None or risk.nodes is None or risk.racks is None:
+        yield from wrapped(f"not known: {risk.problem}", 2)
         return
-    if one.structurally_unavailable:
-        lost = f"{one.structurally_unavailable} of {counted(one.ranges, 'range')}"
-        yield from wrapped(f"{lost} can never be served: more replicas are needed than there are", 2)
-    if one.nodes.failures == 0:
-        yield "  ranges are unavailable now: `ringcheck health` tells which"
+    if risk.structurally_unavailable:
+        lost = f"{risk.structurally_unavailable} of {counted(risk.ranges, 'range')}"
+        yield from wrapped(f"{lost} can never be served: the level needs more replicas than there are", 2)
+    if risk.nodes.failures == 0:
+        yield "  ranges are unavailable now: see `ringcheck health`"
         return
-    yield from _losses(one.nodes, "node", str)
-    yield from _losses(one.racks, "rack", "/".join)
+    yield from _losses(risk.nodes, "node", str)
+    yield from _losses(risk.racks, "rack", "/".join)
 
 
-def _losses(found: Losses[T], what: str, name: Callable[[T], str]) -> Iterator[str]:
-    if found.failures is None:
-        yield f"  no loss of {what}s makes ranges unavailable"
+def _losses(losses: Losses[T], unit: str, name: Callable[[T], str]) -> Iterator[str]:
+    if losses.failures is None:
+        yield f"  no loss of {unit}s makes ranges unavailable"
         return
-    yield from wrapped(_which(found, what), 2)
-    for one in found.worst:
-        yield from wrapped(_loss(one, name), 4, 10)
-    if found.number is None or found.number > len(found.worst):
-        more = "" if found.number is None else f"{found.number - len(found.worst)} "
+    yield from wrapped(_sets(losses, unit), 2)
+    for loss in losses.worst:
+        yield from wrapped(f"{percent(loss.share):>7}  {', '.join(map(name, loss.members))}", 4, 10)
+    if losses.number is None or losses.number > len(losses.worst):
+        more = "" if losses.number is None else f"{losses.number - len(losses.worst)} "
         yield f"    and {more}more (--limit)"
 
 
-def _which(found: Losses[T], what: str) -> str:
-    """How many losses there are, and whether any nodes or racks of those concerned make one."""
-    size, all_of = found.failures or 0, counted(found.concerned, what)
-    if found.number is None:
-        return f"{counted(size, what)}: at most {found.at_most} sets of {all_of}; some of the worst"
-    if found.number == comb(found.concerned, size):
-        one = f"any {size}" if size < found.concerned else "all"
-        return f"{counted(size, what)}: {one} of {all_of}" + (f" ({found.number} sets)" if found.number > 1 else "")
-    sets = counted(found.number, "set")
-    return f"{counted(size, what)}: {sets} of {all_of}" + (f"; worst {len(found.worst)}" if found.worst else "")
+def _sets(losses: Losses[T], unit: str) -> str:
+    """How many sets of nodes or racks are an outage, or that any set of this size is."""
+    size, members = losses.failures or 0, counted(losses.concerned, unit)
+    if losses.number is None:
+        return f"{counted(size, unit)}: at most {losses.at_most} sets of {members}; some of the worst"
+    if losses.number == comb(losses.concerned, size):
+        every = f"any {size}" if size < losses.concerned else "all"
+        sets = f" ({losses.number} sets)" if losses.number > 1 else ""
+        return f"{counted(size, unit)}: {every} of {members}{sets}"
+    worst = f"; worst {len(losses.worst)}" if losses.worst else ""
+    return f"{counted(size, unit)}: {counted(losses.number, 'set')} of {members}{worst}"
 
 
-def _loss(one: FailureSet[T], name: Callable[[T], str]) -> str:
-    return f"{percent(one.share):>7}  {', '.join(name(member) for member in one.members)}"
-
-
-def _note(found: Risk) -> Iterator[str]:
-    if any(one.nodes and one.nodes.failures for one in found.levels):
-        down = found.verdict.down()
-        besides = f", beside what is down now ({listed(down)})" if down else ""
-        yield from wrapped(f"Shares are of the token space that can't be served after the loss{besides}.")
-    if found.verdict.severity is Severity.CRITICAL:
+def _note(risk: Risk) -> Iterator[str]:
+    if any(level.nodes and level.nodes.failures for level in risk.levels):
+        down = risk.verdict.down()
+        besides = f", in addition to the nodes that are down now ({listed(down)})" if down else ""
+        yield from wrapped(f"Shares are of the token space that is unavailable after the loss{besides}.")
+    if risk.verdict.severity is Severity.CRITICAL:
         yield "There is an outage now: see `ringcheck health`."
 
 
-def risk_document(found: Risk) -> dict[str, Any]:
+def risk_document(risk: Risk) -> dict[str, Any]:
     """The smallest losses as `ringcheck/risk/1`."""
     return {
         "schema": RISK,
-        "cluster": found.verdict.snapshot.cluster,
-        "taken_at": found.verdict.snapshot.taken_at,
-        "complete": not found.gaps,
-        "down": found.verdict.down(),
-        "overall": [{"tier": one.tier.name, **_both(one.nodes, one.racks)} for one in found.overall],
-        "levels": [
-            {
-                "keyspaces": list(one.keyspaces),
-                "level": one.level.value,
-                "datacenter": one.datacenter,
-                "tier": one.tier.name if one.tier else None,
-                "ranges": one.ranges,
-                "structurally_unavailable": one.structurally_unavailable,
-                "problem": one.problem,
-                **_both(one.nodes, one.racks),
-            }
-            for one in found.levels
-        ],
+        "cluster": risk.verdict.snapshot.cluster,
+        "taken_at": risk.verdict.snapshot.taken_at,
+        "complete": not risk.gaps,
+        "down": risk.verdict.down(),
+        "overall": [{"tier": tier.tier.name, **_both(tier.nodes, tier.racks)} for tier in risk.overall],
+        "levels": [_level_document(level) for level in risk.levels],
         "gaps": [
-            {"code": one.code, "subject": one.subject, "summary": one.summary, "detail": one.detail}
-            for one in found.gaps
+            {"code": gap.code, "subject": gap.subject, "summary": gap.summary, "detail": gap.detail}
+            for gap in risk.gaps
         ],
+    }
+
+
+def _level_document(risk: LevelRisk) -> dict[str, Any]:
+    return {
+        "keyspaces": list(risk.keyspaces),
+        "level": risk.level.value,
+        "datacenter": risk.datacenter,
+        "tier": risk.tier.name if risk.tier else None,
+        "ranges": risk.ranges,
+        "structurally_unavailable": risk.structurally_unavailable,
+        "problem": risk.problem,
+        **_both(risk.nodes, risk.racks),
     }
 
 
 def _both(nodes: Losses[str] | None, racks: Losses[tuple[str, str]] | None) -> dict[str, Any]:
     return {
-        "nodes": nodes and _document_of(nodes, str),
-        "racks": racks and _document_of(racks, lambda one: {"datacenter": one[0], "rack": one[1]}),
+        "nodes": nodes and _losses_document(nodes, str),
+        "racks": racks and _losses_document(racks, lambda rack: {"datacenter": rack[0], "rack": rack[1]}),
     }
 
 
-def _document_of(found: Losses[T], name: Callable[[T], object]) -> dict[str, Any]:
+def _losses_document(losses: Losses[T], name: Callable[[T], object]) -> dict[str, Any]:
     return {
-        "failures": found.failures,
-        "sets": found.number,
-        "sets_at_most": found.at_most,
-        "concerned": found.concerned,
-        "worst": [{"members": [name(member) for member in one.members], "share": one.share} for one in found.worst],
+        "failures": losses.failures,
+        "sets": losses.number,
+        "sets_at_most": losses.at_most,
+        "concerned": losses.concerned,
+        "worst": [{"members": [name(member) for member in loss.members], "share": loss.share} for loss in losses.worst],
     }

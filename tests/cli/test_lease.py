@@ -259,7 +259,7 @@ def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
     lines = text.splitlines()
     assert (code, lines[0]) == (1, f"embedded: 2 nodes under a restart lease; {stage.store.describe()}")
     assert lines[2].endswith(f"since {OLD}, of you: a?[2Jb; OVERDUE: 60 min are allowed")
-    assert lines[4:] == ["Taken away", lines[5]]
+    assert lines[4:] == ["Broken leases", lines[5]]
     assert lines[5].startswith(f"  {stage.names[2]} from you by boss, ")
     code, text = stage.run("list", "--format", "json")
     document = json.loads(text)

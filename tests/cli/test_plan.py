@@ -48,7 +48,7 @@ def test_a_screen(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> None:
         == """\
 REFUSED test: 11 nodes in 3 batches, 1 node refused
 fewest: proven
-for the ring of 2024-05-06T07:08:09Z with all nodes up but those of the batch
+for the ring of 2024-05-06T07:08:09Z with all nodes outside the batch up
 
 Batch 1: 3 nodes
   dc1 r1 (1): 10.0.0.2

@@ -135,8 +135,8 @@ orders at LOCAL_QUORUM in dc1 (WARNING)
      50.0 %  dc1/r2
      50.0 %  dc1/r3
 
-Shares are of the token space that can't be served after the loss, beside what
-  is down now (10.0.0.1).
+Shares are of the token space that is unavailable after the loss, in addition to
+  the nodes that are down now (10.0.0.1).
 """
     )
 
@@ -144,10 +144,10 @@ Shares are of the token space that can't be served after the loss, beside what
 def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing is seen, or a keyspace is not there, it says so and exits with 3."""
     assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13))]) == 3
-    assert capsys.readouterr().out.startswith("UNKNOWN test: nothing can be told of any level that is watched\n")
+    assert capsys.readouterr().out.startswith("UNKNOWN test: no level that is watched could be evaluated\n")
     assert run(["risk", "--from", HEALTHY, "-k", "blog_3", "-k", "blog_9"]) == 3
     told = capsys.readouterr().out
-    assert "Not known: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in told
+    assert "Incomplete: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in told
 
 
 @pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN, TWO_DOWN])

@@ -74,7 +74,7 @@ def torn() -> Snapshot:
             article.snapshot(),
             Gate(accept=("*",), allow=frozenset({"no_data"})),
             ALL[:1],
-            "no range was judged, as you allow: no_data",
+            "no range was evaluated, as you allow: no_data",
         ),
     ],
 )
