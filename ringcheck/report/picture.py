@@ -1,8 +1,8 @@
-"""What a picture of a ring shows, whatever it is drawn with: each range as it stands at one level, to one observer.
+"""The content of a picture of a ring, however it is drawn: the condition of each range at one level, for one observer.
 
-Owns what is drawn and the words for it. All numbers come from the verdict and the ring's state behind it: nothing is
-judged again here. Beyond so many ranges neighbours are drawn as one band, which shows its worst range and says how
-many it stands for.
+Owns what is drawn and the words for it. All numbers come from the verdict and from the state of the ring behind it:
+nothing is evaluated anew. In a large ring neighbouring ranges are drawn as one band, which shows its worst condition
+and says how many ranges it stands for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ringcheck.core.consistency import Rules, release
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
-from ringcheck.core.policy import Severity
 from ringcheck.core.ring import partitioner
 from ringcheck.core.words import counted, percent
+from ringcheck.report.changes import badness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,14 +50,14 @@ MEANINGS: dict[Drawn, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Neighbouring ranges that are drawn as one; often a single range.
+    """Neighbouring ranges that are drawn as one; in a small ring a single range.
 
     Attributes:
         first: index of the first range.
-        ranges: how many.
-        start: where the first one starts.
-        end: where the last one ends.
-        conditions: how many ranges there are of each condition.
+        ranges: how many ranges.
+        start: token at which the first range starts.
+        end: token at which the last range ends.
+        conditions: number of ranges by condition.
     """
 
     first: int
@@ -68,21 +68,21 @@ class Band:
 
     @property
     def worst(self) -> Drawn:
-        """The condition that the band is drawn as."""
-        return next(one for one in WORST_FIRST if self.conditions[one])
+        """The worst condition of its ranges: the band is drawn as this."""
+        return next(condition for condition in WORST_FIRST if self.conditions[condition])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One keyspace's ring at one level.
+    """A keyspace's ring at one level.
 
     Attributes:
-        verdict: what it is drawn from.
-        keyspace: name.
-        ring: its ranges.
-        level: which level, for which clients; None where nothing usable was seen.
-        standings: how each range stands; None where that can't be known.
-        down: indexes of the nodes that the observer does not call live; None where nobody can tell.
+        verdict: the verdict that it is drawn from.
+        keyspace: its name.
+        ring: its ring.
+        level: the level and the clients' datacenter; None without a usable view.
+        standings: by range its live and required replicas; None for a range for which they are not known.
+        down: indexes of the nodes that the observer does not see live; None without a usable view.
     """
 
     verdict: Verdict
@@ -106,7 +106,7 @@ class Picture:
 
     @property
     def seen(self) -> str:
-        """Whose view it is, and when it was taken."""
+        """The observer, and when the data was taken."""
         observer = self.level.worst_view if self.level else None
         return (
             f"as {observer} sees it, {self.verdict.snapshot.taken_at}" if observer else self.verdict.snapshot.taken_at
@@ -114,35 +114,37 @@ class Picture:
 
     @cached_property
     def conditions(self) -> Counter[Drawn]:
-        """How many ranges there are of each condition."""
+        """Number of ranges by condition."""
         return Counter(map(_condition, self.standings))
 
     def condition(self, index: int) -> Drawn:
-        """How a range is drawn."""
+        """The condition of a range."""
         return _condition(self.standings[index])
 
     @cached_property
     def hurt(self) -> int:
-        """Ranges with a replica that is not live, of those that the level counts."""
-        return sum(one is not None and one.live < one.replicas for one in self.standings)
+        """How many ranges have a replica that the level counts and that is not live."""
+        return sum(standing is not None and standing.live < standing.replicas for standing in self.standings)
 
     @cached_property
     def _uncounted(self) -> frozenset[int]:
-        """Nodes whose replicas a LOCAL level does not count, and the ring's filler."""
+        """Nodes whose replicas a LOCAL level does not count, and the filler of the ring's replica lists."""
         filler = frozenset({self.ring.filler})
         if self.level is None or self.level.datacenter is None:
             return filler
-        here = self.level.datacenter
-        return filler.union(index for index, node in enumerate(self.verdict.snapshot.nodes) if node.datacenter != here)
+        local, nodes = self.level.datacenter, self.verdict.snapshot.nodes
+        return filler.union(index for index, node in enumerate(nodes) if node.datacenter != local)
 
     def replicas(self, index: int) -> tuple[int, ...]:
-        """Nodes of a range that the level counts, in Cassandra's order."""
+        """Indexes of the nodes whose replicas of a range the level counts, in Cassandra's order."""
         return tuple([node for node in self.ring.replicas(index) if node not in self._uncounted])
 
     def live(self, index: int) -> str:
-        """`2/3`: live replicas of those that count."""
-        one = self.standings[index]
-        return f"{one.live}/{one.replicas}" if one else f"{self._alive(index)}/{len(self.replicas(index))}"
+        """`2/3`: live replicas, of those that the level counts."""
+        standing = self.standings[index]
+        return (
+            f"{standing.live}/{standing.replicas}" if standing else f"{self._alive(index)}/{len(self.replicas(index))}"
+        )
 
     def _alive(self, index: int) -> str:
         if self.down is None:
@@ -150,32 +152,31 @@ class Picture:
         return str(sum(node not in self.down for node in self.replicas(index)))
 
     def address(self, node: int) -> str:
-        """A node's name."""
+        """A node's address, by its index."""
         return self.verdict.snapshot.nodes[node].address
 
     @cached_property
     def not_live(self) -> list[tuple[int, int]]:
-        """Nodes that hold ranges here and are not live, and how many they hold: those that hold most first."""
-        gone = (self.down or frozenset()) & self.ring.holders - self._uncounted
-        return sorted(((node, len(self.ring.ranges_of[node])) for node in gone), key=lambda one: (-one[1], one[0]))
+        """Nodes that are not live and hold replicas that count: index and number of ranges, the most ranges first."""
+        down = (self.down or frozenset()) & self.ring.holders - self._uncounted
+        return sorted(((node, len(self.ring.ranges_of[node])) for node in down), key=lambda item: (-item[1], item[0]))
 
     def bands(self, most: int) -> Iterator[Band]:
-        """The ring in at most so many bands of as many ranges each, give or take one."""
+        """The ring in at most `most` bands, whose numbers of ranges differ by one at most."""
         number = len(self.ring)
         pieces = min(most, number)
-        cuts = [place * number // pieces for place in range(pieces + 1)]
+        cuts = [piece * number // pieces for piece in range(pieces + 1)]
         for first, end in pairwise(cuts):
-            part = self.standings[first:end]
             yield Band(
                 first=first,
                 ranges=end - first,
                 start=self.ring.tokens[first - 1],
                 end=self.ring.tokens[end - 1],
-                conditions=Counter(map(_condition, part)),
+                conditions=Counter(map(_condition, self.standings[first:end])),
             )
 
     def headline(self) -> str:
-        """What matters most, with its denominator."""
+        """How many ranges are unavailable, with the denominator."""
         health, ranges = self.health, len(self.ring)
         if health is None:
             return f"not known of {counted(ranges, 'range')}"
@@ -187,33 +188,32 @@ class Picture:
         return f"0 of {counted(ranges, 'range')} unavailable, {health.at_minimum} at minimum"
 
     def needs(self) -> str:
-        """What the level demands of a range."""
+        """The live replicas that the level requires of a range; empty if not known."""
         required = self.health.required if self.health else ()
-        each = [f"{one.replicas} live in {one.datacenter}" if one.datacenter else f"{one.replicas} live"
-                for one in required]  # fmt: skip
-        return f"needs {' and '.join(each)}" if each else ""
+        parts = [f"{part.replicas} live{f' in {part.datacenter}' if part.datacenter else ''}" for part in required]
+        return f"needs {' and '.join(parts)}" if parts else ""
 
 
-def _condition(one: RangeHealth | None) -> Drawn:
-    return one.condition if one else "unknown"
+def _condition(standing: Standing | None) -> Drawn:
+    return standing.condition if standing else "unknown"
 
 
 def draw(verdict: Verdict, keyspace: str, level: Level | None = None) -> Picture | None:
-    """The picture of a keyspace's ring; None where the snapshot has no such keyspace.
+    """The picture of a keyspace's ring; None if the snapshot has no such keyspace.
 
     Args:
-        verdict: on a snapshot, with the level among those that were asked for.
-        keyspace: name.
-        level: which one; by default the worst of those that the verdict has, for the clients that are worst off.
+        verdict: must contain the level.
+        keyspace: its name.
+        level: the level to draw; None for the worst of the verdict. Of a LOCAL level the worst datacenter is drawn.
     """
-    ring = next((one for one in verdict.snapshot.rings if keyspace in one.keyspaces), None)
+    ring = next((ring for ring in verdict.snapshot.rings if keyspace in ring.keyspaces), None)
     if ring is None:
         return None
-    judged = next((one for one in verdict.keyspaces if one.name == keyspace), None)
-    chosen = _worst(judged, level) if judged else None
+    evaluated = next((each for each in verdict.keyspaces if each.name == keyspace), None)
+    chosen = _worst(evaluated, level) if evaluated else None
     if chosen is None or chosen.health is None or chosen.worst_view is None:
         usable = any(view.outcome == "ok" for view in verdict.views)
-        down = frozenset(place for place, state in enumerate(verdict.states) if state != "up") if usable else None
+        down = frozenset(index for index, state in enumerate(verdict.states) if state != "up") if usable else None
         return Picture(
             verdict=verdict, keyspace=keyspace, ring=ring, level=chosen, standings=(None,) * len(ring), down=down
         )
@@ -221,14 +221,12 @@ def draw(verdict: Verdict, keyspace: str, level: Level | None = None) -> Picture
 
 
 def _worst(keyspace: KeyspaceVerdict, level: Level | None) -> LevelVerdict | None:
-    def rank(one: LevelVerdict) -> tuple[Severity, bool, tuple[float, ...]]:
-        return one.severity or Severity.OK, one.health is None, one.health.badness if one.health else ()
-
-    return max((one for one in keyspace.levels if level in {None, one.level}), key=rank, default=None)
+    levels = (each for each in keyspace.levels if level in {None, each.level})
+    return max(levels, key=badness, default=None)
 
 
 def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, observer: str) -> Picture:
-    """The ring as the observer sees it whose numbers the verdict has."""
+    """The ring for the observer whose numbers are those of the verdict."""
     snapshot = verdict.snapshot
     evidence = evidence_of(snapshot)
     down = evidence.down(next(view for view in evidence.usable if view.observer == observer))
