@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringcheck.documents.fields import Json, token_texts
+from ringcheck.documents.fields import token_texts
 
 if TYPE_CHECKING:
     from ringcheck.core.gate import Decision
     from ringcheck.core.plan import Plan
-    from ringcheck.core.reasons import Reason
+    from ringcheck.core.reasons import Example, Reason
+    from ringcheck.documents.fields import Json
 
 DECISION = "ringcheck/decision/1"
-
-
 PLAN = "ringcheck/plan/1"
 
 
@@ -29,7 +28,7 @@ def decision_document(decision: Decision) -> Json:
         "holders": list(decision.holders),
         "left_out": list(decision.left_out),
         "allowed": list(decision.allowed),
-        "reasons": [_reason(one) for one in decision.reasons],
+        "reasons": [_reason(reason) for reason in decision.reasons],
         "checked": {
             "keyspaces": decision.checked.keyspaces,
             "ranges": decision.checked.ranges,
@@ -39,19 +38,21 @@ def decision_document(decision: Decision) -> Json:
     }
 
 
-def _reason(one: Reason) -> Json:
-    document: Json = {name: getattr(one, name) for name in _REASON}
-    document["keyspaces"] = list(one.keyspaces)
-    document["level"] = one.level.value if one.level else None
-    document["example"] = None
-    if one.example:
-        start, end = token_texts((one.example.start, one.example.end))
-        held = {"replicas": list(one.example.replicas), "live": list(one.example.live)}
-        document["example"] = {"start": start, "end": end, **held}
-    return document
-
-
 _REASON = ("code", "blocks", "subject", "keyspace", "datacenter", "ranges", "share", "summary", "lifts_when")
+
+
+def _reason(reason: Reason) -> Json:
+    return {
+        **{name: getattr(reason, name) for name in _REASON},
+        "keyspaces": list(reason.keyspaces),
+        "level": reason.level.value if reason.level else None,
+        "example": reason.example and _example(reason.example),
+    }
+
+
+def _example(example: Example) -> Json:
+    start, end = token_texts((example.start, example.end))
+    return {"start": start, "end": end, "replicas": list(example.replicas), "live": list(example.live)}
 
 
 def plan_document(plan: Plan) -> Json:
@@ -61,7 +62,10 @@ def plan_document(plan: Plan) -> Json:
         "cluster": plan.snapshot.cluster,
         "taken_at": plan.snapshot.taken_at,
         "batches": [list(batch) for batch in plan.batches],
-        "refused": [{"node": one.node, "reasons": [_reason(reason) for reason in one.reasons]} for one in plan.refused],
+        "refused": [
+            {"node": refusal.node, "reasons": [_reason(reason) for reason in refusal.reasons]}
+            for refusal in plan.refused
+        ],
         "rule": plan.rule,
-        "notes": [_reason(one) for one in plan.notes],
+        "notes": [_reason(note) for note in plan.notes],
     }

@@ -1,119 +1,148 @@
-"""Fields of a document: how they are written and read, with errors that name the place."""
+"""Objects of a JSON document, read field by field: every error names the path of what is wrong."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from ringcheck.core.ring import Range
 
 Json = dict[str, Any]
 
-
-def address(text: str, where: str = "") -> str:
-    """An address, or `ip:port`, in canonical form; host names are none.
-
-    Raises:
-        DataError: if it is no address.
-    """
-    try:
-        return canonical(text)
-    except ValueError:
-        raise DataError(f"{where}: {text!r} is no address") from None
-
-
-def parse_document(text: str | bytes, source: str, schema: str) -> Json:
-    """A JSON document, which must be of a schema.
-
-    Args:
-        text: JSON.
-        source: where it came from, for errors.
-        schema: value that its field `schema` must have.
-
-    Raises:
-        DataError: if it is no JSON object, or of another schema.
-    """
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is no JSON document: {error}") from None
-    found = parsed.get("schema") if isinstance(parsed, dict) else None
-    if found != schema:
-        raise DataError(f"{source} has schema {found!r}; this release reads {schema!r}")
-    return cast("Json", parsed)
-
-
-def required(one: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:  # noqa: ANN401 - JSON
-    """A field that must be there, and of a kind.
-
-    Raises:
-        DataError: if it is missing or of another kind; names the place.
-    """
-    place = f"{where}.{field}".lstrip(".")
-    if not isinstance(one, dict) or field not in one:
-        raise DataError(f"{place} is missing")
-    value = one[field]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise DataError(f"{place} is {json.dumps(value)[:40]}, not {_KINDS[kind]}")
-    return value
-
+T = TypeVar("T")
 
 _KINDS = {str: "text", int: "a number", bool: "true or false", list: "a list", dict: "an object"}
 
 
-def optional(one: Mapping[str, Any], field: str, kind: type[Any], where: str) -> Any:  # noqa: ANN401 - JSON
-    """A field's value, or None where it is missing or null.
+class Fields:
+    """An object of a document and its path, such as `rings[2]`; the path of the document itself is empty."""
+
+    def __init__(self, values: Json, path: str = "") -> None:
+        """Read nothing yet."""
+        self.values = values
+        self.path = path
+
+    def at(self, name: str) -> str:
+        """The path of a field."""
+        return f"{self.path}.{name}".lstrip(".")
+
+    def required(self, name: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
+        """The value of a field.
+
+        Raises:
+            DataError: if it is missing or not of this kind.
+        """
+        if not isinstance(self.values, dict) or name not in self.values:
+            raise DataError(f"{self.at(name)} is missing")
+        value = self.values[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise DataError(f"{self.at(name)} is {json.dumps(value)[:40]}, not {_KINDS[kind]}")
+        return value
+
+    def optional(self, name: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
+        """The value of a field; None if it is missing or null.
+
+        Raises:
+            DataError: if it is not of this kind.
+        """
+        return None if self.values.get(name) is None else self.required(name, kind)
+
+    def choice(self, name: str, values: Iterable[T]) -> T:
+        """The value of a text field that has one of these values.
+
+        Raises:
+            DataError: if it is missing or has another value.
+        """
+        text, known = self.required(name, str), list(values)
+        if text not in known:
+            raise DataError(f"{self.at(name)} is {text!r}, not one of {', '.join(map(str, known))}")
+        return known[known.index(text)]
+
+    def objects(self, name: str, *, optional: bool = False) -> Iterator[Fields]:
+        """The objects of a list; none if the field is optional and missing.
+
+        Raises:
+            DataError: if it is not a list of objects.
+        """
+        rows = () if optional and name not in self.values else self.required(name, list)
+        for index, row in enumerate(rows):
+            path = f"{self.at(name)}[{index}]"
+            if not isinstance(row, dict):
+                raise DataError(f"{path} is not an object")
+            yield Fields(row, path)
+
+    def texts(self, *names: str) -> tuple[str, ...]:
+        """The values of several text fields.
+
+        Raises:
+            DataError: if one is missing or not text.
+        """
+        return tuple(self.required(name, str) for name in names)
+
+    def address(self, name: str) -> str:
+        """The value of a field that holds an address.
+
+        Raises:
+            DataError: if it is missing or not an address.
+        """
+        return address(self.required(name, str), self.at(name))
+
+    def addresses(self, name: str) -> frozenset[str]:
+        """The values of a field that lists addresses; empty if it is missing or null.
+
+        Raises:
+            DataError: if it is not a list of addresses.
+        """
+        texts = self.optional(name, list) or []
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{self.at(name)} is not a list of addresses")
+        return frozenset(address(text, self.at(name)) for text in texts)
+
+
+def address(text: str, path: str = "") -> str:
+    """An IP address, or `ip:port`, in canonical form. Host names are not accepted.
+
+    Args:
+        text: the address.
+        path: where it stands in a document, for the error.
 
     Raises:
-        DataError: if it is of another kind; names the place.
+        DataError: if it is not an address.
     """
-    return None if one.get(field) is None else required(one, field, kind, where)
+    try:
+        return canonical(text)
+    except ValueError:
+        raise DataError(f"{path}: {text!r} is not an address") from None
+    return f"[{bare}]:{port}" if bare.version == 6 else f"{bare}:{port}"  # noqa: PLR2004 - IPv6
 
 
-def objects(one: Json, field: str, where: str, *, optional: bool = False) -> Iterable[tuple[int, Json]]:
-    """The objects of a list field, each with its index.
+def parse_document(text: str | bytes, source: str, schema: str) -> Fields:
+    """The fields of a document.
+
+    Args:
+        text: JSON.
+        source: a file or URL, for errors.
+        schema: the required value of the field `schema`.
 
     Raises:
-        DataError: if the field is no list, or one of its items no object; names the place.
+        DataError: if it is not a JSON object, or has another schema.
     """
-    place = f"{where}.{field}".lstrip(".")
-    for at, item in enumerate(required(one, field, list, where) if field in one or not optional else ()):
-        if not isinstance(item, dict):
-            raise DataError(f"{place}[{at}] is not an object")
-        yield at, item
-
-
-def addresses(one: Json, field: str, where: str) -> frozenset[str]:
-    """A field that lists addresses; empty where it is missing or null.
-
-    Raises:
-        DataError: if it does not; names the place.
-    """
-    place = f"{where}.{field}"
-    texts = optional(one, field, list, where) or []
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{place} is not a list of addresses")
-    return frozenset(address(text, place) for text in texts)
-
-
-def one_of(one: Json, field: str, values: Iterable[Any], where: str) -> Any:  # noqa: ANN401 - one of the values
-    """A text field that has one of some values.
-
-    Raises:
-        DataError: if it has not; names the place.
-    """
-    value = required(one, field, str, where)
-    if value not in values:
-        raise DataError(f"{where}.{field} is {value!r}, not one of {', '.join(values)}")
-    return value
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source} is not a JSON document: {error}") from None
+    declared = parsed.get("schema") if isinstance(parsed, dict) else None
+    if declared != schema:
+        raise DataError(f"{source} has schema {declared!r}; this release reads {schema!r}")
+    return Fields(parsed)
 
 
 def token_texts(span: Range) -> list[str]:
-    """Start and end of a range in decimal text."""
+    """Start and end of a range as decimal text."""
     return [str(span[0]), str(span[1])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ringcheck.core.consistency import release
 from ringcheck.core.evidence import evidence_of
@@ -19,40 +19,33 @@ from ringcheck.core.ring import (
     Replication,
     Ring,
     Snapshot,
-    SourceState,
     View,
     ViewOutcome,
     partitioner,
 )
-from ringcheck.documents.fields import (
-    Json,
-    address,
-    addresses,
-    objects,
-    one_of,
-    optional,
-    parse_document,
-    required,
-    token_texts,
-)
+from ringcheck.documents.fields import address, parse_document, token_texts
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.ring import Partitioner
+    from ringcheck.documents.fields import Fields, Json
 
 SNAPSHOT = "ringcheck/snapshot/1"
 
-_NODE_KEYS = {"source": "jolokia"}  # keys that differ from the fields of `Node`: the document's have been published
-
 _ROWS = 4096  # ranges that are written at a time
+
+Row = tuple[int, int, tuple[int, ...]]
+"""A range: start, end and the indexes of its nodes."""
+
+# Writing
 
 
 def snapshot_document(snapshot: Snapshot) -> Json:
     """A snapshot as `ringcheck/snapshot/1`.
 
-    The lists of views have the addresses of the snapshot's nodes; endpoints that are no node's stand as they were said.
+    Views list nodes by the addresses of the snapshot; an endpoint that belongs to no node is written as it was read.
     """
     evidence = evidence_of(snapshot)
     return {
@@ -65,17 +58,20 @@ def snapshot_document(snapshot: Snapshot) -> Json:
         "nodes": [node_document(node) for node in snapshot.nodes],
         "views": [_view(evidence.named(view)) for view in evidence.views],
         "rings": [_ring(ring) for ring in snapshot.rings],
-        "problems": [{"code": one.code, "subject": one.subject, "summary": one.summary} for one in snapshot.problems],
+        "problems": [
+            {"code": problem.code, "subject": problem.subject, "summary": problem.summary}
+            for problem in snapshot.problems
+        ],
     }
 
 
 def snapshot_parts(snapshot: Snapshot) -> Iterator[str]:
-    """The same as JSON in pieces: as a whole that of 1,024 nodes has 70 MB, beside the objects that it is made of."""
+    """The document as JSON in pieces: as a whole it has 70 MB for 1,024 nodes, in addition to its objects."""
     head = snapshot_document(replace(snapshot, rings=()))
     del head["rings"]
     yield json.dumps(head)[:-1] + ', "rings": ['
-    for place, ring in enumerate(snapshot.rings):
-        yield ", " if place else ""
+    for index, ring in enumerate(snapshot.rings):
+        yield ", " if index else ""
         yield from _ring_parts(ring)
     yield "]}\n"
 
@@ -90,8 +86,8 @@ def _ring_parts(ring: Ring) -> Iterator[str]:
 
 
 def node_document(node: Node) -> Json:
-    """A node as it stands in snapshots and verdicts."""
-    return {_NODE_KEYS.get(field.name, field.name): getattr(node, field.name) for field in fields(Node)}
+    """A node in a snapshot or verdict: all its fields."""
+    return {field.name: getattr(node, field.name) for field in fields(Node)}
 
 
 def _view(view: View) -> Json:
@@ -118,7 +114,7 @@ def _head(ring: Ring) -> Json:
     return {
         "keyspaces": list(ring.keyspaces),
         "replication": str(ring.replication) if ring.replication else None,
-        "pending": [[*token_texts((one.start, one.end)), list(one.replicas)] for one in ring.pending],
+        "pending": [[*token_texts((range_.start, range_.end)), list(range_.replicas)] for range_ in ring.pending],
     }
 
 
@@ -126,140 +122,161 @@ def _row(ring: Ring, index: int) -> list[Any]:
     return [*token_texts(ring.range(index)), list(ring.replicas(index))]
 
 
+# Reading
+
+
 def read_snapshot(text: str | bytes, source: str) -> Snapshot:
     """A snapshot from its document.
 
     Args:
         text: JSON.
-        source: where it came from, for errors.
+        source: a file or URL, for errors.
 
     Raises:
-        DataError: with one line that begins with the source and says where the document is wrong.
+        DataError: in one line that begins with the source and names the path of what is wrong.
     """
     document = parse_document(text, source, SNAPSHOT)
     try:
-        return SnapshotReader(document).snapshot()
+        return _snapshot(document)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 
 
-class SnapshotReader:
-    """Takes a document apart; every error names the place."""
+def _snapshot(document: Fields) -> Snapshot:
+    name = document.required("partitioner", str)
+    nodes = read_nodes(document)
+    views = tuple(map(read_view, document.objects("views")))
+    _distinct((view.observer for view in views), "two views have the same observer")
+    views, problems = _without_ghosts(nodes, views)
+    # Without rings no node has reported a partitioner, and there are no tokens to compare.
+    space = partitioner(name) if document.values.get("rings") else None
+    rings = tuple(_read_ring(ring, len(nodes), space) for ring in document.objects("rings") if space)
+    _distinct((keyspace for ring in rings for keyspace in ring.keyspaces), "a keyspace is in two rings")
+    return Snapshot(
+        cluster=document.required("cluster", str),
+        taken_at=document.required("taken_at", str),
+        partitioner=name.rpartition(".")[2],
+        nodes=nodes,
+        views=views,
+        rings=rings,
+        authenticates=document.optional("authenticates", bool),
+        auth_read_level=document.optional("auth_read_level", str),
+        problems=(*_read_problems(document), *problems),
+    )
 
-    def __init__(self, document: Json) -> None:
-        self.document = document
-        self.space: Partitioner
 
-    def snapshot(self) -> Snapshot:
-        """The snapshot."""
-        document = self.document
-        name = required(document, "partitioner", str, "")
-        if document.get("rings"):  # else nobody has said it, and there are no tokens to compare
-            self.space = partitioner(name)
-        nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in objects(document, "nodes", ""))
-        known = [node.address for node in nodes]
-        if len(set(known)) < len(known):
-            raise DataError("two nodes have one address")
-        views = tuple(self.view(one, f"views[{at}]") for at, one in objects(document, "views", ""))
-        if len({view.observer for view in views}) < len(views):
-            raise DataError("two views have one observer")
-        views, without_ports = _without_ghosts(nodes, views)
-        rings = [self.ring(one, f"rings[{at}]", len(nodes)) for at, one in objects(document, "rings", "")]
-        names = [name for ring in rings for name in ring.keyspaces]
-        if len(set(names)) < len(names):
-            raise DataError("a keyspace stands in two rings")
-        return Snapshot(
-            cluster=required(document, "cluster", str, ""),
-            taken_at=required(document, "taken_at", str, ""),
-            partitioner=name.rpartition(".")[2],
-            nodes=nodes,
-            views=views,
-            rings=tuple(rings),
-            authenticates=optional(document, "authenticates", bool, ""),
-            auth_read_level=optional(document, "auth_read_level", str, ""),
-            problems=tuple(
-                Problem(*(required(one, field, str, f"problems[{at}]") for field in ("code", "subject", "summary")))
-                for at, one in objects(document, "problems", "", optional=True)
-            )
-            + without_ports,
-        )
+def _distinct(names: Iterable[str], error: str) -> None:
+    listed = list(names)
+    if len(set(listed)) < len(listed):
+        raise DataError(error)
 
-    def node(self, one: Json, where: str) -> Node:
-        """One of its nodes."""
-        states: Iterable[SourceState] = ("ok", "unreachable", "denied", "error", "not_asked")
-        return Node(
-            address=address(required(one, "address", str, where), where),
-            endpoint=_endpoint(one, where),
-            host_id=optional(one, "host_id", str, where),
-            datacenter=optional(one, "datacenter", str, where) or None,
-            rack=optional(one, "rack", str, where) or None,
-            release_version=optional(one, "release_version", str, where),
-            mode=optional(one, "mode", str, where),
-            gossip_running=optional(one, "gossip_running", bool, where),
-            native_transport_running=optional(one, "native_transport_running", bool, where),
-            generation=optional(one, "generation", int, where),
-            source=one_of(one, "jolokia", states, where) if one.get("jolokia") is not None else "not_asked",
-            tokens=optional(one, "tokens", int, where),
-            streams=optional(one, "streams", int, where),
-        )
 
-    def view(self, one: Json, where: str) -> View:
-        """One of its views."""
-        outcomes: Iterable[ViewOutcome] = ("ok", "discarded", "unreachable")
-        unreachable = None if one.get("unreachable") is None else addresses(one, "unreachable", where)
-        return View(
-            observer=address(required(one, "observer", str, where), where),
-            outcome=one_of(one, "outcome", outcomes, where),
-            reason=optional(one, "reason", str, where),
-            live=addresses(one, "live", where),
-            unreachable=unreachable,
-            joining=addresses(one, "joining", where),
-            leaving=addresses(one, "leaving", where),
-            moving=addresses(one, "moving", where),
-            known_as=_known_as(one, where),
-            schema_version=optional(one, "schema_version", str, where),
-        )
+def _read_problems(document: Fields) -> Iterator[Problem]:
+    for problem in document.objects("problems", optional=True):
+        code, subject, summary = problem.texts("code", "subject", "summary")
+        yield Problem(code=code, subject=subject, summary=summary)
 
-    def ring(self, one: Json, where: str, nodes: int) -> Ring:
-        """One of its rings; `nodes` is how many nodes there are."""
-        keyspaces = required(one, "keyspaces", list, where)
-        if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
-            raise DataError(f"{where}.keyspaces is not a list of names")
-        text = optional(one, "replication", str, where)
-        try:
-            replication = Replication.parse(text) if text else None
-            pending = [Pending(*row) for row in self.spans(one, "pending", where, optional=True)]
-            return Ring.build(keyspaces, replication, self.spans(one, "ranges", where), nodes, pending)
-        except RingError as error:
-            raise DataError(f"{where}: {error}") from None
 
-    def spans(
-        self, one: Json, field: str, where: str, *, optional: bool = False
-    ) -> Iterable[tuple[int, int, tuple[int, ...]]]:
-        """Rows of start, end and node indexes."""
-        for at, row in enumerate(required(one, field, list, where) if field in one or not optional else ()):
-            if not isinstance(row, list) or len(row) != 3 or not isinstance(row[2], list):  # noqa: PLR2004 - its form
-                raise DataError(f"{where}.{field}[{at}] is not [start, end, [node index, ...]]")
-            if not all(type(index) is int and index >= 0 for index in row[2]):
-                raise DataError(f"{where}.{field}[{at}] has node indexes that are none")
-            yield self.token(row[0], where), self.token(row[1], where), tuple(row[2])
+def read_nodes(document: Fields) -> tuple[Node, ...]:
+    """The nodes of a snapshot or verdict.
 
-    def token(self, text: object, where: str) -> int:
-        """A token from decimal text."""
-        try:
-            token = int(text) if isinstance(text, str) else None
-        except ValueError:
-            token = None
-        if token is None or not self.space.admits(token):
-            raise DataError(f"{where} has a token {text!r} that {self.space.name} does not have")
-        return token
+    Raises:
+        DataError: if one is not valid, or two have the same address.
+    """
+    nodes = tuple(map(_read_node, document.objects("nodes")))
+    _distinct((node.address for node in nodes), "two nodes have the same address")
+    return nodes
+
+
+def _read_node(node: Fields) -> Node:
+    return Node(
+        address=node.address("address"),
+        endpoint=None if node.values.get("endpoint") is None else node.address("endpoint"),
+        host_id=node.optional("host_id", str),
+        datacenter=node.optional("datacenter", str) or None,
+        rack=node.optional("rack", str) or None,
+        release_version=node.optional("release_version", str),
+        mode=node.optional("mode", str),
+        gossip_running=node.optional("gossip_running", bool),
+        native_transport_running=node.optional("native_transport_running", bool),
+        generation=node.optional("generation", int),
+        jolokia="not_asked" if node.values.get("jolokia") is None else node.choice("jolokia", _JOLOKIA_STATES),
+        tokens=node.optional("tokens", int),
+        streams=node.optional("streams", int),
+    )
+
+
+_JOLOKIA_STATES: tuple[JolokiaState, ...] = get_args(JolokiaState)
+_OUTCOMES: tuple[ViewOutcome, ...] = get_args(ViewOutcome)
+
+
+def read_view(view: Fields) -> View:
+    """A view of a snapshot, or that part of it which a verdict has.
+
+    Raises:
+        DataError: if it is not valid.
+    """
+    return View(
+        observer=view.address("observer"),
+        outcome=view.choice("outcome", _OUTCOMES),
+        reason=view.optional("reason", str),
+        live=view.addresses("live"),
+        unreachable=None if view.values.get("unreachable") is None else view.addresses("unreachable"),
+        joining=view.addresses("joining"),
+        leaving=view.addresses("leaving"),
+        moving=view.addresses("moving"),
+        known_as=_known_as(view),
+        schema_version=view.optional("schema_version", str),
+    )
+
+
+def _known_as(view: Fields) -> tuple[tuple[str, str], ...]:
+    names, path = view.optional("known_as", dict) or {}, view.at("known_as")
+    if not all(isinstance(node, str) for node in names.values()):
+        raise DataError(f"{path} is not an object of addresses")
+    return tuple(sorted((address(endpoint, path), address(node, path)) for endpoint, node in names.items()))
+
+
+def _read_ring(ring: Fields, nodes: int, space: Partitioner) -> Ring:
+    """A ring of a cluster with so many nodes."""
+    keyspaces = ring.required("keyspaces", list)
+    if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
+        raise DataError(f"{ring.at('keyspaces')} is not a list of names")
+    text = ring.optional("replication", str)
+    pending_rows = _rows(ring, "pending", space) if "pending" in ring.values else ()
+    try:
+        replication = Replication.parse(text) if text else None
+        pending = [Pending(start, end, replicas) for start, end, replicas in pending_rows]
+        return Ring.build(keyspaces, replication, _rows(ring, "ranges", space), nodes, pending)
+    except RingError as error:
+        raise DataError(f"{ring.path}: {error}") from None
+
+
+def _rows(ring: Fields, name: str, space: Partitioner) -> Iterator[Row]:
+    for index, row in enumerate(ring.required(name, list)):
+        if not isinstance(row, list) or len(row) != 3 or not isinstance(row[2], list):  # noqa: PLR2004 - its form
+            raise DataError(f"{ring.at(name)}[{index}] is not [start, end, [node index, ...]]")
+        if not all(type(node) is int and node >= 0 for node in row[2]):
+            raise DataError(f"{ring.at(name)}[{index}] has an invalid node index")
+        yield _token(row[0], ring.path, space), _token(row[1], ring.path, space), tuple(row[2])
+
+
+def _token(text: object, path: str, space: Partitioner) -> int:
+    try:
+        token = int(text) if isinstance(text, str) else None
+    except ValueError:
+        token = None
+    if token is None or not space.admits(token):
+        raise DataError(f"{path} has a token {text!r} that {space.name} does not have")
+    return token
 
 
 def _without_ghosts(nodes: tuple[Node, ...], views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[Problem, ...]]:
-    """Views of a snapshot that was recorded without ports, and what is not known for lack of them.
+    """The views of a snapshot that was recorded without ports, and the problems that the lack of ports makes.
 
-    A node of 4.0 or newer told ports, which such a snapshot has dropped. There an address in both lists of a view is
-    that of a live node and of another instance that has left; which of them is a node can't be told any more.
+    Nodes of 4.0 and newer report ports, which such a snapshot lacks. If one of their views lists an address as live and
+    as unreachable, it is that of a live node and of another instance that has left: which is which is not known any
+    more, and the address is taken for live.
     """
     index = {node.address: node for node in nodes}
     doubted: dict[str, None] = {}
@@ -272,17 +289,4 @@ def _without_ghosts(nodes: tuple[Node, ...], views: tuple[View, ...]) -> tuple[t
             view = replace(view, unreachable=(view.unreachable or frozenset()) - both)  # noqa: PLW2901 - the same view
         kept.append(view)
     text = "is listed as live and as unreachable, and the snapshot was recorded without ports: taken for live"
-    return tuple(kept), tuple(Problem("contradictory_view", one, f"{one} {text}") for one in doubted)
-
-
-def _endpoint(one: Json, where: str) -> str | None:
-    text = optional(one, "endpoint", str, where)
-    return None if text is None else address(text, f"{where}.endpoint")
-
-
-def _known_as(one: Json, where: str) -> tuple[tuple[str, str], ...]:
-    found = optional(one, "known_as", dict, where) or {}
-    place = f"{where}.known_as"
-    if not all(isinstance(node, str) for node in found.values()):
-        raise DataError(f"{place} is not an object of addresses")
-    return tuple(sorted((address(endpoint, place), address(node, place)) for endpoint, node in found.items()))
+    return tuple(kept), tuple(Problem("contradictory_view", name, f"{name} {text}") for name in doubted)

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from ringcheck.core.consistency import Level, Requirement
-from ringcheck.core.evidence import evidence_of
+from ringcheck.core.consistency import OPERATIONS, Level, Requirement
+from ringcheck.core.evidence import State, evidence_of
 from ringcheck.core.findings import Finding
 from ringcheck.core.health import LevelHealth, OperationHealth, WorstRange
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Severity
-from ringcheck.core.ring import (
-    Snapshot,
-    View,
-)
+from ringcheck.core.ring import Snapshot, View
 from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Recovery, Verdict
-from ringcheck.documents.fields import Json, addresses, objects, one_of, optional, parse_document, required, token_texts
-from ringcheck.documents.snapshot import SnapshotReader, node_document
+from ringcheck.documents.fields import Fields, parse_document, token_texts
+from ringcheck.documents.snapshot import node_document, read_nodes, read_view
 from ringcheck.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from ringcheck.core.evidence import Evidence, State
+    from ringcheck.core.consistency import Operation
+    from ringcheck.core.evidence import Evidence
+    from ringcheck.core.ring import Node
+    from ringcheck.documents.fields import Json
 
 VERDICT = "ringcheck/verdict/1"
+
+# Writing
 
 
 def verdict_document(verdict: Verdict) -> Json:
@@ -43,30 +45,32 @@ def verdict_document(verdict: Verdict) -> Json:
             for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
         ],
         "views": [_judged_view(view, evidence) for view in verdict.views],
-        "keyspaces": [_keyspace(one, addresses) for one in verdict.keyspaces],
-        "findings": [
-            {
-                "code": one.code,
-                "severity": one.severity.name,
-                "subject": one.subject,
-                "summary": one.summary,
-                "detail": one.detail,
-            }
-            for one in verdict.findings
-        ],
+        "keyspaces": [_keyspace(keyspace, addresses) for keyspace in verdict.keyspaces],
+        "findings": [_finding(finding) for finding in verdict.findings],
         "recover_first": [
-            {"node": addresses[one.node], "restores_share": one.restores_share} for one in verdict.recover_first
+            {"node": addresses[recovery.node], "restores_share": recovery.restores_share}
+            for recovery in verdict.recover_first
         ],
-        "holders": None if verdict.holders is None else [_holder(one) for one in verdict.holders],
+        "holders": None if verdict.holders is None else [_holder(holder) for holder in verdict.holders],
     }
 
 
-def _holder(one: Holder) -> Json:
-    return {"node": one.node, "owner": one.owner, "purpose": one.purpose, "since": one.since}
+def _finding(finding: Finding) -> Json:
+    return {
+        "code": finding.code,
+        "severity": finding.severity.name,
+        "subject": finding.subject,
+        "summary": finding.summary,
+        "detail": finding.detail,
+    }
+
+
+def _holder(holder: Holder) -> Json:
+    return {"node": holder.node, "owner": holder.owner, "purpose": holder.purpose, "since": holder.since}
 
 
 def _judged_view(view: View, evidence: Evidence) -> Json:
-    """A view without the nodes that it sees live: with 1,024 nodes these lists are all that there would be to read."""
+    """A view with the nodes that are not live: the lists of live nodes would fill the document of a large cluster."""
     return {
         "observer": view.observer,
         "outcome": view.outcome,
@@ -81,7 +85,7 @@ def _keyspace(keyspace: KeyspaceVerdict, addresses: list[str]) -> Json:
         "name": keyspace.name,
         "replication": keyspace.replication,
         "ranges": keyspace.ranges,
-        "levels": [_level(one, addresses) for one in keyspace.levels],
+        "levels": [_level(level, addresses) for level in keyspace.levels],
     }
 
 
@@ -94,8 +98,9 @@ def _level(level: LevelVerdict, addresses: list[str]) -> Json:
         "worst_view": level.worst_view,
     }
     if level.unavailable_ranges is not None:
-        spans = level.unavailable_ranges.items()
-        document["unavailable_ranges"] = {name: [token_texts(span) for span in found] for name, found in spans}
+        document["unavailable_ranges"] = {
+            operation: [token_texts(span) for span in spans] for operation, spans in level.unavailable_ranges.items()
+        }
     return document
 
 
@@ -110,184 +115,195 @@ _COUNTS = (
 
 
 def _numbers(health: LevelHealth | None, addresses: list[str]) -> Json:
-    """The numbers of a level; null where they can't be known."""
+    """The numbers of a level; all null if it could not be evaluated."""
     if health is None:
         return {"required": None, **dict.fromkeys(_COUNTS), "by_operation": None, "worst_range": None}
     return {
-        "required": [_requirement(one) for one in health.required],
+        "required": [_requirement(requirement) for requirement in health.required],
         **{name: getattr(health, name) for name in _COUNTS},
         "by_operation": {
-            name: {"unavailable": one.unavailable, "at_minimum": one.at_minimum}
-            for name, one in health.by_operation.items()
+            operation: {"unavailable": counts.unavailable, "at_minimum": counts.at_minimum}
+            for operation, counts in health.by_operation.items()
         },
         "worst_range": _worst(health.worst_range, addresses),
     }
 
 
-def _requirement(one: Requirement) -> Json:
-    return {"replicas": one.replicas, "datacenter": one.datacenter}
+def _requirement(requirement: Requirement) -> Json:
+    return {"replicas": requirement.replicas, "datacenter": requirement.datacenter}
 
 
-def _worst(one: WorstRange | None, addresses: list[str]) -> Json | None:
-    if one is None:
+def _worst(worst: WorstRange | None, addresses: list[str]) -> Json | None:
+    if worst is None:
         return None
     return {
-        "start": str(one.start),
-        "end": str(one.end),
-        "replicas": [addresses[node] for node in one.replicas],
-        "live": [addresses[node] for node in one.live],
+        "start": str(worst.start),
+        "end": str(worst.end),
+        "replicas": [addresses[node] for node in worst.replicas],
+        "live": [addresses[node] for node in worst.live],
     }
 
 
+# Reading
+
+
 def read_verdict(text: str | bytes, source: str) -> Verdict:
-    """A verdict from its document: what every rendering of it shows, without the rings that it was made from.
+    """A verdict from its document: all that its renderings show, without the rings from which it was made.
 
     Args:
         text: JSON.
-        source: where it came from, for errors.
+        source: a file or URL, for errors.
 
     Raises:
-        DataError: as read_snapshot; also where the document contradicts itself.
+        DataError: in one line that begins with the source, if a field is missing or wrong, or if the document
+            contradicts itself.
     """
     document = parse_document(text, source, VERDICT)
     try:
-        return _VerdictReader(document).verdict()
+        return _verdict(document)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise DataError(f"{source} has not the form of {VERDICT}: {error}") from None
+        raise DataError(f"{source} is not a valid {VERDICT} document: {error}") from None
 
 
-class _VerdictReader(SnapshotReader):
-    """Takes a verdict apart."""
+_STATES: tuple[State, ...] = get_args(State)
 
-    def verdict(self) -> Verdict:
-        document = self.document
-        if "supposed" in document:
-            raise DataError("it is the verdict of a supposition, not of what was seen")
-        rows = list(objects(document, "nodes", ""))
-        nodes = tuple(self.node(one, f"nodes[{at}]") for at, one in rows)
-        self.index: dict[str, int] = {node.address: place for place, node in enumerate(nodes)}
-        if len(self.index) < len(nodes):
-            raise DataError("two nodes have one address")
-        views = tuple(self.judged_view(one, f"views[{at}]") for at, one in objects(document, "views", ""))
-        seen = Snapshot(
-            cluster=required(document, "cluster", str, ""),
-            taken_at=required(document, "taken_at", str, ""),
-            partitioner="",
-            nodes=nodes,
-            views=views,
-            rings=(),
-        )
-        states: Iterable[State] = ("up", "down", "unknown")
-        found = Verdict(
-            snapshot=seen,
-            severity=self.severity(document, ""),
-            summary=required(document, "summary", str, ""),
-            states=tuple(one_of(one, "state", states, f"nodes[{at}]") for at, one in rows),
-            seen_down_by={
-                at: tuple(required(one, "seen_down_by", list, "")) for at, one in rows if one["seen_down_by"]
-            },
-            views=views,
-            keyspaces=tuple(self.keyspace(one, f"keyspaces[{at}]") for at, one in objects(document, "keyspaces", "")),
-            findings=tuple(self.finding(one, f"findings[{at}]") for at, one in objects(document, "findings", "")),
-            recover_first=tuple(
-                Recovery(self.place(required(one, "node", str, "recover_first")), float(one.get("restores_share") or 0))
-                for _, one in objects(document, "recover_first", "")
-            ),
-            holders=self.holders(),
-        )
-        told = [one.severity for one in found.findings] + [one.severity for one in found.keyspaces]
-        worst = max(told, default=Severity.OK)
-        if found.severity < worst or (found.severity is Severity.OK and not (nodes and found.keyspaces)):
-            raise DataError(f"it says {found.severity.name}, but what it says of keyspaces and findings is worse")
-        return found
 
-    def severity(self, one: Json, where: str) -> Severity:
-        return Severity[one_of(one, "severity", Severity.__members__, where)]
+def _verdict(document: Fields) -> Verdict:
+    if "supposed" in document.values:
+        raise DataError("it is the result of `what-if`, not a verdict on the real cluster")
+    nodes = read_nodes(document)
+    index = {node.address: at for at, node in enumerate(nodes)}
+    views = tuple(_read_view(view, frozenset(index)) for view in document.objects("views"))
+    rows = list(document.objects("nodes"))
+    verdict = Verdict(
+        snapshot=_snapshot(document, nodes, views),
+        severity=_severity(document),
+        summary=document.required("summary", str),
+        states=tuple(row.choice("state", _STATES) for row in rows),
+        seen_down_by={at: tuple(names) for at, row in enumerate(rows) if (names := row.required("seen_down_by", list))},
+        views=views,
+        keyspaces=tuple(_read_keyspace(keyspace, index) for keyspace in document.objects("keyspaces")),
+        findings=tuple(map(_read_finding, document.objects("findings"))),
+        recover_first=tuple(_read_recovery(recovery, index) for recovery in document.objects("recover_first")),
+        holders=_read_holders(document),
+    )
+    _check(verdict)
+    return verdict
 
-    def place(self, text: object) -> int:
-        if not isinstance(text, str) or text not in self.index:
-            raise DataError(f"{text!r} is none of its nodes")
-        return self.index[text]
 
-    def judged_view(self, one: Json, where: str) -> View:
-        seen = self.view(one, where)
-        return replace(seen, live=frozenset(self.index) - addresses(one, "not_live", where))
+def _snapshot(document: Fields, nodes: tuple[Node, ...], views: tuple[View, ...]) -> Snapshot:
+    cluster, taken_at = document.texts("cluster", "taken_at")
+    return Snapshot(cluster=cluster, taken_at=taken_at, partitioner="", nodes=nodes, views=views, rings=())
 
-    def holders(self) -> tuple[Holder, ...] | None:
-        if self.document.get("holders", ()) is None:
-            return None
-        names = ("node", "owner", "purpose", "since")
-        rows = objects(self.document, "holders", "", optional=True)
-        return tuple(Holder(**{name: required(one, name, str, f"holders[{at}]") for name in names}) for at, one in rows)
 
-    def finding(self, one: Json, where: str) -> Finding:
-        subject, summary, detail = (required(one, name, str, where) for name in ("subject", "summary", "detail"))
-        return Finding(
-            code=required(one, "code", str, where),
-            severity=self.severity(one, where),
-            subject=subject,
-            summary=summary,
-            detail=detail,
-        )
+def _check(verdict: Verdict) -> None:
+    """A verdict must not be better than its parts, nor OK without any.
 
-    def keyspace(self, one: Json, where: str) -> KeyspaceVerdict:
-        ranges = required(one, "ranges", int, where)
-        rows = objects(one, "levels", where)
-        levels = tuple(self.level(level, ranges, f"{where}.levels[{at}]") for at, level in rows)
-        return KeyspaceVerdict(
-            name=required(one, "name", str, where),
-            replication=optional(one, "replication", str, where),
-            ranges=ranges,
-            levels=levels,
-        )
+    Raises:
+        DataError: if it is.
+    """
+    parts = [*(finding.severity for finding in verdict.findings), *(each.severity for each in verdict.keyspaces)]
+    empty = not (verdict.snapshot.nodes and verdict.keyspaces)
+    if verdict.severity < max(parts, default=Severity.OK) or (verdict.severity is Severity.OK and empty):
+        raise DataError(f"its severity is {verdict.severity.name}, which its keyspaces and findings contradict")
 
-    def level(self, one: Json, ranges: int, where: str) -> LevelVerdict:
-        level = Level[one_of(one, "level", Level.__members__, where)]
-        spans = optional(one, "unavailable_ranges", dict, where)
-        return LevelVerdict(
-            level=level,
-            datacenter=optional(one, "datacenter", str, where),
-            severity=self.severity(one, where) if one.get("severity") is not None else None,
-            health=self.health(one, level, ranges, where) if one.get("unavailable") is not None else None,
-            worst_view=optional(one, "worst_view", str, where),
-            unavailable_ranges=spans and {name: [(int(a), int(b)) for a, b in rows] for name, rows in spans.items()},
-        )
 
-    def health(self, one: Json, level: Level, ranges: int, where: str) -> LevelHealth:
-        share = one.get("unavailable_share")
-        if not isinstance(share, int | float):
-            raise DataError(f"{where}.unavailable_share is no number")
-        return LevelHealth(
-            level=level,
-            datacenter=optional(one, "datacenter", str, where),
-            required=tuple(
-                Requirement(required(each, "replicas", int, where), optional(each, "datacenter", str, where))
-                for _, each in objects(one, "required", where)
-            ),
-            ranges=ranges,
-            unavailable=required(one, "unavailable", int, where),
-            unavailable_share=share,
-            at_minimum=required(one, "at_minimum", int, where),
-            structurally_unavailable=required(one, "structurally_unavailable", int, where),
-            outage_share=share,  # the document has no other; judging needs it, rendering does not
-            node_failures_to_outage=optional(one, "node_failures_to_outage", int, where),
-            rack_failures_to_outage=optional(one, "rack_failures_to_outage", int, where),
-            by_operation={
-                name: OperationHealth(*(required(each, field, int, where) for field in ("unavailable", "at_minimum")))
-                for name, each in required(one, "by_operation", dict, where).items()
-            },
-            worst_range=self.worst(optional(one, "worst_range", dict, where), where),
-        )
+def _severity(part: Fields) -> Severity:
+    return Severity[part.choice("severity", Severity.__members__)]
 
-    def worst(self, one: Json | None, where: str) -> WorstRange | None:
-        if one is None:
-            return None
-        held, live = (tuple(map(self.place, required(one, field, list, where))) for field in ("replicas", "live"))
-        return WorstRange(
-            start=int(required(one, "start", str, where)),
-            end=int(required(one, "end", str, where)),
-            replicas=held,
-            live=live,
-        )
+
+def _node(address: object, index: Mapping[str, int]) -> int:
+    if not isinstance(address, str) or address not in index:
+        raise DataError(f"{address!r} is not one of its nodes")
+    return index[address]
+
+
+def _read_view(view: Fields, addresses: frozenset[str]) -> View:
+    return replace(read_view(view), live=addresses - view.addresses("not_live"))
+
+
+def _read_finding(finding: Fields) -> Finding:
+    code, subject, summary, detail = finding.texts("code", "subject", "summary", "detail")
+    return Finding(code=code, severity=_severity(finding), subject=subject, summary=summary, detail=detail)
+
+
+def _read_recovery(recovery: Fields, index: Mapping[str, int]) -> Recovery:
+    node = _node(recovery.required("node", str), index)
+    return Recovery(node=node, restores_share=float(recovery.values.get("restores_share") or 0))
+
+
+def _read_holders(document: Fields) -> tuple[Holder, ...] | None:
+    if document.values.get("holders", ()) is None:
+        return None
+    rows = [row.texts("node", "owner", "purpose", "since") for row in document.objects("holders", optional=True)]
+    return tuple(Holder(node=node, owner=owner, purpose=purpose, since=since) for node, owner, purpose, since in rows)
+
+
+def _read_keyspace(keyspace: Fields, index: Mapping[str, int]) -> KeyspaceVerdict:
+    ranges = keyspace.required("ranges", int)
+    levels = keyspace.objects("levels")
+    return KeyspaceVerdict(
+        name=keyspace.required("name", str),
+        replication=keyspace.optional("replication", str),
+        ranges=ranges,
+        levels=tuple(_read_level(level, ranges, index) for level in levels),
+    )
+
+
+def _read_level(level: Fields, ranges: int, index: Mapping[str, int]) -> LevelVerdict:
+    spans = level.optional("unavailable_ranges", dict)
+    return LevelVerdict(
+        level=Level[level.choice("level", Level.__members__)],
+        datacenter=level.optional("datacenter", str),
+        severity=None if level.values.get("severity") is None else _severity(level),
+        health=None if level.values.get("unavailable") is None else _read_health(level, ranges, index),
+        worst_view=level.optional("worst_view", str),
+        unavailable_ranges=spans and {name: [(int(a), int(b)) for a, b in rows] for name, rows in spans.items()},
+    )
+
+
+def _read_health(level: Fields, ranges: int, index: Mapping[str, int]) -> LevelHealth:
+    share = level.values.get("unavailable_share")
+    if not isinstance(share, int | float):
+        raise DataError(f"{level.at('unavailable_share')} is not a number")
+    return LevelHealth(
+        level=Level[level.choice("level", Level.__members__)],
+        datacenter=level.optional("datacenter", str),
+        required=tuple(map(_read_requirement, level.objects("required"))),
+        ranges=ranges,
+        unavailable=level.required("unavailable", int),
+        unavailable_share=share,
+        at_minimum=level.required("at_minimum", int),
+        structurally_unavailable=level.required("structurally_unavailable", int),
+        outage_share=share,  # not in the document: only evaluation needs it, no rendering does
+        node_failures_to_outage=level.optional("node_failures_to_outage", int),
+        rack_failures_to_outage=level.optional("rack_failures_to_outage", int),
+        by_operation=_read_operations(level),
+        worst_range=_read_worst(level, index),
+    )
+
+
+def _read_requirement(requirement: Fields) -> Requirement:
+    return Requirement(requirement.required("replicas", int), requirement.optional("datacenter", str))
+
+
+def _read_operations(level: Fields) -> dict[Operation, OperationHealth]:
+    """The counts of reads and writes; a level that lacks an operation has none for it."""
+    parts = level.required("by_operation", dict)
+    counts = {name: Fields(parts[name], level.at(f"by_operation.{name}")) for name in OPERATIONS if name in parts}
+    return {
+        name: OperationHealth(part.required("unavailable", int), part.required("at_minimum", int))
+        for name, part in counts.items()
+    }
+
+
+def _read_worst(level: Fields, index: Mapping[str, int]) -> WorstRange | None:
+    values = level.optional("worst_range", dict)
+    if values is None:
+        return None
+    worst = Fields(values, level.at("worst_range"))
+    start, end = map(int, worst.texts("start", "end"))
+    replicas, live = ([_node(node, index) for node in worst.required(name, list)] for name in ("replicas", "live"))
+    return WorstRange(start=start, end=end, replicas=tuple(replicas), live=tuple(live))

@@ -232,7 +232,7 @@ def test_reports_survive_errors(
     text = capsys.readouterr().out
     assert text.startswith("OK blogs: ")
     last = text.rstrip().splitlines()[-1]
-    assert last.startswith(f"UNKNOWN - {source} is no JSON document: ")
+    assert last.startswith(f"UNKNOWN - {source} is not a JSON document: ")
     assert last.endswith(" (last seen: 2026-01-01T00:00:00Z)")
 
 

@@ -1,0 +1,151 @@
+"""Snapshots as documents: they conform to their schema and are read back unchanged; errors name the path."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringcheck.documents import snapshot as snapshot_documents
+from ringcheck.documents.snapshot import read_snapshot, snapshot_document, snapshot_parts
+from ringcheck.errors import DataError
+from tests import article
+from tests.documents.pending import with_pending
+from tests.schemas import validate
+
+
+@pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
+def test_a_snapshot_is_read_back_as_it_was(down: tuple[str, ...]) -> None:
+    """Writing a snapshot and reading it back changes nothing."""
+    seen = with_pending(article.snapshot(down))
+    document = snapshot_document(seen)
+    validate(document, "snapshot-1")
+    again = read_snapshot(json.dumps(document), "file")
+    assert again == seen
+    assert snapshot_document(again) == document
+
+
+@pytest.mark.parametrize("rows", [1, 100, 768, 4096])
+def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the pieces are, and however many rings there are."""
+    monkeypatch.setattr(snapshot_documents, "_ROWS", rows)
+    seen = article.snapshot(["10.0.0.1"])
+    for snapshot in (seen, replace(seen, rings=()), with_pending(seen)):
+        parts = list(snapshot_parts(snapshot))
+        assert json.loads("".join(parts)) == snapshot_document(snapshot)
+        assert max(map(len, parts)) < 3000 + 90 * rows
+
+
+@pytest.mark.parametrize("level", [None, "LOCAL_QUORUM", "NODE_LOCAL"])
+def test_the_level_of_logins_is_read_back(level: str | None) -> None:
+    """It may be unknown, and snapshots of older releases lack the field."""
+    seen = replace(article.snapshot(), auth_read_level=level)
+    document = snapshot_document(seen)
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == seen
+    del document["auth_read_level"]
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == article.snapshot()
+
+
+def test_a_snapshot_without_rings_is_read_back() -> None:
+    """While all nodes start, none reports a partitioner, and there are no tokens to compare."""
+    seen = replace(article.snapshot(), partitioner="unknown", rings=())
+    assert read_snapshot(json.dumps(snapshot_document(seen)), "file") == seen
+
+
+BASE = snapshot_document(article.snapshot())
+
+
+def change(path: str, value: object) -> dict[str, Any]:
+    """A valid document with one value changed, or removed if the new value is Ellipsis."""
+    document = copy.deepcopy(BASE)
+    *parents, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
+    parent: Any = document
+    for part in parents:
+        parent = parent[part]
+    if value is ...:
+        del parent[last]
+    else:
+        parent[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            "",
+            "f.json is not a JSON document: Expecting value: line 1 column 1 (char 0)",
+        ),
+        ("[]", "f.json has schema None; this release reads 'ringcheck/snapshot/1'"),
+        (
+            change("schema", "ringcheck/snapshot/2"),
+            "f.json has schema 'ringcheck/snapshot/2'; this release reads 'ringcheck/snapshot/1'",
+        ),
+        (change("nodes", ...), "f.json: nodes is missing"),
+        (change("nodes", {}), "f.json: nodes is {}, not a list"),
+        (change("nodes.0", 5), "f.json: nodes[0] is not an object"),
+        (change("nodes.1.address", "db7"), "f.json: nodes[1].address: 'db7' is not an address"),
+        (change("nodes.1.address", "10.0.0.1"), "f.json: two nodes have the same address"),
+        (change("nodes.1.gossip_running", "yes"), 'f.json: nodes[1].gossip_running is "yes", not true or false'),
+        (change("nodes.1.generation", bool(1)), "f.json: nodes[1].generation is true, not a number"),
+        (
+            change("nodes.1.jolokia", "maybe"),
+            "f.json: nodes[1].jolokia is 'maybe', not one of ok, unreachable, denied, error, not_asked",
+        ),
+        (change("views.2.observer", "10.0.0.1"), "f.json: two views have the same observer"),
+        (change("views.2.live", [7]), "f.json: views[2].live is not a list of addresses"),
+        (change("views.2.live", ["x"]), "f.json: views[2].live: 'x' is not an address"),
+        (change("partitioner", "ByteOrderedPartitioner"), None),
+        (change("rings.0.keyspaces", []), "f.json: rings[0].keyspaces is not a list of names"),
+        (change("rings.0.keyspaces", ["blog_3"]), "f.json: a keyspace is in two rings"),
+        (change("rings.0.ranges", []), "f.json: rings[0]: the ring has no ranges"),
+        (change("rings.0.ranges.3", ["1", "2"]), "f.json: rings[0].ranges[3] is not [start, end, [node index, ...]]"),
+        (change("rings.0.ranges.3.2", [-1]), "f.json: rings[0].ranges[3] has an invalid node index"),
+        (change("rings.0.ranges.3.2", [3]), "f.json: rings[0]: a range names a node that the cluster does not have"),
+        (change("rings.0.ranges.3.2", [1, 1]), "f.json: rings[0]: a range names the same node twice"),
+        (change("rings.0.ranges.3.0", 12), "f.json: rings[0] has a token 12 that Murmur3Partitioner does not have"),
+        (
+            change("rings.0.ranges.3.0", str(2**64)),
+            "f.json: rings[0] has a token '18446744073709551616' that Murmur3Partitioner does not have",
+        ),
+        (change("rings.0.ranges.3", ...), None),
+        (change("rings.0.replication", "Simple"), "f.json: rings[0]: replication 'Simple' is not understood"),
+        (
+            change("rings.0.replication", "SimpleStrategy {replication_factor=x}"),
+            "f.json: rings[0]: replication factor 'x' is not a number",
+        ),
+    ],
+)
+def test_an_invalid_document_is_an_error_in_one_line(document: object, message: str | None) -> None:
+    """Each error names the path and the reason."""
+    text = document if isinstance(document, str) else json.dumps(document)
+    with pytest.raises(DataError) as caught:
+        read_snapshot(text, "f.json")
+    assert "\n" not in str(caught.value)
+    if message is not None:
+        assert str(caught.value) == message
+    else:
+        assert str(caught.value).startswith("f.json: ")
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """A later release may add fields within the version."""
+    document = change("colour", "blue")
+    document["nodes"][0]["shape"] = "round"
+    assert read_snapshot(json.dumps(document), "file") == article.snapshot()
+
+
+def test_fields_that_a_source_can_t_know_may_be_null() -> None:
+    """A snapshot with only the required fields is read."""
+    document = copy.deepcopy(BASE)
+    for node in document["nodes"]:
+        for name in node.keys() - {"address", "jolokia"}:
+            node[name] = None
+    for view in document["views"]:
+        view["unreachable"] = None
+    assert [node.mode for node in read_snapshot(json.dumps(document), "file").nodes] == [None] * 3
