@@ -69,8 +69,8 @@ def _lines(document: Json) -> Iterator[str]:
     for lease in holders:
         late = f"; OVERDUE: {span(document['deadline'])} are allowed" if lease["overdue"] else ""
         purpose = f": {lease['purpose']}" if lease["purpose"] else ""
-        held = f"{lease['node']} for {span(lease['age'])}, since {lease['since']}, of {lease['owner']}"
-        yield f"  {held}{purpose}{late}"
+        holder = f"{lease['node']} for {span(lease['age'])}, since {lease['since']}, of {lease['owner']}"
+        yield f"  {holder}{purpose}{late}"
     if document["history"]:
         yield ""
         yield "Broken leases"

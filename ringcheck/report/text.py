@@ -53,7 +53,7 @@ def _plain(text: str) -> Line:
 
 
 def _marked(severity: Severity, text: str, before: str = "") -> Line:
-    """A line with a severity in its colour; OK is written as `note`, without one."""
+    """A line with a severity in its colour; OK is written as `note`, in no colour."""
     if severity is Severity.OK:
         return _plain(f"{before}note{text}")
     return (before, ""), (severity.name, severity.name), (text, "")

@@ -103,7 +103,7 @@ def _head(risk: Risk) -> Iterator[str]:
 def _tier(risk: TierRisk) -> str:
     outage = f"a {risk.tier.name} outage"
     if risk.nodes.failures == 0:
-        return f"{outage} is there now"
+        return f"there is {outage} now"
     if risk.nodes.failures is None:
         return f"no loss of nodes makes {outage}"
     racks = f" or {counted(risk.racks.failures, 'rack')}" if risk.racks.failures else ""

@@ -33,8 +33,8 @@ def test_a_verdict_of_unknown_replication_validates() -> None:
         ring["replication"] = None
     verdict = verdict_document(assess(read_snapshot(json.dumps(document), "file"), Policy()))
     validate(verdict, "verdict-1")
-    quorum = [level for level in verdict["keyspaces"][0]["levels"] if level["level"] == "LOCAL_QUORUM"]
-    assert [(one["severity"], one["unavailable"], one["required"]) for one in quorum] == [("UNKNOWN", None, None)]
+    (quorum,) = [level for level in verdict["keyspaces"][0]["levels"] if level["level"] == "LOCAL_QUORUM"]
+    assert (quorum["severity"], quorum["unavailable"], quorum["required"]) == ("UNKNOWN", None, None)
 
 
 def test_the_numbers_of_the_article() -> None:

@@ -1,4 +1,4 @@
-"""Dashboards and alerts ask for metrics that exist, by labels that these have; dashboards are such as Grafana loads."""
+"""Dashboards and alerts query metrics and labels that exist; dashboards have the form that Grafana loads."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EXPRESSION = re.compile(r"label_values\((.*), [a-z_]+\)")
 
 
 def labels() -> dict[str, set[str]]:
-    """Every series' name and its labels."""
-    found = {one.series: set(one.labels) for one in FAMILIES if one.kind != "histogram"}
-    for one in (each for each in FAMILIES if each.kind == "histogram"):
-        found |= {f"{one.name}_{suffix}": {*one.labels, "le"} for suffix in ("bucket", "sum", "count")}
-    return found
+    """The labels of every series by its name."""
+    known = {family.series: set(family.labels) for family in FAMILIES if family.kind != "histogram"}
+    for family in (family for family in FAMILIES if family.kind == "histogram"):
+        known |= {f"{family.name}_{suffix}": {*family.labels, "le"} for suffix in ("bucket", "sum", "count")}
+    return known
 
 
 def board(path: Path) -> dict[str, Any]:
@@ -45,23 +45,25 @@ def targets(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def expressions(path: Path) -> list[str]:
-    """The queries of a dashboard's panels and variables, or of a file of rules."""
+    """The queries in the panels and variables of a dashboard, or in a file of rules."""
     if path == RULES:
         return [rule["expr"] for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
-    variables = [one["query"]["query"] for one in board(path)["templating"]["list"] if one["type"] == "query"]
-    matches = [EXPRESSION.fullmatch(one) for one in variables]
-    return [one["expr"] for one in targets(path)] + [one.group(1) for one in matches if one]
+    variables = [
+        variable["query"]["query"] for variable in board(path)["templating"]["list"] if variable["type"] == "query"
+    ]
+    matches = [EXPRESSION.fullmatch(variable) for variable in variables]
+    return [target["expr"] for target in targets(path)] + [match.group(1) for match in matches if match]
 
 
 def test_there_are_dashboards() -> None:
-    """The tests below have something to test: one dashboard of all clusters, one of one."""
+    """The tests below have something to test: a dashboard for all clusters and one for a cluster."""
     assert [path.stem for path in BOARDS] == ["ringcheck-cluster", "ringcheck-fleet"]
     assert all(len(expressions(path)) > 10 for path in (*BOARDS, RULES))
 
 
 @pytest.mark.parametrize("path", [*BOARDS, RULES], ids=lambda path: path.name)
-def test_every_metric_asked_for_is_told(path: Path) -> None:
-    """No query asks for a name, or selects by a label, that no series has."""
+def test_every_query_is_of_a_metric_that_exists(path: Path) -> None:
+    """Names and labels in queries are those of a series."""
     known = labels()
     for expression in expressions(path):
         names = set(NAME.findall(expression))
@@ -72,61 +74,63 @@ def test_every_metric_asked_for_is_told(path: Path) -> None:
 
 
 def test_every_metric_of_a_ring_is_shown() -> None:
-    """No number that is told of a ring, the agent or its leases is missing from the dashboards and the alerts."""
-    asked = {name for path in (*BOARDS, RULES) for one in expressions(path) for name in NAME.findall(one)}
+    """Every metric of a ring, the agent or its leases is used in a dashboard or an alert."""
+    asked = {name for path in (*BOARDS, RULES) for expression in expressions(path) for name in NAME.findall(expression)}
     stems = {re.sub("_(bucket|sum|count)$", "", name) for name in asked} | asked
-    assert {one.series for one in FAMILIES} <= stems
+    assert {family.series for family in FAMILIES} <= stems
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_a_dashboard_can_be_found_again(path: Path) -> None:
-    """A stable uid, a data source that each site chooses, and ids and reference ids that are unique."""
+    """It has a stable uid, a data source that the site chooses, and unique ids and reference ids."""
     document = board(path)
     assert document["uid"] == path.stem
     assert "id" not in document, "a database id belongs to one Grafana"
     ids = [panel["id"] for panel in document["panels"]]
     assert len(set(ids)) == len(ids)
-    kinds = {one["name"]: one["type"] for one in document["templating"]["list"]}
+    kinds = {part["name"]: part["type"] for part in document["templating"]["list"]}
     assert kinds["datasource"] == "datasource"
-    sources = [one["datasource"] for one in (*document["panels"], *targets(path)) if one.get("type") != "row"]
+    sources = [part["datasource"] for part in (*document["panels"], *targets(path)) if part.get("type") != "row"]
     assert sources
-    assert all(one == {"type": "prometheus", "uid": "${datasource}"} for one in sources)
+    assert all(part == {"type": "prometheus", "uid": "${datasource}"} for part in sources)
     for panel in document["panels"]:
-        references = [one["refId"] for one in panel.get("targets", [])]
+        references = [part["refId"] for part in panel.get("targets", [])]
         assert len(set(references)) == len(references)
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_panels_lie_side_by_side(path: Path) -> None:
-    """Within the 24 columns, and no panel on another."""
-    places = [panel["gridPos"] for panel in board(path)["panels"]]
-    assert all(one["x"] >= 0 and one["x"] + one["w"] <= 24 and one["w"] > 0 and one["h"] > 0 for one in places)
-    for one, other in combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or below, (one, other)
+    """Panels lie within the 24 columns, and none covers another."""
+    positions = [panel["gridPos"] for panel in board(path)["panels"]]
+    assert all(
+        panel["x"] >= 0 and panel["x"] + panel["w"] <= 24 and panel["w"] > 0 and panel["h"] > 0 for panel in positions
+    )
+    for panel, other in combinations(positions, 2):
+        beside = panel["x"] + panel["w"] <= other["x"] or other["x"] + other["w"] <= panel["x"]
+        below = panel["y"] + panel["h"] <= other["y"] or other["y"] + other["h"] <= panel["y"]
+        assert beside or below, (panel, other)
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_panels_say_what_they_show(path: Path) -> None:
-    """A title, a description, and only variables that the dashboard has."""
+    """A panel has a title and a description, and uses only variables of its dashboard."""
     document = board(path)
-    known = {one["name"] for one in document["templating"]["list"]} | {"__rate_interval"}
-    for panel in (one for one in document["panels"] if one["type"] != "row"):
+    known = {part["name"] for part in document["templating"]["list"]} | {"__rate_interval"}
+    for panel in (part for part in document["panels"] if part["type"] != "row"):
         assert panel["title"]
         assert panel["description"].endswith(".")
-        assert {name for one in panel["targets"] for name in re.findall(r"\$(\w+)", one["expr"])} <= known
+        assert {name for part in panel["targets"] for name in re.findall(r"\$(\w+)", part["expr"])} <= known
 
 
 def test_links_lead_to_dashboards() -> None:
-    """From the fleet to the cluster and back."""
+    """The fleet links to the cluster, and the cluster to the fleet."""
     uids = {path.stem for path in BOARDS}
-    linked = {found for path in BOARDS for found in re.findall(r'"/d/([\w-]+)', path.read_text())}
+    linked = {uid for path in BOARDS for uid in re.findall(r'"/d/([\w-]+)', path.read_text())}
     assert linked == uids
 
 
 def test_alerts_say_what_people_need() -> None:
-    """A tier, one line, what it means, where to read on; and none that one missed scrape raises."""
+    """An alert has a tier, a summary, a description and a link, and lasts longer than a missed scrape."""
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
             assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})

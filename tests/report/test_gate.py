@@ -1,4 +1,4 @@
-"""What a decision says in words: nothing that its reasons below contradict."""
+"""The text of a decision: its head never contradicts its reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOSSES = frozenset({"structurally_never_safe", "would_become_unavailable"})
 
 
 def short_of_replicas() -> Snapshot:
-    """One keyspace whose ranges can't have the quorum that its replication asks for."""
+    """A cluster with a keyspace whose quorum needs more replicas than there are nodes."""
     seen = article.snapshot()
     ring = seen.rings[1]
     rows = [(*ring.range(index), ring.replicas(index)) for index in range(len(ring))]
@@ -27,7 +27,7 @@ def short_of_replicas() -> Snapshot:
 
 
 def torn() -> Snapshot:
-    """Two coordinators, of whom one sees a node down."""
+    """Three coordinators, one of which sees a node down."""
     seen = article.snapshot()
     blind = replace(seen.views[1], live=frozenset(ALL[:2]), unreachable=frozenset(ALL[2:]))
     return replace(seen, views=(seen.views[0], blind, seen.views[2]))
@@ -78,23 +78,23 @@ def torn() -> Snapshot:
         ),
     ],
 )
-def test_a_yes_says_what_is_kept(seen: Snapshot, gate: Gate, candidates: tuple[str, ...], kept: str) -> None:
-    """That every range keeps its level stands only where no reason says that some don't."""
+def test_a_safe_decision_says_what_is_kept(seen: Snapshot, gate: Gate, candidates: tuple[str, ...], kept: str) -> None:
+    """Every range keeps its level only if no reason says that a range loses it."""
     lines = render(Gatekeeper(seen, Policy(), gate).decide(candidates)).splitlines()
     assert (lines[0].split(" ")[0], lines[1]) == ("SAFE", kept)
 
 
-def test_views_that_differ_do_not_agree() -> None:
-    """Nor does a yes by the operator's word make them."""
+def test_views_that_disagree_are_reported_with_a_safe_decision() -> None:
+    """The operator may allow the disagreement, but it is still stated."""
     gate = Gate(level=Level.ONE, accept=("blog_1",), allow=frozenset({"view_disagreement"}))
     lines = render(Gatekeeper(torn(), Policy(), gate).decide(ALL[:1])).splitlines()
     assert (lines[0].split(" ")[0], lines[2]) == ("SAFE", "though 3 views of 2026-01-01T00:00:00Z do not agree")
 
 
-def test_what_was_lifted_is_marked() -> None:
-    """A reason that does not block by the operator's word is told from a note."""
-    told = render(Gatekeeper(article.snapshot(ALL[:1]), Policy(), Gate(allow=LOSSES)).decide(ALL[1:2]))
-    labels = [line.split(":")[0].strip() for line in told.splitlines() if line.startswith("  ") and line[2] != " "]
+def test_allowed_reasons_are_marked() -> None:
+    """A reason that the operator allows is not labelled as a note."""
+    text = render(Gatekeeper(article.snapshot(ALL[:1]), Policy(), Gate(allow=LOSSES)).decide(ALL[1:2]))
+    labels = [line.split(":")[0].strip() for line in text.splitlines() if line.startswith("  ") and line[2] != " "]
     assert labels == [
         "blocks already_unavailable",
         "allowed would_become_unavailable",
@@ -104,7 +104,7 @@ def test_what_was_lifted_is_marked() -> None:
 
 
 def test_sentences_are_broken_between_words_for_a_terminal() -> None:
-    """As those of a plan; whoever reads no terminal gets them whole."""
+    """Without a terminal no sentence is broken."""
     decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(ALL[:2])
     whole, shown = render(decision).splitlines(), render(decision, width=80).splitlines()
     assert max(map(len, whole)) > 80 >= max(map(len, shown))

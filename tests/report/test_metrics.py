@@ -1,4 +1,4 @@
-"""Metrics: what is told, what is not, and that no series goes missing while its subject exists."""
+"""Metrics: which series there are, which there are not, and that no series vanishes while its subject exists."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ def reading(down: Collection[str] = (), **changes: Any) -> Reading:
 
 
 def scrape(readings: Iterable[Reading], **others: Any) -> Series:
-    """All samples of ringcheck's own families by name and labels; a series that comes twice fails."""
+    """All samples of ringcheck's own families by name and labels; a duplicate series fails."""
     kind, body = render(lambda: readings, clock=lambda: NOW, **others)
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
-    found: Series = {}
+    series: Series = {}
     for family in plain(body.decode()):
-        for one in family.samples if not family.name.startswith("process_") else ():
-            key = one.name, frozenset(one.labels.items())
-            assert key not in found, key
-            found[key] = one.value
-    return found
+        for sample in family.samples if not family.name.startswith("process_") else ():
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in series, key
+            series[key] = sample.value
+    return series
 
 
 def of(series: Series, name: str, **labels: str) -> dict[frozenset[tuple[str, str]], float]:
-    """The series of a name that have these labels among theirs."""
+    """The series of this name that have these labels, by all their labels."""
     return {key[1]: value for key, value in series.items() if key[0] == name and labels.items() <= dict(key[1]).items()}
 
 
 def value(series: Series, name: str, **labels: str) -> float:
-    """The one series of a name with these labels."""
-    (one,) = of(series, name, **labels).values()
-    return one
+    """The value of the only series of this name with these labels."""
+    (number,) = of(series, name, **labels).values()
+    return number
 
 
 def test_a_verdict_in_numbers() -> None:
-    """Each number of a level stands under the labels of that level."""
-    found = scrape([reading(["10.0.0.1"])])
+    """Each number of a level has the labels of that level."""
+    series = scrape([reading(["10.0.0.1"])])
     at = {"cassandra_cluster": "blogs", "keyspace": "blog_1", "consistency_level": "LOCAL_ONE", "cassandra_dc": "dc1"}
-    assert {name: one for (name, labels), one in found.items() if labels == frozenset(at.items())} == {
+    assert {name: number for (name, labels), number in series.items() if labels == frozenset(at.items())} == {
         "cassandra_ring_ranges": 768,
         "cassandra_ring_unavailable_ranges": 256,
         "cassandra_ring_structurally_unavailable_ranges": 0,
@@ -80,33 +80,36 @@ def test_a_verdict_in_numbers() -> None:
         "cassandra_ring_node_failures_to_outage": 0,
         "cassandra_ring_rack_failures_to_outage": 0,
     }
-    assert value(found, "cassandra_ring_node_failures_to_outage", keyspace="blog_3", consistency_level="LOCAL_ONE") == 2
+    assert (
+        value(series, "cassandra_ring_node_failures_to_outage", keyspace="blog_3", consistency_level="LOCAL_ONE") == 2
+    )
 
 
 @pytest.mark.parametrize(
     ("down", "severity"), [((), "OK"), (("10.0.0.1",), "CRITICAL"), (article.ADDRESSES, "UNKNOWN")]
 )
 def test_one_severity_is_one(down: Collection[str], severity: str) -> None:
-    """All severities are told, and only that of the verdict is 1."""
-    found = of(scrape([reading(down)]), "cassandra_ring_verdict")
-    assert {dict(labels)["severity"]: one for labels, one in found.items()} == {
-        one.name: float(one.name == severity) for one in Severity
+    """There is a series for each severity, and only that of the verdict is 1."""
+    series = of(scrape([reading(down)]), "cassandra_ring_verdict")
+    assert {dict(labels)["severity"]: number for labels, number in series.items()} == {
+        known.name: float(known.name == severity) for known in Severity
     }
 
 
 def test_series_never_vanish() -> None:
-    """A datacenter that lost its last node tells 0 nodes up; losing nodes ends no series."""
+    """A datacenter without a live node exports 0 nodes up; losing nodes ends no series."""
     well, worse = (scrape([reading(down)]) for down in ((), article.ADDRESSES[:2]))
     assert set(worse) == set(well)
-    found = scrape([reading(article.ADDRESSES)])
+    series = scrape([reading(article.ADDRESSES)])
     counts = {
-        dict(labels)["state"]: one for labels, one in of(found, "cassandra_ring_nodes", cassandra_dc="dc1").items()
+        dict(labels)["state"]: number
+        for labels, number in of(series, "cassandra_ring_nodes", cassandra_dc="dc1").items()
     }
     assert counts == {"up": 0, "down": 0, "unknown": 3}
 
 
-def test_what_is_too_old_is_not_told() -> None:
-    """An old verdict ends every series that came of it, and says so."""
+def test_an_old_verdict_has_no_series() -> None:
+    """Only ringcheck_up and the times of the polls are left."""
     old = scrape([reading(fresh=False, suspects=frozenset(["10.0.0.1"]))])
     assert not [name for name, _ in old if name.startswith("cassandra_ring_")]
     assert value(old, "ringcheck_up", cassandra_cluster="blogs") == 0
@@ -115,154 +118,158 @@ def test_what_is_too_old_is_not_told() -> None:
 
 
 def test_before_the_first_poll() -> None:
-    """Nothing is claimed of a cluster that nobody has seen, but it is there; whatever `fresh` says."""
-    found = scrape([Reading(cluster="new", fresh=True)])
-    assert {name for name, _ in found if not name.startswith("ringcheck_poll_duration")} == {
+    """A cluster without a verdict has only the series of the agent, whatever `fresh` is."""
+    series = scrape([Reading(cluster="new", fresh=True)])
+    assert {name for name, _ in series if not name.startswith("ringcheck_poll_duration")} == {
         "ringcheck_up", "ringcheck_jolokia_requests_total", "ringcheck_lease_store_up", "ringcheck_build_info",
     }  # fmt: skip
-    assert value(found, "ringcheck_up", cassandra_cluster="new") == 0
+    assert value(series, "ringcheck_up", cassandra_cluster="new") == 0
 
 
 def test_what_is_not_known_is_absent() -> None:
-    """No number where there is none: a 0 would say that all is well."""
+    """A number that is not known has no series: a 0 would mean that no range is unavailable."""
     known = reading()
     assert known.verdict
     blog = known.verdict.keyspaces[0]
-    blind = replace(blog, levels=tuple(replace(one, health=None, severity=Severity.UNKNOWN) for one in blog.levels))
-    found = scrape(
+    blind = replace(blog, levels=tuple(replace(level, health=None, severity=Severity.UNKNOWN) for level in blog.levels))
+    series = scrape(
         [replace(known, verdict=replace(known.verdict, keyspaces=(blind,)), restart_safe=None, holders=None)]
     )
-    assert {name for (name, labels) in found if "keyspace" in dict(labels)} == {"cassandra_ring_ranges"}
-    assert not of(found, "cassandra_ring_restart_safe_nodes")
-    assert not of(found, "ringcheck_lease_holder_age_seconds")
-    assert value(found, "ringcheck_lease_store_up") == 0
-    assert not of(scrape([reading(article.ADDRESSES)]), "cassandra_ring_view_disagreement"), "no view can't agree"
+    assert {name for (name, labels) in series if "keyspace" in dict(labels)} == {"cassandra_ring_ranges"}
+    assert not of(series, "cassandra_ring_restart_safe_nodes")
+    assert not of(series, "ringcheck_lease_holder_age_seconds")
+    assert value(series, "ringcheck_lease_store_up") == 0
+    assert not of(scrape([reading(article.ADDRESSES)]), "cassandra_ring_view_disagreement"), (
+        "without a view, agreement has no meaning"
+    )
 
 
-def test_only_watched_levels_are_told() -> None:
-    """A level that is shown but not watched makes no series."""
+def test_only_watched_levels_have_series() -> None:
+    """A level that is shown but not watched has none."""
     known = reading()
     assert known.verdict
     shown = tuple(
-        replace(each, levels=tuple(replace(one, severity=None) for one in each.levels))
-        for each in known.verdict.keyspaces
+        replace(keyspace, levels=tuple(replace(level, severity=None) for level in keyspace.levels))
+        for keyspace in known.verdict.keyspaces
     )
-    found = scrape([replace(known, verdict=replace(known.verdict, keyspaces=shown))])
-    assert not [labels for _, labels in found if "keyspace" in dict(labels)]
+    series = scrape([replace(known, verdict=replace(known.verdict, keyspaces=shown))])
+    assert not [labels for _, labels in series if "keyspace" in dict(labels)]
 
 
 def test_a_level_without_datacenter_has_an_empty_label() -> None:
-    """QUORUM is the same for the clients of every datacenter."""
+    """QUORUM needs the same replicas for the clients of every datacenter."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.QUORUM)),))
-    found = scrape([Reading(cluster="blogs", verdict=assess(article.snapshot(), policy), fresh=True)])
-    assert value(found, "cassandra_ring_ranges", keyspace="blog_3", consistency_level="QUORUM", cassandra_dc="") == 768
+    series = scrape([Reading(cluster="blogs", verdict=assess(article.snapshot(), policy), fresh=True)])
+    assert value(series, "cassandra_ring_ranges", keyspace="blog_3", consistency_level="QUORUM", cassandra_dc="") == 768
 
 
-def test_no_failure_is_endless() -> None:
-    """Where no failure makes an outage the series stays and no threshold is below it."""
+def test_a_level_that_no_failure_can_lose_is_infinite() -> None:
+    """The series stays, and is above every threshold."""
     known = reading()
     assert known.verdict
     first, *others = known.verdict.keyspaces
     assert first.levels[0].health
     never = replace(first.levels[0].health, node_failures_to_outage=None, rack_failures_to_outage=None)
     changed = replace(first, levels=(replace(first.levels[0], health=never), *first.levels[1:]))
-    found = scrape([replace(known, verdict=replace(known.verdict, keyspaces=(changed, *others)))])
+    series = scrape([replace(known, verdict=replace(known.verdict, keyspaces=(changed, *others)))])
     for name in ("node", "rack"):
-        series = of(
-            found, f"cassandra_ring_{name}_failures_to_outage", keyspace="blog_1", consistency_level="LOCAL_ONE"
+        failures = of(
+            series, f"cassandra_ring_{name}_failures_to_outage", keyspace="blog_1", consistency_level="LOCAL_ONE"
         )
-        assert list(series.values()) == [math.inf]
+        assert list(failures.values()) == [math.inf]
 
 
 @pytest.mark.parametrize(("observers", "number"), [((0,), 1), ((0, 1, 2), 0), ((), 0)])
 def test_disagreement_counts_nodes(observers: Collection[int], number: int) -> None:
-    """A node that some views see down and others up counts once; one that all see down does not."""
+    """A node counts once if some views see it down and others up, and not if all see it down."""
     seen = article.snapshot()
     gone = frozenset(article.ADDRESSES[2:])
     views = tuple(
-        View(one, live=frozenset(article.ADDRESSES) - (gone if place in observers else frozenset()))
-        for place, one in enumerate(article.ADDRESSES)
+        View(address, live=frozenset(article.ADDRESSES) - (gone if index in observers else frozenset()))
+        for index, address in enumerate(article.ADDRESSES)
     )
     views = views[:2] if len(observers) == 3 else views  # a node that is down for itself has no view
     verdict = assess(replace(seen, views=views), Policy())
-    found = scrape([Reading(cluster="blogs", verdict=verdict, fresh=True)])
-    assert value(found, "cassandra_ring_view_disagreement") == number
+    series = scrape([Reading(cluster="blogs", verdict=verdict, fresh=True)])
+    assert value(series, "cassandra_ring_view_disagreement") == number
 
 
-def test_counts_of_nodes_that_need_care() -> None:
-    """Safe nodes and suspects are counted, not named."""
-    found = scrape([reading(restart_safe=frozenset(article.ADDRESSES), suspects=frozenset(article.ADDRESSES[:2]))])
-    assert value(found, "cassandra_ring_restart_safe_nodes", cassandra_cluster="blogs") == 3
-    assert value(found, "cassandra_ring_suspect_nodes", cassandra_cluster="blogs") == 2
+def test_safe_nodes_and_suspects_are_counted() -> None:
+    """Their addresses are no labels."""
+    series = scrape([reading(restart_safe=frozenset(article.ADDRESSES), suspects=frozenset(article.ADDRESSES[:2]))])
+    assert value(series, "cassandra_ring_restart_safe_nodes", cassandra_cluster="blogs") == 3
+    assert value(series, "cassandra_ring_suspect_nodes", cassandra_cluster="blogs") == 2
 
 
 def test_leases_have_an_age() -> None:
-    """A series a node, the oldest lease of each; a time that can't be read is overdue by any measure."""
+    """There is a series for each node, of its oldest lease; the age is infinite if the time can't be read."""
     holders = (
         Holder(node="10.0.0.1", owner="a@b 1", purpose="", since="2025-12-31T23:00:00Z"),
         Holder(node="10.0.0.1", owner="a@b 2", purpose="", since="2025-12-31T23:50:00Z"),
         Holder(node="10.0.0.2", owner="a@b 3", purpose="", since="2026-01-01T02:01:00+02:00"),
         Holder(node="10.0.0.3", owner="a@b 4", purpose="", since="last week"),
     )
-    found = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
-    assert {dict(labels)["node"]: one for labels, one in found.items()} == {
+    series = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
+    assert {dict(labels)["node"]: age for labels, age in series.items()} == {
         "10.0.0.1": 3600, "10.0.0.2": -60, "10.0.0.3": math.inf,
     }  # fmt: skip
-    assert not any("owner" in dict(labels) for labels in found)
+    assert not any("owner" in dict(labels) for labels in series)
 
 
 def test_leases_are_bounded() -> None:
-    """A store gone wild makes no series without end, and the oldest leases are those that are told."""
+    """If a broken store returns very many leases, only the oldest have series."""
     holders = tuple(
         Holder(node=f"n{age}", owner="o", purpose="", since=f"2025-12-{31 - age // 24:02}T{23 - age % 24:02}:00:00Z")
         for age in range(240)
     )
-    found = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
-    assert sorted(found.values()) == [3600.0 * (age + 1) for age in range(240 - metrics.MOST_LEASES, 240)]
+    series = of(scrape([reading(holders=holders)]), "ringcheck_lease_holder_age_seconds")
+    assert sorted(series.values()) == [3600.0 * (age + 1) for age in range(240 - metrics.MOST_LEASES, 240)]
 
 
 def test_polls_are_a_histogram() -> None:
-    """Buckets add up, the last one is the count."""
+    """Buckets are cumulative, and the last is the count."""
     counts = tuple(range(len(BUCKETS) + 1))
-    found = scrape([reading(polls=Durations(counts, 12.5))])
-    buckets = {dict(labels)["le"]: one for labels, one in of(found, "ringcheck_poll_duration_seconds_bucket").items()}
-    assert [buckets[str(bound)] for bound in BUCKETS] == [sum(counts[: place + 1]) for place in range(len(BUCKETS))]
-    assert buckets["+Inf"] == value(found, "ringcheck_poll_duration_seconds_count") == sum(counts)
-    assert value(found, "ringcheck_poll_duration_seconds_sum") == 12.5
+    series = scrape([reading(polls=Durations(counts, 12.5))])
+    buckets = {
+        dict(labels)["le"]: number for labels, number in of(series, "ringcheck_poll_duration_seconds_bucket").items()
+    }
+    assert [buckets[str(bound)] for bound in BUCKETS] == [sum(counts[: index + 1]) for index in range(len(BUCKETS))]
+    assert buckets["+Inf"] == value(series, "ringcheck_poll_duration_seconds_count") == sum(counts)
+    assert value(series, "ringcheck_poll_duration_seconds_sum") == 12.5
 
 
 def test_requests_begin_at_zero() -> None:
-    """Outcomes are told before their first, so that a rate sees it; new ones are told as well."""
-    found = of(scrape([reading(requests={"ok": 7, "refused": 1})]), "ringcheck_jolokia_requests_total")
-    assert {dict(labels)["outcome"]: one for labels, one in found.items()} == {
+    """Outcomes have a series before the first request, so that a rate sees it; new outcomes get one too."""
+    series = of(scrape([reading(requests={"ok": 7, "refused": 1})]), "ringcheck_jolokia_requests_total")
+    assert {dict(labels)["outcome"]: number for labels, number in series.items()} == {
         "ok": 7, "unreachable": 0, "denied": 0, "error": 0, "refused": 1,
     }  # fmt: skip
 
 
 def test_the_configuration_and_the_build() -> None:
-    """Whether the last configuration is in force, since when one is, and who tells."""
-    found = scrape([], reload=Reload(successful=False, last_success=NOW - 60))
-    assert {name: one for (name, _), one in found.items()} == {
+    """Whether the last configuration is in force, since when, and the version of ringcheck."""
+    series = scrape([], reload=Reload(successful=False, last_success=NOW - 60))
+    assert {name: number for (name, _), number in series.items()} == {
         "ringcheck_config_last_reload_successful": 0,
         "ringcheck_config_last_reload_success_timestamp_seconds": NOW - 60,
         "ringcheck_build_info": 1,
     }
-    assert value(found, "ringcheck_build_info", version=__version__) == 1
+    assert value(series, "ringcheck_build_info", version=__version__) == 1
 
 
 def test_labels_are_few_and_bounded() -> None:
-    """No series carries a label that its family does not declare, and none is a token, an owner or a text."""
+    """A series has the labels of its family, and no label is a token, an owner or a text."""
     holders = (Holder(node="10.0.0.1", owner="a@b 1", purpose="because", since="2025-12-31T23:00:00Z"),)
-    found = scrape([reading(["10.0.0.1"], holders=holders)], reload=Reload(True, NOW))  # noqa: FBT003 - what it is called
-    families = {one.series: set(one.labels) for one in FAMILIES}
-    for name, labels in found:
+    series = scrape([reading(["10.0.0.1"], holders=holders)], reload=Reload(True, NOW))  # noqa: FBT003 - what it is called
+    families = {family.series: set(family.labels) for family in FAMILIES}
+    for name, labels in series:
         base = re.sub("_(bucket|sum|count)$", "", name) if name not in families else name
         assert set(dict(labels)) - {"le"} == families[base], name
     known = {
         "cassandra_cluster", "cassandra_dc", "keyspace", "consistency_level", "state", "severity", "outcome", "node",
         "version",
     }  # fmt: skip
-    assert {label for one in FAMILIES for label in one.labels} == known
+    assert {label for family in FAMILIES for label in family.labels} == known
 
 
 @pytest.mark.parametrize(
@@ -277,57 +284,59 @@ def test_labels_are_few_and_bounded() -> None:
     ],
 )
 def test_the_client_chooses_the_format(accept: str, kind: str) -> None:
-    """Text unless OpenMetrics is asked for; an Accept that makes no sense costs nobody the scrape."""
+    """Text, unless OpenMetrics is requested; an invalid Accept header does not fail the scrape."""
     assert render(lambda: [reading()], accept)[0] == kind
 
 
-def test_both_formats_tell_the_same() -> None:
-    """OpenMetrics, read strictly, has every series of the text with its value."""
-    one = reading(["10.0.0.1"], holders=(Holder(node="10.0.0.1", owner="o", purpose="", since="2025-12-31T23:00:00Z"),))
-    body = render(lambda: [one], OPEN, clock=lambda: NOW)[1].decode()
+def test_both_formats_have_the_same_series() -> None:
+    """OpenMetrics, parsed strictly, has every series of the text format with its value."""
+    known = reading(
+        ["10.0.0.1"], holders=(Holder(node="10.0.0.1", owner="o", purpose="", since="2025-12-31T23:00:00Z"),)
+    )
+    body = render(lambda: [known], OPEN, clock=lambda: NOW)[1].decode()
     strict = {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in openmetrics(body)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if not family.name.startswith("process_")
     }
-    assert strict == scrape([one])
+    assert strict == scrape([known])
 
 
 @pytest.mark.parametrize("name", ['a"b\\c\nd', "düsseldorf", "\ud800", "a{b=1}"])
 def test_no_name_breaks_a_scrape(name: str) -> None:
-    """Whatever a snitch calls a datacenter: one bad name must not cost all clusters their metrics."""
+    """The name of a datacenter may be anything: it must not fail the scrape of all clusters."""
     known = reading()
     assert known.verdict
-    nodes = tuple(replace(one, datacenter=name) for one in known.verdict.snapshot.nodes)
+    nodes = tuple(replace(node, datacenter=name) for node in known.verdict.snapshot.nodes)
     verdict = assess(replace(known.verdict.snapshot, nodes=nodes), Policy())
-    found = scrape([replace(known, verdict=verdict)])
-    told = name.encode(errors="replace").decode()
-    assert value(found, "cassandra_ring_nodes", cassandra_dc=told, state="up") == 3
-    assert of(found, "cassandra_ring_ranges", cassandra_dc=told, keyspace="blog_1")
+    series = scrape([replace(known, verdict=verdict)])
+    label = name.encode(errors="replace").decode()
+    assert value(series, "cassandra_ring_nodes", cassandra_dc=label, state="up") == 3
+    assert of(series, "cassandra_ring_ranges", cassandra_dc=label, keyspace="blog_1")
 
 
 def test_nodes_without_a_datacenter_count() -> None:
-    """A node whose datacenter is not known is not lost: its label is empty."""
+    """A node whose datacenter is not known is counted, with an empty label."""
     known = reading()
     assert known.verdict
     first, *others = known.verdict.snapshot.nodes
     verdict = assess(replace(known.verdict.snapshot, nodes=(replace(first, datacenter=None), *others)), Policy())
-    found = scrape([replace(known, verdict=verdict)])
-    assert sum(of(found, "cassandra_ring_nodes").values()) == 3
-    assert value(found, "cassandra_ring_nodes", cassandra_dc="", state="up") == 1
+    series = scrape([replace(known, verdict=verdict)])
+    assert sum(of(series, "cassandra_ring_nodes").values()) == 3
+    assert value(series, "cassandra_ring_nodes", cassandra_dc="", state="up") == 1
 
 
 def test_clusters_do_not_mix() -> None:
-    """Each reading has its own series, under the name that the configuration gives it."""
-    found = scrape([reading(), replace(reading(["10.0.0.1"]), cluster="other"), Reading(cluster="dark")])
-    assert value(found, "cassandra_ring_verdict", cassandra_cluster="blogs", severity="OK") == 1
-    assert value(found, "cassandra_ring_verdict", cassandra_cluster="other", severity="CRITICAL") == 1
-    assert not of(found, "cassandra_ring_verdict", cassandra_cluster="dark")
+    """Each reading has its own series, under its name in the configuration."""
+    series = scrape([reading(), replace(reading(["10.0.0.1"]), cluster="other"), Reading(cluster="dark")])
+    assert value(series, "cassandra_ring_verdict", cassandra_cluster="blogs", severity="OK") == 1
+    assert value(series, "cassandra_ring_verdict", cassandra_cluster="other", severity="CRITICAL") == 1
+    assert not of(series, "cassandra_ring_verdict", cassandra_cluster="dark")
 
 
 def test_a_registry_knows_the_names_beforehand() -> None:
-    """Registering asks for no reading, refuses the same names again, and no family is unannounced."""
+    """Registering asks for no reading, refuses the same names again, and announces every family."""
     asked: list[Reading] = []
 
     def readings() -> list[Reading]:
@@ -340,12 +349,12 @@ def test_a_registry_knows_the_names_beforehand() -> None:
     assert not asked
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         registry.register(MetricsCollector(list))
-    told = [(one.name, one.type, one.documentation) for one in collector.collect()]
-    assert told == [(one.name, one.type, one.documentation) for one in collector.describe()]
+    collected = [(metric.name, metric.type, metric.documentation) for metric in collector.collect()]
+    assert collected == [(metric.name, metric.type, metric.documentation) for metric in collector.describe()]
 
 
 def numbers(document: Mapping[str, Any]) -> Series:
-    """What a verdict document says of its watched levels, as series."""
+    """The watched levels of a verdict document as series."""
     fields = {
         "unavailable": "unavailable_ranges",
         "structurally_unavailable": "structurally_unavailable_ranges",
@@ -354,24 +363,24 @@ def numbers(document: Mapping[str, Any]) -> Series:
         "node_failures_to_outage": "node_failures_to_outage",
         "rack_failures_to_outage": "rack_failures_to_outage",
     }
-    found: Series = {}
+    series: Series = {}
     for keyspace in document["keyspaces"]:
-        for level in (one for one in keyspace["levels"] if one["severity"]):
+        for level in (level for level in keyspace["levels"] if level["severity"]):
             labels = {"cassandra_cluster": "prop", "keyspace": keyspace["name"], "consistency_level": level["level"]}
             key = frozenset({**labels, "cassandra_dc": level["datacenter"] or ""}.items())
-            found["cassandra_ring_ranges", key] = keyspace["ranges"]
+            series["cassandra_ring_ranges", key] = keyspace["ranges"]
             for field, name in fields.items() if level["worst_view"] else ():
-                found[f"cassandra_ring_{name}", key] = math.inf if level[field] is None else level[field]
-    return found
+                series[f"cassandra_ring_{name}", key] = math.inf if level[field] is None else level[field]
+    return series
 
 
 @given(clusters(views=3, tables=3))
 def test_metrics_and_documents_agree(cluster: Cluster) -> None:
-    """The numbers under a level are those of the verdict's document, no more and no fewer."""
+    """The series of a level are exactly the numbers in the verdict document."""
     verdict = assess(cluster.snapshot(), Policy())
-    found = scrape([Reading(cluster="prop", verdict=verdict, fresh=True)])
+    series = scrape([Reading(cluster="prop", verdict=verdict, fresh=True)])
     document = json.loads(json.dumps(verdict_document(verdict)))
-    assert {key: one for key, one in found.items() if "keyspace" in dict(key[1])} == numbers(document)
+    assert {key: number for key, number in series.items() if "keyspace" in dict(key[1])} == numbers(document)
     states = [node["state"] for node in document["nodes"]]
     for state in ("up", "down", "unknown"):
-        assert sum(of(found, "cassandra_ring_nodes", state=state).values()) == states.count(state)
+        assert sum(of(series, "cassandra_ring_nodes", state=state).values()) == states.count(state)

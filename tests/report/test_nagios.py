@@ -1,4 +1,4 @@
-"""The plugin's line, whole; Nagios, NRPE, Icinga and Sensu Go each have a rule that it must keep."""
+"""The output of the plugin, which must follow the rules of Nagios, NRPE, Icinga and Sensu Go."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_all_well() -> None:
 
 
 def test_a_node_down() -> None:
-    """The worst comes first, with its denominator and the node to blame."""
+    """The worst finding comes first, with its denominator and the node that is down."""
     text = line(("10.0.0.1",)).partition(" | ")[0]
     assert text == (
         "CRITICAL - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 "
@@ -41,7 +41,7 @@ def test_a_node_down() -> None:
 
 
 def test_nothing_known() -> None:
-    """Without a usable view no number is claimed."""
+    """Without a usable view no number is printed."""
     text, _, perf = line(article.ADDRESSES).partition(" | ")
     assert text == (
         "UNKNOWN - blogs: no usable view: 10.0.0.1 (connection refused), 10.0.0.2 (connection refused), "
@@ -56,12 +56,12 @@ def test_perfdata_has_the_form_that_all_parsers_take(down: tuple[str, ...]) -> N
     """One bar, labels without spaces or quotes, no exponents, all on the first line."""
     text = line(down)
     assert text.count("|") == 1
-    assert all(PERF.fullmatch(one) for one in text.partition(" | ")[2].split(" "))
+    assert all(PERF.fullmatch(value) for value in text.partition(" | ")[2].split(" "))
 
 
 @pytest.mark.parametrize("name", [TOO_LONG, "ü" * 900, "a|b\nc\x1b[2J\x00"])
-def test_what_nodes_say_can_t_break_the_line(name: str) -> None:
-    """Under 1,000 bytes with its perfdata, one line, one bar, nothing that moves a cursor."""
+def test_no_name_can_break_the_line(name: str) -> None:
+    """One line under 1,000 bytes with its perfdata, one bar, no control characters."""
     text = line(("10.0.0.1",), name)
     assert len(text.encode()) <= nagios.FIRST_LINE_BYTES
     assert text.count("|") == 1
@@ -70,7 +70,7 @@ def test_what_nodes_say_can_t_break_the_line(name: str) -> None:
 
 
 def test_details_have_no_bar_and_no_perfdata() -> None:
-    """Further lines are text: Icinga mangles perfdata there."""
+    """Further lines have no perfdata, since Icinga does not read it there."""
     seen = article.snapshot(["10.0.0.1"])
     problems = (Problem("ring_unreadable", "ks", "bad | worse\nlast"),)
     shown = Snapshot(
@@ -89,12 +89,12 @@ def test_details_have_no_bar_and_no_perfdata() -> None:
         "OK: blog_3 at LOCAL_QUORUM in dc1: 0 of 768 ranges unavailable, 768 at minimum, 1 node failure to outage"
         in more
     )
-    assert not any("|" in one for one in more)
+    assert not any("|" in detail for detail in more)
 
 
 def test_severities_are_nagios_codes() -> None:
-    """Ordered by what must not be hidden, numbered as plugins are."""
-    assert [(one.name, one.exit_code) for one in sorted(Severity)] == [
+    """They are ordered by what must not be hidden; the numbers are those of Nagios."""
+    assert [(severity.name, severity.exit_code) for severity in sorted(Severity)] == [
         ("OK", 0),
         ("WARNING", 1),
         ("UNKNOWN", 3),

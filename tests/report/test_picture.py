@@ -26,9 +26,9 @@ HOSTILE = "</title><script>alert(1)</script>\x1b[2J&\"'\x00"
 
 def drawn(seen: Snapshot, keyspace: str = "blog", level: Level | None = QUORUM) -> Picture:
     levels = (level,) if level else ()
-    found = draw(assess(seen, Policy(), Question(keyspaces=(keyspace,), levels=levels)), keyspace, level)
-    assert found is not None
-    return found
+    picture = draw(assess(seen, Policy(), Question(keyspaces=(keyspace,), levels=levels)), keyspace, level)
+    assert picture is not None
+    return picture
 
 
 def svg(picture: Picture) -> ET.Element:
@@ -37,11 +37,11 @@ def svg(picture: Picture) -> ET.Element:
 
 def ranges(root: ET.Element) -> list[ET.Element]:
     """The arcs of the outer ring: those with a tooltip."""
-    return [one for one in root.iter(f"{SVG}path") if one.find(f"{SVG}title") is not None]
+    return [path for path in root.iter(f"{SVG}path") if path.find(f"{SVG}title") is not None]
 
 
 def arcs(root: ET.Element, style: str) -> int:
-    return sum(one.get("class") == style for one in ranges(root))
+    return sum(path.get("class") == style for path in ranges(root))
 
 
 FIRST = """\
@@ -89,12 +89,12 @@ live in dc1, as 10.0.0.2 sees it,
 
 
 def test_the_first_figure_in_a_terminal() -> None:
-    """With A down nine of twelve ranges lose a replica, and all are served."""
+    """With A down, nine of twelve ranges lose a replica, and all are available."""
     assert picture_text.render(drawn(figures.snapshot([figures.A])), signs=PLAIN) == FIRST
 
 
 def test_the_second_figure_in_a_narrow_terminal() -> None:
-    """With A and C down six of twelve are unavailable at LOCAL_QUORUM."""
+    """With A and C down, six of twelve ranges are unavailable at LOCAL_QUORUM."""
     text = picture_text.render(drawn(figures.snapshot([figures.A, figures.C])), columns=40)
     assert text.startswith(SECOND)
     assert re.findall(r"(?m)^█  1/3", text) == ["█  1/3"] * 6
@@ -104,15 +104,15 @@ def test_the_second_figure_in_a_narrow_terminal() -> None:
     ("down", "expected"), [((), (12, 0, 0)), ((figures.A,), (3, 9, 0)), ((figures.A, figures.C), (0, 6, 6))]
 )
 def test_the_figures_as_svg(down: tuple[str, ...], expected: tuple[int, int, int]) -> None:
-    """An arc a range, of the class of its condition; each has its live count in it."""
+    """There is an arc for each range, with the class of its condition and its live count."""
     root = svg(drawn(figures.snapshot(down)))
     assert (arcs(root, "s"), arcs(root, "m"), arcs(root, "u")) == expected
-    counts = [one.text for one in root.iter(f"{SVG}text") if (one.get("class") or "").startswith("l w")]
+    counts = [label.text for label in root.iter(f"{SVG}text") if (label.get("class") or "").startswith("l w")]
     assert sorted(map(str, counts)) == sorted(["3/3"] * expected[0] + ["2/3"] * expected[1] + ["1/3"] * expected[2])
 
 
-def test_svg_says_in_words_what_it_shows() -> None:
-    """Title and description stand for the picture, and an unavailable range tells its replicas."""
+def test_svg_has_a_title_and_a_description() -> None:
+    """They say what the picture shows, and the tooltip of an unavailable range lists its replicas."""
     root = svg(drawn(figures.snapshot([figures.A, figures.C])))
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == (
@@ -140,9 +140,9 @@ def test_the_words_and_styles_of_a_drawing_are_those_in_the_svg() -> None:
 
 
 def test_unavailable_ranges_stand_out_by_more_than_colour() -> None:
-    """They are drawn thicker than the ring, and hatched where there is room."""
+    """They are drawn thicker than the ring, and hatched if there is room."""
     root = svg(drawn(figures.snapshot([figures.A, figures.C])))
-    widths = {one.get("class"): one.get("stroke-width") for one in ranges(root)}
+    widths = {path.get("class"): path.get("stroke-width") for path in ranges(root)}
     assert widths == {"u": "44", "m": None}
     assert "stroke:url(#rc-u)" in (root.findtext(f"{SVG}style") or "")
 
@@ -152,7 +152,7 @@ SIZES = [(1, 1, 1), (2, 1, 2), (4, 3, 3), (16, 16, 9), (12, 64, 5), (256, 4, 3),
 
 @pytest.mark.parametrize(("nodes", "vnodes", "factor"), SIZES)
 def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
-    """No SVG is larger than 300 kB and no line longer than its terminal, which stays below a hundred lines."""
+    """An SVG is at most 300 kB; a text is at most as wide as the terminal, and shorter than a hundred lines."""
     seen = drawn(figures.snapshot(figures.addresses(nodes)[1:6:2], nodes, vnodes, factor))
     assert len(picture_svg.render(seen).encode()) < AT_MOST
     for columns in (40, 80, 200):
@@ -162,11 +162,11 @@ def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
 
 
 def test_the_longest_of_everything_is_bounded() -> None:
-    """Tokens of 39 digits, IPv6 addresses, nine replicas: some are left out, and the legend says so."""
+    """With tokens of 39 digits, IPv6 addresses and nine replicas, some are left out, and the legend says so."""
     nodes = tuple(
-        Node(f"2001:db8:1:2:3:4:5:{place:x}", datacenter="dc1", rack=f"r{place % 8}") for place in range(1024)
+        Node(f"2001:db8:1:2:3:4:5:{index:x}", datacenter="dc1", rack=f"r{index % 8}") for index in range(1024)
     )
-    ends = [2**127 - 2**116 * (1024 - place) for place in range(1024)]
+    ends = [2**127 - 2**116 * (1024 - index) for index in range(1024)]
     rows = [(ends[at - 1], end, [(at + more) % 1024 for more in range(9)]) for at, end in enumerate(ends)]
     ring = Ring.build(["blog"], Replication.parse("NetworkTopologyStrategy {dc1=9}"), rows, 1024)
     views = (View(nodes[0].address, live=frozenset(node.address for node in nodes[::2])),)
@@ -182,21 +182,21 @@ def test_the_longest_of_everything_is_bounded() -> None:
 
 
 def test_the_same_verdict_gives_the_same_bytes() -> None:
-    """Drawn twice from snapshots read separately, in light and dark."""
-    one, other = (picture_svg.render(drawn(figures.snapshot([figures.A]))) for _ in range(2))
-    assert one == other
-    assert "prefers-color-scheme:dark" in one
+    """Two pictures of equal verdicts are equal, with the styles for light and dark."""
+    first, second = (picture_svg.render(drawn(figures.snapshot([figures.A]))) for _ in range(2))
+    assert first == second
+    assert "prefers-color-scheme:dark" in first
 
 
 def test_svg_loads_nothing() -> None:
-    """No script, no handler, no address but the namespace's."""
+    """There is no script, no handler, and no URL except the namespace."""
     text = picture_svg.render(drawn(figures.snapshot([figures.A])))
     assert not re.search(r"<script|<image|<use|<foreignObject|\bon\w+=|@import|href", text)
     assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
 
 
 def test_a_hostile_name_is_text() -> None:
-    """What a node says its cluster is called ends no element and moves no cursor."""
+    """The name of a cluster can neither end an element nor move the cursor."""
     seen = drawn(figures.snapshot([figures.A], cluster=HOSTILE))
     root = svg(seen)
     assert not list(root.iter(f"{SVG}script"))
@@ -209,21 +209,21 @@ def test_colour_changes_nothing_but_colour() -> None:
     seen = drawn(figures.snapshot([figures.A, figures.C]))
     painted = picture_text.render(seen, colour=True)
     assert "\x1b[31;1m█ \x1b[0m" in painted
-    bare = "\n".join(one.rstrip() for one in re.sub(r"\x1b\[[0-9;]*m", "", painted).splitlines())
+    bare = "\n".join(line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", painted).splitlines())
     assert bare == picture_text.render(seen)
 
 
-def test_a_middle_ring_has_a_sign_a_range() -> None:
-    """768 ranges: as many signs as the level counts, of each kind."""
+def test_a_middle_ring_has_a_sign_for_each_range() -> None:
+    """The signs of 768 ranges are those of their conditions, in the order of tokens."""
     text = picture_text.render(drawn(article.snapshot(["10.0.0.1"]), "blog_1", Level.LOCAL_ONE), signs=PLAIN)
     strip = "".join(line[6:] for line in text.splitlines() if re.match(r" *\d+  [Xo.]", line))
     assert (strip.count("X"), strip.count("o"), strip.count(".")) == (256, 512, 0)
-    held = [index for index, (_, _, nodes) in enumerate(article.placed(1)) if nodes == (0,)]
-    assert [index for index, sign in enumerate(strip.replace(" ", "")) if sign == "X"] == held
+    lost = [index for index, (_, _, nodes) in enumerate(article.placed(1)) if nodes == (0,)]
+    assert [index for index, sign in enumerate(strip.replace(" ", "")) if sign == "X"] == lost
 
 
 def test_a_large_ring_says_how_many_ranges_a_row_stands_for() -> None:
-    """Bands add up to the ring, and one unavailable range is seen whatever its neighbours are."""
+    """The rows add up to the ring, and a single unavailable range is visible in its row."""
     seen = drawn(figures.snapshot(figures.addresses(640)[:3:2], 640, 64))
     text = picture_text.render(seen, signs=PLAIN)
     assert "Each row stands for 1280 of 40960 ranges" in text
@@ -236,17 +236,17 @@ def test_a_large_ring_says_how_many_ranges_a_row_stands_for() -> None:
 
 @pytest.mark.parametrize("most", [1, 7, 32, 40, 500])
 def test_bands_tile_the_ring(most: int) -> None:
-    """Each range is in one band, and the bands' counts are the picture's."""
+    """Each range is in one band, and the counts of the bands add up to those of the picture."""
     seen = drawn(figures.snapshot([figures.A], 4, 10))
     bands = list(seen.bands(most))
-    assert [band.first for band in bands] == [sum(one.ranges for one in bands[:place]) for place in range(len(bands))]
+    assert [band.first for band in bands] == [sum(band.ranges for band in bands[:index]) for index in range(len(bands))]
     assert len(bands) == min(most, 40)
     assert sum((band.conditions for band in bands), start=type(seen.conditions)()) == seen.conditions
-    assert [band.start for band in bands] == [bands[place - 1].end for place in range(len(bands))]
+    assert [band.start for band in bands] == [bands[index - 1].end for index in range(len(bands))]
 
 
 def test_without_a_view_nothing_passes_for_live() -> None:
-    """Every range and every replica is drawn as not known."""
+    """Without a view every range and every replica is drawn as not known."""
     seen = drawn(figures.snapshot(figures.ADDRESSES))
     text = picture_text.render(seen, signs=PLAIN)
     assert "no usable view: 10.0.0.1 (refused)" in text
@@ -254,11 +254,11 @@ def test_without_a_view_nothing_passes_for_live() -> None:
     assert "+10.0.0" not in text
     assert "?/3" in text
     root = svg(seen)
-    assert {one.get("class") for group in root.findall(f"{SVG}g") for one in group} == {"k"}
+    assert {path.get("class") for group in root.findall(f"{SVG}g") for path in group} == {"k"}
 
 
 def test_unknown_replication_is_unknown() -> None:
-    """A level whose need can't be known is not drawn as served, though who is live is known."""
+    """Without the replication the required replicas are not known: no range is drawn as available."""
     healthy = figures.snapshot([figures.A])
     seen = drawn(replace(healthy, rings=(replace(healthy.rings[0], replication=None),)))
     assert set(seen.conditions) == {"unknown"}
@@ -266,8 +266,8 @@ def test_unknown_replication_is_unknown() -> None:
     assert "replication not known" in picture_text.render(seen)
 
 
-def test_what_no_node_can_mend_is_told_apart() -> None:
-    """More replicas wanted than there are nodes: another sign, another pattern."""
+def test_structurally_unavailable_ranges_are_marked() -> None:
+    """Ranges that need more replicas than there are nodes have a sign and a pattern of their own."""
     seen = drawn(figures.snapshot([], 2, 3, 2), level=Level.THREE)
     assert seen.conditions == {"structurally_unavailable": 6}
     assert "# never available  6 of 6" in picture_text.render(seen, signs=PLAIN)
@@ -276,13 +276,13 @@ def test_what_no_node_can_mend_is_told_apart() -> None:
 
 
 def test_the_worst_level_is_drawn_by_default() -> None:
-    """LOCAL_ONE stands well where LOCAL_QUORUM does not."""
+    """LOCAL_QUORUM is lost and LOCAL_ONE is not: LOCAL_QUORUM is drawn."""
     seen = drawn(figures.snapshot([figures.A, figures.C]), level=None)
     assert seen.at == "at LOCAL_QUORUM in dc1"
 
 
 def test_pending_replicas_count_where_writes_need_them() -> None:
-    """A range that moves to a node that is down needs one more than it has."""
+    """A range with a pending replica that is down needs one more live replica than it has."""
     start, end, _ = next(figures.placed(4, 3, 3))
     seen = drawn(figures.snapshot([figures.A, figures.D], pending=[Pending(start, end, (3,))]))
     assert seen.live(0) == "2/4"
@@ -290,7 +290,7 @@ def test_pending_replicas_count_where_writes_need_them() -> None:
 
 
 def test_only_replicas_that_the_level_counts_are_drawn() -> None:
-    """LOCAL levels look at the clients' datacenter alone; without a choice at the one that is worst off."""
+    """A LOCAL level counts the replicas of the clients' datacenter; by default the worst is drawn."""
     healthy = figures.snapshot()
     nodes = tuple(replace(node, datacenter="dc2") if node.address == figures.D else node for node in healthy.nodes)
     seen = drawn(replace(healthy, nodes=nodes), level=Level.LOCAL_ONE)
@@ -299,6 +299,6 @@ def test_only_replicas_that_the_level_counts_are_drawn() -> None:
     assert {seen.live(index) for index in range(12)} == {"1/1", "0/0"}
 
 
-def test_a_keyspace_that_is_not_there_has_no_picture() -> None:
-    """It is the caller's to say so."""
+def test_an_unknown_keyspace_has_no_picture() -> None:
+    """The caller reports the error."""
     assert draw(assess(figures.snapshot(), Policy(), Question()), "none") is None

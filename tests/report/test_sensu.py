@@ -1,4 +1,4 @@
-"""Sensu's two tiers of one verdict."""
+"""Events for the two tiers of Sensu: pages and tickets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = article.ADDRESSES
 
 
 def replaced(seen: Snapshot, view: View) -> Snapshot:
-    views = (view, *(one for one in seen.views if one.observer != view.observer))
+    views = (view, *(other for other in seen.views if other.observer != view.observer))
     return Snapshot(
         cluster=seen.cluster,
         taken_at=seen.taken_at,
@@ -46,18 +46,18 @@ def replaced(seen: Snapshot, view: View) -> Snapshot:
         ),
     ],
 )
-def test_each_tier_is_told_its_own(seen: Snapshot, page: Severity, ticket: Severity) -> None:
-    """Outages page, warnings are tickets, and what is not known never resolves a page."""
+def test_each_tier_has_its_own_severity(seen: Snapshot, page: Severity, ticket: Severity) -> None:
+    """Outages page, warnings are tickets, and gaps never resolve a page."""
     sent = events(assess(seen, WATCH))
-    assert [(one.name, one.status, one.page) for one in sent] == [
+    assert [(event.name, event.status, event.page) for event in sent] == [
         ("ringcheck.blogs.page", page.exit_code, True),
         ("ringcheck.blogs.ticket", ticket.exit_code, False),
     ]
-    assert [one.output.split(" - ")[0] for one in sent] == [page.name, ticket.name]
+    assert [event.output.split(" - ")[0] for event in sent] == [page.name, ticket.name]
 
 
 def test_an_outage_pages_and_is_no_ticket() -> None:
-    """The ticket tier stays quiet about what pages already."""
+    """An outage that pages makes no ticket."""
     policy = Policy(
         (
             Rule(keyspaces=("blog_3",), critical=Threshold(Level.LOCAL_ALL), warning=None),
@@ -93,16 +93,16 @@ SILENT = View(ALL[1], outcome="unreachable", reason="timeout")
     ],
 )
 def test_a_ticket_beside_a_page_says_what_it_is_for(seen: Snapshot, policy: Policy, page: str, ticket: str) -> None:
-    """What fails in a tier is never "nothing": it is told the worst of what is its own."""
-    told = [one.output.partition(" | ")[0] for one in events(assess(seen, policy))]
-    assert [text[: len(wanted)] for text, wanted in zip(told, (page, ticket), strict=True)] == [page, ticket]
+    """A tier that fails reports the worst of its own findings."""
+    texts = [event.output.partition(" | ")[0] for event in events(assess(seen, policy))]
+    assert [text[: len(wanted)] for text, wanted in zip(texts, (page, ticket), strict=True)] == [page, ticket]
 
 
 @pytest.mark.parametrize(
     ("text", "name"), [("a b/c", "a-b-c"), ("ringü", "ring"), ("|", "cluster"), ("x.y_z-1", "x.y_z-1")]
 )
-def test_names_are_those_that_sensu_takes(text: str, name: str) -> None:
-    """Sensu drops events of other names without a word."""
+def test_names_are_valid_for_sensu(text: str, name: str) -> None:
+    """Sensu drops events with other names without notice."""
     assert safe_name(text) == name
 
 
@@ -127,12 +127,14 @@ LOST = assess(
 def test_an_outage_always_reaches_somebody(
     page: From, ticket: From, warned: dict[str, int], lost: dict[str, int]
 ) -> None:
-    """Tiers begin at a severity; where nobody is paged an outage is a ticket, and what is never told is not sent."""
+    """A tier begins at its severity; if none pages, an outage is a ticket; a tier that is `never` sends no event."""
     for verdict, expected in ((OUTAGE, warned), (LOST, lost)):
-        assert {one.name.rpartition(".")[2]: one.status for one in events(verdict, Tiers(page, ticket))} == expected
+        assert {
+            event.name.rpartition(".")[2]: event.status for event in events(verdict, Tiers(page, ticket))
+        } == expected
 
 
-def test_blindness_is_told_to_both() -> None:
-    """Without a verdict both say so, in the words of the plugin."""
-    found = [(one.name, one.status, one.output) for one in blind("a b", "nobody | answered", Severity.UNKNOWN)]
-    assert found == [(f"ringcheck.a-b.{tier}", 3, "UNKNOWN - a b: nobody / answered") for tier in ("page", "ticket")]
+def test_without_a_verdict_both_tiers_have_an_event() -> None:
+    """Both have the reason, as a line of the plugin."""
+    sent = [(event.name, event.status, event.output) for event in blind("a b", "nobody | answered", Severity.UNKNOWN)]
+    assert sent == [(f"ringcheck.a-b.{tier}", 3, "UNKNOWN - a b: nobody / answered") for tier in ("page", "ticket")]

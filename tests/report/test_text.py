@@ -1,4 +1,4 @@
-"""What a terminal of 80 columns shows."""
+"""A verdict as text for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_colour_changes_nothing_but_colour(width: int | None) -> None:
 
 
 def test_names_are_never_painted() -> None:
-    """A cluster may be called like a severity: only the severity itself has a colour."""
+    """The cluster has the name of a severity: only the severity itself has a colour."""
     verdict = assess(article.snapshot(["10.0.0.1"], "OK"), Policy())
     painted = text.render(verdict, colour=True).splitlines()
     assert painted[0].startswith("\x1b[31;1mCRITICAL\x1b[0m OK: 256 of 768 ranges")
@@ -72,17 +72,17 @@ def test_the_table_fits() -> None:
     """The table stays within 80 columns."""
     lines = text.render(assess(article.snapshot(["10.0.0.1"]), Policy())).splitlines()
     table = lines[lines.index("") + 1 :]
-    assert all(len(one) <= 80 for one in table[: table.index("")])
+    assert all(len(row) <= 80 for row in table[: table.index("")])
 
 
 def test_a_hostile_name_moves_no_cursor() -> None:
-    """Control characters of a node's text don't reach the terminal."""
+    """Control characters in a name do not reach the terminal."""
     shown = text.render(assess(article.snapshot((), "a\x1b]0;b\x07\rc"), Policy()))
     assert not set(shown) & {"\r", "\x07", "\x1b"}
 
 
-def test_every_unavailable_range_is_listed_where_they_are_asked_for() -> None:
-    """By keyspace and level, after all else, one a line, and none that is served."""
+def test_every_unavailable_range_is_listed_on_request() -> None:
+    """They are listed by keyspace and level at the end, one in a line, without ranges that are available."""
     seen = article.snapshot(["10.0.0.1"])
     ring = seen.rings[0]
     spans = [ring.range(index) for index in range(len(ring)) if ring.replicas(index) == (0,)]
@@ -93,21 +93,24 @@ def test_every_unavailable_range_is_listed_where_they_are_asked_for() -> None:
     assert max(map(len, listed)) <= 80
 
 
-def test_no_unavailable_range_is_said_too() -> None:
-    """Whoever asks for them must not wonder whether the answer was cut off, nor take a gap for a no."""
+def test_a_request_without_unavailable_ranges_is_answered() -> None:
+    """The answer shows that no list was cut off, and does not hide a gap."""
     seen = article.snapshot()
     silent = replace(seen, views=(View(article.ADDRESSES[0], outcome="unreachable", reason="timeout"), *seen.views[1:]))
-    for one, said in ((seen, "No range is unavailable"), (silent, "No range is unavailable, as far as is known")):
-        assert text.render(assess(one, Policy(), Question(ranges=True))).endswith(f"\n\n{said}")
+    for snapshot, expected in (
+        (seen, "No range is unavailable"),
+        (silent, "No range is unavailable, as far as is known"),
+    ):
+        assert text.render(assess(snapshot, Policy(), Question(ranges=True))).endswith(f"\n\n{expected}")
 
 
 def test_ranges_that_are_lost_for_writes_alone_say_so() -> None:
-    """A pending replica that is down takes the write, and not the read."""
+    """A pending replica that is down makes writes unavailable, and not reads."""
     seen = article.snapshot(["10.0.0.1"])
     ring = seen.rings[0]
     index = next(index for index in range(len(ring)) if ring.replicas(index) == (1,))
     start, end = ring.range(index)
-    rows = [(*ring.range(place), ring.replicas(place)) for place in range(len(ring))]
+    rows = [(*ring.range(at), ring.replicas(at)) for at in range(len(ring))]
     moved = ring.build(ring.keyspaces, ring.replication, rows, 3, [Pending(start, end, (0,))])
     shown = text.render(assess(replace(seen, rings=(moved,)), Policy(), Question(ranges=True)))
     assert f"\n  ({start}, {end}] writes only\n" in shown
@@ -115,15 +118,15 @@ def test_ranges_that_are_lost_for_writes_alone_say_so() -> None:
 
 
 def test_sentences_are_broken_between_words_for_a_terminal() -> None:
-    """What continues a line is indented below its beginning; tables and text stay what they are."""
+    """The rest of a sentence is indented; tables and words do not change."""
     verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
     lines = text.render(verdict, width=80).splitlines()
     assert lines[:2] == [
         "CRITICAL blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable",
         "  at LOCAL_ONE in dc1 (1 node down: 10.0.0.1); and 1 more finding",
     ]
-    found = lines.index("Findings")
-    assert lines[found + 1 : found + 4] == [
+    head = lines.index("Findings")
+    assert lines[head + 1 : head + 4] == [
         "  CRITICAL unavailable: 256 of 768 ranges (31.5 % of the tokens) of blog_1",
         "    unavailable at LOCAL_ONE in dc1",
         "    as 10.0.0.2 sees it",
