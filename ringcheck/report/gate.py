@@ -28,11 +28,16 @@ def render(decision: Decision, *, width: int | None = None) -> str:
         decision: what to show.
         width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    lines = (*_head(decision), *_reasons(decision), *_left_out(decision))
+    lines = (*_answer(decision), *_reasons(decision), *_left_out(decision))
     return fitted((((line, ""),) for line in lines), width)
 
 
-def _head(decision: Decision) -> Iterator[str]:
+def answer(decision: Decision) -> str:
+    """The three lines that matter, alone."""
+    return fitted((((line, ""),) for line in _answer(decision)), None)
+
+
+def _answer(decision: Decision) -> Iterator[str]:
     blocking = [reason for reason in decision.reasons if reason.blocks]
     nodes = listed(decision.candidates) or "no node"
     answer = _ANSWERS[decision.decision].format(nodes=nodes, verb=_VERBS[decision.action])

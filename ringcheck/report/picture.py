@@ -122,7 +122,7 @@ class Picture:
         return _condition(self.standings[index])
 
     @cached_property
-    def hurt(self) -> int:
+    def degraded(self) -> int:
         """How many ranges have a replica that the level counts and that is not live."""
         return sum(standing is not None and standing.live < standing.replicas for standing in self.standings)
 

@@ -93,7 +93,7 @@ def _legend(picture: Picture, signs: PictureSigns) -> Iterator[Line]:
             yield ((signs.conditions[shown], shown), *_entry(WORDS[shown], count, number, MEANINGS[shown]))
     if health:
         sign = (signs.down, "unavailable")
-        yield (sign, *_entry("replica not live", picture.hurt, number, "at least one of those"))
+        yield (sign, *_entry("replica not live", picture.degraded, number, "at least one of those"))
     if health and health.unavailable:
         yield ((f"  {percent(health.unavailable_share)} of tokens unavailable", ""),)
 

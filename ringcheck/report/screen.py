@@ -16,7 +16,7 @@ from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.report.changes import badness, row_key, states, taken_at
 from ringcheck.report.terminal import cells, clip, crop, pad
-from ringcheck.report.text import row, seen
+from ringcheck.report.text import basis, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -133,7 +133,7 @@ def _banner(session: Session, frame: Frame, *, old: bool) -> Iterator[Line]:
     yield label, (f" {verdict.snapshot.cluster}: {verdict.summary}", "dim" if old else "bold")
     style = "dim" if old else "" if frame.limit is not None else "WARNING"
     verb = "recorded" if frame.limit is None else "seen"
-    yield (f"{verb} {since}; ", style), (seen(verdict), "dim" if old else "")
+    yield (f"{verb} {since}; ", style), (basis(verdict), "dim" if old else "")
 
 
 def _why_old(session: Session, frame: Frame) -> str:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
 
 Tier: TypeAlias = Literal["page", "ticket"]
-From: TypeAlias = Literal["critical", "warning", "never"]
+LowestSeverity: TypeAlias = Literal["critical", "warning", "never"]
 """The lowest severity that a tier reports."""
 
-_REPORTED: dict[From, frozenset[Severity]] = {
+_REPORTED: dict[LowestSeverity, frozenset[Severity]] = {
     "critical": frozenset({Severity.CRITICAL}),
     "warning": frozenset({Severity.CRITICAL, Severity.WARNING}),
     "never": frozenset(),
@@ -38,8 +38,8 @@ BACKOFF = -1  # pysensu-yelp's realert_every for "again after 1, 2, 4, 8 ... eve
 class Tiers:
     """Which severities page, and which make a ticket; a finding that pages makes no ticket."""
 
-    page: From = "critical"
-    ticket: From = "warning"
+    page: LowestSeverity = "critical"
+    ticket: LowestSeverity = "warning"
 
     def reports(self, tier: Tier, severity: Severity) -> bool:
         """Whether the tier reports a finding of this severity."""
@@ -48,7 +48,7 @@ class Tiers:
 
     def sent(self) -> tuple[Tier, ...]:
         """The tiers that are in use."""
-        chosen: tuple[tuple[Tier, From], ...] = (("page", self.page), ("ticket", self.ticket))
+        chosen: tuple[tuple[Tier, LowestSeverity], ...] = (("page", self.page), ("ticket", self.ticket))
         return tuple(tier for tier, least in chosen if least != "never")
 
 

@@ -60,4 +60,4 @@ class ColourKey:
         if not self._groups:
             yield f"c{ENTRIES}", "a live replica"
         if self._down and not self.by_node:
-            yield "o", f"a replica that is not live: {self._picture.hurt} of {number} ranges"
+            yield "o", f"a replica that is not live: {self._picture.degraded} of {number} ranges"

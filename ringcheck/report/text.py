@@ -43,9 +43,22 @@ def render(verdict: Verdict, *, colour: bool = False, width: int | None = None) 
         colour: paint severities with ANSI escapes.
         width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    parts = (_head(verdict), _table(verdict.keyspaces), _worst(verdict), _recovery(verdict), _findings(verdict))
-    blocks = [list(part) for part in (*parts, _ranges(verdict))]
-    return "\n\n".join(fitted(block, width, colour=colour) for block in blocks if block)
+    blocks = (_head(verdict), *_overview(verdict), _findings(verdict), _ranges(verdict))
+    return _screen(blocks, colour=colour, width=width)
+
+
+def overview(verdict: Verdict, *, colour: bool = False) -> str:
+    """The middle of that output: the table, the worst ranges, and which nodes to bring back first."""
+    return _screen(_overview(verdict), colour=colour)
+
+
+def _overview(verdict: Verdict) -> tuple[Iterator[Line], ...]:
+    return _table(verdict.keyspaces), _worst(verdict), _recovery(verdict)
+
+
+def _screen(blocks: Iterable[Iterable[Line]], *, colour: bool, width: int | None = None) -> str:
+    texts = (fitted(block, width, colour=colour) for block in blocks)
+    return "\n\n".join(filter(None, texts))
 
 
 def _plain(text: str) -> Line:
@@ -61,11 +74,11 @@ def _marked(severity: Severity, text: str, before: str = "") -> Line:
 
 def _head(verdict: Verdict) -> Iterator[Line]:
     yield (verdict.severity.name, verdict.severity.name), (f" {verdict.snapshot.cluster}: {verdict.summary}", "")
-    yield _plain(seen(verdict))
+    yield _plain(basis(verdict))
 
 
-def seen(verdict: Verdict) -> str:
-    """What the verdict rests on, in a line: nodes by state, usable views, and when they were asked."""
+def basis(verdict: Verdict) -> str:
+    """The data behind a verdict, in a line: nodes by state, usable views, and when they were asked."""
     states = verdict.states
     usable = sum(view.outcome == "ok" for view in verdict.views)
     parts = [f"{states.count(state)} {state}" for state in ("up", "down", "unknown") if state in states]

@@ -97,7 +97,7 @@ def _head(risk: Risk) -> Iterator[str]:
     word = "UNKNOWN" if risk.gaps else "RISK"
     tiers = "; ".join(map(_tier, risk.overall)) or "no level that is watched could be evaluated"
     yield from wrapped(f"{word} {risk.verdict.snapshot.cluster}: {tiers}")
-    yield from wrapped(text.seen(risk.verdict))
+    yield from wrapped(text.basis(risk.verdict))
 
 
 def _tier(risk: TierRisk) -> str:

@@ -10,7 +10,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Replication, Ring, Snapshot
-from ringcheck.report.gate import render
+from ringcheck.report.gate import answer, render
 from tests import article
 
 ALL = article.ADDRESSES
@@ -101,6 +101,12 @@ def test_allowed_reasons_are_marked() -> None:
         "allowed structurally_never_safe",
         "note node_down_elsewhere",
     ]
+
+
+def test_the_answer_alone_has_three_lines() -> None:
+    """It is the head of the whole output."""
+    decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(ALL[:2])
+    assert answer(decision).splitlines() == render(decision).splitlines()[:3]
 
 
 def test_sentences_are_broken_between_words_for_a_terminal() -> None:

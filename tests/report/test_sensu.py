@@ -8,7 +8,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Snapshot, View
-from ringcheck.report.sensu import From, Tiers, blind, events, safe_name
+from ringcheck.report.sensu import LowestSeverity, Tiers, blind, events, safe_name
 from tests import article
 
 WATCH = Policy(
@@ -125,7 +125,7 @@ LOST = assess(
     ],
 )
 def test_an_outage_always_reaches_somebody(
-    page: From, ticket: From, warned: dict[str, int], lost: dict[str, int]
+    page: LowestSeverity, ticket: LowestSeverity, warned: dict[str, int], lost: dict[str, int]
 ) -> None:
     """A tier begins at its severity; if none pages, an outage is a ticket; a tier that is `never` sends no event."""
     for verdict, expected in ((OUTAGE, warned), (LOST, lost)):

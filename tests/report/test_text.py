@@ -68,6 +68,15 @@ def test_names_are_never_painted() -> None:
     assert row == "  LOCAL_QUORUM   dc1  \x1b[32mOK\x1b[0m                  0   0.0 %     768      1      1"
 
 
+def test_the_overview_is_the_middle_of_the_screen() -> None:
+    """The table, the worst range and the node to bring back, without head and findings."""
+    verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
+    head, *middle, findings = ONE_DOWN.split("\n\n")
+    assert (text.overview(verdict), len(middle)) == ("\n\n".join(middle), 3)
+    assert text.overview(verdict, colour=True) in text.render(verdict, colour=True)
+    assert (head.splitlines()[1], findings.splitlines()[0]) == (text.basis(verdict), "Findings")
+
+
 def test_the_table_fits() -> None:
     """The table stays within 80 columns."""
     lines = text.render(assess(article.snapshot(["10.0.0.1"]), Policy())).splitlines()
