@@ -196,14 +196,13 @@ class _Story:
     def _check(self) -> None:
         from ringcheck.report import nagios
 
-        self._show("ringcheck check", nagios.render(self._verdict()).partition(" | ")[0])
+        verdict = self._verdict()
+        self._show("ringcheck check", nagios.line(verdict.severity, f"{verdict.snapshot.cluster}: {verdict.summary}"))
 
     def _health(self) -> None:
         from ringcheck.report import text
 
-        verdict = self._verdict()
-        blocks = text.render(verdict, colour=colours()).split("\n\n")
-        self._show("ringcheck health --level LOCAL_ALL", "\n\n".join(blocks[1:-1] if verdict.findings else blocks[1:]))
+        self._show("ringcheck health --level LOCAL_ALL", text.overview(self._verdict(), colour=colours()))
 
     def _ring(self, keyspace: str) -> None:
         from ringcheck.cli.terminal import shows
@@ -222,9 +221,7 @@ class _Story:
 
         settled = Gate(accept=("blog_1",), settle=0.0)  # nodes of a story have no time to settle
         decision = Gatekeeper(self.poll(), Policy(), settled).decide(candidates)
-        self._show(
-            f"ringcheck preflight --accept blog_1 {' '.join(candidates)}", gate.render(decision).partition("\n\n")[0]
-        )
+        self._show(f"ringcheck preflight --accept blog_1 {' '.join(candidates)}", gate.answer(decision))
 
     def _show(self, command: str, output: str) -> None:
         click.echo(f"\n  $ {command}")
