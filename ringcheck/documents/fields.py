@@ -119,7 +119,6 @@ def address(text: str, path: str = "") -> str:
         return canonical(text)
     except ValueError:
         raise DataError(f"{path}: {text!r} is not an address") from None
-    return f"[{bare}]:{port}" if bare.version == 6 else f"{bare}:{port}"  # noqa: PLR2004 - IPv6
 
 
 def parse_document(text: str | bytes, source: str, schema: str) -> Fields:

@@ -19,6 +19,7 @@ from ringcheck.core.ring import (
     Replication,
     Ring,
     Snapshot,
+    SourceState,
     View,
     ViewOutcome,
     partitioner,
@@ -200,13 +201,13 @@ def _read_node(node: Fields) -> Node:
         gossip_running=node.optional("gossip_running", bool),
         native_transport_running=node.optional("native_transport_running", bool),
         generation=node.optional("generation", int),
-        jolokia="not_asked" if node.values.get("jolokia") is None else node.choice("jolokia", _JOLOKIA_STATES),
+        source="not_asked" if node.values.get("jolokia") is None else node.choice("jolokia", _SOURCE_STATES),
         tokens=node.optional("tokens", int),
         streams=node.optional("streams", int),
     )
 
 
-_JOLOKIA_STATES: tuple[JolokiaState, ...] = get_args(JolokiaState)
+_SOURCE_STATES: tuple[SourceState, ...] = get_args(SourceState)
 _OUTCOMES: tuple[ViewOutcome, ...] = get_args(ViewOutcome)
 
 

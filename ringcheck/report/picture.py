@@ -194,7 +194,7 @@ class Picture:
         return f"needs {' and '.join(parts)}" if parts else ""
 
 
-def _condition(standing: Standing | None) -> Drawn:
+def _condition(standing: RangeHealth | None) -> Drawn:
     return standing.condition if standing else "unknown"
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.risk import LevelRisk, Losses, Risk, T, TierRisk
     from ringcheck.core.verdict import LevelVerdict
-    from ringcheck.core.whatif import LevelChange, LevelRisk, Losses, Risk, T, TierRisk, WhatIf
+    from ringcheck.core.whatif import LevelChange, WhatIf
 
 RISK = "ringcheck/risk/1"
 
