@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.roll import Report
     from ringcheck.restart.journal import Event, Journal, Past
-    from ringcheck.restart.runner import Procedure
+    from ringcheck.restart.procedure import Procedure
 
 EXIT = {"done": 0, "interrupted": 1, "refused": 2, "failed": 2, "doubt": 3, "aborted": 3}
 STABLE = 3  # readings, at least
@@ -111,7 +111,7 @@ def _wanted(seen: Snapshot, settled: Settled, nodes: Sequence[str], rack: str | 
 def _procedure(settled: Settled, options: dict[str, Any]) -> Procedure:
     """What the options say, checked before anything is asked."""
     from ringcheck.restart.commands import Command
-    from ringcheck.restart.runner import Procedure
+    from ringcheck.restart.procedure import Procedure
 
     whole, stop, start = (options[name] for name in ("exec_", "stop_exec", "start_exec"))
     if bool(whole) == bool(stop or start) or bool(stop) != bool(start):
@@ -180,7 +180,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
     options: dict[str, Any],
 ) -> Report:
     from ringcheck.leases.leases import whoami
-    from ringcheck.restart.environment import RealWorld
+    from ringcheck.restart.environment import LiveEnvironment
     from ringcheck.restart.runner import Runner
     from ringcheck.sources import open_control
 
@@ -192,9 +192,18 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
         control = stack.enter_context(closing(open_control(settled.cluster())))
         interrupts = stack.enter_context(_interrupts())
         tell = stack.enter_context(_told(journal, len(nodes), len(past.done) if past else 0))
-        world = RealWorld(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
+        environment = LiveEnvironment(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
         tell("resume" if past else "begin", run=run, owner=owner, cluster=cluster, nodes=list(nodes))
-        return Runner(world, store, settled.policy(), gate, how, owner, tell).run(nodes, past)
+        runner = Runner(
+            environment=environment,
+            store=store,
+            policy=settled.policy(),
+            gate=gate,
+            procedure=how,
+            owner=owner,
+            record=tell,
+        )
+        return runner.run(nodes, past)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The operator's commands: how an address gets into one, how it is run, and what is kept of it.
+"""The operator's commands: how a node's address gets into a command, how it is run, and what is kept of its output.
 
-No shell is involved. A command is split into words first and the node is filled in afterwards, so that nothing that a
-node says of itself can become more than a part of one word.
+No shell is involved. A command is split into words first, and the node's values are filled in afterwards. So no value
+that a node reports about itself can become more than a part of one word.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Node
 
-KEPT = 8192  # bytes of a command's output, the last ones
+KEPT = 8192  # the last bytes of a command's output
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 _FIELDS = ("address", "host_id", "datacenter", "rack")
@@ -33,7 +33,7 @@ _FIELDS = ("address", "host_id", "datacenter", "rack")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with places for what differs from node to node."""
+    """A command with fields that are filled in for each node: `{address}`, `{rack}` and so on."""
 
     words: tuple[str, ...]
 
@@ -42,7 +42,7 @@ class Command:
         """A command from one line, quoted as for a shell.
 
         Raises:
-            UsageError: if it is empty, its quotes are not closed, or it does not say which node it is about.
+            UsageError: if it is empty, a quote is not closed, a field is unknown, or no field names the node.
         """
         try:
             words = tuple(shlex.split(text))
@@ -50,12 +50,10 @@ class Command:
             raise UsageError(f"the command {text!r} can't be split: {error}") from None
         if not words:
             raise UsageError("the command is empty")
-        named = {name for word in words for name in _FIELD.findall(word)}
-        for name in sorted(named - set(_FIELDS)):
-            near = get_close_matches(name, _FIELDS, 1)
-            hint = f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(f'{{{one}}}' for one in _FIELDS)}"
-            raise UsageError(f"the command {text!r} has {{{name}}}, which is nothing of a node ({hint})")
-        if not named & {"address", "host_id"}:
+        fields = {name for word in words for name in _FIELD.findall(word)}
+        if unknown := sorted(fields - set(_FIELDS)):
+            raise UsageError(f"the command {text!r} has the unknown field {{{unknown[0]}}} ({_hint(unknown[0])})")
+        if not fields & {"address", "host_id"}:
             raise UsageError(f"the command {text!r} does not say which node: it needs {{address}} or {{host_id}}")
         return cls(words)
 
@@ -63,30 +61,35 @@ class Command:
         """The words for one node.
 
         Raises:
-            UsageError: if the node does not have what is asked for.
+            UsageError: if a field is not known of this node.
         """
         values = {name: getattr(node, name) for name in _FIELDS}
         return tuple(_filled(word, values, node.address) for word in self.words)
 
 
+def _hint(field: str) -> str:
+    near = get_close_matches(field, _FIELDS, 1)
+    return f"did you mean {{{near[0]}}}?" if near else f"known: {', '.join(f'{{{name}}}' for name in _FIELDS)}"
+
+
 def _filled(word: str, values: Mapping[str, str | None], address: str) -> str:
-    def value(found: re.Match[str]) -> str:
-        text = values[found[1]]
+    def value(field: re.Match[str]) -> str:
+        text = values[field[1]]
         if not text:
-            raise UsageError(f"the {found[1]} of {address} is not known")
+            raise UsageError(f"the {field[1]} of {address} is not known")
         return text
 
     return _FIELD.sub(value, word)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a command ended.
 
     Attributes:
-        status: exit status, negative for a signal, None where it was ended by the deadline or could not be started.
-        output: the end of stdout and stderr, mixed as they came.
-        problem: why there is no status.
+        status: exit status, negative for a signal; None if the command ran out of time or could not be started.
+        output: the last 8 KiB of stdout and stderr, mixed as they came.
+        problem: why there is no status; empty if there is one.
     """
 
     status: int | None
@@ -94,31 +97,30 @@ class Ended:
     problem: str = ""
 
 
-def run(words: tuple[str, ...], seconds: float, started: Callable[[int], None] = lambda _: None) -> Ended:
+def run(words: tuple[str, ...], seconds: float, started: Callable[[int], None] = lambda _: None) -> CommandResult:
     """Run a command to its end.
 
-    It gets a session of its own: an interrupt at the terminal is for ringcheck, and half a restart is worse than one.
+    The command gets a session of its own, so that Ctrl-C reaches ringcheck alone: half a restart is worse than a whole
+    one. It writes to a file and not to a pipe, so that it goes on if ringcheck is killed.
 
     Args:
         words: program and arguments.
-        seconds: after which its process group is ended.
-        started: told its process id.
+        seconds: after which the command's process group is ended.
+        started: called with the process id as soon as the command runs.
     """
-    with tempfile.TemporaryFile() as output:  # a pipe would end the command together with a ringcheck that is killed
+    with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(  # noqa: S603 - the operator's own command, and no shell
                 words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         except OSError as error:
-            return Ended(None, "", f"{words[0]} can't be run: {error.strerror or error}")
+            return CommandResult(None, "", f"{words[0]} can't be run: {error.strerror or error}")
         started(process.pid)
         try:
-            status: int | None = process.wait(seconds)
-            problem = ""
+            return CommandResult(process.wait(seconds), _tail(output))
         except subprocess.TimeoutExpired:
             _end(process)
-            status, problem = None, f"it took longer than {seconds:g} s"
-        return Ended(status, _tail(output), problem)
+            return CommandResult(None, _tail(output), f"it took longer than {seconds:g} s")
 
 
 def _tail(output: IO[bytes]) -> str:
@@ -137,9 +139,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def birth(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None if there is none (proc_pid_stat(5), field 22).
+    """The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22); None if it does not exist.
 
-    With the process id it names one process, though ids are used again.
+    Process ids are used again; together with the start time, an id names one process.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a line of /proc

@@ -1,4 +1,7 @@
-"""The world in which a rolling restart really runs: Jolokia, CQL ports, processes, clocks."""
+"""What a rolling restart asks of the world outside: polls, nodes, CQL ports, commands and clocks.
+
+`Environment` is what a run needs; tests give it one of their own. `LiveEnvironment` does it in earnest.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,55 @@ from ringcheck.restart import commands, readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import NodeControl
-    from ringcheck.restart.commands import Ended
+    from ringcheck.restart.commands import CommandResult
+
+    class Environment(Protocol):
+        """What a run learns from the world and does to it."""
+
+        def poll(self) -> Snapshot:
+            """A fresh snapshot; raises RingcheckError if there is none."""
+
+        def started_at(self, address: str, host_id: str | None) -> int:
+            """As `NodeControl.started_at`."""
+
+        def drain(self, address: str, host_id: str | None, seconds: float) -> None:
+            """As `NodeControl.drain`."""
+
+        def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
+            """Host and port to which the clients of these nodes connect, by address of the node."""
+
+        def answers_cql(self, host: str, port: int) -> bool:
+            """As `answers_cql` of readiness.py."""
+
+        def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> CommandResult:
+            """As `run` of commands.py."""
+
+        def birth(self, pid: int) -> int | None:
+            """As `birth` of commands.py."""
+
+        def clock(self) -> float:
+            """Monotonic seconds."""
+
+        def sleep(self, seconds: float) -> None:
+            """Wait."""
+
+        def utc(self) -> str:
+            """The time now, `2026-01-31T23:59:59Z`."""
+
+        def interrupts(self) -> int:
+            """How often the operator has asked the run to stop."""
+
 
 CQL_PORT = 9042
-_ASK = 5.0  # seconds for one small question
+_TIMEOUT = 5.0  # seconds for one small question
 
 
-class RealWorld:
-    """As `World` of runner.py says."""
+class LiveEnvironment:
+    """The `Environment` of a real run."""
 
     def __init__(
         self,
@@ -34,13 +75,13 @@ class RealWorld:
         *,
         cql: bool = True,
     ) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; nothing is asked yet.
 
         Args:
             poll: makes a fresh snapshot.
             control: asks single nodes.
-            interrupts: how often the operator has asked to stop.
-            cql_port: where clients connect, instead of what gossip tells, or 9042.
+            interrupts: how often the operator has asked the run to stop.
+            cql_port: where clients connect; None for the port that gossip reports, or else 9042.
             cql: whether CQL ports are checked.
         """
         self.poll = poll
@@ -52,26 +93,32 @@ class RealWorld:
         self._cql = cql
 
     def started_at(self, address: str, host_id: str | None) -> int:
-        """As `Control.started_at`."""
-        return self._control.started_at(address, host_id, _ASK)
+        """As `NodeControl.started_at`."""
+        return self._control.started_at(address, host_id, _TIMEOUT)
 
     def drain(self, address: str, host_id: str | None, seconds: float) -> None:
-        """As `Control.drain`."""
+        """As `NodeControl.drain`."""
         self._control.drain(address, host_id, seconds)
 
     def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Where the clients of nodes connect: as gossip tells, otherwise at the node's address and the usual port."""
+        """Where the clients of nodes connect, as gossip reports it; else the node's own address and the usual port.
+
+        Empty if CQL ports are not to be checked.
+        """
         if not self._cql:
             return {}
-        told: dict[str, tuple[str, int | None]] = {}
+        reported = self._reported_clients(addresses)
+        clients = {address: reported.get(address, (ip_of(address), None)) for address in addresses}
+        return {address: (host, self._port or port or CQL_PORT) for address, (host, port) in clients.items()}
+
+    def _reported_clients(self, addresses: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+        """What the first of some nodes that answers knows by gossip; empty if none does."""
         for address in addresses:
             with suppress(SourceError, DataError):
-                told = self._control.client_addresses(address, _ASK)
-                break
-        found = {one: told.get(one, (ip_of(one), None)) for one in addresses}
-        return {one: (host, self._port or port or CQL_PORT) for one, (host, port) in found.items()}
+                return self._control.client_addresses(address, _TIMEOUT)
+        return {}
 
-    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:
+    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> CommandResult:
         """As `run` of commands.py."""
         return commands.run(words, seconds, started)
 
@@ -82,9 +129,9 @@ class RealWorld:
     @staticmethod
     def answers_cql(host: str, port: int) -> bool:
         """As `answers_cql` of readiness.py."""
-        return readiness.answers_cql(host, port, _ASK)
+        return readiness.answers_cql(host, port, _TIMEOUT)
 
     @staticmethod
     def utc() -> str:
-        """Now."""
+        """The time now, `2026-01-31T23:59:59Z`."""
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

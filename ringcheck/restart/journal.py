@@ -1,6 +1,6 @@
-"""What a rolling restart has done, a JSON line an event, so that it can be continued and told afterwards.
+"""The journal of a rolling restart: one JSON line for each event, so that a run can be resumed and reviewed.
 
-Owns the file and what may be concluded from it; decides nothing. A line is on disk before what it announces is done.
+Owns the file and what follows from its lines; decides nothing. Why a run can be resumed from it is in `runner`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = "ringcheck/journal/1"
-_HEAD = f'{{"schema": "{SCHEMA}"'  # of every line
+_HEAD = f'{{"schema": "{SCHEMA}"'  # every line begins with it
 Event: TypeAlias = "dict[str, Any]"
 
 
 @dataclass(slots=True)
 class Begun:
-    """A node that was being restarted.
+    """A node whose restart was begun and not seen to its end.
 
     Attributes:
         node: its address.
-        host_id: its identity.
-        started_at: epoch milliseconds of the process that was to be replaced; None where it was down already.
-        drained: whether it had drained.
-        pid: of the last command that was started for it, and since when that process ran; None before the first.
-        born: likewise.
-        ran: whether the last command ended well.
+        host_id: its identity; None if it was not known.
+        started_at: start of the process that was to be replaced, in epoch milliseconds; None if the node was down.
+        drained: whether it was seen drained.
+        pid: process id of the last command that was started for it; None before the first.
+        born: start of that process in clock ticks since boot; None if it had already ended.
+        ran: whether the last command ended with status 0.
     """
 
     node: str
@@ -48,16 +48,16 @@ class Begun:
 
 @dataclass(slots=True)
 class Past:
-    """What a journal says of its last run.
+    """The last run in a journal.
 
     Attributes:
-        run: its name; None where there is none.
+        run: its name; None if the journal is empty.
         owner: of its leases.
-        cluster: that it was about.
-        nodes: that were to be restarted.
-        done: those that were and are back, in order.
+        cluster: the name of its cluster.
+        nodes: addresses of the nodes that were to be restarted.
+        done: those that are back, in the order of their return.
         begun: those that were begun and not seen back, by address.
-        ended: whether it came to its end, with everything done.
+        ended: whether it ended with all nodes done; also True if the journal is empty.
     """
 
     run: str | None = None
@@ -70,44 +70,45 @@ class Past:
 
 
 def past(events: Iterable[Event]) -> Past:
-    """What the last run of a journal did."""
-    found = Past()
+    """The last run in a journal, from all events."""
+    last = Past()
     for event in events:
         node = event.get("node")
         match event["event"]:
             case "begin":
                 nodes = tuple(event["nodes"])
-                found = Past(event["run"], event["owner"], event["cluster"], nodes, ended=False)
+                last = Past(event["run"], event["owner"], event["cluster"], nodes, ended=False)
             case "stopping":
-                found.begun[str(node)] = Begun(str(node), event.get("host_id"), event.get("started_at"))
+                last.begun[str(node)] = Begun(str(node), event.get("host_id"), event.get("started_at"))
             case "end":
-                found.ended = event["outcome"] == "done"
+                last.ended = event["outcome"] == "done"
             case "back":
-                found.begun.pop(str(node), None)
-                found.done.append(str(node))
-            case what if node in found.begun:
-                _of_one(found.begun[str(node)], what, event)
-    return found
+                last.begun.pop(str(node), None)
+                last.done.append(str(node))
+            case kind if node in last.begun:
+                _note(last.begun[str(node)], kind, event)
+    return last
 
 
-def _of_one(begun: Begun, what: str, event: Event) -> None:
-    if what == "drained":
+def _note(begun: Begun, kind: str, event: Event) -> None:
+    """Add an event of a node that was begun."""
+    if kind == "drained":
         begun.drained = True
-    elif what == "command":
+    elif kind == "command":
         begun.pid, begun.born, begun.ran = event["pid"], event.get("born"), False
-    elif what == "command_ended":
+    elif kind == "command_ended":
         begun.ran = event.get("status") == 0
 
 
 class Journal:
-    """An open journal, that no other run can open."""
+    """An open journal. No other run can open it meanwhile."""
 
     def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Open it, or make it.
+        """Open the file, or create it.
 
         Raises:
-            UsageError: if it can't be written, or another run has it.
-            DataError: if there is something else in it.
+            UsageError: if it can't be written, or another run has it open.
+            DataError: if it holds something other than a journal.
         """
         self.path = path
         self._now = now
@@ -123,20 +124,20 @@ class Journal:
         try:
             self.past = past(self._read())
         except (KeyError, TypeError):
-            raise DataError(f"{path} is no journal of ringcheck") from None
+            raise DataError(f"{path} is not a journal of ringcheck") from None
 
     def _read(self) -> list[Event]:
         self._file.seek(0)
         content = self._file.read()
         whole, newline, rest = content.rpartition("\n")
-        found = [self._event(number, line) for number, line in enumerate(whole.split("\n"), 1) if line]
-        if not all(isinstance(one, dict) and one.get("schema") == SCHEMA for one in found):
-            raise DataError(f"{self.path} is no journal of ringcheck")
-        if rest and not found and not rest.startswith(_HEAD[: len(rest)]):
-            raise DataError(f"{self.path} is no journal of ringcheck")
-        if rest:  # the run was killed while it wrote: what was being announced was not done
+        events = [self._event(number, line) for number, line in enumerate(whole.split("\n"), 1) if line]
+        if not all(isinstance(event, dict) and event.get("schema") == SCHEMA for event in events):
+            raise DataError(f"{self.path} is not a journal of ringcheck")
+        if rest and not events and not rest.startswith(_HEAD[: len(rest)]):
+            raise DataError(f"{self.path} is not a journal of ringcheck")
+        if rest:  # the run was killed while it wrote this line: it counts as not written
             self._file.truncate(len((whole + newline).encode()))
-        return found
+        return events
 
     def _event(self, number: int, line: str) -> Event:
         try:
@@ -152,17 +153,17 @@ class Journal:
             The event with its time.
 
         Raises:
-            UsageError: if it can't be written: nothing must be done that could not be told.
+            UsageError: if it can't be written; what the event announces must not be done then.
         """
-        told = {"schema": SCHEMA, "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": event, **fields}
+        line = {"schema": SCHEMA, "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": event, **fields}
         try:
-            self._file.write(json.dumps(told, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UsageError(f"the journal {self.path} can't be written: {error.strerror or error}") from None
-        return told
+        return line
 
     def close(self) -> None:
-        """Let others open it."""
+        """Close the file, so that another run can open it."""
         self._file.close()

@@ -1,7 +1,7 @@
-"""Whether a node that was restarted is really back: a new process, serving, and seen so by all.
+"""Whether a node that was restarted is back: it serves clients, sees its peers up, and all of them see it up.
 
-"The JVM answers" is not enough: going on then costs seconds of total outage at QUORUM, since its peers have not yet
-seen it up. Nor is "its peers list it": clients are served seconds later.
+"The JVM answers" is not enough: its peers have not seen it up yet, and stopping the next node then costs seconds of
+total outage at QUORUM. "Its peers list it" is not enough either: it serves clients only seconds later.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class RestartedNode:
     """A node that is restarted.
 
     Attributes:
-        node: its address before.
-        host_id: its identity.
-        started_at: epoch milliseconds of the process that is to be replaced; None where it was down already.
-        client: where its clients connect; None where that is not to be checked.
+        node: its address before the restart.
+        host_id: its identity; None if it was not known.
+        started_at: start of the process that is to be replaced, in epoch milliseconds; None if the node was down.
+        client: host and port where its clients connect; None if that is not to be checked.
     """
 
     node: str
@@ -40,35 +40,36 @@ class RestartedNode:
     client: tuple[str, int] | None = None
 
     def find(self, seen: Snapshot) -> Node | None:
-        """The node in a snapshot, by its identity: its address may be another one now."""
+        """The node in a snapshot, by host id first, since its address may have changed; None if it is not there."""
         if self.host_id:
-            found = next((node for node in seen.nodes if node.host_id == self.host_id), None)
-            if found:
-                return found
-        place = seen.index.get(self.node)
-        node = seen.nodes[place] if place is not None else None
+            same = next((node for node in seen.nodes if node.host_id == self.host_id), None)
+            if same:
+                return same
+        index = seen.index.get(self.node)
+        node = seen.nodes[index] if index is not None else None
         other = node and self.host_id and node.host_id not in {None, self.host_id}
         return None if other else node
 
 
 def down_ids(seen: Snapshot) -> frozenset[str]:
-    """Identities of the nodes that a view that counts does not reach."""
-    return frozenset(_identity(seen.nodes[index]) for index in evidence_of(seen).not_reached)
+    """Identities of the nodes that at least one view that counts does not see up."""
+    return frozenset(identity(seen.nodes[index]) for index in evidence_of(seen).not_reached)
 
 
-def _identity(node: Node) -> str:
+def identity(node: Node) -> str:
+    """The host id of a node, or its address if no host id is known."""
     return node.host_id or node.address
 
 
 def lacking(target: RestartedNode, seen: Snapshot) -> str | None:
-    """What the node of a lease lacks to be back, where it is not known how things were before; None for nothing.
+    """What the node of a lease still lacks to be back, if the state before the stop is not known; None for nothing.
 
-    That its process is a new one is not asked for: a lease may be given back unused. Who is down for all peers is down
-    itself, and not for this node to see.
+    Its process need not be a new one: a lease may be given back unused. Peers that all other peers have down are taken
+    to be down, so the node need not see them up.
     """
     node = target.find(seen)
     evidence = evidence_of(seen)
-    peers = [one for one in evidence.usable if node is None or one.observer != node.address]
+    peers = [view for view in evidence.usable if node is None or view.observer != node.address]
     lack = missing(target, seen, _down_for_all(peers, evidence))
     if lack is None and not peers and len(seen.nodes) > 1:
         return "no peer's view can be used"
@@ -76,13 +77,13 @@ def lacking(target: RestartedNode, seen: Snapshot) -> str | None:
 
 
 def _down_for_all(peers: Sequence[View], evidence: Evidence) -> frozenset[str]:
-    """Identities of the nodes that no peer reaches."""
-    down = frozenset.intersection(*(evidence.down(one) for one in peers)) if peers else frozenset()
-    return frozenset(_identity(evidence.snapshot.nodes[index]) for index in down)
+    """Identities of the nodes that no peer sees up."""
+    down = frozenset.intersection(*(evidence.down(view) for view in peers)) if peers else frozenset()
+    return frozenset(identity(evidence.snapshot.nodes[index]) for index in down)
 
 
 def missing(target: RestartedNode, seen: Snapshot, down_before: frozenset[str]) -> str | None:
-    """What a node still lacks to be back as far as a poll can tell; None for nothing.
+    """What a node still lacks to be back, as far as a poll shows it; None for nothing.
 
     Args:
         target: the node.
@@ -104,31 +105,31 @@ def missing(target: RestartedNode, seen: Snapshot, down_before: frozenset[str]) 
 
 
 def _unseen(node: Node, seen: Snapshot, down_before: frozenset[str]) -> str | None:
-    """Who does not see whom."""
+    """Which peers the node does not see up, and which do not see it up; None if there are none."""
     evidence = evidence_of(seen)
     own = next((view for view in evidence.views if view.observer == node.address), None)
     if own is None or own.outcome != "ok":
         return f"its view can't be used: {own.reason if own else 'it was not asked'}"
-    # A node that only coordinates is neither waited for nor a peer that must see the node.
+    # A node that owns no tokens and only coordinates is not waited for, and need not see the node up.
     members = evidence.members
-    names = {_identity(seen.nodes[index]): seen.nodes[index].address for index in members}
-    unseen = sorted({_identity(seen.nodes[one]) for one in evidence.down(own) & members} - down_before)
+    names = {identity(seen.nodes[index]): seen.nodes[index].address for index in members}
+    unseen = sorted({identity(seen.nodes[member]) for member in evidence.down(own) & members} - down_before)
     index = seen.index[node.address]
     blind = sorted(view.observer for view in evidence.usable if index in evidence.down(view))
-    peers = names.keys() - down_before - {_identity(node)}
-    heard = {_identity(evidence.node(view)) for view in evidence.usable}
+    peers = names.keys() - down_before - {identity(node)}
+    heard = {identity(evidence.node(view)) for view in evidence.usable}
     if peers and not peers & heard:
         return "no peer's view can be used"
-    lacks = [f"it does not see {listed([names[one] for one in unseen])} up"] if unseen else []
+    lacks = [f"it does not see {listed([names[peer] for peer in unseen])} up"] if unseen else []
     lacks += [f"{listed(blind)} {'does' if len(blind) == 1 else 'do'} not see it up"] if blind else []
     return "; ".join(lacks) or None
 
 
 def answers_cql(host: str, port: int, seconds: float) -> bool:
-    """Whether something answers CQL's OPTIONS there.
+    """Whether a native transport answers CQL's OPTIONS at this address within the time.
 
-    Where the port wants TLS the connection is closed at once: that is an answer too, since only a running native
-    transport gives it.
+    A port that requires TLS closes the connection at once. That counts as an answer, since only a running native
+    transport closes it.
     """
     with suppress(OSError), socket.create_connection((host, port), seconds) as connection:
         connection.settimeout(seconds)

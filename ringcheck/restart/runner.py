@@ -1,680 +1,261 @@
-"""A rolling restart: one batch after another, each by the gate's leave, each really back before the next.
+"""A rolling restart: batch after batch, each allowed by the gate, and each back before the next one.
 
-For every batch: look, plan what is left, and ask the gate; record a lease and ask again, several times in a row, with
-all other holders counted as down; drain each node and see that it is drained and that its peers see it down; run the
-operator's commands; wait until each node is really back (see back.py) and nothing is worse than before; release.
+Theory of operation
+===================
 
-It stops at the first doubt, before a node is touched where that is possible. What was begun stays under its lease, so
-that nobody else takes a replica more. The journal has a line before everything that is done, so that a run that was
-killed can be continued without restarting anything twice.
+A rolling restart takes nodes away on purpose. It may do so only while every range of every keyspace stays available,
+and it must know at every moment which nodes it has taken. The second part is the harder one: the process that runs the
+restart can die at any moment, and what it has begun goes on without it.
 
-Nothing here reads a clock, polls or runs a command by itself: a `World` does, which tests replace.
+1. What every moment must satisfy
+---------------------------------
+
+(a) A node is stopped only after the gate said safe, on fresh data, several times in a row, with the node already under
+    a lease and with all nodes under other leases counted as down. The lease comes before the question: of two runs
+    that ask at the same time, at least one sees the other's lease. Both may be refused; never are both granted more
+    than the gate allows. Asking first and recording afterwards would let both stop a replica of the same range.
+
+(b) A batch is over only when each of its nodes is back, as `readiness` defines it: a new process, serving clients, and
+    seen up by all peers. "The JVM answers" is too early. Its peers have not seen it up yet, so the next batch would
+    take away a second replica: that cost 8 s of total outage at QUORUM on a cluster of three nodes.
+
+(c) No node outside the batch may be down that was up before it. The gate of the next batch would see it too, but the
+    operator should hear of it before the lease is released and the run looks finished.
+
+(d) A node stays under its lease from before it is touched until it is back. A node that failed keeps its lease, so that
+    no other run, and no operator who asks the gate, stops a replica beside it. A lease does not expire.
+
+At the first doubt the run ends, if possible before a node is touched. Silence is a doubt: it never counts as up, and
+it does not prove that a process has ended.
+
+2. Why the journal makes a run resumable
+----------------------------------------
+
+`stopping` is on disk before a node is touched. All other events of a node are written as soon as they are known:
+
+    stopping -> (drained) -> command -> command_ended -> back          (or failed)
+
+So when a run dies, the journal may lack the last step of a node, but no node was touched without a line. The state of a
+node follows from the lines:
+
+    no `stopping`               it was not touched; its lease, if there is one, is released
+    `stopping`, no `back`       it was begun: its lease stays, and it must be brought back
+    `back`                      it is done; its lease is released if the killed run did not come to that
+
+What may be lacking is looked up instead of guessed. `stopping` holds the start time of the process that is to be
+replaced: if the node's process started later, the node was restarted, whatever the journal lacks. `command` holds the
+process id of the operator's command and the time at which that process started: if it still runs, it is waited for.
+Otherwise the node was not restarted, and it goes through lease and gate again like any other. The one gap is a run that
+dies in the milliseconds between the start of a command and its line: such a command is not waited for.
+
+No new run can begin in a journal whose last run has not ended: the record of what may be down would be lost.
+
+3. What is never done twice
+---------------------------
+
+- A command is never run for a node whose process is already a new one, nor beside a recorded command that still runs.
+  Two restarts at once may end with no process, or with two on the same data directory.
+- A drain is sent once. If its answer is lost, the node's mode shows what became of it.
+- With two commands, the second never runs while the old process may exist. If that can't be known, the node is left to
+  the operator, under its lease, and `--max-failures` does not let the run go on: a failure is known, this is not.
+
+4. How the room is divided
+--------------------------
+
+`Runner` holds the order of things and the report. `admission` plans, asks the gate and keeps the leases; `steps` does
+what is done to nodes; `resume` finishes a killed run; `context` waits. None of them reads a clock, polls or runs a
+command by itself: an `Environment` does, which tests replace.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ringcheck.core.evidence import evidence_of
-from ringcheck.core.gate import Gatekeeper
-from ringcheck.core.maintenance import Holder
-from ringcheck.core.plan import plan
 from ringcheck.core.words import listed
-from ringcheck.errors import DataError, GoneError, RingcheckError, SourceError
-from ringcheck.leases.leases import HeldError, LeaseError, granted
+from ringcheck.errors import RingcheckError
 from ringcheck.report.roll import Report
-from ringcheck.restart.readiness import RestartedNode, down_ids, missing
+from ringcheck.restart.admission import Admission, NotNow
+from ringcheck.restart.context import RunContext
+from ringcheck.restart.procedure import Halt
+from ringcheck.restart.readiness import down_ids, identity
+from ringcheck.restart.resume import Resumption
+from ringcheck.restart.steps import DRAINED, Steps, unfailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Protocol
 
-    from ringcheck.core.gate import Decision, Gate
-    from ringcheck.core.plan import Plan
+    from ringcheck.core.gate import Gate
     from ringcheck.core.policy import Policy
-    from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.core.ring import Snapshot
     from ringcheck.leases.leases import Store
-    from ringcheck.report.roll import RollOutcome
-    from ringcheck.restart.commands import Command, Ended
-    from ringcheck.restart.journal import Begun, Past
-
-    class World(Protocol):
-        """What a run does to the world and learns from it."""
-
-        def poll(self) -> Snapshot:
-            """A fresh snapshot; RingcheckError where there is none."""
-
-        def started_at(self, address: str, host_id: str | None) -> int:
-            """As `Control.started_at`."""
-
-        def drain(self, address: str, host_id: str | None, seconds: float) -> None:
-            """As `Control.drain`."""
-
-        def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
-            """Where the clients of these nodes connect, by address of the node."""
-
-        def answers_cql(self, host: str, port: int) -> bool:
-            """As `answers_cql` of back.py."""
-
-        def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:
-            """As `run` of commands.py."""
-
-        def birth(self, pid: int) -> int | None:
-            """As `birth` of commands.py."""
-
-        def clock(self) -> float:
-            """Monotonic seconds."""
-
-        def sleep(self, seconds: float) -> None:
-            """Wait."""
-
-        def utc(self) -> str:
-            """Now, `2026-01-31T23:59:59Z`."""
-
-        def interrupts(self) -> int:
-            """How often the operator has asked to stop."""
+    from ringcheck.restart.environment import Environment
+    from ringcheck.restart.journal import Past
+    from ringcheck.restart.procedure import Procedure, RestartTask
 
 
-DRAINED = "DRAINED"  # OperationMode
-_REFUSALS = 3  # in a row, after which nothing listens any more
-
-
-@dataclass(frozen=True, slots=True)
-class Procedure:
-    """How the operator wants nodes restarted; times in seconds.
+@dataclass(kw_only=True)
+class Runner:
+    """One run.
 
     Attributes:
-        restart: the command that restarts a node; None where it is stopped and started by two.
-        stop: the command that stops one, otherwise.
-        start: the command that starts it again.
-        drain: whether to drain nodes first.
-        stable: safe readings in a row before a batch.
-        max_batch: nodes of a batch at most.
-        by: how to batch, as `plan`.
-        wait: how long the gate may refuse before the run stops.
-        drain_timeout: for a drain, and for the peers to see it.
-        exec_timeout: for one command.
-        back_timeout: for a node to be back.
-        pause: between batches.
-        max_failures: nodes that may fail before the run stops.
-        between: seconds from poll to poll.
-        flap: how long a node that went down meanwhile may take to come back.
-        lost: how long after a killed run a node may take to show that its command was run.
-        purpose: of the leases.
+        environment: polls, runs commands, knows the time.
+        store: where leases are kept.
+        policy: the cluster's rules.
+        gate: what its owners ask of the gate.
+        procedure: how nodes are restarted.
+        owner: of the run's leases.
+        record: writes an event to the journal; called before what the event announces is done.
     """
 
-    restart: Command | None = None
-    stop: Command | None = None
-    start: Command | None = None
-    drain: bool = True
-    stable: int = 3
-    max_batch: int | None = None
-    by: Literal["rack", "node"] | None = None
-    wait: float = 600.0
-    drain_timeout: float = 300.0
-    exec_timeout: float = 600.0
-    back_timeout: float = 900.0
-    pause: float = 0.0
-    max_failures: int = 0
-    between: float = 2.0
-    flap: float = 60.0
-    lost: float = 120.0
-    purpose: str = "rolling restart"
+    environment: Environment
+    store: Store
+    policy: Policy
+    gate: Gate
+    procedure: Procedure
+    owner: str
+    record: Callable[..., object]
+    _report: Report = field(default_factory=Report, init=False)
 
-
-class Halt(Exception):  # noqa: N818 - it is an end, not always an error
-    """The run ends here."""
-
-    def __init__(self, outcome: RollOutcome, why: str) -> None:
-        super().__init__(why)
-        self.outcome = outcome
-
-
-@dataclass(slots=True)
-class _Work:
-    """A node of the batch in hand: what it was, and what is known to have been done to it."""
-
-    node: Node
-    target: RestartedNode
-    done: Begun | None = None
-    problem: str = ""
-    refusals: int = 0  # connections to its agent in a row, after its stop
-    doubt: bool = False  # whether its process may still be stopping
-
-
-class Runner:
-    """One run. `tell` is called with each event before what it announces is done."""
-
-    def __init__(  # noqa: PLR0913, PLR0917 - what a run consists of
-        self,
-        world: World,
-        store: Store,
-        policy: Policy,
-        gate: Gate,
-        procedure: Procedure,
-        owner: str,
-        tell: Callable[..., object],
-    ) -> None:
-        self.world = world
-        self.store = store
-        self.policy = policy
-        self.gate = gate
-        self.how = procedure
-        self.owner = owner
-        self.tell = tell
-        self.report = Report()
-        self._told: dict[str, object] = {}
-        self._verdict: RollOutcome = (
-            "doubt"  # if the run ended for what the gate said last: unsafe is known, all else not
+    def __post_init__(self) -> None:
+        self._context = RunContext(self.environment, self.procedure, self.record)
+        self._admission = Admission(
+            context=self._context, store=self.store, owner=self.owner, policy=self.policy, gate=self.gate
         )
-        self._untouched: list[str] = []  # nodes under our lease to which nothing was done yet
-        self._seen: Snapshot | None = None  # on which the gate's last word on them was based
+        self._steps = Steps(self._context)
+        self._resumption = Resumption(self._context, self._admission, self._steps)
 
     def run(self, wanted: Sequence[str], past: Past | None = None) -> Report:
         """Restart nodes.
 
         Args:
-            wanted: addresses, all of them, also those that an earlier run has done.
-            past: what the run did that this one continues.
+            wanted: addresses of all nodes, including those that an earlier run has done.
+            past: what the run did that this one continues; None for a new run.
         """
-        begins = self.world.clock()
-        report = self.report
-        report.done = [one for one in wanted if past and one in past.done]
-        report.left = [one for one in wanted if one not in report.done]
+        begins = self.environment.clock()
+        report = self._report
+        report.done = [node for node in wanted if past and node in past.done]
+        report.left = [node for node in wanted if node not in report.done]
         try:
             if past:
-                self._tidy(past)
-            if past and past.begun:
-                self._finish(list(past.begun.values()))
+                self._resume(past)
             while report.left:
-                self._next()
+                self._next_batch()
         except Halt as halt:
             report.outcome, report.why = halt.outcome, str(halt)
         except RingcheckError as error:
             report.outcome, report.why = "doubt", str(error)
-        self._let_go()
+        self._admission.release_untouched()
         if report.outcome == "done" and report.failed:
             report.outcome, report.why = "failed", f"{listed(list(report.failed))} not back"
-        report.seconds = self.world.clock() - begins
-        self.tell("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
+        report.seconds = self.environment.clock() - begins
+        self.record("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
         return report
 
-    def _let_go(self) -> None:
-        """Release the lease of nodes to which nothing was done."""
-        with suppress(RingcheckError):  # what can't be released is told by `lease list`, and --resume tries again
-            if self._untouched:
-                self._release(self._untouched)
+    def _resume(self, past: Past) -> None:
+        """Finish what a killed run had begun."""
+        self._admission.release_all_but(past.begun)
+        if not past.begun:
+            return
+        tasks = self._resumption.tasks(past.begun.values())
+        self._report.in_hand = [task.target.node for task in tasks]
+        self._report.left = [node for node in self._report.left if node not in self._report.in_hand]
+        down_before = _down_before(tasks, self.environment.poll())
+        self._resumption.restart_the_rest(tasks)
+        self._steps.await_back(unfailed(tasks), down_before)
+        self._finish(tasks, down_before)
 
-    # One batch
+    def _next_batch(self) -> None:
+        """Restart one batch, from the first question to the release of its lease."""
+        tasks = self._await_admission()
+        self._restart(tasks)
+        if self._report.left and self.procedure.pause:
+            self.record("pause", seconds=self.procedure.pause)
+            self._context.pause(self.procedure.pause, idle=True)
 
-    def _next(self) -> None:
-        """The next batch, from a fresh look to its return."""
-        ends = self.world.clock() + self.how.wait
-        last = ""
+    def _await_admission(self) -> list[RestartTask]:
+        """The next batch, once it may stop."""
+        ends = self.environment.clock() + self.procedure.wait
+        cause: object = ""
         while True:
-            self._stop_if_asked()
-            why, batch = self._try()
-            if batch:
-                break
-            if _unnumbered(why) != last:
-                self.tell("waiting", why=why)
-                last = _unnumbered(why)
-            if self.world.clock() > ends:
-                raise Halt(self._verdict, f"the gate did not open within {self.how.wait:g} s: {why}")
-            self._pause(self.how.between * random.uniform(1, 1.5))  # noqa: S311 - so that two runs do not meet for ever
-        self._restart_all(batch)
-        if self.report.left and self.how.pause:
-            self.tell("pause", seconds=self.how.pause)
-            self._pause(self.how.pause, clean=True)
-
-    def _try(self) -> tuple[str, list[_Work]]:
-        """A batch that may be stopped now, under its lease; or why there is none."""
-        self._verdict = "doubt"
-        try:
-            seen = self.world.poll()
-            held = tuple(one for one in self.store.holders() if one.owner != self.owner)
-        except RingcheckError as error:
-            return str(error), []
-        why, batch = self._choose(seen, held)
-        if why:
-            return why, []
-        decision = self._decide(seen, batch, held)
-        if decision.decision != "safe":
-            return _because(decision), []
-        works = [self._work(seen, address) for address in batch]
-        self._reachable(works)
-        return self._lease(works)
-
-    def _choose(self, seen: Snapshot, held: Sequence[Holder]) -> tuple[str, list[str]]:
-        """The first batch of what is left, planned anew; or why there is none as yet."""
-        there = [one for one in self.report.left if one in seen.index]
-        gone = sorted(set(self.report.left) - set(there))
-        if gone:
-            raise Halt("doubt", f"{listed(gone)} left the cluster")
-        made = plan(seen, self.policy, self.gate, nodes=there, max_batch=self.how.max_batch, by=self.how.by)
-        if why := _refused(made):
-            return why, []
-        # What another run has under its lease may be back when its turn comes.
-        theirs = {one.node for one in held}
-        free = [batch for batch in made.batches if not theirs.intersection(batch)]
-        batch = list((free or made.batches)[0])
-        self._news("plan", batches=[list(one) for one in made.batches], next=batch, rule=made.rule)
-        return "", batch
-
-    def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[Holder]) -> Decision:
-        decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
-        self._verdict = "refused" if decision.decision == "unsafe" else "doubt"
-        self._news("gate", decision=decision.decision, candidates=list(batch), why=_because(decision))
-        return decision
-
-    def _news(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - as tell
-        """Tell what differs from what was told last: a wait has many readings."""
-        news = {**fields, "why": _unnumbered(fields.get("why", ""))}
-        if self._told.get(event) != news:
-            self._told[event] = news
-            self.tell(event, **fields)
-
-    def _work(self, seen: Snapshot, address: str) -> _Work:
-        """What a node is before it is touched."""
-        node = seen.nodes[seen.index[address]]
-        down = seen.index[address] in evidence_of(seen).surely_down
-        try:
-            started: int | None = self.world.started_at(address, node.host_id)
-        except (SourceError, DataError) as error:
-            if not down or (isinstance(error, SourceError) and error.kind == "denied"):
-                raise Halt("refused", f"since when {address} runs can't be read: {error}") from None
-            started = None
-        return _Work(node, RestartedNode(address, node.host_id, started))
-
-    def _reachable(self, works: Iterable[_Work]) -> None:
-        """Where clients connect, and that it can be reached from here before it is needed."""
-        up = [one for one in works if one.target.started_at is not None]
-        clients = self.world.clients_of([one.node.address for one in up])
-        for work in up:
-            where = clients.get(work.node.address)
-            if where and work.node.native_transport_running and not self.world.answers_cql(*where):
-                text = f"the CQL port {where[0]}:{where[1]} of {work.node.address} can't be reached from here"
-                raise Halt("refused", f"{text}: say where it is with --cql-port, or leave it out with --no-cql")
-            work.target = replace(work.target, client=where)
-
-    # The lease
-
-    def _lease(self, works: list[_Work]) -> tuple[str, list[_Work]]:
-        """The batch if it is under its lease and the gate said yes often enough, or why not."""
-        batch = [one.node.address for one in works]
-        now = self.world.utc()
-        wanted = [
-            Holder(
-                node=one.node.address, owner=self.owner, purpose=self.how.purpose, since=now, host_id=one.node.host_id
-            )
-            for one in works
-        ]
-        try:
-            decision = granted(self.store, wanted, lambda others: self._stable(batch, others))
-        except HeldError as error:
-            self._verdict = "refused"
-            return str(error), []
-        except LeaseError as error:  # whether it is ours is not known; what is ours is released before the next try
-            return f"no lease: {error}", []
-        except RingcheckError as error:  # a poll that failed
-            return str(error), []
-        if decision.decision != "safe":
-            return _because(decision), []
-        self._untouched, self._seen = batch, decision.snapshot
-        self.tell("lease", nodes=batch, store=self.store.describe())
-        return "", works
-
-    def _stable(self, batch: Sequence[str], others: Sequence[Holder]) -> Decision:
-        """The first reading that is not safe, or the last of enough that are."""
-        for reading in range(max(1, self.how.stable)):
-            if reading:
-                self._pause(self.how.between, clean=True)
-            decision = self._decide(self.world.poll(), batch, others)
-            if decision.decision != "safe":
-                break
-        return decision
-
-    def _release(self, nodes: Sequence[str]) -> None:
-        try:
-            self.store.remove(nodes, self.owner)
-        except LeaseError as error:
-            text = f"{listed(list(nodes))} back, but the lease could not be released: {error}"
-            raise Halt("doubt", f"{text}; `ringcheck lease release` does it") from None
-        self.tell("released", nodes=list(nodes))
-
-    # Stop and start
-
-    def _restart_all(self, works: list[_Work]) -> None:
-        """Drain, restart and await a batch that may stop now."""
-        before = self._down_before(works, self._seen or self.world.poll())
-        for work in works:
-            target = work.target
-            self.tell("stopping", node=target.node, host_id=target.host_id, started_at=target.started_at)
-            self.report.left.remove(target.node)
-            self.report.in_hand.append(target.node)
-        self._untouched = []
-        if self.how.drain:
-            self._drain_all([one for one in works if one.target.started_at is not None and one.node.mode != DRAINED])
-        self._command_all([one for one in works if not one.problem])
-        self._await_back([one for one in works if not one.problem], before)
-        self._settle(works, before)
-
-    @staticmethod
-    def _down_before(works: Iterable[_Work], seen: Snapshot) -> frozenset[str]:
-        """Who is not waited for: nodes that are down, but for those that are restarted."""
-        return down_ids(seen) - {one.node.host_id or one.node.address for one in works}
-
-    def _settle(self, works: list[_Work], before: frozenset[str]) -> None:
-        """Count what failed, release what is back, and look whether anything got worse."""
-        for work in works:
-            if work.problem:
-                self.report.failed[work.target.node] = work.problem
-                self.tell("failed", node=work.target.node, why=work.problem)
-        back = [one.target.node for one in works if not one.problem]
-        self.report.done += back
-        self.report.in_hand = []
-        doubt = any(one.doubt for one in works)
-        if doubt or len(self.report.failed) > self.how.max_failures:
-            if back:
-                self._release(back)
-            why = "; ".join(f"{one}: {why}" for one, why in self.report.failed.items())
-            raise Halt("doubt" if doubt else "failed", why)
-        self._nothing_worse(before | {one.node.host_id or one.node.address for one in works if one.problem})
-        if back:
-            self._release(back)
-
-    def _nothing_worse(self, before: frozenset[str]) -> None:
-        """Every range has at least the replicas that it had, in every view; a flap may pass."""
-        ends = self.world.clock() + self.how.flap
-        while True:
+            self._context.stop_if_asked()
             try:
-                seen = self.world.poll()
-                names = {node.host_id or node.address: node.address for node in seen.nodes}
-                worse = [names[one] for one in sorted(down_ids(seen) - before) if one in names]
-                why = f"{listed(worse)} went down meanwhile" if worse else ""
-            except RingcheckError as error:
-                why = str(error)
-            if not why:
-                return
-            if self.world.clock() > ends:
+                return self._admission.next_batch(self._report.left)
+            except NotNow as refusal:
+                if refusal.cause != cause:
+                    self.record("waiting", why=str(refusal))
+                    cause = refusal.cause
+                if self.environment.clock() > ends:
+                    text = f"the gate did not open within {self.procedure.wait:g} s: {refusal}"
+                    raise Halt(self._admission.outcome, text) from None
+            # Two runs that wait for each other must not ask in step for ever.
+            self._context.pause(self.procedure.interval * random.uniform(1, 1.5))  # noqa: S311 - no secret
+
+    def _restart(self, tasks: list[RestartTask]) -> None:
+        """Drain, restart and await a batch that may stop now."""
+        down_before = _down_before(tasks, self._admission.snapshot or self.environment.poll())
+        for task in tasks:
+            target = task.target
+            self.record("stopping", node=target.node, host_id=target.host_id, started_at=target.started_at)
+            self._report.left.remove(target.node)
+            self._report.in_hand.append(target.node)
+        self._admission.untouched = []
+        if self.procedure.drain:
+            running = [task for task in tasks if task.target.started_at is not None]
+            self._steps.drain([task for task in running if task.node.mode != DRAINED])
+        self._steps.run_commands(unfailed(tasks))
+        self._steps.await_back(unfailed(tasks), down_before)
+        self._finish(tasks, down_before)
+
+    def _finish(self, tasks: list[RestartTask], down_before: frozenset[str]) -> None:
+        """Report the nodes of a batch, see that nothing else is worse, and release those that are back.
+
+        Raises:
+            Halt: if more nodes failed than may, one is in doubt, or the cluster is not as it was before.
+        """
+        failed = [task for task in tasks if task.problem]
+        for task in failed:
+            self._report.failed[task.target.node] = task.problem
+            self.record("failed", node=task.target.node, why=task.problem)
+        back = [task.target.node for task in unfailed(tasks)]
+        self._report.done += back
+        self._report.in_hand = []
+        doubt = any(task.doubt for task in tasks)
+        if doubt or len(self._report.failed) > self.procedure.max_failures:
+            self._release(back)
+            why = "; ".join(f"{node}: {problem}" for node, problem in self._report.failed.items())
+            raise Halt("doubt" if doubt else "failed", why)
+        self._await_as_before(down_before | {identity(task.node) for task in failed})
+        self._release(back)
+
+    def _release(self, nodes: list[str]) -> None:
+        if nodes:
+            self._admission.release(nodes)
+
+    def _await_as_before(self, down_before: frozenset[str]) -> None:
+        """Wait until no node is down that was not down before; a node that flaps gets some time to come back.
+
+        Raises:
+            Halt: if the time is over.
+        """
+        ends = self.environment.clock() + self.procedure.flap_timeout
+        while why := self._worse(down_before):
+            if self.environment.clock() > ends:
                 raise Halt("failed", f"the batch is back, but the cluster is not as before: {why}")
-            self._pause(self.how.between)
+            self._context.pause(self.procedure.interval)
 
-    # Drain
-
-    def _drain_all(self, works: list[_Work]) -> None:
-        """Drain nodes, and see that they are drained and that nobody sends them requests any more."""
-        if not works:
-            return
-        self.tell("draining", nodes=[one.node.address for one in works])
-        self._together(works, self._drain)
-        waiting = [one for one in works if not one.problem]
-        self._until(waiting, self._undrained, self.how.drain_timeout)
-        for work in waiting:
-            if not work.problem:
-                self.tell("drained", node=work.node.address)
-
-    def _drain(self, work: _Work) -> None:
+    def _worse(self, down_before: frozenset[str]) -> str:
+        """What is worse than before the batch; empty for nothing."""
         try:
-            self.world.drain(work.node.address, work.target.host_id, self.how.drain_timeout)
-        except RingcheckError as error:
-            work.problem = f"it could not be drained: {error} (--no-drain leaves it out)"
-
-    @staticmethod
-    def _undrained(work: _Work, seen: Snapshot) -> str | None:
-        node = work.target.find(seen)
-        if node is None or node.mode != DRAINED:
-            return f"it is {node.mode}, not {DRAINED}" if node and node.mode else "its Jolokia does not answer"
-        evidence = evidence_of(seen)
-        up = [view.observer for view in evidence.usable if seen.index[node.address] not in evidence.down(view)]
-        if up:
-            return f"seen up by {listed(up)}"
-        return None if evidence.usable else "no peer's view can be used"
-
-    # Commands
-
-    def _command_all(self, works: list[_Work]) -> None:
-        if self.how.restart:
-            self._together(works, lambda work: self._command(work, self.how.restart))
-            return
-        self._together(works, lambda work: self._command(work, self.how.stop))
-        self._await_ends([one for one in works if not one.problem])
-        self._together([one for one in works if not one.problem], lambda work: self._command(work, self.how.start))
-
-    def _await_ends(self, works: list[_Work]) -> None:
-        """Wait until the stopped processes are gone: started beside its old one, a node would be two."""
-        for work in works:
-            work.doubt = True
-        self._until(works, self._running, self.how.exec_timeout)
-        for work in works:
-            if work.doubt:
-                work.problem += "; once it has ended there, start it by hand and go on with --resume"
-
-    def _running(self, work: _Work, _: Snapshot) -> str | None:
-        """What keeps a stopped node from being started; silence is no end, since a process that stops is silent too."""
-        try:
-            now = self.world.started_at(work.node.address, work.target.host_id)
-        except (SourceError, DataError) as error:
-            work.refusals = work.refusals + 1 if isinstance(error, GoneError) else 0
-            work.doubt = work.refusals < _REFUSALS
-            return f"whether its process has ended is not known: {error}" if work.doubt else None
-        work.refusals, work.doubt = 0, False
-        return "it still runs" if now == work.target.started_at else None
-
-    def _command(self, work: _Work, command: Command | None) -> None:
-        assert command is not None  # noqa: S101 - the command line asks for one or for both others
-        words, address = command.of(work.node), work.node.address
-
-        def started(pid: int) -> None:
-            self.tell("command", node=address, words=list(words), pid=pid, born=self.world.birth(pid))
-
-        ended = self.world.run(words, self.how.exec_timeout, started)
-        self.tell("command_ended", node=address, status=ended.status, output=ended.output, problem=ended.problem)
-        if ended.status != 0:
-            how = ended.problem or f"ended with status {ended.status}"
-            tail = " ".join(ended.output.split())[-200:]
-            work.problem = f"the command {how}" + (f": {tail}" if tail else "")
-
-    # Back
-
-    def _await_back(self, works: list[_Work], before: frozenset[str]) -> None:
-        """Wait until each is really back; what is not in time has a problem."""
-        begins = self.world.clock()
-
-        def lacks(work: _Work, seen: Snapshot) -> str | None:
-            return self._lacks(work, seen, before)
-
-        def back(work: _Work) -> None:
-            self.tell("back", node=work.node.address, seconds=round(self.world.clock() - begins, 1))
-
-        self._until(works, lacks, self.how.back_timeout, back)
-
-    def _lacks(self, work: _Work, seen: Snapshot, before: frozenset[str]) -> str | None:
-        lack = missing(work.target, seen, before)
-        if lack:
-            return lack
-        now = work.target.find(seen)
-        address = now.address if now else work.node.address
-        try:
-            old, host_id = work.target.started_at, work.target.host_id
-            if old is not None and self.world.started_at(address, host_id) <= old:
-                return "its process was not replaced"
+            seen = self.environment.poll()
+            addresses = {identity(node): node.address for node in seen.nodes}
+            down = [addresses[node] for node in sorted(down_ids(seen) - down_before) if node in addresses]
         except RingcheckError as error:
             return str(error)
-        where = work.target.client
-        if where and not self.world.answers_cql(*where):
-            return f"its CQL port {where[0]}:{where[1]} does not answer"
-        return None
-
-    # Resume
-
-    def _tidy(self, past: Past) -> None:
-        """Release what the killed run held of nodes that are back, or that it had not touched yet."""
-        mine = [one.node for one in self.store.holders() if one.owner == self.owner]
-        over = [one for one in mine if one not in past.begun]
-        if over:
-            self._release(over)
-
-    def _finish(self, begun: list[Begun]) -> None:
-        """Bring to an end what a killed run had begun, restarting nothing that was restarted already."""
-        self._await_commands(begun)
-        works = [self._again(one) for one in begun]
-        self.report.in_hand = [one.target.node for one in works]
-        self.report.left = [one for one in self.report.left if one not in self.report.in_hand]
-        before = self._down_before(works, self.world.poll())
-        rest = [one for one in works if not self._restarted(one)]
-        if rest:
-            self._stop_again(rest)
-        self._await_back([one for one in works if not one.problem], before)
-        self._settle(works, before)
-
-    def _await_commands(self, begun: Iterable[Begun]) -> None:
-        """Commands that outlived the run that started them."""
-        ends = self.world.clock() + self.how.exec_timeout
-        for one in begun:
-            while one.pid is not None and one.born is not None and self.world.birth(one.pid) == one.born:
-                if self.world.clock() > ends:
-                    raise Halt("doubt", f"the command of the earlier run for {one.node} still runs (pid {one.pid})")
-                self._pause(self.how.between)
-
-    def _again(self, begun: Begun) -> _Work:
-        seen = self.world.poll()
-        target = RestartedNode(begun.node, begun.host_id, begun.started_at)
-        node = target.find(seen)
-        if node is None:
-            raise Halt("doubt", f"{begun.node} left the cluster")
-        where = self.world.clients_of([node.address]).get(node.address)
-        return _Work(node, replace(target, client=where), begun)
-
-    def _restarted(self, work: _Work) -> bool:
-        """Whether its process is a new one, or will be: one whose command has run may still be on its way up."""
-        done = work.done
-        ends = self.world.clock() + (self.how.lost if done and done.pid is not None else 0.0)
-        while True:
-            try:
-                now = self.world.started_at(work.node.address, work.target.host_id)
-                if work.target.started_at is None or now > work.target.started_at:
-                    return True
-                if not (done and done.ran):
-                    return False
-            except RingcheckError:
-                pass
-            if self.world.clock() >= ends:
-                return False
-            self._pause(self.how.between)
-
-    def _stop_again(self, works: list[_Work]) -> None:
-        """Restart what the killed run had not, by the gate's leave as the first time."""
-        ends = self.world.clock() + self.how.wait
-        while True:
-            why, _ = self._lease(works)
-            if not why:
-                break
-            if self.world.clock() > ends:
-                raise Halt(self._verdict, f"the gate did not open within {self.how.wait:g} s: {why}")
-            self.tell("waiting", why=why)
-            self._pause(self.how.between, clean=True)
-        self._untouched = []  # the killed run had begun them
-        seen = self.world.poll()
-        serving = [one for one in works if (node := one.target.find(seen)) and node.mode == "NORMAL"]
-        if self.how.drain:
-            self._drain_all(serving)
-        self._command_all([one for one in works if not one.problem])
-
-    # Waiting
-
-    def _until(
-        self,
-        works: Iterable[_Work],
-        lacks: Callable[[_Work, Snapshot], str | None],
-        seconds: float,
-        then: Callable[[_Work], object] = lambda _: None,
-    ) -> None:
-        """Poll until nothing is lacking to any of them; those to whom it is after that time have a problem."""
-        ends = self.world.clock() + seconds
-        waiting = {one.node.address: one for one in works}
-        told: dict[str, str] = {}
-        while waiting:
-            try:
-                seen = self.world.poll()
-                lacking = {address: lacks(work, seen) for address, work in waiting.items()}
-            except RingcheckError as error:
-                lacking = dict.fromkeys(waiting, str(error))
-            for address, what in lacking.items():
-                if what is None:
-                    then(waiting.pop(address))
-                elif told.get(address) != what:
-                    self.tell("lacks", node=address, what=what)
-                    told[address] = what
-            if waiting and self.world.clock() > ends:
-                for address, work in waiting.items():
-                    work.problem = f"not within {seconds:g} s: {lacking[address]}"
-                return
-            if waiting:
-                self._pause(self.how.between)
-
-    def _together(self, works: list[_Work], do: Callable[[_Work], None]) -> None:
-        """Do something to each, at once; a second interrupt does not wait for it."""
-        wrong: list[BaseException] = []
-
-        def each(work: _Work) -> None:
-            try:
-                do(work)
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                wrong.append(error)
-
-        threads = [Thread(target=each, args=(work,), daemon=True) for work in works]
-        for one in threads:
-            one.start()
-        while any(one.is_alive() for one in threads):
-            self._pause(0.1)
-        if wrong:
-            raise wrong[0]
-
-    def _pause(self, seconds: float, *, clean: bool = False) -> None:
-        """Sleep in small steps; `clean` says that nothing is in hand, so that one interrupt ends the run."""
-        ends = self.world.clock() + seconds
-        while True:
-            if self.world.interrupts() > 1:
-                raise Halt("aborted", "interrupted twice: what was begun stays under its lease; --resume goes on")
-            if clean:
-                self._stop_if_asked()
-            left = ends - self.world.clock()
-            if left <= 0:
-                return
-            self.world.sleep(min(left, 0.2))
-
-    def _stop_if_asked(self) -> None:
-        if self.world.interrupts():
-            raise Halt("interrupted", "stopped as asked; no node is in hand")
+        return f"{listed(down)} went down meanwhile" if down else ""
 
 
-def _refused(made: Plan) -> str:
-    """Why there is no plan as yet.
-
-    Raises:
-        Halt: if nothing that passes is the reason.
-    """
-    for one in made.refused:
-        for reason in one.reasons:
-            if reason.kind.takes:  # a plan is of the ring with all nodes up
-                nodes = listed([one.node for one in made.refused])
-                raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
-    if made.refused and made.refused[0].reasons:
-        return made.refused[0].reasons[0].summary
-    return "" if made.batches else "there is nothing to plan"
-
-
-def _unnumbered(why: str) -> str:
-    """A reason without its numbers: the seconds that it still takes are no news."""
-    return re.sub(r"\b\d+ (?=s\b|ranges|of)", "", why)
-
-
-def _because(decision: Decision) -> str:
-    blocking = [one for one in decision.reasons if one.blocks]
-    return blocking[0].summary if blocking else ""
+def _down_before(tasks: Iterable[RestartTask], seen: Snapshot) -> frozenset[str]:
+    """Identities of the nodes that are down and not in the batch; they are not waited for."""
+    return down_ids(seen) - {identity(task.node) for task in tasks}

@@ -1,4 +1,4 @@
-"""A world for the runner: an embedded cluster, commands that drive it, and leases in a file."""
+"""An environment for the runner: an embedded cluster, commands that drive it, and leases in a file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ringcheck.jolokia.control import Control
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.leases.lockfile import LockFile
-from ringcheck.restart.commands import Command, Ended
-from ringcheck.restart.environment import RealWorld
-from ringcheck.restart.runner import Procedure, Runner
+from ringcheck.restart.commands import Command, CommandResult
+from ringcheck.restart.environment import LiveEnvironment
+from ringcheck.restart.procedure import Procedure
+from ringcheck.restart.runner import Runner
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 
@@ -32,61 +33,62 @@ STOP, START = Command.parse("stop {address}"), Command.parse("start {address}")
 
 
 class Killed(BaseException):
-    """The process of the run is gone: nothing is cleaned up."""
+    """The process of the run dies: nothing is cleaned up."""
 
 
-class World(RealWorld):
-    """The real one, but for commands, which act on the embedded cluster, and for CQL ports, which it does not have."""
+class EmbeddedEnvironment(LiveEnvironment):
+    """The live one, except that commands act on the embedded cluster, which has no CQL ports either."""
 
     def __init__(self, cluster: EmbeddedCluster, poll: Any, control: Control) -> None:
-        super().__init__(poll, control, lambda: self.asked)
+        super().__init__(poll, control, lambda: self.interrupt_count)
         self.cluster = cluster
-        self.asked = 0  # interrupts
-        self.ran: list[tuple[str, ...]] = []
-        self.beside: list[tuple[str, frozenset[str], frozenset[str]]] = []  # node, who did not serve, who saw it up
-        self.status: dict[str, int] = {}  # of a command by its node; it does nothing then
+        self.interrupt_count = 0
+        self.commands: list[tuple[str, ...]] = []  # in the order of their start
+        # At the start of each command: its node, the nodes that did not serve, and the serving ones that saw it up.
+        self.observations: list[tuple[str, frozenset[str], frozenset[str]]] = []
+        self.status: dict[str, int] = {}  # by node, of a command that fails and does nothing
         self.deaf: set[str] = set()  # nodes whose CQL port does not answer
-        self.after: dict[str, Callable[[], object]] = {}  # beside the command of a node
-        self.alive: dict[int, int] = {}  # processes of an earlier run
-        self.last = 1000
+        self.during: dict[str, Callable[[], object]] = {}  # by node, done while its command runs
+        self.alive: dict[int, int] = {}  # processes of an earlier run: id and start
+        self.last_pid = 1000
 
     def birth(self, pid: int) -> int | None:
         return self.alive.get(pid)
 
-    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> Ended:
+    def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> CommandResult:
         assert seconds > 0
-        self.last += 1
-        started(self.last)
-        self.ran.append(words)
-        what, address = words
+        self.last_pid += 1
+        started(self.last_pid)
+        self.commands.append(words)
+        verb, address = words
         now = self.cluster.now()
         off = frozenset(node.address for node in self.cluster.nodes if not self.cluster.serving(node, now))
-        one = self.cluster.node(address).index
-        serving = [node for node in self.cluster.nodes if node.address not in off and node.index != one]
-        up = frozenset(node.address for node in serving if one in self.cluster.view(node, now).live)
-        self.beside.append((address, off, up))
+        index = self.cluster.node(address).index
+        serving = [node for node in self.cluster.nodes if node.address not in off and node.index != index]
+        up = frozenset(node.address for node in serving if index in self.cluster.view(node, now).live)
+        self.observations.append((address, off, up))
         if status := self.status.get(address):
-            return Ended(status, "no such unit\n")
-        if what in {"restart", "stop"}:
+            return CommandResult(status, "no such unit\n")
+        if verb in {"restart", "stop"}:
             self.cluster.down(address)
-        self.after.get(address, int)()
-        if what in {"restart", "start"}:
+        self.during.get(address, int)()
+        if verb in {"restart", "start"}:
             self.cluster.up(address)
-        return Ended(0, "")
+        return CommandResult(0, "")
 
-    def answers_cql(self, host: str, port: int) -> bool:  # type: ignore[override]  # a real one has no state
+    def answers_cql(self, host: str, port: int) -> bool:  # type: ignore[override]  # static in the live one
         assert port == 9042
         return host not in self.deaf and self.cluster.serving(self.cluster.node(host), self.cluster.now())
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Stage:
     """All that a run needs, and what became of it."""
 
     cluster: EmbeddedCluster
-    world: World
+    environment: EmbeddedEnvironment
     store: LockFile
-    another: Callable[[str], Stage]  # run, of another owner, over the same cluster
+    another: Callable[[str], Stage]  # a stage of another owner over the same cluster
     events: list[dict[str, Any]] = field(default_factory=list)
     dies_at: Callable[[dict[str, Any]], bool] = lambda _: False
     owner: str = ""
@@ -95,34 +97,37 @@ class Stage:
     def names(self) -> list[str]:
         return [node.address for node in self.cluster.nodes]
 
-    def tell(self, event: str, **fields: Any) -> None:
-        told = {"event": event, **fields}
-        self.events.append(told)
-        if self.dies_at(told):
+    def record(self, event: str, **fields: Any) -> None:
+        line = {"event": event, **fields}
+        self.events.append(line)
+        if self.dies_at(line):
             raise Killed
 
     def roll(self, *nodes: str, past: Past | None = None, gate: Gate | None = None, **how: Any) -> Report:
-        quick: dict[str, Any] = {"between": 0.05, "stable": 2, "wait": 4.0, "back_timeout": 30.0}
-        quick |= {"lost": 2.0, "flap": 1.0}
+        quick: dict[str, Any] = {"interval": 0.05, "stable": 2, "wait": 4.0, "back_timeout": 30.0}
+        quick |= {"replace_timeout": 2.0, "flap_timeout": 1.0}
         procedure = Procedure(**{"restart": RESTART, **quick, **how})
         chosen = gate or Gate(settle=0.0)
-        runner = Runner(self.world, self.store, Policy(), chosen, procedure, self.owner, self.tell)
+        runner = Runner(
+            environment=self.environment, store=self.store, policy=Policy(), gate=chosen, procedure=procedure,
+            owner=self.owner, record=self.record,
+        )  # fmt: skip
         return runner.run(list(nodes) or self.names, past)
 
-    def told(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in self.events if one["event"] == event]
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == kind]
 
     def restarted(self) -> list[str]:
-        return [words[1] for words in self.world.ran if words[0] in {"restart", "start"}]
+        return [words[1] for words in self.environment.commands if words[0] in {"restart", "start"}]
 
 
 @contextmanager
-def stage(
+def staged(
     folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 0.02, own: bool = False, **layout: Any
 ) -> Iterator[Stage]:
-    """An embedded cluster, served; a node is back some 0.4 s after its start.
+    """An embedded cluster, served; a node is back about 0.4 s after its start.
 
-    Its nodes are behind one proxy, unless each has its `own` socket, that refuses while the node is down.
+    Its nodes are behind one proxy, unless each has its `own` socket, which refuses connections while the node is down.
     """
     layout.setdefault("keyspaces", {"orders": topology(dc1=3)})
     cluster = EmbeddedCluster.uniform(
@@ -137,19 +142,20 @@ def stage(
             )
             collector = stack.enter_context(closing(JolokiaSource(settings)))
             control = stack.enter_context(closing(Control(settings)))
-            world = World(cluster, lambda: collector.poll(5.0), control)
-            return Stage(cluster, world, LockFile("embedded", str(folder / "leases.json")), made, owner=owner)
+            environment = EmbeddedEnvironment(cluster, lambda: collector.poll(5.0), control)
+            store = LockFile("embedded", str(folder / "leases.json"))
+            return Stage(cluster=cluster, environment=environment, store=store, another=made, owner=owner)
 
         yield made("me@here roll r1")
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "it did not come to be"
+        assert time.monotonic() < ends, f"not true within {seconds} s"
         time.sleep(0.02)

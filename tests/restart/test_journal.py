@@ -1,4 +1,4 @@
-"""The journal: what may be concluded from it, and what happens to a bad one."""
+"""The journal: what follows from its lines, and how a bad file is refused."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def begun(path: Path) -> Journal:
     return journal
 
 
-def test_what_was_done_and_what_was_begun(tmp_path: Path) -> None:
-    """Nodes that are back are done; one whose command was started is begun, with the process that ran it."""
+def test_done_and_begun_nodes_are_told_apart(tmp_path: Path) -> None:
+    """A node that is back is done; a node whose command was started is begun, with the command's process."""
     journal = begun(tmp_path / "j")
     journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)
     journal.write("back", node="10.0.0.1", seconds=3)
@@ -31,14 +31,14 @@ def test_what_was_done_and_what_was_begun(tmp_path: Path) -> None:
     journal.close()
     past = Journal(tmp_path / "j").past
     assert (past.run, past.owner, past.done, past.ended) == ("r1", "me@here r1", ["10.0.0.1"], False)
-    [one] = past.begun.values()
-    assert (one.node, one.host_id, one.started_at, one.drained, one.pid, one.born, one.ran) == (
+    [node] = past.begun.values()
+    assert (node.node, node.host_id, node.started_at, node.drained, node.pid, node.born, node.ran) == (
         "10.0.0.2", "b", 6, True, 77, 99, False,
     )  # fmt: skip
 
 
-def test_a_command_that_ended_well_and_one_that_did_not(tmp_path: Path) -> None:
-    """Only status 0 is the word that a restart was ordered."""
+def test_only_status_0_counts_as_a_command_that_ran(tmp_path: Path) -> None:
+    """A command with another status, or with none, may not have restarted its node."""
     for status, ran in ((0, True), (1, False), (None, False)):
         journal = begun(tmp_path / str(status))
         journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)
@@ -49,8 +49,8 @@ def test_a_command_that_ended_well_and_one_that_did_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "ended"), [("done", True), ("failed", False), ("interrupted", False)])
-def test_only_done_is_the_end(tmp_path: Path, outcome: str, *, ended: bool) -> None:
-    """Whatever else a run ended with, it can be continued."""
+def test_a_run_that_is_not_done_can_be_resumed(tmp_path: Path, outcome: str, *, ended: bool) -> None:
+    """Only the outcome `done` ends a run for good."""
     journal = begun(tmp_path / "j")
     journal.write("end", outcome=outcome, why="", seconds=1)
     journal.close()
@@ -58,7 +58,7 @@ def test_only_done_is_the_end(tmp_path: Path, outcome: str, *, ended: bool) -> N
 
 
 def test_the_last_run_counts(tmp_path: Path) -> None:
-    """A journal may have several runs; what an earlier one did is over."""
+    """A journal may have several runs; the nodes of an earlier run are not those of the last one."""
     journal = begun(tmp_path / "j")
     journal.write("back", node="10.0.0.1", seconds=1)
     journal.write("begin", run="r2", owner="o", cluster="c", nodes=["10.0.0.9"])
@@ -67,8 +67,8 @@ def test_the_last_run_counts(tmp_path: Path) -> None:
     assert (past.run, past.nodes, past.done) == ("r2", ("10.0.0.9",), [])
 
 
-def test_half_a_line_is_what_was_not_done(tmp_path: Path) -> None:
-    """A run that was killed while it wrote had not yet done what it was about to tell; later lines stay whole."""
+def test_half_a_line_counts_as_not_written(tmp_path: Path) -> None:
+    """A run that was killed while it wrote a line had not done what the line announces; later lines stay whole."""
     path = tmp_path / "j"
     begun(path).close()
     with path.open("a", encoding="utf-8") as file:
@@ -81,7 +81,7 @@ def test_half_a_line_is_what_was_not_done(tmp_path: Path) -> None:
 
 
 def test_no_two_runs_share_a_journal(tmp_path: Path) -> None:
-    """The second is refused as long as the first has it."""
+    """The second run is refused as long as the first has the journal open."""
     first = begun(tmp_path / "j")
     with pytest.raises(UsageError, match="in use by another roll"):
         Journal(tmp_path / "j")
@@ -91,7 +91,7 @@ def test_no_two_runs_share_a_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["hello\n", '{"a": 1}\n', "[1]\n", "hello", '{"schema":"ringcheck/journal/1"}\n'])
 def test_another_file_is_not_written_to(tmp_path: Path, content: str) -> None:
-    """A file that is no journal stays as it is."""
+    """A file that is not a journal stays as it is."""
     path = tmp_path / "j"
     path.write_text(content)
     with pytest.raises(DataError):
@@ -99,7 +99,7 @@ def test_another_file_is_not_written_to(tmp_path: Path, content: str) -> None:
     assert path.read_text() == content
 
 
-def test_a_journal_that_can_not_be_written(tmp_path: Path) -> None:
-    """Nothing is begun that could not be told."""
+def test_a_journal_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
+    """Without a journal no run is begun."""
     with pytest.raises(UsageError, match="can't be written"):
         Journal(tmp_path / "missing" / "j")

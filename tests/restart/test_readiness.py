@@ -1,4 +1,4 @@
-"""When a node that was restarted is back, one thing after the other."""
+"""When a node that was restarted is back: each condition on its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGET = RestartedNode(ONE, "h1")
 
 
 def seen(*down: str, **fields: Any) -> Snapshot:
-    """The article's cluster with host ids; `fields` are of the first node."""
+    """The article's cluster with host ids; `fields` replace those of the first node."""
     snapshot = article.snapshot(down)
     nodes = [
         replace(
@@ -32,12 +32,12 @@ def seen(*down: str, **fields: Any) -> Snapshot:
 
 
 def view(snapshot: Snapshot, observer: str, *live: str) -> Snapshot:
-    """The same, but that one observer sees these up and no others."""
+    """The same snapshot, except that one observer sees these nodes up and no others."""
     views = [
-        replace(one, live=frozenset(live), unreachable=frozenset(article.ADDRESSES) - frozenset(live))
-        if one.observer == observer
-        else one
-        for one in snapshot.views
+        replace(belief, live=frozenset(live), unreachable=frozenset(article.ADDRESSES) - frozenset(live))
+        if belief.observer == observer
+        else belief
+        for belief in snapshot.views
     ]
     return replace(snapshot, views=tuple(views))
 
@@ -57,18 +57,18 @@ LACKS = [
 
 
 @pytest.mark.parametrize(("snapshot", "lack"), LACKS)
-def test_what_is_lacking(snapshot: Snapshot, lack: str) -> None:
-    """Each of these alone keeps a node from being back, and the peers are named."""
+def test_each_condition_keeps_a_node_from_being_back(snapshot: Snapshot, lack: str) -> None:
+    """Each of these alone is enough, and the peers are named."""
     assert missing(TARGET, snapshot, frozenset()) == lack
 
 
-def test_nothing_is_lacking() -> None:
-    """A node that serves, sees all and is seen by all is back."""
+def test_a_node_that_meets_all_conditions_is_back() -> None:
+    """It serves clients, sees all peers up, and all peers see it up."""
     assert missing(TARGET, seen(), frozenset()) is None
 
 
-def test_what_was_down_before_is_not_waited_for() -> None:
-    """A peer that was down before the batch need not be seen up."""
+def test_a_peer_that_was_down_before_is_not_waited_for() -> None:
+    """It need not be seen up, nor see the node up."""
     snapshot = seen(THREE)
     assert down_ids(snapshot) == {"h3"}
     assert missing(TARGET, snapshot, frozenset({"h3"})) is None
@@ -77,18 +77,18 @@ def test_what_was_down_before_is_not_waited_for() -> None:
     assert missing(TARGET, alone, frozenset({"h2", "h3"})) is None
 
 
-def test_a_node_is_its_host_id() -> None:
-    """With a new address it is found, and another node at its old address is not taken for it."""
+def test_a_node_is_found_by_its_host_id() -> None:
+    """It is found at a new address, and another node at its old address is not mistaken for it."""
     moved = seen(address="10.0.0.9")
-    found = TARGET.find(moved)
-    assert found is not None
-    assert found.address == "10.0.0.9"
+    node = TARGET.find(moved)
+    assert node is not None
+    assert node.address == "10.0.0.9"
     assert RestartedNode(ONE, "gone").find(seen()) is None
     assert RestartedNode(ONE, None).find(seen()) is not None
 
 
 def _server(answer: bytes | None) -> int:
-    """A port that accepts, and answers, or closes at once."""
+    """A port that accepts one connection, and answers it or closes it at once."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -103,13 +103,13 @@ def _server(answer: bytes | None) -> int:
 
 
 @pytest.mark.parametrize("answer", [b"\x84\x00\x00\x00\x06", None], ids=["CQL", "closed, as TLS does"])
-def test_a_port_that_answers(answer: bytes | None) -> None:
-    """SUPPORTED is an answer, and so is a port that closes what is not TLS."""
+def test_an_answer_or_a_close_shows_a_native_transport(answer: bytes | None) -> None:
+    """SUPPORTED is an answer; a port that requires TLS closes the connection."""
     assert answers_cql("127.0.0.1", _server(answer), 5.0)
 
 
-def test_a_port_that_does_not() -> None:
-    """Neither a closed port nor one that accepts and stays silent is an answer."""
+def test_silence_or_a_refusal_shows_none() -> None:
+    """Neither a closed port nor a port that accepts and stays silent counts."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers_cql("127.0.0.1", silent.getsockname()[1], 0.3)
         port = silent.getsockname()[1]

@@ -1,0 +1,247 @@
+"""Which nodes may stop now: the plan, the gate and the lease of the next batch.
+
+Owns the leases of a run, from the record to the release. Nothing here touches a node.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.plan import plan
+from ringcheck.core.readings import confirmed
+from ringcheck.core.words import listed
+from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.leases.leases import HeldError, LeaseError, granted
+from ringcheck.restart.procedure import Halt, RestartTask
+from ringcheck.restart.readiness import RestartedNode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ringcheck.core.gate import Decision, Gate
+    from ringcheck.core.plan import Plan
+    from ringcheck.core.policy import Policy
+    from ringcheck.core.reasons import Reason
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.leases.leases import Store
+    from ringcheck.report.roll import RollOutcome
+    from ringcheck.restart.context import RunContext
+
+
+class NotNow(Exception):  # noqa: N818 - a refusal that may pass is no error
+    """No batch may stop now.
+
+    Attributes:
+        cause: equal for two refusals that have the same reason, though their texts may count other seconds or ranges.
+    """
+
+    def __init__(self, why: str, cause: object = None) -> None:
+        super().__init__(why)
+        self.cause = why if cause is None else cause
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """Asks for batches, and keeps their leases.
+
+    Attributes:
+        context: the run.
+        store: where leases are kept.
+        owner: of the run's leases.
+        policy: the cluster's rules.
+        gate: what its owners ask of the gate.
+        outcome: how the run ends if the last refusal was final: `refused` if the gate knew that the stop is unsafe.
+        untouched: nodes under a lease of this run to which nothing was done yet.
+        snapshot: the one on which the last grant was based; None before it.
+    """
+
+    context: RunContext
+    store: Store
+    owner: str
+    policy: Policy
+    gate: Gate
+    outcome: RollOutcome = "doubt"
+    untouched: list[str] = field(default_factory=list)
+    snapshot: Snapshot | None = None
+    _recorded: dict[str, object] = field(default_factory=dict, init=False)
+
+    # A batch
+
+    def next_batch(self, left: Sequence[str]) -> list[RestartTask]:
+        """A batch of the nodes that are left, under its lease, which may stop now.
+
+        Raises:
+            NotNow: if the gate, the leases or the poll give no leave; asking again may help.
+            Halt: if asking again can't help.
+        """
+        self.outcome = "doubt"
+        try:
+            seen = self.context.environment.poll()
+            others = tuple(holder for holder in self.store.holders() if holder.owner != self.owner)
+        except RingcheckError as error:
+            raise NotNow(str(error)) from None
+        batch = self._planned(seen, left, others)
+        _raise_unless_safe(self._decide(seen, batch, others))
+        tasks = [self._task(seen, address) for address in batch]
+        self._find_clients(tasks)
+        self.lease(tasks)
+        return tasks
+
+    def _planned(self, seen: Snapshot, left: Sequence[str], others: Sequence[Holder]) -> list[str]:
+        """The first batch of a fresh plan of the nodes that are left."""
+        members = [node for node in left if node in seen.index]
+        gone = sorted(set(left) - set(members))
+        if gone:
+            raise Halt("doubt", f"{listed(gone)} left the cluster")
+        how = self.context.procedure
+        made = plan(seen, self.policy, self.gate, nodes=members, max_batch=how.max_batch, by=how.by)
+        _raise_if_refused(made)
+        # A node under another run's lease may be back when its turn comes.
+        leased = {holder.node for holder in others}
+        free = [batch for batch in made.batches if not leased.intersection(batch)]
+        batch = list((free or made.batches)[0])
+        fields = {"batches": [list(nodes) for nodes in made.batches], "next": batch, "rule": made.rule}
+        self._record_news("plan", fields, fields)
+        return batch
+
+    def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[Holder]) -> Decision:
+        decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
+        self.outcome = "refused" if decision.decision == "unsafe" else "doubt"
+        reason = _blocking(decision)
+        fields = {"decision": decision.decision, "candidates": list(batch), "why": reason.summary if reason else ""}
+        self._record_news("gate", fields, (decision.decision, tuple(batch), _cause(reason)))
+        return decision
+
+    def _record_news(self, event: str, fields: dict[str, Any], content: object) -> None:
+        """Record an event unless its content is that of the last event of its kind: a wait has many readings."""
+        if self._recorded.get(event) != content:
+            self._recorded[event] = content
+            self.context.record(event, **fields)
+
+    def _task(self, seen: Snapshot, address: str) -> RestartTask:
+        """What a node is before it is touched."""
+        node = seen.nodes[seen.index[address]]
+        down = seen.index[address] in evidence_of(seen).surely_down
+        try:
+            started: int | None = self.context.environment.started_at(address, node.host_id)
+        except (SourceError, DataError) as error:
+            if not down or (isinstance(error, SourceError) and error.kind == "denied"):
+                raise Halt("refused", f"the start time of the process of {address} can't be read: {error}") from None
+            started = None
+        return RestartTask(node=node, target=RestartedNode(address, node.host_id, started))
+
+    def _find_clients(self, tasks: Iterable[RestartTask]) -> None:
+        """Note where clients connect, and check that this host reaches it, before a node depends on it to be back.
+
+        Raises:
+            Halt: if it does not.
+        """
+        environment = self.context.environment
+        up = [task for task in tasks if task.target.started_at is not None]
+        clients = environment.clients_of([task.node.address for task in up])
+        for task in up:
+            where = clients.get(task.node.address)
+            if where and task.node.native_transport_running and not environment.answers_cql(*where):
+                text = f"the CQL port {where[0]}:{where[1]} of {task.node.address} can't be reached from here"
+                raise Halt("refused", f"{text}: name the port with --cql-port, or skip the check with --no-cql")
+            task.target = replace(task.target, client=where)
+
+    # The lease
+
+    def lease(self, tasks: Sequence[RestartTask]) -> None:
+        """Take the lease of a batch, if the gate says safe often enough in a row.
+
+        Raises:
+            NotNow: if it does not, or if no lease can be had now.
+        """
+        batch = [task.node.address for task in tasks]
+        since, purpose = self.context.environment.utc(), self.context.procedure.purpose
+        wanted = [
+            Holder(node=task.node.address, owner=self.owner, purpose=purpose, since=since, host_id=task.node.host_id)
+            for task in tasks
+        ]
+        stable = self.context.procedure.stable
+        try:
+            decision = granted(self.store, wanted, lambda others: confirmed(self._readings(batch, others), stable))
+        except HeldError as error:
+            self.outcome = "refused"
+            raise NotNow(str(error)) from None
+        except LeaseError as error:  # it may have been recorded; the next try releases it or takes it over
+            raise NotNow(f"no lease: {error}") from None
+        except RingcheckError as error:  # a poll that failed
+            raise NotNow(str(error)) from None
+        _raise_unless_safe(decision)
+        self.untouched, self.snapshot = batch, decision.snapshot
+        self.context.record("lease", nodes=batch, store=self.store.describe())
+
+    def _readings(self, batch: Sequence[str], others: Sequence[Holder]) -> Iterator[Decision]:
+        """The gate's answers on fresh data, one poll interval apart."""
+        while True:
+            yield self._decide(self.context.environment.poll(), batch, others)
+            self.context.pause(self.context.procedure.interval, idle=True)
+
+    def release(self, nodes: Sequence[str]) -> None:
+        """Give leases back.
+
+        Raises:
+            Halt: if they can't be.
+        """
+        try:
+            self.store.remove(nodes, self.owner)
+        except LeaseError as error:
+            text = f"{listed(list(nodes))} back, but the lease could not be released: {error}"
+            raise Halt("doubt", f"{text}; `ringcheck lease release` does it") from None
+        self.context.record("released", nodes=list(nodes))
+
+    def release_untouched(self) -> None:
+        """Give back the lease of nodes to which nothing was done; a failure leaves it to --resume."""
+        with suppress(RingcheckError):
+            if self.untouched:
+                self.release(self.untouched)
+
+    def release_all_but(self, nodes: Iterable[str]) -> None:
+        """Give back every lease of this owner but those of some nodes."""
+        kept = set(nodes)
+        ours = [holder.node for holder in self.store.holders() if holder.owner == self.owner]
+        if over := [node for node in ours if node not in kept]:
+            self.release(over)
+
+
+def _raise_unless_safe(decision: Decision) -> None:
+    if decision.decision != "safe":
+        reason = _blocking(decision)
+        raise NotNow(reason.summary if reason else "", _cause(reason))
+
+
+def _raise_if_refused(made: Plan) -> None:
+    """Raise if a plan has no batch for now.
+
+    Raises:
+        Halt: if a reason is one that no wait lifts.
+        NotNow: otherwise.
+    """
+    for refusal in made.refused:
+        for reason in refusal.reasons:
+            if reason.kind.takes:  # a plan is of the ring with all nodes up
+                nodes = listed([other.node for other in made.refused])
+                raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
+    if made.refused and made.refused[0].reasons:
+        first = made.refused[0].reasons[0]
+        raise NotNow(first.summary, _cause(first))
+    if not made.batches:
+        raise NotNow("there is nothing to plan")
+
+
+def _blocking(decision: Decision) -> Reason | None:
+    """The reason that a refusal is about: the first that blocks."""
+    return next((reason for reason in decision.reasons if reason.blocks), None)
+
+
+def _cause(reason: Reason | None) -> object:
+    """What makes a reason the same one in the next reading: all but its numbers."""
+    return reason and (reason.code, reason.subject, reason.keyspace, reason.level, reason.datacenter)

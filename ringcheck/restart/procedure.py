@@ -1,0 +1,85 @@
+"""How the operator wants nodes restarted, and what becomes of one node on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ringcheck.core.ring import Node
+    from ringcheck.report.roll import RollOutcome
+    from ringcheck.restart.commands import Command
+    from ringcheck.restart.journal import Begun
+    from ringcheck.restart.readiness import RestartedNode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """The operator's options; times in seconds.
+
+    Attributes:
+        restart: the command that restarts a node; None if `stop` and `start` do it.
+        stop: the command that stops a node.
+        start: the command that starts it again.
+        drain: whether to drain a node before its command runs.
+        stable: safe readings in a row that the gate must give before a batch.
+        max_batch: nodes in a batch, at most; None for no limit.
+        by: how to batch, as in `plan`.
+        wait: how long the gate may refuse before the run ends.
+        drain_timeout: for a drain, and for the peers to see the node down.
+        exec_timeout: for one command.
+        back_timeout: for a node to be back.
+        pause: rest between two batches.
+        max_failures: nodes that may fail before the run ends.
+        interval: between two polls.
+        flap_timeout: for a node outside the batch that went down meanwhile to come back.
+        replace_timeout: after a resume, for a node to show that the command of the killed run replaced its process.
+        purpose: of the leases, for others to read.
+    """
+
+    restart: Command | None = None
+    stop: Command | None = None
+    start: Command | None = None
+    drain: bool = True
+    stable: int = 3
+    max_batch: int | None = None
+    by: Literal["rack", "node"] | None = None
+    wait: float = 600.0
+    drain_timeout: float = 300.0
+    exec_timeout: float = 600.0
+    back_timeout: float = 900.0
+    pause: float = 0.0
+    max_failures: int = 0
+    interval: float = 2.0
+    flap_timeout: float = 60.0
+    replace_timeout: float = 120.0
+    purpose: str = "rolling restart"
+
+
+@dataclass(slots=True, kw_only=True)
+class RestartTask:
+    """The restart of one node of the batch.
+
+    Attributes:
+        node: as the snapshot had it before anything was done to it.
+        target: what is needed to recognise it afterwards.
+        begun: what the killed run had done to it; None in a run that was not resumed.
+        problem: why it failed; empty while it has not.
+        refusals: connections that its agent refused in a row, after its stop command.
+        doubt: whether its old process may still be stopping.
+    """
+
+    node: Node
+    target: RestartedNode
+    begun: Begun | None = None
+    problem: str = ""
+    refusals: int = 0
+    doubt: bool = False
+
+
+class Halt(Exception):  # noqa: N818 - the end of a run is not always an error
+    """The run ends here, with this outcome and this reason."""
+
+    def __init__(self, outcome: RollOutcome, why: str) -> None:
+        super().__init__(why)
+        self.outcome = outcome

@@ -1,0 +1,110 @@
+"""The rest of a run that was killed: what is known of it, and how it is brought to an end.
+
+The journal proves what was announced, not what was done: a run may have died between the two. So everything that can be
+looked up is looked up again, and only the start time of a node's process says whether it was restarted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ringcheck.errors import RingcheckError
+from ringcheck.restart.admission import NotNow
+from ringcheck.restart.procedure import Halt, RestartTask
+from ringcheck.restart.readiness import RestartedNode
+from ringcheck.restart.steps import unfailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ringcheck.restart.admission import Admission
+    from ringcheck.restart.context import RunContext
+    from ringcheck.restart.journal import Begun
+    from ringcheck.restart.steps import Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Finishes the nodes that a killed run had begun, and restarts none of them twice."""
+
+    context: RunContext
+    admission: Admission
+    steps: Steps
+
+    def tasks(self, begun: Iterable[Begun]) -> list[RestartTask]:
+        """The nodes that were begun, once no command of the killed run is running any more.
+
+        Raises:
+            Halt: if such a command does not end, or a node has left the cluster.
+        """
+        nodes = list(begun)
+        self._await_commands(nodes)
+        return [self._task(node) for node in nodes]
+
+    def _await_commands(self, begun: Iterable[Begun]) -> None:
+        environment = self.context.environment
+        ends = environment.clock() + self.context.procedure.exec_timeout
+        for node in begun:
+            while node.pid is not None and node.born is not None and environment.birth(node.pid) == node.born:
+                if environment.clock() > ends:
+                    raise Halt("doubt", f"the command of the earlier run for {node.node} still runs (pid {node.pid})")
+                self.context.pause(self.context.procedure.interval)
+
+    def _task(self, begun: Begun) -> RestartTask:
+        target = RestartedNode(begun.node, begun.host_id, begun.started_at)
+        node = target.find(self.context.environment.poll())
+        if node is None:
+            raise Halt("doubt", f"{begun.node} left the cluster")
+        client = self.context.environment.clients_of([node.address]).get(node.address)
+        return RestartTask(node=node, target=replace(target, client=client), begun=begun)
+
+    def restart_the_rest(self, tasks: list[RestartTask]) -> None:
+        """Restart those nodes whose process the killed run had not replaced, again only if the gate allows it.
+
+        Raises:
+            Halt: if it does not within the time to wait.
+        """
+        tasks = [task for task in tasks if not self._was_restarted(task)]
+        if not tasks:
+            return
+        self._await_lease(tasks)
+        self.admission.untouched = []  # the killed run may have drained them
+        seen = self.context.environment.poll()
+        serving = [task for task in tasks if (node := task.target.find(seen)) and node.mode == "NORMAL"]
+        if self.context.procedure.drain:
+            self.steps.drain(serving)
+        self.steps.run_commands(unfailed(tasks))
+
+    def _was_restarted(self, task: RestartTask) -> bool:
+        """Whether the process is a new one; after a command, a node gets some time to show it."""
+        begun, environment = task.begun, self.context.environment
+        patience = self.context.procedure.replace_timeout if begun and begun.pid is not None else 0.0
+        ends = environment.clock() + patience
+        while True:
+            try:
+                now = environment.started_at(task.node.address, task.target.host_id)
+                if task.target.started_at is None or now > task.target.started_at:
+                    return True
+                if not (begun and begun.ran):
+                    return False
+            except RingcheckError:
+                pass
+            if environment.clock() >= ends:
+                return False
+            self.context.pause(self.context.procedure.interval)
+
+    def _await_lease(self, tasks: list[RestartTask]) -> None:
+        procedure = self.context.procedure
+        ends = self.context.environment.clock() + procedure.wait
+        while True:
+            try:
+                self.admission.lease(tasks)
+            except NotNow as refusal:
+                if self.context.environment.clock() > ends:
+                    text = f"the gate did not open within {procedure.wait:g} s: {refusal}"
+                    raise Halt(self.admission.outcome, text) from None
+                self.context.record("waiting", why=str(refusal))
+                self.context.pause(procedure.interval, idle=True)
+            else:
+                return
