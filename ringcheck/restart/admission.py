@@ -200,7 +200,7 @@ class Admission:
 
     def release_untouched(self) -> None:
         """Give back the lease of nodes to which nothing was done; a failure leaves it to --resume."""
-        with suppress(RingcheckError):
+        with suppress(RingcheckError, Halt):
             if self.untouched:
                 self.release(self.untouched)
 

@@ -295,6 +295,28 @@ def test_a_journal_that_can_not_be_written_stops_the_run(tmp_path: Path, event: 
         assert all(stage.cluster.serving(node, stage.cluster.now()) for node in stage.cluster.nodes)
 
 
+def test_a_lease_that_can_not_be_given_back_does_not_hide_the_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the journal and the lease store fail at once, the run still ends with its report."""
+    with staged(tmp_path, 3) as stage:
+
+        def broken(*_: object) -> None:
+            raise LeaseError("etcd does not answer")
+
+        def full(line: dict[str, Any]) -> bool:
+            if line["event"] == "stopping":
+                monkeypatch.setattr(stage.store, "remove", broken)
+                raise UsageError("the journal can't be written: No space left on device")
+            return False
+
+        stage.dies_at = full
+        report = stage.roll()
+        assert (report.outcome, stage.environment.commands) == ("doubt", [])
+        assert report.why == "the journal can't be written: No space left on device"
+        assert stage.recorded("end")[0]["outcome"] == "doubt"
+
+
 @pytest.mark.slow
 def test_a_node_outside_the_batch_that_dies_ends_the_run(tmp_path: Path) -> None:
     """Even if the batch itself came back, no other batch is begun."""
