@@ -1,6 +1,6 @@
-"""Threads that ask many nodes at once and never keep a process from ending.
+"""Threads for work that may hang, which never delay the end of the process.
 
-`ThreadPoolExecutor` joins its threads at exit, so that one that hangs in a name look-up would hang the plugin.
+`ThreadPoolExecutor` joins its threads at exit: a thread that hangs in a name look-up would keep a plugin from ending.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ T = TypeVar("T")
 Job: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
 
 
-class Crew:
-    """Up to `size` daemon threads, started as they are needed."""
+class WorkerThreads:
+    """Up to `size` daemon threads, each started when there is work for it."""
 
     def __init__(self, size: int = 64) -> None:
         self._size = size
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._waiting = 0
+        self._unfinished = 0
         self._guard = threading.Lock()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do something soon; its exceptions are in the future."""
+        """Do some work in one of the threads; the future has its result or its exception."""
         future: Future[T] = Future()
         with self._guard:
-            self._waiting += 1
-            if self._waiting > len(self._threads) and len(self._threads) < self._size:
-                thread = threading.Thread(target=self._serve, name="ringcheck-jolokia", daemon=True)
+            self._unfinished += 1
+            if self._unfinished > len(self._threads) and len(self._threads) < self._size:
+                thread = threading.Thread(target=self._serve, name="ringcheck-worker", daemon=True)
                 self._threads.append(thread)
                 thread.start()
         self._jobs.put((future, work))
         return future
 
     def close(self) -> None:
-        """Let the threads end when they are done; nobody waits for them."""
+        """Let each thread end after the work that was submitted; does not wait for them."""
         for _ in self._threads:
             self._jobs.put(None)
         self._threads = []
@@ -53,8 +53,8 @@ class Crew:
         try:
             if future.set_running_or_notify_cancel():
                 future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it, as from ThreadPoolExecutor
+        except BaseException as error:  # noqa: BLE001 - raised again by the future, as with ThreadPoolExecutor
             future.set_exception(error)
         finally:
             with self._guard:
-                self._waiting -= 1
+                self._unfinished -= 1

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
-    from ringcheck.jolokia.asking import Asking, Started
+    from ringcheck.http.threads import WorkerThreads
+    from ringcheck.jolokia.client import Client
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
@@ -82,7 +83,8 @@ class Home:
     """What polls of one cluster share."""
 
     settings: JolokiaSettings
-    asking: Asking
+    client: Client
+    workers: WorkerThreads
     replication: Mapping[str, Replication]
     name: str | None
     authenticates: bool | None

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
@@ -19,8 +19,6 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
-from ringcheck.http.threads import Crew
-from ringcheck.jolokia.asking import ByThreads
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.worlds.client import InProcess
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
-    from ringcheck.jolokia.client import Client
     from tests.worlds.world import World
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -180,9 +177,20 @@ class AtOnce:
         """Nothing runs."""
 
 
-def _asking(client: InProcess, *, threads: bool) -> ByThreads:
-    """What asks the agents of a world: by threads, or one after another."""
-    return ByThreads(cast("Client", client), Crew() if threads else cast("Crew", AtOnce()))
+@contextmanager
+def _asking(client: InProcess, *, threads: bool) -> Iterator[None]:
+    """Let collectors ask the agents of a world, without threads if that is wanted and can be."""
+    stand_ins: dict[str, Any] = {"Client": lambda *_args, **_more: client}
+    if not threads and hasattr(source, "WorkerThreads"):
+        stand_ins["WorkerThreads"] = AtOnce
+    real = {name: getattr(source, name) for name in stand_ins}
+    try:
+        for name, stand_in in stand_ins.items():
+            setattr(source, name, stand_in)
+        yield
+    finally:
+        for name, value in real.items():
+            setattr(source, name, value)
 
 
 # What the owners want, in ringcheck's words
