@@ -1,4 +1,4 @@
-"""What a TLS connection trusts and presents: paths only, so that reading a configuration loads no HTTP library."""
+"""TLS settings: paths only, so that reading a configuration does not import an HTTP library."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """TLS settings of a client.
+    """What a TLS client trusts and presents.
 
     Attributes:
         ca_file: PEM file with the certificate authorities to trust instead of the system's.
-        cert_file: PEM file with the client certificate, and with its key unless `key_file` has it.
+        cert_file: PEM file with the client certificate, and with its key if `key_file` is None.
         key_file: PEM file with the client certificate's key.
         insecure_skip_verify: accept any server certificate.
     """
