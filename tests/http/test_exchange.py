@@ -1,0 +1,167 @@
+"""Requests to servers that misbehave: each ends in time, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.errors import SourceError
+from ringcheck.http.exchange import exchange
+from ringcheck.http.replies import parsed
+from tests.fake_jolokia import Agent, free_port, hang, send
+from tests.http.servers import drip, failure, listening, message
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+
+MEBIBYTE = 2**20
+
+
+def body(content: bytes, **options: Any) -> Any:
+    """A handler that sends this and closes the connection."""
+
+    def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(handler, content, **options)
+        handler.close_connection = True
+
+    return answer
+
+
+def test_status_and_body_come_back_whatever_the_status() -> None:
+    """The caller judges an HTTP status; a redirect is not followed."""
+    with Agent(raw=body(b"gone", status=404)) as server:
+        assert exchange("POST", server.url, 3.0, body=b"{}") == (404, b"gone")
+    with Agent(raw=body(b"x", status=302, headers={"Location": "http://127.0.0.1:1/"})) as server:
+        assert exchange("POST", server.url, 3.0, body=b"{}") == (302, b"x")
+
+
+def test_a_request_says_who_asks_and_carries_credentials() -> None:
+    """The server sees ringcheck as the user agent, and basic authentication if there are credentials."""
+    with Agent(raw=body(b"{}")) as server:
+        exchange("POST", server.url, 3.0, body=b"{}", auth=("u", "p"), headers={"X-More": "1"})
+    assert server.headers[0]["User-Agent"].startswith("ringcheck/")
+    assert server.headers[0]["Authorization"] == "Basic dTpw"
+    assert server.headers[0]["X-More"] == "1"
+
+
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy variable in the environment does not redirect a request."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with Agent(raw=body(b"direct")) as server:
+        assert exchange("POST", server.url, 3.0, body=b"{}") == (200, b"direct")
+
+
+def test_credentials_of_a_url_are_in_no_message() -> None:
+    """An error shows the URL without user name and password."""
+    url = f"http://127.0.0.1:{free_port('127.0.0.1')}/path"
+    assert message(failure(url.replace("//", "//monitor:s3cret@")), url) == "connection refused"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"<html>hello</html>", "answered HTML instead of JSON: is this the URL of a Jolokia agent?"),
+        (b'[{"status":200,"va', "the JSON of the answer is broken or cut off after 18 bytes"),
+        (b"it is \x1b[1m late\n", "the answer is not JSON: it is ?[1m late"),
+        (b"", "the answer is empty"),
+        (b"[" * 100_000, "the JSON of the answer is broken or cut off after 100000 bytes"),
+    ],
+)
+def test_a_body_that_is_not_json_is_described(content: bytes, text: str) -> None:
+    """The message says what came instead, with unprintable characters replaced."""
+    with pytest.raises(SourceError) as caught:
+        parsed(content, "http://u:p@host/path?q")
+    assert str(caught.value) == f"http://host/path: {text}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "kind"),
+    [
+        ({"Content-Encoding": "gzip"}, "the compressed answer is broken", "error"),
+        ({"Content-Length": "99"}, "the connection was closed before the answer was whole", "unreachable"),
+    ],
+)
+def test_a_broken_body_is_an_error(headers: dict[str, str], text: str, kind: str) -> None:
+    """A body that is not what its headers announce is never taken for an answer."""
+    with Agent(raw=body(b"{}", headers=headers)) as server:
+        error = failure(server.url)
+        assert (message(error, server.url), error.kind) == (text, kind)
+
+
+@pytest.mark.parametrize(
+    ("head", "dripped"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+        (b"", b"H"),
+    ],
+    ids=["headers", "body", "chunks", "status line"],
+)
+def test_an_answer_of_single_bytes_ends_at_the_deadline(head: bytes, dripped: bytes) -> None:
+    """The deadline is a total: it does not begin again with each byte."""
+    with listening(lambda sock: drip(sock, head, dripped)) as url:
+        error = failure(url, 0.5)
+        assert (message(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+def test_a_handshake_of_single_bytes_ends_at_the_deadline() -> None:
+    """The deadline holds for a TLS handshake too."""
+    with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
+        secure = url.replace("http:", "https:")
+        error = failure(secure, 0.5)
+        assert (message(error, secure), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+def test_a_server_that_never_answers_costs_the_deadline() -> None:
+    """Silence after the request is an error that says how long it was waited for."""
+    with Agent(raw=hang) as server:
+        assert message(failure(server.url, 0.4), server.url) == "no whole answer within 0.4 s"
+
+
+def test_a_connection_that_is_not_accepted_ends_at_the_deadline() -> None:
+    """A host that drops packets costs the deadline and no more."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        backlog = [socket.socket() for _ in range(3)]
+        for sock in backlog:
+            sock.setblocking(False)  # noqa: FBT003 - the only way to say it
+            sock.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        error = failure(url, 0.4)
+        assert error.kind == "unreachable"
+        assert message(error, url) in {"no connection within 0.4 s", "no whole answer within 0.4 s"}
+        for sock in backlog:
+            sock.close()
+
+
+def test_a_host_name_without_an_address_is_named() -> None:
+    """The message says that the name is what failed."""
+    url = "http://no-such-host.invalid/path"
+    assert message(failure(url), url).startswith("the host name can't be resolved: ")
+
+
+def test_an_answer_above_the_limit_is_refused() -> None:
+    """The limit of the caller holds, and an answer of exactly that size is read."""
+    with Agent(raw=body(b"x" * (2 * MEBIBYTE))) as server:
+        error = failure(server.url)
+        assert (message(error, server.url), error.kind) == (
+            "the answer is larger than 1 MiB, which is refused",
+            "error",
+        )
+        assert len(exchange("POST", server.url, 3.0, body=b"{}", max_bytes=2 * MEBIBYTE)[1]) == 2 * MEBIBYTE
+
+
+def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
+    """Compression does not get around the limit, and what fits under it is read."""
+    headers = {"Content-Encoding": "gzip"}
+    with Agent(raw=body(gzip.compress(b" " * (80 * MEBIBYTE)), headers=headers)) as server:
+        error = failure(server.url, 10, max_bytes=64 * MEBIBYTE)
+        assert message(error, server.url) == "the answer is larger than 64 MiB, which is refused"
+    with Agent(raw=body(gzip.compress(b"[1]"), headers=headers)) as server:
+        assert exchange("POST", server.url, 3.0, body=b"{}") == (200, b"[1]")
