@@ -1,8 +1,8 @@
-"""The embedded cluster: nodes, keyspaces, what each node believes, and how it changes.
+"""The embedded cluster: nodes, keyspaces, what each node believes, and how all of it changes.
 
-Owns the state of a whole Cassandra cluster as far as it shows over JMX; knows nothing of Jolokia or sockets. The
-clock is passed in. What a node tells depends on the time it is asked: startups, drains and convictions take their
-real seconds, multiplied by `time_factor`.
+Owns the state of a whole Cassandra cluster as far as it shows over JMX; knows nothing of Jolokia or sockets. The clock
+is passed in. What a node reports depends on the time at which it is asked: startups, drains and convictions take as
+long as on real nodes, multiplied by `time_factor`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Process: TypeAlias = Literal["running", "paused", "killed"]
 
 LOCAL = Replication("LocalStrategy")
 
-# Startup on existing data: (phase, seconds after the process start), as recorded from each line of releases.
+# Startup on existing data: (phase, seconds after the process start), as recorded from each release line.
 #   refused       nothing listens
-#   unregistered  Jolokia answers, no MBean of Cassandra is there
-#   snitch        EndpointSnitchInfo is there, StorageService is not
+#   unregistered  Jolokia answers, no MBean of Cassandra is registered
+#   snitch        EndpointSnitchInfo is registered, StorageService is not
 #   starting      no tokens, LiveNodes=[self]
 #   own           own tokens only
 #   ring          the whole ring, no peer in any list
@@ -52,7 +52,7 @@ LOCAL = Replication("LocalStrategy")
 #   newborn       a first start: NORMAL, own tokens, no peer
 #   normal-alone  NORMAL, every peer unreachable
 #   normal        all peers live, CQL off
-#   up            as before
+#   up            CQL on
 STARTUPS: dict[str, tuple[tuple[str, float], ...]] = {
     "2.2": (("refused", 0), ("unregistered", 0.8), ("starting", 3.7), ("normal-alone", 10.0), ("normal", 10.6),
             ("up", 18.4)),
@@ -67,13 +67,13 @@ STARTUPS: dict[str, tuple[tuple[str, float], ...]] = {
 }  # fmt: skip
 PHASES = ("refused", "unregistered", "snitch", "starting", "own", "ring", "alone", "newborn", "normal-alone", "normal",
           "up")  # fmt: skip
-UNKNOWN = SimPlace("UNKNOWN_DC", "UNKNOWN_RACK")  # what GossipingPropertyFileSnitch says of those it does not know
+UNKNOWN = SimPlace("UNKNOWN_DC", "UNKNOWN_RACK")  # GossipingPropertyFileSnitch's answer for an unknown node
 GOSSIPING = ("normal-alone", "normal", "up")
 NORMAL_PHASES = ("newborn", *GOSSIPING)
 
 
 def version_of(release: str) -> tuple[int, ...]:
-    """`5.0.8` as numbers."""
+    """A release such as `5.0.8` as a tuple of numbers, without what follows a hyphen."""
     return tuple(int(part) for part in release.partition("-")[0].split("."))
 
 
@@ -82,10 +82,11 @@ class SimAgent:
     """How a node's Jolokia is set up.
 
     Attributes:
-        line: `1` (1.7.2) or `2` (2.2.9).
-        user: with `password`, what basic authentication asks for.
-        limits: maxCollectionSize, maxObjects, maxDepth; 0 or absent is none.
-        allowed: MBean -> attributes and operations that the access policy allows; None is no policy.
+        line: major version of Jolokia, `1` (1.7.2) or `2` (2.2.9).
+        user: user name for basic authentication; None for no authentication.
+        password: of that user.
+        limits: maxCollectionSize, maxObjects, maxDepth; 0 or absent means no limit.
+        allowed: attributes and operations that the access policy allows, by MBean; None means no policy.
     """
 
     line: str = "2"
@@ -97,7 +98,7 @@ class SimAgent:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """A node to be made; tokens may be empty where the cluster draws them."""
+    """What a new node is made of. Tokens may be empty for `join`, which draws them."""
 
     address: str
     datacenter: str = "dc1"
@@ -111,13 +112,14 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class SimTopology:
-    """Who owns which tokens and who is about to; replaced, never changed, so that a view can be frozen.
+    """Which nodes own which tokens, and which are about to; replaced and never changed, so that a view can be frozen.
 
     Attributes:
-        ring: tokens of nodes that own ranges, leaving ones included.
-        movement: who joins, leaves or moves.
-        members: nodes that gossip knows, joining ones included.
-        places: datacenter and rack of every node ever, by index.
+        ring: tokens of the nodes that own ranges, including leaving ones.
+        movement: which nodes join, leave or move.
+        members: nodes that gossip knows, including joining ones.
+        places: datacenter and rack of every node there ever was, by index.
+        cache: computed values; they depend on this topology alone.
     """
 
     ring: TokenRing
@@ -144,25 +146,25 @@ class SimTopology:
 
     @cached_property
     def joining(self) -> tuple[int, ...]:
-        """Nodes that join, in no order that matters."""
+        """Nodes that join; their order has no meaning."""
         return tuple([node for node, _ in self.movement.joining])
 
     @cached_property
     def tokens(self) -> dict[int, int]:
-        """Owner of every token, joining ones included."""
+        """Owner of every token, including those of joining nodes."""
         owners = dict(zip(self.ring.tokens, self.ring.owners, strict=True))
         return owners | {token: node for node, tokens in self.movement.joining for token in tokens}
 
 
 @dataclass(frozen=True)
 class SimView:
-    """What one node tells of the others at one time.
+    """What one node reports about the others at one time.
 
     Attributes:
-        topology: the ring as it knows it.
+        topology: the ring as the node knows it.
         down: members that it lists as unreachable.
         unknown: members that it lists nowhere.
-        hosts: members whose host id it knows.
+        hosts: members whose host id it knows; None for all.
         cache: encoded values, shared by all nodes with an equal view.
     """
 
@@ -188,17 +190,27 @@ class SimNode:
     """One node and its state; changed only by its cluster.
 
     Attributes:
-        index: its place in the cluster's list, for good.
-        process: what the operating system would say.
+        index: its position in the cluster's list; it never changes.
+        spec: what it was made of.
+        agent: its Jolokia.
+        host_id: its identity.
+        generation: gossip generation.
+        tokens: that it owns, or will own once it has joined.
+        born_at: start of its process; for the first nodes, one minute before the cluster was made.
+        process: state of its process.
         mode: OperationMode once it is up: NORMAL, JOINING, LEAVING, MOVING or DECOMMISSIONED.
-        frozen: the view of a node that no longer gossips.
+        gossip: whether its gossip was not switched off.
+        native: whether its native transport was not switched off.
+        frozen: the view of a node that no longer gossips; None for others.
         starting_at: process start of a startup that is not over.
-        held: phase at which the startup stands still.
+        held: the phase at which its startup is held.
         drained_at: when its drain ends or ended.
-        busy_until: Jolokia runs one request at a time; until then a long exec runs.
-        clean: it was stopped after a drain or announcement, so its saved peers are on disk and not in the commit log.
+        busy_until: end of a long exec; Jolokia runs one request at a time.
+        clean: it was stopped after a drain or an announcement, so its saved peers are on disk, not in the commit log.
+        misled: its snitch was asked before the saved peers were read, so its own rings place no peer until gossip does.
         streams: how many streams it takes part in, each of one file.
-        misled: its snitch was asked before those were read; its own rings know no peer's datacenter until gossip does.
+        fault: what its Jolokia does wrong.
+        counters: client requests by name, such as `Read-LOCAL_QUORUM,Latency`.
     """
 
     index: int
@@ -221,20 +233,20 @@ class SimNode:
     misled: bool = False
     streams: int = 0
     fault: Fault | None = None
-    counters: Counter[str] = field(default_factory=Counter)  # `Read-LOCAL_QUORUM,Latency` -> requests
+    counters: Counter[str] = field(default_factory=Counter)
 
     @property
     def address(self) -> str:
-        """Address as its spec writes it."""
+        """Its address, as written in the spec."""
         return self.spec.address
 
     @property
     def release(self) -> tuple[int, ...]:
-        """Its version in numbers."""
+        """Its release as numbers."""
         return version_of(self.spec.release)
 
 
-def uniform(  # noqa: PLR0913 - each is a knob of the command line
+def uniform(  # noqa: PLR0913 - each is an option of the command line
     nodes: int = 4,
     *,
     datacenters: int = 1,
@@ -250,14 +262,14 @@ def uniform(  # noqa: PLR0913 - each is a knob of the command line
 
     Args:
         nodes: how many in all.
-        datacenters: named dc1, dc2, ...
-        racks: in each datacenter, named r1, r2, ...
-        vnodes: tokens a node.
+        datacenters: how many, named dc1, dc2, ...
+        racks: how many in each datacenter, named r1, r2, ...
+        vnodes: tokens of each node.
         release: of all nodes.
-        jolokia: line of all agents.
+        jolokia: major version of all agents.
         seed: of random tokens.
-        tokens: `random`, or `even` as Cassandra's allocation would have it.
-        addresses: address of a node by its number from 0; default `loopback_address`.
+        tokens: `random`, or `even` as Cassandra's token allocation aims at.
+        addresses: the address of a node by its number from 0; `loopback_address` if None.
     """
     address = addresses or loopback_address
     drawn = even_tokens(nodes, vnodes) if tokens == "even" else random_tokens(nodes, vnodes, seed)
@@ -275,7 +287,7 @@ def uniform(  # noqa: PLR0913 - each is a knob of the command line
 
 
 def loopback_address(number: int) -> str:
-    """127.0.1.1, 127.0.1.2, ...: whoever is asked by mistake for a node's own port is this host, and nobody else."""
+    """127.0.1.1, 127.0.1.2, ...: a request to a node's own port by mistake never leaves this host."""
     return f"127.0.{number // 250 + 1}.{number % 250 + 1}"
 
 
@@ -285,9 +297,9 @@ def ipv6_address(number: int) -> str:
 
 
 def stock_keyspaces(release: str = "5.0.8") -> dict[str, Replication]:
-    """What every cluster has: replication of the system keyspaces as installed.
+    """Replication of the system keyspaces, as every cluster has it after its installation.
 
-    The order is as real nodes list them: where a keyspace is null, the first is meant.
+    The order is that of real nodes: an operation that is called with null means the first keyspace.
     """
     version = version_of(release)
     stock = {"system_traces": simple(2), "system_distributed": simple(3), "system_auth": simple(1)}
@@ -302,12 +314,16 @@ def simple(factor: int) -> Replication:
 
 
 def topology(**factors: int) -> Replication:
-    """NetworkTopologyStrategy with a factor a datacenter."""
+    """NetworkTopologyStrategy with a factor for each datacenter."""
     return Replication.of("NetworkTopologyStrategy", {name: Factor(factor) for name, factor in factors.items()})
 
 
 def default_keyspaces(specs: Sequence[NodeSpec], factor: int = 3, more: int = 0) -> dict[str, Replication]:
-    """The article's `blog_1` and `blog_3`, `orders` with a factor in each datacenter, more like it, and stock ones."""
+    """The keyspaces of a cluster that names none.
+
+    `blog_1` and `blog_3` are those of the article; `orders` has a factor in each datacenter, `more` keyspaces `ks_001`
+    and so on are like it; the stock keyspaces come first.
+    """
     names = sorted({spec.datacenter for spec in specs})
     everywhere = topology(**dict.fromkeys(names, factor))
     blogs = {"blog_1": simple(1), "blog_3": simple(3)}
@@ -318,10 +334,9 @@ def default_keyspaces(specs: Sequence[NodeSpec], factor: int = 3, more: int = 0)
 
 
 class EmbeddedCluster:
-    """A cluster that answers as real ones do.
+    """A cluster whose nodes answer as real ones do.
 
-    Nodes are named by address, host id or index in all methods. Methods that change state are safe to call from
-    another thread than the server's.
+    All methods take a node by address, host id or index. Methods that change state may be called from any thread.
     """
 
     def __init__(  # noqa: PLR0913 - all but the nodes have defaults
@@ -345,8 +360,8 @@ class EmbeddedCluster:
         self.lock = threading.RLock()
         self.gossip = Gossip(seed)
         self.nodes: list[SimNode] = []
-        self.version = 0  # counts changes
-        self._due: dict[int, float] = {}  # nodes whose decommission ends by itself
+        self.version = 0  # number of changes so far
+        self._due: dict[int, float] = {}  # node -> time at which its decommission ends
         self._random = random.Random(seed)  # noqa: S311 - host ids and tokens of a simulation
         self._names: dict[str, int] = {}
         for spec in specs:
@@ -355,7 +370,7 @@ class EmbeddedCluster:
         self.topology = SimTopology(TokenRing.of(owned), Movement(), frozenset(owned), self._places())
 
     @classmethod
-    def uniform(  # noqa: PLR0913 - the sum of what specs and clusters take
+    def uniform(  # noqa: PLR0913 - what specs and clusters take together
         cls,
         nodes: int = 4,
         *,
@@ -367,19 +382,19 @@ class EmbeddedCluster:
         name: str = "embedded",
         **layout: Any,  # noqa: ANN401 - passed on to `uniform`
     ) -> EmbeddedCluster:
-        """A cluster of equal nodes; see the function `uniform` for its layout."""
+        """A cluster of equal nodes; the function `uniform` describes `layout`."""
         specs = uniform(nodes, **layout)
         chosen = keyspaces if keyspaces is not None else default_keyspaces(specs, rf, more_keyspaces)
         seed = layout.get("seed", 1)
         return cls(specs, chosen, name=name, seed=seed, time_factor=time_factor, clock=clock)
 
-    # --- what is
+    # --- state
 
     def node(self, name: str | int) -> SimNode:
-        """The node of an address, host id or index.
+        """The node with an address, host id or index.
 
         Raises:
-            UsageError: if there is none.
+            UsageError: if there is no such node.
         """
         if isinstance(name, int):
             return self.nodes[name]
@@ -393,7 +408,7 @@ class EmbeddedCluster:
         return self.clock()
 
     def phase(self, node: SimNode, now: float) -> str:
-        """Where a node is in its startup; `up` after it."""
+        """The phase of a node's startup (see STARTUPS); `up` after it."""
         if node.starting_at is None:
             return "up"
         if node.held is not None:
@@ -421,7 +436,7 @@ class EmbeddedCluster:
         return node.native and node.mode not in {"JOINING", "DECOMMISSIONED"} and self.phase(node, now) == "up"
 
     def view(self, node: SimNode, now: float) -> SimView:
-        """What a node tells of the others."""
+        """What a node reports about the others."""
         if node.frozen is not None:
             return node.frozen
         phase = self.phase(node, now)
@@ -430,23 +445,24 @@ class EmbeddedCluster:
         return self._startup_view(node, phase)
 
     def schema_version(self, node: SimNode) -> str:
-        """One version a major release: the schema tables differ (3.11/4.0, 4.1/5.0)."""
+        """One version for each major release, since their schema tables differ (3.11/4.0, 4.1/5.0)."""
         return str(uuid.uuid3(uuid.NAMESPACE_DNS, f"{self.name} {node.release[:2]} {','.join(self.keyspaces)}"))
 
     def heartbeat(self, node: SimNode, now: float) -> int:
-        """Gossip heartbeat: one a second, standing still where gossip does."""
+        """Gossip heartbeat: it rises once a second while the node gossips."""
         return int(now - node.born_at) + 60 if self.gossiping(node, now) and node.process == "running" else 60
 
     def reachable(self, observer: SimNode, node: SimNode, now: float) -> bool:
-        """Whether a message from one node to another is answered, whatever gossip believes."""
-        cut = any(node.index in one.side(observer.index) for one in self.gossip.cuts if one.healed_at is None)
-        return not cut and node.process == "running" and self.mode(node, now) not in {"DRAINED", "DECOMMISSIONED"}
+        """Whether one node answers a message of another, whatever gossip believes."""
+        is_cut = any(node.index in cut.side(observer.index) for cut in self.gossip.cuts if cut.healed_at is None)
+        return not is_cut and node.process == "running" and self.mode(node, now) not in {"DRAINED", "DECOMMISSIONED"}
 
     def snitch(self, observer: SimNode, node: SimNode, now: float) -> SimPlace:
-        """Where a node's snitch believes another to be.
+        """The datacenter and rack in which a node's snitch places another node.
 
-        Asked before the replay of the commit log has restored the saved peers, it knows none, remembers that, and the
-        node's own rings shrink until gossip tells it better (seen on 3.11, 4.1 and 5.0 after kill -9).
+        If it is asked before the replay of the commit log has restored the saved peers, it knows no peer and caches
+        that. The node's own rings then lack replicas until gossip corrects it (seen on 3.11, 4.1 and 5.0 after
+        kill -9).
         """
         if observer is not node and not observer.clean and self.phase(observer, now) not in GOSSIPING:
             observer.misled = True
@@ -454,7 +470,7 @@ class EmbeddedCluster:
         return UNKNOWN if misled and observer is not node else SimPlace(node.spec.datacenter, node.spec.rack)
 
     def state(self) -> dict[str, Any]:
-        """A summary for people and the control API."""
+        """A summary for the control API, as JSON values."""
         with self.lock:
             now = self.now()
             return {
@@ -487,29 +503,32 @@ class EmbeddedCluster:
             "fault": node.fault and node.fault.kind,
         }
 
-    # --- what changes
+    # --- changes
 
     def down(self, name: str | int, *, instant: bool = False) -> None:
-        """`kill -9`: refuses connections; its peers convict it after 18 to 30 s, or at once."""
+        """`kill -9`: the node refuses connections; its peers convict it after 18 to 30 s, or at once if `instant`."""
         with self._changing() as now:
             node = self.node(name)
             node.process, node.starting_at, node.clean = "killed", None, node.drained_at is not None
             self.gossip.change(node.index, "silent", now, self._factor(instant))
 
     def stop(self, name: str | int) -> None:
-        """SIGTERM: announced to the peers, then the process ends."""
+        """SIGTERM: the node announces its stop to its peers, then the process ends."""
         with self._changing() as now:
             node = self.node(name)
             self.gossip.change(node.index, "announced", now, self._announced(node))
             node.process, node.starting_at, node.clean = "killed", None, True
 
     def up(self, name: str | int, *, instant: bool = False, hold: str | None = None) -> None:
-        """Start a node on its data: through the startup views of its release, or at once.
+        """Start a node on its data, through the phases of its release or at once.
 
         Args:
             name: the node.
             instant: skip the startup.
-            hold: phase (see STARTUPS) at which it stands still until `proceed`.
+            hold: phase (see STARTUPS) at which the startup is held until `proceed`.
+
+        Raises:
+            UsageError: if there is no such phase.
         """
         if hold is not None and hold not in PHASES:
             raise UsageError(f"there is no startup phase {hold}: choose from {', '.join(PHASES)}")
@@ -525,7 +544,7 @@ class EmbeddedCluster:
                 self.gossip.change(node.index, "up", now + self._until_gossip(node), self._factor(instant))
 
     def proceed(self, name: str | int) -> None:
-        """Let a held startup go on from where it stands."""
+        """Let a startup go on from the phase at which it is held."""
         with self._changing() as now:
             node = self.node(name)
             if node.held is None:
@@ -537,24 +556,24 @@ class EmbeddedCluster:
                 self.gossip.change(node.index, "up", now + self._until_gossip(node) - (now - node.starting_at), 1.0)
 
     def pause(self, name: str | int, *, instant: bool = False) -> None:
-        """SIGSTOP: connections are accepted and never answered."""
+        """SIGSTOP: the node accepts connections and never answers."""
         with self._changing() as now:
             node = self.node(name)
             node.process = "paused"
             self.gossip.change(node.index, "silent", now, self._factor(instant))
 
     def resume(self, name: str | int, *, instant: bool = False) -> None:
-        """SIGCONT: it answers at once, with everyone live whom it saw live before."""
+        """SIGCONT: the node answers at once, and lists all nodes as live that it listed before."""
         with self._changing() as now:
             node = self.node(name)
             node.process = "running"
             self.gossip.resume(node.index, now, self._factor(instant))
 
     def drain(self, name: str | int, *, instant: bool = False) -> float:
-        """Drain, as the exec does; the node's own view freezes.
+        """Drain a node, as the exec does; its own view freezes.
 
         Returns:
-            Seconds until it is DRAINED; Jolokia answers nothing else meanwhile.
+            Seconds until it is DRAINED; until then its Jolokia answers no other request.
         """
         with self._changing() as now:
             node = self.node(name)
@@ -567,12 +586,12 @@ class EmbeddedCluster:
             return seconds
 
     def stream(self, name: str | int, streams: int = 1) -> None:
-        """Let a node take part in so many streams, as a repair or a rebuild would; 0 ends them. A stop does too."""
+        """Set the number of streams of a node, as of a repair or a rebuild; a start of the node sets it to 0."""
         with self._changing():
             self.node(name).streams = streams
 
     def gossip_off(self, name: str | int, *, instant: bool = False) -> float:
-        """`disablegossip`: its view freezes, and it goes on coordinating with it.
+        """`disablegossip`: the node's view freezes, and the node goes on coordinating by it.
 
         Returns:
             Seconds that the exec takes.
@@ -585,7 +604,7 @@ class EmbeddedCluster:
             return 0.0 if instant else 2.0 * self.time_factor
 
     def gossip_on(self, name: str | int, *, instant: bool = False) -> None:
-        """`enablegossip`: a new generation without a restart."""
+        """`enablegossip`: the node gets a new generation without a restart."""
         with self._changing() as now:
             node = self.node(name)
             node.gossip, node.frozen = True, None
@@ -593,17 +612,17 @@ class EmbeddedCluster:
             self.gossip.change(node.index, "up", now, self._factor(instant))
 
     def binary_off(self, name: str | int) -> None:
-        """`disablebinary`: no CQL; nobody else notices."""
+        """`disablebinary`: the node serves no CQL; its peers do not notice."""
         with self._changing():
             self.node(name).native = False
 
     def binary_on(self, name: str | int) -> None:
-        """`enablebinary`."""
+        """`enablebinary`: the node serves CQL again."""
         with self._changing():
             self.node(name).native = True
 
     def join(self, spec: NodeSpec | None = None) -> SimNode:
-        """A new node bootstraps: in LiveNodes and JoiningNodes of all, its ranges pending until `finish`."""
+        """Bootstrap a new node: all nodes list it as live and joining, and its ranges are pending until `finish`."""
         with self._changing() as now:
             chosen = spec or self._spare_spec()
             if not chosen.tokens:
@@ -616,7 +635,7 @@ class EmbeddedCluster:
             return node
 
     def leave(self, name: str | int) -> None:
-        """Decommission: its ranges go to others, pending until `finish`; it owns them until then."""
+        """Begin a decommission: the node owns its ranges until `finish`, and they are pending for other nodes."""
         with self._changing():
             node = self.node(name)
             node.mode = "LEAVING"
@@ -624,10 +643,10 @@ class EmbeddedCluster:
             self._reshape(movement=replace(moved, leaving=moved.leaving | {node.index}))
 
     def decommission(self, name: str | int) -> float:
-        """Decommission as the exec does: `leave`, then `finish` by itself.
+        """Decommission a node as the exec does: `leave` now, `finish` when the time is over.
 
         Returns:
-            Seconds that it takes; Jolokia answers nothing else meanwhile.
+            Seconds that it takes; until then its Jolokia answers no other request.
         """
         with self._changing() as now:
             self.leave(name)
@@ -636,13 +655,17 @@ class EmbeddedCluster:
             return seconds
 
     def settle(self, now: float) -> None:
-        """Do what is due; called before each answer."""
+        """Finish the decommissions that are due; called before each answer."""
         for index in [index for index, at in self._due.items() if at <= now]:
             del self._due[index]
             self.finish(index)
 
     def move(self, name: str | int, token: int) -> None:
-        """Move a node that has one token to another, pending until `finish`."""
+        """Move a node to another token; its new ranges are pending until `finish`.
+
+        Raises:
+            UsageError: if the node has several tokens.
+        """
         with self._changing():
             node = self.node(name)
             if len(node.tokens) != 1:
@@ -669,21 +692,18 @@ class EmbeddedCluster:
                 ring = ring.without({node.index}).with_tokens(node.index, node.tokens)
                 moved = replace(moved, moving=tuple(item for item in moved.moving if item[0] != node.index))
             self._reshape(ring=ring, movement=moved, members=members)
-            if node.frozen is not None:  # it lists itself among the live, but no longer owns anything
+            if node.frozen is not None:  # a decommissioned node lists itself as live, but owns nothing
                 node.frozen = SimView(self.topology, node.frozen.down, cache={"live": node.frozen.live})
 
     def partition(
         self, one: Iterable[str | int], other: Iterable[str | int] | None = None, *, instant: bool = False
     ) -> None:
-        """Cut two sets of nodes off from each other; without the second, all that are not in the first."""
+        """Cut two sets of nodes off from each other; the second is all other nodes if it is None."""
         with self._changing() as now:
-            here = {self.node(name).index for name in one}
-            there = (
-                {node.index for node in self.nodes} - here
-                if other is None
-                else {self.node(name).index for name in other}
-            )
-            self.gossip.cut(here, there, now, self._factor(instant))
+            side = {self.node(name).index for name in one}
+            rest = {node.index for node in self.nodes} - side
+            far = rest if other is None else {self.node(name).index for name in other}
+            self.gossip.cut(side, far, now, self._factor(instant))
 
     def heal(self) -> None:
         """End all partitions."""
@@ -691,7 +711,7 @@ class EmbeddedCluster:
             self.gossip.heal(now)
 
     def set_fault(self, name: str | int, fault: Fault | None) -> None:
-        """Make a node's Jolokia misbehave, or stop that."""
+        """Make a node's Jolokia misbehave; None ends it."""
         with self._changing():
             self.node(name).fault = fault
 
@@ -701,7 +721,7 @@ class EmbeddedCluster:
             self.node(name).agent = agent
 
     def upgrade(self, name: str | int, release: str) -> None:
-        """Put another release on a node; meant for one that is down."""
+        """Change the release of a node; it should be down."""
         with self._changing():
             node = self.node(name)
             node.spec = replace(node.spec, release=release)
@@ -711,7 +731,7 @@ class EmbeddedCluster:
         with self._changing():
             self.keyspaces[name] = replication
 
-    # --- how
+    # --- helpers
 
     def _changing(self) -> _Changing:
         return _Changing(self)
@@ -720,16 +740,16 @@ class EmbeddedCluster:
         return 0.0 if instant else self.time_factor
 
     def _announced(self, node: SimNode, factor: float | None = None) -> float:
-        """2.2 takes 2 s longer to tell its peers."""
+        """What the delay of an announcement is multiplied with: on 2.2 peers know of it 2 s later."""
         base = self.time_factor if factor is None else factor
         return base * (9.2 if node.release < (3, 0) else 1.0)
 
     def _startup(self, node: SimNode) -> tuple[tuple[str, float], ...]:
-        known = [line for line in STARTUPS if version_of(line) <= node.release[:2]]
-        return STARTUPS[known[-1] if known else "2.2"]
+        lines = [line for line in STARTUPS if version_of(line) <= node.release[:2]]
+        return STARTUPS[lines[-1] if lines else "2.2"]
 
     def _until_gossip(self, node: SimNode) -> float:
-        """Seconds from process start to gossip; none where the startup is skipped or held behind it."""
+        """Seconds from the process start to gossip; 0 if the startup is skipped or held."""
         if node.starting_at is None or node.held is not None:
             return 0.0
         return min(at for phase, at in self._startup(node) if phase in GOSSIPING) * self.time_factor
@@ -766,7 +786,7 @@ class EmbeddedCluster:
         node.gossip = False
 
     def _part(self, node: SimNode, now: float) -> None:
-        """A decommissioned node: in nobody's list, its own view frozen with everyone and itself."""
+        """Take a decommissioned node out of all lists; its own view freezes with all nodes and itself in it."""
         self._freeze(node, now)
         node.mode, node.native = "DECOMMISSIONED", False
         self.gossip.forget(node.index)
@@ -774,23 +794,23 @@ class EmbeddedCluster:
     def _shared_view(self, down: frozenset[int]) -> SimView:
         views = self.topology.cache.setdefault("views", {})
         if down not in views:
-            if len(views) > 256:  # convictions under way: each observer may differ  # noqa: PLR2004
+            if len(views) > 256:  # during convictions each observer may differ  # noqa: PLR2004
                 views.clear()
             views[down] = SimView(self.topology, down)
-        found: SimView = views[down]
-        return found
+        view: SimView = views[down]
+        return view
 
     def _startup_view(self, node: SimNode, phase: str) -> SimView:
         key = ("startup", node.index, phase, node.misled)
         if key not in self.topology.cache:
             self.topology.cache[key] = self._make_startup_view(node, phase)
-        found: SimView = self.topology.cache[key]
-        return found
+        view: SimView = self.topology.cache[key]
+        return view
 
     def _make_startup_view(self, node: SimNode, phase: str) -> SimView:
         whole, me = self.topology, frozenset({node.index})
         if node.misled:
-            places = tuple(place if index == node.index else UNKNOWN for index, place in enumerate(whole.places))
+            places = tuple(known if index == node.index else UNKNOWN for index, known in enumerate(whole.places))
             whole = SimTopology(whole.ring, whole.movement, whole.members, places)
         if phase in {"ring", "alone", "normal-alone"}:
             others = whole.members - me
@@ -818,7 +838,7 @@ class EmbeddedCluster:
 
 
 class _Changing:
-    """Holds the lock during a change and counts it."""
+    """Holds the cluster's lock during a change, and counts the change."""
 
     def __init__(self, cluster: EmbeddedCluster) -> None:
         self._cluster = cluster

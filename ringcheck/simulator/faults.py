@@ -1,7 +1,6 @@
-"""What a node's HTTP can do wrong, at will.
+"""What a node's HTTP can be made to do wrong.
 
-Owns the kinds of fault and the bytes of false answers; knows nothing of sockets. The server asks what to send
-instead of, or how to send, an honest reply.
+Owns the kinds of fault and the bytes of false answers; knows nothing of sockets. `server` carries them out.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from typing import Any, Literal, TypeAlias, get_args
 from ringcheck.errors import UsageError
 
 FaultKind: TypeAlias = Literal[
-    "delay",  # the honest reply, `seconds` late
-    "drip-headers",  # `size` bytes at a time, `seconds` apart, from the first byte on
-    "drip-body",  # the same, after whole headers
+    "delay",  # the right reply, `seconds` late
+    "drip-headers",  # the right reply, `size` bytes at a time and `seconds` apart, from its first byte on
+    "drip-body",  # the same, but with the headers at once
     "reset",  # the connection is reset instead of an answer
-    "truncate",  # the body ends after `size` bytes, though its length was announced
-    "garbage",  # bytes that are no text
-    "html",  # a proxy's page, HTTP 200
+    "truncate",  # the body ends after `size` bytes, before its announced length
+    "garbage",  # bytes that are not text
+    "html",  # the page of a proxy, HTTP 200
     "status",  # HTTP `status` with an empty body: 401, 403, 500, 503
     "hang",  # the request is read and never answered
-    "refuse",  # connections are closed at once; refused where the node has its own address
-    "wrong-node",  # the honest reply of another node, `node`
+    "refuse",  # connections are reset at once, or refused if the node has an address of its own
+    "wrong-node",  # the right reply of another node, `node`
     "oversize",  # a reply that goes on for `size` bytes
 ]
 KINDS: tuple[str, ...] = get_args(FaultKind)
@@ -32,15 +31,15 @@ PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Ple
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to go wrong.
+    """One fault of a node's Jolokia.
 
     Attributes:
-        kind: see above.
-        seconds: of delay, or between drips.
-        size: bytes a drip, of a truncated body, or of an oversize one.
-        status: HTTP status.
-        node: whose answers to give.
-        times: how many requests it spoils before it is over; None is for good.
+        kind: what goes wrong.
+        seconds: for `delay` and between drips.
+        size: bytes of a drip, of a truncated body, or of an oversize one.
+        status: for `status`.
+        node: for `wrong-node`, the node that answers instead; None for the next one.
+        times: how many requests it affects before it ends; None for all.
     """
 
     kind: FaultKind
@@ -55,7 +54,7 @@ class Fault:
         """A fault from a JSON object.
 
         Raises:
-            UsageError: for an unknown kind or field.
+            UsageError: if the kind or a field is unknown.
         """
         if document.get("kind") not in KINDS:
             raise UsageError(f"there is no fault {document.get('kind')}: choose from {', '.join(KINDS)}")
@@ -65,7 +64,7 @@ class Fault:
             raise UsageError(f"fault: {error}") from None
 
     def spent(self) -> Fault | None:
-        """What is left of it after one more request."""
+        """The fault after one more request; None if it has ended."""
         if self.times is None:
             return self
         return replace(self, times=self.times - 1) if self.times > 1 else None

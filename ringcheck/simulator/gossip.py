@@ -1,9 +1,9 @@
-"""Who believes whom to be up, and when.
+"""Which node believes which other node to be up, and when.
 
-Owns the times at which a change of one node becomes known to another; knows nothing of rings, states or HTTP.
-Nothing happens here: a belief is computed from the changes and the time it is asked for, so 1,024 nodes need no
-million timers. The times are those measured on real clusters: a silent node is convicted after 18 to 30 seconds,
-an announced stop is known in 0.3 s (2.3 s on 2.2), a return in 0.3 to 1.8 s.
+Owns the times at which a change of one node becomes known to another; knows nothing of rings, states or HTTP. There are
+no timers: a belief is computed from the changes and the time for which it is asked, since 1,024 nodes would need a
+million of them. The times are those measured on real clusters: a silent node is convicted after 18 to 30 s, an
+announced stop is known after 0.3 s (2.3 s on 2.2), a return after 0.3 to 1.8 s.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ LONGEST = 45.0  # seconds after which every change is known to all, at factor 1
 
 @dataclass(frozen=True, slots=True)
 class GossipChange:
-    """A node became audible (`up`) or not.
-
-    `silent` is a kill, pause or lost network; `announced` a drain or clean stop; `stopped` is disablegossip, where
-    messaging goes on answering.
+    """A node began to gossip, or ended it.
 
     Attributes:
-        at: when.
-        factor: what its delays are multiplied with; 0 makes it known at once.
+        kind: `up` for a begin; `silent` for a kill, a pause or a lost network; `announced` for a drain or a clean stop;
+            `stopped` for disablegossip, after which the node still answers messages.
+        at: when it happened.
+        factor: what the delays until it is known are multiplied with; 0 makes it known at once.
     """
 
     kind: ChangeKind
@@ -39,7 +38,7 @@ class GossipChange:
 
 @dataclass(slots=True)
 class Cut:
-    """Two sets of nodes that hear nothing of each other, neither directly nor through others."""
+    """A partition: two sets of nodes that hear nothing of each other, neither directly nor through others."""
 
     one: frozenset[int]
     other: frozenset[int]
@@ -48,7 +47,7 @@ class Cut:
     healed_at: float | None = None
 
     def side(self, node: int) -> frozenset[int]:
-        """Those that a node is cut off from."""
+        """The nodes from which a node is cut off."""
         if node in self.one:
             return self.other
         return self.one if node in self.other else frozenset()
@@ -56,13 +55,15 @@ class Cut:
 
 @dataclass(slots=True)
 class Gossip:
-    """All changes and cuts of one cluster.
+    """All changes and partitions of one cluster.
 
     Attributes:
-        seed: of the spread of delays between observers.
+        seed: of the delays, which differ from observer to observer.
         changes: the last changes of each node that is not simply up, oldest first.
-        resumed: when a node was last resumed from a pause: what it missed it judges anew from then.
-        joined: when a node's gossip last started: what was silent before then it never saw up.
+        cuts: partitions, until all nodes know that they are healed.
+        resumed: when a node was last resumed from a pause; from then on it waits the full time for silent nodes.
+        joined: when a node's gossip last started; it never saw nodes up that were silent before.
+        version: number of changes so far.
     """
 
     seed: int
@@ -75,7 +76,7 @@ class Gossip:
     _common: dict[object, frozenset[int]] = field(default_factory=dict)
 
     def change(self, node: int, kind: ChangeKind, at: float, factor: float) -> None:
-        """Record a change; one that was due later than this is off."""
+        """Record a change; changes that were due later than this one are dropped."""
         history = [change for change in self.changes.get(node, ()) if change.at < at or change.at == at]
         self.changes[node] = [*history[-2:], GossipChange(kind, at, factor)]
         if kind == "up" and self.resumed.get(node) != at:
@@ -83,12 +84,12 @@ class Gossip:
         self._touch(at, factor)
 
     def forget(self, node: int) -> None:
-        """A node that left: nobody has an opinion of it."""
+        """Drop the history of a node that left the cluster."""
         self.changes.pop(node, None)
         self._touch(0.0, 0.0)
 
     def resume(self, node: int, at: float, factor: float) -> None:
-        """A paused node goes on: it convicts nobody for what it missed."""
+        """Record that a paused node goes on; it does not convict other nodes for the time that it missed."""
         self.resumed[node] = at
         self.change(node, "up", at, factor)
 
@@ -98,14 +99,14 @@ class Gossip:
         self._touch(at, factor)
 
     def heal(self, at: float) -> None:
-        """End all cuts."""
+        """End all partitions."""
         for cut in self.cuts:
             if cut.healed_at is None:
                 cut.healed_at = at
                 self._touch(at, cut.factor)
 
     def down(self, observer: int, now: float) -> frozenset[int]:
-        """Nodes that an observer believes to be down; never itself."""
+        """Nodes that an observer believes to be down, never including itself."""
         if now < self._settled_at:
             return self._judge(observer, now)
         self._prune()
@@ -115,7 +116,7 @@ class Gossip:
         return self._common[key]
 
     def audible(self, node: int, now: float) -> bool:
-        """Whether a node takes part in gossip."""
+        """Whether a node gossips at a time."""
         due = [change for change in self.changes.get(node, ()) if change.at <= now]
         return not due or due[-1].kind == "up"
 
@@ -125,7 +126,7 @@ class Gossip:
         self._settled_at = max(self._settled_at, at + LONGEST * factor)
 
     def _prune(self) -> None:
-        """Once all is known, a node that is up needs no history, and a healed cut none either."""
+        """Once all changes are known, drop the history of nodes that are up, and healed partitions."""
         if not self._common:
             self.changes = {node: past for node, past in self.changes.items() if past[-1].kind != "up"}
             self.cuts = [cut for cut in self.cuts if cut.healed_at is None]
@@ -147,18 +148,18 @@ class Gossip:
         return [node for node, off in far.items() if off]
 
     def _up(self, observer: int, node: int, past: list[GossipChange], now: float) -> bool:
-        """What an observer believes after these changes; before any it believed the node up."""
+        """Whether an observer believes a node up after its changes; before the first it does."""
         if not past:
             return True
         last, before = past[-1], past[:-1]
         if last.kind != "up" and self.joined.get(observer, last.at) > last.at:
-            return False  # it was silent when the observer began to listen
+            return False  # the node was silent when the observer's gossip started
         since = now - last.at
         known = self._known(observer, node, last, since)
         return self._up(observer, node, before, min(now, last.at)) if known is None else known
 
     def _known(self, observer: int, node: int, last: GossipChange, since: float) -> bool | None:
-        """The belief that one change makes after so many seconds, or None while it is not known."""
+        """Whether the node is believed up some seconds after a change; None while the change is not known yet."""
         if last.kind == "up":
             return True if since >= self._return(observer, node) * last.factor else None
         if last.kind == "silent":
@@ -169,9 +170,9 @@ class Gossip:
         return False if since >= ANNOUNCED * last.factor else None
 
     def _after_stop(self, observer: int, node: int, last: GossipChange, since: float) -> bool | None:
-        """Since 4.0 two peers of three mark a node that stopped its gossip up again until they convict it.
+        """The belief after disablegossip. Since 4.0 two of three peers mark the node up again, until they convict it.
 
-        The node still answers the ECHO that a peer sends when it hears of it from others.
+        It still answers the ECHO that a peer sends when other nodes mention it.
         """
         if since >= (18 + 3 * self._spread(observer, node, 5)) * last.factor:
             return False
@@ -186,5 +187,5 @@ class Gossip:
         return 0.3 + 1.5 * self._spread(observer, node, 6)
 
     def _spread(self, observer: int, node: int, use: int) -> float:
-        """A number in [0, 1) that stays the same for a pair of nodes (hashes of whole numbers are not salted)."""
+        """A number in [0, 1) that is always the same for a pair of nodes (Python does not salt hashes of integers)."""
         return hash((self.seed, observer, node, use)) % 9973 / 9973

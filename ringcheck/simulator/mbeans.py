@@ -1,7 +1,7 @@
 """What the MBeans of an embedded node answer, by release.
 
-Owns names, types and errors of attributes and operations as Cassandra 2.2 to 5.0 have them; knows nothing of
-Jolokia's envelope or of HTTP. Errors carry the texts that real nodes gave.
+Owns the names, types and errors of attributes and operations as in Cassandra 2.2 to 5.0; knows nothing of Jolokia's
+envelope or of HTTP. Errors have the texts of real nodes.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ NO_HOST_ID = (
 
 
 class BeanError(Exception):
-    """An exception of the JVM.
+    """An exception in the JVM.
 
     Attributes:
-        status: Jolokia's.
+        status: that Jolokia gives it.
         kind: class name.
         message: its message, or None.
-        fatal: a java.lang.Error: Jolokia below 2.4 answers it in place of a whole bulk request.
+        fatal: whether it is a java.lang.Error; Jolokia before 2.4 answers a whole bulk request with it.
     """
 
     def __init__(self, status: int, kind: str, message: str | None = None, *, fatal: bool = False) -> None:
@@ -74,7 +74,7 @@ def assertion(message: str = "") -> BeanError:
 
 
 class EncodedValue:
-    """A value that many replies hold, encoded once."""
+    """A value that occurs in many replies and is encoded once."""
 
     __slots__ = ("_text", "value")
 
@@ -91,8 +91,8 @@ class EncodedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """A value that takes its seconds to come."""
+class SlowValue:
+    """A value that takes some seconds to come."""
 
     value: Any
     seconds: float
@@ -105,12 +105,14 @@ def encode(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 @dataclass
 class Question:
-    """One question's circumstances: whom, and when.
+    """A question to one node at one time.
 
     Attributes:
-        cluster: all of it.
+        cluster: that the node belongs to.
         node: that is asked.
-        now: the clock's time.
+        now: time of the cluster's clock.
+        release: of the node.
+        phase: of its startup.
     """
 
     cluster: EmbeddedCluster
@@ -130,14 +132,14 @@ class Question:
 
     @cached_property
     def replications(self) -> dict[str, Replication]:
-        """Keyspaces that the node knows: only local ones while its schema is not loaded."""
+        """Keyspaces that the node knows; only local ones until it has loaded its schema."""
         known = self.cluster.keyspaces
         if self.phase not in {"starting", "newborn"}:
             return known
         return {name: replication for name, replication in known.items() if replication == LOCAL}
 
     def nodes(self, indexes: Iterable[int], form: Callable[[str], str]) -> list[str]:
-        """Addresses of nodes in one form."""
+        """Addresses of nodes, written in one form."""
         return [form(self.cluster.nodes[index].spec.address) for index in indexes]
 
 
@@ -173,22 +175,26 @@ class MBeanOperation:
 
 
 def known(release: tuple[int, ...], since: tuple[tuple[int, ...], ...], until: tuple[int, ...] | None) -> bool:
-    """Whether a release has what came with the first of several lines, each at its own patch, and all after the last.
+    """Whether a release has a feature.
 
-    `((3, 0, 6), (3, 6))` reads: 3.0.6 and later of 3.0, and everything from 3.6 on.
+    Args:
+        release: as numbers.
+        since: the first release of each line that got it; every release after the last of these has it too. So
+            `((3, 0, 6), (3, 6))` means 3.0.6 and later 3.0 releases, and all from 3.6 on. Empty for all releases.
+        until: the first release without it again; None if there is none.
     """
     if until is not None and release >= until:
         return False
-    in_line = any(release[:2] == one[:2] and release >= one for one in since)
+    in_line = any(release[:2] == first[:2] and release >= first for first in since)
     return not since or in_line or release >= max(since)
 
 
-# --- forms of addresses
+# --- how addresses are written
 
 
 @cache
 def plain(address: str) -> str:
-    """As Java's getHostAddress: IPv6 with all its groups."""
+    """As by Java's getHostAddress: IPv6 with all eight groups."""
     parsed = ipaddress.ip_address(address)
     if parsed.version == 4:  # noqa: PLR2004 - IP's version
         return str(parsed)
@@ -197,23 +203,23 @@ def plain(address: str) -> str:
 
 @cache
 def with_port(address: str) -> str:
-    """As InetAddressAndPort prints: `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`."""
+    """As by InetAddressAndPort.toString: `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`."""
     return f"[{plain(address)}]:{STORAGE_PORT}" if ":" in address else f"{address}:{STORAGE_PORT}"
 
 
 @cache
 def native(address: str) -> str:
-    """The same with the port of CQL."""
+    """As `with_port`, with the port of CQL."""
     return f"[{plain(address)}]:{NATIVE_PORT}" if ":" in address else f"{address}:{NATIVE_PORT}"
 
 
 def slashed(address: str) -> str:
-    """As InetAddress.toString without a host name."""
+    """As by InetAddress.toString without a host name: `/10.0.0.1`."""
     return f"/{plain(address)}"
 
 
 def slashed_with_port(address: str) -> str:
-    """The same with the storage port."""
+    """As `slashed`, with the storage port."""
     return f"/{with_port(address)}"
 
 
@@ -227,8 +233,8 @@ def _listed(part: Callable[[SimView], Iterable[int]], name: str, form: Callable[
         if key not in cached:
             members = cached["live"] if name == "live" and "live" in cached else part(asked.view)
             cached[key] = EncodedValue(asked.nodes(members, form))
-        found: EncodedValue = cached[key]
-        return found
+        value: EncodedValue = cached[key]
+        return value
 
     return read
 
@@ -241,8 +247,8 @@ def _tokens(form: Callable[[str], str]) -> AttributeReader:
             cached["tokens", form] = EncodedValue(
                 {str(token): names[owner] for token, owner in asked.view.topology.tokens.items()}
             )
-        found: EncodedValue = cached["tokens", form]
-        return found
+        value: EncodedValue = cached["tokens", form]
+        return value
 
     return read
 
@@ -254,8 +260,8 @@ def _hosts(form: Callable[[str], str], *, inverse: bool = False) -> AttributeRea
             members = asked.view.topology.members if asked.view.hosts is None else asked.view.hosts
             pairs = [(form(node.address), node.host_id) for node in map(asked.cluster.node, sorted(members))]
             cached[key] = EncodedValue({host: address for address, host in pairs} if inverse else dict(pairs))
-        found: EncodedValue = cached[key]
-        return found
+        value: EncodedValue = cached[key]
+        return value
 
     return read
 
@@ -370,14 +376,14 @@ for _name, _part in LISTS.items():
 
 
 def _name_of(argument: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """A keyspace argument as Java sees it: anything but text is written as JSON."""
+    """A keyspace argument as Jolokia converts it for Java: anything but text becomes its JSON."""
     if argument is None or isinstance(argument, str):
         return argument
     return encode(argument).decode()
 
 
 def _replication(asked: Question, keyspace: str | None) -> Replication:
-    """The replication of a keyspace for the ring operations; null means the first that is not local."""
+    """The replication of a keyspace for the ring operations; None means the first keyspace that is not local."""
     if keyspace is None:
         keyspace = next(name for name, replication in asked.replications.items() if replication != LOCAL)
     try:
@@ -404,8 +410,8 @@ def _range_map(form: Callable[[str], str]) -> Caller:
         key = ("ranges", form, replication, asked.node.index if replication == LOCAL else asked.release < (3, 2))
         if key not in topology.cache:
             topology.cache[key] = Ranges(topology.ring, _rows(asked, replication), _names(asked, form))
-        found: EncodedValue = topology.cache[key]
-        return found
+        value: EncodedValue = topology.cache[key]
+        return value
 
     return call
 
@@ -415,7 +421,7 @@ def _names(asked: Question, form: Callable[[str], str]) -> list[str]:
 
 
 class Ranges(EncodedValue):
-    """A map of ranges, written as text at once: of 262,144 ranges the objects are never made."""
+    """A map of ranges that is written as text directly; for 262,144 ranges, objects would cost too much."""
 
     __slots__ = ("_names", "_ring", "_rows")
 
@@ -441,7 +447,7 @@ class Ranges(EncodedValue):
             self._text = ("{" + ",".join(cells) + "}").encode()
         return self._text
 
-    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - `value` is made from the text when asked for
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - `value` is made from the text on demand
         if name == "value":
             return json.loads(self.text)
         return super().__getattribute__(name)
@@ -515,7 +521,7 @@ def _effective_ownership(form: Callable[[str], str]) -> Caller:
 
 
 def _natural(asked: Question, keyspace: Any, key: str) -> Row:  # noqa: ANN401 - any JSON value
-    """Replicas of a key; its token is not Murmur3's, since the embedded cluster stores no rows."""
+    """Replicas of a key. Its token is not that of Murmur3: the embedded cluster stores no rows."""
     replication = _replication(asked, _name_of(keyspace))
     digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
     ring = asked.view.topology.ring
@@ -531,7 +537,7 @@ def _natural_names(asked: Question, keyspace: Any, _table: str, key: str) -> lis
 
 
 def _inet_address(address: str) -> dict[str, Any]:
-    """Jolokia's bean of an InetAddress, up to 2.5."""
+    """An InetAddress as Jolokia writes it up to 2.5."""
     bean = _inet_bean(address)
     loop = {**_inet_bean("127.0.0.1"), "hostName": "localhost", "canonicalHostName": "localhost"}
     return bean | {"loopbackAddress": loop | {"loopbackAddress": "[this]"}}
@@ -549,12 +555,12 @@ def _no_buffer(_asked: Question, *_arguments: object) -> None:
     raise BeanError(400, ILLEGAL, "Cannot convert string to java.nio.ByteBuffer: no converter could be found")
 
 
-def _drain(asked: Question) -> Took:
-    return Took(None, asked.cluster.drain(asked.node.index))
+def _drain(asked: Question) -> SlowValue:
+    return SlowValue(None, asked.cluster.drain(asked.node.index))
 
 
-def _stop_gossiping(asked: Question) -> Took:
-    return Took(None, asked.cluster.gossip_off(asked.node.index))
+def _stop_gossiping(asked: Question) -> SlowValue:
+    return SlowValue(None, asked.cluster.gossip_off(asked.node.index))
 
 
 def _start_gossiping(asked: Question) -> None:
@@ -569,8 +575,8 @@ def _start_native(asked: Question) -> None:
     asked.cluster.binary_on(asked.node.index)
 
 
-def _decommission(asked: Question, *_force: object) -> Took:
-    return Took(None, asked.cluster.decommission(asked.node.index))
+def _decommission(asked: Question, *_force: object) -> SlowValue:
+    return SlowValue(None, asked.cluster.decommission(asked.node.index))
 
 
 THREE_STRINGS = ("java.lang.String",) * 3
@@ -603,20 +609,20 @@ STORAGE_OPERATIONS: dict[str, tuple[MBeanOperation, ...]] = {
     ),
 }
 
-# --- the other beans
+# --- other MBeans
 
 
-def _place_of(part: str) -> Caller:
+def _snitch_answer(part: str) -> Caller:
     def call(asked: Question, host: str) -> str:
         node = _resolve(asked, str(host))
-        place = UNKNOWN if node is None else asked.cluster.snitch(asked.node, node, asked.now)
-        return str(getattr(place, part))
+        location = UNKNOWN if node is None else asked.cluster.snitch(asked.node, node, asked.now)
+        return str(getattr(location, part))
 
     return call
 
 
 def _resolve(asked: Question, host: str) -> SimNode | None:
-    """The node of a host argument, None if there is none, as InetAddress.getByName resolves it."""
+    """The node of a host argument, as InetAddress.getByName resolves it; None if there is no such node."""
     address = host
     if asked.release >= (4, 0) and (host.startswith("[") or host.count(":") == 1):
         address = host.rpartition(":")[0].strip("[]")
@@ -630,7 +636,7 @@ def _resolve(asked: Question, host: str) -> SimNode | None:
 
 
 def _states(asked: Question) -> dict[int, bool]:
-    """The failure detector's opinion; a node that left stays in it, as up."""
+    """Whether the failure detector has each node up; a node that left stays in it, as up."""
     view = asked.view
     left = {node.index for node in asked.cluster.nodes if node.mode == "DECOMMISSIONED"}
     return {node: node not in view.down for node in sorted(view.topology.members | left | {asked.node.index})}
@@ -652,7 +658,7 @@ def _all_states(form: Callable[[str], str]) -> AttributeReader:
 
 
 def _endpoint_state(asked: Question, node: SimNode, form: Callable[[str], str]) -> str:
-    """Gossip's state of one node as FailureDetector prints it; versions of the values are made up."""
+    """The gossip state of one node as FailureDetector prints it; the versions of its values are made up."""
     cluster, modern = asked.cluster, node.release >= (4, 0)
     tokens = node.tokens or (0,)
     status = f"{'BOOT' if node.mode == 'JOINING' else node.mode},{tokens[0]}"
@@ -697,7 +703,7 @@ def _downtime_of(asked: Question, host: str) -> int:
 
 
 def _schema_versions(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> Took | dict[str, list[str]]:
+    def read(asked: Question) -> SlowValue | dict[str, list[str]]:
         cluster, now, view = asked.cluster, asked.now, asked.view
         mode = _mode(asked)
         if mode == "DRAINED" and asked.release >= (4, 0):
@@ -715,7 +721,7 @@ def _schema_versions(form: Callable[[str], str]) -> AttributeReader:
                 versions.setdefault(cluster.schema_version(node), []).append(form(node.address))
         if silent:
             versions["UNREACHABLE"] = asked.nodes(silent, form)
-        return Took(versions, 10.0 * cluster.time_factor) if waits else versions
+        return SlowValue(versions, 10.0 * cluster.time_factor) if waits else versions
 
     return read
 
@@ -730,7 +736,14 @@ def _counter(scope: str, name: str) -> Attribute:
 
 @dataclass(frozen=True)
 class Bean:
-    """An MBean: what can be read and called, and the releases that register it."""
+    """An MBean.
+
+    Attributes:
+        attributes: that can be read, by name.
+        operations: that can be called, by name; several if the name is overloaded.
+        since: the releases that register it, as in `known`.
+        when: whether a node of such a release registers it.
+    """
 
     attributes: Mapping[str, Attribute]
     operations: Mapping[str, tuple[MBeanOperation, ...]] = field(default_factory=dict)
@@ -738,12 +751,12 @@ class Bean:
     when: Callable[[Question], bool] = lambda _: True
 
     def registered(self, asked: Question) -> bool:
-        """Whether a node has it now."""
+        """Whether the node that is asked has it now."""
         return known(asked.release, self.since, None) and self.when(asked)
 
 
 def _streams(asked: Question) -> list[dict[str, Any]]:
-    """As `streaming/management/StreamStateCompositeData` has them, seen on 5.0.8 during a rebuild."""
+    """Streams as `streaming/management/StreamStateCompositeData` shows them; recorded from 5.0.8 during a rebuild."""
     return [_stream(f"1f797f60-e595-11f1-8aa3-{number:012x}") for number in range(asked.node.streams)]
 
 
@@ -759,24 +772,49 @@ def _stream(plan: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _detector() -> Bean:
+    return Bean(
+        {
+            "SimpleStates": Attribute(_simple_states(slashed)),
+            "SimpleStatesWithPort": Attribute(_simple_states(slashed_with_port), V4),
+            "AllEndpointStates": Attribute(_all_states(slashed)),
+            "AllEndpointStatesWithPort": Attribute(_all_states(slashed_with_port), V4),
+            "DownEndpointCount": Attribute(lambda asked: sum(not up for up in _states(asked).values())),
+            "UpEndpointCount": Attribute(lambda asked: sum(_states(asked).values())),
+        }
+    )
+
+
+def _snitch() -> Bean:
+    since = ((2, 2, 7), (3, 0, 8))
+    return Bean(
+        {
+            "Datacenter": Attribute(lambda asked: asked.node.spec.datacenter, since),
+            "Rack": Attribute(lambda asked: asked.node.spec.rack, since),
+        },
+        {
+            "getDatacenter": (MBeanOperation(_snitch_answer("datacenter")),),
+            "getRack": (MBeanOperation(_snitch_answer("rack")),),
+        },
+    )
+
+
+def _authentication() -> dict[str, Bean]:
+    """The beans of a cluster that authenticates. Real nodes register AUTH when they first read a role."""
+
+    def authenticates(asked: Question) -> bool:
+        return asked.cluster.authenticates
+
+    validity = {"Validity": Attribute(lambda _: 2000)}
+    level = {"ReadConsistencyLevel": Attribute(lambda asked: asked.cluster.auth_read_level)}
+    return {
+        CREDENTIALS: Bean(validity, since=((3, 4),), when=authenticates),
+        AUTH: Bean(level, since=((4, 1),), when=authenticates),
+    }
+
+
 def _beans() -> dict[str, Bean]:
-    """All beans by canonical name."""
-    place = {
-        "getDatacenter": (MBeanOperation(_place_of("datacenter")),),
-        "getRack": (MBeanOperation(_place_of("rack")),),
-    }
-    detector = {
-        "SimpleStates": Attribute(_simple_states(slashed)),
-        "SimpleStatesWithPort": Attribute(_simple_states(slashed_with_port), V4),
-        "AllEndpointStates": Attribute(_all_states(slashed)),
-        "AllEndpointStatesWithPort": Attribute(_all_states(slashed_with_port), V4),
-        "DownEndpointCount": Attribute(lambda asked: sum(not up for up in _states(asked).values())),
-        "UpEndpointCount": Attribute(lambda asked: sum(_states(asked).values())),
-    }
-    snitch = {
-        "Datacenter": Attribute(lambda asked: asked.node.spec.datacenter, ((2, 2, 7), (3, 0, 8))),
-        "Rack": Attribute(lambda asked: asked.node.spec.rack, ((2, 2, 7), (3, 0, 8))),
-    }
+    """All MBeans by canonical name."""
     schema = {
         "SchemaVersions": Attribute(_schema_versions(plain)),
         "SchemaVersionsWithPort": Attribute(_schema_versions(with_port), V4),
@@ -785,27 +823,17 @@ def _beans() -> dict[str, Bean]:
         "getCurrentGenerationNumber": (MBeanOperation(_generation_of),),
         "getEndpointDowntime": (MBeanOperation(_downtime_of),),
     }
+    runtime = {"Uptime": Attribute(_uptime), "StartTime": Attribute(lambda asked: int(asked.node.born_at * 1000))}
     return {
         STORAGE: Bean(STORAGE_ATTRIBUTES, STORAGE_OPERATIONS),
-        SNITCH: Bean(snitch, place),
+        SNITCH: _snitch(),
         PROXY: Bean(schema),
-        DETECTOR: Bean(detector),
+        DETECTOR: _detector(),
         GOSSIPER: Bean({}, gossiper),
         STREAMS: Bean({"CurrentStreams": Attribute(_streams)}),
         HINTS: Bean({"PendingHints": Attribute(lambda _: [], ((4, 1),))}, since=((3, 0),)),
-        CREDENTIALS: Bean(
-            {"Validity": Attribute(lambda _: 2000)},
-            since=((3, 4),),
-            when=lambda asked: asked.cluster.authenticates,
-        ),
-        AUTH: Bean(  # on real nodes from the first role that is read, which may be later than the start
-            {"ReadConsistencyLevel": Attribute(lambda asked: asked.cluster.auth_read_level)},
-            since=((4, 1),),
-            when=lambda asked: asked.cluster.authenticates,
-        ),
-        RUNTIME: Bean(
-            {"Uptime": Attribute(_uptime), "StartTime": Attribute(lambda asked: int(asked.node.born_at * 1000))}
-        ),
+        **_authentication(),
+        RUNTIME: Bean(runtime),
         **_metrics(),
     }
 
@@ -832,10 +860,10 @@ BEANS = _beans()
 
 @lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
-    """An ObjectName with its properties sorted, as canonical naming writes it.
+    """An ObjectName with its properties sorted, as in Java's canonical names.
 
     Raises:
-        BeanError: if it is none.
+        BeanError: if it is not an ObjectName.
     """
     domain, colon, rest = name.partition(":")
     parts = rest.split(",")
@@ -846,15 +874,15 @@ def canonical(name: str) -> str:
 
 
 def matching(asked: Question, pattern: str) -> list[str]:
-    """Canonical names of the registered beans that a pattern fits."""
+    """Canonical names of the registered MBeans that match a pattern."""
     domain, _, rest = pattern.partition(":")
     wanted = rest.split(",")
-    return [name for name, bean in BEANS.items() if _fits(name, domain, wanted) and bean.registered(asked)]
+    return [name for name, bean in BEANS.items() if _matches(name, domain, wanted) and bean.registered(asked)]
 
 
-def _fits(name: str, domain: str, wanted: list[str]) -> bool:
+def _matches(name: str, domain: str, wanted: list[str]) -> bool:
     have_domain, _, rest = name.partition(":")
     have = rest.split(",")
     if not fnmatchcase(have_domain, domain) or ("*" not in wanted and len(wanted) != len(have)):
         return False
-    return all(any(fnmatchcase(one, want) for one in have) for want in wanted if want != "*")
+    return all(any(fnmatchcase(pair, want) for pair in have) for want in wanted if want != "*")

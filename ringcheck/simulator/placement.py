@@ -1,12 +1,11 @@
 """Where Cassandra puts replicas: tokens, natural endpoints, pending ranges.
 
-Owns the two strategies and the arithmetic of nodes in movement, as Cassandra 2.2 to 5.0 do them; knows nothing of
-time, gossip or HTTP. Nodes are indexes into a list of places; a row is the replicas of one range in Cassandra's order.
+Owns both strategies and the arithmetic of nodes that join, leave or move, as in Cassandra 2.2 to 5.0; knows nothing of
+time, gossip or HTTP. A node is an index into a list of places; a row is the replicas of one range in Cassandra's order.
 
-Cassandra finds the replicas of a token by walking the ring from it. Walking backwards once instead, and remembering
-what was met last, gives the same replicas for all tokens in one pass: the nodes met last are those that the forward
-walk meets first. The cost a token no longer depends on how far the walk goes, which matters for a small datacenter
-in a large cluster and for a rack with one node.
+Cassandra finds the replicas of a token by walking the ring forward from it. One walk backwards finds the replicas of
+all tokens: the nodes that it visited last are those that the forward walk visits first. So the cost of a token does not
+depend on the length of its walk, which is long for a small datacenter in a large cluster and for a rack with one node.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Replication
 
 Row: TypeAlias = "tuple[int, ...]"
-Gains: TypeAlias = "dict[tuple[int, int], list[int]]"  # (start, end] -> nodes that gain it
+Gains: TypeAlias = "dict[tuple[int, int], list[int]]"  # (start, end] -> nodes for which it is pending
 
-NEW_ORDER = (3, 2)  # CASSANDRA-10200: since 3.2 a repeated rack is taken where it is met, not after all racks
+NEW_ORDER = (3, 2)  # CASSANDRA-10200: since 3.2 a node of a repeated rack is taken in walk order, not after all racks
 _STEP = 1 << 20  # more than nodes in any cluster: position * _STEP + node sorts by position
 
 
 @dataclass(frozen=True, slots=True)
 class SimPlace:
-    """Where a node stands."""
+    """Datacenter and rack of a node."""
 
     datacenter: str
     rack: str
@@ -42,8 +41,8 @@ class TokenRing:
     """Tokens in order and the node that owns each; range `i` is `(tokens[i - 1], tokens[i]]`.
 
     Attributes:
-        tokens: sorted.
-        owners: node index of each token.
+        tokens: in ascending order.
+        owners: index of the node that owns each token.
     """
 
     tokens: tuple[int, ...]
@@ -51,18 +50,18 @@ class TokenRing:
 
     @classmethod
     def of(cls, owned: Mapping[int, Iterable[int]]) -> TokenRing:
-        """A ring from the tokens of each node."""
+        """The ring in which each node owns these tokens."""
         pairs = sorted((token, node) for node, tokens in owned.items() for token in tokens)
         return cls(tuple([token for token, _ in pairs]), tuple([node for _, node in pairs]))
 
     def without(self, nodes: Iterable[int]) -> TokenRing:
-        """The ring after nodes left it."""
+        """The ring without the tokens of some nodes."""
         gone = set(nodes)
         kept = [pair for pair in zip(self.tokens, self.owners, strict=True) if pair[1] not in gone]
         return TokenRing(tuple([token for token, _ in kept]), tuple([node for _, node in kept]))
 
     def with_tokens(self, node: int, tokens: Iterable[int]) -> TokenRing:
-        """The ring after a node took tokens, besides those it has."""
+        """The ring in which a node owns these tokens in addition."""
         pairs = sorted([*zip(self.tokens, self.owners, strict=True), *((token, node) for token in tokens)])
         return TokenRing(tuple([token for token, _ in pairs]), tuple([owner for _, owner in pairs]))
 
@@ -71,12 +70,12 @@ class TokenRing:
         return self.tokens[index - 1], self.tokens[index]
 
     def index(self, token: int) -> int:
-        """The range that holds a token."""
+        """Index of the range that holds a token."""
         return bisect_left(self.tokens, token) % len(self.tokens)
 
 
 def random_tokens(nodes: int, vnodes: int, seed: int, minimum: int = -(2**63), size: int = 2**64) -> list[list[int]]:
-    """Tokens as a node draws them without `allocate_tokens_for_keyspace`: at random, none twice."""
+    """Tokens of each node, drawn at random and none twice, as without `allocate_tokens_for_keyspace`."""
     draw = random.Random(seed)  # noqa: S311 - tokens of a simulation, reproducible by their seed
     taken: set[int] = set()
     while len(taken) < nodes * vnodes:
@@ -87,7 +86,7 @@ def random_tokens(nodes: int, vnodes: int, seed: int, minimum: int = -(2**63), s
 
 
 def even_tokens(nodes: int, vnodes: int, minimum: int = -(2**63), size: int = 2**64) -> list[list[int]]:
-    """Tokens of equal distance dealt out in turn: the even load that Cassandra's allocation aims at."""
+    """Tokens of each node at equal distances, dealt out in turn: the even load that Cassandra's allocation aims at."""
     step = size // (nodes * vnodes)
     return [[minimum + step * (turn * nodes + node + 1) - 1 for turn in range(vnodes)] for node in range(nodes)]
 
@@ -97,12 +96,15 @@ def place(ring: TokenRing, replication: Replication, places: Sequence[SimPlace],
 
     Args:
         ring: tokens and owners.
-        replication: SimpleStrategy or NetworkTopologyStrategy; others have no such placement.
+        replication: SimpleStrategy or NetworkTopologyStrategy.
         places: datacenter and rack of each node.
-        release: of the node that is asked; the order of replicas depends on it where racks repeat.
+        release: of the node that is asked; if racks repeat, the order of replicas depends on it.
+
+    Returns:
+        A row for each token of the ring.
 
     Raises:
-        ValueError: for another strategy.
+        ValueError: if the strategy is another one, which places nothing by token.
     """
     factors = {name: factor.replicas for name, factor in replication.options}
     if replication.strategy == "SimpleStrategy":
@@ -113,7 +115,7 @@ def place(ring: TokenRing, replication: Replication, places: Sequence[SimPlace],
 
 
 def _backwards(ring: TokenRing) -> Iterator[tuple[int, int]]:
-    """Positions and owners, backwards and twice around: the first lap fills the memory for the second."""
+    """Positions and owners of two laps backwards: the second lap needs the nodes that the first one visited last."""
     count = len(ring.owners)
     for lap in (1, 0):
         for index in range(count - 1, -1, -1):
@@ -121,7 +123,7 @@ def _backwards(ring: TokenRing) -> Iterator[tuple[int, int]]:
 
 
 def _simple(ring: TokenRing, factor: int) -> list[Row]:
-    """The next nodes on the ring, whatever their place (SimpleStrategy.calculateNaturalEndpoints)."""
+    """The next nodes on the ring, in whatever rack (SimpleStrategy.calculateNaturalEndpoints)."""
     count = len(ring.owners)
     recent: list[int] = []
     rows: list[Row] = [()] * count
@@ -136,7 +138,7 @@ def _simple(ring: TokenRing, factor: int) -> list[Row]:
 
 
 def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[SimPlace], *, repeats_last: bool) -> list[Row]:
-    """Replicas of each datacenter on its own, merged in the order of the walk."""
+    """The replicas of each datacenter, merged in the order of the walk."""
     count = len(ring.owners)
     members = set(ring.owners)
     fillers = _fillers(members, factors, places, repeats_last=repeats_last)
@@ -146,7 +148,7 @@ def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[SimPlac
     for position, node in _backwards(ring):
         home = places[node].datacenter
         if home in fillers:
-            fillers[home].meet(position, node)
+            fillers[home].visit(position, node)
             if position < count:
                 chosen[home] = fillers[home].choice()
         if position < count:
@@ -167,7 +169,7 @@ def _fillers(
 
 
 def _merge(chosen: dict[str, list[int]], fillers: dict[str, _Datacenter]) -> Row:
-    """One row from the choices of all datacenters; a choice is not known before its first node is met again."""
+    """One row from the choices of all datacenters; a datacenter that was not visited yet in this lap is asked."""
     keys: list[int] = []
     for name, choice in chosen.items():
         keys += choice or fillers[name].choice()
@@ -181,10 +183,10 @@ def _position(key: int) -> int:
 
 
 class _Datacenter:
-    """What the walk met last in one datacenter, and which of it become replicas.
+    """The nodes of one datacenter that the walk visited last, and which of them become replicas.
 
-    NetworkTopologyStrategy takes the first node of each rack, as long as racks are left; where there are fewer racks
-    than replicas, the difference is filled with the first nodes met of racks already seen.
+    NetworkTopologyStrategy takes the first node of each rack as long as there are racks left. If there are fewer racks
+    than replicas, it fills up with the next nodes of racks that it has already.
     """
 
     def __init__(self, racks: dict[int, str], factor: int, *, repeats_last: bool) -> None:
@@ -192,10 +194,10 @@ class _Datacenter:
         self._factor = factor
         self._repeats = max(0, factor - len(set(racks.values())))
         self._repeats_last = repeats_last
-        self._firsts: dict[str, int] = {}  # rack -> key of its node met last, in the order of meeting
-        self._nodes: dict[int, int] = {}  # node -> key, the same; only needed where racks repeat
+        self._firsts: dict[str, int] = {}  # rack -> key of its node visited last, in the order of the walk
+        self._nodes: dict[int, int] = {}  # node -> key, in the same order; only needed if racks repeat
 
-    def meet(self, position: int, node: int) -> None:
+    def visit(self, position: int, node: int) -> None:
         rack = self._racks[node]
         key = position * _STEP + node
         self._firsts.pop(rack, None)
@@ -211,7 +213,7 @@ class _Datacenter:
         firsts = list(reversed(self._firsts.values()))
         repeats = self._first_repeats(set(firsts))
         if self._repeats_last:
-            last = firsts[-1] // _STEP  # repeats met before the last rack wait for it
+            last = firsts[-1] // _STEP  # repeats that come before the last rack are added after it
             return firsts + [max(last, key // _STEP) * _STEP + key % _STEP for key in repeats]
         return sorted(firsts + repeats)
 
@@ -230,9 +232,9 @@ class Movement:
     """Which nodes are about to change the ring.
 
     Attributes:
-        joining: node -> tokens that it will own.
-        leaving: nodes that will own none.
-        moving: node -> the one token that it will own instead.
+        joining: nodes with the tokens that they will own.
+        leaving: nodes that will own no tokens.
+        moving: nodes with the one token that they will own instead of theirs.
     """
 
     joining: tuple[tuple[int, tuple[int, ...]], ...] = ()
@@ -246,10 +248,10 @@ class Movement:
 def pending(
     ring: TokenRing, replication: Replication, places: Sequence[SimPlace], release: tuple[int, ...], movement: Movement
 ) -> Gains:
-    """Ranges in movement and the nodes that gain them, as TokenMetadata.calculatePendingRanges finds them.
+    """Pending ranges with the nodes that gain them, as TokenMetadata.calculatePendingRanges computes them.
 
-    A leaver's ranges stay natural ranges; a joiner's are those of the ring that has its tokens already; each joiner
-    and mover is taken alone, on the ring that all leavers have left.
+    A leaving node keeps its natural ranges. A joining node gains its ranges of a ring that includes its tokens. Each
+    joining or moving node is considered alone, on the ring without the leaving ones.
     """
     gains: Gains = {}
     if not movement:
@@ -264,13 +266,13 @@ def pending(
         _gain_by_leaving(gains, ring, now, left, rows(left), movement.leaving)
     for node, tokens in movement.joining:
         grown = left.with_tokens(node, tokens)
-        for span in _held(grown, rows(grown), node):
+        for span in _ranges_of(grown, rows(grown), node):
             _add(gains, span, node)
     for node, token in movement.moving:
         rest = left.without({node})
         moved = rest.with_tokens(node, (token,))
         _gain_by_moving(gains, (ring, now), (left, rows(left)), (moved, rows(moved)), node)
-        left = rest  # Cassandra forgets a mover before it looks at the next one
+        left = rest  # Cassandra drops a moving node before it considers the next one
     return gains
 
 
@@ -280,11 +282,11 @@ def _add(gains: Gains, span: tuple[int, int], node: int) -> None:
         gaining.append(node)
 
 
-def _held(ring: TokenRing, rows: list[Row], node: int) -> list[tuple[int, int]]:
+def _ranges_of(ring: TokenRing, rows: list[Row], node: int) -> list[tuple[int, int]]:
     return [ring.range(index) for index, row in enumerate(rows) if node in row]
 
 
-def _gain_by_leaving(  # noqa: PLR0913, PLR0917 - the ring and its rows before, the same after, and who leaves
+def _gain_by_leaving(  # noqa: PLR0913, PLR0917 - the ring and its rows before and after, and the leaving nodes
     gains: Gains, ring: TokenRing, now: list[Row], left: TokenRing, then: list[Row], leaving: frozenset[int]
 ) -> None:
     for index, row in enumerate(now):
@@ -303,19 +305,19 @@ def _gain_by_moving(
     moved: tuple[TokenRing, list[Row]],
     mover: int,
 ) -> None:
-    """Who gains by a move: found at the ends of the mover's ranges before and after, then range by range."""
-    for _, end in {*_held(*left, mover), *_held(*moved, mover)}:
+    """Add what nodes gain by a move: only ranges change that the moving node has before or after it."""
+    for _, end in {*_ranges_of(*left, mover), *_ranges_of(*moved, mover)}:
         before = now[1][now[0].index(end)]
         for node in moved[1][moved[0].index(end)]:
             if node not in before:
-                had = _held(*now, node)
-                for span in _held(*moved, node):
+                had = _ranges_of(*now, node)
+                for span in _ranges_of(*moved, node):
                     for piece in _subtract(span, had):
                         _add(gains, piece, node)
 
 
 def _subtract(span: tuple[int, int], others: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What is left of a range without others, on the ring (Range.subtractAll)."""
+    """The parts of a range that lie in no other range, on the ring (Range.subtractAll)."""
     if any(start == end for start, end in others):
         return []
     start, end = span
@@ -325,7 +327,7 @@ def _subtract(span: tuple[int, int], others: list[tuple[int, int]]) -> list[tupl
 
 
 def _after(start: int) -> Callable[[int], int]:
-    """Sort key: distance from a token, going up and around. Any power of two above the token space will do."""
+    """Sort key: distance from a token upwards around the ring. 2**130 is just more than any token space."""
     return lambda token: token - start if token > start else token - start + (1 << 130)
 
 
@@ -335,5 +337,5 @@ def _within(token: int, span: tuple[int, int]) -> bool:
 
 
 def _covers(span: tuple[int, int], piece: tuple[int, int]) -> bool:
-    """Whether a piece, cut at the span's ends, lies in it: then its end does, and its start is not the span's end."""
+    """Whether a piece lies in a span. Pieces are cut at the ends of spans, so looking at the piece's ends is enough."""
     return _within(piece[1], span) and (piece[0] == span[0] or _within(piece[0], span)) and piece[0] != span[1]

@@ -1,7 +1,7 @@
-"""Jolokia's protocol: requests in, envelopes out, as the agents 1.7.2 and 2.2.9 write them.
+"""Jolokia's protocol: requests in, replies out, as the agents 1.7.2 and 2.2.9 write them.
 
 Owns JSON envelopes, bulk requests, limits, the access policy and the texts of Jolokia's own errors; knows nothing of
-sockets. What beans answer is in `mbeans`.
+sockets. What MBeans answer is in `mbeans`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ringcheck.simulator.mbeans import (
     EncodedValue,
     MBeanOperation,
     Question,
-    Took,
+    SlowValue,
     canonical,
     encode,
     matching,
@@ -47,10 +47,10 @@ class SimReply:
 
     Attributes:
         status: HTTP status.
-        content_type: None sends none.
-        chunks: the body in pieces, so that large shared ones are not copied.
-        headers: more headers.
-        seconds: how long the node works on it.
+        content_type: header of that name; None for none.
+        chunks: the body in pieces, so that large shared pieces are not copied.
+        headers: further headers.
+        seconds: how long the node works on the answer.
     """
 
     status: int
@@ -61,21 +61,21 @@ class SimReply:
 
 
 class BadRequestError(Exception):
-    """Jolokia 2 answers what it cannot parse with HTTP 400 and text."""
+    """A request that Jolokia 2 cannot parse; it answers HTTP 400 with a text."""
 
 
-def answer(  # noqa: PLR0913, PLR0917 - what HTTP hands over
+def answer(  # noqa: PLR0913, PLR0917 - the parts of an HTTP request
     cluster: EmbeddedCluster, node: SimNode, path: str, query: str, body: bytes | None, authorization: str | None
 ) -> SimReply:
     """A node's answer to one HTTP request.
 
     Args:
-        cluster: all of it.
+        cluster: that the node belongs to.
         node: that is asked.
-        path: below the agent's context, for GET: `read/...`.
+        path: of a GET, below the agent's context: `read/...`.
         query: of the URL.
-        body: of a POST, else None.
-        authorization: that header.
+        body: of a POST; None for a GET.
+        authorization: the header of that name, if any.
     """
     if not _authorized(node.agent, authorization):
         return SimReply(401, None, [b""], {"WWW-Authenticate": CHALLENGE})
@@ -99,7 +99,7 @@ def _authorized(agent: SimAgent, authorization: str | None) -> bool:
 
 
 class _Session:
-    """One HTTP request's worth of Jolokia."""
+    """The handling of one HTTP request."""
 
     def __init__(self, asked: Question, options: dict[str, str]) -> None:
         self._asked = asked
@@ -151,10 +151,10 @@ class _Session:
         return self._success(echo, value)
 
     def _run(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
-        """The request's echo and the value, both encoded."""
+        """The request as the reply repeats it, and the value; both encoded."""
         echo = _echo(request)
         value = self._perform(request)
-        if isinstance(value, Took):
+        if isinstance(value, SlowValue):
             self.seconds += value.seconds
             value = value.value
         limits = self._limits(request)
@@ -180,7 +180,7 @@ class _Session:
             return self._exec(name, request)
         raise BeanError(400, ILLEGAL, f"Cannot {kind} here")
 
-    # --- the policy
+    # --- access policy
 
     def _check_command(self, kind: str) -> None:
         if self._agent.allowed is not None and kind in {"list", "search"}:
@@ -191,9 +191,9 @@ class _Session:
             return
         allowed = self._agent.allowed.get(name, frozenset())
         wanted = request.get("operation") if kind == "exec" else request.get("attribute")
-        for one in wanted if isinstance(wanted, list) else [wanted]:
-            if kind == "write" or one not in allowed:
-                raise BeanError(403, "java.lang.Exception", FORBIDDEN[kind].format(one, name))
+        for member in wanted if isinstance(wanted, list) else [wanted]:
+            if kind == "write" or member not in allowed:
+                raise BeanError(403, "java.lang.Exception", FORBIDDEN[kind].format(member, name))
 
     # --- reading
 
@@ -203,25 +203,27 @@ class _Session:
             return self._read_pattern(name, attribute, request["mbean"])
         bean = self._bean(name, request["mbean"])
         if attribute is None:
-            attribute = [one for one, found in bean.attributes.items() if found.known(self._asked.release)]
+            attribute = [
+                member for member, described in bean.attributes.items() if described.known(self._asked.release)
+            ]
         if not isinstance(attribute, list):
             return self._attribute(bean, attribute)
         config = request.get("config") or {}
         lenient = str(config.get("ignoreErrors", self._options.get("ignoreErrors"))).lower() == "true"
-        return {one: self._attribute_or_error(bean, one, lenient=lenient) for one in attribute}
+        return {member: self._attribute_or_error(bean, member, lenient=lenient) for member in attribute}
 
     def _read_pattern(self, pattern: str, attribute: Any, written: str) -> dict[str, Any]:  # noqa: ANN401 - names
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name in matching(self._asked, pattern):
             bean = BEANS[name]
             wanted = attribute if isinstance(attribute, list) else [attribute] if attribute else bean.attributes
-            have = [one for one in wanted if one in bean.attributes]
-            if have:
-                found[name] = {one: plain(self._attribute(bean, one)) for one in have}
-        if not found:
+            members = [member for member in wanted if member in bean.attributes]
+            if members:
+                values[name] = {member: plain(self._attribute(bean, member)) for member in members}
+        if not values:
             message = f"No MBean with pattern {written} found for reading attributes"
             raise BeanError(404, "javax.management.InstanceNotFoundException", message)
-        return found
+        return values
 
     def _attribute_or_error(self, bean: Bean, name: str, *, lenient: bool) -> Any:  # noqa: ANN401 - any JSON value
         try:
@@ -251,10 +253,10 @@ class _Session:
         bean, asked = self._bean(name, request["mbean"]), request.get("operation") or ""
         arguments = request.get("arguments") or []
         operation, _, signature = asked.partition("(")
-        found = [one for one in bean.operations.get(operation, ()) if one.known(self._asked.release)]
-        if not found:
+        overloads = [form for form in bean.operations.get(operation, ()) if form.known(self._asked.release)]
+        if not overloads:
             raise BeanError(400, ILLEGAL, f"No operation {operation} found on MBean {name}")
-        chosen = _choose(found, asked, signature, name)
+        chosen = _choose(overloads, asked, signature, name)
         if len(arguments) != len(chosen.signature):
             raise BeanError(
                 400,
@@ -302,36 +304,38 @@ FORBIDDEN = {
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The value within what carries it."""
-    value = value.value if isinstance(value, Took) else value
+    """A value without its wrappers."""
+    value = value.value if isinstance(value, SlowValue) else value
     return value.value if isinstance(value, EncodedValue) else value
 
 
-def _choose(found: list[MBeanOperation], asked: str, signature: str, name: str) -> MBeanOperation:
-    """The operation meant, by its signature where it is overloaded."""
+def _choose(overloads: list[MBeanOperation], asked: str, signature: str, name: str) -> MBeanOperation:
+    """The operation that a request means; an overloaded one must be named with its signature."""
     if "(" in asked:
         wanted = tuple(part.strip() for part in signature.rstrip(")").split(",") if part.strip())
-        for one in found:
-            if one.signature == wanted:
-                return one
-        raise BeanError(400, ILLEGAL, f"No operation {asked} on MBean {name} exists. Known signatures: {_forms(found)}")
-    if len(found) > 1:
+        for form in overloads:
+            if form.signature == wanted:
+                return form
+        raise BeanError(
+            400, ILLEGAL, f"No operation {asked} on MBean {name} exists. Known signatures: {_signatures(overloads)}"
+        )
+    if len(overloads) > 1:
         raise BeanError(
             400,
             ILLEGAL,
-            f"Operation {asked} on MBean {name} is overloaded. Signatures found: {_forms(found)}. "
+            f"Operation {asked} on MBean {name} is overloaded. Signatures found: {_signatures(overloads)}. "
             "Use a signature when specifying the operation.",
         )
-    return found[0]
+    return overloads[0]
 
 
-def _forms(found: list[MBeanOperation]) -> str:
-    """Signatures as Jolokia lists them; an empty one lacks its opening parenthesis there."""
-    return ",".join(f"({','.join(one.signature)})" if one.signature else ")" for one in found)
+def _signatures(overloads: list[MBeanOperation]) -> str:
+    """Signatures as Jolokia lists them; it omits the opening parenthesis of an empty one."""
+    return ",".join(f"({','.join(form.signature)})" if form.signature else ")" for form in overloads)
 
 
 def _limit(agent: int, asked: Any) -> int:  # noqa: ANN401 - number or text of a query
-    """0 in a request lifts the agent's limit; a larger one does not raise it."""
+    """The limit for a request: 0 lifts the agent's limit, a larger number does not raise it."""
     if asked is None:
         return agent
     wanted = int(asked)
@@ -340,10 +344,10 @@ def _limit(agent: int, asked: Any) -> int:  # noqa: ANN401 - number or text of a
 
 @dataclass
 class Limiter:
-    """Cuts a value as Jolokia up to 2.3 does: silently.
+    """Truncates a value as Jolokia up to 2.3 does: without a sign of it.
 
     Attributes:
-        limits: the three limits; 0 is none.
+        limits: maxCollectionSize, maxObjects and maxDepth; 0 means no limit.
     """
 
     limits: Mapping[str, int]
@@ -363,7 +367,7 @@ class Limiter:
         if isinstance(value, list):
             return [self.cut(item, depth + 1) for item in (value[:size] if size else value)]
         if isinstance(value, dict):
-            pairs = list(value.items())[: size + 1] if size else value.items()  # one more than it says
+            pairs = list(value.items())[: size + 1] if size else value.items()  # Jolokia keeps one more than the limit
             return {key: self.cut(item, depth + 1) for key, item in pairs}
         return value
 
@@ -374,7 +378,7 @@ def java_map(value: dict[str, Any]) -> str:
 
 
 def _echo(request: dict[str, Any]) -> bytes:
-    """The request as the reply repeats it: without config, and without arguments where there are none."""
+    """The request as the reply repeats it: without `config`, and without empty fields."""
     if request["type"] == "read" and isinstance(request.get("attribute"), str) and "path" not in request:
         return _read_echo(request["mbean"], request["attribute"])
     kept: dict[str, Any] = {}
@@ -399,7 +403,7 @@ def _canonical_or_same(mbean: str) -> str:
 
 
 def parse_path(path: str) -> dict[str, Any]:
-    """A GET's request: `read/MBEAN/ATTRIBUTE[,ATTRIBUTE]`, `exec/MBEAN/OPERATION/ARGUMENT...`; `!` escapes."""
+    """The request of a GET: `read/MBEAN/ATTRIBUTE[,ATTRIBUTE]`, `exec/MBEAN/OPERATION/ARGUMENT...`; `!` escapes."""
     parts = [_unescape(part) for part in re.findall(r"(?:[^/!]|!.)+", unquote(path).strip("/"))]
     if not parts:
         return {"type": "version"}
@@ -425,7 +429,7 @@ def _argument(part: str) -> str | None:
 
 
 def version(node: SimNode) -> dict[str, Any]:
-    """What an agent says of itself and of its configuration."""
+    """The value of a `version` request: the agent and its configuration."""
     agent, identity = node.agent, f"{node.host_id[:8]}-jvm"
     limits = {name: str(agent.limits.get(name, 15 if name == "maxDepth" else 0)) for name in LIMITS}
     common = {"agentContext": "/jolokia", "agentId": identity, "debug": "false", "debugMaxEntries": "100",

@@ -1,8 +1,8 @@
 """Serves an embedded cluster over HTTP on loopback, with a control API.
 
 Owns sockets, HTTP and faults on the wire. One port serves the control API and all nodes by path
-(`/{address}/jolokia`); each node can have its own loopback address and port 8778 as well, as a real one has. Asyncio
-protocols with their own small parser, so that one process answers for 1,024 nodes faster than a client asks.
+(`/{address}/jolokia`); each node can also listen on its own loopback address, port 8778, as a real one does. It uses
+asyncio protocols with a small parser, so that one process answers for 1,024 nodes faster than a client asks.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class SimRequest:
     """One HTTP request.
 
     Attributes:
-        method: GET or POST, or whatever came.
+        method: as sent, usually GET or POST.
         path: without the query.
-        query: behind the question mark.
+        query: after the question mark.
         headers: names in lower case.
         body: as sent.
     """
@@ -56,7 +56,7 @@ class SimRequest:
 
     @property
     def keeps(self) -> bool:
-        """Whether the connection stays open for another request."""
+        """Whether the connection stays open after the answer."""
         return self.headers.get("connection", "").lower() != "close"
 
 
@@ -79,7 +79,7 @@ class Server:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._connections: set[_Connection] = set()
 
-    # --- life
+    # --- start and end
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,7 +89,7 @@ class Server:
         self.close()
 
     def start(self) -> None:
-        """Listen, in a thread of its own.
+        """Listen, in a thread for all connections.
 
         Raises:
             OSError: if the port or an address is taken.
@@ -130,7 +130,7 @@ class Server:
         )
 
     def _follow(self) -> None:
-        """Refuse where a node is down: its socket is closed, and opened again with it."""
+        """Close the socket of each node that is down, so that connections are refused; open it again when it is up."""
         now = self.cluster.now()
         for node in self.cluster.nodes:
             deaf = self.deaf(node, now)
@@ -153,14 +153,14 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
 
-    # --- what connections ask of it
+    # --- for connections
 
     def opened(self, connection: _Connection) -> None:
-        """A connection was made."""
+        """Note a new connection."""
         self._connections.add(connection)
 
     def closed(self, connection: _Connection) -> None:
-        """A connection is gone."""
+        """Forget a connection that has ended."""
         self._connections.discard(connection)
 
     def drop(self, node: SimNode) -> None:
@@ -170,19 +170,19 @@ class Server:
                 connection.abort()
 
     def deaf(self, node: SimNode, now: float) -> bool:
-        """Whether nothing listens on a node."""
+        """Whether nothing listens on a node's port."""
         refused = node.fault is not None and node.fault.kind == "refuse"
         return node.process == "killed" or refused or self.cluster.phase(node, now) == "refused"
 
     @property
     def template(self) -> str:
-        """URL of a node's Jolokia with `{address}` in it."""
+        """URL of a node's Jolokia, with `{address}` in place of its address."""
         if self._address_port is not None:
             return f"http://{{address}}:{self._address_port}/jolokia"
         return f"{self.url}/{{address}}/jolokia"
 
     def config(self, contact_points: int = 3) -> str:
-        """A ringcheck configuration for this cluster, YAML."""
+        """A ringcheck configuration for this cluster, as YAML."""
         points = [node.address for node in self.cluster.nodes[:contact_points]]
         entry: dict[str, Any] = {"jolokia": {"contact_points": points, "url": self.template}}
         if any(node.release < (3, 11, 11) for node in self.cluster.nodes):
@@ -195,18 +195,18 @@ class Server:
 
 
 def serve(cluster: EmbeddedCluster, *, port: int = 0, address_port: int | None = None) -> Server:
-    """A server for a cluster, to be used as a context manager with `.url`, `.template` and `.config()`.
+    """A server for a cluster, to be used as a context manager.
 
     Args:
         cluster: what to serve.
-        port: of the control API and of all nodes by path; 0 picks a free one.
-        address_port: listen on each node's own address and this port too; the nodes must have loopback addresses.
+        port: of the control API and of all nodes by path; 0 for any free port.
+        address_port: port on each node's own address to listen on as well; the nodes need loopback addresses then.
     """
     return Server(cluster, port=port, address_port=address_port)
 
 
 class _Connection(asyncio.Protocol):
-    """One client's connection; requests are answered one after another, in order."""
+    """The connection of one client; requests are answered one after another."""
 
     def __init__(self, server: Server, node: SimNode | None) -> None:
         self.node = node
@@ -235,14 +235,14 @@ class _Connection(asyncio.Protocol):
     def _proceed(self) -> None:
         while not self._busy and not self._transport.is_closing():
             try:
-                found = parse(self._buffer)
+                parsed = parse(self._buffer)
             except ValueError as error:
                 self._plain(400, str(error))
                 self._transport.close()
                 return
-            if found is None:
+            if parsed is None:
                 return
-            request, used = found
+            request, used = parsed
             self._buffer = self._buffer[used:]
             self._handle(request)
 
@@ -262,7 +262,7 @@ class _Connection(asyncio.Protocol):
         self._ask(request, node, path, max(0.0, node.busy_until - now))
 
     def _route(self, path: str) -> tuple[SimNode | None, str]:
-        """The node that a path means, and the rest behind the agent's context; none is the control API."""
+        """The node that a path names, and the path below its agent's context; None for the control API."""
         _, first, *rest = path.split("/", 3 if self.node is None else 2)
         if self.node is not None:
             return (self.node, "".join(rest)) if first == "jolokia" else (None, "")
@@ -391,7 +391,7 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def _flood(self, size: int, request: SimRequest) -> None:
-        """Valid JSON of any size: an array that is all spaces."""
+        """Send valid JSON of any size: an array that consists of spaces."""
         self._transport.write(head(SimReply(200, "application/json", []), size, keep=request.keeps) + b"[")
         self._busy = True
         self._pour(size - 2, request)
@@ -408,10 +408,10 @@ class _Connection(asyncio.Protocol):
 
 
 def parse(buffer: bytes) -> tuple[SimRequest, int] | None:
-    """The first whole request in a buffer and how many bytes it took; None if it is not whole yet.
+    """The first complete request in a buffer and its number of bytes; None if it is not complete yet.
 
     Raises:
-        ValueError: if it is no HTTP/1 request, or too large.
+        ValueError: if it is not an HTTP/1 request, or too large.
     """
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
@@ -434,7 +434,7 @@ def parse(buffer: bytes) -> tuple[SimRequest, int] | None:
 
 
 def head(reply: SimReply, length: int, *, keep: bool) -> bytes:
-    """Status line and headers."""
+    """Status line and headers of a reply, with the empty line after them."""
     reason = HTTPStatus(reply.status).phrase
     lines = [f"HTTP/1.1 {reply.status} {reason}", f"Content-Length: {length}"]
     lines += [f"Content-Type: {reply.content_type}"] if reply.content_type else []
@@ -444,7 +444,7 @@ def head(reply: SimReply, length: int, *, keep: bool) -> bytes:
 
 
 def _joined(chunks: list[bytes]) -> Iterator[bytes]:
-    """Small pieces together, large ones as they are."""
+    """The chunks, with small ones joined and large ones as they are."""
     small: list[bytes] = []
     for chunk in chunks:
         if len(chunk) < 65536:  # noqa: PLR2004 - below it a copy costs less than a system call
@@ -473,7 +473,7 @@ def _false_reply(fault: Fault) -> SimReply:
 
 
 def control(cluster: EmbeddedCluster, request: SimRequest) -> tuple[int, Any]:
-    """Do what a control request says: `POST /control/ACTION` with a JSON object, or `GET /control/state`.
+    """Carry out a control request: `POST /control/ACTION` with a JSON object, or `GET /control/state`.
 
     Returns:
         HTTP status and a JSON document: the cluster's state, or `{"error": ...}`.
@@ -516,7 +516,7 @@ def _count(cluster: EmbeddedCluster, node: str, scope: str, name: str = "Latency
 
 
 def _on(method: str) -> Callable[..., Any]:
-    """A cluster's method, called with `node` and the rest of the arguments by name."""
+    """An action that calls a method of the cluster with a node and further arguments by name."""
 
     def call(cluster: EmbeddedCluster, node: str, **arguments: Any) -> None:  # noqa: ANN401 - JSON
         getattr(cluster, method)(node, **arguments)

@@ -1,4 +1,4 @@
-"""Rebuilds a recorded cluster as an embedded one, in the state it was recorded in, and asks it the same."""
+"""Rebuilds a recorded cluster as an embedded one, in the recorded state, and sends it the recorded requests."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Clock:
 
 
 def whole(recording: Recording) -> Recording:
-    """A recording of the same cluster that tells all its tokens: of this state's .1, or of the healthy one's."""
-    same = [one for one in recordings() if one.line == recording.line and one.address == "127.0.1.1"]
+    """A recording of the same cluster with all its tokens: node .1 in this state, or else in the healthy state."""
+    same = [other for other in recordings() if other.line == recording.line and other.address == "127.0.1.1"]
     ready = not recording.state.startswith("startup")
-    chosen = [one for one in same if ready and one.state == recording.state and one.read("TokenToEndpointMap")]
-    return (chosen or [one for one in same if one.state == "healthy"])[0]
+    chosen = [other for other in same if ready and other.state == recording.state and other.read("TokenToEndpointMap")]
+    return (chosen or [other for other in same if other.state == "healthy"])[0]
 
 
 def specs(recording: Recording) -> list[NodeSpec]:
@@ -57,7 +57,7 @@ def specs(recording: Recording) -> list[NodeSpec]:
     owned: dict[str, list[int]] = {}
     for token, address in source.read("TokenToEndpointMap").items():
         owned.setdefault(address, []).append(int(token))
-    if recording.state == "decommissioned":  # it left; its own host id is told by itself
+    if recording.state == "decommissioned":  # it left the ring; only its own recording has its host id
         owned.setdefault(COMER, [4711, 4712, 4713, 4714])
     hosts = source.read("EndpointToHostId")
     return [
@@ -80,7 +80,7 @@ def release_of(recording: Recording, address: str) -> str:
 
 
 def rebuild(recording: Recording) -> tuple[EmbeddedCluster, Clock]:
-    """The embedded cluster in the recorded state; a state that the recording itself brings about is left to it."""
+    """The embedded cluster in the recorded state, unless requests of the recording itself bring that about."""
     clock = Clock()
     everyone = specs(recording)
     founders = [spec for spec in everyone if not (spec.address == COMER and recording.state in {"joining", "joined"})]
@@ -125,7 +125,7 @@ def change(cluster: EmbeddedCluster, state: str, clock: Clock, everyone: list[No
 
 
 def ask(cluster: EmbeddedCluster, address: str, raw: dict[str, Any]) -> tuple[SimReply, Any]:
-    """The embedded node's answer to a recorded request, and its body decoded as the recorder did."""
+    """The embedded node's answer to a recorded request, and its body decoded as by the recorder."""
     body = json.dumps(raw["post"]).encode() if "post" in raw else None
     authorization = f"Basic {base64.b64encode(raw['auth'].encode()).decode()}" if "auth" in raw else None
     query = raw.get("query", "").lstrip("?")

@@ -1,4 +1,4 @@
-"""`ringcheck simulate`: serving, and driving what is served."""
+"""`ringcheck simulate`: serving a cluster, and driving it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*arguments: str) -> str:
 
 
 def test_serves_until_terminated(tmp_path: Path) -> None:
-    """Exactly one line, a configuration that holds its URL, and a clean end on SIGTERM."""
+    """It prints exactly one line, writes a configuration with its URL, and ends cleanly on SIGTERM."""
     config = tmp_path / "config.yaml"
     program = "from ringcheck.cli.simulate import simulate; simulate()"
     arguments = ["--nodes", "12", "--racks", "3", "--dcs", "2", "--serve", "--port", "0", "--config-out", str(config)]
@@ -53,7 +53,7 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
 
 
 def test_commands_drive_a_running_cluster(served: Server) -> None:
-    """Each command changes the state that `state` tells."""
+    """Each command changes the state that is printed after it."""
     url, (first, second, third, _) = ("--url", served.url), [node.address for node in served.cluster.nodes]
     assert "killed" in run("down", first, *url)
     assert "NORMAL" in run("up", first, *url)
@@ -71,8 +71,8 @@ def test_commands_drive_a_running_cluster(served: Server) -> None:
     assert len(json.loads(run("state", "--format", "json", *url))["nodes"]) == 5
 
 
-def test_wait_tells_when_a_node_is_back(served: Server) -> None:
-    """It returns once the node serves CQL, and gives up with a reason."""
+def test_wait_returns_when_a_node_is_back(served: Server) -> None:
+    """It returns once the node serves CQL, and gives up with the reason."""
     address = served.cluster.nodes[0].address
     run("wait", address, "--url", served.url)
     served.cluster.down(0)
@@ -82,20 +82,20 @@ def test_wait_tells_when_a_node_is_back(served: Server) -> None:
 
 
 def test_mixed_releases_are_dealt_out_in_turn() -> None:
-    """Two releases: every other node has the second."""
+    """With two releases, every second node has the second one."""
     lines = run("--nodes", "4", "--release", "4.1.9", "--release", "5.0.8").splitlines()
     assert [line.split()[3] for line in lines[:4]] == ["4.1.9", "5.0.8", "4.1.9", "5.0.8"]
 
 
-def test_mistakes_are_told() -> None:
-    """No cluster at the URL, an unknown node, a config without a server."""
+def test_mistakes_are_reported() -> None:
+    """No cluster answers at the URL; a configuration is asked for without a server."""
     with pytest.raises(SourceError, match=r"no embedded cluster answers at http://127\.0\.0\.1:1"):
         run("down", "127.0.1.1", "--url", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="--config-out needs --serve"):
         run("--config-out", "/nonexistent/x.yaml")
 
 
-def test_an_unknown_node_is_told(served: Server) -> None:
-    """The control API's reason reaches the user."""
+def test_an_unknown_node_is_reported(served: Server) -> None:
+    """The user sees the reason that the control API gives."""
     with pytest.raises(UsageError, match=r"has no node 10\.9\.9\.9"):
         run("down", "10.9.9.9", "--url", served.url)

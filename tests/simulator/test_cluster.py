@@ -1,4 +1,4 @@
-"""How the embedded cluster changes: convictions, frozen views, partitions, movement, startups."""
+"""How the embedded cluster changes: convictions, frozen views, partitions, pending ranges, startups."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def live(cluster: EmbeddedCluster, observer: int) -> set[int]:
     return set(cluster.view(cluster.nodes[observer], cluster.now()).live)
 
 
-def dropped(cluster: EmbeddedCluster, clock: Clock, observer: int, node: int, until: float) -> list[float]:
-    """Seconds after now at which an observer's opinion of a node changes, in steps of 0.1."""
+def flips(cluster: EmbeddedCluster, clock: Clock, observer: int, node: int, until: float) -> list[float]:
+    """Seconds from now at which an observer's belief about a node changes, in steps of 0.1 s."""
     start, changes, before = clock.now, [], node in live(cluster, observer)
     for step in range(int(until * 10)):
         clock.now = start + step / 10
@@ -57,32 +57,32 @@ def execute(cluster: EmbeddedCluster, node: int, operation: str, *arguments: Any
 
 
 def test_a_killed_node_is_convicted_after_18_to_30_seconds() -> None:
-    """Each peer at its own time, within the seconds measured on real clusters."""
+    """Each peer convicts it at a time of its own, within the range measured on real clusters."""
     times = []
     for observer in (0, 1, 2, 4, 5):
         cluster, clock = made()
         cluster.down(3)
-        times += dropped(cluster, clock, observer, 3, 60)
+        times += flips(cluster, clock, observer, 3, 60)
     assert all(18 <= time <= 30 for time in times)
     assert len(times) == 5
     assert len(set(times)) > 1
 
 
-def test_time_runs_by_its_factor() -> None:
-    """A tenth of the time for all that takes time, and at once where asked for."""
+def test_time_factor_scales_every_delay() -> None:
+    """With 0.1 a conviction takes a tenth of its time; with `instant` none."""
     cluster, clock = made(time_factor=0.1)
     cluster.down(3)
-    assert 1.8 <= dropped(cluster, clock, 0, 3, 5)[0] <= 3.0
+    assert 1.8 <= flips(cluster, clock, 0, 3, 5)[0] <= 3.0
     cluster.down(4, instant=True)
     assert 4 not in live(cluster, 0)
 
 
 @pytest.mark.parametrize(("release", "latest"), [("5.0.8", 0.3), ("2.2.19", 2.4)])
-def test_a_drain_is_known_at_once(release: str, latest: float) -> None:
-    """Announced: within 0.3 s, on 2.2 within 2.3 s; the drained node goes on believing in all."""
+def test_a_drain_is_announced(release: str, latest: float) -> None:
+    """Peers know it within 0.3 s, on 2.2 within 2.3 s; the drained node still believes all nodes up."""
     cluster, clock = made(release=release)
     cluster.drain(3)
-    assert dropped(cluster, clock, 0, 3, 30)[0] <= latest
+    assert flips(cluster, clock, 0, 3, 30)[0] <= latest
     cluster.down(2)
     clock.now += 60
     assert live(cluster, 3) == set(range(6))
@@ -90,22 +90,22 @@ def test_a_drain_is_known_at_once(release: str, latest: float) -> None:
 
 
 def test_stopped_gossip_comes_back_until_it_is_convicted() -> None:
-    """4.0 and later: some peers drop it, list it again and drop it for good after 18 to 21 s; others drop it once."""
+    """Since 4.0 some peers drop it, list it again, and drop it for good after 18 to 21 s; others drop it once."""
     patterns = set()
     for observer in (0, 1, 2, 4, 5):
         cluster, clock = made(release="4.1.9", seed=7)
         cluster.gossip_off(3)
-        changes = dropped(cluster, clock, observer, 3, 40)
+        changes = flips(cluster, clock, observer, 3, 40)
         patterns.add(len(changes))
         assert changes[-1] <= 21
     assert patterns == {1, 3}
 
 
 def test_stopped_gossip_stays_dropped_before_4() -> None:
-    """2.2, 3.0 and 3.11: down on announcement and for good; the node itself serves on with its old view."""
+    """On 2.2, 3.0 and 3.11 it is down once announced; the node itself goes on serving by its old view."""
     cluster, clock = made(release="3.11.19")
     cluster.gossip_off(3)
-    assert len(dropped(cluster, clock, 0, 3, 40)) == 1
+    assert len(flips(cluster, clock, 0, 3, 40)) == 1
     assert [read(cluster, 3, name) for name in ("OperationMode", "GossipRunning", "NativeTransportRunning")] == [
         "NORMAL", False, True,
     ]  # fmt: skip
@@ -116,8 +116,8 @@ def test_stopped_gossip_stays_dropped_before_4() -> None:
     assert cluster.nodes[3].generation > before
 
 
-def test_a_resumed_node_convicts_nobody_for_what_it_missed() -> None:
-    """After SIGCONT it lists all as before, though one died meanwhile, and convicts that one in its own time."""
+def test_a_resumed_node_waits_the_full_time_before_a_conviction() -> None:
+    """After SIGCONT it lists all nodes as before, also one that died meanwhile, and convicts that one later."""
     cluster, clock = made()
     cluster.pause(3)
     clock.now += 40
@@ -133,16 +133,16 @@ def test_a_resumed_node_convicts_nobody_for_what_it_missed() -> None:
 
 
 def test_a_short_death_is_not_noticed() -> None:
-    """A node that is back before it is convicted was never down to its peers."""
+    """A node that is back before its conviction was never down for its peers."""
     cluster, clock = made()
     cluster.down(3)
     clock.now += 2
     cluster.up(3, instant=True)
-    assert dropped(cluster, clock, 0, 3, 60) == []
+    assert flips(cluster, clock, 0, 3, 60) == []
 
 
-def test_a_restart_passes_its_phases_and_convinces_its_peers() -> None:
-    """First no listener, then alone, then NORMAL, then CQL; peers list it before its CQL."""
+def test_a_restart_passes_its_phases_and_is_seen_up() -> None:
+    """No listener, then no peers, then NORMAL, then CQL; its peers list it seconds before its CQL."""
     cluster, clock = made()
     cluster.down(3)
     clock.now += 60
@@ -161,7 +161,7 @@ def test_a_restart_passes_its_phases_and_convinces_its_peers() -> None:
 
 
 def test_a_node_that_starts_knows_the_dead_at_once() -> None:
-    """Peers that died while it was down are unreachable to it without any conviction."""
+    """Peers that died while it was down are unreachable for it without a conviction."""
     cluster, clock = made()
     cluster.down(3)
     cluster.down(4)
@@ -171,8 +171,8 @@ def test_a_node_that_starts_knows_the_dead_at_once() -> None:
     assert 4 not in live(cluster, 3)
 
 
-def test_a_held_startup_stands_still_and_goes_on() -> None:
-    """For as long as a test needs it."""
+def test_a_startup_can_be_held_at_a_phase() -> None:
+    """It stays there until it may proceed; an unknown phase is an error."""
     cluster, clock = made(release="4.1.9")
     cluster.down(3, instant=True)
     cluster.up(3, hold="own")
@@ -188,7 +188,7 @@ def test_a_held_startup_stands_still_and_goes_on() -> None:
 
 
 def test_a_partition_splits_the_views() -> None:
-    """Each side convicts the other, keeps itself, and all is well after healing."""
+    """Each side convicts the other one; after healing all nodes see all up."""
     cluster, clock = made()
     cluster.partition([0, 1])
     clock.now += 40
@@ -198,8 +198,8 @@ def test_a_partition_splits_the_views() -> None:
     assert all(live(cluster, node) == set(range(6)) for node in range(6))
 
 
-def test_a_partition_of_two_sets_leaves_the_third_alone() -> None:
-    """Nodes in neither set go on seeing all: views disagree."""
+def test_a_partition_of_two_sets_does_not_affect_a_third() -> None:
+    """Nodes in neither set still see all nodes up, so views disagree."""
     cluster, clock = made()
     cluster.partition([0], [1], instant=True)
     clock.now += 1
@@ -207,7 +207,7 @@ def test_a_partition_of_two_sets_leaves_the_third_alone() -> None:
 
 
 def test_joining_is_pending_until_it_ends() -> None:
-    """A joiner is live and joining to all, has pending ranges and no natural ones, and owns ranges afterwards."""
+    """All nodes list a joining node as live; it has pending ranges only, and owns ranges once it has joined."""
     cluster, _ = made()
     node = cluster.join()
     assert read(cluster, 0, "JoiningNodes") == [node.address]
@@ -227,7 +227,7 @@ def test_joining_is_pending_until_it_ends() -> None:
 
 
 def test_decommission_over_jmx_runs_to_its_end() -> None:
-    """Leaving while it runs, then gone from both lists, still known as UP to the failure detector."""
+    """The node is leaving, then in no list; the failure detector still has it as UP."""
     cluster, clock = made()
     address = cluster.nodes[5].address
     execute(cluster, 5, "decommission", False)  # noqa: FBT003 - JMX has no keywords
@@ -240,8 +240,8 @@ def test_decommission_over_jmx_runs_to_its_end() -> None:
     assert address in read(cluster, 5, "LiveNodes")
 
 
-def test_moving_is_for_single_tokens() -> None:
-    """A node with one token moves, with pending ranges; one with vnodes can't."""
+def test_only_a_node_with_one_token_can_move() -> None:
+    """Its new ranges are pending until it has moved; a node with vnodes is refused."""
     cluster, _ = made(vnodes=1, tokens="even")
     cluster.move(2, 77)
     assert read(cluster, 0, "MovingNodes") == [cluster.nodes[2].address]
@@ -254,7 +254,7 @@ def test_moving_is_for_single_tokens() -> None:
 
 
 def test_ipv6_addresses_are_written_as_java_does() -> None:
-    """All groups, brackets before a port, a slash before failure detector's."""
+    """All eight groups, brackets before a port, and a slash in the failure detector's states."""
     cluster, _ = made(3, addresses=ipv6_address)
     assert read(cluster, 0, "LiveNodes")[0] == "2001:db8:0:0:0:0:0:1"
     assert read(cluster, 0, "LiveNodesWithPort")[0] == "[2001:db8:0:0:0:0:0:1]:7000"
@@ -264,9 +264,9 @@ def test_ipv6_addresses_are_written_as_java_does() -> None:
 
 
 def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
-    """During a major upgrade: two schema versions, WithPort only on the new node."""
+    """During a major upgrade there are two schema versions, and only the new node has the WithPort attributes."""
     specs = [NodeSpec(loopback_address(number), tokens=(number,)) for number in range(3)]
-    old = [NodeSpec(one.address, tokens=one.tokens, release="3.11.19") for one in specs[:2]]
+    old = [NodeSpec(spec.address, tokens=spec.tokens, release="3.11.19") for spec in specs[:2]]
     cluster = EmbeddedCluster([*old, specs[2]], clock=Clock())
     assert sorted(map(len, read(cluster, 0, "SchemaVersions", PROXY).values())) == [1, 2]
     reply = ask(cluster, 0, type="read", mbean=STORAGE, attribute="LiveNodesWithPort")
@@ -285,7 +285,7 @@ def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
     ],
 )
 def test_authentication_shows_in_two_beans(release: str, authenticates: bool, validity: int, level: int) -> None:  # noqa: FBT001 - a table
-    """CredentialsCache and from 4.1 on AuthProperties are registered exactly where the cluster authenticates."""
+    """CredentialsCache, and since 4.1 AuthProperties, are registered exactly if the cluster authenticates."""
     specs = [NodeSpec(loopback_address(0), tokens=(0,), release=release)]
     cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
     bean = "org.apache.cassandra.auth:type="
@@ -296,15 +296,15 @@ def test_authentication_shows_in_two_beans(release: str, authenticates: bool, va
 
 
 def test_addresses_are_distinct() -> None:
-    """As many as a large cluster needs, each a valid one of its kind."""
+    """There are enough of both kinds for a large cluster."""
     for form in (loopback_address, ipv6_address):
         assert len({form(number) for number in range(2000)}) == 2000
 
 
 def test_the_articles_figures() -> None:
-    """Four nodes A to D, three vnodes each in turn, RF 3: figures 2 and 3 of the article.
+    """Four nodes A to D with three tokens each in turn, RF 3: figures 2 and 3 of the article.
 
-    With A down nine of twelve ranges lack a replica; with A and C down six have one of three left, below LOCAL_QUORUM.
+    With A down, nine of twelve ranges lack a replica. With A and C down, six have one of three left: no LOCAL_QUORUM.
     (Yelp Engineering, "Monitoring Cassandra at Scale", 2016.)
     """
     cluster, _ = made(4, vnodes=3, tokens="even", keyspaces={"blog_3": simple(3)})
@@ -317,8 +317,8 @@ def test_the_articles_figures() -> None:
     assert len(rows) == 12
 
 
-def test_streams_are_listed_until_they_end_or_the_node_is_started_again() -> None:
-    """As StreamManager lists them; a stop breaks them off."""
+def test_streams_are_listed_until_they_end_or_the_node_restarts() -> None:
+    """StreamManager lists them; a restart of the node ends them."""
     cluster, _ = made()
     cluster.stream(2, 3)
     assert len(read(cluster, 2, "CurrentStreams", STREAMS)) == 3

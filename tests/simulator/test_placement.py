@@ -1,4 +1,4 @@
-"""Placement equals the recorded clusters, and a forward walk written independently."""
+"""Placement equals that of the recorded clusters, and of a forward walk that is written independently."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEYSPACES = {
     "system_traces": "SimpleStrategy {replication_factor=2}",
     "system_distributed": "SimpleStrategy {replication_factor=3}",
 }
-PLACES = {  # recorded/README: the victim is .3, the one that joins and leaves .5
+PLACES = {  # recorded/README: .3 is the node that is stopped, .5 the one that joins and leaves
     "127.0.1.1": SimPlace("dc1", "r1"),
     "127.0.1.2": SimPlace("dc1", "r2"),
     "127.0.1.3": SimPlace("dc1", "r3"),
@@ -41,7 +41,7 @@ PLACES = {  # recorded/README: the victim is .3, the one that joins and leaves .
     "127.0.1.5": SimPlace("dc1", "r1"),
 }
 NODES = list(PLACES)
-CUT = ("startup", "truncating", "joining-sequence", "auth")  # states in which the ring was not told whole
+CUT = ("startup", "truncating", "joining-sequence", "auth")  # states without a recording of the whole ring
 SETTLED = [item for item in recordings() if not item.state.startswith(CUT) and item.read("TokenToEndpointMap")]
 MOVING = [item for item in SETTLED if item.state in {"joining", "leaving"}]
 
@@ -51,7 +51,7 @@ def release(text: str) -> tuple[int, ...]:
 
 
 def ring_of(recording: Recording, *, joining: Iterable[str] = ()) -> TokenRing:
-    """The ring that a node's TokenToEndpointMap tells, without those that are still joining."""
+    """The ring in a node's TokenToEndpointMap, without nodes that are still joining."""
     owned: dict[int, list[int]] = {}
     for token, address in (recording.read("TokenToEndpointMap") or {}).items():
         if address not in joining:
@@ -61,11 +61,11 @@ def ring_of(recording: Recording, *, joining: Iterable[str] = ()) -> TokenRing:
 
 def ranges(reply: dict[str, list[str]]) -> dict[tuple[int, int], list[int]]:
     """A recorded range map in node indexes."""
-    found = {}
+    indexed = {}
     for key, endpoints in reply.items():
         start, end = key.strip("[]").split(", ")
-        found[int(start), int(end)] = [NODES.index(endpoint) for endpoint in endpoints]
-    return found
+        indexed[int(start), int(end)] = [NODES.index(endpoint) for endpoint in endpoints]
+    return indexed
 
 
 def name(recording: Any) -> str:
@@ -74,7 +74,7 @@ def name(recording: Any) -> str:
 
 @pytest.mark.parametrize("recording", SETTLED, ids=name)
 def test_natural_ranges_equal_the_recorded_cluster(recording: Recording) -> None:
-    """Each range of each recorded keyspace has the recorded replicas in the recorded order."""
+    """Every range of every recorded keyspace has the recorded replicas, in the recorded order."""
     ring = ring_of(recording, joining=recording.read("JoiningNodes") or ())
     places = list(PLACES.values())
     for keyspace, replication in KEYSPACES.items():
@@ -87,7 +87,7 @@ def test_natural_ranges_equal_the_recorded_cluster(recording: Recording) -> None
 
 @pytest.mark.parametrize("recording", MOVING, ids=name)
 def test_pending_ranges_equal_the_recorded_cluster(recording: Recording) -> None:
-    """A joining and a leaving node make the recorded pending ranges, all of them and no others."""
+    """A joining or leaving node causes exactly the recorded pending ranges."""
     joining = set(recording.read("JoiningNodes") or ())
     leaving = frozenset(NODES.index(address) for address in recording.read("LeavingNodes") or ())
     whole = recording.read("TokenToEndpointMap")
@@ -106,7 +106,7 @@ def test_pending_ranges_equal_the_recorded_cluster(recording: Recording) -> None
 
 
 def test_recordings_cover_every_release() -> None:
-    """The comparison above has data of all six releases, and of a joining and a leaving node of three."""
+    """The comparisons above have data of all six releases, and of joining and leaving nodes of three."""
     assert {item.line for item in SETTLED} >= {
         "2.2.19-jolokia1", "3.0.29-jolokia1", "3.11.19-jolokia1", "4.0.17-jolokia1", "4.1.9-jolokia1",
         "4.1.9-jolokia2", "5.0.8-jolokia1", "5.0.8-jolokia2",
@@ -115,7 +115,7 @@ def test_recordings_cover_every_release() -> None:
 
 
 def walk(ring: TokenRing, index: int, factors: dict[str, int], places: Sequence[SimPlace], *, last: bool) -> list[int]:
-    """Brute force: go forward from a range, datacenter by datacenter decide at each node met."""
+    """Brute force: walk forward from a range, and decide at each node by the state of its datacenter."""
     replicas: list[int] = []
     racks = {dc: {places[node].rack for node in set(ring.owners) if places[node].datacenter == dc} for dc in factors}
     seen: dict[str, list[str]] = {dc: [] for dc in factors}
@@ -123,7 +123,7 @@ def walk(ring: TokenRing, index: int, factors: dict[str, int], places: Sequence[
     for step in range(len(ring.owners)):
         node = ring.owners[(index + step) % len(ring.owners)]
         dc, rack = places[node].datacenter, places[node].rack
-        have = [one for one in replicas if places[one].datacenter == dc]
+        have = [replica for replica in replicas if places[replica].datacenter == dc]
         if len(have) >= factors.get(dc, 0) or node in replicas or node in skipped[dc]:
             continue
         if rack not in seen[dc]:
@@ -159,7 +159,7 @@ def test_networktopology_equals_a_forward_walk(
     cluster: tuple[TokenRing, list[SimPlace], dict[str, int]],
     last: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
-    """Uneven racks, RF above racks and nodes, several DCs: as a walk from each token, before and since 3.2."""
+    """Also with uneven racks, RF above racks and nodes, and several DCs, before and since 3.2."""
     ring, places, factors = cluster
     options = ", ".join(f"{dc}={factor}" for dc, factor in factors.items())
     replication = Replication.parse(f"NetworkTopologyStrategy {{{options}}}")
@@ -170,7 +170,7 @@ def test_networktopology_equals_a_forward_walk(
 @settings(max_examples=examples(200))
 @given(clusters(), st.integers(1, 5))
 def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[SimPlace], dict[str, int]], factor: int) -> None:
-    """SimpleStrategy takes the next distinct nodes and looks at no datacenter."""
+    """SimpleStrategy takes the next distinct nodes, whatever their datacenter."""
     ring, _, _ = cluster
     nowhere = [SimPlace("", str(node)) for node in range(9)]
     rows = place(ring, Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), nowhere, (5, 0))
@@ -181,10 +181,10 @@ def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[SimPlace], 
 
 @settings(max_examples=examples(150))
 @given(clusters(), st.randoms(use_true_random=False), st.integers(1, 3))
-def test_pending_is_what_each_node_lacks_of_the_ring_to_come(
+def test_pending_ranges_are_what_nodes_gain(
     cluster: tuple[TokenRing, list[SimPlace], dict[str, int]], draw: random.Random, factor: int
 ) -> None:
-    """Token by token: one leaver, joiner or mover makes pending exactly the replicas that the next ring adds."""
+    """Token by token: a leaving, joining or moving node makes pending exactly the replicas that the next ring adds."""
     ring, places, _ = cluster
     replication, at = Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), (4, 1)
     owned = {node: [token for token, owner in zip(ring.tokens, ring.owners, strict=True) if owner == node]
@@ -205,13 +205,13 @@ def test_pending_is_what_each_node_lacks_of_the_ring_to_come(
     if not movement:
         return
     then = TokenRing.of(after)
-    now_rows, then_rows = (place(one, replication, places, at) for one in (ring, then))
+    now_rows, then_rows = (place(tokens, replication, places, at) for tokens in (ring, then))
     gains = pending(ring, replication, places, at, movement)
     for token in range(-50, 150):
-        told = {node for span, nodes in gains.items() for node in nodes if inside(token, span)}
+        gaining = {node for span, nodes in gains.items() for node in nodes if inside(token, span)}
         added = set(then_rows[then.index(token)]) - set(now_rows[ring.index(token)])
         joined = {node for node in then_rows[then.index(token)] if node >= len(owned)}
-        assert told == (added if kind != "join" else joined), (kind, token)
+        assert gaining == (added if kind != "join" else joined), (kind, token)
 
 
 def inside(token: int, span: tuple[int, int]) -> bool:
@@ -220,19 +220,19 @@ def inside(token: int, span: tuple[int, int]) -> bool:
 
 
 def test_even_tokens_share_the_ring_in_turn() -> None:
-    """Twelve ranges of four nodes: A, B, C, D and again, all of equal width."""
+    """Twelve ranges of four nodes in turn, A, B, C, D and again, all of equal width."""
     ring = TokenRing.of(dict(enumerate(even_tokens(4, 3))))
     assert ring.owners == (0, 1, 2, 3) * 3
     assert len({(end - start) % 2**64 for start, end in map(ring.range, range(12))}) <= 2
 
 
 def test_random_tokens_repeat_with_their_seed() -> None:
-    """Tokens are drawn anew for each seed and equal for the same one, none twice."""
+    """The same seed draws the same tokens, another seed others; no token is drawn twice."""
     assert random_tokens(5, 16, 7) == random_tokens(5, 16, 7) != random_tokens(5, 16, 8)
     assert len({token for tokens in random_tokens(5, 16, 7) for token in tokens}) == 80
 
 
 def test_other_strategies_are_refused() -> None:
-    """LocalStrategy places nothing by token."""
+    """LocalStrategy places no replicas by token."""
     with pytest.raises(ValueError, match="LocalStrategy places no replicas"):
         place(TokenRing((1,), (0,)), Replication("LocalStrategy"), [SimPlace("a", "x")], (5, 0))

@@ -1,4 +1,4 @@
-"""The embedded cluster answers as the recorded ones did, request by request."""
+"""The embedded cluster answers every recorded request as the real one did."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from ringcheck.simulator.cluster import EmbeddedCluster
 
 STATES = [
-    one
-    for one in recordings()
-    if not one.state.startswith(("startup", "joining-sequence")) and any("reply" in raw for raw in one.load())
+    recording
+    for recording in recordings()
+    if not recording.state.startswith(("startup", "joining-sequence"))
+    and any("reply" in raw for raw in recording.load())
 ]
 
-# What can't be equal, and why; only its shape is compared.
+# Values that can't be equal, and why; only their shape is compared.
 OWN = {
     "CurrentGenerationNumber": "a time",
     "getCurrentGenerationNumber": "a time",
@@ -36,7 +37,7 @@ OWN = {
     "version": "the agent's own configuration",
     "Count": "requests before the recording",
 }  # fmt: skip
-LAZY = "scope=RangeSlice"  # since 4.0 registered at the first range read, so some nodes had it and others not
+LAZY = "scope=RangeSlice"  # since 4.0 it is registered at the first range read, so only some nodes had it
 
 
 def ident(recording: Any) -> str:
@@ -45,7 +46,7 @@ def ident(recording: Any) -> str:
 
 @pytest.mark.parametrize("recording", STATES, ids=ident)
 def test_answers_as_recorded(recording: Recording) -> None:
-    """Status, content type and every value, without order, of every recorded exchange."""
+    """Status, content type and every value of every recorded exchange are equal, whatever their order."""
     cluster, clock = rebuild(recording)
     for raw in recording.load():
         if "failed" in raw:
@@ -66,23 +67,23 @@ def pairs(post: Any, recorded: Any, got: Any) -> list[tuple[Any, Any, Any]]:
 
 
 def comparable(request: Any, reply: Any, *, limited: bool) -> Any:
-    """A reply without what differs between any two runs: times, order, forms of an address."""
+    """A reply without what differs between any two runs: times, order, and how an address is written."""
     if not isinstance(reply, dict):
         return reply
-    found = {key: value for key, value in reply.items() if key != "timestamp"}
-    if "error" in found:
-        found["error"], found["stacktrace"] = overloads(found["error"]), "stacktrace" in found
-    if "value" in found:
+    fields = {key: value for key, value in reply.items() if key != "timestamp"}
+    if "error" in fields:
+        fields["error"], fields["stacktrace"] = overloads(fields["error"]), "stacktrace" in fields
+    if "value" in fields:
         limited = limited or (isinstance(request, dict) and "config" in request)
-        found["value"] = shape("cut", found["value"]) if limited else value_of(request, found["value"])
-    return found
+        fields["value"] = shape("cut", fields["value"]) if limited else value_of(request, fields["value"])
+    return fields
 
 
 def overloads(text: str) -> str:
-    """Signatures of overloaded operations come in any order."""
-    head, found, rest = text.partition("Signatures found: ")
+    """An error text with the signatures of overloaded operations sorted."""
+    head, intro, rest = text.partition("Signatures found: ")
     listed, end, tail = rest.partition(". Use a")
-    return head + found + "|".join(sorted(re.findall(r"\(?[^()]*\)", listed.replace("),", ") ")))) + end + tail
+    return head + intro + "|".join(sorted(re.findall(r"\(?[^()]*\)", listed.replace("),", ") ")))) + end + tail
 
 
 def value_of(request: Any, value: Any) -> Any:
@@ -95,13 +96,13 @@ def value_of(request: Any, value: Any) -> Any:
 
 
 def settled(value: Any, *, ordered: bool) -> Any:
-    """Lists as sets, but for replicas; addresses in one form; replication options sorted."""
+    """A value with its lists sorted unless they are replicas, addresses without host names, and options sorted."""
     if isinstance(value, dict):
         return {address(key): item if ordered else settled(item, ordered=ordered) for key, item in value.items()}
     if isinstance(value, list):
         return sorted(json.dumps(item) for item in value if LAZY not in str(item))
     if isinstance(value, str) and "{" in value:
-        return re.sub(r"\{(.*)\}", lambda found: "{" + ",".join(sorted(found[1].split(", "))) + "}", value)
+        return re.sub(r"\{(.*)\}", lambda options: "{" + ",".join(sorted(options[1].split(", "))) + "}", value)
     return value
 
 
@@ -110,7 +111,7 @@ def address(text: str) -> str:
 
 
 def shape(name: str, value: Any) -> Any:
-    """Types, and keys where they say something that is not of this run."""
+    """The types of a value, with its keys if they are the same in every run."""
     if isinstance(value, dict) and name == "cut":
         return sorted(json.dumps(shape(name, item)) for item in value.values())
     if isinstance(value, dict):
@@ -122,17 +123,17 @@ def shape(name: str, value: Any) -> Any:
     return type(value).__name__
 
 
-STARTED = [one for one in recordings() if one.state.startswith("startup-after") and one.address == VICTIM]
+STARTED = [item for item in recordings() if item.state.startswith("startup-after") and item.address == VICTIM]
 
 
 def samples(recording: Recording) -> list[list[dict[str, Any]]]:
-    """What was asked at the same moment of a startup; without moments at which something timed out."""
+    """The exchanges of each moment of a startup, without moments at which a request timed out."""
     moments = [list(group) for _, group in groupby(recording.load(), key=lambda raw: raw["at_seconds"])]
     return [moment for moment in moments if not any("failed" in raw for raw in moment)]
 
 
 def in_phase(recording: Recording, phase: str, *, early: bool) -> EmbeddedCluster:
-    """The recorded cluster with its victim held at a phase, its snitch asked too early before that or not."""
+    """The recorded cluster with one node held at a phase; `early` asks its snitch too early before that."""
     cluster, clock = rebuild(recording)
     if recording.state.endswith("drain"):
         cluster.drain(VICTIM)
@@ -156,16 +157,16 @@ def answers_alike(recording: Recording, sample: list[dict[str, Any]], phase: str
     )
 
 
-@pytest.mark.parametrize("line", sorted({one.line for one in STARTED}))
+@pytest.mark.parametrize("line", sorted({item.line for item in STARTED}))
 def test_starts_as_recorded(line: str) -> None:
-    """Each phase of a line's startup answers exactly as some sample of its recorded restarts, asked early or not."""
-    both = [one for one in STARTED if one.line == line]
+    """Each phase of a startup answers exactly as at some moment of its recorded restarts."""
+    both = [item for item in STARTED if item.line == line]
     startup = STARTUPS[[known for known in STARTUPS if version_of(known) <= version_of(both[0].release)][-1]]
     seen = {
         phase
-        for one in both
-        for sample in samples(one)
+        for item in both
+        for sample in samples(item)
         for phase, _ in startup[1:]
-        if any(answers_alike(one, sample, phase, early=early) for early in {False, one.state.endswith("kill")})
+        if any(answers_alike(item, sample, phase, early=early) for early in {False, item.state.endswith("kill")})
     }
     assert seen == {phase for phase, _ in startup[1:]}

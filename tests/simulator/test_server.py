@@ -1,4 +1,4 @@
-"""The embedded cluster over HTTP: both ways of addressing, keep-alive, control, faults."""
+"""The embedded cluster over HTTP: nodes by path and by address, keep-alive, control, faults."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def live(client: Client, server: Server, index: int) -> set[str]:
 
 
 def test_one_connection_asks_all_nodes(served: Server) -> None:
-    """By path, one kept-alive connection reaches every node, with GET and POST."""
+    """One kept connection reaches every node by its path, with GET and POST."""
     client = Client(served.url)
-    everyone = {one.address for one in served.cluster.nodes}
+    everyone = {member.address for member in served.cluster.nodes}
     assert all(live(client, served, index) == everyone for index in range(4))
     first = client.connection.sock
     assert client.get(f"{node(served, 1)}/read/{STORAGE}/OperationMode")[1]["value"] == "NORMAL"
@@ -72,14 +72,14 @@ def test_one_connection_asks_all_nodes(served: Server) -> None:
 
 
 def test_bulk_answers_come_in_order(served: Server) -> None:
-    """A bulk request is answered item by item, errors among them."""
+    """A bulk request is answered item by item, errors included."""
     wrong = {"type": "read", "mbean": STORAGE, "attribute": "NoSuch"}
     _, reply = Client(served.url).post(node(served, 0), [LIVE, wrong, LIVE])
     assert [item["status"] for item in reply] == [200, 404, 200]
 
 
 def test_an_error_of_the_jvm_takes_the_whole_bulk(served: Server) -> None:
-    """Unknown keyspace is a java.lang.Error: one object instead of three answers."""
+    """An unknown keyspace is a java.lang.Error: one object instead of three answers."""
     unknown = {"type": "exec", "mbean": STORAGE, "operation": "getRangeToEndpointMap", "arguments": ["nope"]}
     _, reply = Client(served.url).post(node(served, 0), [LIVE, unknown, LIVE])
     assert reply["status"] == 500
@@ -87,7 +87,7 @@ def test_an_error_of_the_jvm_takes_the_whole_bulk(served: Server) -> None:
 
 
 def test_control_kills_and_starts_a_node(served: Server) -> None:
-    """Down at once resets its connections and shows in the others' views; up brings it back."""
+    """`down` resets its connections and shows in the views of its peers; `up` brings it back."""
     client = Client(served.url)
     victim = served.cluster.nodes[2].address
     assert client.post("/control/down", {"node": victim, "instant": True})[0] == 200
@@ -100,7 +100,7 @@ def test_control_kills_and_starts_a_node(served: Server) -> None:
 
 
 def test_control_refuses_nonsense(served: Server) -> None:
-    """Unknown actions, nodes and fields are 404 and 400 with a reason."""
+    """An unknown action is 404; an unknown node or field is 400 with the reason."""
     client = Client(served.url)
     assert client.post("/control/explode", {})[0] == 404
     status, reply = client.post("/control/down", {"node": "10.9.9.9"})
@@ -109,7 +109,7 @@ def test_control_refuses_nonsense(served: Server) -> None:
 
 
 def test_a_paused_node_accepts_and_never_answers(served: Server) -> None:
-    """SIGSTOP: the connection is made, the answer does not come; after SIGCONT it does."""
+    """After SIGSTOP a connection is made and no answer comes; after SIGCONT it does."""
     served.cluster.pause(1)
     with pytest.raises(TimeoutError):
         Client(served.url, timeout=0.3).post(node(served, 1), LIVE)
@@ -118,7 +118,7 @@ def test_a_paused_node_accepts_and_never_answers(served: Server) -> None:
 
 
 def test_drain_over_jolokia_freezes_the_view(served: Server) -> None:
-    """The exec drains: DRAINED, no CQL, all still live in its own view, gone from the others'."""
+    """The node is DRAINED without CQL, sees all nodes live, and its peers do not see it."""
     client = Client(served.url)
     status, reply = client.post(node(served, 3), {"type": "exec", "mbean": STORAGE, "operation": "drain"})
     assert (status, reply["status"], reply["value"]) == (200, 200, None)
@@ -129,8 +129,8 @@ def test_drain_over_jolokia_freezes_the_view(served: Server) -> None:
     assert served.cluster.nodes[3].address not in live(client, served, 0)
 
 
-def test_authentication_is_asked_for(served: Server) -> None:
-    """401 with an empty body and a challenge, without a user or with a wrong one."""
+def test_credentials_are_required(served: Server) -> None:
+    """Without them the answer is 401 with an empty body."""
     served.cluster.configure(0, SimAgent(user="monitor", password="s3cret"))  # noqa: S106 - a test's
     client = Client(served.url)
     assert client.post(node(served, 0), LIVE) == (401, b"")
@@ -147,14 +147,14 @@ FAULTS: dict[str, tuple[type[Exception], ...]] = {
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_broken_connections(served: Server, kind: Any) -> None:
-    """Reset, refused, cut short and hanging, as a client meets them."""
+    """A client sees a reset, a refusal, a body that is cut short, or no answer."""
     served.cluster.set_fault(0, Fault(kind))
     with pytest.raises(FAULTS[kind]):
         Client(served.url, timeout=0.3).post(node(served, 0), LIVE)
 
 
 def test_false_answers(served: Server) -> None:
-    """HTML, garbage, an error status and another node's answers."""
+    """A client gets HTML, garbage, an error status, or the answer of another node."""
     client, cluster = Client(served.url), served.cluster
     cluster.set_fault(0, Fault("html"))
     assert client.post(node(served, 0), LIVE)[1].startswith(b"<!DOCTYPE html>")
@@ -168,7 +168,7 @@ def test_false_answers(served: Server) -> None:
 
 
 def test_slow_answers(served: Server) -> None:
-    """Late by its seconds, or dripping byte by byte to the end."""
+    """The right answer comes late, or in small pieces."""
     client, cluster = Client(served.url), served.cluster
     cluster.set_fault(0, Fault("delay", seconds=0.2))
     started = time.monotonic()
@@ -179,8 +179,8 @@ def test_slow_answers(served: Server) -> None:
         assert Client(served.url).post(node(served, 0), LIVE)[1]["status"] == 200
 
 
-def test_an_oversize_reply_goes_on(served: Server) -> None:
-    """As many bytes as asked for, of valid JSON."""
+def test_an_oversize_reply_has_its_size(served: Server) -> None:
+    """It has as many bytes as the fault says."""
     served.cluster.set_fault(0, Fault("oversize", size=3_000_000))
     client = Client(served.url)
     client.connection.request("POST", node(served, 0), json.dumps(LIVE))
@@ -188,22 +188,22 @@ def test_an_oversize_reply_goes_on(served: Server) -> None:
 
 
 def test_a_fault_ends_by_itself(served: Server) -> None:
-    """Two spoilt requests, then honest ones."""
+    """A fault of two requests does not affect the third."""
     served.cluster.set_fault(0, Fault("status", status=500, times=2))
     client = Client(served.url)
     assert [client.post(node(served, 0), LIVE)[0] for _ in range(3)] == [500, 500, 200]
 
 
-def test_config_names_the_cluster(served: Server) -> None:
-    """The configuration is YAML with contact points and a URL with a place for the address."""
+def test_config_leads_to_the_cluster(served: Server) -> None:
+    """It is YAML with contact points, and a URL with a field for the address."""
     entry = yaml.safe_load(served.config())["clusters"]["embedded"]
     assert entry["jolokia"]["url"] == f"{served.url}/{{address}}/jolokia"
-    assert set(entry["jolokia"]["contact_points"]) <= {one.address for one in served.cluster.nodes}
+    assert set(entry["jolokia"]["contact_points"]) <= {member.address for member in served.cluster.nodes}
     assert "replication" not in entry
 
 
 def test_config_of_an_old_release_states_the_replication() -> None:
-    """Before 3.11.11 a node can't tell it, so the configuration does."""
+    """Before 3.11.11 a node can't report it, so the configuration has it."""
     cluster = EmbeddedCluster.uniform(3, release="2.2.19")
     replication = yaml.safe_load(serve(cluster).config())["clusters"]["embedded"]["replication"]
     assert replication["orders"] == {"class": "NetworkTopologyStrategy", "dc1": 3}
@@ -218,11 +218,11 @@ def free_port() -> int:
 
 
 def test_each_node_on_its_own_address() -> None:
-    """As real nodes: an address each, refused while down, answering again once up."""
+    """As with real nodes, each address refuses connections while its node is down."""
     port = free_port()
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.02)
     with serve(cluster, address_port=port) as server:
-        urls = [f"http://{one.address}:{port}" for one in cluster.nodes]
+        urls = [f"http://{member.address}:{port}" for member in cluster.nodes]
         assert server.template == f"http://{{address}}:{port}/jolokia"
         assert all(Client(url).post("/jolokia", LIVE)[0] == 200 for url in urls)
         cluster.down(1, instant=True)
@@ -234,8 +234,8 @@ def test_each_node_on_its_own_address() -> None:
         assert Client(urls[1]).post("/jolokia", LIVE)[0] == 200
 
 
-def test_what_is_no_http_is_answered_400(served: Server) -> None:
-    """A broken request ends the connection with a reason."""
+def test_a_request_that_is_not_http_gets_400(served: Server) -> None:
+    """It ends the connection, with a reason."""
     port = int(served.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=2) as raw:
         raw.sendall(b"nonsense\r\n\r\n")
