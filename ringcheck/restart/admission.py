@@ -133,7 +133,7 @@ class Admission:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
                 raise Halt("refused", f"the start time of the process of {address} can't be read: {error}") from None
             started = None
-        return RestartTask(node=node, target=RestartedNode(address, node.host_id, started))
+        return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started))
 
     def _find_clients(self, tasks: Iterable[RestartTask]) -> None:
         """Note where clients connect, and check that this host reaches it, before a node depends on it to be back.

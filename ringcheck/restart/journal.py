@@ -23,7 +23,7 @@ _HEAD = f'{{"schema": "{SCHEMA}"'  # every line begins with it
 Event: TypeAlias = "dict[str, Any]"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Begun:
     """A node whose restart was begun and not seen to its end.
 
@@ -46,7 +46,7 @@ class Begun:
     ran: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Past:
     """The last run in a journal.
 
@@ -77,9 +77,11 @@ def past(events: Iterable[Event]) -> Past:
         match event["event"]:
             case "begin":
                 nodes = tuple(event["nodes"])
-                last = Past(event["run"], event["owner"], event["cluster"], nodes, ended=False)
+                last = Past(run=event["run"], owner=event["owner"], cluster=event["cluster"], nodes=nodes, ended=False)
             case "stopping":
-                last.begun[str(node)] = Begun(str(node), event.get("host_id"), event.get("started_at"))
+                last.begun[str(node)] = Begun(
+                    node=str(node), host_id=event.get("host_id"), started_at=event.get("started_at")
+                )
             case "end":
                 last.ended = event["outcome"] == "done"
             case "back":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.evidence import evidence_of
@@ -36,6 +36,7 @@ class RestartedNode:
 
     node: str
     host_id: str | None
+    _: KW_ONLY
     started_at: int | None = None
     client: tuple[str, int] | None = None
 

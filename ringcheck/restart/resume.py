@@ -52,7 +52,7 @@ class Resumption:
                 self.context.pause(self.context.procedure.interval)
 
     def _task(self, begun: Begun) -> RestartTask:
-        target = RestartedNode(begun.node, begun.host_id, begun.started_at)
+        target = RestartedNode(begun.node, begun.host_id, started_at=begun.started_at)
         node = target.find(self.context.environment.poll())
         if node is None:
             raise Halt("doubt", f"{begun.node} left the cluster")

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -90,6 +90,7 @@ class SimAgent:
     """
 
     line: str = "2"
+    _: KW_ONLY
     user: str | None = None
     password: str | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class NodeSpec:
     """What a new node is made of. Tokens may be empty for `join`, which draws them."""
 
     address: str
+    _: KW_ONLY
     datacenter: str = "dc1"
     rack: str = "r1"
     tokens: tuple[int, ...] = ()
@@ -110,7 +112,7 @@ class NodeSpec:
     generation: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimTopology:
     """Which nodes own which tokens, and which are about to; replaced and never changed, so that a view can be frozen.
 
@@ -169,6 +171,7 @@ class SimView:
     """
 
     topology: SimTopology
+    _: KW_ONLY
     down: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
     hosts: frozenset[int] | None = None
@@ -185,7 +188,7 @@ class SimView:
         return tuple(sorted(self.down & self.topology.members))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SimNode:
     """One node and its state; changed only by its cluster.
 
@@ -276,11 +279,11 @@ def uniform(  # noqa: PLR0913 - each is an option of the command line
     return [
         NodeSpec(
             address(number),
-            f"dc{number % datacenters + 1}",
-            f"r{number // datacenters % racks + 1}",
-            tuple(drawn[number]),
-            release,
-            jolokia,
+            datacenter=f"dc{number % datacenters + 1}",
+            rack=f"r{number // datacenters % racks + 1}",
+            tokens=tuple(drawn[number]),
+            release=release,
+            jolokia=jolokia,
         )
         for number in range(nodes)
     ]
@@ -367,7 +370,9 @@ class EmbeddedCluster:
         for spec in specs:
             self._add(spec, clock() - 60)
         owned = {node.index: node.tokens for node in self.nodes}
-        self.topology = SimTopology(TokenRing.of(owned), Movement(), frozenset(owned), self._places())
+        self.topology = SimTopology(
+            ring=TokenRing.of(owned), movement=Movement(), members=frozenset(owned), places=self._places()
+        )
 
     @classmethod
     def uniform(  # noqa: PLR0913 - what specs and clusters take together
@@ -693,7 +698,7 @@ class EmbeddedCluster:
                 moved = replace(moved, moving=tuple(item for item in moved.moving if item[0] != node.index))
             self._reshape(ring=ring, movement=moved, members=members)
             if node.frozen is not None:  # a decommissioned node lists itself as live, but owns nothing
-                node.frozen = SimView(self.topology, node.frozen.down, cache={"live": node.frozen.live})
+                node.frozen = SimView(self.topology, down=node.frozen.down, cache={"live": node.frozen.live})
 
     def partition(
         self, one: Iterable[str | int], other: Iterable[str | int] | None = None, *, instant: bool = False
@@ -758,7 +763,15 @@ class EmbeddedCluster:
         index = len(self.nodes)
         drawn = uuid.UUID(int=self._random.getrandbits(128), version=4)
         host_id, generation = spec.host_id or str(drawn), spec.generation or int(now)
-        node = SimNode(index, spec, SimAgent(spec.jolokia), host_id, generation, tuple(spec.tokens), now)
+        node = SimNode(
+            index=index,
+            spec=spec,
+            agent=SimAgent(spec.jolokia),
+            host_id=host_id,
+            generation=generation,
+            tokens=tuple(spec.tokens),
+            born_at=now,
+        )
         self.nodes.append(node)
         self._names |= {spec.address.lower(): index, host_id: index}
         return node
@@ -775,10 +788,10 @@ class EmbeddedCluster:
     ) -> None:
         old = self.topology
         self.topology = SimTopology(
-            old.ring if ring is None else ring,
-            old.movement if movement is None else movement,
-            old.members if members is None else members,
-            self._places(),
+            ring=old.ring if ring is None else ring,
+            movement=old.movement if movement is None else movement,
+            members=old.members if members is None else members,
+            places=self._places(),
         )
 
     def _freeze(self, node: SimNode, now: float) -> None:
@@ -796,7 +809,7 @@ class EmbeddedCluster:
         if down not in views:
             if len(views) > 256:  # during convictions each observer may differ  # noqa: PLR2004
                 views.clear()
-            views[down] = SimView(self.topology, down)
+            views[down] = SimView(self.topology, down=down)
         view: SimView = views[down]
         return view
 
@@ -811,7 +824,7 @@ class EmbeddedCluster:
         whole, me = self.topology, frozenset({node.index})
         if node.misled:
             places = tuple(known if index == node.index else UNKNOWN for index, known in enumerate(whole.places))
-            whole = SimTopology(whole.ring, whole.movement, whole.members, places)
+            whole = SimTopology(ring=whole.ring, movement=whole.movement, members=whole.members, places=places)
         if phase in {"ring", "alone", "normal-alone"}:
             others = whole.members - me
             hosts = None if phase == "normal-alone" else others if node.release >= (4, 0) else frozenset()
@@ -819,7 +832,9 @@ class EmbeddedCluster:
                 return SimView(whole, unknown=others, hosts=hosts)
             return SimView(whole, down=others, hosts=hosts)
         tokens = node.tokens if phase in {"own", "newborn"} else ()
-        alone = SimTopology(TokenRing.of({node.index: tokens}), Movement(), me, whole.places)
+        alone = SimTopology(
+            ring=TokenRing.of({node.index: tokens}), movement=Movement(), members=me, places=whole.places
+        )
         return SimView(alone, hosts=me if phase == "newborn" else frozenset())
 
     def _spare_spec(self) -> NodeSpec:

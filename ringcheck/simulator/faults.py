@@ -5,7 +5,7 @@ Owns the kinds of fault and the bytes of false answers; knows nothing of sockets
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from ringcheck.errors import UsageError
@@ -43,6 +43,7 @@ class Fault:
     """
 
     kind: FaultKind
+    _: KW_ONLY
     seconds: float = 1.0
     size: int = 1
     status: int = 500

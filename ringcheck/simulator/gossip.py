@@ -36,7 +36,7 @@ class GossipChange:
     factor: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Cut:
     """A partition: two sets of nodes that hear nothing of each other, neither directly nor through others."""
 
@@ -95,7 +95,7 @@ class Gossip:
 
     def cut(self, one: Iterable[int], other: Iterable[int], at: float, factor: float) -> None:
         """Separate two sets of nodes."""
-        self.cuts.append(Cut(frozenset(one), frozenset(other), at, factor))
+        self.cuts.append(Cut(one=frozenset(one), other=frozenset(other), at=at, factor=factor))
         self._touch(at, factor)
 
     def heal(self, at: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -165,6 +165,7 @@ class MBeanOperation:
     """An operation, its signature and the releases that have it."""
 
     call: Caller
+    _: KW_ONLY
     signature: tuple[str, ...] = ("java.lang.String",)
     since: tuple[tuple[int, ...], ...] = ()
     until: tuple[int, ...] | None = None
@@ -593,19 +594,25 @@ STORAGE_OPERATIONS: dict[str, tuple[MBeanOperation, ...]] = {
     "getKeyspaceReplicationInfo": (MBeanOperation(_replication_info, since=((3, 11, 11),)),),
     "effectiveOwnership": (MBeanOperation(_effective_ownership(slashed)),),
     "effectiveOwnershipWithPort": (MBeanOperation(_effective_ownership(with_port), since=V4),),
-    "getNaturalEndpoints": (MBeanOperation(_natural_beans, THREE_STRINGS), MBeanOperation(_no_buffer, BUFFER)),
-    "getNaturalEndpointsWithPort": (
-        MBeanOperation(_natural_names, THREE_STRINGS, V4),
-        MBeanOperation(_no_buffer, BUFFER, V4),
+    "getNaturalEndpoints": (
+        MBeanOperation(_natural_beans, signature=THREE_STRINGS),
+        MBeanOperation(_no_buffer, signature=BUFFER),
     ),
-    "drain": (MBeanOperation(_drain, ()),),
-    "stopGossiping": (MBeanOperation(_stop_gossiping, ()),),
-    "startGossiping": (MBeanOperation(_start_gossiping, ()),),
-    "startNativeTransport": (MBeanOperation(_start_native, ()),),
-    "stopNativeTransport": (MBeanOperation(_stop_native, ()), MBeanOperation(_stop_native, ("boolean",), ((5, 0),))),
+    "getNaturalEndpointsWithPort": (
+        MBeanOperation(_natural_names, signature=THREE_STRINGS, since=V4),
+        MBeanOperation(_no_buffer, signature=BUFFER, since=V4),
+    ),
+    "drain": (MBeanOperation(_drain, signature=()),),
+    "stopGossiping": (MBeanOperation(_stop_gossiping, signature=()),),
+    "startGossiping": (MBeanOperation(_start_gossiping, signature=()),),
+    "startNativeTransport": (MBeanOperation(_start_native, signature=()),),
+    "stopNativeTransport": (
+        MBeanOperation(_stop_native, signature=()),
+        MBeanOperation(_stop_native, signature=("boolean",), since=((5, 0),)),
+    ),
     "decommission": (
-        MBeanOperation(_decommission, (), (), (4, 0)),
-        MBeanOperation(_decommission, ("boolean",), ((4, 0),)),
+        MBeanOperation(_decommission, signature=(), since=(), until=(4, 0)),
+        MBeanOperation(_decommission, signature=("boolean",), since=((4, 0),)),
     ),
 }
 
@@ -747,6 +754,7 @@ class Bean:
 
     attributes: Mapping[str, Attribute]
     operations: Mapping[str, tuple[MBeanOperation, ...]] = field(default_factory=dict)
+    _: KW_ONLY
     since: tuple[tuple[int, ...], ...] = ()
     when: Callable[[Question], bool] = lambda _: True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -54,6 +54,7 @@ class SimReply:
     """
 
     status: int
+    _: KW_ONLY
     content_type: str | None
     chunks: list[bytes]
     headers: dict[str, str] = field(default_factory=dict)
@@ -78,7 +79,7 @@ def answer(  # noqa: PLR0913, PLR0917 - the parts of an HTTP request
         authorization: the header of that name, if any.
     """
     if not _authorized(node.agent, authorization):
-        return SimReply(401, None, [b""], {"WWW-Authenticate": CHALLENGE})
+        return SimReply(401, content_type=None, chunks=[b""], headers={"WWW-Authenticate": CHALLENGE})
     with cluster.lock:
         now = cluster.now()
         cluster.settle(now)
@@ -87,8 +88,8 @@ def answer(  # noqa: PLR0913, PLR0917 - the parts of an HTTP request
             chunks = session.get(path) if body is None else session.post(body)
         except BadRequestError as error:
             text = f"400 (Bad Request)\n\n{error}\n"
-            return SimReply(400, "text/plain; charset=utf-8", [text.encode()])
-        return SimReply(200, CONTENT_TYPES[node.agent.line], chunks, seconds=session.seconds)
+            return SimReply(400, content_type="text/plain; charset=utf-8", chunks=[text.encode()])
+        return SimReply(200, content_type=CONTENT_TYPES[node.agent.line], chunks=chunks, seconds=session.seconds)
 
 
 def _authorized(agent: SimAgent, authorization: str | None) -> bool:

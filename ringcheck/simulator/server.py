@@ -36,7 +36,7 @@ CONTROL_PORT = 18778  # where `ringcheck simulate` listens, if it is free
 MOST_HEADER, MOST_BODY = 64 * 1024, 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimRequest:
     """One HTTP request.
 
@@ -302,7 +302,7 @@ class _Connection(asyncio.Protocol):
     def _control(self, request: SimRequest) -> None:
         status, document = control(self._server.cluster, request)
         body = json.dumps(document).encode() + b"\n"
-        self._send(SimReply(status, "application/json", [body]), request)
+        self._send(SimReply(status, content_type="application/json", chunks=[body]), request)
 
     # --- answers
 
@@ -326,7 +326,7 @@ class _Connection(asyncio.Protocol):
 
     def _plain(self, status: int, text: str) -> None:
         body = f"{text}\n".encode()
-        reply = SimReply(status, "text/plain; charset=utf-8", [body])
+        reply = SimReply(status, content_type="text/plain; charset=utf-8", chunks=[body])
         self._transport.write(head(reply, len(body), keep=False) + body)
 
     def _later(self, seconds: float, then: Callable[[], None]) -> None:
@@ -392,7 +392,9 @@ class _Connection(asyncio.Protocol):
 
     def _flood(self, size: int, request: SimRequest) -> None:
         """Send valid JSON of any size: an array that consists of spaces."""
-        self._transport.write(head(SimReply(200, "application/json", []), size, keep=request.keeps) + b"[")
+        self._transport.write(
+            head(SimReply(200, content_type="application/json", chunks=[]), size, keep=request.keeps) + b"["
+        )
         self._busy = True
         self._pour(size - 2, request)
 
@@ -430,7 +432,9 @@ def parse(buffer: bytes) -> tuple[SimRequest, int] | None:
     if not target.startswith("/"):
         raise ValueError("not an HTTP request")
     path, _, query = target.partition("?")
-    return SimRequest(method, path, query, headers, buffer[start : start + length]), start + length
+    return SimRequest(
+        method=method, path=path, query=query, headers=headers, body=buffer[start : start + length]
+    ), start + length
 
 
 def head(reply: SimReply, length: int, *, keep: bool) -> bytes:
@@ -462,11 +466,11 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 def _false_reply(fault: Fault) -> SimReply:
     if fault.kind == "garbage":
-        return SimReply(200, "application/octet-stream", [faults.garbage(fault.size)])
+        return SimReply(200, content_type="application/octet-stream", chunks=[faults.garbage(fault.size)])
     if fault.kind == "html":
-        return SimReply(200, "text/html; charset=utf-8", [faults.PAGE])
+        return SimReply(200, content_type="text/html; charset=utf-8", chunks=[faults.PAGE])
     challenge = {"WWW-Authenticate": 'Basic realm="jolokia"'} if fault.status == HTTPStatus.UNAUTHORIZED else {}
-    return SimReply(fault.status, None, [b""], challenge)
+    return SimReply(fault.status, content_type=None, chunks=[b""], headers=challenge)
 
 
 # --- the control API

@@ -149,7 +149,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
         tokens = random_tokens(len(NODES), 4, seed=7)
         keyspaces = {**stock_keyspaces(RELEASE), "one": simple(1), "three": topology(dc1=3)}
         named = [
-            NodeSpec(loopback_address(at), datacenter, rack, tuple(tokens[at]), RELEASE)
+            NodeSpec(loopback_address(at), datacenter=datacenter, rack=rack, tokens=tuple(tokens[at]), release=RELEASE)
             for at, (datacenter, rack) in enumerate(NODES)
         ]
         cluster = EmbeddedCluster(named, keyspaces, name="lab")

@@ -63,12 +63,12 @@ def specs(recording: Recording) -> list[NodeSpec]:
     return [
         NodeSpec(
             address,
-            "dc2" if address == PEER else "dc1",
-            PLACES[address],
-            tuple(sorted(tokens)),
-            release_of(recording, address),
-            recording.jolokia,
-            hosts.get(address) or recording.read("LocalHostId"),
+            datacenter="dc2" if address == PEER else "dc1",
+            rack=PLACES[address],
+            tokens=tuple(sorted(tokens)),
+            release=release_of(recording, address),
+            jolokia=recording.jolokia,
+            host_id=hosts.get(address) or recording.read("LocalHostId"),
         )
         for address, tokens in sorted(owned.items())
     ]
