@@ -27,7 +27,7 @@ class RunContext:
     Attributes:
         environment: polls, runs commands, knows the time.
         procedure: what the operator wants.
-        record: writes an event to the journal; called before what the event announces is done.
+        record: writes an event to the journal; it is on disk when this returns.
     """
 
     environment: Environment

@@ -15,9 +15,10 @@ restart can die at any moment, and what it has begun goes on without it.
     that ask at the same time, at least one sees the other's lease. Both may be refused; never are both granted more
     than the gate allows. Asking first and recording afterwards would let both stop a replica of the same range.
 
-(b) A batch is over only when each of its nodes is back, as `readiness` defines it: a new process, serving clients, and
-    seen up by all peers. "The JVM answers" is too early. Its peers have not seen it up yet, so the next batch would
-    take away a second replica: that cost 8 s of total outage at QUORUM on a cluster of three nodes.
+(b) A batch is over only when each of its nodes is back: it runs in a new process, serves clients, sees its peers up,
+    and all of them see it up (`readiness`, and `Steps.await_back`). "The JVM answers" is too early: its peers have not
+    seen it up yet, so the next batch would take away a second replica. On a cluster of three nodes that was a total
+    outage of 8 s at QUORUM.
 
 (c) No node outside the batch may be down that was up before it. The gate of the next batch would see it too, but the
     operator should hear of it before the lease is released and the run looks finished.
@@ -106,7 +107,7 @@ class Runner:
         gate: what its owners ask of the gate.
         procedure: how nodes are restarted.
         owner: of the run's leases.
-        record: writes an event to the journal; called before what the event announces is done.
+        record: writes an event to the journal; it is on disk when this returns.
     """
 
     environment: Environment
