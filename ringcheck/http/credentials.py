@@ -1,4 +1,4 @@
-"""Passwords, read from files when they are needed and never kept in a configuration."""
+"""Passwords, read from files when they are needed and never kept in a configuration, and how HTTP sends them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ PASSWORD_VARIABLE = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
 
 
 def secret(path: str) -> str:
-    """The password in a file, without the line break at its end.
-
-    Args:
-        path: of the file; a bare name is looked up in $CREDENTIALS_DIRECTORY if that is set (systemd.exec(5)).
+    """A password from its file; a bare name is looked up in $CREDENTIALS_DIRECTORY first.
 
     Raises:
-        UsageError: if the file can't be read, everybody can read it, or it is empty or not UTF-8.
+        UsageError: if it can't be read, everybody can read it, or there is none in it.
     """
     file = Path(path)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -26,12 +23,12 @@ def secret(path: str) -> str:
         file = Path(credentials) / path
     try:
         if file.stat().st_mode & 0o004:
-            raise UsageError(f"{file} holds a password and can be read by everybody: run `chmod o-r {file}`")
+            raise UsageError(f"{file} holds a password and can be read by everybody: chmod o-r it")
         password = file.read_text("utf-8").rstrip("\r\n")
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file} can't be read as a password: it is not UTF-8") from None
+        raise UsageError(f"{file} holds no password: it is not UTF-8") from None
     if not password:
         raise UsageError(f"{file} is empty: it should hold a password")
     return password

@@ -1,19 +1,19 @@
-"""One HTTP request in bounded time, and errors that an operator understands.
-
-Nothing here retries, keeps cookies, follows redirects, or takes proxies and credentials from the environment.
-"""
+"""One HTTP request in bounded time, and what goes wrong with one in words that an operator understands."""
 
 from __future__ import annotations
 
 import ssl
 import zlib
 from contextlib import contextmanager
+from http.client import BadStatusLine, HTTPException, LineTooLong, RemoteDisconnected, UnknownProtocol
 from typing import TYPE_CHECKING
 
 from ringcheck import __version__
 from ringcheck.errors import SourceError
-from ringcheck.http.replies import MEBIBYTE, Reply, shown
-from ringcheck.http.sockets import ConnectionFailedError, root_cause, tls_context
+from ringcheck.http.connections import Connections
+from ringcheck.http.credentials import basic_auth
+from ringcheck.http.replies import MEBIBYTE, Reply, one_line
+from ringcheck.http.sockets import ConnectTimeoutError, NotConnectedError, lower_first, tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.http.urls import shown
 
@@ -24,11 +24,7 @@ USER_AGENT = f"ringcheck/{__version__}"
 
 
 class RetryableError(Exception):
-    """A failure after which the same request may succeed, and is harmless if it reads only.
-
-    Attributes:
-        error: what to raise if the request is not repeated, or fails again.
-    """
+    """A failure after which asking again is harmless and may help; `error` is what to say if it does not."""
 
     def __init__(self, error: SourceError) -> None:
         super().__init__(str(error))
@@ -37,17 +33,16 @@ class RetryableError(Exception):
 
 @contextmanager
 def explained(url: str, seconds: float) -> Iterator[None]:
-    """Turn what requests, urllib3 and the sockets raise into errors that an operator understands.
+    """Turn what sockets, TLS and HTTP raise into errors that an operator understands.
 
     Args:
-        url: of the request, for the message; its credentials are not shown.
-        seconds: that the request had, for the message.
+        url: that is asked.
+        seconds: that the request may take.
 
     Raises:
-        SourceError: kind `unreachable`, or `error` for an unusable URL or a broken body.
-        RetryableError: if the connection failed or was closed early.
+        SourceError: kind `unreachable` for connections and timeouts, `error` for an answer that is none.
+        RetryableError: for a connection that was not made or broke.
     """
-    where = shown(url)
     try:
         yield
     except SourceError:
@@ -59,11 +54,19 @@ def explained(url: str, seconds: float) -> Iterator[None]:
         raise failure from error
 
 
-def _connection_reason(error: BaseException) -> str:
-    root = root_cause(error)
-    if isinstance(root, ConnectionFailedError):
-        return root.text[:1].lower() + root.text[1:]
-    return "the connection was closed before the answer was whole"
+def _in_words(error: Exception, seconds: float) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {_tls_reason(error)}"
+    if isinstance(error, TimeoutError):
+        what = "connection" if isinstance(error, ConnectTimeoutError) else "whole answer"
+        return f"no {what} within {seconds:.2g} s"
+    if isinstance(error, zlib.error):
+        return "the compressed answer is broken"
+    if _is_not_http(error):
+        return f"the answer is not HTTP: {one_line(str(error).encode())}"
+    if isinstance(error, HTTPException | ConnectionError):
+        return "the connection was closed before the answer was whole"
+    return lower_first(getattr(error, "strerror", None) or str(error))
 
 
 def _kind(error: Exception) -> str:
@@ -87,7 +90,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return str(reason).lower().replace("_", " ")
 
 
-def exchange(  # noqa: PLR0913 - each is needed by some server
+def exchange(  # noqa: PLR0913 - each of them matters to some server
     method: str,
     url: str,
     seconds: float,
@@ -98,23 +101,15 @@ def exchange(  # noqa: PLR0913 - each is needed by some server
     tls: Tls | None = None,
     max_bytes: int = MEBIBYTE,
 ) -> tuple[int, bytes]:
-    """One request on a connection of its own.
+    """One request on a connection that is not kept: to Sensu's agent, or to ringcheck's own.
 
-    Args:
-        method: GET, POST, ...
-        url: with scheme, host and path.
-        seconds: for the whole exchange. The look-up of a host name can take longer.
-        body: to send; None for none.
-        headers: in addition to `User-Agent`.
-        auth: user name and password for basic authentication.
-        tls: what to trust and to present; the system's authorities if None.
-        max_bytes: decoded bytes of the answer, at most.
+    Nothing is retried. The look-up of a host name alone can take longer than `seconds`.
 
     Returns:
-        HTTP status and decoded body, whatever the status.
+        HTTP status and decoded body.
 
     Raises:
-        SourceError: kind `unreachable`, or `error` if the answer is broken or too large.
+        SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
         ConfigError: if a file of `tls` can't be used.
     """
     own = {"Authorization": basic_auth(*auth)} if auth else {}

@@ -1,6 +1,6 @@
-"""The answer to one request while it comes in: limited in size, and streamed if it is large.
+"""The answer to one request while it comes in: bounded, and streamed where it is large.
 
-Owns bytes and JSON syntax; knows nothing of connections or of what a document means.
+Owns bytes and JSON documents; knows nothing of connections or of what a document means.
 """
 
 from __future__ import annotations
@@ -16,27 +16,21 @@ if TYPE_CHECKING:
     from ringcheck.http.loop import BufferedAnswer
 
 MEBIBYTE = 2**20
-SMALL = MEBIBYTE  # up to this size a reply is read at once; a larger one can be streamed
+SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be streamed
 CHUNK = 64 * 1024
-LONGEST_TEXT = 200  # characters of a remote text that a message quotes
-
-
-def shown(url: str) -> str:
-    """A URL without credentials, query and fragment, for messages."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+LONGEST_TEXT = 200  # characters of something that a node said
 
 
 class Reply:
-    """The decoded bytes of one answer: all of them if it is small, else the first ones and a way to read on."""
+    """The decoded bytes of one answer: all of them where it is small, else the head and a way to read on."""
 
     def __init__(self, raw: Answer | BufferedAnswer, url: str, max_bytes: int) -> None:
         """Read up to `SMALL` bytes.
 
         Args:
-            raw: the answer, with its body not read yet.
-            url: of the request, for messages.
-            max_bytes: decoded bytes, at most.
+            raw: the answer, its body not read.
+            url: for messages.
+            max_bytes: decoded bytes at most.
 
         Raises:
             SourceError: as `read`.
@@ -50,7 +44,7 @@ class Reply:
 
     @property
     def whole(self) -> bool:
-        """Whether `head` is the complete body."""
+        """Whether the head is all there is."""
         return self._ended
 
     def _first(self) -> bytes:
@@ -60,10 +54,10 @@ class Reply:
         return b"".join(parts)
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, `head` first; empty at the end. `size` is only a hint: ijson needs a file-like object.
+        """The next bytes, the head first; the shape that ijson reads from.
 
         Raises:
-            SourceError: if the answer is too large.
+            SourceError: if the connection breaks, time is over or the answer is larger than may be.
         """
         if size == 0:
             return b""  # ijson probes the type with this
@@ -71,7 +65,7 @@ class Reply:
         return head or self._more(CHUNK)
 
     def all(self) -> bytes:
-        """All bytes that were not read yet."""
+        """Everything at once."""
         return b"".join(iter(self.read, b""))
 
     def _more(self, size: int) -> bytes:
@@ -84,11 +78,11 @@ class Reply:
         return part
 
 
-def document(reply: Reply) -> Any:  # noqa: ANN401 - JSON of any shape, for the caller to judge
+def document(reply: Reply) -> Any:  # noqa: ANN401 - decoded JSON is any shape; jolokia.outcomes judges it
     """The JSON document of a reply.
 
     Raises:
-        SourceError: if the body is not JSON, or too large.
+        SourceError: if it is none.
     """
     return parsed(reply.all(), reply.url)
 
@@ -97,7 +91,7 @@ def parsed(body: bytes, url: str) -> Any:  # noqa: ANN401 - as document
     """The JSON document of a body that came from a URL.
 
     Raises:
-        SourceError: if the body is not JSON; the message describes what it is instead.
+        SourceError: if it is none.
     """
     try:
         return json.loads(body)
@@ -106,7 +100,7 @@ def parsed(body: bytes, url: str) -> Any:  # noqa: ANN401 - as document
 
 
 def _what_instead(body: bytes) -> str:
-    """A description of a body that is not JSON."""
+    """What came in place of a JSON document, in words."""
     start = body.lstrip()[:200].lower()
     if not start:
         return "the answer is empty"
@@ -114,14 +108,14 @@ def _what_instead(body: bytes) -> str:
         return "answered HTML instead of JSON: is this the URL of a Jolokia agent?"
     if start[:1] in b"{[":
         return f"the JSON of the answer is broken or cut off after {len(body)} bytes"
-    return f"the answer is not JSON: {one_line(start)}"
+    return f"the answer is no JSON: {one_line(start)}"
 
 
 def one_line(body: bytes) -> str:
-    """The beginning of a text body in one printable line, at most 100 characters."""
+    """The first words of a text body, printable and short."""
     return printable(body[:200].decode("utf-8", "replace"))[:100]
 
 
 def printable(text: str) -> str:
-    """A text in one line: each run of white space becomes a blank, each unprintable character a question mark."""
+    """A text in one line: white space is one blank, and what can't be printed a question mark."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))

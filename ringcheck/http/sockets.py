@@ -1,11 +1,11 @@
 """Blocking sockets that end at a deadline, and the TLS context of all connections.
 
-Owns how bytes reach a server and come back in bounded time; knows nothing of JSON or retries.
+Owns how bytes get to a server and back in bounded time; knows nothing of HTTP.
 
-A timeout of requests or urllib3 applies to each `recv`: a server that sends one byte a second holds a call for ever, in
-the headers as well as in the body. Here every blocking call of a socket gets the time that is left until the deadline
-of its thread. OpenSSL's calls loop inside one such call and keep its total (CPython `Modules/_ssl.c`,
-`_PyDeadline_Get`), so a TLS handshake of single bytes ends in time too.
+The timeout of a Python socket is one of each `recv`: a server that sends a byte a second would hold a call for ever.
+Here every blocking call gets what is left until the deadline of the request that it serves. OpenSSL's calls loop inside
+one such call and keep its total (CPython `Modules/_ssl.c`, `_PyDeadline_Get`), so that a slow TLS handshake ends in
+time too.
 """
 
 from __future__ import annotations
@@ -22,54 +22,26 @@ if TYPE_CHECKING:
 
 
 class DeadlineError(TimeoutError):
-    """The deadline of this thread's request has passed."""
+    """The time of a request is over."""
 
 
-class ConnectionFailedError(NewConnectionError):
-    """No connection to any address of a host.
-
-    Attributes:
-        text: why, without the representation of the connection that urllib3 puts before it.
-    """
-
-    def __init__(self, connection: HTTPConnection, text: str) -> None:
-        super().__init__(connection, text)
-        self.text = text
+class NotConnectedError(OSError):
+    """No connection was made; its text says why, its cause is the error of the socket if there is one."""
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The innermost of wrapped exceptions, whose text says what went wrong."""
-    while True:
-        inner = [arg for arg in (getattr(error, "reason", None), *error.args) if isinstance(arg, BaseException)]
-        if not inner:
-            return error
-        error = inner[0]
+class ConnectTimeoutError(DeadlineError):
+    """No connection was made in time."""
 
 
-def start_clock(seconds: float) -> None:
-    """Give all sockets of this thread together so many seconds, from now on."""
-    _ATTEMPT.ends = time.monotonic() + seconds
-
-
-def seconds_left() -> float:
-    """Seconds until this thread's deadline, more than 0.
-
-    Raises:
-        DeadlineError: if it has passed.
-    """
-    left = float(_ATTEMPT.ends) - time.monotonic()
-    if left <= 0:
-        raise DeadlineError("timed out")
-    return left
-
-
-# The JDK's HTTP server writes the head and the body of an answer separately, with Nagle's algorithm on. The body waits
-# for our ACK of the head, which Linux delays by 40 ms on a kept connection. The option lasts for one answer only.
+# The JDK's HTTP server writes head and body of an answer apart and leaves Nagle's algorithm on: the body waits for our
+# ACK of the head, which Linux delays by 40 ms on a connection that is kept. The option holds for one answer only.
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class _Timed:
-    """A socket whose blocking calls all end at the deadline of their thread."""
+    """A socket whose blocking calls together end at `ends`, a monotonic time."""
+
+    ends: float = 0.0
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - the signatures of socket and SSLSocket differ
         self._limit()
@@ -85,12 +57,12 @@ class _Timed:
         self.settimeout(seconds_left(self.ends))  # type: ignore[attr-defined]  # likewise
 
 
-class _PlainSocket(_Timed, socket.socket):
-    """Plain TCP with a deadline."""
+class PlainSocket(_Timed, socket.socket):
+    """Plain TCP until a deadline."""
 
 
-class _TlsSocket(_Timed, ssl.SSLSocket):
-    """TLS with a deadline, also for the handshake."""
+class TlsSocket(_Timed, ssl.SSLSocket):
+    """TLS until a deadline, the handshake included."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of SSLSocket
         """Shake hands within the deadline."""
@@ -98,15 +70,35 @@ class _TlsSocket(_Timed, ssl.SSLSocket):
         super().do_handshake(block)
 
 
-def _connect(connection: HTTPConnection) -> socket.socket:
-    """A socket that is connected to the first address of a host that answers, with one deadline for all of them."""
-    failure: OSError = OSError("the host name has no address")
+def seconds_left(ends: float) -> float:
+    """Seconds until a monotonic time.
+
+    Raises:
+        DeadlineError: if it is over.
+    """
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise DeadlineError("timed out")
+    return left
+
+
+def connect(host: str, port: int, ends: float) -> PlainSocket:
+    """A connected socket to any address of a host; all tries together end at a monotonic time.
+
+    The look-up of the host name is the system's and can take longer.
+
+    Raises:
+        ConnectTimeoutError: if the last address that was tried did not answer in time.
+        NotConnectedError: if the name has no address, or the last one refused.
+    """
     try:
-        addresses = socket.getaddrinfo(connection._dns_host, connection.port, type=socket.SOCK_STREAM)  # noqa: SLF001 - urllib3 has no public name for it
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConnectionFailedError(connection, f"the host name can't be resolved: {error}") from error
+        raise NotConnectedError(f"the host name can't be resolved: {error}") from error
+    failure: OSError = OSError("the host name has no address")
     for family, kind, protocol, _, address in addresses:
-        sock = _PlainSocket(family, kind, protocol)
+        sock = PlainSocket(family, kind, protocol)
+        sock.ends = ends
         try:
             sock.settimeout(seconds_left(ends))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -117,8 +109,8 @@ def _connect(connection: HTTPConnection) -> socket.socket:
         else:
             return sock
     if isinstance(failure, TimeoutError):
-        raise ConnectTimeoutError(connection, "timed out while connecting") from failure
-    raise ConnectionFailedError(connection, failure.strerror or str(failure)) from failure
+        raise ConnectTimeoutError("timed out while connecting") from failure
+    raise NotConnectedError(lower_first(failure.strerror or str(failure))) from failure
 
 
 def secured(sock: PlainSocket, context: ssl.SSLContext, host: str) -> TlsSocket:
@@ -141,12 +133,10 @@ def secured(sock: PlainSocket, context: ssl.SSLContext, host: str) -> TlsSocket:
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """A context for all connections with these settings.
-
-    requests would load the CA bundle anew for every connection: 12 CPU-seconds for 300 hosts.
+    """One context for all connections: loading the system's authorities takes 40 ms of CPU.
 
     Raises:
-        ConfigError: if a file can't be read, or does not hold what it should.
+        ConfigError: if a file can't be read or is no certificate or key.
     """
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
@@ -162,41 +152,6 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-class Adapter(HTTPAdapter):
-    """requests' adapter with the sockets above, one TLS context, and no retries."""
-
-    def __init__(self, hosts: int, context: Callable[[], ssl.SSLContext]) -> None:
-        """Prepare the pools; nothing is connected yet.
-
-        Args:
-            hosts: how many hosts keep their connections; with requests' default of 10, most polls would reconnect.
-            context: makes the TLS context; called for https URLs only.
-        """
-        self._context = context
-        super().__init__(pool_connections=hosts, pool_maxsize=2, max_retries=Retry(0, read=False))
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:  # noqa: ANN401, FBT001, FBT002 - the signature of requests
-        """Let the pools use the sockets above."""
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        manager = cast("PoolManager", self.poolmanager)
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-
-    def build_connection_pool_key_attributes(
-        self,
-        request: Any,  # noqa: ANN401 - PreparedRequest; the signature of requests
-        verify: Any,  # noqa: ANN401, ARG002 - as above
-        cert: Any = None,  # noqa: ANN401, ARG002 - as above
-    ) -> tuple[Any, Any]:
-        """Give every https pool the same context."""
-        host, _ = super().build_connection_pool_key_attributes(request, verify=True)
-        if host["scheme"] != "https":
-            return host, {}
-        context = self._context()
-        return host, {
-            "ssl_context": context,
-            "cert_reqs": context.verify_mode.name,
-            "assert_hostname": None if context.check_hostname else False,
-        }
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ANN401 - the signature of requests
-        """Leave the pool as it is: the context says what to trust; requests would load its own bundle here."""
+def lower_first(text: str) -> str:
+    """A text for the middle of a sentence."""
+    return text[:1].lower() + text[1:]

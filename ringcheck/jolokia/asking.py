@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ringcheck.core.source import RequestCounts
-    from ringcheck.http.threads import Crew
+    from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.client import Client, Decode
 
 T = TypeVar("T")
@@ -69,15 +69,15 @@ class Asking(Protocol):
 class ByThreads:
     """Each agent is asked by a thread that waits for it."""
 
-    def __init__(self, client: Client, crew: Crew) -> None:
+    def __init__(self, client: Client, workers: WorkerThreads) -> None:
         """Prepare.
 
         Args:
             client: sends and waits.
-            crew: threads to wait in.
+            workers: threads to wait in.
         """
         self._client = client
-        self._crew = crew
+        self._workers = workers
 
     @property
     def counts(self) -> RequestCounts:
@@ -86,7 +86,7 @@ class ByThreads:
 
     def start(self, work: Coroutine[Any, Any, T]) -> Started[T]:
         """See `Asking`."""
-        return self._crew.submit(partial(completed, work))
+        return self._workers.submit(partial(completed, work))
 
     async def wait(self, started: Collection[Started[Any]], seconds: float, *, first: bool = False) -> None:
         """See `Asking`."""
@@ -107,7 +107,7 @@ class ByThreads:
 
     def close(self) -> None:
         """See `Asking`."""
-        self._crew.close()
+        self._workers.close()
         self._client.close()
 
 

@@ -66,9 +66,7 @@ class Round:
                 agent, SourceError(f"{shown(agent.url)}: an earlier request is still not answered", "unreachable")
             )
         else:
-            self._home.busy[agent] = self._started[agent] = self._home.workers.submit(
-                partial(self._in_time, agent, work, until)
-            )
+            self._home.busy[agent] = self._started[agent] = self._home.asking.start(self._in_time(agent, work, until))
 
     async def _in_time(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> NodeReport:
         """Do it; whose time is over has one reason, whether the thread or the one who waits for it sees it first."""

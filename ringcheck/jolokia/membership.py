@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Replication, View
     from ringcheck.errors import RingcheckError
-    from ringcheck.http.threads import WorkerThreads
-    from ringcheck.jolokia.client import Client
+    from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
@@ -83,8 +82,7 @@ class Home:
     """What polls of one cluster share."""
 
     settings: JolokiaSettings
-    client: Client
-    workers: WorkerThreads
+    asking: Asking
     replication: Mapping[str, Replication]
     name: str | None
     authenticates: bool | None

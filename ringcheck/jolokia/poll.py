@@ -111,8 +111,8 @@ class Poll:
         One more request a node, which only the gate is worth: a node that streams has to list its files for it.
         """
         agents = self._home.known.crowd.agents if self._home.known else {}
-        there = [node.address for node in seen.nodes if node.jolokia == "ok" and node.address in agents]
-        asked = {name: self._home.workers.submit(partial(agents[name].streams, until)) for name in there}
+        there = [node.address for node in seen.nodes if node.source == "ok" and node.address in agents]
+        asked = {name: self._home.asking.start(agents[name].streams(until)) for name in there}
         self._home.busy |= {agents[name]: future for name, future in asked.items()}
         await self._home.asking.wait(asked.values(), max(0.0, until - self._home.clock()))
         found = {name: future.result() for name, future in asked.items() if future.done()}

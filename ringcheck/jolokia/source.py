@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
 from ringcheck.http.threads import WorkerThreads
-from ringcheck.jolokia.client import Client
+from ringcheck.jolokia.asking import ByThreads, completed
+from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.membership import Contact, Home
 from ringcheck.jolokia.poll import Poll
 from ringcheck.jolokia.settings import host_of
@@ -61,8 +62,8 @@ class JolokiaSource:
         """
         self._clock = clock
         self._now = now
-        self._client = Client(settings, clock=clock)
-        self._home = Home(settings, self._client, WorkerThreads(), replication, name, authenticates, clock)
+        self._asking = asking or ByThreads(Client(Requests(settings), clock), WorkerThreads())
+        self._home = Home(settings, self._asking, replication, name, authenticates, clock)
         if not settings.contact_points:
             raise ConfigError("there is no contact point to ask")
         self._home.contacts = [
@@ -81,8 +82,7 @@ class JolokiaSource:
 
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
-        self._home.workers.close()
-        self._client.close()
+        self._asking.close()
 
     def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
         """What the cluster looks like now.

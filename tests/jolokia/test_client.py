@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import os
 import socket
+import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+import trustme
 
 from ringcheck.errors import ConfigError, SourceError
 from ringcheck.http.tls import Tls
@@ -15,10 +22,11 @@ from ringcheck.jolokia.client import Client, RefusedError, Requests
 from ringcheck.jolokia.loop import OnLoop
 from ringcheck.jolokia.settings import JolokiaSettings, host_of
 from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
-from tests.http.servers import Certificates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
 
 READ = {"type": "read", "mbean": "m", "attribute": "a"}
 MEBIBYTE = 2**20
@@ -185,6 +193,10 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
     ("raw", "message", "kind"),
     [
         (body(b"<html>hello</html>"), "answered HTML instead of JSON: is this the URL of a Jolokia agent?", "error"),
+        (body(b'[{"status":200,"va'), "the JSON of the answer is broken or cut off after 18 bytes", "error"),
+        (body(b"it is \x1b[1m late\n"), "the answer is no JSON: it is ?[1m late", "error"),
+        (body(b""), "the answer is empty", "error"),
+        (body(b"[" * 100_000), "the JSON of the answer is broken or cut off after 100000 bytes", "error"),
         (body(b"", status=401), "HTTP 401, it wants a user name and password", "denied"),
         (body(b"", status=403), "HTTP 403, access is forbidden", "denied"),
         (
@@ -216,6 +228,12 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
             body(b"x", status=302, headers={"Location": "http://u:p@other/x?y"}),
             "HTTP 302 to http://other/x: redirects are not followed",
             "error",
+        ),
+        (body(b"not gzip", headers={"Content-Encoding": "gzip"}), "the compressed answer is broken", "error"),
+        (
+            body(b"{}", headers={"Content-Length": "99"}),
+            "the connection was closed before the answer was whole",
+            "unreachable",
         ),
     ],
 )
@@ -253,10 +271,94 @@ def test_a_body_of_403_is_a_successful_answer(asker: Any) -> None:
         assert asker().post(agent.url, READ, soon())["status"] == 403
 
 
-def test_the_deadline_of_all_is_kept_whatever_one_request_may_take() -> None:
+@contextmanager
+def listening(serve: Any) -> Iterator[str]:
+    """A bare TCP server; `serve` gets each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=serve, args=(sock,), daemon=True).start()
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/jolokia"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
+    """Send something and then a byte every 50 ms for ever."""
+    try:
+        sock.recv(65536)
+        sock.sendall(head)
+        while True:
+            for place in range(len(dripped)):
+                sock.sendall(dripped[place : place + 1])
+                time.sleep(0.05)
+    except OSError:
+        sock.close()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("head", "dripped"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+        (b"", b"H"),
+    ],
+    ids=["headers", "body", "chunks", "status line"],
+)
+def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped: bytes) -> None:
+    """Every byte in time does not make the whole in time: the deadline is a total."""
+    with listening(lambda sock: drip(sock, head, dripped)) as url:
+        error = failure(asker(timeout=0.5), url, 1.5)
+        assert (said(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+@BOTH
+def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
+    """A TLS handshake that never ends does not hold a poll either."""
+    with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
+        secure = url.replace("http:", "https:")
+        error = failure(asker(timeout=0.5), secure, 1.5)
+        assert (said(error, secure), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+
+
+@BOTH
+def test_the_deadline_of_all_is_kept_whatever_one_request_may_take(asker: Any) -> None:
     """A request gets what is left, not its own timeout."""
     with Agent(raw=hang) as agent:
         assert said(failure(asker(timeout=30), agent.url, 0.4), agent.url) == "no whole answer within 0.4 s"
+
+
+@BOTH
+def test_a_connection_that_is_not_accepted_ends_at_the_timeout(asker: Any) -> None:
+    """A host that drops packets costs the timeout and says so."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        full = [socket.socket() for _ in range(3)]
+        for sock in full:
+            sock.setblocking(False)  # noqa: FBT003 - the only way to say it
+            sock.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        error = failure(asker(timeout=0.4), url, 1.0)
+        assert error.kind == "unreachable"
+        assert said(error, url) in {"no connection within 0.4 s", "no whole answer within 0.4 s"}
+        for sock in full:
+            sock.close()
+
+
+@BOTH
+def test_a_host_name_that_has_no_address_is_told(asker: Any) -> None:
+    """A name that can't be resolved is the name's fault and says so."""
+    url = "http://no-such-host.invalid/jolokia"
+    assert said(failure(asker(), url), url).startswith("the host name can't be resolved: ")
 
 
 # Size.
@@ -282,6 +384,16 @@ def test_an_answer_of_100_mb_is_refused_before_it_is_read() -> None:
         assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
         assert error.kind == "error"
         assert asking.counts.bytes < 65 * MEBIBYTE
+
+
+def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
+    """Compression does not get around the cap, and what fits under it is read."""
+    with Agent(raw=body(gzip.compress(b" " * (80 * MEBIBYTE)), headers={"Content-Encoding": "gzip"})) as agent:
+        error = failure(client(timeout=10), agent.url, 10)
+        assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
+    small = gzip.compress(b'{"status":200,"value":[]}')
+    with Agent(raw=body(small, headers={"Content-Encoding": "gzip"})) as agent:
+        assert client().post(agent.url, READ, soon())["value"] == []
 
 
 def test_an_answer_of_40_mb_is_admitted() -> None:
@@ -381,29 +493,87 @@ def test_waiting_for_a_turn_ends_at_the_deadline() -> None:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.written(tmp_path_factory.mktemp("tls"))
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
-def test_one_handshake_serves_many_requests(certificates: Certificates) -> None:
-    """A TLS connection to an agent is kept."""
-    with Agent(lambda item: ok(item, 1), tls=certificates.context("127.0.0.1")) as agent:
-        asking = client(tls=Tls(ca_file=certificates.ca))
+@pytest.fixture
+def files(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    """Files of the authority, of another one, and of a client's certificate."""
+    found = {name: str(tmp_path / name) for name in ("ca", "other", "client")}
+    authority.cert_pem.write_to_path(found["ca"])
+    trustme.CA().cert_pem.write_to_path(found["other"])
+    authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(found["client"])
+    return found
+
+
+def context_of(authority: trustme.CA, name: str, *, wants_client: bool = False) -> ssl.SSLContext:
+    """A server's context with a certificate for a name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    if wants_client:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@BOTH
+def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(
+    asker: Any, authority: trustme.CA, files: Any
+) -> None:
+    """TLS works with a CA file, and one handshake serves many requests."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1")) as agent:
+        asking = asker(tls=Tls(ca_file=files["ca"]))
         assert [asking.post(agent.url, READ, soon())["value"] for _ in range(3)] == [1, 1, 1]
         assert agent.connections == 1
 
 
-def test_skipped_verification_prints_no_warning(certificates: Certificates, recwarn: pytest.WarningsRecorder) -> None:
-    """The warning belongs where the option is configured, not in a plugin's output."""
-    with Agent(lambda item: ok(item, 1), tls=certificates.context("10.0.0.9")) as agent:
-        assert client(tls=Tls(insecure_skip_verify=True)).post(agent.url, READ, soon())["value"] == 1
-    assert not recwarn.list
-
-
-def test_an_untrusted_agent_gets_no_request(certificates: Certificates) -> None:
-    """The client verifies agents by its settings, and a file it can't use is an error of the configuration."""
-    with Agent(lambda item: ok(item, 1), tls=certificates.context("127.0.0.1")) as agent:
-        assert failure(client(tls=Tls(ca_file=certificates.other)), agent.url).kind == "unreachable"
+@BOTH
+@pytest.mark.parametrize(
+    ("ca", "name", "message"),
+    [
+        ("other", "127.0.0.1", "TLS: unable to get local issuer certificate"),
+        ("ca", "10.0.0.9", "TLS: ip address mismatch, certificate is not valid for '127.0.0.1'."),
+        (None, "127.0.0.1", "TLS: unable to get local issuer certificate"),
+    ],
+    ids=["other authority", "other name", "system's authorities"],
+)
+def test_an_agent_that_is_not_to_be_trusted_is_refused(  # noqa: PLR0917 - pytest passes by name
+    asker: Any, authority: trustme.CA, files: Any, ca: str | None, name: str, message: str
+) -> None:
+    """A certificate of another authority or for another name ends the connection before anything is sent."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, name)) as agent:
+        error = failure(asker(tls=Tls(ca_file=files[ca] if ca else None)), agent.url)
+        assert (said(error, agent.url), error.kind) == (message, "unreachable")
         assert agent.payloads == []
-    with pytest.raises(ConfigError, match="tls: /no/such/file can't be loaded: "):
-        client(tls=Tls(ca_file="/no/such/file")).post("https://127.0.0.1:9/", READ, soon())
+
+
+@BOTH
+def test_verification_is_skipped_only_where_asked(
+    asker: Any, authority: trustme.CA, recwarn: pytest.WarningsRecorder
+) -> None:
+    """insecure_skip_verify trusts anyone, and warns where it is configured and not into a plugin's output."""
+    with (
+        Agent(lambda item: ok(item, 1), tls=context_of(authority, "10.0.0.9")) as agent,
+        closing(asker(tls=Tls(insecure_skip_verify=True))) as trusting,
+    ):
+        assert trusting.post(agent.url, READ, soon())["value"] == 1
+    assert {warning.category for warning in recwarn.list} <= {ResourceWarning}  # of the server's sockets
+
+
+@BOTH
+def test_a_client_certificate_is_shown(asker: Any, authority: trustme.CA, files: Any) -> None:
+    """An agent that wants to know its clients gets the certificate, and refuses those without."""
+    with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1", wants_client=True)) as agent:
+        asking = asker(tls=Tls(ca_file=files["ca"], cert_file=files["client"]))
+        assert asking.post(agent.url, READ, soon())["value"] == 1
+        error = failure(asker(tls=Tls(ca_file=files["ca"])), agent.url)
+        assert error.kind == "unreachable"
+
+
+@BOTH
+def test_files_that_are_no_certificates_are_named(asker: Any) -> None:
+    """A CA file that is missing or no PEM is an error of the configuration, found when it is first needed."""
+    for path in ("/no/such/file", os.devnull):
+        with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
+            asker(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())

@@ -17,6 +17,7 @@ from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Pending, Replication
 from ringcheck.errors import ConfigError, DataError, RingcheckError, SourceError
 from ringcheck.jolokia import asking
+from ringcheck.jolokia.asking import ByThreads
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, missing_attribute, missing_mbean, ok, send
@@ -1397,7 +1398,9 @@ def test_a_closed_collector_ends_its_threads() -> None:
     """Nothing that a collector started keeps a process from ending."""
     with Lab().running() as running:
         running.poll()
-        threads = list(running.collector._home.workers._threads)
+        by_threads = running.collector._home.asking
+        assert isinstance(by_threads, ByThreads)
+        threads = list(by_threads._workers._threads)
         assert threads
         assert all(thread.daemon for thread in threads)
         running.collector.close()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
@@ -19,6 +19,8 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
+from ringcheck.http.threads import WorkerThreads
+from ringcheck.jolokia.asking import ByThreads
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.worlds.client import InProcess
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
+    from ringcheck.jolokia.client import Client
     from tests.worlds.world import World
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -177,20 +180,9 @@ class AtOnce:
         """Nothing runs."""
 
 
-@contextmanager
-def _asking(client: InProcess, *, threads: bool) -> Iterator[None]:
-    """Let collectors ask the agents of a world, without threads if that is wanted and can be."""
-    stand_ins: dict[str, Any] = {"Client": lambda *_args, **_more: client}
-    if not threads and hasattr(source, "WorkerThreads"):
-        stand_ins["WorkerThreads"] = AtOnce
-    real = {name: getattr(source, name) for name in stand_ins}
-    try:
-        for name, stand_in in stand_ins.items():
-            setattr(source, name, stand_in)
-        yield
-    finally:
-        for name, value in real.items():
-            setattr(source, name, value)
+def _asking(client: InProcess, *, threads: bool) -> ByThreads:
+    """What asks the agents of a world: by threads, or one after another."""
+    return ByThreads(cast("Client", client), WorkerThreads() if threads else cast("WorkerThreads", AtOnce()))
 
 
 # What the owners want, in ringcheck's words
