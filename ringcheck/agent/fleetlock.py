@@ -28,7 +28,10 @@ from ringcheck.agent.preflight import UnknownError, look, unchanged
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.leases.leases import HeldError, LeaseError, granted, now, open_store
+from ringcheck.leases.configured import open_store
+from ringcheck.leases.grant import granted
+from ringcheck.leases.record import HeldError, LeaseError
+from ringcheck.leases.stamp import now
 from ringcheck.restart.readiness import RestartedNode, lacking
 
 if TYPE_CHECKING:

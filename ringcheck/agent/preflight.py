@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.documents.fields import address
-from ringcheck.errors import DataError, UsageError
-from ringcheck.leases.leases import open_store, placed
+from ringcheck.errors import DataError
+from ringcheck.leases.configured import open_store
+from ringcheck.leases.grant import placed
 
 if TYPE_CHECKING:
     from ringcheck.agent.watch import Agent

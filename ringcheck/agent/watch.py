@@ -23,7 +23,9 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
-from ringcheck.leases.leases import LeaseError, open_store, placed
+from ringcheck.leases.configured import open_store
+from ringcheck.leases.grant import placed
+from ringcheck.leases.record import LeaseError
 from ringcheck.report.reading import BUCKETS, Reading, Reload
 from ringcheck.sources import open_source
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import Source
     from ringcheck.core.verdict import Verdict
-    from ringcheck.leases.leases import Store
+    from ringcheck.leases.store import Store
     from ringcheck.report.reading import Durations
 
     Listener = Callable[[Reading], object]

@@ -49,7 +49,7 @@ from ringcheck.documents.decision import decision_document, plan_document
 from ringcheck.documents.snapshot import snapshot_parts
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.errors import RingcheckError, UsageError
-from ringcheck.leases.leases import placed
+from ringcheck.leases.grant import placed
 from ringcheck.report import metrics, picture_svg
 from ringcheck.report.picture import draw
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
-    from ringcheck.leases.leases import HeldError, Store
+    from ringcheck.leases.record import HeldError
+    from ringcheck.leases.store import Store
 
 OVERDUE, REFUSED = 1, 2
 _owner = click.option("--owner", metavar="NAME", help="Whose lease it is. [default: USER@HOST]")
@@ -47,7 +48,7 @@ def list_(target: Target, format_: str) -> int:
     Exit codes: 0, 1 if a lease is older than its deadline, 3 if it is not known.
     """
     from ringcheck.config.values import Lease
-    from ringcheck.leases.leases import now
+    from ringcheck.leases.stamp import now
     from ringcheck.report import lease as report
 
     settled = target.settled()
@@ -88,7 +89,8 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     from ringcheck.cli.preflight import EXIT, until_safe
     from ringcheck.documents.decision import decision_document
-    from ringcheck.leases.leases import HeldError, now, whoami
+    from ringcheck.leases.record import HeldError
+    from ringcheck.leases.stamp import now, whoami
     from ringcheck.report import gate as report
 
     settled = target.settled()
@@ -126,7 +128,8 @@ def _granted(
     Nothing stays recorded while it waits: two that wait would keep each other from ever being granted.
     """
     from ringcheck.cli.preflight import BETWEEN
-    from ringcheck.leases.leases import HeldError, granted
+    from ringcheck.leases.grant import granted
+    from ringcheck.leases.record import HeldError
 
     ends = time.monotonic() + wait
     while True:
@@ -185,7 +188,8 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
     Exit codes: 0 released, 2 a node is not back or another owner's, 3 unknown.
     """
-    from ringcheck.leases.leases import HeldError, whoami
+    from ringcheck.leases.record import HeldError
+    from ringcheck.leases.stamp import whoami
 
     settled = target.settled()
     with _store(settled) as (store, cluster):
@@ -205,7 +209,7 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
 def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line each."""
-    from ringcheck.leases.leases import placed
+    from ringcheck.leases.grant import placed
     from ringcheck.restart.readiness import RestartedNode, lacking
 
     found = ((placed(one, seen).node, lacking(RestartedNode(one.node, one.host_id), seen)) for one in held)
@@ -222,7 +226,7 @@ def break_(target: Target, node: str, reason: str) -> int:
     Look first that nobody works on the node: the next one is told that it is up. Exit codes: 0, 3 if it is not known
     whether it was done.
     """
-    from ringcheck.leases.leases import whoami
+    from ringcheck.leases.stamp import whoami
 
     if not reason.strip():
         raise UsageError("--reason says why: the record remembers it")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ringcheck.core.source import Source
     from ringcheck.core.verdict import Verdict
     from ringcheck.jolokia.settings import JolokiaSettings
-    from ringcheck.leases.leases import Store
+    from ringcheck.leases.store import Store
 
 R = TypeVar("R")
 
@@ -213,11 +213,12 @@ class Settled:
         Raises:
             UsageError: for a recorded snapshot, which has none; if the store can't be used as it is configured.
         """
-        from ringcheck.leases.leases import SECONDS, open_store
+        from ringcheck.leases.configured import open_store
+        from ringcheck.leases.store import STEP_SECONDS
 
         if self.target.from_:
             raise UsageError("leases are of a cluster as it is now: --from a recorded snapshot has none")
-        return open_store(replace(self.cluster(), name=name), seconds or SECONDS)
+        return open_store(replace(self.cluster(), name=name), seconds or STEP_SECONDS)
 
     def leased(self, seen: Snapshot) -> tuple[Holder, ...]:
         """Holders of restart leases, at their present addresses; none for a recorded snapshot.
@@ -227,7 +228,7 @@ class Settled:
         """
         from contextlib import closing
 
-        from ringcheck.leases.leases import placed
+        from ringcheck.leases.grant import placed
 
         if self.target.from_:
             return ()
@@ -305,7 +306,7 @@ def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
     from ringcheck.core.maintenance import Maintenance
 
     try:
-        from ringcheck.leases.leases import open_store
+        from ringcheck.leases.configured import open_store
 
         with closing(open_store(configured, LEASES)) as store:
             return Maintenance(store.holders(), deadline)

@@ -1,1 +1,6 @@
-"""Leases: at most one owner at a time works on the nodes of a cluster; in a lock file or in etcd."""
+"""Restart leases: which nodes are down, or about to be, on purpose, and who stopped them.
+
+Owns the grant of a lease, the record of a cluster's leases, and the two stores that keep it: etcd and a lock file. Uses
+core, http and config; knows nothing of commands, the agent or a rolling restart, which all take leases here.
+Start with grant.py for the rule and why it is safe, then store.py for what a store must guarantee.
+"""

@@ -1,10 +1,10 @@
-"""Leases in etcd: one record a cluster, replaced by compare-and-swap through the v3 JSON gateway.
+"""The lease store in etcd 3.4 or later: one record a cluster, replaced by compare-and-swap (v3 JSON gateway).
 
-Owns endpoints, time, tokens and what etcd answers; knows nothing of what a record means. etcd 3.4 and later.
+Owns endpoints, deadlines, tokens and the checks of etcd's answers; knows nothing of the content of a record.
 
-A transaction whose answer is lost may have been carried out, or may be yet: nothing is assumed of it. The record is
-read anew, and the next transaction is made on what stands there. Each is bound to the revision that was read, so that
-one which was given up can't be carried out any more once a later one was.
+A transaction whose answer was lost may have been applied, or may still be. Nothing is assumed about it: the record is
+read again, and the next transaction starts from that record. Each transaction is bound to the revision that was read,
+so that an abandoned one can't be applied any more after a later one was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ringcheck.http.replies import Reply, one_line
 from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.leases.record import MAX_BYTES, Json, LeaseError, Record
-from ringcheck.leases.store import SECONDS, RecordStore
+from ringcheck.leases.store import STEP_SECONDS, RecordStore
 
 if TYPE_CHECKING:
     import ssl
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ONE_REQUEST = 3.0  # seconds, after which the next endpoint is asked
+ONE_REQUEST = 3.0  # seconds before the next endpoint is asked
 _MAX_ANSWER = 4 * MAX_BYTES
 _OK = 200
-_NOT_KNOWN = "; whether the record was changed is not known"
-_UNCERTAIN = frozenset({408, 429})  # what gRPC's Canceled and ResourceExhausted become; and every 5xx
+_NOT_KNOWN = "; it is not known whether the record was changed"
+_UNCERTAIN = frozenset({408, 429})  # gRPC's Canceled and ResourceExhausted; every 5xx is uncertain too
 
 
 class _RetryableError(Exception):
-    """A try that did not succeed, and may if it is made again.
+    """A failed attempt that may succeed if it is repeated.
 
-    `doubt`: whether it may have been carried out all the same. `late`: whether it ended because its time was over.
+    `doubt`: it may have changed the record all the same. `late`: it ended at its deadline.
     """
 
     def __init__(self, text: str, *, doubt: bool = False, late: bool = False) -> None:
@@ -60,20 +60,22 @@ class _RetryableError(Exception):
 class Etcd(RecordStore):
     """One cluster's leases in one record of etcd; safe to use from many threads."""
 
-    def __init__(self, cluster: str, lease: Lease, seconds: float = SECONDS, one_request: float = ONE_REQUEST) -> None:
+    def __init__(
+        self, cluster: str, lease: Lease, seconds: float = STEP_SECONDS, one_request: float = ONE_REQUEST
+    ) -> None:
         """Prepare; nothing is sent.
 
         Args:
-            cluster: whose leases.
+            cluster: name of the cluster.
             lease: endpoints, user and TLS.
-            seconds: that a step may take, all tries together.
-            one_request: seconds after which the next endpoint is asked.
+            seconds: deadline of a step, including retries.
+            one_request: seconds before the next endpoint is asked.
 
         Raises:
-            UsageError: if the password can't be read.
+            UsageError: the password file can't be read.
         """
         super().__init__(cluster)
-        self._endpoints = [one.rstrip("/") for one in lease.etcd]
+        self._endpoints = [url.rstrip("/") for url in lease.etcd]
         self._lease = lease
         self._password = secret(lease.password_file) if lease.password_file else None
         self._seconds = seconds
@@ -87,7 +89,7 @@ class Etcd(RecordStore):
         self._connections = Connections(self._tls)
 
     def describe(self) -> str:
-        """Its endpoints."""
+        """The endpoints."""
         return f"etcd at {', '.join(self._endpoints)}"
 
     def close(self) -> None:
@@ -96,23 +98,23 @@ class Etcd(RecordStore):
 
     def read(self) -> Record:
         """See RecordStore."""
-        return self._tried(lambda ends: self._found(ends)[0])
+        return self._retried(lambda ends: self._stored(ends)[0])
 
     def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
         """See RecordStore."""
 
         def attempt(ends: float) -> T:
-            record, revision = self._found(ends)
-            then, result = step(record)
-            self._swap(then, revision, ends)
+            record, revision = self._stored(ends)
+            changed, result = step(record)
+            self._swap(changed, revision, ends)
             return result
 
-        return self._tried(attempt)
+        return self._retried(attempt)
 
-    def _tried(self, attempt: Callable[[float], T]) -> T:
-        """The result of the first try that succeeds.
+    def _retried(self, attempt: Callable[[float], T]) -> T:
+        """The result of the first attempt that succeeds.
 
-        A lost race means that somebody else's write won, so that racers finish one after another.
+        An attempt that loses a race means that another write won, so that racing runs finish one after another.
         """
         ends = time.monotonic() + self._seconds
         failures: list[_RetryableError] = []
@@ -133,83 +135,85 @@ class Etcd(RecordStore):
         try:
             return retrying(noted)
         except _RetryableError as error:
-            doubt = _NOT_KNOWN if any(one.doubt for one in failures) else ""
-            # The last try had what was left of the time: what an earlier one met tells more.
-            told = next((one for one in reversed(failures[:-1]) if not one.late), error) if error.late else error
-            raise LeaseError(f"etcd: {told} (tried for {self._seconds:g} s){doubt}") from error
+            doubt = _NOT_KNOWN if any(failure.doubt for failure in failures) else ""
+            # The last attempt only had the rest of the time: an earlier failure explains more.
+            cause = next((failure for failure in reversed(failures[:-1]) if not failure.late), error)
+            raise LeaseError(
+                f"etcd: {cause if error.late else error} (tried for {self._seconds:g} s){doubt}"
+            ) from error
 
-    # The two questions
+    # The two requests
 
-    def _found(self, ends: float) -> tuple[Record, int]:
-        """The record and the revision it was last changed in, 0 where there is none.
+    def _stored(self, ends: float) -> tuple[Record, int]:
+        """The record, and the revision that last changed it; 0 if none is stored.
 
-        By default a range is linearizable: what a majority agrees on, and not what one member remembers.
+        A range request is linearizable by default: it returns what a majority agreed on, not what one member remembers.
         """
         answer = self._ask("/v3/kv/range", {"key": self._key}, ends)
         kvs = answer.get("kvs", [])
         with self._understood(answer):
             if not kvs:
                 return Record.empty(self.cluster), 0
-            (one,) = kvs
-            if one["key"] != self._key:
+            (pair,) = kvs
+            if pair["key"] != self._key:
                 raise ValueError("another key")
-            text, revision = base64.b64decode(one["value"], validate=True), int(one["mod_revision"])
+            text, revision = base64.b64decode(pair["value"], validate=True), int(pair["mod_revision"])
             if revision <= 0:
                 raise ValueError("a record without a revision")
         where = f"etcd's key {base64.b64decode(self._key).decode()}"
         return Record.parse(text, self.cluster, where), revision
 
     def _swap(self, record: Record, revision: int, ends: float) -> None:
-        """Replace the record if it is still of that revision.
+        """Replace the record if its revision is still the given one.
 
         Raises:
-            _AgainError: if it is not, or nobody knows.
+            _RetryableError: the revision changed, or the outcome is not known.
         """
         text = record.dump()
         if len(text) > MAX_BYTES:
-            raise LeaseError(f"the record of leases of {self.cluster} would become larger than it can be")
+            raise LeaseError(f"the lease record of {self.cluster} would become larger than {MAX_BYTES} bytes")
         put = {"key": self._key, "value": base64.b64encode(text).decode()}
-        known = (
+        unchanged = (
             {"target": "MOD", "mod_revision": str(revision)}
             if revision
             else {"target": "CREATE", "create_revision": "0"}
         )
-        compare = {"key": self._key, "result": "EQUAL", **known}
+        compare = {"key": self._key, "result": "EQUAL", **unchanged}
         answer = self._ask("/v3/kv/txn", {"compare": [compare], "success": [{"request_put": put}]}, ends, writes=True)
-        won = answer.get("succeeded", False)  # a lost transaction's answer lacks it
+        won = answer.get("succeeded", False)  # absent if the comparison failed
         if won is False:
-            raise _RetryableError("others change the record all the time")
+            raise _RetryableError("other runs keep changing the record")
         if won is not True:
             raise LeaseError(f"etcd answered a transaction with succeeded={str(won)[:40]!r}")
 
-    # How they are asked
+    # Endpoints, tokens and answers
 
     def _ask(self, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
-        """The answer of the endpoint whose turn it is; after a failure it is the next one's turn."""
+        """The answer of the current endpoint; after a failure the next endpoint becomes the current one."""
         with self._guard:
-            at = self._current
-        endpoint = self._endpoints[at]
+            current = self._current
+        endpoint = self._endpoints[current]
         try:
             if self._lease.username and self._token is None:
                 self._token = self._login(endpoint, ends)
             return self._answer(endpoint, path, payload, ends, writes=writes)
         except _RetryableError:
             with self._guard:
-                if self._current == at:
-                    self._current = (at + 1) % len(self._endpoints)
+                if self._current == current:
+                    self._current = (current + 1) % len(self._endpoints)
             raise
 
     def _login(self, endpoint: str, ends: float) -> str:
         payload = {"name": self._lease.username, "password": self._password}
         token = self._answer(endpoint, "/v3/auth/authenticate", payload, ends).get("token")
         if not isinstance(token, str) or not token:
-            raise LeaseError(f"etcd at {endpoint} let {self._lease.username} in without a token")
+            raise LeaseError(f"etcd at {endpoint} accepted the login of {self._lease.username} but returned no token")
         return token
 
     def _answer(self, endpoint: str, path: str, payload: Json, ends: float, *, writes: bool = False) -> Json:
         seconds = min(self._one_request, ends - time.monotonic())
         if seconds <= 0:
-            raise _RetryableError(f"{endpoint}: there was no time left to ask", late=True)
+            raise _RetryableError(f"{endpoint}: no time left for a request", late=True)
         with _explained(endpoint, seconds, writes=writes):
             status, body = self._exchange(endpoint + path, payload, seconds)
         if status != _OK:
@@ -218,32 +222,32 @@ class Etcd(RecordStore):
             answer = json.loads(body)
         except (ValueError, RecursionError):
             doubt = _NOT_KNOWN if writes else ""
-            raise LeaseError(f"{endpoint} answered no JSON: {one_line(body)}{doubt}") from None
+            raise LeaseError(f"the answer of {endpoint} is not JSON: {one_line(body)}{doubt}") from None
         return self._of_one_cluster(endpoint, answer)
 
     def _of_one_cluster(self, endpoint: str, answer: Any) -> Json:  # noqa: ANN401 - decoded JSON
-        """An answer with etcd's header, from the etcd cluster that answered before.
+        """Check that an answer has etcd's header and comes from the same etcd cluster as earlier answers.
 
-        `{}` from whatever else listens there would else read as "no leases", and endpoints of two clusters would let
-        two runs each have a record of its own.
+        Without this check, `{}` from any other service would read as "no leases", and with endpoints of two etcd
+        clusters two runs could each use a record of their own.
         """
         header = answer.get("header") if isinstance(answer, dict) else None
         cluster_id = header.get("cluster_id") if isinstance(header, dict) else None
         if not isinstance(cluster_id, str):
-            raise LeaseError(f"{endpoint} does not answer as etcd does: {str(answer)[:80]}")
+            raise LeaseError(f"the answer of {endpoint} is not one of etcd: {str(answer)[:80]}")
         with self._guard:
             known = self._cluster_id = self._cluster_id or cluster_id
         if cluster_id != known:
             raise LeaseError(
-                f"the endpoints are of different etcd clusters: {endpoint} is not of that which answered before"
+                f"the endpoints belong to different etcd clusters: {endpoint} is not in the one that answered before"
             )
         return cast("Json", answer)
 
     def _refusal(self, endpoint: str, status: int, body: bytes, *, writes: bool) -> Exception:
-        """The error that an answer other than 200 is."""
-        said = _said(body)
-        text = f"{endpoint}: HTTP {status}{f', {said}' if said else ''}"
-        if "invalid auth token" in said or "auth store is old" in said:
+        """The error for a status other than 200."""
+        message = _message(body)
+        text = f"{endpoint}: HTTP {status}{f', {message}' if message else ''}"
+        if "invalid auth token" in message or "auth store is old" in message:
             self._token = None
             return _RetryableError(text)
         if status in _UNCERTAIN or status >= 500:  # noqa: PLR2004 - HTTP's failures of servers
@@ -271,25 +275,25 @@ class Etcd(RecordStore):
         try:
             yield
         except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
-            raise LeaseError(f"etcd answered a question for the leases with {str(answer)[:200]}") from None
+            raise LeaseError(f"etcd's answer holds no lease record: {str(answer)[:200]}") from None
 
 
 @contextmanager
 def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]:
-    """Turn what goes wrong on the way into a try that did not succeed; whether it was carried out is not known."""
+    """Turn network errors into _RetryableError; a write may have been applied all the same."""
     try:
         with explained(endpoint, seconds):
             yield
     except RetryableError as error:
         raise _RetryableError(str(error), doubt=writes) from error
     except SourceError as error:
-        if error.kind != "unreachable":  # an answer that is larger than etcd's can be, or that is not HTTP
+        if error.kind != "unreachable":  # larger than _MAX_ANSWER, or not HTTP
             raise LeaseError(f"{error}{_NOT_KNOWN if writes else ''}") from error
         raise _RetryableError(str(error), doubt=writes, late=isinstance(error.__cause__, TimeoutError)) from error
 
 
-def _said(body: bytes) -> str:
-    """What etcd says of it: the gateway of 3.4 has them as `error`, later ones as `message`."""
+def _message(body: bytes) -> str:
+    """The error message in an answer: `error` in the gateway of etcd 3.4, `message` in later ones."""
     try:
         document = json.loads(body)
         text = document.get("message") or document.get("error") or ""

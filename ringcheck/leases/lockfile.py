@@ -1,7 +1,7 @@
-"""Leases in a file, for those who run all restarts from one host.
+"""The lease store in a file, for operators who run all restarts from one host.
 
-A lock of its own (flock) orders the runs of this host, also threads of one; the record is replaced as a whole, so that
-a crash at any moment leaves the old one or the new one. What other hosts do is not seen.
+A separate lock file (flock) orders the runs of this host, and the threads of one run. The record is replaced as a
+whole, so that a crash at any moment leaves either the old record or the new one. Runs on other hosts are not seen.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
-from ringcheck.leases.store import SECONDS, RecordStore
+from ringcheck.leases.store import STEP_SECONDS, RecordStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
-# One place for all users of a host, unlike $XDG_RUNTIME_DIR: two that kept their leases apart would not see each other.
-# Not below /tmp or /var/tmp, which a service with PrivateTmp sees its own of. Nothing is aged away here. A restart of
-# the host empties it, after which every node that was stopped from here is seen down by its peers.
+# Shared by all users of a host, unlike $XDG_RUNTIME_DIR: users with separate files would not see each other's leases.
+# Not below /tmp or /var/tmp: a service with PrivateTmp has its own. No cleaner removes files here. A reboot of the host
+# empties the folder, but by then the peers of a node that was stopped from here see it down.
 FOLDER = Path("/run/lock/ringcheck")
-_AGAIN = 0.02  # seconds between looks at a lock that another run has
+_RETRY = 0.02  # seconds between attempts to take a lock that another run holds
 
 
 def default_path(cluster: str) -> str:
-    """Where the leases of a cluster are kept where nothing is configured."""
+    """The lock file of a cluster without `lease:`."""
     return str(FOLDER / f"{quote(cluster, safe=' ') or '_'}.json")
 
 
 class LockFile(RecordStore):
     """One cluster's leases in one file of this host; safe to use from many threads."""
 
-    def __init__(self, cluster: str, path: str, seconds: float = SECONDS, *, guarded: bool = False) -> None:
+    def __init__(self, cluster: str, path: str, seconds: float = STEP_SECONDS, *, guarded: bool = False) -> None:
         """Prepare; nothing is opened.
 
         Args:
-            cluster: whose leases.
-            path: of the file; beside it PATH.lock appears.
-            seconds: to wait for other runs.
-            guarded: make the folder, and refuse it where another user could replace what is in it.
+            cluster: name of the cluster.
+            path: the record; the lock is PATH.lock beside it.
+            seconds: how long to wait for other runs.
+            guarded: create the folder, and refuse it if another user could replace files in it.
         """
         super().__init__(cluster)
         self.path = Path(path) if guarded else Path(os.path.realpath(path))  # a link stays one
@@ -54,11 +54,11 @@ class LockFile(RecordStore):
         self._guarded = guarded
 
     def describe(self) -> str:
-        """Where, and that it is no more than this host's."""
+        """The path, and that other hosts are not seen."""
         return f"lock file {self.path} (protects against other runs on this host only)"
 
     def read(self) -> Record:
-        """See RecordStore; without the lock, since the file is replaced as a whole: a monitor need not write here."""
+        """See RecordStore. Takes no lock, since the file is replaced as a whole: monitoring needs no write access."""
         with self._explained():
             self._check_folder()
             return self._read()
@@ -66,8 +66,8 @@ class LockFile(RecordStore):
     def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
         """See RecordStore."""
         with self._locked():
-            then, result = step(self._read())
-            self._write(then.dump())
+            changed, result = step(self._read())
+            self._write(changed.dump())
             return result
 
     def _read(self) -> Record:
@@ -77,13 +77,13 @@ class LockFile(RecordStore):
         except FileNotFoundError:
             return Record.empty(self.cluster)
         if len(text) > MAX_BYTES:
-            raise LeaseError(f"{self.path} is larger than a record of leases can be")
+            raise LeaseError(f"{self.path} is larger than a lease record can be")
         return Record.parse(text, self.cluster, str(self.path))
 
     def _write(self, text: bytes) -> None:
-        """Replace the file as a whole, on disk before this returns."""
+        """Replace the file as a whole, and return once it is on disk."""
         if len(text) > MAX_BYTES:
-            raise LeaseError(f"{self.path} would become larger than a record of leases can be")
+            raise LeaseError(f"{self.path} would become larger than a lease record can be")
         fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
         try:
             self._fill(fresh, text)
@@ -104,7 +104,7 @@ class LockFile(RecordStore):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """While no other run has the file."""
+        """Hold the lock: no other run changes the file meanwhile."""
         with self._explained():
             if self._guarded:
                 self.path.parent.mkdir(mode=0o755, exist_ok=True)
@@ -118,12 +118,12 @@ class LockFile(RecordStore):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Whatever the system refuses is a doubt."""
+        """Turn errors of the system into LeaseError: the state of the leases is in doubt."""
         try:
             yield
         except OSError as error:
             advice = "; name a file that every user may write under `lease: {file: ...}`" if self._guarded else ""
-            raise LeaseError(f"the leases in {self.path} can't be kept: {error.strerror or error}{advice}") from error
+            raise LeaseError(f"can't use the lease file {self.path}: {error.strerror or error}{advice}") from error
 
     def _wait(self, descriptor: int) -> None:
         ends = time.monotonic() + self._seconds
@@ -132,19 +132,19 @@ class LockFile(RecordStore):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             if time.monotonic() > ends:
-                raise LeaseError(f"another run has kept {self.path}.lock for {self._seconds:g} s")
-            time.sleep(_AGAIN)
+                raise LeaseError(f"another run has held {self.path}.lock for {self._seconds:g} s")
+            time.sleep(_RETRY)
 
     def _check_folder(self) -> None:
-        """Refuse the folder that all users of the host share where somebody could forge what is in it."""
+        """Refuse the shared folder if another user could replace files in it."""
         folder = self.path.parent
         if not self._guarded or not os.path.lexists(folder):
             return
         seen = folder.stat(follow_symlinks=False)
         if not S_ISDIR(seen.st_mode) or seen.st_uid not in {0, os.geteuid()} or seen.st_mode & S_IWOTH:
             raise LeaseError(
-                f"{folder} belongs to another user or may be written by everybody: leases kept there could be "
-                "forged; name a file under `lease: {file: ...}`"
+                f"{folder} belongs to another user or is writable by everyone: leases there could be forged; "
+                "name a file under `lease: {file: ...}`"
             )
 
 

@@ -1,7 +1,7 @@
-"""The record of a cluster's restart leases, `ringcheck/leases/1`: what it holds, and how each step changes it.
+"""The record of a cluster's restart leases, `ringcheck/leases/1`: its content, and how each step changes it.
 
-Pure: knows nothing of where a record is kept. A step makes a new document; whoever keeps the record replaces the old
-one by it only if nobody else did in between. Fields that this release does not know stay as they are.
+Pure: knows nothing of stores. A step returns a new record, and the store replaces the old one by it only if nobody else
+replaced it in between. Fields that this release does not know are kept as they are.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 SCHEMA = "ringcheck/leases/1"
-HISTORY = 50  # leases taken away that a record remembers
-LONGEST = 500  # characters of what people write: a reason, a purpose
-MAX_BYTES = 2**20  # of a record; etcd itself takes 1.5 MiB
+HISTORY = 50  # most leases in the history of a record
+LONGEST = 500  # characters of a reason or a purpose; longer ones are cut
+MAX_BYTES = 2**20  # of a record; etcd itself accepts requests up to 1.5 MiB
 
 Json = dict[str, Any]
 
 
 class LeaseError(RingcheckError):
-    """Who holds which lease is in doubt: nothing may be stopped."""
+    """It is in doubt who holds which lease: no node may be stopped."""
 
 
 class HeldError(LeaseError):
-    """A node is under the lease of another owner; nothing was changed.
+    """Another owner holds the lease of a node; nothing was changed.
 
     Attributes:
-        holders: those leases.
+        holders: the leases in the way.
     """
 
     def __init__(self, holders: Sequence[Holder]) -> None:
         self.holders = tuple(holders)
-        told = "; ".join(f"{one.node} is under the restart lease of {one.owner} since {one.since}" for one in holders)
-        super().__init__(told)
+        super().__init__(
+            "; ".join(f"{held.node} is under the restart lease of {held.owner} since {held.since}" for held in holders)
+        )
 
 
 class NotHeldError(LeaseError):
-    """A lease that is to be taken away is nobody's."""
+    """The node has no lease that could be taken away."""
 
 
 class Taken(NamedTuple):
-    """A lease that somebody took away from its holder.
+    """A lease that was taken away from its owner.
 
     Attributes:
-        holder: as it was.
-        by: who did it.
+        holder: the lease as it was.
+        by: who took it away.
         reason: why, for people.
-        at: UTC, `2026-01-31T23:59:59Z`.
+        at: time in UTC, `2026-01-31T23:59:59Z`.
     """
 
     holder: Holder
@@ -62,31 +63,31 @@ class Taken(NamedTuple):
 
 
 class Record:
-    """One cluster's leases as one document; never changed in place."""
+    """The leases of one cluster as one document; immutable."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = dict(document)
-        self.holders = tuple(_holder(one) for one in self._document["holders"])
-        self.history = tuple(_taken(one) for one in self._document.get("history", ()))
-        if len({one.node for one in self.holders}) < len(self.holders):
-            raise ValueError("a node stands in it twice")
+        self.holders = tuple(map(_holder, self._document["holders"]))
+        self.history = tuple(map(_taken, self._document.get("history", ())))
+        if len({lease.node for lease in self.holders}) < len(self.holders):
+            raise ValueError("it has two leases for one node")
 
     @classmethod
     def empty(cls, cluster: str) -> Record:
-        """The record of a cluster of which none is kept yet."""
+        """The record of a cluster that has none stored yet."""
         return cls({"schema": SCHEMA, "cluster": cluster, "holders": [], "history": []})
 
     @classmethod
     def parse(cls, text: str | bytes, cluster: str, where: str) -> Record:
-        """A record from its JSON.
+        """Parse a record.
 
         Args:
-            text: what is kept.
-            cluster: whose it must be.
-            where: for errors.
+            text: JSON.
+            cluster: the cluster that it must belong to.
+            where: location of the record, for errors.
 
         Raises:
-            LeaseError: if it is no record, or another cluster's; it must not be written over then.
+            LeaseError: it is no record, or the record of another cluster; it must not be overwritten then.
         """
         try:
             document = json.loads(text)
@@ -94,69 +95,69 @@ class Record:
             return cls(document)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             why = f"{type(error).__name__} {error}" if isinstance(error, KeyError | TypeError) else str(error)
-            raise LeaseError(f"{where} holds no record of leases of {cluster} that can be read: {why}") from None
+            raise LeaseError(f"{where} has no readable lease record of {cluster}: {why}") from None
 
     def dump(self) -> bytes:
-        """Its JSON."""
+        """The record as JSON."""
         return json.dumps(self._document, separators=(",", ":")).encode()
 
     def with_(self, wanted: Sequence[Holder], grant: str) -> Record:
-        """The record with more leases; a node that its owner holds already keeps its time.
+        """The record with more leases; asking again for a node that its owner already holds keeps its original time.
 
         Args:
-            wanted: all of one owner.
-            grant: marks these entries as this caller's; see `without`.
+            wanted: leases of one owner.
+            grant: mark of these entries; see `without`.
 
         Raises:
-            HeldError: if another owner has one of the nodes.
+            HeldError: another owner holds one of the nodes.
         """
-        others = [one for one in self.holders if any(_same(one, new) and one.owner != new.owner for new in wanted)]
-        if others:
-            raise HeldError(others)
-        stay = [one for one in self._document["holders"] if not any(_same(_holder(one), new) for new in wanted)]
-        return self._with(holders=stay + [self._entry(new) | {"grant": grant} for new in wanted])
+        foreign = [held for held in self.holders if any(_same(held, new) and held.owner != new.owner for new in wanted)]
+        if foreign:
+            raise HeldError(foreign)
+        others = [entry for entry in self._document["holders"] if not any(_same(_holder(entry), new) for new in wanted)]
+        return self._with(holders=others + [self._entry(new) | {"grant": grant} for new in wanted])
 
     def _entry(self, new: Holder) -> Json:
-        for at, one in enumerate(self.holders):
-            if _same(one, new):
-                return {**self._document["holders"][at], "node": new.node, "host_id": new.host_id or one.host_id}
+        for held, entry in zip(self.holders, self._document["holders"], strict=True):
+            if _same(held, new):
+                return {**entry, "node": new.node, "host_id": new.host_id or held.host_id}
         return {**_fields(new), "purpose": new.purpose[:LONGEST]}
 
     def kept(self, wanted: Sequence[Holder], grant: str) -> frozenset[str]:
-        """Those of the wanted nodes that stand here, but for entries with this mark."""
-        others = [
-            one for one, its in zip(self.holders, self._document["holders"], strict=True) if its.get("grant") != grant
-        ]
-        return frozenset(new.node for new in wanted if any(_same(one, new) for one in others))
+        """The wanted nodes that already have a lease, leases with this mark left out."""
+        entries = zip(self.holders, self._document["holders"], strict=True)
+        earlier = [held for held, entry in entries if entry.get("grant") != grant]
+        return frozenset(new.node for new in wanted if any(_same(held, new) for held in earlier))
 
     def without(self, nodes: Collection[str], owner: str, grant: str | None = None) -> Record:
-        """The record without some nodes' leases; nodes that have none are passed over.
+        """The record without the leases of some nodes; nodes without a lease are ignored.
 
         Args:
             nodes: addresses.
-            owner: whose leases they are.
-            grant: leave those that anyone has asked for again since they were marked so.
+            owner: the owner of the leases.
+            grant: remove only entries with this mark; a later request for the same node replaces the mark.
 
         Raises:
-            HeldError: if another owner has one of the nodes.
+            HeldError: another owner holds one of the nodes, and no mark was given.
         """
-        others = [one for one in self.holders if one.node in nodes and one.owner != owner]
-        if others and grant is None:
-            raise HeldError(others)
-        return self._with(holders=[one for one in self._document["holders"] if not _goes(one, nodes, owner, grant)])
+        foreign = [held for held in self.holders if held.node in nodes and held.owner != owner]
+        if foreign and grant is None:
+            raise HeldError(foreign)
+        entries = self._document["holders"]
+        return self._with(holders=[entry for entry in entries if not _matches(entry, nodes, owner, grant)])
 
     def taken(self, node: str, by: str, reason: str, at: str) -> tuple[Record, Holder]:
-        """The record with a node's lease moved to its history, and the lease.
+        """The record with a node's lease moved to the history, and the lease.
 
         Raises:
-            NotHeldError: if the node is under no lease.
+            NotHeldError: the node has no lease.
         """
-        holder = next((one for one in self.holders if one.node == node), None)
+        holder = next((held for held in self.holders if held.node == node), None)
         if holder is None:
             raise NotHeldError(f"{node} is under no restart lease")
-        told = {**_fields(holder), "taken_at": at, "by": by, "reason": reason[:LONGEST]}
-        rest = [one for one in self._document["holders"] if one["node"] != node]
-        return self._with(holders=rest, history=[*self._document.get("history", ()), told][-HISTORY:]), holder
+        taken = {**_fields(holder), "taken_at": at, "by": by, "reason": reason[:LONGEST]}
+        others = [entry for entry in self._document["holders"] if entry["node"] != node]
+        return self._with(holders=others, history=[*self._document.get("history", ()), taken][-HISTORY:]), holder
 
     def _with(self, **fields: Iterable[Json]) -> Record:
         return Record({**self._document, **fields})
@@ -164,42 +165,42 @@ class Record:
 
 def _check(document: Any, cluster: str) -> None:  # noqa: ANN401 - decoded JSON
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else document
-        raise ValueError(f"its schema is {str(found)[:40]!r}, and this release reads {SCHEMA!r}")
+        schema = document.get("schema") if isinstance(document, dict) else document
+        raise ValueError(f"its schema is {str(schema)[:40]!r}, and this release reads {SCHEMA!r}")
     if document.get("cluster") != cluster:
-        raise ValueError(f"it is that of {str(document.get('cluster'))[:80]!r}")
+        raise ValueError(f"it belongs to cluster {str(document.get('cluster'))[:80]!r}")
     if not isinstance(document["holders"], list) or not isinstance(document.get("history", []), list):
-        raise TypeError("holders and history are lists")
+        raise TypeError("holders and history must be lists")
 
 
 _REQUIRED = ("node", "owner", "purpose", "since")
 
 
-def _holder(one: Mapping[str, Any]) -> Holder:
-    host_id = one.get("host_id")
-    if not all(isinstance(one[name], str) for name in _REQUIRED) or not isinstance(host_id, str | None):
-        raise TypeError("a holder's fields are text")
-    if not one["node"] or not one["owner"]:
+def _holder(entry: Mapping[str, Any]) -> Holder:
+    host_id = entry.get("host_id")
+    if not all(isinstance(entry[name], str) for name in _REQUIRED) or not isinstance(host_id, str | None):
+        raise TypeError("the fields of a holder must be text")
+    if not entry["node"] or not entry["owner"]:
         raise ValueError("a holder has no node or no owner")
-    datetime.fromisoformat(one["since"])
-    return Holder(node=one["node"], owner=one["owner"], purpose=one["purpose"], since=one["since"], host_id=host_id)
+    datetime.fromisoformat(entry["since"])
+    return Holder(**{name: entry[name] for name in _REQUIRED}, host_id=host_id)
 
 
-def _taken(one: Mapping[str, Any]) -> Taken:
-    by, reason, at = one["by"], one["reason"], one["taken_at"]
+def _taken(entry: Mapping[str, Any]) -> Taken:
+    by, reason, at = entry["by"], entry["reason"], entry["taken_at"]
     if not all(isinstance(text, str) for text in (by, reason, at)):
-        raise TypeError("the history's fields are text")
-    return Taken(_holder(one), by, reason, at)
+        raise TypeError("the fields of the history must be text")
+    return Taken(_holder(entry), by, reason, at)
 
 
 def _fields(holder: Holder) -> Json:
     return {name: getattr(holder, name) for name in Holder.__slots__}
 
 
-def _same(one: Holder, other: Holder) -> bool:
-    """Whether two leases are about one node, whose address may have changed."""
-    return one.node == other.node or (one.host_id is not None and one.host_id == other.host_id)
+def _same(held: Holder, new: Holder) -> bool:
+    """Whether two leases are for one node, whose address may have changed."""
+    return held.node == new.node or (held.host_id is not None and held.host_id == new.host_id)
 
 
-def _goes(one: Mapping[str, Any], nodes: Collection[str], owner: str, grant: str | None) -> bool:
-    return one["node"] in nodes and one["owner"] == owner and grant in {None, one.get("grant")}
+def _matches(entry: Mapping[str, Any], nodes: Collection[str], owner: str, grant: str | None) -> bool:
+    return entry["node"] in nodes and entry["owner"] == owner and grant in {None, entry.get("grant")}

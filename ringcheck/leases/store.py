@@ -1,6 +1,7 @@
-"""Where the leases of a cluster are kept: what every such place can do, however it keeps its record.
+"""The interface of a lease store, and the steps that etcd.py and lockfile.py share.
 
-Knows the record and its steps; etcd.py and lockfile.py know a place each, lease.py which of them is meant.
+A store keeps one record a cluster. All it must guarantee is that a record is replaced only if nobody else replaced it
+in between; from this the steps below follow for every store. configured.py picks the store that is configured.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ringcheck.leases.record import Record, Taken
+from ringcheck.leases.stamp import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SECONDS = 15.0  # that one step at a store may take, all tries together
+STEP_SECONDS = 15.0  # deadline of one step at a store, including retries
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What a step that records leases has made.
+    """The result of recording leases.
 
     Attributes:
-        holders: all, as they stand in the very revision that the step made.
-        new: nodes that the step itself recorded; its owner held the others already.
-        grant: what marks them as this step's.
+        holders: all leases of the cluster, in the revision that this step wrote.
+        new: nodes whose lease this step recorded; the owner already held the others.
+        grant: the mark that the new leases carry; see `Store.remove`.
     """
 
     holders: tuple[Holder, ...]
@@ -39,79 +40,79 @@ class Added:
 
 
 class Store(Protocol):
-    """Where the leases of one cluster are kept. Every method raises LeaseError where the outcome is in doubt."""
+    """The leases of one cluster. Every method raises LeaseError if the outcome is in doubt."""
 
     def holders(self) -> tuple[Holder, ...]:
         """All leases, as they are now."""
         ...
 
     def history(self) -> tuple[Taken, ...]:
-        """Leases that were taken away, the newest last; bounded."""
+        """Leases that were taken away, the newest last; at most record.HISTORY."""
         ...
 
     def add(self, wanted: Sequence[Holder]) -> Added:
         """Record leases of one owner, all or none.
 
         Args:
-            wanted: a node that this owner holds already keeps its time and purpose.
+            wanted: asking again for a node that this owner already holds keeps its original time and purpose.
 
         Raises:
-            HeldError: if another owner holds one of the nodes.
-            LeaseError: in doubt; some may have been recorded.
+            HeldError: another owner holds one of the nodes.
+            LeaseError: the outcome is in doubt; some leases may have been recorded.
         """
         ...
 
     def remove(self, nodes: Collection[str], owner: str, grant: str | None = None) -> None:
-        """Release leases of one owner; nodes under none are passed over.
+        """Release leases of one owner; nodes without a lease are ignored.
 
         Args:
             nodes: addresses.
-            owner: whose they are.
-            grant: release only what `add` marked so, and nobody has asked for again since.
+            owner: the owner of the leases.
+            grant: release only leases that still carry this mark, which `add` set and a later `add` replaces.
 
         Raises:
-            HeldError: if another owner holds one of the nodes.
+            HeldError: another owner holds one of the nodes.
         """
         ...
 
     def take_away(self, node: str, by: str, reason: str) -> Holder:
-        """Take a node's lease from whoever holds it; the record remembers it.
+        """Remove a node's lease whoever owns it, note it in the history, and return it.
 
         Raises:
-            NotHeldError: if the node is under no lease.
+            NotHeldError: the node has no lease.
         """
         ...
 
     def describe(self) -> str:
-        """Where it is, and whom it protects against."""
+        """The location of the store, and which runs it protects against if not all."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
 class RecordStore(ABC):
-    """A store that keeps one document and can replace it if nobody else did."""
+    """A store that keeps one document and replaces it only if nobody else did in between."""
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
 
     @abstractmethod
     def read(self) -> Record:
-        """The record as it is now; an empty one where none is kept."""
+        """The record as it is now; an empty one if none is stored."""
 
     @abstractmethod
     def change(self, step: Callable[[Record], tuple[Record, T]]) -> T:
-        """Replace the record by what a step makes of it, and return the step's result.
+        """Replace the record by the one that a step returns, and return the step's result.
 
-        The step may be asked several times, and a try that was in doubt may turn out to have been carried out: it must
-        bear to meet its own work. The record is written even if the step changes nothing: a write on its way that was
-        given up must not find the revision that it expects once this one has returned.
+        The step may be called several times, and an earlier attempt whose outcome was in doubt may have succeeded: the
+        step must accept a record that already contains its change. The record is written even if the step changes
+        nothing, so that a delayed write that was given up fails its revision check once this method has returned.
         """
 
-    def close(self) -> None:  # noqa: B027 - where nothing is kept open there is nothing to do
-        """Let go of connections."""
+    def close(self) -> None:  # noqa: B027 - optional: a lock file keeps nothing open
+        """Close connections."""
 
     def holders(self) -> tuple[Holder, ...]:
         """See Store."""
@@ -123,15 +124,15 @@ class RecordStore(ABC):
 
     def add(self, wanted: Sequence[Holder]) -> Added:
         """See Store."""
-        nodes = {one.node for one in wanted}
-        if len({one.owner for one in wanted}) != 1 or len(nodes) < len(wanted):
+        nodes = {lease.node for lease in wanted}
+        if len({lease.owner for lease in wanted}) != 1 or len(nodes) < len(wanted):
             raise ValueError("leases are recorded for one owner, each node once")
         grant, kept = secrets.token_hex(8), set[str]()
 
         def step(record: Record) -> tuple[Record, Added]:
             kept.update(record.kept(wanted, grant))
-            then = record.with_(wanted, grant)
-            return then, Added(then.holders, frozenset(nodes - kept), grant)
+            changed = record.with_(wanted, grant)
+            return changed, Added(changed.holders, frozenset(nodes - kept), grant)
 
         return self.change(step)
 
@@ -142,19 +143,14 @@ class RecordStore(ABC):
     def take_away(self, node: str, by: str, reason: str) -> Holder:
         """See Store."""
         at = now()
-        tried: list[Holder] = []
+        attempted: list[Holder] = []
 
         def step(record: Record) -> tuple[Record, Holder]:
-            done = next((one for one in tried if Taken(one, by, reason, at) in record.history), None)
-            if done:  # by an earlier try whose answer was lost
+            done = next((lease for lease in attempted if Taken(lease, by, reason, at) in record.history), None)
+            if done:  # by an earlier attempt whose answer was lost
                 return record, done
-            then, holder = record.taken(node, by, reason, at)
-            tried.append(holder)
-            return then, holder
+            changed, holder = record.taken(node, by, reason, at)
+            attempted.append(holder)
+            return changed, holder
 
         return self.change(step)
-
-
-def now() -> str:
-    """The time as a lease tells it: UTC, `2026-01-31T23:59:59Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

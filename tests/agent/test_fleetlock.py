@@ -25,7 +25,7 @@ from ringcheck.config import load
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.jolokia import mbeans
-from ringcheck.leases.leases import open_store
+from ringcheck.leases.configured import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, SimAgent, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served

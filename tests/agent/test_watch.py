@@ -24,7 +24,8 @@ from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.errors import ConfigError
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases import lockfile
-from ringcheck.leases.leases import now, open_store
+from ringcheck.leases.configured import open_store
+from ringcheck.leases.stamp import now
 from ringcheck.report import metrics
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault

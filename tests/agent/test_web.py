@@ -31,7 +31,7 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
 from ringcheck.jolokia.settings import JolokiaSettings
-from ringcheck.leases.leases import now
+from ringcheck.leases.stamp import now
 from ringcheck.report.reading import Reading
 from ringcheck.simulator.cluster import EmbeddedCluster
 from tests import article

@@ -13,7 +13,7 @@ from ringcheck.agent import web
 from ringcheck.agent.watch import Agent
 from ringcheck.config import load
 from ringcheck.core.ring import Replication
-from ringcheck.leases.leases import Store, open_store
+from ringcheck.leases.configured import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve as simulate
 from tests.counterparts.daemon import await_
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ringcheck.agent.server import Served
+    from ringcheck.leases.store import Store
 
 NAME = "orders-prod"
 

@@ -16,8 +16,8 @@ from ringcheck.cli import run
 from ringcheck.cli.target import Settled
 from ringcheck.core.maintenance import Holder
 from ringcheck.leases import lockfile
-from ringcheck.leases.leases import whoami
 from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.stamp import whoami
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve
 
@@ -131,7 +131,7 @@ def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.Ca
     stage.store.path.write_text("junk")
     capsys.readouterr()
     assert run(["preflight", "-C", str(stage.path), stage.names[0]]) == 3
-    assert "holds no record of leases" in capsys.readouterr().out
+    assert "has no readable lease record" in capsys.readouterr().out
 
 
 def test_another_owner_s_node(stage: Stage) -> None:

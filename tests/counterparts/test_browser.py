@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 
 from ringcheck.agent import web
 from ringcheck.core.maintenance import Holder
-from ringcheck.leases.leases import now
+from ringcheck.leases.stamp import now
 from tests.agent.watched import NAME, World, watched
 from tests.counterparts.daemon import await_, required
 

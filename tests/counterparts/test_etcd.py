@@ -26,12 +26,15 @@ from hypothesis.stateful import run_state_machine_as_test
 from ringcheck.config.values import Lease
 from ringcheck.http.tls import Tls
 from ringcheck.leases.etcd import Etcd
-from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, granted
+from ringcheck.leases.grant import granted
+from ringcheck.leases.record import HeldError, LeaseError
 from tests.counterparts.daemon import await_, daemon, free_port, required
 from tests.leases.stores import NODES, StoreMachine, decision, holder, one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from ringcheck.leases.store import RecordStore
 
 FIRST, SECOND, THIRD = NODES[:3]
 HERE = Path(__file__).parents[2]
@@ -231,7 +234,7 @@ import os, random, sys, time
 from contextlib import closing
 from ringcheck.config.values import Lease
 from ringcheck.leases.etcd import Etcd
-from ringcheck.leases.leases import granted
+from ringcheck.leases.grant import granted
 from tests.leases.stores import holder, one_at_a_time
 url, name, folder, nodes = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
 with closing(Etcd(name, Lease(etcd=(url,)), 60.0)) as store:
@@ -268,7 +271,7 @@ DIES = """
 import sys, time
 from ringcheck.config.values import Lease
 from ringcheck.leases.etcd import Etcd
-from ringcheck.leases.leases import granted
+from ringcheck.leases.grant import granted
 from tests.leases.stores import holder
 def decide(others):
     print("recorded", flush=True)

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from ringcheck.config import load
-from ringcheck.leases.leases import open_store
+from ringcheck.leases.configured import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import daemon, free_port, required

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.config import load
-from ringcheck.leases.leases import open_store
+from ringcheck.leases.configured import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.counterparts.test_etcd import Member, etcd

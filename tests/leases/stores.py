@@ -1,4 +1,4 @@
-"""Leases for tests: holders, gates, and a model of a store that every real one is compared with."""
+"""Leases for tests: holders, gates, and a model that every store is compared with."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ringcheck.core.gate import Checked, Decision
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Node
-from ringcheck.leases.leases import HeldError, NotHeldError
-from ringcheck.leases.record import HISTORY
+from ringcheck.leases.record import HISTORY, HeldError, NotHeldError
 from tests import article
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringcheck.core.reasons import DecisionWord
-    from ringcheck.leases.leases import RecordStore, Taken
+    from ringcheck.leases.record import Taken
+    from ringcheck.leases.store import RecordStore
 
 SINCE = "2026-01-01T00:00:00Z"
 NODES = tuple(f"10.0.0.{number}" for number in range(1, 61))
-SEEN = replace(article.snapshot(), nodes=tuple(Node(one, host_id=f"id-{one}") for one in NODES), views=(), rings=())
+SEEN = replace(article.snapshot(), nodes=tuple(Node(node, host_id=f"id-{node}") for node in NODES), views=(), rings=())
 
 
 def holder(node: str = NODES[0], owner: str = "me", since: str = SINCE, host_id: str | None = None) -> Holder:
@@ -37,21 +37,21 @@ def decision(answer: DecisionWord, others: Sequence[Holder] = ()) -> Decision:
         decision=answer,
         action="restart",
         candidates=(),
-        holders=tuple(one.node for one in others),
+        holders=tuple(lease.node for lease in others),
         reasons=(),
         checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
     )
 
 
 def one_at_a_time(others: Sequence[Holder]) -> Decision:
-    """A gate of a cluster that can spare one node."""
+    """The gate of a cluster that can spare one node."""
     return decision("unsafe" if others else "safe", others)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Random steps at a real store; a dictionary says what must come of each."""
+    """Random steps at a store, with a dictionary as the model of the expected result."""
 
-    make: Callable[[], tuple[RecordStore, RecordStore]]  # two clients of one fresh store
+    make: Callable[[], tuple[RecordStore, RecordStore]]  # two clients of one new store
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ class StoreMachine(RuleBasedStateMachine):
         if foreign:
             with pytest.raises(HeldError) as caught:
                 self.clients[client].add(asked)
-            assert {one.node for one in caught.value.holders} == foreign
+            assert {lease.node for lease in caught.value.holders} == foreign
             return
         added = self.clients[client].add(asked)
         assert added.new == wanted - set(self.model)
-        self.model |= {one.node: one for one in asked if one.node not in self.model}
-        assert {one.node: one for one in added.holders} == self.model
+        self.model |= {lease.node: lease for lease in asked if lease.node not in self.model}
+        assert {lease.node: lease for lease in added.holders} == self.model
 
     @rule(client=which, nodes=st.sets(nodes, max_size=3), owner=owners)
     def remove(self, client: int, nodes: set[str], owner: str) -> None:
@@ -86,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert foreign
         else:
             assert not foreign
-            self.model = {node: one for node, one in self.model.items() if node not in nodes}
+            self.model = {node: lease for node, lease in self.model.items() if node not in nodes}
 
     @rule(client=which, node=nodes, reason=st.text(max_size=20))
     def take_away(self, client: int, node: str, reason: str) -> None:
@@ -106,6 +106,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_see_the_same(self) -> None:
-        for one in self.clients:
-            assert {found.node: found for found in one.holders()} == self.model
-            assert len(one.holders()) == len(self.model)
+        for client in self.clients:
+            assert {lease.node: lease for lease in client.holders()} == self.model
+            assert len(client.holders()) == len(self.model)

@@ -1,4 +1,4 @@
-"""What must not be believed of whatever answers in etcd's place, and how it is asked; no etcd is needed."""
+"""The etcd store against a fake server: which answers it refuses, and what it sends; no etcd is needed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 
 from ringcheck.config.values import Lease
 from ringcheck.leases.etcd import Etcd
-from ringcheck.leases.leases import LeaseError
-from ringcheck.leases.record import Record
+from ringcheck.leases.record import LeaseError, Record
 from tests.leases.stores import NODES, holder
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def kv(**fields: Any) -> dict[str, Any]:
     return {"key": KEY, "value": VALUE, "mod_revision": HUGE, "create_revision": "2", "version": "3", **fields}
 
 
-def found(*kvs: Any) -> dict[str, Any]:
+def stored(*kvs: Any) -> dict[str, Any]:
     return {"header": HEADER, "kvs": list(kvs), "count": str(len(kvs))}
 
 
@@ -41,11 +40,11 @@ class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go in the middle are what some tests are about."""
+        """Ignore clients that disconnect early: some tests do so."""
 
 
 class Double:
-    """Answers each path by a function: (status, headers, document or bytes)."""
+    """A server that answers each path with the result of a function: (status, headers, document or bytes)."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any], dict[str, str]]] = []
@@ -77,11 +76,11 @@ class Double:
                     time.sleep(outer.drip)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = _Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.says("/v3/kv/range", found())
+        self.says("/v3/kv/range", stored())
         self.says("/v3/kv/txn", {"header": HEADER, "succeeded": True})
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -111,32 +110,32 @@ def store(double: Double) -> Iterator[Etcd]:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        ({}, "does not answer as etcd does"),
-        ([], "does not answer as etcd does"),
-        (None, "does not answer as etcd does"),
-        ({"kvs": [kv()]}, "does not answer as etcd does"),
-        ({"header": {}}, "does not answer as etcd does"),
-        ({"header": {"cluster_id": 7}}, "does not answer as etcd does"),
-        (b"<html>hello</html>", "answered no JSON: <html>hello</html>"),
-        (b"", "answered no JSON"),
-        (b'{"header"', "answered no JSON"),
-        (b"\xff\xfe", "answered no JSON"),
-        (found(kv(key="b3RoZXI=")), "answered a question for the leases with"),
-        (found(kv(), kv()), "answered a question for the leases with"),
-        (found(kv(mod_revision="0")), "answered a question for the leases with"),
-        (found(kv(mod_revision="-1")), "answered a question for the leases with"),
-        (found(kv(mod_revision="seven")), "answered a question for the leases with"),
-        (found(kv(mod_revision=None)), "answered a question for the leases with"),
-        (found({"key": KEY, "value": VALUE}), "answered a question for the leases with"),
-        (found(kv(value="*")), "answered a question for the leases with"),
-        (found(kv(value=None)), "answered a question for the leases with"),
-        (found("x"), "answered a question for the leases with"),
-        ({"header": HEADER, "kvs": {"a": 1}}, "answered a question for the leases with"),
-        (found(kv(value="")), "holds no record of leases"),
+        ({}, "is not one of etcd"),
+        ([], "is not one of etcd"),
+        (None, "is not one of etcd"),
+        ({"kvs": [kv()]}, "is not one of etcd"),
+        ({"header": {}}, "is not one of etcd"),
+        ({"header": {"cluster_id": 7}}, "is not one of etcd"),
+        (b"<html>hello</html>", "is not JSON: <html>hello</html>"),
+        (b"", "is not JSON"),
+        (b'{"header"', "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (stored(kv(key="b3RoZXI=")), "etcd's answer holds no lease record"),
+        (stored(kv(), kv()), "etcd's answer holds no lease record"),
+        (stored(kv(mod_revision="0")), "etcd's answer holds no lease record"),
+        (stored(kv(mod_revision="-1")), "etcd's answer holds no lease record"),
+        (stored(kv(mod_revision="seven")), "etcd's answer holds no lease record"),
+        (stored(kv(mod_revision=None)), "etcd's answer holds no lease record"),
+        (stored({"key": KEY, "value": VALUE}), "etcd's answer holds no lease record"),
+        (stored(kv(value="*")), "etcd's answer holds no lease record"),
+        (stored(kv(value=None)), "etcd's answer holds no lease record"),
+        (stored("x"), "etcd's answer holds no lease record"),
+        ({"header": HEADER, "kvs": {"a": 1}}, "etcd's answer holds no lease record"),
+        (stored(kv(value="")), "has no readable lease record"),
     ],
 )
-def test_what_is_not_understood_is_not_empty(double: Double, store: Etcd, answer: Any, why: str) -> None:
-    """Nobody's leases are read from it, and nothing is written on it."""
+def test_a_strange_answer_is_not_read_as_no_leases(double: Double, store: Etcd, answer: Any, why: str) -> None:
+    """Neither reading nor writing goes on from it."""
     double.says("/v3/kv/range", answer)
     for step in (store.holders, lambda: store.add([holder()])):
         with pytest.raises(LeaseError, match=why):
@@ -144,11 +143,11 @@ def test_what_is_not_understood_is_not_empty(double: Double, store: Etcd, answer
     assert set(double.paths()) == {"/v3/kv/range"}
 
 
-def test_an_answer_without_end_is_refused(double: Double) -> None:
-    """Four MiB are read, once; what a transaction did that is so answered is not known."""
+def test_an_endless_answer_is_refused(double: Double) -> None:
+    """Four MiB are read, once; the outcome of a transaction with such an answer is not known."""
     with closing(Etcd("c", Lease(etcd=(double.url,)), 60.0, 60.0)) as store:
         double.says("/v3/kv/txn", b"x" * (5 * 2**20))
-        with pytest.raises(LeaseError, match=r"larger than 4 MiB.*; whether the record was changed is not known"):
+        with pytest.raises(LeaseError, match=r"larger than 4 MiB.*; it is not known whether the record was changed"):
             store.add([holder()])
         double.says("/v3/kv/range", b"x" * (5 * 2**20))
         with pytest.raises(LeaseError, match=r"larger than 4 MiB, which is refused$"):
@@ -157,28 +156,28 @@ def test_an_answer_without_end_is_refused(double: Double) -> None:
 
 
 @pytest.mark.parametrize("succeeded", ["yes", 1, [], {}, None, "true"])
-def test_only_true_is_won(double: Double, store: Etcd, succeeded: Any) -> None:
-    """Anything else that stands where etcd says `true` is no grant."""
+def test_only_true_means_that_the_transaction_won(double: Double, store: Etcd, succeeded: Any) -> None:
+    """Any other value of `succeeded` is no grant."""
     double.says("/v3/kv/txn", {"header": HEADER, "succeeded": succeeded})
     with pytest.raises(LeaseError, match="answered a transaction with succeeded="):
         store.add([holder()])
 
 
 @pytest.mark.parametrize("lost", [{}, {"succeeded": False}])
-def test_a_race_that_is_lost_for_ever_ends(double: Double, store: Etcd, lost: dict[str, Any]) -> None:
-    """Each try reads first; when the time is over, that is an error and no grant."""
+def test_a_race_that_is_always_lost_ends(double: Double, store: Etcd, lost: dict[str, Any]) -> None:
+    """Each attempt reads first; at the deadline the result is an error and no grant."""
     double.says("/v3/kv/txn", {"header": HEADER, **lost})
-    with pytest.raises(LeaseError, match=r"etcd: .* \(tried for 1.5 s\)"):  # on a busy machine the last try is cut off
+    with pytest.raises(LeaseError, match=r"etcd: .* \(tried for 1.5 s\)"):
         store.add([holder()])
     pairs = double.paths()
     assert len(pairs) > 2
     assert pairs[: len(pairs) // 2 * 2] == ["/v3/kv/range", "/v3/kv/txn"] * (len(pairs) // 2)
 
 
-def test_what_it_sends(double: Double, store: Etcd) -> None:
-    """A new record is created only where there is none; an old one replaced only in its very revision."""
+def test_the_requests(double: Double, store: Etcd) -> None:
+    """A record is created only if there is none, and replaced only in the revision that was read."""
     store.add([holder()])
-    double.says("/v3/kv/range", found(kv()))
+    double.says("/v3/kv/range", stored(kv()))
     store.add([holder()])
     (_, range_, _), (_, first, _), _, (_, second, _) = double.asked
     assert range_ == {"key": KEY}  # without `serializable`, which would be one member's memory
@@ -190,9 +189,9 @@ def test_what_it_sends(double: Double, store: Etcd) -> None:
 
 
 def test_a_step_that_changes_nothing_writes(double: Double, store: Etcd) -> None:
-    """So that a write on its way which was given up finds another revision than it expects."""
+    """Then an abandoned write that arrives later fails its revision check."""
     with_me = base64.b64encode(Record.empty("c").with_([holder()], "g").dump()).decode()
-    double.says("/v3/kv/range", found(kv(value=with_me)))
+    double.says("/v3/kv/range", stored(kv(value=with_me)))
     store.add([holder()])
     store.remove(["10.9.9.9"], "me")
     assert double.paths() == ["/v3/kv/range", "/v3/kv/txn"] * 2
@@ -200,10 +199,10 @@ def test_a_step_that_changes_nothing_writes(double: Double, store: Etcd) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-def test_failures_of_servers_are_a_doubt(double: Double, store: Etcd, status: int) -> None:
-    """A transaction so answered may be carried out yet; a question is only asked again."""
+def test_server_errors_leave_a_doubt(double: Double, store: Etcd, status: int) -> None:
+    """A transaction with such an answer may still be applied; a read is only repeated."""
     double.says("/v3/kv/txn", {"error": "etcdserver: request timed out", "code": 14}, status)
-    text = f"HTTP {status}, etcdserver: request timed out .*; whether the record was changed is not known$"
+    text = f"HTTP {status}, etcdserver: request timed out .*; it is not known whether the record was changed$"
     with pytest.raises(LeaseError, match=text):
         store.add([holder()])
     double.says("/v3/kv/range", {"message": "no leader"}, status)
@@ -212,8 +211,8 @@ def test_failures_of_servers_are_a_doubt(double: Double, store: Etcd, status: in
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412])
-def test_refusals_are_told_at_once(double: Double, store: Etcd, status: int) -> None:
-    """Nothing was done, and asking again would not help."""
+def test_refusals_are_not_retried(double: Double, store: Etcd, status: int) -> None:
+    """Nothing was changed, and a retry would not help."""
     double.says("/v3/kv/range", b"<html>\x1b[2Jno such page", status)
     with pytest.raises(LeaseError, match=f"HTTP {status}, <html>.*no such page$") as caught:
         store.holders()
@@ -223,22 +222,22 @@ def test_refusals_are_told_at_once(double: Double, store: Etcd, status: int) -> 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_not_followed(double: Double, store: Etcd, status: int) -> None:
-    """Whoever redirects does not choose where leases are kept."""
+    """A redirect must not choose another store."""
     double.says("/v3/kv/range", {}, status, Location=f"{double.url}/elsewhere")
     with pytest.raises(LeaseError, match="redirects are not followed"):
         store.holders()
     assert double.paths() == ["/v3/kv/range"]
 
 
-def test_an_answer_that_drips_ends_in_time(double: Double, store: Etcd) -> None:
-    """A byte now and then resets no clock."""
+def test_a_slow_answer_ends_at_the_deadline(double: Double, store: Etcd) -> None:
+    """A byte now and then does not extend the deadline."""
     double.drip = 0.1
     with pytest.raises(LeaseError, match="no whole answer within"):
         store.holders()
 
 
 def test_the_environment_s_proxy_is_not_used(double: Double, store: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor its .netrc: what decides is the configuration alone."""
+    """Nor its .netrc: the configuration alone decides."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert store.holders() == ()
@@ -246,7 +245,7 @@ def test_the_environment_s_proxy_is_not_used(double: Double, store: Etcd, monkey
 
 
 def test_a_token_is_renewed(double: Double, tmp_path: Path) -> None:
-    """Taken once, sent with each question, and taken anew when etcd does not know it any more."""
+    """It is requested once, sent with each request, and requested again when etcd rejects it."""
     password = tmp_path / "password"
     password.write_text("word")
     password.chmod(0o600)
@@ -254,7 +253,7 @@ def test_a_token_is_renewed(double: Double, tmp_path: Path) -> None:
     double.answers["/v3/auth/authenticate"] = lambda: (200, {}, {"header": HEADER, "token": next(tokens)})
     refused = {"error": "etcdserver: invalid auth token", "code": 16}
     old = {"error": "etcdserver: revision of auth store is old", "code": 3}
-    answers = iter([(200, found()), (401, refused), (200, found()), (400, old), (200, found())])
+    answers = iter([(200, stored()), (401, refused), (200, stored()), (400, old), (200, stored())])
 
     def answer() -> tuple[int, dict[str, str], Any]:
         status, document = next(answers)
@@ -273,41 +272,44 @@ def test_a_token_is_renewed(double: Double, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "answer", [{"header": HEADER}, {"header": HEADER, "token": ""}, {"header": HEADER, "token": 7}]
 )
-def test_a_login_without_a_token_is_none(double: Double, tmp_path: Path, answer: dict[str, Any]) -> None:
-    """It is told at once, and nothing is asked without one."""
+def test_a_login_without_a_token_fails(double: Double, tmp_path: Path, answer: dict[str, Any]) -> None:
+    """The error is immediate, and no request is sent without a token."""
     password = tmp_path / "password"
     password.write_text("word")
     password.chmod(0o600)
     double.says("/v3/auth/authenticate", answer)
     lease = Lease(etcd=(double.url,), username="ringcheck", password_file=str(password))
-    with closing(Etcd("c", lease, 5.0)) as store, pytest.raises(LeaseError, match="let ringcheck in without a token"):
+    with (
+        closing(Etcd("c", lease, 5.0)) as store,
+        pytest.raises(LeaseError, match="accepted the login of ringcheck but returned no token"),
+    ):
         store.holders()
     assert double.paths() == ["/v3/auth/authenticate"]
 
 
 def test_the_next_endpoint_is_asked(double: Double) -> None:
-    """A closed port, then the double, which is kept to; the description names both."""
+    """After a closed port the second endpoint stays in use; the description names both."""
     with closing(Etcd("c", Lease(etcd=("http://127.0.0.1:9", f"{double.url}/")), 10.0)) as store:
         assert [store.holders() for _ in range(3)] == [(), (), ()]
         assert store.describe() == f"etcd at http://127.0.0.1:9, {double.url}"
     assert len(double.asked) == 3
 
 
-def test_endpoints_of_two_clusters_are_told(double: Double) -> None:
-    """What one says after the other is no longer the same record."""
+def test_endpoints_of_two_etcd_clusters_are_refused(double: Double) -> None:
+    """Their records would differ."""
     with closing(Double()) as other, closing(Etcd("c", Lease(etcd=(double.url, other.url)), 5.0)) as store:
         other.says("/v3/kv/range", {"header": {**HEADER, "cluster_id": "1"}})
         store.holders()
         double.says("/v3/kv/range", {}, 503)
-        with pytest.raises(LeaseError, match=f"different etcd clusters: {other.url} is not of that"):
+        with pytest.raises(LeaseError, match=f"different etcd clusters: {other.url} is not in the one"):
             store.holders()
 
 
-def test_nobody_there_is_told(store: Etcd) -> None:
+def test_a_missing_etcd_is_reported(store: Etcd) -> None:
     """In one line, with the reason."""
     with (
-        closing(Etcd("c", Lease(etcd=("http://127.0.0.1:9",)), 0.3)) as nobody,
+        closing(Etcd("c", Lease(etcd=("http://127.0.0.1:9",)), 0.3)) as missing,
         pytest.raises(LeaseError, match=r"^etcd: http://127.0.0.1:9: .*refused.* \(tried for 0.3 s\)$"),
     ):
-        nobody.holders()
+        missing.holders()
     assert store.holders() == ()

@@ -1,4 +1,4 @@
-"""Leases in a lock file: the same as a model says, whole after every crash, and no other user's."""
+"""The lock file store: it matches a model, survives every crash, and refuses files of other users."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -19,10 +20,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from ringcheck.config.values import Cluster, Lease
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases import lockfile
-from ringcheck.leases.leases import HeldError, LeaseError, RecordStore, open_store
+from ringcheck.leases.configured import open_store
 from ringcheck.leases.lockfile import LockFile, default_path
-from ringcheck.leases.record import MAX_BYTES
+from ringcheck.leases.record import MAX_BYTES, HeldError, LeaseError
 from tests.leases.stores import NODES, StoreMachine, holder
+
+if TYPE_CHECKING:
+    from ringcheck.leases.store import RecordStore
 
 
 @pytest.fixture
@@ -31,8 +35,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_it_does_what_the_model_does(tmp_path: Path) -> None:
-    """Random steps of two clients come out as a dictionary says."""
+def test_it_matches_the_model(tmp_path: Path) -> None:
+    """Random steps of two clients give the same result as a dictionary."""
     files = itertools.count()
 
     class Machine(StoreMachine):
@@ -46,7 +50,7 @@ def test_it_does_what_the_model_does(tmp_path: Path) -> None:
 
 
 def test_fifty_racers_have_one_winner(path: Path) -> None:
-    """Threads that all want one node, then one each: one gets it, and no other's record is lost."""
+    """Fifty threads ask for one node, the losers then for a node of their own: no lease is lost."""
     won: list[int] = []
 
     def race(number: int) -> None:
@@ -60,10 +64,10 @@ def test_fifty_racers_have_one_winner(path: Path) -> None:
             store.add([holder(NODES[number + 1], f"owner-{number}")])
 
     racers = [threading.Thread(target=race, args=(number,)) for number in range(50)]
-    for one in racers:
-        one.start()
-    for one in racers:
-        one.join()
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
     assert len(won) == 1
     assert len(LockFile("c", str(path)).holders()) == 50
 
@@ -82,7 +86,7 @@ store.add([Holder(node="10.0.0.2", owner="dead", purpose="p", since="2026-01-01T
 
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_a_crash_leaves_the_old_record(path: Path, where: str) -> None:
-    """A run that is killed while it writes frees the lock, and what stood there stands."""
+    """A run that is killed while it writes frees the lock, and the old record is intact."""
     store = LockFile("c", str(path))
     store.add([holder()])
     done = subprocess.run([sys.executable, "-c", KILLED, str(path), where], check=False)
@@ -92,19 +96,19 @@ def test_a_crash_leaves_the_old_record(path: Path, where: str) -> None:
     assert len(LockFile("c", str(path)).holders()) == 2
 
 
-def test_a_lock_that_is_kept_is_a_doubt(path: Path) -> None:
-    """A run that hangs with the lock ends the step of another in time; reading needs no lock."""
+def test_a_lock_held_too_long_is_an_error(path: Path) -> None:
+    """If another run hangs with the lock, a step ends at its deadline; reading needs no lock."""
     store = LockFile("c", str(path), 0.2)
     store.add([holder()])
     with path.with_name("leases.json.lock").open() as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(LeaseError, match=r"another run has kept .*leases.json.lock for 0.2 s"):
+        with pytest.raises(LeaseError, match=r"another run has held .*leases.json.lock for 0.2 s"):
             store.add([holder(NODES[1])])
         assert store.holders() == (holder(),)
 
 
-def test_a_step_that_fails_leaves_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is a doubt; the record stands, and the folder has nothing new."""
+def test_a_failed_step_leaves_no_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the record is intact, and no temporary file is left."""
     store = LockFile("c", str(path))
     store.add([holder()])
 
@@ -112,14 +116,14 @@ def test_a_step_that_fails_leaves_no_litter(path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LeaseError, match=r"the leases in .* can't be kept: No space left on device$"):
+    with pytest.raises(LeaseError, match=r"can't use the lease file .*leases.json: No space left on device$"):
         store.add([holder(NODES[1])])
     assert store.holders() == (holder(),)
     assert sorted(one.name for one in path.parent.iterdir()) == ["leases.json", "leases.json.lock"]
 
 
-def test_it_is_on_disk_before_it_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is synced before it takes the old one's place, and its folder after."""
+def test_a_record_is_on_disk_before_the_step_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before it replaces the old one, and the folder after."""
     done: list[str] = []
     sync, replace = os.fsync, Path.replace
 
@@ -138,20 +142,20 @@ def test_it_is_on_disk_before_it_counts(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kind", ["missing folder", "a folder in its place", "too large"])
-def test_what_can_t_be_kept_is_a_doubt(path: Path, kind: str) -> None:
-    """The system's word stands in the error."""
+def test_a_file_that_can_t_be_used_is_an_error(path: Path, kind: str) -> None:
+    """The error has the text of the operating system."""
     if kind == "missing folder":
         path = path.parent / "none" / "leases.json"
     elif kind == "a folder in its place":
         path.mkdir()
     else:
         path.write_bytes(b" " * (MAX_BYTES + 1))
-    with pytest.raises(LeaseError, match=r"can't be kept: (No such file|Is a directory)|larger than"):
+    with pytest.raises(LeaseError, match=r"can't use the lease file .*: (No such file|Is a directory)|larger than"):
         LockFile("c", str(path)).add([holder()])
 
 
-def test_its_mode_stays(path: Path) -> None:
-    """What its owners let a group do it may do after a step too; at first the umask says."""
+def test_the_file_mode_is_kept(path: Path) -> None:
+    """A new file has the mode that the umask gives; a mode set later survives a step."""
     store = LockFile("c", str(path))
     store.add([holder()])
     mask = os.umask(0)
@@ -163,19 +167,19 @@ def test_its_mode_stays(path: Path) -> None:
 
 
 def test_a_link_stays_a_link(path: Path) -> None:
-    """Where the operator's file is a link, the record is where it leads."""
+    """If the configured file is a symbolic link, its target is replaced."""
     path.symlink_to("elsewhere.json")
     LockFile("c", str(path)).add([holder()])
     assert path.is_symlink()
     assert LockFile("c", str(path.with_name("elsewhere.json"))).holders() == (holder(),)
 
 
-# The default place
+# The default lock file
 
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In a folder that root can open to others, for the tests that become another user."""
+    """The default folder, below one that another user may enter."""
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     monkeypatch.setattr(lockfile, "FOLDER", made / "ringcheck")
@@ -186,8 +190,8 @@ def unconfigured(name: str = "c") -> Cluster:
     return Cluster(name, JolokiaSettings(contact_points=("127.0.0.1",)))
 
 
-def test_without_configuration_there_is_a_lock_file(folder: Path) -> None:
-    """It says whom it protects against; reading makes nothing."""
+def test_the_default_store_is_a_lock_file(folder: Path) -> None:
+    """Its description states what it protects against; reading creates nothing."""
     store = open_store(unconfigured())
     assert store.describe() == f"lock file {folder}/c.json (protects against other runs on this host only)"
     assert store.holders() == ()
@@ -205,17 +209,17 @@ def test_a_configured_file_is_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "Test Cluster", "", "..", "ü"])
-def test_a_cluster_s_name_leads_nowhere_else(name: str) -> None:
-    """Cassandra's ClusterName is anything; the file is in the folder, and one name has one file."""
+def test_a_cluster_name_stays_in_the_folder(name: str) -> None:
+    """Cassandra allows any ClusterName; each name has its own file in the folder."""
     found = Path(default_path(name))
     assert found.parent == lockfile.FOLDER
     assert found.name.endswith(".json")
-    assert len({default_path(one) for one in ("a/b", "a b", "a%2Fb", "a_b", "..", "")}) == 6
+    assert len({default_path(name) for name in ("a/b", "a b", "a%2Fb", "a_b", "..", "")}) == 6
 
 
 @pytest.mark.parametrize("kind", ["open to all", "a link", "a file"])
-def test_a_folder_that_could_be_forged_is_refused(folder: Path, kind: str) -> None:
-    """Whoever may write there could take leases away unseen."""
+def test_a_folder_that_others_may_write_is_refused(folder: Path, kind: str) -> None:
+    """Another user could remove leases unseen."""
     if kind == "open to all":
         folder.mkdir()
         folder.chmod(0o777)
@@ -224,13 +228,13 @@ def test_a_folder_that_could_be_forged_is_refused(folder: Path, kind: str) -> No
     else:
         folder.touch()
     for step in (open_store(unconfigured()).holders, lambda: open_store(unconfigured()).add([holder()])):
-        with pytest.raises(LeaseError, match=r"could be forged; name a file|can't be kept: File exists; name a file"):
+        with pytest.raises(LeaseError, match=r"could be forged; name a file|File exists; name a file"):
             step()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_is_refused(folder: Path) -> None:
-    """Two users whose leases were kept apart would not see each other: the second is told what to do."""
+    """Users with separate files would not see each other's leases: the error names the setting to use."""
     open_store(unconfigured()).add([holder()])
     program = "from tests.leases.test_lockfile import *; lockfile.FOLDER = Path(sys.argv[1]); "
     program += "os.setuid(65534); print(open_store(unconfigured()).holders()); "

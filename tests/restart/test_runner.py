@@ -12,7 +12,7 @@ import pytest
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.ring import Problem
 from ringcheck.errors import DataError, GoneError, SourceError, UsageError
-from ringcheck.leases.leases import LeaseError
+from ringcheck.leases.record import LeaseError
 from ringcheck.restart.commands import Command
 from ringcheck.restart.journal import past
 from ringcheck.simulator.cluster import simple

@@ -1,0 +1,193 @@
+"""The grant of restart leases: what is granted, what is withdrawn, and what is in doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy
+from ringcheck.errors import UsageError
+from ringcheck.leases.grant import granted
+from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.record import HeldError, LeaseError
+from tests import article
+from tests.leases.stores import NODES, SEEN, decision, holder, one_at_a_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ringcheck.core.gate import Decision
+    from ringcheck.core.maintenance import Holder
+
+FIRST, SECOND, THIRD = NODES[:3]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LockFile:
+    return LockFile("blogs", str(tmp_path / "leases.json"))
+
+
+def test_only_safe_leaves_a_lease(store: LockFile) -> None:
+    """After unsafe and unknown the lease is withdrawn; the decision is returned either way."""
+    for answer in ("unsafe", "unknown"):
+        assert granted(store, [holder()], lambda _, answer=answer: decision(answer)).decision == answer  # type: ignore[misc]
+        assert store.holders() == ()
+    assert granted(store, [holder()], lambda _: decision("safe")).decision == "safe"
+    assert store.holders() == (holder(),)
+
+
+def test_a_lease_is_recorded_before_the_gate_is_asked(store: LockFile) -> None:
+    """Others see the lease while the gate is asked; the wanted node itself is not counted as down."""
+    store.add([holder(SECOND, "you"), holder(THIRD, "you")])
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        assert holder() in store.holders()
+        assert others == (holder(SECOND, "you"), holder(THIRD, "you"))
+        return decision("safe", others)
+
+    assert granted(store, [holder()], decide).decision == "safe"
+
+
+def test_two_at_once_are_never_both_granted(store: LockFile) -> None:
+    """A second request, made while the first is being decided, counts the first node as down and is refused."""
+    second: list[str] = []
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        second.append(granted(store, [holder(SECOND, "you")], one_at_a_time).decision)
+        return one_at_a_time(others)
+
+    assert granted(store, [holder()], decide).decision == "safe"
+    assert second == ["unsafe"]
+    assert store.holders() == (holder(),)
+
+
+def test_the_real_gate_counts_a_lease_as_down(store: LockFile) -> None:
+    """With blog_3 at LOCAL_QUORUM one of three nodes may stop; the second is refused although all are up."""
+    seen = article.snapshot()
+
+    def ask(node: str, owner: str) -> str:
+        def decide(others: tuple[Holder, ...]) -> Decision:
+            return Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), others).decide([node])
+
+        return granted(store, [holder(node, owner)], decide).decision
+
+    assert [ask("10.0.0.1", "me"), ask("10.0.0.2", "you")] == ["safe", "unsafe"]
+    assert [lease.node for lease in store.holders()] == ["10.0.0.1"]
+    store.remove(["10.0.0.1"], "me")
+    assert ask("10.0.0.2", "you") == "safe"
+
+
+@pytest.mark.parametrize("error", [UsageError("no such keyspace"), KeyboardInterrupt(), ZeroDivisionError("bug")])
+def test_an_error_in_the_gate_withdraws_the_lease(store: LockFile, error: BaseException) -> None:
+    """An error, a bug and an interrupt leave no lease, and are raised to the caller."""
+
+    def decide(_: tuple[Holder, ...]) -> Decision:
+        raise error
+
+    with pytest.raises(type(error)):
+        granted(store, [holder()], decide)
+    assert store.holders() == ()
+
+
+def test_a_lease_held_before_is_not_withdrawn(store: LockFile) -> None:
+    """A run that asks again for a node it has stopped keeps that lease when it is refused."""
+    store.add([holder()])
+    again = [replace(holder(), since="2026-01-02T00:00:00Z"), holder(SECOND)]
+    assert granted(store, again, lambda _: decision("unsafe")).decision == "unsafe"
+    assert store.holders() == (holder(),)
+
+
+def test_a_refusal_leaves_a_grant_of_the_same_owner(store: LockFile) -> None:
+    """Of two concurrent requests of one owner, the refused one does not withdraw the lease of the granted one."""
+
+    def decide(_: tuple[Holder, ...]) -> Decision:
+        assert granted(store, [holder()], lambda _: decision("safe")).decision == "safe"
+        return decision("unsafe")
+
+    assert granted(store, [holder()], decide).decision == "unsafe"
+    assert store.holders() == (holder(),)
+
+
+def test_a_failed_withdrawal_is_reported(store: LockFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error states that the lease is left."""
+
+    def fails(*_: Any) -> None:
+        raise LeaseError("the disk is full")
+
+    monkeypatch.setattr(store, "remove", fails)
+    with pytest.raises(LeaseError, match=f"no grant .the gate says unsafe.*{FIRST} could not be withdrawn and is left"):
+        granted(store, [holder()], lambda _: decision("unsafe"))
+    with pytest.raises(LeaseError, match=r"no grant .nobody answers.*could not be withdrawn"):
+        granted(store, [holder(SECOND)], _raising(UsageError("nobody answers")))
+    assert [lease.node for lease in store.holders()] == [FIRST, SECOND]
+
+
+def _raising(error: BaseException) -> Any:
+    def decide(_: tuple[Holder, ...]) -> Decision:
+        raise error
+
+    return decide
+
+
+def test_a_lease_broken_while_the_gate_is_asked_is_no_grant(store: LockFile) -> None:
+    """Other runs counted the node as up meanwhile."""
+
+    def decide(_: tuple[Holder, ...]) -> Decision:
+        store.take_away(FIRST, "boss", "mine")
+        return decision("safe")
+
+    with pytest.raises(LeaseError, match=f"the lease of {FIRST} was taken away"):
+        granted(store, [holder(), holder(SECOND)], decide)
+    assert store.holders() == ()
+
+
+def test_a_holder_with_a_new_address_counts_as_down(store: LockFile) -> None:
+    """The gate is asked again with the addresses that the nodes have now."""
+    store.add([holder("10.9.9.9", "you", host_id=f"id-{SECOND}")])
+    asked: list[tuple[Holder, ...]] = []
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        asked.append(others)
+        return one_at_a_time([lease for lease in others if lease.node in SEEN.index])
+
+    assert granted(store, [holder()], decide).decision == "unsafe"
+    assert [[lease.node for lease in others] for others in asked] == [["10.9.9.9"], [SECOND]]
+    assert {(lease.owner, lease.host_id) for others in asked for lease in others} == {("you", f"id-{SECOND}")}
+
+
+@pytest.mark.parametrize("host_id", [None, "id-gone"])
+def test_a_lease_of_an_unknown_node_blocks(store: LockFile, host_id: str | None) -> None:
+    """Its node can't be counted as down: nothing is granted, and the text names the command that helps."""
+    store.add([holder("10.9.9.9", "you", host_id=host_id)])
+    with pytest.raises(
+        LeaseError, match=r"10.9.9.9 is under the restart lease of you, but no node of blogs.*lease break"
+    ):
+        granted(store, [holder()], lambda others: decision("safe", others))
+    assert [lease.node for lease in store.holders()] == ["10.9.9.9"]
+
+
+def test_a_lease_does_not_match_a_new_node_at_its_address(store: LockFile) -> None:
+    """The host id shows that the address belongs to another node now."""
+    store.add([holder(SECOND, "you", host_id="id-replaced")])
+    with pytest.raises(LeaseError, match="but no node of blogs"):
+        granted(store, [holder()], lambda others: decision("safe", others))
+
+
+def test_a_decision_that_ignores_a_lease_is_no_grant(store: LockFile) -> None:
+    """A decision lists the holders it counted as down."""
+    store.add([holder(SECOND, "you")])
+    with pytest.raises(LeaseError, match=f"did not count {SECOND} as down"):
+        granted(store, [holder()], lambda _: decision("safe"))
+    assert store.holders() == (holder(SECOND, "you"),)
+
+
+def test_a_held_node_is_refused_before_the_gate_is_asked(store: LockFile) -> None:
+    """All nodes or none; the error names the lease."""
+    store.add([holder(SECOND, "you")])
+    with pytest.raises(HeldError, match=f"{SECOND} is under the restart lease of you since 2026") as caught:
+        granted(store, [holder(), holder(SECOND)], _raising(AssertionError("the gate was asked")))
+    assert caught.value.holders == (holder(SECOND, "you"),)
+    assert store.holders() == (holder(SECOND, "you"),)
