@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, look, unchanged
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ringcheck.agent.log import Log
-    from ringcheck.agent.watch import Agent
+    from ringcheck.agent.service import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Decision
     from ringcheck.core.ring import Node, Snapshot
@@ -168,7 +169,7 @@ class FleetLock:
         except (UnknownError, RingcheckError) as error:
             answer = FleetLockAnswer("unknown", _line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
-            answer = FleetLockAnswer("bug", _line(f"this is a bug of ringcheck: {type(error).__name__}: {error}"))
+            answer = FleetLockAnswer("bug", _line(bug_text(error)))
         self._tell(action, asked, answer)
         return answer
 

@@ -20,7 +20,7 @@ from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
 
 if TYPE_CHECKING:
-    from ringcheck.agent.watch import Agent
+    from ringcheck.agent.service import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Action, Decision, Gate
     from ringcheck.core.maintenance import Holder

@@ -1,10 +1,8 @@
-"""Watches every configured cluster: a thread a cluster, so that a slow one delays no other.
+"""The watch of one cluster: it polls again and again in a thread of its own, and keeps the last reading.
 
-Each poll leaves a `Reading`, swapped whole. What was known stays known when a poll fails, with its age; how old may be
-told as the present is decided when somebody asks, so that a poll that hangs makes it old too. A node whose Jolokia
-stops answering is a suspect at once: Cassandra itself needs 18 to 37 s to convict it.
-
-Whoever is told of readings has a thread of his own: a log or a Sensu that hangs delays no poll.
+A thread a cluster, so that a slow cluster delays no other. A reading is replaced as a whole. If a poll fails, the last
+verdict is kept with its age. Its age is checked when somebody asks for the reading, so that a poll that hangs makes it
+old too. A node whose Jolokia stops answering is a suspect at once: Cassandra itself needs 18 to 37 s to convict it.
 """
 
 from __future__ import annotations
@@ -12,12 +10,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-import traceback
 from bisect import bisect_left
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ringcheck.agent.bugs import located_bug
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
@@ -26,13 +23,13 @@ from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
 from ringcheck.leases.record import LeaseError
-from ringcheck.report.reading import BUCKETS, Reading, Reload
+from ringcheck.report.reading import BUCKETS, Reading
 from ringcheck.sources import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from ringcheck.config.values import Cluster, Config
+    from ringcheck.config.values import Cluster
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
@@ -43,29 +40,28 @@ if TYPE_CHECKING:
 
     Listener = Callable[[Reading], object]
 
-OLD = 3  # intervals after whose begin a verdict is no longer the present: two polls in a row may fail
-YOUNG = 10.0  # seconds for which it is in any case: short intervals would make one hiccup a blindness
-JITTER = 0.1  # of the interval, so that clusters are not all asked at once
-LEASES = 2.0  # seconds that the store of leases may take
-SHORTEST = 1.0  # seconds that a poll may take at least
-LAST_WORDS = 1.0  # seconds that listeners get at the end, however long the polls took
+MAX_AGE_INTERVALS = 3  # intervals for which a verdict is current: two polls in a row may fail
+MIN_AGE = 10.0  # seconds for which it is current at least: with a short interval one failed poll must not blind us
+JITTER = 0.1  # of the interval, so that clusters are not all polled at once
+LEASE_SECONDS = 2.0  # deadline of a step at the lease store
+MIN_DEADLINE = 1.0  # seconds that a poll may take at least
 
 
 def deadline_of(interval: float) -> float:
-    """Seconds that one poll may take: it is over before the next is due."""
-    return max(SHORTEST, 0.8 * interval)
+    """Seconds that one poll may take: it ends before the next is due."""
+    return max(MIN_DEADLINE, 0.8 * interval)
 
 
 class Watch:
     """One cluster, polled again and again by a thread of its own."""
 
-    def __init__(self, cluster: Cluster, interval: float, told: Listener, clock: Callable[[], float]) -> None:
-        """Prepare; nothing is asked before `start`.
+    def __init__(self, cluster: Cluster, interval: float, publish: Listener, clock: Callable[[], float]) -> None:
+        """Prepare; nothing is polled before `start`.
 
         Args:
-            cluster: what to ask, and how to judge it.
-            interval: seconds from the begin of one poll to the begin of the next.
-            told: called with each new reading.
+            cluster: what to poll, and the policy of its verdict.
+            interval: seconds from the start of one poll to the start of the next.
+            publish: called with each new reading.
             clock: monotonic seconds.
         """
         self.cluster = cluster
@@ -74,14 +70,14 @@ class Watch:
             cluster=cluster.name, holders=None if cluster.lease else (), store_asked=cluster.lease is None
         )
         self.beat = clock()
-        self._told = told
+        self._publish = publish
         self._clock = clock
         self._stop = threading.Event()
         self._now = threading.Event()
         self._asked = threading.Lock()
         self._streams = False  # whether the next poll asks for streams too
         self._begun = 0  # polls
-        self.answer: tuple[int, Reading] | None = None  # the last poll that was asked for: its number, what it left
+        self.answer: tuple[int, Reading] | None = None  # number and reading of the last poll that `ask` requested
         self._source: Source | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
@@ -89,15 +85,15 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name=f"watch {cluster.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to poll."""
+        """Start to poll."""
         self._thread.start()
 
     def hurry(self) -> None:
-        """Poll again now."""
+        """Poll now."""
         self._now.set()
 
     def ask(self) -> int:
-        """Poll again now, streams included; the number of `answer` exceeds the one returned once that poll is over."""
+        """Poll now, streams included; once that poll is over, the number in `answer` exceeds the one returned."""
         with self._asked:
             self._streams = True
             begun = self._begun
@@ -105,36 +101,37 @@ class Watch:
         return begun
 
     def stop(self) -> None:
-        """Ask the thread to end; the poll in hand is not waited for."""
+        """Ask the thread to end, without waiting for the current poll."""
         self._stop.set()
         self._now.set()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread; whether it has ended."""
+        """Wait for the thread, and return whether it has ended."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
     @property
     def stopped(self) -> bool:
-        """Whether it was asked to end: it tells nothing more."""
+        """Whether it was asked to end: it publishes no more readings."""
         return self._stop.is_set()
 
     def pace(self, interval: float) -> None:
-        """Poll so often from now on; all that is known stays."""
+        """Change the interval; all that is known is kept."""
         if interval != self.interval:
             self.interval = interval
-            self.beat = self._clock()  # a pause of the old length is not one that hangs
+            self.beat = self._clock()  # a pause of the old length does not count as a hanging poll
             self.hurry()
 
     def lively(self) -> bool:
-        """Whether its polls go on: none hangs far beyond its deadline."""
-        allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASES
+        """Whether polls go on: none hangs far beyond its deadline."""
+        allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASE_SECONDS
         return self._clock() - self.beat < allowed
 
     def present(self) -> Reading:
-        """The reading as it is to be told now."""
-        old = self._good_at is None or self._clock() - self._good_at > max(YOUNG, OLD * self.interval)
+        """The last reading, with `fresh` as it is now."""
+        max_age = max(MIN_AGE, MAX_AGE_INTERVALS * self.interval)
+        old = self._good_at is None or self._clock() - self._good_at > max_age
         reading = self.reading
         return reading if reading.fresh is not old else replace(reading, fresh=not old)
 
@@ -152,53 +149,54 @@ class Watch:
             self._close()
 
     def turn(self) -> None:
-        """Poll once, and tell of it; not for use beside `start`."""
+        """Poll once, and publish the reading; not for use after `start`."""
         begins = self.beat = self._clock()
         with self._asked:
             self._begun += 1
             streams, self._streams = self._streams, False
-        self.reading = self._turn(begins, streams=streams)
+        self.reading = self._read(begins, streams=streams)
         if self.reading.error is None:
-            self._good_at = begins  # some of it may have been told right after the poll began
-        if streams:  # the next poll may be over before whoever asked looks
+            self._good_at = begins  # some of it may have been read right after the poll began
+        if streams:  # kept apart: the next poll may be over before the caller of `ask` looks
             self.answer = self._begun, self.present()
         if not self._stop.is_set():
-            self._told(self.present())
+            self._publish(self.present())
 
     def _close(self) -> None:
-        for one in (self._source, self._store):
-            if one is not None:
-                one.close()
+        for resource in (self._source, self._store):
+            if resource is not None:
+                resource.close()
 
-    def _turn(self, begins: float, *, streams: bool) -> Reading:
+    def _read(self, begins: float, *, streams: bool) -> Reading:
         try:
-            found = self._poll(streams=streams)
+            reading = self._poll(streams=streams)
         except RingcheckError as error:
-            found = self._failed(str(error))
-        except Exception as error:  # noqa: BLE001 - a bug must be told, and must not end the watch
-            found = self._failed(bug(error))
+            reading = self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - a bug is reported and must not end the watch
+            reading = self._failed(located_bug(error))
         requests = dict(self._source.counts.requests) if self._source else {}
-        return replace(found, polls=_with(found.polls, self._clock() - begins), requests=requests)
+        return replace(reading, polls=_with(reading.polls, self._clock() - begins), requests=requests)
 
     def _failed(self, error: str, *, silent: bool = False) -> Reading:
-        """What is left when a poll fails: nobody may restart, and if nobody answered all who did are suspects."""
+        """A failed poll: no node may restart. If no node answered, all nodes that did before are suspects."""
         suspects = self._suspects(self.reading.verdict, frozenset()) if silent and self.reading.verdict else frozenset()
         unknown = replace(self.reading, restart_safe=None, restart_cures=None)
         return replace(unknown, error=error, suspects=suspects, store_asked=False)
 
     def _poll(self, *, streams: bool) -> Reading:
         try:
-            seen = self._seen(streams=streams)
+            seen = self._snapshot(streams=streams)
         except RingcheckError as error:
             failed = self._failed(str(error), silent=isinstance(error, SourceError | DataError))
-            return replace(failed, holders=self._asked_for(self._leases()[1]), store_asked=True)
+            return replace(failed, holders=self._shown(self._leases()[1]), store_asked=True)
         return self._judged(seen)
 
-    def _seen(self, *, streams: bool) -> Snapshot:
-        """The cluster as it answers.
+    def _snapshot(self, *, streams: bool) -> Snapshot:
+        """The cluster as it is now.
 
         Raises:
-            RingcheckError: if it does not. Once the ring is known SourceError and DataError say that no node did.
+            RingcheckError: it could not be read. After the first snapshot, SourceError and DataError mean that no node
+                answered.
         """
         if self._source is None:
             self._source = open_source(self.cluster)
@@ -212,7 +210,7 @@ class Watch:
         let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.source == "ok")
         suspects = self._suspects(verdict, answering)
-        # Trust outlives a state that is not known: a killed node stays a suspect through a poll that saw nothing.
+        # Trust outlives an unknown state: a killed node stays a suspect through a poll without a usable view.
         self._trusted = answering | (self._trusted & _in_state(verdict, "up", "unknown"))
         return replace(
             self.reading,
@@ -223,41 +221,44 @@ class Watch:
             last_success=time.time(),
             error=None,
             suspects=suspects,
-            holders=self._asked_for(holders),
+            holders=self._shown(holders),
             store_asked=True,
         )
 
-    def _asked_for(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
-        """A lock file that nobody asked for and that can't be read is no store that does not answer."""
+    def _shown(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
+        """An unreadable default lock file is not a failing lease store: none was configured."""
         return () if holders is None and self.cluster.lease is None else holders
 
     def _leases(self) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:
-        """What leases lower, and who holds one: without `lease:` by the lock file that commands and gate use then."""
+        """What leases excuse, and their holders; None for holders that could not be read.
+
+        A cluster without `lease:` excuses nothing, but holders in the default lock file still count for the gate.
+        """
         lease = self.cluster.lease
         try:
             if self._store is None:
-                self._store = open_store(self.cluster, LEASES)
+                self._store = open_store(self.cluster, LEASE_SECONDS)
             holders = self._store.holders()
         except RingcheckError as error:
             return Maintenance((), lease.deadline, str(error)) if lease else None, None
         return Maintenance(holders, lease.deadline) if lease else None, holders
 
     def _safe(self, seen: Snapshot, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
-        """Nodes that may restart now, dead ones included; None while it is not known who else is to count as down.
+        """Nodes that may restart now, nodes that are down included; None if the holders are not known.
 
-        A lease of no node, or a gate that can't be asked as it is configured, lets no node restart; the verdict stands.
+        Empty if a lease is of an unknown node or the gate's configuration can't be used; the verdict is not affected.
         """
         if holders is None:
             return None
         try:
-            held = [placed(one, seen) for one in holders]
-            gatekeeper = Gatekeeper(seen, self.cluster.policy, self.cluster.gate, held)
+            leases = [placed(holder, seen) for holder in holders]
+            gatekeeper = Gatekeeper(seen, self.cluster.policy, self.cluster.gate, leases)
         except (LeaseError, UsageError):
             return frozenset()
-        return gatekeeper.safe_nodes() - {one.node for one in held}
+        return gatekeeper.safe_nodes() - {lease.node for lease in leases}
 
     def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
-        """Nodes that answered before and do not now, while nobody sees them down."""
+        """Nodes whose Jolokia answered before and does not now, although no view sees them down."""
         return (_in_state(verdict, "up") & self._trusted) - answering
 
 
@@ -266,250 +267,7 @@ def _in_state(verdict: Verdict, *states: State) -> frozenset[str]:
     return frozenset(node.address for node, state in nodes if state in states)
 
 
-def bug(error: Exception) -> str:
-    """An error that nobody expected, with the place where it arose, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"this is a bug of ringcheck: {type(error).__name__}: {' '.join(str(error).split())}{place}"
-
-
 def _with(durations: Durations, seconds: float) -> Durations:
     counts = list(durations.counts)
     counts[bisect_left(BUCKETS, seconds)] += 1
     return replace(durations, counts=tuple(counts), total=durations.total + seconds)
-
-
-class Outlet:
-    """A listener with a thread of its own. Of readings that wait for it the newest of each cluster is kept."""
-
-    def __init__(self, listener: Listener, complain: Callable[[str], object]) -> None:
-        """Prepare.
-
-        Args:
-            listener: called with one reading after another, never at once.
-            complain: called with the text of what it raises.
-        """
-        self._listener = listener
-        self._complain = complain
-        self._changed = threading.Condition()
-        self._waiting: dict[str, Reading] = {}
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
-
-    def start(self) -> None:
-        """Begin to hand on."""
-        self._thread.start()
-
-    def put(self, reading: Reading) -> None:
-        """Take a reading; never waits for the listener."""
-        with self._changed:
-            self._waiting[reading.cluster] = reading
-            self._changed.notify()
-
-    def forget(self, cluster: str) -> None:
-        """Drop what waits of a cluster."""
-        with self._changed:
-            self._waiting.pop(cluster, None)
-
-    def end(self) -> None:
-        """Hand on what waits, then end the thread."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-
-    def join(self, seconds: float) -> bool:
-        """Wait for the thread; whether it has ended."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while (reading := self._next()) is not None:
-            try:
-                self._listener(reading)
-            except Exception as error:  # noqa: BLE001 - one that fails is told again at the next poll
-                self._complain(bug(error))
-
-    def _next(self) -> Reading | None:
-        """A reading, once there is one; None at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
-            return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the agent runs on: swapped whole at a reload."""
-
-    config: Config
-    watches: tuple[Watch, ...]
-    reload: Reload
-
-
-class Agent:
-    """All watches. Safe to use from many threads."""
-
-    def __init__(
-        self,
-        config: Config,
-        listeners: Iterable[Listener] = (),
-        clock: Callable[[], float] = time.monotonic,
-        complain: Callable[[str], object] = lambda _: None,
-    ) -> None:
-        """Prepare; nothing is asked before `start`.
-
-        Args:
-            config: clusters and interval.
-            listeners: called after each poll with the new reading, each by a thread of its own; one that is slower
-                than the polls misses readings, never the newest of a cluster.
-            clock: monotonic seconds.
-            complain: called with the text of what a listener raises.
-        """
-        self._outlets = tuple(Outlet(one, complain) for one in listeners)
-        self._clock = clock
-        self._changed = threading.Condition()
-        self._sequence = 0
-        self._running = False
-        self._retired: list[Watch] = []  # of clusters that are gone or changed, while their last poll lasts
-        self._state = Run(config, tuple(self._watch(one, config) for one in config.clusters.values()), _fine())
-
-    def _watch(self, cluster: Cluster, config: Config) -> Watch:
-        return Watch(cluster, config.agent.interval, self._tell, self._clock)
-
-    # What is known
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self._state.config
-
-    @property
-    def last_reload(self) -> Reload:
-        """How the last reading of the configuration went."""
-        return self._state.reload
-
-    def readings(self) -> tuple[Reading, ...]:
-        """All clusters, in the configuration's order, as they are to be told now."""
-        return tuple(one.present() for one in self._state.watches)
-
-    def reading(self, cluster: str) -> Reading | None:
-        """One cluster; None where none has that name."""
-        return next((one.present() for one in self._state.watches if one.cluster.name == cluster), None)
-
-    def hurry(self, cluster: str) -> None:
-        """Poll a cluster again now."""
-        for one in self._state.watches:
-            if one.cluster.name == cluster:
-                one.hurry()
-
-    def fresh(self, cluster: str, seconds: float) -> Reading | None:
-        """What a poll says that began after this call, streams included: what the gate may decide on.
-
-        None where it is not over in time, or no cluster has that name. If the poll failed, the reading has its error.
-        """
-        watch = next((one for one in self._state.watches if one.cluster.name == cluster), None)
-        if watch is None:
-            return None
-        asked = watch.ask()
-
-        def answered() -> Reading | None:
-            return watch.answer[1] if watch.answer and watch.answer[0] > asked else None
-
-        with self._changed:
-            self._changed.wait_for(lambda: answered() or watch.stopped, seconds)
-        return answered()
-
-    def lively(self) -> bool:
-        """Whether the polls of every cluster go on."""
-        return all(one.lively() for one in self._state.watches)
-
-    def tried(self) -> bool:
-        """Whether every cluster was polled once, well or not."""
-        return all(any(one.reading.polls.counts) for one in self._state.watches)
-
-    @property
-    def sequence(self) -> int:
-        """Counts readings; for `wait`."""
-        return self._sequence
-
-    def wait(self, seen: int, seconds: float) -> int:
-        """Wait until there is a newer reading than those that `seen` counts, and return the count then."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._sequence != seen or not self._running, seconds)
-            return self._sequence
-
-    # What is done
-
-    def start(self) -> None:
-        """Begin to poll."""
-        self._running = True
-        for outlet in self._outlets:
-            outlet.start()
-        for one in self._state.watches:
-            one.start()
-
-    def stop(self, seconds: float = 5.0) -> bool:
-        """End all watches and tell the listeners what is left; whether all ended in that time.
-
-        Polls in hand, and listeners that hang, are abandoned after it.
-        """
-        self._running = False
-        watches = [*self._state.watches, *self._retired]
-        for one in watches:
-            one.stop()
-        with self._changed:
-            self._changed.notify_all()
-        ends = time.monotonic() + seconds
-        polls = _joined(watches, ends)
-        for outlet in self._outlets:
-            outlet.end()
-        return _joined(self._outlets, max(ends, time.monotonic() + LAST_WORDS)) and polls
-
-    def reload(self, config: Config) -> None:
-        """Run on another configuration; clusters that are the same in both are watched on as if nothing was."""
-        before = {one.cluster.name: one for one in self._state.watches}
-        watches = []
-        for cluster in config.clusters.values():
-            old = before.get(cluster.name)
-            watches.append(old if old and old.cluster == cluster else self._watch(cluster, config))
-        self._state = Run(config, tuple(watches), _fine())
-        for one in before.values():
-            if one in watches:
-                one.pace(config.agent.interval)
-            else:
-                self._retire(one)
-        for one in watches:
-            if one not in before.values() and self._running:
-                one.start()
-        self._notify()
-
-    def _retire(self, watch: Watch) -> None:
-        watch.stop()
-        self._retired = [one for one in self._retired if not one.join(0)] + [watch]
-        if all(one.cluster.name != watch.cluster.name for one in self._state.watches):
-            for outlet in self._outlets:
-                outlet.forget(watch.cluster.name)
-
-    def refuse(self) -> None:
-        """Note that a configuration could not be used; the old one stays in force."""
-        self._state = replace(self._state, reload=replace(self._state.reload, successful=False))
-
-    def _tell(self, reading: Reading) -> None:
-        for outlet in self._outlets:
-            outlet.put(reading)
-        self._notify()
-
-    def _notify(self) -> None:
-        with self._changed:
-            self._sequence += 1
-            self._changed.notify_all()
-
-
-def _fine() -> Reload:
-    return Reload(successful=True, last_success=time.time())
-
-
-def _joined(threads: Iterable[Watch | Outlet], ends: float) -> bool:
-    """Wait for them until a monotonic time; whether all have ended."""
-    left = [one for one in threads if not one.join(max(0.0, ends - time.monotonic()))]
-    return not left

@@ -32,11 +32,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ringcheck.agent import page
+from ringcheck.agent.bugs import bug_text, located_bug
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.log import Log
 from ringcheck.agent.preflight import UnknownError, decided, level_of, wish_of
 from ringcheck.agent.server import Served, bound, running
-from ringcheck.agent.watch import bug
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question, assess
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from ringcheck.agent.watch import Agent
+    from ringcheck.agent.service import Agent
     from ringcheck.config.values import Cluster
     from ringcheck.core.gate import Gate
     from ringcheck.core.plan import By
@@ -574,8 +574,8 @@ def app(
     """
 
     def broken(scope: Scope, error: Exception) -> Response:
-        complain(bug(error))
-        return _refused(Request(scope), 500, f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+        complain(located_bug(error))
+        return _refused(Request(scope), 500, bug_text(error))
 
     access = Access(config or WebConfig())
     made = Starlette(

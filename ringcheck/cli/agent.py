@@ -47,7 +47,7 @@ class _Service:
     def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
         from ringcheck.agent.log import Changes, Log
         from ringcheck.agent.sensu import Courier, senders
-        from ringcheck.agent.watch import Agent
+        from ringcheck.agent.service import Agent
 
         self.path = path
         self.listen = listen

@@ -18,7 +18,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ringcheck.agent.watch import Agent
+    from ringcheck.agent.service import Agent
     from ringcheck.config import Config
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -74,7 +74,7 @@ class _Page:
 
     def show(self, listen: str | None) -> None:
         """Serve until interrupted, with nodes that fail and return."""
-        from ringcheck.agent.watch import Agent
+        from ringcheck.agent.service import Agent
 
         agent = Agent(self._config())
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it as Ctrl-C does

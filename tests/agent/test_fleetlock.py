@@ -20,7 +20,7 @@ import requests
 from ringcheck.agent import fleetlock, web
 from ringcheck.agent.fleetlock import KINDS, FleetLock, FleetLockAnswer, routes
 from ringcheck.agent.log import Log
-from ringcheck.agent.watch import Agent
+from ringcheck.agent.service import Agent
 from ringcheck.config import load
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder

@@ -1,7 +1,8 @@
-"""Sending to Sensu from a service: nothing that Sensu does or does not do may hold up a poll."""
+"""Sending to Sensu from the service: no failure of Sensu delays a poll."""
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def verdict(*down: str) -> Verdict:
 
 @contextmanager
 def deaf() -> Iterator[int]:
-    """The port of a listener that takes connections and never reads."""
+    """The port of a listener that accepts connections and never reads."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         yield server.getsockname()[1]
@@ -58,7 +59,7 @@ def full() -> Iterator[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["socket", "sensu-go"])
 def test_a_hanging_sensu_costs_the_deadline_once_and_one_thread(transport: str) -> None:
-    """The first sending is given up; the socket's, which may hang for ever, is not begun a second time beside it."""
+    """The first sending is abandoned at the deadline; while its thread hangs, no second one is started."""
     with full() as port:
         sensu = replace(BASE, transport=transport, port=port, url=f"http://127.0.0.1:{port}")
         sender = Sender("blogs", sensu, 15, deadline=0.3)
@@ -71,8 +72,8 @@ def test_a_hanging_sensu_costs_the_deadline_once_and_one_thread(transport: str) 
     assert all(again)
 
 
-def test_an_api_that_never_answers_is_given_up() -> None:
-    """A connection alone is no answer."""
+def test_an_api_that_never_answers_is_abandoned() -> None:
+    """Accepting the connection is not an answer."""
     with deaf() as port:
         sender = Sender("blogs", replace(BASE, transport="sensu-go", url=f"http://127.0.0.1:{port}"), 15, deadline=0.3)
         problem = sender.send(verdict())
@@ -80,10 +81,10 @@ def test_an_api_that_never_answers_is_given_up() -> None:
         assert "0.3 s" in problem
 
 
-def test_each_event_s_problem_is_told_in_one_line() -> None:
-    """Both events and why each could not be sent."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+def test_the_problems_of_all_events_are_one_line() -> None:
+    """It names both events, each with its error."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     problem = Sender("blogs", replace(BASE, transport="sensu-go", url=f"http://127.0.0.1:{port}"), 15).send(verdict())
     assert problem == "; ".join(
         f"ringcheck.blogs.{tier}: http://127.0.0.1:{port}/events: connection refused" for tier in ("page", "ticket")
@@ -95,17 +96,17 @@ def test_each_event_s_problem_is_told_in_one_line() -> None:
     [
         ({"team": None}, "cluster a: `sensu` needs team and runbook"),
         ({"runbook": ""}, "cluster a: `sensu` needs team and runbook"),
-        ({"ttl": 15.0}, "cluster a: a ttl of 15 s is over before the next event, 15 s later"),
+        ({"ttl": 15.0}, "cluster a: the ttl of 15 s ends before the next event, 15 s later"),
     ],
 )
-def test_settings_that_reach_nobody_are_refused(changes: dict[str, object], text: str) -> None:
-    """At the start, not with the first outage."""
+def test_settings_that_would_notify_nobody_are_refused(changes: dict[str, object], text: str) -> None:
+    """At the start, not at the first outage."""
     with pytest.raises(UsageError, match=text.replace("`", ".")):
         Sender("a", replace(BASE, **changes), 15)  # type: ignore[arg-type]  # of several types
 
 
-def test_senders_are_made_for_the_clusters_that_have_sensu(tmp_path: Path) -> None:
-    """With the agent's interval, and a ttl of ten of them."""
+def test_only_clusters_with_sensu_have_a_sender(tmp_path: Path) -> None:
+    """Its interval is the agent's, its ttl ten intervals."""
     file = tmp_path / "r.yaml"
     file.write_text(
         "clusters:\n"
@@ -113,9 +114,9 @@ def test_senders_are_made_for_the_clusters_that_have_sensu(tmp_path: Path) -> No
         "  b: {jolokia: {contact_points: h}}\n"
         "agent: {interval: 60s}\n"
     )
-    found = senders(load(str(file)))
-    assert set(found) == {"a"}
-    assert (found["a"]._terms.interval, found["a"]._terms.ttl) == (60, 600)
+    by_name = senders(load(str(file)))
+    assert set(by_name) == {"a"}
+    assert (by_name["a"]._terms.interval, by_name["a"]._terms.ttl) == (60, 600)
     assert default_ttl(1) == 300
 
 
@@ -139,13 +140,11 @@ def sensu() -> Iterator[double.Sensu]:
             3,
             "UNKNOWN - blogs: nobody answered",
         ),
-        (Reading(cluster="blogs"), 3, "UNKNOWN - blogs: nothing is known yet"),
+        (Reading(cluster="blogs"), 3, "UNKNOWN - blogs: no poll has finished yet"),
     ],
 )
-def test_a_reading_is_told_as_the_present_only_while_it_is(
-    reading: Reading, status: int, output: str, sensu: double.Sensu
-) -> None:
-    """An old OK is UNKNOWN in both tiers: silence would leave it standing."""
+def test_an_old_verdict_is_sent_as_unknown(reading: Reading, status: int, output: str, sensu: double.Sensu) -> None:
+    """In both tiers: silence would leave the last OK in force."""
     sender = Sender("blogs", replace(BASE, transport="sensu-go", url=sensu.url), 15)
     assert sender.send_reading(reading) is None
     page = sensu.event("blogs", PAGE)
@@ -154,7 +153,7 @@ def test_a_reading_is_told_as_the_present_only_while_it_is(
 
 
 class Slow(Sender):
-    """Sends nothing: waits until it is let, and remembers what it was given."""
+    """Sends nothing: waits for `go`, and remembers the readings."""
 
     def __init__(self) -> None:
         super().__init__("blogs", BASE, 15)
@@ -171,8 +170,8 @@ class Slow(Sender):
         return reading.error
 
 
-def test_who_hands_in_a_reading_never_waits_and_the_newest_wins() -> None:
-    """While one is being sent a thousand more need room for one."""
+def test_the_caller_never_waits_and_the_newest_reading_is_sent() -> None:
+    """While one reading is being sent, only the newest of a thousand others waits."""
     sender = Slow()
     with Courier({"blogs": sender}, lambda *_: None) as courier:
         courier(Reading(cluster="blogs", error="first"))
@@ -181,29 +180,27 @@ def test_who_hands_in_a_reading_never_waits_and_the_newest_wins() -> None:
             courier(Reading(cluster="blogs", error=str(number)))
         courier(Reading(cluster="unknown"))
         assert sender.given == []
-        sender.go.release(10)  # none is sent a second time
+        sender.go.release(10)  # no reading is sent twice
     assert sender.given == ["first", "999"]
 
 
-def test_a_problem_is_told_once_a_change_and_a_bug_ends_nothing() -> None:
-    """Once when it begins, once when it ends; not with every poll, nor where its text alone is another."""
-    told: list[tuple[str, str | None]] = []
+def test_a_problem_is_reported_once_a_change() -> None:
+    """When it begins and when it ends, not with each poll or another text; a bug is reported and ends no thread."""
+    reported: list[tuple[str, str | None]] = []
     sender = Slow()
-    with Courier({"blogs": sender}, lambda *one: told.append(one)) as courier:
+    with Courier({"blogs": sender}, lambda *change: reported.append(change)) as courier:
         for error in ("down", "down for longer", "boom", "down", None, None):
             courier(Reading(cluster="blogs", error=error))
             sender.go.release()
             assert sender.begun.acquire(timeout=30)
             await_(lambda: not sender.go._value, 30, "the reading was not sent")
-    assert told == [
-        ("blogs", "down"),
-        ("blogs", "this is a bug of ringcheck: ZeroDivisionError: boom"),
-        ("blogs", "down"),
-        ("blogs", None),
-    ]
+    assert [cluster for cluster, _ in reported] == ["blogs"] * 4
+    problems = [problem for _, problem in reported]
+    assert (problems[0], *problems[2:]) == ("down", "down", None)
+    assert re.fullmatch(r"this is a bug of ringcheck: ZeroDivisionError: boom \(test_sensu.py:\d+\)", str(problems[1]))
 
 
-def test_a_dead_sensu_delays_no_other_cluster_s(sensu: double.Sensu) -> None:
+def test_a_dead_sensu_delays_no_other_cluster(sensu: double.Sensu) -> None:
     """Each cluster has a thread of its own."""
     stuck = Slow()
     well = Sender("blogs", replace(BASE, transport="sensu-go", url=sensu.url), 15)

@@ -13,7 +13,8 @@ import pytest
 
 from ringcheck.agent import watch as watch_module
 from ringcheck.agent.log import Changes, Log
-from ringcheck.agent.watch import Agent, Watch
+from ringcheck.agent.service import Agent
+from ringcheck.agent.watch import Watch
 from ringcheck.config.values import AgentSettings, Cluster, Config, Lease
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level

@@ -22,7 +22,7 @@ import yaml
 from starlette.routing import Route
 
 from ringcheck.agent import preflight, web, webconfig
-from ringcheck.agent.watch import Agent
+from ringcheck.agent.service import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
 from ringcheck.config.values import Cluster

@@ -10,7 +10,7 @@ import requests
 import yaml
 
 from ringcheck.agent import web
-from ringcheck.agent.watch import Agent
+from ringcheck.agent.service import Agent
 from ringcheck.config import load
 from ringcheck.core.ring import Replication
 from ringcheck.leases.configured import open_store

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ringcheck.agent.watch import Agent
+from ringcheck.agent.service import Agent
 from ringcheck.config.values import AgentSettings, Cluster, Config
 from ringcheck.core.policy import Severity
 from ringcheck.jolokia.settings import JolokiaSettings

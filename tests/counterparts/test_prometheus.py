@@ -17,7 +17,7 @@ import requests
 import yaml
 
 from ringcheck.agent import web
-from ringcheck.agent.watch import Agent
+from ringcheck.agent.service import Agent
 from ringcheck.config import values
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
