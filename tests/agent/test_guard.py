@@ -12,7 +12,7 @@ import pytest
 import requests
 from starlette.datastructures import Headers
 
-from ringcheck.agent import guard, web
+from ringcheck.agent import api, guard, web
 from ringcheck.agent.fleetlock import _Desk, routes
 from ringcheck.agent.log import Log
 from tests.agent.test_webconfig import hashed, written
@@ -204,7 +204,7 @@ def test_a_mistake_within_an_answer_ends_it(world: World, monkeypatch: pytest.Mo
         yield "{"
         raise ZeroDivisionError
 
-    monkeypatch.setattr(web, "snapshot_parts", parts)
+    monkeypatch.setattr(api, "snapshot_parts", parts)
     told: list[str] = []
     with (
         web.serve(world.agent, "127.0.0.1:0", complain=told.append) as served,

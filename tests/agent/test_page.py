@@ -1,4 +1,4 @@
-"""The pages as text: what they say of readings, in which order, and how little a hostile or a huge cluster can do."""
+"""The pages as text: what they show of readings, in which order, and that hostile or huge clusters are contained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VOID = {"meta", "link", "img", "br", "path", "circle"}
 
 
 class Strict(HTMLParser):
-    """Takes a page apart; its elements must close in order, and its ids stand once."""
+    """Parses a page; its elements must close in order, and its ids must be unique."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -68,159 +68,167 @@ def reading(*down: str, **changes: Any) -> Reading:
     return replace(known, **changes)
 
 
-def shown(one: Reading, picture: page.PagePicture | None = None, reasons: tuple[Reason, ...] = ()) -> Strict:
-    return Strict(page.cluster(one, page.Shown(picture, "/ring.svg", None, reasons), NOW))
+def held(node: str, owner: str, purpose: str, since: str) -> Holder:
+    return Holder(node=node, owner=owner, purpose=purpose, since=since)
 
 
-def test_the_page_says_what_the_verdict_says() -> None:
-    """Severity, summary, age, whom to bring back, findings, numbers with their denominators, nodes."""
-    found = shown(reading("10.0.0.1")).text
-    assert "CRITICAL blogs" in found
-    assert "256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE" in found
-    assert "Seen 00:00:00 UTC ( 42 s ago); 2 of 3 views usable" in found
-    assert "10.0.0.1 dc1 r0 : restores 31.5 % of the tokens" in found
-    assert "10.0.0.1 down 2 of 2 views" in found
-    assert "256 of 768" in found
+def rendered(known: Reading, reasons: tuple[Reason, ...] = ()) -> str:
+    return page.cluster(known, page.Shown(reasons=reasons), NOW)
 
 
-def test_what_is_old_is_unknown() -> None:
-    """Its severity is nowhere but in what is closed, with its time."""
+def shown(known: Reading, reasons: tuple[Reason, ...] = ()) -> str:
+    return Strict(rendered(known, reasons)).text
+
+
+def test_the_page_shows_the_verdict() -> None:
+    """Severity, summary, age, nodes to bring back first, findings, counts with their totals, nodes."""
+    text = shown(reading("10.0.0.1"))
+    assert "CRITICAL blogs" in text
+    assert "256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE" in text
+    assert "Seen 00:00:00 UTC ( 42 s ago); 2 of 3 views usable" in text
+    assert "10.0.0.1 dc1 r0 : restores 31.5 % of the tokens" in text
+    assert "10.0.0.1 down 2 of 2 views" in text
+    assert "256 of 768" in text
+
+
+def test_an_old_verdict_is_unknown() -> None:
+    """Its severity is only in the closed section, with its time."""
     old = reading(fresh=False, error="nobody answered")
-    text = page.cluster(old, page.Shown(None, "", None, ()), NOW)
+    text = rendered(old)
     Strict(text)
     assert "<title>UNKNOWN blogs" in text
     before, _, after = text.partition("<details")
     assert "OK" not in before.replace("UNKNOWN", "")
     assert "Blind." in before
-    assert "What was known then: OK" in after
+    assert "Last known state: OK" in after
     assert "yes, alone" not in text
-    assert page.told(old) is Severity.UNKNOWN
-    assert page.summary(old) == "no verdict of the present: nobody answered"
-    assert page.summary(replace(old, error=None)) == "no verdict of the present: polls hang"
+    assert page.current_severity(old) is Severity.UNKNOWN
+    assert page.summary(old) == "no current verdict: nobody answered"
+    assert page.summary(replace(old, error=None)) == "no current verdict: polls hang"
     assert page.summary(Reading(cluster="blogs")) == "the first poll is under way"
 
 
 @pytest.mark.parametrize(
-    ("one", "text"),
+    ("known", "text"),
     [
-        (reading(error="connection refused"), "The last poll failed: connection refused. What is shown is of the one"),
+        (
+            reading(error="connection refused"),
+            "The last poll failed: connection refused. This page shows the",
+        ),
         (reading(error="connection refused", restart_safe=None), "Not known: the last poll failed."),
         (reading(suspects=frozenset({"10.0.0.2"})), "Suspect: 10.0.0.2 stopped answering"),
         (reading(suspects=frozenset({"10.0.0.2"})), "10.0.0.2 suspect no view"),
-        (reading(holders=None, restart_safe=None), "Restart leases are not known: their store does not answer."),
-        (reading(holders=None, restart_safe=None), "Not known: who holds restart leases could not be learned."),
-        (reading(), "3 of 3 nodes , each alone."),
+        (
+            reading(holders=None, restart_safe=None),
+            "The restart leases are not known: the lease store does not",
+        ),
+        (reading(holders=None, restart_safe=None), "Not known: the restart leases could not be read."),
+        (reading(), "3 of 3 nodes , one at a time."),
         (reading(), "dc1 r0 10.0.0.1"),
         (reading(restart_safe=frozenset()), "No node."),
         (reading("10.0.0.1", restart_safe=frozenset()), "No node that is up."),
         (
-            reading(
-                holders=(Holder(node="10.0.0.2", owner="anna@bastion", purpose="kernel", since="2025-12-31T23:30:42Z"),)
-            ),
+            reading(holders=(held("10.0.0.2", "anna@bastion", "kernel", "2025-12-31T23:30:42Z"),)),
             "10.0.0.2 by anna@bastion: kernel since 2025-12-31 23:30:42 UTC ( 30 min ago)",
         ),
-        (
-            reading(holders=(Holder(node="10.0.0.2", owner="anna", purpose="", since="yesterday"),)),
-            "10.0.0.2 by anna since yesterday",
-        ),
+        (reading(holders=(held("10.0.0.2", "anna", "", "yesterday"),)), "10.0.0.2 by anna since yesterday"),
     ],
 )
-def test_what_an_operator_must_know_is_said(one: Reading, text: str) -> None:
-    """In words, whatever the colours."""
-    assert text in shown(one).text
+def test_doubts_and_leases_are_shown(known: Reading, text: str) -> None:
+    """In words, not only in colours."""
+    assert text in shown(known)
 
 
 @pytest.mark.parametrize("changes", [{"error": "connection refused"}, {"suspects": frozenset({"10.0.0.2"})}])
-def test_good_news_that_is_in_doubt_is_not_green(changes: dict[str, Any]) -> None:
-    """The verdict of before a poll that failed, or with a node that stopped answering."""
-    sound, doubtful = (
-        page.cluster(one, page.Shown(None, "", None, ()), NOW) for one in (reading(), reading(**changes))
-    )
+def test_a_doubtful_ok_is_not_green(changes: dict[str, Any]) -> None:
+    """The verdict before a failed poll, or with a node that stopped answering."""
+    sound, doubtful = rendered(reading()), rendered(reading(**changes))
     assert 'class="hero ok"' in sound
     assert 'class="hero warning"' in doubtful
-    assert "As of the last poll that worked" not in sound
-    assert ("As of the last poll that worked" in doubtful) is ("error" in changes)
+    assert "As of the last successful poll" not in sound
+    assert ("As of the last successful poll" in doubtful) is ("error" in changes)
 
 
-def test_a_refusal_says_until_when() -> None:
-    """Why no node may restart, and what would lift it."""
+def test_a_refusal_states_what_lifts_it() -> None:
+    """The reasons why no node may restart, each with what would lift it."""
     why = reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
-    found = shown(reading(restart_safe=frozenset()), reasons=(why,)).text
-    assert "two schema versions schema_disagreement Until the nodes agree." in found
+    text = shown(reading(restart_safe=frozenset()), reasons=(why,))
+    assert "two schema versions schema_disagreement Until the nodes agree." in text
 
 
-def test_nodes_that_are_down_are_told_apart_from_those_that_may_stop() -> None:
-    """A dead node that may be started is none that can be spared: it has a count, a list and a word of its own."""
-    one = reading("10.0.0.1", restart_safe=frozenset({"10.0.0.2"}))
-    found = shown(one).text
-    assert "May restart now 1 of 3 nodes , each alone." in found
-    assert "before the stop: it looks again. dc1 r1 10.0.0.2 Down, and may be started" in found
-    assert "Down, and may be started 1 of 3 nodes : down already, so that a restart takes no range away." in found
-    assert "takes no range away. dc1 r0 10.0.0.1" in found
-    assert "10.0.0.1 down 2 of 2 views dc1 r0 5.0.8 unreachable yes, it is down" in found
-    assert "10.0.0.2 up no view dc1 r1 5.0.8 ok yes, alone" in found
-    assert "10.0.0.3 up no view dc1 r2 5.0.8 ok no" in found
-    line = Strict(page.overview([one], NOW)).text
-    assert "May restart now, each alone 1 of 3 Down, may be started 1 Seen" in line
+def test_down_nodes_are_listed_apart_from_nodes_that_may_stop() -> None:
+    """A dead node that may be started has its own count, list and wording: it is no node that can be spared."""
+    known = reading("10.0.0.1", restart_safe=frozenset({"10.0.0.2"}))
+    text = shown(known)
+    assert "May restart now 1 of 3 nodes , one at a time." in text
+    assert "before you stop one: it polls again. dc1 r1 10.0.0.2 Down, and may be started" in text
+    assert "Down, and may be started 1 of 3 nodes : already down: a restart makes no more ranges unavailable." in text
+    assert "no more ranges unavailable. dc1 r0 10.0.0.1" in text
+    assert "10.0.0.1 down 2 of 2 views dc1 r0 5.0.8 unreachable yes, it is down" in text
+    assert "10.0.0.2 up no view dc1 r1 5.0.8 ok yes, alone" in text
+    assert "10.0.0.3 up no view dc1 r2 5.0.8 ok no" in text
+    line = Strict(page.overview([known], NOW)).text
+    assert "May restart now, one at a time 1 of 3 Down, may be started 1 Seen" in line
 
 
-def test_what_is_not_known_to_be_down_is_not_offered_for_a_start() -> None:
-    """With all nodes up, after a failed poll and on old news there is nothing below that headline."""
+def test_only_nodes_known_to_be_down_may_be_started() -> None:
+    """With all nodes up, after a failed poll, or with an old verdict that headline is absent."""
     unknown = {"error": "connection refused", "restart_safe": None, "restart_cures": None}
-    for one in (reading(), reading("10.0.0.1", **unknown), reading("10.0.0.1", fresh=False)):
-        assert "may be started" not in shown(one).text
-        assert "may be started" not in Strict(page.overview([one], NOW)).text
+    for known in (reading(), reading("10.0.0.1", **unknown), reading("10.0.0.1", fresh=False)):
+        assert "may be started" not in shown(known)
+        assert "may be started" not in Strict(page.overview([known], NOW)).text
 
 
-def test_the_worst_cluster_stands_first() -> None:
-    """Whatever the order of the configuration; not known is worse than a warning."""
+def test_the_worst_cluster_is_first() -> None:
+    """In any order of the configuration; UNKNOWN is worse than WARNING."""
     readings = [
         reading(cluster="well"),
         reading(cluster="blind", fresh=False),
         replace(reading("10.0.0.1"), cluster="bad"),
     ]
-    found = Strict(page.overview(readings, NOW))
-    places = [found.words.index(name) for name in ("bad", "blind", "well")]
-    assert places == sorted(places)
-    assert "3 clusters 1 CRITICAL 1 UNKNOWN 1 OK" in found.text
+    parsed = Strict(page.overview(readings, NOW))
+    positions = [parsed.words.index(name) for name in ("bad", "blind", "well")]
+    assert positions == sorted(positions)
+    assert "3 clusters 1 CRITICAL 1 UNKNOWN 1 OK" in parsed.text
     assert "<title>CRITICAL" in page.overview(readings, NOW)
     assert "<title>UNKNOWN" in page.overview([], NOW)
 
 
 def hostile(seen: Snapshot) -> Snapshot:
-    nodes = tuple(replace(one, datacenter="dc1", rack=EVIL, release_version=EVIL) for one in seen.nodes)
-    rings = tuple(replace(one, keyspaces=(f"{EVIL}{place}",)) for place, one in enumerate(seen.rings))
+    nodes = tuple(replace(node, datacenter="dc1", rack=EVIL, release_version=EVIL) for node in seen.nodes)
+    rings = tuple(replace(ring, keyspaces=(f"{EVIL}{index}",)) for index, ring in enumerate(seen.rings))
     return replace(seen, nodes=nodes, rings=rings)
 
 
-def test_what_nodes_say_is_text() -> None:
-    """Names that would be markup, or turn the line around, are shown and do nothing."""
+def test_text_from_nodes_is_escaped() -> None:
+    """Names with markup, control characters or a change of direction are shown as plain text."""
     verdict = assess(hostile(article.snapshot(["10.0.0.1"])), Policy())
     finding = Finding(code="x", severity=Severity.WARNING, subject=EVIL, summary=EVIL, detail=EVIL)
-    one = reading(
+    known = reading(
         verdict=replace(verdict, findings=(*verdict.findings, finding), summary=EVIL),
         error=EVIL,
         suspects=frozenset({EVIL}),
-        holders=(Holder(node=EVIL, owner=EVIL, purpose=EVIL, since=EVIL),),
+        holders=(held(EVIL, EVIL, EVIL, EVIL),),
     )
-    text = page.cluster(one, page.Shown(page.PagePicture(EVIL, EVIL, EVIL), "/x", Level.ONE, ()), NOW)
-    both = text + page.overview([one], NOW) + page.problem(404, EVIL, NOW)
-    assert "<script>alert" not in both
-    assert "\u202e" not in both
-    assert "\x1b" not in both
+    picture = page.PagePicture(keyspace=EVIL, url="/x", title=EVIL, description=EVIL)
+    text = page.cluster(known, page.Shown(picture=picture, chosen=Level.ONE), NOW)
+    pages = text + page.overview([known], NOW) + page.problem(404, EVIL, NOW)
+    assert "<script>alert" not in pages
+    assert "\u202e" not in pages
+    assert "\x1b" not in pages
     assert Strict(text).tags.count("script") == 1
 
 
-def test_a_huge_cluster_s_page_is_bounded() -> None:
-    """A thousand nodes, half of them down, and a thousand keyspaces: what is worst, and how many more there are."""
+def test_the_page_of_a_huge_cluster_is_bounded() -> None:
+    """A thousand nodes, half of them down, and a thousand keyspaces: the worst, and how many more there are."""
     seen = article.snapshot()
     many = tuple(
-        replace(seen.nodes[0], address=f"10.1.{place // 250}.{place % 250}", host_id=str(place), rack=f"r{place % 4}")
-        for place in range(1000)
+        replace(seen.nodes[0], address=f"10.1.{index // 250}.{index % 250}", host_id=str(index), rack=f"r{index % 4}")
+        for index in range(1000)
     )
     verdict = reading().verdict
     assert verdict
-    keyspaces = tuple(replace(verdict.keyspaces[0], name=f"k{place}") for place in range(1000))
+    keyspaces = tuple(replace(verdict.keyspaces[0], name=f"k{number}") for number in range(1000))
     big = replace(
         verdict,
         snapshot=replace(verdict.snapshot, nodes=many),
@@ -229,31 +237,29 @@ def test_a_huge_cluster_s_page_is_bounded() -> None:
         seen_down_by={},
         recover_first=(),
     )
-    one = reading(verdict=big, restart_safe=frozenset(node.address for node in many))
-    text = page.cluster(one, page.Shown(None, "", None, ()), NOW)
-    found = Strict(text)
-    assert len(text) < 400_000
-    assert "and 400 more" in found.text
-    assert "and 800 more, none of them worse" in found.text
-    assert "744 of them" in found.text
-    assert "dc1 r0 125 125 0" in found.text
+    html = rendered(reading(verdict=big, restart_safe=frozenset(node.address for node in many)))
+    assert len(html) < 400_000
+    text = Strict(html).text
+    assert "and 400 more" in text
+    assert "and 800 more, none of them worse" in text
+    assert "744 of them" in text
+    assert "dc1 r0 125 125 0" in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h")])
 def test_ages_are_short(seconds: float, text: str) -> None:
-    """As the script counts them on."""
+    """The same as in the script."""
     assert page._age(seconds) == text
 
 
-def test_each_severity_has_a_shape() -> None:
-    """Colours alone tell some nothing."""
-    shapes = {page._ICONS[one][1] for one in Severity}
+def test_each_severity_has_its_own_shape() -> None:
+    """Some people can't distinguish the colours."""
+    shapes = {page._ICONS[severity][1] for severity in Severity}
     assert len(shapes) == len(Severity)
-    assert all(page.icon(one).startswith("<svg ") for one in Severity)
+    assert all(page.icon(severity).startswith("<svg ") for severity in Severity)
 
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "long ago"])
-def test_a_time_that_is_none_stands_as_it_is(since: str) -> None:
-    """A lease's, which anybody who may write to their store has written: in UTC there is no such year."""
-    held = reading(holders=(Holder(node="10.0.0.1", owner="me@here", purpose="kernel", since=since),))
-    assert since in shown(held).text
+def test_a_time_that_can_t_be_read_is_shown_as_it_is(since: str) -> None:
+    """The time of a lease comes from the store; its year may not exist in UTC."""
+    assert since in shown(reading(holders=(held("10.0.0.1", "me@here", "kernel", since),)))

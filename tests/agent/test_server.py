@@ -14,7 +14,7 @@ import pytest
 import requests
 import trustme
 
-from ringcheck.agent import server, web
+from ringcheck.agent import monitoring, server, web
 from ringcheck.agent.webconfig import load
 from ringcheck.errors import ConfigError, UsageError
 from tests.agent.test_webconfig import basic, hashed
@@ -144,7 +144,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path:
     """As are other users; a file that can't be used leaves the old in force, and says so."""
     path = secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('old').decode()}}}\n")
     told: list[str | None] = []
-    with web.serve(world.agent, "127.0.0.1:0", path, told=told.append) as served:
+    with web.serve(world.agent, "127.0.0.1:0", path, report=told.append) as served:
 
         def status(password: str) -> int:
             trust = str(tmp_path / "ca.pem")
@@ -309,14 +309,14 @@ def test_events_tell_that_there_is_news(world: World) -> None:
 
 def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a browser can tell it from one whose other end is gone."""
-    monkeypatch.setattr(web, "QUIET", 0)
+    monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     with stream(world.served) as lines:
         assert "event: alive" in {next(lines) for _ in range(12)}
 
 
 def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing to nobody would go on for ever, and nobody else would be answered."""
-    monkeypatch.setattr(web, "QUIET", 0)
+    monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     for _ in range(10):
         with stream(world.served) as lines:
             next(lines)
@@ -325,8 +325,8 @@ def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.Mo
 
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Browsers come back by themselves; who is one too many is told when."""
-    monkeypatch.setattr(web, "STREAMS", 1)
-    monkeypatch.setattr(web, "STREAM", 1)
+    monkeypatch.setattr(monitoring, "STREAMS", 1)
+    monkeypatch.setattr(monitoring, "STREAM_SECONDS", 1)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         with stream(served) as lines:
             next(lines)
@@ -343,7 +343,7 @@ def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_streams_are_counted_as_they_are_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of thirty who ask at once no more get one than there are."""
-    monkeypatch.setattr(web, "STREAMS", 4)
+    monkeypatch.setattr(monitoring, "STREAMS", 4)
     with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
         connections = [stack.enter_context(connected(served)) for _ in range(30)]
         for one in connections:
@@ -374,7 +374,7 @@ def test_a_stream_that_never_began_is_given_back(world: World) -> None:
 
 def test_the_head_of_events_is_told_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds no stream: there is nothing to tell in it."""
-    monkeypatch.setattr(web, "STREAMS", 0)
+    monkeypatch.setattr(monitoring, "STREAMS", 0)
     answer = requests.head(f"{world.served.url}/events", timeout=10)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/event-stream")

@@ -21,7 +21,7 @@ import requests
 import yaml
 from starlette.routing import Route
 
-from ringcheck.agent import preflight, web, webconfig
+from ringcheck.agent import answers, api, preflight, web, webconfig
 from ringcheck.agent.service import Agent
 from ringcheck.cli import run
 from ringcheck.config import load
@@ -145,7 +145,7 @@ def test_the_picture_is_styled_and_nothing_else(world: World) -> None:
         ("/api/v1/clusters/NAME/health?level=one", 400, "there is no consistency level 'one'"),
         ("/api/v1/clusters/NAME/health?ranges=maybe", 400, "neither true nor false"),
         ("/api/v1/clusters/NAME/health?dc=mars", 400, "mars"),
-        ("/api/v1/clusters/NAME/plan?max_batch=0", 400, "no number of nodes"),
+        ("/api/v1/clusters/NAME/plan?max_batch=0", 400, "max_batch is a number of nodes"),
         ("/api/v1/clusters/NAME/plan?by=colour", 400, "by is rack or node"),
         ("/api/v1/clusters/NAME/plan?level=one", 400, "there is no consistency level"),
         ("/api/v1/clusters/NAME/ring.svg?keyspace=other", 404, "there is no keyspace 'other'"),
@@ -189,39 +189,39 @@ def test_reading_changes_nothing(world: World) -> None:
 
 def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask about the same verdict; the next verdict makes another, and the old one is forgotten."""
-    kept, made = web.Kept(), [0]
+    cache, made = answers.AnswerCache(), [0]
     old, new = (assess(article.snapshot(down), Policy()) for down in ((), ("10.0.0.1",)))
 
     def make() -> bytes:
         made[0] += 1
         return str(made[0]).encode()
 
-    assert [kept.get(old, ("a", "x"), make) for _ in range(3)] == [b"1"] * 3
-    assert [kept.get(new, ("a", "x"), make) for _ in range(3)] == [b"2"] * 3
-    assert kept.get(old, ("b", "x"), make) == b"3"
-    assert [of for of, _ in kept._found.values()] == [new, old]
-    monkeypatch.setattr(web, "LARGEST", 0)
-    assert [kept.get(new, ("a", "y"), make) for _ in range(2)] == [b"4", b"5"]
+    assert [cache.get(old, ("a", "x"), make) for _ in range(3)] == [b"1"] * 3
+    assert [cache.get(new, ("a", "x"), make) for _ in range(3)] == [b"2"] * 3
+    assert cache.get(old, ("b", "x"), make) == b"3"
+    assert [of for of, _ in cache._answers.values()] == [new, old]
+    monkeypatch.setattr(answers, "MAX_CACHED", 0)
+    assert [cache.get(new, ("a", "y"), make) for _ in range(2)] == [b"4", b"5"]
 
 
 def test_answers_that_take_long_do_not_stop_a_scrape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred plans at once leave threads for the metrics; who is one too many is told."""
     leave = threading.Event()
 
-    def slow(*_: Any) -> bytes:
+    def slow(*_: Any) -> dict[str, Any]:
         leave.wait(60)
-        return b"{}"
+        return {}
 
-    monkeypatch.setattr(web, "_planned", slow)
+    monkeypatch.setattr(api, "plan_document", slow)
     with ThreadPoolExecutor(100) as pool:
         asked = [pool.submit(world.get, f"/api/v1/clusters/NAME/plan?max_batch={number + 1}") for number in range(100)]
         try:
-            await_(lambda: sum(one.done() for one in asked) >= 100 - web.WAITING, 60, "the refusals")
+            await_(lambda: sum(one.done() for one in asked) >= 100 - answers.WAITING, 60, "the refusals")
             assert world.get("/metrics").status_code == 200
         finally:
             leave.set()
     codes = Counter(one.result().status_code for one in asked)
-    assert codes == {200: web.WAITING, 503: 100 - web.WAITING}
+    assert codes == {200: answers.WAITING, 503: 100 - answers.WAITING}
 
 
 # What is not of the present
@@ -246,7 +246,7 @@ def test_what_polls_that_hang_left_is_no_list_of_who_may_restart() -> None:
     known = Reading(
         cluster=NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True
     )
-    now_listed, old_listed = web._listed(known), web._listed(replace(known, fresh=False))
+    now_listed, old_listed = api._listed(known), api._listed(replace(known, fresh=False))
     assert (now_listed["restart_safe"], now_listed["restart_cures"]) == (["10.0.0.1"], ["10.0.0.2"])
     assert (old_listed["restart_safe"], old_listed["restart_cures"]) == (None, None)
 
@@ -361,7 +361,7 @@ def test_the_gate_s_answers_have_their_status(
     nodes = [world.address(one) if isinstance(one, int) else one for one in body["nodes"]]
     answer = world.post("/api/v1/clusters/NAME/preflight", body | {"nodes": nodes})
     assert answer.status_code == status, answer.text
-    assert web.STATUS[answer.json()["decision"]] == status
+    assert api.STATUS[answer.json()["decision"]] == status
     blocking = {one["code"] for one in answer.json()["reasons"] if one["blocks"]}
     assert code in blocking if code else not blocking
 
@@ -398,7 +398,12 @@ def test_what_is_not_json_is_refused(world: World) -> None:
     """A form, a word, a million brackets."""
     headers = {"Content-Type": "application/json"}
     url = world.url("/api/v1/clusters/NAME/preflight")
-    for data, status in ((b"nodes", 400), (b"[" * 60_000, 400), (b'"' + b"x" * web.MOST_BODY + b'"', 413), (b"", 400)):
+    for data, status in (
+        (b"nodes", 400),
+        (b"[" * 60_000, 400),
+        (b'"' + b"x" * answers.MAX_BODY + b'"', 413),
+        (b"", 400),
+    ):
         assert requests.post(url, data=data, headers=headers, timeout=30).status_code == status
 
 

@@ -145,7 +145,7 @@ def test_ages_go_on_and_a_lost_agent_is_told(driver: webdriver.Chrome, world: Wo
         driver.get(f"{served.url}/clusters/{NAME}")
         await_(lambda: text(driver, "#link") == "live", 60, "the page does not live")
         assert not driver.find_element(By.ID, "lost").is_displayed()
-    await_(lambda: "What is shown is old" in text(driver, "#lost"), 60, "the loss")
+    await_(lambda: "This page is old" in text(driver, "#lost"), 60, "the loss")
     assert text(driver, "#link") == "not connected"
     await_(lambda: int(text(driver, "[data-since]").partition(" ")[0]) > 8, 60, "the age")
     port = served.url.rpartition(":")[2]

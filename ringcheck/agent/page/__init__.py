@@ -1,7 +1,7 @@
-"""The agent's pages: what is known of the clusters, for people with a browser.
+"""Renders the agent's pages: the state of the clusters, for people with a browser.
 
-Owns words, order and bounds of what a page shows; pure renderings of readings, as report/'s are. What is too old is
-never shown as the present: such a cluster is UNKNOWN, and what was known of it stands closed below, with its age.
+Owns the words, order and bounds of a page; as in report/, all of it is pure. A verdict that is too old is never shown as
+current: such a cluster is UNKNOWN, and its last known state is in a closed section below, with its age.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 HERE = Path(__file__).parent
-KEYSPACES, NODES, SAFE, LEASES, CHOICES = 200, 100, 256, 100, 12  # that one page shows at most
+KEYSPACES, NODES, SAFE, LEASES, CHOICES = 200, 100, 256, 100, 12  # most that one page shows
 REFRESH = 15  # seconds, without JavaScript
 
 STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -52,36 +52,36 @@ _ICONS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PagePicture:
-    """A ring in words.
+    """The picture of a ring, as a page refers to it.
 
     Attributes:
-        keyspace: whose.
-        title: of the drawing.
-        description: of the drawing, for whoever does not see it.
+        keyspace: the keyspace that is drawn.
+        url: of the SVG.
+        title: title of the drawing.
+        description: description of the drawing, for people who can't see it.
     """
 
     keyspace: str
+    url: str
     title: str
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """What a cluster's page shows beside the reading.
 
     Attributes:
-        picture: of the keyspace that is chosen; None where there is none to draw.
-        picture_url: where it is.
-        chosen: the level that is asked for; None for the worst that is watched.
-        reasons: why no node that is up may restart, where none may.
+        picture: the ring of the chosen keyspace; None if there is none to draw.
+        chosen: the chosen level; None for the worst watched one.
+        reasons: why no node that is up may restart; empty if some may.
     """
 
-    picture: PagePicture | None
-    picture_url: str
-    chosen: Level | None
-    reasons: Sequence[Reason]
+    picture: PagePicture | None = None
+    chosen: Level | None = None
+    reasons: Sequence[Reason] = ()
 
 
 # Static files
@@ -95,14 +95,14 @@ def static(name: str) -> bytes:
 
 @cache
 def icon(severity: Severity) -> str:
-    """The icon of a severity as SVG: each has a shape of its own."""
+    """The icon of a severity as SVG; each severity has its own shape."""
     colour, shape, sign = _ICONS[severity]
     sign = sign.replace('class="i"', 'fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"')
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" fill="{colour}">{shape}{sign}</svg>'
 
 
 def _link(name: str) -> str:
-    """A static file's path; it changes with what is in it."""
+    """The path of a static file; it changes with the content, for browsers' caches."""
     return f"/static/{name}?v={sha256(static(name)).hexdigest()[:12]}"
 
 
@@ -110,14 +110,14 @@ def _link(name: str) -> str:
 
 
 def _shown(value: object) -> object:
-    """What a node could say to confuse a reader is not printable."""
+    """Make text from nodes printable: control characters could mislead a reader."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _mark(severity: Severity) -> Markup:
-    """The icon of a severity for use in a line; the word stands beside it."""
-    drawn = icon(severity).replace("<svg ", '<svg class="icon" aria-hidden="true" focusable="false" ')
-    return Markup(drawn)  # noqa: S704 - made of constants
+    """The icon of a severity for use in a line, beside the word."""
+    svg = icon(severity).replace("<svg ", '<svg class="icon" aria-hidden="true" focusable="false" ')
+    return Markup(svg)  # noqa: S704 - made of constants
 
 
 def _age(seconds: float) -> str:
@@ -131,27 +131,27 @@ def _age(seconds: float) -> str:
 
 def _time(text: str | None) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text or "")
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # the second where UTC has no such year
+        time = datetime.fromisoformat(text or "")
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # OverflowError: the year is out of range in UTC
         return None
 
 
 def _ago(text: str | None, now: datetime) -> Markup:
-    """A time and how long ago it is, which the script counts on."""
+    """A time and its age, which the script keeps counting."""
     at = _time(text)
     if at is None:
         return Markup("<span>{}</span>").format(printable(text or "never"))
-    told = at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC")
+    clock = at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC")
     since = int(at.timestamp())
     age = _age((now - at).total_seconds())
     form = '<time datetime="{}">{}</time> (<span data-since="{}">{}</span> ago)'
-    return Markup(form).format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), told, since, age)  # noqa: S704 - a constant form
+    return Markup(form).format(at.strftime("%Y-%m-%dT%H:%M:%SZ"), clock, since, age)  # noqa: S704 - a constant form
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -159,11 +159,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    made.globals.update(
+    environment.globals.update(
         Severity=Severity, mark=_mark, css=_link("page.css"), js=_link("page.js"), version=__version__, refresh=REFRESH,
         counted=counted, percent=percent, cluster_url=cluster_url,
     )  # fmt: skip
-    return made
+    return environment
 
 
 def _render(template: str, now: datetime, **values: Any) -> str:  # noqa: ANN401 - what the template shows
@@ -174,16 +174,16 @@ def _render(template: str, now: datetime, **values: Any) -> str:  # noqa: ANN401
 
 
 def cluster_url(name: str, **chosen: object) -> str:
-    """A cluster's page, with what is chosen on it."""
-    asked = urlencode({key: value for key, value in chosen.items() if value is not None})
-    return f"/clusters/{quote(name, safe='')}{f'?{asked}' if asked else ''}"
+    """The URL of a cluster's page, with the choices on it."""
+    query = urlencode({key: value for key, value in chosen.items() if value is not None})
+    return f"/clusters/{quote(name, safe='')}{f'?{query}' if query else ''}"
 
 
 # Pages
 
 
-def told(reading: Reading) -> Severity:
-    """How a cluster is to be told now: what is not of the present is not known."""
+def current_severity(reading: Reading) -> Severity:
+    """The severity of a cluster now; UNKNOWN if its verdict is too old."""
     return reading.verdict.severity if reading.verdict and reading.fresh else Severity.UNKNOWN
 
 
@@ -192,23 +192,23 @@ def summary(reading: Reading) -> str:
     if reading.verdict is None:
         return reading.error or "the first poll is under way"
     if not reading.fresh:
-        return f"no verdict of the present: {reading.error or 'polls hang'}"
+        return f"no current verdict: {reading.error or 'polls hang'}"
     return reading.verdict.summary
 
 
 def overview(readings: Sequence[Reading], now: datetime) -> str:
     """The page of all clusters, the worst first."""
-    ordered = sorted(readings, key=told, reverse=True)
-    numbers = Counter(map(told, readings))
-    counts = [(one, numbers[one]) for one in sorted(Severity, reverse=True) if numbers[one]]
-    worst = told(ordered[0]) if ordered else Severity.UNKNOWN
-    rows = [_Row.of(one) for one in ordered]
+    ordered = sorted(readings, key=current_severity, reverse=True)
+    numbers = Counter(map(current_severity, readings))
+    counts = [(severity, numbers[severity]) for severity in sorted(Severity, reverse=True) if numbers[severity]]
+    worst = current_severity(ordered[0]) if ordered else Severity.UNKNOWN
+    rows = [_Row.of(reading) for reading in ordered]
     return _render("clusters.html", now, rows=rows, counts=counts, worst=worst)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """A cluster on the page of all."""
+    """A cluster on the page of all clusters."""
 
     reading: Reading
     severity: Severity
@@ -220,8 +220,14 @@ class _Row:
     @classmethod
     def of(cls, reading: Reading) -> _Row:
         verdict = reading.verdict if reading.fresh else None
-        cures = len(reading.restart_cures or ()) if verdict else 0
-        return cls(reading, told(reading), summary(reading), _nodes(verdict), _restart(reading), cures)
+        return cls(
+            reading=reading,
+            severity=current_severity(reading),
+            summary=summary(reading),
+            nodes=_nodes(verdict),
+            restart=_restart(reading),
+            cures=len(reading.restart_cures or ()) if verdict else 0,
+        )
 
 
 def _nodes(verdict: Verdict | None) -> str:
@@ -243,31 +249,30 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
     """One cluster's page.
 
     Args:
-        reading: what is known.
-        shown: what was chosen, and what goes with it.
-        now: the time.
+        reading: the cluster's reading.
+        shown: the choices of the user, and what belongs to them.
+        now: the current time.
     """
     verdict = reading.verdict
     values: dict[str, Any] = {
         "reading": reading,
-        "severity": told(reading),
+        "severity": current_severity(reading),
         "summary": summary(reading),
         "verdict": verdict,
         "picture": shown.picture,
-        "picture_url": shown.picture_url,
         "reasons": shown.reasons,
         "chosen": shown.chosen,
-        "levels": [one for one in Level if one is not Level.ANY],
+        "levels": [level for level in Level if level is not Level.ANY],
     }
     if verdict:
-        keyspaces = sorted(verdict.keyspaces, key=lambda one: one.severity, reverse=True)
+        keyspaces = sorted(verdict.keyspaces, key=lambda keyspace: keyspace.severity, reverse=True)
         values |= {
             "keyspaces": keyspaces[:KEYSPACES],
             "more_keyspaces": max(0, len(keyspaces) - KEYSPACES),
             "choices": _choices(keyspaces, shown.picture),
             "findings": verdict.findings,
-            "recover": [(verdict.snapshot.nodes[one.node], one.restores_share) for one in verdict.recover_first[:5]],
-            "places": _places(verdict),
+            "recover": [(verdict.snapshot.nodes[step.node], step.restores_share) for step in verdict.recover_first[:5]],
+            "racks": _racks(verdict),
             "safe": _by_rack(reading.restart_safe, verdict, "up"),
             "cures": _by_rack(reading.restart_cures, verdict, "down"),
             "holders": (reading.holders or ())[:LEASES],
@@ -278,16 +283,16 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
 
 
 def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) -> list[str]:
-    """Keyspaces that are offered beside the picture; the table has them all."""
-    names = [one.name for one in keyspaces[:CHOICES]]
+    """Keyspaces that are offered beside the picture; the table has all of them."""
+    names = [keyspace.name for keyspace in keyspaces[:CHOICES]]
     if picture and picture.keyspace not in names:
         names.append(picture.keyspace)
     return names
 
 
-def _cells(one: LevelVerdict, ranges: int) -> tuple[str, ...]:
-    """Unavailable ranges, their share, ranges at minimum, node and rack failures to an outage."""
-    health = one.health
+def _cells(level: LevelVerdict, ranges: int) -> tuple[str, ...]:
+    """Unavailable ranges, their share, ranges at minimum, node failures and rack failures to an outage."""
+    health = level.health
     if health is None:
         return ("?",) * 5
     left = (health.node_failures_to_outage, health.rack_failures_to_outage)
@@ -295,43 +300,43 @@ def _cells(one: LevelVerdict, ranges: int) -> tuple[str, ...]:
         f"{health.unavailable} of {ranges}",
         percent(health.unavailable_share),
         str(health.at_minimum),
-        *("none leads to one" if each is None else str(each) for each in left),
+        *("no outage possible" if failures is None else str(failures) for failures in left),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A rack's nodes, or a datacenter's where there are many racks."""
+class _Rack:
+    """How many nodes of a rack have which state."""
 
     datacenter: str
     rack: str
     states: Counter[str]
 
 
-def _places(verdict: Verdict) -> list[_Place]:
-    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+def _racks(verdict: Verdict) -> list[_Rack]:
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for node, state in zip(verdict.snapshot.nodes, verdict.states, strict=True):
-        found[node.datacenter or "?", node.rack or "?"][state] += 1
-    return [_Place(*place, states) for place, states in sorted(found.items())]
+        counts[node.datacenter or "?", node.rack or "?"][state] += 1
+    return [_Rack(datacenter, rack, states) for (datacenter, rack), states in sorted(counts.items())]
 
 
 def _by_rack(addresses: frozenset[str] | None, verdict: Verdict, usual: State) -> list[tuple[str, list[str]]] | None:
-    """Some nodes by rack, with their state if it is not the usual one; None if it is not known which nodes."""
+    """Nodes by rack, with their state if it is not the usual one; None if the nodes are not known."""
     if addresses is None:
         return None
-    found: dict[str, list[str]] = defaultdict(list)
+    by_rack: dict[str, list[str]] = defaultdict(list)
     nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
-    here = [(node, state) for node, state in nodes if node.address in addresses]
-    for node, state in here[:SAFE]:
-        said = node.address if state == usual else f"{node.address} ({state})"
-        found[f"{node.datacenter or '?'} {node.rack or '?'}"].append(said)
-    if len(here) > SAFE:
-        found["and more"] = [f"{len(here) - SAFE} of them: see the API"]
-    return sorted(found.items())
+    listed = [(node, state) for node, state in nodes if node.address in addresses]
+    for node, state in listed[:SAFE]:
+        text = node.address if state == usual else f"{node.address} ({state})"
+        by_rack[f"{node.datacenter or '?'} {node.rack or '?'}"].append(text)
+    if len(listed) > SAFE:
+        by_rack["and more"] = [f"{len(listed) - SAFE} of them: see the API"]
+    return sorted(by_rack.items())
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NodeRow:
     """A node in the table of nodes."""
 
     node: Node
@@ -342,28 +347,28 @@ class _Told:
 
 
 def _listed(reading: Reading, verdict: Verdict) -> dict[str, Any]:
-    """All nodes, or of many those of which there is something to tell."""
-    holders = {one.node: one for one in reading.holders or ()}
+    """The rows of the table: all nodes, or in a large cluster only those that are not up or have a lease."""
+    holders = {holder.node: holder for holder in reading.holders or ()}
     rows = [
-        _Told(
-            node,
-            "suspect" if node.address in reading.suspects else state,
-            _by(verdict.seen_down_by.get(place, ()), verdict),
-            _may(node.address, reading),
-            holders.get(node.address),
+        _NodeRow(
+            node=node,
+            state="suspect" if node.address in reading.suspects else state,
+            seen_down_by=_seen_by(verdict.seen_down_by.get(index, ()), verdict),
+            restart=_may_restart(node.address, reading),
+            lease=holders.get(node.address),
         )
-        for place, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
+        for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
     ]
-    few = rows if len(rows) <= NODES else [one for one in rows if one.state != "up" or one.lease]
+    few = rows if len(rows) <= NODES else [row for row in rows if row.state != "up" or row.lease]
     return {"nodes": few[:NODES], "all_nodes": len(rows), "more_nodes": max(0, len(few) - NODES)}
 
 
-def _by(observers: Iterable[str], verdict: Verdict) -> str:
+def _seen_by(observers: Iterable[str], verdict: Verdict) -> str:
     number, usable = len(tuple(observers)), sum(view.outcome == "ok" for view in verdict.views)
     return f"{number} of {counted(usable, 'view')}" if number else "no view"
 
 
-def _may(address: str, reading: Reading) -> str:
+def _may_restart(address: str, reading: Reading) -> str:
     if reading.restart_safe is None or not reading.fresh:
         return "not known"
     if address in (reading.restart_cures or ()):

@@ -1,9 +1,9 @@
-// Shows what is new without a reload: the agent says when, and the page is fetched again. All that is told is made by
-// the agent; here only ages are counted on, and a lost agent is told as one.
+// Keeps the page current without a reload: the agent announces news, and the page is fetched again. The agent makes all
+// content; this script only keeps ages counting, and reports a lost agent.
 "use strict";
 (() => {
-  const SILENCE = 40000; // milliseconds without a word after which nobody is there
-  const PATIENCE = 5000; // for a stream that has ended to come back
+  const SILENCE = 40000; // milliseconds without an event after which the agent counts as lost
+  const PATIENCE = 5000; // milliseconds for a broken stream to reconnect
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
   const link = document.getElementById("link");
@@ -14,7 +14,7 @@
   let stream = null;
   let fetching = false;
   let again = false;
-  let busy = 0; // answers in a row that said so
+  let busy = 0; // answers in a row that the agent is busy
 
   const age = (seconds) => {
     const whole = Math.max(0, Math.floor(seconds));
@@ -25,13 +25,13 @@
   };
   const count = () => {
     const then = now + (performance.now() - base) / 1000;
-    for (const one of main.querySelectorAll("[data-since]")) one.textContent = age(then - Number(one.dataset.since));
+    for (const span of main.querySelectorAll("[data-since]")) span.textContent = age(then - Number(span.dataset.since));
   };
   const gone = (why) => {
     if (lost.hidden) {
       lost.hidden = false;
       const since = new Date().toISOString().slice(11, 19);
-      lost.textContent = `No word from ringcheck since ${since} UTC (${why}). What is shown is old: do not act on it.`;
+      lost.textContent = `No update from ringcheck since ${since} UTC (${why}). This page is old: do not act on it.`;
     }
     link.textContent = "not connected";
     link.classList.remove("live");
@@ -43,21 +43,21 @@
     link.classList.add("live");
   };
 
-  // What is open, focused and scrolled stays so.
+  // What the user opened, focused and scrolled is restored.
   const kept = () => ({
-    open: [...main.querySelectorAll("details[open]")].map((one) => one.id),
-    scrolled: [...main.querySelectorAll(".scroll")].map((one) => one.scrollLeft),
-    focus: main.contains(document.activeElement) ? place(document.activeElement) : null,
+    open: [...main.querySelectorAll("details[open]")].map((details) => details.id),
+    scrolled: [...main.querySelectorAll(".scroll")].map((region) => region.scrollLeft),
+    focus: main.contains(document.activeElement) ? locate(document.activeElement) : null,
   });
-  const name = (one) => [one.getAttribute("href"), one.textContent].join(" ");
-  const place = (one) => [one.tagName, name(one), [...main.querySelectorAll(one.tagName)].indexOf(one)];
+  const name = (element) => [element.getAttribute("href"), element.textContent].join(" ");
+  const locate = (element) => [element.tagName, name(element), [...main.querySelectorAll(element.tagName)].indexOf(element)];
   const restore = (was) => {
     for (const id of was.open) document.getElementById(id)?.setAttribute("open", "");
-    [...main.querySelectorAll(".scroll")].forEach((one, at) => { one.scrollLeft = was.scrolled[at] || 0; });
+    [...main.querySelectorAll(".scroll")].forEach((region, index) => { region.scrollLeft = was.scrolled[index] || 0; });
     if (!was.focus) return;
-    const [tag, named, at] = was.focus;
+    const [tag, named, index] = was.focus;
     const same = [...main.querySelectorAll(tag)];
-    (same.find((one) => name(one) === named) || same[at] || main).focus({ preventScroll: true });
+    (same.find((element) => name(element) === named) || same[index] || main).focus({ preventScroll: true });
   };
   const loaded = (image) => new Promise((done) => {
     const early = new Image();
@@ -110,18 +110,18 @@
     stream.onmessage = () => { heard = performance.now(); refresh(); };
     stream.addEventListener("alive", () => { heard = performance.now(); });
     stream.onerror = () => {
-      const of = stream;
+      const broken = stream;
       setTimeout(() => {
-        if (of !== stream || of.readyState === EventSource.OPEN) return;
+        if (broken !== stream || broken.readyState === EventSource.OPEN) return;
         gone("the connection is lost");
-        if (of.readyState === EventSource.CLOSED) listen();
+        if (broken.readyState === EventSource.CLOSED) listen();
       }, PATIENCE);
     };
   };
   setInterval(() => {
     count();
     if (performance.now() - heard > SILENCE) {
-      gone("it is silent");
+      gone("no events");
       heard = performance.now();
       listen();
     }

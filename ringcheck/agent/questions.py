@@ -1,0 +1,42 @@
+"""Another question about a snapshot that the agent already has: other levels, keyspaces or client datacenters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.maintenance import Maintenance
+
+if TYPE_CHECKING:
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.policy import Policy
+    from ringcheck.core.verdict import Verdict
+    from ringcheck.report.reading import Reading
+
+
+def judged(
+    reading: Reading, verdict: Verdict, cluster: Cluster, question: Question, datacenters: tuple[str, ...] = ()
+) -> Verdict:
+    """The verdict on a question about the snapshot of another verdict.
+
+    Args:
+        reading: its holders excuse their nodes as in the first verdict.
+        verdict: its snapshot is judged again.
+        cluster: policy and lease settings.
+        question: keyspaces and levels.
+        datacenters: client datacenters in place of the configured ones; empty for those.
+
+    Raises:
+        UsageError: the question does not fit the cluster.
+    """
+    maintenance = None
+    if cluster.lease:
+        problem = "the lease store did not answer" if reading.holders is None else None
+        maintenance = Maintenance(reading.holders or (), cluster.lease.deadline, problem)
+    return assess(verdict.snapshot, policy_for(cluster, datacenters), question, maintenance)
+
+
+def policy_for(cluster: Cluster, datacenters: tuple[str, ...]) -> Policy:
+    """A cluster's policy, with other client datacenters if any are given."""
+    return replace(cluster.policy, client_datacenters=datacenters) if datacenters else cluster.policy
