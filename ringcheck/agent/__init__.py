@@ -1,1 +1,7 @@
-"""The long-running service: polls every configured cluster and tells what it saw."""
+"""The long-running service: it polls every configured cluster, and answers for what it saw.
+
+Owns the watches, the HTTP server with its pages, metrics and API, FleetLock, the log, and the events to Sensu. Uses
+sources for polls, core for verdicts and the gate, leases for holders and grants, report and documents for output.
+Start with watch.py (one cluster), service.py (all clusters), then web.py (the table of routes). client.py is the other
+side: how `check --agent` asks a running agent.
+"""

@@ -1,11 +1,11 @@
-"""FleetLock: hosts ask here before they reboot, and say when they are back, as Zincati of Fedora CoreOS does.
+"""FleetLock: hosts ask here before they reboot, and report when they are back, as Zincati of Fedora CoreOS does.
 
-https://coreos.github.io/zincati/development/fleetlock/protocol: a semaphore with owners, asked again and again by each
-client until it says yes. How many may hold it is the gate's word here: a client gets a restart lease if its node may
-stop now, and gives it back once the node is really back.
+https://coreos.github.io/zincati/development/fleetlock/protocol: a semaphore with owners, which each client requests
+again and again until it is granted. Here the gate decides how many clients may hold it: a client gets a restart lease
+if its node may stop now, and releases it once the node is really back.
 
-Two places where an answer is stricter than the protocol, since 200 is what a host reboots on: a client that holds its
-lock and asks again is judged anew, and one that says that it is steady is not believed without a look.
+Two answers are stricter than the protocol, because a host reboots on 200: a client that holds its lock and asks again
+is decided on anew, and a client that reports a steady state is checked.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ringcheck.agent.bugs import bug_text
-from ringcheck.agent.preflight import UnknownError, look, unchanged
+from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.readings import confirmed
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import granted
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes, Mapping[str, str]], "FleetLockAnswer"]
 
-# What `kind` can be, with its status: few and stable, since clients count them in their metrics.
+# The values of `kind` with their status: few and stable, since clients count them in their metrics.
 KINDS = {
     "granted": 200,
     "released": 200,
@@ -65,27 +66,27 @@ KINDS = {
     "unknown": 503,
 }
 PURPOSE = "reboot by FleetLock"
-BETWEEN = 2.0  # seconds between readings, as those of `preflight`
-FRESH = 30.0  # seconds that one look at a cluster may take: the poll in hand, and one begun after it
-PATIENCE = 45.0  # seconds that a client waits for others of its cluster
-MOST = 64  # requests at once; a client that is turned away asks again by itself
-TICK = 0.25  # seconds between looks whether the agent is to end
-LARGEST = 16 * 1024  # bytes of a request
+BETWEEN = 2.0  # seconds between two readings, as in the `preflight` command
+POLL_SECONDS = 30.0  # for one reading: the current poll, and the one that begins after it
+TURN_SECONDS = 45.0  # that a client waits for other clients of its cluster
+MAX_REQUESTS = 64  # at once; a client that is refused asks again by itself
+TICK = 0.25  # seconds between checks whether the agent is stopping
+MAX_BODY = 16 * 1024  # bytes of a request
 LONGEST = 500  # characters of a text for people
 STOPPING = "the agent is stopping"
-REMEMBERED = 1000  # clients whose last answer is known, so that what stays as it is is logged once
+REMEMBERED = 1000  # clients whose last answer is remembered, so that the same answer is logged once
 
 
 @dataclass(frozen=True, slots=True)
 class FleetLockAnswer:
-    """What a client is told; `kind` is a key of KINDS, `value` one line for people."""
+    """The answer to a client: `kind` is a key of KINDS, `value` one line for people."""
 
     kind: str
     value: str
 
     @property
     def status(self) -> int:
-        """Of HTTP; only 200 is a yes."""
+        """The HTTP status; only 200 is a grant."""
         return KINDS[self.kind]
 
     @property
@@ -102,7 +103,7 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Who asks, and for which node: an address or a host id."""
+    """A configured client, and the address or host id of its node."""
 
     id: str
     cluster: Cluster
@@ -114,40 +115,40 @@ class _Client:
 
 
 class FleetLock:
-    """The protocol's two operations. They block while they look at the cluster; safe to use from many threads."""
+    """The two operations of the protocol. They block while the cluster is polled; safe to use from many threads."""
 
     def __init__(self, agent: Agent, log: Log, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Prepare; nothing is asked.
+        """Prepare; nothing is polled.
 
         Args:
-            agent: looks at the clusters, by the configuration in force.
-            log: told of every answer that differs from the last one to the same client.
-            sleep: between readings.
+            agent: polls the clusters, by the configuration in force.
+            log: gets every answer that differs from the last one to the same client.
+            sleep: pauses between readings.
         """
         self._agent = agent
         self._log = log
         self._sleep = sleep
-        # Of clients that ask at once each would see the others' leases, and all would be refused: one after another.
+        # One client of a cluster at a time: clients that ask at once would see each other's leases and all be refused.
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
         self._stopping = threading.Event()
-        self._told: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
     def pre_reboot(self, body: bytes, headers: Mapping[str, str]) -> FleetLockAnswer:
         """RecursiveLock: may the client's node stop now?
 
         Args:
-            body: JSON, as the protocol has it.
-            headers: of the request, their names in lower case.
+            body: JSON as in the protocol.
+            headers: of the request, names in lower case.
         """
         return self._answered("pre-reboot", self._grant, body, headers)
 
     def steady_state(self, body: bytes, headers: Mapping[str, str]) -> FleetLockAnswer:
-        """UnlockIfHeld: the client says that its node is back. Args as `pre_reboot`."""
+        """UnlockIfHeld: the client reports that its node is back. For arguments see `pre_reboot`."""
         return self._answered("steady-state", self._release, body, headers)
 
     def stop(self) -> None:
-        """Grant nothing more, and ask no store: whoever asks, waits, or is being decided on."""
+        """Refuse every request from now on, those that wait or are being decided included."""
         self._stopping.set()
 
     def _answered(
@@ -158,7 +159,7 @@ class FleetLock:
             asked |= _asked(body, headers)
             client = self._client(**asked)
             with self._turn(client.cluster.name):
-                self._go_on(client.cluster)
+                self._require_running(client.cluster)
                 answer = do(client)
         except _RefusedError as error:
             answer = FleetLockAnswer(error.kind, _line(str(error)))
@@ -170,38 +171,38 @@ class FleetLock:
             answer = FleetLockAnswer("unknown", _line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
             answer = FleetLockAnswer("bug", _line(bug_text(error)))
-        self._tell(action, asked, answer)
+        self._log_new(action, asked, answer)
         return answer
 
-    def _client(self, id: str, group: str) -> _Client:  # noqa: A002 - the protocol's word
-        """Whom the configuration knows by that name."""
+    def _client(self, id: str, group: str) -> _Client:  # noqa: A002 - the name in the protocol
+        """The configured client of that id and group."""
         for cluster in self._agent.config.clusters.values():
             if cluster.fleetlock and (cluster.fleetlock.group or cluster.name) == group:
                 if id in cluster.fleetlock.nodes:
                     return _Client(id, cluster, cluster.fleetlock.nodes[id])
                 raise _RefusedError(
-                    "unknown_client", f"{_quoted(id)} is no client of {cluster.name}: fleetlock.nodes has it not"
+                    "unknown_client", f"{_quoted(id)} is not in fleetlock.nodes of cluster {cluster.name}"
                 )
-        raise _RefusedError("unknown_group", f"no cluster has the group {_quoted(group)}")
+        raise _RefusedError("unknown_group", f"no cluster has the FleetLock group {_quoted(group)}")
 
     @contextmanager
     def _turn(self, cluster: str) -> Iterator[None]:
         with self._guard:
             turn = self._turns[cluster]
-        if not turn.acquire(timeout=PATIENCE):
-            raise _RefusedError("busy", f"other clients of {cluster} were asked about for {PATIENCE:g} s: try again")
+        if not turn.acquire(timeout=TURN_SECONDS):
+            raise _RefusedError("busy", f"other clients of {cluster} took {TURN_SECONDS:g} s: try again")
         try:
             yield
         finally:
             turn.release()
 
-    def _tell(self, action: str, asked: Mapping[str, str], answer: FleetLockAnswer) -> None:
-        """Log what is new: a client that is refused asks every few minutes, for days."""
-        key = (action, *(asked.get(one, "")[:100] for one in ("group", "id")))
+    def _log_new(self, action: str, asked: Mapping[str, str], answer: FleetLockAnswer) -> None:
+        """Log an answer unless it repeats the last one: a refused client asks every few minutes, for days."""
+        key = (action, *(asked.get(field, "")[:100] for field in ("group", "id")))
         with self._guard:
-            old, self._told[key] = self._told.pop(key, None), answer.kind
-            if len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+            old, self._logged[key] = self._logged.pop(key, None), answer.kind
+            if len(self._logged) > REMEMBERED:
+                self._logged.popitem(last=False)
         if old == answer.kind and answer.kind not in {"granted", "released"}:
             return
         level = "error" if answer.kind == "bug" else "info" if answer.status == KINDS["granted"] else "warning"
@@ -212,7 +213,7 @@ class FleetLock:
 
     def _grant(self, client: _Client) -> FleetLockAnswer:
         cluster = client.cluster
-        node = _node(client, self._look(cluster))
+        node = _node(client, self._poll(cluster))
         target = RestartedNode(node.address, node.host_id)
         wanted = Holder(node=node.address, owner=client.owner, purpose=PURPOSE, since=now(), host_id=node.host_id)
         with closing(open_store(cluster)) as store:
@@ -224,42 +225,42 @@ class FleetLock:
         return FleetLockAnswer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
 
     def _decide(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Decision:
-        """The first reading that is not safe, or the last of as many as the configuration asks for."""
-        for reading in range(cluster.stable_readings):
-            if reading:
-                self._sleep(BETWEEN)
-            seen = self._look(cluster)
+        """The decision on as many readings as the configuration asks for."""
+        decision = confirmed(self._decisions(cluster, target, others), cluster.stable_readings)
+        self._require_running(cluster)  # raised here, the lease is withdrawn: others may no longer see it
+        return decision
+
+    def _decisions(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Iterator[Decision]:
+        while True:
+            seen = self._poll(cluster)
             node = target.find(seen)
             if node is None:
                 raise DataError(f"{target.node} left {cluster.name}")
-            held = [one for one in others if one.node != node.address]
-            decision = Gatekeeper(seen, cluster.policy, cluster.gate, held).decide([node.address], "restart")
-            if decision.decision != "safe":
-                break
-        self._go_on(cluster)  # raised here it withdraws the lease, which others may no longer see
-        return decision
+            leases = [lease for lease in others if lease.node != node.address]
+            yield Gatekeeper(seen, cluster.policy, cluster.gate, leases).decide([node.address], "restart")
+            self._sleep(BETWEEN)
 
-    def _go_on(self, cluster: Cluster) -> None:
-        """Raise if nobody waits for an answer any more, or what it would be decided by is no longer in force."""
+    def _require_running(self, cluster: Cluster) -> None:
+        """Raise if the agent is stopping, or the configuration of the cluster is no longer in force."""
         if self._stopping.is_set():
             raise _RefusedError("unknown", STOPPING)
-        unchanged(self._agent, cluster)
+        require_unchanged(self._agent, cluster)
 
-    def _look(self, cluster: Cluster) -> Snapshot:
-        """What a poll says that begins now, streams included; once, though no node may tell any: that is the gate's.
+    def _poll(self, cluster: Cluster) -> Snapshot:
+        """The snapshot of a poll that begins now and asks for streams; if no node may report streams, the gate decides.
 
         Raises:
-            SourceError: if there is none.
-            UnknownError: if the cluster is configured otherwise by now.
+            SourceError: the poll failed or took too long.
+            UnknownError: the configuration of the cluster has changed.
         """
-        ends = time.monotonic() + FRESH
-        reading = look(self._agent, cluster, FRESH)
-        if reading is None and time.monotonic() < ends:  # the watch has ended, and by no reload
+        ends = time.monotonic() + POLL_SECONDS
+        reading = fresh_reading(self._agent, cluster, POLL_SECONDS)
+        if reading is None and time.monotonic() < ends:  # the watch has ended, not by a reload
             raise _RefusedError("unknown", STOPPING)
         if reading is None:
-            raise SourceError(f"{cluster.name} could not be looked at within {FRESH:g} s")
+            raise SourceError(f"no poll of {cluster.name} ended within {POLL_SECONDS:g} s")
         if reading.error or reading.verdict is None:
-            raise SourceError(reading.error or f"{cluster.name} has not been seen yet")
+            raise SourceError(reading.error or f"{cluster.name} has not been polled yet")
         return reading.verdict.snapshot
 
     # Release
@@ -267,30 +268,33 @@ class FleetLock:
     def _release(self, client: _Client) -> FleetLockAnswer:
         cluster = client.cluster
         with closing(open_store(cluster)) as store:
-            mine = [one for one in store.holders() if one.owner == client.owner]
-            if not mine:
+            leases = [lease for lease in store.holders() if lease.owner == client.owner]
+            if not leases:
                 return FleetLockAnswer("not_held", f"{client.id} holds no lease of {cluster.name}")
-            seen = self._look(cluster)
+            seen = self._poll(cluster)
             lacks = [
-                f"{one.node}: {lack}" for one in mine if (lack := lacking(RestartedNode(one.node, one.host_id), seen))
+                f"{lease.node}: {lack}"
+                for lease in leases
+                if (lack := lacking(RestartedNode(lease.node, lease.host_id), seen))
             ]
             if lacks:
                 raise _RefusedError("not_back", _line(f"{'; '.join(lacks)}; the lease stays"))
-            store.remove([one.node for one in mine], client.owner)
+            nodes = [lease.node for lease in leases]
+            store.remove(nodes, client.owner)
         self._agent.hurry(cluster.name)
-        return FleetLockAnswer("released", f"{', '.join(one.node for one in mine)} of {cluster.name} is back")
+        return FleetLockAnswer("released", f"{', '.join(nodes)} of {cluster.name} is back")
 
 
 def _asked(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """`id` and `group` of a request."""
     if headers.get("fleet-lock-protocol") != "true":
-        raise _RefusedError("bad_request", "the header fleet-lock-protocol: true is missing: nobody meant to ask this")
+        raise _RefusedError("bad_request", "the header fleet-lock-protocol: true is missing")
     try:
         params = json.loads(body)["client_params"]
         asked = {name: params[name] for name in ("id", "group")}
     except (ValueError, TypeError, KeyError, RecursionError):
         asked = {}
-    if not asked or not all(isinstance(one, str) and one for one in asked.values()):
+    if not asked or not all(isinstance(value, str) and value for value in asked.values()):
         raise _RefusedError("bad_request", 'the body is not JSON such as {"client_params": {"id": ID, "group": GROUP}}')
     return asked
 
@@ -301,22 +305,22 @@ def _quoted(text: str) -> str:
 
 def _line(text: str) -> str:
     """One line for people, bounded."""
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 def _node(client: _Client, seen: Snapshot) -> Node:
-    """The client's node, by the operator's word."""
-    found = next((one for one in seen.nodes if client.node in {one.address, one.host_id}), None)
+    """The node that is configured for the client."""
+    found = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
     if found is None:
-        text = f"{client.id} stands for {client.node}, which is no node of {seen.cluster} as it is seen now"
+        text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
         raise _RefusedError("unknown", text)
     return found
 
 
 def _because(decision: Decision) -> str:
-    """The first reasons, and what the first waits for."""
-    blocking = [one for one in decision.reasons if one.blocks]
+    """The first blocking reason, what lifts it, and how many more there are."""
+    blocking = [reason for reason in decision.reasons if reason.blocks]
     if not blocking:
         return f"the gate says {decision.decision}"
     more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
@@ -327,81 +331,80 @@ def _because(decision: Decision) -> str:
 
 
 def routes(agent: Agent, log: Log) -> list[Route]:
-    """The protocol's endpoints, for the application that has the agent's other ones."""
+    """The routes of the protocol, for the agent's web application."""
     lock = FleetLock(agent, log)
-    desk = _Desk(lock)
+    requests = _Requests(lock)
     return [
-        Route("/v1/pre-reboot", desk.endpoint(lock.pre_reboot), methods=["POST"]),
-        Route("/v1/steady-state", desk.endpoint(lock.steady_state), methods=["POST"]),
+        Route("/v1/pre-reboot", requests.endpoint(lock.pre_reboot), methods=["POST"]),
+        Route("/v1/steady-state", requests.endpoint(lock.steady_state), methods=["POST"]),
     ]
 
 
-class _Desk:
-    """Has requests answered by threads of their own, so that neither the event loop nor other pages wait for them.
+class _Requests:
+    """Answers each request in a thread of its own, so that neither the event loop nor other routes wait for it.
 
-    Nor does the process at its end, as it would for those of an executor: a store that hangs would hold it up.
+    No executor: at its end the process would wait for the executor's threads, and a lease store may hang.
     """
 
     def __init__(self, lock: FleetLock) -> None:
         self._lock = lock
-        self._present = 0
+        self._active = 0
 
     def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[JSONResponse]]:
-        """What starlette calls."""
+        """The endpoint of a route, for starlette."""
 
         async def answer(request: Request) -> JSONResponse:
             try:
                 body = await _body(request)
-                found = await self._handed(request, partial(handler, body, dict(request.headers)))
+                reply = await self._handled(request, partial(handler, body, dict(request.headers)))
             except _RefusedError as error:
-                found = FleetLockAnswer(error.kind, str(error))
-            again = {"Retry-After": "30"} if found.status == KINDS["busy"] else None
-            return JSONResponse(found.document, found.status, again)
+                reply = FleetLockAnswer(error.kind, str(error))
+            retry = {"Retry-After": "30"} if reply.status == KINDS["busy"] else None
+            return JSONResponse(reply.document, reply.status, retry)
 
         return answer
 
-    async def _handed(self, request: Request, work: Callable[[], FleetLockAnswer]) -> FleetLockAnswer:
-        if self._present >= MOST:
-            return FleetLockAnswer("busy", f"{MOST} requests are being answered: try again")
-        ending: threading.Event | None = getattr(request.app.state, "ending", None)  # of web.py's application
-        self._present += 1
+    async def _handled(self, request: Request, work: Callable[[], FleetLockAnswer]) -> FleetLockAnswer:
+        if self._active >= MAX_REQUESTS:
+            return FleetLockAnswer("busy", f"{MAX_REQUESTS} requests are being answered: try again")
+        ending: threading.Event | None = getattr(request.app.state, "ending", None)  # set by web.py
+        self._active += 1
         try:
-            found = _begun(work)
+            future = _started(work)
             while not (ending and ending.is_set()):
-                await asyncio.wait({found}, timeout=TICK)
-                if found.done():
-                    return found.result()
+                await asyncio.wait({future}, timeout=TICK)
+                if future.done():
+                    return future.result()
         finally:
-            self._present -= 1
+            self._active -= 1
         self._lock.stop()
         raise _RefusedError("unknown", STOPPING)
 
 
-def _begun(work: Callable[[], FleetLockAnswer]) -> asyncio.Future[FleetLockAnswer]:
-    """What a thread that has begun now will have found."""
+def _started(work: Callable[[], FleetLockAnswer]) -> asyncio.Future[FleetLockAnswer]:
+    """Start a thread, and return the future of its result."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[FleetLockAnswer] = loop.create_future()
+    future: asyncio.Future[FleetLockAnswer] = loop.create_future()
 
     def run() -> None:
         try:
-            told = partial(found.set_result, work())
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            told = partial(found.set_exception, error)
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            loop.call_soon_threadsafe(told)
+            finish = partial(future.set_result, work())
+        except Exception as error:  # noqa: BLE001 - raised by the future
+            finish = partial(future.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended: no one waits any more
+            loop.call_soon_threadsafe(finish)
 
     threading.Thread(target=run, name="fleetlock", daemon=True).start()
-    return found
+    return future
 
 
 async def _body(request: Request) -> bytes:
-    """A request's body."""
     body = b""
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > LARGEST:
-                raise _RefusedError("bad_request", f"the body has more than {LARGEST} bytes")
+            if len(body) > MAX_BODY:
+                raise _RefusedError("bad_request", f"the body has more than {MAX_BODY} bytes")
     except ClientDisconnect:
-        raise _RefusedError("bad_request", "the body did not end") from None
+        raise _RefusedError("bad_request", "the body is incomplete") from None
     return body

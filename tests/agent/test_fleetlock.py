@@ -1,4 +1,4 @@
-"""FleetLock on the embedded cluster: who gets a lock, who does not and why, and when it is given back."""
+"""FleetLock on the embedded cluster: which clients get a lock, which do not and why, and when it is released."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GROUP = "embedded"
 
 @dataclass
 class House:
-    """An embedded cluster, an agent that watches it, and the lock."""
+    """An embedded cluster, the agent that watches it, and the lock."""
 
     cluster: EmbeddedCluster
     agent: Agent
@@ -61,7 +61,7 @@ class House:
         return self.cluster.nodes[number].address
 
     def owners(self) -> set[tuple[str, str]]:
-        return {(one.node, one.owner) for one in self.store().holders()}
+        return {(lease.node, lease.owner) for lease in self.store().holders()}
 
     def store(self) -> Any:
         return open_store(self.agent.config.clusters[GROUP])
@@ -71,7 +71,7 @@ class House:
 
 
 def configuration(folder: Path, server_config: str, cluster: EmbeddedCluster, more: str = "") -> Path:
-    """A file: clients host-0, host-1, ... by address, the last by its host id."""
+    """Write a configuration with clients host-0, host-1, ... by address, and the last by its host id."""
     nodes = [f"host-{node.index}: {node.address}" for node in cluster.nodes[:-1]]
     nodes.append(f"host-{len(nodes)}: {cluster.nodes[-1].host_id}")
     file = folder / "ringcheck.yaml"
@@ -98,12 +98,12 @@ def house(folder: Path, nodes: int = 6, more: str = "") -> Iterator[House]:
 
 @pytest.fixture
 def three_racks(tmp_path: Path) -> Iterator[House]:
-    with house(tmp_path) as found:
-        yield found
+    with house(tmp_path) as home:
+        yield home
 
 
-def test_a_lock_is_granted_refused_beside_another_rack_s_and_given_back(three_racks: House) -> None:
-    """One rack at a time: the same rack's other node may go too, a node of another rack must wait."""
+def test_nodes_of_one_rack_at_a_time_are_granted(three_racks: House) -> None:
+    """Another node of the same rack may stop too; a node of another rack must wait for the release."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     assert home.owners() == {(home.address(0), "fleetlock host-0")}
@@ -121,8 +121,8 @@ def test_a_lock_is_granted_refused_beside_another_rack_s_and_given_back(three_ra
     assert home.ask(1).kind == "granted"
 
 
-def test_a_client_that_holds_its_lock_is_granted_again_while_it_is_safe(three_racks: House) -> None:
-    """The same lease, whose time stays; but 200 always means that it is safe now."""
+def test_a_repeated_request_is_decided_on_anew(three_racks: House) -> None:
+    """The lease keeps its time, but 200 always means that the stop is safe now."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     [before] = home.store().holders()
@@ -135,8 +135,8 @@ def test_a_client_that_holds_its_lock_is_granted_again_while_it_is_safe(three_ra
     assert home.ask(0).kind == "granted"
 
 
-def test_nothing_is_granted_on_what_was_seen_before(three_racks: House) -> None:
-    """A node that died since the agent's last poll counts; its interval is far away."""
+def test_a_grant_is_decided_on_a_new_poll(three_racks: House) -> None:
+    """A node that died since the last poll counts as down, long before the next regular poll."""
     home = three_racks
     assert home.agent.fresh(GROUP, 30) is not None
     home.cluster.down(4, instant=True)
@@ -144,8 +144,8 @@ def test_nothing_is_granted_on_what_was_seen_before(three_racks: House) -> None:
     assert home.owners() == set()
 
 
-def test_streams_that_no_node_may_tell_are_asked_for_once(three_racks: House) -> None:
-    """An access policy without them does not keep a host from its reboot, nor the agent at polling without a pause."""
+def test_streams_that_no_node_may_report_do_not_block(three_racks: House) -> None:
+    """If the access policy forbids them, a reboot is still granted, and the agent does not poll without a pause."""
     home = three_racks
     allowed: dict[str, set[str]] = {}
     for call in mbeans.CALLS:
@@ -156,17 +156,17 @@ def test_streams_that_no_node_may_tell_are_asked_for_once(three_racks: House) ->
     assert home.agent.fresh(GROUP, 30) is not None
     before = polls(home)
     assert home.ask(0).kind == "granted"
-    assert polls(home) - before <= 3  # the look for who it is, the decision's, and one that may just have begun
+    assert polls(home) - before <= 3  # to find the node, to decide, and one that may just have begun
 
 
 def polls(home: House) -> int:
-    found = home.agent.reading(GROUP)
-    return sum(found.polls.counts) if found else 0
+    reading = home.agent.reading(GROUP)
+    return sum(reading.polls.counts) if reading else 0
 
 
 @pytest.mark.parametrize("away", ["down", "drain", pytest.param("pause", marks=pytest.mark.slow), "gossip_off"])
 def test_a_lock_is_kept_until_the_node_is_back(three_racks: House, away: str) -> None:
-    """Whatever its client says: killed, drained, hanging, or out of gossip."""
+    """Although its client reports a steady state: killed, drained, hanging, or out of gossip."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     getattr(home.cluster, away)(0, instant=True)
@@ -182,7 +182,7 @@ def test_a_lock_is_kept_until_the_node_is_back(three_racks: House, away: str) ->
 
 
 def test_a_node_that_is_only_starting_is_not_back(three_racks: House) -> None:
-    """Its process answers, its clients are not served."""
+    """Its process answers, but it does not serve clients yet."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     home.cluster.down(0, instant=True)
@@ -190,8 +190,8 @@ def test_a_node_that_is_only_starting_is_not_back(three_racks: House) -> None:
     assert home.steady(0).kind == "not_back"
 
 
-def test_a_node_that_is_down_for_all_keeps_nobody_s_lock(three_racks: House) -> None:
-    """What no peer sees up is not for the one that came back to see; what only it does not see is."""
+def test_another_down_node_does_not_keep_a_lock(three_racks: House) -> None:
+    """The node that came back need not see a node up that no peer sees up."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     home.cluster.down(0, instant=True)
@@ -202,7 +202,7 @@ def test_a_node_that_is_down_for_all_keeps_nobody_s_lock(three_racks: House) -> 
 
 @pytest.mark.slow
 def test_a_node_whose_peers_do_not_answer_is_not_back(three_racks: House) -> None:
-    """Nobody says that it is seen up."""
+    """No peer confirms that it sees the node up."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     for node in home.cluster.nodes[1:]:
@@ -212,8 +212,8 @@ def test_a_node_whose_peers_do_not_answer_is_not_back(three_racks: House) -> Non
     assert "no peer's view can be used" in refused.value
 
 
-def test_what_is_not_held_is_given_back_without_a_look(three_racks: House) -> None:
-    """As every client does when its host starts; even while nothing of the cluster can be seen."""
+def test_a_client_without_a_lock_needs_no_poll(three_racks: House) -> None:
+    """Every client reports a steady state when its host starts, even while the cluster can't be read."""
     home = three_racks
     for node in home.cluster.nodes:
         home.cluster.down(node.index, instant=True)
@@ -221,8 +221,8 @@ def test_what_is_not_held_is_given_back_without_a_look(three_racks: House) -> No
     assert home.steady(2).status == 200
 
 
-def test_only_its_owner_gives_a_lease_back(three_racks: House) -> None:
-    """A node under the lease of a rolling restart is neither granted to nor released by its host."""
+def test_only_its_owner_releases_a_lease(three_racks: House) -> None:
+    """The host of a node under the lease of a rolling restart gets no grant and releases nothing."""
     home = three_racks
     home.store().add(
         [Holder(node=home.address(0), owner="me@here roll 1", purpose="upgrade", since="2026-01-01T00:00:00Z")]
@@ -234,8 +234,8 @@ def test_only_its_owner_gives_a_lease_back(three_racks: House) -> None:
     assert home.owners() == {(home.address(0), "me@here roll 1")}
 
 
-def test_a_client_may_be_known_by_its_host_id(three_racks: House) -> None:
-    """The last one of the configuration is."""
+def test_a_client_may_be_configured_by_its_host_id(three_racks: House) -> None:
+    """The last client of the configuration is."""
     home = three_racks
     assert home.ask(5).kind == "granted"
     assert home.owners() == {(home.address(5), "fleetlock host-5")}
@@ -258,8 +258,8 @@ WRONG: list[tuple[Any, dict[str, str], str]] = [
 ]
 
 
-def test_what_is_not_the_protocol_s_is_refused(three_racks: House) -> None:
-    """No header, no JSON, no such group or client: 4xx with kind and value, and no lease by either operation."""
+def test_requests_outside_the_protocol_are_refused(three_racks: House) -> None:
+    """No header, no JSON, unknown group or client: 4xx with kind and value, and no lease, for both operations."""
     home = three_racks
     for document, headers, kind in WRONG:
         body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
@@ -272,20 +272,20 @@ def test_what_is_not_the_protocol_s_is_refused(three_racks: House) -> None:
     assert home.owners() == set()
 
 
-def test_a_client_without_a_node_is_not_known(tmp_path: Path) -> None:
-    """Its address is no node of the cluster: 503, and no lease."""
+def test_a_client_configured_as_an_unknown_node_is_refused(tmp_path: Path) -> None:
+    """503, and no lease."""
     with house(tmp_path) as home:
         file = tmp_path / "ringcheck.yaml"
         file.write_text(file.read_text().replace(f"host-0: {home.address(0)}", "host-0: 127.9.9.9"))
         home.agent.reload(load(str(file)))
         answer = home.ask(0)
         assert (answer.kind, answer.status) == ("unknown", 503)
-        assert answer.value == "host-0 stands for 127.9.9.9, which is no node of embedded as it is seen now"
+        assert answer.value == "host-0 is configured as 127.9.9.9, but embedded has no such node now"
         assert home.owners() == set()
 
 
-def test_a_cluster_that_can_not_be_seen_grants_nothing(three_racks: House) -> None:
-    """All Jolokias are silent: 503 to both operations, the lease as it was."""
+def test_nothing_is_granted_while_the_cluster_can_t_be_read(three_racks: House) -> None:
+    """No Jolokia answers: 503 to both operations, and the lease is unchanged."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     for node in home.cluster.nodes:
@@ -294,10 +294,8 @@ def test_a_cluster_that_can_not_be_seen_grants_nothing(three_racks: House) -> No
     assert home.owners() == {(home.address(0), "fleetlock host-0")}
 
 
-def test_a_poll_that_fails_grants_nothing_though_the_last_one_was_good(
-    three_racks: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The agent keeps its last verdict for its page; it is no reading for the gate."""
+def test_a_failed_poll_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent keeps the last verdict for its pages, but the gate does not decide on it."""
     home = three_racks
     good = home.agent.fresh(GROUP, 30)
     assert good is not None
@@ -309,8 +307,8 @@ def test_a_poll_that_fails_grants_nothing_though_the_last_one_was_good(
     assert home.owners() == set()
 
 
-def test_a_node_that_streams_is_not_stopped(three_racks: House) -> None:
-    """Every look asks for streams."""
+def test_a_streaming_node_may_not_stop(three_racks: House) -> None:
+    """Each poll for a decision asks for streams."""
     home = three_racks
     home.cluster.stream(0)
     assert home.ask(0).kind == "unsafe"
@@ -318,8 +316,8 @@ def test_a_node_that_streams_is_not_stopped(three_racks: House) -> None:
     assert home.ask(0).kind == "granted"
 
 
-def test_a_record_that_can_not_be_read_grants_nothing(three_racks: House, tmp_path: Path) -> None:
-    """Doubt about leases is a refusal, and the record stays as it is."""
+def test_an_unreadable_record_grants_nothing(three_racks: House, tmp_path: Path) -> None:
+    """Both operations are refused, and the record is not overwritten."""
     home = three_racks
     (tmp_path / "leases.json").write_text("{")
     assert [home.ask(0).kind, home.steady(0).kind] == ["leases_in_doubt", "leases_in_doubt"]
@@ -327,7 +325,7 @@ def test_a_record_that_can_not_be_read_grants_nothing(three_racks: House, tmp_pa
 
 
 def test_a_bug_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """500, logged as an error, and the lease that was recorded for the question is withdrawn."""
+    """500, logged as an error, and the lease that was recorded for the request is withdrawn."""
     home = three_racks
 
     def broken(*_: object) -> None:
@@ -341,7 +339,7 @@ def test_a_bug_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_reading_must_be_safe(tmp_path: Path) -> None:
-    """As many in a row as `gate: {stable_readings: ...}` says; a node that dies between two of them refuses."""
+    """As many in a row as `gate: {stable_readings: ...}`; a node that dies between two of them leads to a refusal."""
     with house(tmp_path, more=", stable_readings: 3") as home:
         pauses: list[float] = []
 
@@ -357,7 +355,7 @@ def test_every_reading_must_be_safe(tmp_path: Path) -> None:
 
 
 def reloaded(home: House, folder: Path, old: str, new: str) -> None:
-    """The configuration with a piece of it replaced, in force."""
+    """Replace a piece of the configuration, and reload it."""
     file = folder / "ringcheck.yaml"
     text = file.read_text()
     assert old in text
@@ -365,8 +363,8 @@ def reloaded(home: House, folder: Path, old: str, new: str) -> None:
     home.agent.reload(load(str(file)))
 
 
-def test_nothing_is_granted_by_a_configuration_that_was_replaced(tmp_path: Path) -> None:
-    """Between two readings `lease:` names another store: others no longer look where this lease would be."""
+def test_a_replaced_configuration_grants_nothing(tmp_path: Path) -> None:
+    """Between two readings `lease:` changes to another store, so that others would not see this lease."""
     with house(tmp_path, more=", stable_readings: 3") as home:
         old = home.store()
         home.lock = FleetLock(
@@ -378,8 +376,8 @@ def test_nothing_is_granted_by_a_configuration_that_was_replaced(tmp_path: Path)
         assert old.holders() == home.store().holders() == ()
 
 
-def test_a_reload_after_the_last_reading_is_seen_too(three_racks: House, tmp_path: Path) -> None:
-    """While the gate reckons; the lease that was recorded for the question is withdrawn."""
+def test_a_reload_after_the_last_reading_is_noticed(three_racks: House, tmp_path: Path) -> None:
+    """It comes while the gate decides; the lease that was recorded for the request is withdrawn."""
     home = three_racks
     old = home.store()
 
@@ -395,12 +393,12 @@ def test_a_reload_after_the_last_reading_is_seen_too(three_racks: House, tmp_pat
 
 
 @pytest.mark.parametrize("operation", ["ask", "steady"])
-def test_who_waited_while_the_configuration_was_replaced_asks_again(
+def test_a_request_that_waited_through_a_reload_is_refused(
     three_racks: House, tmp_path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store that he would be answered from is another one now; so is whom his name stands for, perhaps."""
+    """The lease store and the node of the client may be different now."""
     home = three_racks
-    found: list[FleetLockAnswer] = []
+    answers: list[FleetLockAnswer] = []
     known, looked_up = home.lock._client, threading.Event()
 
     def client(**asked: str) -> Any:
@@ -409,46 +407,46 @@ def test_who_waited_while_the_configuration_was_replaced_asks_again(
 
     monkeypatch.setattr(home.lock, "_client", client)
     with home.lock._turn(GROUP):
-        waiting = threading.Thread(target=lambda: found.append(getattr(home, operation)(0)))
+        waiting = threading.Thread(target=lambda: answers.append(getattr(home, operation)(0)))
         waiting.start()
         assert looked_up.wait(30)
         time.sleep(0.1)
         reloaded(home, tmp_path, "leases.json", "others.json")
     waiting.join(30)
-    assert [one.kind for one in found] == ["unknown"]
+    assert [answer.kind for answer in answers] == ["unknown"]
 
 
 @pytest.mark.slow
-def test_all_at_once(tmp_path: Path) -> None:
-    """Ten hosts of three racks at once: those granted leave every range its quorum, and no other one could go too."""
+def test_concurrent_requests_are_granted_safely(tmp_path: Path) -> None:
+    """Ten hosts of three racks at once: the grants leave every range a quorum, and no further node could stop."""
     with house(tmp_path, nodes=10) as home:
         answers: dict[int, FleetLockAnswer] = {}
         threads = [
             threading.Thread(target=lambda number=number: answers.update({number: home.ask(number)}))
             for number in range(10)
         ]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
-        granted = {number for number, one in answers.items() if one.kind == "granted"}
-        held = {home.address(number) for number in granted}
-        assert lost(home.cluster, held) == 0
-        assert all(lost(home.cluster, {*held, home.address(number)}) for number in set(range(10)) - granted)
-        assert {one.kind for one in answers.values()} == {"granted", "unsafe"}
-        assert {node for node, _ in home.owners()} == held
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        granted = {number for number, answer in answers.items() if answer.kind == "granted"}
+        stopping = {home.address(number) for number in granted}
+        assert lost(home.cluster, stopping) == 0
+        assert all(lost(home.cluster, {*stopping, home.address(number)}) for number in set(range(10)) - granted)
+        assert {answer.kind for answer in answers.values()} == {"granted", "unsafe"}
+        assert {node for node, _ in home.owners()} == stopping
 
 
-def test_the_log_tells_every_change_once(three_racks: House) -> None:
-    """A client that is refused asks for days; grants and releases are each told."""
+def test_each_change_is_logged_once(three_racks: House) -> None:
+    """A refused client asks for days; each grant and release is logged."""
     home = three_racks
     for number in (0, 1, 1, 1):
         home.ask(number)
     for number in (0, 0, 0):
         home.steady(number)
     home.ask(1)
-    told = [(one["event"], one["action"], one["id"], one["kind"], one["status"]) for one in home.logged()]
-    assert told == [
+    lines = [tuple(line[field] for field in ("event", "action", "id", "kind", "status")) for line in home.logged()]
+    assert lines == [
         ("fleetlock", "pre-reboot", "host-0", "granted", 200),
         ("fleetlock", "pre-reboot", "host-1", "unsafe", 409),
         ("fleetlock", "steady-state", "host-0", "released", 200),
@@ -460,7 +458,7 @@ def test_the_log_tells_every_change_once(three_racks: House) -> None:
 
 
 def test_over_http(three_racks: House) -> None:
-    """POST alone, the documents as JSON, a body of bounded size."""
+    """Only POST, JSON documents, and a bounded body."""
     home = three_racks
     with served(routes(home.agent, Log("json", home.log))) as url:
 
@@ -481,9 +479,9 @@ def test_over_http(three_racks: House) -> None:
         assert post("/v1/steady-state", home.body(0), HEADERS).json()["kind"] == "released"
 
 
-def test_who_leaves_within_his_question_is_no_bug(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is granted, and the log says nothing of it."""
-    home, told = three_racks, list[str]()
+def test_a_client_that_disconnects_is_no_bug(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is granted, and nothing is logged."""
+    home, complaints = three_racks, list[str]()
     read, body = threading.Event(), fleetlock._body
 
     async def watched(request: Any) -> Any:
@@ -494,7 +492,7 @@ def test_who_leaves_within_his_question_is_no_bug(three_racks: House, monkeypatc
 
     monkeypatch.setattr(fleetlock, "_body", watched)
     more = routes(home.agent, Log("json", home.log))
-    with web.serve(home.agent, "127.0.0.1:0", None, more, complain=told.append) as served_:
+    with web.serve(home.agent, "127.0.0.1:0", None, more, complain=complaints.append) as served_:
         host, _, port = served_.url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port)), timeout=30) as leaving:
             leaving.sendall(
@@ -504,12 +502,12 @@ def test_who_leaves_within_his_question_is_no_bug(three_racks: House, monkeypatc
             time.sleep(0.1)
         assert read.wait(30)
         assert requests.get(f"{served_.url}/-/healthy", timeout=30).ok
-    assert told == []
+    assert complaints == []
     assert home.logged() == []
 
 
 class Hanging:
-    """A store that takes questions and answers none."""
+    """A store that accepts connections and never answers."""
 
     def __init__(self) -> None:
         self.asked: list[socket.socket] = []
@@ -525,18 +523,18 @@ class Hanging:
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        for one in self.asked:
-            one.close()
+        for connection in self.asked:
+            connection.close()
 
 
 @pytest.mark.slow
-def test_an_agent_that_ends_does_not_wait_for_a_store(tmp_path: Path) -> None:
-    """Who waits for it is told so, whoever is behind him too; the process is gone before systemd would kill it."""
-    with closing(Hanging()) as store, clusters(tmp_path) as found:
-        found.document["lease"] = {"etcd": [store.url]}
-        found.document["fleetlock"] = {"nodes": {"host-0": found.cluster.nodes[0].address}}
-        found.write("orders-prod")
-        with service(found.path, tmp_path) as process, ThreadPoolExecutor(4) as pool:
+def test_an_agent_that_stops_does_not_wait_for_a_lease_store(tmp_path: Path) -> None:
+    """All waiting clients get an answer, and the process ends before systemd would kill it."""
+    with closing(Hanging()) as store, clusters(tmp_path) as ours:
+        ours.document["lease"] = {"etcd": [store.url]}
+        ours.document["fleetlock"] = {"nodes": {"host-0": ours.cluster.nodes[0].address}}
+        ours.write("orders-prod")
+        with service(ours.path, tmp_path) as process, ThreadPoolExecutor(4) as pool:
             process.hears("READY=1")
             url = re.findall(r"url=(\S+)", process.logged("started")[0])[0]
             body = json.dumps({"client_params": {"id": "host-0", "group": "orders-prod"}})
@@ -548,15 +546,15 @@ def test_an_agent_that_ends_does_not_wait_for_a_store(tmp_path: Path) -> None:
             process.process.terminate()
             process.process.wait(60)
             took = time.monotonic() - began
-            answers = [one.result() for one in asked]
+            answers = [future.result() for future in asked]
     assert took < 12
-    assert [(one.status_code, one.json()["kind"]) for one in answers] == [(503, "unknown")] * 4
-    assert "the agent is stopping" in {one.json()["value"] for one in answers}
+    assert [(answer.status_code, answer.json()["kind"]) for answer in answers] == [(503, "unknown")] * 4
+    assert "the agent is stopping" in {answer.json()["value"] for answer in answers}
     assert [line for line in process.logged() if " event=" not in line] == []
 
 
-def test_nothing_is_granted_by_an_agent_that_is_stopping(three_racks: House) -> None:
-    """Neither to who comes then, nor to who is being decided on: he has been told no."""
+def test_an_agent_that_is_stopping_grants_nothing(three_racks: House) -> None:
+    """Neither to a new request, nor to one that is being decided: its client has already got a refusal."""
     home = three_racks
     home.lock.stop()
     assert home.ask(0) == FleetLockAnswer("unknown", "the agent is stopping")
@@ -572,10 +570,10 @@ def test_nothing_is_granted_by_an_agent_that_is_stopping(three_racks: House) -> 
     assert home.owners() == set()
 
 
-def test_too_many_at_once_are_turned_away(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 at once and when to ask again, for which nothing is asked of the cluster."""
+def test_too_many_requests_at_once_are_refused(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 with the time of the next attempt, and without a poll."""
     home = three_racks
-    monkeypatch.setattr(fleetlock, "MOST", 0)
+    monkeypatch.setattr(fleetlock, "MAX_REQUESTS", 0)
     with served(routes(home.agent, Log("json", home.log))) as url:
         answer = requests.post(f"{url}/v1/pre-reboot", home.body(0), headers=HEADERS, timeout=60)
     assert (answer.status_code, answer.json()["kind"]) == (503, "busy")
@@ -583,10 +581,10 @@ def test_too_many_at_once_are_turned_away(three_racks: House, monkeypatch: pytes
     assert home.owners() == set()
 
 
-def test_who_waits_too_long_for_others_is_turned_away(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounded, whatever the one before is waiting for."""
+def test_a_client_does_not_wait_long_for_others(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for another client's turn is bounded."""
     home = three_racks
-    monkeypatch.setattr(fleetlock, "PATIENCE", 0.1)
+    monkeypatch.setattr(fleetlock, "TURN_SECONDS", 0.1)
     with home.lock._turn(GROUP):
         assert home.ask(0).kind == "busy"
     assert home.ask(0).kind == "granted"
@@ -595,5 +593,5 @@ def test_who_waits_too_long_for_others_is_turned_away(three_racks: House, monkey
 def test_every_kind_is_documented() -> None:
     """Each `kind` is in docs/fleetlock.md with its status, and no other."""
     page = (Path(__file__).parents[2] / "docs" / "fleetlock.md").read_text()
-    told = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", page, re.MULTILINE)
-    assert {kind: int(status) for kind, status in told} == KINDS
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", page, re.MULTILINE)
+    assert {kind: int(status) for kind, status in rows} == KINDS

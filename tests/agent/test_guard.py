@@ -13,7 +13,7 @@ import requests
 from starlette.datastructures import Headers
 
 from ringcheck.agent import api, guard, web
-from ringcheck.agent.fleetlock import _Desk, routes
+from ringcheck.agent.fleetlock import _Requests, routes
 from ringcheck.agent.log import Log
 from tests.agent.test_webconfig import hashed, written
 from tests.agent.watched import NAME, World, watched
@@ -241,7 +241,7 @@ def test_fleet_lock_s_clients_are_refused_in_their_words(
             (requests.post(url, "{}", headers={**header, "Host": "elsewhere.example"}, timeout=30), 421, "bad_request"),
             (requests.post(url, "x" * 20000, headers=header, timeout=30), 400, "bad_request"),
         ]
-        monkeypatch.setattr(_Desk, "_handed", lambda *_: 1 / 0)
+        monkeypatch.setattr(_Requests, "_handled", lambda *_: 1 / 0)
         answers.append((requests.post(url, "{}", headers=header, timeout=30), 500, "bug"))
     for answer, status, kind in answers:
         assert (answer.status_code, set(answer.json()), answer.json()["kind"]) == (status, {"kind", "value"}, kind)

@@ -369,21 +369,21 @@ def test_the_gate_s_answers_have_their_status(
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ({}, "nodes names the nodes"),
-        ({"nodes": "a"}, "nodes is a list of names"),
-        ({"nodes": [""]}, "nodes is a list of names"),
+        ({}, "nodes is missing"),
+        ({"nodes": "a"}, "nodes must be a list of names"),
+        ({"nodes": [""]}, "nodes must be a list of names"),
         ({"nodes": ["a"], "node": "b"}, "there is no field 'node'"),
-        ({"nodes": ["a"], "action": "destroy"}, "action is restart or decommission"),
-        ({"nodes": ["a"], "action": []}, "action is restart or decommission"),
-        ({"nodes": ["a"], "action": {}}, "action is restart or decommission"),
-        ({"nodes": ["a"], "action": None}, "action is restart or decommission"),
+        ({"nodes": ["a"], "action": "destroy"}, "action must be restart or decommission"),
+        ({"nodes": ["a"], "action": []}, "action must be restart or decommission"),
+        ({"nodes": ["a"], "action": {}}, "action must be restart or decommission"),
+        ({"nodes": ["a"], "action": None}, "action must be restart or decommission"),
         ({"nodes": ["a"], "level": 1}, "there is no consistency level 1"),
         ({"nodes": ["a"], "allow": ["all"]}, "there is no reason 'all'"),
-        ({"nodes": ["a"], "require_spare": "no"}, "are true or false"),
-        ({"nodes": ["a"], "stable": 0}, "stable is a number from 1 to 20"),
-        ({"nodes": ["a"], "stable": 1.5}, "stable is a whole number"),
-        ({"nodes": ["a"], "stable": True}, "stable is a number"),
-        ({"nodes": ["a"], "timeout": 1e9}, "timeout is a number from 1 to 100"),
+        ({"nodes": ["a"], "require_spare": "no"}, "must be true or false"),
+        ({"nodes": ["a"], "stable": 0}, "stable must be a number from 1 to 20"),
+        ({"nodes": ["a"], "stable": 1.5}, "stable must be a whole number"),
+        ({"nodes": ["a"], "stable": True}, "stable must be a number"),
+        ({"nodes": ["a"], "timeout": 1e9}, "timeout must be a number from 1 to 100"),
         (["a"], "not a JSON object"),
     ],
 )
@@ -463,7 +463,7 @@ def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: p
     monkeypatch.setattr(preflight, "BETWEEN", 60)
     answer = world.post("/api/v1/clusters/NAME/preflight", body)
     assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
-    assert "1 of 3 readings in 60 s were safe: the time is over" in answer.json()["error"]
+    assert "1 of 3 readings were safe when the 60 s were over" in answer.json()["error"]
 
 
 def test_a_configuration_that_was_replaced_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Renders the agent's pages: the state of the clusters, for people with a browser.
 
-Owns the words, order and bounds of a page; as in report/, all of it is pure. A verdict that is too old is never shown as
-current: such a cluster is UNKNOWN, and its last known state is in a closed section below, with its age.
+Owns the words, order and bounds of a page; as in report/, all of it is pure. An old verdict is never shown as current:
+such a cluster is UNKNOWN, and its last known state is in a closed section below, with its age.
 """
 
 from __future__ import annotations
