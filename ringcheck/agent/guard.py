@@ -1,6 +1,6 @@
-"""Who may ask what: users, origins, hosts, and the headers that every response has.
+"""Access control: users, origins, hosts, and the headers of every response.
 
-One ASGI layer around all routes, so that a route that is added can't be forgotten. Refuses; never decides on a cluster.
+One ASGI layer around all routes, so that a new route is covered too. It refuses requests and knows nothing of clusters.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ DEFAULTS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FLEETLOCK = "/v1/"  # where answers are the protocol's
-KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # of them, beside those of fleetlock.py
+FLEETLOCK = "/v1/"  # below this path errors have the form of the protocol
+KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # its `kind`, beside those of fleetlock.py
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 def refusal(status: int, error: str, headers: Mapping[str, str] | None = None, path: str = "") -> Response:
-    """An error as the API tells it, or FleetLock where that is asked."""
-    told: dict[str, object] = {"error": error, "status": status}
+    """An error in the form of the API, or in that of FleetLock below its path."""
+    document: dict[str, object] = {"error": error, "status": status}
     if path.startswith(FLEETLOCK):
-        told = {"kind": KINDS.get(status, "bad_request"), "value": error}
-    return Response(f"{json.dumps(told)}\n", status, headers, media_type="application/json")
+        document = {"kind": KINDS.get(status, "bad_request"), "value": error}
+    return Response(f"{json.dumps(document)}\n", status, headers, media_type="application/json")
 
 
 class _Refusal(NamedTuple):
-    """What `refusal` is to tell."""
+    """The arguments of `refusal`."""
 
     status: int
     error: str
@@ -57,41 +57,41 @@ class _Refusal(NamedTuple):
 
 
 class Access:
-    """What is asked for: swapped whole when the web configuration is read again.
+    """The access rules in force; replaced when the web configuration is read again.
 
     Attributes:
-        users: who may ask; empty for everybody.
-        certified: whether all clients have shown a certificate that is known.
-        headers: of every response that does not have them itself.
+        users: who may ask; empty if everyone may.
+        certified: whether every client must have presented a trusted certificate.
+        headers: added to every response that does not set them itself.
     """
 
     def __init__(self, config: WebConfig) -> None:
         self.use(config)
 
     def use(self, config: WebConfig) -> None:
-        """Ask for what another configuration asks for."""
+        """Use another configuration."""
         self.users = Users(config.users)
         self.certified = config.certified
         self.headers = {**DEFAULTS, **config.headers}
 
 
 class Guard:
-    """The layer."""
+    """The ASGI layer."""
 
     def __init__(self, app: ASGIApp, access: Access, broken: Callable[[Scope, Exception], Response]) -> None:
         """Prepare.
 
         Args:
-            app: what is guarded.
-            access: who may ask, and headers.
-            broken: told of an error that nobody expected; what it returns is the answer, unless one has begun.
+            app: the guarded application.
+            access: the access rules.
+            broken: called with an unexpected error; its response is sent unless another one has begun.
         """
         self._app = app
         self._access = access
         self._broken = broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """See ASGI."""
         if scope["type"] != "http":
             return
         begun = False
@@ -100,12 +100,12 @@ class Guard:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                found = MutableHeaders(scope=message)
+                headers = MutableHeaders(scope=message)
                 for name, value in self._access.headers.items():
-                    found.setdefault(name, value)
+                    headers.setdefault(name, value)
             await send(message)
 
-        # Starlette would answer a bug outside of this layer, and have uvicorn log all of its stack.
+        # Starlette would handle a bug outside this layer, and uvicorn would log the whole stack.
         try:
             refused = await self._refused(scope)
             await (refusal(*refused, path=scope["path"]) if refused else self._app)(scope, receive, sending)
@@ -116,39 +116,38 @@ class Guard:
 
     async def _refused(self, scope: Scope) -> _Refusal | None:
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host")  # none in HTTP/1.0, which load balancers speak and no browser does
-        if len(hosts) > 1 or not all(_host_is_ours(scope, one) for one in hosts):
-            return _Refusal(421, "this service is not asked by that name here: use its address, or localhost")
+        hosts = headers.getlist("host")  # absent in HTTP/1.0, which load balancers use and browsers do not
+        if len(hosts) > 1 or not all(_host_is_ours(scope, host) for host in hosts):
+            return _Refusal(421, "this service does not accept that Host here: use an address or localhost")
         users = self._access.users
-        if users and (wrong := await _stranger(users, headers)):
-            return wrong
+        if users and (refused := await _stranger(users, headers)):
+            return refused
         if scope["method"] in READS:
             return None
-        if wrong := _forged(scope, headers):
-            return wrong
-        # More than reading needs a user or a known certificate, unless it comes from this very host.
+        if refused := _forged(scope, headers):
+            return refused
+        # Everything but reads needs a user or a trusted certificate, or must come from this host.
         if users or self._access.certified or _is_local(scope, headers):
             return None
-        return _Refusal(403, "without users in web_config only this host may ask for more than what is known")
+        return _Refusal(403, "without users in web_config only clients on this host may POST")
 
 
 async def _stranger(users: Users, headers: Headers) -> _Refusal | None:
-    given = headers.get("authorization", "")
+    authorization = headers.get("authorization", "")
     try:
-        known = users.known(given)
-        if known is None:
-            known = await run_in_threadpool(users.right, given)
+        valid = users.remembered(authorization)
+        if valid is None:
+            valid = await run_in_threadpool(users.verify, authorization)
     except BusyError:
-        return _Refusal(429, "too many passwords are being looked at", {"Retry-After": "1"})
+        return _Refusal(429, "too many passwords are being checked: try again", {"Retry-After": "1"})
     challenge = {"WWW-Authenticate": 'Basic realm="ringcheck", charset="UTF-8"'}
-    return None if known else _Refusal(401, "a user and its password are needed", challenge)
+    return None if valid else _Refusal(401, "a user and its password are required", challenge)
 
 
 def _forged(scope: Scope, headers: Headers) -> _Refusal | None:
-    """What a page of another origin can make a browser send.
+    """Refuse what a page of another origin can make a browser send.
 
-    Such a page can't set this content type or a header of FleetLock's without being asked for leave first (CORS),
-    which is never given.
+    Such a page can't set this content type or FleetLock's header without a CORS preflight, which always fails here.
     """
     json_ = headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
     if not json_ and headers.get("fleet-lock-protocol") != "true":
@@ -158,20 +157,20 @@ def _forged(scope: Scope, headers: Headers) -> _Refusal | None:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     ours = f"{scope['scheme']}://{headers.get('host')}"
     if (origin is not None and origin.lower() != ours.lower()) or site not in {None, "same-origin", "none"}:
-        return _Refusal(403, "not for pages of another origin")
+        return _Refusal(403, "pages of another origin are refused")
     return None
 
 
 def _is_local(scope: Scope, headers: Headers) -> bool:
-    """Whether a program of this host asks, and not for somebody else."""
+    """Whether the client is a program on this host, and no proxy for another client."""
     client = scope.get("client") or ("",)
     return _loopback(client[0]) and not any(name in headers for name in FORWARDED)
 
 
 def _host_is_ours(scope: Scope, host: str) -> bool:
-    """Whether a browser could have been led here by somebody else's name (DNS rebinding).
+    """Whether a Host header is one of ours: against DNS rebinding, in which another site's name resolves to loopback.
 
-    A service that listens on loopback is asked by an address or as localhost; a name is whatever its owner's DNS says.
+    A service on loopback is reached by an address or as localhost; on other addresses any name is accepted.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -185,11 +184,11 @@ def _host_is_ours(scope: Scope, host: str) -> bool:
 
 def _loopback(text: str) -> bool:
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def _is_address(text: str) -> bool:

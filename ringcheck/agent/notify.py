@@ -1,4 +1,4 @@
-"""Telling systemd how the service is (sd_notify(3)): a datagram to the socket that it names."""
+"""Reports the state of the service to systemd (sd_notify(3)): a datagram to the socket that it names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import suppress
 
 
 def notify(*lines: str) -> bool:
-    """Send assignments such as `READY=1`; whether there was anybody to send them to.
+    """Send assignments such as `READY=1`, and return whether a socket took them.
 
-    Nothing is raised: a service must not fail for want of somebody who listens.
+    Raises nothing: the service must not fail because no one listens.
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in {"/", "@"}:
@@ -19,7 +19,7 @@ def notify(*lines: str) -> bool:
     address = f"\0{path[1:]}" if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(1.0)
-        # A socket that is not connected counts as writable however full the receiver's queue is: `sendto` would spin.
+        # An unconnected socket counts as writable even if the receiver's queue is full: `sendto` would spin.
         sender.connect(address)
         sender.send("\n".join(lines).encode())
         return True
@@ -27,7 +27,7 @@ def notify(*lines: str) -> bool:
 
 
 def watchdog() -> float | None:
-    """Seconds within which systemd wants a `WATCHDOG=1`; None where it does not watch this process."""
+    """Seconds within which systemd expects a `WATCHDOG=1`; None if it does not watch this process."""
     pid = os.environ.get("WATCHDOG_PID")
     with suppress(ValueError):
         seconds = int(os.environ.get("WATCHDOG_USEC", "")) / 1e6
@@ -37,5 +37,5 @@ def watchdog() -> float | None:
 
 
 def reloading() -> tuple[str, str]:
-    """What announces a reload: since systemd 253 with the time at which it began."""
+    """The assignments that announce a reload; systemd 253 and later need the time at which it began."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"

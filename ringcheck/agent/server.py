@@ -1,7 +1,7 @@
-"""The agent's HTTP server: uvicorn in a thread of its own, with limits on those who are slow.
+"""The agent's HTTP server: uvicorn in a thread of its own, with time limits for slow clients.
 
-Owns sockets, TLS and time. uvicorn itself waits for ever for the first request of a connection, for the rest of a
-header, and for a client that does not read; a few hundred of such would be all there is, and nobody could scrape.
+Owns sockets, TLS and deadlines. uvicorn itself waits for ever for the first request of a connection, for the rest of a
+header, and for a client that does not read: a few hundred such clients would keep Prometheus from scraping.
 """
 
 from __future__ import annotations
@@ -26,36 +26,37 @@ if TYPE_CHECKING:
 
     from ringcheck.agent.webconfig import ServerTls, WebConfig
 
-HANDSHAKE = 10.0  # seconds for that of TLS
-RECEIVE = 10.0  # seconds for a whole request, header and body, and for a connection to begin one
+HANDSHAKE = 10.0  # seconds for the TLS handshake
+RECEIVE = 10.0  # seconds for a whole request, header and body, and for a new connection to begin one
 IDLE = 20.0  # seconds that a connection is kept between requests
-ANSWER = 120.0  # seconds for an answer to be made and taken
-EVENTS = 330.0  # the same for a stream of events, which ends before
-CONNECTIONS = 256  # beyond these the one that waits longest for its request is closed
+ANSWER = 120.0  # seconds to make and send an answer
+EVENTS = 330.0  # the same for an event stream, which ends by itself before
+CONNECTIONS = 256  # beyond these, the connection that has waited longest for a request is closed
 HEADER = 16 * 1024  # bytes
-GRACE = 3.0  # seconds for answers in hand at the end
-LOOK = 10.0  # seconds between looks at the files of web_config
+GRACE = 3.0  # seconds for open answers at the end
+LOOK = 10.0  # seconds between checks of the files of web_config
 
 Phase: TypeAlias = Literal["receiving", "answering", "idle"]
 
 
 class Patient(H11Protocol):
-    """One connection, which ends when it takes too long."""
+    """A connection with a deadline for each phase."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
         self.phase: Phase = "receiving"
         self.since = 0.0
         self._end: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base's
-        """See the base; makes room where too many wait."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the type that uvicorn's own protocol has
+        """See the base; makes room if too many connections wait."""
         super().connection_made(transport)
         self._enter("receiving")
-        here = [one for one in self.connections if isinstance(one, Patient) and not one.transport.is_closing()]
-        if len(here) > CONNECTIONS:
-            waiting = (one for one in here if one.phase != "answering")
-            min(waiting, key=lambda one: one.since).transport.abort()
+        others = (other for other in self.connections if isinstance(other, Patient))
+        open_ones = [other for other in others if not other.transport.is_closing()]
+        if len(open_ones) > CONNECTIONS:
+            waiting = (other for other in open_ones if other.phase != "answering")
+            min(waiting, key=lambda other: other.since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See the base."""
@@ -85,7 +86,7 @@ class Patient(H11Protocol):
         if self._end:
             self._end.cancel()
         self.phase, self.since = phase, self.loop.time()
-        # A client that does not read would keep a connection that is only closed: its buffer would have to be empty.
+        # abort, not close: close waits until the buffer is empty, which never happens if the client does not read.
         self._end = self.loop.call_later(self._seconds(), self.transport.abort)
 
     def _seconds(self) -> float:
@@ -95,7 +96,7 @@ class Patient(H11Protocol):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """uvicorn has no setting for the time that a handshake may take; asyncio's own is a minute."""
+    """Limits the TLS handshake: uvicorn has no setting for it, and asyncio's default is a minute."""
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401 - passed on
         if kwargs.get("ssl"):
@@ -104,15 +105,15 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def bound(listen: str) -> socket.socket:
-    """A socket that listens at `HOST:PORT`, `[IPV6]:PORT`, or at `:PORT` of all addresses.
+    """A socket that listens on `HOST:PORT`, `[IPV6]:PORT`, or `:PORT` for all addresses.
 
     Raises:
-        UsageError: if there is no such address, or it is taken.
+        UsageError: the text is no such address, or the address can't be used.
     """
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:]*)):([0-9]{1,5})", listen)
-    if not found or int(found[3]) >= 2**16:
-        raise UsageError(f"{listen!r} is not HOST:PORT to listen at")
-    host, port = found[1] or found[2], int(found[3])
+    parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:]*)):([0-9]{1,5})", listen)
+    if not parts or int(parts[3]) >= 2**16:
+        raise UsageError(f"can't listen on {listen!r}: it is not HOST:PORT")
+    host, port = parts[1] or parts[2], int(parts[3])
     try:
         if not host:
             both = socket.has_dualstack_ipv6()
@@ -121,34 +122,34 @@ def bound(listen: str) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except OSError as error:
-        raise UsageError(f"can't listen at {listen}: {error.strerror or error}") from None
+        raise UsageError(f"can't listen on {listen}: {error.strerror or error}") from None
 
 
 class Served:
     """A running server.
 
     Attributes:
-        url: where it can be asked, from this host.
-        ending: set once it is to end: streams of events do then.
-        problem: why the files of web_config as they are now can't be used; None where they can.
+        url: its URL, as seen from this host.
+        ending: set when the server is about to end, so that event streams end too.
+        problem: why the current files of web_config can't be used; None if they can.
     """
 
     def __init__(
-        self, web_config: str | None, use: Callable[[WebConfig], object], told: Callable[[str | None], object]
+        self, web_config: str | None, use: Callable[[WebConfig], object], report: Callable[[str | None], object]
     ) -> None:
         """Prepare.
 
         Args:
-            web_config: path of the file; None for none.
-            use: called with what it says, whenever that changes.
-            told: called with `problem` whenever that changes.
+            web_config: path of the file, or None.
+            use: called with the configuration whenever it changes.
+            report: called with `problem` whenever it changes.
         """
         self.url = ""
         self.ending = threading.Event()
         self.problem: str | None = None
         self._path = web_config
         self._use = use
-        self._told = told
+        self._report = report
         self._seen: tuple[object, ...] = ()
         self._context: Any = None
         self._tls: ServerTls | None = None
@@ -157,7 +158,7 @@ class Served:
         """The TLS context of a configuration.
 
         Raises:
-            ConfigError: if there is none to be had.
+            ConfigError: the certificate or key can't be used.
         """
         self._tls = config.tls
         self._context = config.tls.context() if config.tls else None
@@ -165,29 +166,27 @@ class Served:
         return self._context
 
     def reload(self) -> None:
-        """Read the files of web_config again; what can't be used leaves the old in force.
-
-        Certificates are renewed under a service that nobody restarts.
+        """Read the files of web_config again, since certificates are renewed while the service runs.
 
         Raises:
-            ConfigError: if they can't be used.
+            ConfigError: they can't be used; the old ones stay in force.
         """
-        from ringcheck.agent.webconfig import load  # noqa: PLC0415 - brings yaml and bcrypt only where they are used
+        from ringcheck.agent.webconfig import load  # noqa: PLC0415 - loads yaml and bcrypt only if they are used
 
         if not self._path:
             return
-        found = load(self._path)
-        if (found.tls is None) != (self._tls is None):
-            raise ConfigError(f"{self._path}: TLS can't be switched while the service runs: restart it")
-        if found.tls and self._tls:
-            _same_but_for_files(found.tls, self._tls, self._path)
-            found.tls.context()  # a pair that does not fit must not be half loaded
-            found.tls.load(self._context)
-        self._tls = found.tls
-        self._use(found)
+        config = load(self._path)
+        if (config.tls is None) != (self._tls is None):
+            raise ConfigError(f"{self._path}: TLS can't be switched on or off while the service runs: restart it")
+        if config.tls and self._tls:
+            _require_same_options(config.tls, self._tls, self._path)
+            config.tls.context()  # raises before a pair that does not match is half loaded
+            config.tls.load(self._context)
+        self._tls = config.tls
+        self._use(config)
 
     def look(self) -> None:
-        """Reload if a file is another one than before."""
+        """Reload if a file has changed."""
         stamps = self._stamps()
         if stamps == self._seen:
             return
@@ -198,25 +197,25 @@ class Served:
         except RingcheckError as error:
             self.problem = str(error)
         if self.problem != before:
-            self._told(self.problem)
+            self._report(self.problem)
 
     def _stamps(self) -> tuple[object, ...]:
         tls = self._tls
         files = [self._path, *((tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ())]
-        return tuple(_stamp(one) for one in files if one)
+        return tuple(_stamp(file) for file in files if file)
 
 
-def _same_but_for_files(new: ServerTls, old: ServerTls, path: str) -> None:
+def _require_same_options(new: ServerTls, old: ServerTls, path: str) -> None:
     if (new.client_auth_type, new.min_version) != (old.client_auth_type, old.min_version):
         raise ConfigError(f"{path}: client_auth_type and min_version can't change while the service runs: restart it")
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @contextmanager
@@ -224,7 +223,7 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
     """Serve in a thread until the block ends.
 
     Raises:
-        RingcheckError: if it does not begin to serve.
+        RingcheckError: the server did not start.
     """
 
     async def look() -> None:
@@ -236,7 +235,7 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
         ws="none",
         lifespan="off",
         interface="asgi3",
-        proxy_headers=False,  # whoever asks could say that it is on loopback
+        proxy_headers=False,  # with them, any client could claim to be on loopback
         server_header=False,
         access_log=False,
         log_config=None,
@@ -269,13 +268,13 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
 
 def _url(listening: socket.socket, scheme: str) -> str:
     host, port = listening.getsockname()[:2]
-    here = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)  # noqa: S104 - nothing is bound by it
-    return f"{scheme}://[{here}]:{port}" if ":" in here else f"{scheme}://{here}:{port}"
+    local = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)  # noqa: S104 - only compared
+    return f"{scheme}://[{local}]:{port}" if ":" in local else f"{scheme}://{local}:{port}"
 
 
 def _await(server: uvicorn.Server, thread: threading.Thread) -> None:
     ends = time.monotonic() + 30
     while not server.started:
         if not thread.is_alive() or time.monotonic() > ends:
-            raise RingcheckError("the web server did not begin to serve: this is a bug of ringcheck")
+            raise RingcheckError("the web server did not start: this is a bug of ringcheck")
         time.sleep(0.01)

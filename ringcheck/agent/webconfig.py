@@ -1,7 +1,7 @@
 """TLS and users of the agent's web server, from a file with the keys of Prometheus's exporter-toolkit.
 
-Owns which of those keys are supported, and when a password is right. What a key asks for that is not done here is an
-error and never passed over: a file that looks like protection and is none would be worse than no file.
+Owns which of those keys are supported, and the check of passwords. An unsupported key or value is an error, never
+ignored: a file that looks like protection but has no effect would be worse than no file.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     import yaml
 
-COSTS = range(4, 15)  # of a bcrypt hash; 14 is a second of CPU for each wrong password
-KEPT = 100  # right passwords that are remembered; exporter-toolkit keeps as many
-WAITING = 8  # wrong or new passwords that are looked at, or wait to be
+COSTS = range(4, 15)  # of a bcrypt hash; 14 takes a second of CPU for each wrong password
+REMEMBERED = 100  # valid passwords in the cache, as in exporter-toolkit
+WAITING = 8  # passwords that are being checked, or wait for it
 
 _VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -48,9 +48,9 @@ _CLIENTS = {
 HEADERS = ("Content-Security-Policy", "Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
-    """Our certificate, and whose of clients; paths."""
+    """TLS of the server: paths of the certificate, its key and the authorities of clients, and options."""
 
     cert_file: str
     key_file: str
@@ -62,7 +62,7 @@ class ServerTls:
         """A context for a server.
 
         Raises:
-            ConfigError: if the files hold no certificate and its key.
+            ConfigError: the files are no certificate with its key.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
@@ -71,28 +71,28 @@ class ServerTls:
         return context
 
     def load(self, context: ssl.SSLContext) -> None:
-        """Read certificate, key and authorities; connections from now on use them.
+        """Read certificate, key and authorities; new connections use them.
 
         Raises:
-            ConfigError: as `context`.
+            ConfigError: see `context`.
         """
         try:
             context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
             if self.client_ca_file:
                 context.load_verify_locations(self.client_ca_file)
         except (OSError, ValueError) as error:
-            files = ", ".join(one for one in (self.cert_file, self.key_file, self.client_ca_file) if one)
+            files = ", ".join(filter(None, (self.cert_file, self.key_file, self.client_ca_file)))
             raise ConfigError(f"TLS with {files}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """All of the file; without one nothing is encrypted, and nobody has a name.
+    """The whole file; the default is plain HTTP without users.
 
     Attributes:
         tls: None for plain HTTP.
-        users: bcrypt hashes by name.
-        headers: that each response has in place of our own.
+        users: bcrypt hashes by user name.
+        headers: headers of every response, in place of the built-in ones.
     """
 
     tls: ServerTls | None = None
@@ -101,33 +101,33 @@ class WebConfig:
 
     @property
     def certified(self) -> bool:
-        """Whether every client has shown a certificate that is known."""
+        """Whether every client must present a trusted certificate."""
         return self.tls is not None and self.tls.client_auth_type == "RequireAndVerifyClientCert"
 
 
 def _hash(value: str) -> bytes:
-    found = re.fullmatch(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", value)
-    if not found:
+    match = re.fullmatch(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", value)
+    if not match:
         raise ValueError("is no bcrypt hash: `htpasswd -nBC 10 NAME` makes one")
-    if int(found[1]) not in COSTS:
-        raise ValueError(f"costs 2^{found[1]} rounds for each try; from 04 to {COSTS[-1]} are taken, 10 is usual")
+    if int(match[1]) not in COSTS:
+        raise ValueError(f"has cost {match[1]}; costs from 04 to {COSTS[-1]} are accepted, 10 is usual")
     return value.encode()
 
 
 def _tls(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> ServerTls:
-    found = ServerTls(**values)
-    wanted = found.client_auth_type != "NoClientCert"
-    if wanted and not found.client_ca_file:
-        raise Wrong(node, f"client_auth_type {found.client_auth_type} needs a client_ca_file")
-    if found.client_ca_file and not wanted:
+    tls = ServerTls(**values)
+    verifies = tls.client_auth_type != "NoClientCert"
+    if verifies and not tls.client_ca_file:
+        raise Wrong(node, f"client_auth_type {tls.client_auth_type} needs a client_ca_file")
+    if tls.client_ca_file and not verifies:
         raise Wrong(node, "client_ca_file has no effect without client_auth_type: RequireAndVerifyClientCert")
-    return found
+    return tls
 
 
 _TLS = Section(
     "tls_server_config",
     {
-        "cert_file": ConfigKey(File(), "The certificate, with those that lead to its authority.", required=True),
+        "cert_file": ConfigKey(File(), "The certificate and its intermediate certificates.", required=True),
         "key_file": ConfigKey(File(secret=True), "Its key.", required=True),
         "client_ca_file": ConfigKey(File(), "Authorities of clients' certificates."),
         "client_auth_type": ConfigKey(Choice(tuple(_CLIENTS)), "Whether clients need a certificate."),
@@ -150,7 +150,7 @@ _TOP = Section(
                 {
                     "headers": ConfigKey(
                         Section(
-                            "headers", {one: ConfigKey(_LINE, "A header.") for one in HEADERS}, lambda _r, _n, v: v
+                            "headers", {name: ConfigKey(_LINE, "A header.") for name in HEADERS}, lambda _r, _n, v: v
                         ),
                         "Of every response.",
                     )
@@ -172,108 +172,108 @@ def load(path: str) -> WebConfig:
     """Read a file.
 
     Raises:
-        ConfigErrors: with every mistake, each at its file:line:column.
+        ConfigErrors: every error of the file with its file:line:column.
     """
     reader = ConfigReader(path)
-    found: WebConfig | None = None
+    config: WebConfig | None = None
     try:
         node = node_of(path)
-        found = reader.value(_TOP, node, ())
-        if found and found.users:
+        config = reader.value(_TOP, node, ())
+        if config and config.users:
             refuse_open(Path(path), node)
     except Wrong as error:
         reader.wrong(error.node, str(error))
     except UnreadableError as error:
         reader.errors.append(f"{path}:{error}")
-    if reader.errors or found is None:
+    if reader.errors or config is None:
         raise ConfigErrors(reader.errors)
-    return found
+    return config
 
 
 def _cost(stored: bytes) -> int:
     return int(stored[4:6])
 
 
-def _nobody(cost: int) -> bytes:
-    """What looks like a hash and is of no password."""
+def _dummy_hash(cost: int) -> bytes:
+    """A valid hash that no password matches."""
     return bcrypt.gensalt(cost) + b"." * 31
 
 
 class BusyError(Exception):
-    """Too many passwords are being looked at."""
+    """Too many passwords are being checked."""
 
 
 class Users:
-    """Says whether a password is right; safe to use from many threads.
+    """Checks passwords; safe to use from many threads.
 
-    Right ones are remembered, so that a scrape a second costs no bcrypt. A wrong one takes as many rounds as the hash
-    that costs most, whosever it is: how long it takes tells nobody who is a user. exporter-toolkit looks at a fixed
-    hash for unknown users, which tells it as soon as a user's hash has another cost.
+    Valid passwords are remembered, so that a scrape each second costs no bcrypt. A wrong password takes as many rounds
+    as the most expensive hash, for every user name: the time does not reveal which users exist. exporter-toolkit checks
+    a fixed hash for unknown users, which reveals them as soon as a user's hash has another cost.
     """
 
     def __init__(self, hashes: Mapping[str, bytes]) -> None:
         self._hashes = dict(hashes)
         self._highest = max(map(_cost, hashes.values()), default=COSTS[0])
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._valid: OrderedDict[bytes, None] = OrderedDict()
         self._guard = threading.Lock()
-        self._one = threading.Lock()  # one core of a small machine may go to bcrypt, and not all
+        self._working = threading.Lock()  # bcrypt takes one core at most: a small machine has few
         self._room = threading.Semaphore(WAITING)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)
 
-    def known(self, authorization: str) -> bool | None:
-        """Whether it is right, as far as that can be told at once; None where `right` must be asked."""
-        found = _name_and_password(authorization)
-        if found is None:
+    def remembered(self, authorization: str) -> bool | None:
+        """Whether an Authorization header is valid, without bcrypt; None if `verify` must be called."""
+        credentials = _name_and_password(authorization)
+        if credentials is None:
             return False
-        mark = self._mark(*found)
+        mark = self._mark(*credentials)
         with self._guard:
-            if mark not in self._right:
+            if mark not in self._valid:
                 return None
-            self._right.move_to_end(mark)
+            self._valid.move_to_end(mark)
         return True
 
-    def right(self, authorization: str) -> bool:
-        """Whether an Authorization header names a user and its password; takes a while.
+    def verify(self, authorization: str) -> bool:
+        """Whether an Authorization header has a user and its password; takes the time of bcrypt.
 
         Raises:
-            BusyError: if too many others are being looked at.
+            BusyError: too many passwords are being checked.
         """
-        found = _name_and_password(authorization)
-        if found is None:
+        credentials = _name_and_password(authorization)
+        if credentials is None:
             return False
         if not self._room.acquire(blocking=False):
             raise BusyError
         try:
-            with self._one:
-                return self._look(*found)
+            with self._working:
+                return self._check(*credentials)
         finally:
             self._room.release()
 
-    def _look(self, name: str, password: bytes) -> bool:
-        known = self._hashes.get(name)
+    def _check(self, name: str, password: bytes) -> bool:
+        stored = self._hashes.get(name)
         try:
-            same = bcrypt.checkpw(password, known or _nobody(self._highest))
-            if known and not same:
-                self._waste(password, _cost(known))
-        except ValueError:  # longer than the 72 bytes that bcrypt looks at: that takes no time, for nobody
+            same = bcrypt.checkpw(password, stored or _dummy_hash(self._highest))
+            if stored and not same:
+                self._waste(password, _cost(stored))
+        except ValueError:  # longer than the 72 bytes that bcrypt accepts: fails at once for every user name
             same = False
-        if same and known:
+        if same and stored:
             self._remember(self._mark(name, password))
-        return same and known is not None
+        return same and stored is not None
 
     def _waste(self, password: bytes, done: int) -> None:
-        """As many rounds as are missing to the highest cost: each cost from the one that was paid doubles the sum."""
+        """Spend the rounds missing to the highest cost: each further cost doubles the sum of those before."""
         for cost in range(done, self._highest):
-            bcrypt.checkpw(password, _nobody(cost))
+            bcrypt.checkpw(password, _dummy_hash(cost))
 
     def _remember(self, mark: bytes) -> None:
         with self._guard:
-            self._right[mark] = None
-            while len(self._right) > KEPT:
-                self._right.popitem(last=False)
+            self._valid[mark] = None
+            while len(self._valid) > REMEMBERED:
+                self._valid.popitem(last=False)
 
     def _mark(self, name: str, password: bytes) -> bytes:
         stored = self._hashes.get(name, b"")

@@ -170,7 +170,7 @@ def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
     password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD_VARIABLE, "")
     tls = Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file)
     auth = (target.username, password) if target.username else None
-    asked = RemoteAgent(agent, auth, tls if tls != Tls() else None, max_age)
+    asked = RemoteAgent(url=agent, auth=auth, tls=tls if tls != Tls() else None, max_age=max_age)
     return health(asked, _name(settled), max(target.timeout - RESERVE, target.timeout / 2))
 
 

@@ -1,4 +1,4 @@
-"""Who may ask what: users, origins, names, and the headers that every answer has."""
+"""Access control: users, origins, Host names, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ PREFLIGHT = "/api/v1/clusters/NAME/preflight"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with watched(tmp_path_factory.mktemp("guard")) as found:
-        yield found
+    with watched(tmp_path_factory.mktemp("guard")) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """With the user alice."""
+    """A service with the user alice."""
     folder = tmp_path_factory.mktemp("named")
     path = written(folder, f"basic_auth_users: {{alice: {hashed('s3cret').decode()}}}")
-    with watched(folder, web_config=path) as found:
-        yield found
+    with watched(folder, web_config=path) as world:
+        yield world
 
 
 ALICE = ("alice", "s3cret")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/static/page.css", "/events", "/nowhere", PREFLIGHT])
-def test_without_a_user_nothing_is_told(named: World, path: str) -> None:
-    """Not even what there is."""
+def test_without_a_user_every_path_is_refused(named: World, path: str) -> None:
+    """Paths that do not exist included."""
     for auth in (None, ("alice", "wrong"), ("mallory", "s3cret")):
         answer = named.get(path, auth=auth)
         assert answer.status_code == 401
@@ -53,8 +53,8 @@ def test_without_a_user_nothing_is_told(named: World, path: str) -> None:
         assert set(answer.json()) == {"error", "status"}
 
 
-def test_a_user_may_read_and_ask(named: World) -> None:
-    """With the password, from anywhere."""
+def test_a_user_may_read_and_post(named: World) -> None:
+    """With the password, from any host."""
     assert named.get("/metrics", auth=ALICE).status_code == 200
     body = {"nodes": [named.address(0)]}
     assert named.post(PREFLIGHT, body).status_code == 401
@@ -63,11 +63,11 @@ def test_a_user_may_read_and_ask(named: World) -> None:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
-def test_nobody_without_a_name_asks_the_gate_from_elsewhere(world: World, header: str) -> None:
-    """A proxy on this host asks for somebody else."""
+def test_a_proxied_request_without_a_user_may_not_post(world: World, header: str) -> None:
+    """A proxy on this host may speak for a client on another one."""
     answer = world.post(PREFLIGHT, {"nodes": [world.address(0)]}, headers={header: "127.0.0.1"})
     assert answer.status_code == 403
-    assert "only this host" in answer.json()["error"]
+    assert "only clients on this host" in answer.json()["error"]
     assert world.get("/metrics", headers={header: "127.0.0.1"}).status_code == 200
 
 
@@ -79,7 +79,7 @@ def test_nobody_without_a_name_asks_the_gate_from_elsewhere(world: World, header
     ],
 )  # fmt: skip
 def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - a table
-    """And nothing else, in whatever form."""
+    """In any form, and no other address."""
     assert guard._is_local({"client": (client, 1)}, Headers({})) is local
     assert not guard._is_local({}, Headers({}))
 
@@ -103,8 +103,8 @@ def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - 
         ({"Fleet-Lock-Protocol": "true"}, 200),
     ],
 )
-def test_pages_of_others_can_t_ask_the_gate(world: World, headers: dict[str, str], status: int) -> None:
-    """A form on another site, or a script there, sends a browser that is on this host."""
+def test_pages_of_other_origins_can_t_post(world: World, headers: dict[str, str], status: int) -> None:
+    """A form or script on another site may use a browser on this host."""
     sent: Any = {name: value.replace("ITSELF", world.served.url) for name, value in headers.items()}
     body = f'{{"nodes": ["{world.address(0)}"]}}'.encode()
     answer = requests.post(world.url(PREFLIGHT), data=body, headers=sent, timeout=60)
@@ -119,24 +119,24 @@ def test_pages_of_others_can_t_ask_the_gate(world: World, headers: dict[str, str
         ("localhost.evil.example", 421), ("[", 421), ("", 421),
     ],
 )  # fmt: skip
-def test_no_other_name_leads_to_loopback(world: World, host: str, status: int) -> None:
-    """A name whose owner's DNS says 127.0.0.1 makes this service a part of his site, for a browser."""
+def test_only_local_names_are_accepted_on_loopback(world: World, host: str, status: int) -> None:
+    """For a browser, a name that resolves to 127.0.0.1 would make this service a part of that site."""
     for path in ("/metrics", "/", "/api/v1/clusters"):
         assert world.get(path, headers={"Host": host}).status_code == status
 
 
-def test_elsewhere_any_name_will_do() -> None:
-    """A service that listens for others has names that it does not know."""
+def test_any_name_is_accepted_on_other_addresses() -> None:
+    """The service does not know all names of its host."""
     assert guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "monitor.example")
-    assert not guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "[")  # but what is no name
+    assert not guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "[")  # no name at all
     assert not guard._host_is_ours({"server": ("127.0.0.1", 9742)}, "monitor.example")
 
 
 @pytest.mark.parametrize(
     "path", ["/", f"/clusters/{NAME}", "/metrics", "/events", "/api/v1/clusters", "/nowhere", "/clusters/none"]
 )
-def test_every_answer_has_its_headers(world: World, path: str) -> None:
-    """Errors and streams too."""
+def test_every_answer_has_the_security_headers(world: World, path: str) -> None:
+    """Errors and streams included."""
     with world.get(path, stream=True) as answer:
         headers = answer.headers
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -149,8 +149,8 @@ def test_every_answer_has_its_headers(world: World, path: str) -> None:
     assert "Server" not in headers
 
 
-def test_pages_need_nothing_that_the_policy_forbids(world: World) -> None:
-    """No style, script or handler in the page, nothing from elsewhere."""
+def test_pages_comply_with_their_policy(world: World) -> None:
+    """No inline style, script or handler, and nothing from other hosts."""
     for path in ("/", f"/clusters/{NAME}", "/clusters/none"):
         page = world.get(path).text
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
@@ -162,72 +162,74 @@ def test_pages_need_nothing_that_the_policy_forbids(world: World) -> None:
             assert answer.headers["Cache-Control"].startswith("public")
 
 
-def test_headers_may_be_the_operator_s(tmp_path: Path, world: World) -> None:
-    """In place of our own."""
+def test_headers_may_be_configured(tmp_path: Path, world: World) -> None:
+    """In place of the built-in ones."""
     path = written(tmp_path, "http_server_config: {headers: {X-Frame-Options: SAMEORIGIN}}")
     with web.serve(world.agent, "127.0.0.1:0", path) as served:
         assert requests.get(f"{served.url}/metrics", timeout=30).headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_a_mistake_of_ours_is_told_as_one(
+def test_a_bug_is_answered_as_one(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """500 in the words of who asked, without the stack; a line in the log, and the connection goes on."""
+    """500 in the form of the route, without the stack; one line in the log, and the connection stays open."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     monkeypatch.setattr(world.agent, "readings", lambda: 1 / 0)
-    told: list[str] = []
-    with web.serve(world.agent, "127.0.0.1:0", complain=told.append) as served:
+    complaints: list[str] = []
+    with web.serve(world.agent, "127.0.0.1:0", complain=complaints.append) as served:
         connection = HTTPConnection(served.url.removeprefix("http://"), timeout=30)
         connection.connect()
         connection.auto_open = 0
-        found = []
+        answers = []
         for path in ("/-/ready", "/", "/api/v1/clusters"):
             connection.request("GET", path)
             answer = connection.getresponse()
-            found.append((answer.status, answer.headers.get_content_type(), answer.read().decode()))
+            answers.append((answer.status, answer.headers.get_content_type(), answer.read().decode()))
             assert {name: answer.headers.get(name) for name in guard.DEFAULTS} == guard.DEFAULTS
         connection.close()
     text = "this is a bug of ringcheck: ZeroDivisionError: division by zero"
     forms = ["application/json", "text/html", "application/json"]
-    assert [(status, form) for status, form, _ in found] == [(500, form) for form in forms]
-    assert json.loads(found[0][2])["error"] == text
-    assert text in found[1][2]
-    assert len(told) == 3
-    assert all(re.fullmatch(rf"{text} \(test_guard\.py:\d+\)", one) for one in told)
-    assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
+    assert [(status, form) for status, form, _ in answers] == [(500, form) for form in forms]
+    assert json.loads(answers[0][2])["error"] == text
+    assert text in answers[1][2]
+    assert len(complaints) == 3
+    assert all(re.fullmatch(rf"{text} \(test_guard\.py:\d+\)", complaint) for complaint in complaints)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
-def test_a_mistake_within_an_answer_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no second status; that it has no end says that it is not whole. A line in the log too."""
+def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is already sent: the missing end shows that the answer is incomplete. One line in the log."""
 
     def parts(_: Any) -> Iterator[str]:
         yield "{"
         raise ZeroDivisionError
 
     monkeypatch.setattr(api, "snapshot_parts", parts)
-    told: list[str] = []
+    complaints: list[str] = []
     with (
-        web.serve(world.agent, "127.0.0.1:0", complain=told.append) as served,
+        web.serve(world.agent, "127.0.0.1:0", complain=complaints.append) as served,
         pytest.raises(requests.exceptions.ChunkedEncodingError),
     ):
         requests.get(f"{served.url}/api/v1/clusters/{NAME}/snapshot", timeout=30)
-    assert [one.partition(" (")[0] for one in told] == ["this is a bug of ringcheck: ZeroDivisionError: "]
+    assert [complaint.partition(" (")[0] for complaint in complaints] == [
+        "this is a bug of ringcheck: ZeroDivisionError: "
+    ]
 
 
-def test_a_mistake_is_logged_as_one_line(
+def test_a_bug_is_logged_as_one_line(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also where nobody takes it."""
+    """By default, without a `complain`."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     assert world.get("/-/ready").status_code == 500
     [line] = capsys.readouterr().err.splitlines()
     assert ' level=error event=bug error="this is a bug of ringcheck: ZeroDivisionError: ' in line
 
 
-def test_fleet_lock_s_clients_are_refused_in_their_words(
+def test_fleetlock_clients_are_refused_in_the_form_of_the_protocol(
     world: World, named: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The protocol wants `kind` and `value` of whatever is no yes, also of what never reaches its routes."""
+    """Every refusal has `kind` and `value`, even if the request never reaches the routes of the protocol."""
     path = "/v1/pre-reboot"
     header = {"fleet-lock-protocol": "true"}
     with web.serve(world.agent, "127.0.0.1:0", None, routes(world.agent, Log("json", io.StringIO()))) as served:

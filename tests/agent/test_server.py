@@ -1,4 +1,4 @@
-"""The agent's HTTP server: addresses, TLS, streams of events, an end in time, and clients that are slow on purpose."""
+"""The agent's HTTP server: addresses, TLS, event streams, a timely end, and clients that are slow on purpose."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ UNENDING = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with watched(tmp_path_factory.mktemp("server")) as found:
-        yield found
+    with watched(tmp_path_factory.mktemp("server")) as world:
+        yield world
 
 
 def connected(served: Served) -> socket.socket:
@@ -46,7 +46,7 @@ def connected(served: Served) -> socket.socket:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Whether the server ends it, in time for any test."""
+    """Whether the server closes the connection within the time of a test."""
     try:
         while connection.recv(65536):
             pass
@@ -57,31 +57,31 @@ def ended(connection: socket.socket) -> bool:
     return True
 
 
-# Where it listens
+# Addresses
 
 
 @pytest.mark.parametrize(
     ("listen", "url"),
     [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "http://"), (":0", "http://")],
 )
-def test_it_listens_where_it_is_told(world: World, listen: str, url: str) -> None:
-    """And says where it can be asked."""
+def test_it_listens_on_the_configured_address(world: World, listen: str, url: str) -> None:
+    """Its URL is one that a client on this host can use."""
     with web.serve(world.agent, listen) as served:
         assert served.url.startswith(url)
         assert requests.get(f"{served.url}/-/healthy", timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "9742", "127.0.0.1:99999", "::1:9742", "http://127.0.0.1:1", ""])
-def test_what_is_no_address_is_refused(world: World, listen: str) -> None:
-    """In one line."""
-    with pytest.raises(UsageError, match="is not HOST:PORT to listen at"), web.serve(world.agent, listen):
+def test_a_wrong_address_is_refused(world: World, listen: str) -> None:
+    """The error is one line."""
+    with pytest.raises(UsageError, match="it is not HOST:PORT"), web.serve(world.agent, listen):
         pass
 
 
-def test_a_port_that_is_taken_is_an_error_at_once(world: World) -> None:
-    """And not in a thread that nobody sees."""
+def test_a_port_in_use_is_an_error_at_the_start(world: World) -> None:
+    """Not only in the server's thread."""
     taken = world.served.url.partition("://")[2]
-    with pytest.raises(UsageError, match=r"can't listen at .* in use"), web.serve(world.agent, taken):
+    with pytest.raises(UsageError, match=r"can't listen on .* in use"), web.serve(world.agent, taken):
         pass
 
 
@@ -101,8 +101,8 @@ def secured(folder: Path, more: str = "", users: str = "", name: str = "127.0.0.
     return str(file)
 
 
-def test_tls_is_what_clients_verify(world: World, tmp_path: Path) -> None:
-    """Of the authority that is named, and of no other; without TLS nothing is answered."""
+def test_clients_verify_the_certificate(world: World, tmp_path: Path) -> None:
+    """It is of the configured authority and no other; a client without TLS gets no answer."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served:
         assert served.url.startswith("https://127.0.0.1:")
@@ -115,7 +115,7 @@ def test_tls_is_what_clients_verify(world: World, tmp_path: Path) -> None:
 
 
 def test_old_versions_of_tls_are_refused(world: World, tmp_path: Path) -> None:
-    """`min_version` is kept."""
+    """`min_version` is enforced."""
     with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path, "  min_version: TLS13\n")) as served:
         context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -124,8 +124,8 @@ def test_old_versions_of_tls_are_refused(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_clients_show_certificates_where_they_must(world: World, tmp_path: Path) -> None:
-    """And need no password then, wherever they are."""
+def test_client_certificates_are_required(world: World, tmp_path: Path) -> None:
+    """Clients with one need no password, from any host."""
     more = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
     mine = CA.issue_cert("client")
     mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
@@ -141,10 +141,10 @@ def test_clients_show_certificates_where_they_must(world: World, tmp_path: Path)
 
 
 def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path: Path) -> None:
-    """As are other users; a file that can't be used leaves the old in force, and says so."""
+    """So are other users; a file that can't be used leaves the old configuration in force and is reported."""
     path = secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('old').decode()}}}\n")
-    told: list[str | None] = []
-    with web.serve(world.agent, "127.0.0.1:0", path, report=told.append) as served:
+    reported: list[str | None] = []
+    with web.serve(world.agent, "127.0.0.1:0", path, report=reported.append) as served:
 
         def status(password: str) -> int:
             trust = str(tmp_path / "ca.pem")
@@ -166,20 +166,18 @@ def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path:
         for text in ("basic_auth_users: {alice: plain}", "basic_auth_users: {alice: }", "{}"):
             (tmp_path / "web.yml").write_text(text)
             served.look()
-            assert told[-1] == served.problem is not None
+            assert reported[-1] == served.problem is not None
             assert (status("old"), status("new")) == (401, 200)
         secured(tmp_path)
         served.look()
-        assert told[-1] is None
+        assert reported[-1] is None
         secured(tmp_path, "  min_version: TLS13\n")
         with pytest.raises(ConfigError, match="can't change while the service runs"):
             served.reload()
 
 
-def test_files_are_looked_at_by_the_server_itself(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody has to send a signal."""
+def test_the_server_notices_changed_files(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a signal."""
     monkeypatch.setattr(server, "LOOK", 0)
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users: {{alice: {hashed('old').decode()}}}")
@@ -190,8 +188,8 @@ def test_files_are_looked_at_by_the_server_itself(
         await_(lambda: requests.get(url, auth=("alice", "new"), timeout=30).status_code == 200, 30, "the new password")
 
 
-def test_a_wrong_file_ends_the_start(world: World, tmp_path: Path) -> None:
-    """Before anything listens."""
+def test_a_wrong_file_is_an_error_at_the_start(world: World, tmp_path: Path) -> None:
+    """Before the server listens."""
     path = secured(tmp_path)
     (tmp_path / "cert.pem").write_text("none")
     assert load(path).tls
@@ -199,14 +197,14 @@ def test_a_wrong_file_ends_the_start(world: World, tmp_path: Path) -> None:
         pass
 
 
-# The slow
+# Slow clients
 
 
 @pytest.mark.slow
-def test_idle_handshakes_do_not_stop_a_scrape_and_end(
+def test_idle_handshakes_end_and_do_not_delay_a_scrape(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fifty that connect and say nothing, where TLS expects a greeting."""
+    """Fifty clients connect and never begin the TLS handshake."""
     monkeypatch.setattr(server, "HANDSHAKE", 3)
     with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served, ExitStack() as stack:
         idle = [stack.enter_context(connected(served)) for _ in range(50)]
@@ -226,8 +224,8 @@ def test_idle_handshakes_do_not_stop_a_scrape_and_end(
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\nGET /-/heal",
     ],
 )
-def test_connections_that_wait_for_their_client_end(world: World, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing sent, a header or a body without end, kept and unused, the beginning of a second request."""
+def test_connections_of_silent_clients_end(world: World, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing sent, an endless header or body, an unused connection, the beginning of a second request."""
     monkeypatch.setattr(server, "RECEIVE", 0.3)
     monkeypatch.setattr(server, "IDLE", 1)
     with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
@@ -235,8 +233,8 @@ def test_connections_that_wait_for_their_client_end(world: World, sent: bytes, m
         assert ended(slow)
 
 
-def test_a_header_that_drips_ends_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is for the whole of it: each byte does not start it again."""
+def test_a_slow_header_ends_at_the_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is for the whole header: a further byte does not extend it."""
     monkeypatch.setattr(server, "RECEIVE", 0.5)
     with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
@@ -251,8 +249,8 @@ def test_a_header_that_drips_ends_too(world: World, monkeypatch: pytest.MonkeyPa
         await_(refused, 30, "the end of the connection")
 
 
-def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer has its time too, though the buffers are full."""
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer has a deadline even if the buffers are full."""
     monkeypatch.setattr(server, "ANSWER", 0.5)
     over = threading.Event()
 
@@ -270,15 +268,15 @@ def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) ->
         assert over.wait(30)
 
 
-def test_headers_without_end_are_refused(world: World) -> None:
-    """Their size is bounded."""
+def test_endless_headers_are_refused(world: World) -> None:
+    """Their size is limited."""
     with connected(world.served) as endless:
         endless.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * server.HEADER * 2)
         assert endless.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
-def test_of_too_many_the_longest_idle_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And never the one who has something to ask."""
+def test_the_longest_idle_connection_makes_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection with a request is never closed."""
     monkeypatch.setattr(server, "CONNECTIONS", 5)
     monkeypatch.setattr(server, "RECEIVE", 600)
     with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
@@ -287,7 +285,7 @@ def test_of_too_many_the_longest_idle_is_closed(world: World, monkeypatch: pytes
         assert all(map(ended, idle[:7]))
 
 
-# Streams of events
+# Event streams
 
 
 @contextmanager
@@ -298,24 +296,23 @@ def stream(served: Served) -> Iterator[Iterator[str]]:
 
 
 @pytest.mark.slow
-def test_events_tell_that_there_is_news(world: World) -> None:
-    """A line at the begin and one for each new reading, which the page is fetched for."""
+def test_events_announce_new_readings(world: World) -> None:
+    """One line at the beginning, and one for each new reading."""
     with stream(world.served) as lines:
         assert next(lines) == "retry: 2000"
-        told = [next(lines) for _ in range(3)]
-    numbers = [int(line.removeprefix("data: ")) for line in told]
+        numbers = [int(next(lines).removeprefix("data: ")) for _ in range(3)]
     assert numbers == sorted(set(numbers))
 
 
-def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a browser can tell it from one whose other end is gone."""
+def test_a_quiet_stream_sends_that_it_is_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a browser can distinguish it from a lost connection."""
     monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     with stream(world.served) as lines:
         assert "event: alive" in {next(lines) for _ in range(12)}
 
 
-def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing to nobody would go on for ever, and nobody else would be answered."""
+def test_a_client_that_leaves_a_busy_stream_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the server would write for ever, and no other client would be answered."""
     monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     for _ in range(10):
         with stream(world.served) as lines:
@@ -324,7 +321,7 @@ def test_who_leaves_a_busy_stream_is_missed(world: World, monkeypatch: pytest.Mo
 
 
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Browsers come back by themselves; who is one too many is told when."""
+    """Browsers reconnect by themselves; a client beyond the limit gets the time of its next attempt."""
     monkeypatch.setattr(monitoring, "STREAMS", 1)
     monkeypatch.setattr(monitoring, "STREAM_SECONDS", 1)
     with web.serve(world.agent, "127.0.0.1:0") as served:
@@ -341,25 +338,25 @@ def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPat
         await_(again, 30, "room for another")
 
 
-def test_streams_are_counted_as_they_are_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of thirty who ask at once no more get one than there are."""
+def test_concurrent_streams_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thirty concurrent requests only the allowed number succeeds."""
     monkeypatch.setattr(monitoring, "STREAMS", 4)
     with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
         connections = [stack.enter_context(connected(served)) for _ in range(30)]
-        for one in connections:
-            one.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        codes = [one.recv(12).rpartition(b" ")[2] for one in connections]
+        for connection in connections:
+            connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        codes = [connection.recv(12).rpartition(b" ")[2] for connection in connections]
     assert Counter(codes) == {b"200": 4, b"503": 26}
 
 
-def test_a_stream_that_never_began_is_given_back(world: World) -> None:
-    """Whatever became of the answer."""
-    made = web.app(world.agent)
+def test_a_stream_that_never_began_is_not_counted(world: World) -> None:
+    """Its client disconnected before the first byte."""
+    application = web.app(world.agent)
     scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"", "headers": []}
     taken: list[int] = []
 
     async def gone(_: Any) -> None:
-        taken.append(made.state.streams)
+        taken.append(application.state.streams)
         raise OSError
 
     async def receive() -> dict[str, str]:
@@ -367,31 +364,31 @@ def test_a_stream_that_never_began_is_given_back(world: World) -> None:
         return {"type": "http.disconnect"}
 
     with suppress(OSError):
-        asyncio.run(made(scope, receive, gone))
+        asyncio.run(application(scope, receive, gone))
     assert taken[0] == 1
-    assert made.state.streams == 0
+    assert application.state.streams == 0
 
 
-def test_the_head_of_events_is_told_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds no stream: there is nothing to tell in it."""
+def test_a_head_request_for_events_is_answered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no stream."""
     monkeypatch.setattr(monitoring, "STREAMS", 0)
     answer = requests.head(f"{world.served.url}/events", timeout=10)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
-def test_it_ends_with_streams_open(world: World) -> None:
-    """Nobody listens then, and no thread is left."""
+def test_it_stops_with_open_streams(world: World) -> None:
+    """Then nothing listens, and no thread is left."""
     before = web_threads()
     with ExitStack() as stack:
         with web.serve(world.agent, "127.0.0.1:0") as served:
             lines = [stack.enter_context(stream(served)) for _ in range(3)]
-            assert [next(one) for one in lines] == ["retry: 2000"] * 3
-        assert all(line.startswith("data: ") for one in lines for line in one)
+            assert [next(stream_lines) for stream_lines in lines] == ["retry: 2000"] * 3
+        assert all(line.startswith("data: ") for stream_lines in lines for line in stream_lines)
         with pytest.raises(requests.exceptions.ConnectionError):
             requests.get(f"{served.url}/metrics", timeout=30)
     assert web_threads() == before
 
 
 def web_threads() -> int:
-    return sum(one.name == "web" for one in threading.enumerate())
+    return sum(thread.name == "web" for thread in threading.enumerate())

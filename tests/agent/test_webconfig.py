@@ -1,4 +1,4 @@
-"""The file with TLS and users: what is taken, what is refused and where, and whose password is right."""
+"""The file with TLS and users: which keys are accepted, which are refused and where, and how passwords are checked."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def written(folder: Path, text: str, mode: int = 0o600) -> str:
     return str(file)
 
 
-def test_all_keys_are_taken(tmp_path: Path) -> None:
-    """As exporter-toolkit's documentation writes them."""
+def test_all_keys_are_accepted(tmp_path: Path) -> None:
+    """In the form of exporter-toolkit's documentation."""
     path = written(
         tmp_path,
         "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca_file: cert.pem,"
@@ -50,14 +50,14 @@ def test_all_keys_are_taken(tmp_path: Path) -> None:
         f"basic_auth_users: {{alice: {HASH}, 'bob smith': {HASH}}}\n"
         "http_server_config: {headers: {Strict-Transport-Security: 'max-age=1'}}\n",
     )
-    found = load(path)
-    assert found.tls
-    assert found.tls.cert_file == str(tmp_path / "cert.pem")
-    assert found.tls.context().minimum_version is ssl.TLSVersion.TLSv1_3
-    assert found.tls.context().verify_mode is ssl.CERT_REQUIRED
-    assert dict(found.users) == {"alice": HASH.encode(), "bob smith": HASH.encode()}
-    assert dict(found.headers) == {"Strict-Transport-Security": "max-age=1"}
-    assert found.certified
+    config = load(path)
+    assert config.tls
+    assert config.tls.cert_file == str(tmp_path / "cert.pem")
+    assert config.tls.context().minimum_version is ssl.TLSVersion.TLSv1_3
+    assert config.tls.context().verify_mode is ssl.CERT_REQUIRED
+    assert dict(config.users) == {"alice": HASH.encode(), "bob smith": HASH.encode()}
+    assert dict(config.headers) == {"Strict-Transport-Security": "max-age=1"}
+    assert config.certified
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_all_keys_are_taken(tmp_path: Path) -> None:
         ("tls: {}", "1:1: unknown key 'tls' in the web configuration"),
         ("basic_auth_user:\n  a: b", "1:1: unknown key 'basic_auth_user' in the web configuration (did you mean"),
         ("basic_auth_users:\n  a: secret", "2:6: is no bcrypt hash"),
-        ("basic_auth_users:\n  a: $2b$20$" + "a" * 53, "2:6: costs 2^20 rounds"),
+        ("basic_auth_users:\n  a: $2b$20$" + "a" * 53, "2:6: has cost 20; costs from 04 to 14"),
         ("basic_auth_users:\n  'a:b': " + HASH, "2:3: 'a:b' can't be a user's name"),
         ("basic_auth_users: {}", "1:19: basic_auth_users must not be empty"),
         ("tls_server_config: {cert_file: cert.pem}", "1:20: tls_server_config needs the key 'key_file'"),
@@ -91,15 +91,15 @@ def test_all_keys_are_taken(tmp_path: Path) -> None:
         ('http_server_config: {headers: {X-Frame-Options: "a\\nb"}}', "1:49: must be a header's value in one line"),
     ],
 )
-def test_what_would_not_protect_is_an_error_with_its_place(tmp_path: Path, text: str, error: str) -> None:
-    """And never passed over."""
+def test_settings_without_effect_are_errors(tmp_path: Path, text: str, error: str) -> None:
+    """Each error has its position."""
     path = written(tmp_path, text)
     with pytest.raises(ConfigErrors) as raised:
         load(path)
     assert str(raised.value).startswith(f"{path}:{error}")
 
 
-def test_secrets_must_not_be_open_to_everybody(tmp_path: Path) -> None:
+def test_secrets_must_not_be_readable_by_everyone(tmp_path: Path) -> None:
     """Neither the hashes nor the key."""
     path = written(tmp_path, f"basic_auth_users: {{a: {HASH}}}", mode=0o644)
     with pytest.raises(ConfigErrors, match="is a secret and can be read by everybody"):
@@ -115,14 +115,14 @@ def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
     """At the start, not at the first handshake."""
     path = written(tmp_path, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}")
     trustme.CA().issue_cert("other").private_key_pem.write_to_path(tmp_path / "key.pem")
-    found = load(path)
-    assert found.tls
+    config = load(path)
+    assert config.tls
     with pytest.raises(ConfigError, match="TLS with"):
-        found.tls.context()
+        config.tls.context()
 
 
 @pytest.mark.parametrize(
-    ("given", "right"),
+    ("authorization", "valid"),
     [
         (basic("alice", "s3cret"), True),
         (basic("alice", "s3cret").replace("Basic", "basic"), True),
@@ -139,16 +139,16 @@ def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_only_the_right_password_of_a_known_user_is_right(given: str, right: bool) -> None:  # noqa: FBT001 - a table
-    """Twice, for it may be remembered."""
+def test_only_the_password_of_a_known_user_is_valid(authorization: str, valid: bool) -> None:  # noqa: FBT001 - a table
+    """Checked twice, since a valid one is remembered."""
     users = Users({"alice": hashed("s3cret")})
-    assert users.right(given) is right
-    assert users.right(given) is right
-    assert (users.known(given) is True) is right
+    assert users.verify(authorization) is valid
+    assert users.verify(authorization) is valid
+    assert (users.remembered(authorization) is True) is valid
 
 
-def test_a_right_password_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape a second costs no bcrypt; a wrong one costs it each time, and an unknown user as much."""
+def test_a_valid_password_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape each second costs no bcrypt; a wrong password costs it each time, for an unknown user too."""
     users = Users({"alice": hashed("s3cret", 5)})
     costs: list[bytes] = []
     check = bcrypt.checkpw
@@ -158,23 +158,23 @@ def test_a_right_password_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         return check(password, stored)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    assert users.known(basic("alice", "s3cret")) is None
-    assert users.right(basic("alice", "s3cret"))
-    assert all(users.known(basic("alice", "s3cret")) for _ in range(10))
+    assert users.remembered(basic("alice", "s3cret")) is None
+    assert users.verify(basic("alice", "s3cret"))
+    assert all(users.remembered(basic("alice", "s3cret")) for _ in range(10))
     assert costs == [b"05"]
     for _ in range(2):
-        assert users.known(basic("alice", "wrong")) is None
-        assert not users.right(basic("alice", "wrong"))
-        assert not users.right(basic("mallory", "wrong"))
+        assert users.remembered(basic("alice", "wrong")) is None
+        assert not users.verify(basic("alice", "wrong"))
+        assert not users.verify(basic("mallory", "wrong"))
     assert costs == [b"05"] * 5
 
 
 @pytest.mark.parametrize("name", ["cheap", "dear", "mallory"])
 @pytest.mark.parametrize(("password", "cost"), [("wrong", 2**7), ("p\0", 2**7), ("w" * 73, 0)])
-def test_a_wrong_password_costs_the_same_for_everybody(
+def test_a_wrong_password_costs_the_same_for_every_user(
     name: str, password: str, cost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The highest cost there is, whatever the user's own is: how long it takes tells nobody who is one."""
+    """The highest cost of all users, for every name: the time does not reveal which users exist."""
     users = Users({"cheap": hashed("p", 4), "dear": hashed("p", 7), "other": hashed("p", 5)})
     rounds = []
     check = bcrypt.checkpw
@@ -185,22 +185,22 @@ def test_a_wrong_password_costs_the_same_for_everybody(
         return same
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    assert not users.right(basic(name, password))
+    assert not users.verify(basic(name, password))
     assert sum(rounds) == cost
-    assert users.right(basic("cheap", "p"))
+    assert users.verify(basic("cheap", "p"))
 
 
-def test_what_is_remembered_is_bounded_and_another_file_s_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each configuration has users of its own."""
-    monkeypatch.setattr(webconfig, "KEPT", 2)
+def test_the_remembered_passwords_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new configuration starts with none."""
+    monkeypatch.setattr(webconfig, "REMEMBERED", 2)
     users = Users({name: hashed("p") for name in "abc"})
-    assert all(users.right(basic(name, "p")) for name in "abc")
-    assert [users.known(basic(name, "p")) for name in "abc"] == [None, True, True]
-    assert Users({"b": hashed("other")}).known(basic("b", "p")) is None
+    assert all(users.verify(basic(name, "p")) for name in "abc")
+    assert [users.remembered(basic(name, "p")) for name in "abc"] == [None, True, True]
+    assert Users({"b": hashed("other")}).remembered(basic("b", "p")) is None
 
 
-def test_too_many_passwords_at_once_are_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One core at most is spent on them."""
+def test_too_many_passwords_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take one core at most."""
     monkeypatch.setattr(webconfig, "WAITING", 0)
     with pytest.raises(webconfig.BusyError):
-        Users({"a": hashed("p")}).right(basic("a", "p"))
+        Users({"a": hashed("p")}).verify(basic("a", "p"))

@@ -130,13 +130,13 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("web", "options", "text"),
     [
-        (of(document(age=61)), [], "old, more than 60 s: the agent's polls fail or stopped"),
+        (of(document(age=61)), [], "old, more than 60 s: the agent's polls fail or hang"),
         (of(document(age=20)), ["--max-age", "10s"], "old, more than 10 s"),
         (of(document(age=-3600)), [], "in the future: the clocks differ"),
-        (of(document() | {"taken_at": "yesterday"}), [], "taken_at 'yesterday' is no time with its zone"),
-        (of(document() | {"taken_at": "2026-01-01T00:00:00"}), [], "is no time with its zone"),
-        (of(document(cluster="orders")), [], "is about cluster 'orders'"),
-        (of(document("10.0.0.1", severity="OK")), [], "its severity is OK, which its keyspaces"),
+        (of(document() | {"taken_at": "yesterday"}), [], "taken_at 'yesterday' is not a time with a zone"),
+        (of(document() | {"taken_at": "2026-01-01T00:00:00"}), [], "is not a time with a zone"),
+        (of(document(cluster="orders")), [], "answered for cluster 'orders'"),
+        (of(document("10.0.0.1", severity="OK")), [], "it says OK, but what it says of keyspaces"),
         (of(document() | {"schema": "ringcheck/verdict/2"}), [], "has schema 'ringcheck/verdict/2'"),
         (of(b"<html>"), [], "is not a JSON document"),
         (of(json.dumps(document()).encode()[:500]), [], "is not a JSON document"),
@@ -171,7 +171,7 @@ def test_an_answer_larger_than_may_be_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded."""
-    monkeypatch.setattr(client, "MOST_BYTES", 1000)
+    monkeypatch.setattr(client, "MAX_BYTES", 1000)
     with served(of(document())) as web:
         assert check(web) == 3
     assert "which is refused" in capsys.readouterr().out
@@ -207,14 +207,17 @@ def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ("options", "text"),
     [
         (["--agent", "http://127.0.0.1:1"], "--agent needs --cluster NAME"),
-        (["--agent", "127.0.0.1:9742", "--cluster", "a"], "is no URL of an agent"),
-        (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "is no URL of an agent"),
+        (["--agent", "127.0.0.1:9742", "--cluster", "a"], "is not the URL of an agent"),
+        (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "is not the URL of an agent"),
         (["--agent", "http://h", "--cluster", "a", "-w", "ALL"], "-w and -c can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "-k", "x"], "-k can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "--dc", "x"], "--dc can't be used with --agent"),
         (["--agent", "http://h", "-H", "x"], "-H can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "--unreachable", "critical"], "--unreachable critical can't be"),
-        (["--agent", "http://h", "--cluster", "a", "--ca-file", "x"], "is not https: certificates would not be used"),
+        (
+            ["--agent", "http://h", "--cluster", "a", "--ca-file", "x"],
+            "certificates would have no effect",
+        ),
     ],
 )
 def test_options_that_the_agent_would_ignore_are_refused(
@@ -227,7 +230,9 @@ def test_options_that_the_agent_would_ignore_are_refused(
 
 def test_the_cluster_s_name_is_a_part_of_the_path() -> None:
     """Whatever is in it, it stays one segment."""
-    assert client.RemoteAgent("http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
+    assert (
+        client.RemoteAgent(url="http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
+    )
 
 
 def test_sensu_hears_of_an_agent_s_verdict_and_of_its_silence() -> None:
