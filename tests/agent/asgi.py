@@ -1,4 +1,4 @@
-"""An application over HTTP on loopback, for tests of routes by themselves."""
+"""A server on loopback for tests of single routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def served(routes: Sequence[BaseRoute]) -> Iterator[str]:
-    """The URL at which some routes are answered until the block ends."""
+    """Serve some routes until the block ends, and return the URL."""
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""What every test of the agent needs."""
+"""Fixtures of all tests of the agent."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases of clusters without `lease:` are not those of this host."""
+    """Clusters without `lease:` must not use the lock file of this host."""
     monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")

@@ -1,4 +1,4 @@
-"""`ringcheck agent` as a process of its own: a configuration for embedded clusters, and what it tells its manager."""
+"""`ringcheck agent` as a process of its own: a configuration for embedded clusters, and its notifications."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 RINGCHECK = Path(sys.executable).parent / "ringcheck"
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 
-# The service, whose judgement of a cluster hangs while there is a file FOLDER/CLUSTER.hangs, and says so by another. A
-# node that hangs is no way to get there: polls have deadlines.
+# The service, modified so that the assessment of a cluster hangs while the file FOLDER/CLUSTER.hangs exists, which it
+# acknowledges with the file FOLDER/CLUSTER.hung. A hanging node would not do: polls have deadlines.
 HANGING = """
 import pathlib, sys, time
-import ringcheck.agent.watch as loop
+import ringcheck.agent.watch as watch
 
-judge = loop.assess
+judge = watch.assess
 
 def assess(seen, *rest, **more):
     folder = pathlib.Path(sys.argv[1])
@@ -40,7 +40,7 @@ def assess(seen, *rest, **more):
         time.sleep(0.05)
     return judge(seen, *rest, **more)
 
-loop.assess = assess
+watch.assess = assess
 from ringcheck.cli import main
 main(sys.argv[2:])
 """
@@ -48,11 +48,11 @@ main(sys.argv[2:])
 
 @dataclass(frozen=True)
 class Clusters:
-    """Embedded clusters that answer, and a configuration that can be written anew.
+    """Embedded clusters that answer, and a configuration file that can be rewritten.
 
     Attributes:
         cluster: three nodes.
-        document: configures a cluster, which these answer for.
+        document: configuration of a cluster that these nodes belong to.
         path: of the configuration.
     """
 
@@ -61,7 +61,7 @@ class Clusters:
     path: Path
 
     def nodes_down(self, *indexes: int) -> None:
-        """Kill these nodes and start the others, known to all at once."""
+        """Kill these nodes and start the others; all peers notice at once."""
         for node in self.cluster.nodes:
             if node.index in indexes and node.process != "killed":
                 self.cluster.down(node.index, instant=True)
@@ -69,9 +69,9 @@ class Clusters:
                 self.cluster.up(node.index, instant=True)
 
     def write(self, *names: str, dead: tuple[str, ...] = (), interval: str = "1s") -> None:
-        """Configure clusters by these names, and others that nobody answers for."""
-        nobody = {"jolokia": {"contact_points": ["127.0.0.1:1"], "timeout": "1s"}}
-        clusters = dict.fromkeys(names, self.document) | dict.fromkeys(dead, nobody)
+        """Configure clusters of these names, and dead ones without a node that answers."""
+        silent = {"jolokia": {"contact_points": ["127.0.0.1:1"], "timeout": "1s"}}
+        clusters = dict.fromkeys(names, self.document) | dict.fromkeys(dead, silent)
         text = yaml.safe_dump({"clusters": clusters, "agent": {"listen": "127.0.0.1:0", "interval": interval}})
         fresh = self.path.with_suffix(".new")
         fresh.write_text(text)
@@ -85,33 +85,33 @@ def clusters(folder: Path) -> Iterator[Clusters]:
     cluster = EmbeddedCluster.uniform(3, keyspaces={"orders": factor}, name="orders-prod", time_factor=0)
     with serve(cluster) as server:
         (document,) = yaml.safe_load(server.config())["clusters"].values()
-        found = Clusters(cluster, document, folder / "ringcheck.yaml")
-        found.write("orders-prod")
-        yield found
+        made = Clusters(cluster, document, folder / "ringcheck.yaml")
+        made.write("orders-prod")
+        yield made
 
 
 @dataclass
 class Service:
-    """A running service and all that it said.
+    """A running service, its notifications and its log.
 
     Attributes:
         process: the service.
-        told: assignments that its manager got, in order.
+        notified: assignments that its manager received, in order.
         log: path of its log.
-        folder: where files named CLUSTER.hangs make it hang.
+        folder: a file CLUSTER.hangs in it makes the service hang.
     """
 
     process: subprocess.Popen[bytes]
     receiver: socket.socket
     log: Path
     folder: Path
-    told: list[str] = field(default_factory=list)
+    notified: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Take what has arrived."""
+        """Receive what has arrived."""
         with suppress(BlockingIOError):
             while True:
-                self.told += self.receiver.recv(65536).decode().splitlines()
+                self.notified += self.receiver.recv(65536).decode().splitlines()
 
     def awaits(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Listen until a condition holds."""
@@ -120,30 +120,30 @@ class Service:
             self.listen()
             return condition()
 
-        await_(holds, seconds, lambda: f"told {self.told[-20:]}, logged {self.logged()}")
+        await_(holds, seconds, lambda: f"notified {self.notified[-20:]}, logged {self.logged()}")
 
     def hears(self, assignment: str, times: int = 1) -> None:
-        """Listen until an assignment was told so often, from now on."""
+        """Listen until an assignment has arrived so often, counted from now."""
         self.listen()
-        before = self.told.count(assignment)
-        self.awaits(lambda: self.told.count(assignment) >= before + times)
+        before = self.notified.count(assignment)
+        self.awaits(lambda: self.notified.count(assignment) >= before + times)
 
     def quiet(self, seconds: float) -> bool:
-        """Whether nothing at all is told for some seconds."""
+        """Whether nothing arrives for some seconds."""
         self.listen()
-        before = len(self.told)
+        before = len(self.notified)
         time.sleep(seconds)
         self.listen()
-        return len(self.told) == before
+        return len(self.notified) == before
 
     def logged(self, event: str = "") -> list[str]:
-        """Lines of its log, of one event."""
+        """Lines of the log, of one event."""
         return [line for line in self.log.read_text().splitlines() if f" event={event}" in line]
 
 
 @contextmanager
 def service(config: Path, folder: Path, watchdog: float | None = 2.0) -> Iterator[Service]:
-    """Run the service with a manager that listens as systemd does, until the block ends."""
+    """Run the service with a manager socket like that of systemd, until the block ends."""
     named = folder / "notify"
     environment = {**os.environ, "NOTIFY_SOCKET": str(named)}
     if watchdog:

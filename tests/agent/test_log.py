@@ -1,4 +1,4 @@
-"""The service's log: its two forms, and that each change is told once."""
+"""The service's log: its two forms, and that each change is logged once."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def reading(*down: str, **more: Any) -> Reading:
     return Reading(cluster="blogs", **{"verdict": verdict(*down), "fresh": True, **more})
 
 
-def told(*readings: Reading) -> list[dict[str, Any]]:
-    """What is logged for the last of some readings, without time and cluster."""
+def logged(*readings: Reading) -> list[dict[str, Any]]:
+    """The lines for the last of some readings, without time and cluster."""
     stream = io.StringIO()
     changes = Changes(Log("json", stream))
-    for one in readings:
+    for current in readings:
         stream.truncate(0)
         stream.seek(0)
-        changes(one)
+        changes(current)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert {line.pop("cluster") for line in lines} <= {"blogs"}
     return [{key: value for key, value in line.items() if key != "time"} for line in lines]
@@ -55,7 +55,7 @@ def events(lines: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def test_a_line_in_both_forms() -> None:
-    """The same fields in the same order, with the time in UTC first; what has spaces is quoted in logfmt."""
+    """The same fields in the same order, the time in UTC first; logfmt quotes values with spaces."""
     lines = {}
     for form in ("logfmt", "json"):
         stream = io.StringIO()
@@ -72,8 +72,8 @@ def test_a_line_in_both_forms() -> None:
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
-def test_what_a_node_says_can_not_forge_a_line(form: Any) -> None:
-    """Whatever stands in a value is one line of plain text, and can be read back."""
+def test_text_from_a_node_can_t_forge_a_line(form: Any) -> None:
+    """Any value is written as one line of plain text, and can be parsed back."""
     stream = io.StringIO()
     Log(form, stream)("poll_failed", error=HOSTILE)
     text = stream.getvalue()
@@ -88,8 +88,8 @@ def test_what_a_node_says_can_not_forge_a_line(form: Any) -> None:
         assert json.loads(value) == HOSTILE
 
 
-def test_a_log_that_can_not_be_written_ends_nothing() -> None:
-    """A full disk, a pipe whose reader has gone, a closed file."""
+def test_a_log_that_can_t_be_written_raises_nothing() -> None:
+    """A full disk, a broken pipe, a closed file."""
 
     class Full(io.StringIO):
         def write(self, _: str) -> int:
@@ -103,7 +103,7 @@ def test_a_log_that_can_not_be_written_ends_nothing() -> None:
 
 
 def test_lines_of_many_threads_do_not_mix() -> None:
-    """Each is whole."""
+    """Each line is complete."""
     stream = io.StringIO()
     log = Log("json", stream)
 
@@ -112,21 +112,21 @@ def test_lines_of_many_threads_do_not_mix() -> None:
             log("x", value="v" * 2000)
 
     threads = [threading.Thread(target=chatter) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 200
     assert {json.loads(line)["value"] for line in lines} == {"v" * 2000}
 
 
-def test_the_first_reading_says_how_things_are() -> None:
-    """Severity, what is not up, and findings; nothing of what is well."""
-    assert told(reading()) == [
+def test_the_first_reading_is_logged_in_full() -> None:
+    """Severity, nodes that are not up, and findings; nodes that are up are not logged."""
+    assert logged(reading()) == [
         {"level": "info", "event": "severity", "severity": "OK", "was": "none", "summary": verdict().summary}
     ]
-    lines = told(reading(ONE))
+    lines = logged(reading(ONE))
     assert lines[0]["event"] == "severity"
     assert (lines[0]["level"], lines[0]["severity"], lines[0]["was"]) == ("error", "CRITICAL", "none")
     assert {"level": "warning", "event": "node_state", "node": ONE, "state": "down"} in lines
@@ -145,18 +145,18 @@ def test_the_first_reading_says_how_things_are() -> None:
         Reading(cluster="blogs", error="nobody answered"),
     ],
 )
-def test_what_stays_as_it_is_is_told_once(same: Reading) -> None:
-    """A second reading like the first adds no line, whatever it is like."""
-    assert told(same, replace(same, last_success=2.0)) == []
+def test_a_lasting_condition_is_logged_once(same: Reading) -> None:
+    """A second reading like the first adds no line, for every kind of reading."""
+    assert logged(same, replace(same, last_success=2.0)) == []
 
 
 @pytest.mark.slow
-def test_a_death_and_a_return() -> None:
-    """The severity, the node and the findings, there and back."""
-    down = told(reading(), reading(ONE))
+def test_a_node_that_dies_and_returns() -> None:
+    """Severity, node and findings are logged both times."""
+    down = logged(reading(), reading(ONE))
     assert events(down)[:2] == ["severity", "node_state"]
     assert (down[0]["severity"], down[0]["was"], down[1]["state"]) == ("CRITICAL", "OK", "down")
-    back = told(reading(), reading(ONE), reading())
+    back = logged(reading(), reading(ONE), reading())
     assert events(back)[:2] == ["severity", "node_state"]
     assert back[1] == {"level": "info", "event": "node_state", "node": ONE, "state": "up"}
     gone = {(line["code"], line["subject"]) for line in back if line["event"] == "finding_cleared"}
@@ -164,15 +164,15 @@ def test_a_death_and_a_return() -> None:
     assert gone
 
 
-def test_a_second_death_in_the_same_severity_is_told() -> None:
-    """Though the severity is as before."""
-    lines = told(reading(ONE), reading(ONE, TWO))
+def test_a_second_death_is_logged_at_the_same_severity() -> None:
+    """Only the line of the severity is missing."""
+    lines = logged(reading(ONE), reading(ONE, TWO))
     assert "severity" not in events(lines)
     assert {"level": "warning", "event": "node_state", "node": TWO, "state": "down"} in lines
 
 
-def test_a_finding_that_becomes_worse_is_told_again() -> None:
-    """The same code of the same keyspace, once as a ticket and once as a page."""
+def test_a_finding_that_becomes_worse_is_logged_again() -> None:
+    """The same code and keyspace, first as a ticket, then as a page."""
 
     def judged(tier: str) -> Reading:
         threshold = Threshold(Level.ONE)
@@ -180,7 +180,7 @@ def test_a_finding_that_becomes_worse_is_told_again() -> None:
         return reading(verdict=verdict(ONE, policy=Policy((rule,))))
 
     first, second = (
-        [(line["level"], line["code"]) for line in told(*some) if line["event"] == "finding"]
+        [(line["level"], line["code"]) for line in logged(*some) if line["event"] == "finding"]
         for some in ([judged("warning")], [judged("warning"), judged("critical")])
     )
     assert first == [("warning", "unavailable")]
@@ -188,104 +188,105 @@ def test_a_finding_that_becomes_worse_is_told_again() -> None:
 
 
 @pytest.mark.slow
-def test_errors_begin_and_end() -> None:
-    """Each reason once; while it lasts nothing is said of the old verdict, and afterwards only what has changed."""
+def test_failed_polls_are_logged_at_begin_and_end() -> None:
+    """Each reason once; meanwhile nothing of the old verdict, and afterwards only what has changed."""
     failed = reading(error="nobody answered")
-    assert told(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "nobody answered"}]
-    assert events(told(reading(), failed, replace(failed, error="denied"))) == ["poll_failed"]
-    assert events(told(reading(), failed, reading())) == ["poll_works_again"]
-    assert events(told(reading(), failed, reading(ONE)))[:2] == ["poll_works_again", "severity"]
+    assert logged(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "nobody answered"}]
+    assert events(logged(reading(), failed, replace(failed, error="denied"))) == ["poll_failed"]
+    assert events(logged(reading(), failed, reading())) == ["poll_works_again"]
+    assert events(logged(reading(), failed, reading(ONE)))[:2] == ["poll_works_again", "severity"]
 
 
 @pytest.mark.slow
 def test_suspects() -> None:
-    """Each once, and once when it answers again; a cluster that is silent as a whole is one line."""
+    """Each suspect once, and once when it answers again; if no node answers there is one line for the cluster."""
     one, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
-    assert told(reading(), one)[0]["node"] == ONE
-    assert [(line["event"], line["node"]) for line in told(reading(), one, both)] == [("node_suspect", TWO)]
-    assert [(line["event"], line["node"]) for line in told(both, one)] == [("node_answers_again", TWO)]
+    assert logged(reading(), one)[0]["node"] == ONE
+    assert [(line["event"], line["node"]) for line in logged(reading(), one, both)] == [("node_suspect", TWO)]
+    assert [(line["event"], line["node"]) for line in logged(both, one)] == [("node_answers_again", TWO)]
     silent = reading(suspects=frozenset({ONE, TWO, THREE}), error="nobody answered")
-    assert events(told(reading(), silent)) == ["poll_failed"]
-    assert events(told(reading(), silent, reading())) == ["poll_works_again"]
-    assert events(told(reading(), silent, one)) == ["poll_works_again", "node_suspect"]
+    assert events(logged(reading(), silent)) == ["poll_failed"]
+    assert events(logged(reading(), silent, reading())) == ["poll_works_again"]
+    assert events(logged(reading(), silent, one)) == ["poll_works_again", "node_suspect"]
 
 
-def test_a_suspect_that_is_convicted_does_not_answer_again() -> None:
-    """It is down."""
-    lines = told(reading(suspects=frozenset({ONE})), reading(ONE))
+def test_a_suspect_seen_down_has_not_answered_again() -> None:
+    """Its line is that it is down."""
+    lines = logged(reading(suspects=frozenset({ONE})), reading(ONE))
     assert "node_answers_again" not in events(lines)
     assert {"level": "warning", "event": "node_state", "node": ONE, "state": "down"} in lines
 
 
 def test_a_node_that_left() -> None:
-    """Is told of as gone, not as down."""
+    """It is logged as gone, not as down."""
     whole = verdict()
     seen = replace(whole.snapshot, nodes=whole.snapshot.nodes[:2])
     without = replace(whole, snapshot=seen, states=whole.states[:2])
-    assert told(reading(), reading(verdict=without)) == [{"level": "info", "event": "node_gone", "node": THREE}]
+    assert logged(reading(), reading(verdict=without)) == [{"level": "info", "event": "node_gone", "node": THREE}]
 
 
 def test_leases() -> None:
-    """Held, released, of another owner, not known, and known again."""
+    """Held, released, with another owner, not known, and known again."""
     mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     held, unknown = reading(holders=(mine,)), reading(holders=None)
-    assert told(reading(), held) == [{"level": "info", "event": "lease_held", "node": ONE, "owner": "me"}]
-    assert told(held, reading()) == [{"level": "info", "event": "lease_released", "node": ONE, "owner": "me"}]
+    assert logged(reading(), held) == [{"level": "info", "event": "lease_held", "node": ONE, "owner": "me"}]
+    assert logged(held, reading()) == [{"level": "info", "event": "lease_released", "node": ONE, "owner": "me"}]
     other = reading(holders=(replace(mine, owner="you"),))
-    assert [(line["event"], line["owner"]) for line in told(held, other)] == [
+    assert [(line["event"], line["owner"]) for line in logged(held, other)] == [
         ("lease_held", "you"), ("lease_released", "me"),
     ]  # fmt: skip
-    assert events(told(held, unknown)) == ["leases_unknown"]
-    assert events(told(held, unknown, held))[0] == "leases_known_again"
+    assert events(logged(held, unknown)) == ["leases_unknown"]
+    assert events(logged(held, unknown, held))[0] == "leases_known_again"
 
 
 @pytest.mark.slow
 def test_leases_while_polls_fail() -> None:
-    """Their store is another one than the nodes; where it was not asked, nothing has changed."""
+    """The lease store answers independently of the nodes; if it was not asked, nothing is logged."""
     mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     silent = reading(error="nobody answered")
-    assert events(told(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
-    assert events(told(reading(), replace(silent, holders=(mine,)), reading())) == [
+    assert events(logged(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
+    assert events(logged(reading(), replace(silent, holders=(mine,)), reading())) == [
         "poll_works_again",
         "lease_released",
     ]
-    assert events(told(reading(), silent, replace(silent, holders=None))) == ["leases_unknown"]
+    assert events(logged(reading(), silent, replace(silent, holders=None))) == ["leases_unknown"]
     asleep = reading(holders=None, store_asked=False, error="nobody answered")
-    assert events(told(asleep)) == ["poll_failed"]
-    assert events(told(asleep, reading())) == ["poll_works_again"]
+    assert events(logged(asleep)) == ["poll_failed"]
+    assert events(logged(asleep, reading())) == ["poll_works_again"]
 
 
-def test_clusters_have_nothing_to_do_with_each_other() -> None:
-    """And one that was forgotten is told from the start."""
+def test_clusters_are_independent() -> None:
+    """A cluster that was forgotten is logged in full again."""
     stream = io.StringIO()
     changes = Changes(Log("json", stream))
-    for one in (reading(), replace(reading(), cluster="other"), reading(), replace(reading(), cluster="other")):
-        changes(one)
+    other = replace(reading(), cluster="other")
+    for current in (reading(), other, reading(), other):
+        changes(current)
     changes.forget("other")
     changes.forget("nobody")
-    changes(replace(reading(), cluster="other"))
+    changes(other)
     assert [json.loads(line)["cluster"] for line in stream.getvalue().splitlines()] == ["blogs", "other", "other"]
 
 
-def test_no_line_tells_tokens_or_grows_with_the_cluster() -> None:
-    """What is told of a poll is bounded: findings are, and nodes are told one by one only when they change."""
-    lines = [json.dumps(line) for line in told(reading(ONE, TWO))]
+def test_the_log_of_a_poll_is_bounded() -> None:
+    """Findings are bounded, and nodes are logged one by one only when their state changes."""
+    lines = [json.dumps(line) for line in logged(reading(ONE, TWO))]
     assert len(lines) < 10
     assert all(len(line) < 500 for line in lines)
 
 
 def test_shell_tools_can_split_a_line() -> None:
-    """A line of logfmt is words to a shell too."""
+    """A line of logfmt has the quoting of a shell."""
     stream = io.StringIO()
     Log("logfmt", stream)("severity", "info", summary="it's 2 of 3 ($HOME)")
     fields = dict(word.partition("=")[::2] for word in shlex.split(stream.getvalue()))
     assert fields["summary"] == "it's 2 of 3 ($HOME)"
 
 
-def test_of_several_findings_of_one_keyspace_the_worst_is_told() -> None:
-    """A page and a ticket on the same ranges are one line, as loud as the page."""
+def test_the_worst_of_several_findings_on_a_keyspace_is_logged() -> None:
+    """A page and a ticket on the same ranges are one line, at the level of the page."""
     rule = Rule(keyspaces=("blog_1",), critical=Threshold(Level.ONE), warning=Threshold(Level.LOCAL_ALL))
     judged = verdict(ONE, policy=Policy((rule,)))
-    assert [one.code for one in judged.findings].count("unavailable") == 2
-    lines = told(reading(verdict=judged))
+    assert [finding.code for finding in judged.findings].count("unavailable") == 2
+    lines = logged(reading(verdict=judged))
     assert [line["level"] for line in lines if line.get("code") == "unavailable"] == ["error"]

@@ -1,4 +1,4 @@
-"""Telling systemd, by real datagram sockets; the last part with the real service, without a systemd."""
+"""Notifications to systemd over real datagram sockets; the last part with the real service, without systemd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def listening(address: str) -> socket.socket:
-    """A datagram socket, as systemd has one."""
+    """A datagram socket like that of systemd."""
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.settimeout(10)
     receiver.bind(address)
@@ -32,7 +32,7 @@ def listening(address: str) -> socket.socket:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A socket of either kind, which the environment names as systemd would."""
+    """A socket of either kind, named in the environment as systemd does."""
     name = f"ringcheck-{os.getpid()}-{secrets.token_hex(4)}"
     path = str(tmp_path / "notify")
     named, address = (path, path) if request.param == "path" else (f"@{name}", f"\0{name}")
@@ -41,8 +41,8 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         yield receiver
 
 
-def test_what_is_told_arrives(manager: socket.socket) -> None:
-    """One datagram with all assignments, a line each, to a socket with a path as to an abstract one."""
+def test_notifications_arrive(manager: socket.socket) -> None:
+    """One datagram with a line for each assignment, to a socket with a path or an abstract one."""
     assert notify("READY=1", "STATUS=2 clusters, worst OK")
     assert manager.recv(4096).decode() == "READY=1\nSTATUS=2 clusters, worst OK"
     manager.setblocking(False)  # noqa: FBT003 - as it is
@@ -51,8 +51,8 @@ def test_what_is_told_arrives(manager: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("named", [None, "", "relative", "vsock:2:1234", "/nowhere/notify", "@nobody-is-there", "/"])
-def test_nobody_is_told(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a socket, or with one that can't be reached, the service goes on; it knows that nobody heard."""
+def test_a_missing_socket_is_no_failure(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a socket, or with one that can't be reached, the result is False and nothing is raised."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if named is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", named)
@@ -60,7 +60,7 @@ def test_nobody_is_told(named: str | None, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_socket_of_another_kind_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream socket, and a plain file, take no datagram."""
+    """A stream socket and a plain file accept no datagram."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "stream"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         stream.bind(str(tmp_path / "stream"))
@@ -71,14 +71,14 @@ def test_a_socket_of_another_kind_is_no_failure(tmp_path: Path, monkeypatch: pyt
     assert not notify("READY=1")
 
 
-def test_a_name_that_no_socket_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path beyond what the kernel takes (108 bytes) is a socket that can't be reached."""
+def test_a_name_too_long_for_a_socket_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel accepts paths up to 108 bytes."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / ("n" * 200)))
     assert not notify("READY=1")
 
 
-def test_a_receiver_that_does_not_read_holds_nobody_up(manager: socket.socket) -> None:
-    """Once its queue is full the rest is dropped after a moment, and what stood in the queue arrives."""
+def test_a_receiver_that_does_not_read_delays_nothing(manager: socket.socket) -> None:
+    """Once its queue is full, further notifications are dropped after a moment; those in the queue arrive."""
     begins = time.monotonic()
     sent = 0
     while notify("WATCHDOG=1"):
@@ -89,8 +89,8 @@ def test_a_receiver_that_does_not_read_holds_nobody_up(manager: socket.socket) -
 
 
 @pytest.mark.slow
-def test_a_full_queue_is_waited_for_and_not_spun_on(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel tells of our socket that it is not writable; else the wait would be a loop that takes a core."""
+def test_waiting_for_a_full_queue_takes_no_cpu(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel reports our socket as not writable; otherwise the wait would be a busy loop."""
     writable = []
 
     class Looked(socket.socket):
@@ -121,10 +121,10 @@ def test_a_full_queue_is_waited_for_and_not_spun_on(manager: socket.socket, monk
         ("1e6", None, None),
     ],
 )
-def test_how_often_systemd_wants_to_hear(
+def test_the_interval_of_the_watchdog(
     microseconds: str | None, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As sd_watchdog_enabled(3): microseconds, for this process or for whoever asks; anything else is no watchdog."""
+    """As sd_watchdog_enabled(3): microseconds, for this process or without a pid; anything else is no watchdog."""
     for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
@@ -132,8 +132,8 @@ def test_how_often_systemd_wants_to_hear(
     assert watchdog() == seconds
 
 
-def test_a_reload_says_when_it_began() -> None:
-    """By the clock that systemd compares with: monotonic, in microseconds."""
+def test_a_reload_is_announced_with_its_time() -> None:
+    """In microseconds of the monotonic clock, which systemd compares with."""
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     first, second = reloading()
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -147,27 +147,27 @@ def test_a_reload_says_when_it_began() -> None:
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Clusters]:
-    with clusters(tmp_path) as found:
-        yield found
+    with clusters(tmp_path) as ours:
+        yield ours
 
 
 @pytest.mark.slow
 def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> None:
-    """Not while one's first poll lasts, though the watchdog is fed; one that nobody answers for was polled too."""
+    """Not during the first poll of a cluster, although the watchdog is fed; a failed poll counts."""
     ours.write("orders-prod", "slow", dead=("dead",))
     (tmp_path / "slow.hangs").touch()
     with service(ours.path, tmp_path) as running:
         running.hears("WATCHDOG=1", times=5)
-        assert "READY=1" not in running.told
+        assert "READY=1" not in running.notified
         (tmp_path / "slow.hangs").unlink()
         running.hears("READY=1")
-        running.awaits(lambda: "STATUS=3 clusters, worst OK, 1 blind" in running.told)
-        assert running.told.count("READY=1") == 1
+        running.awaits(lambda: "STATUS=3 clusters, worst OK, 1 blind" in running.notified)
+        assert running.notified.count("READY=1") == 1
 
 
 @pytest.mark.slow
-def test_the_watchdog_is_fed_by_polls_that_go_on(ours: Clusters, tmp_path: Path) -> None:
-    """While every cluster is polled; not when one hangs, whatever the others do; again when it goes on."""
+def test_the_watchdog_is_fed_while_polls_go_on(ours: Clusters, tmp_path: Path) -> None:
+    """While every cluster is polled; not while one hangs, although the others go on; again when it goes on."""
     ours.write("orders-prod", "slow")
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")
@@ -183,48 +183,48 @@ def test_the_watchdog_is_fed_by_polls_that_go_on(ours: Clusters, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) -> None:
-    """Polls that fail in time are progress: a restart would bring no node back."""
+    """Polls that fail within their deadline are progress: a restart would bring no node back."""
     ours.write(dead=("dead",))
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")
-        running.hears("WATCHDOG=1", times=26)  # longer than a poll that hangs would be borne
+        running.hears("WATCHDOG=1", times=26)  # longer than a hanging poll would be tolerated
         assert not running.logged("stuck")
-        assert "STATUS=1 cluster, worst not known, 1 blind" in running.told
+        assert "STATUS=1 cluster, worst not known, 1 blind" in running.notified
 
 
 @pytest.mark.slow
-def test_a_reload_is_told_from_begin_to_end(ours: Clusters, tmp_path: Path) -> None:
-    """RELOADING with its time, then READY, for a file that is taken and for one that is not, which changes nothing."""
+def test_a_reload_is_reported_from_begin_to_end(ours: Clusters, tmp_path: Path) -> None:
+    """RELOADING with its time, then READY, for a usable file and for an unusable one, which changes nothing."""
     with service(ours.path, tmp_path) as running:
-        running.awaits(lambda: "STATUS=1 cluster, worst OK" in running.told and "READY=1" in running.told)
+        running.awaits(lambda: "STATUS=1 cluster, worst OK" in running.notified and "READY=1" in running.notified)
         ours.path.write_text("clusters: {orders-prod: {jolokia: 5}}\n")
         assert reloaded(running) == ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
         (line,) = running.logged("reload_failed")
         assert f"{ours.path}:1:" in line
         ours.nodes_down(0, 1)  # the old configuration is in force, and its polls go on
-        running.awaits(lambda: "STATUS=1 cluster, worst WARNING" in running.told)
+        running.awaits(lambda: "STATUS=1 cluster, worst WARNING" in running.notified)
         ours.nodes_down()
         ours.write("orders-prod", "search-prod")
         assert reloaded(running) == ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
         assert len(running.logged("reloaded")) == 1
-        running.awaits(lambda: "STATUS=2 clusters, worst OK" in running.told)
+        running.awaits(lambda: "STATUS=2 clusters, worst OK" in running.notified)
 
 
 def reloaded(running: Service) -> list[str]:
-    """What a SIGHUP made it tell, without the watchdog and the status."""
+    """The notifications after a SIGHUP, without watchdog and status."""
     running.listen()
-    before = len(running.told)
+    before = len(running.notified)
     running.process.send_signal(signal.SIGHUP)
-    running.awaits(lambda: "READY=1" in running.told[before:])
-    names = [one.partition("=")[0] if one.startswith("MONOTONIC") else one for one in running.told[before:]]
-    return [one for one in names if not one.startswith(("WATCHDOG", "STATUS"))]
+    running.awaits(lambda: "READY=1" in running.notified[before:])
+    lines = [line for line in running.notified[before:] if not line.startswith(("WATCHDOG", "STATUS"))]
+    return [line.partition("=")[0] if line.startswith("MONOTONIC") else line for line in lines]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hangs", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_that_it_ends(number: int, hangs: bool, ours: Clusters, tmp_path: Path) -> None:  # noqa: FBT001
-    """STOPPING is the last that is told, and the exit code is 0; a poll that hangs does not keep it."""
+def test_the_end_is_reported(number: int, hangs: bool, ours: Clusters, tmp_path: Path) -> None:  # noqa: FBT001
+    """STOPPING is the last notification, and the exit code is 0, even with a hanging poll."""
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")
         if hangs:
@@ -233,16 +233,16 @@ def test_it_says_that_it_ends(number: int, hangs: bool, ours: Clusters, tmp_path
         running.process.send_signal(number)
         assert running.process.wait(PATIENCE) == 0
         running.listen()
-        assert running.told[-2:] == ["STOPPING=1", "STATUS=stopping"]
+        assert running.notified[-2:] == ["STOPPING=1", "STATUS=stopping"]
         (line,) = running.logged("stopped")
         assert line.endswith(f"clean={not hangs}")
 
 
-def test_what_can_not_start_is_never_ready(ours: Clusters, tmp_path: Path) -> None:
-    """A configuration that can't be used ends the start with 3 and the reason."""
+def test_a_service_that_can_t_start_is_never_ready(ours: Clusters, tmp_path: Path) -> None:
+    """With an unusable configuration it exits with 3 and the reason."""
     ours.path.write_text("clusters: {}\n")
     with service(ours.path, tmp_path) as running:
         assert running.process.wait(PATIENCE) == 3
         running.listen()
-        assert running.told == []
+        assert running.notified == []
         assert "clusters must not be empty" in running.log.read_text()

@@ -1,4 +1,4 @@
-"""What the agent tells and decides over HTTP: every path, its errors, and that nothing old passes for the present."""
+"""The agent's answers over HTTP: every path, its errors, and that an old verdict is never shown as current."""
 
 from __future__ import annotations
 
@@ -46,27 +46,31 @@ SCHEMAS = Path(__file__).parents[2] / "ringcheck" / "documents" / "schemas"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with watched(tmp_path_factory.mktemp("web")) as found:
-        yield found
+    with watched(tmp_path_factory.mktemp("web")) as world:
+        yield world
+
+
+def lease(node: str) -> Holder:
+    return Holder(node=node, owner="another", purpose="restart", since=now())
 
 
 def valid(document: Any, name: str) -> None:
     jsonschema.validate(document, json.loads((SCHEMAS / f"{name}.json").read_text()))
 
 
-def test_metrics_speak_both_forms(world: World) -> None:
-    """Prometheus's text for whoever says nothing, OpenMetrics for who asks for it."""
+def test_metrics_have_both_formats(world: World) -> None:
+    """Prometheus's text by default, OpenMetrics on request."""
     plain = world.get("/metrics")
     assert plain.headers["Content-Type"].startswith("text/plain")
     assert f'ringcheck_up{{cassandra_cluster="{NAME}"}} 1.0' in plain.text
     assert "ringcheck_config_last_reload_successful 1.0" in plain.text
-    openly = world.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"})
-    assert openly.headers["Content-Type"].startswith("application/openmetrics-text")
-    assert openly.text.endswith("# EOF\n")
+    requested = world.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"})
+    assert requested.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert requested.text.endswith("# EOF\n")
 
 
-def test_health_is_what_check_asks_for(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check --agent` takes the endpoint's document as a verdict."""
+def test_check_can_ask_an_agent(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check --agent` reads the document of the health endpoint."""
     answer = world.get("/api/v1/clusters/NAME/health")
     assert answer.status_code == 200
     valid(answer.json(), "verdict-1")
@@ -76,8 +80,8 @@ def test_health_is_what_check_asks_for(world: World, capsys: pytest.CaptureFixtu
     assert "there is no cluster 'other'" in capsys.readouterr().out
 
 
-def test_alive_and_ready(world: World) -> None:
-    """Both say so in a word."""
+def test_healthy_and_ready(world: World) -> None:
+    """Both are 200 once every cluster was polled."""
     assert [world.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 200]
 
 
@@ -85,30 +89,32 @@ def test_alive_and_ready(world: World) -> None:
 
 
 def test_all_clusters_are_listed(world: World) -> None:
-    """Each with what is known of it."""
+    """With the current state of each."""
     found = world.get("/api/v1/clusters").json()["clusters"]
-    assert [(one["name"], one["severity"], one["fresh"], one["error"]) for one in found] == [(NAME, "OK", True, None)]
+    assert [(entry["name"], entry["severity"], entry["fresh"], entry["error"]) for entry in found] == [
+        (NAME, "OK", True, None)
+    ]
     assert found[0]["restart_safe"] == sorted(node.address for node in world.cluster.nodes)
     assert found[0]["restart_cures"] == []
     assert found[0]["holders"] == []
 
 
-def test_health_answers_other_questions(world: World) -> None:
-    """Levels, keyspaces and ranges as on the command line."""
+def test_health_takes_parameters(world: World) -> None:
+    """With other levels, keyspaces and ranges, as on the command line."""
     plain = world.get("/api/v1/clusters/NAME/health").json()
-    assert [one["level"] for one in plain["keyspaces"][0]["levels"]] == ["LOCAL_QUORUM", "LOCAL_ALL"]
+    assert [entry["level"] for entry in plain["keyspaces"][0]["levels"]] == ["LOCAL_QUORUM", "LOCAL_ALL"]
     more = world.get("/api/v1/clusters/NAME/health?level=TWO&ranges=1&dc=dc1").json()
     valid(more, "verdict-1")
     levels = more["keyspaces"][0]["levels"]
-    assert {one["level"] for one in levels} == {"LOCAL_QUORUM", "LOCAL_ALL", "TWO"}
+    assert {entry["level"] for entry in levels} == {"LOCAL_QUORUM", "LOCAL_ALL", "TWO"}
     assert levels[0]["unavailable_ranges"] == {"read": [], "write": []}
     every = world.get("/api/v1/clusters/NAME/health?level=all").json()
-    assert len({one["level"] for one in every["keyspaces"][0]["levels"]}) == 12
+    assert len({entry["level"] for entry in every["keyspaces"][0]["levels"]}) == 12
     assert world.get("/api/v1/clusters/NAME/health?keyspace=other").json()["severity"] == "UNKNOWN"
 
 
 def test_snapshot_and_plan_are_their_documents(world: World) -> None:
-    """As the commands print them."""
+    """In the form that the commands print."""
     seen = world.get("/api/v1/clusters/NAME/snapshot").json()
     valid(seen, "snapshot-1")
     assert (seen["cluster"], len(seen["nodes"])) == (NAME, 3)
@@ -121,7 +127,7 @@ def test_snapshot_and_plan_are_their_documents(world: World) -> None:
     assert len(single["batches"]) == 3
 
 
-def test_the_picture_is_styled_and_nothing_else(world: World) -> None:
+def test_the_picture_may_only_apply_its_own_styles(world: World) -> None:
     """Its own policy allows the styles that are in it, by their hashes."""
     answer = world.get("/api/v1/clusters/NAME/ring.svg?keyspace=orders&level=LOCAL_QUORUM")
     assert answer.headers["Content-Type"] == "image/svg+xml"
@@ -155,7 +161,7 @@ def test_the_picture_is_styled_and_nothing_else(world: World) -> None:
     ],
 )
 def test_errors_are_json(world: World, path: str, status: int, text: str) -> None:
-    """With the status in it, and the words for people."""
+    """With the status, and a text for people."""
     answer = world.get(path)
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert text in answer.json()["error"]
@@ -170,17 +176,17 @@ def test_errors_are_json(world: World, path: str, status: int, text: str) -> Non
     ],
 )
 def test_errors_of_pages_are_pages(world: World, path: str, status: int, text: str) -> None:
-    """Nothing that was asked stands in them unescaped."""
+    """Text from the request is escaped in them."""
     answer = world.get(path)
     assert answer.status_code == status
     assert answer.headers["Content-Type"].startswith("text/html")
     assert text in answer.text
 
 
-def test_reading_changes_nothing(world: World) -> None:
-    """No path that changes anything takes a GET, and none that reads a POST."""
-    reads = [one for one in web.ROUTES if isinstance(one, Route) and "POST" not in (one.methods or ())]
-    paths = [one.path.replace("{cluster}", NAME) for one in reads]
+def test_a_get_changes_nothing(world: World) -> None:
+    """Paths that change something refuse GET, and paths that read refuse POST."""
+    reads = [route for route in web.ROUTES if isinstance(route, Route) and "POST" not in (route.methods or ())]
+    paths = [route.path.replace("{cluster}", NAME) for route in reads]
     wrong = {path: world.post(path, {}).status_code for path in paths}
     assert len(wrong) >= 12
     assert set(wrong.values()) == {405}
@@ -188,7 +194,7 @@ def test_reading_changes_nothing(world: World) -> None:
 
 
 def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask about the same verdict; the next verdict makes another, and the old one is forgotten."""
+    """For all requests about a verdict; the next verdict gets a new answer, and the old one is dropped."""
     cache, made = answers.AnswerCache(), [0]
     old, new = (assess(article.snapshot(down), Policy()) for down in ((), ("10.0.0.1",)))
 
@@ -204,8 +210,8 @@ def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [cache.get(new, ("a", "y"), make) for _ in range(2)] == [b"4", b"5"]
 
 
-def test_answers_that_take_long_do_not_stop_a_scrape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred plans at once leave threads for the metrics; who is one too many is told."""
+def test_slow_answers_do_not_delay_a_scrape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred plans at once leave threads for the metrics; requests beyond the limit get 503."""
     leave = threading.Event()
 
     def slow(*_: Any) -> dict[str, Any]:
@@ -216,19 +222,19 @@ def test_answers_that_take_long_do_not_stop_a_scrape(world: World, monkeypatch: 
     with ThreadPoolExecutor(100) as pool:
         asked = [pool.submit(world.get, f"/api/v1/clusters/NAME/plan?max_batch={number + 1}") for number in range(100)]
         try:
-            await_(lambda: sum(one.done() for one in asked) >= 100 - answers.WAITING, 60, "the refusals")
+            await_(lambda: sum(future.done() for future in asked) >= 100 - answers.WAITING, 60, "the refusals")
             assert world.get("/metrics").status_code == 200
         finally:
             leave.set()
-    codes = Counter(one.result().status_code for one in asked)
+    codes = Counter(future.result().status_code for future in asked)
     assert codes == {200: answers.WAITING, 503: 100 - answers.WAITING}
 
 
-# What is not of the present
+# Old verdicts
 
 
-def test_a_dead_node_is_listed_apart_from_those_that_may_stop(tmp_path: Path) -> None:
-    """Its restart is the cure; the nodes that are up may not stop beside it, and the page says why."""
+def test_a_dead_node_is_listed_apart_from_nodes_that_may_stop(tmp_path: Path) -> None:
+    """It may be started; the nodes that are up may not stop beside it, and the page shows why."""
     with watched(tmp_path) as world:
         world.cluster.down(1, instant=True)
         world.seen("WARNING")
@@ -241,8 +247,8 @@ def test_a_dead_node_is_listed_apart_from_those_that_may_stop(tmp_path: Path) ->
         assert "<h3>Down, and may be started</h3>" in page
 
 
-def test_what_polls_that_hang_left_is_no_list_of_who_may_restart() -> None:
-    """Nothing failed, and nothing is of the present either: both lists are null, not those of before."""
+def test_an_old_reading_lists_no_node_that_may_restart() -> None:
+    """If polls hang, no error is reported, but both lists are null and not the old ones."""
     known = Reading(
         cluster=NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True
     )
@@ -251,8 +257,8 @@ def test_what_polls_that_hang_left_is_no_list_of_who_may_restart() -> None:
     assert (old_listed["restart_safe"], old_listed["restart_cures"]) == (None, None)
 
 
-def test_a_keyspace_accepted_by_a_wrong_name_costs_no_verdict(tmp_path: Path) -> None:
-    """The gate refuses every node, and the page says what to correct; the cluster's health is told as ever."""
+def test_a_wrong_name_in_accept_does_not_affect_the_verdict(tmp_path: Path) -> None:
+    """The gate refuses every node, and the page shows what to correct; the health of the cluster is still shown."""
     with watched(tmp_path, gate={"settle": "0s", "accept": ["order"]}) as world:
         world.seen("OK")
         listed = world.get("/api/v1/clusters").json()["clusters"][0]
@@ -265,8 +271,8 @@ def test_a_keyspace_accepted_by_a_wrong_name_costs_no_verdict(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The last good news is never told as today's: not by the API, the page or the picture."""
+def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last OK is not shown as current by the API, the page or the picture."""
     with watched(tmp_path) as world:
         world.seen("OK")
         for node in world.cluster.nodes:
@@ -293,7 +299,7 @@ def test_a_blind_agent_tells_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
-    """Not ready, no verdict, and no page that looks well."""
+    """Not ready, no verdict, and no page that looks OK."""
     config = tmp_path / "ringcheck.yaml"
     config.write_text("clusters: {orders-prod: {jolokia: {contact_points: ['127.0.0.1:1']}}}")
     agent = Agent(load(str(config)))
@@ -307,7 +313,7 @@ def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service manager may ask too."""
+    """A load balancer or a probe may ask."""
     monkeypatch.setattr(world.agent, "lively", lambda: False)
     assert world.get("/-/healthy").status_code == 503
 
@@ -315,14 +321,14 @@ def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.Mo
 # The gate
 
 
-def test_a_node_that_can_be_spared_may_stop(world: World) -> None:
-    """By its address or its host id; the decision is made on a poll that began after the question."""
+def test_a_spare_node_may_stop(world: World) -> None:
+    """By its address or its host id; the decision is made on a poll that began after the request."""
     before = datetime.now(UTC).replace(microsecond=0)
     answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
     assert answer.status_code == 200
     valid(answer.json(), "decision-1")
     assert datetime.fromisoformat(answer.json()["taken_at"]) >= before
-    assert not [one for one in answer.json()["reasons"] if one["code"] == "streaming"]
+    assert "streaming" not in {entry["code"] for entry in answer.json()["reasons"]}
     by_id = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.cluster.nodes[1].host_id]})
     assert by_id.json()["candidates"] == [world.address(1)]
 
@@ -331,8 +337,8 @@ STRICT = {"require_spare": Gate(require_spare=True), "require_all_up": Gate(requ
 
 
 @pytest.mark.parametrize(("name", "gate"), STRICT.items())
-def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str, gate: Gate) -> None:
-    """A client that sends its own defaults must not make the gate laxer than its owners want it."""
+def test_a_request_can_t_relax_the_configured_gate(name: str, gate: Gate) -> None:
+    """A client that sends its own defaults must not relax the requirements of the configuration."""
     lax = Cluster("c", JolokiaSettings(contact_points=("127.0.0.1",)))
     for body in ({}, {name: False}, {name: True}):
         assert preflight.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
@@ -354,15 +360,13 @@ def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str
         ({"nodes": ["127"]}, 503, "unknown_node"),
     ],
 )
-def test_the_gate_s_answers_have_their_status(
-    world: World, body: dict[str, Any], status: int, code: str | None
-) -> None:
-    """200 safe, 409 unsafe, 503 unknown; wishes as on the command line."""
-    nodes = [world.address(one) if isinstance(one, int) else one for one in body["nodes"]]
+def test_each_decision_has_its_status(world: World, body: dict[str, Any], status: int, code: str | None) -> None:
+    """200 safe, 409 unsafe, 503 unknown; fields as on the command line."""
+    nodes = [world.address(node) if isinstance(node, int) else node for node in body["nodes"]]
     answer = world.post("/api/v1/clusters/NAME/preflight", body | {"nodes": nodes})
     assert answer.status_code == status, answer.text
     assert api.STATUS[answer.json()["decision"]] == status
-    blocking = {one["code"] for one in answer.json()["reasons"] if one["blocks"]}
+    blocking = {entry["code"] for entry in answer.json()["reasons"] if entry["blocks"]}
     assert code in blocking if code else not blocking
 
 
@@ -387,15 +391,15 @@ def test_the_gate_s_answers_have_their_status(
         (["a"], "not a JSON object"),
     ],
 )
-def test_a_question_that_is_not_understood_is_none(world: World, body: Any, text: str) -> None:
-    """400, and never an answer to another question."""
+def test_a_wrong_request_is_refused(world: World, body: Any, text: str) -> None:
+    """400, never a decision on something else."""
     answer = world.post("/api/v1/clusters/NAME/preflight", body)
     assert answer.status_code == 400
     assert text in answer.json()["error"]
 
 
-def test_what_is_not_json_is_refused(world: World) -> None:
-    """A form, a word, a million brackets."""
+def test_a_body_that_is_no_json_is_refused(world: World) -> None:
+    """A word, nested brackets, a huge text, no body."""
     headers = {"Content-Type": "application/json"}
     url = world.url("/api/v1/clusters/NAME/preflight")
     for data, status in (
@@ -407,26 +411,26 @@ def test_what_is_not_json_is_refused(world: World) -> None:
         assert requests.post(url, data=data, headers=headers, timeout=30).status_code == status
 
 
-def test_the_gate_never_decides_on_what_was_seen_before(tmp_path: Path) -> None:
-    """Between polls a node dies, and another takes part in a repair: the very next question sees both."""
+def test_each_decision_is_made_on_a_new_poll(tmp_path: Path) -> None:
+    """A repair and a death between two regular polls are seen by the next request."""
     with watched(tmp_path, nodes=6, interval=600) as world:
         body = {"nodes": [world.address(0)]}
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
         world.cluster.stream(0)
         answer = world.post("/api/v1/clusters/NAME/preflight", body)
         assert answer.status_code == 409
-        assert "streaming" in {one["code"] for one in answer.json()["reasons"] if one["blocks"]}
+        assert "streaming" in {entry["code"] for entry in answer.json()["reasons"] if entry["blocks"]}
         world.cluster.stream(0, 0)
         world.cluster.down(1, instant=True)
         answer = world.post("/api/v1/clusters/NAME/preflight", body)
         assert answer.status_code == 409
-        assert "would_become_unavailable" in {one["code"] for one in answer.json()["reasons"]}
+        assert "would_become_unavailable" in {entry["code"] for entry in answer.json()["reasons"]}
 
 
 def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
-    """A lease that another took a moment ago; one's own takes nothing off."""
+    """So does a lease that was taken a moment ago; the lease of the candidate itself does not count."""
     with watched(tmp_path, nodes=6, interval=600) as world:
-        world.store.add([Holder(node=world.address(1), owner="another", purpose="restart", since=now())])
+        world.store.add([lease(world.address(1))])
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert answer.status_code == 409
         assert answer.json()["holders"] == [world.address(1)]
@@ -437,17 +441,17 @@ def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
         assert "restart leases is not known" in answer.json()["error"]
 
 
-def test_without_a_store_the_commands_lock_file_counts(tmp_path: Path) -> None:
-    """Whoever runs `ringcheck roll` on this host without `lease:` keeps them there."""
+def test_without_a_lease_store_the_default_lock_file_counts(tmp_path: Path) -> None:
+    """`ringcheck roll` on this host without `lease:` keeps its leases there."""
     with watched(tmp_path, nodes=6, interval=600, lease=None) as world:
         body = {"nodes": [world.address(0)]}
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
-        world.store.add([Holder(node=world.address(1), owner="another", purpose="restart", since=now())])
+        world.store.add([lease(world.address(1))])
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 409
 
 
-def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of a poll of its own; time that runs out is no yes."""
+def test_several_readings_must_be_safe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a new poll; at the deadline the answer is unknown."""
     asked: list[float] = []
     fresh = world.agent.fresh
 
@@ -466,8 +470,8 @@ def test_as_many_readings_as_are_asked_for_are_safe(world: World, monkeypatch: p
     assert "1 of 3 readings were safe when the 60 s were over" in answer.json()["error"]
 
 
-def test_a_configuration_that_was_replaced_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question between whose readings the level is tightened is not answered by the old one."""
+def test_a_replaced_configuration_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the level becomes stricter between two readings, the old level does not decide."""
     with watched(tmp_path) as world:
         readings, fresh, file = [0], world.agent.fresh, tmp_path / "ringcheck.yaml"
 
@@ -487,8 +491,8 @@ def test_a_configuration_that_was_replaced_decides_nothing(tmp_path: Path, monke
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 409
 
 
-def test_a_reload_while_the_gate_reckons_is_seen_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the last reading."""
+def test_a_reload_during_the_decision_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes after the last reading."""
     with watched(tmp_path) as world:
         file = tmp_path / "ringcheck.yaml"
 
@@ -503,19 +507,19 @@ def test_a_reload_while_the_gate_reckons_is_seen_too(tmp_path: Path, monkeypatch
         assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
 
 
-def test_a_poll_that_fails_or_hangs_is_no_yes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though there is a fresh verdict of before."""
+def test_a_failed_or_hanging_poll_is_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although there is a current verdict of an earlier poll."""
     good = world.agent.fresh(NAME, 30)
     assert good is not None
-    for found, text in ((replace(good, error="nobody answered"), "nobody answered"), (None, "in time")):
-        monkeypatch.setattr(world.agent, "fresh", lambda *_, found=found: found)
+    for result, text in ((replace(good, error="nobody answered"), "nobody answered"), (None, "in time")):
+        monkeypatch.setattr(world.agent, "fresh", lambda *_, result=result: result)
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
         assert text in answer.json()["error"]
 
 
 def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
-    """Asked in the middle of a poll, its end is not enough."""
+    """A request in the middle of a poll is not answered by that poll."""
     with watched(tmp_path, interval=600) as world:
         watch = world.agent._state.watches[0]
         inside, leave = threading.Event(), threading.Event()
@@ -530,21 +534,21 @@ def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
         watch._poll = slow  # type: ignore[method-assign]
         world.agent.hurry(NAME)
         assert inside.wait(30)
-        found: list[Any] = []
-        asking = threading.Thread(target=lambda: found.append(world.agent.fresh(NAME, 30)))
+        readings: list[Any] = []
+        asking = threading.Thread(target=lambda: readings.append(world.agent.fresh(NAME, 30)))
         asking.start()
         await_(lambda: watch._streams, 30, "the question")
         leave.set()
         asking.join(30)
-        assert found[0].verdict.snapshot.nodes[0].streams == 0
+        assert readings[0].verdict.snapshot.nodes[0].streams == 0
         assert world.agent.fresh("other", 1) is None
         leave.clear()
         assert world.agent.fresh(NAME, 0.1) is None
         leave.set()
 
 
-def test_too_many_questions_are_put_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the word unknown, and when to ask again."""
+def test_too_many_requests_to_the_gate_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the decision unknown and the time of the next attempt."""
     monkeypatch.setattr(web, "DECISIONS", 0)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         answer = replace(world, served=served).post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
@@ -552,23 +556,22 @@ def test_too_many_questions_are_put_off(world: World, monkeypatch: pytest.Monkey
     assert answer.headers["Retry-After"] == "5"
 
 
-def test_what_proxies_observe_is_not_taken(world: World) -> None:
-    """Rather than kept without effect."""
+def test_observations_of_proxies_are_refused(world: World) -> None:
+    """Rather than accepted without effect."""
     answer = world.post("/api/v1/clusters/NAME/observed", {"orders": ["LOCAL_QUORUM"]})
     assert answer.status_code == 501
     assert "not built in this release" in answer.json()["error"]
     assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404
 
 
-def test_every_path_and_key_is_documented() -> None:
-    """docs/web.md has all of them, and its examples are none that would be refused."""
+def test_every_path_field_and_key_is_documented() -> None:
+    """docs/web.md has all of them, and its examples are accepted."""
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
-    told = set(re.findall(r"^\| `(?:POST )?(/[^`]*)` \|", text, re.MULTILINE))
-    assert told == {
-        one.path.replace("{cluster}", "NAME").replace("{name}", "NAME") for one in web.ROUTES if isinstance(one, Route)
-    }
+    documented = set(re.findall(r"^\| `(?:POST )?(/[^`]*)` \|", text, re.MULTILINE))
+    routes = [route for route in web.ROUTES if isinstance(route, Route)]
+    assert documented == {route.path.replace("{cluster}", "NAME").replace("{name}", "NAME") for route in routes}
     fields = re.findall(r"^\| `([a-z_`, ]+)` \|", text.partition("| Field |")[2].partition("## ")[0], re.MULTILINE)
-    assert {one for row in fields for one in row.split("`, `")} == set(preflight.FIELDS)
+    assert {field for row in fields for field in row.split("`, `")} == set(preflight.FIELDS)
     example = yaml.safe_load(text.partition("# web.yml")[2].partition("```")[0].partition("\n")[2])
     assert set(example) == set(webconfig._TOP.keys)
     assert set(example["tls_server_config"]) == set(webconfig._TLS.keys)

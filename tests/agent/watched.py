@@ -1,4 +1,4 @@
-"""An agent's HTTP over real sockets, in front of an agent that watches an embedded cluster."""
+"""An agent that watches an embedded cluster, and its HTTP server on a real socket."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ NAME = "orders-prod"
 
 @dataclass
 class World:
-    """A cluster, who watches it, and where that is served.
+    """A cluster, the agent that watches it, and the agent's server.
 
     Attributes:
-        cluster: to be driven.
-        agent: polls it once a second.
-        served: the agent's HTTP.
+        cluster: the embedded cluster.
+        agent: polls the cluster once a second.
+        served: the server.
     """
 
     cluster: EmbeddedCluster
@@ -56,7 +56,7 @@ class World:
 
     @property
     def store(self) -> Store:
-        """The leases of the cluster."""
+        """The lease store of the cluster."""
         return open_store(self.agent.config.clusters[NAME])
 
     def seen(self, condition: str) -> None:
@@ -68,15 +68,15 @@ class World:
 def watched(
     folder: Path, nodes: int = 3, interval: float = 1, web_config: str | None = None, **settings: Any
 ) -> Iterator[World]:
-    """A cluster of RF 3 over 3 racks, and an agent that has seen it."""
+    """A cluster of RF 3 in 3 racks, and an agent that has polled it."""
     factors = {"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")}
     cluster = EmbeddedCluster.uniform(nodes, racks=3, keyspaces=factors, name=NAME, time_factor=0)
     with simulate(cluster) as simulator:
         document = yaml.safe_load(simulator.config())
         lease = {"file": str(folder / "leases.json")}
         rules = [{"keyspaces": ["*"], "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL"}]
-        found = {"gate": {"settle": "0s"}, "lease": lease, "monitor": rules, **settings}
-        document["clusters"][NAME] |= {key: value for key, value in found.items() if value is not None}
+        sections = {"gate": {"settle": "0s"}, "lease": lease, "monitor": rules, **settings}
+        document["clusters"][NAME] |= {key: value for key, value in sections.items() if value is not None}
         document["agent"] = {"interval": f"{interval:g}s"}
         config = folder / "ringcheck.yaml"
         config.write_text(yaml.safe_dump(document))
