@@ -311,11 +311,11 @@ def _line(text: str) -> str:
 
 def _node(client: _Client, seen: Snapshot) -> Node:
     """The node that is configured for the client."""
-    found = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
-    if found is None:
+    match = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
+    if match is None:
         text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
         raise _RefusedError("unknown", text)
-    return found
+    return match
 
 
 def _because(decision: Decision) -> str:

@@ -131,7 +131,7 @@ class Sender:
         Raises:
             RingcheckError: the agent did not accept it.
         """
-        from ringcheck.http.exchange import exchange  # noqa: PLC0415 - as above
+        from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
         url = f"{self._sensu.url.rstrip('/')}/events"
         body = json.dumps(api_event(event, self._terms)).encode()

@@ -38,7 +38,9 @@ class HeldError(LeaseError):
     def __init__(self, holders: Sequence[Holder]) -> None:
         self.holders = tuple(holders)
         super().__init__(
-            "; ".join(f"{held.node} is under the restart lease of {held.owner} since {held.since}" for held in holders)
+            "; ".join(
+                f"{lease.node} is under the restart lease of {lease.owner} since {lease.since}" for lease in holders
+            )
         )
 
 
@@ -111,23 +113,25 @@ class Record:
         Raises:
             HeldError: another owner holds one of the nodes.
         """
-        foreign = [held for held in self.holders if any(_same(held, new) and held.owner != new.owner for new in wanted)]
+        foreign = [
+            lease for lease in self.holders if any(_same(lease, new) and lease.owner != new.owner for new in wanted)
+        ]
         if foreign:
             raise HeldError(foreign)
         others = [entry for entry in self._document["holders"] if not any(_same(_holder(entry), new) for new in wanted)]
         return self._with(holders=others + [self._entry(new) | {"grant": grant} for new in wanted])
 
     def _entry(self, new: Holder) -> Json:
-        for held, entry in zip(self.holders, self._document["holders"], strict=True):
-            if _same(held, new):
-                return {**entry, "node": new.node, "host_id": new.host_id or held.host_id}
+        for lease, entry in zip(self.holders, self._document["holders"], strict=True):
+            if _same(lease, new):
+                return {**entry, "node": new.node, "host_id": new.host_id or lease.host_id}
         return {**_fields(new), "purpose": new.purpose[:LONGEST]}
 
     def kept(self, wanted: Sequence[Holder], grant: str) -> frozenset[str]:
         """The wanted nodes that already have a lease, leases with this mark left out."""
         entries = zip(self.holders, self._document["holders"], strict=True)
-        earlier = [held for held, entry in entries if entry.get("grant") != grant]
-        return frozenset(new.node for new in wanted if any(_same(held, new) for held in earlier))
+        earlier = [lease for lease, entry in entries if entry.get("grant") != grant]
+        return frozenset(new.node for new in wanted if any(_same(lease, new) for lease in earlier))
 
     def without(self, nodes: Collection[str], owner: str, grant: str | None = None) -> Record:
         """The record without the leases of some nodes; nodes without a lease are ignored.
@@ -140,7 +144,7 @@ class Record:
         Raises:
             HeldError: another owner holds one of the nodes, and no mark was given.
         """
-        foreign = [held for held in self.holders if held.node in nodes and held.owner != owner]
+        foreign = [lease for lease in self.holders if lease.node in nodes and lease.owner != owner]
         if foreign and grant is None:
             raise HeldError(foreign)
         entries = self._document["holders"]
@@ -152,7 +156,7 @@ class Record:
         Raises:
             NotHeldError: the node has no lease.
         """
-        holder = next((held for held in self.holders if held.node == node), None)
+        holder = next((lease for lease in self.holders if lease.node == node), None)
         if holder is None:
             raise NotHeldError(f"{node} is under no restart lease")
         taken = {**_fields(holder), "taken_at": at, "by": by, "reason": reason[:LONGEST]}
@@ -190,16 +194,16 @@ def _taken(entry: Mapping[str, Any]) -> Taken:
     by, reason, at = entry["by"], entry["reason"], entry["taken_at"]
     if not all(isinstance(text, str) for text in (by, reason, at)):
         raise TypeError("the fields of the history must be text")
-    return Taken(_holder(entry), by, reason, at)
+    return Taken(holder=_holder(entry), by=by, reason=reason, at=at)
 
 
 def _fields(holder: Holder) -> Json:
     return {name: getattr(holder, name) for name in Holder.__slots__}
 
 
-def _same(held: Holder, new: Holder) -> bool:
+def _same(lease: Holder, new: Holder) -> bool:
     """Whether two leases are for one node, whose address may have changed."""
-    return held.node == new.node or (held.host_id is not None and held.host_id == new.host_id)
+    return lease.node == new.node or (lease.host_id is not None and lease.host_id == new.host_id)
 
 
 def _matches(entry: Mapping[str, Any], nodes: Collection[str], owner: str, grant: str | None) -> bool:

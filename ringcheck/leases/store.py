@@ -132,7 +132,7 @@ class RecordStore(ABC):
         def step(record: Record) -> tuple[Record, Added]:
             kept.update(record.kept(wanted, grant))
             changed = record.with_(wanted, grant)
-            return changed, Added(changed.holders, frozenset(nodes - kept), grant)
+            return changed, Added(holders=changed.holders, new=frozenset(nodes - kept), grant=grant)
 
         return self.change(step)
 
@@ -146,7 +146,10 @@ class RecordStore(ABC):
         attempted: list[Holder] = []
 
         def step(record: Record) -> tuple[Record, Holder]:
-            done = next((lease for lease in attempted if Taken(lease, by, reason, at) in record.history), None)
+            done = next(
+                (lease for lease in attempted if Taken(holder=lease, by=by, reason=reason, at=at) in record.history),
+                None,
+            )
             if done:  # by an earlier attempt whose answer was lost
                 return record, done
             changed, holder = record.taken(node, by, reason, at)

@@ -73,7 +73,7 @@ def embedded(name: str = "orders-prod", **options: Any) -> Iterator[World]:
     with serve(cluster) as server:
         points = tuple(node.address for node in cluster.nodes)
         jolokia = JolokiaSettings(contact_points=points, url=server.template, timeout=5)
-        yield World(cluster, Cluster(name, jolokia, policy=Policy(RULES), gate=Gate(settle=0)))
+        yield World(cluster, Cluster(name=name, source=jolokia, policy=Policy(RULES), gate=Gate(settle=0)))
 
 
 def polled(watch: Watch) -> Reading:

@@ -200,14 +200,14 @@ def test_failed_polls_are_logged_at_begin_and_end() -> None:
 @pytest.mark.slow
 def test_suspects() -> None:
     """Each suspect once, and once when it answers again; if no node answers there is one line for the cluster."""
-    one, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
-    assert logged(reading(), one)[0]["node"] == ONE
-    assert [(line["event"], line["node"]) for line in logged(reading(), one, both)] == [("node_suspect", TWO)]
-    assert [(line["event"], line["node"]) for line in logged(both, one)] == [("node_answers_again", TWO)]
+    first, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
+    assert logged(reading(), first)[0]["node"] == ONE
+    assert [(line["event"], line["node"]) for line in logged(reading(), first, both)] == [("node_suspect", TWO)]
+    assert [(line["event"], line["node"]) for line in logged(both, first)] == [("node_answers_again", TWO)]
     silent = reading(suspects=frozenset({ONE, TWO, THREE}), error="nobody answered")
     assert events(logged(reading(), silent)) == ["poll_failed"]
     assert events(logged(reading(), silent, reading())) == ["poll_works_again"]
-    assert events(logged(reading(), silent, one)) == ["poll_works_again", "node_suspect"]
+    assert events(logged(reading(), silent, first)) == ["poll_works_again", "node_suspect"]
 
 
 def test_a_suspect_seen_down_has_not_answered_again() -> None:

@@ -42,7 +42,7 @@ def running(agent: Agent) -> Iterator[Agent]:
 
 
 def config(*clusters: Cluster, interval: float = 1.0) -> Config:
-    return Config({cluster.name: cluster for cluster in clusters}, AgentSettings(interval=interval))
+    return Config(clusters={cluster.name: cluster for cluster in clusters}, agent=AgentSettings(interval=interval))
 
 
 def polls(agent: Agent, name: str) -> int:

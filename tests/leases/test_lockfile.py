@@ -187,7 +187,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def unconfigured(name: str = "c") -> Cluster:
-    return Cluster(name, JolokiaSettings(contact_points=("127.0.0.1",)))
+    return Cluster(name=name, source=JolokiaSettings(contact_points=("127.0.0.1",)))
 
 
 def test_the_default_store_is_a_lock_file(folder: Path) -> None:
@@ -203,7 +203,9 @@ def test_the_default_store_is_a_lock_file(folder: Path) -> None:
 
 def test_a_configured_file_is_used(path: Path) -> None:
     """`lease: {file: ...}` names it."""
-    store = open_store(Cluster("c", JolokiaSettings(contact_points=("127.0.0.1",)), lease=Lease(file=str(path))))
+    store = open_store(
+        Cluster(name="c", source=JolokiaSettings(contact_points=("127.0.0.1",)), lease=Lease(file=str(path)))
+    )
     store.add([holder()])
     assert path.exists()
 
