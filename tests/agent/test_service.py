@@ -209,7 +209,7 @@ def test_stop_leaves_no_thread_and_no_connection(world: World) -> None:
 def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> None:
     """It reports that not all threads ended, and the poll is never published."""
     published: list[Reading] = []
-    agent = Agent(config(replace(world.cluster, name="slow")), [published.append])
+    agent = Agent(config(replace(world.cluster, name="slow"), interval=NEVER), [published.append])
     agent.start()
     assert hangs.entered.wait(PATIENCE)
     assert not agent.stop(0.1)
@@ -294,7 +294,7 @@ def test_a_reload_keeps_unchanged_clusters(world: World) -> None:
 def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs) -> None:
     """Even if its last poll ends after the reload."""
     published: list[Reading] = []
-    with running(Agent(config(replace(world.cluster, name="slow")), [published.append])) as agent:
+    with running(Agent(config(replace(world.cluster, name="slow"), interval=NEVER), [published.append])) as agent:
         assert hangs.entered.wait(PATIENCE)
         agent.reload(config(world.cluster))
         hangs.free.set()
