@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.readings import confirmed
 from ringcheck.documents.fields import address
-from ringcheck.errors import DataError
+from ringcheck.errors import DataError, UsageError
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
 
@@ -102,13 +102,10 @@ def _gate(body: dict[str, Any], gate: Gate) -> Gate:
     spare, all_up = body.get("require_spare", False), body.get("require_all_up", False)
     if not isinstance(spare, bool) or not isinstance(all_up, bool):
         raise HTTPException(400, "require_spare and require_all_up must be true or false")
-    return replace(
-        gate,
-        accept=(*gate.accept, *_texts(body, "accept")),
-        allow=gate.allow | set(allow),
-        require_spare=gate.require_spare or spare,
-        require_all_up=gate.require_all_up or all_up,
-    )
+    try:
+        return gate.asked(level=level, accept=accept, allow=allow, require_spare=spare, require_all_up=all_up)
+    except UsageError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
     wanted: Sequence[str],
     options: dict[str, Any],
 ) -> Report:
-    from ringcheck.leases.leases import whoami
+    from ringcheck.leases.stamp import whoami
     from ringcheck.restart.environment import LiveEnvironment
     from ringcheck.restart.runner import Runner
     from ringcheck.sources import open_control

@@ -16,7 +16,8 @@ from ringcheck.core.plan import plan
 from ringcheck.core.readings import confirmed
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.leases.leases import HeldError, LeaseError, granted
+from ringcheck.leases.grant import granted
+from ringcheck.leases.record import HeldError, LeaseError
 from ringcheck.restart.procedure import Halt, RestartTask
 from ringcheck.restart.readiness import RestartedNode
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ringcheck.core.policy import Policy
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Snapshot
-    from ringcheck.leases.leases import Store
+    from ringcheck.leases.store import Store
     from ringcheck.report.roll import RollOutcome
     from ringcheck.restart.context import RunContext
 

@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     from ringcheck.core.gate import Gate
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
-    from ringcheck.leases.leases import Store
+    from ringcheck.leases.store import Store
     from ringcheck.restart.environment import Environment
     from ringcheck.restart.journal import Past
     from ringcheck.restart.procedure import Procedure, RestartTask
