@@ -357,7 +357,7 @@ def test_show_tells_all_that_is_in_force(tmp_path: Path, capsys: pytest.CaptureF
     assert values["clusters.a.jolokia.url"] == '"https://{address}:8778/jolokia"  # default'
     assert values["clusters.a.jolokia.tls.ca_file"] == f"{tmp_path}/ca.pem  # {file}:3"
     assert yaml.safe_load(values["clusters.a.sensu.team"]) == "on call: #1"
-    assert yaml.safe_load(values["clusters.a.source.contact_points"]) == ["h", "2001:db8::1"]
+    assert yaml.safe_load(values["clusters.a.jolokia.contact_points"]) == ["h", "2001:db8::1"]
     assert values["clusters.a.replication.k"] == f"{{class: SimpleStrategy, replication_factor: 3}}  # {file}:5"
     assert not [key for key in values if not key.startswith("clusters.a.") or key.startswith("clusters.a.b")]
 
