@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli import COMMANDS, ringcheck
+from ringcheck.cli.options import TARGET_OPTIONS, ClusterCommand
 from ringcheck.config.schema import TOP
 from ringcheck.config.types import ConfigKey, Many, Named, Section
 from ringcheck.core.findings import SECTIONS, FindingKind
@@ -32,46 +33,93 @@ levels that follow the queries, are not built yet.
 """
 HEAD = """# Commands
 
-Written by `make docs` from the program's own help; a test keeps it so. Every option can be set by an environment
-variable: those that name the target by `RINGCHECK_` and their name (`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), the others
-by `RINGCHECK_`, their command and their name (`RINGCHECK_CHECK_WARNING`).
+Written by `make docs` from the program's own help; a test keeps it so. `ringcheck COMMAND --help` prints the same text
+with the [cluster options](#cluster-options) below it.
+
+Every option can also be set by an environment variable: a cluster option by `RINGCHECK_` and its name
+(`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), any other option by `RINGCHECK_`, its command and its name
+(`RINGCHECK_CHECK_WARNING`).
 
 Shell completion: `eval "$(_RINGCHECK_COMPLETE=bash_source ringcheck)"` in `.bashrc`, likewise `zsh_source` and
 `fish_source`.
+
+## Cluster options
+
+A command finds its cluster in a configuration (`--config`, `--cluster`), through the address of a node (`--host`,
+`--url`), or in a recorded snapshot (`--from`). Each section below says which of these options the command takes.
+
+```text
 """
 
 
+def _context(command: click.Command, name: str) -> click.Context:
+    return click.Context(command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"])
+
+
+def cluster_options() -> str:
+    """The options that `check` shares with other commands, as its help has them."""
+    command = ringcheck.get_command(_context(ringcheck, "ringcheck"), "check")
+    assert isinstance(command, ClusterCommand)
+    context = _context(command, "ringcheck check")
+    formatter = context.make_formatter()
+    command.format_cluster_options(context, formatter)
+    return f"{formatter.getvalue().rstrip()}\n```\n"
+
+
 def helps(command: click.Command, name: str) -> list[str]:
-    """The help of a command and of those below it, as Markdown."""
-    context = click.Context(command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"])
-    found = [f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"]
+    """The help of a command and of those below it, as Markdown; without the cluster options."""
+    context = _context(command, name)
+    sections = [f"## {name}\n\n```text\n{_help(command, context)}\n```\n{_taken(command)}"]
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             inner = command.get_command(context, sub)
             assert inner is not None
-            found += helps(inner, f"{name} {sub}")
-    return found
+            sections += helps(inner, f"{name} {sub}")
+    return sections
+
+
+def _help(command: click.Command, context: click.Context) -> str:
+    if not isinstance(command, ClusterCommand):
+        return command.get_help(context)
+    formatter = context.make_formatter()
+    command.format_usage(context, formatter)
+    command.format_help_text(context, formatter)
+    command.format_own_options(context, formatter)
+    return formatter.getvalue().rstrip()
+
+
+def _taken(command: click.Command) -> str:
+    """Which cluster options a command takes, as a sentence; empty for none."""
+    if not isinstance(command, ClusterCommand):
+        return ""
+    offered = {option.name for option in command.params if not (isinstance(option, click.Option) and option.hidden)}
+    missing = [f"`{max(flags, key=len)}`" for name, (flags, _) in TARGET_OPTIONS.items() if name not in offered]
+    without = f", except {', '.join(missing[:-1])}{' and ' * bool(missing[:-1])}{missing[-1]}" if missing else ""
+    return f"\nIt also takes the [cluster options](#cluster-options){without}.\n"
 
 
 def text() -> str:
     """The whole page."""
     context = click.Context(ringcheck, info_name="ringcheck")
     commands = [(name, ringcheck.get_command(context, name)) for name in COMMANDS]
-    return "\n".join([HEAD, *(one for name, each in commands if each for one in helps(each, f"ringcheck {name}"))])
+    sections = [section for name, command in commands if command for section in helps(command, f"ringcheck {name}")]
+    return "\n".join([HEAD + cluster_options(), *sections])
 
 
 def keys(section: Section, path: str) -> list[str]:
-    """Tables of a section and of those in it."""
+    """A table of the keys of a section, and tables of the sections in it."""
     rows = [_row(name, key) for name, key in section.keys.items()]
-    found = [
-        f"## {path or 'Top level'}\n\n| Key | Value | Default | Says |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    tables = [
+        f"## {path or 'Top level'}\n\n| Key | Value | Default | Description |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
     ]
     for name, key in section.keys.items():
         inner = key.kind.of if isinstance(key.kind, Many | Named) else key.kind
-        place = f"{path}.{name}".lstrip(".") + (".NAME" if isinstance(key.kind, Named) else "")
+        below = f"{path}.{name}".lstrip(".") + (".NAME" if isinstance(key.kind, Named) else "")
         if isinstance(inner, Section):
-            found += keys(inner, place)
-    return found
+            tables += keys(inner, below)
+    return tables
 
 
 def _row(name: str, key: ConfigKey) -> str:

@@ -1,8 +1,9 @@
-"""The command line: one file a command, imported when it is used.
+"""The command line: one file for each command, imported when the command is used.
 
-Owns exit codes. A plugin's caller reads stdout and the exit code: every usage error, crash and interrupt ends as one
-line on stdout and exit code 3, never as click's 1 or 2, which mean WARNING and CRITICAL to Nagios. So does an answer
-that stdout does not take, with its line on stderr.
+Owns exit codes and options; may import every other room, and none imports it. Monitoring systems read standard output
+and the exit code: every usage error, crash and interrupt ends with one line on standard output and exit code 3, never
+with click's 1 or 2, which mean WARNING and CRITICAL to Nagios. If standard output can't be written, the line goes to
+standard error. Start reading at `run`, then target.py (which cluster) and options.py (shared options).
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ COMMANDS = {
     "health": "Which ranges of which keyspaces can be served, and how near an outage is.",
     "watch": "Health, live in the terminal.",
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",
-    "preflight": "May these nodes stop now? Exit code 0 is the only yes.",
+    "preflight": "May these nodes stop now? Only exit code 0 means yes.",
     "plan": "The fewest batches in which all nodes can restart.",
-    "lease": "Restart leases: who holds which node; take one, give it back, take it away.",
-    "roll": "Rolling restart: gate, lease, drain, your command, and wait until really back.",
+    "lease": "Restart leases: list, acquire, release and break them.",
+    "roll": "Rolling restart: gate, lease, drain, your command, and wait until back.",
     "what-if": "The verdict as it would be if nodes were down, or back.",
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
-    "agent": "The service: polls every configured cluster; page, metrics, API, Sensu.",
-    "snapshot": "Write all that was seen to one file, for --from, bug reports and replay.",
-    "config": "Validate, describe and show the configuration.",
-    "demo": "The worked example, end to end, without Cassandra.",
-    "simulate": "An embedded cluster that speaks Jolokia.",
+    "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
+    "snapshot": "Write everything that was read from a cluster to a file, for --from.",
+    "config": "Check the configuration, describe its keys, and show its values.",
+    "demo": "A worked example from start to end, without Cassandra.",
+    "simulate": "An embedded cluster that speaks Jolokia, to try ringcheck with.",
 }
 
 
 class Commands(click.Group):
-    """Knows all commands by name and one line of help; imports one when it is used."""
+    """The commands by name, with one line of help each; a command is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Commands in the order in which an operator meets them."""
+        """The commands, the most used ones first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
@@ -59,13 +60,13 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        """The list of commands, without importing them."""
+        """Write the list of commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 def _name_variables(command: click.Command, prefix: str) -> None:
-    """Let each option be set by the variable that carries its name; click would take the parameter's."""
+    """Name the environment variable of each option after the option; click would name it after the parameter."""
     for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
         _name_variables(inner, f"{prefix}_{name}")
     for option in command.params:
@@ -78,39 +79,46 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 def ringcheck() -> None:
     """Which token ranges of a Cassandra cluster can be served, and whether a node may be stopped now.
 
-    Every option can be set by an environment variable: RINGCHECK_CONFIG, RINGCHECK_HOST, ... for those that name the
-    target, RINGCHECK_<COMMAND>_<OPTION> for the others. Errors of any kind exit with 3 (unknown).
+    Try `ringcheck demo` first; then `ringcheck health -H HOST`, with a node whose Jolokia you can reach.
+
+    Every option can also be set by an environment variable: RINGCHECK_CONFIG, RINGCHECK_HOST and so on for the options
+    that name the cluster, RINGCHECK_<COMMAND>_<OPTION> for the others. Every error exits with 3 (unknown).
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit."""
-    if sys.stdout is None:  # closed; what is done and then can't be told, such as a lease, had better not be done
-        sys.exit(_unheard("it is closed"))
+    if sys.stdout is None:  # closed; do nothing, such as taking a lease, that can't be reported
+        sys.exit(_unwritable("it is closed"))
     code = run(arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = _unheard(error)
+        code = _unwritable(error)
     sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit code."""
+    """Run a command line, and return its exit code."""
     try:
         code = ringcheck.main(args=arguments, prog_name="ringcheck", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except SystemExit as end:  # click's own, of shell completion and when whoever reads has gone
-        return end.code if "_RINGCHECK_COMPLETE" in os.environ and isinstance(end.code, int) else UNKNOWN
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())  # whoever asks for nothing wants to read, but gets no OK for it
-        return UNKNOWN
-    except (Exception, KeyboardInterrupt) as error:
-        if os.environ.get("RINGCHECK_DEBUG"):
-            raise
-        return complain(_reason(error))
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - a crash is an exit code too
+        return _exit_code(error)
     return code if isinstance(code, int) else 0
+
+
+def _exit_code(error: BaseException) -> int:
+    """The exit code for an exception that ended a command; reports it if it is an error."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, SystemExit):  # raised by click: for shell completion, and when the reader of a pipe is gone
+        return error.code if "_RINGCHECK_COMPLETE" in os.environ and isinstance(error.code, int) else UNKNOWN
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message())  # help, but nothing was checked: not OK
+        return UNKNOWN
+    if os.environ.get("RINGCHECK_DEBUG"):
+        raise error
+    return complain(_reason(error))
 
 
 def _reason(error: BaseException) -> str:
@@ -124,19 +132,19 @@ def _reason(error: BaseException) -> str:
 
 
 def complain(text: str) -> int:
-    """Say in one line on stdout that nothing can be said; exit code 3."""
+    """Print an error as one line on standard output, and return exit code 3."""
     try:
         click.echo(f"UNKNOWN - {' '.join(text.split())}".replace("|", "/"))
-    except OSError as error:  # most often the one that it was to tell of
-        return _unheard(error)
+    except OSError as error:  # often the very error that the line is about
+        return _unwritable(error)
     return UNKNOWN
 
 
-def _unheard(why: OSError | str) -> int:
-    """Say on stderr, where that is possible, that stdout takes nothing; exit code 3, for no answer was given."""
-    if not isinstance(why, str):  # keep the interpreter from finding out once more at exit, with a code of its own
+def _unwritable(why: OSError | str) -> int:
+    """Report on standard error, if possible, that standard output can't be written; return exit code 3."""
+    if not isinstance(why, str):  # or the interpreter fails again at exit, with an exit code of its own
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(why, BrokenPipeError):  # whoever read has gone (`| head`), and wants to hear no more
+    if not isinstance(why, BrokenPipeError):  # the reader is gone (`| head`) and expects no message
         with suppress(OSError):
             click.echo(f"UNKNOWN - stdout can't be written: {getattr(why, 'strerror', why)}", err=True)
     return UNKNOWN

@@ -1,4 +1,8 @@
-"""`ringcheck agent`: the service that polls every configured cluster and tells what it saw."""
+"""`ringcheck agent`: the service that polls every configured cluster and reports on it.
+
+Owns the process: signals, systemd's notifications, the log, and reloads of the configuration. The main thread waits for
+signals; all other work is done by the threads of the agent and its web server.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from ringcheck.config import Config
     from ringcheck.report.reading import Reading
 
-TICK = 1.0  # seconds between two looks at the watches
+TICK = 1.0  # seconds from one check of the polls to the next
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -24,15 +28,18 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     "-C", "--config", envvar="RINGCHECK_CONFIG", metavar="FILE", default=str(DEFAULT_CONFIG), show_default=True,
     help="Configuration file.",
 )  # fmt: skip
-@click.option("--listen", metavar="ADDRESS:PORT", help="Instead of the configuration's.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Where to listen. [default: that of the configuration]")
 @click.option(
-    "--log", "form", type=click.Choice(["logfmt", "json"]), help="Form of the log, instead of the configuration's."
+    "--log",
+    "form",
+    type=click.Choice(["logfmt", "json"]),
+    help="Format of the log. [default: that of the configuration]",
 )
 def agent(config: str, listen: str | None, form: Form | None) -> int:
     """Poll every configured cluster, and serve pages, metrics and the API, until SIGTERM or SIGINT.
 
-    SIGHUP reads the configuration again; a file that can't be used leaves the old one in force. The log goes to
-    stderr, a line a change.
+    SIGHUP reloads the configuration; if the file has a mistake, the old configuration stays in force. The log goes to
+    standard error, one line for each change.
     """
     from ringcheck.config import load
 
@@ -42,7 +49,7 @@ def agent(config: str, listen: str | None, form: Form | None) -> int:
 
 
 class _Service:
-    """The agent, its listeners and its signals."""
+    """The agent with its log, its web server and its signals."""
 
     def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
         from ringcheck.agent.log import Changes, Log
@@ -57,13 +64,14 @@ class _Service:
         self.courier = Courier(senders(config), self._of_sensu)
         self.agent = Agent(config, [self.changes, self._post], complain=self._bug)
         self.bound = self._to_bind(config)
-        self.ready = False
+        self.ready = self.stuck = False
+        self.status = ""
 
     def _to_bind(self, config: Config) -> tuple[str, str | None]:
         return self.listen or config.agent.listen, config.agent.web_config
 
     def _post(self, reading: Reading) -> None:
-        self.courier(reading)  # a reload makes another one
+        self.courier(reading)  # not the bound method: a reload replaces the courier
 
     def _bug(self, text: str) -> None:
         self.log("bug", "error", error=text)
@@ -75,11 +83,11 @@ class _Service:
             self.log("sensu_works_again", cluster=cluster)
 
     def run(self) -> int:
-        """Until a signal ends it."""
+        """Serve until a signal ends it; the exit code."""
         from ringcheck.agent.notify import notify
 
         with ExitStack() as stack:
-            stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the one at the end
+            stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the courier of the last reload
             url = self._serve(stack)
             self._warn(self.agent.config)
             self.agent.start()
@@ -112,33 +120,39 @@ class _Service:
     # The main thread
 
     def _watch(self) -> None:
-        """Tell systemd, once a tick, that every watch makes progress; a watch that does not ends the telling."""
-        from ringcheck.agent.notify import notify, watchdog
+        """Act on signals and report progress to systemd, until a signal ends the service."""
+        from ringcheck.agent.notify import watchdog
 
-        told, stuck = "", False
         tick = min(TICK, (watchdog() or 4 * TICK) / 4)
         while True:
-            came = signal.sigtimedwait(SIGNALS, tick)
-            if came and came.si_signo != signal.SIGHUP:
+            received = signal.sigtimedwait(SIGNALS, tick)
+            if received and received.si_signo != signal.SIGHUP:
                 return
-            if came:
+            if received:
                 self._reload()
-            lively = self.agent.lively()
-            if lively:
-                notify("WATCHDOG=1")
-            elif not stuck:
-                self.log("stuck", "error", why="the polls of a cluster do not go on")
-            stuck = not lively
-            if not self.ready and self.agent.tried():
-                self.ready = notify("READY=1") or True
-            if (status := self._status()) != told:
-                notify(f"STATUS={status}")
-                told = status
+            self._notify()
+
+    def _notify(self) -> None:
+        """Notify systemd. Its watchdog hears nothing while the polls of a cluster are stuck, and so restarts us."""
+        from ringcheck.agent.notify import notify
+
+        stuck = not self.agent.lively()
+        if not stuck:
+            notify("WATCHDOG=1")
+        elif not self.stuck:
+            self.log("stuck", "error", why="the polls of a cluster do not go on")
+        self.stuck = stuck
+        if not self.ready and self.agent.tried():
+            self.ready = notify("READY=1") or True
+        if (status := self._status()) != self.status:
+            notify(f"STATUS={status}")
+            self.status = status
 
     def _status(self) -> str:
         readings = self.agent.readings()
-        worst = max((one.verdict.severity for one in readings if one.verdict and one.fresh), default=None)
-        blind = sum(1 for one in readings if not one.fresh)
+        severities = [reading.verdict.severity for reading in readings if reading.verdict and reading.fresh]
+        worst = max(severities, default=None)
+        blind = sum(1 for reading in readings if not reading.fresh)
         clusters = f"{len(readings)} {'cluster' if len(readings) == 1 else 'clusters'}"
         return f"{clusters}, worst {worst.name if worst else 'not known'}" + (f", {blind} blind" if blind else "")
 
@@ -148,7 +162,7 @@ class _Service:
         notify(*reloading())
         try:
             self._use()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, the old one stays in force
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the old configuration stays in force
             self.agent.refuse()
             self.log("reload_failed", "error", error=str(error))
         else:
@@ -161,11 +175,11 @@ class _Service:
         from ringcheck.config import load
 
         config = load(self.path)
-        made = senders(config)
+        courier = Courier(senders(config), self._of_sensu)
         before = self.agent.config
-        old, self.courier = self.courier, Courier(made, self._of_sensu)
+        replaced, self.courier = self.courier, courier
         self.agent.reload(config)
-        old.close()
+        replaced.close()
         self.log.form = self.form or config.agent.log
         for cluster in set(before.clusters) - set(config.clusters):
             self.changes.forget(cluster)
@@ -175,8 +189,8 @@ class _Service:
 
 
 def _block() -> None:
-    """Let signals wait until they are asked for, in all threads that begin now: no handler, and so no race with one.
+    """Block the signals in all threads that start from now on, so that only `sigtimedwait` takes them.
 
-    It stays so until the process ends: a second Ctrl-C must not make a failure of an end that goes well.
+    They stay blocked until the process ends: a second Ctrl-C must not turn an orderly end into a failure.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

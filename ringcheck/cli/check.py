@@ -6,26 +6,28 @@ import json
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringcheck import __version__
-from ringcheck.cli.target import RESERVE, Seconds, Settled, Target, level, target_options
+from ringcheck.cli.options import ClusterCommand, Seconds, format_option, level, target_options
+from ringcheck.cli.target import ChosenCluster
 from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from ringcheck.agent.sensu import Sender
+    from ringcheck.cli.target import Target
     from ringcheck.config.values import Sensu
     from ringcheck.core.policy import Policy, Severity
     from ringcheck.core.verdict import Verdict
 
-BETWEEN_CHECKS = 60.0  # seconds, as Nagios and Sensu run plugins; Sensu wants to be told
+BETWEEN_CHECKS = 60.0  # seconds: how often Nagios and Sensu usually run plugins; an event for Sensu states it
 
 
-@dataclass(frozen=True, slots=True)
-class ToSensu:
-    """What was said on the command line about Sensu; it goes before the configuration."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensuOptions:
+    """The options about Sensu, under their names; they override the configuration."""
 
     sensu: bool
     team: str | None
@@ -34,66 +36,74 @@ class ToSensu:
     sensu_port: int | None
     sensu_url: str | None
 
-    def sender(self, settled: Settled) -> Sender | None:
-        """What tells Sensu, if it is to be told.
+    def sender(self, cluster: ChosenCluster) -> Sender | None:
+        """What sends events to Sensu; None without --sensu.
 
         Raises:
-            UsageError: if no team or runbook is named, or both transports.
+            UsageError: if no team or runbook is named, or options of both transports are given.
         """
         if not self.sensu:
             return None
         from ringcheck.agent.sensu import Sender
         from ringcheck.config import values
 
-        known = (settled.configured.sensu if settled.configured else None) or values.Sensu()
-        team, runbook = self.team or known.team, self.runbook or known.runbook
+        configured = (cluster.configured.sensu if cluster.configured else None) or values.Sensu()
+        team, runbook = self.team or configured.team, self.runbook or configured.runbook
         if not team or not runbook:
             raise UsageError("--sensu needs --team and --runbook, or `sensu: {team, runbook}` in the configuration")
-        chosen = self._transport(replace(known, team=team, runbook=runbook))
-        interval = min(BETWEEN_CHECKS, chosen.ttl // 3) if chosen.ttl else BETWEEN_CHECKS
-        return Sender(_name(settled), chosen, interval)
+        settings = self._transport(replace(configured, team=team, runbook=runbook))
+        interval = min(BETWEEN_CHECKS, settings.ttl // 3) if settings.ttl else BETWEEN_CHECKS
+        return Sender(cluster.name, settings, interval)
 
-    def _transport(self, known: Sensu) -> Sensu:
-        if self.sensu_url and (self.sensu_host or self.sensu_port):
+    def _transport(self, settings: Sensu) -> Sensu:
+        """The settings with the transport that the options name."""
+        socket = self.sensu_host or self.sensu_port
+        if self.sensu_url and socket:
             raise UsageError("--sensu-url is Sensu Go's API, --sensu-host and --sensu-port are the socket: choose one")
         if self.sensu_url:
-            from ringcheck.config.formats import url
-
-            try:
-                return replace(known, transport="sensu-go", url=url(self.sensu_url))
-            except ValueError as error:
-                raise UsageError(f"--sensu-url: {error}") from None
-        if self.sensu_host or self.sensu_port:
-            host, port = self.sensu_host or known.host, self.sensu_port or known.port
-            return replace(known, transport="socket", host=host, port=port)
-        return known
+            return replace(settings, transport="sensu-go", url=_checked(self.sensu_url))
+        if socket:
+            host, port = self.sensu_host or settings.host, self.sensu_port or settings.port
+            return replace(settings, transport="socket", host=host, port=port)
+        return settings
 
 
-@click.command
-@target_options
-@click.option("-w", "--warning", metavar="LEVEL", help="Warn where this level is lost. [default: LOCAL_QUORUM]")
-@click.option("-c", "--critical", metavar="LEVEL", help="Critical where this level is lost. [default: LOCAL_ONE]")
-@click.option("--format", "format_", type=click.Choice(["nagios", "json"]), default="nagios", show_default=True)
-@click.option("-v", "--verbose", count=True, help="Findings and levels in further lines.")
+def _checked(sensu_url: str) -> str:
+    from ringcheck.config.formats import url
+
+    try:
+        return url(sensu_url)
+    except ValueError as error:
+        raise UsageError(f"--sensu-url: {error}") from None
+
+
+@click.command(cls=ClusterCommand)
+@target_options()
+@click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: LOCAL_QUORUM]")
+@click.option("-c", "--critical", metavar="LEVEL", help="Critical if this level is lost. [default: LOCAL_ONE]")
+@format_option("nagios", "json")
+@click.option("-v", "--verbose", count=True, help="Print findings and levels on further lines.")
 @click.option(
     "--unreachable",
     type=click.Choice(["unknown", "critical"]),
     default="unknown",
     show_default=True,
-    help="What it is when no node's Jolokia can be asked at all.",
+    help="The result if no node's Jolokia answers.",
 )
 @click.option(
-    "--agent", metavar="URL", help="Ask this running agent for its verdict instead of polling; with --cluster."
+    "--agent", metavar="URL", help="Take the verdict of this running agent instead of polling; needs --cluster."
 )
 @click.option(
-    "--max-age", type=Seconds(), default=60.0, show_default="60s", help="With --agent: how old its verdict may be."
+    "--max-age", type=Seconds(), default=60.0, help="With --agent: greatest age of its verdict. [default: 60s]"
 )
-@click.option("--sensu", is_flag=True, help="Send the result to Sensu too: a page event and a ticket event.")
-@click.option("--team", help="Sensu: the team that is told, where the configuration names none.")
-@click.option("--runbook", help="Sensu: URL of what to do, where the configuration names none.")
-@click.option("--sensu-host", help="Sensu: host of the classic socket. [default: 127.0.0.1]")
-@click.option("--sensu-port", type=click.IntRange(1, 65535), help="Sensu: its port. [default: 3030]")
-@click.option("--sensu-url", metavar="URL", help="Sensu Go: the agent's API instead of the socket.")
+@click.option("--sensu", is_flag=True, help="Also send the result to Sensu, as a page event and a ticket event.")
+@click.option("--team", metavar="NAME", help="Sensu: team to notify. [default: that of the configuration]")
+@click.option("--runbook", metavar="URL", help="Sensu: URL of the runbook. [default: that of the configuration]")
+@click.option("--sensu-host", metavar="HOST", help="Sensu: host of the classic socket. [default: 127.0.0.1]")
+@click.option(
+    "--sensu-port", type=click.IntRange(1, 65535), metavar="PORT", help="Sensu: port of the socket. [default: 3030]"
+)
+@click.option("--sensu-url", metavar="URL", help="Sensu Go: URL of the agent's API, instead of the socket.")
 @click.version_option(__version__, "-V", "--version", prog_name="ringcheck check", message="%(prog)s %(version)s")
 def check(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
@@ -104,79 +114,78 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     unreachable: str,
     agent: str | None,
     max_age: float,
-    sensu: bool,  # noqa: FBT001 - a flag
-    team: str | None,
-    runbook: str | None,
-    sensu_host: str | None,
-    sensu_port: int | None,
-    sensu_url: str | None,
+    **sensu: Any,  # noqa: ANN401 - the fields of SensuOptions
 ) -> int:
     """One line for Nagios, NRPE and Sensu: can every range be served?
 
-    Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. With a configuration its rules say what matters; -w and -c
-    replace them. Anything that keeps ringcheck from knowing is 3. With --agent the agent's configuration says what
-    matters, and --username, --password-file and the files of TLS are for the agent.
+    The rules of the configuration decide what is critical and what is a warning; -w and -c replace them. With --agent,
+    the agent's configuration decides, and --username, --password-file and the certificates are for the agent.
+
+    Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Every error is 3.
     """
     from ringcheck.core.policy import Severity
 
     started = time.monotonic()
     if agent:
         _refuse_with_agent(target, warning or critical, unreachable)
-    settled = Settled(target, None) if agent and not target.config else target.settled()
-    sender = ToSensu(sensu, team, runbook, sensu_host, sensu_port, sensu_url).sender(settled)
+    cluster = ChosenCluster(target, None) if agent and not target.config else target.choose()
+    sender = SensuOptions(**sensu).sender(cluster)
     try:
-        verdict = _of_agent(settled, agent, max_age) if agent else _polled(settled, warning, critical)
+        verdict = _of_agent(cluster, agent, max_age) if agent else _polled(cluster, warning, critical)
     except SourceError as error:
-        return _blind(settled, str(error), Severity[unreachable.upper()], sender)
+        return _blind(cluster, str(error), Severity[unreachable.upper()], sender)
     except RingcheckError as error:
         if sender is None:
             raise
-        return _blind(settled, str(error), Severity.UNKNOWN, sender)
+        return _blind(cluster, str(error), Severity.UNKNOWN, sender)
     _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
 
 
-def _polled(settled: Settled, warning: str | None, critical: str | None) -> Verdict:
+def _polled(cluster: ChosenCluster, warning: str | None, critical: str | None) -> Verdict:
     from ringcheck.core.assess import Question
 
-    return settled.verdict(Question(), _policy(settled.policy(), warning, critical))
+    return cluster.verdict(Question(), _policy(cluster.policy(), warning, critical))
+
+
+def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy:
+    """The policy, with its rules replaced by the levels of -w and -c if there are any."""
+    from ringcheck.core.policy import DEFAULT, Rule, Threshold
+
+    if warning is None and critical is None:
+        return policy
+    page = Threshold(level(critical)) if critical else DEFAULT.critical
+    ticket = Threshold(level(warning)) if warning else DEFAULT.warning
+    return replace(policy, rules=(Rule(keyspaces=("*",), critical=page, warning=ticket),))
 
 
 def _refuse_with_agent(target: Target, levels: str | None, unreachable: str) -> None:
-    """Options that an agent's verdict would ignore, without a word, are refused."""
+    """Refuse options that the agent's verdict would silently ignore."""
     ignored = {
         "-H": target.host, "-u": target.url, "--from": target.from_, "--dc": target.dc, "-k": target.keyspace,
         "-w and -c": levels, "--unreachable critical": unreachable == "critical",
     }  # fmt: skip
     wrong = next((name for name, given in ignored.items() if given), None)
     if wrong:
-        raise UsageError(f"{wrong} can't be used with --agent: its own configuration says what matters")
+        raise UsageError(f"{wrong} can't be used with --agent: the agent's configuration decides")
     if not (target.cluster or target.config):
-        raise UsageError("--agent needs --cluster NAME: which of its clusters")
+        raise UsageError("--agent needs --cluster NAME, the cluster's name in the agent's configuration")
 
 
-def _of_agent(settled: Settled, agent: str, max_age: float) -> Verdict:
-    """What an agent says of a cluster now.
+def _of_agent(cluster: ChosenCluster, url: str, max_age: float) -> Verdict:
+    """The present verdict of an agent.
 
     Raises:
-        RingcheckError: if it says nothing that can be believed.
+        RingcheckError: if there is none that can be trusted.
     """
     from ringcheck.agent.client import RemoteAgent, health
     from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
-    from ringcheck.http.tls import Tls
 
-    target = settled.target
+    target = cluster.target
     password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD_VARIABLE, "")
-    tls = Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file)
     auth = (target.username, password) if target.username else None
-    asked = RemoteAgent(url=agent, auth=auth, tls=tls if tls != Tls() else None, max_age=max_age)
-    return health(asked, _name(settled), max(target.timeout - RESERVE, target.timeout / 2))
-
-
-def _name(settled: Settled) -> str:
-    """The cluster's name, as far as it is known before anybody is asked."""
-    return settled.configured.name if settled.configured else settled.target.cluster or ""
+    return health(RemoteAgent(url=url, auth=auth, tls=target.tls(), max_age=max_age), cluster.name, target.polling_time)
 
 
 def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:
@@ -189,13 +198,12 @@ def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> 
         click.echo(nagios.render(verdict, seconds=seconds, verbose=verbose))
 
 
-def _blind(settled: Settled, reason: str, severity: Severity, sender: Sender | None) -> int:
-    """Say that nothing is known. Sensu too, or it would go on believing the last event."""
+def _blind(cluster: ChosenCluster, reason: str, severity: Severity, sender: Sender | None) -> int:
+    """Report that nothing is known, to Sensu too: otherwise it would go on believing the last event."""
     from ringcheck.report import nagios
 
-    name = _name(settled)
-    click.echo(nagios.line(severity, f"{name}: {reason}" if name else reason))
-    if sender and not name:
+    click.echo(nagios.line(severity, f"{cluster.name}: {reason}" if cluster.name else reason))
+    if sender and not cluster.name:
         _complain("without a configuration the cluster's name is known only from the cluster")
     elif sender:
         _complain(sender.send_blind(reason, severity))
@@ -206,15 +214,4 @@ def _complain(problem: str | None, *, aside: bool = False) -> None:
     if problem:
         from ringcheck.report import nagios
 
-        click.echo(f"Sensu was not told: {nagios.plain(problem)}", err=aside)
-
-
-def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy:
-    """The policy, or the two levels instead of its rules."""
-    from ringcheck.core.policy import DEFAULT, Rule, Threshold
-
-    if warning is None and critical is None:
-        return policy
-    page = Threshold(level(critical)) if critical else DEFAULT.critical
-    ticket = Threshold(level(warning)) if warning else DEFAULT.warning
-    return replace(policy, rules=(Rule(keyspaces=("*",), critical=page, warning=ticket),))
+        click.echo(f"Sensu was not notified: {nagios.plain(problem)}", err=aside)

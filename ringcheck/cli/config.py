@@ -1,4 +1,4 @@
-"""`ringcheck config`: find mistakes, describe the keys, show what is in force."""
+"""`ringcheck config`: check configuration files, describe their keys, show the values in force."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import json
 
 import click
 
+from ringcheck.cli.options import format_option
 from ringcheck.cli.target import DEFAULT_CONFIG
 from ringcheck.config import ConfigErrors, load, schema
 from ringcheck.errors import UsageError
 
 UNKNOWN = 3
 _file = click.option(
-    "-C", "--config", "path", envvar="RINGCHECK_CONFIG", default=str(DEFAULT_CONFIG), show_default=True, metavar="FILE"
-)
+    "-C", "--config", "path", envvar="RINGCHECK_CONFIG", default=str(DEFAULT_CONFIG), show_default=True, metavar="FILE",
+    help="Configuration file.",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def config() -> None:
-    """Validate, describe and show the configuration."""
+    """Check the configuration, describe its keys, and show its values."""
 
 
 @config.command
@@ -27,7 +29,7 @@ def config() -> None:
 def check(path: str, files: tuple[str, ...]) -> int:
     """Find every mistake in configuration files, with its line and column.
 
-    Exit code 0 if there is none, else 3.
+    Checks each FILE, or else the file of --config. Exit codes: 0 no mistake, 3 mistakes.
     """
     good = [_checked(file) for file in files or (path,)]
     return 0 if all(good) else UNKNOWN
@@ -35,37 +37,37 @@ def check(path: str, files: tuple[str, ...]) -> int:
 
 def _checked(file: str) -> bool:
     try:
-        found = load(file)
+        loaded = load(file)
     except ConfigErrors as error:
         click.echo("\n".join(error.errors))
         return False
-    for warning in found.warnings:
+    for warning in loaded.warnings:
         click.echo(f"{warning} (warning)")
-    click.echo(f"{file}: ok, {len(found.clusters)} cluster{'s' if len(found.clusters) != 1 else ''}")
+    click.echo(f"{file}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
     return True
 
 
 @config.command("schema")
 def schema_command() -> None:
-    """JSON Schema of the configuration, for editors."""
+    """Print a JSON Schema of the configuration, for editors."""
     click.echo(json.dumps(schema(), indent=2))
 
 
 @config.command
 @_file
 @click.option("--cluster", metavar="NAME", help="Only this cluster.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def show(path: str, cluster: str | None, format_: str) -> None:
-    """The effective values, each with the file and line that it comes from, or `default`."""
-    found = load(path)
-    if cluster is not None and cluster not in found.clusters:
-        raise UsageError(f"{path} has no cluster {cluster!r} ({', '.join(sorted(found.clusters))})")
-    lines = [(".".join(key), value, origin) for key, value, origin in found.shown if _of(cluster, key)]
+    """Show the values in force, each with the file and line that sets it, or `default`."""
+    loaded = load(path)
+    if cluster is not None and cluster not in loaded.clusters:
+        raise UsageError(f"{path} has no cluster {cluster!r} ({', '.join(sorted(loaded.clusters))})")
+    lines = [(".".join(key), value, origin) for key, value, origin in loaded.shown if _of(cluster, key)]
     if format_ == "json":
         import yaml
 
-        shown = {key: {"value": yaml.safe_load(value), "from": origin} for key, value, origin in lines}
-        click.echo(json.dumps(shown, indent=2))
+        values = {key: {"value": yaml.safe_load(value), "from": origin} for key, value, origin in lines}
+        click.echo(json.dumps(values, indent=2))
         return
     for key, value, origin in lines:
         click.echo(f"{key}: {value}  # {origin}")

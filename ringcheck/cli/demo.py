@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.target import colours
+from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,68 +25,87 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.simulator.cluster import EmbeddedCluster
 
-VNODES = 4  # twelve ranges, as in the article's figures: every one can be shown
-DEADLINE = 5.0  # seconds a poll may take
+VNODES = 4  # twelve ranges, as in the figures of the article, so that each can be shown
+DEADLINE = 5.0  # seconds for a poll
 LISTEN = "127.0.0.1:9742"
-TIDE = 15.0  # seconds from one change to the next
+BETWEEN_CHANGES = 15.0  # seconds
 
 
 @click.command
-@click.option("--pause", type=float, default=0.9, show_default=True, help="Seconds to read each step.")
+@click.option(
+    "--pause",
+    type=float,
+    metavar="SECONDS",
+    default=0.9,
+    show_default=True,
+    help="Time to read each step, at a terminal.",
+)
 @click.option(
     "--page/--no-page",
     default=None,
-    help="Then open the agent's page on it, nodes failing and returning, until Ctrl-C. [default: at a terminal]",
+    help="Afterwards serve the agent's page until Ctrl-C, while nodes fail and return. [default: at a terminal]",
 )
-@click.option("--listen", metavar="ADDRESS:PORT", help="Of the page. [default: 127.0.0.1:9742, or a free port]")
+@click.option(
+    "--listen", metavar="ADDRESS:PORT", help="Where to serve the page. [default: 127.0.0.1:9742, or a free port]"
+)
 def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: FBT001 - a flag
-    """Nodes of an embedded cluster fail one after another and come back; ringcheck tells what that means.
+    """Nodes of an embedded cluster fail one after another and come back; see what ringcheck reports.
 
-    The worked example of "Monitoring Cassandra at Scale" (Yelp, 2016): three nodes, blog_1 with one replica of each
-    range and blog_3 with three. Nothing is installed and nothing outside this process is asked.
+    This is the worked example of "Monitoring Cassandra at Scale" (Yelp, 2016): three nodes, a keyspace blog_1 with one
+    replica of each range, and blog_3 with three. Nothing is installed, and nothing outside this process is asked.
     """
     from ringcheck.config.values import Cluster
     from ringcheck.jolokia.settings import JolokiaSettings
-    from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, simple
     from ringcheck.simulator.server import serve
     from ringcheck.sources import open_source
 
-    keyspaces = {"blog_1": simple(1), "blog_3": simple(3)}
-    cluster = EmbeddedCluster.uniform(
-        3, racks=3, vnodes=VNODES, name="blogs", addresses=loopback_address, keyspaces=keyspaces
-    )
+    terminal = sys.stdout.isatty()
+    cluster = _embedded()
     with serve(cluster) as server:
         contact_points = tuple(node.address for node in cluster.nodes)
         settings = JolokiaSettings(contact_points=contact_points, url=server.template)
-        with closing(open_source(Cluster("", settings))) as source:
-            _Story(cluster, lambda: source.poll(DEADLINE), pause if sys.stdout.isatty() else 0.0).tell()
-        if sys.stdout.isatty() if page is None else page:
+        with closing(open_source(Cluster(name="", source=settings))) as source:
+            _Story(cluster, lambda: source.poll(DEADLINE), pause if terminal else 0.0).show()
+        if terminal if page is None else page:
             _Page(cluster, settings).show(listen)
     return 0
 
 
+def _embedded() -> EmbeddedCluster:
+    from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, simple
+
+    return EmbeddedCluster.uniform(
+        3,
+        racks=3,
+        vnodes=VNODES,
+        name="blogs",
+        addresses=loopback_address,
+        keyspaces={"blog_1": simple(1), "blog_3": simple(3)},
+    )
+
+
 class _Page:
-    """The agent on the embedded cluster, for a browser."""
+    """The agent's page on the embedded cluster."""
 
     def __init__(self, cluster: EmbeddedCluster, settings: JolokiaSettings) -> None:
         self.cluster = cluster
         self.settings = settings
 
     def show(self, listen: str | None) -> None:
-        """Serve until interrupted, with nodes that fail and return."""
-        from ringcheck.agent.service import Agent
+        """Serve the page until interrupted, while nodes fail and return."""
+        from ringcheck.agent.watch import Agent
 
         agent = Agent(self._config())
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it like Ctrl-C
         with ExitStack() as stack:
             url = self._serve(stack, agent, listen)
             agent.start()
             stack.callback(agent.stop)
             click.echo(f"\nThe agent's page is open at {url} until Ctrl-C; nodes fail and return.\n")
             with suppress(KeyboardInterrupt):
-                for what in cycle(self._tides()):
-                    click.echo(f"  {what()}")
-                    time.sleep(TIDE)
+                for change in cycle(self._changes()):
+                    click.echo(f"  {change()}")
+                    time.sleep(BETWEEN_CHANGES)
 
     @staticmethod
     def _serve(stack: ExitStack, agent: Agent, listen: str | None) -> str:
@@ -96,18 +115,19 @@ class _Page:
             try:
                 return stack.enter_context(serve(agent, address, None)).url
             except UsageError as error:
-                taken = error
-        raise taken
+                problem = error
+        raise problem
 
     def _config(self) -> Config:
         from ringcheck.config import values
         from ringcheck.core.gate import Gate
 
-        watched = values.Cluster(self.cluster.name, self.settings, gate=Gate(accept=("blog_1",), settle=TIDE / 2))
-        return values.Config({watched.name: watched}, values.AgentSettings(interval=2.0))
+        gate = Gate(accept=("blog_1",), settle=BETWEEN_CHANGES / 2)
+        watched = values.Cluster(name=self.cluster.name, source=self.settings, gate=gate)
+        return values.Config(clusters={watched.name: watched}, agent=values.AgentSettings(interval=2.0))
 
-    def _tides(self) -> Iterator[Callable[[], str]]:
-        """What happens, over and over: one node fails and returns, then two."""
+    def _changes(self) -> Iterator[Callable[[], str]]:
+        """What happens, again and again: one node fails and returns, then two."""
         first, second, third = (node.address for node in self.cluster.nodes)
         for change, *nodes in (
             ("down", first),
@@ -125,7 +145,7 @@ class _Page:
 
 
 class _Story:
-    """The steps, each told, done and shown."""
+    """The steps of the example: each is announced, done and shown."""
 
     def __init__(self, cluster: EmbeddedCluster, poll: Callable[[], Snapshot], pause: float) -> None:
         self.cluster = cluster
@@ -133,8 +153,8 @@ class _Story:
         self.pause = pause
         self.first, self.second, self.third = (node.address for node in cluster.nodes)
 
-    def tell(self) -> None:
-        """All of it."""
+    def show(self) -> None:
+        """Show all steps."""
         self._all_up()
         self._one_down()
         self._two_down()
@@ -143,40 +163,40 @@ class _Story:
 
     def _all_up(self) -> None:
         self._say(
-            f"Three nodes of {VNODES} vnodes each. blog_1 keeps one replica of each range, blog_3 three.",
+            f"Three nodes with {VNODES} vnodes each. blog_1 has one replica of each range, blog_3 has three.",
             "Nagios, NRPE and Sensu run this:",
         )
         self._check()
-        self._say("The same for people, with the level that wants every replica beside those that are watched:")
+        self._say("The same for people, with one more level, which needs every replica:")
         self._health()
 
     def _one_down(self) -> None:
         self.cluster.down(self.first, instant=True)
         self._say(
-            f"{self.first} is gone. blog_1 has lost the ranges that it held, and that pages;",
-            "blog_3 still has a quorum everywhere, but no replica to spare.",
+            f"{self.first} is down. blog_1 has lost the ranges of that node, and that pages somebody.",
+            "blog_3 still has a quorum everywhere, but no spare replica.",
         )
         self._check()
         self._health()
         self._ring("blog_1")
-        self._say("May another node be restarted now? blog_1 is given up; blog_3 counts.")
+        self._say("May another node be restarted now? blog_1 may lose ranges, blog_3 must not.")
         self._preflight(self.second)
 
     def _two_down(self) -> None:
         self.cluster.down(self.second, instant=True)
-        self._say(f"{self.second} fails too: no range of blog_3 has a quorum left, though each still has a replica.")
+        self._say(f"{self.second} fails too: no range of blog_3 has a quorum now, but each still has a replica.")
         self._check()
         self._health()
 
     def _back(self) -> None:
         verdict = self._verdict()
-        self._say("The nodes come back, in the order that was advised.")
-        for one in verdict.recover_first:
-            self.cluster.up(verdict.snapshot.nodes[one.node].address, instant=True)
+        self._say("The nodes come back in the recommended order.")
+        for recovery in verdict.recover_first:
+            self.cluster.up(verdict.snapshot.nodes[recovery.node].address, instant=True)
             self._check()
 
     def _restart(self) -> None:
-        self._say("Now one node at a time may be restarted, and never two:")
+        self._say("Now one node may be restarted at a time, but not two:")
         self._preflight(self.first)
         self._preflight(self.first, self.second)
 
@@ -205,7 +225,6 @@ class _Story:
         self._show("ringcheck health --level LOCAL_ALL", text.overview(self._verdict(), colour=colours()))
 
     def _ring(self, keyspace: str) -> None:
-        from ringcheck.cli.terminal import shows
         from ringcheck.report import picture_text
         from ringcheck.report.picture import draw
 
@@ -219,9 +238,10 @@ class _Story:
         from ringcheck.core.policy import Policy
         from ringcheck.report import gate
 
-        settled = Gate(accept=("blog_1",), settle=0.0)  # nodes of a story have no time to settle
-        decision = Gatekeeper(self.poll(), Policy(), settled).decide(candidates)
-        self._show(f"ringcheck preflight --accept blog_1 {' '.join(candidates)}", gate.answer(decision))
+        at_once = Gate(accept=("blog_1",), settle=0.0)  # the nodes of this example have no time to settle
+        decision = Gatekeeper(self.poll(), Policy(), at_once).decide(candidates)
+        command = f"ringcheck preflight --accept blog_1 {' '.join(candidates)}"
+        self._show(command, gate.render(decision).partition("\n\n")[0])
 
     def _show(self, command: str, output: str) -> None:
         click.echo(f"\n  $ {command}")

@@ -1,4 +1,4 @@
-"""`ringcheck lease`: who holds which node, and to take, give back or take away a restart lease by hand."""
+"""`ringcheck lease`: list, acquire, release and break restart leases by hand."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import json
 import random
 import time
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.gate import gate_options, meant, resolve
-from ringcheck.cli.target import Seconds, Target, target_options
+from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
+from ringcheck.cli.nodes import resolve, resolve_among
+from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ringcheck.cli.target import Settled
+    from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
@@ -25,52 +27,54 @@ if TYPE_CHECKING:
     from ringcheck.leases.store import Store
 
 OVERDUE, REFUSED = 1, 2
-_owner = click.option("--owner", metavar="NAME", help="Whose lease it is. [default: USER@HOST]")
+_owner = click.option("--owner", metavar="NAME", help="Owner of the lease. [default: USER@HOST]")
 _nodes = click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
-_as = click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+_target_options = target_options(without=("dc", "keyspace"), refused={"from_": NO_RECORDING})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def lease() -> None:
     """Restart leases: which nodes are down, or about to be, on purpose.
 
-    They are kept in etcd where `lease:` in the configuration says so, else in a lock file, which protects against
-    other runs on this host only.
+    They are kept where `lease:` in the configuration says; without it, in a lock file on this host, which protects
+    only against other runs on this host.
     """
 
 
-@lease.command("list")
-@target_options
-@_as
+@lease.command("list", cls=ClusterCommand)
+@_target_options
+@format_option("text", "json")
 def list_(target: Target, format_: str) -> int:
     """Who holds which node, since when and why.
 
-    Exit codes: 0, 1 if a lease is older than its deadline, 3 if it is not known.
+    Exit codes: 0; 1 if a lease is older than its deadline; 3 if the leases can't be read.
     """
     from ringcheck.config.values import Lease
     from ringcheck.leases.stamp import now
     from ringcheck.report import lease as report
 
-    settled = target.settled()
-    deadline = ((settled.configured and settled.configured.lease) or Lease()).deadline
-    with _store(settled) as (store, cluster):
-        seen = store.describe(), now(), deadline, store.holders(), store.history()
-    document = report.leases_document(cluster, *seen)
+    cluster = target.choose()
+    deadline = ((cluster.configured and cluster.configured.lease) or Lease()).deadline
+    with _store(cluster) as (store, name):
+        document = report.leases_document(name, store.describe(), now(), deadline, store.holders(), store.history())
     click.echo(json.dumps(document, indent=2) if format_ == "json" else report.render(document))
-    return OVERDUE if any(one["overdue"] for one in document["holders"]) else 0
+    return OVERDUE if any(holder["overdue"] for holder in document["holders"]) else 0
 
 
-@lease.command
-@target_options
+# Acquire
+
+
+@lease.command(cls=ClusterCommand)
+@target_options(refused={"keyspace": EVERY_KEYSPACE, "from_": NO_RECORDING})
 @gate_options
 @_nodes
-@click.option("--purpose", default="restart by hand", show_default=True, help="Why, for others to read.")
-@_owner
 @click.option(
-    "--stable", type=click.IntRange(1), metavar="N", help="Safe readings in a row. [default: the config's, or 1]"
+    "--purpose", metavar="TEXT", default="restart by hand", show_default=True, help="The reason, for other people."
 )
-@click.option("--wait", type=Seconds(), metavar="DURATION", help="Read again for so long until it is safe.")
-@_as
+@_owner
+@stable_option
+@wait_option
+@format_option("text", "json")
 def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     gate: Gate,
@@ -81,85 +85,93 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     wait: float | None,
     format_: str,
 ) -> int:
-    """Take leases, if the nodes may stop together now.
+    """Take leases on nodes that may stop together now.
 
-    The leases are recorded first; then the gate is asked on fresh data, with all nodes under other leases counted as
-    down, and the leases are withdrawn unless it says safe. Exit codes: 0 granted, 2 refused, 3 unknown; only 0 is a
-    yes.
+    The leases are recorded first. Then the gate judges fresh data, with all nodes under other leases counted as down,
+    and the leases are withdrawn unless the answer is safe.
+
+    Exit codes: 0 granted, 2 refused, 3 unknown. Stop the nodes only on 0.
     """
-    from ringcheck.cli.preflight import EXIT, until_safe
-    from ringcheck.documents.decision import decision_document
-    from ringcheck.leases.record import HeldError
-    from ringcheck.leases.stamp import now, whoami
-    from ringcheck.report import gate as report
+    from ringcheck.leases.leases import HeldError, whoami
 
-    settled = target.settled()
-    seen = settled.snapshot()
-    chosen = list(dict.fromkeys(_member(name, seen) for name in nodes))
-    taker, since = owner or whoami(), now()
-    wanted = [_wanted(node, taker, purpose, since, seen) for node in chosen]
-
-    def decide(others: tuple[Holder, ...]) -> Decision:
-        readings = stable or settled.stable_readings()
-        return until_safe(settled, gate, lambda _: chosen, "restart", readings, 0.0, lambda _: others)
-
-    with closing(settled.leases(seen.cluster)) as store:
+    cluster = target.choose()
+    seen = cluster.snapshot()
+    request = _Request(
+        cluster=cluster,
+        gate=gate,
+        nodes=tuple(dict.fromkeys(_member(name, seen) for name in nodes)),
+        owner=owner or whoami(),
+        purpose=purpose,
+        stable=stable,
+    )
+    with closing(cluster.lease_store(seen.cluster)) as store:
         try:
-            decision = _granted(store, wanted, decide, wait or 0.0)
+            decision = request.granted(store, seen, wait or 0.0)
         except HeldError as error:
-            told = json.dumps(decision_document(_held_by_others(seen, chosen, error)), indent=2)
-            click.echo(told if format_ == "json" else f"UNSAFE {seen.cluster}: {error}")
-            return REFUSED
-        where = store.describe()
-    if format_ == "json":
-        click.echo(json.dumps(decision_document(decision), indent=2))
-        return EXIT[decision.decision]
-    click.echo(report.render(decision))
-    if decision.decision == "safe":
-        click.echo(f"\nLeases of {taker} on {', '.join(chosen)} in {where}: `ringcheck lease release` gives them back")
+            return _refuse(_held_by_others(seen, request.nodes, error), error, format_)
+        place = store.describe()
+    _show(decision, request, place, format_)
     return EXIT[decision.decision]
 
 
-def _granted(
-    store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision], wait: float
-) -> Decision:
-    """The first grant, or the last refusal in the time there is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """Leases that are asked for: on the nodes at these addresses, all of them or none."""
 
-    Nothing stays recorded while it waits: two that wait would keep each other from ever being granted.
-    """
-    from ringcheck.cli.preflight import BETWEEN
-    from ringcheck.leases.grant import granted
-    from ringcheck.leases.record import HeldError
+    cluster: ChosenCluster
+    gate: Gate
+    nodes: tuple[str, ...]
+    owner: str
+    purpose: str
+    stable: int | None
 
-    ends = time.monotonic() + wait
-    while True:
-        pause = BETWEEN * random.uniform(0.5, 1.5)  # noqa: S311 - so that two that refused each other don't meet again
-        over = time.monotonic() + pause > ends
-        try:
-            decision = granted(store, wanted, decide)
-            if over or decision.decision == "safe":
-                return decision
-        except HeldError:
-            if over:
-                raise
-        time.sleep(pause)
+    def granted(self, store: Store, seen: Snapshot, wait: float) -> Decision:
+        """The decision that grants the leases, or the last refusal after `wait` seconds.
 
+        While it waits it holds no lease: two requests that wait would otherwise keep each other from being granted.
 
-def _held_by_others(seen: Snapshot, chosen: Sequence[str], error: HeldError) -> Decision:
-    """The refusal of nodes that other owners hold, in the gate's form; it was not asked, and so checked nothing."""
-    from ringcheck.core.gate import Checked, Decision
-    from ringcheck.core.reasons import reason
+        Raises:
+            HeldError: if another owner still holds one of the nodes.
+        """
+        from ringcheck.cli.preflight import BETWEEN
+        from ringcheck.leases.leases import HeldError, granted
 
-    held = tuple(one.node for one in error.holders)
-    return Decision(
-        snapshot=seen,
-        decision="unsafe",
-        action="restart",
-        candidates=tuple(chosen),
-        holders=held,
-        reasons=(reason("lease_held", held[0], str(error)),),
-        checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
-    )
+        wanted = self._wanted(seen)
+        ends = time.monotonic() + wait
+        while True:
+            pause = BETWEEN * random.uniform(0.5, 1.5)  # noqa: S311 - keeps two waiting requests from meeting again
+            over = time.monotonic() + pause > ends
+            try:
+                decision = granted(store, wanted, self._decide)
+                if over or decision.decision == "safe":
+                    return decision
+            except HeldError:
+                if over:
+                    raise
+            time.sleep(pause)
+
+    def _wanted(self, seen: Snapshot) -> list[Holder]:
+        from ringcheck.core.maintenance import Holder
+        from ringcheck.leases.leases import now
+
+        since = now()
+        host_ids = {address: seen.nodes[seen.index[address]].host_id for address in self.nodes}
+        return [
+            Holder(node=address, owner=self.owner, purpose=self.purpose, since=since, host_id=host_id)
+            for address, host_id in host_ids.items()
+        ]
+
+    def _decide(self, others: tuple[Holder, ...]) -> Decision:
+        from ringcheck.cli.preflight import Readings
+
+        nodes = list(self.nodes)
+        return Readings(
+            cluster=self.cluster,
+            gate=self.gate,
+            choose=lambda _: nodes,
+            stable=self.stable,
+            holders=lambda _: others,
+        ).decide()
 
 
 def _member(name: str, seen: Snapshot) -> str:
@@ -170,90 +182,126 @@ def _member(name: str, seen: Snapshot) -> str:
     return address
 
 
-def _wanted(address: str, owner: str, purpose: str, since: str, seen: Snapshot) -> Holder:
-    from ringcheck.core.maintenance import Holder
+def _held_by_others(seen: Snapshot, nodes: Sequence[str], error: HeldError) -> Decision:
+    """The refusal because of other owners' leases, as a decision; the gate was not asked, and so checked nothing."""
+    from ringcheck.core.gate import Checked, Decision
+    from ringcheck.core.reasons import reason
 
-    return Holder(
-        node=address, owner=owner, purpose=purpose, since=since, host_id=seen.nodes[seen.index[address]].host_id
+    held = tuple(holder.node for holder in error.holders)
+    return Decision(
+        snapshot=seen,
+        decision="unsafe",
+        action="restart",
+        candidates=tuple(nodes),
+        holders=held,
+        reasons=(reason("lease_held", held[0], str(error)),),
+        checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
     )
 
 
-@lease.command
-@target_options
+def _refuse(decision: Decision, error: HeldError, format_: str) -> int:
+    from ringcheck.documents.decision import decision_document
+
+    document = json.dumps(decision_document(decision), indent=2)
+    click.echo(document if format_ == "json" else f"UNSAFE {decision.snapshot.cluster}: {error}")
+    return REFUSED
+
+
+def _show(decision: Decision, request: _Request, place: str, format_: str) -> None:
+    from ringcheck.documents.decision import decision_document
+    from ringcheck.report import gate as report
+
+    if format_ == "json":
+        click.echo(json.dumps(decision_document(decision), indent=2))
+        return
+    click.echo(report.render(decision))
+    if decision.decision == "safe":
+        leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {place}"
+        click.echo(f"\n{leases}: give them back with `ringcheck lease release`")
+
+
+# Release and break
+
+
+@lease.command(cls=ClusterCommand)
+@_target_options
 @_nodes
 @_owner
-@click.option("--force", is_flag=True, help="Release though a node is not back, without asking any.")
+@click.option("--force", is_flag=True, help="Release without checking whether the nodes are back.")
 def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bool) -> int:  # noqa: FBT001 - a flag
-    """Give leases back, if the nodes are really back: NORMAL, serving, seen up by all and seeing them up.
+    """Give leases back, if the nodes are back: NORMAL, serving clients, seen up by all nodes and seeing them up.
 
-    Exit codes: 0 released, 2 a node is not back or another owner's, 3 unknown.
+    Exit codes: 0 released, 2 a node is not back or is held by another owner, 3 unknown.
     """
     from ringcheck.leases.record import HeldError
     from ringcheck.leases.stamp import whoami
 
-    settled = target.settled()
-    with _store(settled) as (store, cluster):
-        held = [_held(name, store.holders()) for name in nodes]
-        away = [] if force else _away(settled.snapshot(), held)
+    cluster = target.choose()
+    with _store(cluster) as (store, name):
+        leases = [_lease_of(node, store.holders()) for node in nodes]
+        addresses = [holder.node for holder in leases]
+        away = [] if force else _away(cluster.snapshot(), leases)
         if away:
-            click.echo(f"REFUSED {cluster}: {'; '.join(away)}; nothing is released (--force does it all the same)")
+            click.echo(f"REFUSED {name}: {'; '.join(away)}; nothing is released (--force releases without this check)")
             return REFUSED
         try:
-            store.remove({one.node for one in held}, owner or whoami())
+            store.remove(set(addresses), owner or whoami())
         except HeldError as error:
-            click.echo(f"REFUSED {cluster}: {error}; --owner names another, `ringcheck lease break` takes it away")
+            click.echo(f"REFUSED {name}: {error}; name that owner with --owner, or use `ringcheck lease break`")
             return REFUSED
-    click.echo(f"{cluster}: released {', '.join(one.node for one in held)}")
+    click.echo(f"{name}: released {', '.join(addresses)}")
     return 0
 
 
-def _away(seen: Snapshot, held: Sequence[Holder]) -> list[str]:
-    """Why nodes are not back, a line each."""
-    from ringcheck.leases.grant import placed
+def _away(seen: Snapshot, leases: Sequence[Holder]) -> list[str]:
+    """Why nodes are not back, a line for each of them that is not."""
+    from ringcheck.leases.leases import placed
     from ringcheck.restart.readiness import RestartedNode, lacking
 
-    found = ((placed(one, seen).node, lacking(RestartedNode(one.node, one.host_id), seen)) for one in held)
-    return [f"{at}: {why}" for at, why in found if why]
+    problems = (
+        (placed(holder, seen).node, lacking(RestartedNode(holder.node, holder.host_id), seen)) for holder in leases
+    )
+    return [f"{address}: {problem}" for address, problem in problems if problem]
 
 
-@lease.command("break")
-@target_options
+@lease.command("break", cls=ClusterCommand)
+@_target_options
 @click.argument("node", metavar="NODE")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; the record remembers it.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why the lease is broken; kept in the record.")
 def break_(target: Target, node: str, reason: str) -> int:
-    """Take a node's lease away from whoever holds it: its run has died, or its node has gone for good.
+    """Take a node's lease away from its owner, because its run died or the node is gone for good.
 
-    Look first that nobody works on the node: the next one is told that it is up. Exit codes: 0, 3 if it is not known
-    whether it was done.
+    First make sure that nobody works on the node: from now on it counts as up, and other nodes may stop.
+
+    Exit codes: 0 broken; 3 if it is not known whether the lease is broken.
     """
     from ringcheck.leases.stamp import whoami
 
     if not reason.strip():
-        raise UsageError("--reason says why: the record remembers it")
-    with _store(target.settled()) as (store, cluster):
-        taken = store.take_away(_held(node, store.holders()).node, whoami(), reason)
-    click.echo(f"{cluster}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}")
+        raise UsageError("--reason is empty: state why the lease is broken")
+    with _store(target.choose()) as (store, name):
+        taken = store.take_away(_lease_of(node, store.holders()).node, whoami(), reason)
+    click.echo(f"{name}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}")
     return 0
 
 
-def _held(name: str, holders: Sequence[Holder]) -> Holder:
-    """The lease of a node that is named as for the gate, though no node is asked.
+def _lease_of(name: str, holders: Sequence[Holder]) -> Holder:
+    """The lease of a node, which is named as for the gate; no node is asked.
 
     Raises:
-        UsageError: if there is none, or several could be meant.
+        UsageError: if there is no such lease, or the name can mean several nodes.
     """
-    address = meant(name, {one.node: one.host_id for one in holders})
-    found = next((one for one in holders if one.node == address), None)
-    if found is None:
-        known = ", ".join(one.node for one in holders) or "no node is"
-        raise UsageError(f"{name} is under no restart lease; under one: {known}")
-    return found
+    address = resolve_among(name, {holder.node: holder.host_id for holder in holders})
+    for holder in holders:
+        if holder.node == address:
+            return holder
+    known = ", ".join(holder.node for holder in holders) or "none"
+    raise UsageError(f"{name} is under no restart lease (nodes under a lease: {known})")
 
 
 @contextmanager
-def _store(settled: Settled) -> Iterator[tuple[Store, str]]:
-    """Where the leases are, and the cluster's name; only one that is not configured must be asked for it."""
-    known = settled.configured
-    name = known.name if known else settled.snapshot().cluster
-    with closing(settled.leases(name)) as store:
+def _store(cluster: ChosenCluster) -> Iterator[tuple[Store, str]]:
+    """The lease store and the cluster's name, which is asked of the cluster only if none is configured."""
+    name = cluster.configured.name if cluster.configured else cluster.snapshot().cluster
+    with closing(cluster.lease_store(name)) as store:
         yield store, name

@@ -7,22 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.gate import gate_options, members
-from ringcheck.cli.target import Target, target_options
+from ringcheck.cli.gate import gate_options
+from ringcheck.cli.nodes import members
+from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
 
 if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
     from ringcheck.core.gate import Gate
     from ringcheck.core.plan import By, Plan
 
 
-@click.command
-@target_options
+@click.command(cls=ClusterCommand)
+@target_options(refused={"keyspace": EVERY_KEYSPACE})
 @gate_options
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
 @click.option("--rack", metavar="RACK", help="Only the nodes of this rack.")
-@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Nodes at once, at most.")
-@click.option("--by", type=click.Choice(["rack", "node"]), help="No batch spans racks, or single nodes.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Restart at most N nodes at once.")
+@click.option(
+    "--by", type=click.Choice(["rack", "node"]), help="rack: no batch spans racks; node: each node is a batch."
+)
+@format_option("text", "json")
 def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     gate: Gate,
@@ -32,25 +36,27 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     by: By | None,
     format_: str,
 ) -> int:
-    """The fewest batches in which nodes can restart, with every range staying available at every step.
+    """The fewest batches in which nodes can restart, with every range available at every step.
 
-    All nodes, those of a --rack, or those named; with --dc those of its datacenters, for its clients. A batch may hold
-    nodes of several racks and datacenters where that makes fewer of them. Nothing is restarted. Exit codes: 0 every
-    node has a batch, 2 some are refused, 3 unknown.
+    Plans for all nodes, for those of --dc, for those of --rack, or for the nodes that are named. With --dc, only the
+    clients of those datacenters count. A batch may span racks and datacenters if that makes fewer batches. Nothing is
+    restarted.
+
+    Exit codes: 0 every node has a batch, 2 some nodes are refused, 3 unknown.
     """
     from ringcheck.core import plan as core
     from ringcheck.documents.decision import plan_document
     from ringcheck.report import plan as report
 
-    settled = target.settled()
-    seen = settled.snapshot()
+    cluster = target.choose()
+    seen = cluster.snapshot()
     wanted = members(seen, nodes, rack, target.dc)
-    made = core.plan(seen, settled.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
-    click.echo(json.dumps(plan_document(made), indent=2) if format_ == "json" else report.render(made))
-    return _exit_code(made)
+    batches = core.plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
+    click.echo(json.dumps(plan_document(batches), indent=2) if format_ == "json" else report.render(batches))
+    return _exit_code(batches)
 
 
-def _exit_code(made: Plan) -> int:
-    if made.unknown:
+def _exit_code(batches: Plan) -> int:
+    if batches.unknown:
         return 3
-    return 2 if made.refused else 0
+    return 2 if batches.refused else 0

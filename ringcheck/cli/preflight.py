@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.gate import gate_options, members
-from ringcheck.cli.target import Seconds, Settled, Target, columns, target_options
+from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
+from ringcheck.cli.nodes import members
+from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
+from ringcheck.cli.terminal import columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Action, Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
 
-EXIT = {"safe": 0, "unsafe": 2, "unknown": 3}
 BETWEEN = 2.0  # seconds between readings
 
 
-@click.command
-@target_options
+@click.command(cls=ClusterCommand)
+@target_options(refused={"keyspace": EVERY_KEYSPACE})
 @gate_options
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
-@click.option("--rack", metavar="RACK", help="All nodes of this rack; with --dc where several datacenters have it.")
-@click.option("--action", type=click.Choice(["restart", "decommission"]), default="restart", show_default=True)
+@click.option("--rack", metavar="RACK", help="All nodes of this rack; add --dc if several datacenters have it.")
 @click.option(
-    "--stable", type=click.IntRange(1), metavar="N", help="Safe readings in a row. [default: the config's, or 1]"
+    "--action",
+    type=click.Choice(["restart", "decommission"]),
+    default="restart",
+    show_default=True,
+    help="What the nodes are stopped for.",
 )
-@click.option("--wait", type=Seconds(), metavar="DURATION", help="Read again for so long until it is safe.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@stable_option
+@wait_option
+@format_option("text", "json")
 def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     gate: Gate,
@@ -45,50 +52,73 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     wait: float | None,
     format_: str,
 ) -> int:
-    """May these nodes stop now, with every range of every keyspace staying available?
+    """May these nodes stop now, with every range of every keyspace still available?
 
-    A NODE is an address, a host name, a host id, or the beginning of one; what can mean several is refused. Exit
-    codes: 0 safe, 2 unsafe, 3 unknown; only 0 is a yes.
+    A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE that can mean
+    several nodes is an error.
+
+    Exit codes: 0 safe, 2 unsafe, 3 unknown. Stop the nodes only on 0.
     """
     from ringcheck.documents.decision import decision_document
     from ringcheck.report import gate as report
 
     if bool(nodes) == bool(rack):
         raise UsageError("name the nodes that are to stop, or a --rack")
-    settled = target.settled()
+    cluster = target.choose()
     choose = partial(members, names=nodes, rack=rack, datacenters=target.dc)
-    decision = until_safe(settled, gate, choose, action, stable or settled.stable_readings(), wait or 0.0)
+    readings = Readings(cluster=cluster, gate=gate, choose=choose, stable=stable, action=action)
+    decision = readings.decide(wait or 0.0)
     shown = report.render(decision, width=columns())
     click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else shown)
     return EXIT[decision.decision]
 
 
-def until_safe(  # noqa: PLR0913, PLR0917 - what the command line says
-    settled: Settled,
-    gate: Gate,
-    choose: Callable[[Snapshot], list[str]],
-    action: Action,
-    stable: int,
-    wait: float,
-    leased: Callable[[Snapshot], Collection[Holder]] | None = None,
-) -> Decision:
-    """The last of the readings: of as many safe ones in a row as are asked for, or of the time there is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """Readings of a cluster, each judged by the gate, until enough in a row are safe.
 
-    `leased` says which nodes are under a restart lease, and count as down unless they are chosen.
+    Attributes:
+        cluster: to poll.
+        gate: what must hold.
+        choose: the candidates in a snapshot.
+        stable: safe readings in a row that are needed; None for as many as the configuration asks for.
+        action: what the candidates are stopped for.
+        holders: restart leases, whose nodes count as down unless they are candidates; by default those in the store.
     """
-    from ringcheck.core.gate import Gatekeeper
 
-    ends = time.monotonic() + wait
-    safe = 0
-    recorded = bool(settled.target.from_)
-    with settled.polls(streams=True) as poll:
-        while True:
-            seen = poll()
-            chosen = choose(seen)
-            # A lease of a candidate itself may be one that is still being decided on: it takes nothing off the loss.
-            held = [one for one in (leased or settled.leased)(seen) if one.node not in chosen]
-            decision = Gatekeeper(seen, settled.policy(), gate, held, recorded=recorded).decide(chosen, action)
-            safe = safe + 1 if decision.decision == "safe" else 0
-            if safe >= stable or settled.target.from_ or (not safe and time.monotonic() + BETWEEN > ends):
-                return decision
-            time.sleep(BETWEEN)
+    cluster: ChosenCluster
+    gate: Gate
+    choose: Callable[[Snapshot], list[str]]
+    stable: int | None = None
+    action: Action = "restart"
+    holders: Callable[[Snapshot], Collection[Holder]] | None = None
+
+    def decide(self, wait: float = 0.0) -> Decision:
+        """The last decision: enough in a row were safe, or after `wait` seconds the last one was not.
+
+        A recorded snapshot is read once.
+        """
+        from ringcheck.core.streak import SafeStreak
+
+        ends = time.monotonic() + wait
+        streak = SafeStreak(self.stable or self.cluster.stable_readings())
+        with self.cluster.polls(streams=True) as poll:
+            while True:
+                decision = self._decision(poll())
+                enough = streak.add(decision)
+                if enough or self._recorded or (not streak.count and time.monotonic() + BETWEEN > ends):
+                    return decision
+                time.sleep(BETWEEN)
+
+    @property
+    def _recorded(self) -> bool:
+        return bool(self.cluster.target.from_)
+
+    def _decision(self, seen: Snapshot) -> Decision:
+        from ringcheck.core.gate import Gatekeeper
+
+        candidates = self.choose(seen)
+        # The lease of a candidate may be one that is still being decided on: it takes nothing off the candidate's loss.
+        others = [holder for holder in (self.holders or self.cluster.holders)(seen) if holder.node not in candidates]
+        keeper = Gatekeeper(seen, self.cluster.policy(), self.gate, others, recorded=self._recorded)
+        return keeper.decide(candidates, self.action)

@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.target import Target, colours, level, target_options
-from ringcheck.cli.terminal import shows
+from ringcheck.cli.options import ClusterCommand, level, target_options
+from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.picture import Picture
 
-COLUMNS = 40, 200  # narrower can't hold a row, wider has nothing to say
-KNOWN = 20  # keyspaces that an error names
+COLUMNS = 40, 200  # least and most width of the picture
+KNOWN = 20  # keyspaces that an error message lists
 
 
-@click.command
-@target_options
+@click.command(cls=ClusterCommand)
+@target_options(without=("keyspace",))
 @click.argument("name", metavar="KEYSPACE")
-@click.option("--svg", metavar="FILE", help="Write the picture as SVG to this file; - is stdout.")
-@click.option("--level", "level_", metavar="LEVEL", help="At this level. [default: the worst of those watched]")
-@click.option("--ascii", "plain", is_flag=True, help="No Unicode signs. [default: as the locale says]")
+@click.option("--svg", metavar="FILE", help="Write the picture as SVG to this file; - is standard output.")
+@click.option(
+    "--level", "level_", metavar="LEVEL", help="Consistency level to show. [default: the worst monitored one]"
+)
+@click.option("--ascii", "plain", is_flag=True, help="Use no Unicode signs. [default: depends on the locale]")
 def ring(
     target: Target,
     name: str,
@@ -36,16 +39,17 @@ def ring(
 ) -> int:
     """Each range of a keyspace with its live replicas at a level, in the order of tokens.
 
-    With several client datacenters it shows the one that is worst off; --dc chooses. Exit codes: as `health`.
+    If several datacenters have clients, the one that is worst off is shown; choose another with --dc.
+
+    Exit codes: as `health`.
     """
     from ringcheck.core.assess import Question, assess
     from ringcheck.report.picture import draw
 
     chosen = level(level_) if level_ else None
-    settled = replace(target, keyspace=(name,)).settled()
-    seen = settled.snapshot()
-    question = Question(keyspaces=(name,), levels=(chosen,) if chosen else ())
-    verdict = assess(seen, settled.policy(), question)
+    cluster = replace(target, keyspace=(name,)).choose()
+    seen = cluster.snapshot()
+    verdict = assess(seen, cluster.policy(), Question(keyspaces=(name,), levels=(chosen,) if chosen else ()))
     picture = draw(verdict, name, chosen)
     if picture is None:
         raise _unknown(name, seen)
@@ -59,7 +63,7 @@ def ring(
 def _unknown(keyspace: str, seen: Snapshot) -> UsageError:
     from difflib import get_close_matches
 
-    known = sorted(name for one in seen.rings for name in one.keyspaces)
+    known = sorted(name for ring in seen.rings for name in ring.keyspaces)
     near = get_close_matches(keyspace, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:KNOWN]) or 'none'}"
     return UsageError(f"there is no keyspace {keyspace!r} ({hint})")
@@ -68,8 +72,8 @@ def _unknown(keyspace: str, seen: Snapshot) -> UsageError:
 def _text(picture: Picture, *, plain: bool) -> str:
     from ringcheck.report import picture_text
 
-    least, most = COLUMNS
-    columns = min(most, max(least, shutil.get_terminal_size().columns))
+    narrowest, widest = COLUMNS
+    columns = min(widest, max(narrowest, shutil.get_terminal_size().columns))
     signs = picture_text.ASCII if plain or not shows(picture_text.UNICODE.all) else picture_text.UNICODE
     return picture_text.render(picture, columns=columns, colour=colours(), signs=signs)
 
@@ -77,11 +81,11 @@ def _text(picture: Picture, *, plain: bool) -> str:
 def _write(path: str, picture: Picture) -> None:
     from ringcheck.report import picture_svg
 
-    drawn = picture_svg.render(picture)
+    text = picture_svg.render(picture)
     if path == "-":
-        click.echo(drawn, nl=False)
+        click.echo(text, nl=False)
         return
     try:
-        Path(path).write_text(drawn, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None

@@ -7,18 +7,22 @@ import sys
 import threading
 import uuid
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringcheck.cli.gate import gate_options, members
-from ringcheck.cli.target import Seconds, Settled, Target, target_options
+from ringcheck.cli.gate import EXIT as GATE_EXIT
+from ringcheck.cli.gate import gate_options
+from ringcheck.cli.nodes import members
+from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Gate
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.roll import Report
@@ -26,131 +30,173 @@ if TYPE_CHECKING:
     from ringcheck.restart.procedure import Procedure
 
 EXIT = {"done": 0, "interrupted": 1, "refused": 2, "failed": 2, "doubt": 3, "aborted": 3}
-STABLE = 3  # readings, at least
+STABLE = 3  # safe readings in a row before a batch, at least
 
 
-@click.command
-@target_options
+@click.command(cls=ClusterCommand)
+@target_options(refused={"keyspace": EVERY_KEYSPACE, "from_": NO_RECORDING})
 @gate_options
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
 @click.option("--rack", metavar="RACK", help="Only the nodes of this rack.")
 @click.option(
-    "--exec", "exec_", metavar="CMD", help="Restarts one node: 'ssh {address} sudo systemctl restart cassandra'."
+    "--exec",
+    "exec_",
+    metavar="CMD",
+    help="Command that restarts a node, such as 'ssh {address} sudo systemctl restart cassandra'.",
 )
-@click.option("--stop-exec", metavar="CMD", help="Instead of --exec: stops one node ...")
-@click.option("--start-exec", metavar="CMD", help="... and starts it again.")
-@click.option("--no-drain", is_flag=True, help="Do not drain nodes first: the command stops them gracefully itself.")
+@click.option("--stop-exec", metavar="CMD", help="Instead of --exec: command that stops a node.")
+@click.option("--start-exec", metavar="CMD", help="With --stop-exec: command that starts the node again.")
+@click.option("--no-drain", is_flag=True, help="Do not drain nodes: the command stops them gracefully itself.")
 @click.option(
-    "--stable", type=click.IntRange(1), metavar="N", help="Safe readings in a row before a batch. [default: 3]"
+    "--stable",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Safe readings in a row that are needed before a batch. [default: that of the configuration, at least 3]",
 )
-@click.option("--wait", type=Seconds(), default=600.0, show_default="10m", help="How long the gate may refuse.")
-@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Nodes at once, at most.")
-@click.option("--by", type=click.Choice(["rack", "node"]), help="Whole racks at once, or single nodes; as in `plan`.")
-@click.option("--pause-between", type=Seconds(), default=None, help="Rest between batches.")
-@click.option("--max-failures", type=click.IntRange(0), default=0, show_default=True, help="Nodes that may fail.")
-@click.option("--drain-timeout", type=Seconds(), default=300.0, show_default="5m", help="For a drain.")
-@click.option("--exec-timeout", type=Seconds(), default=600.0, show_default="10m", help="For a command.")
-@click.option("--back-timeout", type=Seconds(), default=900.0, show_default="15m", help="For a node to be back.")
-@click.option("--cql-port", type=click.IntRange(1, 65535), help="Where clients connect. [default: as gossip tells]")
-@click.option("--no-cql", is_flag=True, help="Do not check CQL ports, where they can't be reached from here.")
-@click.option("--purpose", default="rolling restart", show_default=True, help="Of the leases, for others to read.")
 @click.option(
-    "--journal", type=click.Path(path_type=Path, dir_okay=False), help="[default: ringcheck-roll-CLUSTER.jsonl here]"
+    "--wait", type=Seconds(), default=600.0, help="Give up if the gate refuses a batch for this long. [default: 10m]"
 )
-@click.option("--resume", is_flag=True, help="Go on where the run of the journal stopped or was killed.")
-@click.option("--dry-run", is_flag=True, help="Show the batches, the gate's word and the commands; do nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask at a terminal.")
+@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Restart at most N nodes at once.")
+@click.option(
+    "--by", type=click.Choice(["rack", "node"]), help="rack: no batch spans racks; node: each node is a batch."
+)
+@click.option("--pause-between", type=Seconds(), default=None, help="Pause between batches. [default: none]")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Go on after up to N nodes have failed.",
+)
+@click.option("--drain-timeout", type=Seconds(), default=300.0, help="Time for draining a node. [default: 5m]")
+@click.option("--exec-timeout", type=Seconds(), default=600.0, help="Time for a command. [default: 10m]")
+@click.option(
+    "--back-timeout", type=Seconds(), default=900.0, help="Time for a node to be back after its restart. [default: 15m]"
+)
+@click.option(
+    "--cql-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port for CQL clients. [default: the one that gossip states]",
+)
+@click.option("--no-cql", is_flag=True, help="Do not check CQL ports, if they can't be reached from this host.")
+@click.option(
+    "--purpose",
+    metavar="TEXT",
+    default="rolling restart",
+    show_default=True,
+    help="The reason that the leases state, for other people.",
+)
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that records the progress. [default: ringcheck-roll-CLUSTER.jsonl in this directory]",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in the journal, which stopped or was killed.")
+@click.option("--dry-run", is_flag=True, help="Show the batches, the gate's decision and the commands; do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, **options: Any) -> int:  # noqa: ANN401 - one an option
-    """Restart nodes batch by batch: gate, lease, drain, your command, and wait until they are really back.
+    """Restart nodes batch by batch: gate, lease, drain, your command, and wait until the nodes are back.
 
-    A NODE is an address, a host name, a host id, or the beginning of one; without any all nodes are restarted. In the
-    commands {address}, {host_id}, {datacenter} and {rack} become the node's; no shell is involved.
+    A NODE is an address, a host name, a host id, or the beginning of an address or host id. Without a NODE, all nodes
+    are restarted. In the commands, {address}, {host_id}, {datacenter} and {rack} are replaced by those of the node; no
+    shell is involved.
 
-    Exit codes: 0 all done, 1 stopped as asked, 2 refused or failed, 3 in doubt. An interrupt lets the batch in hand
-    come back and stops then; a second one aborts.
+    The first interrupt (Ctrl-C) lets the nodes of the current batch come back and stops then; a second one aborts.
+
+    Exit codes: 0 all nodes restarted, 1 stopped on request, 2 refused or failed, 3 in doubt.
     """
-    settled = target.settled()
-    if target.from_:
-        raise UsageError("--from is a recording: nothing can be restarted in it")
-    how = _procedure(settled, options)
-    with settled.polls(streams=True) as poll:
+    cluster = target.choose()
+    how = _procedure(cluster, options)
+    with cluster.polls(streams=True) as poll:
         seen = poll()
-        wanted = _wanted(seen, settled, nodes, rack)
+        wanted = _wanted(seen, cluster, nodes, rack)
         if options["dry_run"]:
-            return _dry_run(seen, settled, gate, how, wanted)
+            return _dry_run(seen, cluster, gate, how, wanted)
         with closing(_journal(options["journal"], seen.cluster)) as journal:
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
-            report = _run(settled, gate, how, poll, journal, past, seen.cluster, wanted, options)
+            run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
+            report = run.run(poll, wanted, options)
     from ringcheck.report.roll import final
 
     click.echo(final(seen.cluster, report, str(journal.path)))
     return EXIT[report.outcome]
 
 
-def _wanted(seen: Snapshot, settled: Settled, nodes: Sequence[str], rack: str | None) -> list[str]:
-    """Addresses of the nodes that are to be restarted: one at least.
+def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: str | None) -> list[str]:
+    """Addresses of the nodes to restart, at least one.
+
+    They are checked before there is a journal, in which a wrong name would stay as a run that was begun.
 
     Raises:
-        UsageError: if there is none, or one or a datacenter that is none of the cluster; before there is a journal, in
-            which it would stay as a run that was begun.
+        UsageError: if there is no node to restart, or a node or datacenter is not of this cluster.
     """
     from ringcheck.core.evidence import evidence_of
     from ringcheck.core.selection import Scope
 
-    Scope(evidence_of(seen), settled.policy())
-    homes = settled.target.dc
-    wanted = members(seen, nodes, rack, homes)
-    if unknown := [one for one in wanted if one not in seen.index]:
+    Scope(evidence_of(seen), cluster.policy())
+    datacenters = cluster.target.dc
+    wanted = members(seen, nodes, rack, datacenters)
+    if unknown := [address for address in wanted if address not in seen.index]:
         raise UsageError(f"{unknown[0]} is no node of {seen.cluster}")
     if not wanted:
-        raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(homes)}" if homes else ""))
+        raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(datacenters)}" if datacenters else ""))
     return wanted
 
 
-def _procedure(settled: Settled, options: dict[str, Any]) -> Procedure:
-    """What the options say, checked before anything is asked."""
-    from ringcheck.restart.commands import Command
-    from ringcheck.restart.procedure import Procedure
+_SAME = ("wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeout", "back_timeout", "purpose")
+"""Options with the name and the meaning of a field of `Procedure`."""
 
-    whole, stop, start = (options[name] for name in ("exec_", "stop_exec", "start_exec"))
-    if bool(whole) == bool(stop or start) or bool(stop) != bool(start):
-        raise UsageError("say how nodes are restarted: --exec, or --stop-exec and --start-exec")
-    restart, stop, start = (Command.parse(one) if one else None for one in (whole, stop, start))
-    same = {name: options[name] for name in _SAME}
+
+def _procedure(cluster: ChosenCluster, options: dict[str, Any]) -> Procedure:
+    """How nodes are restarted, checked before a node is asked."""
+    from ringcheck.restart.runner import Procedure
+
     return Procedure(
-        restart=restart,
-        stop=stop,
-        start=start,
+        **_commands(options["exec_"], options["stop_exec"], options["start_exec"]),
         drain=not options["no_drain"],
-        stable=options["stable"] or max(STABLE, settled.stable_readings()),
+        stable=options["stable"] or max(STABLE, cluster.stable_readings()),
         pause=options["pause_between"] or 0.0,
-        **same,
+        **{name: options[name] for name in _SAME},
     )
 
 
-_SAME = ("wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeout", "back_timeout", "purpose")
+def _commands(restart: str | None, stop: str | None, start: str | None) -> dict[str, Any]:
+    from ringcheck.restart.commands import Command
+
+    if bool(restart) == bool(stop or start) or bool(stop) != bool(start):
+        raise UsageError("state how nodes are restarted: --exec, or --stop-exec and --start-exec")
+    texts = {"restart": restart, "stop": stop, "start": start}
+    return {name: Command.parse(text) if text else None for name, text in texts.items()}
 
 
 def _journal(path: Path | None, cluster: str) -> Journal:
     from ringcheck.restart.journal import Journal
 
-    safe = "".join(one if one.isalnum() or one in "-_." else "_" for one in cluster)
+    safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in cluster)
     return Journal(path or Path(f"ringcheck-roll-{safe}.jsonl"))
 
 
 def _past(journal: Journal, cluster: str, wanted: Sequence[str], *, resume: bool) -> Past | None:
-    """The run that is to be continued; None for a new one.
+    """The run to continue; None for a new one.
 
     Raises:
-        UsageError: if an unfinished one would be forgotten, or is about something else.
+        UsageError: if an unfinished run would be forgotten, or there is none of these nodes to continue.
     """
     past = journal.past
-    if not resume:
-        if past.run and not past.ended:
-            text = f"{journal.path} has an unfinished roll of {past.cluster} by {past.owner}"
-            raise UsageError(f"{text}: --resume goes on with it, another --journal starts anew")
-        return None
+    if resume:
+        _refuse_resume(journal, cluster, wanted)
+        return past
+    if past.run and not past.ended:
+        text = f"{journal.path} has an unfinished roll of {past.cluster} by {past.owner}"
+        raise UsageError(f"{text}: continue it with --resume, or name another --journal")
+    return None
+
+
+def _refuse_resume(journal: Journal, cluster: str, wanted: Sequence[str]) -> None:
+    past = journal.past
     if past.run is None:
         raise UsageError(f"{journal.path} has no roll to resume")
     if past.ended:
@@ -159,61 +205,78 @@ def _past(journal: Journal, cluster: str, wanted: Sequence[str], *, resume: bool
         raise UsageError(f"{journal.path} is about {past.cluster}, not {cluster}")
     if others := set(wanted) - set(past.nodes):
         raise UsageError(f"{min(others)} is not among the nodes of {journal.path}")
-    return past
 
 
 def _confirm(cluster: str, nodes: Sequence[str], *, yes: bool) -> None:
-    """Ask a person; scripts have said what they want."""
+    """Ask for confirmation at a terminal."""
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm(f"Restart {len(nodes)} nodes of {cluster}?", abort=True)
 
 
-def _run(  # noqa: PLR0913, PLR0917 - what a run is made of
-    settled: Settled,
-    gate: Gate,
-    how: Procedure,
-    poll: Callable[[], Snapshot],
-    journal: Journal,
-    past: Past | None,
-    cluster: str,
-    wanted: Sequence[str],
-    options: dict[str, Any],
-) -> Report:
-    from ringcheck.leases.stamp import whoami
-    from ringcheck.restart.environment import LiveEnvironment
-    from ringcheck.restart.runner import Runner
-    from ringcheck.sources import open_control
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run that is about to begin, or to be continued.
 
-    run = past.run if past and past.run else uuid.uuid4().hex[:8]
-    owner = past.owner if past else f"{whoami()} roll {run}"
-    nodes = past.nodes if past else tuple(wanted)
-    with ExitStack() as stack:
-        store = stack.enter_context(closing(settled.leases(cluster)))
-        control = stack.enter_context(closing(open_control(settled.cluster())))
-        interrupts = stack.enter_context(_interrupts())
-        tell = stack.enter_context(_told(journal, len(nodes), len(past.done) if past else 0))
-        environment = LiveEnvironment(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
-        tell("resume" if past else "begin", run=run, owner=owner, cluster=cluster, nodes=list(nodes))
-        runner = Runner(
-            environment=environment,
-            store=store,
-            policy=settled.policy(),
-            gate=gate,
-            procedure=how,
-            owner=owner,
-            record=tell,
-        )
-        return runner.run(nodes, past)
+    Attributes:
+        cluster: whose nodes are restarted.
+        name: of the cluster.
+        gate: what must hold.
+        how: to restart a node.
+        journal: where every step is recorded.
+        past: what the journal has of the run to continue; None for a new one.
+    """
+
+    cluster: ChosenCluster
+    name: str
+    gate: Gate
+    how: Procedure
+    journal: Journal
+    past: Past | None
+
+    def run(self, poll: Callable[[], Snapshot], wanted: Sequence[str], options: dict[str, Any]) -> Report:
+        """Restart the nodes; `wanted` are those of a new run."""
+        from ringcheck.restart.environment import RealWorld
+        from ringcheck.restart.runner import Runner
+        from ringcheck.sources import open_control
+
+        past = self.past
+        nodes = past.nodes if past else tuple(wanted)
+        with ExitStack() as stack:
+            store = stack.enter_context(closing(self.cluster.lease_store(self.name)))
+            control = stack.enter_context(closing(open_control(self.cluster.definition())))
+            interrupts = stack.enter_context(_interrupts())
+            record = stack.enter_context(_recorded(self.journal, len(nodes), len(past.done) if past else 0))
+            world = RealWorld(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
+            owner = self._begin(record, nodes)
+            return Runner(
+                environment=world,
+                store=store,
+                policy=self.cluster.policy(),
+                gate=self.gate,
+                procedure=self.how,
+                owner=owner,
+                record=record,
+            ).run(nodes, past)
+
+    def _begin(self, record: Callable[..., Event], nodes: Sequence[str]) -> str:
+        """Record the beginning, and return the owner of the leases."""
+        from ringcheck.leases.leases import whoami
+
+        past = self.past
+        run = past.run if past and past.run else uuid.uuid4().hex[:8]
+        owner = past.owner if past else f"{whoami()} roll {run}"
+        record("resume" if past else "begin", run=run, owner=owner, cluster=self.name, nodes=list(nodes))
+        return owner
 
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], int]]:
-    """How often SIGINT or SIGTERM came, while this lasts."""
+    """A function that returns how often SIGINT or SIGTERM came since this began."""
     came: list[int] = []
 
     def note(number: int, _: object) -> None:
         came.append(number)
-        text = "finishing the batch in hand; once more aborts" if len(came) == 1 else "aborting"
+        text = "finishing the current batch; interrupt again to abort" if len(came) == 1 else "aborting"
         click.echo(f"{signal.Signals(number).name}: {text}", err=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -225,25 +288,25 @@ def _interrupts() -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def _told(journal: Journal, nodes: int, done: int) -> Iterator[Callable[..., Event]]:
-    """Write each event to the journal first, then show it; commands of a batch tell from several threads."""
+def _recorded(journal: Journal, nodes: int, done: int) -> Iterator[Callable[..., Event]]:
+    """A function that writes an event to the journal and then shows it; safe to call from several threads."""
     from ringcheck.report.roll import line
 
     guard = threading.Lock()
     with _shown(nodes, done) as show:
 
-        def tell(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
+        def record(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
             with guard:
-                told = journal.write(event, **fields)
-                show(line(told), event == "back")
-            return told
+                written = journal.write(event, **fields)
+                show(line(written), event == "back")
+            return written
 
-        yield tell
+        yield record
 
 
 @contextmanager
 def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]]:
-    """Lines; below them, at a terminal, how many nodes are back."""
+    """A function that prints a line; at a terminal, with a bar below that shows how many nodes are back."""
     if not sys.stdout.isatty():
         yield lambda text, _: click.echo(text) if text else None
         return
@@ -262,22 +325,19 @@ def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]
         yield show
 
 
-def _dry_run(seen: Snapshot, settled: Settled, gate: Gate, how: Procedure, wanted: Sequence[str]) -> int:
-    """What would be done: batches, the commands, and what the gate says of the first now."""
-    from ringcheck.cli import preflight
+def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure, wanted: Sequence[str]) -> int:
+    """Show the batches, the commands, and the gate's present decision on the first batch."""
     from ringcheck.core.gate import Gatekeeper
-    from ringcheck.core.plan import plan_with
     from ringcheck.report import gate as report
     from ringcheck.report.roll import rehearsal
 
-    holders = settled.leased(seen)
-    keeper = Gatekeeper(seen, settled.policy(), gate, holders)
-    made = plan_with(keeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
-    commands = [one for one in (how.restart, how.stop, how.start) if one]
-    words = {one: [command.of(seen.nodes[seen.index[one]]) for command in commands] for one in wanted}
-    click.echo(rehearsal(made, words, drain=how.drain))
-    if made.refused or not made.batches:
+    holders = cluster.holders(seen)
+    batches = plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=how.max_batch, by=how.by, holders=holders)
+    commands = [command for command in (how.restart, how.stop, how.start) if command]
+    words = {node: [command.of(seen.nodes[seen.index[node]]) for command in commands] for node in wanted}
+    click.echo(rehearsal(batches, words, drain=how.drain))
+    if batches.refused or not batches.batches:
         return EXIT["refused"]
-    decision = keeper.decide(made.batches[0])
+    decision = Gatekeeper(seen, cluster.policy(), gate, holders).decide(batches.batches[0])
     click.echo(f"\n{report.render(decision)}")
-    return preflight.EXIT[decision.decision]
+    return GATE_EXIT[decision.decision]

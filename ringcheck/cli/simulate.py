@@ -1,4 +1,4 @@
-"""`ringcheck simulate`: an embedded cluster over HTTP, and commands that drive a running one."""
+"""`ringcheck simulate`: an embedded cluster that is served over HTTP, and the commands that drive it."""
 
 from __future__ import annotations
 
@@ -19,43 +19,84 @@ from ringcheck.errors import SourceError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringcheck.simulator.cluster import EmbeddedCluster
+    from ringcheck.simulator.cluster import EmbeddedCluster, NodeSpec
     from ringcheck.simulator.server import Server
 
 DEFAULT_PORT = 18778
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--nodes", type=click.IntRange(1), default=4, show_default=True, help="Nodes in all.")
-@click.option("--racks", type=click.IntRange(1), default=1, show_default=True, help="Racks in each datacenter.")
-@click.option("--dcs", type=click.IntRange(1), default=1, show_default=True, help="Datacenters: dc1, dc2, ...")
-@click.option("--vnodes", type=click.IntRange(1), default=16, show_default=True, help="Tokens a node.")
+@click.option("--nodes", type=click.IntRange(1), default=4, metavar="N", show_default=True, help="Number of nodes.")
+@click.option(
+    "--racks", type=click.IntRange(1), default=1, metavar="N", show_default=True, help="Racks in each datacenter."
+)
+@click.option(
+    "--dcs",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="Number of datacenters: dc1, dc2, ...",
+)
+@click.option(
+    "--vnodes", type=click.IntRange(1), default=16, metavar="N", show_default=True, help="Tokens of each node."
+)
 @click.option(
     "--tokens",
     type=click.Choice(["random", "even"]),
     default="random",
     show_default=True,
-    help="Drawn at random, or spread as Cassandra's allocation aims at.",
+    help="How tokens are chosen: at random, or evenly as Cassandra's allocation does.",
 )
-@click.option("--rf", type=click.IntRange(1), default=3, show_default=True, help="Replicas in each datacenter.")
-@click.option("--keyspaces", type=click.IntRange(0), default=0, help="This many keyspaces more: ks_001, ...")
-@click.option("--release", "releases", multiple=True, help="Cassandra's, 2.2 to 5.0; more than one mixes them.")
-@click.option("--jolokia", type=click.Choice(["1", "2"]), default="2", show_default=True, help="Line of the agents.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of tokens, host ids and delays.")
-@click.option("--name", default="embedded", show_default=True, help="ClusterName, and its name in the config.")
-@click.option("--time-factor", type=click.FloatRange(0), default=1.0, help="Length of startups and convictions.")
-@click.option("--authenticates", is_flag=True, help="As with PasswordAuthenticator.")
-@click.option("--serve", is_flag=True, help="Serve it over HTTP on loopback until interrupted.")
-@click.option("--port", type=int, default=None, help=f"0 picks a free one. [default: {DEFAULT_PORT} or a free one]")
-@click.option("--per-address", is_flag=True, help="Each node on its own address, 127.0.1.1 and on, as a real one.")
-@click.option("--address-port", type=int, default=8778, show_default=True, help="The port with --per-address.")
-@click.option("--config-out", type=click.Path(path_type=Path, dir_okay=False), help="Write a configuration for it.")
+@click.option(
+    "--rf", type=click.IntRange(1), metavar="N", default=3, show_default=True, help="Replicas in each datacenter."
+)
+@click.option("--keyspaces", type=click.IntRange(0), metavar="N", default=0, help="Add N keyspaces: ks_001, ...")
+@click.option(
+    "--release",
+    "releases",
+    multiple=True,
+    metavar="VERSION",
+    help="Cassandra release, 2.2 to 5.0; several make a mixed cluster. Repeatable.",
+)
+@click.option(
+    "--jolokia", type=click.Choice(["1", "2"]), default="2", show_default=True, help="Major version of Jolokia."
+)
+@click.option(
+    "--seed", type=int, default=1, metavar="N", show_default=True, help="Seed of tokens, host ids and delays."
+)
+@click.option("--name", default="embedded", metavar="NAME", show_default=True, help="Name of the cluster.")
+@click.option(
+    "--time-factor",
+    type=click.FloatRange(0),
+    metavar="FACTOR",
+    default=1.0,
+    help="Factor on the time that startups and gossip take.",
+)
+@click.option("--authenticates", is_flag=True, help="Clients must log in, as with PasswordAuthenticator.")
+@click.option("--serve", is_flag=True, help="Serve the cluster over HTTP on loopback until interrupted.")
+@click.option(
+    "--port",
+    type=int,
+    metavar="PORT",
+    default=None,
+    help=f"Port of --serve; 0 is a free one. [default: {DEFAULT_PORT}, or a free one]",
+)
+@click.option("--per-address", is_flag=True, help="Serve each node on an address of its own: 127.0.1.1, ...")
+@click.option(
+    "--address-port", type=int, metavar="PORT", default=8778, show_default=True, help="Port of --per-address."
+)
+@click.option(
+    "--config-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a configuration for the served cluster to this file.",
+)
 @click.pass_context
 def simulate(ctx: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - one an option
     """An embedded cluster that speaks Jolokia, for trying ringcheck without Cassandra.
 
-    With --serve it prints one line, `serving URL`, and answers until it is interrupted. The commands below drive a
-    running one: they take --url URL as printed.
+    With --serve, it prints the line `serving URL` and serves until interrupted. The commands below drive a cluster
+    that is being served; give them its URL with --url.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -72,35 +113,31 @@ def build(options: dict[str, Any]) -> EmbeddedCluster:
     """The cluster that the options ask for."""
     from ringcheck.simulator import cluster as model
 
-    releases = options["releases"] or ("5.0.8",)
-    specs = model.uniform(
-        options["nodes"],
-        datacenters=options["dcs"],
-        racks=options["racks"],
-        vnodes=options["vnodes"],
-        jolokia=options["jolokia"],
-        seed=options["seed"],
-        tokens=options["tokens"],
-    )
-    specs = [replace(spec, release=releases[number % len(releases)]) for number, spec in enumerate(specs)]
+    specs = _specs(options)
     return model.EmbeddedCluster(
         specs,
         model.default_keyspaces(specs, options["rf"], options["keyspaces"]),
-        name=options["name"],
-        seed=options["seed"],
-        time_factor=options["time_factor"],
-        authenticates=options["authenticates"],
+        **{name: options[name] for name in ("name", "seed", "time_factor", "authenticates")},
     )
 
 
+def _specs(options: dict[str, Any]) -> list[NodeSpec]:
+    from ringcheck.simulator.cluster import uniform
+
+    same = {name: options[name] for name in ("racks", "vnodes", "jolokia", "seed", "tokens")}
+    specs = uniform(options["nodes"], datacenters=options["dcs"], **same)
+    releases = options["releases"] or ("5.0.8",)
+    return [replace(spec, release=releases[number % len(releases)]) for number, spec in enumerate(specs)]
+
+
 def describe(cluster: EmbeddedCluster) -> None:
-    """What --serve would serve."""
+    """Print the nodes and keyspaces that --serve would serve."""
     state = cluster.state()
     for node in state["nodes"]:
         click.echo(f"{node['address']:<15} {node['datacenter']} {node['rack']} {node['release']} {node['host_id']}")
     for name, replication in state["keyspaces"].items():
         click.echo(f"{name:<18} {replication}")
-    click.echo(f"{len(cluster.topology.ring.tokens)} ranges; --serve serves it")
+    click.echo(f"{len(cluster.topology.ring.tokens)} ranges; serve this cluster with --serve")
 
 
 def run(cluster: EmbeddedCluster, options: dict[str, Any]) -> None:
@@ -142,21 +179,25 @@ def start(cluster: EmbeddedCluster, options: dict[str, Any]) -> Server:
     raise UsageError(f"can't listen: {problem}")
 
 
-# --- driving a running one
+# Commands that drive a served cluster
 
 
 def _url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
-        "--url", default=f"http://127.0.0.1:{DEFAULT_PORT}", show_default=True, help="As `serving URL` says."
+        "--url",
+        default=f"http://127.0.0.1:{DEFAULT_PORT}",
+        metavar="URL",
+        show_default=True,
+        help="URL of the served cluster.",
     )(command)
 
 
 def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Call the control API; its answer.
+    """Call the control API; the document that it answers.
 
     Raises:
-        SourceError: if nothing answers there.
-        UsageError: if it refuses.
+        SourceError: if there is no answer.
+        UsageError: if the request is refused.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT, timeout=30)
@@ -173,15 +214,15 @@ def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _tell(state: dict[str, Any], node: str | None = None) -> None:
-    """The nodes' states, one a line."""
-    for one in state["nodes"]:
-        if node is None or node.lower() in {one["address"], one["host_id"]}:
-            fault = f" fault {one['fault']}" if one["fault"] else ""
-            where = f"{one['datacenter']} {one['rack']} {one['release']}"
-            click.echo(f"{one['address']:<15} {where} {_mode(one)}{fault}")
-    for one, other in state["cuts"]:
-        click.echo(f"cut: {', '.join(one)} | {', '.join(other)}")
+def _print(state: dict[str, Any], name: str | None = None) -> None:
+    """Print the state of a node, or of all nodes, and the partitions; one line each."""
+    for node in state["nodes"]:
+        if name is None or name.lower() in {node["address"], node["host_id"]}:
+            fault = f" fault {node['fault']}" if node["fault"] else ""
+            rack = f"{node['datacenter']} {node['rack']} {node['release']}"
+            click.echo(f"{node['address']:<15} {rack} {_mode(node)}{fault}")
+    for side, other in state["cuts"]:
+        click.echo(f"cut: {', '.join(side)} | {', '.join(other)}")
 
 
 def _mode(node: dict[str, Any]) -> str:
@@ -191,34 +232,36 @@ def _mode(node: dict[str, Any]) -> str:
 
 
 def _simple(action: str, summary: str, *, instant: bool) -> None:
-    """Add a command that does one thing to one or more nodes."""
+    """Add a command that does one thing to each of its nodes."""
 
     def command(nodes: tuple[str, ...], url: str, *, instant: bool = False) -> None:
         for node in nodes:
-            _tell(ask(url, action, {"node": node} | ({"instant": True} if instant else {})), node)
+            _print(ask(url, action, {"node": node} | ({"instant": True} if instant else {})), node)
 
     command.__doc__ = summary
     decorated = click.argument("nodes", metavar="NODE...", nargs=-1, required=True)(_url_option(command))
     if instant:
-        decorated = click.option("--instant", is_flag=True, help="Known to all at once.")(decorated)
+        decorated = click.option(
+            "--instant", is_flag=True, help="All nodes see it at once, without waiting for gossip."
+        )(decorated)
     simulate.command(action)(decorated)
 
 
 for _action, _summary, _instant in (
     ("down", "Kill nodes: kill -9.", True),
     ("stop", "Stop nodes cleanly: SIGTERM.", False),
-    ("up", "Start nodes on their data.", True),
-    ("proceed", "Let a held startup go on.", False),
+    ("up", "Start nodes with the data that they had.", True),
+    ("proceed", "Continue startups that `hold` stopped.", False),
     ("pause", "Pause nodes: SIGSTOP.", True),
-    ("resume", "Let paused nodes go on: SIGCONT.", True),
+    ("resume", "Resume paused nodes: SIGCONT.", True),
     ("drain", "Drain nodes.", True),
     ("gossip-off", "Stop gossip on nodes: nodetool disablegossip.", True),
-    ("gossip-on", "Start it again.", True),
+    ("gossip-on", "Start gossip on nodes again: nodetool enablegossip.", True),
     ("binary-off", "Stop CQL on nodes: nodetool disablebinary.", False),
-    ("binary-on", "Start it again.", False),
-    ("leave", "Begin to decommission nodes; `finish` ends it.", False),
-    ("decommission", "Decommission nodes, from begin to end.", False),
-    ("finish", "End a node's join, leave or move.", False),
+    ("binary-on", "Start CQL on nodes again: nodetool enablebinary.", False),
+    ("leave", "Begin to decommission nodes; end with `finish`.", False),
+    ("decommission", "Decommission nodes, from beginning to end.", False),
+    ("finish", "Complete joins, leaves or moves of nodes.", False),
 ):
     _simple(_action, _summary, instant=_instant)
 
@@ -228,74 +271,86 @@ for _action, _summary, _instant in (
 @click.argument("phase")
 @_url_option
 def hold(node: str, phase: str, url: str) -> None:
-    """Start a node and hold it at a phase of its startup: starting, alone, normal-alone, normal, ..."""
-    _tell(ask(url, "up", {"node": node, "hold": phase}), node)
+    """Start a node and stop at a phase of its startup: starting, alone, normal-alone, normal, ..."""
+    _print(ask(url, "up", {"node": node, "hold": phase}), node)
 
 
 @simulate.command()
-@click.option("--address", help="Its address. [default: the next one]")
-@click.option("--dc", "datacenter", default="dc1", show_default=True, help="With --address.")
-@click.option("--rack", default="r1", show_default=True, help="With --address.")
+@click.option("--address", metavar="ADDRESS", help="Address of the new node. [default: the next free one]")
+@click.option(
+    "--dc", "datacenter", metavar="DC", default="dc1", show_default=True, help="With --address: its datacenter."
+)
+@click.option("--rack", metavar="RACK", default="r1", show_default=True, help="With --address: its rack.")
 @_url_option
 def join(address: str | None, datacenter: str, rack: str, url: str) -> None:
-    """Begin to bootstrap a new node; `finish` ends it."""
+    """Begin to bootstrap a new node; end with `finish`."""
     spec = {"address": address, "datacenter": datacenter, "rack": rack} if address else {}
-    _tell(ask(url, "join", spec))
+    _print(ask(url, "join", spec))
 
 
 @simulate.command()
 @click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
-@click.option("--from", "others", multiple=True, metavar="NODE", help="Only from these; else from all others.")
-@click.option("--instant", is_flag=True, help="Known to all at once.")
+@click.option(
+    "--from",
+    "others",
+    multiple=True,
+    metavar="NODE",
+    help="Cut off from this node. Repeatable. [default: all other nodes]",
+)
+@click.option("--instant", is_flag=True, help="All nodes see it at once, without waiting for gossip.")
 @_url_option
 def partition(nodes: tuple[str, ...], others: tuple[str, ...], url: str, *, instant: bool) -> None:
-    """Cut nodes off from the others: neither side hears the other's gossip."""
-    _tell(ask(url, "partition", {"one": nodes, "other": others or None, "instant": instant}))
+    """Cut nodes off from others: neither side receives the other's gossip."""
+    _print(ask(url, "partition", {"one": nodes, "other": others or None, "instant": instant}))
 
 
 @simulate.command()
 @_url_option
 def heal(url: str) -> None:
     """End all partitions."""
-    _tell(ask(url, "heal", {}))
+    _print(ask(url, "heal", {}))
 
 
 @simulate.command()
 @click.argument("node")
 @click.argument("kind", required=False)
-@click.option("--seconds", type=float, help="Of delay, or between drips.")
-@click.option("--size", type=int, help="Bytes a drip, of a cut body or of an oversize one.")
-@click.option("--status", type=int, help="HTTP status.")
-@click.option("--times", type=int, help="Requests until it is over.")
+@click.option("--seconds", type=float, metavar="SECONDS", help="Length of the delay, or time between drips.")
+@click.option("--size", type=int, metavar="BYTES", help="Size of a drip, of a truncated body, or of an oversized one.")
+@click.option("--status", type=int, metavar="STATUS", help="HTTP status to answer.")
+@click.option("--times", type=int, metavar="N", help="Number of requests that fail. [default: all]")
 @_url_option
 def fault(node: str, kind: str | None, url: str, **fields: Any) -> None:  # noqa: ANN401 - one an option
     """Make a node's HTTP misbehave: delay, drip-body, reset, truncate, garbage, html, status, hang, refuse, ...
 
-    Without a kind: end that.
+    Without a KIND, the fault ends.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    _tell(ask(url, "fault", {"node": node, "fault": {"kind": kind, **given} if kind else None}), node)
+    _print(ask(url, "fault", {"node": node, "fault": {"kind": kind, **given} if kind else None}), node)
 
 
 @simulate.command()
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
 @_url_option
 def state(form: str, url: str) -> None:
-    """What the cluster is like now."""
-    found = ask(url, "state", {})
-    click.echo(json.dumps(found, indent=2)) if form == "json" else _tell(found)
+    """Show the state of the cluster."""
+    answer = ask(url, "state", {})
+    click.echo(json.dumps(answer, indent=2)) if form == "json" else _print(answer)
 
 
 @simulate.command()
 @click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="How long at most.")
+@click.option(
+    "--seconds", type=float, metavar="SECONDS", default=60.0, show_default=True, help="How long to wait at most."
+)
 @_url_option
 def wait(nodes: tuple[str, ...], seconds: float, url: str) -> None:
-    """Wait until nodes are up again: NORMAL and with CQL."""
+    """Wait until nodes are up: NORMAL, and serving CQL."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = {one["address"]: one for one in ask(url, "state", {})["nodes"]}
-        if all(found.get(node, {}).get("native") and found[node]["mode"] == "NORMAL" for node in nodes):
+        states = {state["address"]: state for state in ask(url, "state", {})["nodes"]}
+        if all(states.get(node, {}).get("native") and states[node]["mode"] == "NORMAL" for node in nodes):
             return
         time.sleep(0.1)
     raise SourceError(f"not up after {seconds:g} s: {', '.join(nodes)}")

@@ -1,4 +1,4 @@
-"""`ringcheck snapshot`: one file with all that was seen."""
+"""`ringcheck snapshot`: one file with everything that was read from a cluster."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.target import Target, target_options
+from ringcheck.cli.options import ClusterCommand, target_options
 from ringcheck.errors import UsageError
 
+if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
 
-@click.command
-@target_options
-@click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Where to; - is stdout.")
+
+@click.command(cls=ClusterCommand)
+@target_options(without=("dc", "keyspace"))
+@click.option(
+    "-o", "--output", metavar="FILE", default="-", show_default=True, help="File to write; - is standard output."
+)
 def snapshot(target: Target, output: str) -> int:
-    """Write all that was seen of a cluster to one file, for --from, bug reports and replay.
+    """Write everything that was read from a cluster to one file, for --from and for bug reports.
 
-    It holds addresses, host ids, tokens, keyspaces' names and replication; no data, no credentials.
+    The file has addresses, host ids, tokens, and the names and replication of keyspaces. It has no data and no
+    credentials.
     """
     from ringcheck.documents.snapshot import snapshot_document
 
-    seen = target.settled().snapshot(streams=True)
+    seen = target.choose().snapshot(streams=True)
     document = json.dumps(snapshot_document(seen), separators=(",", ":"))
     if output == "-":
         click.echo(document)
@@ -35,9 +42,9 @@ def snapshot(target: Target, output: str) -> int:
 
 
 def _write(path: Path, document: str) -> None:
-    """Write a file whole or not at all; what is there and is no file, a device or a pipe, is written to as it is."""
+    """Replace a file as a whole, or leave it as it is; a device or a pipe is written to."""
     try:
-        path = path.resolve()  # the file that a link names, not the link
+        path = path.resolve()  # replace the file that a link points to, not the link
         if path.exists() and not path.is_file():
             path.write_text(f"{document}\n")
             return

@@ -1,7 +1,7 @@
 """`ringcheck watch`: `health`, live in the terminal.
 
-Polls in a thread of its own, so that the screen's clock and keys never wait for a slow node. The terminal is given back
-as it was on every way out.
+A thread of its own polls, so that the screen's clock and keys never wait for a slow node. The terminal is restored
+however the command ends.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import click
 
-from ringcheck.cli.target import Seconds, Target, colours, level, target_options
-from ringcheck.cli.terminal import shows
+from ringcheck.cli.options import ClusterCommand, Seconds, level, target_options
+from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import RingcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ringcheck.cli.target import Settled
+    from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.assess import Question
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.verdict import Verdict
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from ringcheck.report.screen import Frame
     from ringcheck.report.terminal import Line
 
-TICK = 0.25  # seconds within which a key, a resize or a poll shows
+TICK = 0.25  # seconds until a key, a resize or a poll shows, at most
 UNKNOWN = 3
-PAGE = 10  # rows
+PAGE = 10  # rows that a page key moves
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 _KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|.")
@@ -55,18 +55,20 @@ _STYLES = {
     "OK!": "bold reverse green", "WARNING!": "bold reverse yellow", "UNKNOWN!": "bold reverse magenta",
     "CRITICAL!": "bold reverse red", "...!": "reverse",
 }  # fmt: skip
-"""Style of a span to rich's; `!` is a banner's."""
+"""The style of rich for each style of a span; `!` marks those of banners."""
 
 Result: TypeAlias = "Verdict | Exception"
 
 
-@click.command
-@target_options
+@click.command(cls=ClusterCommand)
+@target_options()
 @click.argument("keyspaces", metavar="[KEYSPACE]...", nargs=-1)
-@click.option("--level", "levels", metavar="LEVEL", multiple=True, help="Show this level, watched or not. Repeatable.")
-@click.option("--interval", type=Seconds(), default=5.0, show_default="5s", help="From one poll to the next.")
-@click.option("--count", type=click.IntRange(1), help="End after so many polls.")
-@click.option("--plain", is_flag=True, help="One report after the other. [default: where the terminal is none]")
+@click.option("--level", "levels", metavar="LEVEL", multiple=True, help="Show this level too. Repeatable.")
+@click.option("--interval", type=Seconds(), default=5.0, help="Time from one poll to the next. [default: 5s]")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N polls. [default: no end]")
+@click.option(
+    "--plain", is_flag=True, help="Print one report after another. [default: unless the output is a terminal]"
+)
 def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     keyspaces: tuple[str, ...],
@@ -75,53 +77,59 @@ def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     count: int | None,
     plain: bool,  # noqa: FBT001 - a flag
 ) -> int:
-    """Health, live: what is lost, what changed since the last poll, how old that is.
+    """Health, live: what is lost, what changed since the last poll, and the age of the data.
 
-    Keys: q quits, space pauses, r polls now, arrows (or j and k) and page keys show more rows. Exit code: of the last
-    verdict, as `health`; 3 if the last poll failed.
+    Keys: q quits, space pauses, r polls now; arrows (or j and k) and page keys scroll.
+
+    Exit codes: as `health`, for the last verdict; 3 if the last poll failed.
     """
     from ringcheck.core.assess import Question
 
     if target.from_ == "-":
-        raise UsageError("watch reads its file again and again; standard input can be read once")
-    settled = replace(target, keyspace=(*target.keyspace, *keyspaces)).settled()
-    question = Question(keyspaces=settled.target.keyspace, levels=tuple(level(name) for name in levels))
+        raise UsageError("watch reads the snapshot again and again, but standard input can be read only once")
+    cluster = replace(target, keyspace=(*target.keyspace, *keyspaces)).choose()
+    question = Question(keyspaces=cluster.target.keyspace, levels=tuple(level(name) for name in levels))
     if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        return _reports(settled, question, interval, count)
-    return _Screen(settled, question, interval, count).run()
+        return _reports(cluster, question, interval, count)
+    return _Screen(cluster, question, interval, count).run()
 
 
-def _reports(settled: Settled, question: Question, interval: float, count: int | None) -> int:
-    """Print health again and again, for logs and terminals that can do no more."""
-    from ringcheck.report import text
-
-    code, last = UNKNOWN, ""
-    with settled.polls() as poll:
+def _reports(cluster: ChosenCluster, question: Question, interval: float, count: int | None) -> int:
+    """Print health again and again, for logs and dumb terminals; the exit code."""
+    code, seen = UNKNOWN, ""
+    with cluster.polls() as poll:
         for number in numbers(1):
             started = time.monotonic()
-            try:
-                verdict = settled.judged(poll, question)
-                code, last = verdict.severity.exit_code, f" (last seen: {verdict.snapshot.taken_at})"
-                click.echo(f"{text.render(verdict, colour=colours())}\n")
-            except UsageError:
-                raise
-            except RingcheckError as error:
-                code = UNKNOWN
-                click.echo(f"UNKNOWN - {' '.join(str(error).split())}{last}\n")
+            code, seen = _report(cluster, poll, question, seen)
             if number == count:
-                return code
+                break
             time.sleep(max(0.0, interval - (time.monotonic() - started)))
     return code
 
 
-class _Poller(threading.Thread):
-    """Polls at an interval, or at once when asked; only this thread touches the connections."""
+def _report(cluster: ChosenCluster, poll: Callable[[], Snapshot], question: Question, seen: str) -> tuple[int, str]:
+    """Print health once; the exit code, and the time of the newest snapshot, which was `seen` before."""
+    from ringcheck.report import text
 
-    def __init__(self, settled: Settled, question: Question, interval: float) -> None:
-        super().__init__(name="poller", daemon=True)  # a poll in flight does not hold up the way out
+    try:
+        verdict = cluster.judge(poll, question)
+    except UsageError:
+        raise
+    except RingcheckError as error:
+        click.echo(f"UNKNOWN - {' '.join(str(error).split())}{f' (last seen: {seen})' if seen else ''}\n")
+        return UNKNOWN, seen
+    click.echo(f"{text.render(verdict, colour=colours())}\n")
+    return verdict.severity.exit_code, verdict.snapshot.taken_at
+
+
+class _Poller(threading.Thread):
+    """Polls at an interval, or at once on request; only this thread uses the connections."""
+
+    def __init__(self, cluster: ChosenCluster, question: Question, interval: float) -> None:
+        super().__init__(name="poller", daemon=True)  # a poll in flight must not delay the end
         self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.paused = False
-        self._settled = settled
+        self._cluster = cluster
         self._question = question
         self._interval = interval
         self._now = threading.Event()
@@ -130,17 +138,17 @@ class _Poller(threading.Thread):
     def run(self) -> None:
         """Put a verdict or an error for each poll, until the end."""
         try:
-            with self._settled.polls() as poll:
+            with self._cluster.polls() as poll:
                 while not self._ended:
                     started = time.monotonic()
                     self.results.put(self._poll(poll))
                     self._rest(started + self._interval - time.monotonic())
-        except Exception as error:  # noqa: BLE001 - raised again where the terminal can be given back first
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that restores the terminal
             self.results.put(error)
 
     def _poll(self, poll: Callable[[], Snapshot]) -> Result:
         try:
-            return self._settled.judged(poll, self._question)
+            return self._cluster.judge(poll, self._question)
         except Exception as error:  # noqa: BLE001 - as above
             return error
 
@@ -151,7 +159,7 @@ class _Poller(threading.Thread):
         self._now.clear()
 
     def poll_now(self) -> None:
-        """Don't wait for the interval to end."""
+        """Poll now, even if the interval has not ended."""
         self._now.set()
 
     def end(self) -> None:
@@ -161,11 +169,11 @@ class _Poller(threading.Thread):
 
 
 class _Keys:
-    """Keys as they are pressed; the terminal's mode is put back at the end."""
+    """Keys as they are pressed; the terminal's mode is restored at the end."""
 
     def __init__(self) -> None:
         self.listening = sys.stdin.isatty()
-        self._before: list[Any] | None = None  # termios' seven
+        self._before: list[Any] | None = None  # the seven attributes of termios
 
     def __enter__(self) -> Self:
         import termios
@@ -175,7 +183,7 @@ class _Keys:
             if self.listening:
                 self._before = termios.tcgetattr(sys.stdin)
                 tty.setcbreak(sys.stdin)
-        except termios.error:  # continued in the background: the terminal is somebody else's
+        except termios.error:  # continued in the background, where the terminal belongs to another process
             self.listening = False
         return self
 
@@ -183,11 +191,11 @@ class _Keys:
         import termios
 
         if self._before is not None:
-            with contextlib.suppress(termios.error):  # the terminal has gone, with its mode
+            with contextlib.suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, self._before)
 
     def read(self, seconds: float) -> str:
-        """What was pressed, or nothing after so long."""
+        """The keys that were pressed; empty if none is within some seconds."""
         if not self.listening:
             time.sleep(seconds)
             return ""
@@ -195,23 +203,23 @@ class _Keys:
         if not ready:
             return ""
         pressed = os.read(sys.stdin.fileno(), 64)
-        self.listening = bool(pressed)  # nothing to read is the end of input
+        self.listening = bool(pressed)  # empty at the end of input
         return pressed.decode(errors="ignore")
 
 
 class _Screen:
-    """The live screen: polls, keys, and what they make of it."""
+    """The live screen: shows polls and acts on keys."""
 
-    def __init__(self, settled: Settled, question: Question, interval: float, count: int | None) -> None:
+    def __init__(self, cluster: ChosenCluster, question: Question, interval: float, count: int | None) -> None:
         from rich.console import Console
 
         from ringcheck.report.changes import Session
         from ringcheck.report.screen import ASCII, UNICODE, Frame
 
-        target = settled.target
+        target = cluster.target
         limit = None if target.from_ else max(2 * interval, interval + target.timeout) + 1
         self.session: Session = Session()
-        self._poller = _Poller(settled, question, interval)
+        self._poller = _Poller(cluster, question, interval)
         self._count = count
         self._console: Console = Console(highlight=False)
         signs = UNICODE if shows(UNICODE.all) else ASCII
@@ -221,12 +229,12 @@ class _Screen:
         self._quit = self._suspend = False
 
     def run(self) -> int:
-        """Show until somebody quits; the exit code."""
+        """Show the screen until it is quit; the exit code."""
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         self._poller.start()
         try:
             while self._shown():
-                os.kill(os.getpid(), signal.SIGSTOP)  # as Ctrl-Z asks; fg goes on here
+                os.kill(os.getpid(), signal.SIGSTOP)  # for Ctrl-Z; `fg` continues here
         finally:
             self._poller.end()
             for number, handler in before.items():
@@ -234,14 +242,14 @@ class _Screen:
         return self._last_word()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        """Only note it: the terminal is given back by whoever has it."""
+        """Only note the signal: the loop that shows the screen restores the terminal."""
         if number == signal.SIGTSTP:
             self._suspend = True
         else:
             self._quit = True
 
     def _shown(self) -> bool:
-        """Show until the end (False) or Ctrl-Z (True)."""
+        """Show the screen until it is quit (False) or suspended by Ctrl-Z (True)."""
         from rich.live import Live
 
         from ringcheck.report.screen import compose
@@ -268,7 +276,7 @@ class _Screen:
         return self._frame
 
     def _take(self) -> None:
-        """What the poller found."""
+        """Add the results of the poller to the session."""
         with contextlib.suppress(queue.Empty):
             while not self._quit:
                 self._note(self._poller.results.get_nowait())
@@ -280,10 +288,10 @@ class _Screen:
         elif isinstance(result, RingcheckError) and (self.session.polls or not isinstance(result, UsageError)):
             self.session.fail(" ".join(str(result).split()))
         else:
-            raise result  # a mistake in the question, or ours: no later poll mends it
+            raise result  # a wrong option or a bug: no later poll can succeed
 
     def _press(self, pressed: str) -> None:
-        """Act on keys; several may come at once."""
+        """Act on keys; several may have been pressed."""
         for key in _KEY.findall(pressed):
             if key in "qQ":
                 self._quit = True
@@ -292,9 +300,12 @@ class _Screen:
             elif key in "rR":
                 self._poller.poll_now()
             elif key in _MOVES:
-                rows = sum(len(each.levels) for each in self.session.verdict.keyspaces) if self.session.verdict else 0
-                offset = max(0, min(rows - 1, self._frame.offset + _MOVES[key]))
-                self._frame = replace(self._frame, offset=offset)
+                self._move(_MOVES[key])
+
+    def _move(self, rows: int) -> None:
+        verdict = self.session.verdict
+        last = sum(len(keyspace.levels) for keyspace in verdict.keyspaces) - 1 if verdict else -1
+        self._frame = replace(self._frame, offset=max(0, min(last, self._frame.offset + rows)))
 
     def _pause(self) -> None:
         self._poller.paused = not self._poller.paused
@@ -302,7 +313,7 @@ class _Screen:
             self._poller.poll_now()
 
     def _last_word(self) -> int:
-        """One line that stays when the screen has gone, and the exit code."""
+        """Print one line that stays when the screen is gone; the exit code."""
         from ringcheck.report.screen import is_old
         from ringcheck.report.terminal import printable
 
@@ -311,14 +322,14 @@ class _Screen:
         if verdict is None:
             click.echo(f"UNKNOWN - {printable(error or 'nothing was seen')}")
             return UNKNOWN
-        told = printable(f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}")
+        summary = printable(f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}")
         why = printable(f"UNKNOWN - {error or 'old data'}; was ") if old else ""
-        click.echo(f"{why}{told}; {verdict.snapshot.taken_at}")
+        click.echo(f"{why}{summary}; {verdict.snapshot.taken_at}")
         return UNKNOWN if old else verdict.severity.exit_code
 
 
 def _text(lines: tuple[Line, ...]) -> Text:
-    """A screen as rich takes it."""
+    """A screen as a text of rich."""
     from rich.text import Text
 
     rows = [Text.assemble(*((text, _STYLES.get(style, "")) for text, style in line)) for line in lines]

@@ -7,28 +7,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.gate import in_rack, resolve
-from ringcheck.cli.health import asked_levels
-from ringcheck.cli.target import Target, colours, target_options
+from ringcheck.cli.nodes import in_datacenters, in_rack, resolve
+from ringcheck.cli.options import ClusterCommand, asked_levels, format_option, levels_option, target_options
+from ringcheck.cli.terminal import colours
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ringcheck.cli.target import Target
     from ringcheck.core.ring import Snapshot
+    from ringcheck.core.whatif import WhatIf
 
 
-@click.command("what-if")
-@target_options
+@click.command("what-if", cls=ClusterCommand)
+@target_options()
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
-@click.option("--down", metavar="NODE[,NODE...]", multiple=True, help="Suppose it down. Repeatable.")
-@click.option("--rack", metavar="RACK", help="Suppose all its nodes down; with --dc where several datacenters have it.")
-@click.option("--down-dc", metavar="DC", multiple=True, help="Suppose all nodes of this datacenter down. Repeatable.")
-@click.option("--up", metavar="NODE[,NODE...]", multiple=True, help="Suppose it back. Repeatable.")
+@click.option("--down", metavar="NODE[,NODE...]", multiple=True, help="Suppose these nodes down. Repeatable.")
 @click.option(
-    "--level", "levels", metavar="LEVEL|all", multiple=True, help="Show this level, watched or not. Repeatable."
+    "--rack", metavar="RACK", help="Suppose all nodes of this rack down; add --dc if several datacenters have it."
 )
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--down-dc", metavar="DC", multiple=True, help="Suppose all nodes of this datacenter down. Repeatable.")
+@click.option("--up", metavar="NODE[,NODE...]", multiple=True, help="Suppose these nodes back. Repeatable.")
+@levels_option
+@format_option("text", "json")
 def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     nodes: tuple[str, ...],
@@ -39,40 +41,42 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     levels: tuple[str, ...],
     format_: str,
 ) -> int:
-    """The verdict as it would be if nodes were down, or back, for every view.
+    """The verdict as it would be if nodes were down, or back.
 
-    A NODE is an address, a host id, or the beginning of one that no other node has; those without an option are
-    supposed down. Nothing is stopped. Exit codes: those of `health`, by the verdict as it would be.
+    A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE without an option
+    is supposed down. Nothing is stopped.
+
+    Exit codes: those of `health`, for the supposed verdict.
     """
     from ringcheck.core import whatif as core
     from ringcheck.core.assess import Question
-    from ringcheck.report import whatif as report
 
     if nodes and up:
-        raise UsageError(f"say --down or --up before {nodes[0]}")
-    settled = target.settled()
-    leases = settled.maintenance()
-    seen = settled.snapshot()
-    gone = [*_named(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ()), *_in(seen, down_dc)]
-    back = _named(seen, up)
-    if not (gone or back):
-        raise UsageError("say which nodes to suppose down (--down, --rack, --down-dc) or back (--up)")
+        raise UsageError(f"put --down or --up before {nodes[0]}")
+    cluster = target.choose()
+    leases = cluster.maintenance()
+    seen = cluster.snapshot()
+    gone = [*_named(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ())]
+    lost, back = _once([*gone, *in_datacenters(seen, down_dc)]), _once(_named(seen, up))
+    if not (lost or back):
+        raise UsageError("name nodes to suppose down (--down, --rack, --down-dc) or back (--up)")
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
-    supposition = tuple(dict.fromkeys(gone)), tuple(dict.fromkeys(back))
-    found = core.what_if(seen, settled.policy(), question, leases(), down=supposition[0], up=supposition[1])
-    if format_ == "json":
-        click.echo(json.dumps(report.document(found), indent=2))
-    else:
-        click.echo(report.render(found, colour=colours()))
-    return found.then.severity.exit_code
+    supposition = core.what_if(seen, cluster.policy(), question, leases(), down=lost, up=back)
+    click.echo(_shown(supposition, format_))
+    return supposition.then.severity.exit_code
 
 
 def _named(seen: Snapshot, names: Iterable[str]) -> list[str]:
-    return [resolve(name.strip(), seen) for some in names for name in some.split(",") if name.strip()]
+    return [resolve(name.strip(), seen) for listed in names for name in listed.split(",") if name.strip()]
 
 
-def _in(seen: Snapshot, datacenters: Iterable[str]) -> list[str]:
-    for name in datacenters:
-        if name not in seen.datacenters:
-            raise UsageError(f"datacenter {name} has no nodes (known: {', '.join(seen.datacenters) or 'none'})")
-    return [node.address for node in seen.nodes if node.datacenter in set(datacenters)]
+def _once(addresses: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(addresses))
+
+
+def _shown(supposition: WhatIf, format_: str) -> str:
+    from ringcheck.report import whatif as report
+
+    if format_ == "json":
+        return json.dumps(report.document(supposition), indent=2)
+    return report.render(supposition, colour=colours())

@@ -62,10 +62,10 @@ def test_warning_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "line"),
     [
         (["--nonsense"], "usage: No such option '--nonsense'. (see ringcheck --help)"),
-        (["check"], "say which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+        (["check"], "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
         (
             ["check", "-H", "a", "--from", "b"],
-            "say once which cluster: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE",
+            "name the cluster in one way only: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE",
         ),
         (["health", "--from", "f", "-t", "-1"], BAD_DURATION),
         (["check", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),

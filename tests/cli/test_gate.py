@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.cli.gate import resolve
+from ringcheck.cli.nodes import resolve
 from ringcheck.core.ring import Node
 from ringcheck.documents.snapshot import read_snapshot
 from ringcheck.errors import UsageError

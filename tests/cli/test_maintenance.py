@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.cli.target import LEASES, Settled
+from ringcheck.cli.target import LEASES, ChosenCluster
 from ringcheck.core.maintenance import Holder
 from ringcheck.documents.snapshot import snapshot_document
 from ringcheck.errors import RingcheckError
@@ -32,10 +32,10 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Options that name a cluster that keeps leases, one node of which is down."""
 
     @contextmanager
-    def polls(_: Settled) -> Iterator[Callable[[], object]]:
+    def polls(_: ChosenCluster) -> Iterator[Callable[[], object]]:
         yield lambda: article.snapshot(["10.0.0.1"])
 
-    monkeypatch.setattr(Settled, "polls", polls)
+    monkeypatch.setattr(ChosenCluster, "polls", polls)
     path = tmp_path / "ringcheck.yaml"
     path.write_text(
         "clusters:\n  blogs:\n    jolokia: {contact_points: [127.0.0.1]}\n"

@@ -31,7 +31,7 @@ HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healt
         (HEALTHY, ["--rack", "r9"], 3, "UNKNOWN - there is no rack r9"),
         (HEALTHY, [], 3, "UNKNOWN - name the nodes that are to stop, or a --rack"),
         (HEALTHY, ["10.0.0.1", "--allow", "nothing"], 3, "UNKNOWN - there is no reason 'nothing' (known: "),
-        (HEALTHY, ["10.0.0.1", "-k", "blog_3"], 3, "UNKNOWN - a stop takes a replica from every keyspace: "),
+        (HEALTHY, ["10.0.0.1", "-k", "blog_3"], 3, "UNKNOWN - usage: ringcheck preflight does not take --keyspace: "),
         (HEALTHY, ["10.0.0.1", "--level", "ALL"], 2, "UNSAFE blogs: 10.0.0.1 must not stop now"),
     ],
 )

@@ -10,18 +10,18 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.cli.target import Settled
+from ringcheck.cli.target import ChosenCluster
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @contextmanager
@@ -106,9 +106,9 @@ def test_a_failed_command_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureF
 
 
 WRONG = [
-    ([], "say how nodes are restarted: --exec, or --stop-exec and --start-exec"),
-    (["--exec", "a {address}", "--stop-exec", "b {address}"], "say how nodes are restarted"),
-    (["--stop-exec", "b {address}"], "say how nodes are restarted"),
+    ([], "state how nodes are restarted: --exec, or --stop-exec and --start-exec"),
+    (["--exec", "a {address}", "--stop-exec", "b {address}"], "state how nodes are restarted"),
+    (["--stop-exec", "b {address}"], "state how nodes are restarted"),
     (["--exec", "systemctl restart cassandra"], "does not say which node"),
     (["--exec", "a {address}", "--resume"], "has no roll to resume"),
     (["--exec", "a {address}", "10.9.9.9"], "10.9.9.9 is no node of embedded"),
@@ -146,18 +146,11 @@ def test_no_node_is_no_roll(
     message: str,
 ) -> None:
     """Where nothing at all is seen, which can't say either that a datacenter is wrong, nothing is not "all done"."""
-    real = Settled._named
-    monkeypatch.setattr(Settled, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
+    real = ChosenCluster._named
+    monkeypatch.setattr(ChosenCluster, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, "--exec", "a {address}", *words)) == 3
     assert message in capsys.readouterr().out
-
-
-def test_a_recording_can_not_be_restarted(capsys: pytest.CaptureFixture[str]) -> None:
-    """--from is not a cluster."""
-    snapshot = Path(__file__).parent.parent / "snapshots" / "article-healthy.json"
-    assert run(["roll", "--from", str(snapshot), "--exec", "a {address}"]) == 3
-    assert "nothing can be restarted" in capsys.readouterr().out
 
 
 def start(config: Path, *words: str) -> subprocess.Popen[str]:

@@ -120,7 +120,7 @@ def test_without_a_name_nobody_can_be_told(capsys: pytest.CaptureFixture[str]) -
     assert run(["check", "-H", "127.0.0.1:1", "--sensu", "--team", "t", "--runbook", "r"]) == 3
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("UNKNOWN - nobody answered")
-    assert second.startswith("Sensu was not told: without a configuration the cluster's name")
+    assert second.startswith("Sensu was not notified: without a configuration the cluster's name")
 
 
 def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.Captu
     )
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("CRITICAL - ")
-    assert second.startswith("Sensu was not told: ")
+    assert second.startswith("Sensu was not notified: ")
     assert "Connection refused" in second
 
 
@@ -151,4 +151,4 @@ def test_a_sensu_that_does_not_read_is_given_up(
         port = str(deaf.getsockname()[1])
         assert run(["check", "--from", ONE_DOWN, "--sensu", "--team", "t", "--runbook", "r", "--sensu-port", port]) == 2
         queued2.close()
-    assert capsys.readouterr().out.splitlines()[1] == f"Sensu was not told: 127.0.0.1:{port} took longer than 0.3 s"
+    assert capsys.readouterr().out.splitlines()[1] == f"Sensu was not notified: 127.0.0.1:{port} took longer than 0.3 s"

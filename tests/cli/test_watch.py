@@ -239,7 +239,7 @@ def test_reports_survive_errors(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--from", "-"], "watch reads its file again and again; standard input can be read once"),
+        (["--from", "-"], "watch reads the snapshot again and again, but standard input can be read only once"),
         (["--from", "/nowhere/s.json", "--count", "1"], "/nowhere/s.json can't be read: No such file or directory"),
         (
             ["--from", "/nowhere/s.json", "--level", "QUORM"],

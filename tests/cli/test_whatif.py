@@ -85,13 +85,13 @@ def test_who_is_supposed_and_what_it_comes_to(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "say which nodes to suppose down (--down, --rack, --down-dc) or back (--up)"),
+        ([], "name nodes to suppose down (--down, --rack, --down-dc) or back (--up)"),
         (["--down", "10.9.9.9"], "10.9.9.9 is no node of test"),
         (["--up", "nowhere.invalid"], "nowhere.invalid is no node of test"),
         (["--down", "10.0.0."], "10.0.0. can mean 10.0.0.1, "),
-        (["--down", ","], "say which nodes to suppose down"),
+        (["--down", ","], "name nodes to suppose down"),
         (["--down", "10.0.0.1", "--up", "10.0.0.1"], "10.0.0.1 can't be supposed both down and up"),
-        (["--up", "10.0.0.1", "10.0.0.2"], "say --down or --up before 10.0.0.2"),
+        (["--up", "10.0.0.1", "10.0.0.2"], "put --down or --up before 10.0.0.2"),
         (["--rack", "r9"], "there is no rack r9"),
         (["--rack", "r1"], "rack r1 is in dc1, dc2: choose with --dc"),
         (["--down-dc", "dc9"], "datacenter dc9 has no nodes (known: dc1, dc2)"),

@@ -1,0 +1,213 @@
+"""Options that several commands share, and their types.
+
+A command offers the options that have an effect on it, and no others. `target_options` adds those that name the
+cluster: all of them, except the ones that the command leaves out or refuses.
+"""
+
+from __future__ import annotations
+
+from functools import reduce, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from ringcheck.cli.target import TIMEOUT, Target
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from ringcheck.core.consistency import Level
+
+R = TypeVar("R")
+
+NO_RECORDING = "a recorded snapshot has no restart leases, and none of its nodes can be restarted"
+EVERY_KEYSPACE = "a node that stops takes a replica from every keyspace; --accept names those that may lose ranges"
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
+    """A duration in seconds: `9`, `9s`, `1.5s`, `500ms`, `2m`."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The duration in seconds; more than 0."""
+        if isinstance(value, float | int):
+            return float(value)
+        text = str(value)
+        factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "": 1.0}
+        unit = next(unit for unit in factors if text.endswith(unit))
+        try:
+            seconds = float(text.removesuffix(unit)) * factors[unit]
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{text!r} is not a duration such as 9s, 500ms or 2m", param, ctx)
+        return seconds
+
+
+TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
+    "config": (
+        ("-C", "--config"),
+        {"metavar": "FILE", "help": "Configuration file. [default: /etc/ringcheck/ringcheck.yaml, if it exists]"},
+    ),
+    "cluster": (
+        ("--cluster",),
+        {"metavar": "NAME", "help": "Name of the cluster, if the configuration has several."},
+    ),
+    "host": (
+        ("-H", "--host"),
+        {
+            "multiple": True,
+            "metavar": "HOST[:PORT]",
+            "help": "Without a configuration: ask Jolokia on this node. The other nodes are discovered. Repeatable.",
+        },
+    ),
+    "url": (
+        ("-u", "--url"),
+        {
+            "multiple": True,
+            "metavar": "URL",
+            "help": "Like --host, with the whole URL. The other nodes are asked at the same port and path. Repeatable.",
+        },
+    ),
+    "from_": (
+        ("--from",),
+        {"metavar": "FILE", "help": "Read a snapshot file instead of asking nodes; - is standard input."},
+    ),
+    "dc": (
+        ("--dc",),
+        {
+            "multiple": True,
+            "metavar": "DC",
+            "help": "Datacenter with clients. Repeatable. [default: each that holds replicas of the keyspace]",
+        },
+    ),
+    "keyspace": (
+        ("-k", "--keyspace"),
+        {"multiple": True, "metavar": "GLOB", "help": "Only keyspaces that match this pattern. Repeatable."},
+    ),
+    "timeout": (
+        ("-t", "--timeout"),
+        {"type": Seconds(), "default": TIMEOUT, "help": "Total time for all nodes together. [default: 9s]"},
+    ),
+    "username": (("--username",), {"metavar": "NAME", "help": "User name for Jolokia, with -H or -u."}),
+    "password_file": (("--password-file",), {"metavar": "FILE", "help": "File that holds the user's password."}),
+    "ca_file": (("--ca-file",), {"metavar": "FILE", "help": "CA certificates to verify Jolokia's certificate with."}),
+    "cert_file": (("--cert-file",), {"metavar": "FILE", "help": "Client certificate, if Jolokia asks for one."}),
+    "key_file": (("--key-file",), {"metavar": "FILE", "help": "Private key of the client certificate."}),
+}
+"""For each field of `Target` its option: flags, and arguments of `click.option`."""
+
+_ABSENT: Mapping[str, Any] = {"from_": None, "dc": (), "keyspace": ()}
+
+
+class ClusterCommand(click.Command):
+    """A command with `target_options`: its help lists the command's own options first, then those."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two sections."""
+        self.format_own_options(ctx, formatter)
+        self.format_cluster_options(ctx, formatter)
+
+    def format_own_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the section of the command's own options."""
+        with formatter.section("Options"):
+            formatter.write_dl(self._records(ctx, shared=False))
+
+    def format_cluster_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the section of the options that name the cluster."""
+        with formatter.section("Cluster options"):
+            formatter.write_dl(self._records(ctx, shared=True))
+
+    def _records(self, ctx: click.Context, *, shared: bool) -> list[tuple[str, str]]:
+        options = [option for option in self.get_params(ctx) if isinstance(option, click.Option)]
+        records = [option.get_help_record(ctx) for option in options if (option.name in TARGET_OPTIONS) is shared]
+        return [record for record in records if record]
+
+
+def target_options(
+    *, without: Collection[str] = (), refused: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Give a `ClusterCommand` the options that name a cluster, as one argument `target`.
+
+    Args:
+        without: fields of `Target` without a meaning for the command. click does not know their options there, and
+            their environment variables are ignored.
+        refused: fields of `Target` that the command must not ignore, each with the reason why it can't heed them.
+            Their options are hidden; an option or environment variable that is set is an error.
+    """
+    refused = refused or {}
+    declared = [_declared(name, refused.get(name)) for name in TARGET_OPTIONS if name not in without]
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)  # click keeps the parameters of the other decorators on the function
+        def with_target(**values: Any) -> R:  # noqa: ANN401 - click passes the options' values
+            fields = {name: values.pop(name) if name in values else _ABSENT[name] for name in TARGET_OPTIONS}
+            return command(target=Target(**fields, recordings="from_" not in refused), **values)
+
+        decorated: Callable[..., R] = reduce(lambda inner, option: option(inner), reversed(declared), with_target)
+        return decorated
+
+    return decorate
+
+
+def _declared(name: str, refusal: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    flags, arguments = TARGET_OPTIONS[name]
+    long = max(flags, key=len)
+    variable = f"RINGCHECK_{long.lstrip('-')}".upper().replace("-", "_")
+    hidden: dict[str, Any] = {}
+    if refusal:
+        hidden = {"hidden": True, "expose_value": False, "is_eager": True, "callback": _refuse(long, variable, refusal)}
+    return click.option(*flags, name, envvar=variable, **arguments, **hidden)
+
+
+def _refuse(flag: str, variable: str, reason: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def refuse(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        if value:
+            source = context.get_parameter_source(parameter.name or "")
+            name = f"{flag} ({variable})" if source is ParameterSource.ENVIRONMENT else flag
+            raise click.UsageError(f"{context.command_path} does not take {name}: {reason}", context)
+
+    return refuse
+
+
+def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--format`, as the argument `format_`; the first format is the default."""
+    return click.option(
+        "--format", "format_", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
+    )
+
+
+levels_option = click.option(
+    "--level", "levels", metavar="LEVEL|all", multiple=True, help="Show this level too. Repeatable; `all` shows all."
+)
+
+
+def level(name: str) -> Level:
+    """A consistency level by its name.
+
+    Raises:
+        UsageError: if no level has that name.
+    """
+    from difflib import get_close_matches
+
+    from ringcheck.core.consistency import Level
+
+    if name in Level.__members__:
+        return Level[name]
+    near = get_close_matches(name.upper(), list(Level.__members__), 1)
+    known = f"did you mean {near[0]}?" if near else f"known: {', '.join(Level.__members__)}"
+    raise UsageError(f"there is no consistency level {name!r} ({known})")
+
+
+def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:
+    """The levels that `levels_option` names, all of them for `all`.
+
+    Raises:
+        UsageError: if no level has one of the names.
+    """
+    from ringcheck.core.consistency import Level
+
+    return tuple(Level) if "all" in names else tuple(level(name) for name in names)

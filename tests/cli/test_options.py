@@ -1,0 +1,140 @@
+"""Each command offers the options that it takes, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from ringcheck.cli import ringcheck, run
+from ringcheck.cli.options import TARGET_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEALTHY = str(Path(__file__).parents[1] / "snapshots" / "article-healthy.json")
+LEASE = ("acquire", "break", "list", "release")
+NOT_OFFERED = {
+    "ring": {"keyspace"},
+    "preflight": {"keyspace"},
+    "plan": {"keyspace"},
+    "snapshot": {"dc", "keyspace"},
+    "roll": {"from_", "keyspace"},
+    "lease acquire": {"from_", "keyspace"},
+} | {f"lease {name}": {"dc", "from_", "keyspace"} for name in LEASE if name != "acquire"}
+"""For each command, the fields of `Target` whose options would be refused or ignored."""
+
+ARGUMENTS = {
+    "ring": ["blog_3"],
+    "preflight": ["10.0.0.1"],
+    "lease acquire": ["10.0.0.1"],
+    "lease release": ["10.0.0.1"],
+    "lease break": ["10.0.0.1", "--reason", "x"],
+    "roll": ["--exec", "restart {address}"],
+}
+NO_RECORDING = "a recorded snapshot has no restart leases, and none of its nodes can be restarted"
+EVERY_KEYSPACE = "a node that stops takes a replica from every keyspace; --accept names those that may lose ranges"
+REFUSED = [
+    *((command, "--from", NO_RECORDING) for command in ("roll", *(f"lease {name}" for name in LEASE))),
+    *((command, "--keyspace", EVERY_KEYSPACE) for command in ("preflight", "plan", "roll", "lease acquire")),
+]
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command with its name, those of groups included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        yield f"{path}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+
+
+def offered(command: click.Command) -> set[str]:
+    """The cluster options that the command's help lists."""
+    return {
+        option.name
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden and option.name in TARGET_OPTIONS
+    }
+
+
+def test_every_cluster_option_is_offered_unless_it_has_no_use() -> None:
+    """The list above is complete: no command hides an option that it takes."""
+    found = {name: offered(command) for name, command in commands(ringcheck)}
+    lacking = {name: set(TARGET_OPTIONS) - options for name, options in found.items() if "host" in options}
+    assert {name: options for name, options in lacking.items() if options} == NOT_OFFERED
+    assert {"check", "health", "watch", "what-if", "risk"} <= lacking.keys()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [(name, field) for name in NOT_OFFERED for field in sorted(NOT_OFFERED[name])]
+)
+def test_an_option_that_is_not_offered_is_an_error(command: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that names the option, and exit code 3, in its short and its long form."""
+    for flag in TARGET_OPTIONS[name][0]:
+        assert run([*command.split(), *ARGUMENTS.get(command, []), flag, "x"]) == 3
+        out, err = capsys.readouterr()
+        assert out.startswith("UNKNOWN - usage: ")
+        assert flag in out or max(TARGET_OPTIONS[name][0], key=len) in out
+        assert out.endswith(f"(see ringcheck {command} --help)\n")
+        assert (out.count("\n"), err) == (1, "")
+
+
+@pytest.mark.parametrize(("command", "flag", "reason"), REFUSED)
+def test_a_refused_option_comes_with_its_reason(
+    command: str, flag: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything else is read, and even if an argument is missing."""
+    assert run([*command.split(), flag, "x"]) == 3
+    line = f"ringcheck {command} does not take {flag}: {reason}"
+    assert capsys.readouterr().out == f"UNKNOWN - usage: {line} (see ringcheck {command} --help)\n"
+
+
+@pytest.mark.parametrize(("command", "flag", "reason"), REFUSED)
+def test_a_refused_variable_is_not_ignored(
+    command: str, flag: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With RINGCHECK_FROM set, `roll` must not restart the nodes of a real cluster."""
+    variable = f"RINGCHECK_{flag.lstrip('-').upper()}"
+    monkeypatch.setenv(variable, HEALTHY)
+    assert run([*command.split(), *ARGUMENTS.get(command, []), "-H", "127.0.0.1:1"]) == 3
+    assert f"ringcheck {command} does not take {flag} ({variable}): {reason}" in capsys.readouterr().out
+
+
+def test_a_variable_without_meaning_is_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set for `health` does not keep `snapshot` and `ring` from working, and does not change what they do."""
+    monkeypatch.setenv("RINGCHECK_KEYSPACE", "blog_1")
+    monkeypatch.setenv("RINGCHECK_FROM", HEALTHY)
+    assert run(["ring", "blog_3"]) == 0
+    assert "keyspace blog_3 at" in capsys.readouterr().out
+    monkeypatch.setenv("RINGCHECK_DC", "dc9")
+    copy = tmp_path / "copy.json"
+    assert run(["snapshot", "-o", str(copy)]) == 0
+    assert "blog_1" in copy.read_text()
+    assert "blog_3" in copy.read_text()
+
+
+def test_no_command_without_a_recording_names_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that asks for a cluster names only options of the command."""
+    monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
+    assert run(["lease", "list"]) == 3
+    line = "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"
+    assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+
+
+def test_own_options_come_first_in_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader looks for what the command can do; which cluster it does that to is the same everywhere."""
+    assert run(["health", "--help"]) == 0
+    own, _, shared = capsys.readouterr().out.partition("\nCluster options:\n")
+    assert "--ranges" in own
+    assert "--config" not in own
+    assert "--config" in shared
+    assert "--ranges" not in shared
