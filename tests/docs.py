@@ -1,4 +1,4 @@
-"""Write the parts of docs/ and of the JSON Schemas that repeat the program's own tables: `python -m tests.docs`."""
+"""Write the parts of docs/ that are made from the program's own tables: `python -m tests.docs`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from ringcheck.cli import COMMANDS, ringcheck
 from ringcheck.cli.options import TARGET_OPTIONS, ClusterCommand
 from ringcheck.config.schema import TOP
-from ringcheck.config.types import ConfigKey, Many, Named, Section
+from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.core.findings import SECTIONS, FindingKind
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import REASONS
@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 KEYS_HEAD = """# Configuration
 
-Written by `make docs` from the tables that the program reads files with; a test keeps it so. An example:
-[config/ringcheck.yaml](../config/ringcheck.yaml). Unknown and duplicate keys, wrong types and YAML's traps (`no` is
-false, `10:20` is 620) are errors with their line and column. Without a rule of its own, a keyspace is critical where
-LOCAL_ONE is lost and warns where LOCAL_QUORUM is; system_traces and system_distributed* are left out, and system_auth
-is watched where clients must log in, at the level at which [a login reads it](findings.md#logins). A rule for `"*"`
-does not change that for Cassandra's own keyspaces; one that names them does. `critical: auto` and `warning: auto`,
-levels that follow the queries, are not built yet.
+Written by `make docs` from the tables that the program reads files with; a test keeps it so. There is an example in
+[config/ringcheck.yaml](../config/ringcheck.yaml); `ringcheck config check` finds mistakes, and `ringcheck config show`
+prints the values in force.
+
+Unknown and duplicate keys, wrong types, and plain text that YAML interprets otherwise (`no` as false, `10:20` as 620)
+are errors, reported with line and column.
+
+A keyspace that no rule of `monitor` matches is critical if LOCAL_ONE is lost, and a warning if LOCAL_QUORUM is lost.
+Cassandra's own keyspaces are exceptions, also to a rule for `"*"`; only rules that name them change this:
+
+- system_traces and system_distributed* are not monitored;
+- system_auth is monitored if clients must log in, at the level at which [a login reads it](findings.md#logins).
+
+`critical: auto` and `warning: auto`, levels that follow the queries, are not built yet.
 """
 HEAD = """# Commands
 
@@ -115,8 +122,8 @@ def keys(section: Section, path: str) -> list[str]:
         + "\n"
     ]
     for name, key in section.keys.items():
-        inner = key.kind.of if isinstance(key.kind, Many | Named) else key.kind
-        below = f"{path}.{name}".lstrip(".") + (".NAME" if isinstance(key.kind, Named) else "")
+        inner = key.value_type.of if isinstance(key.value_type, Many | Named) else key.value_type
+        below = f"{path}.{name}".lstrip(".") + (".NAME" if isinstance(key.value_type, Named) else "")
         if isinstance(inner, Section):
             tables += keys(inner, below)
     return tables
@@ -124,7 +131,7 @@ def keys(section: Section, path: str) -> list[str]:
 
 def _row(name: str, key: ConfigKey) -> str:
     default = "required" if key.required else f"`{key.default}`" if key.default else ""
-    return f"| `{name}` | {key.kind.name} | {default} | {key.doc} |"
+    return f"| `{name}` | {key.value_type.name} | {default} | {key.doc} |"
 
 
 def configuration() -> str:

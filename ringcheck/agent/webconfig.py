@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import bcrypt
 
-from ringcheck.config.source import UnreadableError, node_of
-from ringcheck.config.types import Choice, ConfigKey, ConfigReader, File, Named, Section, Text, Wrong, refuse_open
+from ringcheck.config.files import File, refuse_open
+from ringcheck.config.parsing import UnreadableError, node_of
+from ringcheck.config.reader import ConfigReader, Wrong
+from ringcheck.config.sections import ConfigKey, Named, Section
+from ringcheck.config.types import Choice, Text
 from ringcheck.config.values import ConfigErrors
 from ringcheck.errors import ConfigError
 
@@ -125,42 +128,49 @@ def _tls(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Serv
 
 
 _TLS = Section(
-    "tls_server_config",
-    {
-        "cert_file": ConfigKey(File(), "The certificate and its intermediate certificates.", required=True),
+    what="tls_server_config",
+    keys={
+        "cert_file": ConfigKey(File(), "The certificate, with those that lead to its authority.", required=True),
         "key_file": ConfigKey(File(secret=True), "Its key.", required=True),
         "client_ca_file": ConfigKey(File(), "Authorities of clients' certificates."),
         "client_auth_type": ConfigKey(Choice(tuple(_CLIENTS)), "Whether clients need a certificate."),
         "min_version": ConfigKey(Choice(tuple(_VERSIONS)), "The oldest version of TLS."),
     },
-    _tls,
+    build=_tls,
 )
 _LINE = Text("a header's value", str)
 _TOP = Section(
-    "the web configuration",
-    {
+    what="the web configuration",
+    keys={
         "tls_server_config": ConfigKey(_TLS, "TLS."),
         "basic_auth_users": ConfigKey(
-            Named("basic_auth_users", Text("a bcrypt hash", _hash), r"[^:\x00-\x1f\x7f]{1,128}", "a user's name"),
+            Named(
+                what="basic_auth_users",
+                of=Text("a bcrypt hash", _hash),
+                pattern=r"[^:\x00-\x1f\x7f]{1,128}",
+                names="a user's name",
+            ),
             "Bcrypt hashes by user.",
         ),
         "http_server_config": ConfigKey(
             Section(
-                "http_server_config",
-                {
+                what="http_server_config",
+                keys={
                     "headers": ConfigKey(
                         Section(
-                            "headers", {name: ConfigKey(_LINE, "A header.") for name in HEADERS}, lambda _r, _n, v: v
+                            what="headers",
+                            keys={header: ConfigKey(_LINE, "A header.") for header in HEADERS},
+                            build=lambda _reader, _node, values: values,
                         ),
                         "Of every response.",
                     )
                 },
-                lambda _reader, _node, values: values.get("headers", {}),
+                build=lambda _reader, _node, values: values.get("headers", {}),
             ),
             "HTTP.",
         ),
     },
-    lambda _reader, _node, values: WebConfig(
+    build=lambda _reader, _node, values: WebConfig(
         values.get("tls_server_config"),
         MappingProxyType(values.get("basic_auth_users") or {}),
         MappingProxyType(values.get("http_server_config") or {}),

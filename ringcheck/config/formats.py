@@ -1,4 +1,7 @@
-"""Texts of the configuration: addresses, URLs, patterns and thresholds, each with what an editor can check of it."""
+"""Formats of text in the configuration: addresses, URLs, patterns and thresholds.
+
+A function per format checks a text and returns its value; the constants at the end pair it with a pattern for editors.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from ringcheck.core.policy import NagiosRange
 _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 _CREDENTIALS = "a URL must not hold credentials: use username and password_file"
 _HOST_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_GROUP = "[A-Za-z0-9.-]+"  # the protocol's own pattern
+_GROUP = "[A-Za-z0-9.-]+"  # the pattern of the FleetLock protocol
 _RANGE = "@?[0-9.:~-]+"
 
 
 def contact(value: str) -> str:
-    """HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL.
+    """A contact point: HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is none of these.
     """
     if "://" in value:
         if "{" in value:
-            raise ValueError(f"{value!r} is to name one node: {{address}} belongs into url")
+            raise ValueError(f"{value!r} must name one node: use {{address}} in url only")
         return url(value)
     if _is_ip(value) or _host_and_port(value):
         return value
@@ -39,29 +42,29 @@ def _is_ip(host: str) -> bool:
 
 
 def _host_and_port(value: str) -> bool:
-    """HOST, HOST:PORT or [IPV6]:PORT; an IPv4 address with a wrong number in it is no host name."""
-    found = re.fullmatch(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", value)
-    if not found or (found["port"] and not 0 < int(found["port"]) < 2**16):
+    """Whether it is HOST, HOST:PORT or [IPV6]:PORT; a wrong IPv4 address such as 10.0.0.256 is no host name."""
+    match = re.fullmatch(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", value)
+    if not match or (match["port"] and not 0 < int(match["port"]) < 2**16):
         return False
-    if found["v6"]:
-        return ":" in found["v6"] and _is_ip(found["v6"])
-    numeric = re.fullmatch(r"[0-9.]+", found["host"])
-    return _is_ip(found["host"]) if numeric else bool(re.fullmatch(_HOST, found["host"]))
+    if match["v6"]:
+        return ":" in match["v6"] and _is_ip(match["v6"])
+    numeric = re.fullmatch(r"[0-9.]+", match["host"])
+    return _is_ip(match["host"]) if numeric else bool(re.fullmatch(_HOST, match["host"]))
 
 
 def url(value: str) -> str:
     """An http or https URL without credentials.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not.
     """
     parts = _split(value)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"{value!r} is no http or https URL")
+        raise ValueError(f"{value!r} is not an http or https URL")
     if "@" in parts.netloc:
         raise ValueError(_CREDENTIALS)
     if not _host_and_port(parts.netloc) or re.search(r"[\s#?{}\\]", value):
-        raise ValueError(f"{value!r} is no URL such as http://HOST:PORT/PATH")
+        raise ValueError(f"{value!r} is not a URL such as http://HOST:PORT/PATH")
     return value
 
 
@@ -69,28 +72,28 @@ def _split(value: str) -> SplitResult:
     try:
         return urlsplit(value)
     except ValueError as error:
-        raise ValueError(f"{value!r} is no http or https URL: {error}") from None
+        raise ValueError(f"{value!r} is not an http or https URL: {error}") from None
 
 
 def template(value: str) -> str:
-    """A URL with the place of a node's address in it.
+    """An http or https URL with `{address}` in it, which stands for the address of a node.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not.
     """
     if value.count("{address}") != 1:
-        raise ValueError(f"{value!r} must say once where a node's address goes, as {{address}}")
+        raise ValueError(f"{value!r} must contain {{address}} once, in place of a node's address")
     if "@" in value:
         raise ValueError(_CREDENTIALS)
     try:
         url(value.replace("{address}", "address"))
     except ValueError:
-        raise ValueError(f"{value!r} is no http or https URL such as http://{{address}}:8778/jolokia") from None
+        raise ValueError(f"{value!r} is not an http or https URL such as http://{{address}}:8778/jolokia") from None
     return value
 
 
 def member(value: str) -> str:
-    """The address or the host id of a node, in its usual form.
+    """The address or the host id of a node, in canonical form.
 
     Raises:
         ValueError: if it is neither.
@@ -103,64 +106,64 @@ def member(value: str) -> str:
 
 
 def group(value: str) -> str:
-    """A group as the FleetLock protocol has it.
+    """A group of the FleetLock protocol.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not.
     """
     if not re.fullmatch(_GROUP, value):
-        raise ValueError(f"{value!r} is no group of the FleetLock protocol: letters, digits, . and -")
+        raise ValueError(f"{value!r} is not a FleetLock group: use letters, digits, . and -")
     return value
 
 
 def listen(value: str) -> str:
-    """HOST:PORT to listen at; port 0 is any.
+    """HOST:PORT to listen on; port 0 is any free port.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not.
     """
-    found = re.fullmatch(r"(.+):([0-9]{1,5})", value)
-    if not found or int(found[2]) >= 2**16 or not _host_and_port(found[1]):
+    match = re.fullmatch(r"(.+):([0-9]{1,5})", value)
+    if not match or int(match[2]) >= 2**16 or not _host_and_port(match[1]):
         raise ValueError(f"{value!r} is not HOST:PORT")
     return value
 
 
 def count(value: str) -> NagiosRange:
-    """A Nagios range on a number of ranges.
+    """A Nagios range for a number of token ranges.
 
     Raises:
         ValueError: if it can never alert.
-        UsageError: if it is no range.
+        UsageError: if it is not a Nagios range.
     """
-    return _heard(NagiosRange.parse(value), value, 1, float("inf"))
+    return _alerting(NagiosRange.parse(value), value, 1, float("inf"))
 
 
 def share(value: str) -> NagiosRange:
-    """A Nagios range of percents.
+    """A Nagios range of percentages.
 
     Raises:
-        ValueError: if it is none, or can never alert.
-        UsageError: likewise.
+        ValueError: if it has no percent sign, or can never alert.
+        UsageError: if it is not a Nagios range.
     """
     if not value.endswith("%"):
         raise ValueError(f"{value!r} is not a share such as '1%'")
-    return _heard(NagiosRange.parse(value.replace("%", "")), value, 1e-9, 100)
+    return _alerting(NagiosRange.parse(value.replace("%", "")), value, 1e-9, 100)
 
 
-def _heard(found: NagiosRange, value: str, least: float, most: float) -> NagiosRange:
-    """A range for which some value from `least` to `most`, what may be lost, raises an alert."""
-    start, end = found.start or 0, float("inf") if found.end is None else found.end
-    silent = (end < least or start > most) if found.inside else (start <= least and end >= most)
+def _alerting(limits: NagiosRange, value: str, least: float, most: float) -> NagiosRange:
+    """The Nagios range, if it alerts for some loss from `least` to `most`."""
+    start, end = limits.start or 0, float("inf") if limits.end is None else limits.end
+    silent = (end < least or start > most) if limits.inside else (start <= least and end >= most)
     if silent:
         raise ValueError(f"{value!r} never alerts")
-    return found
+    return limits
 
 
 def pattern(value: str) -> str:
-    """A shell pattern of keyspaces; others match none, above all regular expressions and names with a dot.
+    """A shell pattern for keyspaces.
 
     Raises:
-        ValueError: if it can match none.
+        ValueError: if it can match no keyspace, as a regular expression or a name with a dot.
     """
     if not re.fullmatch(r"[A-Za-z0-9_*?\[\]!-]+", value):
         raise ValueError(f"{value!r} matches no keyspace: names have letters, digits and _, patterns also * ? [...]")

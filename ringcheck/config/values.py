@@ -1,4 +1,4 @@
-"""What a configuration is, once it is read: values that nothing can change."""
+"""The values that a configuration is read into; they are immutable."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.settings import JolokiaSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Where restart leases are kept; `deadline` in seconds after which a holder is reported."""
+    """Where restart leases are kept.
+
+    Attributes:
+        etcd: URLs of an etcd cluster; empty if `file` is set.
+        file: path of a lock file.
+        username: for etcd, with the password in `password_file`.
+        password_file: path.
+        tls: certificates for https.
+        deadline: seconds after which a lease is reported as overdue.
+    """
 
     etcd: tuple[str, ...] = ()
     file: str | None = None
@@ -29,9 +38,23 @@ class Lease:
     deadline: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sensu:
-    """Where events go and whom they name; `ttl`, `after` and `repeat` in seconds."""
+    """Where events for Sensu go, and what they state.
+
+    Attributes:
+        transport: `socket` or `sensu-go`.
+        team: to notify.
+        runbook: URL.
+        page: lowest severity that pages somebody.
+        ticket: lowest severity that opens a ticket.
+        host: of the socket.
+        port: of the socket.
+        url: of the Sensu Go agent's API.
+        ttl: seconds of silence after which Sensu itself warns; None for the agent's default.
+        after: seconds that a problem must last before anybody is notified.
+        repeat: seconds between repeated notifications; None for Sensu's own.
+    """
 
     transport: str = "socket"
     team: str | None = None
@@ -48,20 +71,32 @@ class Sensu:
 
 @dataclass(frozen=True, slots=True)
 class Fleetlock:
-    """Who may take restart leases by the FleetLock protocol.
+    """The hosts that may take restart leases through the FleetLock protocol.
 
     Attributes:
-        nodes: by the id of a client the address or host id of its node.
-        group: what clients name the cluster; None for its name here.
+        nodes: the address or host id of a client's node, by the client's id.
+        group: the name that clients use for the cluster; None for its name in the configuration.
     """
 
     nodes: Mapping[str, str]
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """One cluster; `stable_readings` is how many safe answers in a row its gate asks for."""
+    """The configuration of a cluster.
+
+    Attributes:
+        name: its name in the configuration; empty if there is none.
+        source: how its nodes are asked.
+        replication: by keyspace, for releases that do not report it.
+        policy: which levels are monitored, for which clients.
+        gate: what must hold before a node may stop.
+        stable_readings: safe readings in a row that the gate needs.
+        lease: where restart leases are kept; None for the default lock file.
+        sensu: where events go; None for no events.
+        fleetlock: clients of the FleetLock protocol; None for none.
+    """
 
     name: str
     source: JolokiaSettings
@@ -74,9 +109,16 @@ class Cluster:
     fleetlock: Fleetlock | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """The long-running service; `interval` in seconds, `log` the form of its lines."""
+    """Settings of the agent.
+
+    Attributes:
+        listen: HOST:PORT of the web server.
+        interval: seconds from one poll of a cluster to the next.
+        web_config: path of a file with TLS settings and users; None for plain HTTP without users.
+        log: format of the log.
+    """
 
     listen: str = "127.0.0.1:9742"
     interval: float = 15.0
@@ -84,15 +126,15 @@ class AgentSettings:
     log: Literal["logfmt", "json"] = "logfmt"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All of it.
+    """A configuration, with the files that it includes.
 
     Attributes:
         clusters: by name.
-        agent: the service's own settings.
-        shown: for each effective value its path, its text and where it comes from.
-        warnings: what is allowed but should be known.
+        agent: settings of the agent.
+        shown: for each value in force its path, its text, and the line that sets it or `default`.
+        warnings: what is allowed but should be known, each beginning with `file:line:column:`.
     """
 
     clusters: Mapping[str, Cluster]
@@ -101,8 +143,8 @@ class Config:
     warnings: tuple[str, ...] = ()
 
 
-class ConfigErrors(ConfigError):  # noqa: N818 - several of them
-    """All that is wrong with a configuration; `errors` has a line each."""
+class ConfigErrors(ConfigError):  # noqa: N818 - several errors
+    """Everything that is wrong with a configuration; `errors` has a line for each mistake."""
 
     def __init__(self, errors: Iterable[str]) -> None:
         self.errors = tuple(errors)

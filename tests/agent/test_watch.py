@@ -36,6 +36,60 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
     from ringcheck.simulator.faults import FaultKind
 
+PATIENCE = 60.0  # seconds; a busy machine is no failure
+NEVER = 2000.0  # seconds between polls that no test waits for
+RULES = (Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),)
+
+
+@dataclass
+class Clock:
+    """Stands still until it is moved."""
+
+    time: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@dataclass
+class World:
+    """An embedded cluster, how to ask it, and a watch that polls when it is told to.
+
+    Attributes:
+        simulated: three nodes in three racks with a keyspace of RF 3; peers need seconds to convict a node.
+        cluster: its configuration.
+        clock: the watch's.
+        told: readings that the watch told.
+    """
+
+    simulated: EmbeddedCluster
+    cluster: Cluster
+    clock: Clock = field(default_factory=Clock)
+    told: list[Reading] = field(default_factory=list)
+
+    def watch(self, interval: float = 15.0, **changes: Any) -> Watch:
+        return Watch(replace(self.cluster, **changes), interval, self.told.append, self.clock)
+
+    def address(self, number: int) -> str:
+        return self.simulated.nodes[number].address
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(node.address for node in self.simulated.nodes)
+
+    def all_go(self, fault: Fault | None) -> None:
+        for node in self.simulated.nodes:
+            self.simulated.set_fault(node.index, fault)
+
+
+@contextmanager
+def embedded(name: str = "orders-prod", **options: Any) -> Iterator[World]:
+    cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, keyspaces={"orders": topology(dc1=3)}, name=name, **options)
+    with serve(cluster) as server:
+        points = tuple(node.address for node in cluster.nodes)
+        jolokia = JolokiaSettings(contact_points=points, url=server.template, timeout=5)
+        yield World(cluster, Cluster(name=name, source=jolokia, policy=Policy(RULES), gate=Gate(settle=0)))
+
 
 @pytest.fixture
 def world() -> Iterator[World]:
@@ -290,8 +344,269 @@ def test_memory_for_past_states_is_freed(world: World) -> None:
     assert counts[0] > always
 
 
-def test_lively_allows_one_poll_at_its_deadline(world: World) -> None:
-    """An interval with jitter, and twice the time for a poll and its leases; beyond that a restart helps."""
+# Leases
+
+
+def held(world: World, folder: Path, number: int) -> Cluster:
+    """The cluster with a lock file in which a node is under a lease."""
+    cluster = replace(world.cluster, lease=Lease(file=str(folder / "leases.json")))
+    open_store(cluster).add(
+        [Holder(node=world.address(number), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
+    return cluster
+
+
+def test_a_lease_lowers_tickets_and_keeps_others_from_restarting(world: World, tmp_path: Path) -> None:
+    """A node that is down under a lease is no ticket; its peers may not restart beside it; its owner is told."""
+    world.simulated.down(1, instant=True)
+    bare = polled(world.watch())
+    assert severity(bare) is Severity.WARNING
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    assert watch.present().holders is None
+    found = polled(watch)
+    assert found.verdict
+    assert {one.code for one in found.verdict.findings if one.severity is Severity.OK} >= {"lease_held"}
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())  # its owner starts it
+    assert bare.restart_cures == frozenset({world.address(1)})
+    assert "ops@bastion" in found.verdict.summary
+
+
+def test_a_node_under_a_lease_counts_as_down_for_who_may_restart(world: World, tmp_path: Path) -> None:
+    """It is up still, and will stop soon."""
+    found = polled(world.watch(lease=held(world, tmp_path, 1).lease))
+    assert severity(found) is Severity.OK
+    assert found.restart_safe == frozenset()
+
+
+def test_while_leases_are_not_known_nothing_is_lowered_and_nobody_may_restart(world: World, tmp_path: Path) -> None:
+    """A record that can't be read: holders and safe nodes are None, not empty; read again, all is as before."""
+    cluster = held(world, tmp_path, 1)
+    world.simulated.down(1, instant=True)
+    watch = world.watch(lease=cluster.lease)
+    good = polled(watch)
+    path = tmp_path / "leases.json"
+    text = path.read_text()
+    path.write_text("{")
+    found = polled(watch)
+    assert (found.holders, found.restart_safe, found.restart_cures, found.error) == (None, None, None, None)
+    assert found.verdict
+    assert severity(found) is Severity.WARNING
+    assert "leases_unknown" in {one.code for one in found.verdict.findings}
+    body = metrics.render(lambda: [found])[1].decode()
+    assert 'ringcheck_lease_store_up{cassandra_cluster="orders-prod"} 0.0' in body
+    assert "cassandra_ring_restart_safe_nodes{" not in body
+    path.write_text(text)
+    again = polled(watch)
+    assert (again.holders, again.restart_safe) == (good.holders, good.restart_safe)
+
+
+def leases_in(reading: Reading) -> list[str]:
+    """What the metrics tell of leases: series and whether the value is more than 0."""
+    lines = metrics.render(lambda: [reading])[1].decode().splitlines()
+    return [
+        f"{line.partition('{')[0]} {line.rpartition(' ')[2] > '0.0'}"
+        for line in lines
+        if "ringcheck_lease" in line[:15]
+    ]
+
+
+def test_leases_are_read_while_no_node_answers(world: World, tmp_path: Path) -> None:
+    """From the first poll on: who holds one, that it was released, that the store is broken; before it nothing."""
+    world.all_go(Fault("refuse"))
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    before = watch.present()
+    assert (before.store_asked, leases_in(before)) == (False, [])
+    found = polled(watch)
+    assert found.error
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert leases_in(found) == ["ringcheck_lease_store_up True", "ringcheck_lease_holder_age_seconds True"]
+    open_store(watch.cluster).remove([world.address(1)], "ops@bastion")
+    found = polled(watch)
+    assert (found.holders, leases_in(found)) == ((), ["ringcheck_lease_store_up True"])
+    (tmp_path / "leases.json").write_text("{")
+    found = polled(watch)
+    assert (found.holders, leases_in(found)) == (None, ["ringcheck_lease_store_up False"])
+
+
+def test_leases_that_a_poll_did_not_read_are_not_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug before they were asked for leaves those of the poll before, which may be over."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    watch = world.watch(lease=held(world, tmp_path, 1).lease)
+    assert len(leases_in(polled(watch))) == 2
+    assert watch._source
+    monkeypatch.setattr(watch._source, "poll", broken)
+    assert leases_in(polled(watch)) == []
+
+
+def test_without_a_store_the_commands_lock_file_tells_who_may_restart(world: World) -> None:
+    """As in the gate's decisions: who runs `roll` here without `lease:` keeps them there. None lowers a ticket."""
+    watch = world.watch()
+    found = polled(watch)
+    assert (found.holders, found.restart_safe) == ((), world.addresses)
+    open_store(world.cluster).add(
+        [Holder(node=world.address(1), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
+    world.simulated.down(1, instant=True)
+    found = polled(watch)
+    assert [one.owner for one in found.holders or ()] == ["ops@bastion"]
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())
+    assert severity(found) is Severity.WARNING
+
+
+def test_a_default_lock_file_that_may_not_be_read_is_no_alert(world: World) -> None:
+    """Nobody asked for it: who may restart is not known then, and no store of leases is told as broken."""
+    open_store(world.cluster).add(
+        [Holder(node=world.address(1), owner="ops@bastion", purpose="new kernel", since=now())]
+    )
+    lockfile.FOLDER.chmod(0o777)  # anybody could forge what is in it
+    found = polled(world.watch())
+    assert (found.holders, found.restart_safe, found.error) == ((), None, None)
+    assert found.verdict
+    assert severity(found) is Severity.OK
+    assert "leases_unknown" not in {one.code for one in found.verdict.findings}
+    body = metrics.render(lambda: [found])[1].decode()
+    assert 'ringcheck_lease_store_up{cassandra_cluster="orders-prod"} 1.0' in body
+    assert "cassandra_ring_restart_safe_nodes{" not in body
+
+
+def test_a_lease_of_a_node_that_is_not_there_blocks_all(world: World, tmp_path: Path) -> None:
+    """It can't be counted as down, as the gate says too."""
+    cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
+    open_store(cluster).add([Holder(node="127.9.9.9", owner="ops@bastion", purpose="", since=now())])
+    assert polled(world.watch(lease=cluster.lease)).restart_safe == frozenset()
+
+
+def test_a_gate_that_is_configured_wrong_leaves_the_verdict(world: World) -> None:
+    """A keyspace that is accepted and was dropped keeps nodes from restarting; health is told all the same."""
+    world.simulated.down(1, instant=True)
+    watch = world.watch(gate=Gate(settle=0, accept=("dropped",)))
+    found = polled(watch)
+    assert (found.error, severity(found)) == (None, Severity.WARNING)
+    assert (found.restart_safe, found.restart_cures) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_node_that_is_down_for_its_peers_is_no_spare_one(world: World, serves: bool) -> None:  # noqa: FBT001 - a case
+    """Cut off but running, its stop is judged as that of one that is up; it never counts among the up ones."""
+    watch = world.watch()
+    polled(watch)
+    victim = world.address(1)
+    world.simulated.partition([1], instant=True)
+    if not serves:
+        world.simulated.binary_off(1)
+    found = polled(watch)
+    assert states(found)[victim] == "down"
+    assert found.restart_safe == frozenset()
+    assert found.restart_cures == (frozenset() if serves else frozenset({victim}))
+
+
+# All watches
+
+
+@contextmanager
+def running(agent: Agent) -> Iterator[Agent]:
+    agent.start()
+    try:
+        yield agent
+    finally:
+        agent.stop(PATIENCE)
+
+
+def config(*clusters: Cluster, interval: float = 1.0) -> Config:
+    return Config(clusters={one.name: one for one in clusters}, agent=AgentSettings(interval=interval))
+
+
+def polls(agent: Agent, name: str) -> int:
+    reading = agent.reading(name)
+    return sum(reading.polls.counts) if reading else 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    await_(condition, PATIENCE, "it did not come to be")
+
+
+@dataclass
+class Hangs:
+    """A judge that stands still for clusters of some name until it may go on."""
+
+    name: str
+    judge: Any = assess
+    entered: threading.Event = field(default_factory=threading.Event)
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, seen: Any, *arguments: Any, **options: Any) -> Any:
+        if seen.cluster == self.name:
+            self.entered.set()
+            self.free.wait(PATIENCE)
+        return self.judge(seen, *arguments, **options)
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
+    found = Hangs("slow")
+    monkeypatch.setattr(watch_module, "assess", found)
+    yield found
+    found.free.set()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_hangs_delays_no_other(world: World, hangs: Hangs) -> None:
+    """Each has a thread of its own: one is polled again and again while another's first poll lasts."""
+    slow = replace(world.cluster, name="slow")
+    with running(Agent(config(slow, world.cluster))) as agent:
+        until(lambda: polls(agent, "orders-prod") >= 3)
+        assert hangs.entered.is_set()
+        assert polls(agent, "slow") == 0
+        assert not agent.tried()
+        hangs.free.set()
+        until(agent.tried)
+        assert [one.cluster for one in agent.readings()] == ["slow", "orders-prod"]
+
+
+@pytest.mark.slow
+def test_nodes_that_never_answer_cost_their_cluster_a_poll_and_no_more(world: World) -> None:
+    """A poll is over in time, well or not, and the next one begins."""
+    with running(Agent(config(world.cluster))) as agent:
+        until(agent.tried)
+        world.all_go(Fault("hang"))
+        until(lambda: bool((reading := agent.reading("orders-prod")) and reading.error))
+        failed = polls(agent, "orders-prod")
+        until(lambda: polls(agent, "orders-prod") > failed)
+        assert agent.lively()
+
+
+def test_a_poll_that_hangs_makes_the_reading_old_and_the_agent_not_lively(world: World, hangs: Hangs) -> None:
+    """Nobody has to notice: how old it is, is asked of the clock by whoever wants to know."""
+    clock = Clock()
+    hangs.free.set()
+    agent = Agent(config(replace(world.cluster, name="slow"), interval=NEVER), clock=clock)
+    with running(agent):
+        until(agent.tried)
+        hangs.free.clear()
+        hangs.entered.clear()
+        agent.hurry("slow")
+        assert hangs.entered.wait(PATIENCE)
+        clock.time += NEVER * 3
+        told = agent.reading("slow")
+        assert told
+        assert told.fresh
+        assert told.verdict
+        assert not agent.lively()
+        clock.time += 1
+        assert agent.readings() == (replace(told, fresh=False),)
+        hangs.free.set()
+        until(lambda: agent.readings()[0].fresh)
+        assert agent.lively()
+
+
+def test_lively_bears_a_poll_at_its_deadline_and_not_two(world: World) -> None:
+    """An interval with its jitter, the poll's own time and the leases' are allowed, twice, before a restart helps."""
     watch = world.watch(10.0)
     world.clock.time += 34.9
     assert watch.lively()

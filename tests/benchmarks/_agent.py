@@ -51,7 +51,10 @@ def main(template: str, number: int, polls: int, seconds: float) -> None:
     told: list[int] = []
     jolokia = JolokiaSettings(contact_points=(loopback_address(0), loopback_address(1)), url=template, timeout=60)
     watch = Watch(
-        Cluster("big", jolokia, policy=POLICY), INTERVAL, lambda one: told.append(len(one.suspects)), time.monotonic
+        Cluster(name="big", source=jolokia, policy=POLICY),
+        INTERVAL,
+        lambda one: told.append(len(one.suspects)),
+        time.monotonic,
     )
     nodes = Nodes(template.partition("/{")[0], number)
     sizes: dict[int, float] = {}

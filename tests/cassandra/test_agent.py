@@ -48,8 +48,8 @@ class Watched:
 
     def __post_init__(self) -> None:
         contacts = (self.cluster.node(1).address, self.cluster.node(2).address)
-        lab = Cluster("lab", JolokiaSettings(contact_points=contacts))
-        self.agent = Agent(Config({"lab": lab}, AgentSettings(interval=INTERVAL)), [self._hear])
+        lab = Cluster(name="lab", source=JolokiaSettings(contact_points=contacts))
+        self.agent = Agent(Config(clusters={"lab": lab}, agent=AgentSettings(interval=INTERVAL)), [self._hear])
 
     def _hear(self, reading: Reading) -> None:
         self.told.append((reading, metrics.render(lambda: [reading])[1].decode()))

@@ -89,7 +89,7 @@ def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
     ("options", "line"),
     [
         (["--sensu-url", "http://127.0.0.1:1", "--sensu-port", "3030"], "choose one"),
-        (["--sensu-url", "localhost:3031"], "--sensu-url: 'localhost:3031' is no http or https URL"),
+        (["--sensu-url", "localhost:3031"], "--sensu-url: 'localhost:3031' is not an http or https URL"),
         (["--sensu-port", "70000"], "usage: Invalid value for '--sensu-port'"),
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringcheck.cli import run
-from ringcheck.config import ConfigErrors, load, schema, source
+from ringcheck.config import ConfigErrors, load, parsing, schema
 from ringcheck.config.values import Fleetlock
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Rule, Threshold
@@ -87,7 +87,7 @@ def test_a_bad_file_is_told_exactly(name: str, bad: Path, monkeypatch: pytest.Mo
 def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where PyYAML was built without libyaml, only the reasons why something is no YAML differ."""
     monkeypatch.chdir(bad)
-    monkeypatch.setattr(source, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(parsing, "_LOADER", yaml.SafeLoader)
     with pytest.raises(ConfigErrors) as caught:
         load(name)
     assert [error.partition("not YAML")[0] for error in caught.value.errors] == [
@@ -95,14 +95,14 @@ def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.Mon
     ]
 
 
-@pytest.mark.parametrize("loader", [source._LOADER, yaml.SafeLoader])
+@pytest.mark.parametrize("loader", [parsing._LOADER, yaml.SafeLoader])
 @pytest.mark.parametrize("count", [32, 999, 1_000, 1_001, 200_000])
 @pytest.mark.parametrize(("opened", "column"), [("[", 32), ("{a: ", 31 * 4 - 2), ("- ", 32 * 2 - 1)])
 def test_nesting_without_end_has_one_message(
     opened: str, column: int, count: int, *, loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some parsers end the process with a segmentation fault here, others have a limit with its own words."""
-    monkeypatch.setattr(source, "_LOADER", loader)
+    monkeypatch.setattr(parsing, "_LOADER", loader)
     file = tmp_path / "nested.yaml"
     file.write_text(opened * count)
     with pytest.raises(ConfigErrors) as caught:
@@ -294,7 +294,7 @@ def test_parts_are_those_of_a_shell(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"\xff\xfe", "is not UTF-8: byte 0 is 0xff"),
-        (b"a" * (1 << 20) + b"a", "larger than 1 MiB: no configuration of ours"),
+        (b"a" * (1 << 20) + b"a", "larger than 1 MiB, and so no configuration of ringcheck"),
     ],
 )
 def test_files_that_are_no_text(content: bytes, message: str, tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_whatever_is_written_is_read_or_told(data: st.DataObject, tmp_path_facto
     told = mistakes(file)
     assert all(re.fullmatch(rf"{re.escape(str(file))}:\d+:\d+: [^\n]{{1,420}}", line) for line in told)
     if not told:
-        document = yaml.load(text, Loader=source._LOADER)  # noqa: S506 - a safe one, but not as strict about tabs
+        document = yaml.load(text, Loader=parsing._LOADER)  # noqa: S506 - a safe one, but not as strict about tabs
         jsonschema.Draft202012Validator(schema()).validate(document)
 
 
@@ -418,7 +418,7 @@ def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     )
     assert run(["config", "check", str(file)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{file}:3:39: insecure_skip_verify: whoever answers is believed (warning)",
+        f"{file}:3:39: insecure_skip_verify: server certificates are not verified (warning)",
         f"{file}:3:5: the rule for late never applies: '*' comes first (warning)",
         f"{file}: ok, 1 cluster",
     ]

@@ -114,8 +114,8 @@ def told() -> Iterator[Watched]:
         where = JolokiaSettings(
             contact_points=(cluster.nodes[1].address, cluster.nodes[3].address), url=server.template
         )
-        one = values.Cluster("orders-prod", where, policy=POLICY, gate=Gate(settle=0.0))
-        agent = Agent(values.Config({one.name: one}, values.AgentSettings(interval=1.0)))
+        one = values.Cluster(name="orders-prod", source=where, policy=POLICY, gate=Gate(settle=0.0))
+        agent = Agent(values.Config(clusters={one.name: one}, agent=values.AgentSettings(interval=1.0)))
         with web.serve(agent, "127.0.0.1:0", None) as served:
             agent.start()
             try:

@@ -1,8 +1,8 @@
-"""From a file's bytes to its YAML nodes, whoever wrote them.
+"""From the bytes of a file to its YAML nodes.
 
-Owns what is refused before a value is looked at: files too large, not text, nested without end. libyaml's composer
-recurses on the C stack, so that 100 KB of brackets end the process; its events come one by one and are looked at
-first. Knows nothing of keys.
+Refuses what must not reach the parser's composer: files that are too large, are not text, or are nested too deeply.
+libyaml's composer recurses on the C stack, so that 100 KB of brackets end the process; therefore its events, which come
+one by one, are checked first. Knows nothing of keys.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOST_BYTES = 1024 * 1024
-MOST_VALUES = 100_000  # with the aliases written out: a few lines of them can stand for billions
+MOST_VALUES = 100_000  # with all aliases expanded: a few lines of aliases can stand for billions of values
 DEEPEST = 32
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, 5.1
@@ -33,7 +33,7 @@ _HINTS = {
 
 
 class UnreadableError(Exception):
-    """What is wrong with a file, and where: line and column count from 1."""
+    """What is wrong with a file, and where; line and column count from 1."""
 
     def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
         super().__init__(f"{line}:{column}: {text}")
@@ -43,11 +43,11 @@ def node_of(path: str) -> yaml.Node:
     """The top node of a file.
 
     Raises:
-        UnreadableError: if it has none that could be looked at.
+        UnreadableError: if the file can't be read, is not YAML, or is too large.
     """
     text = _text(_bytes(path))
     try:
-        _Look().at_all(yaml.parse(text, Loader=_LOADER))
+        _Check().events(yaml.parse(text, Loader=_LOADER))
         node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         _refuse_earlier(error, text)
@@ -60,7 +60,7 @@ def node_of(path: str) -> yaml.Node:
 
 
 def _bytes(path: str) -> bytes:
-    """All of a file, which need not be a regular one: `-C <(generate)`."""
+    """The bytes of a file, which may be a pipe: `-C <(generate)`."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -69,7 +69,7 @@ def _bytes(path: str) -> bytes:
     except ValueError as error:  # a NUL in the name
         raise UnreadableError(f"can't be read: {error}") from None
     if len(data) > MOST_BYTES:
-        raise UnreadableError("larger than 1 MiB: no configuration of ours")
+        raise UnreadableError("larger than 1 MiB, and so no configuration of ringcheck")
     return data
 
 
@@ -79,58 +79,67 @@ def _text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableError(f"is not UTF-8: byte {error.start} is {data[error.start]:#04x}", line) from None
-    found = _CONTROL.search(text)
-    if found:
-        line, column = _place(text, found.start())
-        raise UnreadableError(f"the character {ord(found[0]):#04x} can't stand here", line, column)
+    match = _CONTROL.search(text)
+    if match:
+        line, column = _line_and_column(text, match.start())
+        raise UnreadableError(f"the character {ord(match[0]):#04x} is not allowed", line, column)
     return text
 
 
-def _place(text: str, index: int) -> tuple[int, int]:
+def _line_and_column(text: str, index: int) -> tuple[int, int]:
     before = text[:index]
     return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
 
 
 def _refuse_earlier(error: yaml.MarkedYAMLError, text: str) -> None:
-    """Raise the error of this module that stands before an error of the parser, if there is one.
+    """Raise an error of this module that comes earlier in the text than an error of the parser, if there is one.
 
-    The parser scans up to 1,024 characters ahead, so that its own limits (libyaml 0.2.6 allows 1,000 open brackets)
-    come before the events of what it has scanned. Its limits and words differ between releases; ours do not.
+    The parser scans up to 1,024 characters ahead, so that it meets its own limits (libyaml 0.2.6 allows 1,000 open
+    brackets) before it reports the events up to there. Its limits and messages differ between releases, ours do not.
     """
     if error.problem_mark is not None:
-        with contextlib.suppress(yaml.YAMLError):  # the text ends within a value
-            _Look().at_all(yaml.parse(text[: error.problem_mark.index], Loader=_LOADER))
+        with contextlib.suppress(yaml.YAMLError):  # the text up to the mark ends within a value
+            _Check().events(yaml.parse(text[: error.problem_mark.index], Loader=_LOADER))
 
 
 def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
-    alias = error.context == "while scanning an alias"  # whose problem is marked behind the asterisk
+    alias = error.context == "while scanning an alias"  # the problem mark is behind the asterisk
     mark = error.context_mark if alias else error.problem_mark or error.context_mark
     problem = " ".join(f"{error.problem or error.context}".split())
     if mark is None:
         return UnreadableError(f"not YAML: {problem}")
     if error.problem == "but found another document":
-        return UnreadableError("a second document begins: a configuration is one", mark.line + 1, mark.column + 1)
+        return UnreadableError(
+            "a second YAML document begins here, but a configuration is a single document",
+            mark.line + 1,
+            mark.column + 1,
+        )
     hint = _HINTS.get("".join(text.splitlines()[mark.line : mark.line + 1])[mark.column : mark.column + 1])
     return UnreadableError(f"not YAML: {hint or problem}", mark.line + 1, mark.column + 1)
 
 
 @dataclass
 class _Open:
-    """A collection that is being read: its anchor, and how many values it holds so far."""
+    """A collection that is being read: its anchor, and the number of its values so far, itself included."""
 
     anchor: str | None
     values: int = 1
 
 
 @dataclass
-class _Look:
-    """One look at all events, which needs no more memory than the file is deep."""
+class _Check:
+    """Checks all events of a file.
+
+    Attributes:
+        sizes: number of values by anchor, aliases expanded.
+        stack: the collections that are open, the innermost last.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict)
     stack: list[_Open] = field(default_factory=lambda: [_Open(None)])
 
-    def at_all(self, events: Iterable[yaml.Event]) -> None:
-        """Refuse what would not end, and tags, which say what a value is where its key already does."""
+    def events(self, events: Iterable[yaml.Event]) -> None:
+        """Refuse depth and aliases without end, and tags: the type of a value follows from its key."""
         for event in events:
             if isinstance(event, yaml.CollectionEndEvent):
                 self._close()
@@ -149,11 +158,11 @@ class _Look:
             self._close()
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        if any(one.anchor == event.anchor for one in self.stack):
-            raise _at(event, f"*{event.anchor} stands inside of what it stands for")
+        if any(collection.anchor == event.anchor for collection in self.stack):
+            raise _at(event, f"the alias *{event.anchor} is used within its own value")
         self.stack[-1].values += self.sizes.get(event.anchor or "", 1)
-        if sum(one.values for one in self.stack) > MOST_VALUES:
-            raise _at(event, f"more than {MOST_VALUES} values, with the aliases written out")
+        if sum(collection.values for collection in self.stack) > MOST_VALUES:
+            raise _at(event, f"more than {MOST_VALUES} values with all aliases expanded")
 
     def _close(self) -> None:
         done = self.stack.pop()
