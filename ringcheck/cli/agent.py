@@ -133,7 +133,18 @@ class _Service:
             self._notify()
 
     def _notify(self) -> None:
-        """Notify systemd. Its watchdog hears nothing while the polls of a cluster are stuck, and so restarts us."""
+        """Notify systemd of what has changed."""
+        from ringcheck.agent.notify import notify
+
+        self._feed_watchdog()
+        if not self.ready and self.agent.tried():
+            self.ready = notify("READY=1") or True
+        if (status := self._status()) != self.status:
+            notify(f"STATUS={status}")
+            self.status = status
+
+    def _feed_watchdog(self) -> None:
+        """Notify systemd's watchdog, which restarts the agent if the polls of a cluster stay stuck."""
         from ringcheck.agent.notify import notify
 
         stuck = not self.agent.lively()
@@ -142,11 +153,6 @@ class _Service:
         elif not self.stuck:
             self.log("stuck", "error", why="the polls of a cluster do not go on")
         self.stuck = stuck
-        if not self.ready and self.agent.tried():
-            self.ready = notify("READY=1") or True
-        if (status := self._status()) != self.status:
-            notify(f"STATUS={status}")
-            self.status = status
 
     def _status(self) -> str:
         readings = self.agent.readings()

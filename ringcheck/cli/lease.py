@@ -109,8 +109,8 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
             decision = request.granted(store, seen, wait or 0.0)
         except HeldError as error:
             return _refuse(_held_by_others(seen, request.nodes, error), error, format_)
-        place = store.describe()
-    _show(decision, request, place, format_)
+        described = store.describe()
+    _show(decision, request, described, format_)
     return EXIT[decision.decision]
 
 
@@ -187,14 +187,14 @@ def _held_by_others(seen: Snapshot, nodes: Sequence[str], error: HeldError) -> D
     from ringcheck.core.gate import Checked, Decision
     from ringcheck.core.reasons import reason
 
-    held = tuple(holder.node for holder in error.holders)
+    nodes_held = tuple(holder.node for holder in error.holders)
     return Decision(
         snapshot=seen,
         decision="unsafe",
         action="restart",
         candidates=tuple(nodes),
-        holders=held,
-        reasons=(reason("lease_held", held[0], str(error)),),
+        holders=nodes_held,
+        reasons=(reason("lease_held", nodes_held[0], str(error)),),
         checked=Checked(keyspaces=0, ranges=0, views=0, levels=()),
     )
 
@@ -207,7 +207,7 @@ def _refuse(decision: Decision, error: HeldError, format_: str) -> int:
     return REFUSED
 
 
-def _show(decision: Decision, request: _Request, place: str, format_: str) -> None:
+def _show(decision: Decision, request: _Request, store: str, format_: str) -> None:
     from ringcheck.documents.decision import decision_document
     from ringcheck.report import gate as report
 
@@ -216,7 +216,7 @@ def _show(decision: Decision, request: _Request, place: str, format_: str) -> No
         return
     click.echo(report.render(decision))
     if decision.decision == "safe":
-        leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {place}"
+        leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {store}"
         click.echo(f"\n{leases}: give them back with `ringcheck lease release`")
 
 

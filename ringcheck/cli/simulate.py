@@ -203,15 +203,14 @@ def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT, timeout=30)
     try:
         connection.request("POST", f"/control/{action}", json.dumps(document))
-        reply = json.loads(connection.getresponse().read())
+        reply: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise SourceError(f"no embedded cluster answers at {url}: {error}", "unreachable") from None
     finally:
         connection.close()
     if "error" in reply:
         raise UsageError(f"simulate {action}: {reply['error']}")
-    answer: dict[str, Any] = reply
-    return answer
+    return reply
 
 
 def _print(state: dict[str, Any], name: str | None = None) -> None:

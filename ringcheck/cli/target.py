@@ -106,13 +106,12 @@ class Target:
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")
-        tls = self.tls()
         return JolokiaSettings(
             contact_points=contacts,
-            url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if tls else "http"),
+            url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if self.tls() else "http"),
             username=self.username,
             password_file=self.password_file,
-            tls=tls,
+            tls=self.tls(),
         )
 
     def tls(self) -> Tls | None:

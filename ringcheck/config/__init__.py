@@ -35,11 +35,11 @@ def load(path: str) -> Config:
     """
     top = _File(path, TOP)
     files = (top, *(_File(part, PART) for part in _included(top, top.values.get("clusters_from") or ())))
-    clusters, places = _clusters(files)
+    clusters, positions = _clusters(files)
     agent = top.values.get("agent") or AgentSettings()
     errors = [error for file in files for error in file.reader.errors]
-    errors += _ttl_errors(clusters.values(), places, agent.interval)
-    errors += _group_errors(clusters.values(), places)
+    errors += _ttl_errors(clusters.values(), positions, agent.interval)
+    errors += _group_errors(clusters.values(), positions)
     if not errors and not clusters:
         errors.append(f"{path}:1:1: the configuration has no clusters")
     if errors:
@@ -81,29 +81,29 @@ def _included(top: _File, patterns: tuple[str, ...]) -> list[str]:
 
 
 def _clusters(files: Sequence[_File]) -> tuple[dict[str, Cluster], dict[str, str]]:
-    """The clusters of all files by name, and where each is defined; a second definition is an error."""
+    """The clusters of all files, and `file:line:column` of each, by name; a second definition is an error."""
     clusters: dict[str, Cluster] = {}
-    places: dict[str, str] = {}
+    positions: dict[str, str] = {}
     for file in files:
         for name, cluster in (file.values.get("clusters") or {}).items():
-            place = file.reader.names["clusters", name]
-            if name in places:
-                file.reader.errors.append(f"{place}: cluster {name!r} is also defined in {places[name]}")
-            places.setdefault(name, place)
+            position = file.reader.names["clusters", name]
+            if name in positions:
+                file.reader.errors.append(f"{position}: cluster {name!r} is also defined in {positions[name]}")
+            positions.setdefault(name, position)
             if cluster:
                 clusters[name] = replace(cluster, name=name)
-    return clusters, places
+    return clusters, positions
 
 
-def _ttl_errors(clusters: Iterable[Cluster], places: Mapping[str, str], interval: float) -> Iterator[str]:
+def _ttl_errors(clusters: Iterable[Cluster], positions: Mapping[str, str], interval: float) -> Iterator[str]:
     """Clusters for which Sensu would warn of silence between two polls of the agent."""
     for cluster in clusters:
         if cluster.sensu and cluster.sensu.ttl and cluster.sensu.ttl <= interval:
             text = f"the ttl of sensu, {cluster.sensu.ttl:g} s, must exceed the agent's interval, {interval:g} s"
-            yield f"{places[cluster.name]}: {text}"
+            yield f"{positions[cluster.name]}: {text}"
 
 
-def _group_errors(clusters: Iterable[Cluster], places: Mapping[str, str]) -> Iterator[str]:
+def _group_errors(clusters: Iterable[Cluster], positions: Mapping[str, str]) -> Iterator[str]:
     """Clusters without a group of their own that a FleetLock client could name."""
     owners: dict[str, str] = {}
     for cluster in clusters:
@@ -112,9 +112,9 @@ def _group_errors(clusters: Iterable[Cluster], places: Mapping[str, str]) -> Ite
         group = cluster.fleetlock.group or cluster.name
         if "_" in group:
             text = f"{group!r} can't be a FleetLock group because of its _: name another one with fleetlock.group"
-            yield f"{places[cluster.name]}: {text}"
+            yield f"{positions[cluster.name]}: {text}"
         if group in owners:
-            yield f"{places[cluster.name]}: FleetLock group {group!r} is also that of cluster {owners[group]!r}"
+            yield f"{positions[cluster.name]}: FleetLock group {group!r} is also that of cluster {owners[group]!r}"
         owners.setdefault(group, cluster.name)
 
 

@@ -114,8 +114,13 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
             mark.line + 1,
             mark.column + 1,
         )
-    hint = _HINTS.get("".join(text.splitlines()[mark.line : mark.line + 1])[mark.column : mark.column + 1])
-    return UnreadableError(f"not YAML: {hint or problem}", mark.line + 1, mark.column + 1)
+    return UnreadableError(f"not YAML: {_hint(text, mark) or problem}", mark.line + 1, mark.column + 1)
+
+
+def _hint(text: str, mark: yaml.Mark) -> str | None:
+    """What to do about the character at a mark, if that is a common mistake."""
+    line = "".join(text.splitlines()[mark.line : mark.line + 1])
+    return _HINTS.get(line[mark.column : mark.column + 1])
 
 
 @dataclass

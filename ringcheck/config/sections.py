@@ -102,9 +102,9 @@ class Section(ValueType):
                 values[name] = self._value(reader, name, value_node, path)
             else:
                 reader.wrong(key_node, f"unknown key {name!r} in {self.what} ({near(name, self.keys)})")
-        for name, key in self.keys.items():
-            if key.required and name not in {name for name, _, _ in pairs}:
-                reader.wrong(node, f"{self.what} needs the key {name!r}")
+        present = {name for name, _, _ in pairs}
+        for name in (name for name, key in self.keys.items() if key.required and name not in present):
+            reader.wrong(node, f"{self.what} needs the key {name!r}")
         self.show_defaults(reader, path, values)
         return None if len(reader.errors) > before else self.build(reader, node, values)
 
