@@ -21,7 +21,8 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         try:
             ipaddress.ip_address(host or "::1")
         except ValueError:
-            if str(host).encode("idna") != b"localhost":  # which refuses, as the real one does, what can be no name
+            # Encoding to IDNA raises for text that can't be a host name, as the real getaddrinfo does.
+            if str(host).encode("idna") != b"localhost":
                 raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
         return real(host, *rest, **more)
 

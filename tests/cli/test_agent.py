@@ -1,4 +1,4 @@
-"""`check --agent`: a running agent's verdict instead of a poll, and all that must not be believed."""
+"""`check --agent`: a running agent's verdict instead of a poll, and answers that must not be trusted."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def document(*down: str, age: float = 5, **changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Web:
-    """A double of the agent's API: what it answers, and what it was asked.
+    """A stand-in for the agent's API, with its answers and the requests that it got.
 
     Attributes:
         answers: status and body by path.
-        user: who may ask; None for everybody.
-        hangs: never answers.
+        user: the name and password that are needed; None for none.
+        hangs: whether it never answers.
     """
 
     answers: Mapping[str, tuple[int, bytes]]
@@ -74,7 +74,7 @@ def served(web: Web, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
             self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
-            """Tests print nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -92,8 +92,8 @@ def served(web: Web, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
         server.server_close()
 
 
-def of(found: Any, status: int = 200, path: str = HEALTH) -> Web:
-    return Web({path: (status, found if isinstance(found, bytes) else json.dumps(found).encode())})
+def of(answer: Any, status: int = 200, path: str = HEALTH) -> Web:
+    return Web({path: (status, answer if isinstance(answer, bytes) else json.dumps(answer).encode())})
 
 
 def check(web: Web, *options: str, cluster: str = "blogs") -> int:
@@ -101,10 +101,10 @@ def check(web: Web, *options: str, cluster: str = "blogs") -> int:
 
 
 @pytest.mark.parametrize(("down", "code"), [((), 0), (("10.0.0.1",), 2), (article.ADDRESSES, 3)])
-def test_the_agent_s_verdict_is_printed_as_a_poll_s(
+def test_the_verdict_of_an_agent_is_printed_like_that_of_a_poll(
     down: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same line, perfdata and exit code as check's own, but for the time that it took."""
+    """The line, perfdata and exit code are those of a poll, except for the time that it took."""
     recorded = Path(__file__).parents[1] / "snapshots" / "article-one-down.json"
     with served(of(document(*down))) as web:
         assert check(web, "-v") == code
@@ -120,11 +120,11 @@ def test_the_agent_s_verdict_is_printed_as_a_poll_s(
 
 
 def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is lost on the way."""
-    told = document("10.0.0.1")
-    with served(of(told)) as web:
+    """The document is printed unchanged."""
+    answer = document("10.0.0.1")
+    with served(of(answer)) as web:
         assert check(web, "--format", "json") == 2
-    assert json.loads(capsys.readouterr().out) == told
+    assert json.loads(capsys.readouterr().out) == answer
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
         (of(document(), 302), [], "HTTP 302"),
     ],
 )
-def test_what_is_not_of_the_present_is_unknown(
+def test_an_answer_that_can_not_be_trusted_is_unknown(
     web: Web, options: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old, from elsewhere, contradictory, cut off, refused: never the last good news."""
+    """Old, of another cluster, contradictory, cut off or refused: never the last good verdict."""
     with served(web):
         assert check(web, *options) == 3
     out = capsys.readouterr().out
@@ -158,8 +158,8 @@ def test_what_is_not_of_the_present_is_unknown(
     assert out.count("\n") == 1
 
 
-def test_an_agent_that_hangs_or_is_gone_is_unknown_in_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """Bounded by -t."""
+def test_an_agent_that_hangs_or_is_down_is_unknown_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """The time is bounded by -t."""
     with served(Web({}, hangs=True)) as web:
         assert check(web, "-t", "1s") == 3
         assert "no whole answer within" in capsys.readouterr().out
@@ -167,18 +167,18 @@ def test_an_agent_that_hangs_or_is_gone_is_unknown_in_time(capsys: pytest.Captur
     assert capsys.readouterr().out == f"UNKNOWN - blogs: {web.url}{HEALTH}: connection refused\n"
 
 
-def test_an_answer_larger_than_may_be_is_refused(
+def test_an_answer_that_is_too_large_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory is bounded."""
-    monkeypatch.setattr(client, "MAX_BYTES", 1000)
+    """The memory that an answer takes is bounded."""
+    monkeypatch.setattr(client, "MOST_BYTES", 1000)
     with served(of(document())) as web:
         assert check(web) == 3
     assert "which is refused" in capsys.readouterr().out
 
 
 def test_a_user_and_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the options that Jolokia has."""
+    """The options for Jolokia serve for the agent too."""
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
@@ -191,7 +191,7 @@ def test_a_user_and_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The agent's certificate must be of the authority that is named."""
+    """The agent's certificate must be issued by the named authority."""
     ours, others = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.issue_cert("127.0.0.1").configure_cert(context)
@@ -223,26 +223,26 @@ def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_options_that_the_agent_would_ignore_are_refused(
     options: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An option without effect is a false promise."""
+    """An option without an effect would mislead its user."""
     assert run(["check", *options]) == 3
     assert text in capsys.readouterr().out
 
 
 def test_the_cluster_s_name_is_a_part_of_the_path() -> None:
-    """Whatever is in it, it stays one segment."""
+    """It stays a single segment, whatever its characters."""
     assert (
         client.RemoteAgent(url="http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
     )
 
 
-def test_sensu_hears_of_an_agent_s_verdict_and_of_its_silence() -> None:
-    """Both events, by the cluster's name, with the agent and without it."""
+def test_sensu_is_notified_of_the_verdict_and_of_a_silent_agent() -> None:
+    """Both events are sent under the cluster's name, with a verdict and without one."""
     with double.Sensu() as sensu, served(of(document("10.0.0.1"))) as web:
-        told = ["--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
-        assert check(web, *told) == 2
+        options = ["--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
+        assert check(web, *options) == 2
         assert sensu.event("blogs", "ringcheck.blogs.page").status == 2
         web.answers = of(document("10.0.0.1", age=3600)).answers
-        assert check(web, *told) == 3
+        assert check(web, *options) == 3
         web.answers = {}
-        assert check(web, *told) == 3
+        assert check(web, *options) == 3
         assert sensu.event("blogs", "ringcheck.blogs.page").history == [2, 3, 3]

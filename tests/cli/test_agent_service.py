@@ -1,4 +1,4 @@
-"""`ringcheck agent` as a process: it watches, serves, reloads and ends."""
+"""`ringcheck agent` as a process: it polls, serves, reloads and ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Service:
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "it did not come to be"
+        assert time.monotonic() < ends, "the condition did not become true"
         time.sleep(0.05)
 
 
@@ -68,8 +68,8 @@ def agent(tmp_path: Path, *words: str, more: str = "") -> Iterator[tuple[Embedde
 
 
 @pytest.mark.slow
-def test_a_death_is_told_by_page_metrics_and_log(tmp_path: Path) -> None:
-    """What one verdict says is the same wherever it is told, `check --agent` included; each change is logged once."""
+def test_page_metrics_and_log_report_a_dead_node(tmp_path: Path) -> None:
+    """All outputs, `check --agent` included, show the same verdict; each change is logged once."""
     with agent(tmp_path) as (cluster, service):
         assert service.get("/-/ready").status_code == 200
         cluster.down(0, instant=True)
@@ -89,7 +89,7 @@ def metrics(service: Service) -> str:
 
 @pytest.mark.slow
 def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
-    """SIGHUP with a mistake is told, with its line, and nothing is watched less; with it mended, it is in force."""
+    """A reload with a mistake is logged with its line, and polls go on; once corrected, the file is in force."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         service.config.write_text(good.replace("jolokia:", "jolokai:"))
@@ -105,8 +105,8 @@ def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_ends_well(tmp_path: Path) -> None:
-    """SIGTERM: exit code 0, the polls ended, nothing on stdout or of Python in the log; lines are JSON if asked for."""
+def test_sigterm_ends_it(tmp_path: Path) -> None:
+    """Exit code 0, polls ended, and no traceback in the log; with --log json the lines are JSON."""
     with agent(tmp_path, "--log", "json") as (_, service):
         service.process.terminate()
         assert service.process.wait(30) == 0
@@ -114,8 +114,8 @@ def test_it_ends_well(tmp_path: Path) -> None:
         assert "Traceback" not in service.log
 
 
-def test_a_file_that_can_not_be_used_is_told_at_once(tmp_path: Path) -> None:
-    """Exit code 3 and one line."""
+def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) -> None:
+    """One line on standard output, and exit code 3."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "agent", "-C", str(tmp_path / "none.yaml")],
         capture_output=True, text=True, check=False, env=os.environ,
@@ -125,8 +125,8 @@ def test_a_file_that_can_not_be_used_is_told_at_once(tmp_path: Path) -> None:
     assert done.stdout.count("\n") == 1
 
 
-def test_the_log_s_form_and_what_a_reload_can_not_change(tmp_path: Path) -> None:
-    """The form is the configuration's, from the next line on; another `listen` needs a restart, and is told."""
+def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
+    """The next line has the configured format; the log says that another `listen` needs a restart."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         service.config.write_text(
@@ -139,7 +139,7 @@ def test_the_log_s_form_and_what_a_reload_can_not_change(tmp_path: Path) -> None
 
 
 def needed_after(service: Service, text: str) -> int:
-    """How often a restart was told to be needed, once another configuration was read."""
+    """How often the log says that a restart is needed, after a reload of this configuration."""
     before = service.log.count("event=reloaded")
     service.config.write_text(text)
     service.process.send_signal(signal.SIGHUP)
@@ -147,8 +147,8 @@ def needed_after(service: Service, text: str) -> int:
     return service.log.count("event=restart_needed")
 
 
-def test_a_restart_is_needed_while_what_is_bound_is_not_what_is_written(tmp_path: Path) -> None:
-    """With each reload until it is put back, and not by putting it back."""
+def test_a_restart_is_needed_while_the_bound_address_is_not_the_configured_one(tmp_path: Path) -> None:
+    """Each reload logs it, until one restores the address."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         other = good.replace("listen: '127.0.0.1:", "listen: '127.0.0.2:")
@@ -156,8 +156,8 @@ def test_a_restart_is_needed_while_what_is_bound_is_not_what_is_written(tmp_path
         assert [needed_after(service, text) for text in (other, other, good)] == [1, 2, 2]
 
 
-def test_what_is_allowed_but_should_be_known_is_logged(tmp_path: Path) -> None:
-    """The warnings of `config check`, at the start and with each reload."""
+def test_warnings_of_the_configuration_are_logged(tmp_path: Path) -> None:
+    """They are those of `config check`, logged at the start and at each reload."""
     shadowed = "    monitor: [{keyspaces: ['*'], critical: ONE}, {keyspaces: [orders], critical: ONE}]\n"
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
@@ -169,11 +169,13 @@ def test_what_is_allowed_but_should_be_known_is_logged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_signals_in_heaps_are_reloads_and_one_end(tmp_path: Path) -> None:
-    """However they meet the loop and its threads: none kills it, none locks it up, and the end is one."""
+def test_many_signals_are_reloads_and_a_single_end(tmp_path: Path) -> None:
+    """Whenever a signal comes, it neither kills nor blocks the process, and the process ends once."""
     sensu = f"    sensu: {{team: t, runbook: r, port: {free_port()}}}\n"
     with agent(tmp_path, more=sensu) as (_, service):
-        assert all(masks(service.process.pid)), "a thread that does not block a signal may get it, and die of it"
+        assert all(masks(service.process.pid)), (
+            "a thread that does not block a signal may receive it, which kills the process"
+        )
         for _ in range(300):
             service.process.send_signal(signal.SIGHUP)
             time.sleep(0.003)
@@ -186,8 +188,8 @@ def test_signals_in_heaps_are_reloads_and_one_end(tmp_path: Path) -> None:
 
 
 def masks(pid: int) -> Iterator[bool]:
-    """Of each thread but the first, which asks for signals, whether it leaves them to that one."""
+    """For each thread except the first, which waits for signals, whether it blocks them."""
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         if status.parent.name != str(pid):
             (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
-            yield all(int(blocked, 16) >> one - 1 & 1 for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+            yield all(int(blocked, 16) >> number - 1 & 1 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))

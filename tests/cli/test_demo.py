@@ -1,4 +1,4 @@
-"""The demo tells the article's story with numbers that it worked out itself."""
+"""The demo shows the example of the article with numbers that it computes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import requests
 from ringcheck.cli import run
 
 
-def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
-    """Up, one down, two down, back: what check, health and preflight say in that order."""
+def test_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """All up, one node down, two down, all back: the results of check, health and preflight in that order."""
     assert run(["demo"]) == 0
     out = capsys.readouterr().out
-    said = [line.strip() for line in out.splitlines()]
-    states = [line.split(" - ")[0] for line in said if " - blogs: " in line]
+    lines = [line.strip() for line in out.splitlines()]
+    states = [line.split(" - ")[0] for line in lines if " - blogs: " in line]
     assert states == ["OK", "CRITICAL", "CRITICAL", "CRITICAL", "OK"]
-    decisions = [line.split(" blogs: ") for line in said if " may stop now" in line or " must not stop now" in line]
+    decisions = [line.split(" blogs: ") for line in lines if " may stop now" in line or " must not stop now" in line]
     assert decisions == [
         ["UNSAFE", "127.0.1.2 must not stop now"],
         ["SAFE", "127.0.1.1 may stop now"],
@@ -28,12 +28,12 @@ def test_the_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert "CRITICAL - blogs: 4 of 12 ranges (24.9 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1" in out
     assert "Bring back first: 127.0.1.1 (restores 100.0 % of the tokens)" in out
     assert "$ ringcheck ring blog_1" in out
-    assert all(len(line) <= 160 for line in said)
+    assert all(len(line) <= 160 for line in lines)
 
 
 @pytest.mark.slow
 def test_the_page_stays_open() -> None:
-    """After the story the agent shows the same cluster, its nodes fail, and a signal ends it well."""
+    """After the steps the agent serves the same cluster, nodes fail, and a signal ends it with exit code 0."""
     command = [sys.executable, "-m", "ringcheck", "demo", "--page", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

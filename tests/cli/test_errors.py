@@ -1,4 +1,4 @@
-"""Exit codes and the one line: what a plugin's caller sees when something is wrong."""
+"""Exit codes and the line on standard output: what the caller of a plugin gets if something is wrong."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def recorded(folder: Path, down: Sequence[str] = ()) -> str:
 def test_the_exit_code_is_the_severity(  # noqa: PLR0917 - pytest passes them by name
     command: str, down: Sequence[str], code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nagios's codes, and the word for it comes first."""
+    """The codes are those of Nagios, and the line begins with the severity."""
     assert run([command, "--from", recorded(tmp_path, down)]) == code
     assert capsys.readouterr().out.startswith(f"{word} ")
 
 
-def test_warning_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The article's warning tier: every replica of blog_3 is wanted, one is gone."""
+def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At LOCAL_ALL a single node down is a warning, as in the article."""
     arguments = ["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM"]
     assert run([*arguments, "-k", "blog_3"]) == 1
     assert capsys.readouterr().out.startswith(
@@ -76,7 +76,7 @@ def test_warning_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_usage_errors_are_unknown_on_stdout(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line on stdout, nothing on stderr, exit code 3: never click's 2, which is CRITICAL."""
+    """One line on stdout, nothing on stderr, and exit code 3; click's own code is 2, which means CRITICAL."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(arguments) == 3
     out, err = capsys.readouterr()
@@ -84,8 +84,8 @@ def test_usage_errors_are_unknown_on_stdout(
 
 
 @pytest.mark.parametrize("arguments", [["chekc"], ["check", "-w"], ["check", "extra"], ["health", "--format", "xml"]])
-def test_what_click_refuses_is_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever click's words are, they come on stdout in one line and with 3."""
+def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The message of click is on stdout, on one line, with exit code 3."""
     assert run(arguments) == 3
     out, err = capsys.readouterr()
     assert out.startswith("UNKNOWN - usage: ")
@@ -104,16 +104,16 @@ def test_what_click_refuses_is_unknown(arguments: list[str], capsys: pytest.Capt
 def test_questions_that_do_not_fit_are_unknown(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A level, datacenter or keyspace that is not there never reads OK."""
+    """A level, datacenter or keyspace that does not exist is never OK."""
     assert run(["check", "--from", recorded(tmp_path), *arguments]) == 3
     assert capsys.readouterr().out.startswith(f"UNKNOWN - {line}")
 
 
 @pytest.mark.parametrize(("option", "code", "word"), [("unknown", 3, "UNKNOWN"), ("critical", 2, "CRITICAL")])
-def test_nobody_to_ask_is_what_the_caller_says(
+def test_unreachable_states_the_result_without_an_answer(
     option: str, code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """UNKNOWN, or CRITICAL on request; the cluster has the name that the configuration gives it."""
+    """UNKNOWN by default, CRITICAL on request; the line has the configured name of the cluster."""
     file = tmp_path / "r.yaml"
     file.write_text("clusters: {orders: {jolokia: {contact_points: ['127.0.0.1:1']}}}\n")
     assert run(["check", "-C", str(file), "--unreachable", option]) == code
@@ -122,21 +122,21 @@ def test_nobody_to_ask_is_what_the_caller_says(
 
 
 def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same verdict for programs, with the same exit code."""
+    """The verdict as a document for programs, with the same exit code."""
     assert run(["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "--format", "json"]) == 2
     assert json.loads(capsys.readouterr().out)["severity"] == "CRITICAL"
 
 
-def test_an_unknown_observer_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--view of somebody else is an error, not an empty verdict."""
+def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A --view that does not exist is not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
     assert capsys.readouterr().out == "UNKNOWN - there is no view of 10.9.9.9\n"
 
 
-def test_a_crash_reads_unknown(
+def test_a_crash_is_unknown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug of ours is one line and 3, not a traceback and 1, which is WARNING."""
+    """A bug prints one line, with exit code 3; Python's own would be a traceback and 1, which means WARNING."""
 
     def crash(*_: object) -> None:
         raise ZeroDivisionError("a | b\nc")
@@ -150,10 +150,10 @@ def test_a_crash_reads_unknown(
     )
 
 
-def test_an_interrupt_reads_unknown(
+def test_an_interrupt_is_unknown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C is 3 too."""
+    """The exit code of Ctrl-C is 3."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -165,23 +165,23 @@ def test_an_interrupt_reads_unknown(
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["check", "--help"], ["health", "-h"], ["snapshot", "-h"]])
 def test_help_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Help is no alarm."""
+    """Exit code 0, since help is no alarm."""
     assert run(arguments) == 0
     assert capsys.readouterr().out.startswith("Usage: ringcheck")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["check", "-V"]])
 def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither is the version."""
+    """Exit code 0, since the version is no alarm."""
     assert run(arguments) == 0
     assert capsys.readouterr().out.split()[-1] == __version__
 
 
 @pytest.mark.parametrize(("words", "usage"), [([], "ringcheck "), (["lease"], "ringcheck lease ")])
-def test_a_bare_command_is_told_how_it_is_used(
+def test_a_group_without_a_command_prints_its_help(
     words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Help as it is to be read, line by line; no answer is no OK."""
+    """It fits a terminal, and the exit code is 3, since nothing was checked."""
     assert run(words) == 3
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: {usage}[OPTIONS] COMMAND [ARGS]...\n\n")
@@ -189,7 +189,7 @@ def test_a_bare_command_is_told_how_it_is_used(
 
 
 def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Option]]:
-    """Every option of a command and of those in it, with the way there."""
+    """Every option of a command and of its subcommands, with the names that lead to it."""
     for option in command.params:
         if isinstance(option, click.Option):
             yield path, option
@@ -201,11 +201,12 @@ def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tup
             yield from options(inner, (*path, name))
 
 
-def test_every_option_has_the_variable_that_the_documentation_says() -> None:
-    """One that is set and not heeded would leave a gate laxer than its user believes."""
-    found = [one for one in options(ringcheck, ("RINGCHECK",)) if one[1].name not in {"help", "version"}]
-    assert len(found) > 150
-    for path, option in found:
+def test_every_option_has_the_documented_variable() -> None:
+    """A variable that is set but ignored would leave the gate laxer than its user believes."""
+    every = [(path, option) for path, option in options(ringcheck, ("RINGCHECK",))]
+    named = [(path, option) for path, option in every if option.name not in {"help", "version"}]
+    assert len(named) > 150
+    for path, option in named:
         name = max(option.opts, key=len).lstrip("-")
         own, shared = ("_".join(words).upper().replace("-", "_") for words in ((*path, name), ("RINGCHECK", name)))
         assert option.envvar in {own, shared}
@@ -214,7 +215,7 @@ def test_every_option_has_the_variable_that_the_documentation_says() -> None:
 def test_a_gate_takes_its_level_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever the parameter behind the option is called."""
+    """The variable is named after the option, not after its parameter."""
     words = ["preflight", "--from", recorded(tmp_path), "--accept", "blog_1", "10.0.0.1"]
     assert run(words) == 0
     monkeypatch.setenv("RINGCHECK_PREFLIGHT_LEVEL", "ALL")
@@ -227,7 +228,7 @@ def test_a_gate_takes_its_level_from_the_environment(
 def test_options_come_from_the_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the target by their own name, the others by their command's."""
+    """Cluster options by their own names, other options by the name of their command too."""
     monkeypatch.setenv("RINGCHECK_FROM", recorded(tmp_path, ["10.0.0.1"]))
     monkeypatch.setenv("RINGCHECK_KEYSPACE", "blog_3")
     monkeypatch.setenv("RINGCHECK_CHECK_WARNING", "LOCAL_ALL")
@@ -236,7 +237,7 @@ def test_options_come_from_the_environment(
 
 
 def test_the_plugin_runs(tmp_path: Path) -> None:
-    """The plugin by its own name, as Nagios starts it."""
+    """As Nagios starts it, by its own name."""
     environment = {"PATH": "/usr/bin:/bin", "RINGCHECK": str(Path(sys.executable).parent / "ringcheck")}
     done = subprocess.run(
         [PLUGIN, "--from", recorded(tmp_path)], env=environment, capture_output=True, text=True, check=False
@@ -246,7 +247,7 @@ def test_the_plugin_runs(tmp_path: Path) -> None:
 
 
 def test_the_plugin_without_ringcheck_is_unknown() -> None:
-    """A half-installed plugin never looks well."""
+    """A plugin that is not completely installed is never OK."""
     done = subprocess.run(
         [PLUGIN, "-V"],
         env={"PATH": "/usr/bin:/bin", "RINGCHECK": "no-such"},
@@ -258,16 +259,16 @@ def test_the_plugin_without_ringcheck_is_unknown() -> None:
     assert done.returncode == 3 or __version__ in done.stdout
 
 
-UNHEARD = {
+UNWRITABLE = {
     "closed": ("import os; os.close(1)", "it is closed"),
     "full": ("import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)", "No space left on device"),
     "read only": ("import os; os.dup2(os.open('/dev/null', os.O_RDONLY), 1)", "Bad file descriptor"),
 }
 
 
-def unheard(stdout: str, *words: str) -> tuple[int, str]:
-    """Exit code and stderr of a process whose stdout takes nothing."""
-    begin = f"{UNHEARD[stdout][0]}; os.execv({sys.executable!r}, {[sys.executable, '-m', 'ringcheck', *words]!r})"
+def unwritable(stdout: str, *words: str) -> tuple[int, str]:
+    """Exit code and stderr of a process whose stdout can't be written."""
+    begin = f"{UNWRITABLE[stdout][0]}; os.execv({sys.executable!r}, {[sys.executable, '-m', 'ringcheck', *words]!r})"
     done = subprocess.run(
         [sys.executable, "-c", begin], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         cwd=ROOT, timeout=60,
@@ -276,19 +277,19 @@ def unheard(stdout: str, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stdout", UNHEARD)
+@pytest.mark.parametrize("stdout", UNWRITABLE)
 @pytest.mark.parametrize("down", [[], ["10.0.0.1"]])
 @pytest.mark.parametrize("command", [["check"], ["health"], ["preflight", "10.0.0.1"], ["check", "--nonsense"]])
-def test_an_answer_that_nobody_gets_is_unknown(
+def test_an_answer_that_can_not_be_written_is_unknown(
     stdout: str, down: list[str], command: list[str], tmp_path: Path
 ) -> None:
-    """Neither Python's 1, which is WARNING and hides a CRITICAL, nor its 120; one line says so where it can be said."""
-    told = unheard(stdout, *command, "--from", recorded(tmp_path, down))
-    assert told == (3, f"UNKNOWN - stdout can't be written: {UNHEARD[stdout][1]}\n")
+    """Exit code 3 and a line on stderr; Python's own codes are 1, which would hide a CRITICAL, and 120."""
+    done = unwritable(stdout, *command, "--from", recorded(tmp_path, down))
+    assert done == (3, f"UNKNOWN - stdout can't be written: {UNWRITABLE[stdout][1]}\n")
 
 
-def test_nor_can_stderr_take_it(tmp_path: Path) -> None:
-    """The exit code alone must do then."""
+def test_without_a_writable_stderr_the_exit_code_is_still_unknown(tmp_path: Path) -> None:
+    """Nothing can be printed then."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ringcheck", "check", "--from", recorded(tmp_path)],
@@ -298,8 +299,8 @@ def test_nor_can_stderr_take_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["health", "--from", "{}"], ["check", "--nonsense"], ["--help"]])
-def test_a_reader_that_goes_away_is_no_traceback(words: list[str], tmp_path: Path) -> None:
-    """`ringcheck health | head -1` ends quietly, and so does what has an error to tell."""
+def test_a_reader_that_goes_away_causes_no_traceback(words: list[str], tmp_path: Path) -> None:
+    """`ringcheck health | head -1` ends quietly, and so does a command with an error."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -311,7 +312,7 @@ def test_a_reader_that_goes_away_is_no_traceback(words: list[str], tmp_path: Pat
 
 
 def test_a_snapshot_of_a_snapshot_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is written by -o is what was read."""
+    """-o writes what --from read."""
     source, copy = recorded(tmp_path), tmp_path / "copy.json"
     assert run(["snapshot", "--from", source, "-o", str(copy)]) == 0
     assert capsys.readouterr().out == f"{copy}: 3 nodes, 3 views, 2 rings\n"
@@ -319,7 +320,7 @@ def test_a_snapshot_of_a_snapshot_is_the_same(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_snapshot_goes_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
-    """Neither a device, such as /dev/null, nor a link is replaced by a file."""
+    """A device, such as /dev/null, and a link are not replaced by a file."""
     source, pipe, link, copy = recorded(tmp_path), tmp_path / "pipe", tmp_path / "link", tmp_path / "copy.json"
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
@@ -335,15 +336,15 @@ def test_a_snapshot_goes_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
     assert json.loads(copy.read_text()) == json.loads(Path(source).read_text())
 
 
-def test_a_snapshot_that_can_t_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing half-written, one line."""
+def test_a_snapshot_that_can_t_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, and no half-written file."""
     target = tmp_path / "none" / "copy.json"
     assert run(["snapshot", "--from", recorded(tmp_path), "-o", str(target)]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {target} can't be written: No such file or directory\n"
 
 
 def test_shell_completion_is_no_error() -> None:
-    """The script that a shell evaluates comes with exit code 0, and it knows the commands."""
+    """The script for the shell is printed with exit code 0."""
     shell = {**os.environ, "_RINGCHECK_COMPLETE": "bash_source"}
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck"], env=shell, capture_output=True, text=True, check=False

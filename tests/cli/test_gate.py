@@ -1,4 +1,4 @@
-"""What is wanted of the gate, by its configuration and by options, and which node a name means."""
+"""The gate as the configuration and the options ask for it, and the node that a name stands for."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SEEN = replace(read_snapshot(ARTICLE.read_bytes(), "article"), nodes=NODES, view
     [("10.0.0.10", "10.0.0.10"), ("10.0.0.1", "10.0.0.1"), ("10.0.0.2", "10.0.0.2"), ("10a", "10.0.0.10")],
 )
 def test_a_whole_address_is_no_beginning_of_another(name: str, address: str) -> None:
-    """10.0.0.1 must never be answered for 10.0.0.10; a part of a host id may stand for it."""
+    """10.0.0.1 never stands for 10.0.0.10; the beginning of a host id stands for its node."""
     assert resolve(name, SEEN) == address
 
 
 def test_a_beginning_of_several_is_refused() -> None:
-    """Nobody guesses which one was meant."""
+    """An ambiguous name is an error."""
     with pytest.raises(UsageError, match=r"2 can mean 10\.0\.0\.21, 10\.0\.0\.22"):
         resolve("2", SEEN)
 
@@ -54,10 +54,10 @@ NAMED = replace(SEEN, nodes=tuple(Node(f"10.0.0.{last}", host_id=one) for last, 
         ("a..b", [], "a..b"),
     ],
 )
-def test_a_host_name_is_asked_for_and_a_whole_name_is_not(
+def test_a_host_name_is_looked_up_and_an_address_or_host_id_is_not(
     name: str, known: list[str], address: str, hosts: dict[str, list[str]]
 ) -> None:
-    """A whole address or host id means its node whatever a name server says, and 10.1 is no host's name."""
+    """An address or host id stands for its node, whatever a name server answers, and 10.1 is no host name."""
     if known:
         hosts[name] = known
     assert resolve(name, NAMED) == address
@@ -72,10 +72,10 @@ def test_a_host_name_is_asked_for_and_a_whole_name_is_not(
         ("db", [], "10.0.0.1, 10.0.0.2, 10.0.0.4"),
     ],
 )
-def test_a_host_name_that_begins_another_s_host_id_is_refused(
+def test_a_host_name_that_is_the_beginning_of_another_host_id_is_refused(
     name: str, known: list[str], meant: str, hosts: dict[str, list[str]]
 ) -> None:
-    """The host db2 must not be answered for by the node whose host id happens to begin so, be it a node or not."""
+    """The host db2 is never taken for a node whose host id happens to begin with db2."""
     if known:
         hosts[name] = known
     with pytest.raises(UsageError, match=f"^{name} can mean {meant}$"):
@@ -83,13 +83,13 @@ def test_a_host_name_that_begins_another_s_host_id_is_refused(
 
 
 def test_an_empty_name_is_none() -> None:
-    """A variable that was never set is not the beginning of the only node."""
+    """A variable that was never set must not stand for the only node."""
     with pytest.raises(UsageError, match="a NODE is empty"):
         resolve("", replace(SEEN, nodes=NODES[:1]))
 
 
 def configured(folder: Path, settings: str) -> str:
-    """A configuration of the article's cluster, with these settings beside where its Jolokia is."""
+    """A configuration of the article's cluster, with these settings added."""
     path = folder / "ringcheck.yaml"
     path.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [10.0.0.1]}}, {settings}}}}}\n")
     return str(path)
@@ -115,7 +115,7 @@ def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR091
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Either one is enough: an option that is not given takes nothing back."""
+    """Either is enough: an option that is not given does not relax the configuration."""
     level = "LOCAL_ONE" if key == "require_all_up" else "LOCAL_QUORUM"
     gate = f"gate: {{level: {level}, accept: [blog_1], {key}: {str(config).lower()}}}"
     words = [*command, "-C", configured(tmp_path, gate), "--from", str(seen)]
@@ -144,7 +144,7 @@ def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR091
 def test_no_level_lowers_what_a_keyspace_must_keep(
     words: list[str], code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--level replaces the configured level, and no keyspace's own critical one: that is what its clients ask for."""
+    """--level replaces the configured level, but no keyspace's own critical level, which its clients need."""
     rule = "monitor: [{keyspaces: [blog_3], critical: LOCAL_QUORUM, warning: LOCAL_ALL}]"
     config = configured(tmp_path, f"{rule}, gate: {{accept: [blog_1]}}")
     level = [] if "--level" in words else ["--level", "LOCAL_ONE"]

@@ -1,4 +1,4 @@
-"""health: what its options add to the screen."""
+"""health: what its options add to the output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONE_DOWN = str(Path(__file__).parents[1] / "snapshots" / "article-one-down.json"
 
 
 def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the keyspaces and levels that are asked for, as many lines as the table says, and none without the option."""
+    """For the chosen keyspaces and levels, as many lines as the table counts; without the option none."""
     arguments = ["health", "--from", ONE_DOWN, "blog_1", "--level", "ALL"]
     assert run(arguments) == 2
     plain = capsys.readouterr().out
@@ -35,7 +35,7 @@ def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """No word is broken at 80 columns; scripts read every sentence on one line."""
+    """Lines break between words at 80 columns; in a pipe every sentence is on one line."""
     assert run(["health", "--from", ONE_DOWN]) == 2
     whole = capsys.readouterr().out
     ours, theirs = pty.openpty()

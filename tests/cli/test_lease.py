@@ -1,4 +1,4 @@
-"""lease: taken, listed, given back and taken away on the command line, against the embedded cluster."""
+"""lease: acquire, list, release and break on the command line, with the embedded cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OLD = "2020-01-01T00:00:00Z"
 
 
 class Stage:
-    """A served cluster, its configuration with a lock file, and how to run a command against it."""
+    """A served cluster, with its configuration and its lock file, and a way to run commands."""
 
     def __init__(
         self, folder: Path, cluster: EmbeddedCluster, config: str, url: str, output: pytest.CaptureFixture[str]
@@ -50,7 +50,7 @@ class Stage:
         self._output = output
 
     def configure(self, **gate: object) -> None:
-        """Let the configuration ask this of the gate too."""
+        """Add settings to the gate of the configuration."""
         settings = yaml.safe_load(self.path.read_text())
         settings["clusters"]["embedded"]["gate"] |= gate
         self.path.write_text(yaml.safe_dump(settings))
@@ -75,35 +75,35 @@ def stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Stage]
 
 
 @pytest.mark.slow
-def test_a_lease_from_grant_to_release(stage: Stage) -> None:
-    """Granted; its node counts as down for a second one and for preflight; given back only once it is back."""
+def test_a_lease_is_granted_and_released(stage: Stage) -> None:
+    """Its node counts as down for a second request and for preflight; it is released only when the node is back."""
     first, second = stage.names[:2]
     code, text = stage.run("acquire", first, "--purpose", "kernel")
     assert (code, text.splitlines()[0]) == (0, f"SAFE embedded: {first} may stop now")
     assert "protects against other runs on this host only" in text
-    (held,) = stage.store.holders()
-    assert (held.node, held.owner, held.purpose) == (first, whoami(), "kernel")
-    assert held.host_id == stage.cluster.nodes[0].host_id
+    (holder,) = stage.store.holders()
+    assert (holder.node, holder.owner, holder.purpose) == (first, whoami(), "kernel")
+    assert holder.host_id == stage.cluster.nodes[0].host_id
 
     code, text = stage.run("acquire", second, "--owner", "you")
     assert (code, text.splitlines()[0]) == (2, f"UNSAFE embedded: {second} must not stop now")
     assert f"blocks lease_held: {first} is under the restart lease of {whoami()}" in text
-    assert f"{whoami()} releases the lease on {first} (kernel, since {held.since})" in " ".join(text.split())
+    assert f"{whoami()} gives back {first} (kernel, since {holder.since})" in " ".join(text.split())
     assert "would become unavailable" in text
     assert stage.preflight(second) == 2
-    assert stage.store.holders() == (held,)
+    assert stage.store.holders() == (holder,)
 
     stage.cluster.down(0, instant=True)
     code, text = stage.run("release", first)
     assert (code, text.split(";")[0]) == (2, f"REFUSED embedded: {first}: its Jolokia does not answer")
-    assert stage.store.holders() == (held,)
+    assert stage.store.holders() == (holder,)
     stage.cluster.up(0, instant=True)
     assert stage.run("release", first) == (0, f"embedded: released {first}\n")
     assert stage.store.holders() == ()
 
 
-def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
-    """A lease may be one that is still being decided on: its node's own loss is counted in full."""
+def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None:
+    """The lease may still be under decision, so the loss of its node counts in full."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=first, owner="you", purpose="", since=OLD)])
     assert stage.preflight(first) == 0
@@ -114,7 +114,7 @@ def test_preflight_of_a_node_under_a_lease_is_no_free_yes(stage: Stage) -> None:
 
 
 def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
-    """What the configuration asks for holds without a word on the command line."""
+    """The settings of the configuration hold without any options."""
     first, second = stage.names[:2]
     stage.configure(require_spare=True)
     code, text = stage.run("acquire", first)
@@ -127,15 +127,15 @@ def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
 
 
 def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who is about to stop is not known: no yes."""
+    """If it is not known which nodes are about to stop, the answer is not yes."""
     stage.store.path.write_text("junk")
     capsys.readouterr()
     assert run(["preflight", "-C", str(stage.path), stage.names[0]]) == 3
     assert "has no readable lease record" in capsys.readouterr().out
 
 
-def test_another_owner_s_node(stage: Stage) -> None:
-    """It is refused with 2, for taking and for giving back; a break says whose it was."""
+def test_a_node_of_another_owner_is_refused(stage: Stage) -> None:
+    """Acquire and release refuse it with exit code 2; break names the owner."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner="you@there", purpose="disk", since=OLD)])
     code, text = stage.run("acquire", first)
@@ -148,8 +148,8 @@ def test_another_owner_s_node(stage: Stage) -> None:
     assert stage.run("acquire", first)[0] == 0
 
 
-def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
-    """Also where another owner holds one of the nodes, though the gate is not asked then."""
+def test_acquire_prints_a_decision_as_json(stage: Stage) -> None:
+    """Even if another owner holds one of the nodes, in which case the gate is not asked."""
     first, second, third = stage.names[:3]
     stage.store.add([Holder(node=third, owner="you", purpose="disk", since=OLD)])
     for nodes in ((first, second), (second, third)):
@@ -165,8 +165,8 @@ def test_what_acquire_says_is_a_decision_in_json(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-def test_what_makes_a_node_not_back(stage: Stage) -> None:
-    """Each thing alone keeps the lease: CQL off, gossip off, drained, paused, a peer that sees it down."""
+def test_a_node_that_is_not_back_keeps_its_lease(stage: Stage) -> None:
+    """Any of these keeps the lease: CQL off, gossip off, paused, drained."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD, host_id=stage.cluster.nodes[0].host_id)])
     cluster = stage.cluster
@@ -192,7 +192,7 @@ def test_what_makes_a_node_not_back(stage: Stage) -> None:
 
 
 def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It serves and says NORMAL, and one coordinator would still not send it a request."""
+    """The node is NORMAL and serves, but one coordinator would not send it requests."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = ChosenCluster.snapshot
@@ -205,13 +205,13 @@ def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pyt
 
     monkeypatch.setattr(ChosenCluster, "snapshot", blind)
     code, text = stage.run("release", first)
-    told = f"REFUSED embedded: {first}: {second} does not see it up; nothing is released"
-    assert (code, text.startswith(told)) == (2, True), text
+    refusal = f"REFUSED embedded: {first}: {second} does not see it up; nothing is released"
+    assert (code, text.startswith(refusal)) == (2, True), text
 
 
 @pytest.mark.parametrize("why", ["it does not see", "no peer's view can be used"])
-def test_what_it_sees_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    """A node that sees its peers down fails what clients ask it; without a peer's view nobody says that it is up."""
+def test_the_view_of_the_node_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """A node that sees its peers down fails queries; without the view of a peer it is not known to be up."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = ChosenCluster.snapshot
@@ -228,16 +228,16 @@ def test_what_it_sees_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.M
     assert [one.node for one in stage.store.holders()] == [first]
 
 
-def test_who_is_down_for_all_is_not_waited_for(stage: Stage) -> None:
-    """A node that is back is given back beside another that is down itself."""
+def test_other_nodes_that_are_down_are_not_waited_for(stage: Stage) -> None:
+    """A node that is back is released although another node is down."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     stage.cluster.down(1, instant=True)
     assert stage.run("release", first)[0] == 0
 
 
-def test_force_asks_no_node(stage: Stage) -> None:
-    """With the whole cluster silent a lease can be given back by an operator's word."""
+def test_force_releases_without_asking_a_node(stage: Stage) -> None:
+    """If no node answers, an operator can still release a lease."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     for at in range(6):
@@ -247,8 +247,8 @@ def test_force_asks_no_node(stage: Stage) -> None:
     assert stage.store.holders() == ()
 
 
-def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
-    """Exit code 1 then; both forms have the same, and the document is what its schema says."""
+def test_the_list_marks_overdue_leases(stage: Stage) -> None:
+    """The exit code is 1 then; both formats mark them, and the document validates."""
     assert stage.run("list") == (0, f"embedded: no node under a restart lease; {stage.store.describe()}\n")
     stage.run("acquire", stage.names[0])
     assert stage.run("list")[0] == 0
@@ -269,7 +269,7 @@ def test_the_list_marks_what_is_overdue(stage: Stage) -> None:
 
 
 def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
-    """Clocks that far apart are not believed."""
+    """Clocks that differ that much are not trusted."""
     stage.store.add([Holder(node=stage.names[2], owner="you", purpose="", since="2999-01-01T00:00:00Z")])
     assert stage.run("list")[0] == 1
 
@@ -287,19 +287,21 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
         (["list", "--cluster", "none"], "has no cluster 'none'"),
     ],
 )
-def test_mistakes_are_told_and_change_nothing(stage: Stage, command: list[str], says: str) -> None:
-    """Exit code 3, and the leases are as they were."""
-    held = stage.store.add([Holder(node=one, owner="you", purpose="", since=OLD) for one in stage.names[:2]]).holders
+def test_mistakes_change_nothing(stage: Stage, command: list[str], says: str) -> None:
+    """Exit code 3, and the leases are unchanged."""
+    before = stage.store.add([Holder(node=one, owner="you", purpose="", since=OLD) for one in stage.names[:2]]).holders
     code, text = stage.run(command[0], *command[1:])
     assert (code, says in text) == (3, True), text
-    assert stage.store.holders() == held
+    assert stage.store.holders() == before
 
 
 @pytest.mark.parametrize("command", [["release"], ["break", "--reason", "x"]])
-def test_no_other_node_s_lease_is_given_back(stage: Stage, command: list[str], hosts: dict[str, list[str]]) -> None:
-    """An address is no beginning of another one, and neither is a host's name or nothing at all."""
+def test_a_lease_of_another_node_is_never_released(
+    stage: Stage, command: list[str], hosts: dict[str, list[str]]
+) -> None:
+    """An address, a host name or an empty name never stands for an address or host id that begins with it."""
     hosts["db1"] = ["10.0.0.3"]
-    held = stage.store.add(
+    before = stage.store.add(
         [Holder(node="10.0.0.10", owner=whoami(), purpose="", since=OLD, host_id="db1f5a3e-0000")]
     ).holders
     for name, says in (
@@ -309,18 +311,18 @@ def test_no_other_node_s_lease_is_given_back(stage: Stage, command: list[str], h
     ):
         code, text = stage.run(*command, name)
         assert (code, says in text) == (3, True), text
-    assert stage.store.holders() == held
+    assert stage.store.holders() == before
 
 
-def test_a_lease_is_given_back_by_host_name(stage: Stage, hosts: dict[str, list[str]]) -> None:
-    """By whatever name it was taken."""
+def test_a_lease_is_released_by_host_name(stage: Stage, hosts: dict[str, list[str]]) -> None:
+    """The name that acquired it also releases it."""
     hosts["db1"] = [stage.names[0]]
     assert stage.run("acquire", "db1")[0] == 0
     assert stage.run("release", "db1") == (0, f"embedded: released {stage.names[0]}\n")
 
 
-def test_waiting_leaves_nothing_recorded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--wait` tries again until the other's lease is gone; in between nobody is kept by it."""
+def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--wait` tries again until the other lease is released, and blocks nobody in between."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=second, owner="you", purpose="", since=OLD)])
     seen: list[list[str]] = []
@@ -337,7 +339,7 @@ def test_waiting_leaves_nothing_recorded(stage: Stage, monkeypatch: pytest.Monke
 
 
 def test_without_configuration(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`-H` and `-u` keep leases in this host's lock file, by Cassandra's ClusterName."""
+    """With `-H` and `-u`, leases are kept in a lock file on this host, named after Cassandra's cluster name."""
     monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")
     target = ["-H", stage.names[0], "-u", stage.url]
     assert run(["lease", "acquire", *target, "--accept", "blog_1", stage.names[0]]) == 0

@@ -1,4 +1,4 @@
-"""Restart leases on the command line: who asks for them, and what a store that does not answer costs."""
+"""Restart leases in verdicts: which commands read them, and what happens if the store does not answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STRICT = ["-w", "LOCAL_ALL", "-c", "LOCAL_QUORUM", "-k", "blog_3"]
 
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options that name a cluster that keeps leases, one node of which is down."""
+    """Options for a cluster that keeps leases and has a node down."""
 
     @contextmanager
     def polls(_: ChosenCluster) -> Iterator[Callable[[], object]]:
@@ -45,8 +45,8 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def store(monkeypatch: pytest.MonkeyPatch, holders: Callable[[], tuple[Holder, ...]]) -> None:
-    """Stands where the store of leases is."""
-    module = ModuleType("ringcheck.leases.configured")
+    """Put a stand-in in place of the lease store."""
+    module = ModuleType("ringcheck.leases.leases")
     methods = {"holders": staticmethod(holders), "close": lambda _: None}
     module.open_store = lambda *_: type("Store", (), methods)()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -56,10 +56,10 @@ def broken() -> tuple[Holder, ...]:
     raise RingcheckError("etcd: connection refused")
 
 
-def test_check_asks_and_names_the_holder(
+def test_check_reads_leases_and_names_the_holder(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The ticket of the held node is a note, and the line says under whose lease."""
+    """The warning about the leased node is only a note, and the line names the owner of the lease."""
     store(monkeypatch, lambda: (HELD,))
     assert run(["check", *configured, *STRICT]) == 0
     assert "10.0.0.1 restarting (lease of alice@ops1)" in capsys.readouterr().out
@@ -68,19 +68,19 @@ def test_check_asks_and_names_the_holder(
 
 
 @pytest.mark.parametrize("command", [["health"], ["watch", "--plain", "--count", "1"]])
-def test_health_and_watch_ask_too(
+def test_health_and_watch_read_leases_too(
     command: list[str], configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What they print names the holder."""
+    """Their output names the owner."""
     store(monkeypatch, lambda: (HELD,))
     run([*command, *configured, "-k", "blog_3"])
     assert "note lease_held: 10.0.0.1 is under the restart lease of alice@ops1" in capsys.readouterr().out
 
 
-def test_a_broken_store_lowers_nothing(
+def test_a_broken_store_lowers_no_severity(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The check goes on as if there were no leases, and says so."""
+    """The check goes on as if there were no leases, and reports that."""
     store(monkeypatch, broken)
     assert run(["check", "-v", *configured, *STRICT]) == 1
     problem = "who holds restart leases is not known: etcd: connection refused"
@@ -88,10 +88,10 @@ def test_a_broken_store_lowers_nothing(
     assert text in capsys.readouterr().out.splitlines()
 
 
-def test_a_store_that_hangs_is_left(
+def test_a_store_that_hangs_is_not_waited_for(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A check waits for leases a second at most."""
+    """A check waits for leases for one second at most."""
     answered = threading.Event()
     store(monkeypatch, lambda: (answered.wait(60), HELD)[1:])
     started = time.monotonic()
@@ -107,10 +107,10 @@ def test_a_store_that_hangs_is_left(
     ]
 
 
-def test_a_recording_is_not_judged_by_the_leases_of_today(
+def test_a_recorded_snapshot_is_not_judged_by_the_leases_of_today(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With --from nobody is asked."""
+    """With --from the store is not read."""
     asked = threading.Event()
     store(monkeypatch, lambda: (asked.set(), HELD)[1:])  # type: ignore[func-returns-value]
     path = tmp_path / "snapshot.json"

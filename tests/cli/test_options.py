@@ -63,9 +63,10 @@ def offered(command: click.Command) -> set[str]:
 
 
 def test_every_cluster_option_is_offered_unless_it_has_no_use() -> None:
-    """The list above is complete: no command hides an option that it takes."""
-    found = {name: offered(command) for name, command in commands(ringcheck)}
-    lacking = {name: set(TARGET_OPTIONS) - options for name, options in found.items() if "host" in options}
+    """The list above is complete, and no command hides an option that it takes."""
+    options_by_command = {name: offered(command) for name, command in commands(ringcheck)}
+    using = {name: options for name, options in options_by_command.items() if "host" in options}
+    lacking = {name: set(TARGET_OPTIONS) - options for name, options in using.items()}
     assert {name: options for name, options in lacking.items() if options} == NOT_OFFERED
     assert {"check", "health", "watch", "what-if", "risk"} <= lacking.keys()
 

@@ -1,4 +1,4 @@
-"""plan: exit codes, whole screens, the document, and which nodes are meant."""
+"""plan: exit codes, the whole output, the document, and the nodes that are planned for."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def two_dcs(tmp_path: Path) -> str:
 
 
 def planned(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[list[int]]]:
-    """Exit code and the last numbers of the batches' addresses."""
+    """The exit code, and the last number of each address in the batches."""
     code = run(["plan", "--format", "json", *arguments])
     document = json.loads(capsys.readouterr().out)
     return code, [[int(one.rpartition(".")[2]) for one in batch] for batch in document["batches"]]
 
 
-def test_a_screen(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches by rack, who is refused and why, and what to do next, in 80 columns."""
+def test_the_whole_output(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches by rack, refused nodes with their reasons, and the next step, in 80 columns."""
     assert run(["plan", "--from", two_dcs]) == 2
     assert (
         capsys.readouterr().out
@@ -86,9 +86,9 @@ Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
     ],
 )
 def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsys: pytest.CaptureFixture[str]) -> None:
-    """Which nodes, how many at once, and at which level."""
-    code, found = planned(["--from", two_dcs, "--accept", "scratch", *wishes], capsys)
-    assert (code, found) == (0, batches)
+    """Options choose the nodes, how many restart at once, and the level."""
+    result = planned(["--from", two_dcs, "--accept", "scratch", *wishes], capsys)
+    assert result == (0, batches)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsy
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, first: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 only where every node has a batch."""
+    """0 only if every node has a batch."""
     assert run(["plan", "--from", HEALTHY, *arguments]) == code
     assert capsys.readouterr().out.startswith(first)
 
@@ -127,7 +127,7 @@ def test_the_document_is_what_its_schema_says(
 
 
 def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a large rack some nodes are named, in lines that fit, and how many more there are."""
+    """For a large rack, some nodes are named and the others counted, in lines that fit."""
     places = nodes(*(f"dc1:r{1 + one % 3}" for one in range(120)))
     rows = [[one, one + 1, one + 2] for one in (1, 4, 7, 10)]
     seen = snapshot(places, [ring("ks", "NetworkTopologyStrategy {dc1=3}", rows, 120)], down=[2, 5])

@@ -38,7 +38,7 @@ HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healt
 def test_who_may_stop(
     snapshot: str, nodes: list[str], code: int, first: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only exit code 0 is a yes; a name that means nobody or several never is."""
+    """Only exit code 0 means yes; a name of no node, or of several, never does."""
     assert run(["preflight", "--from", snapshot, "--accept", "blog_1", *nodes]) == code
     assert capsys.readouterr().out.startswith(first)
 
@@ -53,9 +53,9 @@ def test_the_document_is_what_its_schema_says(nodes: list[str], capsys: pytest.C
 
 
 def test_what_is_allowed_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason that was lifted by name stays in the decision."""
+    """A reason that --allow lifts stays in the decision, as a note."""
     arguments = ["preflight", "--from", HEALTHY, "--format", "json", "--allow", "structurally_never_safe", "10.0.0.1"]
     assert run(arguments) == 0
     document = json.loads(capsys.readouterr().out)
-    found = [one for one in document["reasons"] if one["code"] == "structurally_never_safe"]
-    assert (document["decision"], [one["blocks"] for one in found]) == ("safe", [False])
+    blocks = [reason["blocks"] for reason in document["reasons"] if reason["code"] == "structurally_never_safe"]
+    assert (document["decision"], blocks) == ("safe", [False])

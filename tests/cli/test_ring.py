@@ -1,4 +1,4 @@
-"""`ringcheck ring`: what is asked for, where it goes, and the exit code."""
+"""`ringcheck ring`: its options, its outputs and its exit code."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_it_exits_as_health_does(  # noqa: PLR0917 - pytest passes them by name
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A picture of an outage is no success."""
+    """The exit code is the severity, as for health."""
     monkeypatch.setenv("COLUMNS", "120")
     assert run(["ring", "blog", "--from", recorded(tmp_path, down)]) == code
     assert capsys.readouterr().out.splitlines()[0] == line
 
 
 def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one that nobody watches."""
+    """Even a level that is not monitored."""
     source = recorded(tmp_path, [figures.A])
     assert run(["ring", "blog", "--from", source, "--level", "ALL", "--ascii"]) == 0
     text = capsys.readouterr().out
@@ -70,16 +70,16 @@ def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["blog", "--svg", "/nowhere/x.svg"], "/nowhere/x.svg can't be written: No such file or directory"),
     ],
 )
-def test_what_can_t_be_drawn_is_told(
+def test_a_ring_that_can_t_be_drawn_is_an_error(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line and 3."""
+    """One line, and exit code 3."""
     assert run(["ring", *arguments, "--from", recorded(tmp_path)]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
 
 
 def test_svg_goes_to_a_file_beside_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The terminal shows the same ring."""
+    """The text is printed too."""
     target = tmp_path / "ring.svg"
     assert run(["ring", "blog", "--from", recorded(tmp_path), "--svg", str(target)]) == 0
     assert ET.parse(target).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own output
@@ -87,7 +87,7 @@ def test_svg_goes_to_a_file_beside_the_text(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_svg_goes_to_stdout_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is piped on is SVG and nothing else."""
+    """With --svg - the output is SVG and nothing else."""
     assert run(["ring", "blog", "--from", recorded(tmp_path), "--svg", "-"]) == 0
     text = capsys.readouterr().out
     assert ET.fromstring(text).get("role") == "img"  # noqa: S314 - our own output
@@ -95,8 +95,8 @@ def test_svg_goes_to_stdout_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(("encoding", "sign"), [("ascii", "o "), ("latin-1", "o "), ("utf-8", "▪ ")])
-def test_signs_are_those_that_the_terminal_has(encoding: str, sign: str, tmp_path: Path) -> None:
-    """Nothing that the locale can't show is printed."""
+def test_signs_depend_on_the_encoding(encoding: str, sign: str, tmp_path: Path) -> None:
+    """Only signs that the encoding has are printed."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "ring", "blog", "--from", recorded(tmp_path, [figures.A])],
         env={"PYTHONIOENCODING": encoding, "PATH": "/usr/bin:/bin"},

@@ -1,4 +1,4 @@
-"""`ringcheck roll` as it is called: what it refuses, what it would do, what it does, and how it goes on."""
+"""`ringcheck roll` on the command line: errors, dry runs, whole runs, interrupts and --resume."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def served(tmp_path: Path, nodes: int = 3) -> Iterator[tuple[EmbeddedCluster, Se
 
 
 def script(tmp_path: Path, server: Server, *, seconds: float = 0.0, status: int = 0) -> str:
-    """A command that restarts a node of the embedded cluster, notes that it did, and takes its time."""
+    """A command that restarts a node of the embedded cluster, and records its address in the file `ran`."""
     file = tmp_path / "restart"
     drive = f"{sys.executable} -m ringcheck simulate"
     file.write_text(
@@ -64,7 +64,7 @@ def events(config: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every node is restarted once, by the operator's command, and the last lines say so."""
+    """The operator's command restarts every node once, and the last lines report it."""
     with served(tmp_path) as (cluster, server, config):
         assert run(roll(config, "--exec", script(tmp_path, server))) == 0
         names = [node.address for node in cluster.nodes]
@@ -76,33 +76,33 @@ def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows batches, commands and the gate's word; no node, journal or lease is touched."""
+    """It shows batches, commands and the gate's decision; no node, journal or lease is touched."""
     with served(tmp_path) as (_, server, config):
         assert run(roll(config, "--exec", "ssh {address} restart", "--dry-run")) == 0
         assert server.url
-    told = capsys.readouterr().out
-    assert "WOULD RESTART 3 nodes of embedded in 3 batches (fewest: proven)" in told
-    assert "  127.0.1.1 ssh 127.0.1.1 restart\n" in told
-    assert "SAFE embedded: 127.0.1.1 may stop now" in told
+    out = capsys.readouterr().out
+    assert "WOULD RESTART 3 nodes of embedded in 3 batches (fewest: proven)" in out
+    assert "  127.0.1.1 ssh 127.0.1.1 restart\n" in out
+    assert "SAFE embedded: 127.0.1.1 may stop now" in out
     assert not (tmp_path / "j").exists()
     assert not (tmp_path / "leases.json").exists()
 
 
 @pytest.mark.slow
 def test_a_failed_command_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, the node by name, and how to go on; a new run would forget it and is refused."""
+    """Exit code 2, and a line for the failed node; a new run is refused until --resume has continued this one."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, status=9)
         assert run(roll(config, "--exec", command)) == 2
-        told = capsys.readouterr().out
-        assert "FAILED embedded: 0 of 3 nodes restarted in" in told
-        [line] = [one for one in told.splitlines() if one.startswith("  127.0.1.1 failed")]
+        out = capsys.readouterr().out
+        assert "FAILED embedded: 0 of 3 nodes restarted in" in out
+        [line] = [one for one in out.splitlines() if one.startswith("  127.0.1.1 failed")]
         assert line.startswith("  127.0.1.1 failed and is still under its lease: the command ended with status 9: ")
         assert line.endswith(" restarted")
         assert run(roll(config, "--exec", command)) == 3
         assert "has an unfinished roll of embedded" in capsys.readouterr().out
         assert run(roll(config, "--exec", script(tmp_path, server), "--resume")) == 0
-    assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]  # the first had been restarted all the same
+    assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]  # the failed command had restarted the first node
 
 
 WRONG = [
@@ -125,10 +125,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG)
-def test_what_can_not_be_meant(
+def test_wrong_options_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    """One line, exit code 3, nothing done, and no run is in the journal that the next one would have to resume."""
+    """One line and exit code 3; nothing is done, and no run is recorded that the next one would have to resume."""
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, *words)) == 3
         assert not (tmp_path / "j").exists() or not events(config)
@@ -138,14 +138,14 @@ def test_what_can_not_be_meant(
 
 
 @pytest.mark.parametrize(("words", "message"), [([], "embedded has no node\n"), (["--dc", "x"], "no node in x\n")])
-def test_no_node_is_no_roll(
+def test_a_cluster_without_nodes_is_an_error(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     message: str,
 ) -> None:
-    """Where nothing at all is seen, which can't say either that a datacenter is wrong, nothing is not "all done"."""
+    """If no node was seen, the run has not succeeded."""
     real = ChosenCluster._named
     monkeypatch.setattr(ChosenCluster, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
     with served(tmp_path) as (_, _, config):
@@ -163,16 +163,16 @@ def start(config: Path, *words: str) -> subprocess.Popen[str]:
 def until(condition: Any, seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "it did not come to be"
+        assert time.monotonic() < ends, "the condition did not become true"
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("redirect", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left on device")])
 @pytest.mark.parametrize("words", [["--dry-run"], []])
-def test_a_roll_that_nobody_can_follow_touches_no_node(
+def test_a_roll_without_a_writable_stdout_touches_no_node(
     tmp_path: Path, redirect: str, why: str, words: list[str]
 ) -> None:
-    """Exit code 3 and one line on stderr, where its answer and its lines can't be written."""
+    """Exit code 3 and one line on stderr."""
     with served(tmp_path) as (_, server, config):
         line = roll(config, "--exec", script(tmp_path, server), *words)
         done = subprocess.run(
@@ -185,23 +185,23 @@ def test_a_roll_that_nobody_can_follow_touches_no_node(
 
 @pytest.mark.slow
 def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> None:
-    """SIGINT while a command runs: its node comes back, the next is not touched; --resume does the rest."""
+    """SIGINT while a command runs: its node comes back, and the next is not touched; --resume restarts the others."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, seconds=1.0)
         process = start(config, "--exec", command)
         until(lambda: ran(tmp_path))
         os.killpg(process.pid, signal.SIGINT)
-        told = process.communicate(timeout=120)[0]
-        assert process.returncode == 1, told
-        assert "STOPPED embedded: 1 of 3 nodes restarted" in told
+        out = process.communicate(timeout=120)[0]
+        assert process.returncode == 1, out
+        assert "STOPPED embedded: 1 of 3 nodes restarted" in out
         assert ran(tmp_path) == ["127.0.1.1"]
         assert run(roll(config, "--exec", command, "--resume")) == 0
         assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
 
 
 @pytest.mark.slow
-def test_a_killed_roll_is_finished(tmp_path: Path) -> None:
-    """SIGKILL while a command runs: the command goes on, --resume waits for it, and no node is restarted twice."""
+def test_a_killed_roll_can_be_resumed(tmp_path: Path) -> None:
+    """SIGKILL while a command runs: the command goes on, --resume waits for it, and no node restarts twice."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, seconds=2.0)
         process = start(config, "--exec", command)

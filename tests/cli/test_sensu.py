@@ -1,4 +1,4 @@
-"""`check --sensu` against a socket that takes what Sensu's agent takes, and against ones that don't."""
+"""`check --sensu` with a socket that reads like Sensu's agent, and with sockets that do not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ONE_DOWN = str(SNAPSHOTS / "article-one-down.json")
 
 @contextmanager
 def agent() -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """A port and the events that came in: one JSON object a connection, read to its end, as the agent does."""
-    found: list[dict[str, Any]] = []
+    """A port, and the events that arrive there: a JSON object per connection, read to its end as Sensu's agent does."""
+    events: list[dict[str, Any]] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
 
@@ -32,17 +32,17 @@ def agent() -> Iterator[tuple[int, list[dict[str, Any]]]]:
             for _ in range(2):
                 connection, _ = server.accept()
                 with connection, connection.makefile("rb") as stream:
-                    found.append(json.loads(stream.read()))
+                    events.append(json.loads(stream.read()))
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield server.getsockname()[1], found
+        yield server.getsockname()[1], events
         thread.join(5)
 
 
 def test_two_events_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    """The page event with `page`, the ticket event with `ticket`, both for the cluster's proxy entity."""
-    with agent() as (port, found):
+    """A page event with `page` and a ticket event with `ticket`, both for the cluster's proxy entity."""
+    with agent() as (port, events):
         arguments = [
             "check",
             "--from",
@@ -56,31 +56,28 @@ def test_two_events_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
             str(port),
         ]
         assert run(arguments) == 2
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 1
-    told = [
-        (one["name"], one["status"], one["page"], one["ticket"], one["team"], one["runbook"], one["source"])
-        for one in found
-    ]
-    assert told == [
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    keys = ("name", "status", "page", "ticket", "team", "runbook", "source")
+    assert [tuple(event[key] for key in keys) for event in events] == [
         ("ringcheck.blogs.page", 2, True, False, "orders", "http://rb", "blogs"),
         ("ringcheck.blogs.ticket", 1, False, True, "orders", "http://rb", "blogs"),
     ]
-    assert found[0]["output"].partition(" | ")[0] == said[0].partition(" | ")[0]
+    assert events[0]["output"].partition(" | ")[0] == lines[0].partition(" | ")[0]
 
 
 def test_team_and_runbook_come_from_the_configuration(tmp_path: Path) -> None:
-    """The configuration says who is told."""
+    """Without options the configured team is notified."""
     file = tmp_path / "r.yaml"
-    with agent() as (port, found):
-        told = f"{{team: search, runbook: 'http://rb2', port: {port}}}"
-        file.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: h}}, sensu: {told}}}}}\n")
+    with agent() as (port, events):
+        settings = f"{{team: search, runbook: 'http://rb2', port: {port}}}"
+        file.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: h}}, sensu: {settings}}}}}\n")
         assert run(["check", "-C", str(file), "--from", ONE_DOWN, "--sensu"]) == 2
-    assert [(one["team"], one["runbook"]) for one in found] == [("search", "http://rb2")] * 2
+    assert [(one["team"], one["runbook"]) for one in events] == [("search", "http://rb2")] * 2
 
 
-def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Events without a team reach nobody."""
+def test_sensu_without_a_team_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """An event without a team would reach nobody."""
     assert run(["check", "--from", ONE_DOWN, "--sensu"]) == 3
     assert "--sensu needs --team and --runbook" in capsys.readouterr().out
 
@@ -96,27 +93,27 @@ def test_nobody_to_tell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_options_that_name_no_transport_are_usage_errors(
     options: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where events go is never guessed."""
+    """Contradictory or malformed options are errors."""
     assert run(["check", "--from", ONE_DOWN, "--sensu", "--team", "t", "--runbook", "r", *options]) == 3
     assert line in capsys.readouterr().out
 
 
-def test_sensu_hears_that_nobody_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An UNKNOWN of the plugin is one for Sensu too, or the last good event would stand."""
+def test_sensu_is_notified_if_no_node_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The events are UNKNOWN like the plugin's line; otherwise the last good event would stay in force."""
     file = tmp_path / "r.yaml"
-    with agent() as (port, found):
-        told = f"{{team: t, runbook: r, port: {port}}}"
-        file.write_text(f"clusters: {{orders: {{jolokia: {{contact_points: '127.0.0.1:1'}}, sensu: {told}}}}}\n")
+    with agent() as (port, events):
+        settings = f"{{team: t, runbook: r, port: {port}}}"
+        file.write_text(f"clusters: {{orders: {{jolokia: {{contact_points: '127.0.0.1:1'}}, sensu: {settings}}}}}\n")
         assert run(["check", "-C", str(file), "--sensu"]) == 3
-    said = capsys.readouterr().out
-    assert [(one["name"], one["status"], f"{one['output']}\n") for one in found] == [
-        ("ringcheck.orders.page", 3, said),
-        ("ringcheck.orders.ticket", 3, said),
+    out = capsys.readouterr().out
+    assert [(one["name"], one["status"], f"{one['output']}\n") for one in events] == [
+        ("ringcheck.orders.page", 3, out),
+        ("ringcheck.orders.ticket", 3, out),
     ]
 
 
-def test_without_a_name_nobody_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """A cluster that neither answers nor is configured has no name for an entity."""
+def test_without_a_name_no_event_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster that neither answers nor is configured has no name for Sensu's entity."""
     assert run(["check", "-H", "127.0.0.1:1", "--sensu", "--team", "t", "--runbook", "r"]) == 3
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("UNKNOWN - nobody answered")
@@ -124,7 +121,7 @@ def test_without_a_name_nobody_can_be_told(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    """What Nagios is told does not depend on Sensu."""
+    """The result for Nagios does not depend on Sensu."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert (
@@ -136,10 +133,10 @@ def test_a_dead_sensu_changes_neither_verdict_nor_exit_code(capsys: pytest.Captu
     assert "Connection refused" in second
 
 
-def test_a_sensu_that_does_not_read_is_given_up(
+def test_a_sensu_that_does_not_read_is_not_waited_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pysensu-yelp has no timeout: a deadline of ours ends it."""
+    """pysensu-yelp has no timeout, but sending has a deadline."""
     monkeypatch.setattr(sensu, "DEADLINE", 0.3)
     with socket.socket() as deaf, socket.socket() as queued:
         deaf.bind(("127.0.0.1", 0))

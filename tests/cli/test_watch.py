@@ -1,4 +1,4 @@
-"""`ringcheck watch` on a terminal, on none, and on the way out."""
+"""`ringcheck watch` on a terminal, in a pipe, and when it ends."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0  # seconds; a slow machine is no failure
+PATIENCE = 20.0  # seconds; enough for a slow machine
 ENTER, LEAVE, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 
 def record(path: Path, down: Sequence[str] = ()) -> str:
-    """Write whole or not at all: watch may be reading."""
+    """Replace the file as a whole, since watch may be reading it."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(snapshot_document(figures.snapshot(down))))
     fresh.replace(path)
@@ -41,7 +41,7 @@ def record(path: Path, down: Sequence[str] = ()) -> str:
 
 
 class Terminal:
-    """A pseudo-terminal with a `watch` in it."""
+    """A pseudo-terminal in which `watch` runs."""
 
     def __init__(self, arguments: Sequence[str], term: str, program: Sequence[str]) -> None:
         self.ours, self.theirs = pty.openpty()
@@ -56,7 +56,7 @@ class Terminal:
         )  # fmt: skip
 
     def _adopt(self) -> None:
-        """Make it the controlling terminal, so that Ctrl-C is a signal."""
+        """Make it the controlling terminal, so that Ctrl-C sends a signal."""
         fcntl.ioctl(self.theirs, termios.TIOCSCTTY, 0)
 
     def read(self, seconds: float = 0.1) -> None:
@@ -65,7 +65,7 @@ class Terminal:
             self.text += os.read(self.ours, 65536).decode(errors="replace")
 
     def until(self, text: str) -> None:
-        """Wait for a text, without its colours; then forget what came before."""
+        """Wait for a text, ignoring colours; then forget what was read."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.plain:
             assert time.monotonic() < deadline, f"no {text!r} in {self.plain[-3000:]!r}"
@@ -80,10 +80,10 @@ class Terminal:
         os.write(self.ours, keys.encode())
 
     def end(self) -> int:
-        """Its exit code, with all that it still had to say read."""
+        """Wait for the end, and return the exit code; the last output is read too."""
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None:
-            assert time.monotonic() < deadline, "it does not end"
+            assert time.monotonic() < deadline, "the process does not end"
             self.read()
         self.read(0.2)
         return self.process.returncode
@@ -100,30 +100,30 @@ class Terminal:
 def terminal(
     arguments: Sequence[str], term: str = "xterm-256color", program: Sequence[str] = ("-m", "ringcheck")
 ) -> Iterator[Terminal]:
-    found = Terminal(arguments, term, program)
+    opened = Terminal(arguments, term, program)
     try:
-        yield found
+        yield opened
     finally:
-        found.close()
+        opened.close()
 
 
-def restored(one: Terminal) -> bool:
-    """Cursor, screen and mode are as they were."""
-    return LEAVE in one.text and SHOW_CURSOR in one.text and termios.tcgetattr(one.theirs) == one.mode
+def restored(tty: Terminal) -> bool:
+    """Whether cursor, screen and mode are restored."""
+    return LEAVE in tty.text and SHOW_CURSOR in tty.text and termios.tcgetattr(tty.theirs) == tty.mode
 
 
 @pytest.mark.parametrize(
     ("way", "code"), [("q", 0), ("\x03", 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["q", "^C", "TERM", "HUP"]
 )
-def test_the_terminal_is_given_back(way: str | signal.Signals, code: int, tmp_path: Path) -> None:
-    """On every way out, and one line stays on the screen."""
-    with terminal(["--from", record(tmp_path / "s.json")]) as one:
-        one.until("OK  blogs")
-        assert termios.tcgetattr(one.theirs) != one.mode
-        one.press(way) if isinstance(way, str) else one.process.send_signal(way)
-        assert one.end() == code
-        assert restored(one)
-        assert one.plain.rstrip().endswith("to an outage of blog at LOCAL_QUORUM; 2026-01-01T00:00:00Z")
+def test_the_terminal_is_restored(way: str | signal.Signals, code: int, tmp_path: Path) -> None:
+    """However it ends; and one line stays on the screen."""
+    with terminal(["--from", record(tmp_path / "s.json")]) as tty:
+        tty.until("OK  blogs")
+        assert termios.tcgetattr(tty.theirs) != tty.mode
+        tty.press(way) if isinstance(way, str) else tty.process.send_signal(way)
+        assert tty.end() == code
+        assert restored(tty)
+        assert tty.plain.rstrip().endswith("to an outage of blog at LOCAL_QUORUM; 2026-01-01T00:00:00Z")
 
 
 CRASH = """
@@ -135,85 +135,85 @@ main(sys.argv[1:])
 """
 
 
-def test_a_crash_gives_the_terminal_back_too(tmp_path: Path) -> None:
-    """A bug of ours is one line on a terminal that works."""
-    with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as one:
-        assert one.end() == 3
-        assert restored(one)
-        assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in one.plain
+def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
+    """A bug prints one line, on a terminal that works."""
+    with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as tty:
+        assert tty.end() == 3
+        assert restored(tty)
+        assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in tty.plain
 
 
-def test_changes_and_errors_show_and_pass(tmp_path: Path) -> None:
-    """A node falls, the source goes, the source comes back."""
+def test_changes_and_errors_are_shown(tmp_path: Path) -> None:
+    """A node goes down, the file disappears, and it comes back."""
     path = tmp_path / "s.json"
-    with terminal(["--from", record(path)]) as one:
-        one.until("OK  blogs")
+    with terminal(["--from", record(path)]) as tty:
+        tty.until("OK  blogs")
         record(path, [figures.A, figures.C])
-        one.until("node 10.0.0.3 is down (was up)")
+        tty.until("node 10.0.0.3 is down (was up)")
         path.unlink()
-        one.until("can't be read")
+        tty.until("can't be read")
         record(path)
-        one.until("node 10.0.0.3 is up (was down)")
+        tty.until("node 10.0.0.3 is up (was down)")
         path.unlink()
-        one.until("can't be read")
-        one.press("q")
-        assert one.end() == 3
-        assert "UNKNOWN - " in one.plain
-        assert "; was OK blogs" in one.plain
+        tty.until("can't be read")
+        tty.press("q")
+        assert tty.end() == 3
+        assert "UNKNOWN - " in tty.plain
+        assert "; was OK blogs" in tty.plain
 
 
 def test_keys(tmp_path: Path) -> None:
-    """Space stops the polls and r asks for one; unknown keys do nothing."""
+    """Space pauses the polls, and r polls once; unknown keys do nothing."""
     path = tmp_path / "s.json"
-    with terminal(["--from", record(path)]) as one:
-        one.until("OK  blogs")
-        one.press("x\x1b[B\x1b[5~ ")
-        one.until("PAUSED")
+    with terminal(["--from", record(path)]) as tty:
+        tty.until("OK  blogs")
+        tty.press("x\x1b[B\x1b[5~ ")
+        tty.until("PAUSED")
         record(path, [figures.A, figures.C])
         time.sleep(0.7)
-        one.read()
-        assert "10.0.0.3" not in one.plain
-        one.press("r")
-        one.until("node 10.0.0.3 is down")
-        one.press(" ")
-        one.until("every 0.2 s")
-        one.press("q")
-        assert one.end() == 1
+        tty.read()
+        assert "10.0.0.3" not in tty.plain
+        tty.press("r")
+        tty.until("node 10.0.0.3 is down")
+        tty.press(" ")
+        tty.until("every 0.2 s")
+        tty.press("q")
+        assert tty.end() == 1
 
 
-def test_control_z_gives_the_terminal_back_for_a_while(tmp_path: Path) -> None:
-    """Stopped, the shell has its screen; continued, watch has it again."""
-    with terminal(["--from", record(tmp_path / "s.json")]) as one:
-        one.until("OK  blogs")
-        one.press("\x1a")
-        _, status = os.waitpid(one.process.pid, os.WUNTRACED)
+def test_control_z_restores_the_terminal_until_watch_continues(tmp_path: Path) -> None:
+    """While watch is stopped, the shell has its screen; afterwards watch shows its own again."""
+    with terminal(["--from", record(tmp_path / "s.json")]) as tty:
+        tty.until("OK  blogs")
+        tty.press("\x1a")
+        _, status = os.waitpid(tty.process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
-        one.read(0.3)
-        assert restored(one)
-        one.text = ""
-        one.process.send_signal(signal.SIGCONT)
-        one.until("OK  blogs")
-        one.press("q")
-        assert one.end() == 0
+        tty.read(0.3)
+        assert restored(tty)
+        tty.text = ""
+        tty.process.send_signal(signal.SIGCONT)
+        tty.until("OK  blogs")
+        tty.press("q")
+        assert tty.end() == 0
 
 
 def test_a_count_ends_it(tmp_path: Path) -> None:
-    """The exit code is the last verdict's."""
-    with terminal(["--from", record(tmp_path / "s.json", [figures.A, figures.C]), "--count", "2"]) as one:
-        assert one.end() == 1
-        assert ENTER in one.text
+    """The exit code is that of the last verdict."""
+    with terminal(["--from", record(tmp_path / "s.json", [figures.A, figures.C]), "--count", "2"]) as tty:
+        assert tty.end() == 1
+        assert ENTER in tty.text
 
 
 def test_a_dumb_terminal_gets_reports(tmp_path: Path) -> None:
-    """No escapes at all."""
-    with terminal(["--from", record(tmp_path / "s.json"), "--count", "2"], term="dumb") as one:
-        assert one.end() == 0
-        assert one.text.count("OK blogs: ") == 2
-        assert "\x1b" not in one.text
+    """They contain no escape sequences."""
+    with terminal(["--from", record(tmp_path / "s.json"), "--count", "2"], term="dumb") as tty:
+        assert tty.end() == 0
+        assert tty.text.count("OK blogs: ") == 2
+        assert "\x1b" not in tty.text
 
 
 def test_a_pipe_gets_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As health prints them, one after the other."""
+    """Each is what health prints."""
     source = record(tmp_path / "s.json", [figures.A, figures.C])
     assert run(["watch", "--from", source, "--count", "2", "--interval", "10ms"]) == 1
     reports = capsys.readouterr().out
@@ -224,7 +224,7 @@ def test_a_pipe_gets_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_reports_survive_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error is one line that says how old the last good report is; the next poll is made."""
+    """An error is a line with the time of the last good report, and polls go on."""
     path = tmp_path / "s.json"
     source = record(path)
     monkeypatch.setattr("time.sleep", lambda _: path.write_text("{"))
@@ -247,16 +247,16 @@ def test_reports_survive_errors(
         ),
     ],
 )
-def test_what_can_t_be_watched_is_told(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line and 3, not a screen that repeats it."""
+def test_a_wrong_option_ends_it(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line and exit code 3, instead of a screen that repeats the error."""
     assert run(["watch", *arguments]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
 
 
-def test_a_source_that_was_never_there_ends_the_screen(tmp_path: Path) -> None:
-    """A wrong name is told at once, on a terminal that works."""
-    with terminal(["--from", str(tmp_path / "none.json")]) as one:
-        assert one.end() == 3
-        assert restored(one)
-        assert "UNKNOWN - " in one.plain
-        assert one.plain.rstrip().endswith("none.json can't be read: No such file or directory")
+def test_a_file_that_never_existed_ends_the_screen(tmp_path: Path) -> None:
+    """A wrong name is reported at once, on a terminal that works."""
+    with terminal(["--from", str(tmp_path / "none.json")]) as tty:
+        assert tty.end() == 3
+        assert restored(tty)
+        assert "UNKNOWN - " in tty.plain
+        assert tty.plain.rstrip().endswith("none.json can't be read: No such file or directory")

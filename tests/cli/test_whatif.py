@@ -1,4 +1,4 @@
-"""what-if and risk: exit codes, whole screens, the documents, and which nodes are meant."""
+"""what-if and risk: exit codes, whole outputs, the documents, and the nodes that are supposed down."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def two_dcs(folder: Path, down: Collection[int] = (), **fields: Any) -> str:
     return str(path)
 
 
-def test_a_supposition_s_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What changes, now and then, in 80 columns; then what `health` would print."""
+def test_the_output_of_what_if(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The changes from now to then, in 80 columns; below them what `health` would print."""
     assert run(["what-if", "--from", two_dcs(tmp_path), "--down", "10.0.0.1,10.0.0.3"]) == 1
     changes, _, verdict = capsys.readouterr().out.partition("\n\n")
     assert (
@@ -68,14 +68,14 @@ Supposing 10.0.0.1, 10.0.0.3 down: OK -> WARNING
         (["--down", "10.0.0.1", "--up", "10.0.0.2"], 0, ([1], [2])),
     ],
 )
-def test_who_is_supposed_and_what_it_comes_to(
+def test_the_supposed_nodes_and_the_verdict(
     arguments: list[str],
     code: int,
     supposed: tuple[list[int], list[int]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The document says who was supposed down and back, and the exit code what that would be."""
+    """The document has the nodes supposed down and back, and the exit code is the supposed severity."""
     assert run(["what-if", "--from", two_dcs(tmp_path), "--format", "json", *arguments]) == code
     document = json.loads(capsys.readouterr().out)
     down, up = supposed
@@ -98,18 +98,18 @@ def test_who_is_supposed_and_what_it_comes_to(
         (["--down", "10.0.0.1", "--level", "MOST"], ""),
     ],
 )
-def test_suppositions_that_are_none(
+def test_wrong_suppositions_are_errors(
     arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is not understood is one line and exit code 3, never a verdict on something else."""
+    """One line and exit code 3, never a verdict on other nodes than those that were meant."""
     assert run(["what-if", "--from", two_dcs(tmp_path), *arguments]) == 3
-    told = capsys.readouterr().out
-    assert told.startswith(f"UNKNOWN - {error}")
-    assert told.count("\n") == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"UNKNOWN - {error}")
+    assert out.count("\n") == 1
 
 
-def test_a_risk_s_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Overall, then by level: how many sets, and the worst of nodes and racks."""
+def test_the_output_of_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A summary, then for each level the number of sets, and the worst sets of nodes and of racks."""
     arguments = ["--from", two_dcs(tmp_path, down=[1]), "--dc", "dc1", "--limit", "2"]
     assert run(["risk", *arguments]) == 0
     assert (
@@ -142,12 +142,12 @@ Shares are of the token space that is unavailable after the loss, in addition to
 
 
 def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing is seen, or a keyspace is not there, it says so and exits with 3."""
+    """If nothing is seen, or a keyspace does not exist, the output reports it and the exit code is 3."""
     assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13))]) == 3
     assert capsys.readouterr().out.startswith("UNKNOWN test: no level that is watched could be evaluated\n")
     assert run(["risk", "--from", HEALTHY, "-k", "blog_3", "-k", "blog_9"]) == 3
-    told = capsys.readouterr().out
-    assert "Incomplete: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in told
+    out = capsys.readouterr().out
+    assert "Not known: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in out
 
 
 @pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN, TWO_DOWN])
@@ -162,7 +162,7 @@ def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_documents_are_what_their_schemas_say(
     source: str, arguments: list[str], schema: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Suppositions and risks validate, gaps and levels that nobody watches too."""
+    """Suppositions and risks validate, also with gaps and with levels that are not monitored."""
     run([*arguments, "--from", source, "--format", "json"])
     rules = json.loads((SCHEMAS / schema).read_text())
     jsonschema.Draft202012Validator.check_schema(rules)
@@ -170,7 +170,7 @@ def test_documents_are_what_their_schemas_say(
 
 
 def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of long names and large sets the lines fit."""
+    """Lines fit, even with long names and large sets."""
     long = "a_team_with_a_name_of_some_length"
     rows = [[one + 1 for one in range(12)], [12 - one for one in range(12)]]
     rings = [ring(f"{long}_1 {long}_2 {long}_3", "NetworkTopologyStrategy {dc1=6, dc2=6}", rows, 12)]

@@ -1,4 +1,4 @@
-"""The configuration: one bad file for each rule with its exact message, good ones with what they mean."""
+"""The configuration: a bad file for each rule with its exact message, and good files with their values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.conftest import examples
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
 BAD = sorted(path.name for path in (HERE / "bad").glob("*.yaml"))
-# What a schema can't say: text that stands in no document, files, and rules between keys.
+# What a schema can't express: text that is lost in a parsed document, files, and rules about several keys.
 BEYOND_A_SCHEMA = {
     "alias-of-itself.yaml", "aliases-of-aliases.yaml", "ca-missing.yaml", "certificate-readable.yaml",
     "cluster-name-is-a-number.yaml", "cluster-name-is-no.yaml", "clusters-from-missing.yaml",
@@ -56,7 +56,7 @@ def messages() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bad files beside a secret, and beside one that everybody can read."""
+    """The bad files, with a secret beside them, and one that everybody can read."""
     folder = tmp_path_factory.mktemp("config") / "bad"
     shutil.copytree(HERE / "bad", folder)
     for name, mode in (("secret", 0o600), ("open-secret", 0o644)):
@@ -66,17 +66,17 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_told_exactly(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every mistake has file, line, column and its own words."""
+def test_a_bad_file_has_an_exact_message(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mistake is reported with file, line, column and a message of its own."""
     monkeypatch.chdir(bad)
     with pytest.raises(ConfigErrors) as caught:
         load(name)
     expected = messages()[name]
-    told = [
+    shortened = [
         error if "not YAML: " not in error else error.partition("not YAML: ")[0] + "not YAML"
         for error in caught.value.errors
     ]
-    assert told == expected
+    assert shortened == expected
     more = f" (and {len(expected) - 1} more)" if len(expected) > 1 else ""
     assert str(caught.value).startswith(expected[0])
     assert str(caught.value).endswith(more)
@@ -84,8 +84,8 @@ def test_a_bad_file_is_told_exactly(name: str, bad: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PyYAML was built without libyaml, only the reasons why something is no YAML differ."""
+def test_both_loaders_report_the_same(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If PyYAML was built without libyaml, only the reasons why a file is not YAML differ."""
     monkeypatch.chdir(bad)
     monkeypatch.setattr(parsing, "_LOADER", yaml.SafeLoader)
     with pytest.raises(ConfigErrors) as caught:
@@ -101,7 +101,7 @@ def test_both_loaders_say_the_same(name: str, bad: Path, monkeypatch: pytest.Mon
 def test_nesting_without_end_has_one_message(
     opened: str, column: int, count: int, *, loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some parsers end the process with a segmentation fault here, others have a limit with its own words."""
+    """Some parsers would crash with a segmentation fault, others have limits with messages of their own."""
     monkeypatch.setattr(parsing, "_LOADER", loader)
     file = tmp_path / "nested.yaml"
     file.write_text(opened * count)
@@ -151,14 +151,14 @@ def test_a_configuration_may_come_from_a_pipe() -> None:
     os.close(end)
 
 
-def test_no_message_is_without_its_file() -> None:
-    """The table and the files are the same."""
+def test_every_message_has_its_file() -> None:
+    """The messages are those of the files, and no others."""
     assert sorted(messages()) == BAD
 
 
 @pytest.mark.parametrize("name", sorted(set(BAD) - BEYOND_A_SCHEMA))
 def test_the_schema_refuses_what_it_can(name: str) -> None:
-    """An editor with the schema marks the same mistakes, but for those listed above."""
+    """An editor with the schema marks the same mistakes, except those listed above."""
     try:
         document = yaml.safe_load((HERE / "bad" / name).read_text())
     except yaml.YAMLError:
@@ -171,15 +171,15 @@ def test_the_schema_refuses_what_it_can(name: str) -> None:
     "path", [EXAMPLE, *sorted((EXAMPLE.parent / "conf.d").glob("*.yaml"))], ids=lambda one: one.name
 )
 def test_the_examples_are_good(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The shipped examples load, and validate against a schema that is one."""
+    """The shipped examples load, and validate against a valid schema."""
     jsonschema.Draft202012Validator.check_schema(schema())
     jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(path.read_text()))
     assert run(["config", "check", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: ok, ")
 
 
-def test_what_the_example_means() -> None:
-    """Rules in their order, thresholds, replication, the gate, and the other team's file."""
+def test_the_values_of_the_example() -> None:
+    """Rules in their order, thresholds, replication, the gate, and the file of another team."""
     found = load(str(EXAMPLE))
     assert sorted(found.clusters) == ["legacy", "orders-prod", "search-prod"]
     orders, legacy = found.clusters["orders-prod"], found.clusters["legacy"]
@@ -211,7 +211,7 @@ def test_what_the_example_means() -> None:
 
 
 def test_settings_hold_the_password_and_hide_it(tmp_path: Path) -> None:
-    """The password is read from its file and shown by nothing."""
+    """The password is read from its file, and is not in the repr."""
     (tmp_path / "password").write_text("s3cret\n")
     (tmp_path / "password").chmod(0o600)
     file = tmp_path / "ringcheck.yaml"
@@ -222,7 +222,7 @@ def test_settings_hold_the_password_and_hide_it(tmp_path: Path) -> None:
 
 
 def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bare name is looked up where LoadCredential= puts it."""
+    """A bare name is looked up among the credentials of systemd."""
     (tmp_path / "jolokia").write_text("s3cret")
     (tmp_path / "jolokia").chmod(0o400)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -233,8 +233,10 @@ def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("written", ["jolokia", "$CREDENTIALS_DIRECTORY/jolokia"])
-def test_a_password_where_systemd_puts_it(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its bare name, which a file beside the configuration may have too, or by the variable."""
+def test_a_password_among_the_credentials_of_systemd(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its bare name, even if a file beside the configuration has that name too, or by the variable."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     (tmp_path / "credentials").mkdir()
@@ -252,8 +254,8 @@ def test_a_password_where_systemd_puts_it(written: str, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("content", "message"), [(b"\n", "is empty: it should hold a password"), (b"\xff", "it is not UTF-8")]
 )
-def test_no_password_in_the_file_of_one(content: bytes, message: str, tmp_path: Path) -> None:
-    """Asking without a password, or with a wrong one, would lock accounts."""
+def test_a_password_file_without_a_password_is_an_error(content: bytes, message: str, tmp_path: Path) -> None:
+    """Requests without a password, or with a wrong one, could lock the account."""
     (tmp_path / "p").write_bytes(content)
     (tmp_path / "p").chmod(0o400)
     with pytest.raises(UsageError, match=message):
@@ -272,15 +274,15 @@ def test_no_password_in_the_file_of_one(content: bytes, message: str, tmp_path: 
     ],
 )
 def test_rules_that_never_apply(patterns: list[str], shadowed: str | None, tmp_path: Path) -> None:
-    """Only what surely never applies is told."""
+    """Only rules that certainly never apply are reported."""
     rules = ", ".join(f"{{keyspaces: '{pattern}', critical: ONE}}" for pattern in patterns)
     (tmp_path / "r.yaml").write_text(f"clusters: {{a: {{jolokia: {{contact_points: h}}, monitor: [{rules}]}}}}")
-    told = [warning.partition(": ")[2] for warning in load(str(tmp_path / "r.yaml")).warnings]
-    assert told == ([f"the rule for {shadowed} never applies: {patterns[0]!r} comes first"] if shadowed else [])
+    warnings = [warning.partition(": ")[2] for warning in load(str(tmp_path / "r.yaml")).warnings]
+    assert warnings == ([f"the rule for {shadowed} never applies: {patterns[0]!r} comes first"] if shadowed else [])
 
 
-def test_parts_are_those_of_a_shell(tmp_path: Path) -> None:
-    """A pattern beside the file matches neither the file itself nor what editors hide; one without match is told."""
+def test_patterns_of_files_are_those_of_a_shell(tmp_path: Path) -> None:
+    """They match neither the file itself nor hidden files; a pattern without a match is a warning."""
     cluster = "{{{}: {{jolokia: {{contact_points: h}}}}}}"
     (tmp_path / "top.yaml").write_text(f"clusters: {cluster.format('a')}\nclusters_from: ['*.yaml', 'none/*.yaml']")
     (tmp_path / "part.yaml").write_text(f"clusters: {cluster.format('b')}")
@@ -297,8 +299,8 @@ def test_parts_are_those_of_a_shell(tmp_path: Path) -> None:
         (b"a" * (1 << 20) + b"a", "larger than 1 MiB, and so no configuration of ringcheck"),
     ],
 )
-def test_files_that_are_no_text(content: bytes, message: str, tmp_path: Path) -> None:
-    """What is no configuration at all is told as such."""
+def test_files_that_are_not_text(content: bytes, message: str, tmp_path: Path) -> None:
+    """A file that can't be a configuration has a message that says so."""
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigErrors) as caught:
@@ -307,7 +309,7 @@ def test_files_that_are_no_text(content: bytes, message: str, tmp_path: Path) ->
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """All commands say so in one line, with exit code 3."""
+    """Every command reports it in one line, with exit code 3."""
     assert run(["check", "-C", "/nowhere/r.yaml"]) == 3
     assert run(["config", "check", "/nowhere/r.yaml"]) == 3
     out = capsys.readouterr().out.splitlines()
@@ -317,17 +319,17 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_check_tells_all_mistakes(
+def test_check_reports_all_mistakes(
     bad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`config check` has a line a mistake, and 3."""
+    """`config check` prints a line for each mistake, with exit code 3."""
     monkeypatch.chdir(bad)
     assert run(["config", "check", "several.yaml"]) == 3
     assert capsys.readouterr().out.splitlines() == messages()["several.yaml"]
 
 
-def test_show_tells_where_values_come_from(capsys: pytest.CaptureFixture[str]) -> None:
-    """File and line, or default."""
+def test_show_names_the_origin_of_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file and line, or `default`."""
     assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders-prod"]) == 0
     out = capsys.readouterr().out
     assert f"clusters.orders-prod.gate.settle: 45s  # {EXAMPLE}:13\n" in out
@@ -338,8 +340,8 @@ def test_show_tells_where_values_come_from(capsys: pytest.CaptureFixture[str]) -
     assert shown["clusters.orders-prod.jolokia.timeout"] == {"value": "10s", "from": f"{EXAMPLE}:7"}
 
 
-def test_show_tells_all_that_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Defaults of absent sections, what follows from other keys, and text that YAML must read as the same."""
+def test_show_prints_all_values_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults of absent sections, defaults that depend on other keys, and text that YAML reads back unchanged."""
     (tmp_path / "ca.pem").touch()
     file = tmp_path / "r.yaml"
     file.write_text(
@@ -362,8 +364,8 @@ def test_show_tells_all_that_is_in_force(tmp_path: Path, capsys: pytest.CaptureF
     assert not [key for key in values if not key.startswith("clusters.a.") or key.startswith("clusters.a.b")]
 
 
-def test_what_is_shown_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
-    """Keys with their values, each value once."""
+def test_show_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each value appears once, under its path."""
     assert run(["config", "show", "-C", str(EXAMPLE)]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["clusters.legacy.monitor.0.critical.ranges"] == "10"
@@ -373,8 +375,8 @@ def test_what_is_shown_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
 
 @settings(max_examples=examples(200))
 @given(data=st.data())
-def test_whatever_is_written_is_read_or_told(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file with pieces of others in it gives a configuration that the schema takes too, or lines with places."""
+def test_any_file_is_read_or_reported(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A randomly changed file is a configuration that the schema accepts too, or has errors with their positions."""
     pieces = sorted({word for line in EXAMPLE.read_text().splitlines() for word in re.findall(r"\S+|\s+", line)})
     text = EXAMPLE.read_text().replace('clusters_from: "conf.d/*.yaml"', "")
     for _ in range(data.draw(st.integers(1, 3))):
@@ -385,9 +387,9 @@ def test_whatever_is_written_is_read_or_told(data: st.DataObject, tmp_path_facto
         text = text[:start] + piece + text[start + data.draw(st.integers(0, 12)) :]
     file = tmp_path_factory.getbasetemp() / "mutant.yaml"
     file.write_text(text)
-    told = mistakes(file)
-    assert all(re.fullmatch(rf"{re.escape(str(file))}:\d+:\d+: [^\n]{{1,420}}", line) for line in told)
-    if not told:
+    errors = mistakes(file)
+    assert all(re.fullmatch(rf"{re.escape(str(file))}:\d+:\d+: [^\n]{{1,420}}", line) for line in errors)
+    if not errors:
         document = yaml.load(text, Loader=parsing._LOADER)  # noqa: S506 - a safe one, but not as strict about tabs
         jsonschema.Draft202012Validator(schema()).validate(document)
 
@@ -401,14 +403,14 @@ def mistakes(file: Path) -> tuple[str, ...]:
 
 
 def test_show_of_a_cluster_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing would look like a cluster without settings."""
+    """It is an error: an empty output would look like a cluster without settings."""
     assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders"]) == 3
     known = "legacy, orders-prod, search-prod"
     assert capsys.readouterr().out == f"UNKNOWN - {EXAMPLE} has no cluster 'orders' ({known})\n"
 
 
-def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is allowed but should be known: trust in anyone, and rules that never apply."""
+def test_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Certificates that are not verified, and rules that never apply."""
     file = tmp_path / "r.yaml"
     file.write_text(
         "clusters:\n"
@@ -431,14 +433,16 @@ def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["--cluster", "orders"], "has no cluster 'orders' (legacy, orders-prod, search-prod)"),
     ],
 )
-def test_a_cluster_must_be_chosen(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With several clusters one is named, and rightly."""
+def test_one_of_several_clusters_must_be_chosen(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With several clusters, --cluster must name one of them."""
     assert run(["check", "-C", str(EXAMPLE), *arguments]) == 3
     assert capsys.readouterr().out == f"UNKNOWN - {EXAMPLE} {line}\n"
 
 
 def test_clients_of_fleetlock_have_nodes(tmp_path: Path) -> None:
-    """By address or host id, each in its usual form; the group is the cluster's name unless it is said."""
+    """By address or host id, each in its canonical form; the group is None unless it is set."""
     file = tmp_path / "c.yaml"
     file.write_text(
         "clusters:\n  a:\n    jolokia: {contact_points: h}\n    lease: {file: leases}\n"
