@@ -146,9 +146,9 @@ def run(cluster: EmbeddedCluster, options: dict[str, Any]) -> None:
     try:
         if options["config_out"]:
             options["config_out"].write_text(server.config(), encoding="utf-8")
-        click.echo(f"serving {server.url}")
         signal.signal(signal.SIGTERM, _interrupt)
         with suppress(KeyboardInterrupt):
+            click.echo(f"serving {server.url}")
             server.wait()
     finally:
         server.close()
