@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
 
 import ringcheck.documents
 from ringcheck.cli import run
+from ringcheck.cli.preflight import BETWEEN
+from ringcheck.cli.target import ChosenCluster
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ringcheck.core.ring import Snapshot
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 SCHEMA = Path(ringcheck.documents.__file__).parent / "schemas" / "decision-1.json"
@@ -59,3 +69,49 @@ def test_what_is_allowed_is_recorded(capsys: pytest.CaptureFixture[str]) -> None
     document = json.loads(capsys.readouterr().out)
     blocks = [reason["blocks"] for reason in document["reasons"] if reason["code"] == "structurally_never_safe"]
     assert (document["decision"], blocks) == ("safe", [False])
+
+
+class Clock:
+    """Time that passes only while something sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("options", "readings", "code"),
+    [
+        ([], "s", 0),
+        ([], "u", 2),
+        (["--stable", "3"], "sss", 0),
+        (["--stable", "3"], "ssu", 2),
+        (["--wait", "1m"], "uus", 0),
+        (["--wait", "1m", "--stable", "2"], "susuuss", 0),
+        (["--wait", "4s"], "uuu", 2),
+        (["--wait", "2s", "--stable", "3"], "usss", 0),
+    ],
+)
+def test_readings_in_a_row(
+    options: list[str], readings: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many polls as are needed: a safe streak is finished even after --wait is over, an unsafe reading ends it."""
+    snapshots = {"s": article.snapshot(), "u": article.snapshot(["10.0.0.3"])}
+    left, clock = list(readings), Clock()
+
+    @contextmanager
+    def polls(_: ChosenCluster, *, streams: bool = False) -> Iterator[Callable[[], Snapshot]]:
+        assert streams
+        yield lambda: snapshots[left.pop(0)]
+
+    monkeypatch.setattr(ChosenCluster, "polls", polls)
+    monkeypatch.setattr(ChosenCluster, "holders", lambda *_: ())
+    monkeypatch.setattr("ringcheck.cli.preflight.time", clock)
+    gate = ["--accept", "blog_1", "--allow", "recently_changed", "--allow", "streaming"]
+    assert run(["preflight", "-H", "127.0.0.1:1", *gate, *options, "10.0.0.1"]) == code, capsys.readouterr().out
+    assert (left, clock.now) == ([], BETWEEN * (len(readings) - 1))
