@@ -58,7 +58,10 @@ def schema_command() -> None:
 @click.option("--cluster", metavar="NAME", help="Only this cluster.")
 @format_option("text", "json")
 def show(path: str, cluster: str | None, format_: str) -> None:
-    """Show the values in force, each with the file and line that sets it, or `default`."""
+    """Show the values in force, and where they are set.
+
+    Each value comes with the file and line that sets it, or with `default`.
+    """
     loaded = load(path)
     if cluster is not None and cluster not in loaded.clusters:
         raise UsageError(f"{path} has no cluster {cluster!r} ({', '.join(sorted(loaded.clusters))})")

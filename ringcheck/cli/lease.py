@@ -229,7 +229,9 @@ def _show(decision: Decision, request: _Request, store: str, format_: str) -> No
 @_owner
 @click.option("--force", is_flag=True, help="Release without checking whether the nodes are back.")
 def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bool) -> int:  # noqa: FBT001 - a flag
-    """Give leases back, if the nodes are back: NORMAL, serving clients, seen up by all nodes and seeing them up.
+    """Give leases back, if the nodes are back.
+
+    A node is back when it is NORMAL, serves clients, is seen up by all nodes, and sees all of them up.
 
     Exit codes: 0 released, 2 a node is not back or is held by another owner, 3 unknown.
     """
@@ -269,9 +271,10 @@ def _away(seen: Snapshot, leases: Sequence[Holder]) -> list[str]:
 @click.argument("node", metavar="NODE")
 @click.option("--reason", required=True, metavar="TEXT", help="Why the lease is broken; kept in the record.")
 def break_(target: Target, node: str, reason: str) -> int:
-    """Take a node's lease away from its owner, because its run died or the node is gone for good.
+    """Take the lease of a node away from its owner.
 
-    First make sure that nobody works on the node: from now on it counts as up, and other nodes may stop.
+    Use it if the owner's run has died, or the node is gone for good. First make sure that nobody works on the node:
+    without the lease the gate no longer counts it as down, and other nodes may stop.
 
     Exit codes: 0 broken; 3 if it is not known whether the lease is broken.
     """

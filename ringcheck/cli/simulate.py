@@ -270,7 +270,11 @@ for _action, _summary, _instant in (
 @click.argument("phase")
 @_url_option
 def hold(node: str, phase: str, url: str) -> None:
-    """Start a node and stop at a phase of its startup: starting, alone, normal-alone, normal, ..."""
+    """Start a node, and hold it at a phase of its startup.
+
+    A PHASE is refused, unregistered, snitch, starting, own, ring, alone, newborn, normal-alone or normal; not every
+    release has all of them. `proceed` lets the startup go on.
+    """
     _print(ask(url, "up", {"node": node, "hold": phase}), node)
 
 
@@ -299,7 +303,10 @@ def join(address: str | None, datacenter: str, rack: str, url: str) -> None:
 @click.option("--instant", is_flag=True, help="All nodes see it at once, without waiting for gossip.")
 @_url_option
 def partition(nodes: tuple[str, ...], others: tuple[str, ...], url: str, *, instant: bool) -> None:
-    """Cut nodes off from others: neither side receives the other's gossip."""
+    """Cut nodes off from others.
+
+    Neither side receives the gossip of the other one, until `heal`.
+    """
     _print(ask(url, "partition", {"one": nodes, "other": others or None, "instant": instant}))
 
 
@@ -319,9 +326,10 @@ def heal(url: str) -> None:
 @click.option("--times", type=int, metavar="N", help="Number of requests that fail. [default: all]")
 @_url_option
 def fault(node: str, kind: str | None, url: str, **fields: Any) -> None:  # noqa: ANN401 - one an option
-    """Make a node's HTTP misbehave: delay, drip-body, reset, truncate, garbage, html, status, hang, refuse, ...
+    """Make the HTTP server of a node misbehave.
 
-    Without a KIND, the fault ends.
+    A KIND is delay, drip-headers, drip-body, reset, truncate, garbage, html, status, hang, refuse or oversize. Without
+    a KIND, the fault ends.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     _print(ask(url, "fault", {"node": node, "fault": {"kind": kind, **given} if kind else None}), node)

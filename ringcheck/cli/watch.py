@@ -67,7 +67,7 @@ Result: TypeAlias = "Verdict | Exception"
 @click.option("--interval", type=Seconds(), default=5.0, help="Time from one poll to the next. [default: 5s]")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N polls. [default: no end]")
 @click.option(
-    "--plain", is_flag=True, help="Print one report after another. [default: unless the output is a terminal]"
+    "--plain", is_flag=True, help="Print one report after another. [default: only if the output is no terminal]"
 )
 def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
