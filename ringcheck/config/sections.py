@@ -94,8 +94,8 @@ class Section(ValueType):
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - what it builds
         """What `build` makes; None if a part is wrong."""
-        before = len(reader.errors)
         pairs = reader.pairs(node, self.what)
+        before = len(reader.errors)  # a key that stands twice is an error, but does not hide those that `build` finds
         values: dict[str, Any] = {}
         for name, key_node, value_node in pairs:
             if name in self.keys:
