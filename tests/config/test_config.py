@@ -117,9 +117,9 @@ def test_nesting_without_end_has_one_message(
         ("a: @1:3\n", "1:4: not YAML: write what begins with @ in quotes"),
     ],
 )
-def test_common_slips_have_a_hint(written: str, line: str, tmp_path: Path) -> None:
-    """What YAML's own words would not tell an operator."""
-    file = tmp_path / "slip.yaml"
+def test_common_mistakes_have_a_hint(written: str, line: str, tmp_path: Path) -> None:
+    """The message names the remedy, which those of YAML parsers do not."""
+    file = tmp_path / "mistake.yaml"
     file.write_text(written)
     with pytest.raises(ConfigErrors) as caught:
         load(str(file))
@@ -127,7 +127,7 @@ def test_common_slips_have_a_hint(written: str, line: str, tmp_path: Path) -> No
 
 
 def test_aliases_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
-    """Clusters may share what they have in common, and Windows editors may write their mark."""
+    """Clusters may share values by aliases, and a file may begin with the byte order mark of Windows editors."""
     file = tmp_path / "shared.yaml"
     cluster = "{jolokia: {contact_points: h}, monitor: %s}"
     file.write_text(
@@ -140,7 +140,7 @@ def test_aliases_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
 
 
 def test_a_configuration_may_come_from_a_pipe() -> None:
-    """`-C <(generate)` works, and no more than the limit is read of what never ends."""
+    """`-C <(generate)` works, and an endless file is read only up to the limit."""
     with pytest.raises(ConfigErrors, match="/dev/zero:1:1: larger than 1 MiB"):
         load("/dev/zero")
     end, begin = os.pipe()
