@@ -377,7 +377,7 @@ def cluster(answers: dict[str, Answer | None], hanging: tuple[str, ...] = ()) ->
             if answer is not None or address in hanging:
                 agent = Agent(answer, host=address, port=port, raw=hang if address in hanging else None)
                 agents[address] = stack.enter_context(agent)
-        yield Cluster(name=agents, source=f"http://{{address}}:{port}/jolokia")
+        yield Cluster(agents, f"http://{{address}}:{port}/jolokia")
 
 
 @contextmanager

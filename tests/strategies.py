@@ -257,14 +257,7 @@ def wide_clusters(draw: st.DrawFn) -> Cluster:
     down = draw(st.lists(st.sampled_from(sorted(places)), max_size=2))
     table = Table(tuple(natural), tuple(pending), factors)
     live = {owners[0]: frozenset(places) - frozenset(down)}
-    return Cluster(
-        name=places,
-        source=tuple(joining),
-        replication="Murmur3Partitioner",
-        policy=draw(st.sampled_from(RELEASES)),
-        gate=(table,),
-        stable_readings=live,
-    )
+    return Cluster(places, tuple(joining), "Murmur3Partitioner", draw(st.sampled_from(RELEASES)), (table,), live)
 
 
 @st.composite
@@ -282,11 +275,4 @@ def clusters(draw: st.DrawFn, *, nodes: int = 8, views: int = 1, tables: int = 1
         : draw(st.integers(1, views)) if views > 1 else 1
     ]
     live = {observer: draw(_live(places, observer)) for observer in observers}
-    return Cluster(
-        name=places,
-        source=tuple(sorted(joining)),
-        replication=partitioner,
-        policy=draw(st.sampled_from(RELEASES)),
-        gate=found,
-        stable_readings=live,
-    )
+    return Cluster(places, tuple(sorted(joining)), partitioner, draw(st.sampled_from(RELEASES)), found, live)

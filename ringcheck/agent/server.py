@@ -230,7 +230,7 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
         await asyncio.to_thread(served.look)
 
     config = uvicorn.Config(
-        clusters=app,
+        app,
         http=Patient,
         ws="none",
         lifespan="off",

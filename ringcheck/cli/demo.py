@@ -93,7 +93,7 @@ class _Page:
 
     def show(self, listen: str | None) -> None:
         """Serve the page until interrupted, while nodes fail and return."""
-        from ringcheck.agent.watch import Agent
+        from ringcheck.agent.service import Agent
 
         agent = Agent(self._config())
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends it like Ctrl-C
@@ -241,7 +241,7 @@ class _Story:
         at_once = Gate(accept=("blog_1",), settle=0.0)  # the nodes of this example have no time to settle
         decision = Gatekeeper(self.poll(), Policy(), at_once).decide(candidates)
         command = f"ringcheck preflight --accept blog_1 {' '.join(candidates)}"
-        self._show(command, gate.render(decision).partition("\n\n")[0])
+        self._show(command, gate.answer(decision))
 
     def _show(self, command: str, output: str) -> None:
         click.echo(f"\n  $ {command}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ringcheck.cli.options import Seconds, level
-from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from ringcheck.cli.target import Target
     from ringcheck.core.gate import Gate
@@ -72,21 +70,14 @@ def _gate(  # noqa: PLR0913 - one argument an option
     require_all_up: bool,
 ) -> Gate:
     """The configured gate, made stricter or laxer by the options."""
-    gate = target.choose().gate()
-    return replace(
-        gate,
-        level=level(gate_level) if gate_level else gate.level,
-        accept=(*gate.accept, *accept),
-        allow=_codes(allow),
-        require_spare=gate.require_spare or require_spare,
-        require_all_up=gate.require_all_up or require_all_up,
+    return (
+        target.choose()
+        .gate()
+        .asked(
+            level=level(gate_level) if gate_level else None,
+            accept=accept,
+            allow=allow,
+            require_spare=require_spare,
+            require_all_up=require_all_up,
+        )
     )
-
-
-def _codes(allow: Iterable[str]) -> frozenset[str]:
-    from ringcheck.core.gate import CODES
-
-    unknown = sorted(set(allow) - CODES)
-    if unknown:
-        raise UsageError(f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
-    return frozenset(allow)

@@ -92,7 +92,8 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
 
     Exit codes: 0 granted, 2 refused, 3 unknown. Stop the nodes only on 0.
     """
-    from ringcheck.leases.leases import HeldError, whoami
+    from ringcheck.leases.record import HeldError
+    from ringcheck.leases.stamp import whoami
 
     cluster = target.choose()
     seen = cluster.snapshot()
@@ -134,7 +135,8 @@ class _Request:
             HeldError: if another owner still holds one of the nodes.
         """
         from ringcheck.cli.preflight import BETWEEN
-        from ringcheck.leases.leases import HeldError, granted
+        from ringcheck.leases.grant import granted
+        from ringcheck.leases.record import HeldError
 
         wanted = self._wanted(seen)
         ends = time.monotonic() + wait
@@ -152,7 +154,7 @@ class _Request:
 
     def _wanted(self, seen: Snapshot) -> list[Holder]:
         from ringcheck.core.maintenance import Holder
-        from ringcheck.leases.leases import now
+        from ringcheck.leases.stamp import now
 
         since = now()
         host_ids = {address: seen.nodes[seen.index[address]].host_id for address in self.nodes}
@@ -257,7 +259,7 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
 
 def _away(seen: Snapshot, leases: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line for each of them that is not."""
-    from ringcheck.leases.leases import placed
+    from ringcheck.leases.grant import placed
     from ringcheck.restart.readiness import RestartedNode, lacking
 
     problems = (

@@ -152,7 +152,7 @@ _SAME = ("wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeo
 
 def _procedure(cluster: ChosenCluster, options: dict[str, Any]) -> Procedure:
     """How nodes are restarted, checked before a node is asked."""
-    from ringcheck.restart.runner import Procedure
+    from ringcheck.restart.procedure import Procedure
 
     return Procedure(
         **_commands(options["exec_"], options["stop_exec"], options["start_exec"]),
@@ -235,7 +235,7 @@ class _Run:
 
     def run(self, poll: Callable[[], Snapshot], wanted: Sequence[str], options: dict[str, Any]) -> Report:
         """Restart the nodes; `wanted` are those of a new run."""
-        from ringcheck.restart.environment import RealWorld
+        from ringcheck.restart.environment import LiveEnvironment
         from ringcheck.restart.runner import Runner
         from ringcheck.sources import open_control
 
@@ -246,10 +246,10 @@ class _Run:
             control = stack.enter_context(closing(open_control(self.cluster.definition())))
             interrupts = stack.enter_context(_interrupts())
             record = stack.enter_context(_recorded(self.journal, len(nodes), len(past.done) if past else 0))
-            world = RealWorld(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
+            environment = LiveEnvironment(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
             owner = self._begin(record, nodes)
             return Runner(
-                environment=world,
+                environment=environment,
                 store=store,
                 policy=self.cluster.policy(),
                 gate=self.gate,
@@ -260,7 +260,7 @@ class _Run:
 
     def _begin(self, record: Callable[..., Event], nodes: Sequence[str]) -> str:
         """Record the beginning, and return the owner of the leases."""
-        from ringcheck.leases.leases import whoami
+        from ringcheck.leases.stamp import whoami
 
         past = self.past
         run = past.run if past and past.run else uuid.uuid4().hex[:8]
@@ -328,16 +328,18 @@ def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]
 def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure, wanted: Sequence[str]) -> int:
     """Show the batches, the commands, and the gate's present decision on the first batch."""
     from ringcheck.core.gate import Gatekeeper
+    from ringcheck.core.plan import plan_with
     from ringcheck.report import gate as report
     from ringcheck.report.roll import rehearsal
 
     holders = cluster.holders(seen)
-    batches = plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=how.max_batch, by=how.by, holders=holders)
+    gatekeeper = Gatekeeper(seen, cluster.policy(), gate, holders)
+    batches = plan_with(gatekeeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
     commands = [command for command in (how.restart, how.stop, how.start) if command]
     words = {node: [command.of(seen.nodes[seen.index[node]]) for command in commands] for node in wanted}
     click.echo(rehearsal(batches, words, drain=how.drain))
     if batches.refused or not batches.batches:
         return EXIT["refused"]
-    decision = Gatekeeper(seen, cluster.policy(), gate, holders).decide(batches.batches[0])
+    decision = gatekeeper.decide(batches.batches[0])
     click.echo(f"\n{report.render(decision)}")
     return GATE_EXIT[decision.decision]

@@ -277,9 +277,10 @@ class ChosenCluster:
         Raises:
             RingcheckError: if it can't be used as it is configured.
         """
-        from ringcheck.leases.leases import SECONDS, open_store
+        from ringcheck.leases.configured import open_store
+        from ringcheck.leases.store import STEP_SECONDS
 
-        return open_store(replace(self.definition(), name=name), seconds or SECONDS)
+        return open_store(replace(self.definition(), name=name), seconds or STEP_SECONDS)
 
     def holders(self, seen: Snapshot) -> tuple[Holder, ...]:
         """Holders of restart leases, at the present addresses of their nodes; none for a recorded snapshot.
@@ -287,7 +288,7 @@ class ChosenCluster:
         Raises:
             LeaseError: if they can't be read, or a lease names no node of the cluster.
         """
-        from ringcheck.leases.leases import placed
+        from ringcheck.leases.grant import placed
 
         if self.target.from_:
             return ()

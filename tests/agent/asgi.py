@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def served(routes: Sequence[BaseRoute]) -> Iterator[str]:
     """Serve some routes until the block ends, and return the URL."""
-    server = uvicorn.Server(
-        uvicorn.Config(clusters=Starlette(routes=routes), port=0, log_level="warning", lifespan="off")
-    )
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     ends = time.monotonic() + 30

@@ -337,8 +337,8 @@ STRICT = {"require_spare": Gate(require_spare=True), "require_all_up": Gate(requ
 
 
 @pytest.mark.parametrize(("name", "gate"), STRICT.items())
-def test_a_question_takes_back_nothing_that_the_configuration_asks_for(name: str, gate: Gate) -> None:
-    """A client that sends its own defaults must not make the gate laxer than its owners want it."""
+def test_a_request_can_t_relax_the_configured_gate(name: str, gate: Gate) -> None:
+    """A client that sends its own defaults must not relax the requirements of the configuration."""
     lax = Cluster(name="c", source=JolokiaSettings(contact_points=("127.0.0.1",)))
     for body in ({}, {name: False}, {name: True}):
         assert preflight.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
