@@ -46,7 +46,9 @@ class Scope:
         self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
         self._view = view
-        self._homes: dict[int, tuple[str, ...]] = {}  # by identity: the snapshot keeps its rings for as long
+        # By identity of the ring: the snapshot keeps its rings for as long.
+        self._homes: dict[int, tuple[str, ...]] = {}
+        self._chosen_of: dict[int, list[tuple[str, Rule]]] = {}
         self._rules: dict[tuple[Replication | None, tuple[int, int]], Rules] = {}
         unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
         if unknown and snapshot.rings:
@@ -55,6 +57,12 @@ class Scope:
 
     def chosen(self, ring: Ring) -> list[tuple[str, Rule]]:
         """The keyspaces of a ring that are judged, and their rules."""
+        chosen = self._chosen_of.get(id(ring))
+        if chosen is None:
+            chosen = self._chosen_of[id(ring)] = self._choose(ring)
+        return chosen
+
+    def _choose(self, ring: Ring) -> list[tuple[str, Rule]]:
         rules = [(name, self._rule(name)) for name in ring.keyspaces]
         if self._patterns:
             patterns = self._patterns
