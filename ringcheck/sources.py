@@ -1,4 +1,4 @@
-"""Opens what reports on a cluster: the one place that knows which kinds of sources there are."""
+"""Opens the source that a cluster's configuration names: the only file that knows all kinds of sources."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def open_source(cluster: Cluster) -> Source:
-    """The source that a cluster's configuration names; nothing is asked yet.
+    """The source of a cluster; nothing is asked yet.
 
     Raises:
-        ConfigError: if it can't be used as it is configured.
+        ConfigError: if it can't be used as configured.
         UsageError: if a password can't be read.
     """
     from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
@@ -22,7 +22,7 @@ def open_source(cluster: Cluster) -> Source:
 
 
 def open_control(cluster: Cluster) -> NodeControl:
-    """What asks single nodes of a cluster for a rolling restart; nothing is asked yet.
+    """The control of a cluster's single nodes, for a rolling restart; nothing is asked yet.
 
     Raises:
         ConfigError: as `open_source`.

@@ -1,5 +1,5 @@
-"""A source that serves recorded snapshots as time passes, for rehearsals, post-mortems and tests.
+"""A source that replays recorded snapshots as time passes, for rehearsals, post-mortems and tests.
 
-Owns the order of the recordings and the clock that replays them. May import core, documents and errors. It reports
-what the recordings hold and decides nothing. Start reading at `source`.
+Owns the order of the recordings and the clock that replays them. It returns what the recordings contain and decides
+nothing. May import core, documents and errors. Start at `source.py`.
 """

@@ -10,8 +10,8 @@ class ReplaySettings:
     """Settings of a replayed cluster.
 
     Attributes:
-        directory: holds the recordings: files named `*.json`, each with one snapshot document.
-        speed: recorded seconds that pass in one second.
+        directory: with the recordings: files named `*.json` with one snapshot document in each.
+        speed: recorded seconds that are replayed in one second.
     """
 
     directory: str

@@ -1,10 +1,10 @@
-"""Serves a directory of snapshots in the order of their times, as fast as they were recorded or faster.
+"""Replays a directory of snapshots in the order of their times, at the speed of their recording or another.
 
-The first poll returns the first snapshot. Each later one returns the last snapshot whose time has come: `speed`
-recorded seconds pass in one second. After the last recording the cluster stays as it was. Recordings that are added
-meanwhile are replayed too.
+The first poll returns the first snapshot. A later poll returns the last snapshot whose time has come: `speed` recorded
+seconds pass in one second. After the last recording the cluster stays as it was. Recordings that are added meanwhile
+are replayed too.
 
-A snapshot is returned with the time at which it was recorded, so that no output takes it for the present.
+A snapshot keeps the time at which it was recorded, so that no output takes it for the present.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class ReplaySource:
     """Replays one cluster. Not for use by two threads at once."""
 
     def __init__(self, settings: ReplaySettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prepare; nothing is read before the first poll.
+        """Prepare; nothing is read until the first poll.
 
         Args:
-            settings: which recordings, and how fast.
+            settings: directory and speed.
             clock: monotonic seconds.
         """
         self._settings = settings
         self._clock = clock
         self._counts = RequestCounts()
-        self._known: dict[tuple[str, int, int], float] = {}  # times of the recordings, by file, size and change
-        self._began: tuple[float, float] | None = None  # our clock and recorded time at the first poll
+        self._known: dict[tuple[str, int, int], float] = {}  # time of a recording, by path, size and mtime
+        self._began: tuple[float, float] | None = None  # clock and recorded time at the first poll
         self._cluster: str | None = None
         self._last: tuple[Recording, Snapshot] | None = None
 
     @property
     def counts(self) -> RequestCounts:
-        """Recordings that were read, by outcome: ok or error; and their bytes."""
+        """Polls by outcome (ok or error), and bytes of the recordings that were read."""
         return self._counts
 
-    def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:  # noqa: ARG002 - files need neither
+    def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:  # noqa: ARG002 - of the interface; files need neither
         """The last snapshot whose time has come.
 
         Args:
             deadline_seconds: not used; reading a file has no deadline.
-            streams: not used; a recording holds them or does not.
+            streams: not used; a recording has them or not.
 
         Raises:
-            SourceError: if the directory can't be read or holds no recording.
-            DataError: if a recording is no snapshot document, or one of another cluster.
+            SourceError: if the directory can't be read or has no recording.
+            DataError: if a recording is not a snapshot document, or is of another cluster.
         """
         try:
             snapshot = self._snapshot()
@@ -78,7 +78,7 @@ class ReplaySource:
         return snapshot
 
     def close(self) -> None:
-        """Nothing is open between polls."""
+        """Do nothing: no file is open between polls."""
 
     def _snapshot(self) -> Snapshot:
         recordings = self._recordings()
@@ -92,14 +92,14 @@ class ReplaySource:
         return self._last[1]
 
     def _recordings(self) -> list[Recording]:
-        """All recordings by their time; files of one time by name."""
+        """All recordings in the order of their times; those of equal times in the order of their paths."""
         directory = Path(self._settings.directory)
         try:
             files = [(path, path.stat()) for path in sorted(directory.iterdir()) if path.suffix == ".json"]
         except OSError as error:
             raise SourceError(f"{directory} can't be read: {error.strerror or error}") from None
         if not files:
-            raise SourceError(f"{directory} holds no recording: record one with `ringcheck snapshot -o FILE.json`")
+            raise SourceError(f"{directory} has no recording: record one with `ringcheck snapshot -o FILE.json`")
         known: dict[tuple[str, int, int], float] = {}
         for path, stat in files:
             key = str(path), stat.st_size, stat.st_mtime_ns
@@ -113,7 +113,7 @@ class ReplaySource:
         snapshot = read_snapshot(document, str(recording.path))
         if self._cluster not in {None, snapshot.cluster}:
             raise DataError(
-                f"{recording.path} is of cluster {snapshot.cluster!r}, recordings before of {self._cluster!r}"
+                f"{recording.path} is of cluster {snapshot.cluster!r}, earlier recordings of {self._cluster!r}"
             )
         self._cluster = snapshot.cluster
         return snapshot
@@ -131,11 +131,11 @@ def _bytes(path: Path) -> bytes:
 
 
 def _taken_at(path: Path) -> float:
-    """Epoch seconds of a recording.
+    """The time of a recording in epoch seconds.
 
     Raises:
         SourceError: if the file can't be read.
-        DataError: if it is no snapshot document with a time.
+        DataError: if it is not a snapshot document with a time.
     """
     try:
         document = json.loads(_bytes(path))
@@ -143,5 +143,5 @@ def _taken_at(path: Path) -> float:
             raise DataError(f"{path} has schema {document['schema']!r}, not {SNAPSHOT!r}")
         taken_at = datetime.fromisoformat(document["taken_at"])
     except (ValueError, RecursionError, LookupError, TypeError):
-        raise DataError(f"{path} is no snapshot document with a time") from None
+        raise DataError(f"{path} is not a snapshot document with a time") from None
     return (taken_at if taken_at.tzinfo else taken_at.replace(tzinfo=UTC)).timestamp()

@@ -83,7 +83,7 @@ def test_reads_a_file_once_while_it_is_due(outage: list[Snapshot], tmp_path: Pat
 def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
     """With the command that makes one."""
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)))
-    with pytest.raises(SourceError, match="holds no recording: record one with `ringcheck snapshot -o"):
+    with pytest.raises(SourceError, match="has no recording: record one with `ringcheck snapshot -o"):
         source.poll(1.0)
     with pytest.raises(SourceError, match="can't be read: No such file"):
         ReplaySource(ReplaySettings(directory=str(tmp_path / "none"))).poll(1.0)
@@ -97,7 +97,7 @@ def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_no_snapshot_is_named(outage: list[Snapshot], tmp_path: Path, text: str) -> None:
     """A damaged recording is an error, never skipped: what it held would be missing from the replay."""
     (tmp_path / "e.json").write_text(text)
-    with pytest.raises(DataError, match=r"e\.json is no snapshot document with a time"):
+    with pytest.raises(DataError, match=r"e\.json is not a snapshot document with a time"):
         ReplaySource(ReplaySettings(directory=str(tmp_path))).poll(1.0)
     assert outage
 
@@ -109,6 +109,6 @@ def test_recordings_of_two_clusters_are_refused(outage: list[Snapshot], tmp_path
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)), clock)
     source.poll(1.0)
     clock.now += 1000
-    with pytest.raises(DataError, match=r"e\.json is of cluster 'other', recordings before of '"):
+    with pytest.raises(DataError, match=r"e\.json is of cluster 'other', earlier recordings of '"):
         source.poll(1.0)
     assert outage
