@@ -92,7 +92,7 @@ from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.client import Client
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.http import sockets
-sockets.seconds_left = lambda: 60.0  # a call that nothing ends, as a look-up of a name may be
+sockets.seconds_left = lambda _ends: 60.0  # a call that nothing ends, as a name look-up can be
 collector = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 print(collector.poll(2.0).views[2].reason)
 """
