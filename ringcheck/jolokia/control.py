@@ -1,7 +1,7 @@
-"""What a restart asks of one node beside the polls: since when it runs, where its clients go, and to drain.
+"""What a rolling restart asks of single nodes: their start time, their clients' addresses, and to drain.
 
-The collector never uses this: `drain` is the one thing that ringcheck does to a node. Whoever answers is asked first
-who it is: nodes may share an address, and a URL may lead to another one than it seems.
+Polls never use this: `drain` is the only thing that ringcheck does to a node. Every agent is first asked for its host
+id, because nodes can share an address and a URL can lead to another node than expected.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ringcheck.core.endpoint import has_port, ip_of, split
+from ringcheck.core.endpoint import ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _HOST_ID = "LocalHostId"
-_ANY = {"0.0.0.0", "::"}  # noqa: S104 - what must not be taken for an address
+_ANY = {"0.0.0.0", "::"}  # noqa: S104 - not the address of a node
 
 
 class Control:
@@ -41,7 +41,7 @@ class Control:
         self._settings = settings
         self._clock = clock
         self._client = Client(Requests(settings), clock)
-        self._agents: dict[tuple[str, str], str] = {}  # where a node, by address and host id, answered last
+        self._agents: dict[tuple[str, str], str] = {}  # URL at which a node answered last, by address and host id
 
     def close(self) -> None:
         """Close all connections."""
@@ -50,12 +50,12 @@ class Control:
     def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
         """When the node's JVM was started, in epoch milliseconds by the node's own clock.
 
-        The gossip generation would not do: it also rises when gossip is switched off and on.
+        The gossip generation is no substitute: it also rises when gossip is switched off and on.
 
         Raises:
-            GoneError: if nothing listens where it is.
+            GoneError: if nothing listens at the node's address.
             SourceError: if it does not answer in time, or forbids it.
-            DataError: if the answer is none, or another node's.
+            DataError: if the answer can't be used, or another node gave it.
         """
         ends = self._clock() + seconds
         url = self._agent(address, host_id, ends)
@@ -63,11 +63,13 @@ class Control:
         return outcomes.number(value, mbeans.START_TIME)
 
     def drain(self, address: str, host_id: str | None, seconds: float) -> None:
-        """Drain the node: it stops serving, tells its peers so, and flushes. Sent once, and to no other node.
+        """Drain the node: it stops serving clients, announces that to its peers, and flushes.
+
+        The request is sent once, after the agent has answered with the node's host id.
 
         Raises:
-            SourceError: if it refuses or does not answer in time; what it did is then not known.
-            DataError: if it fails, or another node would have been drained.
+            SourceError: if it refuses or does not answer in time; it is then not known what it has done.
+            DataError: if draining fails, or the agent is another node's.
         """
         ends = self._clock() + seconds
         url = self._agent(address, host_id, ends)
@@ -75,35 +77,35 @@ class Control:
         outcomes.outcome(reply).get(mbeans.DRAIN)
 
     def client_addresses(self, address: str, seconds: float) -> dict[str, tuple[str, int | None]]:
-        """Where each node's clients connect: host, and port from 4.0 on; as one node knows it by gossip.
+        """Where the clients of each node connect, by endpoint: host, and port from 4.0 on, as one node knows by gossip.
 
-        Nodes whose addresses can't be read, or stand for every address of a host, are left out.
+        A node is left out if its address can't be read or is a wildcard.
 
         Raises:
-            SourceError: if it does not answer in time.
-            DataError: if the answer is none.
+            SourceError: if the node does not answer in time.
+            DataError: if the answer can't be used.
         """
-        shared = has_port(address)  # nodes that share an address are told apart by their ports
+        shared = ip_of(address) != address  # nodes that share an address differ by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
         url = self._settings.url_of(ip_of(address))
         states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
-        found: dict[str, tuple[str, int | None]] = {}
+        addresses: dict[str, tuple[str, int | None]] = {}
         for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
             for node, written in gossip.gossiped(states, state).items():
                 with suppress(DataError):
-                    found[node] = split(endpoints.endpoint(written))
-        return {node: (host, port) for node, (host, port) in found.items() if host not in _ANY}
+                    addresses[node] = _split(written)
+        return {node: (host, port) for node, (host, port) in addresses.items() if host not in _ANY}
 
     def _agent(self, address: str, host_id: str | None, ends: float) -> str:
-        """The URL where the node itself answers now: where it did last, or `url` leads, or a contact point.
+        """The URL at which the node itself answers now: the last one, the configured `url`, or a contact point.
 
         Raises:
-            GoneError: if nothing listens there.
-            SourceError: if its agent can't be asked who it is.
-            DataError: if who it is can't be told, or others answer alone.
+            GoneError: if nothing listens at the node's address.
+            SourceError: if no agent can be asked for its host id.
+            DataError: if the host id is not known, or only other nodes answer.
         """
         if not host_id:
-            raise DataError(f"the host id of {address} is not known, so that another node could answer for it")
+            raise DataError(f"the host id of {address} is not known: another node could answer for it")
         usual = self._settings.url_of(ip_of(address))
         contacts = map(self._settings.url_of_contact, self._settings.contact_points)
         failure: DataError | SourceError | None = None
@@ -111,7 +113,7 @@ class Control:
             try:
                 self._verify(url, address, host_id, ends)
             except (DataError, SourceError) as error:
-                gone = _refused(error) and self._its_own(url, address, host_id)
+                gone = _refused(error) and self._is_its_own(url, address, host_id)
                 failure = failure or (GoneError(str(error), "unreachable") if gone else error)
             else:
                 self._agents[address, host_id] = url
@@ -119,25 +121,38 @@ class Control:
         assert failure is not None  # noqa: S101 - there is one URL at least
         raise failure
 
-    def _its_own(self, url: str, address: str, host_id: str) -> bool:
-        """Whether no other listens there: at its address and, where nodes share one, where it has answered before."""
-        shared = has_port(address)
+    def _is_its_own(self, url: str, address: str, host_id: str) -> bool:
+        """Whether only this node can listen at a URL: at its address, and if nodes share it, where it answered last."""
+        shared = ip_of(address) != address
         return host_of(url) == ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
 
     def _verify(self, url: str, address: str, host_id: str, ends: float) -> None:
-        """Whether this node answers there, and no other."""
+        """Check that the agent at a URL is this node's.
+
+        Raises:
+            SourceError: if it can't be asked.
+            DataError: if it is another node's.
+        """
         name = _HOST_ID
-        found = outcomes.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
-        if found != host_id:
-            raise DataError(f"{shown(url)} answers for host id {found}, and {address} is {host_id}: see `jolokia: url`")
+        answered = outcomes.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
+        if answered != host_id:
+            text = f"{shown(url)} answers for host id {answered}, but {address} has {host_id}: see `jolokia: url`"
+            raise DataError(text)
 
     def _ask(self, url: str, request: Request, ends: float) -> Outcome:
         return outcomes.outcome(self._client.post(url, request, ends))
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether a connection was refused; what timed out, was reset or is a proxy's answer may be a process still."""
+    """Whether a connection was refused. After a timeout, a reset or a proxy's answer the process may still run."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConnectionRefusedError):
         cause = cause.__cause__
     return cause is not None
+
+
+def _split(text: str) -> tuple[str, int | None]:
+    """Host and port of `10.0.0.1:9042` or `[::1]:9042`."""
+    endpoint = endpoints.endpoint(text)
+    port = endpoint.rpartition(":")[2]
+    return ip_of(endpoint), int(port) if ip_of(endpoint) != endpoint else None

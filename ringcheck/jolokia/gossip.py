@@ -1,4 +1,4 @@
-"""The text of AllEndpointStates, in each form that Cassandra 2.1 to 6.0 writes."""
+"""Reads the text of AllEndpointStates in every form that Cassandra 2.1 to 6.0 writes."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ _RELEASE = re.compile(r"\d+\.\d+")
 
 
 def gossiped(value: object, name: str) -> dict[str, str]:
-    """An ApplicationState by endpoint, from AllEndpointStates.
+    """The value of an ApplicationState by endpoint, from AllEndpointStates.
 
-    That has blocks of an endpoint line and indented lines: `NAME:version:value`, or `NAME:value` up to Cassandra 2.1
-    and on ScyllaDB. A value that is not certain is left out: where both forms could be meant, where blocks of one
-    endpoint differ, and in a block whose endpoint can't be read.
+    The text has a block for each endpoint: a line with the endpoint, and indented lines `NAME:version:value`, or
+    `NAME:value` up to Cassandra 2.1 and on ScyllaDB. An uncertain value is left out: if both forms are possible, if
+    two blocks of an endpoint differ, or if the endpoint of a block can't be read.
+
+    Args:
+        value: of AllEndpointStates(WithPort).
+        name: of the ApplicationState.
 
     Raises:
-        DataError: if it is no text.
+        DataError: if it is not a text.
     """
     blocks = list(_blocks(text(value, mbeans.STATES)))
     everywhere = frozenset().union(*(_forms(states) for _, states in blocks))
-    found: dict[str, set[str]] = defaultdict(set)
+    values: dict[str, set[str]] = defaultdict(set)
     for owner, states in blocks:
         for written in states.get(name, ()):
-            one = _unversioned(name, written, _forms(states) or everywhere)
-            if owner and one is not None:
-                found[owner].add(one)
-    return {owner: values.pop() for owner, values in found.items() if len(values) == 1}
+            state = _unversioned(name, written, _forms(states) or everywhere)
+            if owner and state is not None:
+                values[owner].add(state)
+    return {owner: states.pop() for owner, states in values.items() if len(states) == 1}
 
 
-# Values of these never begin with a number and a colon: they show whether a version stands before each value.
+# Values of these never begin with a number and a colon, so that they show whether the text has versions.
 _TELLING = ("RELEASE_VERSION", "SCHEMA", "HOST_ID", "LOAD", "STATUS", "STATUS_WITH_PORT", "NET_VERSION", "SEVERITY")
 
-
 _STATE = re.compile(r"\s+([A-Z][A-Z0-9_]*):(.*)")
-
-
 _VERSION = re.compile(r"\d+:")
 
 
-def _blocks(states: str) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
-    """Endpoint (None if unreadable) and states by name, as they are written, of each block."""
-    owner, found = None, defaultdict[str, list[str]](list)
-    for line in states.split("\n"):
+def _blocks(text: str) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
+    """Endpoint (None if it can't be read) and values by name, not parsed, of each block."""
+    owner, states = None, defaultdict[str, list[str]](list)
+    for line in text.split("\n"):
         if line[:1].strip():
-            yield owner, found
-            owner, found = _endpoint_or_none(line.strip()), defaultdict(list)
+            yield owner, states
+            owner, states = _endpoint_or_none(line.strip()), defaultdict(list)
         elif state := _STATE.fullmatch(line):
-            found[state[1]].append(state[2].strip())
-    yield owner, found
+            states[state[1]].append(state[2].strip())
+    yield owner, states
 
 
 def _endpoint_or_none(written: str) -> str | None:
@@ -69,12 +70,12 @@ def _endpoint_or_none(written: str) -> str | None:
 
 
 def _forms(states: Mapping[str, Sequence[str]]) -> frozenset[bool]:
-    """Whether values have versions before them: both answers if they contradict each other, none if nothing shows."""
+    """Whether the values of a block have versions: both answers if values contradict, no answer if none shows it."""
     return frozenset(bool(_VERSION.match(written)) for name in _TELLING for written in states.get(name, ()))
 
 
 def _unversioned(name: str, written: str, forms: frozenset[bool]) -> str | None:
-    """The value of a state without its version; None if that can't be told."""
+    """The value of a state without its version; None if it is not clear whether it has one."""
     version = _VERSION.match(written)
     if not version:
         return written
@@ -86,9 +87,10 @@ def _unversioned(name: str, written: str, forms: frozenset[bool]) -> str | None:
 
 
 def gossiped_releases(value: object) -> dict[str, str]:
-    """Release by endpoint, from AllEndpointStates; endpoints whose release can't be read are left out.
+    """Release by endpoint, from AllEndpointStates; an endpoint whose release can't be read is left out.
 
     Raises:
-        DataError: if it is no text.
+        DataError: if it is not a text.
     """
-    return {owner: found for owner, found in gossiped(value, "RELEASE_VERSION").items() if _RELEASE.match(found)}
+    releases = gossiped(value, "RELEASE_VERSION")
+    return {owner: release for owner, release in releases.items() if _RELEASE.match(release)}

@@ -1,7 +1,7 @@
-"""What may be asked of Cassandra, in which release, and how the question looks.
+"""The attributes and operations that may be used, the releases that have them, and the requests for them.
 
-Owns names, versions and request payloads. Nothing that is not in `CALLS` is ever sent; a test compares it with the
-calls really made and with the access policy in `config/jolokia/jolokia-access.xml`.
+Owns names, versions and request payloads. Only what `CALLS` lists is ever sent: a test compares it with the calls that
+are really made and with the access policy in `config/jolokia/jolokia-access.xml`.
 
 Names and versions are those of `service/StorageServiceMBean`, `locator/EndpointSnitchInfoMBean`,
 `gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of Apache Cassandra 2.2 to 5.0.
@@ -29,31 +29,31 @@ IDENTITIES_CACHE = "org.apache.cassandra.auth:type=IdentitiesCache"
 AUTH_PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 
 OLDEST: Release = (0, 0, 0)
-WITH_PORT: Release = (4, 0, 0)  # CASSANDRA-7544: several nodes on one address; every WithPort twin is from here
+WITH_PORT: Release = (4, 0, 0)  # CASSANDRA-7544: several nodes on one address; since then all WithPort names
 REPLICATION_INFO: Release = (3, 11, 11)  # CASSANDRA-16395 is not in 3.0
 SHARED: Release = (3, 0, 6)  # and 3.6, 3.11.0 (CASSANDRA-11627), but not 3.1 to 3.5
 CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
 
-# An agent's own limits cut lists and maps silently; 0 in a request lifts them, any other number does not.
-# Stack traces, which Jolokia 1 adds to every error by default, would be most of some replies.
+# An agent's own limits cut lists and maps silently; only 0 in a request lifts them, no other number does.
+# Without stack traces, which Jolokia 1 adds to every error by default and which would be most of some replies.
 NO_LIMITS = {"maxCollectionSize": 0, "maxObjects": 0, "maxDepth": 0, "includeStackTrace": "false"}
-# A stream of many files is a large reply (some 300 bytes a file); a few of each list are enough to know that there is
-# one. Jolokia 1 may give one more than asked for.
+# The list of a stream's files can be large (some 300 bytes a file). A few entries of each list are enough to know that
+# there is a stream. Jolokia 1 may return one entry more than this.
 FEW = NO_LIMITS | {"maxCollectionSize": 2}
-CHUNK = 256  # items of one bulk request: the agent answers nobody else meanwhile
+CHUNK = 256  # items of one bulk request: meanwhile the agent answers no other request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """An attribute or operation that may be used.
 
     Attributes:
         mbean: object name.
-        kind: `read` or `exec`.
+        kind: `read` for an attribute, `exec` for an operation.
         name: of the attribute or operation.
-        since: first release that has it; all newer ones do, to 5.0 at least.
+        since: first release that has it; all newer ones have it too, up to 5.0 at least.
         writes: whether it changes the node.
     """
 
@@ -65,19 +65,19 @@ class Call:
 
 
 STATE = ("LocalHostId", "OperationMode", "GossipRunning", "NativeTransportRunning")
-EXTRA = ("CurrentGenerationNumber", "SchemaVersion")  # a view can be used without them
+EXTRA = ("CurrentGenerationNumber", "SchemaVersion")  # a view can be used without these
 IDENTITY = ("ClusterName", "ReleaseVersion", "PartitionerName")
 LISTS = ("LiveNodes", "UnreachableNodes", "JoiningNodes", "LeavingNodes", "MovingNodes")
 LISTS_WITH_PORT = tuple(f"{name}WithPort" for name in LISTS)
 HOST_IDS = "EndpointToHostId"
 HOST_IDS_WITH_PORT = "EndpointWithPortToHostId"
-OWNERSHIP = "Ownership"  # a share by endpoint, for the owners of tokens and for no other
+OWNERSHIP = "Ownership"  # a share by endpoint, of owners of tokens only
 OWNERSHIP_WITH_PORT = "OwnershipWithPort"
 
-TOKENS = "TokenToEndpointMap"  # tokens of joining nodes included
+TOKENS = "TokenToEndpointMap"  # with the tokens of joining nodes
 TOKENS_WITH_PORT = "TokenToEndpointWithPortMap"
 
-# Asked of nodes of which nothing is known yet: old releases answer 404 to the WithPort half.
+# The first request to a node of unknown release: old releases answer 404 to the WithPort half.
 INTRODUCTION = (
     *IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, OWNERSHIP, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT, OWNERSHIP_WITH_PORT,
 )  # fmt: skip
@@ -99,34 +99,38 @@ START_TIME = "StartTime"
 STREAMS = "CurrentStreams"
 DRAIN = "drain"
 
-# MBeans that exist only on nodes where clients log in. PasswordAuthenticator and MutualTlsAuthenticator register theirs
-# at the start; AuthProperties follows with the first role but `cassandra` that is read, whichever authenticator asks.
+# MBeans that exist only on nodes whose clients log in. PasswordAuthenticator and MutualTlsAuthenticator register theirs
+# when they start. AuthProperties follows when the first role other than `cassandra` is read, with any authenticator.
 LOGINS = (
     (CREDENTIALS_CACHE, VALIDITY, CREDENTIALS),
     (AUTH_PROPERTIES, READ_LEVEL, AUTH_LEVEL),
     (IDENTITIES_CACHE, VALIDITY, IDENTITIES),
 )
 
+
+def _attributes(mbean: str, *names: str, since: Release = OLDEST) -> tuple[Call, ...]:
+    return tuple(Call(mbean=mbean, kind="read", name=name, since=since) for name in names)
+
+
+def _operations(mbean: str, *names: str, since: Release = OLDEST) -> tuple[Call, ...]:
+    return tuple(Call(mbean=mbean, kind="exec", name=name, since=since) for name in names)
+
+
 CALLS = (
-    *(Call(STORAGE_SERVICE, "read", name) for name in (*IDENTITY, *STATE, *EXTRA, *LISTS)),
-    *(Call(STORAGE_SERVICE, "read", name) for name in (HOST_IDS, OWNERSHIP, TOKENS)),
-    Call(STORAGE_SERVICE, "read", KEYSPACES),
-    *(Call(STORAGE_SERVICE, "read", name, WITH_PORT) for name in LISTS_WITH_PORT),
-    *(
-        Call(STORAGE_SERVICE, "read", name, WITH_PORT)
-        for name in (HOST_IDS_WITH_PORT, OWNERSHIP_WITH_PORT, TOKENS_WITH_PORT)
-    ),
-    Call(STORAGE_SERVICE, "read", SHARED_KEYSPACES, SHARED),
-    *(Call(STORAGE_SERVICE, "exec", name) for name in (RANGES, PENDING)),
-    *(Call(STORAGE_SERVICE, "exec", name, WITH_PORT) for name in (RANGES_WITH_PORT, PENDING_WITH_PORT)),
-    Call(STORAGE_SERVICE, "exec", REPLICATION, REPLICATION_INFO),
-    Call(STORAGE_SERVICE, "exec", DRAIN, writes=True),  # the only one; `roll` alone uses it
-    *(Call(SNITCH, "exec", name) for name in (DATACENTER, RACK)),
-    Call(FAILURE_DETECTOR, "read", STATES),
-    Call(FAILURE_DETECTOR, "read", STATES_WITH_PORT, WITH_PORT),
-    Call(RUNTIME, "read", START_TIME),  # of the JVM; `roll` alone asks
-    Call(STREAM_MANAGER, "read", STREAMS),  # for the gate alone
-    *(Call(mbean, "read", name, since) for mbean, name, since in LOGINS),
+    *_attributes(STORAGE_SERVICE, *IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, OWNERSHIP, TOKENS, KEYSPACES),
+    *_attributes(STORAGE_SERVICE, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT, since=WITH_PORT),
+    *_attributes(STORAGE_SERVICE, OWNERSHIP_WITH_PORT, TOKENS_WITH_PORT, since=WITH_PORT),
+    *_attributes(STORAGE_SERVICE, SHARED_KEYSPACES, since=SHARED),
+    *_operations(STORAGE_SERVICE, RANGES, PENDING),
+    *_operations(STORAGE_SERVICE, RANGES_WITH_PORT, PENDING_WITH_PORT, since=WITH_PORT),
+    *_operations(STORAGE_SERVICE, REPLICATION, since=REPLICATION_INFO),
+    Call(mbean=STORAGE_SERVICE, kind="exec", name=DRAIN, writes=True),  # the only call that writes, for `roll` alone
+    *_operations(SNITCH, DATACENTER, RACK),
+    *_attributes(FAILURE_DETECTOR, STATES),
+    *_attributes(FAILURE_DETECTOR, STATES_WITH_PORT, since=WITH_PORT),
+    *_attributes(RUNTIME, START_TIME),  # of the JVM, for `roll` alone
+    *_attributes(STREAM_MANAGER, STREAMS),  # for the gate alone
+    *(Call(mbean=mbean, kind="read", name=name, since=since) for mbean, name, since in LOGINS),
 )
 
 
@@ -141,13 +145,13 @@ def lists_of(with_port: bool) -> tuple[str, ...]:  # noqa: FBT001 - which of two
 
 
 def read(mbean: str, attribute: str | Sequence[str]) -> Request:
-    """Read one attribute, or several at once: then one that is missing or denied fails them all."""
+    """A request to read an attribute, or several: one that is missing or denied then fails the whole request."""
     named = attribute if isinstance(attribute, str) else list(attribute)
     return {"type": "read", "mbean": mbean, "attribute": named, "config": NO_LIMITS}
 
 
 def run(mbean: str, operation: str, *arguments: str) -> Request:
-    """Execute an operation."""
+    """A request to execute an operation."""
     return {
         "type": "exec",
         "mbean": mbean,
@@ -158,27 +162,28 @@ def run(mbean: str, operation: str, *arguments: str) -> Request:
 
 
 def reads(attributes: Iterable[str]) -> list[Request]:
-    """Attributes of StorageService as a bulk of single reads, so that each one fails alone."""
+    """Requests for attributes of StorageService, one each, so that a failure affects one attribute only."""
     return [read(STORAGE_SERVICE, attribute) for attribute in attributes]
 
 
 def streams() -> Request:
-    """What a node streams, as initiator or as follower; only the beginning of each list.
+    """A request for the streams of a node, as initiator or follower; only the beginning of each list.
 
-    `metrics:type=Streaming,name=ActiveOutboundStreams` would be cheaper, but nothing counts in it since streaming 2.0
+    `metrics:type=Streaming,name=ActiveOutboundStreams` would be cheaper, but stays 0 since streaming 2.0
     (CASSANDRA-11174).
     """
     return read(STREAM_MANAGER, STREAMS) | {"config": FEW}
 
 
 def drain() -> Request:
-    """The one call that writes."""
+    """The request to drain, the only one that writes."""
     return run(STORAGE_SERVICE, DRAIN)
 
 
 def locations(endpoints: Iterable[str]) -> list[Request]:
-    """Datacenter and rack of each endpoint, alternating. Only for a settled node.
+    """Requests for datacenter and rack of each endpoint, alternating. Only for a settled node.
 
-    GossipingPropertyFileSnitch caches what it knows when first asked: asked too early, it shrinks the node's own ring.
+    GossipingPropertyFileSnitch caches its first answer. If it is asked before the node knows its peers, the wrong
+    answer stays, and the node's own ring shrinks.
     """
     return [run(SNITCH, operation, endpoint) for endpoint in endpoints for operation in (DATACENTER, RACK)]

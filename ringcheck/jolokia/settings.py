@@ -1,4 +1,4 @@
-"""Where a cluster's Jolokia agents are and how to ask them: values of the configuration and of -H and -u.
+"""Where a cluster's Jolokia agents are and how to ask them, by the configuration or by `-H` and `-u`.
 
 Loads no HTTP library, so that reading a configuration stays cheap.
 """
@@ -29,16 +29,16 @@ class JolokiaSettings:
     """Where a cluster's Jolokia agents are and how to ask them.
 
     Attributes:
-        contact_points: each HOST, HOST:PORT, [IPV6]:PORT or a URL; any nodes of the cluster.
-        url: of any node's agent; `{address}` becomes the node's address, in brackets where it is IPv6. The default
-            is `http://{address}:8778/jolokia`, with `tls` the same with https.
+        contact_points: HOST, HOST:PORT, [IPV6]:PORT or URL of any nodes of the cluster.
+        url: of a node's agent; `{address}` stands for the node's address, in brackets if it is IPv6. The default is
+            `http://{address}:8778/jolokia`, or the same with https if there is `tls`.
         username: for HTTP basic authentication.
-        password_file: file with the password; without it the environment's RINGCHECK_PASSWORD holds it.
+        password_file: file with the password; without it the environment variable RINGCHECK_PASSWORD has it.
         password: the password itself, instead of either.
         tls: None for the system's authorities and no client certificate.
         timeout: seconds that one request may take.
-        views: `all` asks every node for its view, `contact_points` only those named.
-        max_bytes: decoded bytes of one reply at most.
+        views: `all` asks every node for its view, `contact_points` only the contact points.
+        max_bytes: decoded bytes of one reply, at most.
     """
 
     contact_points: tuple[str, ...]
@@ -65,12 +65,12 @@ class JolokiaSettings:
         return self.username, stored or ""
 
     def url_of(self, address: str) -> str:
-        """The agent's URL of the node at an address."""
+        """The URL of the agent of the node at an address."""
         template = self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)
         return template.replace("{address}", _bracketed(address.partition("%")[0]))
 
     def url_of_contact(self, contact: str) -> str:
-        """The URL that a contact point means.
+        """The URL of the agent at a contact point.
 
         Raises:
             ConfigError: if it has none of the forms.

@@ -134,7 +134,7 @@ def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
 def test_another_node_is_not_drained() -> None:
     """Nothing is sent where another answers, and its start time is not told for the one meant."""
     with sharing(0) as (lab, control, drained, _):
-        other = f"answers for host id {lab.host_id('127.0.2.1')}, and 127.0.2.1:7001 is {lab.host_id('127.0.2.2')}"
+        other = f"answers for host id {lab.host_id('127.0.2.1')}, but 127.0.2.1:7001 has {lab.host_id('127.0.2.2')}"
         with pytest.raises(DataError, match=other):
             control.drain("127.0.2.1:7001", lab.host_id("127.0.2.2"), 5.0)
         with pytest.raises(DataError, match=other):
