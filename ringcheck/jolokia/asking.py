@@ -1,8 +1,15 @@
-"""How many agents are asked at once: by threads, or on an event loop.
+"""Sends requests to many Jolokia agents at once: with worker threads, or on an event loop.
 
-A poll is written once, as coroutines. A one-shot command runs it on threads, each of which waits for one agent, and
-loads no event loop. The long-running agent runs the polls of all clusters on one loop, where an agent that hangs costs
-no thread. Large answers are streamed by threads in both.
+A poll is written once, as coroutines, and can run in two ways. Both have the interface `Asking`.
+
+- `ByThreads`, for a command. Every piece of work that a poll starts runs in a worker thread, and its requests block
+  that thread. No coroutine ever suspends, so that `completed` can run one to its end without an event loop. The
+  process does not even load asyncio.
+- `OnLoop` (loop.py), for the long-running agent. Every piece of work is a task on one event loop, which all clusters
+  share. An agent that hangs costs a socket and no thread.
+
+A poll awaits only what `Asking` offers, and so can't tell the difference. Large replies are streamed in threads in
+both ways.
 """
 
 from __future__ import annotations
@@ -19,7 +26,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ringcheck.core.source import RequestCounts
-    from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.client import Client, Decode
 
 T = TypeVar("T")
@@ -27,54 +33,60 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Started(Protocol[T_co]):
-    """Work that was begun; what futures of threads and tasks of an event loop have in common."""
+    """Work that was begun: what a thread's future and an event loop's task have in common."""
 
     def done(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
 
     def result(self) -> T_co:
-        """What came of it; raises what it raised."""
+        """Its result, after it has ended; raises what the work raised."""
 
 
 class Asking(Protocol):
-    """Sends requests to agents, and waits for many of them."""
+    """Sends requests to Jolokia agents, and runs many pieces of work at once."""
 
     @property
     def counts(self) -> RequestCounts:
-        """Requests since the start."""
+        """Requests by outcome and bytes, since the start."""
 
     def start(self, work: Coroutine[Any, Any, T]) -> Started[T]:
-        """Begin some work."""
+        """Begin some work; it goes on beside the caller."""
 
     async def wait(self, started: Collection[Started[Any]], seconds: float, *, first: bool = False) -> None:
-        """Wait until all work is done, or with `first` any of it, or time is over; nothing is cancelled."""
+        """Wait for work that was started; work that has not ended by then goes on.
+
+        Args:
+            started: the work.
+            seconds: to wait, at most.
+            first: return as soon as any of it has ended, instead of all.
+        """
 
     async def addresses(self, host: str) -> list[str]:
-        """The IP addresses of a host name.
+        """The IP addresses that a host name resolves to.
 
         Raises:
-            OSError, UnicodeError: if it has none.
+            OSError, UnicodeError: if it can't be resolved.
         """
 
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
-        """See `Client.post`; for answers of up to a mebibyte."""
+        """As `Client.post`, for replies of up to a mebibyte."""
 
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
-        """See `Client.post`; for answers that may be large."""
+        """As `Client.post`, for replies that may be large."""
 
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
 
 
 class ByThreads:
-    """Each agent is asked by a thread that waits for it."""
+    """Runs each piece of work in a worker thread, which waits for the agent."""
 
-    def __init__(self, client: Client, workers: WorkerThreads) -> None:
-        """Prepare.
+    def __init__(self, client: Client, workers: Crew) -> None:
+        """Prepare; nothing is sent.
 
         Args:
-            client: sends and waits.
-            workers: threads to wait in.
+            client: sends a request and waits for the reply.
+            workers: threads that run the work.
         """
         self._client = client
         self._workers = workers
@@ -95,7 +107,7 @@ class ByThreads:
 
     async def addresses(self, host: str) -> list[str]:
         """See `Asking`."""
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
@@ -112,11 +124,11 @@ class ByThreads:
 
 
 def completed(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for threads only, and so never gives way to an event loop."""
+    """The result of a coroutine that never suspends, since all that it awaits blocks its thread."""
     try:
         work.send(None)
     except StopIteration as done:
         result: T = done.value
         return result
     work.close()
-    raise AssertionError("it waits for an event loop, and there is none")
+    raise AssertionError("the coroutine waits for an event loop, and there is none")

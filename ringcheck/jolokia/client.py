@@ -1,7 +1,7 @@
-"""HTTP to Jolokia agents: how to ask, and when to give up.
+"""Sends HTTP requests to Jolokia agents, and decides when to retry and when to give up.
 
-Owns credentials, deadlines, caps, retries and what an HTTP status means; knows nothing of MBeans. What a 200 contains
-is judged in outcomes.py: Jolokia reports its failures inside it.
+Owns credentials, deadlines, limits, retries and the meaning of an HTTP status; does not know MBeans. `outcomes.py`
+judges the body of a 200, since Jolokia reports its failures inside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ringcheck.http.replies import CHUNK, Reply, document, one_line
 from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.http.urls import shown
-from ringcheck.jolokia.refusals import words
+from ringcheck.jolokia.refusals import refusal_in
 
 if TYPE_CHECKING:
     import ssl
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _ATTEMPTS = 3
-_FIRST_PAUSE = 0.1  # seconds before the second attempt, at half of the most
-_LONGEST_PAUSE = 1.0  # seconds
+_FIRST_PAUSE = 0.1  # seconds: half of the longest pause before the second attempt
+_LONGEST_PAUSE = 1.0  # seconds before any attempt
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
@@ -47,23 +47,23 @@ Decode: TypeAlias = "Callable[[Reply], T]"
 
 @lru_cache(maxsize=4096)
 def with_slash(url: str) -> str:
-    """The URL with its path ended by a slash: JVM agents (1.7.2 and 2.2.9) answer 404 to `POST /jolokia`."""
+    """The URL with a slash at the end of its path: JVM agents (1.7.2 and 2.2.9) answer 404 to `POST /jolokia`."""
     parts = urlsplit(url)
     return url if parts.path.endswith("/") else parts._replace(path=f"{parts.path}/").geturl()
 
 
 class RefusedError(SourceError):
-    """HTTP 400: the agent refuses the request as a whole, which from Jolokia 2.4 on one bad item of a bulk does."""
+    """HTTP 400: the agent refuses the whole request. From Jolokia 2.4 on one bad item of a bulk is enough for that."""
 
 
 class Requests:
-    """What requests to agents have in common, however they are sent: headers, TLS, and the count of their outcomes."""
+    """What all requests to the agents of a cluster share: headers, TLS, and the counts of outcomes and bytes."""
 
     def __init__(self, settings: JolokiaSettings) -> None:
         """Prepare; nothing is sent.
 
         Args:
-            settings: how to ask.
+            settings: of the cluster.
 
         Raises:
             UsageError: if the password can't be read.
@@ -86,7 +86,7 @@ class Requests:
         """The TLS context of all connections.
 
         Raises:
-            ConfigError: if a file of the settings can't be used.
+            ConfigError: if a certificate or key file of the settings can't be used.
         """
         with self._guard:
             if self._context is None:
@@ -103,15 +103,15 @@ class Requests:
             self._count(error.kind)
             raise
         except Exception:
-            self._count("error")  # what decode refuses is an answer that is none
+            self._count("error")  # the reply could not be decoded
             raise
         self._count("ok")
 
     def result(self, answer: Answer | BufferedAnswer, url: str, decode: Decode[T]) -> T:
-        """What a decoder makes of an answer; its bytes are counted.
+        """An answer as a decoder returns it; its bytes are counted.
 
         Raises:
-            SourceError: if its status is not 200, or it is larger than may be.
+            SourceError: if its status is not 200, or it is too large.
         """
         check_status(answer, url, self.settings.username)
         reply = Reply(answer, url, self.settings.max_bytes)
@@ -127,9 +127,10 @@ class Requests:
 
 
 class Client:
-    """Asks agents and waits; safe to use from many threads, one request in flight to each URL.
+    """Sends requests and waits for the replies. Safe to use from many threads.
 
-    Agents run requests on a single thread by default, so that a second one would only wait behind the first.
+    At most one request is in flight to each URL: agents run requests on a single thread by default, so that a second
+    one would only wait behind the first.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Client:
         """Prepare; nothing is sent.
 
         Args:
-            requests: how to ask.
+            requests: settings, headers and counts.
             clock: monotonic seconds.
             sleep: waits between attempts.
         """
@@ -154,19 +155,19 @@ class Client:
 
     @property
     def counts(self) -> RequestCounts:
-        """Requests since the start."""
+        """Requests by outcome and bytes, since the start."""
         return self._requests.counts
 
     def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
-        """Ask an agent something that may be asked twice.
+        """Send a request that only reads, so that it may be sent twice.
 
-        Connection errors are retried. A reading timeout is not: the agent still works on it, and its executor is
-        single, so that asking again would only queue behind.
+        Connection errors are retried. A timeout is not: the agent still works on the request with its single thread,
+        so that a second request would only queue behind it.
 
         Args:
             url: of the agent.
-            payload: Jolokia request(s), to be sent as JSON.
-            deadline: clock time at which all of it must be over.
+            payload: Jolokia request(s), to be sent as JSON; bytes are JSON already.
+            deadline: clock time at which all attempts must be over.
             decode: makes the result from the reply.
 
         Raises:
@@ -182,12 +183,12 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     def exec_once(self, url: str, payload: object, deadline: float) -> Any:  # noqa: ANN401 - as document
-        """Ask an agent to do something that must not be done twice, `drain` above all.
+        """Send a request that has an effect, such as `drain`, exactly once.
 
-        Never retried, and not cut off by the timeout of one request: only by the deadline.
+        It is never retried. Its only limit is the deadline, not the timeout of one request.
 
         Raises:
-            SourceError: as `post`. Whether it was done is then not known.
+            SourceError: as `post`. It is then not known whether the request took effect.
         """
         try:
             return self._attempt(url, payload, deadline, document, timeout=float("inf"))
@@ -201,7 +202,7 @@ class Client:
     def _attempt(
         self, url: str, payload: object, deadline: float, decode: Decode[T], timeout: float | None = None
     ) -> T:
-        """One request, its outcome counted."""
+        """Send one request and count its outcome."""
         requests = self._requests
         body = encoded(payload)
         with requests.counted(), self._turn(url, deadline) as left:
@@ -214,7 +215,7 @@ class Client:
 
     @contextmanager
     def _turn(self, url: str, deadline: float) -> Iterator[float]:
-        """This URL's turn, and the seconds left then."""
+        """Wait until no other request to a URL is in flight; the seconds that are left then."""
         with self._guard:
             turn = self._in_flight[url]
         if not turn.acquire(timeout=max(0.0, deadline - self._clock())):
@@ -226,53 +227,53 @@ class Client:
 
 
 def pauses() -> Iterator[float]:
-    """Seconds before each further attempt at a request: random, and up to twice as long each time."""
+    """Seconds to wait before each further attempt: random, and up to twice as long as before the last one."""
     for attempt in range(1, _ATTEMPTS):
         yield random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))  # noqa: S311 - no secret
 
 
 def time_left(url: str, seconds: float) -> float:
-    """The seconds, if there are any.
+    """The seconds as they are, if any are left.
 
     Raises:
-        SourceError: if there are none.
+        SourceError: if none are left.
     """
     if seconds <= 0:
-        raise SourceError(f"{shown(url)}: there was no time left to ask", "unreachable")
+        raise SourceError(f"{shown(url)}: no time was left to ask", "unreachable")
     return seconds
 
 
 def encoded(payload: object) -> bytes:
-    """Jolokia requests as JSON; bytes are that already."""
+    """Jolokia requests as JSON; bytes are JSON already."""
     return payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
 
 
 def check_status(raw: Answer | BufferedAnswer, url: str, username: str | None) -> None:
-    """Only 200 may carry an answer.
+    """Check that an HTTP status is 200.
 
     Raises:
-        SourceError: for every other status, with what an operator can do about it.
+        SourceError: for every other status; the text helps an operator to correct it.
     """
-    status, where = raw.status, shown(url)
+    status, location = raw.status, shown(url)
     if status == 200:  # noqa: PLR2004 - HTTP's OK
         return
     if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
-        who = "user name or password is wrong" if username is not None else "it wants a user name and password"
-        raise DeniedError(f"{where}: HTTP 401, {who}")
+        reason = "user name or password is wrong" if username is not None else "it requires a user name and password"
+        raise DeniedError(f"{location}: HTTP 401, {reason}")
     if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
-        raise DeniedError(f"{where}: HTTP 403, access is forbidden{_said(raw)}")
+        raise DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
         target = shown(raw.header("Location") or "nowhere")
-        raise SourceError(f"{where}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
+        raise SourceError(f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
     kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
-    raise kind(f"{where}: HTTP {status}{_said(raw)}")
+    raise kind(f"{location}: HTTP {status}{_quoted(raw)}")
 
 
-def _said(raw: Answer | BufferedAnswer) -> str:
-    """What the answer to a refused request says, in one line; HTML and the rest say nothing."""
+def _quoted(raw: Answer | BufferedAnswer) -> str:
+    """The reason in the body of a refusal, as the end of a message; empty for HTML and other formats."""
     kind = raw.header("Content-Type").partition(";")[0].strip().lower()
     if kind not in {"text/plain", "application/json"}:
         return ""
     with suppress(HTTPException, OSError, zlib.error):
-        return f": {words(raw.read(CHUNK))}".rstrip(": ")
+        return f": {refusal_in(raw.read(CHUNK))}".rstrip(": ")
     return ""

@@ -1,4 +1,4 @@
-"""Endpoints, host ids and owners in any form in which Cassandra and Jolokia write them, made canonical."""
+"""Reads endpoints, host ids and owners in every form in which Cassandra and Jolokia write them."""
 
 from __future__ import annotations
 
@@ -8,42 +8,55 @@ from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
 
 
 def endpoint(value: object) -> str:
-    """`ip`, or `ip:port` with IPv6 in brackets, canonical, of any way in which Cassandra or Jolokia write one.
+    """An endpoint in canonical form: `ip`, or `ip:port` with IPv6 in brackets.
 
-    `10.0.0.1`, `/10.0.0.1`, `host/10.0.0.1`, `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`, an InetAddress as bean
-    (Jolokia up to 2.3) or as `{"address": ...}` (2.6). An IPv6 zone is the node's own and is dropped.
+    The forms are `10.0.0.1`, `/10.0.0.1`, `host/10.0.0.1`, `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`, an
+    InetAddress as a bean (Jolokia up to 2.3) or as `{"address": ...}` (2.6). An IPv6 zone means something on the node
+    only, and is dropped.
 
     Raises:
-        DataError: if it is none of them.
+        DataError: if it has none of the forms.
     """
     if isinstance(value, dict):
         value = value.get("hostAddress") or value.get("address")
     try:
         return canonical(str(value).rpartition("/")[2])
     except ValueError:
-        raise DataError(f"{shortened(value)} is no address{spoilt(value)}") from None
+        pass
+    match = _WITH_PORT.fullmatch(written)
+    try:
+        if match:
+            ip, port = _ip(match[1] or match[2]), int(match[3])
+            return f"[{ip}]:{port}" if match[1] else f"{ip}:{port}"
+    except ValueError:
+        pass
+    raise DataError(f"{shortened(value)} is not an address{spoilt(value)}")
+
+
+def _ip(written: str) -> str:
+    return str(ip_address(written.partition("%")[0]))
 
 
 class _Endpoints(dict[str, str]):
-    """Canonical endpoints by their text: a thousand nodes write the same thousand texts at every poll."""
+    """Canonical endpoint by text, as a cache: a thousand nodes report the same thousand texts in every poll."""
 
     LIMIT = 16384
 
     def __missing__(self, written: str) -> str:
         if len(self) >= self.LIMIT:
             self.clear()
-        found = self[written] = endpoint(written)
-        return found
+        canonical = self[written] = endpoint(written)
+        return canonical
 
 
 CANONICAL = _Endpoints()
 
 
 def endpoints(value: object, what: str) -> frozenset[str]:
-    """A list of nodes as canonical endpoints.
+    """The canonical endpoints of a list.
 
     Raises:
-        DataError: if it is no list of them.
+        DataError: if it is not a list of endpoints.
     """
     try:
         return frozenset(map(CANONICAL.__getitem__, strings(value, what)))
@@ -52,18 +65,18 @@ def endpoints(value: object, what: str) -> frozenset[str]:
 
 
 def host_ids(value: object, what: str) -> dict[str, str]:
-    """Host id by endpoint.
+    """Host id by canonical endpoint.
 
     Raises:
-        DataError: if it is something else.
+        DataError: if it is not a map of host ids by endpoint.
     """
     return {CANONICAL[key]: text(host_id, what) for key, host_id in mapping(value, what).items()}
 
 
 def owners(value: object, what: str) -> frozenset[str]:
-    """The endpoints that own tokens, from `Ownership` or `OwnershipWithPort`: a share of the ring by endpoint.
+    """The canonical endpoints that own tokens, from `Ownership(WithPort)`, which has a share of the ring by endpoint.
 
     Raises:
-        DataError: if it is something else.
+        DataError: if it is not a map by endpoint.
     """
     return frozenset(CANONICAL[key] for key in mapping(value, what))

@@ -1,6 +1,6 @@
-"""One round of questions: who was asked in a poll, and what came back in time.
+"""The requests of one poll: which agents were asked, and what each answered in time.
 
-Owns the waiting; knows nothing of what answers mean.
+Owns the waiting; does not interpret reports.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.urls import shown
+from ringcheck.jolokia.membership import AgentReport
 from ringcheck.jolokia.node_report import NodeReport
 
 if TYPE_CHECKING:
@@ -18,23 +18,26 @@ if TYPE_CHECKING:
 
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
-    from ringcheck.jolokia.membership import Answer, Contact, Home
+    from ringcheck.jolokia.membership import ClusterSession, ContactPoint, ReportOrError
 
-_GRACE = 0.25  # seconds that other contact points have after the first that knows members
+_GRACE = 0.25  # seconds that other contact points have after the first one that knows members
 _SHOWN = 3  # errors in one message
 
 
-class Round:
-    """Asks agents once each, in threads; whoever is silent at the end has an error for an answer."""
+class FanOut:
+    """Asks many agents at once, and keeps what each answered."""
 
-    def __init__(self, home: Home) -> None:
-        """Prepare.
+    def __init__(self, session: ClusterSession) -> None:
+        """Prepare; nothing is asked.
 
         Args:
-            home: where the threads are, and who still owes an answer to an earlier round.
+            session: sends the requests, and knows which requests of earlier polls still run.
+
+        Attributes:
+            answers: report or error by agent. After `gather` every agent that was asked has one.
         """
-        self.answers: dict[JolokiaEndpoint, Answer] = {}
-        self._home = home
+        self.answers: dict[JolokiaEndpoint, ReportOrError] = {}
+        self._session = session
         self._started: dict[JolokiaEndpoint, Started[NodeReport]] = {}
         self._taken: dict[JolokiaEndpoint, Started[NodeReport]] = {}
 
@@ -46,81 +49,83 @@ class Round:
         *,
         again: bool = False,
     ) -> None:
-        """Ask agents, each in a thread.
+        """Begin to ask agents.
 
         Args:
-            agents: to be asked; those that were asked in this poll already are left out.
-            until: clock time at which it must be over.
-            members_of: those that are also asked for the members that they know.
-            again: ask also those that have answered in this poll; an answer that does not come leaves the first one.
+            agents: to ask; those that were asked in this poll already are left out.
+            until: clock time at which the answer must be there.
+            members_of: agents that are also asked for the members that they know.
+            again: ask also agents that have answered in this poll. If the second answer does not come, the first
+                one stays.
         """
         for agent in agents:
             if again or (agent not in self._started and agent not in self.answers):
                 self._submit(agent, agent.refresh(until, members=agent in members_of), until)
 
     def _submit(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> None:
-        earlier = self._home.busy.get(agent)
+        earlier = self._session.busy.get(agent)
         if earlier and not earlier.done():
             work.close()
             self.answers.setdefault(
                 agent, SourceError(f"{shown(agent.url)}: an earlier request is still not answered", "unreachable")
             )
         else:
-            self._home.busy[agent] = self._started[agent] = self._home.asking.start(self._in_time(agent, work, until))
+            started = self._session.asking.start(self._in_time(agent, work, until))
+            self._session.busy[agent] = self._started[agent] = started
 
     async def _in_time(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> NodeReport:
-        """Do it; whose time is over has one reason, whether the thread or the one who waits for it sees it first."""
+        """Do the work. After the deadline the error has the same text as in `gather`, which may see it first."""
         try:
             return await work
         except SourceError as error:
-            if error.kind == "unreachable" and self._home.clock() >= until:
+            if error.kind == "unreachable" and self._session.clock() >= until:
                 raise _silent(agent) from error
             raise
 
     async def gather(self, until: float) -> None:
-        """Take what comes in before a time; whoever has not answered then is silent."""
-        await self._home.asking.wait(self._started.values(), max(0.0, until - self._home.clock()))
+        """Wait for all answers until a clock time; an agent that has not answered by then gets an error."""
+        await self._session.asking.wait(self._started.values(), max(0.0, until - self._session.clock()))
         self._take(self._started)
         for agent in self._started:
             self.answers.setdefault(agent, _silent(agent))
 
     def _take(self, agents: Iterable[JolokiaEndpoint]) -> None:
-        """Note what is there."""
+        """Keep the answers that have come in since the last call; an error does not replace a report."""
         for agent in agents:
-            future = self._started[agent]
-            if future.done() and self._taken.get(agent) is not future:
-                self._taken[agent] = future
-                answer = _answer(future, agent)
+            started = self._started[agent]
+            if started.done() and self._taken.get(agent) is not started:
+                self._taken[agent] = started
+                answer = _answer(started, agent)
                 if isinstance(answer, NodeReport) or agent not in self.answers:
                     self.answers[agent] = answer
 
-    def readings(self) -> Iterator[tuple[JolokiaEndpoint, NodeReport]]:
-        """Who answered, and what."""
+    def reports(self) -> Iterator[AgentReport]:
+        """The agents that answered with a report, in the order of their answers."""
         for agent, answer in self.answers.items():
             if isinstance(answer, NodeReport):
-                yield agent, answer
+                yield AgentReport(agent, answer)
 
-    async def meet(self, contacts: Iterable[Contact], until: float) -> None:
-        """Let contact points introduce themselves, until one has told members and the others had a moment too."""
+    async def introduce(self, contacts: Iterable[ContactPoint], until: float) -> None:
+        """Ask contact points for everything; ends soon after the first one that knows members has answered."""
         for contact in contacts:
-            self._submit(contact.agent, _meet(contact, self._home.asking, until), until)
+            self._submit(contact.agent, _introduction(contact, self._session.asking, until), until)
         waiting = list(self._started.values())
-        while waiting and (left := until - self._home.clock()) > 0:
-            await self._home.asking.wait(waiting, left, first=True)
-            done = [work for work in waiting if work.done()]
-            waiting = [work for work in waiting if not work.done()]
+        while waiting and (left := until - self._session.clock()) > 0:
+            await self._session.asking.wait(waiting, left, first=True)
+            done = [started for started in waiting if started.done()]
+            waiting = [started for started in waiting if not started.done()]
             self._take(self._started)
-            if any(told.host_ids for _, told in self.readings()):
-                until = min(until, self._home.clock() + (_GRACE if done else 0.0))
+            if any(report.host_ids for _, report in self.reports()):
+                until = min(until, self._session.clock() + (_GRACE if done else 0.0))
 
     def silence(self) -> RingcheckError:
-        """Why there is nothing to say."""
+        """The error of a poll in which no agent answered; it quotes the first errors."""
         answers = [self.answers.get(agent) for agent in {**self._started, **self.answers}]  # in the order of asking
         errors = [answer for answer in answers if isinstance(answer, RingcheckError)]
-        told = "; ".join(dict.fromkeys(str(error) for error in errors[:_SHOWN]))
-        text = f"nobody answered: {told}{f' and {len(errors) - _SHOWN} more' if len(errors) > _SHOWN else ''}"
-        broken = [error for error in errors if not isinstance(error, SourceError)]
-        if broken:
+        quoted = "; ".join(dict.fromkeys(str(error) for error in errors[:_SHOWN]))
+        more = f" and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        text = f"nobody answered: {quoted}{more}"
+        if not all(isinstance(error, SourceError) for error in errors):
             return DataError(text)
         kinds = {error.kind for error in errors if isinstance(error, SourceError)}
         return SourceError(text, kinds.pop() if len(kinds) == 1 else "error")
@@ -130,18 +135,18 @@ def _silent(agent: JolokiaEndpoint) -> SourceError:
     return SourceError(f"{shown(agent.url)}: no answer in time", "unreachable")
 
 
-async def _meet(contact: Contact, asking: Asking, until: float) -> NodeReport:
-    """Look up a contact point, then let it introduce itself."""
+async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> NodeReport:
+    """Resolve the host name of a contact point, then ask its agent for everything."""
     with suppress(OSError, UnicodeError):
-        found = await asking.addresses(contact.host)
-        contact.ips = frozenset(map(canonical, found))
+        addresses = await asking.addresses(contact.host)
+        contact.ips = frozenset(str(ip_address(address.partition("%")[0])) for address in addresses)
     return await contact.agent.introduce(until)
 
 
-def _answer(future: Started[NodeReport], agent: JolokiaEndpoint) -> Answer:
-    """What a thread brought back; anything but ringcheck's own errors is a bug and is raised."""
+def _answer(started: Started[NodeReport], agent: JolokiaEndpoint) -> ReportOrError:
+    """The report, or ringcheck's own error with the agent's URL; any other exception is a bug and is raised."""
     try:
-        return future.result()
+        return started.result()
     except SourceError as error:
         return SourceError(_located(error, agent), error.kind)
     except DataError as error:
@@ -149,5 +154,5 @@ def _answer(future: Started[NodeReport], agent: JolokiaEndpoint) -> Answer:
 
 
 def _located(error: RingcheckError, agent: JolokiaEndpoint) -> str:
-    where, text = shown(agent.url), str(error)
-    return text if text.startswith(where) else f"{where}: {text}"
+    url, text = shown(agent.url), str(error)
+    return text if text.startswith(url) else f"{url}: {text}"

@@ -1,4 +1,4 @@
-"""Asks agents on an event loop: the long-running agent's way, for thousands of nodes. Loads asyncio."""
+"""Sends requests to thousands of Jolokia agents on one event loop, for the long-running agent. Loads asyncio."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class OnLoop:
-    """Sends all requests from one event loop; large answers are streamed in threads. For use on that loop only."""
+    """Runs each piece of work as a task of one event loop; large replies are streamed in threads. See `Asking`."""
 
     def __init__(self, requests: Requests, threads: Executor) -> None:
-        """Prepare.
+        """Prepare; nothing is sent. All methods must be called on the same event loop.
 
         Args:
-            requests: how to ask.
-            threads: that stream large answers.
+            requests: settings, headers and counts.
+            threads: stream the large replies.
         """
         self._requests = requests
         self._threads = threads
@@ -49,7 +49,7 @@ class OnLoop:
     def start(self, work: Coroutine[Any, Any, T]) -> Started[T]:
         """See `Asking`."""
         task = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(_noticed)
+        task.add_done_callback(_retrieve_error)
         return task
 
     async def wait(self, started: Collection[Started[Any]], seconds: float, *, first: bool = False) -> None:
@@ -61,8 +61,8 @@ class OnLoop:
 
     async def addresses(self, host: str) -> list[str]:
         """See `Asking`."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(item[4][0]) for item in found]
+        entries = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(entry[4][0]) for entry in entries]
 
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
@@ -87,7 +87,7 @@ class OnLoop:
         self._client.close()
 
     async def _attempt(self, url: str, body: bytes, left: float, decode: Decode[T]) -> T:
-        """One request, its outcome counted; one is in flight to each URL."""
+        """Send one request and count its outcome; a second request to the same URL fails meanwhile."""
         requests = self._requests
         with requests.counted():
             if url in self._in_flight:
@@ -104,7 +104,7 @@ class OnLoop:
                 self._in_flight.discard(url)
 
 
-def _noticed(task: asyncio.Task[Any]) -> None:
-    """Look at the error of work that is over: of an answer that comes after its poll nobody else would."""
+def _retrieve_error(task: asyncio.Task[Any]) -> None:
+    """Retrieve the error of work that has ended: asyncio logs an error if no one does, as after the end of a poll."""
     if not task.cancelled():
         task.exception()

@@ -1,9 +1,9 @@
-"""What is known of a cluster between polls, and the signs by which its ring is read again. Asks nobody."""
+"""What the polls of one cluster share: its members, its ring as last read, and the signs of a change. No I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.jolokia.endpoint import JolokiaEndpoint, SharedValues
@@ -20,28 +20,57 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.settings import JolokiaSettings
     from ringcheck.jolokia.topology import Topology
 
-Answer: TypeAlias = "NodeReport | RingcheckError"
-Identity: TypeAlias = "tuple[str | None, int | None]"  # host id, generation
-Heard: TypeAlias = "tuple[Member, JolokiaEndpoint, NodeReport]"
+ReportOrError: TypeAlias = "NodeReport | RingcheckError"
+Process: TypeAlias = "tuple[str | None, int | None]"  # host id and generation; another generation after a restart
 
 
 @dataclass(slots=True)
-class Contact:
-    """A contact point: its host as configured, the agent there, and the addresses that its name turned out to have."""
+class ContactPoint:
+    """A contact point of the configuration.
+
+    Attributes:
+        host: as configured, without port.
+        agent: the Jolokia agent that it leads to.
+        ips: addresses that the host name resolved to; empty before the first poll.
+    """
 
     host: str
     agent: JolokiaEndpoint
     ips: frozenset[str] = frozenset()
 
 
+class AgentReport(NamedTuple):
+    """A report and the agent that it came from; which member that is has not been checked."""
+
+    agent: JolokiaEndpoint
+    report: NodeReport
+
+
+class MemberReport(NamedTuple):
+    """A report that comes from the member itself: host id and cluster name match."""
+
+    member: Member
+    agent: JolokiaEndpoint
+    report: NodeReport
+
+
+class BuiltNode(NamedTuple):
+    """A node and a view of a snapshot, with the report and the host ids that they were made from."""
+
+    report: NodeReport
+    host_ids: tuple[tuple[str, str], ...]
+    node: Node
+    view: View
+
+
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class Membership:
     """The members of a cluster and their agents.
 
     Attributes:
         cluster: ClusterName.
-        roster: the members, as all testimonies together have them.
-        agents: by member address; members that are not to be asked have none.
+        roster: the members, merged from all testimonies.
+        agents: agent by member address; a member that must not be asked has none.
     """
 
     cluster: str
@@ -50,36 +79,54 @@ class Crowd:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """In the order of the snapshot's nodes."""
+        """The members, in the order of the snapshot's nodes."""
         return self.roster.members
 
 
-@dataclass(slots=True)
-class Known:
-    """What is known of the cluster between polls.
+@dataclass(slots=True, kw_only=True)
+class KnownCluster:
+    """What a poll keeps of a cluster for the next polls.
 
     Attributes:
-        crowd: its members.
-        topology: its ring.
-        read_at: monotonic time of both.
-        signs: see `signs`; None if it must be read again in any case.
-        identities: of believable nodes by address, as last told.
-        judged: node and view by address, with the reading and the host ids that they were made of.
-        views: of the snapshot before, by observer.
+        membership: the members.
+        topology: the ring.
+        read_at: monotonic time at which both were read.
+        fingerprint: see `fingerprint`; None if both must be read again in any case.
+        processes: of believable nodes by address, as last reported.
+        built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
+        views: of the last snapshot, by observer.
     """
 
-    crowd: Crowd
+    membership: Membership
     topology: Topology
     read_at: float
-    signs: object
-    identities: dict[str, Identity]
-    judged: dict[str, tuple[NodeReport, object, Node, View]] = field(default_factory=dict)
+    fingerprint: object
+    processes: dict[str, Process]
+    built: dict[str, BuiltNode] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Home:
-    """What polls of one cluster share."""
+@dataclass(slots=True, kw_only=True)
+class ClusterSession:
+    """What all polls of one cluster share.
+
+    Attributes:
+        settings: where the agents are and how to ask them.
+        asking: sends the requests.
+        replication: by keyspace, as configured, for releases that do not report it.
+        name: of the cluster in the configuration; None without one.
+        authenticates: overrides whether clients must log in; None to find out.
+        clock: monotonic seconds.
+        contacts: the contact points.
+        agents: every agent that was used, by URL.
+        shared: sets and maps that many nodes report alike.
+        busy: the last request to each agent; it may still run when the next poll begins.
+        releases: ReleaseVersion by member address, as last known.
+        known: what the last poll that read the ring found; None before the first.
+        polls: how many polls were begun.
+        testified: what all testimonies were when the members were last compared.
+        explained: the lists of each agent that were already checked for unknown endpoints.
+    """
 
     settings: JolokiaSettings
     asking: Asking
@@ -87,87 +134,94 @@ class Home:
     name: str | None
     authenticates: bool | None
     clock: Callable[[], float]
-    contacts: list[Contact] = field(default_factory=list)
+    contacts: list[ContactPoint] = field(default_factory=list)
     agents: dict[str, JolokiaEndpoint] = field(default_factory=dict)
     shared: SharedValues = field(default_factory=SharedValues)
     busy: dict[JolokiaEndpoint, Started[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
-    known: Known | None = None
+    known: KnownCluster | None = None
     polls: int = 0
-    said: object = None
+    testified: object = None
     explained: dict[JolokiaEndpoint, object] = field(default_factory=dict)
 
     def agent(self, url: str) -> JolokiaEndpoint:
-        """The agent at a URL, always the same."""
+        """The agent at a URL; the same object for the same URL."""
         if url not in self.agents:
             self.agents[url] = JolokiaEndpoint(url, self.asking, self.shared)
         return self.agents[url]
 
     def agent_at(self, endpoint: str) -> JolokiaEndpoint:
-        """The agent where the configuration says that an endpoint's is."""
+        """The agent of the node at an endpoint, by the configured `url`."""
         return self.agent(self.settings.url_of(ip_of(endpoint)))
 
 
-def known_to(told: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozenset[int]:
-    """Indexes of the members that a node lists, live or not."""
-    found = {roster.index_of(endpoint, agent.host_ids) for endpoint in told.live | told.unreachable}
-    return frozenset(index for index in found if index is not None)
+def listed_members(report: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozenset[int]:
+    """Indexes of the members that a node lists as live or unreachable."""
+    indexes = {roster.index_of(endpoint, agent.host_ids) for endpoint in report.live | report.unreachable}
+    return frozenset(index for index in indexes if index is not None)
 
 
-def related(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
-    """Whether one of two nodes knows the other as a member, or both know a third one, by host id."""
-    return not _host_ids(*one).isdisjoint(_host_ids(*other))
+def related(first: AgentReport, second: AgentReport) -> bool:
+    """Whether two nodes have a host id in common: one knows the other, or both know the same third node."""
+    return not _host_ids(*first).isdisjoint(_host_ids(*second))
 
 
-def _host_ids(agent: JolokiaEndpoint, told: NodeReport) -> frozenset[str]:
-    """A node's own host id, and those of the members that it knows."""
-    return frozenset((agent.host_ids or {}).values()).union([told.host_id] if told.host_id else ())
+def _host_ids(agent: JolokiaEndpoint, report: NodeReport) -> frozenset[str]:
+    """A node's own host id, and the host ids of the members that it knows."""
+    return frozenset((agent.host_ids or {}).values()).union([report.host_id] if report.host_id else ())
 
 
-def strangers(one: tuple[JolokiaEndpoint, NodeReport], other: tuple[JolokiaEndpoint, NodeReport]) -> bool:
-    """Whether two nodes know members, but neither each other nor a common one."""
-    if not (believable(one[1]) and believable(other[1]) and one[0].host_ids and other[0].host_ids):
+def unrelated(first: AgentReport, second: AgentReport) -> bool:
+    """Whether two believable nodes both know members, but neither each other nor a common one."""
+    if not (believable(first.report) and believable(second.report) and first.agent.host_ids and second.agent.host_ids):
         return False
-    return not related(one, other)
+    return not related(first, second)
 
 
-def impostor(member: Member, told: NodeReport, crowd: Crowd) -> str | None:
-    """How an answer betrays that another node than the expected one gave it."""
-    if told.cluster and told.cluster != crowd.cluster:
-        return f"it belongs to cluster {told.cluster!r}"
-    others = {other.host_id for other in crowd.members} if member.host_id is None else set()
-    if told.host_id and (told.host_id in others or member.host_id not in {None, told.host_id}):
-        return f"it has host id {told.host_id}" + (f", not {member.host_id}" if member.host_id else "")
+def identity_mismatch(member: Member, report: NodeReport, membership: Membership) -> str | None:
+    """What shows that a report does not come from the expected member; None if nothing does."""
+    if report.cluster and report.cluster != membership.cluster:
+        return f"it belongs to cluster {report.cluster!r}"
+    others = {other.host_id for other in membership.members} if member.host_id is None else set()
+    if report.host_id and (report.host_id in others or member.host_id not in {None, report.host_id}):
+        return f"it has host id {report.host_id}" + (f", not {member.host_id}" if member.host_id else "")
     return None
 
 
-def neighbour(member: Member, told: NodeReport, crowd: Crowd) -> str | None:
-    """The other member at the same address whose agent answered in place of a member's; None if it is its own.
+def neighbour(member: Member, report: NodeReport, membership: Membership) -> str | None:
+    """The other member at the same IP address that a report comes from; None if it is the member's own.
 
-    The `url` leads to one agent of an address; those of other instances there are only found among the contact points.
+    The configured `url` leads to one agent of an IP address. The agents of other instances there can only be contact
+    points.
     """
-    others = (one for one in crowd.members if one is not member and ip_of(one.endpoint) == ip_of(member.endpoint))
-    return next((one.address for one in others if one.host_id and one.host_id == told.host_id), None)
+    others = (
+        other for other in membership.members if other is not member and ip_of(other.endpoint) == ip_of(member.endpoint)
+    )
+    return next((other.address for other in others if other.host_id and other.host_id == report.host_id), None)
 
 
-def signs(heard: Iterable[Heard]) -> object:
-    """What can't stay the same while the ring changes, by all that coordinate.
+def fingerprint(reports: Iterable[MemberReport]) -> object:
+    """A value that can't stay the same while the ring changes, as all nodes that serve clients report it.
 
-    Whom each of them knows, so that a node that has left is noticed though it still lists itself; movements; schemas.
+    It holds the endpoints that each node lists, so that it changes when peers forget a node that still lists itself;
+    the nodes that join, leave and move; and the schema versions.
     """
-    told = [reading for _, _, reading in heard if serving(reading)]
-    known = frozenset({live | unreachable for live, unreachable in {(one.live, one.unreachable) for one in told}})
-    moves = [frozenset().union(*{getattr(one, name) for one in told}) for name in ("joining", "leaving", "moving")]
-    return known, *moves, frozenset(one.schema_version for one in told)
+    serve = [report for _, _, report in reports if serving(report)]
+    lists = {(report.live, report.unreachable) for report in serve}
+    known = frozenset({live | unreachable for live, unreachable in lists})
+    moves = [
+        frozenset().union(*{getattr(report, name) for report in serve}) for name in ("joining", "leaving", "moving")
+    ]
+    return known, *moves, frozenset(report.schema_version for report in serve)
 
 
-def identities(heard: Iterable[Heard]) -> dict[str, Identity]:
-    """Host id and generation of those that are through with their start: a restart may change all that a node is."""
-    return {member.address: (told.host_id, told.generation) for member, _, told in heard if believable(told)}
+def processes(reports: Iterable[MemberReport]) -> dict[str, Process]:
+    """Host id and generation by address, of nodes that have started: a restart may change rack, tokens and release."""
+    return {member.address: (report.host_id, report.generation) for member, _, report in reports if believable(report)}
 
 
-def same(before: Identity | None, now: Identity) -> bool:
-    """Whether a node is known and was not restarted since; an unknown generation proves nothing."""
+def same_process(before: Process | None, now: Process) -> bool:
+    """Whether a node is known and was not restarted since; an unknown generation counts as unchanged."""
     if before is None or before[0] != now[0]:
         return False
     return before[1] == now[1] or None in {before[1], now[1]}

@@ -1,4 +1,4 @@
-"""What one node says of itself and of the others: attributes of StorageService as one value."""
+"""What one node reports of itself and of the others: attributes of StorageService as one value."""
 
 from __future__ import annotations
 
@@ -18,15 +18,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
-    """What one node says of itself and of the others.
+    """What one node reports of itself and of the others. Endpoints are canonical text.
 
     Attributes:
         with_port: whether endpoints are written with their ports.
+        cluster: ClusterName.
+        host_id: its own host id; None while it starts.
+        release: ReleaseVersion.
+        partitioner: class name; None if it was not asked for.
         mode: OperationMode; None before StorageService is registered, and then nothing else is known.
-        host_ids: host id by endpoint, if it was asked for.
-        owners: endpoints that own tokens, if it was asked for and could say.
+        gossip_running: whether it gossips.
+        native_transport_running: whether it serves clients.
+        generation: of its gossip state; None if unknown.
+        schema_version: UUID text of its schema; None if unknown.
+        live: endpoints that it lists as live.
+        unreachable: endpoints that it lists as unreachable.
+        joining: endpoints that it sees joining the ring.
+        leaving: endpoints that it sees leaving the ring.
+        moving: endpoints that it sees moving.
+        host_ids: host id by endpoint; None if it was not asked for.
+        owners: endpoints that own tokens; None if it was not asked for or is not reported.
     """
 
     with_port: bool = False
@@ -48,84 +61,99 @@ class NodeReport:
     owners: frozenset[str] | None = field(default=None, repr=False)
 
 
-def node_report(found: Mapping[str, Outcome], same: dict[frozenset[str], frozenset[str]]) -> NodeReport:
-    """A node's own words, from attributes of StorageService.
+def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], frozenset[str]]) -> NodeReport:
+    """A node's report, from attributes of StorageService.
 
     Args:
-        found: outcomes by attribute.
-        same: sets seen so far: a thousand nodes list the same thousand endpoints, and share one set for it.
+        answers: outcome by attribute.
+        shared: sets of earlier reports; equal sets become the same object, since a thousand nodes list the same
+            thousand endpoints. New sets are added.
 
     Raises:
-        SourceError: if the agent's policy forbids one that is needed.
-        DataError: if one that is needed is missing or has another shape.
+        SourceError: if the agent's policy forbids an attribute that is needed.
+        DataError: if an attribute that is needed is missing or has another shape.
     """
-    mode = _of(found, "OperationMode")
+    mode = _of(answers, "OperationMode")
     if is_missing_mbean(mode):
         return NodeReport()  # Jolokia answers before Cassandra has registered its MBeans
-    found = _as_far_as_it_is(found, mode)
-    with_port = all(name in found and found[name].status == OK for name in mbeans.LISTS_WITH_PORT)
-    sets = []
-    for name in mbeans.lists_of(with_port):
-        listed = endpoints(_of(found, name).get(name), name)
-        sets.append(same.setdefault(listed, listed))
-    told = {name: _of(found, name).get(name) for name in (*mbeans.STATE, "ClusterName", "ReleaseVersion")}
-    if told["OperationMode"] in COORDINATING:
-        text(told["LocalHostId"], "LocalHostId")  # null while a node starts, and only then
-    told |= {name: found[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in found}
+    answers = _without_errors_of_a_start(answers, mode)
+    with_port = all(name in answers and answers[name].status == OK for name in mbeans.LISTS_WITH_PORT)
+    lists = _lists(answers, with_port, shared)
+    values = {name: _of(answers, name).get(name) for name in (*mbeans.STATE, "ClusterName", "ReleaseVersion")}
+    if values["OperationMode"] in COORDINATING:
+        text(values["LocalHostId"], "LocalHostId")  # null only while a node starts
+    values |= {name: answers[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in answers}
     return NodeReport(
         with_port=with_port,
-        cluster=text(told["ClusterName"], "ClusterName"),
-        host_id=_optional(text, told, "LocalHostId"),
-        release=text(told["ReleaseVersion"], "ReleaseVersion"),
-        partitioner=_optional(text, told, "PartitionerName"),
-        mode=text(told["OperationMode"], "OperationMode"),
-        gossip_running=flag(told["GossipRunning"], "GossipRunning"),
-        native_transport_running=flag(told["NativeTransportRunning"], "NativeTransportRunning"),
-        generation=_optional(number, told, "CurrentGenerationNumber"),
-        schema_version=_optional(text, told, "SchemaVersion"),
-        **dict(zip(("live", "unreachable", "joining", "leaving", "moving"), sets, strict=True)),
-        host_ids=_host_ids(found, with_port),
-        owners=_owners(found, with_port, same),
+        cluster=text(values["ClusterName"], "ClusterName"),
+        host_id=_optional(text, values, "LocalHostId"),
+        release=text(values["ReleaseVersion"], "ReleaseVersion"),
+        partitioner=_optional(text, values, "PartitionerName"),
+        mode=text(values["OperationMode"], "OperationMode"),
+        gossip_running=flag(values["GossipRunning"], "GossipRunning"),
+        native_transport_running=flag(values["NativeTransportRunning"], "NativeTransportRunning"),
+        generation=_optional(number, values, "CurrentGenerationNumber"),
+        schema_version=_optional(text, values, "SchemaVersion"),
+        **lists,
+        host_ids=_host_ids(answers, with_port),
+        owners=_owners(answers, with_port, shared),
     )
 
 
-def _as_far_as_it_is(found: Mapping[str, Outcome], mode: Outcome) -> Mapping[str, Outcome]:
-    """The outcomes; where the node does not coordinate, what it can't tell is left empty.
+def _lists(
+    answers: Mapping[str, Outcome],
+    with_port: bool,  # noqa: FBT001 - which of two
+    shared: dict[frozenset[str], frozenset[str]],
+) -> dict[str, frozenset[str]]:
+    """The five lists of endpoints, by attribute of `NodeReport`."""
+    lists: dict[str, frozenset[str]] = {}
+    attributes = ("live", "unreachable", "joining", "leaving", "moving")
+    for attribute, name in zip(attributes, mbeans.lists_of(with_port), strict=True):
+        listed = endpoints(_of(answers, name).get(name), name)
+        lists[attribute] = shared.setdefault(listed, listed)
+    return lists
 
-    While it starts, parts of Cassandra are not there yet and throw (2.2: LocalHostId, all: CurrentGenerationNumber).
+
+def _without_errors_of_a_start(answers: Mapping[str, Outcome], mode: Outcome) -> Mapping[str, Outcome]:
+    """The outcomes; if the node does not coordinate, attributes that throw are empty.
+
+    While a node starts, parts of Cassandra do not exist yet and throw (2.2: LocalHostId, all:
+    CurrentGenerationNumber).
     """
     if mode.status != OK or text(mode.value, "OperationMode") in COORDINATING:
-        return found
-    empty = {name: Outcome(OK, []) for name in (*mbeans.LISTS, *mbeans.LISTS_WITH_PORT)}
-    empty |= {name: Outcome(OK, {}) for name in (mbeans.HOST_IDS, mbeans.HOST_IDS_WITH_PORT)}
-    empty |= dict.fromkeys(("GossipRunning", "NativeTransportRunning"), Outcome(OK, value=False))
-    empty["LocalHostId"] = Outcome(OK)
-    return {name: empty.get(name, one) if one.status == THROWN else one for name, one in found.items()}
+        return answers
+    empty = {name: Outcome(status=OK, value=[]) for name in (*mbeans.LISTS, *mbeans.LISTS_WITH_PORT)}
+    empty |= {name: Outcome(status=OK, value={}) for name in (mbeans.HOST_IDS, mbeans.HOST_IDS_WITH_PORT)}
+    empty |= dict.fromkeys(("GossipRunning", "NativeTransportRunning"), Outcome(status=OK, value=False))
+    empty["LocalHostId"] = Outcome(status=OK)
+    return {
+        name: empty.get(name, outcome) if outcome.status == THROWN else outcome for name, outcome in answers.items()
+    }
 
 
-def _of(found: Mapping[str, Outcome], name: str) -> Outcome:
-    if name not in found:
+def _of(answers: Mapping[str, Outcome], name: str) -> Outcome:
+    if name not in answers:
         raise DataError(f"{name} is missing from the answer")
-    return found[name]
+    return answers[name]
 
 
-def _optional(shape: Callable[[object, str], T], told: Mapping[str, object], name: str) -> T | None:
-    value = told.get(name)
+def _optional(shape: Callable[[object, str], T], values: Mapping[str, object], name: str) -> T | None:
+    value = values.get(name)
     return None if value is None else shape(value, name)
 
 
-def _host_ids(found: Mapping[str, Outcome], with_port: bool) -> dict[str, str] | None:  # noqa: FBT001 - which of two
+def _host_ids(answers: Mapping[str, Outcome], with_port: bool) -> dict[str, str] | None:  # noqa: FBT001 - which of two
     name = mbeans.HOST_IDS_WITH_PORT if with_port else mbeans.HOST_IDS
-    return host_ids(found[name].get(name), name) if name in found else None
+    return host_ids(answers[name].get(name), name) if name in answers else None
 
 
 def _owners(
-    found: Mapping[str, Outcome],
+    answers: Mapping[str, Outcome],
     with_port: bool,  # noqa: FBT001 - which of two
-    same: dict[frozenset[str], frozenset[str]],
+    shared: dict[frozenset[str], frozenset[str]],
 ) -> frozenset[str] | None:
     name = mbeans.OWNERSHIP_WITH_PORT if with_port else mbeans.OWNERSHIP
-    if name not in found or found[name].status != OK:
+    if name not in answers or answers[name].status != OK:
         return None
-    told = owners(found[name].value, name)
-    return same.setdefault(told, told)
+    owning = owners(answers[name].value, name)
+    return shared.setdefault(owning, owning)

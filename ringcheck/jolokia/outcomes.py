@@ -1,7 +1,7 @@
-"""The outcome of each request in Jolokia's reply, and the shapes that its value may have. Believes nothing.
+"""The outcome of each request in a reply of Jolokia, and checks of the shape of its value.
 
-HTTP 200 is not success: each item has its own `status`, one Error inside a bulk turns the whole answer into one object,
-limits of an agent cut lists without a word. Whatever is not exactly as expected is a `DataError` of one line.
+HTTP 200 does not mean success. Each item of a reply has its own `status`, one Error in a bulk turns the whole reply
+into one object, and the limits of an agent cut lists silently. Anything unexpected raises a `DataError` of one line.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ringcheck.jolokia.refusals import reason
 OK, FORBIDDEN, NOT_FOUND, THROWN = 200, 403, 404, 500  # `status` of an item
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
-        status: Jolokia's: 200, 400, 403, 404 or 500.
-        value: decoded JSON, if the status is 200.
-        error: one line, otherwise.
-        error_type: Java class of the exception, otherwise.
+        status: of Jolokia: 200, 400, 403, 404 or 500.
+        value: decoded JSON; None if the status is not 200.
+        error: one line; empty if the status is 200.
+        error_type: Java class of the exception; empty if there is none.
     """
 
     status: int
@@ -38,7 +38,7 @@ class Outcome:
 
         Raises:
             SourceError: if the agent's policy forbids it.
-            DataError: if there is none for another reason.
+            DataError: if there is no value for another reason.
         """
         if self.status == OK:
             return self.value
@@ -48,9 +48,9 @@ class Outcome:
 
     @property
     def refusal(self) -> str:
-        """Why it was refused, in the agent's own words where it has some."""
-        said = reason(self.error, self.error_type)
-        return f"the agent refuses: {said}" if said else "the agent's access policy forbids it"
+        """Why the request was refused: the agent's own text, if it gave one."""
+        text = reason(self.error, self.error_type)
+        return f"the agent refuses: {text}" if text else "the agent's access policy forbids it"
 
 
 def outcome(reply: object) -> Outcome:
@@ -60,25 +60,26 @@ def outcome(reply: object) -> Outcome:
         DataError: if the reply is not an object with a status, or claims success without a value.
     """
     if not isinstance(reply, dict) or not isinstance(status := reply.get("status"), int):
-        raise DataError(f"not an answer of Jolokia: {shortened(reply)}")
+        raise DataError(f"not a reply of Jolokia: {shortened(reply)}")
     if status == OK:
         if "value" not in reply:
             raise DataError("the answer has no value")
-        return Outcome(status, reply["value"])
-    return Outcome(status, None, shortened(reply.get("error") or ""), str(reply.get("error_type") or ""))
+        return Outcome(status=status, value=reply["value"])
+    error = shortened(reply.get("error") or "")
+    return Outcome(status=status, error=error, error_type=str(reply.get("error_type") or ""))
 
 
 def outcomes(reply: object, count: int) -> list[Outcome] | None:
-    """The outcomes of a bulk request, in the order of its items.
+    """The outcomes of a bulk request, in the order of its requests.
 
-    Up to Jolokia 2.3 one operation that throws an Error turns the answer to the whole bulk into one object.
+    Up to Jolokia 2.3 one operation that throws an Error turns the reply to the whole bulk into one object.
 
     Returns:
-        None if that happened: the items are to be asked one by one.
+        None if that happened: then the requests must be sent one by one.
 
     Raises:
-        DeniedError: if the bulk was refused as a whole.
-        DataError: if the reply is none of these, or does not answer every request.
+        DeniedError: if the whole bulk was refused.
+        DataError: if the reply has another shape, or does not answer every request.
     """
     if isinstance(reply, dict):
         whole = outcome(reply)
@@ -88,39 +89,39 @@ def outcomes(reply: object, count: int) -> list[Outcome] | None:
             raise DataError(f"one answer to {count} requests: {whole.error or f'status {whole.status}'}")
         return None
     if not isinstance(reply, list):
-        raise DataError(f"not an answer of Jolokia: {shortened(reply)}")
+        raise DataError(f"not a reply of Jolokia: {shortened(reply)}")
     if len(reply) != count:
         raise DataError(f"{len(reply)} answers to {count} requests")
     return [outcome(item) for item in reply]
 
 
 def is_missing_mbean(outcome: Outcome) -> bool:
-    """Whether the MBean itself is not there; an attribute that it lacks is 404 too."""
+    """Whether the MBean itself does not exist; a missing attribute has status 404 too."""
     return outcome.status == NOT_FOUND and "InstanceNotFound" in outcome.error_type
 
 
 def shortened(value: object) -> str:
-    """One line of something that a node said."""
+    """A value of a reply as one line of limited length, for messages."""
     line = printable(str(value))
     return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}..."
 
 
 def text(value: object, what: str) -> str:
-    """A string.
+    """A value that must be a string.
 
     Raises:
-        DataError: if it is none.
+        DataError: if it is not; the message begins with `what`.
     """
     if not isinstance(value, str):
-        raise DataError(f"{what} is no text: {shortened(value)}")
+        raise DataError(f"{what} is not a text: {shortened(value)}")
     return value
 
 
 def flag(value: object, what: str) -> bool:
-    """A boolean.
+    """A value that must be a boolean.
 
     Raises:
-        DataError: if it is none.
+        DataError: if it is not.
     """
     if not isinstance(value, bool):
         raise DataError(f"{what} is neither true nor false: {shortened(value)}")
@@ -128,26 +129,26 @@ def flag(value: object, what: str) -> bool:
 
 
 def number(value: object, what: str) -> int:
-    """An integer, which agents 2.x may be set to write as text (`serializeLong`).
+    """A value that must be an integer; agents 2.x can be configured to write it as text (`serializeLong`).
 
     Raises:
-        DataError: if it is none.
+        DataError: if it is not.
     """
     if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{what} is no number: {shortened(value)}")
+        raise DataError(f"{what} is not a number: {shortened(value)}")
     return value
 
 
 def strings(value: object, what: str) -> list[str]:
-    """A list of strings that no limit of the agent has spoilt.
+    """A value that must be a list of strings.
 
     Raises:
-        DataError: if it is something else.
+        DataError: if it is not; the message names the limit of the agent that replaced a list or a part of it.
     """
     if not isinstance(value, list):
-        raise DataError(f"{what} is no list: {shortened(value)}{spoilt(value)}")
+        raise DataError(f"{what} is not a list: {shortened(value)}{spoilt(value)}")
     for item in value:
         if not isinstance(item, str):
             raise DataError(f"{what} has {shortened(item)} in place of text")
@@ -155,18 +156,18 @@ def strings(value: object, what: str) -> list[str]:
 
 
 def mapping(value: object, what: str) -> dict[str, Any]:
-    """An object.
+    """A value that must be a JSON object.
 
     Raises:
-        DataError: if it is something else.
+        DataError: if it is not; the message names the limit of the agent that replaced it.
     """
     if not isinstance(value, dict):
-        raise DataError(f"{what} is no map: {shortened(value)}{spoilt(value)}")
+        raise DataError(f"{what} is not a map: {shortened(value)}{spoilt(value)}")
     return value
 
 
 def spoilt(value: object) -> str:
-    """What an agent's limits leave in place of a list or map."""
+    """The limit of the agent that left a value in place of a list or map, as the end of a message; else empty."""
     if value == "[Object limit exceeded]":
         return " (the agent's maxObjects cut it off)"
     return " (the agent's maxDepth made it text)" if isinstance(value, str) and value[:1] in {"[", "{"} else ""

@@ -1,4 +1,4 @@
-"""Maps by token range and by token: ranges with their replicas, pending ranges, tokens by owner."""
+"""Reads maps by token range or token: ranges with their replicas, pending ranges, owners of tokens."""
 
 from __future__ import annotations
 
@@ -25,91 +25,96 @@ def tokens_of_key(key: str) -> tuple[int, int]:
     """Start and end of a range from its key `[start, end]`.
 
     Raises:
-        DataError: if they are no whole numbers: order-preserving partitioners put keys of any text there.
+        DataError: if they are not integers. Tokens of order-preserving partitioners are keys of any text.
     """
-    found = _TOKENS.fullmatch(key)
-    if not found:
-        raise DataError(f"{shortened(key)} is no token range")
-    return int(found[1]), int(found[2])
+    match = _TOKENS.fullmatch(key)
+    if not match:
+        raise DataError(f"{shortened(key)} is not a token range")
+    return int(match[1]), int(match[2])
 
 
-class Places(dict[str, int]):
-    """Node index by any text that a node's endpoint is written as."""
+class NodeIndexes(dict[str, int]):
+    """Index of a node by its endpoint in any form; each text is looked up once."""
 
     def __init__(self, index_of: Callable[[str], int]) -> None:
         """Prepare.
 
         Args:
-            index_of: index of a canonical endpoint; raises DataError for a stranger.
+            index_of: index of a canonical endpoint; raises DataError for an unknown one.
         """
         super().__init__()
         self._index_of = index_of
 
     def __missing__(self, written: str) -> int:
-        place = self[written] = self._index_of(endpoint(written))
-        return place
+        index = self[written] = self._index_of(endpoint(written))
+        return index
 
 
-def pending(value: object, places: Places, what: str) -> tuple[Pending, ...]:
-    """Ranges in movement and the nodes that gain them.
+def pending(value: object, indexes: NodeIndexes, what: str) -> tuple[Pending, ...]:
+    """Pending ranges and the nodes that gain them, sorted.
+
+    Args:
+        value: of getPendingRangeToEndpoint(WithPort)Map.
+        indexes: of the members.
+        what: for messages.
 
     Raises:
-        DataError: if it is something else.
+        DataError: if it is not a map of lists of members by token range.
     """
-    found = []
+    ranges = []
     for key, gaining in mapping(value, what).items():
         start, end = tokens_of_key(key)
-        found.append(Pending(start, end, tuple([places[item] for item in strings(gaining, what)])))
-    return tuple(sorted(found, key=lambda item: (item.end, item.start)))
+        ranges.append(Pending(start, end, tuple([indexes[written] for written in strings(gaining, what)])))
+    return tuple(sorted(ranges, key=lambda gained: (gained.end, gained.start)))
 
 
-def range_rows(reply: Reply, places: Places, nodes: int) -> Spans:
+def range_rows(reply: Reply, indexes: NodeIndexes, nodes: int) -> Spans:
     """The ranges of a ring from the reply to one getRangeToEndpoint(WithPort)Map.
 
     Args:
         reply: to that request.
-        places: of the members.
+        indexes: of the members.
         nodes: how many members there are.
 
     Raises:
-        SourceError: if the reply is cut off, no JSON, or forbidden.
-        DataError: if it holds an error, or something else than lists of members by token range.
+        SourceError: if the reply is cut off, not JSON, or forbidden.
+        DataError: if the reply reports an error, or is not a map of lists of members by token range.
     """
-    found = Spans(nodes)
+    spans = Spans(nodes)
 
     def take(key: str, replicas: Any) -> None:  # noqa: ANN401 - decoded JSON
         start, end = tokens_of_key(key)
         if not isinstance(replicas, list):
             strings(replicas, key)  # raises
-        found.add(start, end, [places[item] for item in replicas])
+        spans.add(start, end, [indexes[written] for written in replicas])
 
     _entries(reply, take, "the range map")
-    return found
+    return spans
 
 
 def token_counts(reply: Reply) -> Counter[str]:
-    """How many tokens each endpoint has, from the reply to TokenToEndpoint(WithPort)Map, joining nodes included.
+    """Number of tokens by endpoint, from the reply to TokenToEndpoint(WithPort)Map; joining nodes are included.
 
     Raises:
-        SourceError: if the reply is cut off, no JSON, or forbidden.
-        DataError: if it holds an error, or something else than endpoints.
+        SourceError: if the reply is cut off, not JSON, or forbidden.
+        DataError: if the reply reports an error, or is not a map of endpoints by token.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     def take(_: str, owner: Any) -> None:  # noqa: ANN401 - decoded JSON
-        found[CANONICAL[text(owner, "an owner")]] += 1
+        counts[CANONICAL[text(owner, "an owner")]] += 1
 
     _entries(reply, take, "the token map")
-    return found
+    return counts
 
 
 def _entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
-    """Hand on each entry of the map that is the value of a reply; large replies are never held as a whole.
+    """Call a function for each entry of the map that is the value of a reply; a large reply is never in memory at once.
 
-    What was taken counts for nothing if this raises: the error may stand behind the entries.
+    If this raises, all entries must be discarded: an error can follow them in the reply.
     """
     if not reply.whole:
-        from ringcheck.jolokia.stream import entries  # noqa: PLC0415 - ijson costs 21 ms, small clusters never need it
+        from ringcheck.jolokia.stream import entries  # noqa: PLC0415 - ijson costs 21 ms, and small clusters do not need it
 
         entries(reply, take, what)
         return

@@ -1,4 +1,4 @@
-"""What Jolokia says when it refuses a request: in bodies of HTTP 403 and inside of HTTP 200, by 1.x and 2.x."""
+"""The reason that Jolokia 1.x and 2.x give for a refusal, in the body of an HTTP 403 or inside an HTTP 200."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 from ringcheck.http.replies import LONGEST_TEXT, one_line, printable
 
 
-def words(body: bytes) -> str:
-    """What the body of a refusal says, printable and short: Jolokia's `error`, or the first words of a text."""
+def refusal_in(body: bytes) -> str:
+    """The reason in the body of a refusal, printable and short: Jolokia's `error`, or the beginning of a text."""
     try:
-        said = json.loads(body)
+        reply = json.loads(body)
     except (ValueError, RecursionError):
         return one_line(body)
-    return reason(said.get("error"), said.get("error_type")) if isinstance(said, dict) else ""
+    return reason(reply.get("error"), reply.get("error_type")) if isinstance(reply, dict) else ""
 
 
 def reason(error: object, error_type: object) -> str:
-    """Jolokia's `error` in one line, without the Java class that Jolokia 1.x and 2.0 to 2.3 put before it."""
+    """Jolokia's `error` in one line; without the Java class that Jolokia 1.x and 2.0 to 2.3 put before it."""
     text = printable(error) if isinstance(error, str) else ""
     text = text.removeprefix(f"{error_type} : ")
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

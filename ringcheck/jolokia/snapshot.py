@@ -1,6 +1,6 @@
-"""The snapshot of what is known and of what was answered.
+"""Builds a snapshot from what is known of a cluster and what its agents answered in one poll.
 
-Owns what a node, a view and a problem look like in it; asks nobody.
+Owns what a node, a view and a problem look like in the snapshot. Sends no requests.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
-from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.urls import shown
-from ringcheck.jolokia.membership import Crowd, Known, impostor, neighbour
+from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, identity_mismatch, neighbour
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
@@ -23,169 +22,175 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member
-    from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
-    from ringcheck.jolokia.membership import Answer, Home
+    from ringcheck.jolokia.membership import ClusterSession, ReportOrError
 
 
-class Portrait:
-    """Makes one snapshot."""
+class SnapshotBuilder:
+    """Builds the snapshot of one poll."""
 
-    def __init__(self, home: Home, answers: Mapping[JolokiaEndpoint, Answer], taken_at: str) -> None:
+    def __init__(
+        self, session: ClusterSession, answers: Mapping[JolokiaEndpoint, ReportOrError], taken_at: str
+    ) -> None:
         """Prepare.
 
         Args:
-            home: contact points and settings.
-            answers: of this poll.
+            session: has the contact points and the settings.
+            answers: of this poll, by agent; may still be filled later.
             taken_at: of the snapshot.
         """
-        self._home = home
+        self._session = session
         self._answers = answers
         self._taken_at = taken_at
 
-    def of(self, known: Known, problems: Sequence[Problem] = ()) -> Snapshot:
-        """The snapshot of what is known and of what was answered."""
-        crowd, topology = known.crowd, known.topology
-        nodes, views, wrong = self._nodes_and_views(crowd, topology, known.judged)
-        answers = (self._answers.get(agent) for agent in crowd.agents.values())
+    def of(self, known: KnownCluster, problems: Sequence[Problem] = ()) -> Snapshot:
+        """The snapshot of known members and a known ring; without rings if no node serves clients.
+
+        Args:
+            known: members and ring.
+            problems: of this poll, to be reported besides those of the ring.
+        """
+        membership, topology, session = known.membership, known.topology, self._session
+        nodes, views, wrong_nodes = self._nodes_and_views(known)
+        answers = (self._answers.get(agent) for agent in membership.agents.values())
         usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
-        authenticates = topology.authenticates if self._home.authenticates is None else self._home.authenticates
-        raw = Snapshot(
-            cluster=crowd.cluster,
+        snapshot = Snapshot(
+            cluster=membership.cluster,
             taken_at=self._taken_at,
             partitioner=topology.partitioner,
             nodes=tuple(nodes),
-            views=(*views, *self._views_of_strays(crowd)),
+            views=(*views, *self._views_of_other_contacts(membership)),
             rings=topology.rings if usable else (),
-            authenticates=authenticates,
-            problems=(*topology.problems, *wrong, *problems),
+            authenticates=topology.authenticates if session.authenticates is None else session.authenticates,
+            problems=(*topology.problems, *wrong_nodes, *problems),
             auth_read_level=topology.auth_read_level,
         )
-        return self._settled(raw, known)
+        return self._with_judged_views(snapshot, known)
 
     @staticmethod
-    def _settled(raw: Snapshot, known: Known) -> Snapshot:
-        """The snapshot with its views judged; the same objects for those that say what they said before."""
+    def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:
+        """The snapshot with its views judged; a view that equals that of the last snapshot is the same object."""
         views = tuple(
-            [before if (before := known.views.get(view.observer)) == view else view for view in judged(raw).views]
+            [before if (before := known.views.get(view.observer)) == view else view for view in settled(snapshot).views]
         )
         known.views = {view.observer: view for view in views}
-        return replace(raw, views=views, problems=(*raw.problems, *_behind(raw.nodes, views, known.crowd)))
+        behind = _owners_without_tokens(snapshot.nodes, views, known.membership)
+        return replace(snapshot, views=views, problems=(*snapshot.problems, *behind))
 
-    def bare(self, crowd: Crowd) -> Snapshot:
-        """What is to be seen where no node can be believed: who is there, and why not."""
-        if not crowd.members:
-            crowd = self._of_contacts(crowd)
-        told = [answer for answer in self._answers.values() if isinstance(answer, NodeReport)]
-        names = [answer.partitioner for answer in told if answer.partitioner]
-        name = names[0].rpartition(".")[2] if names else "unknown"
-        return self.of(
-            Known(crowd, Topology(partitioner=name, places={}, tokens={}, rings=(), authenticates=None), 0.0, None, {})
+    def without_ring(self, membership: Membership) -> Snapshot:
+        """The snapshot of a cluster in which no view counts: its nodes and the reasons, and no ring."""
+        if not membership.members:
+            membership = self._contact_points_as_members(membership)
+        reports = [answer for answer in self._answers.values() if isinstance(answer, NodeReport)]
+        partitioners = [report.partitioner for report in reports if report.partitioner]
+        name = partitioners[0].rpartition(".")[2] if partitioners else "unknown"
+        topology = Topology(partitioner=name, locations={}, tokens={}, rings=(), authenticates=None)
+        known = KnownCluster(membership=membership, topology=topology, read_at=0.0, fingerprint=None, processes={})
+        return self.of(known)
+
+    def _contact_points_as_members(self, membership: Membership) -> Membership:
+        """The contact points in place of members, if no report names a member."""
+        agents = {min(contact.ips, default=contact.host): contact.agent for contact in self._session.contacts}
+        none: frozenset[str] = frozenset()
+        testimony = Testimony(
+            own=None, host_ids=None, owners=None, live=frozenset(agents), unreachable=none, moving=none
         )
+        return replace(membership, roster=Roster([testimony]), agents=agents)
 
-    def _of_contacts(self, crowd: Crowd) -> Crowd:
-        """The contact points in place of members, where nobody has named a member."""
-        addresses = {min(contact.ips, default=contact.host): contact.agent for contact in self._home.contacts}
-        nobody: frozenset[str] = frozenset()
-        told = Testimony(
-            own=None, host_ids=None, owners=None, live=frozenset(addresses), unreachable=nobody, moving=nobody
-        )
-        return replace(crowd, roster=Roster([told]), agents=addresses)
-
-    def _nodes_and_views(
-        self, crowd: Crowd, topology: Topology, judged: dict[str, tuple[NodeReport, object, Node, View]]
-    ) -> tuple[list[Node], list[View], list[Problem]]:
-        """All nodes, and the views of those that were asked; the same objects for those who said nothing new."""
+    def _nodes_and_views(self, known: KnownCluster) -> tuple[list[Node], list[View], list[Problem]]:
+        """All nodes, the views of the nodes that were asked, and a problem for each agent of a wrong node."""
         nodes: list[Node] = []
         views: list[View] = []
-        wrong: list[Problem] = []
-        for member in crowd.members:
-            agent = crowd.agents.get(member.address)
-            answer = self._answers.get(agent) if agent else None
-            if isinstance(answer, NodeReport) and agent and (other := neighbour(member, answer, crowd)):
-                answer = SourceError(
-                    f"its Jolokia's address is not known: {shown(agent.url)} answers for {other}", "unreachable"
-                )
-            if isinstance(answer, NodeReport) and agent and (what := impostor(member, answer, crowd)):
-                answer = DataError(f"{shown(agent.url)} is another node: {what}")
-                wrong.append(Problem("wrong_node", member.address, str(answer)))
-                nodes.append(self._silent(member, topology, "error"))
-                views.append(replace(unheard(member.address, answer), outcome="discarded"))
-            elif isinstance(answer, NodeReport):
-                host_ids = crowd.roster.known_otherwise(agent.host_ids) if agent else ()
-                node, view = self._judged(member, answer, host_ids, topology, judged)
-                nodes.append(node)
-                views.append(view)
-            else:
-                nodes.append(self._silent(member, topology, state_of(answer) if answer else "not_asked"))
-                views += [unheard(member.address, answer)] if answer else []
-        return nodes, views, wrong
+        problems: list[Problem] = []
+        for member in known.membership.members:
+            node, view = self._node_and_view(member, known, problems)
+            nodes.append(node)
+            views += [view] if view else []
+        return nodes, views, problems
 
-    def _judged(
-        self,
-        member: Member,
-        told: NodeReport,
-        host_ids: tuple[tuple[str, str], ...],
-        topology: Topology,
-        judged: dict[str, tuple[NodeReport, object, Node, View]],
+    def _node_and_view(self, member: Member, known: KnownCluster, problems: list[Problem]) -> tuple[Node, View | None]:
+        """A member's node and its view; None if the member was not asked."""
+        membership = known.membership
+        agent = membership.agents.get(member.address)
+        answer = self._answers.get(agent) if agent else None
+        if agent is None or answer is None:
+            return self._silent(member, known.topology, "not_asked"), None
+        if isinstance(answer, NodeReport) and (other := neighbour(member, answer, membership)):
+            text = f"its Jolokia's address is not known: {shown(agent.url)} answers for {other}"
+            answer = SourceError(text, "unreachable")
+        if isinstance(answer, NodeReport) and (mismatch := identity_mismatch(member, answer, membership)):
+            error = DataError(f"{shown(agent.url)} is another node: {mismatch}")
+            problems.append(Problem("wrong_node", member.address, str(error)))
+            view = replace(unheard(member.address, error), outcome="discarded")
+            return self._silent(member, known.topology, "error"), view
+        if isinstance(answer, RingcheckError):
+            return self._silent(member, known.topology, state_of(answer)), unheard(member.address, answer)
+        return self._reported(member, answer, membership.roster.known_otherwise(agent.host_ids), known)
+
+    def _reported(
+        self, member: Member, report: NodeReport, host_ids: tuple[tuple[str, str], ...], known: KnownCluster
     ) -> tuple[Node, View]:
-        before = judged.get(member.address)
-        if before and before[0] is told and before[1] == host_ids:
-            return before[2:]
-        place = topology.places.get(member.address, NOWHERE)
-        node = node_of(member, told, place, self._tokens(member, topology))
+        """Node and view of a member that answered; the same objects as before if nothing in them has changed."""
+        before = known.built.get(member.address)
+        if before and before.report is report and before.host_ids == host_ids:
+            return before.node, before.view
+        topology = known.topology
+        location = topology.locations.get(member.address, NOWHERE)
+        node = node_of(member, report, location, self._tokens(member, topology))
         if node.release_version is None:  # StorageService is not registered yet
-            node = replace(node, release_version=self._home.releases.get(member.address))
-        view = view_of(told, member.address, host_ids)
-        if before:  # the same answer to another question
-            node, view = before[2] if node == before[2] else node, before[3] if view == before[3] else view
-        judged[member.address] = (told, host_ids, node, view)
+            node = replace(node, release_version=self._session.releases.get(member.address))
+        view = view_of(report, member.address, host_ids)
+        if before:  # another request can give another report with an equal node or view
+            node = before.node if node == before.node else node
+            view = before.view if view == before.view else view
+        known.built[member.address] = BuiltNode(report=report, host_ids=host_ids, node=node, view=view)
         return node, view
 
-    def _silent(self, member: Member, topology: Topology, state: SourceState) -> Node:
-        """A node that did not answer, as far as others know it."""
-        datacenter, rack = topology.places.get(member.address, NOWHERE)
+    def _silent(self, member: Member, topology: Topology, state: JolokiaState) -> Node:
+        """A node without a report of its own: what other nodes report of it."""
+        datacenter, rack = topology.locations.get(member.address, NOWHERE)
         return Node(
             member.address,
             endpoint=member.endpoint if has_port(member.endpoint) else None,
             host_id=member.host_id,
             datacenter=datacenter,
             rack=rack,
-            release_version=self._home.releases.get(member.address),
-            source=state,
+            release_version=self._session.releases.get(member.address),
+            jolokia=state,
             tokens=self._tokens(member, topology),
         )
 
     @staticmethod
     def _tokens(member: Member, topology: Topology) -> int | None:
-        """Tokens owned; 0 for a node of which every testimony says that it owns none."""
-        unknown = None if member.owns is not False or not topology.tokens else 0
-        return topology.tokens.get(member.address, unknown)
+        """Number of tokens; for a member that the ring does not have, 0 if every testimony denies that it owns any."""
+        default = None if member.owns is not False or not topology.tokens else 0
+        return topology.tokens.get(member.address, default)
 
-    def _views_of_strays(self, crowd: Crowd) -> Iterator[View]:
-        """Contact points that are no members; those that do not answer only where nobody else would be asked."""
-        asked, ids = set(crowd.agents.values()), {member.host_id for member in crowd.members}
-        for contact in self._home.contacts:
+    def _views_of_other_contacts(self, membership: Membership) -> Iterator[View]:
+        """Views of contact points that are not members; errors only if no other nodes are asked."""
+        asked, ids = set(membership.agents.values()), {member.host_id for member in membership.members}
+        for contact in self._session.contacts:
             answer = self._answers.get(contact.agent)
             if contact.agent in asked:
                 continue
             if isinstance(answer, NodeReport) and (answer.host_id is None or answer.host_id not in ids):
                 reason = refusal(answer) or "unknown to the others"
                 yield View(contact.host, outcome="discarded", reason=f"{reason}, not a member of the cluster")
-            elif isinstance(answer, RingcheckError) and self._home.settings.views != "all":
+            elif isinstance(answer, RingcheckError) and self._session.settings.views != "all":
                 yield unheard(contact.host, answer)
 
 
-def _behind(nodes: Sequence[Node], views: Sequence[View], crowd: Crowd) -> Iterator[Problem]:
-    """Nodes that have joined, or own tokens according to any node, but own none in the ring that was read."""
-    owners = {member.address for member in crowd.members if member.owns}
+def _owners_without_tokens(nodes: Sequence[Node], views: Sequence[View], membership: Membership) -> Iterator[Problem]:
+    """A problem for each node that has joined, or owns tokens by any testimony, but owns none in the ring."""
+    if not any(node.tokens for node in nodes):
+        return
+    owners = {member.address for member in membership.members if member.owns}
     joining = frozenset().union(*(view.joining for view in views if view.outcome == "ok"))
-    nodes_have_tokens = any(node.tokens for node in nodes)
     for node in nodes:
         unknown = node.tokens is None and node.address not in joining
-        if node.mode == NORMAL and unknown and node.native_transport_running and nodes_have_tokens:
+        if node.mode == NORMAL and unknown and node.native_transport_running:
             text = f"{node.address} is NORMAL but owns no tokens in the ring that was read"
             yield Problem("ring_behind", node.address, text)
-        elif (node.tokens == 0 or (unknown and not joining)) and node.address in owners and nodes_have_tokens:
+        elif (node.tokens == 0 or (unknown and not joining)) and node.address in owners:
             text = f"{node.address} owns tokens according to some nodes, but none in the ring that was read"
             yield Problem("ring_behind", node.address, text)

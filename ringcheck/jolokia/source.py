@@ -1,8 +1,8 @@
-"""From a cluster to a Snapshot: when it is asked what, and what is kept between polls.
+"""The public face of the room: `JolokiaSource` turns a configured cluster into one snapshot a poll.
 
-The first poll discovers everything. Later ones ask every node for its view, in one request each, and for the ring again
-only when something says that it may have changed. Silence never counts: whoever does not answer is shown as unreachable
-with the reason, and what could not be read is a problem of the snapshot.
+The first poll discovers everything. A later poll asks every node for its view, in one request each, and reads the ring
+again only if something suggests that it has changed; `poll.py` has the rules. A node that does not answer is shown as
+unreachable with the reason. What could not be read is a problem of the snapshot.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
-from ringcheck.http.threads import WorkerThreads
 from ringcheck.jolokia.asking import ByThreads, completed
 from ringcheck.jolokia.client import Client, Requests
-from ringcheck.jolokia.membership import Contact, Home
+from ringcheck.jolokia.membership import ClusterSession, ContactPoint
 from ringcheck.jolokia.poll import Poll
 from ringcheck.jolokia.settings import host_of
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.asking import Asking
     from ringcheck.jolokia.settings import JolokiaSettings
 
-_BEFORE_STREAMS = 0.8  # of a poll's time: a node that hangs leaves the rest for the others' streams
+_BEFORE_STREAMS = 0.8  # of a poll's time: if a node hangs, the rest is for the streams of the others
 _NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
 
 
@@ -50,24 +49,31 @@ class JolokiaSource:
 
         Args:
             settings: where the agents are.
-            replication: by keyspace, for releases that can't tell (before 3.11.11).
-            name: of the cluster in the configuration; used where Cassandra does not tell its own.
-            authenticates: overrides what is found out.
-            asking: how requests are sent; by threads of its own without it.
+            replication: by keyspace, for releases that do not report it (before 3.11.11).
+            name: of the cluster in the configuration; shown if no node reports its ClusterName.
+            authenticates: whether clients must log in; None to find out.
+            asking: sends the requests; without it the source does so with threads of its own.
             clock: monotonic seconds.
-            now: UTC.
+            now: current time in UTC.
 
         Raises:
             ConfigError: if there is no contact point, or one has none of the known forms.
         """
         self._clock = clock
         self._now = now
-        self._asking = asking or ByThreads(Client(Requests(settings), clock), WorkerThreads())
-        self._home = Home(settings, self._asking, replication, name, authenticates, clock)
+        self._asking = asking or ByThreads(Client(Requests(settings), clock), Crew())
+        self._session = ClusterSession(
+            settings=settings,
+            asking=self._asking,
+            replication=replication,
+            name=name,
+            authenticates=authenticates,
+            clock=clock,
+        )
         if not settings.contact_points:
             raise ConfigError("there is no contact point to ask")
-        self._home.contacts = [
-            Contact(host_of(point), self._home.agent(settings.url_of_contact(point)))
+        self._session.contacts = [
+            ContactPoint(host_of(point), self._session.agent(settings.url_of_contact(point)))
             for point in dict.fromkeys(settings.contact_points)
         ]
 
@@ -77,30 +83,30 @@ class JolokiaSource:
         return self._asking.counts
 
     def forget_topology(self) -> None:
-        """Read everything again at the next poll."""
-        self._home.known = None
+        """Let the next poll read everything again."""
+        self._session.known = None
 
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
         self._asking.close()
 
     def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
-        """What the cluster looks like now.
+        """The cluster as its nodes report it now.
 
         Args:
-            deadline_seconds: after which it returns what came in, at the latest.
-            streams: ask every node for its streams too, for the gate.
+            deadline_seconds: after which it returns what has come in.
+            streams: also ask every node for its streams, for the gate.
 
         Raises:
-            SourceError: if nobody answered, or nobody would tell the ring.
-            DataError: if what was said can't be true: two clusters, a host id twice, an unknown partitioner.
+            SourceError: if no node answered, or the ring can't be read.
+            DataError: if the reports can't be true (two clusters, an unknown partitioner), or the ring can't be read.
         """
         return completed(self.poll_on_loop(deadline_seconds, streams=streams))
 
     async def poll_on_loop(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
-        """The same for an event loop, which is not held up."""
+        """As `poll`, for callers on the event loop of `asking`: it never blocks the loop."""
         taken_at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         started = self._clock()
-        poll = Poll(self._home, started + deadline_seconds * (_BEFORE_STREAMS if streams else 1), taken_at)
-        seen = await poll.snapshot()
-        return await poll.with_streams(seen, started + deadline_seconds) if streams else seen
+        poll = Poll(self._session, started + deadline_seconds * (_BEFORE_STREAMS if streams else 1), taken_at)
+        snapshot = await poll.snapshot()
+        return await poll.with_streams(snapshot, started + deadline_seconds) if streams else snapshot

@@ -1,8 +1,7 @@
-"""The map in a reply of tens of megabytes, entry by entry.
+"""Reads the map in a reply of tens of megabytes, entry by entry.
 
-`json.loads` of the 40 MB that 262,144 ranges take needs 206 MiB, this 9 besides the result. The envelope is judged as
-strictly as that of a small reply: `status` may stand behind the value, and entries before it count for nothing until
-it is known.
+For the 40 MB of 262,144 ranges `json.loads` needs 206 MiB; this needs 9 besides the result. The envelope is checked as
+strictly as that of a small reply. `status` may follow the value, so that no entry may be used before the end.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _OPENING, _CLOSING = {"start_map", "start_array"}, {"end_map", "end_array"}
 
 
 def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
-    """Hand on each entry of the map that is the value of a reply; what was taken counts for nothing if this raises.
+    """Call a function for each entry of the map that is the value of a reply. If this raises, discard all entries.
 
     Args:
         reply: to one request.
@@ -35,8 +34,8 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
         what: for messages.
 
     Raises:
-        SourceError: if the reply is cut off or no JSON, or the agent's policy forbids the request.
-        DataError: if it holds an error, or something else than such a map.
+        SourceError: if the reply is cut off or not JSON, or the agent's policy forbids the request.
+        DataError: if the reply reports an error, or its value is not such a map.
     """
     try:
         _envelope(ijson.basic_parse(reply, buf_size=CHUNK), take, what)
@@ -44,13 +43,13 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
         cut = f"the JSON of the answer is broken or cut off after {reply.bytes_read} bytes"
         raise SourceError(f"{shown(reply.url)}: {cut}") from None
     except ijson.JSONError:
-        raise SourceError(f"{shown(reply.url)}: the answer is no JSON") from None
+        raise SourceError(f"{shown(reply.url)}: the answer is not JSON") from None
 
 
 def _envelope(events: Events, take: Callable[[str, Any], None], what: str) -> None:
-    """The outer object; its other members are small."""
+    """Read the outer object; its other values are small."""
     if next(events, ("", None))[0] != "start_map":
-        raise DataError(f"{what}: not an answer of Jolokia")
+        raise DataError(f"{what}: not a reply of Jolokia")
     rest: dict[str, Any] = {}
     for event, key in events:
         if event == "end_map":
@@ -69,7 +68,7 @@ def _envelope(events: Events, take: Callable[[str, Any], None], what: str) -> No
 
 
 def _map(events: Events, take: Callable[[str, Any], None], what: str) -> None:
-    """The entries up to the end of the map: the loop that runs a million times."""
+    """Read the entries up to the end of the map. This loop runs a million times."""
     key = ""
     items: list[str] | None = None
     for event, value in events:
@@ -88,11 +87,11 @@ def _map(events: Events, take: Callable[[str, Any], None], what: str) -> None:
         elif event == "end_map":
             return
         else:
-            raise DataError(f"{what}: {key} holds something else than text or a list of it")
+            raise DataError(f"{what}: {key} is neither a string nor a list of strings")
 
 
 def _any(event: str, value: Any, events: Events) -> Any:  # noqa: ANN401 - any JSON value
-    """A value, of which only the simple ones matter: what is inside of objects and lists is skipped."""
+    """A value; objects and lists come out empty, since only simple values are needed."""
     if event not in _OPENING:
         return value
     depth = 1

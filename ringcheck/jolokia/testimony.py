@@ -1,6 +1,6 @@
-"""What nodes say, as testimonies on the members of the cluster; and nodes and views as a snapshot has them.
+"""What a report means: whether its view counts, what it testifies of the members, and its node and view.
 
-Pure. Knows nothing of how it was read. Who is a member, and whose view counts, is decided in `core`.
+Pure. Who is a member, and which views count, is decided in `core`.
 """
 
 from __future__ import annotations
@@ -20,88 +20,89 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.node_report import NodeReport
+    from ringcheck.jolokia.topology import Location
 
 
-def refusal(reading: NodeReport) -> str | None:
-    """Why a node's view does not count, by what it says of itself alone; None if it coordinates."""
-    if reading.mode is None:
+def refusal(report: NodeReport) -> str | None:
+    """Why a node's view does not count, by its own state alone; None if the node coordinates queries."""
+    if report.mode is None:
         return "starting: StorageService is not registered yet"
     itself = Node(
         "",
-        mode=reading.mode,
-        gossip_running=reading.gossip_running,
-        native_transport_running=reading.native_transport_running,
+        mode=report.mode,
+        gossip_running=report.gossip_running,
+        native_transport_running=report.native_transport_running,
     )
     return unusable_because(itself, View(""))
 
 
-def believable(reading: NodeReport) -> bool:
-    """Whether a node takes part in the ring and in gossip, so that what it says of the members counts."""
-    # Whether it serves clients does not matter for that.
-    itself = Node("", mode=reading.mode, gossip_running=reading.gossip_running, native_transport_running=True, tokens=1)
-    return reading.mode is not None and unusable_because(itself, View("")) is None
+def believable(report: NodeReport) -> bool:
+    """Whether a node takes part in the ring and in gossip, so that its report of the members counts."""
+    # Whether it serves clients makes no difference to that.
+    itself = Node("", mode=report.mode, gossip_running=report.gossip_running, native_transport_running=True, tokens=1)
+    return report.mode is not None and unusable_because(itself, View("")) is None
 
 
-def serving(reading: NodeReport) -> bool:
-    """Whether a node coordinates, gossips and serves clients."""
-    return believable(reading) and bool(reading.native_transport_running)
+def serving(report: NodeReport) -> bool:
+    """Whether a node coordinates queries, gossips and serves clients."""
+    return believable(report) and bool(report.native_transport_running)
 
 
-def testimony(agent: JolokiaEndpoint, reading: NodeReport) -> Testimony:
-    """What a node says of the members, with what it said last of that for which it was not asked this time."""
+def testimony(agent: JolokiaEndpoint, report: NodeReport) -> Testimony:
+    """What a node reports of the members; host ids and owners may be from its last report that had them."""
     return Testimony(
-        own=reading.host_id,
+        own=report.host_id,
         host_ids=agent.host_ids,
         owners=agent.owners,
-        live=reading.live,
-        unreachable=reading.unreachable,
-        moving=reading.joining | reading.leaving | reading.moving,
+        live=report.live,
+        unreachable=report.unreachable,
+        moving=report.joining | report.leaving | report.moving,
     )
 
 
-def view_of(reading: NodeReport, address: str, host_ids: tuple[tuple[str, str], ...]) -> View:
-    """A node's view as it says it; a node that has only begun to start has none."""
-    starting = refusal(reading) if reading.mode is None else None
+def view_of(report: NodeReport, address: str, host_ids: tuple[tuple[str, str], ...]) -> View:
+    """A node's view, not judged yet; discarded if the node has only begun to start."""
+    starting = refusal(report) if report.mode is None else None
     return View(
         address,
         outcome="discarded" if starting else "ok",
         reason=starting,
-        live=reading.live,
-        unreachable=reading.unreachable,
-        joining=reading.joining,
-        leaving=reading.leaving,
-        moving=reading.moving,
+        live=report.live,
+        unreachable=report.unreachable,
+        joining=report.joining,
+        leaving=report.leaving,
+        moving=report.moving,
         host_ids=host_ids,
-        schema_version=reading.schema_version,
+        schema_version=report.schema_version,
     )
 
 
 def unheard(address: str, error: RingcheckError) -> View:
-    """The view of a node that could not be asked or made no sense."""
+    """The view of a node that did not answer, or whose answer can't be used."""
     return View(address, outcome="unreachable", reason=str(error))
 
 
-def state_of(error: RingcheckError) -> SourceState:
-    """What an error says about a node's Jolokia."""
+def state_of(error: RingcheckError) -> JolokiaState:
+    """The state of a node's Jolokia that an error shows."""
     kind = error.kind if isinstance(error, SourceError) else "error"
     states: Mapping[str, SourceState] = {"unreachable": "unreachable", "denied": "denied"}
     return states.get(kind, "error")
 
 
-def node_of(member: Member, reading: NodeReport, place: tuple[str | None, str | None], tokens: int | None) -> Node:
+def node_of(member: Member, report: NodeReport, location: Location, tokens: int | None) -> Node:
     """A node that answered."""
-    datacenter, rack = place
+    datacenter, rack = location
     return Node(
         member.address,
         endpoint=member.endpoint if has_port(member.endpoint) else None,
-        host_id=member.host_id or reading.host_id,
+        host_id=member.host_id or report.host_id,
         datacenter=datacenter,
         rack=rack,
-        release_version=reading.release,
-        mode=reading.mode,
-        gossip_running=reading.gossip_running,
-        native_transport_running=reading.native_transport_running,
-        generation=reading.generation,
-        source="ok",
+        release_version=report.release,
+        mode=report.mode,
+        gossip_running=report.gossip_running,
+        native_transport_running=report.native_transport_running,
+        generation=report.generation,
+        jolokia="ok",
         tokens=tokens,
     )

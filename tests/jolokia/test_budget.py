@@ -15,7 +15,7 @@ import pytest
 from ringcheck.core.endpoint import ip_of
 from ringcheck.http.replies import Reply
 from ringcheck.jolokia import rangemaps
-from ringcheck.jolokia.rangemaps import Places
+from ringcheck.jolokia.rangemaps import NodeIndexes
 from tests.jolokia.scripted import Lab
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def peak(work: Callable[[], Any]) -> tuple[int, int]:
 def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     """Streaming and what it leaves need a small part of what decoding at once does."""
     body = range_map(120_000, 50)
-    members = Places(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
+    members = NodeIndexes(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
     raw: Any = Body(body)
     spans, besides = peak(lambda: rangemaps.range_rows(Reply(raw, "http://10.0.0.1/", 2**26), members, 50))
     size, _ = peak(lambda: json.loads(body))
@@ -72,8 +72,8 @@ def test_a_small_check_imports_neither_what_streams_nor_what_retries() -> None:
 import sys
 from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.settings import JolokiaSettings
-collector = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
-assert len(collector.poll(5.0).rings) == 1
+source = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
+assert len(source.poll(5.0).rings) == 1
 print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_client", "rich", "click", "yaml"}}))
 """
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
@@ -93,8 +93,8 @@ from ringcheck.jolokia.client import Client
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.http import sockets
 sockets.seconds_left = lambda _ends: 60.0  # a call that nothing ends, as a name look-up can be
-collector = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
-print(collector.poll(2.0).views[2].reason)
+source = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
+print(source.poll(2.0).views[2].reason)
 """
         found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.endswith("/jolokia: no answer in time\n")

@@ -197,7 +197,7 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
         (body(b"it is \x1b[1m late\n"), "the answer is no JSON: it is ?[1m late", "error"),
         (body(b""), "the answer is empty", "error"),
         (body(b"[" * 100_000), "the JSON of the answer is broken or cut off after 100000 bytes", "error"),
-        (body(b"", status=401), "HTTP 401, it wants a user name and password", "denied"),
+        (body(b"", status=401), "HTTP 401, it requires a user name and password", "denied"),
         (body(b"", status=403), "HTTP 403, access is forbidden", "denied"),
         (
             body(b'{"error_type":"a.B","error":"a.B : No\\nentry \\ud800","status":403}', status=403),

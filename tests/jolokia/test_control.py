@@ -148,7 +148,7 @@ def test_a_node_of_unknown_identity_is_not_drained() -> None:
         with pytest.raises(DataError, match=r"the host id of 127\.0\.2\.1:7000 is not known"):
             control.drain("127.0.2.1:7000", None, 5.0)
         lab.nodes["127.0.2.1"].attributes["LocalHostId"] = None
-        with pytest.raises(DataError, match="LocalHostId is no text"):
+        with pytest.raises(DataError, match="LocalHostId is not a text"):
             control.drain("127.0.2.1:7000", lab.host_id("127.0.2.1"), 5.0)
         assert drained == []
 

@@ -17,7 +17,7 @@ from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import SMALL, Reply
 from ringcheck.jolokia import endpoints, gossip, node_report, outcomes, rangemaps
 from ringcheck.jolokia.outcomes import Outcome
-from ringcheck.jolokia.rangemaps import Places
+from ringcheck.jolokia.rangemaps import NodeIndexes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def reply(body: bytes, padding: int = 0) -> Reply:
     return Reply(raw, URL, 64 * 2**20)
 
 
-def places(*addresses: str) -> Places:
+def places(*addresses: str) -> NodeIndexes:
     index = {address: place for place, address in enumerate(addresses)}
 
     def found(endpoint: str) -> int:
@@ -44,7 +44,7 @@ def places(*addresses: str) -> Places:
             raise DataError(f"{endpoint} is no member")
         return index[ip_of(endpoint)]
 
-    return Places(found)
+    return NodeIndexes(found)
 
 
 # Endpoints.
@@ -82,7 +82,7 @@ def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoin
 )
 def test_what_is_no_endpoint_is_refused(written: object) -> None:
     """A name that Java could not resolve, or anything else, is quoted in the error."""
-    with pytest.raises(DataError, match="is no address"):
+    with pytest.raises(DataError, match="is not an address"):
         endpoints.endpoint(written)
 
 
@@ -105,7 +105,7 @@ ERROR = {"error_type": "a.B", "error": "a.B : java.lang.AssertionError", "status
 def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
     """One failed item leaves the others as they are, and its error is one line."""
     found = outcomes.outcomes([OK, FAILED], 2)
-    assert found == [Outcome(200, []), Outcome(404, None, "a.B : not there", "a.B")]
+    assert found == [Outcome(status=200, value=[]), Outcome(status=404, error="a.B : not there", error_type="a.B")]
     assert found[0].get("x") == []
     with pytest.raises(DataError, match=r"^x: a\.B : not there$"):
         found[1].get("x")
@@ -127,14 +127,14 @@ def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
     ("answer", "message"),
     [
         ([OK], "1 answers to 2 requests"),
-        ("x", "not an answer of Jolokia: x"),
-        ([OK, 7], "not an answer of Jolokia: 7"),
-        ([OK, {"value": 1}], "not an answer of Jolokia: {'value': 1}"),
-        ({"hello": "world"}, "not an answer of Jolokia: {'hello': 'world'}"),
+        ("x", "not a reply of Jolokia: x"),
+        ([OK, 7], "not a reply of Jolokia: 7"),
+        ([OK, {"value": 1}], "not a reply of Jolokia: {'value': 1}"),
+        ({"hello": "world"}, "not a reply of Jolokia: {'hello': 'world'}"),
         (OK, "one answer to 2 requests: status 200"),
         (FAILED, "one answer to 2 requests: a.B : not there"),
         ([OK, {"status": 200}], "the answer has no value"),
-        ([OK, {"status": "200", "value": 1}], "not an answer of Jolokia: {'status': '200', 'value': 1}"),
+        ([OK, {"status": "200", "value": 1}], "not a reply of Jolokia: {'status': '200', 'value': 1}"),
     ],
 )
 def test_a_bulk_that_does_not_answer_all_is_refused(answer: object, message: str) -> None:
@@ -168,11 +168,11 @@ def test_long_texts_of_a_node_are_cut() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("[Object limit exceeded]", "x is no list: [Object limit exceeded] (the agent's maxObjects cut it off)"),
-        ("[a, b]", "x is no list: [a, b] (the agent's maxDepth made it text)"),
+        ("[Object limit exceeded]", "x is not a list: [Object limit exceeded] (the agent's maxObjects cut it off)"),
+        ("[a, b]", "x is not a list: [a, b] (the agent's maxDepth made it text)"),
         (["10.0.0.1", None], "x has None in place of text"),
-        ({}, "x is no list: {}"),
-        (None, "x is no list: None"),
+        ({}, "x is not a list: {}"),
+        (None, "x is not a list: None"),
     ],
 )
 def test_a_list_that_a_limit_has_spoilt_is_refused(value: object, message: str) -> None:
@@ -183,8 +183,8 @@ def test_a_list_that_a_limit_has_spoilt_is_refused(value: object, message: str) 
 
 
 def test_members_cut_by_a_limit_are_refused() -> None:
-    """A list whose last members were replaced by text about the limit is no list of endpoints."""
-    with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is no address"):
+    """A list whose last members were replaced by text about the limit is not a list of endpoints."""
+    with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is not an address"):
         endpoints.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
 
 
@@ -208,7 +208,7 @@ def test_host_ids_and_owners() -> None:
     found = endpoints.host_ids(told, "EndpointToHostId")
     assert found == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
     assert endpoints.owners({"/10.0.0.1:7000": 0.5, "10.0.0.2": 0.0}, "Ownership") == {"10.0.0.1:7000", "10.0.0.2"}
-    with pytest.raises(DataError, match="is no map"):
+    with pytest.raises(DataError, match="is not a map"):
         endpoints.owners(["10.0.0.1"], "Ownership")
 
 
@@ -222,7 +222,7 @@ def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
 @pytest.mark.parametrize("key", ["[a, b]", "[1,2]", "(1, 2)", "1, 2", "[1, 2, 3]", "[1.5, 2]", "[, ]"])
 def test_a_key_that_is_no_range_is_refused(key: str) -> None:
     """Tokens of order-preserving partitioners are keys of any text and can't be told apart."""
-    with pytest.raises(DataError, match=r"is no token range$"):
+    with pytest.raises(DataError, match=r"is not a token range$"):
         rangemaps.tokens_of_key(key)
 
 
@@ -321,11 +321,11 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
     ("body", "message"),
     [
         ({"value": {"[1, 1]": ["10.0.0.1"]}, "status": 500, "error": "broken"}, "the range map: broken"),
-        ({"value": {"[1, 1]": ["10.0.0.1"]}}, "not an answer of Jolokia"),
+        ({"value": {"[1, 1]": ["10.0.0.1"]}}, "not a reply of Jolokia"),
         ({"status": 200}, "the answer has no value"),
         ({"status": 500, "error": "java.lang.AssertionError: Unknown keyspace x"}, "Unknown keyspace x"),
         ({"status": 403, "error": "forbidden"}, "the range map: the agent refuses: forbidden"),
-        ({"status": 200, "value": []}, "the range map is no map: []"),
+        ({"status": 200, "value": []}, "the range map is not a map: []"),
         ({"status": 200, "value": "[Object limit exceeded]"}, "the agent's maxObjects cut it off"),
         ({"status": 200, "value": {"[1, 1]": "[10.0.0.1, 10.0.0.2]"}}, "the agent's maxDepth made it text"),
         ({"status": 200, "value": {"[1, 1]": "[Object limit exceeded]"}}, "the agent's maxObjects cut it off"),
@@ -335,7 +335,7 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
         ({"status": 200, "value": {"[1, 1]": [7]}}, ""),
         ({"status": 200, "value": {"[1, 1]": 7}}, ""),
         ({"status": 200, "value": {"[1, 1]": {"a": "b"}}}, ""),
-        ({"status": 200, "value": {"k": ["10.0.0.1"]}}, "k is no token range"),
+        ({"status": 200, "value": {"k": ["10.0.0.1"]}}, "k is not a token range"),
         ([1], ""),
     ],
 )
@@ -392,7 +392,9 @@ def test_the_streamed_way_equals_the_small_one(value: dict[tuple[int, int], list
 
 
 def outcomes_of(told: dict[str, object]) -> dict[str, Outcome]:
-    return {name: value if isinstance(value, Outcome) else Outcome(200, value) for name, value in told.items()}
+    return {
+        name: value if isinstance(value, Outcome) else Outcome(status=200, value=value) for name, value in told.items()
+    }
 
 
 HEALTHY: dict[str, object] = {
@@ -401,7 +403,9 @@ HEALTHY: dict[str, object] = {
     "LiveNodes": ["10.0.0.1"], "UnreachableNodes": [], "JoiningNodes": [], "LeavingNodes": [], "MovingNodes": [],
 }  # fmt: skip
 ABSENT = Outcome(
-    404, None, "javax.management.AttributeNotFoundException : x", "javax.management.AttributeNotFoundException"
+    status=404,
+    error="javax.management.AttributeNotFoundException : x",
+    error_type="javax.management.AttributeNotFoundException",
 )
 
 
@@ -417,7 +421,7 @@ def test_a_reading_has_ports_only_if_all_lists_have() -> None:
 
 def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
     """Jolokia answers before Cassandra has its MBeans: that is a start, not an error."""
-    absent = Outcome(404, None, "x", "javax.management.InstanceNotFoundException")
+    absent = Outcome(status=404, error="x", error_type="javax.management.InstanceNotFoundException")
     assert node_report.node_report(dict.fromkeys(HEALTHY, absent), {}) == node_report.NodeReport()
 
 
@@ -425,7 +429,7 @@ def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
 def test_generation_and_schema_may_be_unknown(name: str) -> None:
     """A view can be used without them: they fail during the start, or a policy forbids them."""
     found = node_report.node_report(
-        outcomes_of(HEALTHY | {name: Outcome(500, None, "java.lang.NullPointerException")}), {}
+        outcomes_of(HEALTHY | {name: Outcome(status=500, error="java.lang.NullPointerException")}), {}
     )
     assert None in {found.generation, found.schema_version}
 
@@ -438,6 +442,6 @@ def test_everything_else_must_be_there(name: str) -> None:
     with pytest.raises(DataError, match=f"^{name}: javax"):
         node_report.node_report(outcomes_of(HEALTHY | {name: ABSENT}), {})
     with pytest.raises(SourceError, match=f"^{name}: the agent's access policy forbids it"):
-        node_report.node_report(outcomes_of(HEALTHY | {name: Outcome(403)}), {})
+        node_report.node_report(outcomes_of(HEALTHY | {name: Outcome(status=403)}), {})
     with pytest.raises(DataError, match=f"^{name} is missing from the answer"):
         node_report.node_report({key: value for key, value in outcomes_of(HEALTHY).items() if key != name}, {})

@@ -12,7 +12,7 @@ from ringcheck.core.ring import NORMAL, PARTITIONERS, Replication, Ring
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import endpoints, gossip, mbeans, node_report, outcomes, rangemaps
 from ringcheck.jolokia.outcomes import Outcome
-from ringcheck.jolokia.rangemaps import Places
+from ringcheck.jolokia.rangemaps import NodeIndexes
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.testimony import refusal
@@ -48,7 +48,7 @@ def named(item: object) -> str:
 # Item by item.
 
 
-def shape(name: str, value: Any, members: Places) -> object:
+def shape(name: str, value: Any, members: NodeIndexes) -> object:
     """Decode a value by the name of what was asked."""
     if name.startswith(("getRangeToEndpoint", "getPendingRangeToEndpoint")):
         return rangemaps.pending(value, members, name)
@@ -66,7 +66,7 @@ def shape(name: str, value: Any, members: Places) -> object:
 @pytest.mark.parametrize("recording", recordings(), ids=named)
 def test_every_recorded_item_is_decoded(recording: Recording) -> None:
     """Whatever was asked, the answer is a value of the right shape or an error of one line; nothing else escapes."""
-    members = Places(lambda endpoint: ALL.index(ip_of(endpoint)))
+    members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
     for found in recording.items():
         asked = found.request
         if not isinstance(asked, dict) or "config" in asked or recording.state.startswith("truncating"):
@@ -245,7 +245,7 @@ def samples(recording: Recording) -> Iterator[tuple[float, NodeReport]]:
         asked, replies = raw.get("post"), raw.get("reply")
         if isinstance(asked, list) and isinstance(replies, list) and len(asked) > 20:
             told = {item["attribute"]: outcomes.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
-            told.setdefault("SchemaVersion", Outcome(404))
+            told.setdefault("SchemaVersion", Outcome(status=404))
             yield raw["at_seconds"], node_report.node_report(told, {})
 
 
@@ -308,7 +308,7 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
     with Agent(auth=("monitor", "other")) as agent:
         collector = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
         with pytest.raises(
-            SourceError, match=r"nobody answered: .*HTTP 401, it wants a user name and password"
+            SourceError, match=r"nobody answered: .*HTTP 401, it requires a user name and password"
         ) as caught:
             collector.poll(1.0)
         assert caught.value.kind == "denied"
@@ -357,7 +357,7 @@ def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) ->
     }  # fmt: skip
 
 
-def narrowest(value: Any, members: Places) -> int:
+def narrowest(value: Any, members: NodeIndexes) -> int:
     """The fewest replicas of a range where a map makes a ring, which core compares with the replication; else 0."""
     try:
         rows = rangemaps.pending(value, members, "the range map")
@@ -369,8 +369,8 @@ def narrowest(value: Any, members: Places) -> int:
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
 def test_a_truncated_ring_is_never_a_ring(line: str) -> None:
-    """Whatever a limit leaves of a range map does not tile the ring, is no map of lists, or lacks replicas."""
-    members = Places(lambda endpoint: ALL.index(ip_of(endpoint)))
+    """Whatever a limit leaves of a range map does not tile the ring, is not a map of lists, or lacks replicas."""
+    members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
     refused = 0
     for recording in recordings():
         for found in recording.items():

@@ -639,7 +639,7 @@ def refusing(status: int) -> Any:
     [
         (200, f"the agent refuses: {WORDS}"),
         (403, f"HTTP 403, access is forbidden: {WORDS}"),
-        (401, "HTTP 401, it wants a user name and password"),
+        (401, "HTTP 401, it requires a user name and password"),
     ],
 )
 def test_an_agent_that_refuses_everything_is_asked_once_a_poll(status: int, message: str) -> None:
@@ -828,13 +828,16 @@ def problems_of(lab: Lab) -> list[tuple[str, str, str]]:
         ({"[1, 9]": [ONE], "[20, 1]": [ONE]}, "the ring is not whole: "),
         ({"[1, 9]": [ONE], "[5, 12]": [ONE], "[12, 1]": [ONE]}, "the ring is not whole: "),
         ({"[1, 9]": [ONE], "[9, 1]": [ONE]}, "it has 2 ranges, but its nodes own 6 tokens"),
-        ({"[1, 9]": ["10.9.9.9:7000"], "[9, 1]": [ONE]}, "10.9.9.9:7000 holds ranges but is no member"),
+        ({"[1, 9]": ["10.9.9.9:7000"], "[9, 1]": [ONE]}, "10.9.9.9:7000 holds ranges but is not a member"),
         ({"[1, 9]": [ONE, ONE], "[9, 1]": [ONE]}, "a range names the same node twice"),
-        ({"[apple, pear]": [ONE]}, "[apple, pear] is no token range"),
+        ({"[apple, pear]": [ONE]}, "[apple, pear] is not a token range"),
         ({"[1, 9]": "[Object limit exceeded]"}, "the agent's maxObjects cut it off"),
         ("[Object limit exceeded]", "the agent's maxObjects cut it off"),
         (denied, "the range map: the agent refuses: Operation getRangeToEndpointWithPortMap forbidden for MBean"),
-        ({f"[{2**70}, {2**71}]": [ONE], f"[{2**71}, {2**70}]": [ONE]}, "its tokens are none of Murmur3Partitioner"),
+        (
+            {f"[{2**70}, {2**71}]": [ONE], f"[{2**71}, {2**70}]": [ONE]},
+            "it has tokens outside the range of Murmur3Partitioner",
+        ),
     ],
 )
 def test_a_ring_that_can_not_be_read_is_a_problem_of_its_keyspaces(ranges: Any, message: str) -> None:
@@ -932,7 +935,7 @@ def test_if_the_keyspaces_can_not_be_read_from_anyone_the_poll_fails() -> None:
     with lab.running() as running:
         text = error_of(running, DataError)
         assert text == (
-            "NonLocalStrategyKeyspaces is no list: [Object limit exceeded] (the agent's maxObjects cut it off)"
+            "NonLocalStrategyKeyspaces is not a list: [Object limit exceeded] (the agent's maxObjects cut it off)"
         )
         assert all("NonLocalStrategyKeyspaces" in asked(running, address) for address in (ONE, TWO, THREE))
 
@@ -1337,7 +1340,7 @@ def test_a_ring_that_can_not_be_read_again_is_said_to_be_old() -> None:
             (
                 "topology_stale",
                 "lab",
-                "the ring may have changed but can't be read again: NonLocalStrategyKeyspaces is no list: 7",
+                "the ring may have changed but can't be read again: NonLocalStrategyKeyspaces is not a list: 7",
             )
         ]
         assert len(snapshot.rings) == 1
@@ -1398,7 +1401,7 @@ def test_a_closed_collector_ends_its_threads() -> None:
     """Nothing that a collector started keeps a process from ending."""
     with Lab().running() as running:
         running.poll()
-        by_threads = running.collector._home.asking
+        by_threads = running.collector._session.asking
         assert isinstance(by_threads, ByThreads)
         threads = list(by_threads._workers._threads)
         assert threads
@@ -1616,8 +1619,8 @@ def test_sets_of_nodes_are_shared_and_their_number_is_bounded() -> None:
     lab = Lab()
     with lab.running() as running:
         running.poll()
-        home = running.collector._home
+        shared = running.collector._session.shared
         for number in range(300):
-            home.shared.sets[frozenset({str(number)})] = frozenset()
+            shared.sets[frozenset({str(number)})] = frozenset()
         running.poll()
-        assert len(home.shared.sets) < 10
+        assert len(shared.sets) < 10

@@ -1,0 +1,72 @@
+"""What the reports of one poll disagree about: which nodes are members, and which process has a host id. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ringcheck.core.membership import by_address
+from ringcheck.core.ring import Problem
+from ringcheck.core.words import listed
+from ringcheck.http.urls import shown
+from ringcheck.jolokia.testimony import serving, testimony
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ringcheck.core.membership import Testimony
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
+    from ringcheck.jolokia.membership import AgentReport, MemberReport, Membership
+
+
+def unknown_to_some(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
+    """A problem for each set of token owners that some serving nodes do not know as members.
+
+    Nodes that any of them lists as joining, leaving or moving are left out: gossip about them is under way.
+    """
+    testimonies = [(member, testimony(agent, report)) for member, agent, report in reports if serving(report)]
+    moving = _moving(membership, (statement for _, statement in testimonies))
+    unknown: dict[tuple[int, ...], frozenset[str]] = {}
+    observers: dict[frozenset[str], list[str]] = defaultdict(list)
+    for member, statement in testimonies:
+        key = (id(statement.host_ids), id(statement.owners), id(statement.live), id(statement.unreachable))
+        if key not in unknown:
+            unknown[key] = membership.roster.strangers_to(statement) - moving
+        if unknown[key]:
+            observers[unknown[key]].append(member.address)
+    for addresses, names in observers.items():
+        yield Problem("membership_disagreement", names[0], _do_not_know(names, addresses))
+
+
+def _moving(membership: Membership, testimonies: Iterable[Testimony]) -> frozenset[str]:
+    """Addresses of the members that a testimony lists as joining, leaving or moving."""
+    indexes = {
+        membership.roster.index_of(endpoint, statement.host_ids)
+        for statement in testimonies
+        for endpoint in statement.moving
+    }
+    return frozenset(membership.members[index].address for index in indexes if index is not None)
+
+
+def answering_twice(membership: Membership, reports: Iterable[AgentReport]) -> Iterator[Problem]:
+    """A problem for each host id with which two processes answer, each at a URL of its own."""
+    agents: dict[str, dict[object, JolokiaEndpoint]] = defaultdict(dict)
+    for agent, report in reports:
+        if report.host_id and report.generation is not None and report.cluster == membership.cluster:
+            agents[report.host_id].setdefault(report.generation, agent)
+    addresses = {member.host_id: member.address for member in membership.members}
+    for host_id, by_generation in sorted(agents.items()):
+        if len(by_generation) > 1:
+            subject = addresses.get(host_id, membership.cluster)
+            yield Problem("duplicate_host_id", subject, _answer_twice(host_id, by_generation.values()))
+
+
+def _do_not_know(observers: Sequence[str], members: Iterable[str]) -> str:
+    names = sorted(members, key=by_address)
+    verb = "does" if len(observers) == 1 else "do"
+    return f"{listed(observers)} {verb} not know {listed(names)} as {'a member' if len(names) == 1 else 'members'}"
+
+
+def _answer_twice(host_id: str, agents: Iterable[JolokiaEndpoint]) -> str:
+    urls = sorted(shown(agent.url) for agent in agents)
+    return f"{' and '.join(urls[:2])} both answer as host id {host_id}"

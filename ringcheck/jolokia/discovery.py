@@ -1,0 +1,317 @@
+"""Who the members are and which agents are asked: the first two questions of a poll.
+
+Owns the order in which agents are asked. Who is a member is decided by `core.membership`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ringcheck.core.endpoint import ip_of
+from ringcheck.core.membership import Roster
+from ringcheck.errors import DataError
+from ringcheck.jolokia.disagreements import answering_twice, unknown_to_some
+from ringcheck.jolokia.membership import AgentReport, MemberReport, Membership, identity_mismatch, related, unrelated
+from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.testimony import believable, testimony
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringcheck.core.ring import Problem
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
+    from ringcheck.jolokia.fanout import FanOut
+    from ringcheck.jolokia.membership import ClusterSession, ContactPoint
+
+_ASKING_SHARE = 0.6  # of a first poll's time: nodes are asked in it, the rest is for the ring
+_LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
+_PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
+_ROUNDS = 4  # of asking nodes that only the nodes asked last know
+_ASKED_FOR_MEMBERS = 16  # nodes in each poll; a larger cluster is asked in turn
+
+
+class Discovery:
+    """Asks the nodes of a cluster for their state and their view, and finds the members in what they report."""
+
+    def __init__(self, session: ClusterSession, fanout: FanOut, ends: float) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            session: shared by the polls of the cluster.
+            fanout: the requests of this poll.
+            ends: clock time at which the poll must be over.
+        """
+        self._session = session
+        self._fanout = fanout
+        self._ends = ends
+
+    # Which agents are asked.
+
+    async def ask_contact_points(self) -> None:
+        """Begin a first poll: ask the contact points for everything that they know.
+
+        Raises:
+            SourceError: if no agent answered.
+            DataError: likewise, if an answer made no sense.
+        """
+        await self._fanout.introduce(self._session.contacts, self._ends)
+        if not any(self._fanout.reports()):
+            await self._fanout.gather(self._session.clock())
+            raise self._fanout.silence()
+
+    async def ask_members(self, membership: Membership) -> None:
+        """Begin a later poll: ask every member for its state and its view.
+
+        Raises:
+            SourceError: if no agent answered.
+            DataError: likewise, if an answer made no sense.
+        """
+        until = self._after(_LIVENESS_SHARE)
+        self._fanout.start(membership.agents.values(), until, self._asked_for_members(membership))
+        self._start_other_contacts(membership, until)
+        await self._fanout.gather(until)
+        if not any(self._fanout.reports()):
+            raise self._fanout.silence()
+        await self._ask_about_unexplained(membership, until)
+
+    async def ask_everyone(self) -> Membership:
+        """The members, after every node was asked that any report names.
+
+        This takes a share of the time only: a node that hangs leaves the rest for the ring.
+
+        Raises:
+            DataError: if the contact points are of two clusters.
+        """
+        until = self._after(_ASKING_SHARE)
+        membership = self.membership()
+        for _ in range(_ROUNDS):
+            await self._ask_new_members(membership, until)
+            membership = self.membership()
+            for ask in (self._ask_about_unexplained, self._ask_elsewhere):
+                if await ask(membership, until):
+                    membership = self.membership()
+            if all(agent in self._fanout.answers for agent in membership.agents.values()):
+                break
+        return membership
+
+    def _after(self, share: float) -> float:
+        """Clock time at which a share of the time that is left will have passed."""
+        now = self._session.clock()
+        return now + max(0.0, self._ends - now) * share
+
+    async def _ask_new_members(self, membership: Membership, until: float) -> None:
+        """Ask the members that were not asked yet, and contact points that are not members."""
+        agents = [agent for agent in membership.agents.values() if agent not in self._fanout.answers]
+        guide = next((agent for agent, report in self._fanout.reports() if report.mode is not None), None)
+        for agent in agents:
+            if guide:
+                agent.expect(guide)
+        small = len(membership.members) <= _ASKED_FOR_MEMBERS
+        self._fanout.start(agents, until, frozenset(agents if small else islice(agents, 0, None, _stride(agents))))
+        self._start_other_contacts(membership, until)
+        await self._fanout.gather(until)
+
+    def _asked_for_members(self, membership: Membership) -> frozenset[JolokiaEndpoint]:
+        """Agents that are asked for the members that they know.
+
+        In a small cluster these are all agents. In a larger one they are a few, and one in each datacenter; later
+        polls ask others, in turn.
+        """
+        agents = list(membership.agents.values())
+        if len(agents) <= _ASKED_FOR_MEMBERS:
+            return frozenset(agents)
+        locations = self._session.known.topology.locations if self._session.known else {}
+        by_datacenter: dict[str | None, list[JolokiaEndpoint]] = defaultdict(list)
+        for address, agent in membership.agents.items():
+            by_datacenter[locations.get(address, (None, None))[0]].append(agent)
+        turn = self._session.polls
+        some = [agents[(turn * _ASKED_FOR_MEMBERS + step) % len(agents)] for step in range(_ASKED_FOR_MEMBERS)]
+        return frozenset([*some, *(local[turn % len(local)] for local in by_datacenter.values())])
+
+    async def _ask_about_unexplained(self, membership: Membership, until: float) -> bool:
+        """Ask nodes for the members that they know, if their lists name an unknown endpoint or lack a member.
+
+        A node is asked once for the same lists: a node that has left can stay in them for days. Returns whether any
+        node was asked.
+        """
+        unexplained: dict[tuple[int, ...], bool] = {}
+        agents = []
+        for _, agent, report in self.member_reports(membership):
+            lists = _lists(agent, report)
+            if self._session.explained.get(agent) == lists or not believable(report):
+                continue
+            key = tuple(map(id, lists))
+            if key not in unexplained:
+                unexplained[key] = membership.roster.unexplained(testimony(agent, report))
+            if unexplained[key] and report.host_ids is None:
+                agents.append(agent)
+        if agents:
+            self._fanout.start(agents, until, frozenset(agents), again=True)
+            await self._fanout.gather(until)
+        self._session.explained |= {
+            agent: _lists(agent, report) for _, agent, report in self.member_reports(membership)
+        }
+        return bool(agents)
+
+    async def _ask_elsewhere(self, membership: Membership, until: float) -> bool:
+        """Ask for members that did not answer at the other endpoints that some nodes have for them.
+
+        Most nodes may know a member by its old address. Returns whether any agent was asked.
+        """
+        if self._session.settings.views != "all":
+            return False
+        heard = {member.address for member, _, _ in self.member_reports(membership)}
+        silent = {member.host_id for member in membership.members if member.address not in heard}
+        pairs = {pair for agent, _ in self._fanout.reports() for pair in (agent.host_ids or {}).items()}
+        endpoints = sorted(endpoint for endpoint, host_id in pairs if host_id in silent)
+        candidates = dict.fromkeys(map(self._session.agent_at, endpoints))
+        agents = [agent for agent in candidates if agent not in self._fanout.answers]
+        if agents:
+            self._fanout.start(agents, until, frozenset(agents))
+            await self._fanout.gather(until)
+        return bool(agents)
+
+    def _start_other_contacts(self, membership: Membership, until: float) -> None:
+        """Begin to ask the contact points that are not members, also for the members that they know.
+
+        One of them may have joined before its peers heard of it. If all members are asked, two rules keep a poll
+        short: a contact point that leads to a member has nothing to add, and one that leads nowhere gets little time.
+        """
+        members = frozenset(membership.agents.values())
+        others = [contact.agent for contact in self._session.contacts if contact.agent not in members]
+        if self._session.settings.views == "all":
+            processes = {agent.process for agent in members} - {None}
+            others = [agent for agent in others if agent.process not in processes]
+            until = min(until, self._session.clock() + _PATIENCE)
+        self._fanout.start(others, until, frozenset(others))
+
+    # What they report.
+
+    def member_reports(self, membership: Membership) -> list[MemberReport]:
+        """The reports that members gave of themselves, in the order of the members."""
+        reports = []
+        for member in membership.members:
+            agent = membership.agents.get(member.address)
+            answer = self._fanout.answers.get(agent) if agent else None
+            if agent and isinstance(answer, NodeReport) and not identity_mismatch(member, answer, membership):
+                reports.append(MemberReport(member, agent, answer))
+        return reports
+
+    def disagreements(self, membership: Membership) -> tuple[Problem, ...]:
+        """Problems for what the reports disagree about."""
+        return (
+            *unknown_to_some(membership, self.member_reports(membership)),
+            *answering_twice(membership, self._fanout.reports()),
+        )
+
+    def same_members(self, membership: Membership) -> bool:
+        """Whether the reports give the members that are known. The work is done only if a report has changed."""
+        reports = self._testifying(membership.cluster)
+        testified = [(agent, agent.host_ids, agent.owners, report.live, report.joining) for agent, report in reports]
+        if testified == self._session.testified:
+            return True
+        unchanged = not testified or self.membership().members == membership.members
+        self._session.testified = testified
+        return unchanged
+
+    def membership(self) -> Membership:
+        """The members by all reports together, and the agent to ask for each.
+
+        Raises:
+            DataError: if the contact points are of two clusters.
+        """
+        self._check_one_cluster()
+        cluster = self._cluster_name()
+        roster = Roster([testimony(agent, report) for agent, report in self._testifying(cluster)])
+        if not roster.members:  # no node coordinates: show the nodes that are known, though no view of theirs counts
+            roster = Roster([replace(testimony(*reported), owners=None) for reported in self._fanout.reports()])
+        return Membership(cluster, roster, self._agents(roster))
+
+    def _cluster_name(self) -> str:
+        """ClusterName by a contact point, else by any agent that answered, else as configured."""
+        for reports in ([report for _, report in self._contact_reports()], self._reports()):
+            names = sorted({report.cluster for report in reports if report.cluster})
+            if names:
+                return names[0]
+        return self._session.name or "unknown"
+
+    def _reports(self) -> list[NodeReport]:
+        return [report for _, report in self._fanout.reports()]
+
+    def _contact_reports(self) -> list[tuple[ContactPoint, NodeReport]]:
+        """The contact points that answered, with their reports, in the order of the configuration."""
+        answers = [(contact, self._fanout.answers.get(contact.agent)) for contact in self._session.contacts]
+        return [(contact, answer) for contact, answer in answers if isinstance(answer, NodeReport)]
+
+    def _testifying(self, cluster: str) -> list[AgentReport]:
+        """The reports that count as testimonies on the members, in no particular order.
+
+        An address may lead to another cluster, even to one of the same name. So a report that is not a contact
+        point's counts only if it is related to a contact point's.
+        """
+        reports = [item for item in self._fanout.reports() if believable(item.report)]
+        reports = [item for item in reports if item.report.cluster == cluster]
+        contacts = {contact.agent for contact in self._session.contacts}
+        trusted = [item for item in reports if item.agent in contacts]
+        rest = [item for item in reports if item.agent not in contacts]
+        if not trusted:
+            return rest
+        ids = {host_id for item in trusted for host_id in (item.report.host_id, *(item.agent.host_ids or {}).values())}
+        near = [item for item in rest if item.report.host_id in ids]
+        far = [item for item in rest if item.report.host_id not in ids]
+        trusted += near
+        return [*trusted, *(item for item in far if any(related(item, other) for other in trusted))]
+
+    def _check_one_cluster(self) -> None:
+        """Check that the contact points are of one cluster; two clusters can have the same name.
+
+        Raises:
+            DataError: if they are of two.
+        """
+        answered = [(contact, report) for contact, report in self._contact_reports() if report.cluster]
+        for contact, report in answered[1:]:
+            first, first_report = answered[0]
+            if report.cluster != first_report.cluster:
+                raise DataError(
+                    f"two clusters: {first.host} belongs to {first_report.cluster!r}, "
+                    f"{contact.host} to {report.cluster!r}"
+                )
+            others = [AgentReport(other.agent, its) for other, its in answered if other != contact]
+            if all(unrelated(AgentReport(contact.agent, report), other) for other in others):
+                raise DataError(
+                    f"two clusters, both named {report.cluster!r}: {first.host} and {contact.host} do not know each "
+                    "other"
+                )
+
+    def _agents(self, roster: Roster) -> dict[str, JolokiaEndpoint]:
+        """The agent of each member, in the order of the members; a member that must not be asked has none.
+
+        That is the agent that answered with the member's host id, else the contact point at its address, else the
+        agent at the configured `url`.
+        """
+        members = roster.members
+        agents: dict[str, JolokiaEndpoint] = {}
+        for agent, report in sorted(self._fanout.reports(), key=lambda item: item.agent.url):
+            index = roster.itself(report.host_id, agent.host_ids)
+            if index is not None:
+                agents.setdefault(members[index].address, agent)
+        for contact in self._session.contacts:
+            at_its_ips = [member.address for member in members if ip_of(member.endpoint) in contact.ips]
+            if len(at_its_ips) == 1 and not isinstance(self._fanout.answers.get(contact.agent), NodeReport):
+                agents.setdefault(at_its_ips[0], contact.agent)
+        if self._session.settings.views == "all":
+            for member in members:
+                agents.setdefault(member.address, self._session.agent_at(member.endpoint))
+        return {member.address: agents[member.address] for member in members if member.address in agents}
+
+
+def _lists(agent: JolokiaEndpoint, report: NodeReport) -> tuple[object, ...]:
+    """The lists of a node, and the host ids that it knows."""
+    return report.live, report.unreachable, report.joining, report.leaving, report.moving, agent.host_ids
+
+
+def _stride(agents: Sequence[JolokiaEndpoint]) -> int:
+    return max(1, len(agents) // _ASKED_FOR_MEMBERS)

@@ -1,0 +1,216 @@
+"""Which node the ring is read from, and how a reading is kept: the third question of a poll.
+
+The best sources are asked first, until the reading of one is complete and has every token owner.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from ringcheck.core.membership import by_address
+from ringcheck.core.ring import NORMAL
+from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.http.replies import document
+from ringcheck.jolokia import gossip, mbeans, outcomes
+from ringcheck.jolokia.membership import (
+    AgentReport,
+    KnownCluster,
+    MemberReport,
+    Membership,
+    fingerprint,
+    listed_members,
+    processes,
+)
+from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.ring_reader import RingReader
+from ringcheck.jolokia.testimony import serving
+
+if TYPE_CHECKING:
+    from ringcheck.core.membership import Roster
+    from ringcheck.jolokia.discovery import Discovery
+    from ringcheck.jolokia.endpoint import JolokiaEndpoint
+    from ringcheck.jolokia.fanout import FanOut
+    from ringcheck.jolokia.membership import ClusterSession
+    from ringcheck.jolokia.topology import Topology
+
+_ANSWERING = 3  # nodes that are asked for the ring and answer, at most
+_TRIED = 8  # nodes that are asked for the ring, those that went down meanwhile included
+
+
+class _Reading(NamedTuple):
+    """The ring as one node reports it, and the members as they are known after it."""
+
+    membership: Membership
+    topology: Topology
+    agent: JolokiaEndpoint
+
+
+class RingSources:
+    """Reads the ring of a cluster from the nodes that can best report it."""
+
+    def __init__(self, session: ClusterSession, fanout: FanOut, discovery: Discovery, ends: float) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            session: shared by the polls of the cluster.
+            fanout: the requests of this poll.
+            discovery: finds the members.
+            ends: clock time at which the poll must be over.
+
+        Attributes:
+            failures: errors of the nodes that were asked for the ring, in the order in which they were asked.
+        """
+        self.failures: list[RingcheckError] = []
+        self._session = session
+        self._fanout = fanout
+        self._discovery = discovery
+        self._ends = ends
+
+    async def load(self) -> KnownCluster | None:
+        """Read members and ring again and keep them in the session; None if no node reported a ring.
+
+        Raises:
+            DataError: if the contact points are of two clusters.
+        """
+        for agent, report in self._fanout.reports():
+            if report.host_ids is None:  # what it reported of the members in an earlier poll may be out of date
+                agent.host_ids = agent.owners = None
+        best = await self._best_reading(await self._discovery.ask_everyone())
+        return await self._keep(best) if best else None
+
+    async def _best_reading(self, membership: Membership) -> _Reading | None:
+        """The first reading that is complete and has all token owners, else the best of a few."""
+        best: _Reading | None = None
+        answered = 0
+        for agent, report in islice(self.ranked(membership), _TRIED):
+            reading = await self._read(agent, report)
+            answered += reading is not None or not _unreachable(self.failures[-1])
+            believed = reading is not None and reading.topology.complete and _has_owners(report, reading)
+            if reading and (best is None or believed or reading.topology.complete > best.topology.complete):
+                best = reading
+            if answered == _ANSWERING or believed or (best and best.topology.large):
+                break
+        return best
+
+    def ranked(self, membership: Membership) -> list[AgentReport]:
+        """The nodes that can report the ring, the best first; the order does not depend on who answered first.
+
+        Nodes whose release reports replication come first, then nodes that know what most others know, movements
+        included. A node whose gossip is dead would report an outdated ring, and a node that has met no other node
+        would report a ring of its own.
+        """
+        able = [
+            item
+            for item in self._discovery.member_reports(membership)
+            if item.report.mode == NORMAL and serving(item.report)
+        ]
+        known = _knowledge(able, membership.roster)
+        agreeing = Counter(known.values())
+
+        def rank(item: MemberReport) -> tuple[object, ...]:
+            agent, report = item.agent, item.report
+            return (
+                mbeans.release(report.release) < mbeans.REPLICATION_INFO,
+                -agreeing[known[agent]],
+                -len(known[agent].listed),
+                -len(agent.owners or ()),
+                bool(membership.roster.known_otherwise(agent.host_ids)),
+                -len(report.live),
+                by_address(item.member.endpoint),
+            )
+
+        return [AgentReport(item.agent, item.report) for item in sorted(able, key=rank)]
+
+    async def _read(self, agent: JolokiaEndpoint, report: NodeReport) -> _Reading | None:
+        """The ring as a node reports it; None, and a failure more, if it can't be read.
+
+        The node may name token owners that no other node has named, so that there are more members afterwards.
+        """
+        try:
+            if agent.host_ids is None or report.partitioner is None:
+                self._fanout.answers[agent] = report = await agent.introduce(self._ends)
+            reader = self.reader(agent, report)
+            counts = await reader.token_counts()
+            if not report.joining:
+                agent.owners = self._session.shared.sets.setdefault(frozenset(counts), frozenset(counts))
+            membership = self._discovery.membership()
+            return _Reading(membership, await reader.topology(membership.roster, counts), agent)
+        except (SourceError, DataError) as error:
+            self.failures.append(error)
+            return None
+
+    def reader(self, agent: JolokiaEndpoint, report: NodeReport) -> RingReader:
+        """Reads the ring from one node, until the poll must be over."""
+        return RingReader(agent, report, self._session.replication, self._ends)
+
+    async def _keep(self, reading: _Reading) -> KnownCluster:
+        """Keep members, ring and releases in the session; equal rings of the last reading stay the same objects."""
+        membership, topology, agent = reading
+        session = self._session
+        if session.known and session.known.membership.members == membership.members:
+            topology = topology.reusing_rings(session.known.topology)
+        reports = self._discovery.member_reports(membership)
+        session.releases |= {member.address: report.release for member, _, report in reports if report.release}
+        if any(member.address not in session.releases for member in membership.members):
+            session.releases = await self._gossiped_releases(agent, membership.roster) | session.releases
+        session.known = KnownCluster(
+            membership=membership,
+            topology=topology,
+            read_at=session.clock(),
+            fingerprint=fingerprint(reports),
+            processes=processes(reports),
+        )
+        return session.known
+
+    async def _gossiped_releases(self, agent: JolokiaEndpoint, roster: Roster) -> dict[str, str]:
+        """Releases by address as gossip has them, for nodes that do not answer; empty if they can't be read."""
+        report = self._fanout.answers[agent]
+        with_port = isinstance(report, NodeReport) and report.with_port
+        name = mbeans.STATES_WITH_PORT if with_port else mbeans.STATES
+        releases: dict[str, str] = {}
+        with suppress(SourceError, DataError):
+            reply = await agent.stream(mbeans.read(mbeans.FAILURE_DETECTOR, name), self._ends, document)
+            states = outcomes.outcome(reply).get(name)
+            for endpoint, release in gossip.gossiped_releases(states).items():
+                index = roster.index_of(endpoint, agent.host_ids)
+                if index is not None:
+                    releases[roster.members[index].address] = release
+        return releases
+
+
+class _Knowledge(NamedTuple):
+    """The members that a node lists, by index, and the endpoints that it sees joining, leaving and moving."""
+
+    listed: frozenset[int]
+    joining: frozenset[str]
+    leaving: frozenset[str]
+    moving: frozenset[str]
+
+
+def _knowledge(reports: list[MemberReport], roster: Roster) -> dict[JolokiaEndpoint, _Knowledge]:
+    """What each node knows, by agent. Nodes with the same lists are looked up once."""
+    listed: dict[tuple[int, ...], frozenset[int]] = {}
+    known: dict[JolokiaEndpoint, _Knowledge] = {}
+    for _, agent, report in reports:
+        key = (id(report.live), id(report.unreachable), id(agent.host_ids))
+        if key not in listed:
+            listed[key] = listed_members(report, agent, roster)
+        known[agent] = _Knowledge(
+            listed=listed[key], joining=report.joining, leaving=report.leaving, moving=report.moving
+        )
+    return known
+
+
+def _has_owners(report: NodeReport, reading: _Reading) -> bool:
+    """Whether a reading has every member that owns tokens, or may own some; while a node joins, that is not known."""
+    tokens = reading.topology.tokens
+    if any(member.owns and tokens[member.address] == 0 for member in reading.membership.members):
+        return False  # by this node it still joins, but it has joined already
+    return bool(report.joining) or None not in tokens.values()
+
+
+def _unreachable(error: RingcheckError) -> bool:
+    return isinstance(error, SourceError) and error.kind == "unreachable"
