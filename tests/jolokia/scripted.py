@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests import fake_jolokia
-from tests.fake_jolokia import Storage, missing_mbean, ok
+from tests.fake_jolokia import Storage, missing_mbean, ok, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
     from ringcheck.core.ring import Snapshot
+    from ringcheck.errors import RingcheckError
 
 LISTS = ("LiveNodes", "UnreachableNodes", "JoiningNodes", "LeavingNodes", "MovingNodes")
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
@@ -22,6 +26,9 @@ CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
 STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
 STEP = 2**60
+ONE, TWO, THREE = "127.0.2.1", "127.0.2.2", "127.0.2.3"
+TWO_RINGS = {"orders": "NetworkTopologyStrategy {dc1=3}", "bills": "NetworkTopologyStrategy {dc1=2}"}
+OK = ("ok", None)  # outcome and reason of a view that counts
 
 
 @dataclass
@@ -136,7 +143,7 @@ class Lab:
     def running(
         self, *contacts: str, without: tuple[str, ...] = (), hanging: tuple[str, ...] = (), **settings: Any
     ) -> Iterator[Running]:
-        """The cluster served, and a collector for it (of the first node, if no contact point is named)."""
+        """The cluster served, and a source for it (of the first node, if no contact point is named)."""
         answers = {address: None if address in without else node for address, node in self.nodes.items()}
         with fake_jolokia.cluster(dict(answers), hanging) as cluster:
             options: dict[str, Any] = {"url": cluster.template, "timeout": 2.0} | settings
@@ -148,19 +155,19 @@ class Lab:
             try:
                 yield running
             finally:
-                running.collector.close()
+                running.source.close()
 
 
 @dataclass
 class Running:
-    """A served cluster and its collector."""
+    """A served cluster and its source."""
 
     lab: Lab
     cluster: fake_jolokia.Cluster
-    collector: JolokiaSource
+    source: JolokiaSource
 
     def poll(self, seconds: float = 4.0) -> Snapshot:
-        return self.collector.poll(seconds)
+        return self.source.poll(seconds)
 
 
 def later(*values: Any) -> Any:
@@ -171,3 +178,35 @@ def later(*values: Any) -> Any:
         return ok(item, left.pop(0) if len(left) > 1 else left[0])
 
     return answer
+
+
+def asked_of(running: Running, address: str, since: int = 0) -> list[str]:
+    """Names of the attributes and operations that an agent was asked for; a list of names is one text."""
+    items = [
+        item
+        for payload in running.cluster.agents[address].payloads[since:]
+        for item in (payload if isinstance(payload, list) else [payload])
+    ]
+    return [str(item.get("operation") or item.get("attribute")) for item in items]
+
+
+def poll_outcomes(running: Running) -> dict[str, tuple[str, str | None]]:
+    """Outcome and reason of each view in a new poll, by observer."""
+    return {view.observer: (view.outcome, view.reason) for view in running.poll().views}
+
+
+def error_of(running: Running, kind: type[RingcheckError]) -> str:
+    """The text of the error that a poll raises, without ports."""
+    with pytest.raises(kind) as caught:
+        running.poll()
+    return str(caught.value).replace(running.cluster.template.partition("}")[2], "")
+
+
+def unavailable(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    """A handler that answers HTTP 503."""
+    send(handler, b"", status=503)
+
+
+def rings_read(running: Running) -> int:
+    """How often range maps were asked for."""
+    return sum("getRangeToEndpoint" in str(item.get("operation")) for item in running.cluster.items())

@@ -36,7 +36,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
             lab.lists(address, "LeavingNodes", [lab.addresses[1]])
         running.poll()
         running.poll()
-        running.collector.poll(4.0, streams=True)
+        running.source.poll(4.0, streams=True)
         with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
             control = Control(JolokiaSettings(contact_points=(), url=running.cluster.template))
             control.started_at(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)

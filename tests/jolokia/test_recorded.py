@@ -100,17 +100,17 @@ def test_collapsed_bulks_are_recognised() -> None:
 
 
 def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
-    """What a collector makes of a recorded state, asked at its first node."""
+    """What a source makes of a recorded state, asked at its first node."""
     with recorded_cluster(line, state) as cluster:
-        collector = JolokiaSource(
+        source = JolokiaSource(
             JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE, **settings)
         )
         try:
-            snapshot = collector.poll(2.0)
-            assert collector.poll(2.0).rings == snapshot.rings
+            snapshot = source.poll(2.0)
+            assert source.poll(2.0).rings == snapshot.rings
             return snapshot
         finally:
-            collector.close()
+            source.close()
 
 
 def views(snapshot: Snapshot) -> dict[str, tuple[str, str | None]]:
@@ -206,9 +206,9 @@ def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
         plain = first.answer
         known: Any = {"status": 200, "value": states}
         first.answer = lambda item: known if item.get("attribute") == mbeans.STATES else plain(item)
-        collector = JolokiaSource(JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE))
-        assert [node.release_version for node in collector.poll(2.0).nodes] == ["3.11.19"] * 4
-        collector.close()
+        source = JolokiaSource(JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE))
+        assert [node.release_version for node in source.poll(2.0).nodes] == ["3.11.19"] * 4
+        source.close()
 
 
 @pytest.mark.slow
@@ -281,13 +281,13 @@ def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
     told = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
     absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
     with Agent(lambda item: told.get(item.get("attribute", ""), absent), host=recording.address) as agent:
-        collector = JolokiaSource(
+        source = JolokiaSource(
             JolokiaSettings(
                 contact_points=(agent.url,), url=f"http://{{address}}:{agent.port}/jolokia", timeout=PATIENCE
             )
         )
-        snapshot = collector.poll(2.0)
-        collector.close()
+        snapshot = source.poll(2.0)
+        source.close()
         asked = {item["mbean"] for item in agent.items}
     assert (snapshot.rings, {view.outcome for view in snapshot.views} & {"ok"}) == ((), set())
     assert snapshot.nodes
@@ -306,13 +306,13 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
     """The recorded 401 of each Jolokia line is a matter of access, and no view."""
     assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
     with Agent(auth=("monitor", "other")) as agent:
-        collector = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
+        source = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
         with pytest.raises(
             SourceError, match=r"nobody answered: .*HTTP 401, it requires a user name and password"
         ) as caught:
-            collector.poll(1.0)
+            source.poll(1.0)
         assert caught.value.kind == "denied"
-        collector.close()
+        source.close()
 
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "policy"])

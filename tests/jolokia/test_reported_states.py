@@ -298,8 +298,8 @@ def test_a_collector_forgets_nothing_that_is_still_so() -> None:
     """The second poll of a lone coordinator's cluster says what the first one said."""
     lab = with_stale_addresses()
     with lab.running(TWO) as running:
-        collector = JolokiaSource(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))
-        first, second = collector.poll(4.0), collector.poll(4.0)
-        collector.close()
+        source = JolokiaSource(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))
+        first, second = source.poll(4.0), source.poll(4.0)
+        source.close()
     assert (second.nodes, second.views) == (first.nodes, first.views)
     assert assess(second, QUORUM_PAGES).severity is Severity.CRITICAL

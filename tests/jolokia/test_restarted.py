@@ -20,15 +20,15 @@ def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.0)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
-            before = collector.poll(5.0)  # the first node is the one that is asked for everything: it is not the one
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as source:
+            before = source.poll(5.0)  # the first node is the one that is asked for everything: it is not the one
             for phase in PHASES:
                 cluster.down(2, instant=True)
-                collector.poll(5.0)
+                source.poll(5.0)
                 cluster.up(2, instant=True, hold=phase)
-                collector.poll(5.0)
+                source.poll(5.0)
                 cluster.up(2, instant=True)
-                seen = collector.poll(5.0)
+                seen = source.poll(5.0)
                 assert seen.nodes[2].generation == cluster.nodes[2].generation, phase
                 views = {view.observer: view.schema_version for view in seen.views}
                 assert views == {view.observer: view.schema_version for view in before.views}, phase
@@ -41,16 +41,16 @@ def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
     )
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
-            before = collector.poll(5.0).rings
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as source:
+            before = source.poll(5.0).rings
             cluster.up(2, instant=True)
-            asked = collector.counts.requests["ok"]
-            after = collector.poll(5.0).rings
-            assert collector.counts.requests["ok"] - asked > len(names)  # it was read again
+            asked = source.counts.requests["ok"]
+            after = source.poll(5.0).rings
+            assert source.counts.requests["ok"] - asked > len(names)  # it was read again
             assert [one is other for one, other in zip(before, after, strict=True)] == [True] * len(before)
             cluster.create_keyspace("two", simple(1))
             cluster.up(2, instant=True)
-            changed = {one.keyspaces: one for one in collector.poll(5.0).rings}
+            changed = {one.keyspaces: one for one in source.poll(5.0).rings}
     kept = [one for one in before if changed[one.keyspaces] is one]
     assert [one.keyspaces for one in kept] == [("three",)]
 
@@ -62,11 +62,11 @@ def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
     )
     with serve(cluster) as server:
         settings = JolokiaSettings(contact_points=tuple(node.address for node in cluster.nodes), url=server.template)
-        with closing(JolokiaSource(settings)) as collector, closing(JolokiaSource(settings)) as other:
-            before = collector.poll(5.0).rings
+        with closing(JolokiaSource(settings)) as source, closing(JolokiaSource(settings)) as other:
+            before = source.poll(5.0).rings
             cluster.move(0, (before[0].tokens[3] + before[0].tokens[4]) // 2)
             cluster.finish(0)
-            after = collector.poll(5.0).rings
+            after = source.poll(5.0).rings
             assert after == other.poll(5.0).rings
             assert after != before
 
@@ -76,12 +76,12 @@ def test_a_ring_of_other_nodes_is_another_object() -> None:
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
-        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as collector:
-            before = collector.poll(5.0)
+        with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as source:
+            before = source.poll(5.0)
             node = cluster.nodes[2]
             node.spec = replace(node.spec, rack="elsewhere")
             cluster.up(2, instant=True)
-            after = collector.poll(5.0)
+            after = source.poll(5.0)
     assert after.nodes[2].rack == "elsewhere"
     assert before.rings[0] == after.rings[0]
     assert before.rings[0] is not after.rings[0]

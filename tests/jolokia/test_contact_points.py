@@ -1,0 +1,253 @@
+"""Contact points: which of them are used, which nodes are asked besides, and which cluster they lead to."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ringcheck.errors import DataError, SourceError
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
+from tests.fake_jolokia import Agent, free_port
+from tests.jolokia.scripted import (
+    OK,
+    ONE,
+    SNITCH,
+    THREE,
+    TWO,
+    Lab,
+    error_of,
+    unavailable,
+)
+
+
+def test_one_contact_point_that_answers_is_enough() -> None:
+    """Dead contact points do no harm while one answers; their nodes are seen as unreachable."""
+    lab = Lab()
+    lab.down(ONE)
+    with lab.running(ONE, TWO, without=(ONE,)) as running:
+        snapshot = running.poll()
+        assert len(snapshot.rings) == 1
+        assert [view.outcome for view in snapshot.views] == ["unreachable", "ok", "ok"]
+        assert snapshot.nodes[0].jolokia == "unreachable"
+        assert snapshot.nodes[0].datacenter == "dc1"
+
+
+def test_without_any_answer_each_contact_point_is_named_with_its_reason() -> None:
+    """The error of a cluster that can't be asked lists the agents that were tried and their errors."""
+    with Lab().running(ONE, TWO, without=(ONE, TWO)) as running:
+        text = error_of(running, SourceError)
+        assert text == f"nobody answered: http://{ONE}: connection refused; http://{TWO}: connection refused"
+
+
+def test_without_any_answer_a_later_poll_fails_too() -> None:
+    """A source that knows the ring does not claim to know its state."""
+    with Lab().running() as running:
+        running.poll()
+        for agent in running.cluster.agents.values():
+            agent.raw = unavailable
+        text = error_of(running, SourceError)
+        assert text == "nobody answered: " + "; ".join(f"http://{address}: HTTP 503" for address in (ONE, TWO, THREE))
+
+
+def test_a_contact_point_keeps_its_url() -> None:
+    """A node with another URL than the template's is asked at that URL only."""
+    lab = Lab()
+    with lab.running() as running, Agent(lab.nodes[TWO]) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(other.url,), url=running.cluster.template))
+        snapshot = source.poll(2.0)
+        source.poll(2.0)
+        source.close()
+        assert [view.outcome for view in snapshot.views] == ["ok"] * 3
+        assert running.cluster.agents[TWO].payloads == []
+
+
+def test_two_names_of_one_node_are_one_node() -> None:
+    """Contact points that lead to the same node make one view."""
+    lab = Lab()
+    with lab.running() as running, Agent(lab.nodes[ONE]) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        assert [view.observer for view in source.poll(2.0).views] == [ONE, TWO, THREE]
+        source.close()
+
+
+def test_with_views_contact_points_no_other_node_is_asked() -> None:
+    """If agents listen on loopback, the other nodes are `not_asked` and not unreachable."""
+    lab = Lab()
+    with lab.running() as running, Agent(lab.nodes[TWO]) as other:
+        source = JolokiaSource(
+            JolokiaSettings(contact_points=(other.url,), url=running.cluster.template, views="contact_points")
+        )
+        for _ in range(2):
+            snapshot = source.poll(2.0)
+            assert [(view.observer, view.outcome) for view in snapshot.views] == [(TWO, "ok")]
+            assert [node.jolokia for node in snapshot.nodes] == ["not_asked", "ok", "not_asked"]
+            assert len(snapshot.rings) == 1
+        source.close()
+        assert running.cluster.posts == 0
+
+
+def test_with_views_contact_points_a_silent_one_is_an_unreachable_view() -> None:
+    """A coordinator that was to be asked is not forgotten, and is asked again."""
+    lab = Lab()
+    with lab.running() as running:
+        silent = f"http://127.0.0.1:{free_port('127.0.0.1')}/jolokia"
+        source = JolokiaSource(
+            JolokiaSettings(contact_points=(ONE, silent), url=running.cluster.template, views="contact_points")
+        )
+        for _ in range(2):
+            views = source.poll(2.0).views
+            assert [(view.observer, view.outcome) for view in views] == [(ONE, "ok"), ("127.0.0.1", "unreachable")]
+            assert views[1].reason == f"{silent}: connection refused"
+        source.close()
+
+
+def test_a_drained_contact_point_leads_to_the_others() -> None:
+    """Every node that answers knows the members; the ring is read from one that is usable."""
+    lab = Lab()
+    lab.nodes[ONE].attributes |= {"OperationMode": "DRAINED", "GossipRunning": False, "NativeTransportRunning": False}
+    with lab.running(ONE) as running:
+        snapshot = running.poll()
+        assert [(view.outcome, view.reason) for view in snapshot.views] == [("discarded", "drained"), OK, OK]
+        assert len(snapshot.rings) == 1
+        assert not [item for item in running.cluster.agents[ONE].items if item["mbean"] == SNITCH]
+
+
+# Contact points that are not members.
+
+
+def test_a_contact_point_that_has_left_is_a_discarded_view() -> None:
+    """A decommissioned node in the configuration is shown with its reason, and its view of the ring is not used."""
+    lab = Lab(4)
+    four = lab.addresses[3]
+    rest = Lab(3)
+    for address in rest.addresses:
+        lab.nodes[address] = rest.nodes[address]
+    lab.nodes[four].attributes |= {"OperationMode": "DECOMMISSIONED", "GossipRunning": False}
+    with lab.running(four, ONE) as running:
+        snapshot = running.poll()
+        assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+        assert snapshot.views[-1].observer == four
+        assert snapshot.views[-1].outcome == "discarded"
+        assert snapshot.views[-1].reason == "decommissioned, not a member of the cluster"
+        assert len(snapshot.rings) == 1
+
+
+def joining_unknown_to_the_others(lab: Lab) -> str:
+    """Make the last node join while no other node knows it yet; returns its address."""
+    rest, last = Lab(len(lab.addresses) - 1), lab.addresses[-1]
+    for address in rest.addresses:
+        lab.nodes[address] = rest.nodes[address]
+    lab.nodes[last].attributes["OperationMode"] = "JOINING"
+    return last
+
+
+def test_a_contact_point_unknown_to_the_others_is_a_member_once_it_has_joined() -> None:
+    """It serves its clients by its own view, whether its peers know it or not."""
+    lab = Lab(4)
+    four = joining_unknown_to_the_others(lab)
+    with lab.running(ONE, four) as running:
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO, THREE]
+        assert running.poll().views[-1].reason == "joining, not a member of the cluster"
+        lab.nodes[four].attributes["OperationMode"] = "NORMAL"
+        seen = running.poll()
+        assert [node.address for node in seen.nodes] == lab.addresses
+        assert [view.outcome for view in seen.views] == ["ok"] * 4
+        assert "membership_disagreement" in {problem.code for problem in seen.problems}
+
+
+def test_a_silent_contact_point_is_a_member_once_it_answers() -> None:
+    """A contact point is asked in every poll, though no node knows it and it has not answered before."""
+    lab = Lab(4)
+    four = joining_unknown_to_the_others(lab)
+    lab.nodes[four].attributes["OperationMode"] = "NORMAL"
+    with lab.running(ONE, four) as running:
+        running.cluster.agents[four].raw = unavailable
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO, THREE]
+        running.cluster.agents[four].raw = None
+        assert [node.address for node in running.poll().nodes] == lab.addresses
+
+
+def test_a_hanging_contact_point_that_is_not_a_member_delays_a_later_poll_little() -> None:
+    """An address that leads nowhere gets a moment in each poll, not a whole timeout."""
+    lab = Lab(4)
+    four = joining_unknown_to_the_others(lab)
+    with lab.running(ONE, four, timeout=20) as running:
+        running.poll()
+        running.cluster.agents[four].raw = lambda *_: time.sleep(6)
+        started = time.monotonic()
+        assert [view.outcome for view in running.poll(20).views] == ["ok"] * 3
+        assert time.monotonic() - started < 4
+
+
+def test_two_names_of_one_node_are_asked_once_in_a_later_poll() -> None:
+    """A contact point that leads to the same member as another one has nothing to add."""
+    lab = Lab()
+    with lab.running() as running, Agent(lab.nodes[ONE]) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        for _ in range(3):
+            source.poll(2.0)
+        source.close()
+        asked_at = [len(running.cluster.agents[ONE].payloads), len(other.payloads)]
+    assert min(asked_at) == 1  # as it introduced itself
+
+
+# Two clusters.
+
+
+def test_contact_points_of_two_clusters_are_refused() -> None:
+    """The error names both clusters."""
+    with Lab().running() as running, Agent(Lab(cluster="other", subnet="127.0.3").nodes["127.0.3.1"]) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        with pytest.raises(DataError) as caught:
+            source.poll(2.0)
+        source.close()
+    assert str(caught.value) == f"two clusters: {ONE} belongs to 'lab', 127.0.0.1 to 'other'"
+
+
+def test_two_clusters_of_one_name_are_refused() -> None:
+    """Many clusters keep the default name, so that only whether nodes know each other shows the difference."""
+    other_lab = Lab(subnet="127.0.3")
+    for node in other_lab.nodes.values():
+        ids = node.attributes["EndpointWithPortToHostId"]
+        node.attributes["EndpointWithPortToHostId"] = {key: f"other-{value}" for key, value in ids.items()}
+        node.attributes["LocalHostId"] = f"other-{node.attributes['LocalHostId']}"
+    with Lab().running() as running, Agent(other_lab.nodes["127.0.3.1"]) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        with pytest.raises(DataError) as caught:
+            source.poll(2.0)
+        source.close()
+    assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and 127.0.0.1 do not know each other"
+
+
+def test_contact_points_that_turn_out_to_be_of_two_clusters_are_refused_in_each_poll() -> None:
+    """A node that has only begun to start may turn out to be of another cluster of the same name."""
+    other_lab = Lab(subnet="127.0.3")
+    for node in other_lab.nodes.values():
+        ids = node.attributes["EndpointWithPortToHostId"]
+        node.attributes["EndpointWithPortToHostId"] = {key: f"other-{value}" for key, value in ids.items()}
+        node.attributes["LocalHostId"] = f"other-{node.attributes['LocalHostId']}"
+    stranger = other_lab.nodes["127.0.3.1"]
+    stranger.attributes["OperationMode"] = "STARTING"
+    with Lab().running() as running, Agent(stranger) as other:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
+        assert len(source.poll(2.0).nodes) == 3
+        stranger.attributes["OperationMode"] = "NORMAL"
+        for _ in range(2):
+            with pytest.raises(DataError, match="two clusters, both named 'lab'"):
+                source.poll(2.0)
+        source.close()
+
+
+def test_contact_points_that_know_a_common_member_are_of_one_cluster() -> None:
+    """Two nodes may lack each other's host ids; a third node that both know shows that they are of one cluster."""
+    lab = Lab()
+    for address in (ONE, TWO):
+        lab.nodes[address].attributes["EndpointWithPortToHostId"] = {lab.endpoint(THREE): lab.host_id(THREE)}
+    with lab.running(ONE, TWO) as running:
+        seen = running.poll()
+        assert [(node.address, node.host_id) for node in seen.nodes] == [
+            (address, lab.host_id(address)) for address in lab.addresses
+        ]
+        assert [view.outcome for view in seen.views] == ["ok"] * 3

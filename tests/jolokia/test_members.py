@@ -1,0 +1,220 @@
+"""The members of a polled cluster: their identity, their names, and nodes that only some of the others know."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ringcheck.core.assess import assess
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.policy import Policy
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
+from tests.fake_jolokia import Agent
+from tests.jolokia.scripted import (
+    ONE,
+    THREE,
+    TWO,
+    Lab,
+    asked_of,
+    later,
+    rings_read,
+)
+
+# Identity.
+
+
+def test_a_host_id_at_two_addresses_makes_two_contradictory_nodes() -> None:
+    """Both are in the snapshot, since both may own ranges; neither counts as up."""
+    lab = Lab()
+    ids = {lab.endpoint(ONE): "a", lab.endpoint(TWO): "a", lab.endpoint(THREE): "b"}
+    lab.set_all("EndpointWithPortToHostId", ids)
+    with lab.running() as running:
+        snapshot = running.poll()
+    assert [(node.address, node.host_id) for node in snapshot.nodes] == [(ONE, "a"), (TWO, "a"), (THREE, "b")]
+    assert evidence_of(snapshot).contradictory == {0, 1}
+
+
+def test_an_agent_of_another_node_is_not_believed() -> None:
+    """A problem names the agent, and its view is discarded."""
+    lab = Lab()
+    lab.nodes[THREE].attributes["LocalHostId"] = "some-other-node"
+    with lab.running() as running:
+        for _ in range(2):
+            snapshot = running.poll()
+            port = running.cluster.agents[ONE].port
+            what = f"http://{THREE}:{port}/jolokia is another node: it has host id some-other-node, "
+            what += f"not {lab.host_id(THREE)}"
+            assert [(problem.code, problem.subject, problem.summary) for problem in snapshot.problems] == [
+                ("wrong_node", THREE, what)
+            ]
+            assert (snapshot.views[2].outcome, snapshot.views[2].reason) == ("discarded", what)
+            assert (snapshot.nodes[2].jolokia, snapshot.nodes[2].mode) == ("error", None)
+        assert len(asked_of(running, THREE)) == 2
+        assert rings_read(running) == 1
+
+
+def test_an_agent_of_another_cluster_is_not_believed() -> None:
+    """A node of another cluster is a wrong node too."""
+    lab = Lab()
+    lab.nodes[THREE].attributes["ClusterName"] = "staging"
+    with lab.running() as running:
+        snapshot = running.poll()
+        assert [problem.code for problem in snapshot.problems] == ["wrong_node"]
+        assert str(snapshot.views[2].reason).endswith("is another node: it belongs to cluster 'staging'")
+
+
+def test_a_new_host_id_at_an_address_is_the_new_node() -> None:
+    """It is a wrong node until the members are read again, which it causes."""
+    lab = Lab()
+    with lab.running() as running:
+        running.poll()
+        for node in lab.nodes.values():
+            ids = node.attributes["EndpointWithPortToHostId"]
+            node.attributes["EndpointWithPortToHostId"] = ids | {f"{THREE}:7000": "new"}
+            node.attributes["SchemaVersion"] = "new"
+        lab.nodes[THREE].attributes["LocalHostId"] = "new"
+        snapshot = running.poll()
+        assert (snapshot.nodes[2].host_id, snapshot.problems) == ("new", ())
+
+
+# Names and locations.
+
+
+def test_an_unknown_datacenter_is_none() -> None:
+    """A snitch answers UNKNOWN_DC for a node that it does not know; it is asked again soon."""
+    lab = Lab()
+    for node in lab.nodes.values():
+        node.operations["getDatacenter", f"{THREE}:7000"] = later("UNKNOWN_DC", "dc1")
+        node.operations["getRack", f"{THREE}:7000"] = "UNKNOWN_RACK"
+    clock = [time.monotonic()]
+    with lab.running() as running:
+        source = JolokiaSource(
+            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), clock=lambda: clock[0]
+        )
+        places = [(node.datacenter, node.rack) for node in source.poll(5.0).nodes]
+        assert places == [("dc1", "r1"), ("dc1", "r2"), (None, None)]
+        clock[0] += 61
+        assert source.poll(5.0).nodes[2].datacenter == "dc1"
+        source.close()
+
+
+def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
+    """Its datacenter decides which writes must wait for it."""
+    lab, four = Lab(4), "127.0.2.4"
+    for address in lab.addresses:
+        lab.lists(address, "JoiningNodes", [four])
+        lab.nodes[address].operations["getDatacenter", f"{four}:7000"] = "UNKNOWN_DC"
+    with lab.running(ONE) as running:
+        found = [(problem.code, problem.subject) for problem in running.poll().problems]
+        assert ("unknown_datacenter", four) in found
+
+
+def test_nodes_that_share_an_address_are_named_with_their_ports() -> None:
+    """From 4.0 on several nodes may have one address; only then the port is part of the name."""
+    ports = {ONE: "127.0.2.1:7000", TWO: "127.0.2.1:7001", THREE: f"{THREE}:7000"}
+    lab = Lab(endpoints=ports)
+    with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
+        source = JolokiaSource(JolokiaSettings(contact_points=(one.url, two.url, three.url), views="contact_points"))
+        snapshot = source.poll(3.0)
+        source.close()
+    assert [node.address for node in snapshot.nodes] == ["127.0.2.1:7000", "127.0.2.1:7001", THREE]
+    assert [(view.observer, view.outcome) for view in snapshot.views] == [
+        (node.address, "ok") for node in snapshot.nodes
+    ]
+    assert snapshot.views[0].live == {node.address for node in snapshot.nodes}
+    assert {snapshot.rings[0].replicas(index) for index in range(6)} == {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
+
+
+def test_ipv6_nodes_have_canonical_names() -> None:
+    """Java writes IPv6 addresses in full; a node has the short form as its name."""
+    lab = Lab(1, endpoints={ONE: "[0:0:0:0:0:0:0:1]:7000"})
+    lab.nodes[ONE].operations |= {("getDatacenter", "[::1]:7000"): "dc1", ("getRack", "[::1]:7000"): "r1"}
+    with Agent(lab.nodes[ONE]) as agent:
+        source = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
+        snapshot = source.poll(3.0)
+        source.close()
+    assert [(node.address, node.datacenter) for node in snapshot.nodes] == [("::1", "dc1")]
+    assert snapshot.views[0].live == {"::1"}
+
+
+# Nodes that only some others know.
+
+
+def test_a_node_that_only_one_other_lists_is_in_the_snapshot() -> None:
+    """Gossip reaches nodes at different times: a node that any other lists as live is shown, without tokens."""
+    lab, four = Lab(), "127.0.2.4"
+    lab.lists(TWO, "LiveNodes", [*lab.addresses, four])
+    with lab.running() as running:
+        snapshot = running.poll()
+        node = snapshot.nodes[3]
+        assert (node.address, node.host_id, node.tokens, node.jolokia) == (four, None, 0, "unreachable")
+        assert [view.outcome for view in snapshot.views] == [*["ok"] * 3, "unreachable"]
+        assert {view.live - set(Lab(4).addresses) for view in snapshot.views} == {frozenset()}
+        assert snapshot.rings[0].filler == 4
+
+
+def test_a_node_that_has_left_is_dropped_though_it_still_lists_itself() -> None:
+    """Peers drop it from both lists while it still lists itself; their views still count."""
+    lab = Lab(4)
+    four = lab.addresses[3]
+    with lab.running() as running:
+        running.poll()
+        rest = Lab(3)
+        for address in rest.addresses:
+            running.cluster.agents[address].answer = rest.nodes[address]
+        lab.nodes[four].attributes["OperationMode"] = "LEAVING"
+        assert [node.address for node in running.poll().nodes] == lab.addresses  # it owns tokens by its own word
+        lab.nodes[four].attributes["OperationMode"] = "DECOMMISSIONED"
+        snapshot = running.poll()
+        assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+        assert [view.outcome for view in snapshot.views] == ["ok"] * 3
+
+
+def test_an_endpoint_that_is_only_unreachable_is_not_a_member() -> None:
+    """On 5.0 a node that has left reappears as unreachable for days: it does not count as down."""
+    lab = Lab()
+    for address in lab.addresses:
+        lab.lists(address, "UnreachableNodes", ["127.0.2.9"])
+    with lab.running() as running:
+        snapshot = running.poll()
+        assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+        assert [view.outcome for view in snapshot.views] == ["ok"] * 3
+
+
+def test_a_host_id_without_tokens_that_is_live_nowhere_is_not_a_member() -> None:
+    """The remains of a node that is gone add no member and no problem."""
+    lab = Lab()
+    with lab.running() as running:
+        running.poll()
+        lab.set_all("SchemaVersion", "new")
+        for node in lab.nodes.values():
+            for name in ("EndpointToHostId", "EndpointWithPortToHostId"):
+                port = ":7000" if "Port" in name else ""
+                node.attributes[name] = {**node.attributes[name], f"127.0.2.9{port}": "host-9"}
+        for _ in range(2):
+            snapshot = running.poll()
+            assert snapshot.problems == ()
+            assert [node.address for node in snapshot.nodes] == lab.addresses
+
+
+def test_an_isolated_node_is_found_at_an_address_that_one_node_knows() -> None:
+    """No node reaches it and most know its old address. It serves clients, so its view counts."""
+    lab, old = Lab(4), "127.0.2.9"
+    four = lab.addresses[3]
+    lab.down(four)
+    lab.lists(four, "LiveNodes", [four])
+    lab.lists(four, "UnreachableNodes", lab.addresses[:3])
+    for address in (ONE, TWO):
+        node = lab.nodes[address]
+        node.attributes = json.loads(json.dumps(node.attributes).replace(four, old))
+        node.operations = {
+            tuple(part.replace(four, old) for part in name): json.loads(json.dumps(value).replace(four, old))
+            for name, value in node.operations.items()
+        }
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            seen = running.poll()
+            assert [node.address for node in seen.nodes] == lab.addresses
+            assert [view.outcome for view in seen.views] == ["ok"] * 4
+    assert {one.code for one in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}
