@@ -75,14 +75,16 @@ class Lab:
     def ranges(self, replicas: int, *, with_port: bool) -> dict[str, list[str]]:
         """A range map: each range is held by the owner of its end and those behind it."""
         tokens = sorted(self.tokens)
-        found = {}
-        for place, end in enumerate(tokens):
-            held = [self.addresses[(place + step) % self.count] for step in range(min(replicas, self.count))]
-            found[f"[{tokens[place - 1]}, {end}]"] = [self.endpoint(item) if with_port else item for item in held]
-        return found
+        ranges = {}
+        for position, end in enumerate(tokens):
+            replicas_of = [self.addresses[(position + step) % self.count] for step in range(min(replicas, self.count))]
+            ranges[f"[{tokens[position - 1]}, {end}]"] = [
+                self.endpoint(item) if with_port else item for item in replicas_of
+            ]
+        return ranges
 
     def _attributes(self, number: int, address: str) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "ClusterName": self.cluster,
             "ReleaseVersion": self.release,
             "PartitionerName": "org.apache.cassandra.dht.Murmur3Partitioner",
@@ -98,25 +100,27 @@ class Lab:
         for suffix in ("", "WithPort")[: 1 + self.modern]:
             written = {item: self.endpoint(item) if suffix else item for item in self.addresses}
             ids = {written[item]: self.host_id(item) for item in self.addresses}
-            told |= {name + suffix: [] for name in LISTS}
-            told[f"LiveNodes{suffix}"] = list(written.values())
-            told[f"Endpoint{suffix}ToHostId"] = ids
-            told[f"TokenToEndpoint{suffix}Map"] = {str(token): written[owner] for token, owner in self.tokens.items()}
-        return told
+            attributes |= {name + suffix: [] for name in LISTS}
+            attributes[f"LiveNodes{suffix}"] = list(written.values())
+            attributes[f"Endpoint{suffix}ToHostId"] = ids
+            attributes[f"TokenToEndpoint{suffix}Map"] = {
+                str(token): written[owner] for token, owner in self.tokens.items()
+            }
+        return attributes
 
     def _operations(self) -> dict[tuple[str, ...], Any]:
-        told: dict[tuple[str, ...], Any] = {}
+        operations: dict[tuple[str, ...], Any] = {}
         for keyspace, replication in self.keyspaces.items():
             replicas = int(next(char for char in replication.partition("=")[2] or "1" if char.isdigit()))
-            told["getKeyspaceReplicationInfo", keyspace] = replication
+            operations["getKeyspaceReplicationInfo", keyspace] = replication
             for suffix in ("", "WithPort")[: 1 + self.modern]:
-                told[f"getRangeToEndpoint{suffix}Map", keyspace] = self.ranges(replicas, with_port=bool(suffix))
-                told[f"getPendingRangeToEndpoint{suffix}Map", keyspace] = {}
+                operations[f"getRangeToEndpoint{suffix}Map", keyspace] = self.ranges(replicas, with_port=bool(suffix))
+                operations[f"getPendingRangeToEndpoint{suffix}Map", keyspace] = {}
         for number, address in enumerate(self.addresses):
             for written in (address, self.endpoint(address))[: 1 + self.modern]:
-                told["getDatacenter", written] = "dc1"
-                told["getRack", written] = f"r{number % 3 + 1}"
-        return told
+                operations["getDatacenter", written] = "dc1"
+                operations["getRack", written] = f"r{number % 3 + 1}"
+        return operations
 
     def _others(self) -> dict[tuple[str, str], Any]:
         return {(CREDENTIALS, "Validity"): missing_mbean}

@@ -55,7 +55,7 @@ def peak(work: Callable[[], Any]) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_a_large_range_map_is_never_held_as_a_whole() -> None:
-    """Streaming and what it leaves need a small part of what decoding at once does."""
+    """Streaming it, and what remains of it, need a small part of the memory that decoding it at once needs."""
     body = range_map(120_000, 50)
     members = NodeIndexes(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
     raw: Any = Body(body)
@@ -65,8 +65,8 @@ def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     assert spans + besides < size / 4
 
 
-def test_a_small_check_imports_neither_what_streams_nor_what_retries() -> None:
-    """A poll of a small healthy cluster leaves out what only large or broken ones need."""
+def test_a_small_poll_does_not_import_what_it_does_not_need() -> None:
+    """A poll of a small healthy cluster loads neither the streaming library nor an event loop."""
     with Lab().running() as running:
         script = f"""
 import sys
@@ -76,13 +76,13 @@ source = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={runni
 assert len(source.poll(5.0).rings) == 1
 print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_client", "rich", "click", "yaml"}}))
 """
-        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert found.stdout == "\n"
+        process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert process.stdout == "\n"
 
 
 @pytest.mark.slow
 def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
-    """A process ends when its poll has, though a thread still waits for a node that does not answer."""
+    """A process ends when its poll has ended, though a thread still waits for a node that does not answer."""
     lab = Lab()
     lab.down("127.0.2.3")
     with lab.running(hanging=("127.0.2.3",)) as running:
@@ -96,5 +96,5 @@ sockets.seconds_left = lambda _ends: 60.0  # a call that nothing ends, as a name
 source = JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url={running.cluster.template!r}))
 print(source.poll(2.0).views[2].reason)
 """
-        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert found.stdout.endswith("/jolokia: no answer in time\n")
+        process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert process.stdout.endswith("/jolokia: no answer in time\n")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.core.endpoint import split
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.jolokia import endpoints, mbeans
 from ringcheck.jolokia.control import Control
@@ -33,7 +32,7 @@ def embedded(release: str = "5.0.8") -> Iterator[tuple[EmbeddedCluster, Control]
             yield cluster, control
 
 
-def test_a_new_process_is_told_from_new_gossip() -> None:
+def test_the_start_time_changes_only_with_a_restart() -> None:
     """StartTime rises with a restart, and not when gossip is switched off and on."""
     with embedded() as (cluster, control):
         node, host_id = cluster.nodes[0].address, cluster.nodes[0].host_id
@@ -48,10 +47,10 @@ def test_a_new_process_is_told_from_new_gossip() -> None:
         assert control.started_at(node, host_id, 5.0) > before
 
 
-def test_only_its_own_host_s_refusal_says_that_a_node_is_gone() -> None:
-    """Not a reset, as of a proxy whose node is away, nor a proxy that is away itself."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+def test_only_a_refused_connection_at_its_own_address_shows_that_a_node_is_gone() -> None:
+    """A reset does not, since it may come from a proxy whose node is away; nor does a proxy that is away itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     for url, gone in (("http://{address}", True), ("http://localhost", False), ("http://127.0.0.2", False)):
         with closing(Control(JolokiaSettings(contact_points=(), url=f"{url}:{port}/jolokia"))) as control:
             with pytest.raises(SourceError) as caught:
@@ -71,7 +70,7 @@ def _cut_off(here: socket.socket) -> None:
 
 
 def test_a_node_that_does_not_answer_is_not_gone() -> None:
-    """A connection that is made and then silent is one of a process that may be there, and so is one cut off."""
+    """Behind a connection that stays silent or is cut off there may still be a process."""
     for act in ("silent", "cut off"):
         with socket.create_server(("127.0.0.1", 0)) as here:
             if act == "cut off":
@@ -83,8 +82,8 @@ def test_a_node_that_does_not_answer_is_not_gone() -> None:
                 assert not isinstance(caught.value, GoneError), act
 
 
-def test_of_nodes_that_share_an_address_a_refusal_is_one_s_own() -> None:
-    """The port of which it is known that the node was there: that of `url` may be the other one's."""
+def test_a_refusal_at_a_shared_address_counts_at_the_known_port_only() -> None:
+    """The node has answered at that port before; the port of `url` may be another node's."""
     with sharing(1) as (lab, control, _, second):
         one, two = ((f"127.0.2.1:{7000 + number}", lab.host_id(lab.addresses[number])) for number in (0, 1))
         assert control.started_at(*two, 5.0) == 1
@@ -95,7 +94,7 @@ def test_of_nodes_that_share_an_address_a_refusal_is_one_s_own() -> None:
 
 
 def test_drain_drains() -> None:
-    """After it the node is DRAINED, and its peers have heard so."""
+    """Afterwards the node is DRAINED, and its peers know it."""
     with embedded() as (cluster, control):
         node = cluster.nodes[1]
         control.drain(node.address, node.host_id, 10.0)
@@ -104,7 +103,7 @@ def test_drain_drains() -> None:
 
 @contextmanager
 def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str], Agent]]:
-    """Two nodes of one address, `url` being the first one's; contact points by number; who was drained; the second."""
+    """Two nodes of one address, `url` leading to the first; by number the contact points; drained nodes; second URL."""
     one, two = names = "127.0.2.1", "127.0.2.2"
     lab = Lab(count=2, endpoints={one: f"{one}:7000", two: f"{one}:7001"})
     drained: list[str] = []
@@ -123,7 +122,7 @@ def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str], Agent]]:
 
 
 def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
-    """Where `url` leads to the other node, the one meant is found among the contact points by its host id."""
+    """If `url` leads to the other node, the contact point with the right host id is used."""
     with sharing(0, 1) as (lab, control, drained, _):
         ids = [lab.host_id(name) for name in lab.addresses]
         assert [control.started_at(f"127.0.2.1:{7000 + number}", ids[number], 5.0) for number in (0, 1)] == [0, 1]
@@ -132,7 +131,7 @@ def test_of_nodes_that_share_an_address_the_right_one_is_drained() -> None:
 
 
 def test_another_node_is_not_drained() -> None:
-    """Nothing is sent where another answers, and its start time is not told for the one meant."""
+    """Nothing is sent to an agent with another host id, and its start time is not returned."""
     with sharing(0) as (lab, control, drained, _):
         other = f"answers for host id {lab.host_id('127.0.2.1')}, but 127.0.2.1:7001 has {lab.host_id('127.0.2.2')}"
         with pytest.raises(DataError, match=other):
@@ -143,7 +142,7 @@ def test_another_node_is_not_drained() -> None:
 
 
 def test_a_node_of_unknown_identity_is_not_drained() -> None:
-    """Neither one whose host id the cluster does not tell, nor one that does not tell its own."""
+    """Neither the cluster nor the node itself reports its host id."""
     with sharing(0) as (lab, control, drained, _):
         with pytest.raises(DataError, match=r"the host id of 127\.0\.2\.1:7000 is not known"):
             control.drain("127.0.2.1:7000", None, 5.0)
@@ -155,7 +154,7 @@ def test_a_node_of_unknown_identity_is_not_drained() -> None:
 
 @pytest.mark.parametrize(("release", "port"), [("5.0.8", 9042), ("3.11.19", None)])
 def test_where_clients_connect(release: str, port: int | None) -> None:
-    """Gossip tells the address of every node's clients, and the port from 4.0 on."""
+    """Gossip has the address for clients of every node, and the port from 4.0 on."""
     with embedded(release) as (cluster, control):
         names = [node.address for node in cluster.nodes]
         assert control.client_addresses(names[0], 5.0) == {name: (name, port) for name in names}
@@ -163,23 +162,30 @@ def test_where_clients_connect(release: str, port: int | None) -> None:
 
 @pytest.mark.parametrize("version", ["", "7:"])
 def test_where_clients_of_older_nodes_connect(version: str) -> None:
-    """Gossip is read with and without versions; an address for any or of no known form leaves its node out."""
-    told = {"127.0.2.1": "127.0.3.1", "127.0.2.2": "0.0.0.0", "127.0.2.3": "0:0:0:0:0:0:0:0", "127.0.2.4": "nowhere"}  # noqa: S104 - what a node may say
-    told["127.0.2.5"] = "2001:db8:0:0:0:0:0:5"
-    blocks = [f"/{node}\n  STATUS:{version}NORMAL,1\n  RPC_ADDRESS:{version}{host}\n" for node, host in told.items()]
+    """Gossip is read with and without versions; a node with a wildcard or unreadable address is left out."""
+    addresses = {
+        "127.0.2.1": "127.0.3.1",
+        "127.0.2.2": "0.0.0.0",  # noqa: S104 - a node may report it
+        "127.0.2.3": "0:0:0:0:0:0:0:0",
+        "127.0.2.4": "nowhere",
+        "127.0.2.5": "2001:db8:0:0:0:0:0:5",
+    }
+    blocks = [
+        f"/{node}\n  STATUS:{version}NORMAL,1\n  RPC_ADDRESS:{version}{host}\n" for node, host in addresses.items()
+    ]
     lab = Lab(1, release="3.11.19")
     lab.nodes["127.0.2.1"].other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(blocks)
     with (
         lab.running() as running,
         closing(Control(JolokiaSettings(contact_points=(), url=running.cluster.template))) as control,
     ):
-        found = control.client_addresses("127.0.2.1", 5.0)
-    assert found == {"127.0.2.1": ("127.0.3.1", None), "127.0.2.5": ("2001:db8::5", None)}
+        clients = control.client_addresses("127.0.2.1", 5.0)
+    assert clients == {"127.0.2.1": ("127.0.3.1", None), "127.0.2.5": ("2001:db8::5", None)}
 
 
 def test_ipv6_clients() -> None:
-    """Addresses in brackets and addresses without a port are understood; host names are an error."""
-    assert split(endpoints.endpoint(f"[{ipv6_address(0)}]:9042")) == (endpoints.endpoint(ipv6_address(0)), 9042)
-    assert split(endpoints.endpoint("10.0.0.1")) == ("10.0.0.1", None)
+    """Addresses in brackets and without a port are understood; any other text is an error."""
+    assert _split(f"[{ipv6_address(0)}]:9042") == (endpoints.endpoint(ipv6_address(0)), 9042)
+    assert _split("10.0.0.1") == ("10.0.0.1", None)
     with pytest.raises(DataError):
         endpoints.endpoint("nowhere")

@@ -174,8 +174,8 @@ def test_streams_cost_a_request_a_node_and_only_on_request() -> None:
         assert running.cluster.posts - before == 2 * 2
         assert [node.streams for node in running.poll().nodes] == [None, None, None]
         assert running.cluster.posts - before == 3 * 2
-        items = [one for one in running.cluster.items() if one.get("attribute") == "CurrentStreams"]
-        assert [one["config"]["maxCollectionSize"] for one in items] == [2, 2]
+        items = [item for item in running.cluster.items() if item.get("attribute") == "CurrentStreams"]
+        assert [item["config"]["maxCollectionSize"] for item in items] == [2, 2]
 
 
 @pytest.mark.parametrize("answer", [missing_mbean, denied, "text", {"a": 1}, None])

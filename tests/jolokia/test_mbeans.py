@@ -26,7 +26,7 @@ WRITES = {(call.mbean, call.kind, call.name) for call in mbeans.CALLS if call.wr
 
 
 def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
-    """Everything that polls ask of a cluster in which nodes are down and moving."""
+    """All calls that polls make of a cluster in which nodes are down and moving."""
     lab.down(lab.addresses[2])
     for node in lab.nodes.values():
         node.other |= {(FAILURE_DETECTOR, name): "" for name in (mbeans.STATES, mbeans.STATES_WITH_PORT)}
@@ -46,8 +46,8 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
                 yield item["mbean"], item["type"], str(name)
 
 
-def test_only_what_is_listed_is_asked_and_all_that_is_listed() -> None:
-    """The list of calls has no gap and nothing too much."""
+def test_exactly_the_listed_calls_are_made() -> None:
+    """The list of calls has no gap and no unused entry."""
     old = Lab(release="3.0.3")
     for node in old.nodes.values():
         del node.attributes["NonLocalStrategyKeyspaces"]
@@ -56,26 +56,26 @@ def test_only_what_is_listed_is_asked_and_all_that_is_listed() -> None:
 
 
 def test_drain_is_the_only_call_that_writes() -> None:
-    """Everything else only reads."""
+    """All other calls only read."""
     [drain] = WRITES
     assert drain == (mbeans.STORAGE_SERVICE, "exec", "drain")
     assert {mbeans.drain()[name] for name in ("mbean", "type", "operation")} == set(drain)
 
 
 def allowed() -> set[tuple[str, str, str]]:
-    """What the example of an access policy allows."""
+    """The calls that the example of an access policy allows."""
     root = ET.parse(POLICY).getroot()  # noqa: S314 - a file of this repository
-    found = set()
+    calls = set()
     for mbean in root.iterfind("./allow/mbean"):
         name = mbean.findtext("name") or ""
         assert all(item.get("mode") == "read" for item in mbean.iterfind("attribute"))
-        found |= {(name, "read", item.text or "") for item in mbean.iterfind("attribute")}
-        found |= {(name, "exec", item.text or "") for item in mbean.iterfind("operation")}
-    return found
+        calls |= {(name, "read", item.text or "") for item in mbean.iterfind("attribute")}
+        calls |= {(name, "exec", item.text or "") for item in mbean.iterfind("operation")}
+    return calls
 
 
 def test_the_access_policy_allows_exactly_what_is_asked() -> None:
-    """The example lists every call but the one that writes, and opens nothing else."""
+    """The example allows every call but the one that writes, and no other."""
     assert allowed() == LISTED - WRITES
     root = ET.parse(POLICY).getroot()  # noqa: S314 - a file of this repository
     assert [item.text for item in root.iterfind("./http/method")] == ["post"]
@@ -85,24 +85,41 @@ def test_the_access_policy_allows_exactly_what_is_asked() -> None:
 
 @pytest.mark.parametrize("line", sorted({item.line for item in recordings()}))
 def test_releases_have_what_the_list_says(line: str) -> None:
-    """What was recorded as missing is missing by the list, and the other way round."""
+    """A call is recorded as missing exactly for the releases that lack it by the list."""
     release = mbeans.release(line)
     seen: dict[tuple[str, str, str], bool] = {}
     for recording in recordings():
         if (recording.line, recording.state) == (line, "healthy"):
-            for found in recording.items():
-                asked = found.request
+            for item in recording.items():
+                asked = item.request
                 if isinstance(asked, dict) and isinstance(asked.get("attribute") or asked.get("operation"), str):
                     what = asked.get("mbean", ""), asked["type"], asked.get("attribute") or asked["operation"]
-                    seen[what] = seen.get(what, False) or found.reply["status"] == 200
+                    seen[what] = seen.get(what, False) or item.reply["status"] == 200
     known = [call for call in mbeans.CALLS if (call.mbean, call.kind, call.name) in seen]
     assert len(known) > 25
     for call in known:
         assert seen[call.mbean, call.kind, call.name] == (call.since <= release), call
 
 
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        ("5.0.8", (5, 0, 8)),
+        ("4.1-SNAPSHOT", (4, 1, 0)),
+        ("5.1-alpha1", (5, 1, 0)),
+        ("3.11.11.2", (3, 11, 11)),
+        ("", (0, 0, 0)),
+        (None, (0, 0, 0)),
+        ("trunk", (0, 0, 0)),
+    ],
+)
+def test_releases_are_compared_by_their_numbers(text: str | None, release: mbeans.Release) -> None:
+    """Suffixes of a version do not count, and a text that is not a version is older than all versions."""
+    assert mbeans.release(text) == release
+
+
 def test_every_request_lifts_the_agents_limits() -> None:
-    """An agent that cuts lists by default must not cut these."""
+    """An agent that truncates lists by default must not truncate these."""
     lab = Lab()
     with lab.running() as running:
         JolokiaSource(JolokiaSettings(contact_points=("127.0.2.1",), url=running.cluster.template)).poll(3.0)

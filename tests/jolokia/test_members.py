@@ -106,8 +106,8 @@ def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
         lab.lists(address, "JoiningNodes", [four])
         lab.nodes[address].operations["getDatacenter", f"{four}:7000"] = "UNKNOWN_DC"
     with lab.running(ONE) as running:
-        found = [(problem.code, problem.subject) for problem in running.poll().problems]
-        assert ("unknown_datacenter", four) in found
+        problems = [(problem.code, problem.subject) for problem in running.poll().problems]
+        assert ("unknown_datacenter", four) in problems
 
 
 def test_nodes_that_share_an_address_are_named_with_their_ports() -> None:
@@ -217,4 +217,4 @@ def test_an_isolated_node_is_found_at_an_address_that_one_node_knows() -> None:
             seen = running.poll()
             assert [node.address for node in seen.nodes] == lab.addresses
             assert [view.outcome for view in seen.views] == ["ok"] * 4
-    assert {one.code for one in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}
+    assert {finding.code for finding in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}

@@ -1,4 +1,4 @@
-"""Shapes of replies: each right one becomes a value, each wrong one an error of one line."""
+"""Shapes of replies: a right one becomes a value, a wrong one an error of one line."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ URL = "http://10.0.0.1:8778/jolokia"
 
 
 class Body(io.BytesIO):
-    """What is read from a connection."""
+    """The part of an answer that `Reply` reads."""
 
 
 def reply(body: bytes, padding: int = 0) -> Reply:
-    """A reply, made large by white space where it must be streamed."""
+    """A reply; white space makes it large if it must be streamed."""
     raw: Any = Body(body[:1] + b" " * padding + body[1:])
     return Reply(raw, URL, 64 * 2**20)
 
 
-def places(*addresses: str) -> NodeIndexes:
+def indexes_of(*addresses: str) -> NodeIndexes:
     index = {address: place for place, address in enumerate(addresses)}
 
     def found(endpoint: str) -> int:
@@ -70,8 +70,8 @@ def places(*addresses: str) -> NodeIndexes:
         ({"hostAddress": "10.0.0.1", "address": [10, 0, 0, 1], "hostName": "cas1"}, "10.0.0.1"),
     ],
 )
-def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoint: str) -> None:
-    """All spellings of both Jolokia lines and all releases become `ip` or `ip:port`."""
+def test_an_endpoint_has_one_canonical_form(written: object, endpoint: str) -> None:
+    """All spellings of both Jolokia lines and of all releases become `ip` or `ip:port`."""
     assert endpoints.endpoint(written) == endpoint
     assert ip_of(endpoint) == ip_of(endpoint.replace(":7000", ""))
 
@@ -80,15 +80,15 @@ def test_an_endpoint_has_one_form_however_it_is_written(written: object, endpoin
     "written",
     ["", "cas1", "cas1/<unresolved>:7000", "10.0.0.1:", "10.0.0.256", "10.0.0.1:x", None, 7, {}, ["10.0.0.1"]],
 )
-def test_what_is_no_endpoint_is_refused(written: object) -> None:
-    """A name that Java could not resolve, or anything else, is quoted in the error."""
+def test_a_text_that_is_not_an_endpoint_is_refused(written: object) -> None:
+    """The error quotes it, such as a name that Java could not resolve."""
     with pytest.raises(DataError, match="is not an address"):
         endpoints.endpoint(written)
 
 
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_endpoints_are_canonical(ip: Any, port: int) -> None:
-    """Long and short forms of any address are equal, with and without a port."""
+    """Long and short forms of an address are equal, with and without a port."""
     written = f"[{ip.exploded}]:{port}" if ip.version == 6 else f"{ip}:{port}"
     endpoint = endpoints.endpoint(f"host/{written}")
     assert endpoints.endpoint(endpoint) == endpoint
@@ -103,21 +103,21 @@ ERROR = {"error_type": "a.B", "error": "a.B : java.lang.AssertionError", "status
 
 
 def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
-    """One failed item leaves the others as they are, and its error is one line."""
-    found = outcomes.outcomes([OK, FAILED], 2)
-    assert found == [Outcome(status=200, value=[]), Outcome(status=404, error="a.B : not there", error_type="a.B")]
-    assert found[0].get("x") == []
+    """A failed item does not affect the others, and its error is one line."""
+    answers = outcomes.outcomes([OK, FAILED], 2)
+    assert answers == [Outcome(status=200, value=[]), Outcome(status=404, error="a.B : not there", error_type="a.B")]
+    assert answers[0].get("x") == []
     with pytest.raises(DataError, match=r"^x: a\.B : not there$"):
-        found[1].get("x")
+        answers[1].get("x")
 
 
-def test_one_object_for_a_bulk_means_one_by_one() -> None:
-    """The answer that an Error turned into one object is recognised as such."""
+def test_one_object_for_a_bulk_is_recognised() -> None:
+    """An Error in a bulk turns its reply into one object; then the requests must be sent one by one."""
     assert outcomes.outcomes(ERROR, 3) is None
 
 
-def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
-    """One object with 403 denies all of it, in the agent's words."""
+def test_a_bulk_that_is_refused_as_a_whole_is_denied() -> None:
+    """One object with status 403 denies all of it; the error has the agent's text."""
     with pytest.raises(DeniedError, match=r"^the agent refuses: no POST here$") as caught:
         outcomes.outcomes({"status": 403, "error_type": "a.B", "error": "a.B : no POST here"}, 3)
     assert caught.value.kind == "denied"
@@ -137,15 +137,15 @@ def test_a_bulk_that_is_refused_as_a_whole_is_not_asked_one_by_one() -> None:
         ([OK, {"status": "200", "value": 1}], "not a reply of Jolokia: {'status': '200', 'value': 1}"),
     ],
 )
-def test_a_bulk_that_does_not_answer_all_is_refused(answer: object, message: str) -> None:
-    """Fewer answers than requests, or something else than answers, is never taken for one."""
+def test_a_bulk_with_another_number_of_answers_is_refused(answer: object, message: str) -> None:
+    """Fewer answers than requests, or other values than answers, are an error."""
     with pytest.raises(DataError) as caught:
         outcomes.outcomes(answer, 2)
     assert str(caught.value) == message
 
 
-def test_a_denied_item_is_a_matter_of_access() -> None:
-    """Status 403 says in the agent's words why, or that its policy forbids it, and keeps its kind."""
+def test_a_denied_item_has_kind_denied() -> None:
+    """The error of a status 403 has the agent's text, or names its policy."""
     for error, message in (
         ("No access\x1b[1m\n for \u202eyou\ud800", r"the agent refuses: No access\?\[1m for \?you\?"),
         ("a.B : no", "the agent refuses: no"),
@@ -175,15 +175,15 @@ def test_long_texts_of_a_node_are_cut() -> None:
         (None, "x is not a list: None"),
     ],
 )
-def test_a_list_that_a_limit_has_spoilt_is_refused(value: object, message: str) -> None:
-    """What an agent's limits leave of a list is named as such."""
+def test_a_list_that_a_limit_has_replaced_is_refused(value: object, message: str) -> None:
+    """The error names the limit of the agent."""
     with pytest.raises(DataError) as caught:
         outcomes.strings(value, "x")
     assert str(caught.value) == message
 
 
 def test_members_cut_by_a_limit_are_refused() -> None:
-    """A list whose last members were replaced by text about the limit is not a list of endpoints."""
+    """A list whose last members a limit has replaced by a text is not a list of endpoints."""
     with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is not an address"):
         endpoints.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
 
@@ -197,40 +197,40 @@ def test_numbers_may_be_text(value: object, number: int) -> None:
 @pytest.mark.parametrize("judge", [outcomes.number, outcomes.flag, outcomes.text, outcomes.mapping])
 @pytest.mark.parametrize("value", [None, 1.5, ["x"]])
 def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], object], value: object) -> None:
-    """Numbers, booleans, texts and maps are told apart; none of them is guessed."""
+    """A number, boolean, text or map is never taken for another type."""
     with pytest.raises(DataError, match=r"^x is n"):
         judge(value, "x")
 
 
-def test_host_ids_and_owners() -> None:
-    """Both are maps by endpoint, however that is written; a share says that its endpoint owns tokens."""
-    told = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
-    found = endpoints.host_ids(told, "EndpointToHostId")
-    assert found == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
+def test_host_ids_and_owners_are_maps_by_endpoint() -> None:
+    """The endpoint may have any form. An endpoint with a share in the ownership map owns tokens."""
+    reported = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
+    ids = endpoints.host_ids(reported, "EndpointToHostId")
+    assert ids == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
     assert endpoints.owners({"/10.0.0.1:7000": 0.5, "10.0.0.2": 0.0}, "Ownership") == {"10.0.0.1:7000", "10.0.0.2"}
     with pytest.raises(DataError, match="is not a map"):
         endpoints.owners(["10.0.0.1"], "Ownership")
 
 
 def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
-    """Pending maps have the shape of range maps and come out sorted."""
-    told = {"[5, -3]": ["10.0.0.2:7000"], "[-9, -8]": ["10.0.0.1", "/10.0.0.2"]}
-    found = rangemaps.pending(told, places("10.0.0.1", "10.0.0.2"), "pending ranges")
-    assert found == (Pending(-9, -8, (0, 1)), Pending(5, -3, (1,)))
+    """Pending maps have the shape of range maps; their ranges are returned sorted."""
+    ranges = {"[5, -3]": ["10.0.0.2:7000"], "[-9, -8]": ["10.0.0.1", "/10.0.0.2"]}
+    pending = rangemaps.pending(ranges, indexes_of("10.0.0.1", "10.0.0.2"), "pending ranges")
+    assert pending == (Pending(-9, -8, (0, 1)), Pending(5, -3, (1,)))
 
 
 @pytest.mark.parametrize("key", ["[a, b]", "[1,2]", "(1, 2)", "1, 2", "[1, 2, 3]", "[1.5, 2]", "[, ]"])
-def test_a_key_that_is_no_range_is_refused(key: str) -> None:
-    """Tokens of order-preserving partitioners are keys of any text and can't be told apart."""
+def test_a_key_that_is_not_a_range_is_refused(key: str) -> None:
+    """Tokens of order-preserving partitioners are keys of any text, so that a range can't be split."""
     with pytest.raises(DataError, match=r"is not a token range$"):
         rangemaps.tokens_of_key(key)
 
 
 def test_releases_are_read_from_gossip() -> None:
-    """AllEndpointStates has a block an endpoint, in any of the spellings."""
-    told = "/10.0.0.1\n  generation:1\n  RELEASE_VERSION:5:4.1.9\n"
-    told += "cas2/10.0.0.2:7000\n  RELEASE_VERSION:4:3.11.19\n  DC:1:x"
-    assert gossip.gossiped_releases(told) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
+    """AllEndpointStates has a block for each endpoint, in several spellings."""
+    states = "/10.0.0.1\n  generation:1\n  RELEASE_VERSION:5:4.1.9\n"
+    states += "cas2/10.0.0.2:7000\n  RELEASE_VERSION:4:3.11.19\n  DC:1:x"
+    assert gossip.gossiped_releases(states) == {"10.0.0.1": "4.1.9", "10.0.0.2:7000": "3.11.19"}
 
 
 PLAIN = "/10.0.0.1\n  generation:1\n  STATUS:NORMAL,1\n  SCHEMA:0d918984-7629-353c-90f8-31a47a6ff839\n"
@@ -259,7 +259,7 @@ VERSIONED = "/10.0.0.1\n  generation:1\n  STATUS:28:NORMAL,1\n  SCHEMA:83:0d9189
     ],
 )
 def test_states_are_read_with_and_without_versions(block: str, line: str, value: str | None) -> None:
-    """The form of the lines around tells whether a number is a version; a value that both could be is none."""
+    """The lines around show whether a number is a version; a value that could be either is left out."""
     name = line.partition(":")[0]
     assert gossip.gossiped(f"{block}  {line}\n", name).get("10.0.0.1") == value
 
@@ -279,7 +279,7 @@ def test_states_are_read_with_and_without_versions(block: str, line: str, value:
     ],
 )
 def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
-    """It is no error, no other node's release, and leaves the other blocks as they are."""
+    """It is not an error, does not become another node's release, and does not affect other blocks."""
     other = "/10.0.0.2\n  generation:1\n  a line of another kind\n  RELEASE_VERSION:5:5.0.8\n"
     assert gossip.gossiped_releases(lines) == {}
     for whole in (lines + other, other + lines) if not lines.startswith(" ") else (lines + other,):
@@ -287,9 +287,9 @@ def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("/10.:[]aRELEASE_VERSION \n\r\t\u2028"), max_size=200))
-def test_no_text_of_gossip_is_an_error(told: str) -> None:
-    """Whatever a node writes there, reading it ends with what is certain."""
-    assert all(found[0].isdecimal() for found in gossip.gossiped_releases(told).values())
+def test_no_text_of_gossip_is_an_error(states: str) -> None:
+    """Reading any text ends with the values that are certain."""
+    assert all(release[0].isdecimal() for release in gossip.gossiped_releases(states).values())
 
 
 # Range maps, small and streamed.
@@ -300,15 +300,15 @@ NODES = ("10.0.0.1", "10.0.0.2")
 
 def rows(body: object, padding: int) -> list[tuple[int, int, tuple[int, ...]]]:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    found = rangemaps.range_rows(reply(text, padding), places(*NODES), len(NODES))
-    held = [found.table[at : at + found.width] for at in range(0, len(found.table), found.width or 1)]
-    replicas = [tuple(node for node in row if node < len(NODES)) for row in held] or [()] * len(found.ends)
-    return list(zip(found.starts, found.ends, replicas, strict=True))
+    spans = rangemaps.range_rows(reply(text, padding), indexes_of(*NODES), len(NODES))
+    table = [spans.table[at : at + spans.width] for at in range(0, len(spans.table), spans.width or 1)]
+    replicas = [tuple(node for node in row if node < len(NODES)) for row in table] or [()] * len(spans.ends)
+    return list(zip(spans.starts, spans.ends, replicas, strict=True))
 
 
 @BOTH
 def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
-    """Start, end and replicas in Cassandra's order, whatever else is around the map and in whatever order."""
+    """Start, end and replicas in Cassandra's order, with any other keys around the map in any order."""
     value = {"[1, 5]": ["/10.0.0.2", "10.0.0.1:7000"], "[5, 1]": ["cas2/10.0.0.2"], "[0, 0]": []}
     expected = [(1, 5, (1, 0)), (5, 1, (1,)), (0, 0, ())]
     assert rows({"value": value, "status": 200, "timestamp": 1}, padding) == expected
@@ -339,8 +339,8 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
         ([1], ""),
     ],
 )
-def test_a_range_map_that_is_none_is_refused(padding: int, body: object, message: str) -> None:
-    """The small and the streamed way refuse the same things, also where the status stands behind the value."""
+def test_a_value_that_is_not_a_range_map_is_refused(padding: int, body: object, message: str) -> None:
+    """The small and the streamed way refuse the same replies, even if the status follows the value."""
     with pytest.raises((DataError, SourceError)) as caught:
         rows(body, padding)
     assert message in str(caught.value)
@@ -350,7 +350,7 @@ def test_a_range_map_that_is_none_is_refused(padding: int, body: object, message
 @BOTH
 @pytest.mark.parametrize("cut", [1, 20, 40])
 def test_a_range_map_that_is_cut_off_is_refused(padding: int, cut: int) -> None:
-    """Not even a cut that leaves whole entries passes."""
+    """A cut between two entries is refused too."""
     body = json.dumps({"status": 200, "value": {"[1, 5]": ["10.0.0.2"], "[5, 1]": ["10.0.0.2"]}}).encode()
     with pytest.raises(
         SourceError, match=r"^http://10.0.0.1:8778/jolokia: the JSON of the answer is broken or cut off"
@@ -360,21 +360,21 @@ def test_a_range_map_that_is_cut_off_is_refused(padding: int, cut: int) -> None:
 
 @BOTH
 @pytest.mark.parametrize("body", [b'{"status":200,"value":{}} {}', b'{"status":200,"value":{}}x', b"{status}"])
-def test_what_is_no_json_is_refused(padding: int, body: bytes) -> None:
-    """Anything behind the document, or instead of it, is an error."""
+def test_a_reply_that_is_not_json_is_refused(padding: int, body: bytes) -> None:
+    """Text after the document, or instead of it, is an error."""
     with pytest.raises(SourceError, match="JSON"):
         rows(body, padding)
 
 
 def test_a_streamed_answer_may_not_contradict_itself() -> None:
-    """Two values in one answer can't both be right."""
+    """Two values in one reply are an error."""
     with pytest.raises(DataError, match="the answer has value twice"):
         rows(b'{"value":{"[1, 1]":["10.0.0.1"]},"value":{},"status":200}', 2 * SMALL)
 
 
 @BOTH
 def test_tokens_are_counted_by_owner(padding: int) -> None:
-    """TokenToEndpointMap becomes how many tokens each has."""
+    """TokenToEndpointMap becomes the number of tokens by endpoint."""
     body = json.dumps({"value": {"1": "10.0.0.1:7000", "2": "/10.0.0.1:7000", "3": "10.0.0.2"}, "status": 200}).encode()
     assert rangemaps.token_counts(reply(body, padding)) == Counter({"10.0.0.1:7000": 2, "10.0.0.2": 1})
     with pytest.raises(DataError):
@@ -383,17 +383,18 @@ def test_tokens_are_counted_by_owner(padding: int) -> None:
 
 @given(st.dictionaries(st.tuples(st.integers(), st.integers()), st.permutations(NODES), max_size=20))
 def test_the_streamed_way_equals_the_small_one(value: dict[tuple[int, int], list[str]]) -> None:
-    """However a map is read, the rows are the same."""
-    body = {"value": {f"[{start}, {end}]": held for (start, end), held in value.items()}, "status": 200}
+    """Both ways of reading a map give the same rows."""
+    body = {"value": {f"[{start}, {end}]": replicas for (start, end), replicas in value.items()}, "status": 200}
     assert rows(body, 0) == rows(body, 2 * SMALL)
 
 
 # Readings.
 
 
-def outcomes_of(told: dict[str, object]) -> dict[str, Outcome]:
+def outcomes_of(values: dict[str, object]) -> dict[str, Outcome]:
     return {
-        name: value if isinstance(value, Outcome) else Outcome(status=200, value=value) for name, value in told.items()
+        name: value if isinstance(value, Outcome) else Outcome(status=200, value=value)
+        for name, value in values.items()
     }
 
 
@@ -409,8 +410,8 @@ ABSENT = Outcome(
 )
 
 
-def test_a_reading_has_ports_only_if_all_lists_have() -> None:
-    """Plain names and names with ports are never mixed."""
+def test_a_report_has_ports_only_if_all_lists_have_them() -> None:
+    """Endpoints with and without ports are never mixed."""
     ports: dict[str, object] = {f"{name}WithPort": [] for name in ("UnreachableNodes", "JoiningNodes", "LeavingNodes")}
     ports |= {"MovingNodesWithPort": ABSENT, "LiveNodesWithPort": ["10.0.0.1:7000"]}
     plain = node_report.node_report(outcomes_of(HEALTHY | ports), {})
@@ -419,24 +420,24 @@ def test_a_reading_has_ports_only_if_all_lists_have() -> None:
     assert (whole.with_port, whole.live) == (True, frozenset({"10.0.0.1:7000"}))
 
 
-def test_a_node_that_has_not_registered_yet_says_nothing() -> None:
-    """Jolokia answers before Cassandra has its MBeans: that is a start, not an error."""
+def test_the_report_of_a_node_without_mbeans_is_empty() -> None:
+    """Jolokia answers before Cassandra has registered its MBeans: the node is starting, which is not an error."""
     absent = Outcome(status=404, error="x", error_type="javax.management.InstanceNotFoundException")
     assert node_report.node_report(dict.fromkeys(HEALTHY, absent), {}) == node_report.NodeReport()
 
 
 @pytest.mark.parametrize("name", ["CurrentGenerationNumber", "SchemaVersion"])
 def test_generation_and_schema_may_be_unknown(name: str) -> None:
-    """A view can be used without them: they fail during the start, or a policy forbids them."""
-    found = node_report.node_report(
+    """A view can be used without them: they fail while a node starts, or a policy forbids them."""
+    report = node_report.node_report(
         outcomes_of(HEALTHY | {name: Outcome(status=500, error="java.lang.NullPointerException")}), {}
     )
-    assert None in {found.generation, found.schema_version}
+    assert None in {report.generation, report.schema_version}
 
 
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name not in {"CurrentGenerationNumber", "SchemaVersion"}])
-def test_everything_else_must_be_there(name: str) -> None:
-    """A view without one of its parts is no view: missing, denied or of another type is an error that names it."""
+def test_every_other_attribute_is_required(name: str) -> None:
+    """An attribute that is missing, denied or of another type is an error that names it."""
     with pytest.raises(DataError, match=f"^{name}"):
         node_report.node_report(outcomes_of(HEALTHY | {name: 1.5}), {})
     with pytest.raises(DataError, match=f"^{name}: javax"):

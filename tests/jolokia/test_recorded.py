@@ -49,7 +49,7 @@ def named(item: object) -> str:
 
 
 def shape(name: str, value: Any, members: NodeIndexes) -> object:
-    """Decode a value by the name of what was asked."""
+    """Decode a value by the name of its attribute or operation."""
     if name.startswith(("getRangeToEndpoint", "getPendingRangeToEndpoint")):
         return rangemaps.pending(value, members, name)
     if name.endswith(("ToHostId", "ToHostIdMap")):
@@ -65,15 +65,15 @@ def shape(name: str, value: Any, members: NodeIndexes) -> object:
 
 @pytest.mark.parametrize("recording", recordings(), ids=named)
 def test_every_recorded_item_is_decoded(recording: Recording) -> None:
-    """Whatever was asked, the answer is a value of the right shape or an error of one line; nothing else escapes."""
+    """Every recorded answer is a value of the right shape or an error of one line; no other exception escapes."""
     members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
-    for found in recording.items():
-        asked = found.request
+    for item in recording.items():
+        asked = item.request
         if not isinstance(asked, dict) or "config" in asked or recording.state.startswith("truncating"):
             continue
-        if found.raw["http_status"] != 200 or asked.get("type") not in {"read", "exec"}:
+        if item.raw["http_status"] != 200 or asked.get("type") not in {"read", "exec"}:
             continue
-        outcome = outcomes.outcome(found.reply)
+        outcome = outcomes.outcome(item.reply)
         if outcome.status == 200:
             shape(str(asked.get("operation") or asked.get("attribute")), outcome.value, members)
         else:
@@ -84,7 +84,7 @@ def test_every_recorded_item_is_decoded(recording: Recording) -> None:
 
 
 def test_collapsed_bulks_are_recognised() -> None:
-    """Each recorded bulk in which an Error was thrown came back as one object."""
+    """Every recorded bulk in which an Error was thrown came back as one object."""
     collapsed = 0
     for recording in recordings():
         for raw in recording.load():
@@ -100,7 +100,7 @@ def test_collapsed_bulks_are_recognised() -> None:
 
 
 def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
-    """What a source makes of a recorded state, asked at its first node."""
+    """The snapshot of a recorded state, with its first node as the contact point."""
     with recorded_cluster(line, state) as cluster:
         source = JolokiaSource(
             JolokiaSettings(contact_points=(FIRST,), url=cluster.template, timeout=PATIENCE, **settings)
@@ -114,7 +114,7 @@ def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
 
 
 def views(snapshot: Snapshot) -> dict[str, tuple[str, str | None]]:
-    """Outcome and reason by the last number of an address."""
+    """Outcome and reason by the last number of the observer's address."""
     return {view.observer[-1]: (view.outcome, view.reason) for view in snapshot.views}
 
 
@@ -133,24 +133,24 @@ DISCARDED = {
     [pytest.param(*one, marks=[pytest.mark.slow] if one[1] in HANGING else [], id=named(one)) for one in WHOLE],
 )
 def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
-    """Only a node in its right mind is believed; the others say why not, and nobody's silence is a view."""
+    """Only the view of a serving node counts; any other has a reason, and a silent node has no view."""
     snapshot = snapshot_of(line, state)
-    found = views(snapshot)
+    seen = views(snapshot)
     victim = "5" if state in {"joining", "leaving", "joined"} else "3"
-    for number, view in found.items():
+    for number, view in seen.items():
         if number == victim and state in DISCARDED:
             assert view == ("discarded", DISCARDED[state])
         elif view != OK:
             assert view[0] == "unreachable"
-    assert found["1"] == OK
+    assert seen["1"] == OK
     assert snapshot.rings
     assert not snapshot.problems
     assert snapshot.partitioner == "Murmur3Partitioner"
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_healthy_cluster_is_seen_whole(line: str) -> None:
-    """Names, places, releases, tokens, views and rings of each line are those that the recordings' README states."""
+def test_a_healthy_cluster_is_complete(line: str) -> None:
+    """Names, locations, releases, tokens, views and rings of each line are as the recordings' README states them."""
     snapshot = snapshot_of(line, "healthy")
     assert [node.address for node in snapshot.nodes] == ALL[:4]
     assert [node.datacenter for node in snapshot.nodes] == ["dc1", "dc1", "dc1", "dc2"]
@@ -175,19 +175,19 @@ def test_a_healthy_cluster_is_seen_whole(line: str) -> None:
 
 @pytest.mark.parametrize("line", LINES)
 def test_the_rings_are_those_of_the_recording(line: str) -> None:
-    """Range by range, the replicas are the recorded ones, in their order."""
+    """The replicas of every range are the recorded ones, in the recorded order."""
     recording = next(item for item in recordings() if (item.line, item.state) == (line, "healthy"))
     for ring in snapshot_of(line, "healthy").rings:
         for keyspace in ring.keyspaces:
-            told = recording.exec("getRangeToEndpointMap", keyspace)
-            found = {ring.range(index): [ALL[node] for node in ring.replicas(index)] for index in range(len(ring))}
-            assert found == {rangemaps.tokens_of_key(key): held for key, held in told.items()}
+            ranges = recording.exec("getRangeToEndpointMap", keyspace)
+            read = {ring.range(index): [ALL[node] for node in ring.replicas(index)] for index in range(len(ring))}
+            assert read == {rangemaps.tokens_of_key(key): replicas for key, replicas in ranges.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line, state in CLUSTERS if state == "sigstopped"])
 def test_a_stopped_process_is_unreachable_and_a_killed_one_too(line: str) -> None:
-    """A node that accepts and never answers differs from one that refuses only in the reason."""
+    """A node that accepts connections and never answers differs from one that refuses them in the reason only."""
     for state, reason in (("sigstopped", "no answer in time"), ("killed", "connection refused")):
         snapshot = snapshot_of(line, state)
         node = snapshot.nodes[2]
@@ -198,7 +198,7 @@ def test_a_stopped_process_is_unreachable_and_a_killed_one_too(line: str) -> Non
 
 
 def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
-    """A node that can't be asked keeps its release: consistency rules differ between them."""
+    """A node that does not answer keeps its release, since consistency rules differ between releases."""
     healthy = next(item for item in recordings() if (item.line, item.state) == ("3.11.19-jolokia1", "healthy"))
     states = healthy.read(mbeans.STATES)
     with recorded_cluster("3.11.19-jolokia1", "killed") as cluster:
@@ -214,7 +214,7 @@ def test_the_release_of_a_dead_node_is_known_from_gossip() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("line", "state"), [pair for pair in CLUSTERS if pair[1] in {"joining", "leaving"}], ids=named)
 def test_moving_nodes_have_pending_ranges(line: str, state: str) -> None:
-    """While a node joins or leaves, the ring has its pending ranges, of the right nodes."""
+    """While a node joins or leaves, the ring has pending ranges of the right nodes."""
     snapshot = snapshot_of(line, state)
     view = snapshot.views[0]
     assert (view.joining if state == "joining" else view.leaving) == {ALL[4]}
@@ -228,7 +228,7 @@ def test_moving_nodes_have_pending_ranges(line: str, state: str) -> None:
 
 @pytest.mark.parametrize("pair", [pair for pair in CLUSTERS if pair[1].startswith("mixed")], ids=named)
 def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
-    """During an upgrade each node is asked in its own release's words, and all agree."""
+    """During an upgrade each node is asked for what its own release has, and all nodes agree."""
     snapshot = snapshot_of(*pair)
     old, new = pair[0].partition("-")[0], pair[1].rpartition("-")[2]
     assert [node.release_version for node in snapshot.nodes] == [old, old, old, new]
@@ -240,47 +240,47 @@ def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
 
 
 def samples(recording: Recording) -> Iterator[tuple[float, NodeReport]]:
-    """What a starting node said of itself, in the order of time."""
+    """The reports of a starting node, in the order of time."""
     for raw in recording.load():
         asked, replies = raw.get("post"), raw.get("reply")
         if isinstance(asked, list) and isinstance(replies, list) and len(asked) > 20:
-            told = {item["attribute"]: outcomes.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
-            told.setdefault("SchemaVersion", Outcome(status=404))
-            yield raw["at_seconds"], node_report.node_report(told, {})
+            answers = {item["attribute"]: outcomes.outcome(answer) for item, answer in zip(asked, replies, strict=True)}
+            answers.setdefault("SchemaVersion", Outcome(status=404))
+            yield raw["at_seconds"], node_report.node_report(answers, {})
 
 
-def believed(recording: Recording) -> list[tuple[NodeReport, str | None]]:
-    """Each sample with the reason why its view does not count."""
-    return [(told, refusal(told)) for _, told in samples(recording)]
+def judged_samples(recording: Recording) -> list[tuple[NodeReport, str | None]]:
+    """Each sample with the reason why its view does not count; None if it counts."""
+    return [(report, refusal(report)) for _, report in samples(recording)]
 
 
 @pytest.mark.parametrize("recording", [item for item in SEQUENCES if item.address != FIRST], ids=named)
 def test_a_starting_node_does_not_count_before_it_serves(recording: Recording) -> None:
-    """From registration to CQL no sample of a start counts; once one does, it lists all: no healthy start is alone."""
+    """No sample of a start counts before CQL is served. The first that counts lists all nodes, so none is isolated."""
     members = ALL if recording.state == "joining-sequence" else ALL[:4]
-    found = believed(recording)
-    reasons = [reason for _, reason in found]
+    judged = judged_samples(recording)
+    reasons = [reason for _, reason in judged]
     usable = reasons.index(None) if None in reasons else len(reasons)
     assert usable > 0
     assert set(reasons[usable:]) <= {None}
-    for told, _ in found[usable:]:
-        assert (told.mode, told.native_transport_running) == (NORMAL, True)
-        assert {ip_of(endpoint) for endpoint in told.live | told.unreachable} >= set(members)
+    for report, _ in judged[usable:]:
+        assert (report.mode, report.native_transport_running) == (NORMAL, True)
+        assert {ip_of(endpoint) for endpoint in report.live | report.unreachable} >= set(members)
 
 
 def test_some_start_was_seen_to_its_end() -> None:
-    """The test above has something to look at: in most recordings the node was usable in the end."""
-    ended = [believed(item)[-1][1] for item in STARTS]
+    """In most recordings the node was usable in the end, or the test above would prove nothing."""
+    ended = [judged_samples(item)[-1][1] for item in STARTS]
     assert ended.count(None) > len(ended) / 2
 
 
 @pytest.mark.parametrize("recording", STARTS, ids=named)
 def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
-    """Asked as the only contact point while it starts, a node is discarded, whatever ring it would show."""
+    """If the only contact point is starting, it is discarded, whatever ring it would report."""
     first = next(raw for raw in recording.load() if isinstance(raw.get("reply"), list) and len(raw["reply"]) > 20)
-    told = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
+    replies = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
     absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
-    with Agent(lambda item: told.get(item.get("attribute", ""), absent), host=recording.address) as agent:
+    with Agent(lambda item: replies.get(item.get("attribute", ""), absent), host=recording.address) as agent:
         source = JolokiaSource(
             JolokiaSettings(
                 contact_points=(agent.url,), url=f"http://{{address}}:{agent.port}/jolokia", timeout=PATIENCE
@@ -302,8 +302,8 @@ def replies_of(line: str, state: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "auth"])
-def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
-    """The recorded 401 of each Jolokia line is a matter of access, and no view."""
+def test_an_agent_that_requires_a_password_is_denied(line: str) -> None:
+    """The recorded 401 of each Jolokia line has kind `denied`, and makes no view."""
     assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
     with Agent(auth=("monitor", "other")) as agent:
         source = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
@@ -316,18 +316,18 @@ def test_an_agent_that_wants_a_password_is_denied(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "policy"])
-def test_a_policy_that_forbids_too_much_is_said(line: str) -> None:
-    """Under a policy a 403 can't tell missing from denied; what is needed is named."""
+def test_a_policy_that_forbids_too_much_is_reported(line: str) -> None:
+    """Under a policy a 403 does not show whether an attribute is missing or denied; the error names it."""
     bulk = replies_of(line, "policy")[0]
-    told = {
+    answers = {
         item["attribute"]: outcomes.outcome(answer) for item, answer in zip(bulk["post"], bulk["reply"], strict=True)
     }
-    assert told["LiveNodesWithPort"].status == told["SchemaVersion"].status == 403
+    assert answers["LiveNodesWithPort"].status == answers["SchemaVersion"].status == 403
     with pytest.raises(SourceError, match=r"^EndpointToHostId: the agent refuses: Reading attribute Endp") as caught:
-        node_report.node_report(told, {})
+        node_report.node_report(answers, {})
     assert caught.value.kind == "denied"
-    found = node_report.node_report({name: value for name, value in told.items() if "ToHostId" not in name}, {})
-    assert (found.with_port, len(found.live), found.schema_version) == (False, 4, None)
+    report = node_report.node_report({name: value for name, value in answers.items() if "ToHostId" not in name}, {})
+    assert (report.with_port, len(report.live), report.schema_version) == (False, 4, None)
 
 
 @pytest.mark.parametrize("state", ["truncating", "truncating-objects"])
@@ -358,7 +358,7 @@ def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) ->
 
 
 def narrowest(value: Any, members: NodeIndexes) -> int:
-    """The fewest replicas of a range where a map makes a ring, which core compares with the replication; else 0."""
+    """The fewest replicas of a range if a map makes a ring, for the core to compare with the replication; else 0."""
     try:
         rows = rangemaps.pending(value, members, "the range map")
         ring = Ring.build(["orders"], None, [(row.start, row.end, row.replicas) for row in rows], len(ALL))
@@ -369,24 +369,24 @@ def narrowest(value: Any, members: NodeIndexes) -> int:
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
 def test_a_truncated_ring_is_never_a_ring(line: str) -> None:
-    """Whatever a limit leaves of a range map does not tile the ring, is not a map of lists, or lacks replicas."""
+    """A truncated range map does not tile the ring, is not a map of lists, or lacks replicas."""
     members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
     refused = 0
     for recording in recordings():
-        for found in recording.items():
-            asked = found.request
+        for item in recording.items():
+            asked = item.request
             if recording.line != line or not isinstance(asked, dict):
                 continue
             limits = [value for name, value in (asked.get("config") or {}).items() if name.startswith("max") and value]
-            if asked.get("operation") != "getRangeToEndpointMap" or not limits or found.reply["status"] != 200:
+            if asked.get("operation") != "getRangeToEndpointMap" or not limits or item.reply["status"] != 200:
                 continue
-            assert narrowest(found.reply["value"], members) < 4
+            assert narrowest(item.reply["value"], members) < 4
             refused += 1
     assert refused
 
 
 def test_recordings_are_of_known_partitioners() -> None:
-    """The recordings are of a partitioner that is supported, or every test above would be about nothing."""
+    """All recordings have a supported partitioner, or the tests above would prove nothing."""
     names = {json.dumps(item.read("PartitionerName")) for item in recordings() if item.state == "healthy"}
     assert names == {'"org.apache.cassandra.dht.Murmur3Partitioner"'}
     assert "Murmur3Partitioner" in PARTITIONERS

@@ -1,4 +1,4 @@
-"""States that operators reported of real clusters, from what Jolokia answers to the verdict and the gate's decision."""
+"""States that operators have reported of real clusters, from the replies of Jolokia to the verdict and the gate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def codes(verdict: Verdict) -> set[str]:
 
 
 def host_ids(lab: Lab, address: str, ids: dict[str, str]) -> None:
-    """What one node knows of host ids, by address."""
+    """Set the host ids that one node knows, by address."""
     lab.nodes[address].attributes["EndpointToHostId"] = ids
     written = {lab.endpoint(member) if member in lab.addresses else f"{member}:7000": ids[member] for member in ids}
     lab.nodes[address].attributes["EndpointWithPortToHostId"] = written
@@ -55,14 +55,14 @@ def host_ids(lab: Lab, address: str, ids: dict[str, str]) -> None:
 
 
 def with_ghosts() -> Lab:
-    """Two of three hosts had a second instance that was decommissioned: it lingers as unreachable on its port."""
+    """Two of three hosts had a second instance that was decommissioned: it stays unreachable on its port."""
     lab = Lab()
     lab.set_all("UnreachableNodesWithPort", [f"{TWO}:7001", f"{THREE}:7001"])
     lab.set_all("UnreachableNodes", [TWO, THREE])
     return lab
 
 
-def test_an_instance_that_has_left_takes_nothing_from_its_neighbour() -> None:
+def test_an_instance_that_has_left_does_not_affect_its_neighbour() -> None:
     """All members are up, and the stop of two of three replicas is UNSAFE."""
     snapshot = seen(with_ghosts())
     verdict = assess(snapshot, Policy())
@@ -72,8 +72,8 @@ def test_an_instance_that_has_left_takes_nothing_from_its_neighbour() -> None:
     assert (both.decision, both.reasons[0].code) == ("unsafe", "would_become_unavailable")
 
 
-def test_an_instance_that_has_left_stays_nobody_in_later_polls() -> None:
-    """The endpoint is asked about once, not at every poll."""
+def test_an_instance_that_has_left_is_not_a_member_in_later_polls() -> None:
+    """Nodes are asked about its endpoint once, not in every poll."""
     with with_ghosts().running() as running:
         first = running.poll()
         posts = running.cluster.posts
@@ -87,7 +87,7 @@ def test_an_instance_that_has_left_stays_nobody_in_later_polls() -> None:
 
 
 def alone(lab: Lab) -> Lab:
-    """A lab whose first node reaches nobody, and whose others see it down."""
+    """Isolate the first node of a lab: it reaches no node, and the others see it down."""
     for address in (TWO, THREE):
         lab.lists(address, "LiveNodes", [TWO, THREE])
         lab.lists(address, "UnreachableNodes", [ONE])
@@ -96,7 +96,7 @@ def alone(lab: Lab) -> Lab:
 
 
 def with_stale_addresses() -> Lab:
-    """The lone node knows its peers by the addresses that they had before."""
+    """The isolated node knows its peers by their former addresses."""
     lab = alone(Lab())
     stale = {"127.0.9.2": lab.host_id(TWO), "127.0.9.3": lab.host_id(THREE)}
     host_ids(lab, ONE, {ONE: lab.host_id(ONE), **stale})
@@ -105,8 +105,8 @@ def with_stale_addresses() -> Lab:
     return lab
 
 
-def that_knows_nobody() -> Lab:
-    """The lone node was started without its saved peers, with a seed of its own: it has a ring of its own."""
+def with_a_ring_of_its_own() -> Lab:
+    """The isolated node was started without its saved peers and with itself as seed: it has a ring of its own."""
     lab = alone(Lab())
     host_ids(lab, ONE, {ONE: lab.host_id(ONE)})
     lab.lists(ONE, "UnreachableNodes", [])
@@ -115,17 +115,17 @@ def that_knows_nobody() -> Lab:
     return lab
 
 
-def that_sees_them_down() -> Lab:
-    """The lone node knows its peers by their present addresses."""
+def with_peers_down() -> Lab:
+    """The isolated node knows its peers by their present addresses."""
     lab = alone(Lab())
     lab.lists(ONE, "UnreachableNodes", [TWO, THREE])
     return lab
 
 
-@pytest.mark.parametrize("lab", [with_stale_addresses(), that_knows_nobody(), that_sees_them_down()])
+@pytest.mark.parametrize("lab", [with_stale_addresses(), with_a_ring_of_its_own(), with_peers_down()])
 @pytest.mark.parametrize("contacts", [(TWO,), (ONE, TWO), (TWO, ONE)])
-def test_a_lone_coordinator_s_clients_are_unavailable(lab: Lab, contacts: tuple[str, ...]) -> None:
-    """What its clients get is an outage at their level, whichever node is asked first; no stop is SAFE beside it."""
+def test_the_clients_of_an_isolated_coordinator_have_an_outage(lab: Lab, contacts: tuple[str, ...]) -> None:
+    """The verdict does not depend on the contact points, and no node is safe to stop meanwhile."""
     snapshot = seen(lab, *contacts)
     verdict = assess(snapshot, QUORUM_PAGES)
     assert verdict.severity is Severity.CRITICAL
@@ -136,11 +136,11 @@ def test_a_lone_coordinator_s_clients_are_unavailable(lab: Lab, contacts: tuple[
     assert all(decide(snapshot, address).decision == "unsafe" for address in (ONE, TWO, THREE))
 
 
-def test_what_a_stale_address_means_is_told() -> None:
-    """The node is shown at its own address; the others are a note."""
+def test_the_node_behind_a_stale_address_is_reported() -> None:
+    """The node is shown at its own address; other addresses are a note."""
     verdict = assess(seen(with_stale_addresses(), TWO), Policy())
-    told = [finding.summary for finding in verdict.findings if finding.code == "address_disagreement"]
-    assert told == [
+    summaries = [finding.summary for finding in verdict.findings if finding.code == "address_disagreement"]
+    assert summaries == [
         f"{ONE} knows {TWO} as 127.0.9.2:7000",
         f"{ONE} knows {THREE} as 127.0.9.3:7000",
     ]
@@ -152,7 +152,7 @@ def test_what_a_stale_address_means_is_told() -> None:
 @pytest.mark.parametrize("knowing", [(), (TWO, FOUR)])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_dead_token_owner_without_host_id_is_down(knowing: tuple[str, ...], listed: bool) -> None:  # noqa: FBT001 - drawn
-    """It is a member under its endpoint, whether some nodes know its host id or none, or only its tokens are left."""
+    """It is a member under its endpoint, even if no node knows its host id, or only its tokens are left."""
     lab = Lab(4, keyspaces=TWO_KEYSPACES)
     lab.down(THREE)
     known = {address: lab.host_id(address) for address in lab.addresses if address != THREE}
@@ -170,14 +170,14 @@ def test_a_dead_token_owner_without_host_id_is_down(knowing: tuple[str, ...], li
 
 
 def with_a_coordinator(lab: Lab) -> Lab:
-    """A lab with a live node that owns no tokens and whose host id no peer knows, as Stargate or `join_ring=false`."""
+    """Add a live node without tokens whose host id no peer knows, such as Stargate or `join_ring=false`."""
     for address in lab.addresses:
         lab.lists(address, "LiveNodes", [*lab.addresses, "127.0.2.9"])
     return lab
 
 
-def test_a_coordinator_without_tokens_keeps_nothing_shut() -> None:
-    """It is no replica: the gate is open, and a plan leaves it out."""
+def test_a_coordinator_without_tokens_does_not_block_the_gate() -> None:
+    """It is not a replica: other nodes may stop, and a plan leaves it out."""
     snapshot = seen(with_a_coordinator(Lab()))
     verdict = assess(snapshot, Policy())
     assert (verdict.severity, codes(verdict)) == (Severity.OK, {"coordinator_only"})
@@ -188,7 +188,7 @@ def test_a_coordinator_without_tokens_keeps_nothing_shut() -> None:
 
 
 def test_a_decommissioned_contact_point_is_a_note() -> None:
-    """Its frozen lists and its lingering endpoint say nothing of the members."""
+    """Its frozen lists and its remaining endpoint do not affect the members."""
     lab, gone = Lab(4), FOUR
     rest = Lab(3)
     for address in rest.addresses:
@@ -208,7 +208,7 @@ def test_a_decommissioned_contact_point_is_a_note() -> None:
 
 
 def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
-    """Its tokens and host id are gone, and only its endpoint lingers: the lists alone don't show it."""
+    """Its tokens and host id are gone, and only its endpoint remains: the lists alone do not show that."""
     lab = Lab(4)
     lab.down(FOUR)
     with lab.running(without=(FOUR,)) as running:
@@ -227,7 +227,7 @@ def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
 
 
 def test_the_loss_is_the_headline() -> None:
-    """Each node sees only itself: what is lost comes before what the views disagree about, and before the nodes."""
+    """Each node sees only itself: lost ranges come before disagreements of views, and before nodes."""
     lab = Lab()
     for address in lab.addresses:
         lab.lists(address, "LiveNodes", [address])
@@ -241,19 +241,19 @@ def test_the_loss_is_the_headline() -> None:
 
 
 def test_a_node_that_is_being_removed_must_not_come_back() -> None:
-    """`nodetool removenode` streams its ranges to others: only the other dead node is named."""
+    """`nodetool removenode` streams its ranges to other nodes, so only the other dead node is named as a remedy."""
     lab = Lab(4)
     lab.down(TWO, THREE)
     for address in lab.addresses:
         lab.lists(address, "LeavingNodes", [TWO])
     snapshot = seen(lab, without=(TWO, THREE))
     verdict = assess(snapshot, Policy())
-    assert [snapshot.nodes[one.node].address for one in verdict.recover_first] == [THREE]
+    assert [snapshot.nodes[step.node].address for step in verdict.recover_first] == [THREE]
     assert f"{TWO} is being removed" in {finding.summary for finding in verdict.findings}
 
 
 def test_a_note_never_reads_as_ok() -> None:
-    """A node that is down beside a healthy verdict: the line says so as a fact, not as what is OK."""
+    """The line of a healthy verdict states that a node is down as a fact, not as something that is OK."""
     lab = Lab(4)
     lab.down(FOUR)
     verdict = assess(seen(lab, without=(FOUR,)), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),)))
@@ -264,19 +264,19 @@ def test_a_note_never_reads_as_ok() -> None:
 # One order is as good as another
 
 
-def test_the_first_who_answers_is_no_better() -> None:
-    """A node with a ring of its own does not become the ring because it is the first contact point."""
-    found = []
+def test_the_order_of_contact_points_does_not_matter() -> None:
+    """A node with a ring of its own does not define the ring because it is the first contact point."""
+    results = []
     for contacts in ((ONE, TWO, THREE), (THREE, TWO, ONE), (TWO,)):
-        snapshot = seen(that_knows_nobody(), *contacts)
-        found.append(([node.address for node in snapshot.nodes], len(snapshot.rings[0]), assess(snapshot, Policy())))
-    assert {len(nodes) for nodes, _, _ in found} == {3}
-    assert {ranges for _, ranges, _ in found} == {6}
-    assert len({verdict.summary for _, _, verdict in found}) == 1
+        snapshot = seen(with_a_ring_of_its_own(), *contacts)
+        results.append(([node.address for node in snapshot.nodes], len(snapshot.rings[0]), assess(snapshot, Policy())))
+    assert {len(nodes) for nodes, _, _ in results} == {3}
+    assert {ranges for _, ranges, _ in results} == {6}
+    assert len({verdict.summary for _, _, verdict in results}) == 1
 
 
-def test_a_node_whose_ring_contradicts_its_replication_is_not_asked_alone() -> None:
-    """A snitch that was asked too early shrinks a node's own ring: the next node tells a whole one."""
+def test_a_ring_that_contradicts_its_replication_is_read_from_another_node() -> None:
+    """A snitch that was asked too early shrinks a node's own ring; the next node has a complete one."""
     lab = Lab()
     lab.nodes[ONE].operations["getRangeToEndpointWithPortMap", "orders"] = lab.ranges(1, with_port=True)
     snapshot = seen(lab)
@@ -285,7 +285,7 @@ def test_a_node_whose_ring_contradicts_its_replication_is_not_asked_alone() -> N
 
 
 def test_a_ring_that_was_altered_between_two_reads_is_read_again() -> None:
-    """Replication from before an ALTER and ranges from after it do not fit: the second read does."""
+    """Replication from before an ALTER does not match ranges from after it; the second reading does."""
     lab = Lab()
     for node in lab.nodes.values():
         node.operations["getKeyspaceReplicationInfo", "orders"] = later(
@@ -294,8 +294,8 @@ def test_a_ring_that_was_altered_between_two_reads_is_read_again() -> None:
     assert assess(seen(lab), Policy()).severity is Severity.OK
 
 
-def test_a_collector_forgets_nothing_that_is_still_so() -> None:
-    """The second poll of a lone coordinator's cluster says what the first one said."""
+def test_a_later_poll_of_the_same_state_gives_the_same_snapshot() -> None:
+    """The second poll of a cluster with an isolated coordinator reports what the first one reported."""
     lab = with_stale_addresses()
     with lab.running(TWO) as running:
         source = JolokiaSource(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))

@@ -1,4 +1,4 @@
-"""Polls of a node before, while and after it is restarted: nothing that was known must be lost for good."""
+"""Polls of a node before, during and after a restart: nothing that was known may be lost for good."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ringcheck.simulator.server import serve
 @pytest.mark.slow
 @pytest.mark.parametrize("release", ["2.2.19", "3.11.19", "4.1.9", "5.0.8"])
 def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str) -> None:
-    """At whatever point of its start it was asked: generation and schema are told again, so that settle can judge."""
+    """At whatever point of the start it was asked, generation and schema are reported again, as settling needs them."""
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.0)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
@@ -35,7 +35,7 @@ def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str
 
 
 def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
-    """What was derived from it is not derived again, nor kept twice; one that changed is another."""
+    """What was derived from it is neither derived again nor kept twice; a changed ring is another object."""
     cluster = EmbeddedCluster.uniform(
         3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3), "two": simple(2)}
     )
@@ -47,16 +47,16 @@ def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
             asked = source.counts.requests["ok"]
             after = source.poll(5.0).rings
             assert source.counts.requests["ok"] - asked > len(names)  # it was read again
-            assert [one is other for one, other in zip(before, after, strict=True)] == [True] * len(before)
+            assert [ring is other for ring, other in zip(before, after, strict=True)] == [True] * len(before)
             cluster.create_keyspace("two", simple(1))
             cluster.up(2, instant=True)
-            changed = {one.keyspaces: one for one in source.poll(5.0).rings}
-    kept = [one for one in before if changed[one.keyspaces] is one]
-    assert [one.keyspaces for one in kept] == [("three",)]
+            changed = {ring.keyspaces: ring for ring in source.poll(5.0).rings}
+    kept = [ring for ring in before if changed[ring.keyspaces] is ring]
+    assert [ring.keyspaces for ring in kept] == [("three",)]
 
 
 def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
-    """It leaves no sign: members, schema, generations and movements are what they were."""
+    """It leaves no sign: members, schema, generations and movements are as before."""
     cluster = EmbeddedCluster.uniform(
         6, vnodes=1, tokens="even", addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)}
     )
@@ -72,7 +72,7 @@ def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
 
 
 def test_a_ring_of_other_nodes_is_another_object() -> None:
-    """The same table of indexes means something else once a node behind one of them has moved to another rack."""
+    """An equal table of indexes has another meaning once one of its nodes has moved to another rack."""
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)

@@ -86,12 +86,12 @@ def test_a_ring_that_can_not_be_read_is_a_problem_of_its_keyspaces(ranges: Any, 
     for node in lab.nodes.values():
         for keyspace in ("orders", "bills"):
             node.operations["getRangeToEndpointWithPortMap", keyspace] = ranges
-    found = problems_of(lab)
-    assert [(code, subject) for code, subject, _ in found] == [
+    problems = problems_of(lab)
+    assert [(code, subject) for code, subject, _ in problems] == [
         ("ring_unreadable", "bills"),
         ("ring_unreadable", "orders"),
     ]
-    for _, subject, summary in found:
+    for _, subject, summary in problems:
         assert summary.startswith(f"{subject}: the ring can't be read: ")
         assert message in summary
         assert "\n" not in summary
@@ -198,18 +198,18 @@ def without_last(lab: Lab, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def alter_before_ranges(lab: Lab) -> None:
-    told = lab.nodes[ONE].operations
-    told["getKeyspaceReplicationInfo", "orders"] = later("NetworkTopologyStrategy {dc1=1}", TWO_RINGS["orders"])
+    operations = lab.nodes[ONE].operations
+    operations["getKeyspaceReplicationInfo", "orders"] = later("NetworkTopologyStrategy {dc1=1}", TWO_RINGS["orders"])
 
 
 def ranges_before_alter(lab: Lab) -> None:
-    told = lab.nodes[ONE].operations
-    told[RANGE_MAP, "orders"] = later(lab.ranges(2, with_port=True), lab.ranges(3, with_port=True))
+    operations = lab.nodes[ONE].operations
+    operations[RANGE_MAP, "orders"] = later(lab.ranges(2, with_port=True), lab.ranges(3, with_port=True))
 
 
 def join_after_tokens(lab: Lab) -> None:
-    told = {str(token): lab.endpoint(owner) for token, owner in lab.tokens.items()}
-    lab.nodes[ONE].attributes[TOKEN_MAP] = later(dict(list(told.items())[:-1]), told)
+    tokens = {str(token): lab.endpoint(owner) for token, owner in lab.tokens.items()}
+    lab.nodes[ONE].attributes[TOKEN_MAP] = later(dict(list(tokens.items())[:-1]), tokens)
 
 
 def join_amid_rings(lab: Lab) -> None:
@@ -244,7 +244,7 @@ def test_answers_from_before_and_after_a_change_are_read_again(change: Any, toke
         assert [node.tokens for node in seen.nodes] == [2, 2, 2]
         assert len(reads_of(running, TOKEN_MAP)) == tokens
         assert sorted(reads_of(running, RANGE_MAP)) == ranges
-        assert not any(one.code == "ring_contradicts_replication" for one in assess(seen, Policy()).findings)
+        assert not any(finding.code == "ring_contradicts_replication" for finding in assess(seen, Policy()).findings)
         posts = running.cluster.posts
         running.poll()
         assert running.cluster.posts - posts == 3
@@ -261,8 +261,10 @@ def test_a_contradiction_that_stays_is_read_twice_and_reported() -> None:
         running.poll()
         assert reads_of(running, RANGE_MAP) == read
         assert read.count("orders") == 2 * read.count("bills") == 2 * len(lab.nodes)  # each node twice
-    [told] = [one for one in assess(seen, Policy()).findings if one.code == "ring_contradicts_replication"]
-    assert told.subject == "orders"
+    [contradiction] = [
+        finding for finding in assess(seen, Policy()).findings if finding.code == "ring_contradicts_replication"
+    ]
+    assert contradiction.subject == "orders"
 
 
 def test_a_ring_that_never_matches_the_tokens_is_one_problem() -> None:
@@ -274,7 +276,7 @@ def test_a_ring_that_never_matches_the_tokens_is_one_problem() -> None:
     with lab.running() as running:
         seen = running.poll()
         assert [ring.keyspaces for ring in seen.rings] == [("bills",)]
-        assert [(one.code, one.summary) for one in seen.problems] == [
+        assert [(problem.code, problem.summary) for problem in seen.problems] == [
             ("ring_unreadable", "orders: the ring can't be read: it has 5 ranges, but its nodes own 6 tokens")
         ]
 
@@ -286,7 +288,7 @@ def test_a_ring_that_contradicts_itself_is_read_from_another_node() -> None:
     with lab.running() as running:
         seen = running.poll()
         assert sorted(name for ring in seen.rings for name in ring.keyspaces) == ["bills", "orders"]
-        assert {one.code for one in seen.problems} == set()
+        assert {problem.code for problem in seen.problems} == set()
 
 
 # Logins.

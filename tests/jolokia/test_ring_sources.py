@@ -70,7 +70,7 @@ def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetfu
         seen = running.poll()
         assert [node.tokens for node in seen.nodes] == [2] * 4
         assert [len(ring) for ring in seen.rings] == [8]
-        assert "ring_behind" not in {one.code for one in seen.problems}
+        assert "ring_behind" not in {problem.code for problem in seen.problems}
 
 
 @pytest.mark.parametrize("placed", [False, True], ids=["gossiping snitch", "snitch that places any address"])
@@ -86,7 +86,7 @@ def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know(*, placed: bo
         seen = running.poll()
         assert [node.tokens for node in seen.nodes] == [2] * 4
         assert [len(ring) for ring in seen.rings] == [8]
-        assert "membership_disagreement" in {one.code for one in seen.problems}
+        assert "membership_disagreement" in {problem.code for problem in seen.problems}
 
 
 def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
@@ -95,7 +95,9 @@ def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
     forgetting(lab, ONE, TWO)
     lab.nodes[THREE].operations.clear()
     with lab.running(ONE, without=(lab.addresses[3],)) as running:
-        assert ("ring_behind", lab.addresses[3]) in {(one.code, one.subject) for one in running.poll().problems}
+        assert ("ring_behind", lab.addresses[3]) in {
+            (problem.code, problem.subject) for problem in running.poll().problems
+        }
 
 
 def test_a_ring_in_which_an_owner_still_joins_is_behind() -> None:

@@ -135,14 +135,14 @@ def test_each_release_is_asked_for_what_it_has(release: str) -> None:
         assert not snapshot.problems
         modern = int(release[0]) >= 4
         assert [node.release_version for node in snapshot.nodes] == [release] * 3
-        assert all(node.source == "ok" and node.tokens == 2 for node in snapshot.nodes)
-        told = release not in {"2.2.19", "3.0.29", "3.11.10"}
+        assert all(node.jolokia == "ok" and node.tokens == 2 for node in snapshot.nodes)
+        reported = release not in {"2.2.19", "3.0.29", "3.11.10"}
         assert [str(ring.replication) for ring in snapshot.rings] == [
-            "NetworkTopologyStrategy {dc1=3}" if told else "None"
+            "NetworkTopologyStrategy {dc1=3}" if reported else "None"
         ]
         later_asked = [name for name in asked_of(running, ONE, since=1) if "WithPort" in name]
         assert bool(later_asked) == modern
-        assert ("getKeyspaceReplicationInfo" in asked_of(running, ONE)) == told
+        assert ("getKeyspaceReplicationInfo" in asked_of(running, ONE)) == reported
 
 
 def test_replication_that_a_release_does_not_report_comes_from_the_configuration() -> None:
@@ -237,7 +237,9 @@ def test_a_release_that_gossip_does_not_show_stays_unknown(release: str, line: s
     lab = Lab(release=release)
     lab.down(THREE)
     for node in lab.nodes.values():
-        node.other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(f"/{one}\n  {line}\n" for one in lab.addresses)
+        node.other[FAILURE_DETECTOR, "AllEndpointStates"] = "".join(
+            f"/{address}\n  {line}\n" for address in lab.addresses
+        )
     with lab.running(without=(THREE,)) as running:
         seen = running.poll()
     assert seen.nodes[2].release_version == known
@@ -304,5 +306,5 @@ def test_a_missing_answer_has_the_same_reason_in_every_poll(patient: bool, monke
         monkeypatch.setattr(asking, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
     with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
         running.poll(0.4)
-    urls = [running.cluster.template.format(address=one) for one in (ONE, TWO)]
+    urls = [running.cluster.template.format(address=address) for address in (ONE, TWO)]
     assert str(caught.value) == f"nobody answered: {urls[0]}: no answer in time; {urls[1]}: no answer in time"

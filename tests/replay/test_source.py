@@ -52,7 +52,7 @@ def outage(tmp_path: Path) -> list[Snapshot]:
 
 @pytest.mark.parametrize("speed", [1.0, 60.0])
 def test_snapshots_follow_their_times(outage: list[Snapshot], tmp_path: Path, speed: float) -> None:
-    """The first poll returns the first snapshot, later ones the last whose time has come, at the given speed."""
+    """The first poll returns the first snapshot, a later one the last whose time has come, at the given speed."""
     clock = Clock()
     source = ReplaySource(ReplaySettings(directory=str(tmp_path), speed=speed), clock)
     for after, expected in ((0, 0), (59, 0), (60, 1), (119, 1), (120, 2), (9999, 2)):
@@ -61,7 +61,7 @@ def test_snapshots_follow_their_times(outage: list[Snapshot], tmp_path: Path, sp
 
 
 def test_a_recording_that_is_added_is_replayed(outage: list[Snapshot], tmp_path: Path) -> None:
-    """A directory may grow while it is replayed."""
+    """A directory may grow during a replay."""
     clock = Clock()
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)), clock)
     assert source.poll(1.0) == outage[0]
@@ -71,8 +71,8 @@ def test_a_recording_that_is_added_is_replayed(outage: list[Snapshot], tmp_path:
     assert source.poll(1.0) == again
 
 
-def test_reads_a_file_once_while_it_is_due(outage: list[Snapshot], tmp_path: Path) -> None:
-    """Polls between two recordings cost no parsing."""
+def test_a_recording_is_read_once_while_it_is_due(outage: list[Snapshot], tmp_path: Path) -> None:
+    """Polls between two recordings parse nothing."""
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)), Clock())
     assert source.poll(1.0) is source.poll(1.0)
     assert source.counts.requests == {"ok": 2}
@@ -81,7 +81,7 @@ def test_reads_a_file_once_while_it_is_due(outage: list[Snapshot], tmp_path: Pat
 
 
 def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
-    """With the command that makes one."""
+    """The error names the command that makes a recording."""
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)))
     with pytest.raises(SourceError, match="has no recording: record one with `ringcheck snapshot -o"):
         source.poll(1.0)
@@ -94,8 +94,8 @@ def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
     "text",
     ["", "[]", "{}", '{"schema": "ringcheck/snapshot/1"}', '{"schema": "ringcheck/snapshot/1", "taken_at": "x"}'],
 )
-def test_a_file_that_is_no_snapshot_is_named(outage: list[Snapshot], tmp_path: Path, text: str) -> None:
-    """A damaged recording is an error, never skipped: what it held would be missing from the replay."""
+def test_a_file_that_is_not_a_snapshot_is_named(outage: list[Snapshot], tmp_path: Path, text: str) -> None:
+    """A damaged recording is an error and never skipped: the replay would lack its state."""
     (tmp_path / "e.json").write_text(text)
     with pytest.raises(DataError, match=r"e\.json is not a snapshot document with a time"):
         ReplaySource(ReplaySettings(directory=str(tmp_path))).poll(1.0)
