@@ -1,4 +1,4 @@
-"""HTTP against servers that misbehave: each failure ends in time, in one line, and says whose it is."""
+"""Requests to agents that misbehave: every failure ends in time and is one line that names its cause."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def failure(asking: Asker, url: str, seconds: float = 3.0) -> SourceError:
 
 
 def said(error: SourceError, url: str) -> str:
-    """The message without its URL, which it must start with."""
+    """The message of an error without its URL, with which it must start."""
     text = str(error)
     assert text.startswith(f"{url}: ")
     return text.removeprefix(f"{url}: ")
 
 
 def body(content: bytes, **options: Any) -> Any:
-    """A handler that sends this."""
+    """A handler that answers with a body."""
     return lambda handler, _: send(handler, content, **options)
 
 
@@ -108,12 +108,12 @@ def body(content: bytes, **options: Any) -> Any:
     ],
 )
 def test_a_contact_point_is_a_host_a_host_and_port_or_a_url(contact: str, url: str) -> None:
-    """Each form of a contact point means one URL."""
+    """Every form of a contact point stands for one URL."""
     assert JolokiaSettings(contact_points=(contact,)).url_of_contact(contact) == url
 
 
-def test_a_template_may_have_a_path_a_node_and_tls_changes_the_default() -> None:
-    """The address is filled in wherever the template has it, and a TLS section alone makes the default https."""
+def test_a_url_template_may_have_the_address_anywhere_and_tls_makes_the_default_https() -> None:
+    """The address replaces every `{address}`; a TLS section alone makes the default https."""
     assert (
         JolokiaSettings(contact_points=(), url="https://gate/{address}/j").url_of("10.0.0.1")
         == "https://gate/10.0.0.1/j"
@@ -122,21 +122,21 @@ def test_a_template_may_have_a_path_a_node_and_tls_changes_the_default() -> None
 
 
 @pytest.mark.parametrize("contact", ["", "a b:1:2", "host:port", "user@host", "host/path"])
-def test_a_contact_point_of_no_form_is_refused(contact: str) -> None:
-    """What is none of the forms is an error of the configuration that quotes it."""
+def test_a_contact_point_of_another_form_is_refused(contact: str) -> None:
+    """The error of the configuration quotes it."""
     with pytest.raises(ConfigError, match="is neither HOST, HOST:PORT"):
         JolokiaSettings(contact_points=(contact,)).url_of_contact(contact)
 
 
 def test_hosts_of_contact_points_are_canonical() -> None:
-    """Hosts are compared with members, so that addresses have one form."""
+    """Hosts are compared with members, so that each address needs one form."""
     found = [host_of(item) for item in ("2001:0db8::0001", "https://u:p@10.0.0.1:1/j", "cas1:9")]
     assert found == ["2001:db8::1", "10.0.0.1", "cas1"]
 
 
 @BOTH
-def test_credentials_are_in_no_text(asker: Any) -> None:
-    """Neither the settings nor an error show user name or password, not even those inside a URL."""
+def test_credentials_are_never_shown(asker: Any) -> None:
+    """Neither the settings nor an error show user name or password, not even those in a URL."""
     settings = JolokiaSettings(contact_points=("h",), username="monitor", password=SECRET)
     assert "s3cret" not in repr(settings)
     assert "monitor" not in repr(settings)
@@ -149,7 +149,7 @@ def test_credentials_are_in_no_text(asker: Any) -> None:
 
 @BOTH
 def test_a_request_carries_version_and_credentials_and_no_cookies(asker: Any) -> None:
-    """The agent sees who asks; what it wants to be remembered is not."""
+    """The agent sees which program asks; its cookies are not sent back."""
 
     def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         send(handler, b'{"value":1,"status":200}', headers={"Set-Cookie": "a=b"})
@@ -166,7 +166,7 @@ def test_a_request_carries_version_and_credentials_and_no_cookies(asker: Any) ->
 
 @BOTH
 def test_proxies_of_the_environment_are_ignored(asker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy variable of whoever starts a check does not send its requests elsewhere."""
+    """A proxy variable in the environment of a check does not redirect its requests."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with Agent(lambda item: ok(item, 1)) as agent:
@@ -175,7 +175,7 @@ def test_proxies_of_the_environment_are_ignored(asker: Any, monkeypatch: pytest.
 
 @BOTH
 def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
-    """The numbers behind the metrics are those of the requests made."""
+    """The metrics count the requests that were really made."""
     with Agent(lambda item: ok(item, 1)) as agent, Agent(auth=("a", "b")) as guarded:
         asking = asker()
         asking.post(agent.url, READ, soon())
@@ -237,8 +237,8 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_is_one_line(asker: Any, raw: Any, message: str, kind: str) -> None:
-    """Each wrong answer is told in words, with its URL and whether it is a matter of access."""
+def test_an_unusable_answer_is_an_error_of_one_line(asker: Any, raw: Any, message: str, kind: str) -> None:
+    """The error describes the answer, has its URL, and says whether access was denied."""
 
     def once(handler: BaseHTTPRequestHandler, asked: bytes) -> None:
         raw(handler, asked)
@@ -250,23 +250,23 @@ def test_an_answer_that_is_none_is_one_line(asker: Any, raw: Any, message: str, 
 
 
 @BOTH
-def test_wrong_credentials_are_told_from_missing_ones(asker: Any) -> None:
-    """A 401 says whether credentials were sent at all."""
+def test_wrong_and_missing_credentials_have_different_errors(asker: Any) -> None:
+    """The error of a 401 says whether credentials were sent."""
     with Agent(auth=("monitor", SECRET)) as agent:
         error = failure(asker(username="monitor", password=WRONG), agent.url)
         assert said(error, agent.url) == "HTTP 401, user name or password is wrong"
         assert asker(username="monitor", password=SECRET).post(agent.url, READ, soon())["status"] == 404
 
 
-def test_a_refused_request_can_be_told_apart() -> None:
-    """HTTP 400 is an error of its own: behind it the items of a bulk may be asked one by one."""
+def test_http_400_has_an_error_of_its_own() -> None:
+    """After it the requests of a bulk may be sent one by one."""
     with Agent(raw=body(b"", status=400)) as agent, pytest.raises(RefusedError):
         client().post(agent.url, READ, soon())
 
 
 @BOTH
-def test_a_body_of_403_is_a_successful_answer(asker: Any) -> None:
-    """What a policy forbids is said inside of HTTP 200, where decoding finds it."""
+def test_a_status_403_inside_http_200_is_an_answer(asker: Any) -> None:
+    """Jolokia reports what a policy forbids inside an HTTP 200, where decoding finds it."""
     with Agent(denied) as agent:
         assert asker().post(agent.url, READ, soon())["status"] == 403
 
@@ -330,8 +330,8 @@ def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
 
 
 @BOTH
-def test_the_deadline_of_all_is_kept_whatever_one_request_may_take(asker: Any) -> None:
-    """A request gets what is left, not its own timeout."""
+def test_the_deadline_wins_over_the_timeout_of_a_request(asker: Any) -> None:
+    """A request gets the time that is left, not its own timeout."""
     with Agent(raw=hang) as agent:
         assert said(failure(asker(timeout=30), agent.url, 0.4), agent.url) == "no whole answer within 0.4 s"
 
@@ -365,7 +365,7 @@ def test_a_host_name_that_has_no_address_is_told(asker: Any) -> None:
 
 
 def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
-    """100 MB of an answer."""
+    """A handler that answers with 100 MB."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(100 * MEBIBYTE))
     handler.end_headers()
@@ -377,7 +377,7 @@ def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
 
 
 def test_an_answer_of_100_mb_is_refused_before_it_is_read() -> None:
-    """The cap ends an answer that would fill the memory."""
+    """The limit ends an answer that would fill the memory."""
     with Agent(raw=endless) as agent:
         asking = client(timeout=10)
         error = failure(asking, agent.url, 10)
@@ -396,8 +396,8 @@ def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
         assert client().post(agent.url, READ, soon())["value"] == []
 
 
-def test_an_answer_of_40_mb_is_admitted() -> None:
-    """The ranges of 1,024 nodes with 256 tokens each must get through."""
+def test_an_answer_of_40_mb_is_accepted() -> None:
+    """It is as large as the ranges of 1,024 nodes with 256 tokens each."""
     text = b'{"status":200,"value":"' + b"x" * (40 * MEBIBYTE) + b'"}'
     with Agent(raw=body(text)) as agent:
         assert len(client(timeout=10).post(agent.url, READ, soon(10))["value"]) == 40 * MEBIBYTE
@@ -407,7 +407,7 @@ def test_an_answer_of_40_mb_is_admitted() -> None:
 
 
 def flaky(times: int) -> tuple[Agent, list[int]]:
-    """An agent that breaks the first connections after the request."""
+    """An agent that breaks the first connections after it has read the request."""
     seen: list[int] = []
 
     def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
@@ -422,7 +422,7 @@ def flaky(times: int) -> tuple[Agent, list[int]]:
 
 
 def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
-    """Connection errors are retried, at most three attempts in all."""
+    """Connection errors are retried, up to three attempts in all."""
     pauses: list[float] = []
     agent, seen = flaky(2)
     with agent:
@@ -437,7 +437,7 @@ def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
 
 
 def test_no_pause_goes_beyond_the_deadline() -> None:
-    """There is no retry for which no time is left."""
+    """A request is not retried if no time is left."""
     pauses: list[float] = []
     agent, seen = flaky(9)
     with agent, pytest.raises(SourceError):
@@ -448,13 +448,13 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
 
 @BOTH
 def test_a_timeout_is_not_tried_again(asker: Any) -> None:
-    """An agent that is slow still works on the first request: a second would only queue behind it."""
+    """A slow agent still works on the first request, and a second would only queue behind it."""
     with Agent(raw=hang) as agent:
         failure(asker(timeout=0.2), agent.url)
         assert len(agent.payloads) == 1
 
 
-def test_what_has_an_effect_is_sent_once() -> None:
+def test_a_request_with_an_effect_is_sent_once() -> None:
     """A drain is never repeated, whatever happens to its answer, and may take longer than a read."""
     agent, seen = flaky(1)
     with agent, pytest.raises(SourceError, match="closed before the answer was whole"):
@@ -478,7 +478,7 @@ def test_one_request_is_in_flight_to_an_agent() -> None:
 
 @pytest.mark.slow
 def test_waiting_for_a_turn_ends_at_the_deadline() -> None:
-    """Whoever waits behind a stuck request gives up in time."""
+    """A request that waits behind a stuck one gives up in time."""
     with Agent(raw=hang) as agent:
         asking = client(timeout=2)
         first = threading.Thread(target=failure, args=(asking, agent.url))
