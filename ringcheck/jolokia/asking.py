@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ringcheck.core.source import RequestCounts
+    from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.client import Client, Decode
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Asking(Protocol):
 class ByThreads:
     """Runs each piece of work in a worker thread, which waits for the agent."""
 
-    def __init__(self, client: Client, workers: Crew) -> None:
+    def __init__(self, client: Client, workers: WorkerThreads) -> None:
         """Prepare; nothing is sent.
 
         Args:

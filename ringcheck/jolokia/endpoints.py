@@ -22,19 +22,7 @@ def endpoint(value: object) -> str:
     try:
         return canonical(str(value).rpartition("/")[2])
     except ValueError:
-        pass
-    match = _WITH_PORT.fullmatch(written)
-    try:
-        if match:
-            ip, port = _ip(match[1] or match[2]), int(match[3])
-            return f"[{ip}]:{port}" if match[1] else f"{ip}:{port}"
-    except ValueError:
-        pass
-    raise DataError(f"{shortened(value)} is not an address{spoilt(value)}")
-
-
-def _ip(written: str) -> str:
-    return str(ip_address(written.partition("%")[0]))
+        raise DataError(f"{shortened(value)} is not an address{spoilt(value)}") from None
 
 
 class _Endpoints(dict[str, str]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.urls import shown
 from ringcheck.jolokia.membership import AgentReport
@@ -139,7 +140,7 @@ async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> 
     """Resolve the host name of a contact point, then ask its agent for everything."""
     with suppress(OSError, UnicodeError):
         addresses = await asking.addresses(contact.host)
-        contact.ips = frozenset(str(ip_address(address.partition("%")[0])) for address in addresses)
+        contact.ips = frozenset(map(canonical, addresses))
     return await contact.agent.introduce(until)
 
 

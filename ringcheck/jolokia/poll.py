@@ -106,7 +106,7 @@ class Poll:
         This is one more request a node, and only for the gate: a node that streams must list its files for it.
         """
         agents = self._session.known.membership.agents if self._session.known else {}
-        answered = [node.address for node in snapshot.nodes if node.jolokia == "ok" and node.address in agents]
+        answered = [node.address for node in snapshot.nodes if node.source == "ok" and node.address in agents]
         started = {address: self._session.asking.start(agents[address].streams(until)) for address in answered}
         self._session.busy |= {agents[address]: work for address, work in started.items()}
         await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
+from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member
+    from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import ClusterSession, ReportOrError
 
@@ -71,7 +73,7 @@ class SnapshotBuilder:
     def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:
         """The snapshot with its views judged; a view that equals that of the last snapshot is the same object."""
         views = tuple(
-            [before if (before := known.views.get(view.observer)) == view else view for view in settled(snapshot).views]
+            [before if (before := known.views.get(view.observer)) == view else view for view in judged(snapshot).views]
         )
         known.views = {view.observer: view for view in views}
         behind = _owners_without_tokens(snapshot.nodes, views, known.membership)
@@ -146,7 +148,7 @@ class SnapshotBuilder:
         known.built[member.address] = BuiltNode(report=report, host_ids=host_ids, node=node, view=view)
         return node, view
 
-    def _silent(self, member: Member, topology: Topology, state: JolokiaState) -> Node:
+    def _silent(self, member: Member, topology: Topology, state: SourceState) -> Node:
         """A node without a report of its own: what other nodes report of it."""
         datacenter, rack = topology.locations.get(member.address, NOWHERE)
         return Node(
@@ -156,7 +158,7 @@ class SnapshotBuilder:
             datacenter=datacenter,
             rack=rack,
             release_version=self._session.releases.get(member.address),
-            jolokia=state,
+            source=state,
             tokens=self._tokens(member, topology),
         )
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
+from ringcheck.http.threads import WorkerThreads
 from ringcheck.jolokia.asking import ByThreads, completed
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.membership import ClusterSession, ContactPoint
@@ -61,7 +62,7 @@ class JolokiaSource:
         """
         self._clock = clock
         self._now = now
-        self._asking = asking or ByThreads(Client(Requests(settings), clock), Crew())
+        self._asking = asking or ByThreads(Client(Requests(settings), clock), WorkerThreads())
         self._session = ClusterSession(
             settings=settings,
             asking=self._asking,

@@ -82,7 +82,7 @@ def unheard(address: str, error: RingcheckError) -> View:
     return View(address, outcome="unreachable", reason=str(error))
 
 
-def state_of(error: RingcheckError) -> JolokiaState:
+def state_of(error: RingcheckError) -> SourceState:
     """The state of a node's Jolokia that an error shows."""
     kind = error.kind if isinstance(error, SourceError) else "error"
     states: Mapping[str, SourceState] = {"unreachable": "unreachable", "denied": "denied"}
@@ -103,6 +103,6 @@ def node_of(member: Member, report: NodeReport, location: Location, tokens: int 
         gossip_running=report.gossip_running,
         native_transport_running=report.native_transport_running,
         generation=report.generation,
-        jolokia="ok",
+        source="ok",
         tokens=tokens,
     )

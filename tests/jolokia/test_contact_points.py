@@ -30,7 +30,7 @@ def test_one_contact_point_that_answers_is_enough() -> None:
         snapshot = running.poll()
         assert len(snapshot.rings) == 1
         assert [view.outcome for view in snapshot.views] == ["unreachable", "ok", "ok"]
-        assert snapshot.nodes[0].jolokia == "unreachable"
+        assert snapshot.nodes[0].source == "unreachable"
         assert snapshot.nodes[0].datacenter == "dc1"
 
 
@@ -82,7 +82,7 @@ def test_with_views_contact_points_no_other_node_is_asked() -> None:
         for _ in range(2):
             snapshot = source.poll(2.0)
             assert [(view.observer, view.outcome) for view in snapshot.views] == [(TWO, "ok")]
-            assert [node.jolokia for node in snapshot.nodes] == ["not_asked", "ok", "not_asked"]
+            assert [node.source for node in snapshot.nodes] == ["not_asked", "ok", "not_asked"]
             assert len(snapshot.rings) == 1
         source.close()
         assert running.cluster.posts == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.endpoint import split
 from ringcheck.errors import DataError, GoneError, SourceError
 from ringcheck.jolokia import endpoints, mbeans
 from ringcheck.jolokia.control import Control
@@ -185,7 +186,7 @@ def test_where_clients_of_older_nodes_connect(version: str) -> None:
 
 def test_ipv6_clients() -> None:
     """Addresses in brackets and without a port are understood; any other text is an error."""
-    assert _split(f"[{ipv6_address(0)}]:9042") == (endpoints.endpoint(ipv6_address(0)), 9042)
-    assert _split("10.0.0.1") == ("10.0.0.1", None)
+    assert split(endpoints.endpoint(f"[{ipv6_address(0)}]:9042")) == (endpoints.endpoint(ipv6_address(0)), 9042)
+    assert split(endpoints.endpoint("10.0.0.1")) == ("10.0.0.1", None)
     with pytest.raises(DataError):
         endpoints.endpoint("nowhere")

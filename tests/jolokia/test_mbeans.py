@@ -101,23 +101,6 @@ def test_releases_have_what_the_list_says(line: str) -> None:
         assert seen[call.mbean, call.kind, call.name] == (call.since <= release), call
 
 
-@pytest.mark.parametrize(
-    ("text", "release"),
-    [
-        ("5.0.8", (5, 0, 8)),
-        ("4.1-SNAPSHOT", (4, 1, 0)),
-        ("5.1-alpha1", (5, 1, 0)),
-        ("3.11.11.2", (3, 11, 11)),
-        ("", (0, 0, 0)),
-        (None, (0, 0, 0)),
-        ("trunk", (0, 0, 0)),
-    ],
-)
-def test_releases_are_compared_by_their_numbers(text: str | None, release: mbeans.Release) -> None:
-    """Suffixes of a version do not count, and a text that is not a version is older than all versions."""
-    assert mbeans.release(text) == release
-
-
 def test_every_request_lifts_the_agents_limits() -> None:
     """An agent that truncates lists by default must not truncate these."""
     lab = Lab()

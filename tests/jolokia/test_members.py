@@ -49,7 +49,7 @@ def test_an_agent_of_another_node_is_not_believed() -> None:
                 ("wrong_node", THREE, what)
             ]
             assert (snapshot.views[2].outcome, snapshot.views[2].reason) == ("discarded", what)
-            assert (snapshot.nodes[2].jolokia, snapshot.nodes[2].mode) == ("error", None)
+            assert (snapshot.nodes[2].source, snapshot.nodes[2].mode) == ("error", None)
         assert len(asked_of(running, THREE)) == 2
         assert rings_read(running) == 1
 
@@ -148,7 +148,7 @@ def test_a_node_that_only_one_other_lists_is_in_the_snapshot() -> None:
     with lab.running() as running:
         snapshot = running.poll()
         node = snapshot.nodes[3]
-        assert (node.address, node.host_id, node.tokens, node.jolokia) == (four, None, 0, "unreachable")
+        assert (node.address, node.host_id, node.tokens, node.source) == (four, None, 0, "unreachable")
         assert [view.outcome for view in snapshot.views] == [*["ok"] * 3, "unreachable"]
         assert {view.live - set(Lab(4).addresses) for view in snapshot.views} == {frozenset()}
         assert snapshot.rings[0].filler == 4

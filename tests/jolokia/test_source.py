@@ -106,7 +106,7 @@ def test_a_nonsense_answer_is_an_error_of_its_node_alone() -> None:
         source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.template))
         snapshot = source.poll(2.0)
         source.close()
-    assert [node.jolokia for node in snapshot.nodes] == ["ok", "ok", "error"]
+    assert [node.source for node in snapshot.nodes] == ["ok", "ok", "error"]
     assert snapshot.views[2].outcome == "unreachable"
     assert "\n" not in str(snapshot.views[2].reason)
 
@@ -135,7 +135,7 @@ def test_each_release_is_asked_for_what_it_has(release: str) -> None:
         assert not snapshot.problems
         modern = int(release[0]) >= 4
         assert [node.release_version for node in snapshot.nodes] == [release] * 3
-        assert all(node.jolokia == "ok" and node.tokens == 2 for node in snapshot.nodes)
+        assert all(node.source == "ok" and node.tokens == 2 for node in snapshot.nodes)
         reported = release not in {"2.2.19", "3.0.29", "3.11.10"}
         assert [str(ring.replication) for ring in snapshot.rings] == [
             "NetworkTopologyStrategy {dc1=3}" if reported else "None"

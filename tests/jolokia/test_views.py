@@ -88,7 +88,7 @@ def test_a_jvm_without_cassandras_mbeans_is_starting() -> None:
         snapshot = running.poll()
     assert snapshot.views[2].reason == "starting: StorageService is not registered yet"
     node = snapshot.nodes[2]
-    assert (node.jolokia, node.mode, node.release_version, node.datacenter) == ("ok", None, "5.0.8", "dc1")
+    assert (node.source, node.mode, node.release_version, node.datacenter) == ("ok", None, "5.0.8", "dc1")
 
 
 def test_a_snapshot_without_a_usable_view_has_no_rings() -> None:
@@ -123,7 +123,7 @@ def test_a_node_whose_policy_forbids_what_is_needed_is_denied() -> None:
     lab.nodes[THREE].attributes |= {"LiveNodes": denied, "LiveNodesWithPort": denied}
     with lab.running() as running:
         snapshot = running.poll()
-        assert snapshot.nodes[2].jolokia == "denied"
+        assert snapshot.nodes[2].source == "denied"
         assert snapshot.views[2].outcome == "unreachable"
         bean = "org.apache.cassandra.db:type=StorageService"
         text = f"LiveNodes: the agent refuses: Reading attribute LiveNodes is forbidden for MBean {bean}"
@@ -158,13 +158,13 @@ def test_an_agent_that_refuses_everything_gets_one_request_a_poll(status: int, m
         refuser.raw = refusing(status)
         for polls in (1, 2):
             seen = running.poll()
-            assert (seen.nodes[2].jolokia, seen.views[2].outcome) == ("denied", "unreachable")
+            assert (seen.nodes[2].source, seen.views[2].outcome) == ("denied", "unreachable")
             assert seen.views[2].reason == f"{refuser.url}: {message}"
             assert len(refuser.payloads) == polls
         refuser.raw = None
         assert running.poll().views[2].outcome == "ok"
         refuser.raw = refusing(status)
-        assert running.poll().nodes[2].jolokia == "denied"
+        assert running.poll().nodes[2].source == "denied"
         assert len(refuser.payloads) == 4
 
 
