@@ -1,4 +1,4 @@
-"""Docs that can't drift: commands, finding codes, reasons, and every example with its output."""
+"""The docs match the program: commands, keys, findings, reasons, metrics, file names, and the output of examples."""
 
 from __future__ import annotations
 
@@ -107,6 +107,24 @@ def test_every_event_of_the_log_is_documented() -> None:
     cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     assert sorted(event for cell in cells for event in re.findall(r"`([a-z_]+)`", cell)) == sorted(used)
     assert {"started", "finding", "bug", "fleetlock"} <= used
+
+
+def test_the_map_has_every_room() -> None:
+    """docs/architecture.md draws each room and file at the top of the package, and no other."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = re.findall(r"^ {6}([a-z_]+(?:/|\.py)) ", page, re.MULTILINE)
+    package = ROOT / "ringcheck"
+    rooms = [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
+    files = [path.name for path in package.glob("*.py") if not path.stem.startswith("__")]
+    assert sorted(drawn) == sorted(rooms + files)
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    """A file that was moved or renamed has its new name on the page."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([a-z_]+/[a-z_/]*[a-z_]+\.(?:py|md|xml)|[a-z_]+/[a-z_/]*)`", page)
+    assert len(named) > 50
+    assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "ringcheck"))] == []
 
 
 def test_links_lead_somewhere() -> None:
