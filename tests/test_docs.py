@@ -12,6 +12,7 @@ import yaml
 from ringcheck.cli import run
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.reasons import REASONS
+from ringcheck.jolokia.mbeans import CALLS
 from ringcheck.report.metrics import FAMILIES
 from tests import docs
 
@@ -125,6 +126,19 @@ def test_files_that_the_architecture_names_exist() -> None:
     named = re.findall(r"`([a-z_]+/[a-z_/]*[a-z_]+\.(?:py|md|xml)|[a-z_]+/[a-z_/]*)`", page)
     assert len(named) > 50
     assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "ringcheck"))] == []
+
+
+def test_every_call_to_cassandra_is_documented() -> None:
+    """The table in docs/install.md has every call of `jolokia/mbeans.py` beside its MBean, and no other call."""
+    section = (ROOT / "docs" / "install.md").read_text().partition("\n### What is read\n")[2].partition("\n#")[0]
+    documented, mbean = set(), ""
+    for first, calls in re.findall(r"^\| (`[^|]+`)? ?\| (`[^|]+) \|", section, re.MULTILINE):
+        mbean = first.strip("`") or mbean
+        names = re.findall(r"`(\w+)(?:\(\))?`", calls)
+        names += [f"{name}WithPort" for name in names] if "each `WithPort`" in calls else []
+        documented |= {(mbean, name) for name in names if name != "WithPort"}
+    documented = {call for call in documented if not call[1].endswith("WithPortWithPort")}
+    assert documented == {(call.mbean, call.name) for call in CALLS}
 
 
 def test_links_lead_somewhere() -> None:
