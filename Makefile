@@ -1,8 +1,8 @@
 # Two commands on a fresh machine with Python (and Java 17 and Maven for the real clusters):
-#   make demo    the main job, without Cassandra
-#   make test    lint, types and every test
-# While working on the code:
-#   make quick   lint, types and the tests that are not slow, in less than a minute on two free cores
+#   make demo    what ringcheck does, on an embedded cluster
+#   make test    lint, types and all tests
+# While you work on the code:
+#   make quick   lint, types and the tests that are not slow, in about a minute on two free cores
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ LOCKED := pip install -q --disable-pip-version-check --require-hashes --only-bin
 COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and keeps all other versions
 
-# Without bytecode each of the test processes compiles all tests and the program again.
+# If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test quick lint types fast unit worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
@@ -43,16 +43,16 @@ fast: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -q -n 4 -m "$(INSIDE)"
 
-# Made-up clusters whose nodes lie, of which `unit` tries some hundred: never a false OK or SAFE.
+# Random clusters whose nodes report false things: never a false OK or SAFE. `unit` tries some hundred of them.
 worlds: $(STAMP)
 	$(BIN)/python -m tests.worlds --count 100000 --jobs 2
 
-# Nagios, NRPE, Icinga, Prometheus, Alertmanager, etcd, systemd, chromium; .ci/run names their Debian packages.
+# Nagios, NRPE, Icinga, Prometheus, Alertmanager, etcd, systemd, chromium; .ci/run lists their Debian packages.
 counterparts: $(STAMP)
 	$(BIN)/pytest -q -n 2 --dist loadfile -m counterparts
 
-# The releases that tests/cassandra/conftest.py names for every run; cassandra-all asks all six. Most of the time is
-# spent waiting for gossip, so that two files run side by side; the load of a rolling restart wants the machine alone.
+# The releases that tests/cassandra/conftest.py and the test modules name; cassandra-all runs all six. Most of the time
+# is spent waiting for gossip, so two files run in parallel. The load of a rolling restart needs the machine for itself.
 CASSANDRA := $(BIN)/pytest -q -n 2 --dist loadfile -m cassandra --ignore=tests/cassandra/test_roll.py
 ROLL := $(BIN)/pytest -q -m cassandra tests/cassandra/test_roll.py
 
@@ -70,11 +70,11 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
-# dist/ringcheck_VERSION-1_ARCH.deb, for the Python of this machine's distribution.
+# dist/ringcheck_VERSION-1_ARCH.deb, for the Python of this host's distribution.
 deb: $(STAMP)
 	packaging/build-deb
 
-# The locked releases, then ringcheck itself with the locked build backend; `pip check` fails where the lock does not
+# The locked releases, then ringcheck itself with the locked build backend. `pip check` fails if the lock does not
 # satisfy pyproject.toml.
 $(STAMP): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -88,14 +88,14 @@ $(LOCK_VENV)/.installed: requirements/lock.txt
 	$(LOCK_VENV)/bin/$(LOCKED) -r requirements/lock.txt
 	touch $@
 
-# Renews requirements/: lock.txt is the tool that writes them, dev.txt all that this Makefile needs, and runtime.txt
-# what the program needs, in the releases of dev.txt.
+# Updates requirements/: lock.txt has the tool that writes these files, dev.txt everything that this Makefile needs, and
+# runtime.txt the libraries that the program needs, in the releases of dev.txt.
 lock: $(LOCK_VENV)/.installed
 	$(UV) $(COMPILE) $(UPGRADE) --group lock -o requirements/lock.txt
 	$(UV) $(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) $(COMPILE) --upgrade -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 
-# The tests with the newest releases that pyproject.toml admits, and with the oldest ones of the program's own libraries.
+# The tests with the newest releases that pyproject.toml admits; below, with the oldest of the program's own libraries.
 newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install -q --upgrade "pip>=25.1"

@@ -154,8 +154,17 @@ def test_subclassed_libraries_have_an_upper_bound(name: str) -> None:
     assert "<" in {one.operator for one in found.specifier}
 
 
+@pytest.mark.parametrize("name", FRAGILE)
+def test_the_tested_range_is_the_one_that_is_admitted(name: str) -> None:
+    """The list of private parts names the range of releases between the bounds of pyproject.toml."""
+    listed = re.findall(rf"(?m)^\| {name} \| (\d+\.\d+) to (\d+)\.(\d+) \|", (ROOT / "CONTRIBUTING.md").read_text())
+    [(lowest, major, minor)] = set(listed)
+    admitted = {found.name: found.specifier for found in map(Requirement, PROJECT["project"]["dependencies"])}[name]
+    assert {str(bound) for bound in admitted} == {f">={lowest}", f"<{major}.{int(minor) + 1}"}
+
+
 def test_the_version_stands_in_one_place() -> None:
-    """The build reads it from the package, and the change log begins with its section."""
+    """The build reads the version from the package, and the change log starts with its section."""
     assert PROJECT["project"]["dynamic"] == ["version"]
     assert ROOT / PROJECT["tool"]["hatch"]["version"]["path"] == Path(ringcheck.__file__)
     [first, *_] = re.findall(r"(?m)^## (\S+)", (ROOT / "CHANGELOG.md").read_text())
