@@ -1,4 +1,4 @@
-"""What all tests share: how many random examples hypothesis makes, and that a run can be repeated."""
+"""Settings of all tests: how many random examples hypothesis makes, and whether a run can be repeated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 from hypothesis import settings
 
-# A factor for the number of examples of each test. Up to 1, every run makes the same examples, so that a test that
-# fails does so for everyone; above 1, every run makes new ones.
+# A factor for the number of examples of each test. Up to 1, every run makes the same examples, so that a failure can be
+# repeated anywhere; above 1, every run makes new ones.
 FACTOR = float(os.environ.get("RINGCHECK_EXAMPLES", "1"))
 
 
 def examples(count: int) -> int:
-    """How many examples a test makes in this run that makes `count` of them in a full run."""
+    """How many examples a test makes in this run if it makes `count` of them in a full run."""
     return max(1, round(count * FACTOR))
 
 

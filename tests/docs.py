@@ -106,7 +106,7 @@ def _taken(command: click.Command) -> str:
 
 
 def text() -> str:
-    """The whole page."""
+    """The page of commands, docs/commands.md."""
     context = click.Context(ringcheck, info_name="ringcheck")
     commands = [(name, ringcheck.get_command(context, name)) for name in COMMANDS]
     sections = [section for name, command in commands if command for section in helps(command, f"ringcheck {name}")]
@@ -135,7 +135,7 @@ def _row(name: str, key: ConfigKey) -> str:
 
 
 def configuration() -> str:
-    """The whole page of keys."""
+    """The page of keys, docs/configuration.md."""
     return "\n".join([KEYS_HEAD, *keys(TOP, "")])
 
 
@@ -167,9 +167,9 @@ def _reason_rows() -> str:
 
 
 def with_tables(page: str) -> str:
-    """A page of docs/ with its tables of findings and reasons as the program has them.
+    """A page of docs/ with its tables of findings and reasons made anew from the program's tables.
 
-    A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, or `reasons`.
+    Each table is between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, or `reasons`.
     """
     tables = {name: _finding_rows(kinds) for name, kinds in SECTIONS.items()} | {"reasons": _reason_rows()}
     return re.sub(

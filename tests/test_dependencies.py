@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS: dict[str, list[Any]] = PROJECT["dependency-groups"]
 LOCKS = {"lock": ["lock"], "dev": ["dev"], "runtime": []}  # the groups in each file of requirements/
-FRAGILE = ["uvicorn"]  # libraries of which we use private parts
+FRAGILE = ["uvicorn"]  # libraries whose private parts ringcheck uses
 PYTHONS = ["3.11", "3.12", "3.13"]
 ENTRY = re.compile(r"^(?=[^\s#-])(.+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)*)$", re.MULTILINE)
 
@@ -39,25 +39,34 @@ def group(name: str) -> Iterator[str]:
 
 
 def locked(name: str) -> list[tuple[Requirement, int]]:
-    """Each requirement of a lock file, and how many hashes it has."""
+    """The requirements of a lock file, each with the number of its hashes."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
-    return [(Requirement(found[0]), found[1].count("--hash")) for found in ENTRY.findall(text)]
+    return [(Requirement(entry), hashes.count("--hash")) for entry, hashes in ENTRY.findall(text)]
 
 
 def versions(name: str, python: str) -> dict[str, str]:
-    """What a lock file installs with a release of Python on Linux."""
-    here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux", "os_name": "posix"}
+    """Version by package of what a lock file installs with a release of Python on Linux."""
+    linux = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "os_name": "posix",
+    }
     return {
-        canonicalize_name(one.name): next(iter(one.specifier)).version
-        for one, _ in locked(name)
-        if one.marker is None or one.marker.evaluate(here)
+        canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
+        for requirement, _ in locked(name)
+        if requirement.marker is None or requirement.marker.evaluate(linux)
     }
 
 
 def unlocked(wanted: Iterable[str], versions: dict[str, str]) -> list[str]:
     """The requirements that these versions do not satisfy."""
-    found = [Requirement(one) for one in wanted]
-    return [str(one) for one in found if not one.specifier.contains(versions.get(canonicalize_name(one.name), "0"))]
+    requirements = map(Requirement, wanted)
+    return [
+        str(requirement)
+        for requirement in requirements
+        if not requirement.specifier.contains(versions.get(canonicalize_name(requirement.name), "0"))
+    ]
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -73,26 +82,27 @@ def imported(trees: Iterable[ast.Module]) -> set[str]:
 
 
 def subclasses(tree: ast.Module) -> Iterator[str]:
-    """Classes of a module with a base that comes from a fragile library."""
+    """Names of a module's classes with a base class from a fragile library."""
     nodes = list(ast.walk(tree))
-    froms = [one for one in nodes if isinstance(one, ast.ImportFrom) and (one.module or "").split(".")[0] in FRAGILE]
-    bases = {alias.asname or alias.name for one in froms for alias in one.names}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    fragile = [node for node in froms if (node.module or "").split(".")[0] in FRAGILE]
+    names = {alias.asname or alias.name for node in fragile for alias in node.names}
     for node in nodes:
-        if isinstance(node, ast.ClassDef) and any(isinstance(one, ast.Name) and one.id in bases for one in node.bases):
+        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in names for b in node.bases):
             yield node.name
 
 
 def declared() -> set[str]:
-    return {canonicalize_name(Requirement(one).name) for one in PROJECT["project"]["dependencies"]}
+    return {canonicalize_name(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_release_has_a_hash_and_no_address(name: str) -> None:
-    """An installation accepts only these files of these releases, wherever it gets them from."""
-    found = locked(name)
-    assert found
-    assert [str(one) for one, hashes in found if not hashes] == []
-    assert {one.operator for requirement, _ in found for one in requirement.specifier} == {"=="}
+    """An installation accepts only these files of these releases, from whatever index they come."""
+    releases = locked(name)
+    assert releases
+    assert [str(requirement) for requirement, hashes in releases if not hashes] == []
+    assert {bound.operator for requirement, _ in releases for bound in requirement.specifier} == {"=="}
     assert "://" not in (ROOT / "requirements" / f"{name}.txt").read_text()
 
 
@@ -106,7 +116,7 @@ def test_the_lock_satisfies_pyproject(name: str, python: str) -> None:
 
 
 def test_an_old_lock_is_noticed() -> None:
-    """The comparison above sees a release that is missing, too old or beyond a bound."""
+    """The comparison above reports a release that is missing, too old or above a bound."""
     wanted = ["rich>=13", "click>=8.2", "PyYAML>=6", "h11<3"]
     assert unlocked(wanted, {"click": "8.1.9", "pyyaml": "6.0.4", "h11": "3.0"}) == [
         "rich>=13", "click>=8.2", "h11<3",
@@ -114,44 +124,43 @@ def test_an_old_lock_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_packages_are_built_of_what_was_tested(python: str) -> None:
-    """The releases in the Debian package are those that the tests use."""
+def test_packages_contain_what_was_tested(python: str) -> None:
+    """The Debian package contains the releases of the libraries that the tests use."""
     assert versions("runtime", python).items() <= versions("dev", python).items()
 
 
 def test_the_build_backend_is_locked() -> None:
-    """A build without isolation finds what [build-system] requires, in the lock."""
+    """The lock has what [build-system] requires, so that a build without isolation works."""
     assert set(PROJECT["build-system"]["requires"]) <= set(group("build"))
 
 
 def test_the_supported_pythons_are_those_that_are_locked() -> None:
-    """The classifiers name the releases of Python that the tests above look at."""
+    """The classifiers name the releases of Python for which the tests above check the lock."""
     label = "Programming Language :: Python :: "
-    assert [one.removeprefix(label) for one in PROJECT["project"]["classifiers"] if label in one] == PYTHONS
+    assert [text.removeprefix(label) for text in PROJECT["project"]["classifiers"] if label in text] == PYTHONS
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
 
 
 def test_what_is_imported_is_declared() -> None:
-    """The program imports no library that it only has because another one wants it."""
+    """The program declares each library that it imports, also one that another library would bring along."""
     names = imported(map(tree_of, sorted((ROOT / "ringcheck").rglob("*.py")))) - sys.stdlib_module_names
     owners = packages_distributions()
-    found = {canonicalize_name(owner) for name in names - {"ringcheck"} for owner in owners[name]}
-    assert found == declared()
+    assert {canonicalize_name(owner) for name in names - {"ringcheck"} for owner in owners[name]} == declared()
 
 
 def test_private_parts_of_libraries_are_listed() -> None:
-    """Every subclass of a class of a library is in the list of what their next release may break."""
-    listed = (ROOT / "CONTRIBUTING.md").read_text()
-    found = [one for path in (ROOT / "ringcheck").rglob("*.py") for one in subclasses(tree_of(path))]
-    assert found
-    assert [one for one in found if f"`{one}`" not in listed] == []
+    """CONTRIBUTING.md lists every subclass of a class of these libraries: their next release may break it."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    names = [name for path in (ROOT / "ringcheck").rglob("*.py") for name in subclasses(tree_of(path))]
+    assert names
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", FRAGILE)
 def test_subclassed_libraries_have_an_upper_bound(name: str) -> None:
-    """The next release that was not tested is refused."""
-    [found] = [one for one in map(Requirement, PROJECT["project"]["dependencies"]) if one.name == name]
-    assert "<" in {one.operator for one in found.specifier}
+    """A newer release that was not tested is refused."""
+    [library] = [entry for entry in map(Requirement, PROJECT["project"]["dependencies"]) if entry.name == name]
+    assert "<" in {bound.operator for bound in library.specifier}
 
 
 @pytest.mark.parametrize("name", FRAGILE)
@@ -159,7 +168,7 @@ def test_the_tested_range_is_the_one_that_is_admitted(name: str) -> None:
     """The list of private parts names the range of releases between the bounds of pyproject.toml."""
     listed = re.findall(rf"(?m)^\| {name} \| (\d+\.\d+) to (\d+)\.(\d+) \|", (ROOT / "CONTRIBUTING.md").read_text())
     [(lowest, major, minor)] = set(listed)
-    admitted = {found.name: found.specifier for found in map(Requirement, PROJECT["project"]["dependencies"])}[name]
+    admitted = {entry.name: entry.specifier for entry in map(Requirement, PROJECT["project"]["dependencies"])}[name]
     assert {str(bound) for bound in admitted} == {f">={lowest}", f"<{major}.{int(minor) + 1}"}
 
 

@@ -33,23 +33,23 @@ def examples() -> list[tuple[str, str, str]]:
 def test_examples_run(
     page: str, command: str, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command in the docs prints what the docs say that it prints."""
+    """Every command in the docs prints the output that is shown below it."""
     monkeypatch.chdir(ROOT)
     run(shlex.split(command)[1:])
     assert TIME.sub("time=0.000s", capsys.readouterr().out) == output, page
 
 
 def test_there_are_examples() -> None:
-    """The test above has something to test."""
+    """The test above finds examples."""
     assert len(examples()) >= 3
 
 
-def test_the_page_of_commands_is_the_program_s_help() -> None:
+def test_the_page_of_commands_is_current() -> None:
     """`make docs` was run after the last change of an option."""
     assert (ROOT / "docs" / "commands.md").read_text() == docs.text()
 
 
-def test_the_page_of_keys_is_the_program_s_tables() -> None:
+def test_the_page_of_keys_is_current() -> None:
     """`make docs` was run after the last change of a key."""
     assert (ROOT / "docs" / "configuration.md").read_text() == docs.configuration()
 
@@ -60,13 +60,13 @@ def codes(pattern: str, *folders: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", docs.WITH_TABLES, ids=lambda page: page.name)
-def test_tables_of_findings_and_reasons_are_the_programs(page: Path) -> None:
-    """`make docs` was run after a row changed, and no row is written by hand."""
+def test_tables_of_findings_and_reasons_are_current(page: Path) -> None:
+    """`make docs` was run after the last change of a row, and no row was edited by hand."""
     assert page.read_text() == docs.with_tables(page.read_text())
 
 
 def test_every_finding_and_reason_is_documented() -> None:
-    """Each row of the two tables stands on a page, once."""
+    """Each row of the two tables is on its page, once."""
     for page, known in (("findings.md", FINDINGS), ("gate.md", REASONS)):
         documented = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
         assert sorted(documented) == sorted(known)
@@ -82,25 +82,25 @@ def test_every_code_that_is_used_has_a_row() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """Each metric is in docs/metrics.md, once, with its type, and no other; so are its labels."""
+    """docs/metrics.md has each metric once, with its type, and no other; it names every label."""
     page = (ROOT / "docs" / "metrics.md").read_text()
-    told = re.findall(r"^\| `((?:cassandra_ring|ringcheck)_[a-z_]+)` \| (\w+) \|", page, re.MULTILINE)
-    kinds = {one.series: "gauge" if one.kind == "info" else one.kind for one in FAMILIES}
-    assert sorted(told) == sorted(kinds.items())
-    assert all(f"`{label}`" in page for one in FAMILIES for label in one.labels)
+    documented = re.findall(r"^\| `((?:cassandra_ring|ringcheck)_[a-z_]+)` \| (\w+) \|", page, re.MULTILINE)
+    types = {family.series: "gauge" if family.kind == "info" else family.kind for family in FAMILIES}
+    assert sorted(documented) == sorted(types.items())
+    assert all(f"`{label}`" in page for family in FAMILIES for label in family.labels)
 
 
 def test_every_alert_is_documented() -> None:
-    """Each alert has its section in docs/metrics.md, which names its tier, and no other has one."""
+    """docs/metrics.md has a section for each alert, which names its tier, and no other."""
     page = (ROOT / "docs" / "metrics.md").read_text()
     rules = yaml.safe_load((ROOT / "config" / "prometheus" / "ringcheck.rules.yml").read_text())
     alerts = {rule["alert"]: rule["labels"]["severity"] for group in rules["groups"] for rule in group["rules"]}
-    told = re.findall(r"^### (\w+)\n\n(Page|Ticket)\.", page, re.MULTILINE)
-    assert {name: tier.lower() for name, tier in told} == alerts
+    documented = re.findall(r"^### (\w+)\n\n(Page|Ticket)\.", page, re.MULTILINE)
+    assert {name: tier.lower() for name, tier in documented} == alerts
 
 
 def test_every_event_of_the_log_is_documented() -> None:
-    """Each event that the service can log is in the table of docs/agent.md, once, and no other."""
+    """The table of docs/agent.md has each event that the service can log, once, and no other."""
     sources = [path.read_text() for path in [*ROOT.glob("ringcheck/agent/*.py"), ROOT / "ringcheck/cli/agent.py"]]
     calls = r'(?:\b_?log\(\s*|\byield )"([a-z_]+)"'
     used = {event for source in sources for event in re.findall(calls, source)}
@@ -142,14 +142,14 @@ def test_every_call_to_cassandra_is_documented() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link is a file of the repository."""
+    """Every relative link names a file of the repository."""
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_targets_that_are_named_exist() -> None:
-    """Every `make NAME` of the pages is a target of the Makefile."""
+    """Every `make NAME` on the pages is a target of the Makefile."""
     targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
     named = {
         name for page in PAGES for name in re.findall(r"(?:`|^ {4}|; )make ([a-z-]+)", page.read_text(), re.MULTILINE)

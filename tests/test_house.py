@@ -1,7 +1,7 @@
-"""The house: which room may import which, what each may take from outside, and that no imports run in a circle.
+"""The house: which room may import which, which libraries it may use, and that no imports form a circle.
 
-`docs/architecture.md` draws the same map. Every check takes a tree, so that the tests below can hand it a made-up
-violation and see it found.
+`docs/architecture.md` draws the same map. Each check takes a package as text, so that the tests below can pass it a
+made-up violation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent.parent / "ringcheck"
 
-# Imports go one way: a room, or a file beside the rooms, may use those in its list, itself and `errors`.
+# Imports go one way: a room, or a file beside the rooms, may import the rooms in its list, itself and `errors`.
 ROOMS = {
     "errors": set(),
     "core": set(),
@@ -42,7 +42,7 @@ ROOMS = {
     "__main__": {"cli"},
 }  # fmt: skip
 
-# What core may take from the standard library: values and algorithms, nothing that reads the world.
+# What core may import from the standard library: values and algorithms; no I/O, clock or environment.
 VALUES = {
     "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
     "functools", "heapq", "ipaddress", "itertools", "math", "operator", "re", "typing",
@@ -53,7 +53,7 @@ Files = dict[str, str]
 
 
 def files() -> Files:
-    """The package as it is."""
+    """All files of the package."""
     return {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -61,12 +61,12 @@ def files() -> Files:
 
 
 def room(module: str) -> str:
-    """The room of a module, or the module itself where it stands beside the rooms."""
+    """The room of a module; the module's own name if it is a file beside the rooms."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
 def imports(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every import of a file, those for the type checker and those within functions included: module and names."""
+    """Every import of a file as module and names, including those within functions and for the type checker."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
@@ -76,20 +76,20 @@ def imports(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def graph(package: Mapping[str, str]) -> dict[str, set[str]]:
-    """By file the other files of the package that it imports."""
-    found: dict[str, set[str]] = {}
+    """For each file the other files of the package that it imports."""
+    links: dict[str, set[str]] = {}
     for module, text in package.items():
-        found[module] = set()
+        links[module] = set()
         for name, members in imports(text):
             if name.split(".")[0] == "ringcheck":
                 modules = {f"{name}.{member}" for member in members if f"{name}.{member}" in package}
                 whole = {name} if len(modules) < len(members) or not members else set()
-                found[module] |= (modules | whole) - {module}
-    return found
+                links[module] |= (modules | whole) - {module}
+    return links
 
 
 def wrong_rooms(package: Mapping[str, str]) -> list[str]:
-    """Unknown rooms, and imports that go up or aside."""
+    """Unknown rooms, and imports of rooms that are not in a room's list."""
     wrong = [f"{module}: unknown room {room(module)!r}" for module in package if room(module) not in ROOMS]
     for module, used in graph(package).items():
         allowed = ROOMS.get(room(module), set()) | {room(module), "__init__"}
@@ -110,7 +110,7 @@ def impure(package: Mapping[str, str]) -> list[str]:
 
 
 def circle(links: Mapping[str, set[str]]) -> list[str]:
-    """Files that import each other, in the order of their imports; empty if no imports run in a circle."""
+    """Files that import each other in a circle, in the order of their imports; empty if there is no circle."""
     done: set[str] = set()
 
     def search(module: str, path: list[str]) -> list[str]:
@@ -128,7 +128,7 @@ def circle(links: Mapping[str, set[str]]) -> list[str]:
 
 
 def test_every_room_is_known_and_imports_go_one_way() -> None:
-    """A room imports only the rooms below it, and a new room has a line in the table."""
+    """A room imports only rooms in its list, and every room has a list."""
     assert wrong_rooms(files()) == []
 
 
@@ -137,8 +137,8 @@ def test_core_is_pure() -> None:
     assert impure(files()) == []
 
 
-def test_no_imports_run_in_a_circle() -> None:
-    """Neither between rooms nor between the files of one."""
+def test_no_imports_form_a_circle() -> None:
+    """Neither between rooms nor between the files of a room."""
     assert circle(graph(files())) == []
 
 
@@ -154,7 +154,7 @@ def test_no_imports_run_in_a_circle() -> None:
     ],
 )
 def test_an_import_that_goes_the_wrong_way_is_found(module: str, text: str, complaint: str) -> None:
-    """Upwards, aside, within a function, from an unknown room, or from `errors`."""
+    """An import of a higher room, of a neighbour, within a function, from an unknown room, or from `errors`."""
     assert any(line.startswith(complaint) for line in wrong_rooms(files() | {module: text}))
 
 
@@ -163,12 +163,12 @@ def test_an_import_that_goes_the_wrong_way_is_found(module: str, text: str, comp
     [("ringcheck.core.ring", "import time"), ("ringcheck.core.ring", "import yaml"), ("ringcheck.errors", "import os")],
 )
 def test_a_library_that_core_must_not_use_is_found(module: str, text: str) -> None:
-    """A clock, a third party's package, or anything at all in `errors`."""
+    """A clock or a third-party package in core, and any library in `errors`."""
     assert impure({module: text}) == [f"{module} imports {text.removeprefix('import ')}"]
 
 
 def test_a_circle_is_found() -> None:
-    """Within a room, over three files, one of whose imports stands within a function."""
+    """A circle of three files in a room, with one import within a function."""
     package = {
         "ringcheck.core.a": "from ringcheck.core import b",
         "ringcheck.core.b": "from ringcheck.core.c import C",
@@ -189,7 +189,7 @@ def test_a_circle_is_found() -> None:
     ],
 )
 def test_a_command_loads_what_it_needs(command: list[str], banned: set[str]) -> None:
-    """A plugin's start is not spent on libraries that this call does not use."""
+    """A plugin loads no library that its call does not use: importing them would be most of its run time."""
     program = (
         "import sys; from ringcheck.cli import run; run(sys.argv[1:]); "
         "sys.stderr.write(' '.join(sys.modules))"
