@@ -1,9 +1,9 @@
-"""Bent worlds: made-up clusters whose truth is known, told with lies, and what ringcheck may say of them.
+"""Bent worlds: random clusters with a known truth whose nodes report false things, and what ringcheck may answer.
 
-A world is a cluster with a truth (which ring there is, whom each coordinator reaches) and what each node's Jolokia
-answers, which may be contradictory, stale or partial. The truth is worked out here, from Cassandra's rules, and shares
-no code with ringcheck: nothing here may import anything of ringcheck but its entry points.
+A world has a truth (its ring, and the nodes that each coordinator reaches) and the answers of each node's Jolokia,
+which may be contradictory, stale or partial. The truth is computed here from Cassandra's rules and shares no code with
+ringcheck: files in this folder may import only the entry points of ringcheck.
 
-Start reading in `cluster.py` (the truth), then `lies.py` (what bends it), `jolokia.py` (the answers), `oracle.py` (what
-is served and what a stop costs) and `check.py` (what must hold). `python -m tests.worlds --help` runs many of them.
+Start reading in `cluster.py` (the truth), then `lies.py` (what bends it), `jolokia.py` (the answers), `oracle.py`
+(served ranges, and the cost of a stop) and `check.py` (what must hold). `python -m tests.worlds --help` runs many.
 """

@@ -1,4 +1,4 @@
-"""Make many bent worlds and see whether ringcheck ever says OK or SAFE falsely.
+"""Run many bent worlds and report every false OK and false SAFE of ringcheck.
 
 python -m tests.worlds --count 100000 --jobs 2
 python -m tests.worlds --replay 4711 -v
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.worlds.world import World
 
 
-SHOWN = 25  # combinations of lies, and examples, of each sort of failure
+SHOWN = 25  # combinations of lies, and examples, that are printed for each sort of failure
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""What ringcheck says of a world: polled, assessed and put to the gate, in process.
+"""Runs ringcheck on a world, in process: polls it, assesses it, and asks the gate.
 
-Owns the entry points of ringcheck, and nothing of how it decides.
+Owns the calls of ringcheck's entry points, and knows nothing of how it decides.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 INTERVAL = 15.0  # seconds between two polls of an agent
 DEADLINE = 30.0  # seconds of a poll; nothing in a world waits
-STEP = 0.0005  # seconds between the answers of two nodes, where their order is to differ
+STEP = 0.0005  # seconds between the answers of two nodes, if their order is to differ
 
 
 @dataclass(frozen=True)
 class Order:
-    """How a world is told: what has no order in itself has another one with another number.
+    """An order of everything that has no order of its own: contact points, nodes, entries of maps, answers.
 
     Attributes:
-        number: 0 for the order in which things were made.
+    number: of the order; 0 is the order of creation.
         threads: whether nodes answer in different threads, each after its own time.
     """
 
@@ -55,7 +55,7 @@ class Order:
         return f"order {self.number}{' with threads' if self.threads else ''}"
 
     def random(self, salt: int = 0) -> Random | None:
-        """A source of order; None for the order that things have."""
+        """A random generator that shuffles; None for the order of creation."""
         return Random(self.number * 1000 + salt) if self.number else None  # noqa: S311 - an order
 
 
@@ -64,13 +64,13 @@ FIRST = Order()
 
 @dataclass
 class Judgement:
-    """What ringcheck says of a world.
+    """The answers of ringcheck about a world.
 
     Attributes:
-        snapshot: None if an error was raised, which counts as UNKNOWN; then `error` has its text.
+    snapshot: None if an error was raised, which counts as UNKNOWN; `error` has its text.
         maintained: the verdict with restart leases; None without any.
         decisions: of the gate, by the name of each node of the snapshot, alone.
-        safe: what `safe_nodes` says.
+    safe: the result of `safe_nodes`.
     """
 
     snapshot: Snapshot | None = None
@@ -82,7 +82,7 @@ class Judgement:
     error: str = ""
 
     def parts(self) -> dict[str, object]:
-        """What must not depend on any order."""
+        """The part that must not depend on the order."""
         if self.verdict is None:
             return {"severity": None}
         return {
@@ -94,7 +94,7 @@ class Judgement:
 
 
 def judge(world: World, order: Order = FIRST) -> Judgement:
-    """What ringcheck says of a world, told in an order."""
+    """The answers of ringcheck about a world in an order."""
     try:
         return _judged(world, polled(world, order))
     except RingcheckError as error:
@@ -155,7 +155,7 @@ def _mixed(contacts: list[str], order: Order) -> list[str]:
 
 
 def _pause(world: World, order: Order) -> Callable[[int], None] | None:
-    """Lets nodes answer one after another, in an order."""
+    """A function that delays each node, so that nodes answer one after another in an order."""
     if not order.threads:
         return None
     ranks = list(range(len(world.nodes)))
@@ -165,10 +165,10 @@ def _pause(world: World, order: Order) -> Callable[[int], None] | None:
 
 
 class AtOnce:
-    """Stands in for the collector's threads: does each job when it is submitted."""
+    """Replaces the collector's threads: runs each job when it is submitted."""
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Do something now; its exceptions are in the future."""
+        """Run a job now; the future has its result or exception."""
         future: Future[Any] = Future()
         try:
             future.set_result(work())
@@ -177,7 +177,7 @@ class AtOnce:
         return future
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: no job is running."""
 
 
 def _asking(client: InProcess, *, threads: bool) -> ByThreads:
@@ -185,7 +185,7 @@ def _asking(client: InProcess, *, threads: bool) -> ByThreads:
     return ByThreads(cast("Client", client), WorkerThreads() if threads else cast("WorkerThreads", AtOnce()))
 
 
-# What the owners want, in ringcheck's words
+# What the owners want, as ringcheck's values
 
 
 def policy_of(world: World) -> Policy:
@@ -199,13 +199,13 @@ def policy_of(world: World) -> Policy:
 
 
 def gate_of(world: World) -> Gate:
-    """What a stop may cost."""
+    """The gate's settings: what a stop may cost."""
     wishes = world.wishes
     return Gate(level=Level(wishes.gate), accept=wishes.accept, allow=frozenset(wishes.allow))
 
 
 def _holders(world: World, snapshot: Snapshot) -> list[Holder]:
-    """The leases, each with the address that its node has in the snapshot, or else with its true one."""
+    """The leases, each with its node's address in the snapshot, or with the true address if the node is not in it."""
     since = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     addresses = {node.host_id: node.address for node in snapshot.nodes}
     holders = []
@@ -219,12 +219,12 @@ def _holders(world: World, snapshot: Snapshot) -> list[Holder]:
 
 
 def name_of(world: World, number: int) -> str:
-    """What a node is called: its address, with the port where that has several instances."""
+    """The name of a node: its address, with the port if there are several instances on the address."""
     endpoint = world.nodes[number].endpoint
     sharing = [node for node in world.nodes if node.endpoint.address == endpoint.address]
     return names_of(*endpoint)[0 if len(sharing) == 1 else 1]
 
 
 def names_of(address: str, port: int) -> tuple[str, str]:
-    """What may be meant by an endpoint: its address alone, and with the port."""
+    """The names of an endpoint: its address alone, and with the port."""
     return address, f"{f'[{address}]' if ':' in address else address}:{port}"

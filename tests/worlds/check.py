@@ -1,6 +1,6 @@
-"""What must hold of every world.
+"""The properties that must hold in every world.
 
-Owns the properties. Each violation is a `Failure` of a kind, so that a soak can count them.
+Each violation is a `Failure` of a kind, so that a soak can count them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KINDS = {
     "crash": "something else than a RingcheckError was raised",
     "too_quiet": "WARNING though a coordinator that answers can't serve a range at the critical level",
 }
-ADVISORY = frozenset({"too_quiet"})  # not demanded of every world, but worth a look
+ADVISORY = frozenset({"too_quiet"})  # not demanded of every world, but worth looking at
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Failure:
 
     Attributes:
         kind: one of `KINDS`.
-        text: what was said, and what is so.
+    text: ringcheck's answer, and the truth.
     """
 
     kind: str
@@ -60,11 +60,11 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What became of one world.
+    """The result for one world.
 
     Attributes:
         failures: properties that do not hold.
-        severity: of the verdict; None where a RingcheckError was raised, which counts as UNKNOWN.
+    severity: of the verdict; None if a RingcheckError was raised, which counts as UNKNOWN.
         decisions: how many nodes were SAFE, UNSAFE and UNKNOWN.
         lost: whether a range was lost at the critical level, and not by a mistake of configuration.
     """
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def made(seed: int, names: Sequence[str] | None = None) -> World:
-    """The world of a seed, bent as the seed says or by what is named."""
+    """The world of a seed, bent by the lies that are named, or else by those that the seed draws."""
     rng = Random(seed)  # noqa: S311 - worlds are to be made again
     world = draw(rng, seed)
     bend(world, drawn(rng) if names is None else names)
@@ -84,7 +84,7 @@ def made(seed: int, names: Sequence[str] | None = None) -> World:
 
 
 def checked(world: World, orders: Sequence[Order] = (Order(1),)) -> Outcome:
-    """All properties of a world, told in some other orders too."""
+    """The result for a world, also in some other orders."""
     outcome = Outcome()
     try:
         _Check(world, outcome).run(orders)
@@ -111,7 +111,7 @@ class _Check:
             self.truths += map(Oracle, (world.before, blended(world, world.before), blended(world.before, world)))
 
     def run(self, orders: Sequence[Order]) -> None:
-        """Note every failure in the outcome."""
+        """Add every failure to the outcome."""
         if self.judged.verdict:
             self.outcome.severity = self.judged.verdict.severity
             self.outcome.decisions.update(self.judged.decisions.values())
@@ -140,7 +140,7 @@ class _Check:
             self._fail("too_quiet", f"WARNING, but {critical} is not served")
 
     def _unserved(self, tier: str, truths: Sequence[Oracle] = ()) -> Case | None:
-        """What a coordinator can't serve at all of some times; an outage before a mistake of configuration."""
+        """A case that a coordinator can't serve at all of some times; outages come before mistakes of configuration."""
         cases = [
             [case for number in truth.health_coordinators() for case in truth.unserved(number, tier)]
             for truth in truths or self.truths
@@ -163,7 +163,7 @@ class _Check:
                     self._fail("false_safe", f"{name} is SAFE, but the stop of node {number} costs {cost}")
 
     def _safe_otherwise(self) -> set[str]:
-        """Names of members, with and without a port, that are SAFE though the snapshot calls none by them."""
+        """Names of members, with and without a port, that are SAFE although no node of the snapshot has them."""
         names = {name for node in self.world.members for name in names_of(*node.endpoint)}
         return {name for name in names - self.judged.decisions.keys() if self._decided(name)}
 
@@ -187,11 +187,11 @@ class _Check:
                     self._fail("false_safe_pair", text)
 
     def _cost(self, stopped: Up) -> Case | None:
-        """What a stop costs a coordinator."""
+        """A case that a stop costs a coordinator."""
         return _always([list(truth.costs(stopped)) for truth in self.truths])
 
     def _meant(self, name: str) -> set[int]:
-        """Nodes that may be meant by a name: by their address, by an alias, or by the host id that the snapshot has."""
+        """Nodes that a name may mean: by their address, by an alias, or by the host id in the snapshot."""
         present = [node for node in self.world.nodes if node.role != "left"]
         meant = {node.number for node in present if name in names_of(*node.endpoint)}
         if not meant:
@@ -242,7 +242,7 @@ class _Check:
             self._fail(kind, f"{severity.name} instead of {right}: {why}")
 
     def _expected(self, kind: str) -> set[Severity]:
-        """What the arithmetic says; in the middle of a change, what it says of any time."""
+        """The severities that the arithmetic allows; during a change, those of all its times."""
         times = [self.truths, *([truth] for truth in self.truths)]
         return set().union(*(self._expected_at(truths, kind) for truths in times))
 
@@ -256,7 +256,7 @@ class _Check:
         return {Severity.OK, Severity.WARNING} if worth_a_warning else {Severity.OK}
 
     def _lost_already(self) -> bool:
-        """Whether something that the gate keeps is lost before any stop."""
+        """Whether a range that the gate must keep is lost before any stop."""
         truth = self.truth
         return any(
             not case.structural
@@ -274,7 +274,7 @@ class _Check:
                 self._fail(kind, f"{name} is {decision}, but its stop costs nothing: {self._reasons(name)}")
 
     def _free(self, number: int) -> bool:
-        """Whether a stop costs nothing, and leaves its datacenter somebody to be served by."""
+        """Whether a stop costs nothing, and leaves a coordinator in its datacenter."""
         datacenter = self.world.nodes[number].datacenter
         left = [item for item in self.truth.gate_coordinators() if item != number]
         stay = [item for item in left if self.world.nodes[item].datacenter == datacenter]
@@ -298,6 +298,6 @@ class _Check:
 
 
 def _always(cases: list[list[Case]]) -> Case | None:
-    """A case of a coordinator that has one at each time."""
+    """A case of a coordinator that has a case at all times."""
     suffering = set.intersection(*({case.coordinator for case in at_a_time} for at_a_time in cases))
     return next((case for case in cases[0] if case.coordinator in suffering), None)

@@ -1,6 +1,6 @@
-"""The client that asks the agents of a world without a network, in place of ringcheck's own.
+"""Replaces ringcheck's client: asks the agents of a world without a network.
 
-Owns whose agent answers at a URL, and what becomes of asking it.
+Owns which agent answers at a URL, and how a request to it ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REFUSALS = {
 
 
 class InProcess:
-    """Stands in for `ringcheck.jolokia.client.Client`: asks the agents of a world.
+    """Replaces `ringcheck.jolokia.client.Client`: asks the agents of a world.
 
     Attributes:
         asked: how many requests each node got.
@@ -51,8 +51,8 @@ class InProcess:
 
         Args:
             world: whose agents answer; may be changed between polls.
-            settings: kept for who asks for them.
-            order: by the number of a node, what orders everything in its answers that has no order.
+            settings: kept for callers that read them.
+            order: random generators by the number of a node; they shuffle what has no order in its answers.
             pause: called with the number of a node before it answers.
         """
         self.settings = settings
@@ -67,7 +67,7 @@ class InProcess:
         """Ask an agent.
 
         Raises:
-            SourceError: if nobody is there, or who is there does not answer.
+            SourceError: if no agent is there, or it does not answer.
         """
         del deadline
         parts = urlsplit(url)
@@ -86,7 +86,7 @@ class InProcess:
         return decode(Reply(io.BytesIO(body), url, self.settings.max_bytes))  # type: ignore[arg-type]
 
     def _who(self, host: str, port: int) -> tuple[World, Node | None]:
-        """Whose agent is there, and in which time it lives."""
+        """The node whose agent is at a URL, and the world of the time at which it answers."""
         node = self.world.at(host, port)
         world = self.world
         if world.change == "during" and world.before and node:
@@ -103,4 +103,4 @@ class InProcess:
         return self._answers[key]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""

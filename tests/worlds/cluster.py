@@ -1,4 +1,4 @@
-"""The truth of a world: nodes, their ring, and whom each of them reaches.
+"""The truth of a world: nodes, their ring, and the nodes that each of them reaches.
 
 Owns placement (SimpleStrategy, NetworkTopologyStrategy with racks), pending ranges and the state of each process. It is
 written from Cassandra's documentation (`locator/SimpleStrategy`, `locator/NetworkTopologyStrategy`,
@@ -19,7 +19,7 @@ Role: TypeAlias = Literal["member", "leaver", "removed", "joiner", "replacement"
 Answering: TypeAlias = Literal["answers", "silent", "late", "refuses", "broken"]
 
 OWNERS: frozenset[Role] = frozenset({"member", "leaver", "removed"})  # own tokens in the ring
-GAINERS: frozenset[Role] = frozenset({"joiner", "replacement"})  # are to own tokens
+GAINERS: frozenset[Role] = frozenset({"joiner", "replacement"})  # will own tokens
 SERVING_MODES = frozenset({"NORMAL", "LEAVING", "MOVING"})
 STORAGE_PORT = 7000
 AGENT_PORT = 8778
@@ -39,7 +39,7 @@ class Endpoint(NamedTuple):
 
     @property
     def with_port(self) -> str:
-        """As the attributes and operations named WithPort write it."""
+        """As attributes and operations whose name ends with WithPort write it."""
         return f"[{self.host}]:{self.port}" if ":" in self.address else f"{self.host}:{self.port}"
 
 
@@ -55,16 +55,16 @@ class Node:
     """One Cassandra process and its agent.
 
     Attributes:
-        number: of the node in its cluster; everything else refers to it by this.
+    number: of the node in its cluster; identifies it everywhere.
         endpoint: where it really is.
-        agent_port: of its Jolokia; another than the usual one where several instances share an address.
-        tokens: that it owns, or is to own.
-        role: what it is to the ring.
+    agent_port: of its Jolokia; not the usual port if several instances share an address.
+    tokens: that it owns or will own.
+    role: in the ring.
         replaces: number of the dead node whose tokens a replacement takes over.
-        running: whether the process is there.
-        mode: OperationMode, as it says itself; likewise gossip and native transport.
-        agent: what becomes of asking its Jolokia.
-        forbids: parts of the names of attributes and operations that its access policy forbids.
+    running: whether the process exists.
+    mode: OperationMode as the node reports it; likewise gossip and native transport.
+    agent: how a request to its Jolokia ends.
+    forbids: parts of the names of attributes and operations that its access policy denies.
     """
 
     number: int
@@ -88,29 +88,29 @@ class Node:
 
     @property
     def serves_clients(self) -> bool:
-        """Whether clients can be connected to it, and it takes part in gossip."""
+        """Whether clients can connect to it and it takes part in gossip."""
         return self.running and self.mode in SERVING_MODES and self.gossip and self.native
 
     @property
     def works(self) -> bool:
-        """Whether it can be counted on as a replica: what it says of itself does not deny it."""
+        """Whether others can rely on it as a replica: it runs, and reports nothing to the contrary."""
         return self.running and self.gossip and self.mode in SERVING_MODES | {"JOINING"}
 
 
 @dataclass
 class View:
-    """What one node believes of the others, by number, and how its Jolokia shows that.
+    """What one node believes about the others, by number, and how its Jolokia shows it.
 
     Attributes:
-        knows: whom it knows; the rest is in none of its answers.
-        reaches: whom its failure detector calls alive: the truth of this coordinator.
-        listed: in which lists a node is shown, where that does not follow from `reaches`.
-        book: the endpoint under which it knows a node, where that is not the true one.
-        roles: what it takes a node for, where that is not what it is.
-        nameless: whose host id it lacks.
-        pinned: whose host id it may not lack, because nothing else would tell who is meant.
-        extra_live: endpoints that it lists as live beside the nodes that it knows; likewise unreachable.
-        broken_ring: whether its range maps are cut off.
+    knows: nodes that it knows; the others are in none of its answers.
+    reaches: nodes that its failure detector considers alive: the truth of this coordinator.
+    listed: the lists in which a node is shown, if that does not follow from `reaches`.
+    book: the endpoint under which it knows a node, if it is not the true one.
+    roles: the role that it believes a node has, if it is not the true one.
+    nameless: nodes whose host id it does not know.
+    pinned: nodes whose host id it must know, because nothing else identifies them.
+    extra_live: endpoints that it lists as live in addition to the nodes that it knows; likewise unreachable.
+    broken_ring: whether its range maps are truncated.
     """
 
     knows: set[int]
@@ -147,28 +147,28 @@ class Keyspace:
 
 
 class Span(NamedTuple):
-    """A token range `(start, end]` and the numbers of the nodes that it belongs to."""
+    """A token range `(start, end]` and the numbers of its nodes."""
 
     start: int
     end: int
     nodes: tuple[int, ...]
 
     def covers(self, token: int) -> bool:
-        """Whether a token lies in the range; a range from a token to itself is the whole ring."""
+        """Whether a token is in the range; a range from a token to itself is the whole ring."""
         if self.start < self.end:
             return self.start < token <= self.end
         return token > self.start or token <= self.end
 
 
 class Piece(NamedTuple):
-    """The replicas of a part of a range, in the order of placement, and those that are gaining it."""
+    """The replicas of a part of a range, in the order of placement, and the nodes that gain it."""
 
     natural: tuple[int, ...]
     pending: frozenset[int]
 
 
 class Ring:
-    """Tokens and their owners, as a set of known nodes makes them."""
+    """Tokens and their owners, for a set of known nodes."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         known = list(nodes)
@@ -187,7 +187,7 @@ class Ring:
         return self._natural[keyspace]
 
     def pending(self, keyspace: Keyspace) -> list[Span]:
-        """Ranges in movement and who gains them."""
+        """Ranges in movement, with the nodes that gain them."""
         if keyspace not in self._pending:
             self._pending[keyspace] = list(self._moving(keyspace))
         return self._pending[keyspace]
@@ -205,7 +205,7 @@ class Ring:
         return spans
 
     def _left_behind(self, keyspace: Keyspace, stay: list[Node]) -> Iterable[Span]:
-        """What leaving nodes hold, and who is to hold it."""
+        """The ranges that leaving nodes hold, with the nodes that will hold them."""
         if not self.leavers or not stay:
             return
         leaving = {node.number for node in self.leavers}
@@ -218,7 +218,7 @@ class Ring:
                     yield Span(span.start, span.end, gaining)
 
     def pieces(self, keyspace: Keyspace) -> frozenset[Piece]:
-        """Every combination of natural and pending replicas that some token has."""
+        """Every combination of natural and pending replicas that occurs in the ring."""
         if keyspace not in self._pieces:
             self._pieces[keyspace] = frozenset(self._cut(keyspace))
         return self._pieces[keyspace]
@@ -242,10 +242,10 @@ def _tokens(nodes: Iterable[Node]) -> dict[int, int]:
 def _placed(owners: dict[int, int], nodes: dict[int, Node], keyspace: Keyspace) -> list[Span]:
     tokens = sorted(owners)
     spans = []
-    for place, end in enumerate(tokens):
-        clockwise = list(dict.fromkeys(owners[token] for token in (*tokens[place:], *tokens[:place])))
+    for index, end in enumerate(tokens):
+        clockwise = list(dict.fromkeys(owners[token] for token in (*tokens[index:], *tokens[:index])))
         replicas = _replicas(clockwise, nodes, keyspace)
-        spans.append(Span(tokens[place - 1], end, tuple(sorted(replicas, key=clockwise.index))))
+        spans.append(Span(tokens[index - 1], end, tuple(sorted(replicas, key=clockwise.index))))
     return spans
 
 
@@ -260,7 +260,7 @@ def _replicas(clockwise: list[int], nodes: dict[int, Node], keyspace: Keyspace) 
 
 
 def _in_racks(clockwise: Sequence[int], nodes: dict[int, Node], factor: int) -> list[int]:
-    """Replicas of one datacenter: as many racks as there are, and no more repeats of a rack than that needs."""
+    """Replicas in one datacenter: on as many racks as possible, with as few repeats of a rack as possible."""
     repeats = factor - len({nodes[number].rack for number in clockwise})
     chosen: list[int] = []
     seen: set[str] = set()

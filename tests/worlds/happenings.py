@@ -1,6 +1,6 @@
-"""What happens to a world: nodes stop, start and are cut off; members join and leave.
+"""Events in a world: nodes stop, start and are cut off; members join and leave.
 
-Each function changes the truth of a world and returns whether it could. What its nodes say of it follows from that.
+Each function changes the truth of a world and returns whether it could. The nodes' answers follow from the truth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bend: TypeAlias = "Callable[[World, Random], bool]"
 
 
 def some(rng: Random, items: Iterable[int], *, least: int = 1) -> list[int]:
-    """Some of them, all as likely as one."""
+    """A random subset in random order; its size, from `least` to all, is equally likely."""
     pool = sorted(items)
     rng.shuffle(pool)
     return pool[: rng.randint(min(least, len(pool)), len(pool))] if pool else []
@@ -36,19 +36,19 @@ def _running_members(world: World) -> list[Node]:
 
 
 def pick(world: World, rng: Random) -> Node | None:
-    """A healthy member; not the last."""
+    """A healthy member; None if it is the last."""
     members = _running_members(world)
     return rng.choice(members) if len(members) > 1 else None
 
 
 def unreached(world: World, number: int, observers: Iterable[int] | None = None) -> None:
-    """Let failure detectors convict a node."""
+    """Make the failure detectors of other nodes convict a node."""
     for observer in others(world, number) if observers is None else observers:
         world.views[observer].reaches.discard(number)
 
 
 def _add(world: World, rng: Random, node: Node) -> None:
-    """One more node, which knows all and is known and reached by all that are there."""
+    """Add a node that knows all others and is known and reached by all."""
     present = {other.number for other in world.nodes if other.role != "left"}
     world.nodes.append(node)
     running = {number for number in present if world.nodes[number].running}
@@ -58,8 +58,8 @@ def _add(world: World, rng: Random, node: Node) -> None:
         view.knows.add(node.number)
         view.reaches.add(node.number)
     if rng.random() < 0.4:
-        place = rng.randint(0, len(world.contacts))
-        world.contacts.insert(place, agent_url(node.endpoint.address, node.agent_port))
+        index = rng.randint(0, len(world.contacts))
+        world.contacts.insert(index, agent_url(node.endpoint.address, node.agent_port))
 
 
 def _new_node(world: World, rng: Random) -> Node:
@@ -82,7 +82,7 @@ def ports(world: World) -> bool:
 
 
 def node_down(world: World, rng: Random) -> bool:
-    """A process is gone, and everyone knows."""
+    """A process has ended, and all other nodes know."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -92,21 +92,21 @@ def node_down(world: World, rng: Random) -> bool:
 
 
 def rack_down(world: World, rng: Random) -> bool:
-    """All processes of a rack are gone, and everyone knows."""
+    """All processes of a rack have ended, and all other nodes know."""
     node = pick(world, rng)
     if node is None:
         return False
-    there = [other for other in world.owners if (other.datacenter, other.rack) == (node.datacenter, node.rack)]
-    if len(there) >= len(world.owners):
+    rack = [other for other in world.owners if (other.datacenter, other.rack) == (node.datacenter, node.rack)]
+    if len(rack) >= len(world.owners):
         return False
-    for other in there:
+    for other in rack:
         other.running = False
         unreached(world, other.number)
     return True
 
 
 def not_convicted_yet(world: World, rng: Random) -> bool:
-    """A process is gone, and some or all of the others have not noticed."""
+    """A process has ended, and some or all other nodes have not noticed."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -116,7 +116,7 @@ def not_convicted_yet(world: World, rng: Random) -> bool:
 
 
 def drained(world: World, rng: Random) -> bool:
-    """A node was drained: its lists stand still with everyone live."""
+    """A node was drained: its lists are frozen with all nodes live."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -127,7 +127,7 @@ def drained(world: World, rng: Random) -> bool:
 
 
 def starting(world: World, rng: Random) -> bool:
-    """A node starts: it sees little yet, its peers may see it already."""
+    """A node starts: it sees few nodes yet, its peers may see it already."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -141,7 +141,7 @@ def starting(world: World, rng: Random) -> bool:
 
 
 def gossip_off(world: World, rng: Random) -> bool:
-    """Gossip was stopped: the node serves on with lists that stand still."""
+    """Gossip was stopped: the node still serves, with frozen lists."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -152,7 +152,7 @@ def gossip_off(world: World, rng: Random) -> bool:
 
 
 def native_off(world: World, rng: Random) -> bool:
-    """Native transport was stopped: a replica like any other, without clients."""
+    """Native transport was stopped: the node is a replica like any other, without clients."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -161,7 +161,7 @@ def native_off(world: World, rng: Random) -> bool:
 
 
 def frozen_view(world: World, rng: Random) -> bool:
-    """A node's gossip is dead though it says that it runs: its peers see it down, it sees all live."""
+    """A node reports that gossip runs, but it is dead: its peers see the node down, it sees all nodes live."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -175,7 +175,7 @@ def frozen_view(world: World, rng: Random) -> bool:
 
 
 def one_way(world: World, rng: Random) -> bool:
-    """Some nodes don't reach some others."""
+    """Some nodes do not reach some others."""
     numbers = [node.number for node in _running_members(world)]
     if len(numbers) < 2:
         return False
@@ -186,7 +186,7 @@ def one_way(world: World, rng: Random) -> bool:
 
 
 def partition(world: World, rng: Random) -> bool:
-    """Two groups, or the datacenters, don't reach each other."""
+    """Two groups of nodes, or the datacenters, do not reach each other."""
     numbers = [node.number for node in world.nodes if node.role != "left"]
     datacenters = sorted({node.datacenter for node in world.nodes})
     if len(datacenters) > 1 and rng.random() < 0.6:
@@ -209,12 +209,12 @@ def joiner(world: World, rng: Random) -> bool:
     _add(world, rng, node)
     if rng.random() < 0.25:
         for number in some(rng, others(world, node.number)):
-            world.views[number].knows.discard(node.number)  # gossip has not come there yet
+            world.views[number].knows.discard(node.number)  # gossip has not arrived there yet
     return True
 
 
 def dead_joiner(world: World, rng: Random) -> bool:
-    """A node that was joining is gone: shown as joining, and in neither list."""
+    """A joining node has ended: it is shown as joining, and is in neither list."""
     node = _new_node(world, rng)
     node.role, node.mode, node.native, node.running = "joiner", "JOINING", False, False
     _add(world, rng, node)
@@ -236,7 +236,7 @@ def leaver(world: World, rng: Random) -> bool:
 
 
 def removenode(world: World, rng: Random) -> bool:
-    """`nodetool removenode` of a dead node is under way."""
+    """`nodetool removenode` of a dead node is in progress."""
     node = pick(world, rng)
     if node is None or any(other.role in {"leaver", "removed"} for other in world.nodes):
         return False
@@ -261,7 +261,7 @@ def replacement(world: World, rng: Random) -> bool:
 
 
 def finished_movement(world: World, rng: Random) -> bool:
-    """What was joining has joined, what was leaving has left: to be seen against an earlier time."""
+    """Joining nodes have joined, leaving nodes have left: compared with an earlier time of the world."""
     del rng
     movers = [node for node in world.nodes if node.role in {"joiner", "replacement", "leaver", "removed"}]
     if not movers or world.before is None:
@@ -292,7 +292,7 @@ def _gone(world: World, node: Node) -> None:
 
 
 def decommissioned(world: World, rng: Random) -> bool:
-    """A node that has left answers still, with everyone live in its lists; some show it as unreachable."""
+    """A node that has left still answers, with all nodes live in its lists; some nodes list it as unreachable."""
     node = _new_node(world, rng)
     node.role, node.tokens = "left", ()
     node.mode, node.gossip, node.native = "DECOMMISSIONED", False, False
@@ -307,7 +307,7 @@ def decommissioned(world: World, rng: Random) -> bool:
 
 
 def coordinator_only(world: World, rng: Random) -> bool:
-    """A node that owns nothing coordinates: Stargate, or `join_ring=false`."""
+    """A node without tokens coordinates: Stargate, or `join_ring=false`."""
     node = _new_node(world, rng)
     node.role, node.tokens, node.mode = "coordinator", (), rng.choice(("NORMAL", "STARTING"))
     node.agent = rng.choice(("answers", "silent"))

@@ -1,7 +1,7 @@
-"""What the agents of a world answer, as Jolokia 1.7.2 writes it.
+"""The answers of a world's agents, in the form of Jolokia 1.7.2.
 
-Owns the shapes of replies: unknown attributes are 404, unknown operations 400, an operation that throws an Error turns
-the answer to a whole bulk into one object. What is in them follows from the world.
+Owns the shapes of replies: unknown attributes are 404, unknown operations 400, and an operation that throws an Error
+turns the answer to a whole bulk into one object. The content follows from the world.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOCAL_KEYSPACES = ("system", "system_schema")
 
 
 class AnswerError(Exception):
-    """A failure that Jolokia reports inside HTTP 200."""
+    """A failure that Jolokia reports within HTTP 200."""
 
     def __init__(self, status: int, kind: str, text: str = "") -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class AnswerError(Exception):
 
 
 class CollapseError(AnswerError):
-    """A Java Error: the answer to a whole bulk becomes this one."""
+    """A Java Error: it replaces the answer to the whole bulk."""
 
 
 @lru_cache(maxsize=64)
@@ -55,15 +55,15 @@ def generation(release: str) -> tuple[int, ...]:
 
 
 class Answers:
-    """One node's answers."""
+    """The answers of one node."""
 
     def __init__(self, world: World, node: Node, shuffle: Random | None = None) -> None:
         """Prepare.
 
         Args:
-            world: that it lives in.
+            world: of the node.
             node: that answers.
-            shuffle: orders everything that has no order; None for the order in which nodes were made.
+            shuffle: orders everything that has no order; None for the order of creation.
         """
         self.world = world
         self.node = node
@@ -77,7 +77,7 @@ class Answers:
     # Names
 
     def endpoint(self, number: int) -> Endpoint:
-        """The endpoint under which it knows a node."""
+        """The endpoint under which this node knows another."""
         return self.view.book.get(number, self.world.nodes[number].endpoint)
 
     def _written(self, number: int, *, port: bool) -> str:
@@ -90,7 +90,7 @@ class Answers:
         return [node for node in self.world.nodes if node.number in self.view.knows or node is self.node]
 
     def _lists(self, number: int) -> frozenset[str]:
-        """In which of the two lists it shows a node."""
+        """The lists (live, unreachable) in which this node shows another."""
         if number in self.view.listed:
             return self.view.listed[number]
         up = number == self.node.number or number in self.view.reaches
@@ -164,7 +164,7 @@ class Answers:
         return values
 
     def _shuffled(self, values: Iterable[Any]) -> list[Any]:
-        """In the order that these answers have."""
+        """The items in the order of this node's answers."""
         mixed = list(values)
         if self._shuffle:
             self._shuffle.shuffle(mixed)
@@ -184,7 +184,7 @@ class Answers:
         return self._mixed({_text(key, port=port): value for key, value in self.host_ids().items()})
 
     def _token_map(self, *, port: bool) -> dict[str, str]:
-        """Owners by token, joining nodes among them: a replacement is shown with the tokens that it takes over."""
+        """Owners by token, including joining nodes: a replacement is shown with the tokens that it takes over."""
         owners = [*self.ring.owners, *self.ring.gainers]
         return self._mixed(
             {str(token): self._written(node.number, port=port) for node in owners for token in node.tokens}
@@ -234,7 +234,7 @@ class Answers:
         )
 
     def _merged(self, spans: list[Span], *, port: bool) -> dict[str, list[str]]:
-        """Pending ranges: one entry a range, with all that gain it."""
+        """Pending ranges: one entry for each range, with all nodes that gain it."""
         merged: dict[str, list[str]] = {}
         for span in spans:
             gaining = merged.setdefault(f"[{span.start}, {span.end}]", [])
@@ -292,7 +292,7 @@ class Answers:
         raise _no_attribute(name)
 
     def _states(self, endpoint: Endpoint, node: Node, *, port: bool) -> str:
-        """What gossip says of a node, as `AllEndpointStates` writes it."""
+        """The gossip state of a node, as `AllEndpointStates` writes it."""
         status = {"joiner": "BOOT", "replacement": "BOOT_REPLACE", "leaver": "LEAVING", "removed": "removing"}
         states = [("SCHEMA", node.schema), ("DC", node.datacenter), ("RACK", node.rack)]
         states += [("RELEASE_VERSION", node.release), ("NET_VERSION", "12"), ("RPC_READY", str(node.native).lower())]
@@ -309,7 +309,7 @@ class Answers:
         """The snitch's answer.
 
         Raises:
-            AnswerError: if this release does not take what it was asked for.
+            AnswerError: if this release does not accept the argument.
         """
         named = {text: node for node in self._known() for text in self._texts(node.number)}
         written = str(arguments[0])
@@ -331,7 +331,7 @@ class Answers:
     # Requests
 
     def answered(self, payload: Any) -> Any:
-        """The reply to a payload; a bulk in which an Error is thrown has one."""
+        """The reply to a payload: a list for a bulk, unless an Error is thrown in it."""
         if not isinstance(payload, list):
             return self._safely(payload)
         try:
@@ -371,7 +371,7 @@ class Answers:
             raise AnswerError(403, "java.lang.Exception", text)
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
-        """A value, worked out when it is first asked for."""
+        """A value that is computed when it is first needed."""
         if key not in self._values:
             self._values[key] = make()
         return self._values[key]
@@ -393,7 +393,7 @@ def _text(endpoint: Endpoint, *, port: bool) -> str:
 
 
 def _canonical(written: str) -> str:
-    """An address that was asked for, IPv6 in Java's form as the tables have it."""
+    """An address of a request in the form of the tables: IPv6 as Java writes it."""
     address, bracket, port = written.strip("[").partition("]")
     if ":" not in address or "." in address:
         return written
@@ -402,7 +402,7 @@ def _canonical(written: str) -> str:
 
 def _block(endpoint: Endpoint, start: int, states: list[tuple[str, str]], *, port: bool) -> str:
     lines = [f"  generation:{start}", "  heartbeat:87"]
-    lines += [f"  {name}:{place + 1}:{value}" for place, (name, value) in enumerate(states)]
+    lines += [f"  {name}:{index + 1}:{value}" for index, (name, value) in enumerate(states)]
     return "\n".join([f"/{_text(endpoint, port=port)}", *lines, ""])
 
 
@@ -426,6 +426,6 @@ def _failed(error: AnswerError) -> Item:
 
 
 def all_answers(world: World) -> Iterator[Answers]:
-    """All nodes, as they would answer."""
+    """The answers of all nodes."""
     for node in world.nodes:
         yield Answers(world, node)

@@ -1,7 +1,7 @@
-"""What bends a world: happenings and, above all, lies that its nodes tell.
+"""The ways to bend a world: happenings, and lies, which are false reports of its nodes.
 
-Each lie is a function that changes what is said, and returns whether it could. A lie that makes a coordinator believe
-something else, as a stale address does, changes whom it reaches too: Cassandra acts on what it believes.
+Each lie is a function that changes reports, and returns whether it could. A lie that changes what a coordinator
+believes, such as a stale address, also changes which nodes it reaches: Cassandra acts on what it believes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def ghost(world: World, rng: Random) -> bool:
 
 
 def _known_before(world: World, rng: Random, node: Node, observers: Sequence[int]) -> Endpoint:
-    """Let some know a node by an address that it had before, and not reach it."""
+    """Make observers know a node by a former address, and not reach it."""
     old = world.fresh_endpoint(rng)
     for number in observers:
         view = world.views[number]
@@ -57,7 +57,7 @@ def _known_before(world: World, rng: Random, node: Node, observers: Sequence[int
 
 
 def stale_address(world: World, rng: Random) -> bool:
-    """Some know a node only by the address that it had before, and don't reach it."""
+    """Some nodes know a node only by its former address, and do not reach it."""
     pair = _known_member(world, rng)
     if pair is None:
         return False
@@ -68,7 +68,7 @@ def stale_address(world: World, rng: Random) -> bool:
 
 
 def old_address_too(world: World, rng: Random) -> bool:
-    """Some list the old address of a node as unreachable, beside the node itself."""
+    """Some nodes list a node's former address as unreachable, in addition to the node itself."""
     pair = _known_member(world, rng)
     if pair is None:
         return False
@@ -79,7 +79,7 @@ def old_address_too(world: World, rng: Random) -> bool:
 
 
 def new_address_without_tokens(world: World, rng: Random) -> bool:
-    """Some list a node's new address as live, but the ring has its old one, which is unreachable."""
+    """Some nodes list a node's new address as live, while the ring has its former one, which is unreachable."""
     pair = _known_member(world, rng)
     if pair is None:
         return False
@@ -91,7 +91,7 @@ def new_address_without_tokens(world: World, rng: Random) -> bool:
 
 
 def alias(world: World, rng: Random) -> bool:
-    """Some know and reach a node under another address of it, at which its agent answers or not."""
+    """Some nodes know and reach a node under another of its addresses, at which its agent may answer."""
     pair = _known_member(world, rng)
     if pair is None:
         return False
@@ -105,7 +105,7 @@ def alias(world: World, rng: Random) -> bool:
 
 
 def _known_member(world: World, rng: Random) -> tuple[Node, list[int]] | None:
-    """A member, and some of the others, who know it by its true address so far."""
+    """A member, and some of the other nodes that know it by its true address."""
     members = world.owners
     node = rng.choice(members)
     free = [
@@ -117,7 +117,7 @@ def _known_member(world: World, rng: Random) -> tuple[Node, list[int]] | None:
 
 
 def swapped_addresses(world: World, rng: Random) -> bool:
-    """Two nodes changed addresses, and some have not noticed; they may not reach one of the two."""
+    """Two nodes have swapped addresses, and some nodes have not noticed; they may not reach one of the two."""
     if len(world.owners) < 3:
         return False
     left, right = rng.sample(world.owners, 2)
@@ -142,7 +142,7 @@ def swapped_addresses(world: World, rng: Random) -> bool:
 
 
 def in_both_lists(world: World, rng: Random) -> bool:
-    """Some list a node as live and as unreachable; which is true is anybody's guess."""
+    """Some nodes list a node as live and as unreachable; either may be true."""
     node = rng.choice(world.members)
     for number in (chosen := some(rng, others(world, node.number))):
         view = world.views[number]
@@ -155,7 +155,7 @@ def in_both_lists(world: World, rng: Random) -> bool:
 
 
 def in_neither_list(world: World, rng: Random) -> bool:
-    """Some list a member neither as live nor as unreachable: they don't reach it."""
+    """Some nodes list a member neither as live nor as unreachable: they do not reach it."""
     node = rng.choice(world.members)
     for number in (chosen := some(rng, others(world, node.number))):
         view = world.views[number]
@@ -165,7 +165,7 @@ def in_neither_list(world: World, rng: Random) -> bool:
 
 
 def no_host_id(world: World, rng: Random) -> bool:
-    """Some or all lack the host ids of members, which own tokens."""
+    """Some or all nodes lack the host ids of members that own tokens."""
     observers = [node.number for node in world.nodes if node.role != "left"]
     chosen = observers if rng.random() < 0.4 else some(rng, observers)
     members = [node.number for node in world.members]
@@ -177,7 +177,7 @@ def no_host_id(world: World, rng: Random) -> bool:
 
 
 def knows_some(world: World, rng: Random) -> bool:
-    """A node knows only a part of the members."""
+    """A node knows only some of the members."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -191,7 +191,7 @@ def knows_some(world: World, rng: Random) -> bool:
 
 
 def knows_nobody(world: World, rng: Random) -> bool:
-    """A node knows only itself and serves; the others see it down, or don't know it."""
+    """A node knows only itself and serves clients; the others see it down, or do not know it."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -201,7 +201,7 @@ def knows_nobody(world: World, rng: Random) -> bool:
 
 
 def stale_movement(world: World, rng: Random) -> bool:
-    """Some take a member for one that joins or leaves, or one that does for a settled member."""
+    """Some nodes believe that a member joins or leaves, or that a joining or leaving node is a settled member."""
     node = rng.choice(world.members)
     wrong: tuple[Role, ...] = ("leaver", "joiner") if node.role == "member" else ("member",)
     if node.role in GAINERS or len(world.owners) < 2:
@@ -217,7 +217,7 @@ def silent_agent(world: World, rng: Random) -> bool:
 
 
 def refusing_agent(world: World, rng: Random) -> bool:
-    """An agent refuses, or something else answers in its place."""
+    """An agent refuses, or another server answers in its place."""
     return _agent_fails(world, rng, ("refuses", "broken"))
 
 
@@ -231,7 +231,7 @@ def _agent_fails(world: World, rng: Random, ways: tuple[Answering, ...]) -> bool
 
 
 def forbidden_attribute(world: World, rng: Random) -> bool:
-    """An agent's access policy forbids something that ringcheck asks for."""
+    """An agent's access policy denies something that ringcheck reads."""
     node = rng.choice(world.owners)
     words = ("HostId", "TokenToEndpoint", "RangeToEndpoint", "Unreachable", "getDatacenter", "Joining", "Replication")
     node.forbids = (*node.forbids, rng.choice(words))
@@ -239,7 +239,7 @@ def forbidden_attribute(world: World, rng: Random) -> bool:
 
 
 def misrouted_agent(world: World, rng: Random) -> bool:
-    """At the address of one node another one's agent answers: two addresses, one host id."""
+    """At the address of a node the agent of another node answers: two addresses with one host id."""
     running = [node for node in world.owners if node.running]
     if len(running) < 2:
         return False
@@ -249,7 +249,7 @@ def misrouted_agent(world: World, rng: Random) -> bool:
 
 
 def one_host_id_twice(world: World, rng: Random) -> bool:
-    """Two nodes have one host id, as a cloned disk makes it; each peer has it for one of them.
+    """Two nodes have the same host id, as after cloning a disk; each peer knows one of them by it.
 
     They have it at all times: a process reads its host id from the disk once, when it starts.
     """
@@ -270,13 +270,13 @@ def one_host_id_twice(world: World, rng: Random) -> bool:
 
 
 def broken_ring(world: World, rng: Random) -> bool:
-    """A node's range maps are cut off."""
+    """A node's range maps are truncated."""
     world.views[rng.choice(world.owners).number].broken_ring = True
     return True
 
 
 def schema_disagreement(world: World, rng: Random) -> bool:
-    """A node of a release has another schema version than the rest."""
+    """A node has another schema version than the other nodes of its release."""
     node = rng.choice(world.owners)
     node.schema = str(UUID(int=rng.getrandbits(128), version=4))
     return True
@@ -289,7 +289,7 @@ def streaming(world: World, rng: Random) -> bool:
 
 
 def lease(world: World, rng: Random) -> bool:
-    """A node is under a restart lease, down already or not yet."""
+    """A node is under a restart lease, and is down or not yet."""
     node = rng.choice(world.owners)
     if node.number in world.holders:
         return False
@@ -298,7 +298,7 @@ def lease(world: World, rng: Random) -> bool:
 
 
 def change(world: World, rng: Random) -> bool:
-    """What is bent from here on happens during the poll, or between an earlier poll and it."""
+    """The bends that follow happen during the poll, or between an earlier poll and this one."""
     if world.before is not None:
         return False
     world.before = world.copied()
@@ -334,16 +334,16 @@ LIES: tuple[Bend, ...] = (
 )
 BENDS: dict[str, Bend] = {bend.__name__: bend for bend in (*HAPPENINGS, *LIES)}
 
-NEUTRAL = frozenset({"change"})  # says when the rest happens
-PLAIN = frozenset({"node_down", "rack_down"})  # an outage about which all agree
-GHOSTS = frozenset({"ghost", "ghost_on_another_port", "old_address_too", "decommissioned"})  # nobody: no reason to warn
-NAMED = frozenset({"coordinator_only", "no_host_id", "broken_ring"})  # worth a warning at the most
+NEUTRAL = frozenset({"change"})  # sets when the others happen
+PLAIN = frozenset({"node_down", "rack_down"})  # an outage on which all nodes agree
+GHOSTS = frozenset({"ghost", "ghost_on_another_port", "old_address_too", "decommissioned"})  # no members: no warning
+NAMED = frozenset({"coordinator_only", "no_host_id", "broken_ring"})  # worth a warning at most
 
 _HOW_MANY = (0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5)
 
 
 def drawn(rng: Random) -> list[str]:
-    """Some ways to bend a world; more often lies than happenings."""
+    """Names of random bends; more often lies than happenings."""
     chosen = [rng.choice(LIES if rng.random() < 0.6 else HAPPENINGS).__name__ for _ in range(rng.choice(_HOW_MANY))]
     if "finished_movement" in chosen:
         return [rng.choice(("joiner", "leaver", "replacement", "removenode")), "change", "finished_movement", *chosen]
@@ -351,8 +351,8 @@ def drawn(rng: Random) -> list[str]:
 
 
 def bend(world: World, names: Sequence[str]) -> None:
-    """Bend a world, each time with a randomness of its own: without one of the names the others do much the same."""
-    for place, name in enumerate(names):
-        nth = names[:place].count(name)
+    """Bend a world; each bend has its own random generator, so that leaving one out hardly changes the others."""
+    for index, name in enumerate(names):
+        nth = names[:index].count(name)
         if BENDS[name](world, Random(f"{world.seed} {name} {nth}")):  # noqa: S311 - worlds are to be made again
             world.lies.append(name)

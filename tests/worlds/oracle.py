@@ -1,9 +1,9 @@
-"""What is so: which ranges each coordinator serves, and what a stop would cost.
+"""The truth: which ranges each coordinator serves, and what a stop would cost.
 
 A brute force over the pieces of the ring, level by level as Cassandra's coordinators decide it
-(`db/ConsistencyLevel.java`, 4.0+ `locator/ReplicaPlans.java`). Plain, and independent of ringcheck.
+(`db/ConsistencyLevel.java`, 4.0+ `locator/ReplicaPlans.java`). Simple, and independent of ringcheck.
 
-Readings of the contract that are not obvious:
+Rules that are not obvious:
 
 - A coordinator serves a range if its own failure detector calls enough replicas alive. It acts on the ring that it
   knows; one that knows only some members fails only if it does by its own ring and by the whole one too, because
@@ -40,7 +40,7 @@ FIXED = {"ONE": 1, "TWO": 2, "THREE": 3, "LOCAL_ONE": 1}
 
 
 class Query(NamedTuple):
-    """What a client asks of a coordinator in a datacenter."""
+    """A client's query to a coordinator in a datacenter."""
 
     operation: Operation
     keyspace: Keyspace
@@ -52,7 +52,7 @@ class Case(NamedTuple):
     """A query to a coordinator, for a piece of the ring.
 
     Attributes:
-        structural: whether it can't be served with all nodes up either, by the whole ring or by the coordinator's own.
+        structural: whether it can't be served even with all nodes up, by the whole ring or by the coordinator's own.
     """
 
     coordinator: int
@@ -69,10 +69,10 @@ class Case(NamedTuple):
 
 
 def served(query: Query, piece: Piece, datacenters: list[str], up: Up) -> bool:
-    """Whether a coordinator that calls some nodes alive serves a piece of the ring.
+    """Whether a coordinator that considers some nodes alive serves a piece of the ring.
 
     Args:
-        query: what is asked.
+        query: of the client.
         piece: of the ring.
         datacenters: of all nodes, by number.
         up: numbers of the nodes that are alive to the coordinator.
@@ -86,7 +86,7 @@ def served(query: Query, piece: Piece, datacenters: list[str], up: Up) -> bool:
 
 
 def _within(piece: Piece, datacenters: list[str], scope: str | None) -> Piece:
-    """The part of the replicas that counts: those of a datacenter, or all."""
+    """The replicas that count: those of a datacenter, or all."""
     if scope is None:
         return piece
     natural = tuple(number for number in piece.natural if datacenters[number] == scope)
@@ -94,18 +94,18 @@ def _within(piece: Piece, datacenters: list[str], scope: str | None) -> Piece:
 
 
 def _enough(operation: Operation, piece: Piece, needed: int, up: Up) -> bool:
-    """Whether enough replicas are alive: of a write's, pending ones are written to as well, and waited for."""
+    """Whether enough replicas are alive. A write also goes to pending replicas and waits for them."""
     if operation == "read":
         return len(up.intersection(piece.natural)) >= needed
     return len(up & piece.pending.union(piece.natural)) >= needed + len(piece.pending)
 
 
 def _needed(query: Query, piece: Piece, datacenters: list[str]) -> int:
-    """Replicas that must answer, without pending ones; from the configured factors, not from what there is."""
+    """Replicas that must answer, without pending ones: from the configured factors, not from the replicas found."""
     keyspace, level = query.keyspace, query.level
     if level in FIXED:
         return FIXED[level]
-    if level == "LOCAL_ALL":  # every replica that there is
+    if level == "LOCAL_ALL":  # every replica that exists
         return sum(datacenters[number] == query.datacenter for number in piece.natural)
     if level == "ALL":
         return keyspace.total
@@ -133,14 +133,14 @@ class Oracle:
         self.whole = world.ring_of(set(self.answering).union(*(world.views[one].knows for one in self.answering)))
         self._unserved: dict[tuple[int, Query, Up], frozenset[Piece]] = {}
 
-    # Who matters
+    # Coordinators
 
     def health_coordinators(self) -> list[int]:
-        """Those that serve clients and whose agents answer."""
+        """Coordinators that serve clients and whose agents answer."""
         return self.counting
 
     def gate_coordinators(self) -> list[int]:
-        """Those that serve clients, whether their agents answer or not."""
+        """Coordinators that serve clients, whether or not their agents answer."""
         return [node.number for node in self.nodes if node.serves_clients and self._matters(node)]
 
     def _matters(self, node: Node) -> bool:
@@ -152,7 +152,7 @@ class Oracle:
         return any(number in self.world.views[observer].knows for observer in self.counting)
 
     def dead_to_all(self, number: int) -> bool:
-        """Whether every view that counts, but its own, lists a node as unreachable and as nothing else."""
+        """Whether every view that counts, other than its own, lists a node as unreachable and in no other list."""
         others = [observer for observer in self.counting if observer != number]
         return bool(others) and all(self._lists_down(observer, number) for observer in others)
 
@@ -194,7 +194,7 @@ class Oracle:
         return keyspace.factor(datacenter) > 0
 
     def queries(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Query]:
-        """What clients of a coordinator may ask of a keyspace at a level."""
+        """The queries that clients of a coordinator may send to a keyspace at a level."""
         datacenter = self._datacenters[coordinator]
         if not self._has_clients(keyspace, datacenter, level):
             return []
@@ -216,12 +216,12 @@ class Oracle:
         return self.world.ring(coordinator)
 
     def unserved(self, coordinator: int, tier: str) -> list[Case]:
-        """What a coordinator can't serve at the level of a tier."""
+        """The cases that a coordinator can't serve at the level of a tier."""
         watched = [(keyspace, self.watched(keyspace, coordinator).get(tier)) for keyspace in self.world.keyspaces]
         return [case for keyspace, level in watched if level for case in self.unserved_at(coordinator, keyspace, level)]
 
     def unserved_at(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Case]:
-        """What a coordinator can't serve of a keyspace at a level; nothing if it can by the ring that it knows."""
+        """The cases of a keyspace that a coordinator can't serve at a level; none if its own ring has none."""
         up, whole = self.world.reached(coordinator), self.whole
         own = self._own_ring(coordinator)
         queries = self.queries(coordinator, keyspace, level)
@@ -236,7 +236,7 @@ class Oracle:
         ]
 
     def costs(self, stopped: Up) -> Iterator[Case]:
-        """What other coordinators serve now, and do not after a stop."""
+        """The cases that other coordinators serve now, and not after a stop."""
         for coordinator in self.gate_coordinators():
             if coordinator not in stopped and coordinator not in self.world.holders:
                 yield from self._costs_of(coordinator, stopped)
@@ -256,7 +256,7 @@ class Oracle:
 
 
 def _answering(world: World) -> list[int]:
-    """Whose agents answer and can be found: from the contact points, over the addresses that nodes name."""
+    """Nodes whose agents answer and can be found from the contact points, over the addresses that nodes report."""
     known = {answers.node.number: answers for answers in all_answers(world)}
     reached: dict[int, None] = {}
     waiting = [node for url in world.contacts if (node := _asked(world, url))]
@@ -278,7 +278,7 @@ def _asked(world: World, url: str) -> Node | None:
 
 
 def _named(answers: Answers) -> set[Endpoint]:
-    """Endpoints that a node's answers name as those of members or of coordinators."""
+    """Endpoints of members and coordinators in a node's answers."""
     if answers.node.mode not in SERVING_MODES:
         return set()
     ring = [answers.endpoint(node.number) for node in (*answers.ring.owners, *answers.ring.gainers)]

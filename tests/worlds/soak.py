@@ -1,4 +1,4 @@
-"""Many worlds in a row, in several processes, and what was seen of them."""
+"""Runs many worlds in several processes, and adds up the results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.worlds.check import checked, made
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CHUNK = 200  # worlds that a process makes at a time
-ORDERED = 3  # every so many worlds is told in another order too; every so many of these with threads
-SHRUNK = 6  # failures of a sort and chunk for which the fewest lies are looked for; all are counted
+CHUNK = 200  # worlds that a process runs at a time
+ORDERED = 3  # one in so many worlds is run in another order too; one in so many of these with threads
+SHRUNK = 6  # failures of each sort and chunk for which the fewest lies are searched; all are counted
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Example:
     """A failure that can be shown again.
 
     Attributes:
-        sort: one of `check.KINDS`, with a word where it is about the login.
+        sort: one of `check.KINDS`, with an addition if it is about logins.
         seed: of the world.
-        lies: that are enough for it.
-        text: what was said, and what is so.
+        lies: that suffice for it.
+        text: ringcheck's answer, and the truth.
     """
 
     sort: str
@@ -38,16 +38,16 @@ class Example:
 
 @dataclass
 class Report:
-    """What was seen of many worlds; counts of worlds, but for decisions.
+    """The results of many worlds; counts are of worlds, except for decisions.
 
     Attributes:
         lies: worlds by lie; `fine` those of them whose verdict was OK, `safe` the nodes that were SAFE in them.
         severities: of verdicts.
         decisions: on single nodes.
-        quiet: severities where a range was lost at the critical level.
+        quiet: severities of worlds in which a range was lost at the critical level.
         failures: by sort.
-        blamed: sampled failures, by sort and the fewest lies that they take.
-        examples: some failures of each sort, one for the same lies.
+        blamed: sampled failures, by sort and the fewest lies that cause them.
+        examples: some failures of each sort, with different lies.
     """
 
     worlds: int = 0
@@ -62,7 +62,7 @@ class Report:
     examples: list[Example] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
-        """Count what another report has, too."""
+        """Add the counts of another report."""
         self.worlds += other.worlds
         for name in ("lies", "fine", "safe", "severities", "decisions", "quiet", "failures", "blamed"):
             getattr(self, name).update(getattr(other, name))
@@ -74,7 +74,7 @@ class Report:
 
 
 def soak(first: int, count: int, jobs: int = 1) -> Iterator[Report]:
-    """Reports on the worlds of the seeds from `first` on, a chunk each, in order."""
+    """Reports on the worlds of the seeds from `first` on, one for each chunk, in order."""
     chunks = [(start, min(CHUNK, first + count - start)) for start in range(first, first + count, CHUNK)]
     if jobs == 1:
         yield from map(_chunk, chunks)
@@ -111,14 +111,14 @@ def _add_world(report: Report, seed: int) -> None:
 
 
 def orders_of(seed: int) -> tuple[Order, ...]:
-    """In which other orders the world of a seed is told."""
+    """The other orders in which the world of a seed is run."""
     if seed % ORDERED:
         return ()
     return (Order(1 + seed % 7, threads=seed % (ORDERED * 10) == 0),)
 
 
 def fewest(seed: int, lies: Sequence[str], sort: str) -> tuple[str, ...]:
-    """Lies without any of which a failure of a sort goes away."""
+    """The fewest lies of a world: without any of them, the failure of a sort does not occur."""
     kept = list(lies)
     for name in reversed(lies):
         fewer = [*kept]

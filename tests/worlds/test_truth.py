@@ -1,4 +1,4 @@
-"""The truth of worlds is Cassandra's: rings as recorded, levels as coordinators decide, lies that leave it alone."""
+"""The truth of worlds is Cassandra's: rings as recorded, levels as coordinators decide, unchanged by lies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ENTRY_POINTS = {
     "ringcheck.core.assess",
-    "ringcheck.core.consistency",  # for the names of levels
+    "ringcheck.core.consistency",  # for names of levels
     "ringcheck.core.gate",
     "ringcheck.core.maintenance",
     "ringcheck.core.policy",
@@ -44,7 +44,7 @@ ASKING = {
     "check.py",
     "soak.py",
     "test_worlds.py",
-}  # the only files that know ringcheck at all
+}  # the only files that import ringcheck
 
 PLACES = {"127.0.1.1": "r1", "127.0.1.2": "r2", "127.0.1.3": "r3", "127.0.1.4": "r1", "127.0.1.5": "r1"}
 STATES = ("healthy", "joining", "leaving")
@@ -57,16 +57,16 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.py")), ids=lambda path: path.name)
 def test_the_oracle_is_independent(path: Path) -> None:
-    """Truth, lies and answers know nothing of ringcheck, the rest only its entry points."""
+    """Truth, lies and answers import nothing of ringcheck, the other files only its entry points."""
     used = {name for name in imports(path) if name.startswith("ringcheck")}
-    if path.name == "test_worlds.py":  # plants wrong rules where the right ones are
+    if path.name == "test_worlds.py":  # replaces right rules by wrong ones
         used -= {"ringcheck.core", "ringcheck.core.endpoint", "ringcheck.core.evidence", "ringcheck.core.membership"}
     assert used <= (ENTRY_POINTS if path.name in ASKING else set())
 
 
 def cases() -> Iterator[Recording]:
     for recording in recordings():
-        old = recording.release.startswith(("2.", "3.0"))  # can't tell replication
+        old = recording.release.startswith(("2.", "3.0"))  # do not report the replication
         if recording.state in STATES and recording.address == "127.0.1.1" and not old:
             yield recording
 
@@ -96,7 +96,7 @@ def role(address: str, joining: Collection[str], leaving: Collection[str]) -> Ro
 
 
 def keyspaces_of(recording: Recording) -> Iterator[Keyspace]:
-    """Keyspaces whose ring was recorded in a state; their replication is told by a healthy node that can."""
+    """Keyspaces whose ring was recorded in a state; their replication comes from a healthy node that reports it."""
     names = {
         name
         for item in recording.items()
@@ -166,7 +166,7 @@ WHOLE = (0, 1, 2, 3, 4)
         ("LOCAL_ALL", "dc2", {0, 1, 2, 3}, NTS, False),
         ("ALL", "dc2", {0, 1, 2, 3}, NTS, False),
         ("TWO", "dc1", {2, 3}, NTS, True),
-        ("LOCAL_QUORUM", "dc2", {0, 1, 2, 3}, SIMPLE, False),  # the quorum of all, within one datacenter
+        ("LOCAL_QUORUM", "dc2", {0, 1, 2, 3}, SIMPLE, False),  # the quorum of all replicas, within one datacenter
     ],
 )
 def test_levels(level: str, datacenter: str, up: set[int], keyspace: Keyspace, *, expected: bool) -> None:
@@ -192,7 +192,7 @@ SAID_ONLY = (
 
 @pytest.mark.parametrize("name", SAID_ONLY.split())
 def test_lies_leave_the_truth_alone(name: str) -> None:
-    """Whom each coordinator reaches and which ring there is stay what they were."""
+    """A lie changes neither the ring nor the nodes that each coordinator reaches."""
     bent = 0
     for seed in range(40):
         before, after = made(seed, []), made(seed, [name])
@@ -205,7 +205,7 @@ def test_lies_leave_the_truth_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(BENDS.keys() - {"change", "finished_movement"}))
 def test_each_bend_shows(name: str) -> None:
-    """No lie or happening is idle: some answer, or the gate's question, is another one than without it."""
+    """Every lie and happening has an effect: some answer, or the question to the gate, differs from before."""
     for seed in range(60):
         bent = made(seed, [name])
         if bent.lies and (bent.nodes, bent.views, bent.routes, bent.holders) != (
@@ -261,7 +261,7 @@ def test_in_the_middle_of_a_change_the_severity_of_any_time_is_right() -> None:
 
 
 def test_a_seed_is_a_world() -> None:
-    """The same seed makes the same world and the same outcome, so that a failure can be replayed."""
+    """The same seed makes the same world and the same result, so that a failure can be replayed."""
     for seed in range(15):
         world, again = made(seed), made(seed)
         assert (world.nodes, world.views, world.lies, world.contacts) == (

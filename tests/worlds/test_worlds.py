@@ -1,4 +1,4 @@
-"""ringcheck never says OK or SAFE falsely, whatever nodes say; and the search for it finds what is wrong."""
+"""ringcheck gives no false OK and no false SAFE, whatever nodes report; and the search would find one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLANTED = 45  # worlds that a planted rule must be found in
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """What is seen of some hundred worlds of every kind."""
+    """The results of some hundred worlds of every kind."""
     total = Report()
     for part in soak(1_000_000, examples(SEEDS)):
         total.add(part)
@@ -48,7 +48,7 @@ def report() -> Report:
 
 
 def wrong(report: Report) -> list[str]:
-    """What does not hold, each with its seed and the lies that it takes."""
+    """The failures, each with its seed and the lies that cause it."""
     examples = [example for example in report.examples if example.sort.partition(" ")[0] not in ADVISORY]
     return [f"{item.sort} --replay {item.seed} --lies {','.join(item.lies) or ','}: {item.text}" for item in examples]
 
@@ -59,7 +59,7 @@ def test_seeded_worlds(report: Report) -> None:
 
 
 def test_worlds_are_of_all_kinds(report: Report) -> None:
-    """Verdicts and decisions of every sort occur, so that the search can't pass by drawing what is always refused."""
+    """All severities and decisions occur, so that the search does not pass by drawing only worlds that are refused."""
     assert {"OK", "WARNING", "UNKNOWN", "CRITICAL"} <= report.severities.keys()
     assert min(report.decisions[answer] for answer in ("safe", "unsafe", "unknown")) >= report.worlds // 5
     assert report.lies.keys() >= BENDS.keys()
@@ -68,7 +68,7 @@ def test_worlds_are_of_all_kinds(report: Report) -> None:
 @settings(max_examples=examples(60))
 @given(seed=st.integers(0, 2**32), names=st.lists(st.sampled_from(sorted(BENDS)), max_size=4))
 def test_any_lies_together(seed: int, names: list[str]) -> None:
-    """Any lies about any cluster; of those that fail, the fewest lies are shown."""
+    """Every property holds for any lies in any cluster; a failure is shown with the fewest lies."""
     failures = checked(made(seed, names)).failures
     assert [failure for failure in failures if failure.kind not in ADVISORY] == []
 
@@ -81,9 +81,9 @@ class Plant:
     """A wrong rule.
 
     Attributes:
-        rule: puts it in.
-        lies: of which one world has one.
-        kinds: of failures, of which it must make some.
+        rule: replaces the right rule.
+        lies: worlds with any of these are run.
+        kinds: of failures that it must cause.
     """
 
     rule: Callable[[pytest.MonkeyPatch], None]
@@ -101,7 +101,7 @@ def any_view_calls_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said of an endpoint counts for the instance on its address, whatever the port."""
+    """A list's endpoint counts for the instance on its address, whatever the port."""
     right = Directory.index_of
 
     def index_of(self: Directory, endpoint: str, host_ids: Mapping[str, str]) -> int | None:
@@ -119,7 +119,7 @@ def lone_view_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
         return right(node, view) or ("it sees only itself so far" if len(view.live) == 1 else None)
 
     monkeypatch.setattr(evidence, "unusable_because", unusable_because)
-    monkeypatch.setattr(Evidence, "may_serve", lambda *_: False)  # which would tell of the node
+    monkeypatch.setattr(Evidence, "may_serve", lambda *_: False)  # which would report the node
 
 
 PLANTS = {
@@ -134,7 +134,7 @@ PLANTS = {
 
 
 def failing(plant: Plant) -> Iterator[str]:
-    """Worlds of a plant's lies that fail as it makes them fail."""
+    """Failures of a plant's kinds in worlds with its lies."""
     for seed in range(PLANTED):
         lie = plant.lies[seed % len(plant.lies)]
         failures = checked(made(seed, [lie]), ()).failures
@@ -149,7 +149,7 @@ def test_planted_rules_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_is_found_without_a_planted_rule() -> None:
-    """The worlds of planted rules hold as long as none is planted."""
+    """The worlds of planted rules hold without a planted rule."""
     assert [text for plant in PLANTS.values() for text in failing(plant)] == []
 
 
@@ -157,7 +157,7 @@ def test_nothing_is_found_without_a_planted_rule() -> None:
 
 
 def severity_of_all(severity: Severity) -> Callable[..., Verdict]:
-    """An `assess` that gives every cluster the same severity."""
+    """A replacement of `assess` that gives every cluster the same severity."""
     return lambda *arguments: replace(assess(*arguments), severity=severity)
 
 
@@ -184,7 +184,7 @@ def test_a_wrong_severity_is_found(
 
 
 def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SAFE for all nodes, alone and in pairs, costs some cluster a range; and `safe_nodes` says otherwise."""
+    """SAFE for all nodes, alone and in pairs, costs some cluster a range, and contradicts `safe_nodes`."""
     decide = Gatekeeper.decide
     monkeypatch.setattr(
         Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="safe", reasons=())
@@ -193,14 +193,14 @@ def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_gate_that_is_always_shut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """UNSAFE for every node is noise, since some can be stopped at no cost."""
+    """UNSAFE for every node is reported as noise, since some nodes can be stopped at no cost."""
     decide = Gatekeeper.decide
     monkeypatch.setattr(Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="unsafe"))
     assert "noise" in failing_kinds([])
 
 
 def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Findings that differ from one assessment to the next are a difference by order."""
+    """Findings that differ from one assessment to the next are reported as a difference by order."""
     several = count()
     monkeypatch.setattr(
         asking, "assess", lambda *arguments: replace(assess(*arguments), severity=list(Severity)[next(several) % 2])
@@ -209,7 +209,7 @@ def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that is none of ringcheck's own is a crash; one of its own counts as UNKNOWN."""
+    """An error of another class than ringcheck's own is a crash; its own errors count as UNKNOWN."""
     monkeypatch.setattr(asking, "assess", Mock(side_effect=KeyError("10.0.0.1")))
     assert failing_kinds(["node_down"]) == {"crash"}
     monkeypatch.setattr(asking, "assess", Mock(side_effect=DataError("cut off")))
@@ -220,14 +220,14 @@ def test_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_order_with_threads() -> None:
-    """Nodes that answer one after another from threads make the verdict that they make at once."""
+    """Nodes that answer one after another from threads give the same verdict as without threads."""
     for seed in range(12):
         kinds = {failure.kind for failure in checked(made(seed, []), (Order(seed + 1, threads=True),)).failures}
         assert "order" not in kinds
 
 
 def test_the_fewest_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lies that a failure does not need are left out of its report."""
+    """The report of a failure leaves out lies that it does not need."""
     any_view_calls_down(monkeypatch)
     lies = ["streaming", "one_way", "ghost"]
     kinds = ("false_safe", "false_safe_pair")
@@ -246,7 +246,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_counts_and_replays() -> None:
-    """A run shows how often each lie occurred and how many nodes were SAFE; a replay shows a world and the verdict."""
+    """A run prints how often each lie occurred and how many nodes were SAFE; a replay prints a world and verdict."""
     counted = run("--count", "20", "--jobs", "2")
     assert "20 worlds in" in counted.stdout
     assert "decisions on single nodes: safe" in counted.stdout
@@ -257,7 +257,7 @@ def test_the_command_counts_and_replays() -> None:
 
 
 def test_an_unknown_lie_is_refused() -> None:
-    """A misspelt lie is an error that lists those that there are."""
+    """A misspelt lie is an error that lists the known lies."""
     refused = run("--replay", "3", "--lies", "gost")
     assert refused.returncode == 2
     assert "ghost_on_another_port" in refused.stderr
@@ -268,5 +268,5 @@ def offenders() -> Iterable[str]:
 
 
 def test_each_lie_says_what_it_is() -> None:
-    """Every way to bend a world has a sentence: that is its documentation."""
+    """Every bend has a docstring of one sentence: it is its documentation."""
     assert list(offenders()) == []

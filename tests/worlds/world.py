@@ -1,6 +1,6 @@
-"""One world: a cluster, what its nodes believe, what its owners want, and how it is asked.
+"""A world: a cluster, what its nodes believe, what its owners want, and how it is polled.
 
-Owns how a cluster is drawn from a seed, before anything is wrong with it.
+Owns how a healthy cluster is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ NEW_SCHEMA = "0d918984-7629-353c-90f8-31a47a6ff839"
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the owners of a cluster want to be told, and want kept.
+    """What the owners of a cluster want to be reported, and to be kept by stops.
 
     Attributes:
-        critical: level of the page tier, by Cassandra's name; likewise warning.
+        critical: level of the page tier, with Cassandra's name; likewise warning.
         gate: level that every range must keep through a stop.
         accept: names of keyspaces that may lose ranges by a stop.
-        clients: datacenters that have clients; empty for all that hold replicas.
-        allow: codes of reasons of the gate that do not block, none of which says what a stop costs.
+        clients: datacenters with clients; empty for all that hold replicas.
+        allow: codes of the gate's reasons that do not block; none of them is about the cost of a stop.
     """
 
     critical: str | None = "LOCAL_ONE"
@@ -61,20 +61,20 @@ GATES = (*(("LOCAL_QUORUM",) * 8), "LOCAL_ONE", "QUORUM", "ONE", "EACH_QUORUM")
 
 @dataclass
 class World:
-    """All of it.
+    """A cluster with everything that belongs to it.
 
     Attributes:
-        seed: it was drawn with.
+        seed: from which it was drawn.
         views: what each node believes, by number.
-        authenticates: whether clients must log in; `auth_level` is the level at which 4.1 and newer read system_auth.
-        contacts: URLs of agents that ringcheck is told of, in this order.
+        authenticates: whether clients must log in; `auth_level` is the level of their reads since 4.1.
+        contacts: URLs of ringcheck's contact points, in this order.
         holders: numbers of the nodes under a restart lease.
-        routes: whose agent answers at a host and port, where that is not who is there by its endpoint.
-        lies: names of what was bent, in order.
+        routes: node whose agent answers at a host and port, if it is not the node with that endpoint.
+        lies: names of the bends, in order.
         before: the same world at an earlier time, if it changes.
-        change: when it changes: during the poll that counts, or between an earlier one and that.
-        rings: that were asked for, by the members and what they are taken for.
-        patience: how many requests each node answers from before a change during the poll.
+        change: when it changes: during the poll that counts, or between an earlier poll and that one.
+        rings: computed so far, by the members and the roles that they are believed to have.
+        patience: how many requests each node answers before it sees a change during the poll.
     """
 
     seed: int
@@ -94,11 +94,11 @@ class World:
     rings: dict[tuple[tuple[int, Role], ...], Ring] = field(default_factory=dict, repr=False)
 
     def copied(self) -> World:
-        """A world that can be changed without this one."""
+        """A copy that can be changed independently."""
         return copy.deepcopy(self)
 
     def ring(self, observer: int | None = None) -> Ring:
-        """The ring, as it is or as a node takes it to be; the world must not change any more."""
+        """The ring, as it is or as a node believes it to be; the world must not change any more."""
         everyone = set(range(len(self.nodes)))
         return self.ring_of(everyone if observer is None else self.views[observer].knows | {observer}, observer)
 
@@ -111,7 +111,7 @@ class World:
         return self.rings[members]
 
     def role(self, number: int, observer: int | None = None) -> Role:
-        """What a node is, or is taken for by another."""
+        """The role of a node, or the role that another node believes it has."""
         role = self.nodes[number].role
         return role if observer is None else self.views[observer].roles.get(number, role)
 
@@ -122,22 +122,22 @@ class World:
 
     @property
     def members(self) -> list[Node]:
-        """Owners of tokens and those that are to be."""
+        """Owners of tokens, and nodes that will own some."""
         return [node for node in self.nodes if node.role in OWNERS | GAINERS]
 
     def reached(self, observer: int) -> frozenset[int]:
-        """Whom a coordinator's failure detector calls alive, itself included."""
+        """Nodes that a coordinator's failure detector considers alive, including itself."""
         view = self.views[observer]
         return frozenset((view.reaches & view.knows) | {observer})
 
     def at(self, host: str, port: int) -> Node | None:
-        """Whose agent answers at an address."""
+        """The node whose agent answers at an address."""
         if (host, port) in self.routes:
             return self.nodes[self.routes[host, port]]
         return next((node for node in self.nodes if (node.endpoint.address, node.agent_port) == (host, port)), None)
 
     def fresh_endpoint(self, rng: Random) -> Endpoint:
-        """An endpoint that no node has or had."""
+        """An endpoint that no node has or has had."""
         head = self.nodes[0].endpoint.address.rpartition(":" if self.version == 6 else ".")
         number = rng.randrange(100, 250)
         while True:
@@ -159,7 +159,7 @@ class World:
 
 
 def draw(rng: Random, seed: int) -> World:
-    """A cluster with which nothing is wrong, and its contact points."""
+    """A healthy cluster, and its contact points."""
     nodes = _nodes(rng)
     numbers = {node.number for node in nodes}
     views = {number: View(set(numbers), set(numbers)) for number in numbers}
@@ -174,11 +174,11 @@ def draw(rng: Random, seed: int) -> World:
 
 
 def blended(ring: World, liveness: World) -> World:
-    """A world between two times: members and tokens of one, processes and whom they reach of the other."""
+    """A world between two times: members and tokens of one, processes and the nodes that they reach of the other."""
     world = ring.copied()
     world.before = None
     world.rings.clear()
-    for node, other in zip(world.nodes, liveness.nodes, strict=False):  # the rest is at one time only
+    for node, other in zip(world.nodes, liveness.nodes, strict=False):  # the others exist at one time only
         node.running, node.mode, node.gossip, node.native = other.running, other.mode, other.gossip, other.native
         world.views[node.number].reaches = set(liveness.views[node.number].reaches)
     return world
@@ -208,7 +208,7 @@ def _nodes(rng: Random) -> list[Node]:
 
 
 def _datacenters(rng: Random, size: int) -> int:
-    """How many datacenters; seldom more than three nodes a datacenter allow."""
+    """The number of datacenters; seldom more than allow three nodes in each."""
     most = size if rng.random() < 0.15 else max(1, size // 3)
     return min(most, rng.choice((1, 1, 2, 2, 3)))
 
@@ -219,7 +219,7 @@ def new_tokens(rng: Random, count: int) -> tuple[int, ...]:
 
 
 def _releases(rng: Random, size: int) -> list[str]:
-    """The same for all, or a cluster in the middle of an upgrade."""
+    """The release of each node: the same for all, or those of a cluster in the middle of an upgrade."""
     if size > 1 and rng.random() < 0.15:
         old, new = rng.choice(MIXED)
         upgraded = rng.randrange(1, size)
@@ -228,15 +228,15 @@ def _releases(rng: Random, size: int) -> list[str]:
 
 
 def _endpoints(rng: Random, size: int, *, shared: bool) -> list[tuple[Endpoint, int]]:
-    """Endpoints and ports of agents; several instances on an address where all releases can have that."""
+    """Endpoints and ports of agents; several instances on an address if all releases support that."""
     prefix = "2001:db8::" if rng.random() < 0.15 else "10.0.0."
     numbers = rng.sample(range(1, 90), size)
     if not shared or rng.random() > 0.15:
         return [(Endpoint(f"{prefix}{number}"), AGENT_PORT) for number in numbers]
     endpoints = []
     for number in range(size):
-        place, instance = divmod(number, 2)
-        endpoints.append((Endpoint(f"{prefix}{numbers[place]}", 7000 + instance), AGENT_PORT + instance))
+        host_index, instance = divmod(number, 2)
+        endpoints.append((Endpoint(f"{prefix}{numbers[host_index]}", 7000 + instance), AGENT_PORT + instance))
     return endpoints
 
 
@@ -256,9 +256,9 @@ def _keyspace(rng: Random, name: str, nodes: list[Node]) -> Keyspace:
 
 
 def _factor(rng: Random, nodes: list[Node], datacenter: str, wanted: int) -> int:
-    """A replication factor for a datacenter; seldom one that it has not enough nodes for."""
-    there = sum(node.datacenter == datacenter for node in nodes)
-    return wanted if rng.random() < 0.15 else min(wanted, there)
+    """A replication factor for a datacenter; seldom above its number of nodes."""
+    nodes_there = sum(node.datacenter == datacenter for node in nodes)
+    return wanted if rng.random() < 0.15 else min(wanted, nodes_there)
 
 
 def _auth(rng: Random, nodes: list[Node]) -> Keyspace:
@@ -283,7 +283,7 @@ def _wishes(rng: Random, world: World) -> Wishes:
 
 
 def contact_points(rng: Random, world: World) -> list[str]:
-    """URLs of some agents, in any order; of all instances where an address has several."""
+    """URLs of some agents, in random order; of all instances if an address has several."""
     nodes = list(world.nodes)
     rng.shuffle(nodes)
     some = nodes[: rng.randint(1, len(nodes))]
@@ -297,6 +297,6 @@ def _as(node: Node, role: Role) -> Node:
 
 
 def agent_url(address: str, port: int = AGENT_PORT) -> str:
-    """Of the agent at an address."""
+    """The URL of the agent at an address."""
     host = f"[{address}]" if ":" in address else address
     return f"http://{host}:{port}/jolokia"
