@@ -32,7 +32,7 @@ _NODE_ACTIONS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 1 with the reason on standard error when it fails."""
+    """Run one command; return 1 with the reason on standard error if it fails."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands.add_parser("up", parents=[shared], help="start a cluster and leave it running"))
     for name, run, help_text in (
         ("down", _down, "kill the cluster and remove its directory"),
-        ("status", _status, "what each node says"),
+        ("status", _status, "the state that each node reports"),
         ("reap", _reap, argparse.SUPPRESS),
     ):
         commands.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
@@ -139,7 +139,7 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _reap(options: argparse.Namespace) -> None:
-    """Wait for the end of the process at the other end of standard input, then end its cluster."""
+    """Wait until standard input ends, as it does with the process that started this one, then end its cluster."""
     sys.stdin.buffer.read()
     if state.exists(options.dir):
         RealCluster.attach(options.dir).close()

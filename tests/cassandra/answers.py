@@ -1,7 +1,7 @@
-"""What ringcheck answers about a real cluster, and whether the cluster does what was answered.
+"""The answers of ringcheck about a real cluster, and whether the cluster behaves accordingly.
 
-Predictions are compared range by range with queries of each coordinator; a SAFE is tried: the node is really stopped,
-and every range asked through every other coordinator that served it before.
+Predictions are compared range by range with queries to each coordinator. A SAFE is tried: the node is really stopped,
+and every range is queried through every other coordinator that served it before.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 GATE_LEVEL = "LOCAL_QUORUM"
 LEVELS = ("LOCAL_ONE", GATE_LEVEL)  # what is watched by default
 KEYSPACES = (simple(1), network("nts_2", dc1=2), network("nts_3", dc1=3))
-ACCEPTED = ("simple_1", "nts_2")  # one replica of these is as good as needed: no stop could be safe
+ACCEPTED = ("simple_1", "nts_2")  # ranges with one replica: no stop could be safe
 SECONDS = 30
 Document = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Answers:
-    """Asks ringcheck and coordinators of one cluster.
+    """Asks ringcheck, and queries the coordinators, of a cluster.
 
     Attributes:
         cluster: all its running nodes are contact points.
-        accepted: keyspaces that the gate is told to leave out.
+        accepted: keyspaces that may lose ranges by a stop.
     """
 
     cluster: RealCluster
@@ -41,7 +41,7 @@ class Answers:
     _keys: Keys = field(default_factory=lambda: Keys(each=8))
 
     def check(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and whole output of `check -v`."""
+        """Exit code and complete output of `check -v`."""
         return queries.ringcheck("check", "-v", *self._target(), *arguments)
 
     def health(self, *arguments: str) -> Document:
@@ -62,12 +62,12 @@ class Answers:
         return found
 
     def gate(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of `preflight`; when a node started does not matter."""
+        """Exit code and output of `preflight`, without a limit on how long nodes must have run."""
         accepted = [word for name in self.accepted for word in ("--accept", name)]
         return queries.ringcheck("preflight", *self._target(), "--allow", "recently_changed", *accepted, *arguments)
 
     def differences(self, state: str, *coordinators: RealNode) -> list[str]:
-        """Queries of every range whose outcome is not what was predicted of their coordinator, a line each."""
+        """Queries whose outcome differs from the prediction for their coordinator, one line each."""
         found, known = Comparison(), self.health()
         for node in coordinators:
             predicted = Prediction(self.health("--view", _shown(known, node)), node)
@@ -76,7 +76,7 @@ class Answers:
         return found.differences
 
     def outcomes(self, node: RealNode, level: str = GATE_LEVEL) -> dict[str, set[str]]:
-        """What becomes of reads and writes of every range through one coordinator, by keyspace."""
+        """Outcomes of reads and writes of every range through one coordinator, by keyspace."""
         found: dict[str, set[str]] = {}
         with self.cluster.session(node) as session:
             for each in KEYSPACES:
@@ -85,7 +85,7 @@ class Answers:
         return found
 
     def serving(self, nodes: Iterable[RealNode]) -> set[tuple[int, str]]:
-        """Nodes and keyspaces of which every range is served at the gate's level."""
+        """Pairs of coordinator and keyspace with every range served at the gate's level."""
         return {
             (node.number, keyspace)
             for node in nodes
@@ -94,9 +94,9 @@ class Answers:
         }
 
     def cost_of_stop(self, *victims: RealNode) -> set[tuple[int, str]]:
-        """Really stop nodes: coordinators and keyspaces, not accepted, that served every range before and don't now.
+        """Stop nodes: the coordinators and keyspaces, not accepted, that served every range before and do not now.
 
-        The nodes are started again; returns when they and all that saw them before see each other.
+        The nodes are started again. Returns when they and all nodes that saw them before see each other.
         """
         others = [node for node in self._serving_cql() if node not in victims]
         seeing = [node for node in others if any(victim.endpoint in node.endpoints("LiveNodes") for victim in victims)]
@@ -121,29 +121,29 @@ class Answers:
 
 
 def _shown(document: Document, node: RealNode) -> str:
-    """How a document names a node: by address, and port where others share that."""
+    """The name of a node in documents: its address, with the port if other nodes share the address."""
     host_id = node.read("LocalHostId")
     names = [each["address"] for each in document["nodes"] if each["host_id"] == host_id]
-    return str(names[0]) if names else node.address  # one without tokens may be no node of the document
+    return str(names[0]) if names else node.address  # a node without tokens may be absent from the document
 
 
 def lost(document: Document, level: str, keyspace: str) -> int:
-    """How many ranges of a keyspace are unavailable at a level, reads or writes."""
+    """The number of ranges of a keyspace that are unavailable at a level, for reads or writes."""
     (found,) = [each for each in document["keyspaces"] if each["name"] == keyspace]
     (share,) = [each for each in found["levels"] if each["level"] == level]
     return int(share["unavailable"])
 
 
 def member_ids(document: Document) -> set[str]:
-    """Host ids of all nodes that a document has; a node without one stands under its address."""
+    """Host ids of all nodes in a document; a node without a host id has its address instead."""
     return {node["host_id"] or node["address"] for node in document["nodes"]}
 
 
 def advised(document: Document) -> list[str]:
-    """Nodes that are to be brought back, best first."""
+    """Nodes to bring back, the best first."""
     return [advice["node"] for advice in document["recover_first"]]
 
 
 def blocking(decision: Document) -> set[str]:
-    """Codes of the reasons that stand against a stop."""
+    """Codes of the reasons that block a stop."""
     return {reason["code"] for reason in decision["reasons"] if reason["blocks"]}

@@ -1,7 +1,7 @@
 """The jars of Cassandra releases and Jolokia agents, fetched with Maven once and kept in a git-ignored folder.
 
-Owns the cache and nothing else: it neither knows how a node is configured nor starts one. A release is either
-complete in the cache or absent from it: it is put together in a temporary folder and renamed into place.
+Owns the cache alone; knows nothing about configuring or starting nodes. A release is either complete in the cache or
+absent: it is assembled in a temporary folder and renamed into place.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><vers
 
 
 class ArtifactError(Exception):
-    """A jar can't be had: a missing tool, an unknown release, or a registry that refuses."""
+    """A jar is not available: a tool is missing, the release is unknown, or the registry refuses."""
 
 
 def cache_directory() -> Path:
-    """Where the jars are kept; `RINGCHECK_CASSANDRA_CACHE` moves it, so that checkouts can share one."""
+    """The folder of the jars; `RINGCHECK_CASSANDRA_CACHE` sets another, so that checkouts can share one."""
     configured = os.environ.get("RINGCHECK_CASSANDRA_CACHE")
     return Path(configured) if configured else _REPOSITORY / ".cache" / "cassandra"
 
 
 def missing_tools() -> str | None:
-    """Why no real cluster can run here, or None."""
+    """The reason why no real cluster can run on this host, or None."""
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if missing:
         return f"{' and '.join(missing)} not found in PATH"
@@ -63,14 +63,14 @@ def missing_tools() -> str | None:
 
 
 def java_release() -> int:
-    """Feature release of the `java` in PATH, 0 if it doesn't say."""
+    """Feature release of the `java` in PATH, 0 if its output has none."""
     told = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
     match = re.search(r'version "(?:1\.)?(\d+)', told)
     return int(match[1]) if match else 0
 
 
 def library(release: str) -> Path:
-    """The folder with all jars of a Cassandra release, fetched if need be."""
+    """The folder with all jars of a Cassandra release, fetched if they are missing."""
     if release not in RELEASES:
         known = ", ".join(RELEASES)
         raise ArtifactError(f"Cassandra {release} is not supported here; known: {known}")
@@ -81,7 +81,7 @@ def library(release: str) -> Path:
 
 
 def jolokia_agent(generation: str) -> Path:
-    """The agent jar of Jolokia "1" or "2", fetched if need be."""
+    """The agent jar of Jolokia "1" or "2", fetched if it is missing."""
     if generation not in _JOLOKIA_COORDINATES:
         raise ArtifactError(f"Jolokia generation {generation!r} is unknown; known: 1, 2")
     home = cache_directory() / "jolokia" / JOLOKIA_RELEASES[generation]
@@ -91,7 +91,7 @@ def jolokia_agent(generation: str) -> Path:
 
 
 def _build(home: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` make the content of `home`, in one process at a time, all or nothing."""
+    """Let `fill` create the content of `home`, in one process at a time, completely or not at all."""
     with _lock(home):
         if home.is_dir():
             return

@@ -1,11 +1,12 @@
-"""Real Cassandra clusters: any datacenters and racks, any supported release, one loopback address a node.
+"""Real Cassandra clusters: any datacenters and racks, any supported release, a loopback address for each node.
 
     with RealCluster("5.0.8", "dc1:r1,dc1:r2,dc1:r3") as cluster:
         cluster.node(2).kill()
         cluster.wait_down(cluster.node(2))
 
-`node.url` is its Jolokia agent, shaped by `jolokia_options`; the harness asks the same one, by its own helper, with its
-credentials and without its limits. Processes are only ever signalled by their stored pid and start time.
+`node.url` is its Jolokia agent, configured by `jolokia_options`. The harness uses the same agent through its own
+helper, with the agent's credentials and without its limits. Processes are signalled only by their stored pid and start
+time.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _TCP_LISTEN = "0A"
 
 
 class ClusterError(Exception):
-    """A cluster didn't do what was asked; the text ends with the tails of the nodes' logs."""
+    """A cluster did not do what was asked; the text ends with the tails of the nodes' logs."""
 
 
 class RealCluster:
@@ -69,7 +70,7 @@ class RealCluster:
         jmx_base: int | None = None,
         name: str = "lab",
     ) -> None:
-        """Lay the cluster out; nothing runs yet.
+        """Lay the cluster out; nothing is started.
 
         `layout` names datacenter and rack of nodes 1, 2, ...; `releases` and `node_yaml` override by node number.
         `jolokia` is "1" or "2" (default: 2 from Cassandra 4.1 on). `subnet` is the first three octets of the
@@ -105,7 +106,7 @@ class RealCluster:
 
     @classmethod
     def attach(cls, directory: Path) -> Self:
-        """The cluster that some process has laid out in `directory`."""
+        """The cluster that another process has laid out in `directory`."""
         if not state.exists(directory):
             raise ClusterError(f"no cluster in {directory}")
         cluster = cls.__new__(cls)
@@ -191,9 +192,9 @@ class RealCluster:
         yaml: Mapping[str, Any] | None = None,
         wait_joining: bool = True,
     ) -> RealNode:
-        """Start one more node that joins by streaming; return while all running members list it as joining.
+        """Start one more node that joins by streaming; return when all running members list it as joining.
 
-        It stays JOINING for at least `ring_delay_ms`; `wait_ready` on it waits for the end of that.
+        It stays JOINING for at least `ring_delay_ms`; `wait_ready` on it waits until it has joined.
         """
         release = release or self.record.nodes[0].release
         options: dict[str, Any] = {"release": release, "ring_delay_ms": ring_delay_ms, "yaml": dict(yaml or {})}
@@ -233,7 +234,7 @@ class RealCluster:
     ) -> None:
         """Wait until no observer (default: all other running members) lists the node as live, for `stable` seconds.
 
-        From 4.0 on a node that stopped gossiping may be seen down, up and down again within 21 s.
+        Since 4.0 a node that stopped gossiping may be seen down, up and down again within 21 s.
         """
         watching = list(observers) if observers is not None else self._others(node)
 
@@ -267,7 +268,7 @@ class RealCluster:
         wait_until(lacking, max(1.0, deadline - time.monotonic()), "not all nodes live for", self)
 
     def restore(self) -> None:
-        """Undo what tests do to running nodes: kill, pause, drain, gossip off, CQL off; wait until all is up."""
+        """Undo what tests do to running nodes: kill, pause, drain, gossip off, CQL off; wait until all nodes are up."""
         for node in self.members:
             node.restore()
         self.wait_all_up()
@@ -291,7 +292,7 @@ class RealCluster:
 
 @dataclass(frozen=True, slots=True)
 class RealNode:
-    """A node of a cluster by its number; everything else is looked up when asked for."""
+    """A node of a cluster by its number; everything else is read from the record when it is needed."""
 
     cluster: RealCluster
     number: int
@@ -300,7 +301,7 @@ class RealNode:
         """Number and address."""
         return f"node {self.number} ({self.address})"
 
-    # -- What it is
+    # -- What the record has
 
     @property
     def record(self) -> state.NodeRecord:
@@ -318,12 +319,12 @@ class RealNode:
         return f"{self.cluster.record.subnet}.{self.record.host or self.number}"
 
     def port(self, first: int) -> int:
-        """One of its ports, by the port of the first instance of its address."""
+        """One of its ports, given as the port of the first instance on its address."""
         return first + launch.PORT_STRIDE * self.record.instance
 
     @property
     def endpoint(self) -> str:
-        """Its address and storage port, as the lists of 4.0 and later name it."""
+        """Its address and storage port, as in the lists of 4.0 and later."""
         return f"{self.address}:{self.port(launch.STORAGE_PORT)}"
 
     @property
@@ -359,7 +360,7 @@ class RealNode:
 
     @property
     def oracle(self) -> Oracle:
-        """Its Jolokia agent as the harness asks it."""
+        """Its Jolokia agent as the harness uses it."""
         options = self.agent_options
         credentials = (options["user"], options.get("password", "")) if "user" in options else None
         return Oracle(self.url, credentials)
@@ -381,7 +382,7 @@ class RealNode:
         """Whether its process exists and is not paused."""
         return self.status == "running"
 
-    # -- What it says
+    # -- What the node reports
 
     def read(self, attribute: str, **options: Any) -> Any:
         """An attribute, of StorageService unless `mbean` says otherwise."""
@@ -392,11 +393,11 @@ class RealNode:
         return self.oracle.exec(operation, *arguments, **options)
 
     def addresses(self, attribute: str) -> set[str]:
-        """Content of a list of addresses; no answer is an `OracleError`, never an empty list."""
+        """A list of addresses; a missing answer is an `OracleError`, never an empty list."""
         return set(self.read(attribute, timeout=5))
 
     def endpoints(self, attribute: str) -> set[str]:
-        """The same as addresses with storage ports; before 4.0 that is the first instance's everywhere."""
+        """The same with storage ports; before 4.0 it is always the port of the first instance."""
         if launch.release_key(self.release) >= (4, 0):
             return self.addresses(f"{attribute}WithPort")
         return {f"{address}:{launch.STORAGE_PORT}" for address in self.addresses(attribute)}
@@ -404,19 +405,19 @@ class RealNode:
     @property
     def ready(self) -> bool:
         """NORMAL, and serving CQL."""
-        # One attribute at a time: asking a starting node for more can spoil what it caches.
+        # One attribute at a time: reading more from a starting node can make it cache wrong values.
         try:
             return self.read("OperationMode") == "NORMAL" and self.read("NativeTransportRunning") is True
         except OracleError as error:
             if error.status != _FORBIDDEN:
                 raise
-            # Under a policy that hides both, the open port has to do: CQL follows NORMAL.
+            # If a policy denies both, the open port has to suffice: CQL starts after NORMAL.
             return self._serves_cql()
 
     # -- Its process
 
     def start(self) -> None:
-        """Start its process on whatever data it has; returns at once."""
+        """Start its process on the data that it has; returns at once."""
         if self.status != "stopped":
             raise ClusterError(f"{self} is {self.status} already")
         settings = self.settings()
@@ -460,7 +461,7 @@ class RealNode:
         self._end(signal.SIGTERM, timeout)
 
     def pause(self) -> None:
-        """SIGSTOP: its ports go on accepting connections, and nothing answers."""
+        """SIGSTOP: its ports still accept connections, and nothing answers."""
         self.process.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -473,13 +474,13 @@ class RealNode:
         self.start()
 
     def restart_agent(self, **options: str) -> None:
-        """Restart it with these options of its own for its Jolokia agent; `wait_ready` waits for it."""
+        """Restart it with additional options for its Jolokia agent; `wait_ready` waits for it."""
         self.terminate()
         self.change(jolokia_options=options)
         self.start()
 
     def change(self, **fields: Any) -> None:
-        """Change what its next start depends on; the fields are those of `state.NodeRecord`."""
+        """Change the settings of its next start; the fields are those of `state.NodeRecord`."""
         with state.edit(self.cluster.directory) as cluster:
             for name, value in fields.items():
                 setattr(_record_of(cluster, self.number), name, value)
@@ -520,7 +521,7 @@ class RealNode:
         self._wait_flag("NativeTransportRunning", wanted=True)
 
     def restore(self) -> None:
-        """Bring it back from whatever a test did to it, short of leaving the ring; doesn't wait."""
+        """Undo what a test did to it, except leaving the ring; does not wait."""
         self.resume()
         if not self.process.alive:
             self.start()
@@ -531,9 +532,9 @@ class RealNode:
             self.start_binary()
 
     def decommission(self, *, force: bool = False, timeout: float = 300) -> Future[None]:
-        """Begin to decommission it; the result of the future is the end of that, or its `ClusterError`.
+        """Start to decommission it; the future ends with the decommission, or with its `ClusterError`.
 
-        By nodetool, as operators do: an exec through Jolokia would make its agent deaf until the end.
+        Uses nodetool, as operators do: an exec through Jolokia would block its agent until the end.
         `force` (4.0+) leaves the ring even if fewer nodes than a replication factor stay.
         """
         future: Future[None] = Future()
@@ -563,7 +564,7 @@ class RealNode:
         return "\n".join(_tail(self.directory / "logs" / name, lines) for name in ("stdout.log", "system.log"))
 
     def settings(self) -> launch.NodeSettings:
-        """What its next start depends on."""
+        """The settings of its next start."""
         cluster, record = self.cluster.record, self.record
         return launch.NodeSettings(
             cluster_name=cluster.name,
@@ -585,7 +586,7 @@ class RealNode:
         )
 
     def _seeds(self) -> tuple[str, ...]:
-        # A first start knows node 1 alone, so that nobody waits for a seed that isn't there yet. A restart names all
+        # A first start names node 1 alone, so that no node waits for a seed that is not running. A restart names all
         # members, since 3.11 and older refuse to start when none of their seeds answers.
         if self.record.seeds:
             return tuple(self.record.seeds)
@@ -597,7 +598,7 @@ class RealNode:
         return tuple(node._seed_name(self.release) for node in members)
 
     def _seed_name(self, reader: str) -> str:
-        """What a node of some release calls it: from 4.0 on a port in a seed's name may differ from its own."""
+        """Its name as a seed for a node of the release `reader`: since 4.0 with the node's port."""
         return self.endpoint if launch.release_key(reader) >= (4, 0) else self.address
 
     def _jolokia_jar(self) -> Path:
@@ -644,9 +645,9 @@ def parse_layout(layout: str | Iterable[tuple[str, str]]) -> list[tuple[str, str
 
 
 def free_subnet() -> str:
-    """A 127.0.N of which nothing listens; the search begins at N by pid, so that two processes rarely meet.
+    """A 127.0.N on which nothing listens; the search starts at an N from the pid, so that processes rarely collide.
 
-    `RINGCHECK_CASSANDRA_SUBNET` settles it, for machines on which each user has a range.
+    `RINGCHECK_CASSANDRA_SUBNET` sets it, for machines on which each user has a range.
     """
     if settled := os.environ.get("RINGCHECK_CASSANDRA_SUBNET"):
         return settled
@@ -658,7 +659,7 @@ def free_subnet() -> str:
 def wait_until(
     lacking: Callable[[], str], timeout: float, problem: str, cluster: RealCluster, *, stable: float = 0
 ) -> None:
-    """Poll until `lacking` returns "" for `stable` seconds; its last text ends the `ClusterError` of a timeout."""
+    """Poll until `lacking` returns "" for `stable` seconds; on a timeout the `ClusterError` has its last text."""
     deadline = time.monotonic() + timeout
     good_since: float | None = None
     while True:
@@ -696,12 +697,12 @@ def _new_directory(directory: Path | None) -> Path:
 
 
 def _jmx_base(subnet: str) -> int:
-    """A range of JMX ports for each subnet: JMX listens on 127.0.0.1 whatever the node's address."""
+    """First JMX port of a subnet: JMX listens on 127.0.0.1 whatever the node's address is."""
     return 17_000 + _JMX_STRIDE * int(subnet.rpartition(".")[2])
 
 
 def _listening() -> set[tuple[str, int]]:
-    """IPv4 addresses and ports on which something on this machine listens."""
+    """IPv4 addresses and ports on which a process of this host listens."""
     files = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
     rows = [line.split() for file in files for line in file.read_text().splitlines()[1:]]
     ends = (row[1].split(":") for row in rows if row[3] == _TCP_LISTEN)
@@ -714,9 +715,9 @@ def _dotted(address: str) -> str:
 
 
 def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:
-    """Start a process that closes the cluster when this one has ended, by whatever cause: its standard input ends.
+    """Start a process that closes the cluster when this one ends for any reason, because its standard input ends then.
 
-    The kernel's own parent-death signal won't do: it fires when the starting thread ends.
+    The kernel's parent-death signal is not suitable: it is sent when the starting thread ends.
     """
     command = [sys.executable, "-m", "tests.cassandra", "reap", "--dir", str(directory)]
     return subprocess.Popen(command, cwd=_REPOSITORY, stdin=subprocess.PIPE, start_new_session=True)

@@ -1,7 +1,7 @@
 """Real clusters as fixtures: one at a time, shared by tests that ask for the same.
 
 `RINGCHECK_CASSANDRA_VERSIONS` ("all", or releases separated by commas) chooses the releases under test.
-Without Java or Maven these tests are skipped with the reason, but fail where `CI=true`.
+Without Java or Maven these tests are skipped with the reason; with `CI=true` they fail.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.cassandra.cluster import RealCluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What every run asks, in some twenty minutes; a module can name its own. `all` takes two hours.
+# Releases of every run, which takes some twenty minutes; a module can name its own. `all` takes two hours.
 DEFAULT_RELEASES = ("5.0.8",)
 
 
 class ClusterFactory(Protocol):
-    """What `real_cluster` gives: called with `RealCluster`'s arguments it makes or reuses, `close` ends."""
+    """The fixture `real_cluster`: called with `RealCluster`'s arguments it starts or reuses one; `close` ends it."""
 
     def __call__(self, release: str, layout: str = ..., **options: Any) -> RealCluster: ...
 
@@ -30,7 +30,7 @@ class ClusterFactory(Protocol):
 
 
 class _Shelf:
-    """The one cluster that runs; another request replaces it."""
+    """The cluster that runs; a request for a different one replaces it."""
 
     def __init__(self) -> None:
         self._wanted: object = None
@@ -38,7 +38,7 @@ class _Shelf:
         self._cluster: RealCluster | None = None
 
     def __call__(self, release: str, layout: str = "dc1:r1,dc1:r2,dc1:r3", **options: Any) -> RealCluster:
-        """A cluster with all nodes up; the running one if it was asked for in the same words and kept its nodes."""
+        """A cluster with all nodes up: the running one, if it was requested with equal arguments and kept its nodes."""
         wanted = (release, layout, repr(sorted(options.items())))
         if self._cluster and self._wanted == wanted and self._shape == _shape(self._cluster):
             self._cluster.restore()
@@ -72,14 +72,14 @@ def chosen_releases(default: tuple[str, ...] = DEFAULT_RELEASES) -> tuple[str, .
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test that asks for `cassandra_release` once a release."""
+    """Run each test with the fixture `cassandra_release` once for each release."""
     if "cassandra_release" in metafunc.fixturenames:
         default = getattr(metafunc.module, "DEFAULT_RELEASES", DEFAULT_RELEASES)
         metafunc.parametrize("cassandra_release", chosen_releases(default), scope="session")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many outcomes of real queries were compared with predictions."""
+    """Print how many outcomes of real queries were compared with predictions."""
     ledger = queries.LEDGER
     if not ledger and not queries.COUNTED:
         return
@@ -97,7 +97,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[ClusterFactory]:
-    """Factory of running clusters; the second request closes the first's unless it asks for the same."""
+    """Factory of running clusters; a request closes the cluster of the one before unless it is for an equal one."""
     _require_tools()
     shelf = _Shelf()
     yield shelf

@@ -1,4 +1,4 @@
-"""CQL through exactly one coordinator, its first answer taken as it is: no retry, no speculation, no other host."""
+"""CQL through exactly one coordinator; its first answer counts: no retry, no speculation, no other host."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def one_coordinator(
 ) -> Iterator[Any]:
     """Yield a driver session whose every request goes to `address` and `port`.
 
-    `timeout` is the client's own (seconds); keep it above the server's 5-10 s, so that the server's verdict is seen.
+    `timeout` is the client's own, in seconds; keep it above the server's 5-10 s, so that the server's answer is seen.
     `metadata` lets the driver read schema and tokens, which costs time at each connection.
     """
     profile = ExecutionProfile(
@@ -69,5 +69,5 @@ def one_coordinator(
 
 
 def _is(host: Any, address: str, port: int) -> bool:
-    """Whether a host of the driver's is the coordinator; several instances may share its address."""
+    """Whether a host of the driver is the coordinator; several instances may share its address."""
     return bool((host.endpoint.address, host.endpoint.port) == (address, port))

@@ -1,6 +1,6 @@
-"""What a node is started with: its configuration files and its JVM's argument list, release by release.
+"""Starting a node: its configuration files and its JVM's arguments, for each release.
 
-Pure but for `write_configuration`. Knows no process and no cluster: everything comes in as a `NodeSettings`.
+Pure, except for `write_configuration`. Knows no process and no cluster: all input is in a `NodeSettings`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _LOGBACK = """<configuration>
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """All that one start of one node depends on."""
+    """All settings of a start of a node."""
 
     cluster_name: str
     directory: Path
@@ -79,7 +79,7 @@ class NodeSettings:
     instance: int = 0
 
     def port(self, first: int) -> int:
-        """A port of this instance, by the port of the first instance of its address."""
+        """A port of this instance, given as the port of the first instance on its address."""
         return first + PORT_STRIDE * self.instance
 
 
@@ -90,11 +90,11 @@ def release_key(release: str) -> tuple[int, int]:
 
 
 def write_configuration(settings: NodeSettings) -> None:
-    """Write the files that the node reads at its start into its directory."""
+    """Write the files that the node reads at its start to its directory."""
     directory = settings.directory
     for name in ("logs", "tmp"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    # JSON is YAML: no need of a YAML writer, nor of its quoting rules.
+    # JSON is YAML, so that no YAML writer and no quoting rules are needed.
     (directory / "cassandra.yaml").write_text(json.dumps(cassandra_yaml(settings), indent=1) + "\n")
     properties = f"dc={settings.datacenter}\nrack={settings.rack}\n"
     (directory / "cassandra-rackdc.properties").write_text(properties)
@@ -103,7 +103,7 @@ def write_configuration(settings: NodeSettings) -> None:
 
 
 def cassandra_yaml(settings: NodeSettings) -> dict[str, object]:
-    """The whole cassandra.yaml; Cassandra refuses unknown keys, so each release gets its own."""
+    """The complete cassandra.yaml; Cassandra refuses unknown keys, so each release gets its own."""
     directory = settings.directory
     return {
         "cluster_name": settings.cluster_name,
@@ -175,7 +175,7 @@ def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[
         # Before 4.1 nodetool writes `rmi://[127.0.0.1]:PORT`, which Java 17.0.4 and later refuse to parse.
         "-Dcom.sun.jndi.rmiURLParsing=legacy",
         f"-Dcassandra.config=file://{settings.directory}/cassandra.yaml",
-        # 2.2's nodetool reads the whole configuration on Java 17, the snitch's with it.
+        # On Java 17 the nodetool of 2.2 reads the whole configuration, including the snitch's.
         f"-Dcassandra-rackdc.properties=file://{settings.directory}/cassandra-rackdc.properties",
         f"-Dlogback.configurationFile={settings.directory}/logback-tools.xml",
         f"-Duser.home={settings.directory}",
@@ -197,7 +197,7 @@ def _nodetool_class(release: str) -> str:
 
 
 def _memory_flags(settings: NodeSettings) -> list[str]:
-    # Perf data and native libraries would stay behind in /tmp when the node is killed.
+    # Performance data and native libraries would remain in /tmp when the node is killed.
     return [
         "-ea",
         "-Xms384m",
@@ -219,7 +219,7 @@ def _access_flags() -> list[str]:
 
 
 def _agent_options(settings: NodeSettings) -> str:
-    # A second agent for the harness alone can't be had: two in one JVM overwrite each other's static server.
+    # The harness can't have an agent of its own: two agents in one JVM overwrite each other's static server.
     options = {"host": settings.address, "port": str(settings.port(JOLOKIA_PORT)), "discoveryEnabled": "false"}
     return ",".join(f"{key}={value}" for key, value in (options | dict(settings.jolokia_options)).items())
 

@@ -1,4 +1,4 @@
-"""Queries without pause, recorded one by one, while nodes of a real cluster restart.
+"""A continuous load of queries, each recorded, while nodes of a real cluster restart.
 
     with Load(cluster, directory) as load:
         ...
@@ -6,8 +6,8 @@
 
 Reads and writes at QUORUM and LOCAL_QUORUM go to every range of the ring through every coordinator, from two clients
 at once, each in a process of its own (`python -m tests.cassandra.load PLAN CLIENT FILE`), so that the test's own work
-can't starve them. Requests leave by the clock, whether or not earlier ones were answered: a cluster that hangs is not
-asked less, and every request ends in the record, the unanswered ones too.
+can't starve them. Requests are sent by the clock, whether or not earlier ones were answered: a cluster that hangs gets
+as many, and every request is recorded, also if it is not answered.
 
 - `no_retry` counts every error.
 - `retry_next` sends a request whose connection broke, or whose coordinator answered that it is overloaded, starting
@@ -62,9 +62,9 @@ SERVED = "served"
 BROKEN = frozenset({"connection", "shutting_down", "overloaded", "bootstrapping"})
 """Ends of a request that say nothing of the ring: its coordinator went away or is not there yet."""
 
-_KEYS = 8  # a range
-_RATE = 100  # requests a second and client
-_CLIENT_SECONDS = 20  # above the servers' own timeouts, so that their verdict is seen
+_KEYS = 8  # for each range
+_RATE = 100  # requests per second and client
+_CLIENT_SECONDS = 20  # above the servers' own timeouts, so that their answer is seen
 _CONNECT_SECONDS = 60
 _OVERLOADED, _BOOTSTRAPPING = 0x1001, 0x1002
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -79,13 +79,13 @@ class Request:
 
     Attributes:
         client: one of `CLIENTS`.
-        sent: seconds since the epoch.
-        ended: seconds since the epoch.
+        sent: time in seconds since the epoch.
+        ended: time in seconds since the epoch.
         piece: number of its range.
         level: its consistency level.
         operation: read or write.
-        coordinator: address of the last node that it was sent to; empty if none was left to send it to.
-        tries: nodes that it was sent to.
+        coordinator: address of the last node that it was sent to; empty if no node was left.
+        tries: number of nodes that it was sent to.
         outcome: served, unavailable, read_timeout, write_timeout, client_timeout, connection, shutting_down,
             overloaded, bootstrapping, no_host, lost (a row that was written is not there), unanswered (when the load
             ended) or the name of another exception.
@@ -112,36 +112,36 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """All requests of a load, or of a part of it.
+    """The requests of a load, or of a part of it.
 
     Attributes:
-        requests: in the order of their ends.
-        pieces: how many ranges there are.
+        requests: in the order in which they ended.
+        pieces: number of ranges.
     """
 
     requests: tuple[Request, ...]
     pieces: int
 
     def of(self, client: str) -> Traffic:
-        """One client's."""
+        """The requests of one client."""
         return self._where(lambda request: request.client == client)
 
     def between(self, begin: float, end: float) -> Traffic:
-        """Those sent in a span of time (seconds since the epoch)."""
+        """The requests sent in a span of time (seconds since the epoch)."""
         return self._where(lambda request: begin <= request.sent <= end)
 
     def ended(self, *outcomes: str) -> Traffic:
-        """Those with one of these outcomes."""
+        """The requests with one of these outcomes."""
         return self._where(lambda request: request.outcome in outcomes)
 
     @property
     def failed(self) -> Traffic:
-        """Those not served."""
+        """The requests that were not served."""
         return self._where(lambda request: request.outcome != SERVED)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many ended how."""
+        """The number of requests by outcome."""
         found: dict[str, int] = defaultdict(int)
         for request in self.requests:
             found[request.outcome] += 1
@@ -149,13 +149,14 @@ class Traffic:
 
     @property
     def hit(self) -> set[int]:
-        """The ranges that were asked."""
+        """The ranges that were queried."""
         return {request.piece for request in self.requests}
 
     def lapses(self, begin: float, end: float, seconds: float) -> list[str]:
-        """Where the load itself failed: spans longer than `seconds` in which a client asked a range nothing.
+        """Gaps in the load itself: spans longer than `seconds` in which a client did not query a range.
 
-        Each range at both levels, read and write, counts by itself; none at all is one lapse from `begin` to `end`.
+        Each combination of range, level and operation is counted separately; no request at all is one gap from `begin`
+        to `end`.
         """
         asked: dict[tuple[object, ...], list[float]] = {
             key: [begin] for key in product(CLIENTS, range(self.pieces), LEVELS, OPERATIONS)
@@ -178,18 +179,18 @@ class Traffic:
         return "\n".join([f"{len(self.requests)} requests: {self.counts}", *shown])
 
 
-# The side of the tests
+# For tests
 
 
 class Load:
-    """Both clients at work on a running cluster, from the first served request of each to the end of the block."""
+    """A running load of both clients, from the first request of each that was served to the end of the block."""
 
     def __init__(
         self, cluster: RealCluster, directory: Path, *, rate: int = _RATE, routing: str = "round_robin"
     ) -> None:
         """Create the keyspace (RF 3 in the first datacenter) and write each key once at ALL.
 
-        `directory` takes the records, a file a client; `rate` is requests a second and client.
+        `directory` gets the records, a file for each client; `rate` is requests per second and client.
         """
         directory.mkdir(parents=True, exist_ok=True)
         node = cluster.node(1)
@@ -227,7 +228,7 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the clients; what they await is recorded as it ends."""
+        """Stop the clients; requests in progress are recorded when they end."""
         self.check()
         self._stop()
 
@@ -242,7 +243,7 @@ class Load:
         return Traffic(tuple(sorted(found, key=lambda request: request.ended)), self._pieces)
 
     def until(self, done: Callable[[Traffic], bool], seconds: float = 120) -> Traffic:
-        """Wait until the traffic so far is as wanted; `ClusterError` with it otherwise."""
+        """Wait until the traffic so far is as wanted; `ClusterError` with the traffic on a timeout."""
         deadline = time.monotonic() + seconds
         while not done(found := self.traffic()):
             self.check()
@@ -267,7 +268,7 @@ def _ring(cluster: RealCluster) -> list[Piece]:
 
 
 def _hide_nothing(cluster: RealCluster) -> None:
-    """Let no second replica be asked for a read whose first is silent: that would be a timeout not seen."""
+    """Switch off speculative retry: it would hide the timeout of a read whose first replica is silent."""
     with cluster.session(1, timeout=60) as session:
         session.execute(f"ALTER TABLE {KEYSPACE}.t WITH speculative_retry = 'NONE'")
 
@@ -279,17 +280,17 @@ def _preload(cluster: RealCluster, keys: Iterable[str]) -> None:
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines: the last one may be in the making."""
+    """Complete lines: the last line may be incomplete."""
     for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
         if line.endswith("\n"):
             yield json.loads(line)
 
 
-# The side of a client
+# In the process of a client
 
 
 class RetryNext(FallthroughRetryPolicy):  # type: ignore[misc]  # of the untyped driver
-    """Another node, if the coordinator went away or is not there yet; never after Unavailable or a timeout."""
+    """Retries on another node if the coordinator has stopped or is starting; never after Unavailable or a timeout."""
 
     def on_request_error(self, query: object, consistency: object, error: object, retry_num: int) -> Any:
         """Called for broken connections, Overloaded (as which a node shuts down), IsBootstrapping, ServerError."""
@@ -298,7 +299,7 @@ class RetryNext(FallthroughRetryPolicy):  # type: ignore[misc]  # of the untyped
 
 
 def kind_of(error: object) -> str:
-    """The outcome of a request that raised this, as `Request` names them."""
+    """The outcome of a request that raised an exception, as `Request` names it."""
     code = getattr(error, "code", None)
     if code == _OVERLOADED:
         return "shutting_down" if "shutting down" in str(error).lower() else "overloaded"
@@ -316,7 +317,7 @@ def kind_of(error: object) -> str:
 
 
 def _statement(key: str, level: str, operation: str) -> SimpleStatement:
-    # Not prepared: the driver prepares anew on a restarted node, and shows an error of that even to a client that
+    # Not prepared: the driver prepares again on a restarted node, and raises an error of that also for a client that
     # tries the next host (`ResponseFuture._execute_after_prepare`).
     text = (
         f"SELECT v FROM {KEYSPACE}.t WHERE k = 0x{key}"  # noqa: S608 - our own names and hex digits
@@ -333,7 +334,7 @@ def _statement(key: str, level: str, operation: str) -> SimpleStatement:
 
 
 class _Client:
-    """Sends and records until told to stop."""
+    """Sends and records requests until it is stopped."""
 
     def __init__(self, name: str, plan: dict[str, Any], sink: TextIOWrapper) -> None:
         self._name = name
@@ -356,7 +357,7 @@ class _Client:
             driver.shutdown()
 
     def _asked(self) -> Iterator[tuple[int, str, str, str]]:
-        """Range, key, level and operation of each request: all there are in random order, then all again."""
+        """Range, key, level and operation of each request: all combinations in random order, again and again."""
         chance = random.Random(self._name)  # noqa: S311 - the same order in each run
         pieces: Sequence[Sequence[str]] = self._plan["pieces"]
         everything = list(product(range(len(pieces)), LEVELS, OPERATIONS))
@@ -370,7 +371,7 @@ class _Client:
         future = session.execute_async(_statement(key, level, operation))
         with self._lock:
             self._open[future] = asked
-        # Called at once if it has ended already.
+        # Called at once if the request has ended already.
         future.add_callbacks(self._served, self._failed, callback_args=(future,), errback_args=(future,))
 
     def _served(self, rows: Any, future: Any) -> None:
@@ -394,7 +395,7 @@ class _Client:
             self._sink.write(json.dumps(asdict(request)) + "\n")
 
     def _await_open(self) -> None:
-        """Give what was sent its time; what then has no answer is recorded so."""
+        """Wait for requests in progress; those without an answer after that are recorded as unanswered."""
         deadline = time.monotonic() + _CLIENT_SECONDS
         while self._open and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -417,7 +418,7 @@ def _driver(plan: dict[str, Any], retry: FallthroughRetryPolicy) -> Cluster:
 
 
 def main(plan: str, client: str, file: str) -> None:
-    """Be one client until standard input ends, as it does too when the process that started this one has died."""
+    """Run a client until standard input ends, which also happens when the process that started this one dies."""
     stop = threading.Event()
 
     def await_end() -> None:

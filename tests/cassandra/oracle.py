@@ -1,6 +1,6 @@
-"""What a node says of itself, read over Jolokia with the standard library alone.
+"""What a node reports about itself, read over Jolokia with the standard library alone.
 
-Deliberately shares nothing with ringcheck's own client: tests compare the two, so a common mistake must be impossible.
+Shares no code with ringcheck's client: tests compare the two, so they must not have a mistake in common.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
 
 
 class OracleError(Exception):
-    """No usable answer: `status` is Jolokia's (or HTTP's) code, 0 when nothing answered."""
+    """No usable answer: `status` is the code of Jolokia or HTTP, 0 if there was no answer."""
 
     def __init__(self, status: int, reason: str) -> None:
-        """Keep the status beside the text."""
+        """Keep the status in addition to the text."""
         super().__init__(f"{status}: {reason}" if status else reason)
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """One Jolokia agent; all calls raise `OracleError` unless they get what they asked for."""
+    """A Jolokia agent; all calls raise `OracleError` if there is no usable answer."""
 
     url: str
     credentials: tuple[str, str] | None = None
 
     def read(self, attribute: str | None = None, mbean: str = STORAGE_SERVICE, *, timeout: float = 10) -> Any:
-        """Value of an MBean's attribute, of all its attributes if None."""
+        """Value of an MBean's attribute; of all its attributes if None."""
         request = {"type": "read", "mbean": mbean}
         if attribute is not None:
             request["attribute"] = attribute
@@ -45,7 +45,7 @@ class Oracle:
         return self.ask(request, timeout=timeout)
 
     def ask(self, request: object, *, timeout: float = 10) -> Any:
-        """Value of one Jolokia request, or the whole answer of a list of them."""
+        """Value of a Jolokia request; for a list of requests the complete answer."""
         answer = self._post(json.dumps(request).encode(), timeout)
         if isinstance(answer, list):
             return answer
@@ -54,7 +54,7 @@ class Oracle:
         return answer.get("value")
 
     def _post(self, body: bytes, timeout: float) -> Any:
-        # 0 lifts the agent's own limits, which a test may have set: the oracle always sees the whole.
+        # 0 lifts the agent's own limits, which a test may have set: the oracle always reads complete values.
         # The slash matters: Jolokia 2.2 answers 404 to a POST without it.
         url = f"{self.url}/?maxCollectionSize=0&maxObjects=0&maxDepth=0"
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http, ours
@@ -70,7 +70,7 @@ class Oracle:
             raise OracleError(0, f"{self.url}: {error!r}") from None
 
 
-# A proxy from the environment must never come between the tests and a loopback address.
+# Requests to a loopback address must not go to a proxy of the environment.
 _UNVERIFIED = ssl.create_default_context()
 _UNVERIFIED.check_hostname = False
 _UNVERIFIED.verify_mode = ssl.CERT_NONE

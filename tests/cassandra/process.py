@@ -1,6 +1,6 @@
-"""Processes by pid that outlive the one that started them: start, signal, wait, without ever hitting a stranger.
+"""Processes by pid that outlive the one that started them: start, signal, wait, and never signal another process.
 
-A pid is only ever used together with its start time, so that one the kernel gave to another process is "gone".
+A pid is used only together with its start time: if the kernel has given it to another process, the process is "gone".
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Sequence
 
-# Children started here; polling them reaps them, else they stay zombies as long as this process lives.
+# Children of this process; polling reaps them, otherwise they stay zombies as long as this process runs.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that may have ended, perhaps started by another one of ours."""
+    """A process that may have ended, and that another process of the harness may have started."""
 
     pid: int
     started: int
 
     @property
     def state(self) -> str:
-        """One letter as in `ps`: S, R, T (stopped) ...; empty when it has ended."""
+        """One letter as in `ps`: S, R, T (stopped) ...; empty if the process has ended."""
         if child := _children.get(self.pid):
             child.poll()
         fields = _stat(self.pid)
@@ -39,16 +39,16 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it exists, paused or not."""
+        """Whether the process exists, paused or not."""
         return self.state != ""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens when it has ended."""
+        """Send a signal; does nothing if the process has ended."""
         if self.alive:
             os.kill(self.pid, number)
 
     def wait_gone(self, timeout: float) -> bool:
-        """Wait for its end; False when it is still there after `timeout` seconds."""
+        """Wait until the process ends; False if it still exists after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self.alive:
             if time.monotonic() > deadline:
@@ -69,7 +69,7 @@ def launch(command: Sequence[str], directory: Path, output: Path) -> Process:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third on; the second may itself hold spaces and parentheses."""
+    """Fields of /proc/PID/stat from the third on; the second may contain spaces and parentheses."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

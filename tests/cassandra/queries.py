@@ -1,7 +1,7 @@
-"""The CQL oracle: what a coordinator does with real queries, range by range, against what was predicted of it.
+"""The CQL oracle: outcomes of real queries to a coordinator, range by range, compared with predictions.
 
-Every range of every keyspace is asked at every level, read and write, with keys whose tokens lie in it, through one
-coordinator and without retries. Shares nothing with ringcheck: ranges and pending ranges come from the harness's own
+Every range of every keyspace is queried at every level, read and write, with keys whose tokens are in it, through one
+coordinator and without retries. Shares no code with ringcheck: ranges and pending ranges come from the harness's own
 Jolokia helper, tokens from the driver, predictions from the document that `ringcheck health --format json` prints.
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Operation: TypeAlias = Literal["read", "write"]
 Outcome: TypeAlias = Literal["served", "unavailable", "timeout", "invalid", "failed"]
 
-# Cassandra's own levels: LOCAL_ALL is ringcheck's word.
+# Cassandra's own levels; LOCAL_ALL is ringcheck's.
 LEVELS = (
     "ANY",
     "ONE",
@@ -61,15 +61,15 @@ LEVELS = (
 )
 SERIAL = frozenset({"SERIAL", "LOCAL_SERIAL"})
 
-# Milliseconds. A query that is certain to time out costs this much; one that is not must never need it on a busy
-# machine. From 4.1 on these are the old names of keys without `_in_ms`, still understood.
+# Milliseconds. A query that is certain to time out takes this long; any other query must be faster, also on a busy
+# machine. Since 4.1 these are old names, still accepted, of keys without `_in_ms`.
 TIMEOUTS = {
     "read_request_timeout_in_ms": 2000,
     "write_request_timeout_in_ms": 2000,
     "cas_contention_timeout_in_ms": 2000,
 }
 _IN_FLIGHT = 48
-_CAS_WRITE_UNKNOWN = 0x1700  # 4.0+: a proposal that some accepted timed out; the driver knows no class for it
+_CAS_WRITE_UNKNOWN = 0x1700  # 4.0+: a proposal that some replicas accepted timed out; the driver has no class for it
 _KEYS = 96  # known for each range
 _SHARED = 4  # of these are for all but conditional writes, which contend for a key with anything serial
 _POOL = 2**18
@@ -85,7 +85,7 @@ class Keyspace:
 
     @property
     def replication(self) -> dict[str, str | int]:
-        """As CQL and ringcheck's configuration write it."""
+        """The replication as CQL and ringcheck's configuration write it."""
         return {"class": self.strategy, **self.factors}
 
 
@@ -100,9 +100,9 @@ def network(name: str, **factors: int) -> Keyspace:
 
 
 def create(cluster: RealCluster, keyspaces: Iterable[Keyspace]) -> None:
-    """Create those keyspaces and tables that are not there yet, and wait until all nodes have them."""
+    """Create the keyspaces and tables that do not exist yet, and wait until all nodes have them."""
     with cluster.session(1, timeout=60) as session:
-        session.cluster.max_schema_agreement_wait = 0  # one wait at the end instead of one a statement
+        session.cluster.max_schema_agreement_wait = 0  # a single wait at the end instead of one for each statement
         for one in keyspaces:
             replication = json.dumps(one.replication).replace('"', "'")
             session.execute(f"CREATE KEYSPACE IF NOT EXISTS {one.name} WITH replication = {replication}")
@@ -122,13 +122,13 @@ Piece: TypeAlias = tuple[int, int]
 
 
 def contains(piece: Piece, token: int) -> bool:
-    """Whether a range, perhaps wrapping, has a token."""
+    """Whether a range, which may wrap, contains a token."""
     start, end = piece
     return start < token <= end if start < end else token > start or token <= end
 
 
 def pieces(node: RealNode, keyspace: str) -> list[Piece]:
-    """The natural ranges of a keyspace, cut where its pending ranges begin and end, as a node tells them."""
+    """The natural ranges of a keyspace, cut at the borders of its pending ranges, as a node reports both."""
     spans = [*node.exec("getRangeToEndpointMap", keyspace), *node.exec("getPendingRangeToEndpointMap", keyspace)]
     cuts = sorted({token for span in spans for token in _span(span)})
     return [(cuts[place - 1], end) for place, end in enumerate(cuts)]
@@ -140,10 +140,10 @@ def _span(text: str) -> Piece:
 
 
 class Keys:
-    """Partition keys by token; those nearest to the borders of a range first."""
+    """Partition keys by token; those nearest to the borders of a range come first."""
 
     def __init__(self, each: int = _KEYS) -> None:
-        """Hash the first keys; `each` is how many a range gets at least."""
+        """Hash the first keys; each range gets at least `each` keys."""
         self._each = each
         self._numbers = count()
         pool = (self._next() for _ in range(_POOL))
@@ -163,7 +163,7 @@ class Keys:
         return self._found[piece]
 
     def unused(self, keyspace: str, piece: Piece) -> tuple[int, bytes]:
-        """A key that no conditional write of this keyspace has had."""
+        """A key that no conditional write of this keyspace has used."""
         left = self._unused.setdefault((keyspace, piece), iter(self.of(piece)[_SHARED:]))
         return next(left)
 
@@ -184,7 +184,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query, up to the coordinator."""
+    """A query, without its coordinator."""
 
     keyspace: str
     piece: Piece
@@ -195,7 +195,7 @@ class Query:
 
     @property
     def statement(self) -> SimpleStatement:
-        """As the driver wants it."""
+        """The statement for the driver."""
         level = ConsistencyLevel.name_to_value[self.level]
         key = f"0x{self.key.hex()}"
         if self.operation == "read":
@@ -204,7 +204,7 @@ class Query:
         insert = f"INSERT INTO {self.keyspace}.t (k, v) VALUES ({key}, 1)"  # noqa: S608 - as above
         if self.level not in SERIAL:
             return SimpleStatement(insert, consistency_level=level)
-        # Committed at ANY: what fails is the Paxos round.
+        # Committed at ANY, so that only the Paxos round can fail.
         any_ = ConsistencyLevel.ANY
         return SimpleStatement(f"{insert} IF NOT EXISTS", consistency_level=any_, serial_consistency_level=level)
 
@@ -224,7 +224,7 @@ _OPERATIONS: tuple[Operation, ...] = ("read", "write")
 
 
 def ask(session: Any, wanted: Sequence[Query]) -> list[Outcome]:
-    """What becomes of each query; any end that is none of these raises it."""
+    """The outcome of each query; an error that is not one of the known outcomes is raised."""
     statements = [(query.statement, None) for query in wanted]
     results = execute_concurrent(session, statements, concurrency=_IN_FLIGHT, raise_on_first_error=False)
     return [_outcome(found) for _, found in results]
@@ -255,7 +255,7 @@ def ringcheck(*arguments: str) -> tuple[int, str]:
 
 
 def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds: int = 30) -> dict[str, Any]:
-    """What `ringcheck health --format json` says with a node as contact point, or with a configuration."""
+    """The document of `ringcheck health --format json`, with a node as contact point or with a configuration."""
     target = ("-C", str(config)) if config else ("-H", node.address)
     code, text = ringcheck("health", *target, "-t", f"{seconds}s", "--format", "json", *arguments)
     assert text.startswith("{"), text
@@ -265,7 +265,7 @@ def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds:
 
 
 def configuration(cluster: RealCluster, keyspaces: Iterable[Keyspace], directory: Path) -> Path:
-    """A configuration file that tells the replication, for releases that can't (before 3.11.11)."""
+    """A configuration file that states the replication, for releases that do not report it (before 3.11.11)."""
     file = directory / "ringcheck.yaml"
     points = [node.address for node in cluster.members]
     replication = {one.name: one.replication for one in keyspaces}
@@ -275,10 +275,10 @@ def configuration(cluster: RealCluster, keyspaces: Iterable[Keyspace], directory
 
 
 class Prediction:
-    """A verdict document of one view, asked for single queries."""
+    """The verdict document of one view, as a prediction for single queries."""
 
     def __init__(self, document: dict[str, Any], coordinator: RealNode) -> None:
-        """Take what concerns a coordinator's clients."""
+        """Read the part that concerns a coordinator's clients."""
         self.document = document
         self._lost: dict[tuple[str, str, str], list[Piece]] = {}
         for keyspace in document["keyspaces"]:
@@ -293,7 +293,7 @@ class Prediction:
             self._lost[keyspace, level["level"], operation] = [(int(start), int(end)) for start, end in lost]
 
     def of(self, query: Query) -> Outcome:
-        """What is said of a query: an operation that a level does not list is one that Cassandra refuses."""
+        """The predicted outcome of a query: Cassandra refuses an operation that the level does not list."""
         lost = self._lost.get((query.keyspace, query.level, query.operation))
         if lost is None:
             return "invalid"
@@ -302,13 +302,13 @@ class Prediction:
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of asking.
+    """The results of comparing queries with predictions.
 
     Attributes:
-        outcomes: how many queries ended how.
-        differences: each in one line.
-        noise: queries that were asked again, and their two ends.
-        unserved: ranges of which a read was not served, by keyspace and level.
+        outcomes: number of queries by outcome.
+        differences: one line each.
+        noise: queries that were repeated, with both outcomes.
+        unserved: ranges with a read that was not served, by keyspace and level.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -318,11 +318,11 @@ class Comparison:
 
     @property
     def compared(self) -> int:
-        """How many outcomes."""
+        """The number of outcomes."""
         return self.outcomes.total()
 
     def add(self, other: Comparison) -> None:
-        """Count another one in."""
+        """Add the results of another comparison."""
         self.outcomes += other.outcomes
         self.differences += other.differences
         self.noise += other.noise
@@ -336,7 +336,7 @@ LEDGER: list[tuple[str, str, Comparison]] = []
 
 
 def agrees(predicted: Outcome, observed: Outcome) -> bool:
-    """A certain timeout is an unavailability that takes longer."""
+    """Whether an outcome is the predicted one; a certain timeout counts as unavailable."""
     return observed == predicted or (predicted == "unavailable" and observed == "timeout")
 
 
@@ -347,7 +347,7 @@ def compare(
     keys: Keys,
     levels: Iterable[str] = LEVELS,
 ) -> Comparison:
-    """Ask one coordinator everything, and hold it against what was predicted."""
+    """Send one coordinator all queries, and compare the outcomes with the predictions."""
     wanted = [query for one in keyspaces for query in queries(one.name, pieces(coordinator, one.name), keys, levels)]
     found = Comparison()
     with _logs_if_it_fails(coordinator.cluster), coordinator.cluster.session(coordinator) as session:
@@ -365,7 +365,7 @@ def compare(
 
 @contextmanager
 def _logs_if_it_fails(cluster: RealCluster) -> Iterator[None]:
-    """Show the nodes' logs with the error of a query that ended in some other way."""
+    """Add the nodes' logs to the error of a query with an unknown outcome."""
     try:
         yield
     except (DriverException, ErrorMessage) as error:
@@ -373,7 +373,7 @@ def _logs_if_it_fails(cluster: RealCluster) -> Iterator[None]:
 
 
 def _again(session: Any, query: Query, first: Outcome, found: Comparison) -> Outcome:
-    """A query that was to be served timed out, or a replica threw an exception: a busy machine, or the truth."""
+    """Whether to repeat a query: it was predicted to be served, and timed out or failed, perhaps on a busy machine."""
     (observed,) = ask(session, [query])
     found.noise.append(f"{query.keyspace} {query.level} {query.operation}: {first}, then {observed}")
     return observed
@@ -391,7 +391,7 @@ class Lab:
     def __init__(self, cluster: RealCluster, keyspaces: Sequence[Keyspace], directory: Path) -> None:
         """Create the keyspaces.
 
-        `directory` is for the configuration that tells their replication, for releases that can't (before 3.11.11).
+        `directory` gets the configuration with their replication, for releases that do not report it (before 3.11.11).
         """
         self.cluster = cluster
         self.keyspaces = keyspaces
@@ -406,20 +406,20 @@ class Lab:
         return self.cluster.node(number)
 
     def lose(self, *numbers: int, hard: bool = False) -> None:
-        """Stop nodes (by SIGTERM, or SIGKILL if `hard`) and wait until every other one has noticed."""
+        """Stop nodes (by SIGTERM, or SIGKILL if `hard`) and wait until every other node has noticed."""
         for number in numbers:
             self.node(number).kill() if hard else self.node(number).terminate()
         for number in numbers:
             self.cluster.wait_down(self.node(number), stable=2)
 
     def bring_back(self, *numbers: int) -> None:
-        """Start nodes and wait until all that run see each other."""
+        """Start nodes and wait until all running nodes see each other."""
         for number in numbers:
             self.node(number).start()
         self.cluster.wait_all_up([node for node in self.cluster.members if node.running])
 
     def begin_to_leave(self, number: int) -> None:
-        """Decommission a node and wait until it is leaving, which lasts at least its ring delay."""
+        """Decommission a node and wait until it is leaving, which takes at least its ring delay."""
         node = self.node(number)
         leaving = node.decommission(force=self.release >= "4")
 
@@ -432,7 +432,7 @@ class Lab:
         wait_until(lacking, 60, f"{node} does not leave:", self.cluster)
 
     def compare(self, state: str, *coordinators: int) -> None:
-        """Ask each coordinator every query, and fail with each outcome that was not predicted."""
+        """Send each coordinator every query, and fail with all outcomes that were not predicted."""
         found = Comparison()
         for number in coordinators:
             found.add(self._compare(self.node(number)))
@@ -441,7 +441,7 @@ class Lab:
         assert not found.differences, f"{state}: {len(found.differences)} of {found.compared} differ\n{shown}"
 
     def _compare(self, coordinator: RealNode) -> Comparison:
-        """A comparison with a prediction that held while everything was asked."""
+        """A comparison with a prediction that was the same before and after the queries."""
         for _ in range(_ATTEMPTS):
             before = self.predicted(coordinator)
             found = compare(coordinator, self.keyspaces, Prediction(before, coordinator), self._keys)
@@ -451,7 +451,7 @@ class Lab:
         raise AssertionError(f"the cluster did not stand still: {_substance(before)}, then {_substance(after)}")
 
     def predicted(self, coordinator: RealNode) -> dict[str, Any]:
-        """What is said of all keyspaces by one coordinator's view."""
+        """The prediction for all keyspaces by one coordinator's view."""
         names = [one.name for one in self.keyspaces]
         wanted = ("--level", "all", "--ranges", "--view", coordinator.address, *names)
         return judged(coordinator, *wanted, config=self._config)

@@ -1,7 +1,7 @@
-"""States of real clusters that operators report: how each is made, and held while it is looked at.
+"""States of real clusters that operators have reported: how each is made, and kept during a test.
 
-Each function takes a cluster whose first three nodes are members, waits until all that it names is so for the nodes
-themselves, and asks nobody but them.
+Each function takes a cluster whose first three nodes are members, and waits until the nodes themselves report the
+state; it does not ask ringcheck.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
     from tests.cassandra.cluster import RealCluster, RealNode
 
-GHOST_SECONDS = 120  # until a decommissioned endpoint has been convicted by all: some 35 were seen
-STREAM_MEGABITS = 1  # a second, for each node: a removal of a node with 20 MB takes a minute and more
+GHOST_SECONDS = 120  # until all nodes have convicted a decommissioned endpoint; some 35 were observed
+STREAM_MEGABITS = 1  # per second and node: the removal of a node with 20 MB takes more than a minute
 _LOAD = 240  # rows of 100 kB
 LONE_OPTIONS = {"block_for_peers_timeout_in_secs": 1}  # 4.0+: 10 s that a lone node waits for peers before it serves
 
 
 def slow_streams(release: str) -> dict[str, Any]:
-    """Settings in cassandra.yaml by which a removal lasts long enough to be looked at."""
+    """Settings for cassandra.yaml that make a removal last long enough for a test."""
     slow: dict[str, Any] = {"stream_throughput_outbound_megabits_per_sec": STREAM_MEGABITS}
     return slow | ({"stream_entire_sstables": False} | LONE_OPTIONS if release_key(release) >= (4, 0) else {})
 
 
 def first_three(cluster: RealCluster) -> list[RealNode]:
-    """The members that every state begins with."""
+    """The members at the start of every state."""
     return [cluster.node(number) for number in (1, 2, 3)]
 
 
 def whole(cluster: RealCluster) -> None:
-    """Undo what another state left behind: three members, all up, and nobody else."""
+    """Undo what another state left behind: three members, all up, and no other node."""
     three = first_three(cluster)
     for node in three:
         if node.record.jvm_options or (node.record.seeds and node.number == len(three)):
@@ -59,7 +59,7 @@ def whole(cluster: RealCluster) -> None:
 
 
 def second_instances(cluster: RealCluster, of: list[RealNode]) -> list[RealNode]:
-    """Start one more member on the address of each node, with ports of its own; return when all see them."""
+    """Start a second member on the address of each node, with its own ports; return when all nodes see them."""
     others = [node for node in cluster.members if node.running]
     found = [
         cluster.add(node.datacenter, node.rack, host=int(node.address.rpartition(".")[2]), instance=1) for node in of
@@ -71,7 +71,7 @@ def second_instances(cluster: RealCluster, of: list[RealNode]) -> list[RealNode]
 
 
 def ghosts(nodes: list[RealNode]) -> None:
-    """Decommission nodes and end them; return when their peers list their endpoints as unreachable."""
+    """Decommission nodes and stop them; return when their peers list their endpoints as unreachable."""
     for node in nodes:
         node.decommission(force=True).result()
     for node in nodes:
@@ -92,7 +92,7 @@ def strand(cluster: RealCluster) -> RealNode:
     """Move all three nodes to other addresses, the third with itself as its only seed.
 
     Returns:
-        The third: it serves CQL and knows its peers only where they were, as they know it.
+        The third: it serves CQL, and knows its peers only by their former addresses, as they know it.
     """
     nodes = first_three(cluster)
     for node in nodes:
@@ -107,7 +107,7 @@ def strand(cluster: RealCluster) -> RealNode:
 
 
 def forget_peers(cluster: RealCluster) -> RealNode:
-    """Move the third node to another address without its memory of its peers; it serves CQL, all alone."""
+    """Move the third node to another address without its record of its peers; it serves CQL alone."""
     node = cluster.node(3)
     node.terminate()
     cluster.wait_down(node, first_three(cluster)[:2])
@@ -116,7 +116,7 @@ def forget_peers(cluster: RealCluster) -> RealNode:
 
 
 def _move(node: RealNode) -> None:
-    """Give a stopped node an address that nobody has had."""
+    """Give a stopped node an address that no node has had."""
     node.change(host=(node.record.host or node.number) + 10)
 
 
@@ -133,7 +133,7 @@ def _alone(node: RealNode) -> RealNode:
 
 
 def dead_member(cluster: RealCluster) -> RealNode:
-    """A fourth member that is dead for all; one that an earlier state left behind, if any."""
+    """A fourth member that is dead for all nodes; the one that an earlier state left behind, if any."""
     known = [node for node in cluster.members if node.number > len(first_three(cluster)) and not node.running]
     return known[0] if known else dead_members(cluster, 2)[0]
 
@@ -161,7 +161,7 @@ def host_id_of(node: RealNode) -> str:
 
 @contextmanager
 def removal(node: RealNode) -> Iterator[None]:
-    """`nodetool removenode` of a dead node, under way for all while the context lasts, and over after it."""
+    """`nodetool removenode` of a dead node: in progress within the context, finished after it."""
     cluster, coordinator = node.cluster, node.cluster.node(1)
     _load(cluster)
     removing = Thread(target=coordinator.nodetool, args=("removenode", host_id_of(node)), kwargs={"timeout": 300})
@@ -199,15 +199,15 @@ def _unthrottle(node: RealNode) -> None:
 
 
 def assassinate(node: RealNode) -> None:
-    """`nodetool assassinate` of a dead node; return when nobody lists it or its tokens."""
-    named = node.endpoint if release_key(node.release) >= (4, 0) else node.address  # an address may have several
+    """`nodetool assassinate` of a dead node; return when no node lists it or its tokens."""
+    named = node.endpoint if release_key(node.release) >= (4, 0) else node.address  # several may share an address
     node.cluster.node(1).nodetool("assassinate", named)
     node.change(left=True)
     wait_forgotten(node)
 
 
 def wait_forgotten(node: RealNode) -> None:
-    """Wait until the first three nodes neither list a node nor know its tokens."""
+    """Wait until none of the first three nodes lists a node or knows its tokens."""
 
     def knows(other: RealNode) -> bool:
         owners = set(other.read("TokenToEndpointMap").values())
@@ -220,9 +220,9 @@ def wait_forgotten(node: RealNode) -> None:
 
 
 def replace(dead: RealNode) -> RealNode:
-    """Begin to replace a dead node; the newcomer stays pending, since it surveys writes instead of joining."""
+    """Start to replace a dead node; the new node stays pending, since it only surveys writes."""
     survey = ["-Dcassandra.write_survey=true", f"-Dcassandra.replace_address_first_boot={dead.address}"]
-    # 60 s by default, for which it waits whether the dead node gossips.
+    # By default it waits 60 s for the dead node to gossip.
     waits = "-Dcassandra.broadcast_interval_ms=5000"
     newcomer = dead.cluster.add(dead.datacenter, dead.rack, auto_bootstrap=True, jvm_options=[*survey, waits])
     newcomer.start()
@@ -231,7 +231,7 @@ def replace(dead: RealNode) -> RealNode:
 
 
 def abandon(newcomer: RealNode) -> None:
-    """End a replacement that is under way; return when nobody lists its node."""
+    """Abort a replacement; return when no node lists the new node."""
     newcomer.kill()
     newcomer.change(left=True)
 
@@ -244,7 +244,7 @@ def abandon(newcomer: RealNode) -> None:
 
 
 def forget_host_id(node: RealNode) -> None:
-    """Kill a node and take its host id from its peers' memory; they are restarted, and know its tokens alone."""
+    """Kill a node and remove its host id from its peers' records; they are restarted, and know only its tokens."""
     cluster = node.cluster
     peers = [peer for peer in cluster.members if peer.running and peer != node]
     node.kill()
@@ -252,7 +252,7 @@ def forget_host_id(node: RealNode) -> None:
     for peer in peers:
         _delete_host_id(peer, node)
     for peer in peers:
-        peer.terminate()  # all at once: one that goes on would tell the others by gossip
+        peer.terminate()  # all at once: a node that keeps running would pass it to the others by gossip
     for peer in peers:
         peer.start()
     cluster.wait_all_up(peers)

@@ -1,6 +1,6 @@
-"""What is known of a cluster, in one file beside its nodes: any process can pick it up and go on.
+"""The record of a cluster, in a file beside its nodes: any process can read it and continue.
 
-The file is the only truth; nothing is remembered elsewhere, since another process may have started or killed a node.
+The file is the only record; nothing is kept in memory, since another process may have started or killed a node.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _FILE = "cluster.json"
 
 @dataclass(slots=True)
 class NodeRecord:
-    """One node: what it is to be started with, and its process if it has one.
+    """A node: the settings of its next start, and its process if it has one.
 
     Attributes:
         host: last octet of its address; 0 for its number.
-        instance: which instance of its address it is, from 0 on: each has ports of its own.
-        seeds: what its next start names as seeds; empty for the harness's choice.
+        instance: number of the instance on its address, from 0 on; each instance has its own ports.
+        seeds: seeds of its next start; empty for the harness's choice.
     """
 
     number: int
@@ -48,7 +48,7 @@ class NodeRecord:
 
 @dataclass(slots=True)
 class ClusterRecord:
-    """What all nodes of a cluster share, and the nodes."""
+    """The settings that all nodes of a cluster share, and the nodes."""
 
     name: str
     subnet: str
@@ -63,12 +63,12 @@ class ClusterRecord:
 
 
 def exists(directory: Path) -> bool:
-    """Whether the directory holds a cluster."""
+    """Whether the directory contains a cluster."""
     return (directory / _FILE).is_file()
 
 
 def load(directory: Path) -> ClusterRecord:
-    """Read the cluster's record; FileNotFoundError when there is none."""
+    """Read the cluster's record; FileNotFoundError if there is none."""
     content = json.loads((directory / _FILE).read_text())
     nodes = [NodeRecord(**node) for node in content.pop("nodes")]
     return ClusterRecord(nodes=nodes, **content)
@@ -83,7 +83,7 @@ def save(directory: Path, record: ClusterRecord) -> None:
 
 @contextmanager
 def edit(directory: Path) -> Iterator[ClusterRecord]:
-    """Change the cluster's record while no other process does."""
+    """Change the cluster's record under a lock."""
     with (directory / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         record = load(directory)

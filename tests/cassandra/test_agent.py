@@ -1,4 +1,4 @@
-"""How soon the agent tells that a real node died: in polls, whatever the machine is busy with."""
+"""How soon the agent reports the death of a real node, counted in polls, so that a busy machine does not matter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FINE = re.compile(r'^cassandra_ring_verdict\{cassandra_cluster="lab",severity="O
 
 @dataclass
 class Watched:
-    """An agent on a real cluster, and what it told.
+    """An agent on a real cluster, and its readings.
 
     Attributes:
         cluster: of three nodes.
@@ -56,22 +56,22 @@ class Watched:
 
     @property
     def polls(self) -> int:
-        """How many are over."""
+        """The number of polls so far."""
         return sum(self.agent.readings()[0].polls.counts)
 
     def until(self, wanted: Callable[[Reading], bool], what: str, seconds: float = 120) -> None:
-        """Wait until the newest reading is as it should be."""
+        """Wait until the newest reading is as wanted."""
         wait_until(lambda: "" if wanted(self.agent.readings()[0]) else "not yet", seconds, what, self.cluster)
 
     def first(self, past: int, wanted: Callable[[Reading, str], bool]) -> int:
-        """How many polls after some number the first one was that told what is wanted."""
+        """The number of polls after a given poll until the first reading that is as wanted."""
         later = [(sum(reading.polls.counts), reading, text) for reading, text in self.told]
         return min(number - past for number, reading, text in later if number > past and wanted(reading, text))
 
 
 @pytest.fixture
 def watched(real_cluster: ClusterFactory) -> Iterator[Watched]:
-    """Three racks of one node, all up, and an agent that says so."""
+    """Three racks of one node, all up, and an agent that reports them up."""
     cluster = real_cluster("5.0.8", LAYOUT, yaml=queries.TIMEOUTS)
     queries.create(cluster, (simple(1), simple(3)))
     found = Watched(cluster)
@@ -97,7 +97,7 @@ def state(reading: Reading, node: RealNode) -> str:
 
 
 def is_told_in_time(watched: Watched, past: int, victim: RealNode) -> None:
-    """The poll under way when a node died may have asked it before; the next one tells, long before its peers do."""
+    """A poll in progress may have read the node before it died; the next poll reports it, long before its peers do."""
     watched.until(lambda one: victim.address in one.suspects, "no suspect", 60)
     found = (
         watched.first(past, lambda one, _: severity(one) >= Severity.WARNING),
@@ -109,7 +109,7 @@ def is_told_in_time(watched: Watched, past: int, victim: RealNode) -> None:
 
 
 def is_convicted(watched: Watched, victim: RealNode) -> None:
-    """Once its peers call it down it is down, and no suspect any more; never was anything better told meanwhile."""
+    """When its peers list it as down, it is down and no longer a suspect; until then no reading was better."""
     watched.until(lambda one: state(one, victim) == "down", "it is not seen down")
     newest = watched.agent.readings()[0]
     assert severity(newest) is Severity.CRITICAL  # of RF 1
@@ -117,12 +117,12 @@ def is_convicted(watched: Watched, victim: RealNode) -> None:
 
 
 def suspected(watched: Watched, past: int) -> list[bool]:
-    """For each poll that began after some number whether there was a suspect."""
+    """For each poll after a given poll, whether there was a suspect."""
     return [bool(reading.suspects) for reading, _ in watched.told if sum(reading.polls.counts) > past + 1]
 
 
 def test_a_killed_node_is_told_within_two_polls(watched: Watched) -> None:
-    """Kill -9: at least a warning and a suspect, in the metrics too, many seconds before Cassandra itself convicts."""
+    """After kill -9 there is at least a warning and a suspect, also in the metrics, long before Cassandra convicts."""
     victim = watched.cluster.node(3)
     victim.kill()
     past = watched.polls
@@ -138,7 +138,7 @@ def test_a_killed_node_is_told_within_two_polls(watched: Watched) -> None:
 
 
 def test_a_paused_node_is_told_within_two_polls(watched: Watched) -> None:
-    """SIGSTOP: its ports take connections and nothing answers; polls stay in their time, and the same is told."""
+    """After SIGSTOP the ports accept connections and do not answer: polls keep their deadline, and report the same."""
     victim = watched.cluster.node(3)
     victim.pause()
     past = watched.polls

@@ -33,12 +33,12 @@ def article(real_cluster: ClusterFactory) -> RealCluster:
 
 @pytest.fixture(scope="module")
 def keys() -> Keys:
-    """A key or more of each of the 768 ranges."""
+    """At least one key for each of the 768 ranges."""
     return Keys(each=1)
 
 
 def without(cluster: RealCluster, *numbers: int) -> None:
-    """Kill these nodes, if they still run, and wait until the others have noticed."""
+    """Kill these nodes, if they are running, and wait until the others have noticed."""
     for number in numbers:
         cluster.node(number).kill()
     for number in numbers:
@@ -46,12 +46,12 @@ def without(cluster: RealCluster, *numbers: int) -> None:
 
 
 def verdict(cluster: RealCluster) -> dict[str, Any]:
-    """What `health` says, all levels and ranges."""
+    """The verdict of `health`, with all levels and ranges."""
     return queries.judged(cluster.node(1), "--level", "all", "--ranges")
 
 
 def level(document: dict[str, Any], keyspace: str, name: str) -> dict[str, Any]:
-    """One level of one keyspace."""
+    """A level of a keyspace in a verdict."""
     (found,) = [
         one
         for each in document["keyspaces"]
@@ -63,7 +63,7 @@ def level(document: dict[str, Any], keyspace: str, name: str) -> dict[str, Any]:
 
 
 def lost(document: dict[str, Any], keyspace: str, name: str) -> set[Piece]:
-    """The ranges that reads have lost at a level."""
+    """The ranges that are unavailable for reads at a level."""
     return {(int(start), int(end)) for start, end in level(document, keyspace, name)["unavailable_ranges"]["read"]}
 
 
@@ -81,7 +81,7 @@ def described(node: RealNode, keyspace: str) -> dict[Piece, set[str]]:
 
 
 def answered(cluster: RealCluster, document: dict[str, Any], keys: Keys) -> dict[tuple[str, str], set[Piece]]:
-    """The ranges where reads were not served, by keyspace and level, each outcome having been as predicted."""
+    """The ranges with reads that were not served, by keyspace and level; fails if an outcome was not predicted."""
     node = cluster.node(1)
     found = queries.compare(node, BLOGS, Prediction(document, node), keys, LEVELS)
     queries.LEDGER.append((node.release, "the article's example", found))
@@ -90,7 +90,7 @@ def answered(cluster: RealCluster, document: dict[str, Any], keys: Keys) -> dict
 
 
 def test_all_up(article: RealCluster, keys: Keys) -> None:
-    """With all nodes up the plugin says OK, and every query is served."""
+    """With all nodes up the plugin is OK, and every query is served."""
     article.restore()
     code, line = check(article)
     assert (code, line[:5]) == (0, "OK - ")
@@ -101,7 +101,7 @@ def test_all_up(article: RealCluster, keys: Keys) -> None:
 
 
 def test_before_conviction(article: RealCluster) -> None:
-    """Right after a kill, with every peer still believing in the node, the verdict is no longer OK and names it."""
+    """Right after a kill, while every peer still lists the node as live, the verdict is not OK and names the node."""
     article.restore()
     victim = article.node(3)
     victim.kill()
@@ -113,7 +113,7 @@ def test_before_conviction(article: RealCluster) -> None:
 
 
 def test_one_node_lost(article: RealCluster, keys: Keys) -> None:
-    """blog_1 has lost exactly the ranges that the node held; blog_3 goes on at LOCAL_QUORUM, but not at LOCAL_ALL."""
+    """blog_1 has lost exactly the ranges of the node; blog_3 is available at LOCAL_QUORUM, and not at LOCAL_ALL."""
     victim = article.node(3)
     without(article, 3)
     held = {piece for piece, endpoints in described(article.node(1), "blog_1").items() if endpoints == {victim.address}}
@@ -130,7 +130,7 @@ def test_one_node_lost(article: RealCluster, keys: Keys) -> None:
 
 
 def test_one_node_lost_for_the_plugin(article: RealCluster) -> None:
-    """The plugin says the same with exit codes: CRITICAL, OK, and WARNING where every replica is wanted."""
+    """The plugin's exit codes agree: CRITICAL, OK, and WARNING if every replica is wanted."""
     without(article, 3)
     code, line = check(article)
     assert code == 2
@@ -143,7 +143,7 @@ def test_one_node_lost_for_the_plugin(article: RealCluster) -> None:
 
 
 def test_two_nodes_lost(article: RealCluster, keys: Keys) -> None:
-    """blog_3 has lost LOCAL_QUORUM on all ranges, and is still there at LOCAL_ONE."""
+    """blog_3 has lost LOCAL_QUORUM on all ranges, and is available at LOCAL_ONE."""
     without(article, 2, 3)
     document = verdict(article)
     assert level(document, "blog_3", "LOCAL_QUORUM")["unavailable"] == RANGES

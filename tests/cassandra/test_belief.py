@@ -1,12 +1,12 @@
-"""Nodes that contradict each other, know others by old addresses, or list some that are gone: nothing false is said.
+"""No false answer if nodes contradict each other, know others by old addresses, or list nodes that have left.
 
-Each state is made for real, and three things are asked in it: `check`, the gate for every node, and queries of every
-range through every coordinator. No verdict may be better than the queries, no SAFE may cost a range when the node is
-really stopped, and nodes that are gone must not count.
+Each state is made on real nodes. The tests then run `check`, the gate for every node, and queries of every range
+through every coordinator. No verdict may be better than the queries, no SAFE may cost a range when the node is really
+stopped, and nodes that have left must not count.
 
-One cluster serves a whole release, about eight minutes; 5.0.8 by default. `RINGCHECK_CASSANDRA_VERSIONS=all` asks
-3.11.19 and 4.1.9 too, and tries every SAFE instead of one a state. Other releases are left out: 2.2 and 3.0 gossip as
-3.11 does, but can't tell the replication; 4.0 lists and joins as 4.1 does.
+One cluster serves all tests of a release, about eight minutes; 5.0.8 by default. `RINGCHECK_CASSANDRA_VERSIONS=all`
+adds 3.11.19 and 4.1.9, and tries every SAFE instead of one for each state. Other releases are left out: 2.2 and 3.0
+gossip as 3.11 does, but do not report the replication; 4.0 lists and joins as 4.1 does.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ pytestmark = pytest.mark.cassandra
 
 TOKENS = 8  # of each node
 RELEASES = [release for release in chosen_releases() if release in {"3.11.19", "4.1.9", "5.0.8"}]
-TRIED = None if os.environ.get("RINGCHECK_CASSANDRA_VERSIONS") else 1  # SAFE answers of each state, at half a minute
+TRIED = None if os.environ.get("RINGCHECK_CASSANDRA_VERSIONS") else 1  # SAFE answers tried in each state
 NODES = re.compile(r'^cassandra_ring_nodes\{cassandra_cluster="lab",[^}]*\} (\S+)$', re.MULTILINE)
-SOON = 2  # polls: one may have been under way when something changed
+SOON = 2  # polls: one may have been in progress when something changed
 
 
 @pytest.fixture(scope="module", params=RELEASES)
 def cluster(request: pytest.FixtureRequest, real_cluster: ClusterFactory) -> Iterator[RealCluster]:
-    """Three racks of one node each, and all keyspaces; every test begins with what the one before left behind."""
+    """Three racks of one node each, and all keyspaces; every test starts with what the one before left behind."""
     release: str = request.param
     real_cluster.close()
     settings = queries.TIMEOUTS | situations.slow_streams(release)
@@ -55,13 +55,13 @@ def cluster(request: pytest.FixtureRequest, real_cluster: ClusterFactory) -> Ite
 
 @pytest.fixture
 def asked(cluster: RealCluster) -> Answers:
-    """Who asks ringcheck and the coordinators."""
+    """The helper that asks ringcheck and the coordinators."""
     return Answers(cluster)
 
 
 @pytest.fixture
 def three(cluster: RealCluster) -> list[RealNode]:
-    """Three members, all up, and nobody else."""
+    """Three members, all up, and no other node."""
     situations.whole(cluster)
     return situations.first_three(cluster)
 
@@ -75,7 +75,7 @@ def host_ids(nodes: list[RealNode]) -> set[str]:
 
 
 def assert_safe_is_safe(asked: Answers, nodes: list[RealNode]) -> list[str]:
-    """The gate's decision about each node; a SAFE is tried by a real stop."""
+    """Ask the gate about each node, and try each SAFE by a real stop."""
     decisions = [asked.preflight(host_id(node))["decision"] for node in nodes]
     safe = [node for node, decision in zip(nodes, decisions, strict=True) if decision == "safe"]
     for node in safe[:TRIED]:
@@ -96,19 +96,19 @@ def watching(cluster: RealCluster) -> Iterator[Watched]:
 
 
 def counted(text: str) -> float:
-    """How many nodes a scrape says that there are, whatever their state."""
+    """The number of nodes in a scrape, in any state."""
     return sum(map(float, NODES.findall(text)))
 
 
 def assert_gone_soon(watched: Watched, left: int) -> None:
-    """So many nodes are left for the agent, now or within two polls."""
+    """The agent counts so many nodes, now or within two polls."""
     past = watched.polls
     watched.until(lambda _: counted(watched.told[-1][1]) == left, "a node that is gone is still counted", 60)
     assert watched.polls <= past + SOON
 
 
 def test_dead_node_under_removal(cluster: RealCluster, asked: Answers) -> None:
-    """What a removal has not moved yet is lost, nobody may stop, and nobody is told to bring the removed node back."""
+    """Ranges that a removal has not moved yet are lost, no node may stop, and the node is not to be brought back."""
     dead = situations.dead_member(cluster)
     three, removed = situations.first_three(cluster), situations.host_id_of(dead)
     with watching(cluster) as watched:
@@ -129,7 +129,7 @@ def test_dead_node_under_removal(cluster: RealCluster, asked: Answers) -> None:
 
 
 def test_dead_node_under_replacement(cluster: RealCluster, asked: Answers) -> None:
-    """The dead node still holds its ranges, its replacement serves none yet, and nobody may stop."""
+    """The dead node still holds its ranges, its replacement serves none yet, and no node may stop."""
     dead = situations.dead_member(cluster)
     three = situations.first_three(cluster)
     newcomer = situations.replace(dead)
@@ -148,7 +148,7 @@ def test_dead_node_under_replacement(cluster: RealCluster, asked: Answers) -> No
 
 
 def test_assassinated_node(cluster: RealCluster, asked: Answers) -> None:
-    """An assassinated node is gone for a check at once and for the agent with its next poll."""
+    """An assassinated node is no member for a check at once, and for the agent with its next poll."""
     dead = situations.dead_member(cluster)
     three = situations.first_three(cluster)
     others = [node for node in cluster.members if node not in three and node != dead]
@@ -166,7 +166,7 @@ def test_assassinated_node(cluster: RealCluster, asked: Answers) -> None:
 
 
 def test_coordinator_without_tokens(three: list[RealNode], cluster: RealCluster, asked: Answers) -> None:
-    """A node that serves clients and owns nothing is no replica: no alarm, and the gate stays open."""
+    """A node that serves clients without tokens is no replica: there is no alarm, and the gate allows stops."""
     extra = situations.coordinator_only(cluster)
     try:
         assert extra.read("OperationMode") == "STARTING", "for good: it has not joined"
@@ -183,7 +183,7 @@ def test_coordinator_without_tokens(three: list[RealNode], cluster: RealCluster,
 def test_decommissioned_instances_of_live_addresses(
     three: list[RealNode], cluster: RealCluster, asked: Answers
 ) -> None:
-    """Endpoints that are gone are nobody, though peers list them as unreachable and their addresses serve."""
+    """Endpoints that have left do not count, although peers list them and others use their addresses."""
     if release_key(three[0].release) < (4, 0):
         pytest.skip("before 4.0 all nodes share one port: one instance an address")
     gone = situations.second_instances(cluster, of=three[1:])
@@ -208,7 +208,7 @@ def test_decommissioned_instances_of_live_addresses(
 
 
 def test_stale_addresses(three: list[RealNode], cluster: RealCluster, asked: Answers) -> None:
-    """The clients of a node that finds none of its peers any more get Unavailable, and that is CRITICAL."""
+    """The clients of a node that reaches none of its peers get Unavailable, and the verdict is CRITICAL."""
     alone = situations.strand(cluster)
     assert asked.outcomes(alone)["nts_3"] == {"unavailable"}
     found = asked.health()
@@ -222,7 +222,7 @@ def test_stale_addresses(three: list[RealNode], cluster: RealCluster, asked: Ans
 
 
 def test_serving_node_that_knows_nobody(cluster: RealCluster, asked: Answers) -> None:
-    """A node whose whole ring is itself serves what it must not, and fails what needs a second replica."""
+    """A node that is alone in its ring serves ranges that it does not hold, and fails queries for a second replica."""
     alone = situations.forget_peers(cluster)
     three = situations.first_three(cluster)
     assert asked.outcomes(alone)["nts_3"] == {"unavailable"}
@@ -230,14 +230,14 @@ def test_serving_node_that_knows_nobody(cluster: RealCluster, asked: Answers) ->
     assert member_ids(found) == host_ids(three)
     assert lost(found, "LOCAL_QUORUM", "nts_3") == TOKENS * len(three)
     assert asked.check("-k", "nts_3", "-c", "LOCAL_QUORUM")[0] == 2
-    # It answers for all ranges as if they were its own: there the prediction may be worse than its answers.
+    # It answers for all ranges as if they were its own, so that its answers may be better than the prediction.
     assert asked.differences("peers of a node that knows nobody", *three[:2]) == []
     assert not [line for line in asked.differences("a node that knows nobody", alone) if "predicted served" in line]
     assert "safe" not in assert_safe_is_safe(asked, three)[:2]
 
 
 def test_token_owner_without_host_id(three: list[RealNode], asked: Answers) -> None:
-    """A dead owner of tokens without a host id, from 4.0 on in no list either, is down, and what it holds is lost."""
+    """A dead owner of tokens without a host id (since 4.0 also in no list) is down, and its ranges are lost."""
     ids, dead = host_ids(three[:2]), three[2]
     situations.forget_host_id(dead)
     for peer in three[:2]:

@@ -1,4 +1,4 @@
-"""The collector against the embedded cluster and against a real one: the same tests, unchanged."""
+"""The collector on the embedded cluster and on a real one, with the same tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KEYSPACES = {
 
 
 class Driver(Protocol):
-    """What a test does to a cluster; nodes by number from 0."""
+    """Changes that a test makes to a cluster; nodes are numbered from 0."""
 
     settings: JolokiaSettings
 
@@ -99,7 +99,7 @@ class Embedded:
 
 
 class Real:
-    """Drives real nodes; changes are seen when gossip has told them."""
+    """Drives real nodes; changes are seen when gossip has passed them on."""
 
     def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
@@ -144,7 +144,7 @@ class Real:
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.cassandra)])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """A cluster of the same layout, release, and keyspaces, embedded and real."""
+    """An embedded and a real cluster with the same layout, release and keyspaces."""
     if request.param == "embedded":
         tokens = random_tokens(len(NODES), 4, seed=7)
         keyspaces = {**stock_keyspaces(RELEASE), "one": simple(1), "three": topology(dc1=3)}
@@ -168,7 +168,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
 
 @pytest.fixture
 def polls(driver: Driver) -> Iterator[Callable[[], Snapshot]]:
-    """Polls of one collector."""
+    """The polls of one collector."""
     with closing(JolokiaSource(driver.settings)) as collector:
         yield lambda: collector.poll(10)
 
@@ -178,7 +178,7 @@ def view(seen: Snapshot, observer: str) -> View:
 
 
 def until(polls: Callable[[], Snapshot], true: Callable[[Snapshot], bool], seconds: float = 60) -> Snapshot:
-    """The first snapshot of which something is true; the last one where the time is over."""
+    """The first snapshot for which a condition is true; the last one if time runs out."""
     ends = time.monotonic() + seconds
     while True:
         seen = polls()
@@ -188,7 +188,7 @@ def until(polls: Callable[[], Snapshot], true: Callable[[Snapshot], bool], secon
 
 
 def test_all_up(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Every node is found from one, with its place, release and tokens, and every view is usable."""
+    """Every node is found from one contact point, with its place, release and tokens, and every view is usable."""
     for seen in (polls(), polls()):
         assert seen.cluster == "lab"
         assert [node.address for node in seen.nodes] == sorted(driver.address(at) for at in range(len(NODES)))
@@ -203,7 +203,7 @@ def test_all_up(driver: Driver, polls: Callable[[], Snapshot]) -> None:
 
 
 def test_rings_of_equal_replication_are_one(polls: Callable[[], Snapshot]) -> None:
-    """Each distinct replication has a ring of all ranges; LocalStrategy has none."""
+    """Each distinct replication has a ring with all ranges; LocalStrategy has none."""
     seen = polls()
     found = {name: str(ring.replication) for ring in seen.rings for name in ring.keyspaces}
     assert {name: found[name] for name in KEYSPACES} == KEYSPACES
@@ -215,7 +215,7 @@ def test_rings_of_equal_replication_are_one(polls: Callable[[], Snapshot]) -> No
 
 
 def test_a_drained_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Its frozen view is discarded by name, and the others see it down; then it is started again."""
+    """Its frozen view is discarded with the reason, and the others see it down; then it is started again."""
     polls()
     driver.drain(2)
     gone = driver.address(2)
@@ -228,7 +228,7 @@ def test_a_drained_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
 
 
 def test_a_node_without_native_transport(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """It serves no clients, so that its view is no coordinator's, though all see it live."""
+    """It serves no clients, so its view does not count, although all nodes see it live."""
     polls()
     driver.binary_off(1)
     seen = polls()
@@ -239,7 +239,7 @@ def test_a_node_without_native_transport(driver: Driver, polls: Callable[[], Sna
 
 
 def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """It goes on coordinating with a frozen view, which is discarded by name."""
+    """It still coordinates with a frozen view, which is discarded with the reason."""
     polls()
     driver.gossip_off(1)
     seen = polls()
@@ -253,7 +253,7 @@ def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) ->
 
 
 def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Its Jolokia accepts and never answers: unreachable at once, whatever the others still believe."""
+    """Its Jolokia accepts connections and never answers: it is unreachable at once, whatever the others believe."""
     polls()
     driver.pause(2)
     with closing(JolokiaSource(driver.settings)) as collector:
@@ -265,7 +265,7 @@ def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
 
 
 def test_a_killed_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """It refuses, and each usable view has it among the unreachable; its place and release are still known."""
+    """It refuses connections, and each usable view lists it as unreachable; its rack and release are still known."""
     polls()
     driver.kill(2)
     gone = driver.address(2)

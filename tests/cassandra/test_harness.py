@@ -1,4 +1,4 @@
-"""The harness does what it says, on each chosen release."""
+"""The harness of real clusters works on each chosen release."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cluster(real_cluster: ClusterFactory, cassandra_release: str) -> RealCluster
 
 @real
 def test_nodes_are_laid_out_as_asked(cluster: RealCluster) -> None:
-    """Each node says the release, the datacenter and the rack that the layout gave it."""
+    """Each node reports the release, datacenter and rack of the layout."""
     snitch = "org.apache.cassandra.db:type=EndpointSnitchInfo"
     for node, place in zip(cluster.nodes, parse_layout(LAYOUT), strict=True):
         assert node.read("ReleaseVersion") == node.release
@@ -65,7 +65,7 @@ def test_session_has_one_coordinator(cluster: RealCluster) -> None:
 
 @real
 def test_killed_node_is_convicted_and_comes_back_as_itself(cluster: RealCluster) -> None:
-    """Peers drop a killed node; restarted on its data it has its old host id."""
+    """Peers drop a killed node; restarted on its data it has the same host id."""
     victim = cluster.node(3)
     host_id = victim.read("LocalHostId")
     victim.kill()
@@ -97,7 +97,7 @@ def test_paused_node_is_silent_and_resumes(cluster: RealCluster) -> None:
 
 @real
 def test_drained_node_answers_and_is_down(cluster: RealCluster) -> None:
-    """A drained node's Jolokia lives on while its peers call it down."""
+    """A drained node's Jolokia still answers while its peers list it as down."""
     node = cluster.node(2)
     node.drain()
     cluster.wait_down(node, timeout=30)
@@ -107,7 +107,7 @@ def test_drained_node_answers_and_is_down(cluster: RealCluster) -> None:
 
 @real
 def test_gossip_off_and_on(cluster: RealCluster) -> None:
-    """Peers drop a node without gossip for good, and list it again when gossip is back."""
+    """Peers drop a node without gossip, and list it again when gossip is back."""
     node = cluster.node(3)
     node.stop_gossip()
     cluster.wait_down(node, stable=5)
@@ -136,7 +136,7 @@ def test_nodetool_speaks_to_the_node_asked(cluster: RealCluster) -> None:
 
 @real
 def test_node_joins_and_leaves(cluster: RealCluster) -> None:
-    """A bootstrapping node is seen JOINING, then owns tokens; decommissioned it is gone from the ring."""
+    """A bootstrapping node is JOINING, then owns tokens; decommissioned, it is no longer in the ring."""
     joiner = cluster.bootstrap("dc1", "r3")
     assert joiner.read("OperationMode") == "JOINING"
     assert joiner.address in cluster.node(1).addresses("JoiningNodes")
@@ -151,7 +151,7 @@ def test_node_joins_and_leaves(cluster: RealCluster) -> None:
 
 
 def _modes_until_done(node: RealNode, leaving: Future[None]) -> list[str]:
-    """The modes that a node passes, its Jolokia answering all the while."""
+    """The modes that a node goes through, during which its Jolokia answers."""
     seen: list[str] = []
     while not leaving.done():
         mode = node.read("OperationMode")
@@ -173,7 +173,7 @@ def test_upgrade_in_place(real_cluster: ClusterFactory, cassandra_release: str) 
 
 @real
 def test_agent_options_do_not_bind_the_harness(real_cluster: ClusterFactory, cassandra_release: str) -> None:
-    """With a password, a limit on collections and CQL authentication the harness still sees all."""
+    """With a password, a limit on collections and CQL authentication the harness still reads everything."""
     guarded = real_cluster(
         cassandra_release,
         "dc1:r1",
@@ -181,13 +181,13 @@ def test_agent_options_do_not_bind_the_harness(real_cluster: ClusterFactory, cas
         authenticator="PasswordAuthenticator",
     )
     assert len(guarded.node(1).read("TokenToEndpointMap")) == 4
-    # Cassandra makes the default role 10 s and more after its start.
+    # Cassandra creates the default role at least 10 s after its start.
     wait_until(lambda: "" if _roles(guarded) else "nobody can log in", 120, "no default role", guarded)
     assert _roles(guarded) == ["cassandra"]
 
 
 def _roles(guarded: RealCluster) -> list[str]:
-    """Roles that can be read with the default one; none while that can't log in yet."""
+    """Roles that can be read with the default role; none while it can't log in yet."""
     with (
         suppress(NoHostAvailable),
         guarded.session(1, credentials=("cassandra", "cassandra")) as session,
@@ -233,32 +233,32 @@ def _gone(directory: Path) -> bool:
 
 @pytest.fixture
 def unstarted(tmp_path: Path) -> Iterator[RealCluster]:
-    """A cluster that is laid out only."""
+    """A cluster that is laid out and not started."""
     cluster = RealCluster("5.0.8", LAYOUT, directory=tmp_path / "cluster")
     yield cluster
     cluster.close()
 
 
 def test_layout_is_checked() -> None:
-    """A node without a rack is refused with the text at fault."""
+    """A node without a rack is refused, and the error quotes the text."""
     with pytest.raises(ValueError, match="dc1:r1,dc2"):
         parse_layout("dc1:r1,dc2")
 
 
 def test_stranger_with_a_stored_pid_is_left_alone() -> None:
-    """A process whose start time differs is not ours: it counts as gone and gets no signal."""
+    """A process with another start time is a different one: ours counts as gone, and it gets no signal."""
     stranger = Process(os.getpid(), started=1)
     stranger.signal(signal.SIGKILL)
     assert not stranger.alive
 
 
 def test_cluster_can_be_picked_up_from_its_directory(unstarted: RealCluster) -> None:
-    """Another process that knows the directory sees the same cluster."""
+    """Another process can use the cluster, given its directory."""
     assert RealCluster.attach(unstarted.directory).record == unstarted.record
 
 
 def test_instances_of_an_address_have_ports_of_their_own(unstarted: RealCluster) -> None:
-    """The second instance of an address shares no port with the first, and is named with its port as a seed."""
+    """The second instance on an address shares no port with the first, and as a seed its name has its port."""
     first, second = unstarted.node(2), unstarted.add("dc1", "r2", host=2, instance=1)
     assert (second.address, second.release) == (first.address, first.release)
     ports = [{node.jmx_port, *map(node.port, (CQL_PORT, STORAGE_PORT, JOLOKIA_PORT))} for node in (first, second)]
@@ -271,7 +271,7 @@ def test_instances_of_an_address_have_ports_of_their_own(unstarted: RealCluster)
 
 
 def test_changed_address_is_for_the_next_start(unstarted: RealCluster) -> None:
-    """A node whose address is changed is started, asked and named there, and keeps its directory."""
+    """A node with a changed address is started, asked and named there, and keeps its directory."""
     node = unstarted.node(2)
     before, directory = node.address, node.directory
     node.change(host=12, seeds=[before])
@@ -282,13 +282,13 @@ def test_changed_address_is_for_the_next_start(unstarted: RealCluster) -> None:
 
 
 def test_unknown_node_is_named(unstarted: RealCluster) -> None:
-    """Asking for a node that isn't there tells which are."""
+    """The error for an unknown node lists the known ones."""
     with pytest.raises(ClusterError, match="no node 9; there are 1, 2, 3"):
         unstarted.node(9)
 
 
 def test_directory_in_use_is_refused(unstarted: RealCluster) -> None:
-    """A second cluster can't be laid over a first."""
+    """A second cluster can't be laid out in the directory of another."""
     with pytest.raises(ClusterError, match="not empty"):
         RealCluster("5.0.8", "dc1:r1", directory=unstarted.directory)
 

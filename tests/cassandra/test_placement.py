@@ -1,4 +1,4 @@
-"""The embedded cluster's placement against rings of live clusters: two datacenters, uneven racks, RF above racks."""
+"""The embedded cluster's placement equals that of real rings: two datacenters, uneven racks, RF above racks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WANTED = {
 
 
 def rings(cluster: RealCluster) -> Snapshot:
-    """What the collector reads of the cluster, with the replication stated for releases that can't tell."""
+    """The rings that the collector reads; the replication is stated for releases that do not report it."""
     replication = {name: Replication.parse(text) for name, text in WANTED.items()}
     with closing(
         JolokiaSource(JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20), replication)
@@ -45,7 +45,7 @@ def ring_of(seen: Snapshot, keyspace: str) -> Ring:
 
 
 def test_placement_equals_a_live_ring(real_cluster: ClusterFactory, cassandra_release: str) -> None:
-    """Every range of every replication has the nodes that our placement gives it, in the same order."""
+    """Every range of every replication has the same nodes in the same order."""
     cluster = real_cluster(cassandra_release, LAYOUT, ring_delay_ms=RING_DELAY_MS, yaml=queries.TIMEOUTS)
     with cluster.session(1) as session:
         for name, text in WANTED.items():

@@ -1,4 +1,4 @@
-"""Query by query: what ringcheck says of a coordinator is what its clients get, on every release and in every state."""
+"""Query by query, ringcheck's prediction for a coordinator is what its clients get: every release, every state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cassandra
 
 DEFAULT_RELEASES = ("3.11.19", "5.0.8")  # certain timeouts, and the check that came with 4.0
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1,dc2:r1"
-# Long enough for the states JOINING and LEAVING, and for a dead joiner, to stay while everything is asked.
+# Long enough for the states JOINING and LEAVING, and for a dead joiner, to last during all queries.
 RING_DELAY_MS = 60_000
 JOINER_RING_DELAY_MS = 180_000
 

@@ -1,4 +1,4 @@
-"""What the gate refuses on a real cluster, and what it lets: by the exit code and the document of `preflight`."""
+"""What the gate refuses and allows on a real cluster, by the exit code and the document of `preflight`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.cassandra
 
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
 SAFE, UNSAFE, UNKNOWN = 0, 2, 3
-ROWS, BYTES = 100, 100_000  # what is streamed, at 1 Mbit/s a source: for more than half a minute
-EXPIRED = 13  # seconds after which a node drops what it was sent; its peers need 18 to convict it
-LONG_UP = 65  # seconds after whose start a node pulls schemas only a minute after it has heard of them
+ROWS, BYTES = 100, 100_000  # streamed at 1 Mbit/s from each source: more than half a minute
+EXPIRED = 13  # seconds after which a node drops messages; its peers need 18 to convict it
+LONG_UP = 65  # seconds since its start after which a node pulls a schema only a minute after it has heard of it
 Document = dict[str, Any]
 
 
 class Gate:
-    """Asks whether nodes may stop, each time with a new process's knowledge: none."""
+    """Asks whether nodes may stop, each time without knowledge of earlier answers."""
 
     def __init__(self, cluster: RealCluster, folder: Path) -> None:
         self.cluster = cluster
@@ -53,12 +53,12 @@ class Gate:
         return code, json.loads(text)
 
     def refuses(self, node: RealNode, *arguments: str, **options: Any) -> tuple[int, set[tuple[str, str]]]:
-        """Exit code, and code and subject of what blocks."""
+        """Exit code, and code and subject of each reason that blocks."""
         code, found = self.ask(node, *arguments, **options)
         return code, {(one["code"], one["subject"]) for one in found["reasons"] if one["blocks"]}
 
     def until(self, wanted: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait for something that takes its time."""
+        """Wait until a decision is as wanted."""
         wait_until(lambda: "" if wanted() else "not yet", seconds, what, self.cluster)
 
     def age(self, node: RealNode) -> float:
@@ -68,7 +68,7 @@ class Gate:
 
 @pytest.fixture
 def gate(real_cluster: ClusterFactory, tmp_path: Path) -> Gate:
-    """Three racks of one node, all up, with a keyspace of RF 3: any one may stop."""
+    """Three racks of one node, all up, with a keyspace of RF 3: any single node may stop."""
     cluster = real_cluster("5.0.8", LAYOUT, yaml=queries.TIMEOUTS)
     queries.create(cluster, (simple(1), simple(3)))
     found = Gate(cluster, tmp_path)
@@ -81,12 +81,12 @@ NOTHING: tuple[int, set[tuple[str, str]]] = (SAFE, set())
 
 
 def test_a_second_node_waits_for_the_first(gate: Gate) -> None:
-    """Drained, stopped, up without its Jolokia, just back: each time its peers must not stop, and it may."""
+    """While a node is drained, stopped, without Jolokia or just back, its peers must not stop, and it may."""
     victim, healthy = gate.victim, (gate.first, gate.second)
     victim.drain()
     gate.cluster.wait_down(victim)
     assert [gate.refuses(one) for one in (gate.first, gate.second, victim)] == [LOST, LOST, NOTHING]
-    victim.restart_agent(port="8779")  # nobody answers where its Jolokia should be
+    victim.restart_agent(port="8779")  # nothing answers at its Jolokia's address
     assert [gate.refuses(one) for one in (gate.first, gate.second, victim)] == [LOST, LOST, NOTHING]
     gate.cluster.wait_up(victim, healthy)
     blind = (UNKNOWN, {("view_missing", victim.address)})
@@ -101,7 +101,7 @@ def test_a_second_node_waits_for_the_first(gate: Gate) -> None:
 
 
 def test_a_paused_node_and_the_schema_that_it_missed(gate: Gate) -> None:
-    """Before Cassandra notices, its silence is a gap; when it goes on, it has another schema than the others."""
+    """Its silence is a gap before Cassandra notices; when it continues, its schema differs from the others'."""
     victim = gate.victim
     gate.until(lambda: uptime(victim) > LONG_UP, "the third node is too young")
     with gate.cluster.session(gate.first) as session:
@@ -136,7 +136,7 @@ def uptime(node: RealNode) -> float:
 
 
 def test_a_node_that_streams(gate: Gate) -> None:
-    """A rebuild, its sources included, is not broken off but by the operator's word; it is over when it is over."""
+    """A node that streams, source or target, may stop only with `--allow`, until the streams have ended."""
     fill(gate.cluster)
     throttle(gate, "1")
     rebuild = threading.Thread(target=gate.victim.nodetool, args=("rebuild", "-ks", "streamed"), daemon=True)
@@ -144,7 +144,7 @@ def test_a_node_that_streams(gate: Gate) -> None:
     try:
         busy = (UNSAFE, {("streaming", gate.victim.address)})
         gate.until(lambda: gate.refuses(gate.victim) == busy, "no stream is seen")
-        # Which of the two replicas a range comes from is the snitch's choice.
+        # The snitch chooses from which of the two replicas a range is streamed.
         sources = {code for one in (gate.first, gate.second) for code, _ in gate.refuses(one)[1]}
         assert sources == {"streaming"}
         code, found = gate.ask(gate.victim, "--allow", "streaming")
@@ -158,7 +158,7 @@ def test_a_node_that_streams(gate: Gate) -> None:
 
 
 def fill(cluster: RealCluster) -> None:
-    """A table worth streaming, on disk."""
+    """Write a table that takes time to stream, and flush it."""
     with cluster.session(1, timeout=60) as session:
         replication = "{'class': 'SimpleStrategy', 'replication_factor': 3}"
         session.execute(f"CREATE KEYSPACE streamed WITH replication = {replication}")
@@ -171,14 +171,14 @@ def fill(cluster: RealCluster) -> None:
 
 
 def throttle(gate: Gate, megabits: str) -> None:
-    """Limit what the two healthy nodes send, whole tables too; 0 is no limit."""
+    """Limit the rate at which the two healthy nodes send, also for whole tables; 0 is no limit."""
     for node in (gate.first, gate.second):
         node.nodetool("setstreamthroughput", megabits)
         node.nodetool("setstreamthroughput", "-e", megabits)
 
 
 def test_a_joining_node(gate: Gate) -> None:
-    """While one joins, none may stop: the new one takes ranges over, and writes wait for it too."""
+    """While a node joins, no node may stop: it takes over ranges, and writes wait for it too."""
     newcomer = gate.cluster.bootstrap("dc1", "r1")
     code, blocking = gate.refuses(gate.first)
     assert code == UNSAFE

@@ -1,4 +1,4 @@
-"""A rolling restart loses no query; and the load that shows it does fail when nodes are stopped at the wrong time.
+"""A rolling restart loses no query; and the load that shows it fails if nodes are stopped at the wrong time.
 
 By default: six nodes of 5.0.8, two in each of three racks, and three nodes of 4.1.9 whose run is killed twice and
 resumed; some eight minutes. `RINGCHECK_CASSANDRA_VERSIONS` chooses other releases for the three nodes, and asks for
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 real = pytest.mark.cassandra
 
 DEFAULT_RELEASES = ("4.1.9",)
-TOKENS = 8  # of each node: with 3 nodes 24 ranges, each asked in each of four ways about once a second
+TOKENS = 8  # of each node: 24 ranges with 3 nodes, each queried in four ways about once a second
 RACKS = "dc1:r1,dc1:r1,dc1:r2,dc1:r2,dc1:r3,dc1:r3"
 HEAP = ("-Xms256m", "-Xmx256m")  # of six nodes: two busy cores have 4 GB
-# Milliseconds. A replica that is gone without a word shows all the same: peers convict it after 18 s at the earliest. A
+# Milliseconds. A replica that stops without announcing it still shows: peers convict it after 18 s at the earliest. A
 # machine that starts two JVMs at once may need more than the 2 s that writes have by default. The last is for the ECHO
 # by which a peer finds a restarted node alive: if it is late, that peer never sees the node up again (CASSANDRA-21428).
 TIMEOUTS = {
@@ -59,9 +59,9 @@ TIMEOUTS = {
     "write_request_timeout_in_ms": 10_000,
     "request_timeout_in_ms": 20_000,
 }
-OUTAGE = 100  # failures of each client that no accident explains
-STALL = 30  # seconds without a request of some kind to some range: then the load has shown nothing
-SETTLE = 15  # seconds that the gate wants nodes to have run; 45 by default
+OUTAGE = 100  # failures of each client that can't be an accident
+STALL = 30  # seconds without a request of some kind to some range after which the load proves nothing
+SETTLE = 15  # seconds that nodes must have run for the gate; 45 by default
 ROLL_SECONDS = 900
 REPOSITORY = Path(__file__).resolve().parents[2]
 Event = dict[str, Any]
@@ -74,7 +74,7 @@ def cluster(real_cluster: ClusterFactory, cassandra_release: str) -> RealCluster
 
 
 def outage(found: Traffic) -> bool:
-    """Whether each client met enough Unavailable."""
+    """Whether each client got Unavailable often enough."""
     return all(len(found.of(client).ended("unavailable").requests) >= OUTAGE for client in CLIENTS)
 
 
@@ -87,7 +87,7 @@ WAYS = {(client, level, operation) for client in CLIENTS for level in LEVELS for
 
 
 def quiet(load: Load) -> float:
-    """Wait until nothing fails while nothing is restarted: JVMs that have just started are slow at first.
+    """Wait until no request fails while no node restarts: JVMs that have just started are slow at first.
 
     Returns:
         Since when (seconds since the epoch).
@@ -107,7 +107,7 @@ WARM = 300  # requests of each client: three seconds
 
 @real
 def test_two_replicas_stopped_at_once_fail_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """With two of three replicas gone each client gets Unavailable on every range, in every way it asks."""
+    """With two of three replicas down each client gets Unavailable on every range, for every kind of query."""
     with Load(cluster, tmp_path) as load:
         quiet(load)
         assert not load.traffic().ended("unavailable").requests
@@ -119,7 +119,7 @@ def test_two_replicas_stopped_at_once_fail_the_load(cluster: RealCluster, tmp_pa
 
 @real
 def test_next_stop_when_the_jvm_answers_fails_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """Unavailable is what a gate costs that takes a node for back as soon as its Jolokia answers."""
+    """Stopping the next node as soon as the last one's Jolokia answers costs Unavailable."""
     first, second = cluster.node(2), cluster.node(3)
     with Load(cluster, tmp_path) as load:
         quiet(load)
@@ -133,7 +133,7 @@ def test_next_stop_when_the_jvm_answers_fails_the_load(cluster: RealCluster, tmp
 
 
 def stop(*nodes: RealNode) -> None:
-    """SIGTERM all at once, and wait for their ends."""
+    """SIGTERM all nodes at once, and wait until they have ended."""
     for node in nodes:
         node.process.signal(signal.SIGTERM)
     for node in nodes:
@@ -154,10 +154,10 @@ def wait_answer(node: RealNode) -> None:
 
 
 class Roll:
-    """`ringcheck roll` over a cluster, as the process that an operator starts."""
+    """`ringcheck roll` on a cluster, as a process that an operator starts."""
 
     def __init__(self, cluster: RealCluster, directory: Path, *how: str) -> None:
-        """Write its configuration; `how` says how nodes are restarted."""
+        """Write its configuration; `how` has the options that restart nodes."""
         self.cluster = cluster
         self.file = directory / "roll.jsonl"
         self._config = directory / "ringcheck.yaml"
@@ -178,7 +178,7 @@ class Roll:
             )
 
     def finish(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until it has done all."""
+        """Wait until it has restarted all nodes."""
         try:
             code = process.wait(ROLL_SECONDS)
         finally:
@@ -186,9 +186,9 @@ class Roll:
         assert code == 0, self.said
 
     def kill_at(self, process: subprocess.Popen[bytes], event: str, *, done: int) -> str:
-        """SIGKILL it at an event of the node in hand, when so many others are done; the address of that node.
+        """SIGKILL it at an event of its current node, after so many others are done; returns the address of that node.
 
-        For batches of one node.
+        Only for batches of one node.
         """
         deadline = time.monotonic() + ROLL_SECONDS
         try:
@@ -215,7 +215,7 @@ class Roll:
 
     @property
     def events(self) -> list[Event]:
-        """Its journal so far."""
+        """The events of its journal so far."""
         lines = self.file.read_text().splitlines(keepends=True) if self.file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -225,21 +225,21 @@ class Roll:
 
 
 def configured(cluster: RealCluster, directory: Path) -> dict[str, Any]:
-    """One cluster's part of a configuration."""
+    """The configuration of the cluster."""
     found: dict[str, Any] = {
         "jolokia": {"contact_points": [node.address for node in cluster.members]},
         "gate": {"settle": f"{SETTLE}s"},
         "lease": {"file": str(directory / "leases.json")},
-        "authenticates": False,  # releases before 3.4 don't say
+        "authenticates": False,  # releases before 3.4 do not report it
     }
     node = cluster.node(1)
-    if tuple(map(int, node.release.split("."))) < (3, 11, 11):  # nor do these tell their replication
+    if tuple(map(int, node.release.split("."))) < (3, 11, 11):  # releases before 3.11.11 do not report it
         found["replication"] = {KEYSPACE: {"class": "NetworkTopologyStrategy", node.datacenter: 3}}
     return found
 
 
 def harness(cluster: RealCluster, action: str, *options: str) -> str:
-    """The command that does something to the node whose address is filled in."""
+    """A command of the harness for the node whose address is filled in."""
     return " ".join(
         [sys.executable, "-m", "tests.cassandra", action, "--dir", str(cluster.directory), *options, "{address}"]
     )
@@ -247,9 +247,9 @@ def harness(cluster: RealCluster, action: str, *options: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """From the first step to stop a node to the end of the command that did it (seconds since the epoch).
+    """The time from the first step to stop a node to the end of the command (seconds since the epoch).
 
-    If ringcheck was killed meanwhile and has not seen that end, to when the node was back.
+    If ringcheck was killed before that end, the time ends when the node was back.
     """
 
     node: str
@@ -258,7 +258,7 @@ class Stop:
 
 
 def stops(events: Iterable[Event]) -> list[Stop]:
-    """When a journal's nodes were being stopped."""
+    """The stops in a journal."""
     found: list[Stop] = []
     begun: dict[str, float] = {}
     for event in events:
@@ -270,12 +270,12 @@ def stops(events: Iterable[Event]) -> list[Stop]:
 
 
 def seconds(event: Event) -> float:
-    """Its time since the epoch."""
+    """The time of an event, in seconds since the epoch."""
     return datetime.fromisoformat(event["time"]).timestamp()
 
 
 def assert_nothing_lost(found: Traffic, stopped: list[Stop], nodes: set[str]) -> None:
-    """What a rolling restart promises, of every request of both clients."""
+    """Assert what a rolling restart promises for every request of both clients."""
     begin, end = found.requests[0].sent, found.requests[-1].sent
     assert not found.lapses(begin, end, STALL), "the load itself stood still"
     assert {(client, node) for client in CLIENTS for node in nodes} <= {
@@ -289,7 +289,7 @@ def assert_nothing_lost(found: Traffic, stopped: list[Stop], nodes: set[str]) ->
 
 
 def in_flight(request: Request, stop: Stop) -> bool:
-    """Whether a request was under way to a node while that was being stopped."""
+    """Whether a request was in progress on a node while the node was being stopped."""
     return request.coordinator == stop.node and request.ended >= stop.begin and request.sent <= stop.end
 
 
@@ -333,7 +333,7 @@ def test_racks_restart_without_a_lost_query(real_cluster: ClusterFactory, tmp_pa
 
 @real
 def test_killed_roll_goes_on_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
-    """Killed while it drains the first node and while it restarts the second, it restarts each node once."""
+    """A roll that is killed during the drain of the first node and the restart of the second restarts each once."""
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
@@ -361,7 +361,7 @@ by_request = pytest.mark.skipif(
 @real
 @by_request
 def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
-    """One node after another, stopped and started by commands of their own, and no query is lost."""
+    """Nodes are stopped and started one after another by separate commands, and no query is lost."""
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
@@ -382,7 +382,7 @@ def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tm
 @real
 @by_request
 def test_killed_without_drain_fails_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """Nodes killed one by one without a drain cost timeouts under the same gate, and the load sees it."""
+    """Nodes killed one by one without a drain cost timeouts under the same gate, and the load shows them."""
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
         roll = Roll(cluster, tmp_path, "--no-drain", "--exec", harness(cluster, "restart", "--hard"))
@@ -393,17 +393,17 @@ def test_killed_without_drain_fails_the_load(cluster: RealCluster, tmp_path: Pat
     assert not found.ended("unavailable").requests, found
 
 
-# What the proof rests on
+# The helpers that the tests above rely on
 
 
 def request(sent: float, **fields: Any) -> Request:
-    """One that was served, but for `fields`."""
+    """A request that was served, changed by `fields`."""
     one = {"client": "no_retry", "piece": 0, "level": "QUORUM", "operation": "read", "coordinator": "n1", "tries": 1}
     return Request(**{**one, "sent": sent, "ended": sent + 0.1, "outcome": SERVED, **fields})
 
 
 def traffic(*more: Request, end: int = 100) -> Traffic:
-    """Every kind of request to one range through two nodes every ten seconds, and more."""
+    """Every kind of request to one range through two nodes every ten seconds, and additional requests."""
     kinds = [{"client": client, "level": level, "operation": operation} for client, level, operation in sorted(WAYS)]
     steady = [
         request(second, coordinator=node, **kind) for second in range(0, end, 10) for kind in kinds for node in NODES
@@ -417,7 +417,7 @@ DROPPED = request(22, outcome="connection")
 
 
 def test_dropped_by_the_stopping_node_alone() -> None:
-    """A client without retries may lose what was under way to the node that stops, while it does."""
+    """A client without retries may lose requests that are in progress on a node while the node stops."""
     assert_nothing_lost(traffic(DROPPED), STOPPED, NODES)
 
 
@@ -436,14 +436,14 @@ def test_dropped_by_the_stopping_node_alone() -> None:
     ],
 )
 def test_anything_else_is_a_lost_query(wrong: dict[str, Any]) -> None:
-    """Any other end, client, node or time of a failed request is not excused."""
+    """A failed request with any other outcome, client, node or time counts as lost."""
     with pytest.raises(AssertionError):
         assert_nothing_lost(traffic(replace(DROPPED, **wrong)), STOPPED, NODES)
 
 
 @pytest.mark.parametrize("kind", [{"client": "retry_next"}, {"operation": "write"}, {"level": "QUORUM"}])
 def test_a_load_that_stood_still_shows_nothing(kind: dict[str, str]) -> None:
-    """One kind of request missing for a while is told, whatever else went on."""
+    """A gap in one kind of request is reported, whatever other requests there were."""
     whole = traffic()
     gap = [
         one for one in whole.requests if not (30 < one.sent < 70 and all(getattr(one, k) == v for k, v in kind.items()))
@@ -459,7 +459,7 @@ def test_a_node_that_no_client_reached_shows_nothing() -> None:
 
 
 def test_a_journal_tells_when_nodes_stopped() -> None:
-    """From `stopping` to the end of the first command; to `back` where a killed run did not see that."""
+    """A stop lasts from `stopping` to the end of the first command, or to `back` if the run was killed before."""
     told = [("stopping", "a"), ("command", "a"), ("command_ended", "a"), ("command_ended", "a"), ("back", "a")]
     told += [("stopping", "b"), ("command", "b"), ("back", "b")]
     events = [
@@ -481,14 +481,14 @@ def test_a_journal_tells_when_nodes_stopped() -> None:
     ],
 )
 def test_a_client_retries_what_says_nothing_of_the_ring(error: object, kind: str) -> None:
-    """Only a coordinator that went away, or is not there yet, is left for the next."""
+    """The client goes to the next node only if its coordinator has stopped or is starting."""
     assert kind_of(error) == kind
     chosen, _ = RetryNext().on_request_error(None, None, error, 0)
     assert (chosen == RetryNext.RETRY_NEXT_HOST) is (kind in BROKEN)
 
 
 def test_a_client_never_retries_what_the_ring_said() -> None:
-    """Unavailable and timeouts count as they are."""
+    """Unavailable and timeouts are not retried."""
     policy = RetryNext()
     assert policy.on_unavailable(None, None, 2, 1, 0)[0] == RetryNext.RETHROW
     assert policy.on_read_timeout(None, None, 2, 2, data_retrieved=False, retry_num=0)[0] == RetryNext.RETHROW

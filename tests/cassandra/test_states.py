@@ -1,4 +1,4 @@
-"""Nodes in states between up and down: never a false OK, whoever is asked, and the reason is named."""
+"""Nodes in states between up and down: no false OK from any contact point, and the reason is named."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ pytestmark = pytest.mark.cassandra
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
 KEYSPACES = (simple(1), simple(3))
 LEVELS = ("LOCAL_ONE", "LOCAL_QUORUM")  # what is watched by default
-SECONDS = 5  # that a verdict may take, with a node that doesn't answer
+SECONDS = 5  # that a verdict may take if a node does not answer
 Document = dict[str, Any]
 NOTHING: Document = {"severity": "UNKNOWN", "findings": [], "keyspaces": [], "nodes": [], "views": []}
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What was said before and after real queries, and which of these were not served.
+    """Verdicts before and after real queries, and the queries that were not served.
 
     Attributes:
         before: verdict document.
-        failed: queries with their coordinators that no second try served either.
+        failed: queries, with their coordinators, that were not served at a second try either.
         after: verdict document.
     """
 
@@ -52,7 +52,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Watch:
-    """Asks ringcheck and healthy coordinators in turn."""
+    """Asks ringcheck and healthy coordinators alternately."""
 
     contact: RealNode
     coordinators: tuple[RealNode, ...]
@@ -61,7 +61,7 @@ class Watch:
     moments: list[Moment] = field(default_factory=list)
 
     def look(self) -> Moment:
-        """One moment, in which no OK may stand while queries fail."""
+        """Take one moment, and fail if the verdict is OK while queries fail."""
         before = self.verdict()
         failed = tuple(
             line for one in zip(self.coordinators, self.sessions, strict=True) for line in self._failed(*one)
@@ -74,7 +74,7 @@ class Watch:
         return moment
 
     def until(self, done: Callable[[Document], bool], seconds: float = 120) -> Document:
-        """Look on until a verdict is as wanted."""
+        """Take moments until a verdict is as wanted."""
         deadline = time.monotonic() + seconds
         while not done(self.look().after):
             assert time.monotonic() < deadline, f"not within {seconds} s: {self.moments[-1].after}"
@@ -84,7 +84,7 @@ class Watch:
         code, text = queries.ringcheck("health", "-H", self.contact.address, "-t", f"{SECONDS}s", "--format", "json")
         if text.startswith("{"):
             return dict(json.loads(text))
-        assert (code, text[:10]) == (3, "UNKNOWN - ")  # nobody answered: one line that says so
+        assert (code, text[:10]) == (3, "UNKNOWN - ")  # no node answered: one line with the reason
         return NOTHING | {"summary": text}
 
     def _failed(self, node: RealNode, session: Any) -> Iterator[str]:
@@ -96,7 +96,7 @@ class Watch:
 
 
 class States:
-    """A cluster whose third node gets into some state; the first two are watched."""
+    """A cluster whose third node is brought into a state; the first two are queried."""
 
     def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
@@ -127,7 +127,7 @@ class States:
 
 @pytest.fixture
 def states(real_cluster: ClusterFactory, cassandra_release: str) -> Iterator[States]:
-    """Three nodes, all up, and a verdict of OK."""
+    """Three nodes, all up, with the verdict OK."""
     found = States(real_cluster(cassandra_release, LAYOUT, yaml=queries.TIMEOUTS))
     found.watch().until(is_ok)
     yield found
@@ -157,13 +157,13 @@ def view(document: Document, node: RealNode) -> tuple[str, str]:
 
 
 def lost(document: Document) -> set[tuple[str, str]]:
-    """Keyspaces and levels that are not served in full."""
+    """Keyspaces and levels with unavailable ranges."""
     levels = ((each["name"], one) for each in document["keyspaces"] for one in each["levels"])
     return {(name, one["level"]) for name, one in levels if one["unavailable"]}
 
 
 def test_drained_node(states: States) -> None:
-    """A drained node is down for its peers at once; what it believes itself is not used, even where one asks there."""
+    """A drained node is down for its peers at once; its own view is not used, even if it is the contact point."""
     states.victim.drain()
     found = states.watch().until(lambda document: "node_down" in codes(document, states.victim))
     assert found["severity"] == "CRITICAL"
@@ -176,7 +176,7 @@ def test_drained_node(states: States) -> None:
 
 
 def test_gossip_off(states: States) -> None:
-    """A node without gossip, seen down, up and down again by its peers, never lets the verdict be OK."""
+    """The verdict is never OK while a node has no gossip, though its peers see it down, up and down again."""
     states.victim.stop_gossip()
     watch = states.watch()
     ends = time.monotonic() + 30
@@ -191,7 +191,7 @@ def test_gossip_off(states: States) -> None:
 
 
 def test_paused_node(states: States) -> None:
-    """A node that stands still is a gap as soon as it stops answering, and down once it is convicted."""
+    """A paused node is a gap as soon as it stops answering, and down when it is convicted."""
     states.victim.pause()
     code, line = queries.ringcheck("check", "-H", states.victim.address, "-t", "2s")
     assert (code, line[:10]) == (3, "UNKNOWN - ")
@@ -207,7 +207,7 @@ def test_paused_node(states: States) -> None:
 
 
 def test_node_just_started(states: States) -> None:
-    """From the start of its process until it serves, wherever one asks, no verdict is better than the queries."""
+    """From its start until it serves, no verdict is better than the queries, from any contact point."""
     states.victim.kill()
     states.cluster.wait_down(states.victim)
     states.victim.start()
@@ -222,13 +222,13 @@ def test_node_just_started(states: States) -> None:
 
 
 def reasons(watch: Watch, node: RealNode) -> set[str]:
-    """Why a node's view was not used, without details."""
+    """The reasons why a node's view was not used, without details."""
     documents = (document for moment in watch.moments for document in (moment.before, moment.after))
     return {view(document, node)[1].partition(":")[0] for document in documents if document["views"]}
 
 
 def test_native_transport_off(states: States) -> None:
-    """A node without CQL holds its data and serves nobody: a warning that says so."""
+    """A node without CQL is a replica that serves no clients: a warning names it."""
     states.victim.stop_binary()
     found = states.watch().look().after
     assert found["severity"] == "WARNING"
@@ -245,7 +245,7 @@ _PASSWORD = {"user": "monitor", "password": "secret"}
 
 
 def test_agent_keeps_silent(states: States, tmp_path: Path) -> None:
-    """A node whose Jolokia wants a password or forbids what matters is a gap that says so, neither up nor down."""
+    """A node whose Jolokia needs a password or denies reads is a gap with the reason, and not down."""
     for wanted, options in (
         ("401", _PASSWORD),
         ("LiveNodes", _forbidding(tmp_path, "LiveNodes", "LiveNodesWithPort")),
@@ -268,7 +268,7 @@ def _forbidding(directory: Path, *attributes: str) -> dict[str, str]:
 
 
 def test_agent_cuts_its_answers(states: States) -> None:
-    """An agent that is set to cut lists and objects off tells the whole ring none the less, and what is lost of it."""
+    """An agent with limits on lists and objects still reports the whole ring, so that losses are seen."""
     states.give_agent(maxCollectionSize="2", maxObjects="5")
     watch = states.watch(contact=3)
     assert {each["ranges"] for each in watch.until(is_ok)["keyspaces"]} == {12}
@@ -281,7 +281,7 @@ def test_agent_cuts_its_answers(states: States) -> None:
 
 
 def test_decommissioned_node(states: States) -> None:
-    """A node that has left is no member any more: the others are judged without it, and its own word is not used."""
+    """A node that has left is no member: the others are evaluated without it, and its own view is not used."""
     states.victim.decommission(force=states.victim.release >= "4").result()
     found = states.watch().until(lambda document: len(document["nodes"]) == 2)
     assert found["severity"] == "OK"
@@ -294,7 +294,7 @@ def test_decommissioned_node(states: States) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("4.1.9", "5.0.8")])
 def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, new: str) -> None:
-    """In the middle of an upgrade each coordinator is predicted by its own release, and two schemas are no finding."""
+    """During an upgrade the prediction for a coordinator depends on its release, and two schemas are no finding."""
     cluster = real_cluster(old, "dc1:r1,dc1:r2,dc1:r3,dc2:r1", yaml=queries.TIMEOUTS)
     lab = Lab(cluster, (simple(1), simple(3), queries.network("nts_2_1", dc1=2, dc2=1)), tmp_path)
     lab.node(3).upgrade(new)
