@@ -24,7 +24,7 @@ def tokens() -> list[tuple[int, int]]:
 
 @cache
 def placed(factor: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
-    """Ranges of SimpleStrategy as (start, end, replicas), found by walking the whole ring from each token."""
+    """Ranges of SimpleStrategy as (start, end, replicas), by walking the whole ring from each token."""
     owned = tokens()
     walks = [dict.fromkeys(owner for _, owner in (*owned[i:], *owned[:i])) for i in range(len(owned))]
     return tuple((owned[i - 1][0], owned[i][0], tuple(walk)[:factor]) for i, walk in enumerate(walks))
@@ -32,13 +32,13 @@ def placed(factor: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
 
 @cache
 def ring(factor: int) -> Ring:
-    """The ring of the keyspace with this replication factor; made once, since most test modules need it to import."""
+    """The ring of the keyspace with this replication factor; made once, since most test modules need it."""
     replication = Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}")
     return Ring.build([f"blog_{factor}"], replication, placed(factor), 3)
 
 
 def _silent(address: str, place: int) -> Node:
-    """A node as its peers know it while its Jolokia refuses."""
+    """A node as its peers know it, whose Jolokia refuses connections."""
     return Node(
         address,
         host_id=f"host-{place}",
@@ -51,14 +51,14 @@ def _silent(address: str, place: int) -> Node:
 
 
 def _serving(node: Node) -> Node:
-    """The same node once it answers and serves."""
+    """The same node, answering and serving clients."""
     return replace(
         node, mode="NORMAL", gossip_running=True, native_transport_running=True, generation=1, source="ok", streams=0
     )
 
 
 def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
-    """The cluster without some nodes, whose Jolokia refuses."""
+    """The cluster with some nodes down, whose Jolokia refuses connections."""
     nodes = tuple(
         _silent(address, place) if address in down else _serving(_silent(address, place))
         for place, address in enumerate(ADDRESSES)

@@ -1,8 +1,8 @@
-"""A Jolokia agent on a loopback address that answers what a test wants.
+"""A Jolokia agent on a loopback address whose answers a test chooses.
 
-`Agent` serves one node. What it says comes from an `Answer` function: one request item in, one reply object out; the
-agent itself does the HTTP, the bulk array and multi-attribute reads as Jolokia does. `replay` answers from a recording,
-`recorded_cluster` starts a whole recorded state. Where HTTP itself must misbehave, `raw` writes to the socket.
+`Agent` serves one node. Its answers come from an `Answer` function, which gets a request item and returns a reply
+object. The agent itself handles HTTP, bulk arrays and reads of several attributes as Jolokia does. `replay` answers
+from a recording, `recorded_cluster` starts a recorded state. If HTTP itself must fail, `raw` writes to the socket.
 
     with Agent(lambda item: ok(item, "NORMAL")) as agent:
         requests.post(agent.url, json={"type": "read", ...})
@@ -41,7 +41,7 @@ def ok(item: Item, value: Any) -> Item:
 
 
 def failed(item: Item, status: int, error_type: str, error: str = "") -> Item:
-    """A reply that says what went wrong."""
+    """A reply with an error."""
     text = f"{error_type} : {error}" if error else error_type
     return {"request": item, "error_type": error_type, "error": text, "status": status}
 
@@ -72,8 +72,8 @@ class Storage:
     """A node from a table: attributes of StorageService and operations by name and arguments.
 
     Attributes:
-        attributes: value by attribute; absent ones are 404.
-        operations: value by (operation, *arguments); absent ones are 400. A callable is called with the item.
+        attributes: value by attribute; others are 404.
+        operations: value by (operation, *arguments); others are 400. A callable is called with the item.
         other: value by (mbean, attribute), for other MBeans.
     """
 
@@ -99,10 +99,10 @@ class Storage:
 
 
 def replay(recording: Recording) -> Answer:
-    """What a recorded node answers; what it was not asked then is missing.
+    """The answers of a recorded node; a request that was not recorded is missing.
 
-    Most states were asked for the ring of only a few keyspaces, and for replication and places only while healthy:
-    lists of keyspaces are cut down to those, and the others are taken from there.
+    Most recordings have the ring of only a few keyspaces: lists of keyspaces are cut to those. Replication and places
+    were recorded only for the healthy state, and come from there.
     """
     known = _replies(recording)
     healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
@@ -123,7 +123,7 @@ def replay(recording: Recording) -> Answer:
 
 
 def _without_port(item: Item) -> Item:
-    """The snitch was asked for a joining node only by its address."""
+    """An address without its port: the snitch's answers for a joining node were recorded only without it."""
     of_snitch = item.get("operation") in {"getDatacenter", "getRack"}
     return item | {"arguments": [item["arguments"][0].partition(":")[0]]} if of_snitch else item
 
@@ -132,7 +132,7 @@ FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")
 
 
 def _replies(recording: Recording) -> dict[str, Any]:
-    """Plain requests and their replies, by what was asked."""
+    """Replies to single requests, by MBean and name or arguments."""
     known: dict[str, Any] = {}
     for found in recording.items():
         asked = found.request
@@ -154,7 +154,7 @@ def _key(item: Item) -> str:
 
 
 def _answered(answer: Answer, payload: Any) -> Any:
-    """What an agent makes of a payload: bulks in order, several attributes as one value, an Error for all."""
+    """The reply to a payload: bulks in order, several attributes as one value, an Error for the whole bulk."""
     if isinstance(payload, list):
         replies = [_answered(answer, item) for item in payload]
         collapsed = [reply for reply in replies if isinstance(reply, dict) and "request" not in reply]
@@ -171,12 +171,12 @@ def _answered(answer: Answer, payload: Any) -> Any:
 
 
 class Agent:
-    """One node's agent on a port of its own; also counts what it was asked.
+    """The agent of one node on a port of its own; it also counts requests.
 
     Attributes:
         url: of it.
         payloads: every decoded request body, in order.
-        connections: how many were opened.
+        connections: number of connections that were opened.
         bytes_sent: of all bodies.
     """
 
@@ -210,7 +210,7 @@ class Agent:
 
     @property
     def items(self) -> list[Item]:
-        """Every request item, bulks flattened."""
+        """Every request item, with bulks flattened."""
         return [item for payload in self.payloads for item in (payload if isinstance(payload, list) else [payload])]
 
     def start(self) -> Self:
@@ -279,7 +279,7 @@ def send(
 
 
 def hang(handler: BaseHTTPRequestHandler, body: bytes) -> None:  # noqa: ARG001 - a Raw
-    """Never answer, as a stopped process does."""
+    """Never answer, like a stopped process."""
     server = handler.server
     assert isinstance(server, _Server)
     server.agent.closing.wait()
@@ -314,7 +314,7 @@ class _Server(ThreadingHTTPServer):
             sock.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are what tests are about."""
+        """Print nothing: clients that disconnect are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -333,7 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def free_port(host: str = "127.0.1.1") -> int:
-    """A port that was free a moment ago."""
+    """A port that is free now."""
     with socket.create_server((host, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -341,7 +341,7 @@ def free_port(host: str = "127.0.1.1") -> int:
 
 @dataclass
 class Cluster:
-    """Agents by node address, all on one port; `template` is what a configuration would say."""
+    """Agents by node address, all on one port; `template` is the `url` of a configuration."""
 
     agents: dict[str, Agent]
     template: str

@@ -1,4 +1,4 @@
-"""The article's figures as snapshots: nodes A to D in turn around the ring, three tokens each, keyspace `blog` of RF 3.
+"""The article's figures as snapshots: nodes A to D alternate around the ring, three tokens each; `blog` has RF 3.
 
 With A down nine of the twelve ranges lose a replica; with A and C down six are unavailable at LOCAL_QUORUM.
 """
@@ -16,12 +16,12 @@ A, B, C, D = ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
 
 
 def addresses(nodes: int) -> tuple[str, ...]:
-    """So many nodes."""
+    """Addresses of several nodes."""
     return tuple(f"10.0.{place // 250}.{place % 250 + 1}" for place in range(nodes))
 
 
 def placed(nodes: int, vnodes: int, factor: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Ranges of equal width, owned in turn; replicas on the nodes that follow."""
+    """Ranges of equal width that the nodes own in turn; the replicas are the nodes that follow."""
     number = nodes * vnodes
     step = 2**64 // number
     ends = [place * step - 2**63 for place in range(number)]
@@ -37,7 +37,7 @@ def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
     cluster: str = "blogs",
     pending: Sequence[Pending] = (),
 ) -> Snapshot:
-    """The cluster without some nodes, whose Jolokia refuses."""
+    """The cluster with some nodes down, whose Jolokia refuses connections."""
     names = addresses(nodes)
     live = frozenset(names) - frozenset(down)
     members = tuple(

@@ -1,4 +1,4 @@
-"""What really is away in an embedded cluster, and what that costs, whatever anybody believes of it."""
+"""Which nodes of an embedded cluster are really down, and which ranges that costs, whatever other nodes believe."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     from ringcheck.simulator.cluster import EmbeddedCluster
 
-_BETWEEN = 0.01  # seconds; a restart of the tests takes many times that
+_BETWEEN = 0.01  # seconds; a restart in the tests takes many times that
 
 
 def away(cluster: EmbeddedCluster) -> dict[str, str]:
-    """Address and rack of the nodes that serve no clients now."""
+    """Addresses and racks of the nodes that serve no clients now."""
     nodes = cluster.state()["nodes"]
     return {one["address"]: one["rack"] for one in nodes if not (one["native"] and one["mode"] == "NORMAL")}
 
 
 def lost(cluster: EmbeddedCluster, nodes: Collection[str], keyspace: str = "orders") -> int:
-    """How many ranges of a keyspace have no quorum of their replicas without these nodes: by placement alone."""
+    """The number of ranges of a keyspace without a quorum if these nodes are down, by placement alone."""
     gone = {cluster.node(one).index for one in nodes}
     rows = cluster.topology.rows(cluster.keyspaces[keyspace], cluster.nodes[0].release)
     return sum(1 for row in rows if len(set(row) - gone) < len(row) // 2 + 1)
@@ -33,9 +33,9 @@ class Seen:
     """Samples.
 
     Attributes:
-        count: of samples that had a node away.
-        together: addresses that were away at once.
-        racks: racks that had a node away at once.
+        count: of samples with a node down.
+        together: addresses that were down at the same time.
+        racks: racks with a node down at the same time.
     """
 
     count: int = 0
@@ -44,11 +44,11 @@ class Seen:
 
     @property
     def nodes(self) -> set[str]:
-        """All that were away in any sample."""
+        """All nodes that were down in any sample."""
         return set().union(*self.together)
 
     def worst(self, cluster: EmbeddedCluster) -> int:
-        """The most ranges that had no quorum at once."""
+        """The largest number of ranges without a quorum at one time."""
         return max(lost(cluster, one) for one in self.together)
 
 

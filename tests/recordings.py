@@ -1,4 +1,4 @@
-"""The recorded replies of real clusters, wherever they are."""
+"""Reads the recorded replies of real clusters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(os.environ.get("RINGCHECK_RECORDINGS", HERE / "recorded"))
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request item and its answer; a bulk request is one exchange an item."""
+    """A request item and its answer; a bulk request has an exchange for each item."""
 
     request: dict[str, Any] | list[Any] | None
     reply: Any
@@ -25,7 +25,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Recording:
-    """One node's answers in one state, for example `4.1.9-jolokia1`, `drained`, `127.0.1.3`."""
+    """The answers of a node in a state, for example `4.1.9-jolokia1`, `drained`, `127.0.1.3`."""
 
     line: str
     state: str

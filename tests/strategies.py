@@ -1,7 +1,7 @@
-"""Hypothesis strategies for clusters: plain data first, the core's values at the edge.
+"""Hypothesis strategies for clusters: they draw plain data, and `Cluster.snapshot` makes the core's values of it.
 
-Replicas are drawn, not placed: a range may hold any nodes in any order, so that rings are met which no snitch of ours
-would think of. `tests/core/bruteforce.py` reads the plain data, the core what `Cluster.snapshot` makes of it.
+Replicas are drawn, not placed: a range may have any nodes in any order, also in ways that no snitch would place them.
+`tests/core/bruteforce.py` reads the plain data, the core reads the snapshot.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Table:
     factors: Factors
 
     def replication(self) -> Replication:
-        """As Cassandra tells it."""
+        """The replication as Cassandra reports it."""
         transient = dict(self.factors.transient)
         pairs = self.factors.by_dc
         if self.factors.kind in {"simple", "old"}:
@@ -60,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Nodes, a keyspace's ranges each, and who is live for whom."""
+    """Nodes, the ranges of each keyspace, and the nodes that each observer sees live."""
 
     places: dict[str, Place]
     joining: tuple[str, ...]
@@ -77,16 +77,16 @@ class Cluster:
 
     @property
     def datacenters(self) -> tuple[str, ...]:
-        """Where nodes are."""
+        """The datacenters of the nodes."""
         return tuple(sorted({place.dc for place in self.places.values()}))
 
     def case(self, table: Table, level: str, client: str | None) -> Case:
-        """What the brute force is asked."""
+        """A question to the brute force."""
         pending = (table.natural, table.pending, table.factors)
         return Case(self.places, *pending, self.space, version(self.release), level, client)
 
     def cases(self, table: Table) -> list[Case]:
-        """Every level, the LOCAL ones for clients of every datacenter."""
+        """Questions for every level; LOCAL levels for clients of every datacenter."""
         return [
             self.case(table, level, client)
             for level in LEVELS
@@ -94,7 +94,7 @@ class Cluster:
         ]
 
     def snapshot(self, order: Sequence[str] = ()) -> Snapshot:
-        """The core's values, nodes in any order."""
+        """The core's snapshot, with the nodes in any order."""
         names = list(order) or list(self.places)
         index = {name: number for number, name in enumerate(names)}
         nodes = [
@@ -153,7 +153,7 @@ def _places(draw: st.DrawFn, at_most: int) -> dict[str, Place]:
 
 @st.composite
 def _tokens(draw: st.DrawFn, space: Space) -> list[int]:
-    """One to seven tokens: neighbours, strangers, or at the edges of the space."""
+    """One to seven tokens: adjacent, scattered, or at the edges of the token space."""
     middle = (space.low + space.high) // 2
     token = st.one_of(
         st.integers(space.low, space.high),
@@ -182,7 +182,7 @@ def _factors(draw: st.DrawFn, datacenters: Sequence[str], nodes: int) -> Factors
 
 @st.composite
 def _replicas(draw: st.DrawFn, factors: Factors, places: dict[str, Place]) -> tuple[str, ...]:
-    """As many nodes as the factors say and there are, any of them, in any order."""
+    """Any nodes in any order: as many as the factors ask for, and no more than exist."""
     if factors.kind != "nts":
         mixed = draw(st.permutations(sorted(places)))
         return tuple(mixed[: factors.total])
@@ -200,7 +200,7 @@ def _table(draw: st.DrawFn, tokens: list[int], space: Space, places: dict[str, P
     starts = [tokens[-1], *tokens[:-1]]
     natural = [Arc(start, end, draw(_replicas(factors, owners))) for start, end in zip(starts, tokens, strict=True)]
     if natural[0].nodes and draw(st.sampled_from((False, False, False, True))):
-        natural[0] = replace(natural[0], nodes=natural[0].nodes[1:])  # a range that lacks one
+        natural[0] = replace(natural[0], nodes=natural[0].nodes[1:])  # a range that lacks a replica
     pending: list[Arc] = []
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 2, 3)))):
         pending += draw(_pending(natural, space, owners, joining))
@@ -215,7 +215,7 @@ def _pending(
     owners: dict[str, Place],
     joining: Sequence[str],
 ) -> list[Arc]:
-    """What a leaver leaves behind (a natural range, for nodes that lack it), or what a joiner cuts out."""
+    """Pending ranges: of a leaving node (a natural range, for new nodes), or of a joining node (a part of a range)."""
     arc = draw(st.sampled_from(natural))
     gaining = [name for name in owners if name not in arc.nodes]
     if gaining and (not joining or draw(st.booleans())):
@@ -230,14 +230,14 @@ def _pending(
 
 @st.composite
 def _live(draw: st.DrawFn, places: dict[str, Place], observer: str) -> frozenset[str]:
-    """Mostly live, sometimes a coin a node."""
+    """Mostly all nodes live, sometimes each at random."""
     down = draw(st.lists(st.sampled_from(sorted(places)), max_size=draw(st.sampled_from((0, 1, 2, 3, len(places))))))
     return (frozenset(places) - frozenset(down)) | {observer}
 
 
 @st.composite
 def wide_clusters(draw: st.DrawFn) -> Cluster:
-    """Clusters of many ranges of which one or two nodes hold few: those that a change of these nodes hardly touches."""
+    """Clusters with many ranges, of which one or two nodes hold few: a change of these nodes touches few ranges."""
     places = draw(_places(14))
     joining: list[str] = draw(st.lists(st.sampled_from(sorted(places)), max_size=min(1, len(places) - 1)))
     owners = [name for name in places if name not in joining]
@@ -262,7 +262,7 @@ def wide_clusters(draw: st.DrawFn) -> Cluster:
 
 @st.composite
 def clusters(draw: st.DrawFn, *, nodes: int = 8, views: int = 1, tables: int = 1) -> Cluster:
-    """Clusters of so many nodes, views and keyspaces at most."""
+    """Clusters with at most so many nodes, views and keyspaces."""
     places = draw(_places(nodes))
     joining = draw(st.lists(st.sampled_from(sorted(places)), max_size=min(2, len(places) - 1), unique=True))
     partitioner = draw(st.sampled_from(sorted(SPACES)))

@@ -1,8 +1,8 @@
-"""Benchmarks: each compares two things in one run and prints the ratio beside its budget; none is a test.
+"""Benchmarks: each compares two things in one run and prints the ratio with its budget. They are not tests.
 
     python -m tests.benchmarks [NAME ...]
 
-A module of this package with a `run()` that yields `Row`s is one.
+A benchmark is a module of this package with a `run()` that yields `Row`s.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Row:
 
     Attributes:
         what: what was measured, with its size.
-        measured: what came out, with unit.
+        measured: the result, with unit.
         against: what it is compared with, with unit.
-        ratio: measured over compared, or None where the budget is absolute.
-        budget: as the design writes it.
-        met: whether it is; None where the size has no budget and is there for the growth.
+        ratio: measured over compared; None if the budget is absolute.
+        budget: as text.
+        met: whether the budget is met; None if the size has no budget and shows the growth.
     """
 
     what: str
@@ -38,7 +38,7 @@ class Row:
 
 
 def seconds(work: Callable[[], object], rounds: int = 5) -> float:
-    """Median wall seconds of some rounds of the same work."""
+    """Median wall seconds of several rounds of the same work."""
     taken = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""One cluster's watch in a process of its own, nodes dying and returning meanwhile: prints what it held, as JSON."""
+"""The watch of a cluster whose nodes die and return, in a process of its own: prints its memory, as JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ringcheck.simulator.cluster import loopback_address
 from tests.benchmarks._poll import peak, resident
 from tests.benchmarks.scale_core import POLICY
 
-INTERVAL = 75.0  # seconds, for the deadline of a poll: none is waited
-EARLY = 100  # polls at least
-FIRST = 50  # polls after which all that is ever read was read, and memory is looked at
-LATE = 5  # looks of which the largest counts
+INTERVAL = 75.0  # seconds, for the deadline of a poll; there is no wait between polls
+EARLY = 100  # polls, at least
+FIRST = 50  # polls after which everything was read once, and memory is measured
+LATE = 5  # measurements of which the largest counts
 CHANGE = 10  # polls between two changes
-DEAD = 3  # nodes at most
+DEAD = 3  # nodes, at most
 
 
 class Nodes:
-    """Kills and starts nodes of the embedded cluster, one at a change, so that DEAD are down at most."""
+    """Kills or starts a node of the embedded cluster at each change, so that at most DEAD are down."""
 
     def __init__(self, url: str, number: int) -> None:
         self._url = url

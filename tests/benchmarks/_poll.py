@@ -1,4 +1,4 @@
-"""A collector and a judge in a process of their own: prints what they used, as JSON."""
+"""Polls and evaluates a cluster in a process of its own: prints time and memory, as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def used() -> tuple[float, float, float]:
 
 
 def peak() -> float:
-    """MiB at most so far; not ru_maxrss, which begins with what the process that started this one had."""
+    """Peak MiB so far; not ru_maxrss, which starts with the memory of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / MIB
 

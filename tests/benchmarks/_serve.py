@@ -1,4 +1,4 @@
-"""A large embedded cluster in a process of its own, so that its work is not counted."""
+"""Serves a large embedded cluster from a process of its own, so that its work is not measured."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The agent's memory: one watch polls an embedded cluster of 1,024 nodes for hours' worth, nodes dying and returning.
+"""The agent's memory: a watch polls an embedded cluster of 1,024 nodes, which die and return, as often as in hours.
 
-`RINGCHECK_BENCH_SECONDS` bounds it (600 by default); the row says how many polls it came to.
+`RINGCHECK_BENCH_SECONDS` limits it (600 by default); the row shows the number of polls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 POLLS = 2000
-GROWTH = 1.02  # in the second half: what caches and the heap's fragments add falls off, what is lost does not
+GROWTH = 1.02  # in the second half: growth by caches and fragmentation ends, growth by a leak does not
 
 
 def run(nodes: int = LARGEST) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""`ringcheck check` on a real cluster against `nodetool describering`, whole processes, in turn."""
+"""`ringcheck check` on a real cluster against `nodetool describering`: whole processes, alternately."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RINGCHECK = Path(sys.executable).with_name("ringcheck")
 
 
 def keyspaces() -> list[queries.Keyspace]:
-    """Twenty keyspaces of six replications, all of which the cluster can serve."""
+    """Twenty keyspaces with six replications, all of which the cluster can serve."""
     replications = [
         (strategy, option, factor)
         for strategy, option in (("SimpleStrategy", "replication_factor"), ("NetworkTopologyStrategy", "dc1"))

@@ -1,4 +1,4 @@
-"""Judging 1,024 nodes of 256 vnodes, 100 keyspaces of 5 distinct replications, against parsing their replies."""
+"""Evaluating 1,024 nodes of 256 vnodes, 100 keyspaces of 5 distinct replications, against parsing their replies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def address(node: int) -> str:
 
 
 def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
-    """A snapshot with all nodes up, and the replies that its rings came in."""
+    """A snapshot with all nodes up, and the replies with its rings."""
     places = [SimPlace(f"dc{1 + node % 2}", f"r{1 + node // 2 % RACKS}") for node in range(nodes)]
     tokens = TokenRing.of(dict(enumerate(random_tokens(nodes, VNODES, 1))))
     rings: list[Ring] = []
@@ -54,7 +54,7 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
 
 
 def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[Ring]) -> Snapshot:
-    """A snapshot of which every view sees every node live."""
+    """A snapshot in which every view sees every node live."""
     members = tuple(
         Node(
             address(at),
@@ -84,7 +84,7 @@ def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[R
 
 
 def with_down(seen: Snapshot, down: int) -> Snapshot:
-    """The same with one node down, its view gone."""
+    """The same with one node down and without its view."""
     gone = seen.nodes[down].address
     live = seen.views[0].live - {gone}
     views = tuple(
@@ -94,7 +94,7 @@ def with_down(seen: Snapshot, down: int) -> Snapshot:
 
 
 def fresh(seen: Snapshot) -> Snapshot:
-    """The same with nothing remembered."""
+    """The same without cached results."""
     return replace(seen, rings=tuple(replace(ring) for ring in seen.rings))
 
 
@@ -146,7 +146,7 @@ def _measure(nodes: int) -> Iterator[Row]:
 
 
 def _timed(seen: Snapshot, *, index: bool = False) -> float:
-    """Seconds of one judgement; the first includes the index of what each node holds, which later ones need."""
+    """Seconds of one evaluation; the first includes the index of each node's ranges, which later ones use."""
     start = time.perf_counter()
     judge(seen)
     if index:

@@ -18,7 +18,7 @@ from tests.benchmarks.scale_core import LARGEST, POLICY, cluster, with_down
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BUDGET = 0.05  # seconds of CPU: nothing is waited for
+BUDGET = 0.05  # seconds of CPU, since it does not wait
 ROUNDS = 9
 OPEN = "application/openmetrics-text;version=1.0.0"
 
@@ -42,7 +42,7 @@ def run() -> Iterator[Row]:
 
 
 def _cpu(work: Callable[[], object]) -> float:
-    """Median CPU seconds of some rounds."""
+    """Median CPU seconds of several rounds."""
     taken = []
     for _ in range(ROUNDS):
         start = time.process_time()

@@ -1,11 +1,11 @@
-"""Planning the restart of up to 1,024 nodes, and how many batches that takes against the rule of Spotify's cstar.
+"""Planning the restart of up to 1,024 nodes, and its number of batches against the rule of Spotify's cstar.
 
-cstar's strategy `topology`, its default (endpoint_mapping.py, strategy.py and topology.py at af21a60), takes hosts rack
-by rack and runs on each that is in no range with a running one, in one datacenter after the other, or with
-`--topology-per-dc` in all of them at once. Here in rounds, each waiting for all of the one before, as batches do. It
-knows no levels: what shares a range never stops together, and what can't be spared stops all the same.
+cstar's default strategy, `topology` (endpoint_mapping.py, strategy.py and topology.py at af21a60), takes hosts rack by
+rack and runs on each host that shares no range with a running one, in one datacenter after the other, or with
+`--topology-per-dc` in all of them at once. Here it runs in rounds, each of which waits for the one before, as batches
+do. It does not consider levels: nodes that share a range never stop together, and nodes that can't be spared do stop.
 
-Seconds are of CPU, of one thread: how long it takes where nothing else runs.
+Seconds are CPU seconds of one thread: the duration on a machine without other work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUDGET = 10.0  # seconds
 
 
 class Case(NamedTuple):
-    """One cluster with one keyspace, every node well."""
+    """A cluster with one keyspace and all nodes up."""
 
     nodes: int
     vnodes: int
@@ -60,7 +60,7 @@ CASES = (
 
 
 def snapshot(case: Case) -> Snapshot:
-    """All nodes of a case up."""
+    """The snapshot of a case, with all nodes up."""
     places = [
         SimPlace(f"dc{1 + one % case.datacenters}", f"r{1 + one // case.datacenters % case.racks}")
         for one in range(case.nodes)

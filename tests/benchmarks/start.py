@@ -1,4 +1,4 @@
-"""What `ringcheck check --help` costs beside Python with click alone: whole processes, in turn."""
+"""`ringcheck check --help` against Python that only imports click: whole processes, alternately."""
 
 from __future__ import annotations
 

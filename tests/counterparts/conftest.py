@@ -1,4 +1,4 @@
-"""Everything in this room runs a real program beside ringcheck."""
+"""The tests of this folder run real programs together with ringcheck."""
 
 from __future__ import annotations
 

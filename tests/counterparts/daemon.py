@@ -1,4 +1,4 @@
-"""Real programs beside the tests: started on loopback, awaited, ended by their process ids."""
+"""Real programs for tests: start them on loopback, wait until they are ready, end them by their process ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins"  # where o
 
 
 def required(program: str) -> str:
-    """Path of a program; where it is missing the test is skipped, and in CI it fails."""
+    """Path of a program; if it is missing, the test is skipped, and in CI it fails."""
     found = shutil.which(program) or shutil.which(program, path=ELSEWHERE)
     if found:
         return found
@@ -31,7 +31,7 @@ def required(program: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """A TCP port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -46,10 +46,10 @@ def daemon(
     seconds: float = 30.0,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends; `ready` is asked until it says so, and may raise while it can't tell.
+    """Run a program until the block ends; `ready` is called until it returns true, and may raise until then.
 
     Raises:
-        RuntimeError: if it ends or is not ready in time; the text has the end of its log.
+        RuntimeError: if the program ends or is not ready in time; the text has the end of its log.
     """
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -64,7 +64,7 @@ def daemon(
 
 
 def await_(condition: Callable[[], bool], seconds: float, what: Callable[[], str] | str) -> None:
-    """Return when a condition holds; one that raises OSError or ValueError does not hold yet.
+    """Return when a condition holds; a condition that raises OSError or ValueError does not hold yet.
 
     Raises:
         RuntimeError: if it does not in time.
@@ -79,7 +79,7 @@ def await_(condition: Callable[[], bool], seconds: float, what: Callable[[], str
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; after five seconds, make it."""
+    """Send SIGTERM; after five seconds SIGKILL."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,7 +1,7 @@
-"""A machine like this one with the Debian package, of which every change is thrown away; with a systemd if wanted.
+"""A disposable copy of this machine with the Debian package, and with a systemd if wanted.
 
-This machine's root is seen through an overlay that is kept in memory. Its network is this machine's, so that embedded
-clusters on loopback answer there.
+Its root is an overlay in memory over this machine's root: all changes are discarded. Its network is this machine's, so
+that embedded clusters on loopback answer there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.counterparts.daemon import await_, end
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 60.0  # seconds; a busy machine is no failure
+PATIENCE = 60.0  # seconds; a busy machine is not a failure
 HIERARCHIES = tuple(Path("/sys/fs/cgroup", name) for name in ("systemd", "unified"))  # the hybrid layout
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 DEVICES = "null zero full random urandom tty"
@@ -47,7 +47,7 @@ ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 """
 
-# What systemd finds to do: nothing, until it is asked. Not chroot: no user namespace can be made in one.
+# systemd starts nothing by itself. Not chroot: no user namespace can be made in one.
 SYSTEM = """
 mount --bind proc/sys proc/sys
 mount -o remount,ro,bind proc/sys
@@ -79,7 +79,7 @@ BOOT = (
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine: a process in it, by which others enter it."""
+    """The machine, entered through a process in it."""
 
     pid: int
 
@@ -92,29 +92,29 @@ class Machine:
         )  # fmt: skip
 
     def _enter(self) -> list[str]:
-        """Namespaces that are this machine's own are entered without harm."""
+        """The command that enters the machine; entering a namespace that it shares with this one does no harm."""
         return ["nsenter", f"--target={self.pid}", "-m", "-u", "-i", "-p", "-C", "-r", "-w"]
 
     def shell(self, script: str) -> str:
-        """What a script prints; it must succeed."""
+        """The output of a script, which must succeed."""
         done = self.run("sh", "-euc", script)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def put(self, text: str | bytes, path: str, mode: str = "644") -> None:
-        """Write a file there."""
+        """Write a file in the machine."""
         data = text.encode() if isinstance(text, str) else text
         script = f"mkdir -p $(dirname {path}) && cat >{path} && chmod {mode} {path}"
         subprocess.run([*self._enter(), "sh", "-c", script], input=data, check=True)
 
     def dpkg(self, *arguments: str) -> str:
-        """Call dpkg; it must succeed."""
+        """Run dpkg, which must succeed."""
         done = self.run("dpkg", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def exists(self, path: str) -> bool:
-        """Whether something has that path there."""
+        """Whether a path exists in the machine."""
         return self.run("test", "-e", path).returncode == 0 or self.run("test", "-L", path).returncode == 0
 
     def show(self, unit: str, name: str) -> str:
@@ -127,7 +127,7 @@ def machine(folder: Path, deb: Path) -> Iterator[Machine]:
     """A machine without systemd; the package is /ringcheck.deb, not installed.
 
     Args:
-        folder: an empty one, for its root.
+        folder: an empty folder for its root.
         deb: the package.
     """
     _only_root()
@@ -146,7 +146,7 @@ def booted(folder: Path, deb: Path) -> Iterator[Machine]:
         enter = ["sh", "-c", f'{joining}; exec "$@"', "sh", "unshare", *namespaces]
         process = stack.enter_context(_entered(enter, folder, deb, f"{ROOT}{SYSTEM}{PIVOT}echo up\n{BOOT}"))
         (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        stack.callback(os.kill, int(first), signal.SIGKILL)  # with process 1 all others of its namespace end
+        stack.callback(os.kill, int(first), signal.SIGKILL)  # with process 1 all other processes of its namespace end
         found = Machine(int(first))
         await_(lambda: found.run("systemctl", "is-system-running").stdout == "running\n", PATIENCE, "systemd is up")
         found.shell("systemctl start systemd-journald && dpkg -i /ringcheck.deb")
@@ -178,7 +178,7 @@ def _entered(enter: list[str], folder: Path, deb: Path, script: str) -> Iterator
 
 @contextmanager
 def _group(path: Path) -> Iterator[Path]:
-    """A control group for a machine, removed with those that systemd made below it."""
+    """A control group for a machine, removed with the groups that systemd made in it."""
     if not (path.parent / "cgroup.procs").exists():
         pytest.skip(f"{path.parent} is no hierarchy of control groups: systemd is tried in the hybrid layout only")
     try:

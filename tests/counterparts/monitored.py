@@ -1,4 +1,4 @@
-"""What the monitors watch: an embedded cluster, plugins as a package would install them, and programs gone wrong."""
+"""What the monitors watch: an embedded cluster, plugins as a package installs them, and programs that fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXAMPLE_PLUGINS = "/usr/lib/nagios/plugins"
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 RULES = [{"keyspaces": "*", "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL"}]
 
-# A bug of ringcheck: what click would turn into a traceback and WARNING.
+# A bug in ringcheck, which click would turn into a traceback and WARNING.
 CRASH = """
 import ringcheck.core.assess as room
 def boom(*_):
@@ -47,10 +47,10 @@ class Monitored:
     """An embedded cluster orders-prod and how to watch it.
 
     Attributes:
-        cluster: to be driven.
-        config: path of a configuration with it; keyspaces are critical at LOCAL_QUORUM and warn at LOCAL_ALL.
-        plugins: a directory of plugins, ours and check_nrpe.
-        folder: for what else a test needs.
+        cluster: for tests to change.
+        config: path of its configuration; keyspaces are critical at LOCAL_QUORUM and warn at LOCAL_ALL.
+        plugins: a directory with the plugins, ringcheck's and check_nrpe.
+        folder: for other files of a test.
     """
 
     cluster: EmbeddedCluster
@@ -59,16 +59,16 @@ class Monitored:
     folder: Path
 
     def example(self, name: str) -> str:
-        """A shipped example as it stands, but for the place of its configuration file."""
+        """A shipped example, changed only in the path of its configuration file."""
         return (ROOT / "config" / name).read_text().replace(EXAMPLE_CONFIG, str(self.config))
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where the plugin finds ringcheck, which is not installed on the system."""
+        """Environment in which the plugin finds ringcheck, which is not installed on the system."""
         return {"RINGCHECK": str(RINGCHECK)}
 
     def down(self, *indexes: int) -> None:
-        """Kill these nodes and start the others, known to all at once."""
+        """Kill these nodes and start the others; all nodes know at once."""
         for node in self.cluster.nodes:
             if node.index in indexes and node.process != "killed":
                 self.cluster.down(node.index, instant=True)
@@ -76,7 +76,7 @@ class Monitored:
                 self.cluster.up(node.index, instant=True)
 
     def healthy(self) -> None:
-        """All up, none at fault."""
+        """Start all nodes and end all faults."""
         for node in self.cluster.nodes:
             self.cluster.set_fault(node.index, None)
         self.down()
@@ -100,7 +100,7 @@ def _plugins(folder: Path) -> Path:
     plugins = folder / "plugins"
     plugins.mkdir()
     (plugins / "check_cassandra_ring").symlink_to(ROOT / "plugins" / "check_cassandra_ring")
-    (plugins / "ringcheck").symlink_to(RINGCHECK)  # where the plugin looks itself: NRPE gives it no environment
+    (plugins / "ringcheck").symlink_to(RINGCHECK)  # where the plugin searches: NRPE gives it no environment
     (plugins / "check_nrpe").symlink_to(required("check_nrpe"))
     plugin = f'exec {shlex.quote(str(plugins / "check_cassandra_ring"))} "$@"'
     (folder / "crash.py").write_text(CRASH)
@@ -109,7 +109,7 @@ def _plugins(folder: Path) -> Path:
     _script(plugins / "crashes", f"export RINGCHECK={folder / 'crashing'}\n{plugin}")
     _script(plugins / "hangs", "exec sleep 60")
     _script(plugins / "dies", "kill -SEGV $$")
-    alone = folder / "check_cassandra_ring"  # nothing beside it
+    alone = folder / "check_cassandra_ring"  # no ringcheck beside it
     alone.symlink_to(ROOT / "plugins" / "check_cassandra_ring")
     _script(plugins / "missing", f"export RINGCHECK=/nowhere/ringcheck\nexec {shlex.quote(str(alone))}")
     return plugins
@@ -121,15 +121,15 @@ def _script(path: Path, text: str) -> None:
 
 
 def me() -> tuple[str, str]:
-    """User and group that run the tests."""
+    """User and group of the tests."""
     return pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
 
 def ordinary(command: list[str]) -> tuple[list[str], str, str]:
-    """A command as somebody who is not root, where root runs the tests: NRPE refuses to be root.
+    """A command for a user who is not root, even if root runs the tests: NRPE refuses to run as root.
 
     Returns:
-        The command, its user and its group. In a user namespace of its own it still may read what root may.
+        The command, its user and its group. In a user namespace of its own it may still read what root may.
     """
     if os.getuid():
         return command, *me()

@@ -1,7 +1,7 @@
-"""A double of Sensu Go's agent and backend, as versions 6.12.0 of the real ones behaved.
+"""A double of Sensu Go's agent and backend that behaves as version 6.12.0 of both did.
 
-It keeps what they kept, loses what they lost, and is silent where they were. Time is the double's own: `advance` moves
-it, so that a ttl ends without waiting.
+It keeps the fields that they kept, loses those that they lost, and drops silently what they dropped. It has its own
+clock, which `advance` moves, so that a ttl ends without waiting.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Stored:
 
 
 class RefusedError(ValueError):
-    """What the API answers with 400, and the socket with silence."""
+    """An event that the API answers with 400, and the socket drops silently."""
 
 
 class Backend:
-    """What is kept of events, whichever way they come.
+    """The events that are kept, from the socket and from the API.
 
     Attributes:
         events: by entity and check.
@@ -67,7 +67,7 @@ class Backend:
             return self.events[entity, name]
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: what was not heard of for its ttl becomes a warning, whatever it was, again and again."""
+        """Move the clock: events not renewed within their ttl become warnings, whatever they were, repeatedly."""
         with self._guard:
             self.now += seconds
             for one in self.events.values():
@@ -76,7 +76,7 @@ class Backend:
                     one.due += one.ttl
 
     def from_socket(self, found: dict[str, Any]) -> None:
-        """Keep an event of the socket: name, status, output, interval, handlers and source, and nothing else.
+        """Keep name, status, output, interval, handlers and source of an event from the socket, and nothing else.
 
         Raises:
             RefusedError: if the real agent drops it.
@@ -88,7 +88,7 @@ class Backend:
         self._keep(found.get("name") or "", found.get("source") or "", found["status"], found["output"], told)
 
     def from_api(self, found: dict[str, Any]) -> None:
-        """Keep an event of the API.
+        """Keep an event from the API.
 
         Raises:
             RefusedError: with the text of the 400.
@@ -138,8 +138,8 @@ class Sensu(Backend):
     """The agent's socket and API, and the backend behind them.
 
     Attributes:
-        reads: seconds that the agent reads from its socket.
-        dropped: why messages to the socket were dropped; the real agent only logs it.
+        reads: seconds for which the agent reads from its socket.
+        dropped: reasons why messages to the socket were dropped; the real agent only logs them.
         raw: every JSON object that the socket got.
         port: of the socket.
         url: of the API.
@@ -168,14 +168,14 @@ class Sensu(Backend):
 
 
 def _texts(found: Any) -> dict[str, str]:
-    """A map of texts: Go refuses all else."""
+    """A map of texts: Go refuses other values."""
     if not all(isinstance(value, str) for value in (found or {}).values()):
         raise RefusedError("json: cannot unmarshal bool into Go struct field ObjectMeta of type string")
     return found or {}
 
 
 def points(output: str) -> dict[str, float]:
-    """What `output_metric_format: nagios_perfdata` makes of an output, mistakes included."""
+    """The metrics that `output_metric_format: nagios_perfdata` reads from an output, including its mistakes."""
     parts = output.split("|")
     if len(parts) != 2:
         return {}
@@ -188,7 +188,7 @@ def _point(text: str) -> tuple[str, float]:
 
 
 def refuses_check(spec: dict[str, Any], name: str) -> str | None:
-    """Why the backend refuses a check definition."""
+    """The reason why the backend refuses a check definition."""
     if not NAME.fullmatch(name):
         return "check name cannot contain spaces or special characters"
     if spec.get("ttl") and spec["ttl"] <= spec["interval"]:

@@ -1,4 +1,4 @@
-"""The agent's pages in a real browser: they live, they fit, anybody can read them, and the console is silent."""
+"""The agent's pages in a real browser: they update, fit small screens, are accessible, and cause no console errors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def looks(driver: webdriver.Chrome, width: int = DESK, scheme: str = "light", *, script: bool = True) -> None:
-    """How the browser shows what it loads next."""
+    """Set size and colour scheme for the next pages."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
@@ -96,17 +96,17 @@ def opened(driver: webdriver.Chrome, world: World, path: str) -> None:
 
 
 def text(driver: webdriver.Chrome, selector: str) -> str:
-    """What is shown there, at one moment: an element may be replaced while it is asked."""
+    """The text of an element, which may be replaced while it is read."""
     return str(driver.execute_script("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector))
 
 
 def errors(driver: webdriver.Chrome) -> list[str]:
-    """What the console has told since it was last asked."""
+    """Messages of the console since the last call."""
     return [one["message"] for one in driver.get_log("browser") if one["level"] in {"WARNING", "SEVERE"}]  # type: ignore[no-untyped-call]
 
 
 def violations(driver: webdriver.Chrome, axe: str) -> list[str]:
-    """What axe has to say against the page."""
+    """The violations that axe finds on the page."""
     driver.execute_script(axe)
     driver.set_script_timeout(60)
     found: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[0], (e) => arguments[0](String(e)))")
@@ -114,7 +114,7 @@ def violations(driver: webdriver.Chrome, axe: str) -> list[str]:
 
 
 def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world: World) -> None:
-    """And to come back; title, icon, picture and what is read aloud follow. What was clicked keeps the focus."""
+    """A page shows a node's death and return; title, icon, picture and live region follow, and the focus stays."""
     looks(driver)
     opened(driver, world, f"/clusters/{NAME}?keyspace=orders&level=LOCAL_QUORUM")
     driver.execute_script("window.same = true")
@@ -139,7 +139,7 @@ def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world:
 
 
 def test_ages_go_on_and_a_lost_agent_is_told(driver: webdriver.Chrome, world: World) -> None:
-    """Nobody may take for the present what nobody tells any more."""
+    """Ages increase, and data of an agent that is gone is shown as old."""
     looks(driver)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         driver.get(f"{served.url}/clusters/{NAME}")
@@ -153,12 +153,12 @@ def test_ages_go_on_and_a_lost_agent_is_told(driver: webdriver.Chrome, world: Wo
         await_(lambda: text(driver, "#link") == "live", 90, "the return")
         assert not driver.find_element(By.ID, "lost").is_displayed()
         driver.get("about:blank")
-    driver.get_log("browser")  # type: ignore[no-untyped-call]  # refused connections are told there
+    driver.get_log("browser")  # type: ignore[no-untyped-call]  # it has messages about refused connections
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: str, scheme: str) -> None:
-    """Well, in an outage, and blind: axe finds nothing, nothing is wider than a telephone, the console is silent."""
+    """With a healthy ring, an outage, and no data: no violation, nothing wider than a telephone, no console message."""
 
     def look() -> None:
         for width in (DESK, PHONE):
@@ -184,7 +184,7 @@ def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: st
 
 
 def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -> None:
-    """The page loads itself again, and links choose the picture."""
+    """Without JavaScript the page reloads, and links choose the picture."""
     looks(driver, script=False)
     try:
         driver.get(world.url(f"/clusters/{NAME}?keyspace=orders"))
@@ -202,7 +202,7 @@ def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -
 
 
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:
-    """The tests above could fail."""
+    """A violation is reported, so that the tests above can fail."""
     looks(driver)
     opened(driver, world, "/")
     driver.execute_script("document.querySelector('h1').style.color = '#c0d0c0'; document.body.append(new Image())")
@@ -211,7 +211,7 @@ def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: st
 
 
 def test_the_picture_alone_is_styled(driver: webdriver.Chrome, world: World) -> None:
-    """By itself it is a document of its own, whose policy knows its styles."""
+    """The picture on its own is a document whose policy allows its styles."""
     looks(driver)
     driver.get(world.url(f"/api/v1/clusters/{NAME}/ring.svg"))
     fill = "return getComputedStyle(document.querySelector('.h')).fontSize"

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, THIRD = NODES[:3]
 HERE = Path(__file__).parents[2]
-LONG = 60.0  # seconds a step may take where the machine may be busy
+LONG = 60.0  # seconds that a step may take on a busy machine
 
 
 @dataclass
 class Member:
-    """One etcd process, which can be stopped and started again on its data."""
+    """An etcd process that can be stopped and started again on its data."""
 
     name: str
     folder: Path
@@ -89,7 +89,7 @@ class Member:
 
 @contextmanager
 def etcd(folder: Path, members: int = 1, **options: Any) -> Iterator[list[Member]]:
-    """A cluster of so many members, all ready."""
+    """A cluster of several members, all ready."""
     found = [Member(f"m{number}", folder, **options) for number in range(members)]
     with ExitStack() as stack:
         for one in found:
@@ -103,7 +103,7 @@ def etcd(folder: Path, members: int = 1, **options: Any) -> Iterator[list[Member
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of one member that every test of it leaves running; each takes a cluster's name of its own."""
+    """URL of a member that all tests leave running; each test uses a cluster name of its own."""
     with etcd(tmp_path_factory.mktemp("etcd")) as (member,):
         yield member.url
 
@@ -122,7 +122,7 @@ def client(name: str, *urls: str, seconds: float = LONG, one_request: float = 3.
 
 
 def all_at_once(work: Callable[[int], None], number: int) -> None:
-    """Run it in so many threads; the first error is raised."""
+    """Run a function in several threads; the first error is raised."""
     errors: list[BaseException] = []
 
     def run(at: int) -> None:
@@ -144,7 +144,7 @@ def all_at_once(work: Callable[[int], None], number: int) -> None:
 
 
 def test_it_does_what_the_model_does(shared: str) -> None:
-    """Random steps of two clients come out as a dictionary says."""
+    """Random steps of two clients have the same results as in a model."""
     with ExitStack() as stack:
 
         class Machine(StoreMachine):
@@ -158,7 +158,7 @@ def test_it_does_what_the_model_does(shared: str) -> None:
 
 
 def test_fifty_racers_for_one_node_have_one_winner(shared: str) -> None:
-    """All ask at once for one node, then the losers for one each: no record of any is lost."""
+    """All ask at once for one node, then the losers for one node each: no record is lost."""
     name, won, seen = fresh(), list[int](), Counter[str]()
 
     def race(number: int) -> None:
@@ -178,7 +178,7 @@ def test_fifty_racers_for_one_node_have_one_winner(shared: str) -> None:
 
 
 class Monitor:
-    """Who is granted right now; more than one is what must never be."""
+    """Counts the grants at one time; there must never be more than one."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -198,10 +198,9 @@ class Monitor:
 
 
 def take_turns(store: Etcd, node: str, monitor: Monitor, ends: float) -> None:
-    """Ask until granted, hold the node for a moment, and give it back.
+    """Ask until granted, hold the lease for a moment, and release it.
 
-    Asks where nobody is seen to have a lease: who only ever asks meets others that are refused, as long as there are
-    fifty of them.
+    Asks only if no lease is seen: of fifty clients that ask all the time, each would meet others and be refused.
     """
     owner = f"owner-{node}"
     while time.monotonic() < ends:
@@ -216,7 +215,7 @@ def take_turns(store: Etcd, node: str, monitor: Monitor, ends: float) -> None:
 
 
 def test_fifty_racers_are_granted_one_at_a_time(shared: str) -> None:
-    """Where the gate can spare one node fifty racers for fifty nodes all get their turn, and never two together."""
+    """If the gate allows one node, fifty racers for fifty nodes all get their turn, and never two at once."""
     name, monitor, ends = fresh(), Monitor(), time.monotonic() + 240
 
     def race(number: int) -> None:
@@ -249,7 +248,7 @@ with closing(Etcd(name, Lease(etcd=(url,)), 60.0)) as store:
 
 
 def test_processes_are_granted_one_at_a_time(shared: str, tmp_path: Path) -> None:
-    """Five processes with five nodes each: a file that only one at a time may make never exists for a second one."""
+    """Five processes with five nodes each: a file that each creates while it holds a lease never exists before."""
     name = fresh()
     racers = [
         subprocess.Popen([sys.executable, "-c", RACER, shared, name, str(tmp_path), *NODES[at : at + 5]], cwd=HERE)
@@ -281,7 +280,7 @@ granted(Etcd(sys.argv[2], Lease(etcd=(sys.argv[1],))), [holder(owner="dead")], d
 
 
 def test_a_run_that_dies_between_record_and_decision(shared: str) -> None:
-    """Its lease stays, others count its node as down and are refused, and a break frees it."""
+    """Its lease stays, others count its node as down and are refused, and a break removes the lease."""
     name = fresh()
     run = subprocess.Popen([sys.executable, "-c", DIES, shared, name], cwd=HERE, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
@@ -299,7 +298,7 @@ def test_a_run_that_dies_between_record_and_decision(shared: str) -> None:
 
 
 def test_leases_outlive_a_restart_of_etcd(tmp_path: Path) -> None:
-    """A client with connections to the old process goes on with the new one."""
+    """A client with connections to the old process continues with the new one."""
     with etcd(tmp_path) as (member,), client("c", member.url) as store:
         store.add([holder()])
         member.stop()
@@ -309,7 +308,7 @@ def test_leases_outlive_a_restart_of_etcd(tmp_path: Path) -> None:
 
 
 def test_etcd_restarted_in_the_middle(tmp_path: Path) -> None:
-    """While it is killed and started again racers are granted or in doubt, and never two together."""
+    """While etcd is killed and restarted, racers are granted or in doubt, and never two are granted at once."""
     monitor, doubts, stop = Monitor(), list[str](), threading.Event()
     with etcd(tmp_path) as (member,):
 
@@ -346,7 +345,7 @@ def test_etcd_restarted_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_hung_etcd_is_a_doubt_in_time(tmp_path: Path) -> None:
-    """SIGSTOP: the deadline fires, the error says that the outcome is not known, and nothing was granted."""
+    """With etcd stopped by SIGSTOP the deadline ends the request, the error says so, and nothing was granted."""
     with etcd(tmp_path) as (member,), client("c", member.url, seconds=2.0, one_request=0.5) as store:
         store.add([holder(SECOND, "you")])
         member.signal(signal.SIGSTOP)
@@ -364,10 +363,10 @@ def test_a_hung_etcd_is_a_doubt_in_time(tmp_path: Path) -> None:
 
 
 class Proxy:
-    """TCP to one port; what it does with requests and answers can be changed while it runs.
+    """A TCP proxy to a port that can lose or hold requests and answers.
 
     `lose`: called with each request's bytes; true closes the connection once etcd has answered, so that the request
-    is carried out and nobody hears of it. `hold` keeps such requests instead, until `let_go`.
+    is carried out and the client does not learn the result. `hold` delays such requests instead, until `let_go`.
     """
 
     def __init__(self, port: int) -> None:
@@ -437,7 +436,7 @@ def is_txn(request: bytes) -> bool:
 
 
 class First:
-    """True for the first so many that a test is true of."""
+    """A condition that is true for the first few requests that match a test."""
 
     def __init__(self, test: Callable[[bytes], bool], number: int = 1) -> None:
         self._test = test
@@ -451,7 +450,7 @@ class First:
 
 
 def test_an_answer_that_is_lost_is_read_back(proxy: Proxy) -> None:
-    """A transaction that was carried out unheard: the record is read, and the lease is new, once, and withdrawable."""
+    """If the answer to a transaction is lost, the record is read: the lease is there once, and can be withdrawn."""
     with client(fresh(), proxy.url) as store:
         proxy.lose = First(is_txn)
         added = store.add([holder()])
@@ -462,7 +461,7 @@ def test_an_answer_that_is_lost_is_read_back(proxy: Proxy) -> None:
 
 
 def test_a_break_whose_answer_is_lost_is_done_once(proxy: Proxy) -> None:
-    """It returns the lease that it took, and the history has it once."""
+    """It returns the lease that it broke, and the history has it once."""
     with client(fresh(), proxy.url) as store:
         store.add([holder()])
         proxy.lose = First(is_txn)
@@ -471,7 +470,7 @@ def test_a_break_whose_answer_is_lost_is_done_once(proxy: Proxy) -> None:
 
 
 def test_an_answer_that_is_lost_may_have_been_a_refusal(shared: str, proxy: Proxy) -> None:
-    """The other's lease, recorded between reading and writing, is found when the record is read back."""
+    """A lease that another owner recorded between reading and writing is found when the record is read back."""
     name = fresh()
     with client(name, proxy.url) as store, client(name, shared) as other:
 
@@ -488,7 +487,7 @@ def test_an_answer_that_is_lost_may_have_been_a_refusal(shared: str, proxy: Prox
 
 
 def test_all_answers_lost_is_a_doubt_and_no_grant(shared: str, proxy: Proxy) -> None:
-    """Until the time is over nothing is assumed; the lease that was recorded unheard stays, and the text says so."""
+    """If all answers are lost until the deadline, nothing is assumed: the lease stays, and the text says so."""
     name = fresh()
     with client(name, proxy.url, seconds=1.0) as store, client(name, shared) as other:
         proxy.lose = is_txn
@@ -499,7 +498,7 @@ def test_all_answers_lost_is_a_doubt_and_no_grant(shared: str, proxy: Proxy) -> 
 
 
 def test_a_withdrawal_that_comes_late_takes_no_grant(shared: str, proxy: Proxy) -> None:
-    """A removal that was given up on its way must not land after the same owner has been granted the node again."""
+    """A delayed removal must not take effect after the same owner has been granted the node again."""
     name = fresh()
     with client(name, proxy.url, seconds=1.0, one_request=0.4) as slow, client(name, shared) as store:
         store.add([holder()])
@@ -517,7 +516,7 @@ def test_a_withdrawal_that_comes_late_takes_no_grant(shared: str, proxy: Proxy) 
 
 
 def test_a_dead_endpoint_is_passed_over(tmp_path: Path) -> None:
-    """Three members, one killed: any order of endpoints works, also while it was the one in use."""
+    """With one of three members killed, any order of endpoints works, even if the killed one was in use."""
     with etcd(tmp_path, 3) as members, client("c", *(one.url for one in members)) as store:
         store.add([holder()])
         members[0].stop()
@@ -527,7 +526,7 @@ def test_a_dead_endpoint_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_member_without_a_majority_grants_nothing(tmp_path: Path) -> None:
-    """Cut off from the others it can neither read nor write; with the majority back all is as it was."""
+    """A member that is cut off can neither read nor write; with the majority back the record is unchanged."""
     with etcd(tmp_path, 3) as members, client("c", members[0].url, seconds=4.0, one_request=2.0) as alone:
         alone.add([holder(SECOND, "you")])
         for one in members[1:]:
@@ -545,7 +544,7 @@ def test_a_member_without_a_majority_grants_nothing(tmp_path: Path) -> None:
 
 
 def test_endpoints_of_two_clusters_are_a_doubt(proxy: Proxy, tmp_path: Path) -> None:
-    """Two runs could each find a record of their own."""
+    """Endpoints of different clusters are refused: two runs could each find a record of their own."""
     other = ("--initial-cluster-token", "other")
     with etcd(tmp_path, more=other) as (member,), client(fresh(), proxy.url, member.url) as store:
         store.add([holder()])
@@ -555,7 +554,7 @@ def test_endpoints_of_two_clusters_are_a_doubt(proxy: Proxy, tmp_path: Path) -> 
 
 
 def test_a_foreign_record_is_not_written_over(shared: str) -> None:
-    """Whatever else stands at the key stays."""
+    """A value of another program at the key is not replaced."""
     name = fresh()
     environment = {**os.environ, "ETCDCTL_API": "3"}
     control = [required("etcdctl"), "--endpoints", shared]
@@ -576,7 +575,7 @@ def test_a_foreign_record_is_not_written_over(shared: str) -> None:
 
 @pytest.fixture
 def pems(tmp_path: Path) -> dict[str, str]:
-    """Files of an authority, the server's and a client's certificates, and of a stranger's."""
+    """Files of a certificate authority, a server's and a client's certificates, and those of another authority."""
     authority, stranger = trustme.CA(), trustme.CA()
     found = {name: str(tmp_path / f"{name}.pem") for name in ("ca", "cert", "key", "client", "client_key", "other")}
     authority.cert_pem.write_to_path(found["ca"])
@@ -597,7 +596,7 @@ def secured(pems: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_tls_with_our_certificate_and_a_user(tmp_path: Path, pems: dict[str, str]) -> None:
-    """All of it at once; without any one part nothing is known, and no password is in an error."""
+    """TLS, a client certificate and a user together; without any of them there is an error without the password."""
     password = tmp_path / "password"
     password.write_text("pass-word\n")
     password.chmod(0o600)
@@ -612,7 +611,7 @@ def test_tls_with_our_certificate_and_a_user(tmp_path: Path, pems: dict[str, str
             store.add([holder()])
             assert store.holders() == (holder(),)
             member.stop()
-            member.start([member])  # its tokens are gone with it
+            member.start([member])  # its tokens are lost with it
             store.add([holder(SECOND)])
             assert len(store.holders()) == 2
         changes: list[tuple[dict[str, Any], str]] = [

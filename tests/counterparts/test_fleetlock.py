@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from ringcheck.config.values import Config
 
 GROUP = "embedded"
-LONG = 240.0  # seconds, where ten hosts take their turns on a busy machine
+LONG = 240.0  # seconds in which ten hosts take turns on a busy machine
 
 
 class Told(NamedTuple):
-    """What a host was answered."""
+    """The answer to a host."""
 
     status: int
     kind: str
@@ -42,7 +42,7 @@ class Told(NamedTuple):
 
 
 def post(url: str, operation: str, host: str, *headers: str) -> Told:
-    """As the protocol's own example does it."""
+    """Send a request with curl, as in the protocol's own example."""
     body = json.dumps({"client_params": {"group": GROUP, "id": host}})
     words = [required("curl"), "-sS", "--max-time", "100", "-w", "\n%{http_code}", "-d", body]
     done = subprocess.run(
@@ -82,7 +82,7 @@ class Fleet:
         return self.cluster.nodes[number].address
 
     def note(self, change: Callable[[str], object], number: int) -> None:
-        """Keep which hosts had a grant together."""
+        """Record which hosts hold grants at the same time."""
         with self.guard:
             change(self.address(number))
             self.together.add(frozenset(self.granted))
@@ -107,7 +107,7 @@ def fleet(folder: Path, nodes: int, agents: int = 1) -> Iterator[Fleet]:
 
 
 def _agent(stack: ExitStack, config: Path, number: int) -> str:
-    """The service itself."""
+    """Start the service as a process."""
     url = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), "--listen", url]
 
@@ -126,7 +126,7 @@ def until(condition: Callable[[], bool], seconds: float = LONG) -> None:
 
 
 def test_the_life_of_a_reboot(tmp_path: Path) -> None:
-    """Granted; another rack's host is refused with the reason; released only when the node is really back."""
+    """A host is granted, one of another rack is refused with the reason; the lease ends only when the node is back."""
     with fleet(tmp_path, 6) as home:
         [url] = home.urls
         without = post(url, "pre-reboot", "host-0", "Content-Type: application/json")
@@ -159,18 +159,18 @@ def test_the_life_of_a_reboot(tmp_path: Path) -> None:
 
 
 def reboot(home: Fleet, number: int) -> None:
-    """What one host does, from its wish to reboot until it is steady again; it asks any of the agents."""
+    """A host's reboot, from its request until it is steady again; it asks any of the agents."""
     host, ends = f"host-{number}", time.monotonic() + LONG
     while ask(random.choice(home.urls), host).status != 200:  # noqa: S311 - no secret
         assert time.monotonic() < ends, f"{host} was never granted"
         time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - likewise
     home.note(home.granted.add, number)
-    time.sleep(0.5)  # hosts take theirs to go down: meanwhile nothing but the lease tells of it
+    time.sleep(0.5)  # hosts take time to go down: until then only the lease shows it
     time.sleep(home.cluster.drain(number) + 0.1)
     home.cluster.down(number)
     time.sleep(0.3)
     home.cluster.up(number)
-    home.note(home.granted.discard, number)  # the next answer may be that its lease is gone
+    home.note(home.granted.discard, number)  # the next answer may be that it has no lease
     while steady(random.choice(home.urls), host).status != 200:  # noqa: S311 - likewise
         assert time.monotonic() < ends, f"{host} was never back"
         time.sleep(0.2)
@@ -178,10 +178,10 @@ def reboot(home: Fleet, number: int) -> None:
 
 @pytest.mark.parametrize("agents", [1, 2])
 def test_ten_hosts_at_once(tmp_path: Path, agents: int) -> None:
-    """All want to reboot at the same moment, and all do; never has a range fewer replicas than a quorum.
+    """Ten hosts want to reboot at the same moment, and all do; no range ever has fewer replicas than a quorum.
 
-    Neither by what was granted together, nor by what was really away, as a placement that knows no gate tells.
-    With two agents nothing but the record in etcd keeps them apart.
+    This holds for the grants at one time and for the nodes that were really away, by placement alone. Two agents are
+    coordinated only by the record in etcd.
     """
     with fleet(tmp_path, 10, agents) as home, sampled(home.cluster) as seen:
         all_at_once(lambda number: reboot(home, number), 10)
@@ -194,7 +194,7 @@ def test_ten_hosts_at_once(tmp_path: Path, agents: int) -> None:
 
 
 def test_an_etcd_that_is_away(tmp_path: Path) -> None:
-    """No grant on doubt, and no release: 503 with the reason. It goes on once etcd is back, with what was held."""
+    """Without etcd there is no grant and no release, but 503 with the reason; with etcd back, leases are as before."""
     with fleet(tmp_path, 6) as home:
         [url] = home.urls
         assert ask(url, "host-0")[:2] == (200, "granted")

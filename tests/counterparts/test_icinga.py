@@ -1,4 +1,4 @@
-"""A real Icinga 2 runs the plugin with the shipped example and shows what it says."""
+"""A real Icinga 2 runs the plugin with the shipped example and shows its output."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ SERVICES = {
 
 
 class Icinga:
-    """A running Icinga 2, asked by its API."""
+    """A running Icinga 2, used through its API."""
 
     def __init__(self, port: int, authority: Path) -> None:
         self.url = f"https://localhost:{port}/v1"
         self.session = requests.Session()
-        self.session.trust_env = False  # REQUESTS_CA_BUNDLE would go before verify
+        self.session.trust_env = False  # REQUESTS_CA_BUNDLE would take precedence over verify
         self.session.auth, self.session.verify = ("t", "t"), str(authority)
         self.session.headers["Accept"] = "application/json"
 
@@ -126,7 +126,7 @@ def _healthy(watched: Monitored) -> Iterator[None]:
 
 
 def command(folder: Path) -> list[str]:
-    """Icinga 2 with everything that it writes in one folder."""
+    """The command of Icinga 2, with all files that it writes in one folder."""
     places = {"DataDir": "lib", "LogDir": "log", "CacheDir": "cache", "InitRunDir": "run", "SpoolDir": "spool"}
     for place in places.values():
         (folder / place).mkdir(exist_ok=True)
@@ -168,7 +168,7 @@ def icinga(watched: Monitored) -> Iterator[Icinga]:
 
 
 def perf(found: dict[str, Any]) -> dict[str, float]:
-    """Perfdata as Icinga kept it, metric by metric; all of it must have the form."""
+    """Perfdata as Icinga stored it, by metric; every item must have the right form."""
     matches = [PERF.fullmatch(one) for one in found["performance_data"]]
     assert all(matches), found["performance_data"]
     return {one[1]: float(one[2]) for one in matches if one}
@@ -218,7 +218,7 @@ def test_the_service_shows_the_ring(
 
 
 def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga) -> None:
-    """Icinga mangles perfdata of further lines: ours is all on the first."""
+    """Icinga mangles perfdata in further lines: ringcheck's is all on the first line."""
     watched.down(1)
     short, found = icinga.check(), icinga.check("orders-prod!long")
     assert found["exit_status"] == WARNING
@@ -239,14 +239,14 @@ def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga)
     ],
 )
 def test_what_goes_wrong_with_us_is_unknown(service: str, line: str, icinga: Icinga) -> None:
-    """Never CRITICAL, never WARNING, never OK, and the reason is the text."""
+    """Failures of ringcheck itself are UNKNOWN with the reason, never another state."""
     found = icinga.check(service)
     assert found["exit_status"] == UNKNOWN
     assert found["output"].startswith(line)
 
 
 def test_custom_variables_are_options(watched: Monitored, icinga: Icinga) -> None:
-    """Levels of a service, and nodes without a configuration, repeated."""
+    """Custom variables set levels of a service, and several nodes without a configuration."""
     watched.down(1, 2)
     found = icinga.check("orders-prod!levels")
     assert found["exit_status"] == WARNING
@@ -258,7 +258,7 @@ def test_custom_variables_are_options(watched: Monitored, icinga: Icinga) -> Non
 
 
 def test_silent_nodes_end_in_time(watched: Monitored, icinga: Icinga) -> None:
-    """Agents that never answer: check's own -t ends it, before Icinga's timeout."""
+    """If agents never answer, check's own -t ends it before Icinga's timeout."""
     for node in watched.cluster.nodes:
         watched.cluster.set_fault(node.index, Fault("hang"))
     found = icinga.check("orders-prod!short")
@@ -267,14 +267,14 @@ def test_silent_nodes_end_in_time(watched: Monitored, icinga: Icinga) -> None:
 
 
 def test_what_icinga_itself_makes_of_a_plugin_that_hangs_or_dies(icinga: Icinga) -> None:
-    """Both are UNKNOWN, as docs/nagios.md says."""
+    """A plugin that hangs and one that is killed are UNKNOWN, as in docs/nagios.md."""
     hung, dead = icinga.check("orders-prod!hangs"), icinga.check("orders-prod!dies")
     assert (int(hung["state"]), int(dead["state"])) == (UNKNOWN, UNKNOWN)
     assert "Timeout exceeded" in hung["output"]
 
 
 def test_writers_of_metrics_take_every_value(watched: Monitored, icinga: Icinga) -> None:
-    """What goes to PerfdataWriter, and so to Graphite and others, is every label with its value."""
+    """PerfdataWriter, and so Graphite and others, gets every label with its value."""
     watched.down(1)
     found = perf(icinga.check())
     spool = watched.folder / "icinga"

@@ -1,4 +1,4 @@
-"""A real Nagios Core and a real NRPE run the plugin with the shipped examples and show what it says."""
+"""A real Nagios Core and a real NRPE run the plugin with the shipped examples and show its output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SERVICE = "Cassandra ring"
 PERF = re.compile(r"([a-z_]+)=(-?[0-9.]+)(s|%)?(?:;[0-9.]*){0,4}")
 
-# What Debian's package has beside ours, as little of it as Nagios wants.
+# The least that Nagios needs of the configuration in Debian's package.
 BESIDE = """
 define timeperiod {
     timeperiod_name 24x7
@@ -136,7 +136,7 @@ class Nagios:
         self.folder = folder
 
     def service(self, name: str) -> dict[str, str]:
-        """What status.dat says of a service."""
+        """The entry of a service in status.dat."""
         for block in re.findall(r"^servicestatus \{\n(.*?)\n\t\}", self._status(), re.DOTALL | re.MULTILINE):
             found = dict(line.strip().split("=", 1) for line in block.splitlines())
             if found["service_description"] == name:
@@ -147,13 +147,13 @@ class Nagios:
         return (self.folder / "status.dat").read_text()
 
     def checked(self) -> bool:
-        """Whether the first check of our service has ended."""
+        """Whether the first check of the service has ended."""
         return self.service(SERVICE)["has_been_checked"] == "1"
 
     def check(self, name: str = SERVICE) -> dict[str, str]:
-        """Check a service now; what it is then."""
+        """Check a service now; its entry after the check."""
         asked = int(time.time())
-        while asked == int(time.time()):  # its times are whole seconds: an earlier check must not be taken for this one
+        while asked == int(time.time()):  # its times are whole seconds: do not mistake an earlier check for this one
             time.sleep(0.05)
         asked += 1
         command = f"[{asked}] SCHEDULE_FORCED_SVC_CHECK;orders-prod;{name};{asked}\n"
@@ -229,7 +229,7 @@ def nagios(watched: Monitored, nrpe: int) -> Iterator[Nagios]:
 
 
 def beside(folder: Path) -> str:
-    """A contact that is paged and one with a queue of tickets, as docs/nagios.md splits them."""
+    """A contact that is paged and one for tickets, as in docs/nagios.md."""
     contacts = [
         CONTACT.replace("CONTACT", name).replace("OPTIONS", options)
         for name, options in (("oncall", "c,r"), ("tickets", "w,u,r"))
@@ -238,13 +238,13 @@ def beside(folder: Path) -> str:
 
 
 def others(watched: Monitored) -> str:
-    """Services that go wrong, each in its way; the first check of each is long after the tests."""
+    """Services that fail in different ways; their first scheduled check is long after the tests."""
     made = [OTHERS.replace("NAME", name).replace("COMMAND", command) for name, command in SERVICES.items()]
     return PLUGIN + "".join(made).replace("CONFIG", str(watched.config))
 
 
 def perf(found: dict[str, str]) -> dict[str, float]:
-    """Perfdata as Nagios kept it; all of it must have the form."""
+    """Perfdata as Nagios stored it; every item must have the right form."""
     texts = found["performance_data"].split(" ")
     matches = [PERF.fullmatch(one) for one in texts]
     assert all(matches), texts
@@ -252,7 +252,7 @@ def perf(found: dict[str, str]) -> dict[str, float]:
 
 
 def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:
-    """`nagios4 -v` has nothing to say about the shipped file, beside what Debian's package ships."""
+    """`nagios4 -v` reports nothing about the shipped file, used with the configuration of Debian's package."""
     (tmp_path / "results").mkdir()
     main = MAIN.format(tmp_path, *me()).replace(f"{tmp_path}/ringcheck.cfg", str(ROOT / "config/nagios/ringcheck.cfg"))
     (tmp_path / "nagios.cfg").write_text(main)
@@ -286,7 +286,7 @@ def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:
 def test_the_service_shows_the_ring(
     down: tuple[int, ...], state: int, line: str, watched: Monitored, nagios: Nagios
 ) -> None:
-    """State, first line and perfdata as nodes fail and return; Nagios makes a colon of each semicolon."""
+    """State, first line and perfdata as nodes fail and return; Nagios replaces each semicolon by a colon."""
     watched.down(*down)
     found = nagios.check()
     assert int(found["current_state"]) == state
@@ -322,14 +322,14 @@ def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
     ],
 )
 def test_what_goes_wrong_with_us_is_unknown(service: str, line: str, nagios: Nagios) -> None:
-    """Never CRITICAL, never WARNING, never OK, and the reason is the text."""
+    """Failures of ringcheck itself are UNKNOWN with the reason, never another state."""
     found = nagios.check(service)
     assert int(found["current_state"]) == UNKNOWN
     assert found["plugin_output"].startswith(line)
 
 
 def test_silent_nodes_end_in_time(watched: Monitored, nagios: Nagios) -> None:
-    """Agents that never answer: check's own -t ends it, long before Nagios would."""
+    """If agents never answer, check's own -t ends it, long before Nagios does."""
     for node in watched.cluster.nodes:
         watched.cluster.set_fault(node.index, Fault("hang"))
     found = nagios.check("short")
@@ -339,7 +339,7 @@ def test_silent_nodes_end_in_time(watched: Monitored, nagios: Nagios) -> None:
 
 
 def test_what_nagios_itself_makes_of_a_plugin_that_hangs_or_dies(nagios: Nagios) -> None:
-    """docs/nagios.md tells so: UNKNOWN, the first with service_check_timeout_state=u only."""
+    """Both are UNKNOWN, as in docs/nagios.md; a plugin that hangs only with service_check_timeout_state=u."""
     hung, dead = nagios.check("hangs"), nagios.check("dies")
     assert (int(hung["current_state"]), int(dead["current_state"])) == (UNKNOWN, UNKNOWN)
     assert hung["plugin_output"].startswith("(Service check timed out after")
@@ -347,7 +347,7 @@ def test_what_nagios_itself_makes_of_a_plugin_that_hangs_or_dies(nagios: Nagios)
 
 
 def test_pages_and_tickets_reach_their_contacts(watched: Monitored, nagios: Nagios) -> None:
-    """One service, two contacts: a warning is the queue's, an outage is whoever is on call's, the recovery both's."""
+    """With one service and two contacts a warning goes to tickets, an outage to the pager, a recovery to both."""
     for down in ((1,), (1, 2), ()):
         watched.down(*down)
         nagios.check()
@@ -383,7 +383,7 @@ def test_nrpe_passes_state_and_line(down: tuple[int, ...], code: int, watched: M
 
 
 def test_nrpe_passes_long_output_and_a_crash(watched: Monitored, nrpe: int) -> None:
-    """Further lines arrive; a bug of ours is UNKNOWN with its reason."""
+    """Further lines arrive; a bug in ringcheck is UNKNOWN with its reason."""
     watched.down(1)
     code, output = by_nrpe(nrpe, "long")
     assert code == WARNING
@@ -394,12 +394,12 @@ def test_nrpe_passes_long_output_and_a_crash(watched: Monitored, nrpe: int) -> N
 
 
 def test_what_nrpe_itself_makes_of_a_plugin_that_dies(nrpe: int) -> None:
-    """Nothing was printed: UNKNOWN."""
+    """A plugin that dies without output is UNKNOWN."""
     assert by_nrpe(nrpe, "dies") == (UNKNOWN, "NRPE: Unable to read output\n")
 
 
 def test_check_nrpe_s_own_timeout_is_unknown_with_the_shipped_options(nrpe: int) -> None:
-    """-u, as the shipped command has it; without it a silent machine would be CRITICAL."""
+    """The shipped command has -u: without it a machine that does not answer would be CRITICAL."""
     code, _ = by_nrpe(nrpe, "hangs", "-t", "1")
     assert code == UNKNOWN
     shipped = (ROOT / "config/nagios/ringcheck.cfg").read_text()
@@ -407,7 +407,7 @@ def test_check_nrpe_s_own_timeout_is_unknown_with_the_shipped_options(nrpe: int)
 
 
 def test_old_packets_of_nrpe_cut_nothing(tmp_path: Path) -> None:
-    """`check_nrpe -2` cuts at 1,023 bytes without a word: 200 keyspaces, all lost, fit with all their perfdata."""
+    """`check_nrpe -2` silently cuts at 1,023 bytes: the output for 200 lost keyspaces fits, with all perfdata."""
     with monitored(tmp_path, keyspaces=200) as many, served_by_nrpe(many) as port:
         many.down(1, 2)
         command = "check_cassandra_ring_orders-prod"

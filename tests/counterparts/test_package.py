@@ -1,4 +1,4 @@
-"""The Debian package: what is in it, and what dpkg itself makes of it on a machine that is thrown away."""
+"""The Debian package: its content, and how dpkg installs, upgrades and removes it on a disposable machine."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CONFIG = "etc/ringcheck/ringcheck.yaml"
 ARTICLE = ROOT / "tests" / "snapshots" / "article-one-down.json"
 CLUSTER = "clusters: {orders-prod: {jolokia: {contact_points: 127.0.0.1}}}\n"
 
-# Says what it was asked, and fails: no installation may fail for that.
+# Prints its arguments, and fails: this must not make an installation fail.
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\nexit 1\n'
 
 
 @pytest.fixture(scope="module")
 def unpacked(deb: Path) -> Path:
-    """What dpkg would put below /."""
+    """The files that dpkg would install below /."""
     folder = deb.parent / "root"
     subprocess.run(["dpkg-deb", "-x", deb, folder], check=True)
     return folder
@@ -38,7 +38,7 @@ def unpacked(deb: Path) -> Path:
 
 @pytest.fixture
 def machine(deb: Path, tmp_path: Path) -> Iterator[Machine]:
-    """A machine with the package beside it, not yet installed."""
+    """A machine on which the package is not installed yet."""
     with thrown_away(tmp_path / "root", deb) as found:
         yield found
 
@@ -67,7 +67,7 @@ def listing(deb: Path) -> list[list[str]]:
 
 
 def test_what_is_in_it(deb: Path) -> None:
-    """Only root's files that nobody else may write, in the places where Debian has such, and all the parts."""
+    """All files belong to root, only root may write them, they are where Debian expects them, and none is missing."""
     files = listing(deb)
     assert {one[1] for one in files} == {"root/root"}
     assert not [one for one in files if one[0][5] == "w" or one[0][8] == "w" or one[0][3] == "s"]
@@ -92,7 +92,7 @@ def test_what_is_in_it(deb: Path) -> None:
 
 
 def test_what_it_says_of_itself(deb: Path) -> None:
-    """Its version is the program's, it needs the Python that it was compiled for, and it has one file of settings."""
+    """It has the program's version, depends on the Python that it was compiled for, and has one configuration file."""
 
     def field(name: str) -> str:
         return subprocess.run(["dpkg-deb", "-f", deb, name], capture_output=True, text=True, check=True).stdout.strip()
@@ -106,7 +106,7 @@ def test_what_it_says_of_itself(deb: Path) -> None:
 
 
 def test_it_needs_no_library_of_the_machine(unpacked: Path) -> None:
-    """Every command's modules come from the package and Python itself, compiled ones among them."""
+    """All modules of every command, also compiled ones, come from the package or from Python itself."""
     library = unpacked / "usr/lib/ringcheck"
     program = f"""
 import sys; sys.path.insert(0, {str(library)!r})
@@ -125,7 +125,7 @@ print(*{{getattr(one, "__file__", None) for one in sys.modules.values()}} - {{No
 
 
 def test_the_unpacked_program_judges(unpacked: Path) -> None:
-    """Without root: the program of the package tells the outage of a snapshot, by files that need no compiling."""
+    """Run by a user other than root, the packaged program reports the outage of a snapshot without compiling files."""
     script = (unpacked / "usr/bin/ringcheck").read_text()
     assert script.count("/usr/lib/ringcheck") == 1
     moved = script.replace("/usr/lib/ringcheck", str(unpacked / "usr/lib/ringcheck"))
@@ -141,7 +141,7 @@ def test_the_unpacked_program_judges(unpacked: Path) -> None:
 
 
 def test_installed_for_everybody(machine: Machine) -> None:
-    """After dpkg -i any user runs the program and the plugin, whatever his environment has; nothing was enabled."""
+    """After dpkg -i any user can run the program and the plugin, in any environment; nothing is enabled."""
     machine.dpkg("-i", "/ringcheck.deb")
     machine.put(ARTICLE.read_text(), "/tmp/article.json")  # noqa: S108 - of the other machine
     machine.put("raise SystemExit('shadowed')", "/evil/click.py")
@@ -161,7 +161,7 @@ def test_installed_for_everybody(machine: Machine) -> None:
 
 
 def test_the_configuration_that_comes_along(machine: Machine) -> None:
-    """Without clusters it is no configuration, which a check tells as UNKNOWN; a file in conf.d makes it one."""
+    """Without clusters a check is UNKNOWN; a file in conf.d adds some."""
     machine.dpkg("-i", "/ringcheck.deb")
     before = machine.run("ringcheck", "check")
     assert (before.returncode, before.stdout.startswith("UNKNOWN")) == (3, True), before.stdout
@@ -172,7 +172,7 @@ def test_the_configuration_that_comes_along(machine: Machine) -> None:
 
 
 def test_the_units_that_come_along(machine: Machine) -> None:
-    """Where they are installed systemd finds nothing wrong with the units, their program and their page."""
+    """There is no mistake, for systemd, in the installed units, their program and their page."""
     required("systemd-analyze")
     machine.dpkg("-i", "/ringcheck.deb")
     for unit in ("ringcheck-agent.service", "ringcheck-check@orders-prod.timer", "ringcheck-check@orders-prod.service"):
@@ -183,7 +183,7 @@ def test_the_units_that_come_along(machine: Machine) -> None:
 
 
 def test_an_edited_configuration_survives_an_upgrade(machine: Machine, deb: Path, tmp_path: Path) -> None:
-    """What an operator wrote stays, whether or not the newer package has another file of that name."""
+    """An upgrade keeps the operator's configuration, even if the newer package has another file of that name."""
     machine.dpkg("-i", "/ringcheck.deb")
     machine.put(CLUSTER, f"/{CONFIG}")
     upgrade(machine, newer(deb, tmp_path, "97.0-1"))
@@ -195,11 +195,11 @@ def test_an_edited_configuration_survives_an_upgrade(machine: Machine, deb: Path
 
 
 def test_removed_and_purged(machine: Machine) -> None:
-    """Removing leaves settings and what was enabled, and nothing of the program; purging leaves nothing."""
+    """Removing keeps only the configuration and the enabled units; purging removes them too."""
     link = "/etc/systemd/system/multi-user.target.wants/ringcheck-agent.service"
     machine.dpkg("-i", "/ringcheck.deb")
     machine.shell(f"mkdir -p $(dirname {link}) && ln -s /usr/lib/systemd/system/ringcheck-agent.service {link}")
-    machine.shell("ringcheck --version && mkdir -p /var/lib/private/ringcheck")  # run by root, who could write there
+    machine.shell("ringcheck --version && mkdir -p /var/lib/private/ringcheck")  # run by root, who could write to it
     assert "directory" not in machine.dpkg("-r", "ringcheck"), "nothing was left behind by the program"
     assert not any(map(machine.exists, ("/usr/lib/ringcheck", "/usr/bin/ringcheck", "/usr/share/doc/ringcheck")))
     assert all(map(machine.exists, (f"/{CONFIG}", link, "/var/lib/private/ringcheck")))
@@ -209,7 +209,7 @@ def test_removed_and_purged(machine: Machine) -> None:
 
 
 def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> None:
-    """Where systemd runs: units are read anew, an upgrade restarts what runs, a removal stops it; none may fail."""
+    """If systemd runs, units are reloaded, an upgrade restarts the service, removal stops it; failures are ignored."""
     machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
     machine.shell("mkdir -p /run/systemd/system")
 
@@ -227,7 +227,7 @@ def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> No
 
 
 def test_without_systemd_nobody_is_told(machine: Machine) -> None:
-    """In a container or an image that is being built no unit is touched."""
+    """Without a running systemd, as in a container, no unit is touched."""
     machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
     machine.dpkg("-i", "/ringcheck.deb")
     machine.dpkg("-r", "ringcheck")
@@ -235,7 +235,7 @@ def test_without_systemd_nobody_is_told(machine: Machine) -> None:
 
 
 def test_nothing_tells_where_it_was_built(deb: Path) -> None:
-    """No path of the machine that built it is in any file of the package."""
+    """No file of the package contains a path of the machine that built it."""
     told = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], capture_output=True, check=True).stdout
     assert b"/usr/lib/ringcheck/ringcheck/core" in told, "compiled files tell where they will be"
     assert str(ROOT).encode() not in told

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 POLICY = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),))
 PATIENCE = 90.0  # seconds; a busy machine is no failure
 SHIPPED = RULES.parent
-DC1 = (0, 2, 4)  # the nodes of dc1, each in a rack of its own
+DC1 = (0, 2, 4)  # the nodes of dc1, each in its own rack
 
 
 @dataclass
@@ -48,12 +48,12 @@ class Watched:
     port: int
 
     def blind(self, *, yes: bool) -> None:
-        """Let every node's Jolokia fail, or answer again."""
+        """Make every node's Jolokia fail, or answer again."""
         for node in self.cluster.nodes:
             self.cluster.set_fault(node.index, Fault("status", status=500) if yes else None)
 
     def down(self, *indexes: int) -> None:
-        """Kill these nodes and start the others, known to all at once."""
+        """Kill these nodes and start the others; all nodes know at once."""
         for node in self.cluster.nodes:
             if node.index in indexes and node.process != "killed":
                 self.cluster.down(node.index, instant=True)
@@ -63,20 +63,20 @@ class Watched:
 
 @dataclass
 class Hook:
-    """What Alertmanager told: the last status of each alert, by receiver."""
+    """The last status of each alert that Alertmanager sent, by receiver."""
 
     told: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def take(self, path: str, body: dict[str, Any]) -> None:
-        """One call of the webhook."""
+        """Record one call of the webhook."""
         for alert in body["alerts"]:
             name = alert["labels"]["alertname"]
             self.told[path.strip("/")][name] = alert["status"]
             self.texts[name] = alert["annotations"]
 
     def firing(self, receiver: str) -> set[str]:
-        """Alerts that this receiver was told of and not yet rid of."""
+        """Alerts that fire for this receiver."""
         return {name for name, status in self.told[receiver].items() if status == "firing"}
 
 
@@ -91,7 +91,7 @@ def answering(post: Callable[[str, dict[str, Any]], None]) -> Iterator[int]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Print nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -125,7 +125,7 @@ def told() -> Iterator[Watched]:
 
 
 def hurried(folder: Path, scraped: int, manager: int, hook: int) -> tuple[Path, Path]:
-    """The shipped files with other addresses and intervals; of the rules only `for` is another."""
+    """The shipped files with other addresses and intervals; in the rules only `for` is changed."""
     rules, number = re.subn(r"\bfor: \w+", "for: 2s", RULES.read_text())
     assert number >= 11
     (folder / RULES.name).write_text(rules)
@@ -144,7 +144,7 @@ def hurried(folder: Path, scraped: int, manager: int, hook: int) -> tuple[Path, 
 
 @dataclass
 class Chain:
-    """All from the cluster to the webhook."""
+    """Everything from the cluster to the webhook."""
 
     watched: Watched
     hook: Hook
@@ -152,7 +152,7 @@ class Chain:
     alertmanager: str
 
     def query(self, expression: str) -> dict[tuple[str, ...], float]:
-        """Values by those labels that are not Prometheus's own, in order of their names."""
+        """Values of a query by the labels that are not Prometheus's own, in order of their names."""
         reply = requests.get(f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10).json()
         mine = {"__name__", "job", "instance", "cassandra_cluster"}
         return {
@@ -161,12 +161,12 @@ class Chain:
         }
 
     def alerts(self) -> set[str]:
-        """Alerts that Alertmanager has and does not hold back."""
+        """Alerts that Alertmanager has and does not inhibit."""
         reply = requests.get(f"{self.alertmanager}/api/v2/alerts?inhibited=false", timeout=10).json()
         return {one["labels"]["alertname"] for one in reply}
 
     def reaches(self, pages: set[str], tickets: set[str]) -> None:
-        """Wait until exactly these alerts stand at the webhooks."""
+        """Wait until exactly these alerts fire at the webhooks."""
         await_(
             lambda: (self.hook.firing("page"), self.hook.firing("ticket")) == (pages, tickets),
             PATIENCE,
@@ -202,7 +202,7 @@ def ready(url: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def well(chain: Chain) -> None:
-    """Each test begins with all nodes up and no alert."""
+    """Start each test with all nodes up and no alert."""
     chain.watched.blind(yes=False)
     chain.watched.down()
     chain.reaches(set(), set())
@@ -210,7 +210,7 @@ def well(chain: Chain) -> None:
 
 
 def test_metrics_arrive_as_they_are(chain: Chain) -> None:
-    """Prometheus takes OpenMetrics, and answers with the numbers of the ring."""
+    """Prometheus scrapes OpenMetrics, and has the numbers of the ring."""
     reply = requests.get(f"{chain.prometheus}/api/v1/targets", timeout=10).json()
     (target,) = reply["data"]["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
@@ -227,7 +227,7 @@ def test_metrics_arrive_as_they_are(chain: Chain) -> None:
 
 
 def test_an_outage_pages_and_resolves(chain: Chain) -> None:
-    """One node down is a ticket, two are a page in its place that says what is lost; back again, both resolve."""
+    """One node down is a ticket; two are a page instead, which names the loss; both resolve when the nodes are back."""
     chain.watched.down(DC1[0])
     chain.reaches(set(), {"CassandraRingDegraded", "CassandraRingOneFailureLeft"})
     chain.watched.down(*DC1[:2])
@@ -242,7 +242,7 @@ def test_an_outage_pages_and_resolves(chain: Chain) -> None:
 
 
 def test_a_lost_datacenter_is_told_as_zero(chain: Chain) -> None:
-    """The series of a datacenter without any node up stay."""
+    """The series of a datacenter whose nodes are all down stay, with 0 nodes up."""
     chain.watched.down(*DC1)
     query = 'cassandra_ring_nodes{state="up"}'
     await_(
@@ -253,7 +253,7 @@ def test_a_lost_datacenter_is_told_as_zero(chain: Chain) -> None:
 
 
 def test_going_blind_resolves_no_outage(chain: Chain) -> None:
-    """The verdict's series stop, the page stands, and that nobody knows is a page of its own."""
+    """When the agent is blind, the verdict's series stop, the page stays, and RingcheckBlind pages as well."""
     chain.watched.down(*DC1[:2])
     await_(lambda: "CassandraRingOutage" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
     chain.watched.blind(yes=True)

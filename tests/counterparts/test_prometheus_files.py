@@ -1,4 +1,4 @@
-"""What is shipped for Prometheus, Alertmanager and Grafana, read by the tools that read it."""
+"""The shipped files for Prometheus, Alertmanager and Grafana, checked with promtool and amtool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def promtool(arguments: Sequence[str | Path], text: str | None = None) -> subpro
 
 
 def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
-    """Both are taken, the rules by the path that the configuration names."""
+    """Both are valid, and the configuration finds the rules at the path that it names."""
     done = promtool(["check", "config", "--lint=all", "--lint-fatal", "prometheus.yml"])
     assert done.returncode == 0, done.stdout + done.stderr
     number = sum(len(group["rules"]) for group in yaml.safe_load(RULES.read_text())["groups"])
@@ -44,7 +44,7 @@ def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
 
 
 def test_alertmanager_takes_the_routes() -> None:
-    """They are taken, and send each tier where it belongs."""
+    """The routes are valid, and send each tier to its receiver."""
     amtool = required("amtool")
     done = ran([amtool, "check-config", "alertmanager.yml"])
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,7 +54,7 @@ def test_alertmanager_takes_the_routes() -> None:
 
 
 def test_each_alert_does_what_its_tests_say() -> None:
-    """The shipped tests pass, and there is one that sees each alert fire."""
+    """The shipped tests of the rules pass, and each alert fires in a test."""
     done = promtool(["test", "rules", "ringcheck.rules.test.yml"])
     assert done.returncode == 0, done.stdout + done.stderr
     tests = yaml.safe_load((SHIPPED / "ringcheck.rules.test.yml").read_text())["tests"]
@@ -88,7 +88,7 @@ def test_a_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
-    """Each query, variables filled in, as the expression of a recording rule."""
+    """Each query of a dashboard is valid, checked as a recording rule with its variables filled in."""
     filled = [VARIABLE.sub(lambda found: "5m" if "interval" in found[1] else "x", one) for one in expressions(path)]
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(filled)]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))

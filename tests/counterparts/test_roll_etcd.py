@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LONG = 400.0  # seconds, for two rolls of six nodes on a busy machine
+LONG = 400.0  # seconds for two rolls of six nodes on a busy machine
 
 
 @dataclass
 class Roll:
-    """One `ringcheck roll`, by name: its journal, and what its commands noted when they ran."""
+    """A `ringcheck roll` with a name: its journal, and the notes of its commands."""
 
     folder: Path
     name: str
@@ -66,7 +66,7 @@ class Roll:
         return [one for one in found if one["event"] in names]
 
     def ran(self) -> Counter[str]:
-        """How often its command ran for each node."""
+        """The number of times that its command ran for each node."""
         file = self.folder / f"ran-{self.name}"
         return Counter(file.read_text().split() if file.exists() else [])
 
@@ -97,7 +97,7 @@ class Site:
             return {one.node for one in store.holders()}
 
     def harmed_nobody(self) -> None:
-        """Every range had its quorum at every moment, which nodes of two racks away together would have taken."""
+        """Assert that every range had its quorum at every moment: no nodes of two racks were away together."""
         pairs = combinations(self.cluster.nodes, 2)
         assert all(lost(self.cluster, {a.address, b.address}) for a, b in pairs if a.spec.rack != b.spec.rack)
         assert self.seen.nodes == set(self.nodes)
@@ -117,7 +117,7 @@ sleep {seconds}
 
 @contextmanager
 def site(folder: Path, nodes: int = 6, seconds: float = 0.5, before: float = 0.0) -> Iterator[Site]:
-    """Six nodes in three racks; their restart takes its time before each goes down, and while it is."""
+    """Six nodes in three racks; a restart takes time before the node goes down, and while it is down."""
     cluster = EmbeddedCluster.uniform(
         nodes, racks=3, vnodes=16, addresses=loopback_address, time_factor=0.02, keyspaces={"orders": topology(dc1=3)}
     )
@@ -151,10 +151,10 @@ def once(nodes: list[str]) -> Counter[str]:
 
 @pytest.mark.parametrize(("words", "before"), [([], 0.0), (["--no-drain", "--stable", "1"], 3.0)])
 def test_two_at_once(tmp_path: Path, words: list[str], before: float) -> None:
-    """Both restart every node, one rack at a time of both together; they met, and nothing is left of it.
+    """Two rolls restart every node, one rack at a time for both together; they met, and no lease is left.
 
-    Once with drains, and once with commands that take seconds until their node goes down: meanwhile nothing but the
-    lease tells of it.
+    Once with drains, and once with commands that take seconds until their node goes down: until then only the lease
+    shows it.
     """
     with site(tmp_path, before=before) as here:
         one, other = here.roll("one", *words), here.roll("other", *words)
@@ -167,9 +167,9 @@ def test_two_at_once(tmp_path: Path, words: list[str], before: float) -> None:
 
 @pytest.mark.parametrize("moment", ["lease", "draining", "command", "released"])
 def test_one_of_two_is_killed(tmp_path: Path, moment: str) -> None:
-    """SIGKILL right after a lease, a drain's begin, a command's start, a release; the other holds back or goes on.
+    """One roll gets SIGKILL after a lease, a drain, a command's start or a release; the other waits or continues.
 
-    --resume brings the killed one to its end: neither has run its command for any node twice.
+    --resume finishes the killed roll: neither runs its command twice for any node.
     """
     with site(tmp_path, seconds=1.0) as here:
         one, other = here.roll("one"), here.roll("other")
@@ -177,7 +177,7 @@ def test_one_of_two_is_killed(tmp_path: Path, moment: str) -> None:
         one.kill()
         left = set(one.events("lease")[-1]["nodes"]) if moment != "released" else set()
         assert here.leases() >= left
-        time.sleep(1.0)  # what the other does meanwhile is sampled
+        time.sleep(1.0)  # the other roll is sampled in the meantime
         assert here.leases() >= left
         one.start("--resume")
         assert [one.finish(), other.finish()] == [0, 0], one.told + other.told
@@ -187,7 +187,7 @@ def test_one_of_two_is_killed(tmp_path: Path, moment: str) -> None:
 
 
 def test_etcd_goes_away_under_a_batch(tmp_path: Path) -> None:
-    """The batch comes back, its lease can't be released: exit 3, says so, begins no other; --resume does the rest."""
+    """The batch comes back, its lease can't be released: exit 3 with the reason, no other batch; --resume continues."""
     with site(tmp_path, seconds=1.0) as here:
         roll = here.roll("one")
         until(lambda: roll.events("command"), roll.told)
@@ -209,7 +209,7 @@ def test_etcd_goes_away_under_a_batch(tmp_path: Path) -> None:
 
 
 def test_etcd_is_away_between_batches(tmp_path: Path) -> None:
-    """It holds, with nothing begun and nothing held, tells why, and goes on by itself once etcd is back."""
+    """The roll waits without a lease and without starting a batch, reports why, and continues once etcd is back."""
     with site(tmp_path) as here:
         roll = here.roll("one", "--pause-between", "2s")
         until(lambda: roll.events("pause"), roll.told)
@@ -225,7 +225,7 @@ def test_etcd_is_away_between_batches(tmp_path: Path) -> None:
 
 
 def test_etcd_stays_away(tmp_path: Path) -> None:
-    """After --wait it ends with exit 3 and the reason, nothing begun without a lease; --resume does the rest."""
+    """After --wait it exits with 3 and the reason, and has started nothing without a lease; --resume continues."""
     with site(tmp_path) as here:
         roll = here.roll("one", "--pause-between", "2s", "--wait", "5s")
         until(lambda: roll.events("pause"), roll.told)

@@ -1,4 +1,4 @@
-"""Both transports against a double of Sensu that has every trap of the real one; first that the double has them."""
+"""Both transports against a double of Sensu that has the traps of the real one; first, tests of the double."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ GOOD = {"name": "a", "status": 0, "output": "x"}
 def test_the_double_s_socket_is_as_silent_as_the_real_one(
     message: dict[str, Any], answer: bytes, dropped: int, sensu: double.Sensu
 ) -> None:
-    """`ok`, `invalid`, or closed without a word and dropped."""
+    """The socket answers `ok` or `invalid`, or closes and silently drops the message."""
     assert said_to_socket(sensu, json.dumps(message).encode()) == answer
     assert (len(sensu.dropped), len(sensu.events)) == (dropped, int(answer == b"ok"))
 
 
 def test_the_double_answers_junk(sensu: double.Sensu) -> None:
-    """A bare `ping` is no event for Sensu Go."""
+    """A bare `ping` is not an event for Sensu Go."""
     assert said_to_socket(sensu, b"ping") == b"invalid"
 
 
@@ -117,20 +117,20 @@ CHECK = {"metadata": {"name": "a"}, "status": 0, "output": "x", "interval": 10}
 def test_the_double_s_api_says_what_the_real_one_does(
     check: dict[str, Any], status: int, text: str, sensu: double.Sensu
 ) -> None:
-    """202 without a word, or 400 with plain text."""
+    """The API answers 202 without a body, or 400 with plain text."""
     answer = requests.post(f"{sensu.url}/events", json={"check": check}, timeout=5)
     assert (answer.status_code, answer.text.strip()) == (status, text)
 
 
 def test_the_double_reads_perfdata_as_badly_as_the_real_one() -> None:
-    """Spaces in labels, exponents and a second bar each do what was seen."""
+    """Spaces in labels, exponents and a second bar have the effects that were observed."""
     assert double.points("OK | 'ranges down'=3 'lat'=0.01s") == {"down'": 3.0, "'lat'": 0.01}
     assert double.points("OK | a=1e5;;;0") == {"a": 15.0}
     assert double.points("OK | a=1 | b=2") == {}
 
 
 def test_what_the_api_keeps(sensu: double.Sensu) -> None:
-    """Team, runbook, tier and ttl arrive as annotations and fields; both events are the proxy entity's."""
+    """Team, runbook, tier and ttl arrive as annotations and fields; both events belong to the proxy entity."""
     assert api(sensu).send(verdict("10.0.0.1", "10.0.0.2")) is None
     page, ticket = sensu.event("blogs", PAGE), sensu.event("blogs", TICKET)
     assert (page.status, page.state, page.entity_class, page.ttl, page.interval) == (2, "failing", "proxy", 300, 15)
@@ -150,7 +150,7 @@ def test_what_the_api_keeps(sensu: double.Sensu) -> None:
 
 
 def test_what_the_socket_loses_is_said_in_the_output_or_by_the_classic_server(sensu: double.Sensu) -> None:
-    """Sensu Go keeps neither ttl nor team of the socket; the message has them, and the status and text survive."""
+    """Sensu Go keeps neither ttl nor team from the socket, though the message has them; status and text are kept."""
     assert classic(sensu).send(verdict("10.0.0.1", "10.0.0.2")) is None
     wait_for(sensu, 2)
     page = sensu.event("blogs", PAGE)
@@ -171,19 +171,19 @@ def test_what_the_socket_loses_is_said_in_the_output_or_by_the_classic_server(se
 
 
 def wait_for(running: double.Sensu, number: int) -> None:
-    """Until the double has so many events: nobody waits for the socket's answer."""
+    """Wait until the double has so many events: the sender does not wait for the socket's answer."""
     await_(lambda: len(running.events) >= number, 10, "the events did not come")
 
 
 def heard(running: double.Sensu, name: str, times: int) -> None:
-    """Until an event has come so many times."""
+    """Wait until an event has arrived so many times."""
     key = ("blogs", name)
     await_(lambda: key in running.events and len(running.events[key].history) >= times, 10, f"{name} did not come")
 
 
 @pytest.mark.parametrize("transport", ["sensu-go", "socket"])
 def test_a_recovery_resolves_both(transport: str, sensu: double.Sensu) -> None:
-    """Warning, page, and back: each event follows its own tier."""
+    """Through a warning, a page and a recovery each event follows its own tier."""
     sender = api(sensu) if transport == "sensu-go" else classic(sensu)
     past = 0
     for down in (("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), ()):
@@ -195,7 +195,7 @@ def test_a_recovery_resolves_both(transport: str, sensu: double.Sensu) -> None:
 
 
 def test_silence_turns_a_standing_page_into_a_warning_and_a_poll_brings_it_back(sensu: double.Sensu) -> None:
-    """The backend does so by itself after the ttl; it stays failing, keeps its annotations, and is not resolved."""
+    """After the ttl a page becomes a warning that still fails and keeps its annotations, until the next event."""
     sender = api(sensu)
     outage = verdict("10.0.0.1", "10.0.0.2")
     sender.send(outage)
@@ -210,7 +210,7 @@ def test_silence_turns_a_standing_page_into_a_warning_and_a_poll_brings_it_back(
 
 
 def test_polls_in_time_never_let_a_page_grow_stale(sensu: double.Sensu) -> None:
-    """With the default ttl nine polls in a row may fail to reach Sensu."""
+    """With the default ttl nine polls in a row may fail to reach Sensu without an effect."""
     sender = api(sensu, ttl=default_ttl(60))
     outage = verdict("10.0.0.1", "10.0.0.2")
     for _ in range(3):
@@ -221,7 +221,7 @@ def test_polls_in_time_never_let_a_page_grow_stale(sensu: double.Sensu) -> None:
 
 @pytest.mark.parametrize("interval", [1.0, 15.0, 29.5, 300.0, 86400.0])
 def test_the_default_ttl_is_one_that_sensu_takes(interval: float) -> None:
-    """Integer seconds, above the interval, and three events in it."""
+    """The default ttl is in whole seconds, above the interval, and long enough for three events."""
     check = api_event(events(verdict())[0], replace(TERMS, interval=interval, ttl=default_ttl(interval)))["check"]
     assert check["ttl"] >= 3 * check["interval"]
     assert (type(check["ttl"]), type(check["interval"])) == (int, int)
@@ -229,7 +229,7 @@ def test_the_default_ttl_is_one_that_sensu_takes(interval: float) -> None:
 
 @given(st.text(max_size=80) | st.text(string.printable, max_size=40), st.sampled_from(list(Severity)))
 def test_no_cluster_s_name_makes_an_event_that_is_dropped(name: str, severity: Severity) -> None:
-    """Whatever ClusterName is: name, source, output and status are those that both ways take."""
+    """For any ClusterName, both transports accept name, source, output and status."""
     server = double.Backend()
     for event in blind(name, "nobody answered", severity):
         server.from_api(api_event(event, TERMS))
@@ -240,7 +240,7 @@ def test_no_cluster_s_name_makes_an_event_that_is_dropped(name: str, severity: S
 
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_every_number_of_an_output_becomes_its_point(down: tuple[str, ...]) -> None:
-    """Sensu Go's reading of perfdata gives what Nagios's gives: label by label, value by value."""
+    """Sensu Go's parser reads the same labels and values from perfdata as Nagios's."""
     for event in events(verdict(*down, cluster="a|b = c")):
         perf = event.output.partition(" | ")[2].split(" ")
         expected = {one.partition("=")[0]: one.partition("=")[2].partition(";")[0].rstrip("s%") for one in perf}
@@ -250,7 +250,7 @@ def test_every_number_of_an_output_becomes_its_point(down: tuple[str, ...]) -> N
 
 
 def test_names_beyond_ascii_arrive(sensu: double.Sensu) -> None:
-    """The entity has a name that Sensu takes, the output keeps the cluster's own."""
+    """The entity has a name that Sensu accepts, the output has the cluster's own name."""
     found = verdict(cluster="Größe 1")
     assert api(sensu).send(found) is None
     assert safe_name("Größe 1") == "Gr-e-1"
@@ -258,21 +258,21 @@ def test_names_beyond_ascii_arrive(sensu: double.Sensu) -> None:
 
 
 def test_many_at_once_are_all_taken(sensu: double.Sensu) -> None:
-    """A poll of fifteen clusters sends thirty events."""
+    """The thirty events for fifteen clusters all arrive."""
     for place in range(15):
         assert api(sensu).send(verdict(cluster=f"c{place}")) is None
     assert len(sensu.events) == 30
 
 
 def test_what_the_api_refuses_is_told_in_one_line(sensu: double.Sensu) -> None:
-    """The text of the 400 is the reason; it names the event and the URL."""
+    """The error has the text of the 400, the event and the URL."""
     url = f"{sensu.url}/elsewhere"
     problem = api(sensu, url=url, page="never").send(verdict())
     assert problem == f"{TICKET}: HTTP 404 from {url}/events: 404 page not found"
 
 
 def test_repeats_and_patience_are_as_configured(sensu: double.Sensu) -> None:
-    """`after` and `repeat` in the words of both kinds of handlers."""
+    """`after` and `repeat` arrive in the form of both kinds of handlers."""
     assert api(sensu, after=60.0, repeat=3600.0).send(verdict()) is None
     told = sensu.event("blogs", PAGE).annotations
     assert (told["fatigue_check/occurrences"], told["fatigue_check/interval"]) == ("5", "3600")
@@ -283,7 +283,7 @@ def test_repeats_and_patience_are_as_configured(sensu: double.Sensu) -> None:
 
 @pytest.mark.parametrize("transport", ["sensu-go", "socket"])
 def test_check_speaks_both(transport: str, sensu: double.Sensu, tmp_path: Path) -> None:
-    """`check --sensu` sends where the configuration says."""
+    """`check --sensu` uses the transport of the configuration."""
     where = f"url: '{sensu.url}'" if transport == "sensu-go" else f"port: {sensu.port}"
     file = tmp_path / "r.yaml"
     told = f"{{transport: {transport}, team: t, runbook: r, ttl: 150s, {where}}}"
@@ -298,7 +298,7 @@ def test_check_speaks_both(transport: str, sensu: double.Sensu, tmp_path: Path) 
 
 
 def test_check_sends_to_the_api_that_the_command_line_names(sensu: double.Sensu) -> None:
-    """--sensu-url is enough, without a configuration."""
+    """--sensu-url suffices without a configuration."""
     snapshot = str(ROOT / "tests" / "snapshots" / "article-one-down.json")
     arguments = ["check", "--from", snapshot, "--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
     assert run(arguments) == 2
@@ -306,7 +306,7 @@ def test_check_sends_to_the_api_that_the_command_line_names(sensu: double.Sensu)
 
 
 def test_an_agent_s_way_to_merge_stderr_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
-    """A check definition stores stdout and stderr as one: with nothing on stderr the perfdata stays whole."""
+    """Sensu stores stdout and stderr together: check prints nothing on stderr, so that the perfdata stays intact."""
     snapshot = str(ROOT / "tests" / "snapshots" / "article-one-down.json")
     code = run(["check", "--from", snapshot])
     status, output = double.results(code, *capsys.readouterr())
@@ -315,7 +315,7 @@ def test_an_agent_s_way_to_merge_stderr_does_no_harm(capsys: pytest.CaptureFixtu
 
 
 def test_a_definition_s_timeout_ends_after_ours() -> None:
-    """Sensu's own timeout is CRITICAL; check's -t, 9 s, ends before it and is UNKNOWN."""
+    """Sensu's own timeout is CRITICAL; check's -t of 9 s ends earlier, with UNKNOWN."""
     assert double.results(0, "x", "", timed_out=True) == (2, "Execution timed out")
     for spec, _ in definitions():
         given = dict(zip(words := shlex.split(spec["command"]), words[1:], strict=False)).get("-t")
@@ -334,7 +334,7 @@ def definitions() -> list[tuple[dict[str, Any], str]]:
 
 
 def test_the_definitions_are_taken() -> None:
-    """Names and ttls are those that a backend takes, and silence is noticed."""
+    """A backend accepts names and ttls of the definitions, and notices silence."""
     assert len(definitions()) >= 2
     for spec, name in definitions():
         assert double.refuses_check(spec, name) is None
@@ -345,7 +345,7 @@ def test_the_definitions_are_taken() -> None:
 def test_the_definitions_commands_are_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each command of a definition has options that check has: with a recorded cluster it judges."""
+    """Each command in a definition has options of check, and works with a recorded cluster."""
     file = tmp_path / "r.yaml"
     file.write_text("clusters: {orders-prod: {jolokia: {contact_points: h}}}\n")
     monkeypatch.setenv("RINGCHECK_FROM", str(ROOT / "tests" / "snapshots" / "article-one-down.json"))
@@ -357,6 +357,6 @@ def test_the_definitions_commands_are_ours(
 
 
 def test_a_line_stays_short_for_all() -> None:
-    """The output that Sensu gets keeps the plugin's bound."""
+    """The output that Sensu gets is as short as the plugin's."""
     page, ticket = events(verdict("10.0.0.1", cluster="x" * 5000))
     assert max(len(one.output.encode()) for one in (page, ticket)) <= nagios.FIRST_LINE_BYTES

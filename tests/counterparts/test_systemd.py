@@ -1,7 +1,7 @@
-"""The units: what systemd says of them, and what it makes of them on a machine that is thrown away.
+"""The units: systemd's own checks of them, and how systemd runs them on a disposable machine.
 
-There a real system manager runs them as the package installs them: a user manager has no DynamicUser=, and leaves out
-half of what keeps the service from the rest of the machine.
+A real system manager runs them as the package installs them: a user manager has no DynamicUser=, and applies only half
+of the sandbox.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ SERVICES = ["ringcheck-agent.service", "ringcheck-check@.service"]
 PROGRAM = "/usr/bin/ringcheck"
 AGENT = "ringcheck-agent"
 CHECK = "ringcheck-check@orders-prod"
-PATIENCE = 90.0  # seconds; a busy machine is no failure
+PATIENCE = 90.0  # seconds; a busy machine is not a failure
 CONFIG = "/etc/ringcheck/ringcheck.yaml"
 SECRET = "/etc/ringcheck/jolokia-password"  # noqa: S105 - a path
 
-# In place of half a minute and ten seconds.
+# Instead of half a minute and ten seconds.
 HURRIED = "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n"
 
 
-# What systemd says of them
+# systemd's checks
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_exposure_of_the_services(service: str) -> None:
-    """At most 1.5 of 10 by systemd's own count."""
+    """The exposure of both services is 1.5 of 10 at most, as systemd rates it."""
     told = subprocess.run(
         [required("systemd-analyze"), "security", "--offline=yes", "--threshold=15", UNITS / service],
         capture_output=True, text=True, check=False,
@@ -56,7 +56,7 @@ def test_the_exposure_of_the_services(service: str) -> None:
 
 
 def test_an_exposed_service_would_be_seen(tmp_path: Path) -> None:
-    """The test above has a threshold that a service without its last part exceeds."""
+    """A service without the last part of its sandbox exceeds the threshold of the test above."""
     text = (UNITS / SERVICES[0]).read_text()
     bare = tmp_path / "bare.service"
     bare.write_text(text[: text.index("CapabilityBoundingSet=")])
@@ -68,7 +68,7 @@ def test_an_exposed_service_would_be_seen(tmp_path: Path) -> None:
 
 
 def verified(folder: Path, change: tuple[str, str] = ("", "")) -> str:
-    """What systemd-analyze complains of, with one text in all units changed to another."""
+    """The complaints of systemd-analyze, with one text replaced in all units."""
     folder.mkdir()
     for unit in UNITS.iterdir():
         text = unit.read_text().replace(PROGRAM, shutil.which("true") or "/bin/true").replace(*change)
@@ -82,7 +82,7 @@ def verified(folder: Path, change: tuple[str, str] = ("", "")) -> str:
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    """Without a word: an unknown key is one on stderr, with exit code 0."""
+    """systemd-analyze prints nothing: an unknown key would be a line on stderr, with exit code 0."""
     assert verified(tmp_path / "units") == ""
 
 
@@ -96,12 +96,12 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_a_unit_would_be_seen(change: tuple[str, str], complaint: str, tmp_path: Path) -> None:
-    """The test above sees mistakes of several kinds."""
+    """The test above reports mistakes of several kinds."""
     assert complaint in verified(tmp_path / "units", change)
 
 
 def test_both_services_are_kept_alike() -> None:
-    """What the check may do is what the agent may do: the list that says so is the same."""
+    """The sandbox of the check is the same as that of the agent."""
     lists = [
         re.findall(r"(?m)^CapabilityBoundingSet=\n(?:\w+=.*\n)+", (UNITS / service).read_text())
         for service in SERVICES
@@ -110,26 +110,26 @@ def test_both_services_are_kept_alike() -> None:
     assert lists[0] == lists[1]
 
 
-# What it makes of them
+# On a machine
 
 
 @dataclass(frozen=True)
 class Site:
-    """A machine with systemd and the package, and clusters that answer it."""
+    """A machine with systemd and the package, and clusters for it."""
 
     machine: Machine
     ours: Clusters
     port: int
 
     def configure(self, *names: str, **jolokia: Any) -> None:
-        """Write the configuration: one cluster under these names."""
+        """Write a configuration with one cluster under several names."""
         document = {**self.ours.document, "jolokia": {**self.ours.document["jolokia"], **jolokia}}
         agent = {"listen": f"127.0.0.1:{self.port}", "interval": "1s"}
         text = yaml.safe_dump({"clusters": dict.fromkeys(names, document), "agent": agent})
         self.machine.put(text, CONFIG)
 
     def override(self, unit: str, text: str) -> None:
-        """Put a drop-in in place of the one before."""
+        """Replace the drop-in of the agent's unit."""
         self.machine.put(text, f"/etc/systemd/system/{unit}.d/test.conf")
         self.machine.shell("systemctl daemon-reload")
 
@@ -138,11 +138,11 @@ class Site:
         return self.machine.show(AGENT, name)
 
     def says(self, status: str, seconds: float = PATIENCE) -> None:
-        """Wait until the agent is active and its status is this."""
+        """Wait until the agent is active with this status."""
         await_(lambda: (self.agent("ActiveState"), self.agent("StatusText")) == ("active", status), seconds, self.last)
 
     def journal(self, *arguments: str) -> str:
-        """What was logged."""
+        """The lines of the journal."""
         return self.machine.shell(f"journalctl --no-pager --quiet --output=cat {' '.join(arguments)}")
 
     def last(self) -> str:
@@ -150,7 +150,7 @@ class Site:
         return self.journal("--lines=40")
 
     def does(self, verb: str, unit: str = AGENT) -> None:
-        """Call systemctl; it must succeed."""
+        """Call systemctl, which must succeed."""
         done = self.machine.run("systemctl", verb, unit)
         assert done.returncode == 0, done.stderr + self.last()
 
@@ -164,7 +164,7 @@ def installed(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def site(installed: Site) -> Iterator[Site]:
-    """Nothing runs, all nodes are up, and the configuration is a good one."""
+    """No service runs, all nodes are up, and the configuration is valid."""
     installed.configure("orders-prod")
     installed.override(f"{AGENT}.service", HURRIED)
     installed.override("ringcheck-check@.service", "")
@@ -176,14 +176,14 @@ def site(installed: Site) -> Iterator[Site]:
 
 @contextmanager
 def started(site: Site) -> Iterator[int]:
-    """The agent, and its process id in the machine."""
+    """The running agent, with its process id in the machine."""
     site.does("start")
     yield int(site.agent("MainPID"))
     site.does("stop")
 
 
 def test_started_once_the_clusters_were_polled(site: Site) -> None:
-    """`systemctl start` returns when it is ready; its status tells the verdict, and metrics its process."""
+    """`systemctl start` returns when the agent is ready; its status has the verdict, its metrics the process."""
     with started(site):
         assert site.agent("ActiveState") == "active"
         assert "event=severity cluster=orders-prod severity=OK" in site.journal("-u", AGENT)
@@ -196,7 +196,7 @@ def test_started_once_the_clusters_were_polled(site: Site) -> None:
 
 
 def test_it_may_do_nothing_else(site: Site) -> None:
-    """It is a user of its own without capabilities, writes below /var/lib/ringcheck alone, and sees nobody's home."""
+    """The agent has its own user without capabilities, writes only below /var/lib/ringcheck, and sees no home."""
     with started(site) as pid:
         status = dict(
             line.split(":\t", 1) for line in site.machine.shell(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
@@ -212,7 +212,7 @@ def test_it_may_do_nothing_else(site: Site) -> None:
 
 
 def test_a_reload_by_systemctl(site: Site) -> None:
-    """A good file is in force after it; a bad one leaves the service as it was, active, and the log says why."""
+    """A valid file is in force after a reload; an invalid one leaves the service unchanged, with a log line."""
     with started(site) as pid:
         site.configure("orders-prod", "search-prod")
         site.does("reload")
@@ -225,7 +225,7 @@ def test_a_reload_by_systemctl(site: Site) -> None:
 
 
 def test_the_watchdog_restarts_what_is_stuck(site: Site) -> None:
-    """A process that stands still is killed and started anew, once; one that goes on is left alone for as long."""
+    """A stopped process is killed and restarted once; a process that makes progress is left alone for the same time."""
     with started(site) as pid:
         time.sleep(6)  # twice the watchdog's time
         assert site.agent("NRestarts") == "0"
@@ -237,7 +237,7 @@ def test_the_watchdog_restarts_what_is_stuck(site: Site) -> None:
 
 
 def test_a_crash_is_restarted_and_a_stop_is_clean(site: Site) -> None:
-    """Killed, it comes back; asked to stop, it ends with 0 and is not started again."""
+    """A killed service is restarted; a service that is asked to stop ends with 0 and stays stopped."""
     with started(site) as pid:
         site.machine.shell(f"kill -KILL {pid}")
         await_(lambda: site.agent("NRestarts") == "1", PATIENCE, site.last)
@@ -248,7 +248,7 @@ def test_a_crash_is_restarted_and_a_stop_is_clean(site: Site) -> None:
 
 
 def test_a_bad_configuration_fails_the_start(site: Site) -> None:
-    """`systemctl start` tells, the log has the place in the file, and systemd goes on trying until it is mended."""
+    """`systemctl start` fails, the log has the line of the file, and systemd retries until the file is corrected."""
     site.machine.put("clusters:\n  orders-prod: {jolokia: {contact_point: 127.0.0.1}}\n", CONFIG)
     assert site.machine.run("systemctl", "start", AGENT).returncode
     await_(lambda: f"{CONFIG}:2:27: " in site.journal("-u", AGENT), PATIENCE, site.last)
@@ -258,7 +258,7 @@ def test_a_bad_configuration_fails_the_start(site: Site) -> None:
 
 
 def test_a_password_that_only_root_may_read(site: Site) -> None:
-    """By LoadCredential= and its bare name the service has it; without, it does not start. Root's check has it too."""
+    """With LoadCredential= the service and root's check read a password by its bare name; without, it can't start."""
     site.machine.put("hushhush\n", SECRET, "600")
     site.configure("orders-prod", username="ringcheck", password_file="jolokia-password")  # noqa: S106 - a name
     assert site.machine.run("systemctl", "start", AGENT).returncode
@@ -273,7 +273,7 @@ def test_a_password_that_only_root_may_read(site: Site) -> None:
 
 
 def test_pages_with_a_key_that_a_group_may_read(site: Site) -> None:
-    """By SupplementaryGroups= the service serves TLS with a key that is not everybody's; without, it does not start."""
+    """With SupplementaryGroups= the service reads a TLS key that only a group may read; without, it does not start."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     site.machine.shell("getent group ssl-cert || groupadd --system ssl-cert")
@@ -294,9 +294,9 @@ def test_pages_with_a_key_that_a_group_may_read(site: Site) -> None:
 
 
 def test_leases_in_its_folder(site: Site) -> None:
-    """A lock file below /var/lib/ringcheck is one for the service and for root: it tells what root has acquired."""
+    """The service and root share a lock file below /var/lib/ringcheck: the service reports root's lease."""
     with started(site):
-        pass  # the folder is made by the first start
+        pass  # the first start creates the folder
     document = yaml.safe_load(site.machine.shell(f"cat {CONFIG}"))
     document["clusters"]["orders-prod"]["lease"] = {"file": "/var/lib/ringcheck/orders-prod.json"}
     document["clusters"]["orders-prod"]["gate"] = {"settle": "0s"}
@@ -310,7 +310,7 @@ def test_leases_in_its_folder(site: Site) -> None:
 
 
 def test_a_check_by_its_timer(site: Site) -> None:
-    """Its line is in the journal; OK and WARNING are no failures of the unit, CRITICAL and UNKNOWN are."""
+    """Its output is in the journal; CRITICAL and UNKNOWN fail the unit, OK and WARNING do not."""
     seen = {}
     for down, expected in (((), "OK"), ((0, 1), "WARNING"), ((0, 1, 2), "UNKNOWN")):
         site.ours.nodes_down(*down)
@@ -328,7 +328,7 @@ def test_a_check_by_its_timer(site: Site) -> None:
 
 
 def test_packages_come_and_go_where_systemd_runs(site: Site) -> None:
-    """Installed again, the package restarts the service that runs; removed, it stops it; what was enabled stays so."""
+    """An upgrade restarts a running service; a removal stops it; enabled units stay enabled."""
     with started(site) as pid:
         site.does("enable")
         site.machine.dpkg("-i", "/ringcheck.deb")
