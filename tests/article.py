@@ -60,8 +60,8 @@ def _serving(node: Node) -> Node:
 def snapshot(down: Collection[str] = (), cluster: str = "blogs") -> Snapshot:
     """The cluster with some nodes down, whose Jolokia refuses connections."""
     nodes = tuple(
-        _silent(address, place) if address in down else _serving(_silent(address, place))
-        for place, address in enumerate(ADDRESSES)
+        _silent(address, index) if address in down else _serving(_silent(address, index))
+        for index, address in enumerate(ADDRESSES)
     )
     live = frozenset(ADDRESSES) - frozenset(down)
     views = tuple(

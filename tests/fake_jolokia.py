@@ -112,12 +112,12 @@ def replay(recording: Recording) -> Answer:
     rings = {arguments[0] for arguments in asked if arguments and isinstance(arguments[0], str)}
 
     def answer(item: Item) -> Any:
-        found = known.get(_key(item)) or known.get(_key(_without_port(item)))
-        if found is None:
+        reply = known.get(_key(item)) or known.get(_key(_without_port(item)))
+        if reply is None:
             return _not_recorded(item)
-        if str(item.get("attribute")).endswith("Keyspaces") and found["status"] == 200:
-            return found | {"value": [name for name in found["value"] if name in rings]}
-        return found
+        if str(item.get("attribute")).endswith("Keyspaces") and reply["status"] == 200:
+            return reply | {"value": [name for name in reply["value"] if name in rings]}
+        return reply
 
     return answer
 
@@ -134,10 +134,10 @@ FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")
 def _replies(recording: Recording) -> dict[str, Any]:
     """Replies to single requests, by MBean and name or arguments."""
     known: dict[str, Any] = {}
-    for found in recording.items():
-        asked = found.request
-        if isinstance(asked, dict) and "config" not in asked and not {"query", "auth"} & found.raw.keys():
-            known.setdefault(_key(asked), found.reply)
+    for exchange in recording.items():
+        asked = exchange.request
+        if isinstance(asked, dict) and "config" not in asked and not {"query", "auth"} & exchange.raw.keys():
+            known.setdefault(_key(asked), exchange.reply)
     return known
 
 
@@ -383,10 +383,10 @@ def cluster(answers: dict[str, Answer | None], hanging: tuple[str, ...] = ()) ->
 @contextmanager
 def recorded_cluster(line: str, state: str) -> Iterator[Cluster]:
     """A recorded state, for example `("5.0.8-jolokia2", "drained")`, with its addresses."""
-    found = {item.address: item for item in recordings() if (item.line, item.state) == (line, state)}
-    assert found, f"there is no recording of {state} on {line}"
-    why = {address: str(item.load()[0].get("failed", "")) for address, item in found.items()}
+    nodes = {item.address: item for item in recordings() if (item.line, item.state) == (line, state)}
+    assert nodes, f"there is no recording of {state} on {line}"
+    why = {address: str(item.load()[0].get("failed", "")) for address, item in nodes.items()}
     hanging = tuple(address for address, text in why.items() if "timed out" in text)
-    answers = {address: None if text else replay(found[address]) for address, text in why.items()}
+    answers = {address: None if text else replay(nodes[address]) for address, text in why.items()}
     with cluster(answers, hanging) as running:
         yield running

@@ -17,16 +17,16 @@ A, B, C, D = ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
 
 def addresses(nodes: int) -> tuple[str, ...]:
     """Addresses of several nodes."""
-    return tuple(f"10.0.{place // 250}.{place % 250 + 1}" for place in range(nodes))
+    return tuple(f"10.0.{number // 250}.{number % 250 + 1}" for number in range(nodes))
 
 
 def placed(nodes: int, vnodes: int, factor: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """Ranges of equal width that the nodes own in turn; the replicas are the nodes that follow."""
     number = nodes * vnodes
     step = 2**64 // number
-    ends = [place * step - 2**63 for place in range(number)]
-    for place, end in enumerate(ends):
-        yield ends[place - 1], end, tuple((place + more) % nodes for more in range(factor))
+    ends = [index * step - 2**63 for index in range(number)]
+    for index, end in enumerate(ends):
+        yield ends[index - 1], end, tuple((index + more) % nodes for more in range(factor))
 
 
 def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
@@ -41,8 +41,8 @@ def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
     names = addresses(nodes)
     live = frozenset(names) - frozenset(down)
     members = tuple(
-        Node(name, host_id=f"host-{name}", datacenter="dc1", rack=f"r{place % 3}", release_version="5.0.8")
-        for place, name in enumerate(names)
+        Node(name, host_id=f"host-{name}", datacenter="dc1", rack=f"r{index % 3}", release_version="5.0.8")
+        for index, name in enumerate(names)
     )
     views = tuple(
         View(name, live=live, unreachable=frozenset(down))

@@ -18,12 +18,12 @@ _BETWEEN = 0.01  # seconds; a restart in the tests takes many times that
 def away(cluster: EmbeddedCluster) -> dict[str, str]:
     """Addresses and racks of the nodes that serve no clients now."""
     nodes = cluster.state()["nodes"]
-    return {one["address"]: one["rack"] for one in nodes if not (one["native"] and one["mode"] == "NORMAL")}
+    return {node["address"]: node["rack"] for node in nodes if not (node["native"] and node["mode"] == "NORMAL")}
 
 
 def lost(cluster: EmbeddedCluster, nodes: Collection[str], keyspace: str = "orders") -> int:
     """The number of ranges of a keyspace without a quorum if these nodes are down, by placement alone."""
-    gone = {cluster.node(one).index for one in nodes}
+    gone = {cluster.node(node).index for node in nodes}
     rows = cluster.topology.rows(cluster.keyspaces[keyspace], cluster.nodes[0].release)
     return sum(1 for row in rows if len(set(row) - gone) < len(row) // 2 + 1)
 
@@ -49,7 +49,7 @@ class Seen:
 
     def worst(self, cluster: EmbeddedCluster) -> int:
         """The largest number of ranges without a quorum at one time."""
-        return max(lost(cluster, one) for one in self.together)
+        return max(lost(cluster, sample) for sample in self.together)
 
 
 @contextmanager

@@ -83,8 +83,8 @@ def _load(path: Path) -> list[dict[str, Any]]:
 @cache
 def recordings() -> tuple[Recording, ...]:
     """All recordings of node answers, sorted."""
-    found = []
+    recorded = []
     for path in sorted(ROOT.glob("*/*/*.json*")):
         address = path.name.removesuffix(".gz").removesuffix(".json")
-        found.append(Recording(path.parent.parent.name, path.parent.name, address, path))
-    return tuple(found)
+        recorded.append(Recording(path.parent.parent.name, path.parent.name, address, path))
+    return tuple(recorded)

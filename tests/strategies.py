@@ -186,11 +186,11 @@ def _replicas(draw: st.DrawFn, factors: Factors, places: dict[str, Place]) -> tu
     if factors.kind != "nts":
         mixed = draw(st.permutations(sorted(places)))
         return tuple(mixed[: factors.total])
-    found: list[str] = []
+    chosen: list[str] = []
     for dc, number in factors.by_dc:
-        there = draw(st.permutations([name for name, place in sorted(places.items()) if place.dc == dc]))
-        found += there[:number]
-    return tuple(draw(st.permutations(found)))
+        local = draw(st.permutations([name for name, place in sorted(places.items()) if place.dc == dc]))
+        chosen += local[:number]
+    return tuple(draw(st.permutations(chosen)))
 
 
 @st.composite
@@ -245,7 +245,7 @@ def wide_clusters(draw: st.DrawFn) -> Cluster:
     tokens = sorted(source.sample(range(-(2**61), 2**61), draw(st.integers(16, 48))))
     total = draw(st.integers(1, 3))
     rows = [tuple(source.sample(owners, min(total, len(owners)))) for _ in tokens]
-    natural = [Arc(tokens[place - 1], end, rows[place]) for place, end in enumerate(tokens)]
+    natural = [Arc(tokens[index - 1], end, rows[index]) for index, end in enumerate(tokens)]
     pending = []
     if joining and draw(st.sampled_from((False, True))):
         start, end = sorted(source.sample(range(-(2**61), 2**61), 2))
@@ -268,11 +268,11 @@ def clusters(draw: st.DrawFn, *, nodes: int = 8, views: int = 1, tables: int = 1
     partitioner = draw(st.sampled_from(sorted(SPACES)))
     space = SPACES[partitioner]
     tokens = draw(_tokens(space))
-    found = tuple(
+    drawn = tuple(
         draw(_table(tokens, space, places, joining)) for _ in range(draw(st.integers(1, tables)) if tables > 1 else 1)
     )
     observers = draw(st.permutations([name for name in places if name not in joining]))[
         : draw(st.integers(1, views)) if views > 1 else 1
     ]
     live = {observer: draw(_live(places, observer)) for observer in observers}
-    return Cluster(places, tuple(sorted(joining)), partitioner, draw(st.sampled_from(RELEASES)), found, live)
+    return Cluster(places, tuple(sorted(joining)), partitioner, draw(st.sampled_from(RELEASES)), drawn, live)

@@ -77,12 +77,12 @@ class Answers:
 
     def outcomes(self, node: RealNode, level: str = GATE_LEVEL) -> dict[str, set[str]]:
         """Outcomes of reads and writes of every range through one coordinator, by keyspace."""
-        found: dict[str, set[str]] = {}
+        by_keyspace: dict[str, set[str]] = {}
         with self.cluster.session(node) as session:
-            for each in KEYSPACES:
-                wanted = list(queries.queries(each.name, queries.pieces(node, each.name), self._keys, (level,)))
-                found[each.name] = set(queries.ask(session, wanted))
-        return found
+            for keyspace in KEYSPACES:
+                wanted = list(queries.queries(keyspace.name, queries.pieces(node, keyspace.name), self._keys, (level,)))
+                by_keyspace[keyspace.name] = set(queries.ask(session, wanted))
+        return by_keyspace
 
     def serving(self, nodes: Iterable[RealNode]) -> set[tuple[int, str]]:
         """Pairs of coordinator and keyspace with every range served at the gate's level."""
@@ -129,8 +129,8 @@ def _shown(document: Document, node: RealNode) -> str:
 
 def lost(document: Document, level: str, keyspace: str) -> int:
     """The number of ranges of a keyspace that are unavailable at a level, for reads or writes."""
-    (found,) = [each for each in document["keyspaces"] if each["name"] == keyspace]
-    (share,) = [each for each in found["levels"] if each["level"] == level]
+    (entry,) = [each for each in document["keyspaces"] if each["name"] == keyspace]
+    (share,) = [each for each in entry["levels"] if each["level"] == level]
     return int(share["unavailable"])
 
 

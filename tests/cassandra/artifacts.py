@@ -64,8 +64,8 @@ def missing_tools() -> str | None:
 
 def java_release() -> int:
     """Feature release of the `java` in PATH, 0 if its output has none."""
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
-    match = re.search(r'version "(?:1\.)?(\d+)', told)
+    output = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
     return int(match[1]) if match else 0
 
 

@@ -555,8 +555,8 @@ class RealNode:
         command = launch.nodetool_command(self.settings(), artifacts.library(self.release), arguments)
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
-            told = f"{done.stdout}{done.stderr}"
-            raise ClusterError(f"nodetool {' '.join(arguments)} exited with {done.returncode}\n{told}")
+            output = f"{done.stdout}{done.stderr}"
+            raise ClusterError(f"nodetool {' '.join(arguments)} exited with {done.returncode}\n{output}")
         return done.stdout
 
     def log_tail(self, lines: int = _LOG_LINES) -> str:

@@ -239,8 +239,8 @@ class Load:
 
     def traffic(self) -> Traffic:
         """All requests that have ended so far."""
-        found = [Request(**line) for file in self._files.values() for line in _lines(file)]
-        return Traffic(tuple(sorted(found, key=lambda request: request.ended)), self._pieces)
+        requests = [Request(**line) for file in self._files.values() for line in _lines(file)]
+        return Traffic(tuple(sorted(requests, key=lambda request: request.ended)), self._pieces)
 
     def until(self, done: Callable[[Traffic], bool], seconds: float = 120) -> Traffic:
         """Wait until the traffic so far is as wanted; `ClusterError` with the traffic on a timeout."""

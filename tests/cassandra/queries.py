@@ -103,10 +103,10 @@ def create(cluster: RealCluster, keyspaces: Iterable[Keyspace]) -> None:
     """Create the keyspaces and tables that do not exist yet, and wait until all nodes have them."""
     with cluster.session(1, timeout=60) as session:
         session.cluster.max_schema_agreement_wait = 0  # a single wait at the end instead of one for each statement
-        for one in keyspaces:
-            replication = json.dumps(one.replication).replace('"', "'")
-            session.execute(f"CREATE KEYSPACE IF NOT EXISTS {one.name} WITH replication = {replication}")
-            session.execute(f"CREATE TABLE IF NOT EXISTS {one.name}.t (k blob PRIMARY KEY, v int)")
+        for keyspace in keyspaces:
+            replication = json.dumps(keyspace.replication).replace('"', "'")
+            session.execute(f"CREATE KEYSPACE IF NOT EXISTS {keyspace.name} WITH replication = {replication}")
+            session.execute(f"CREATE TABLE IF NOT EXISTS {keyspace.name}.t (k blob PRIMARY KEY, v int)")
 
     def lacking() -> str:
         versions = {node.read("SchemaVersion") for node in cluster.members if node.running}
@@ -131,7 +131,7 @@ def pieces(node: RealNode, keyspace: str) -> list[Piece]:
     """The natural ranges of a keyspace, cut at the borders of its pending ranges, as a node reports both."""
     spans = [*node.exec("getRangeToEndpointMap", keyspace), *node.exec("getPendingRangeToEndpointMap", keyspace)]
     cuts = sorted({token for span in spans for token in _span(span)})
-    return [(cuts[place - 1], end) for place, end in enumerate(cuts)]
+    return [(cuts[index - 1], end) for index, end in enumerate(cuts)]
 
 
 def _span(text: str) -> Piece:
@@ -172,9 +172,9 @@ class Keys:
         first, last = bisect_right(self._tokens, start), bisect_right(self._tokens, end)
         inside = self._pool[first:last] if start < end else self._pool[first:] + self._pool[:last]
         while len(inside) < self._each:  # a narrow piece
-            found = self._next()
-            if contains(piece, found[0]):
-                inside.append(found)
+            key = self._next()
+            if contains(piece, key[0]):
+                inside.append(key)
         ends = chain.from_iterable(zip(inside, reversed(inside), strict=True))
         return list(islice(dict.fromkeys(ends), self._each))
 
@@ -214,9 +214,9 @@ def queries(keyspace: str, where: Iterable[Piece], keys: Keys, levels: Iterable[
     asked = [(level, operation) for level in levels for operation in _OPERATIONS]
     for piece in where:
         shared = keys.of(piece)[:_SHARED]
-        for place, (level, operation) in enumerate(asked):
+        for index, (level, operation) in enumerate(asked):
             fresh = level in SERIAL and operation == "write"
-            token, key = keys.unused(keyspace, piece) if fresh else shared[place % len(shared)]
+            token, key = keys.unused(keyspace, piece) if fresh else shared[index % len(shared)]
             yield Query(keyspace, piece, level, operation, token, key)
 
 
@@ -452,7 +452,7 @@ class Lab:
 
     def predicted(self, coordinator: RealNode) -> dict[str, Any]:
         """The prediction for all keyspaces by one coordinator's view."""
-        names = [one.name for one in self.keyspaces]
+        names = [keyspace.name for keyspace in self.keyspaces]
         wanted = ("--level", "all", "--ranges", "--view", coordinator.address, *names)
         return judged(coordinator, *wanted, config=self._config)
 

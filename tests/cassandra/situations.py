@@ -140,15 +140,15 @@ def dead_member(cluster: RealCluster) -> RealNode:
 
 def dead_members(cluster: RealCluster, count: int) -> list[RealNode]:
     """Members that joined and died; return when all have noticed."""
-    found = [cluster.add("dc1", "r1") for _ in range(count)]
-    for node in found:
+    nodes = [cluster.add("dc1", "r1") for _ in range(count)]
+    for node in nodes:
         node.start()
-    cluster.wait_all_up([*first_three(cluster), *found])
-    for node in found:
+    cluster.wait_all_up([*first_three(cluster), *nodes])
+    for node in nodes:
         node.kill()
-    for node in found:
+    for node in nodes:
         cluster.wait_down(node)
-    return found
+    return nodes
 
 
 def host_id_of(node: RealNode) -> str:

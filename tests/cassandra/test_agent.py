@@ -74,13 +74,13 @@ def watched(real_cluster: ClusterFactory) -> Iterator[Watched]:
     """Three racks of one node, all up, and an agent that reports them up."""
     cluster = real_cluster("5.0.8", LAYOUT, yaml=queries.TIMEOUTS)
     queries.create(cluster, (simple(1), simple(3)))
-    found = Watched(cluster)
-    found.agent.start()
+    agent = Watched(cluster)
+    agent.agent.start()
     try:
-        found.until(is_well, "the agent does not see the cluster well")
-        yield found
+        agent.until(is_well, "the agent does not see the cluster well")
+        yield agent
     finally:
-        assert found.agent.stop(60)
+        assert agent.agent.stop(60)
 
 
 def is_well(reading: Reading) -> bool:

@@ -116,15 +116,15 @@ def test_one_node_lost(article: RealCluster, keys: Keys) -> None:
     """blog_1 has lost exactly the ranges of the node; blog_3 is available at LOCAL_QUORUM, and not at LOCAL_ALL."""
     victim = article.node(3)
     without(article, 3)
-    held = {piece for piece, endpoints in described(article.node(1), "blog_1").items() if endpoints == {victim.address}}
+    own = {piece for piece, endpoints in described(article.node(1), "blog_1").items() if endpoints == {victim.address}}
     document = verdict(article)
     assert level(document, "blog_1", "LOCAL_ONE")["severity"] == "CRITICAL"
-    assert level(document, "blog_1", "LOCAL_ONE")["unavailable"] == len(held)
-    assert lost(document, "blog_1", "LOCAL_ONE") == held
+    assert level(document, "blog_1", "LOCAL_ONE")["unavailable"] == len(own)
+    assert lost(document, "blog_1", "LOCAL_ONE") == own
     assert level(document, "blog_3", "LOCAL_QUORUM")["severity"] == "OK"
     assert level(document, "blog_3", "LOCAL_ALL")["unavailable"] == RANGES
     asked = answered(article, document, keys)
-    assert asked["blog_1", "LOCAL_ONE"] == held
+    assert asked["blog_1", "LOCAL_ONE"] == own
     assert asked["blog_3", "LOCAL_QUORUM"] == set()
     assert len(asked["blog_3", "ALL"]) == RANGES
 

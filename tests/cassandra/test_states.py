@@ -128,12 +128,12 @@ class States:
 @pytest.fixture
 def states(real_cluster: ClusterFactory, cassandra_release: str) -> Iterator[States]:
     """Three nodes, all up, with the verdict OK."""
-    found = States(real_cluster(cassandra_release, LAYOUT, yaml=queries.TIMEOUTS))
-    found.watch().until(is_ok)
-    yield found
-    found.close()
-    if found.victim.agent_options:
-        found.give_agent()
+    prepared = States(real_cluster(cassandra_release, LAYOUT, yaml=queries.TIMEOUTS))
+    prepared.watch().until(is_ok)
+    yield prepared
+    prepared.close()
+    if prepared.victim.agent_options:
+        prepared.give_agent()
 
 
 def is_ok(document: Document) -> bool:

@@ -22,9 +22,9 @@ ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins"  # where o
 
 def required(program: str) -> str:
     """Path of a program; if it is missing, the test is skipped, and in CI it fails."""
-    found = shutil.which(program) or shutil.which(program, path=ELSEWHERE)
-    if found:
-        return found
+    path = shutil.which(program) or shutil.which(program, path=ELSEWHERE)
+    if path:
+        return path
     if os.environ.get("CI"):
         pytest.fail(f"{program} is not installed: .ci/run should have done that")
     pytest.skip(f"{program} is not installed")

@@ -70,30 +70,30 @@ class Backend:
         """Move the clock: events not renewed within their ttl become warnings, whatever they were, repeatedly."""
         with self._guard:
             self.now += seconds
-            for one in self.events.values():
-                while one.due is not None and one.due <= self.now:
-                    self._write(one, 1, f"Last check execution was {one.due - one.last:.0f} seconds ago")
-                    one.due += one.ttl
+            for event in self.events.values():
+                while event.due is not None and event.due <= self.now:
+                    self._write(event, 1, f"Last check execution was {event.due - event.last:.0f} seconds ago")
+                    event.due += event.ttl
 
-    def from_socket(self, found: dict[str, Any]) -> None:
+    def from_socket(self, message: dict[str, Any]) -> None:
         """Keep name, status, output, interval, handlers and source of an event from the socket, and nothing else.
 
         Raises:
             RefusedError: if the real agent drops it.
         """
-        if not found.get("output"):
+        if not message.get("output"):
             raise RefusedError("a check output must be provided")
-        handler = found.get("handler")
-        told = {"handlers": (handler,) if handler else (), "interval": found.get("interval") or 1}
-        self._keep(found.get("name") or "", found.get("source") or "", found["status"], found["output"], told)
+        handler = message.get("handler")
+        fields = {"handlers": (handler,) if handler else (), "interval": message.get("interval") or 1}
+        self._keep(message.get("name") or "", message.get("source") or "", message["status"], message["output"], fields)
 
-    def from_api(self, found: dict[str, Any]) -> None:
+    def from_api(self, message: dict[str, Any]) -> None:
         """Keep an event from the API.
 
         Raises:
             RefusedError: with the text of the 400.
         """
-        check = found.get("check")
+        check = message.get("check")
         if not isinstance(check, dict):
             raise RefusedError("check has not been instantiated for this event")
         meta = check.get("metadata") or {}
@@ -102,7 +102,7 @@ class Backend:
             raise RefusedError("json: cannot unmarshal number into Go struct field of type int64")
         if ttl and ttl <= interval:
             raise RefusedError("ttl must be greater than check interval")
-        told = {
+        fields = {
             "interval": interval,
             "ttl": ttl,
             "handlers": tuple(check.get("handlers") or ()),
@@ -110,9 +110,9 @@ class Backend:
             "annotations": _texts(meta.get("annotations")),
         }
         proxy = check.get("proxy_entity_name") or ""
-        self._keep(meta.get("name") or "", proxy, check.get("status") or 0, check.get("output") or "", told)
+        self._keep(meta.get("name") or "", proxy, check.get("status") or 0, check.get("output") or "", fields)
 
-    def _keep(self, name: str, proxy: str, status: int, output: str, told: dict[str, Any]) -> None:
+    def _keep(self, name: str, proxy: str, status: int, output: str, fields: dict[str, Any]) -> None:
         if not NAME.fullmatch(name):
             raise RefusedError("check name cannot contain spaces or special characters")
         if proxy and not NAME.fullmatch(proxy):
@@ -122,16 +122,16 @@ class Backend:
         entity = (proxy, "proxy") if proxy else (ITSELF, "agent")
         with self._guard:
             earlier = self.events.get((entity[0], name))
-            one = Stored(*entity, name, status, output, **told, last=self.now)
-            one.history = earlier.history if earlier else []
-            one.due = self.now + one.ttl if one.ttl else None
-            self._write(one, status, output)
-            self.events[one.entity, name] = one
+            event = Stored(*entity, name, status, output, **fields, last=self.now)
+            event.history = earlier.history if earlier else []
+            event.due = self.now + event.ttl if event.ttl else None
+            self._write(event, status, output)
+            self.events[event.entity, name] = event
 
     @staticmethod
-    def _write(one: Stored, status: int, output: str) -> None:
-        one.status, one.output = status, output
-        one.history = [*one.history[-20:], status]
+    def _write(event: Stored, status: int, output: str) -> None:
+        event.status, event.output = status, output
+        event.history = [*event.history[-20:], status]
 
 
 class Sensu(Backend):

@@ -90,15 +90,15 @@ class Member:
 @contextmanager
 def etcd(folder: Path, members: int = 1, **options: Any) -> Iterator[list[Member]]:
     """A cluster of several members, all ready."""
-    found = [Member(f"m{number}", folder, **options) for number in range(members)]
+    cluster = [Member(f"m{number}", folder, **options) for number in range(members)]
     with ExitStack() as stack:
-        for one in found:
-            stack.callback(one.stop)
-        for one in found:
-            one.start(found, ready=members == 1)
-        for one in found:
-            await_(one.healthy, LONG, f"{one.name} is not ready")
-        yield found
+        for member in cluster:
+            stack.callback(member.stop)
+        for member in cluster:
+            member.start(cluster, ready=members == 1)
+        for member in cluster:
+            await_(member.healthy, LONG, f"{member.name} is not ready")
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +132,10 @@ def all_at_once(work: Callable[[int], None], number: int) -> None:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(at,)) for at in range(number)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if errors:
         raise errors[0]
 

@@ -169,9 +169,9 @@ def icinga(watched: Monitored) -> Iterator[Icinga]:
 
 def perf(found: dict[str, Any]) -> dict[str, float]:
     """Perfdata as Icinga stored it, by metric; every item must have the right form."""
-    matches = [PERF.fullmatch(one) for one in found["performance_data"]]
+    matches = [PERF.fullmatch(match) for match in found["performance_data"]]
     assert all(matches), found["performance_data"]
-    return {one[1]: float(one[2]) for one in matches if one}
+    return {match[1]: float(match[2]) for match in matches if match}
 
 
 def test_the_example_is_valid_as_it_stands(tmp_path: Path) -> None:
@@ -240,9 +240,9 @@ def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga)
 )
 def test_what_goes_wrong_with_us_is_unknown(service: str, line: str, icinga: Icinga) -> None:
     """Failures of ringcheck itself are UNKNOWN with the reason, never another state."""
-    found = icinga.check(service)
-    assert found["exit_status"] == UNKNOWN
-    assert found["output"].startswith(line)
+    result = icinga.check(service)
+    assert result["exit_status"] == UNKNOWN
+    assert result["output"].startswith(line)
 
 
 def test_custom_variables_are_options(watched: Monitored, icinga: Icinga) -> None:

@@ -246,9 +246,9 @@ def others(watched: Monitored) -> str:
 def perf(found: dict[str, str]) -> dict[str, float]:
     """Perfdata as Nagios stored it; every item must have the right form."""
     texts = found["performance_data"].split(" ")
-    matches = [PERF.fullmatch(one) for one in texts]
+    matches = [PERF.fullmatch(match) for match in texts]
     assert all(matches), texts
-    return {one[1]: float(one[2]) for one in matches if one}
+    return {match[1]: float(match[2]) for match in matches if match}
 
 
 def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:

@@ -62,18 +62,18 @@ def upgrade(machine: Machine, deb: Path, *arguments: str) -> None:
 
 def listing(deb: Path) -> list[list[str]]:
     """Mode, owner, size, date, time and path of each file."""
-    told = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
-    return [line.split(maxsplit=5) for line in told.splitlines()]
+    output = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    return [line.split(maxsplit=5) for line in output.splitlines()]
 
 
 def test_what_is_in_it(deb: Path) -> None:
     """All files belong to root, only root may write them, they are where Debian expects them, and none is missing."""
     files = listing(deb)
-    assert {one[1] for one in files} == {"root/root"}
-    assert not [one for one in files if one[0][5] == "w" or one[0][8] == "w" or one[0][3] == "s"]
-    programs = {one[5] for one in files if one[0].startswith("-") and "x" in one[0]}
+    assert {entry[1] for entry in files} == {"root/root"}
+    assert not [entry for entry in files if entry[0][5] == "w" or entry[0][8] == "w" or entry[0][3] == "s"]
+    programs = {entry[5] for entry in files if entry[0].startswith("-") and "x" in entry[0]}
     assert programs == {"./usr/bin/ringcheck", "./usr/lib/nagios/plugins/check_cassandra_ring"}
-    paths = {one[5].removeprefix(".").rstrip("/") for one in files}
+    paths = {entry[5].removeprefix(".").rstrip("/") for entry in files}
     assert {
         "/usr/bin/ringcheck",
         "/usr/lib/nagios/plugins/check_cassandra_ring",

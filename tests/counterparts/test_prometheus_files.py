@@ -58,10 +58,10 @@ def test_each_alert_does_what_its_tests_say() -> None:
     done = promtool(["test", "rules", "ringcheck.rules.test.yml"])
     assert done.returncode == 0, done.stdout + done.stderr
     tests = yaml.safe_load((SHIPPED / "ringcheck.rules.test.yml").read_text())["tests"]
-    checks = [one for test in tests for one in test.get("alert_rule_test", [])]
+    checks = [check for test in tests for check in test.get("alert_rule_test", [])]
     alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
-    assert {one["alertname"] for one in checks if one.get("exp_alerts")} == alerts
-    assert {one["alertname"] for one in checks if not one.get("exp_alerts")} == alerts
+    assert {check["alertname"] for check in checks if check.get("exp_alerts")} == alerts
+    assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == alerts
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_metrics_follow_the_conventions() -> None:
         holders=holders,
         polls=Durations(),
     )
-    text = render(lambda: [one], reload=Reload(successful=True, last_success=1.0))[1].decode()
+    text = render(lambda: [reading], reload=Reload(successful=True, last_success=1.0))[1].decode()
     done = promtool(["check", "metrics"], text)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     spoiled = text.replace("cassandra_ring_nodes{", "cassandra_ring_nodes_total{").replace(

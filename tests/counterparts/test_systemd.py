@@ -74,11 +74,11 @@ def verified(folder: Path, change: tuple[str, str] = ("", "")) -> str:
         text = unit.read_text().replace(PROGRAM, shutil.which("true") or "/bin/true").replace(*change)
         (folder / unit.name).write_text(text)
     names = [unit.name.replace("@", "@orders-prod") for unit in sorted(UNITS.iterdir())]
-    told = subprocess.run(
+    done = subprocess.run(
         [required("systemd-analyze"), "verify", *(f"./{name}" for name in names)],
         capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
-    return told.stderr + ("" if told.returncode == 0 else f"exit code {told.returncode}")
+    return done.stderr + ("" if done.returncode == 0 else f"exit code {done.returncode}")
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
