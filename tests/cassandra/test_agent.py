@@ -39,12 +39,12 @@ class Watched:
     Attributes:
         cluster: of three nodes.
         agent: polls it.
-        told: all readings, in order, each with what a scrape said then.
+        readings: all readings, in order, each with the metrics at that time.
     """
 
     cluster: RealCluster
     agent: Agent = field(init=False)
-    told: list[tuple[Reading, str]] = field(default_factory=list)
+    readings: list[tuple[Reading, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         contacts = (self.cluster.node(1).address, self.cluster.node(2).address)
@@ -52,7 +52,7 @@ class Watched:
         self.agent = Agent(Config(clusters={"lab": lab}, agent=AgentSettings(interval=INTERVAL)), [self._hear])
 
     def _hear(self, reading: Reading) -> None:
-        self.told.append((reading, metrics.render(lambda: [reading])[1].decode()))
+        self.readings.append((reading, metrics.render(lambda: [reading])[1].decode()))
 
     @property
     def polls(self) -> int:
@@ -65,7 +65,7 @@ class Watched:
 
     def first(self, past: int, wanted: Callable[[Reading, str], bool]) -> int:
         """The number of polls after a given poll until the first reading that is as wanted."""
-        later = [(sum(reading.polls.counts), reading, text) for reading, text in self.told]
+        later = [(sum(reading.polls.counts), reading, text) for reading, text in self.readings]
         return min(number - past for number, reading, text in later if number > past and wanted(reading, text))
 
 
@@ -74,13 +74,13 @@ def watched(real_cluster: ClusterFactory) -> Iterator[Watched]:
     """Three racks of one node, all up, and an agent that reports them up."""
     cluster = real_cluster("5.0.8", LAYOUT, yaml=queries.TIMEOUTS)
     queries.create(cluster, (simple(1), simple(3)))
-    agent = Watched(cluster)
-    agent.agent.start()
+    scene = Watched(cluster)
+    scene.agent.start()
     try:
-        agent.until(is_well, "the agent does not see the cluster well")
-        yield agent
+        scene.until(is_well, "the agent does not see the cluster well")
+        yield scene
     finally:
-        assert agent.agent.stop(60)
+        assert scene.agent.stop(60)
 
 
 def is_well(reading: Reading) -> bool:
@@ -96,16 +96,16 @@ def state(reading: Reading, node: RealNode) -> str:
     return reading.verdict.states[reading.verdict.snapshot.index[node.address]]
 
 
-def is_told_in_time(watched: Watched, past: int, victim: RealNode) -> None:
+def is_reported_in_time(watched: Watched, past: int, victim: RealNode) -> None:
     """A poll in progress may have read the node before it died; the next poll reports it, long before its peers do."""
     watched.until(lambda one: victim.address in one.suspects, "no suspect", 60)
-    found = (
+    polls = (
         watched.first(past, lambda one, _: severity(one) >= Severity.WARNING),
         watched.first(past, lambda one, _: victim.address in one.suspects),
         watched.first(past, lambda _, text: SUSPECTS.findall(text) == ["1.0"]),
         watched.first(past, lambda _, text: FINE.findall(text) == ["0.0"]),
     )
-    assert max(found) <= 2, found
+    assert max(polls) <= 2, polls
 
 
 def is_convicted(watched: Watched, victim: RealNode) -> None:
@@ -118,36 +118,36 @@ def is_convicted(watched: Watched, victim: RealNode) -> None:
 
 def suspected(watched: Watched, past: int) -> list[bool]:
     """For each poll after a given poll, whether there was a suspect."""
-    return [bool(reading.suspects) for reading, _ in watched.told if sum(reading.polls.counts) > past + 1]
+    return [bool(reading.suspects) for reading, _ in watched.readings if sum(reading.polls.counts) > past + 1]
 
 
-def test_a_killed_node_is_told_within_two_polls(watched: Watched) -> None:
+def test_a_killed_node_is_reported_within_two_polls(watched: Watched) -> None:
     """After kill -9 there is at least a warning and a suspect, also in the metrics, long before Cassandra convicts."""
     victim = watched.cluster.node(3)
     victim.kill()
     past = watched.polls
-    is_told_in_time(watched, past, victim)
+    is_reported_in_time(watched, past, victim)
     is_convicted(watched, victim)
     before = suspected(watched, past)
     assert before.index(False) >= 2
-    assert all(severity(one) >= Severity.WARNING for one, _ in watched.told if sum(one.polls.counts) > past + 1)
+    assert all(severity(one) >= Severity.WARNING for one, _ in watched.readings if sum(one.polls.counts) > past + 1)
     victim.start()
     watched.cluster.wait_all_up()
-    watched.until(is_well, "it is not told that all is well again")
+    watched.until(is_well, "no reading is well again")
     assert watched.agent.readings()[0].suspects == frozenset()
 
 
-def test_a_paused_node_is_told_within_two_polls(watched: Watched) -> None:
+def test_a_paused_node_is_reported_within_two_polls(watched: Watched) -> None:
     """After SIGSTOP the ports accept connections and do not answer: polls keep their deadline, and report the same."""
     victim = watched.cluster.node(3)
     victim.pause()
     past = watched.polls
     try:
-        is_told_in_time(watched, past, victim)
+        is_reported_in_time(watched, past, victim)
         is_convicted(watched, victim)
         assert watched.agent.lively()
-        assert all(one.error is None for one, _ in watched.told)
+        assert all(one.error is None for one, _ in watched.readings)
     finally:
         victim.resume()
     watched.cluster.wait_all_up()
-    watched.until(is_well, "it is not told that all is well again")
+    watched.until(is_well, "no reading is well again")

@@ -89,7 +89,7 @@ def watching(cluster: RealCluster) -> Iterator[Watched]:
     watched = Watched(cluster)
     watched.agent.start()
     try:
-        watched.until(lambda one: one.verdict is not None and bool(watched.told), "the agent does not poll")
+        watched.until(lambda one: one.verdict is not None and bool(watched.readings), "the agent does not poll")
         yield watched
     finally:
         assert watched.agent.stop(60)
@@ -103,7 +103,7 @@ def counted(text: str) -> float:
 def assert_gone_soon(watched: Watched, left: int) -> None:
     """The agent counts so many nodes, now or within two polls."""
     past = watched.polls
-    watched.until(lambda _: counted(watched.told[-1][1]) == left, "a node that is gone is still counted", 60)
+    watched.until(lambda _: counted(watched.readings[-1][1]) == left, "a node that is gone is still counted", 60)
     assert watched.polls <= past + SOON
 
 
@@ -153,7 +153,7 @@ def test_assassinated_node(cluster: RealCluster, asked: Answers) -> None:
     three = situations.first_three(cluster)
     others = [node for node in cluster.members if node not in three and node != dead]
     with watching(cluster) as watched:
-        assert counted(watched.told[-1][1]) == len(cluster.members)
+        assert counted(watched.readings[-1][1]) == len(cluster.members)
         for node in others:
             situations.assassinate(node)
         situations.assassinate(dead)

@@ -398,8 +398,8 @@ def test_killed_without_drain_fails_the_load(cluster: RealCluster, tmp_path: Pat
 
 def request(sent: float, **fields: Any) -> Request:
     """A request that was served, changed by `fields`."""
-    one = {"client": "no_retry", "piece": 0, "level": "QUORUM", "operation": "read", "coordinator": "n1", "tries": 1}
-    return Request(**{**one, "sent": sent, "ended": sent + 0.1, "outcome": SERVED, **fields})
+    usual = {"client": "no_retry", "piece": 0, "level": "QUORUM", "operation": "read", "coordinator": "n1", "tries": 1}
+    return Request(**{**usual, "sent": sent, "ended": sent + 0.1, "outcome": SERVED, **fields})
 
 
 def traffic(*more: Request, end: int = 100) -> Traffic:
