@@ -109,7 +109,7 @@ def test_metrics_follow_the_conventions() -> None:
         holders=holders,
         polls=Durations(),
     )
-    text = render(lambda: [reading], reload=Reload(successful=True, last_success=1.0))[1].decode()
+    text = render(lambda: [one], reload=Reload(successful=True, last_success=1.0))[1].decode()
     done = promtool(["check", "metrics"], text)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     spoiled = text.replace("cassandra_ring_nodes{", "cassandra_ring_nodes_total{").replace(
