@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "ringcheck/snapshot/1"
 
+_NODE_KEYS = {"source": "jolokia"}  # keys that differ from the fields of `Node`: the keys have been published
 _ROWS = 4096  # ranges that are written at a time
 
 Row = tuple[int, int, tuple[int, ...]]
@@ -87,8 +88,8 @@ def _ring_parts(ring: Ring) -> Iterator[str]:
 
 
 def node_document(node: Node) -> Json:
-    """A node in a snapshot or verdict: all its fields."""
-    return {field.name: getattr(node, field.name) for field in fields(Node)}
+    """A node as it stands in snapshots and verdicts."""
+    return {_NODE_KEYS.get(field.name, field.name): getattr(node, field.name) for field in fields(Node)}
 
 
 def _view(view: View) -> Json:

@@ -108,7 +108,7 @@ def _what_instead(body: bytes) -> str:
         return "answered HTML instead of JSON: is this the URL of a Jolokia agent?"
     if start[:1] in b"{[":
         return f"the JSON of the answer is broken or cut off after {len(body)} bytes"
-    return f"the answer is no JSON: {one_line(start)}"
+    return f"the answer is not JSON: {one_line(start)}"
 
 
 def one_line(body: bytes) -> str:

@@ -136,7 +136,11 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
         (of(document() | {"taken_at": "yesterday"}), [], "taken_at 'yesterday' is not a time with a zone"),
         (of(document() | {"taken_at": "2026-01-01T00:00:00"}), [], "is not a time with a zone"),
         (of(document(cluster="orders")), [], "answered for cluster 'orders'"),
-        (of(document("10.0.0.1", severity="OK")), [], "it says OK, but what it says of keyspaces"),
+        (
+            of(document("10.0.0.1", severity="OK")),
+            [],
+            "its severity is OK, which its keyspaces and findings contradict",
+        ),
         (of(document() | {"schema": "ringcheck/verdict/2"}), [], "has schema 'ringcheck/verdict/2'"),
         (of(b"<html>"), [], "is not a JSON document"),
         (of(json.dumps(document()).encode()[:500]), [], "is not a JSON document"),
@@ -171,7 +175,7 @@ def test_an_answer_that_is_too_large_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory that an answer takes is bounded."""
-    monkeypatch.setattr(client, "MOST_BYTES", 1000)
+    monkeypatch.setattr(client, "MAX_BYTES", 1000)
     with served(of(document())) as web:
         assert check(web) == 3
     assert "which is refused" in capsys.readouterr().out

@@ -46,7 +46,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def store(monkeypatch: pytest.MonkeyPatch, holders: Callable[[], tuple[Holder, ...]]) -> None:
     """Put a stand-in in place of the lease store."""
-    module = ModuleType("ringcheck.leases.leases")
+    module = ModuleType("ringcheck.leases.configured")
     methods = {"holders": staticmethod(holders), "close": lambda _: None}
     module.open_store = lambda *_: type("Store", (), methods)()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -147,7 +147,7 @@ def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith("UNKNOWN test: no level that is watched could be evaluated\n")
     assert run(["risk", "--from", HEALTHY, "-k", "blog_3", "-k", "blog_9"]) == 3
     out = capsys.readouterr().out
-    assert "Not known: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in out
+    assert "Incomplete: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in out
 
 
 @pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN, TWO_DOWN])

@@ -194,7 +194,7 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
     [
         (body(b"<html>hello</html>"), "answered HTML instead of JSON: is this the URL of a Jolokia agent?", "error"),
         (body(b'[{"status":200,"va'), "the JSON of the answer is broken or cut off after 18 bytes", "error"),
-        (body(b"it is \x1b[1m late\n"), "the answer is no JSON: it is ?[1m late", "error"),
+        (body(b"it is \x1b[1m late\n"), "the answer is not JSON: it is ?[1m late", "error"),
         (body(b""), "the answer is empty", "error"),
         (body(b"[" * 100_000), "the JSON of the answer is broken or cut off after 100000 bytes", "error"),
         (body(b"", status=401), "HTTP 401, it requires a user name and password", "denied"),
