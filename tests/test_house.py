@@ -30,7 +30,7 @@ ROOMS = {
     "report": {"core", "documents"},
     "simulator": {"core"},
     "config": {"core", "http", "jolokia", "replay"},
-    "leases": {"core", "http", "config"},
+    "leases": {"core", "documents", "http", "config"},
     "sources": {"core", "config", "jolokia", "replay"},
     "restart": {"core", "report", "leases"},
     "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart"},

@@ -27,7 +27,7 @@ from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
 from ringcheck.http.replies import Reply, one_line
 from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
-from ringcheck.leases.record import MAX_BYTES, Json, LeaseError, Record
+from ringcheck.leases.record import MAX_BYTES, LeaseError, Record
 from ringcheck.leases.store import STEP_SECONDS, RecordStore
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ringcheck.config.values import Lease
+    from ringcheck.documents.fields import Json
 
 T = TypeVar("T")
 

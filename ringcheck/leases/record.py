@@ -16,12 +16,12 @@ from ringcheck.errors import RingcheckError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from ringcheck.documents.fields import Json
+
 SCHEMA = "ringcheck/leases/1"
 HISTORY = 50  # most leases in the history of a record
 LONGEST = 500  # characters of a reason or a purpose; longer ones are cut
 MAX_BYTES = 2**20  # of a record; etcd itself accepts requests up to 1.5 MiB
-
-Json = dict[str, Any]
 
 
 class LeaseError(RingcheckError):

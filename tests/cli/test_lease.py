@@ -88,7 +88,7 @@ def test_a_lease_is_granted_and_released(stage: Stage) -> None:
     code, text = stage.run("acquire", second, "--owner", "you")
     assert (code, text.splitlines()[0]) == (2, f"UNSAFE embedded: {second} must not stop now")
     assert f"blocks lease_held: {first} is under the restart lease of {whoami()}" in text
-    assert f"{whoami()} gives back {first} (kernel, since {holder.since})" in " ".join(text.split())
+    assert f"{whoami()} releases the lease on {first} (kernel, since {holder.since})" in " ".join(text.split())
     assert "would become unavailable" in text
     assert stage.preflight(second) == 2
     assert stage.store.holders() == (holder,)
