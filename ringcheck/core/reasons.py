@@ -286,7 +286,11 @@ def answer(reasons: Iterable[Reason]) -> DecisionWord:
 
 
 def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order."""
+    """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order.
+
+    The coordinators of a mixed cluster read demands by their own releases, and may give the same reason several times.
+    The one with the largest loss is kept.
+    """
 
     def rank(reason: Reason) -> tuple[bool, int, int, float, int]:
         return (
@@ -297,4 +301,9 @@ def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
             _ORDER.get(reason.code, len(_ORDER)),
         )
 
-    return tuple(sorted(reasons, key=rank))
+    kept: dict[tuple[object, ...], Reason] = {}
+    for reason in sorted(reasons, key=rank):
+        about = reason.subject, reason.keyspaces, reason.level, reason.datacenter
+        text = reason.summary if reason.ranges is None else ""  # texts of losses hold their numbers
+        kept.setdefault((reason.code, reason.blocks, *about, text), reason)
+    return tuple(kept.values())

@@ -540,3 +540,20 @@ def test_a_reason_that_does_not_exist_can_not_be_allowed() -> None:
     """A misspelt code would allow nothing, and the operator would not notice."""
     with pytest.raises(UsageError, match="there is no reason 'steaming'"):
         Gate().asked(allow=["steaming"])
+
+
+def test_coordinators_of_several_releases_repeat_no_reason() -> None:
+    """A mixed cluster reads its demands by more than one release; each reason is given once, with the largest loss."""
+    seen = article.snapshot()
+    mixed = replace(
+        seen,
+        nodes=tuple(
+            replace(node, release_version=text)
+            for node, text in zip(seen.nodes, ("3.11.19", "4.1.9", "5.0.8"), strict=True)
+        ),
+    )
+    for node in mixed.nodes:
+        reasons = decide(mixed, node.address).reasons
+        about = [(reason.code, reason.keyspaces, reason.level, reason.datacenter) for reason in reasons]
+        assert len(set(about)) == len(about)
+        assert "would_be_at_minimum" in {reason.code for reason in reasons}
