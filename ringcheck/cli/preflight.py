@@ -17,7 +17,7 @@ from ringcheck.cli.terminal import columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Action, Decision, Gate
@@ -98,17 +98,21 @@ class Readings:
 
         A recorded snapshot is read once.
         """
-        from ringcheck.core.streak import SafeStreak
+        from ringcheck.core.readings import confirmed
 
         ends = time.monotonic() + wait
-        streak = SafeStreak(self.stable or self.cluster.stable_readings())
+        wanted = 1 if self._recorded else self.stable or self.cluster.stable_readings()
         with self.cluster.polls(streams=True) as poll:
             while True:
-                decision = self._decision(poll())
-                enough = streak.add(decision)
-                if enough or self._recorded or (not streak.count and time.monotonic() + BETWEEN > ends):
+                decision = confirmed(self._decisions(poll), wanted)
+                if decision.decision == "safe" or self._recorded or time.monotonic() + BETWEEN > ends:
                     return decision
                 time.sleep(BETWEEN)
+
+    def _decisions(self, poll: Callable[[], Snapshot]) -> Iterator[Decision]:
+        while True:
+            yield self._decision(poll())
+            time.sleep(BETWEEN)
 
     @property
     def _recorded(self) -> bool:
