@@ -218,7 +218,7 @@ class ChosenCluster:
 
     def _named(self, seen: Snapshot) -> Snapshot:
         """The snapshot with the configured name: Cassandra's own name is often the same for several clusters."""
-        return replace(seen, cluster=self.configured.name) if self.configured else seen
+        return replace(seen, cluster=self.name) if self.configured and self.name else seen
 
     def snapshot(self, *, streams: bool = False) -> Snapshot:
         """What is seen of the cluster now, or was recorded; `streams` as for `polls`.
@@ -248,6 +248,20 @@ class ChosenCluster:
 
         maintenance = self.maintenance()
         return assess(poll(), policy or self.policy(), question, maintenance())
+
+    def replayed(self, speed: float) -> ChosenCluster:
+        """The same cluster with the directory of recordings that --from names as its source.
+
+        Args:
+            speed: recorded seconds that pass in one second.
+        """
+        from ringcheck.config.values import Cluster
+        from ringcheck.replay.settings import ReplaySettings
+
+        recordings = ReplaySettings(directory=self.target.from_ or "", speed=speed)
+        configured = self.configured or Cluster(name="", source=recordings)
+        # The leases of today say nothing of the cluster as it was.
+        return ChosenCluster(replace(self.target, from_=None), replace(configured, source=recordings, lease=None))
 
     # Restart leases
 
@@ -320,6 +334,8 @@ def _awaited(work: threading.Thread, ends: float, results: list[Maintenance], de
 def _recorded(path: str) -> Snapshot:
     from ringcheck.documents.snapshot import read_snapshot
 
+    if Path(path).is_dir():
+        raise UsageError(f"{path} is a directory of recordings, which only `watch` replays: name one of its files")
     if path == "-":
         return read_snapshot(sys.stdin.buffer.read(), "standard input")
     try:

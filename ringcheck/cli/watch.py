@@ -18,6 +18,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count as numbers
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import click
@@ -67,6 +68,12 @@ Result: TypeAlias = "Verdict | Exception"
 @click.option("--interval", type=Seconds(), default=5.0, help="Time from one poll to the next. [default: 5s]")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N polls. [default: no end]")
 @click.option(
+    "--speed",
+    type=click.IntRange(1, 86_400),
+    metavar="N",
+    help="With --from DIRECTORY: recorded seconds that pass in one second. [default: 1]",
+)
+@click.option(
     "--plain", is_flag=True, help="Print one report after another. [default: only if the output is no terminal]"
 )
 def watch(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -75,9 +82,12 @@ def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     levels: tuple[str, ...],
     interval: float,
     count: int | None,
+    speed: int | None,
     plain: bool,  # noqa: FBT001 - a flag
 ) -> int:
     """Health, live: what is lost, what changed since the last poll, and the age of the data.
+
+    --from may also name a directory of snapshots: they are replayed in the order of their times.
 
     Keys: q quits, space pauses, r polls now; arrows (or j and k) and page keys scroll.
 
@@ -88,6 +98,10 @@ def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     if target.from_ == "-":
         raise UsageError("watch reads the snapshot again and again, but standard input can be read only once")
     cluster = replace(target, keyspace=(*target.keyspace, *keyspaces)).choose()
+    if target.from_ and Path(target.from_).is_dir():
+        cluster = cluster.replayed(speed or 1)
+    elif speed:
+        raise UsageError("--speed is for a replay: name a directory of snapshots with --from")
     question = Question(keyspaces=cluster.target.keyspace, levels=tuple(level(name) for name in levels))
     if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return _reports(cluster, question, interval, count)

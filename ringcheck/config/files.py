@@ -1,4 +1,4 @@
-"""Types of values that name files: ones that must exist, secrets among them, and ones that need not."""
+"""Types of values that name files and directories: ones that must exist, secrets among them, and ones that need not."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ def refuse_open(file: Path, node: yaml.Node) -> None:
     """
     if file.stat().st_mode & S_IROTH:
         raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
+
+
+class Directory(ValueType):
+    """The absolute path of a directory that exists."""
+
+    name = "a directory"
+
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+        """The path."""
+        directory = reader.folder / text(node, "a directory")
+        if "\0" in str(directory) or not directory.is_dir():
+            raise Wrong(node, f"there is no directory {str(directory)!r}")
+        return str(directory.absolute())
 
 
 class NewFile(ValueType):

@@ -12,7 +12,7 @@ from stat import S_IROTH
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
-from ringcheck.config.files import File, NewFile
+from ringcheck.config.files import Directory, File, NewFile
 from ringcheck.config.formats import CONTACT, GROUP, LISTEN, MEMBER, PATTERN, TEMPLATE, URL
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
@@ -23,6 +23,7 @@ from ringcheck.core.policy import Policy, Rule
 from ringcheck.http.credentials import PASSWORD_VARIABLE
 from ringcheck.http.tls import Tls
 from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.replay.settings import ReplaySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +75,20 @@ def _jolokia(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> 
         raise Wrong(node, f"username needs password_file, or {PASSWORD_VARIABLE} in the environment")
     _refuse_plain(node, jolokia.tls, (jolokia.url, *jolokia.contact_points))
     return jolokia
+
+
+REPLAY = Section(
+    what="replay",
+    keys={
+        "directory": ConfigKey(
+            Directory(),
+            "Directory of recordings: files `*.json`, each written by `ringcheck snapshot -o`.",
+            required=True,
+        ),
+        "speed": ConfigKey(Number(1, 86_400), "Recorded seconds that pass in one second.", default="1"),
+    },
+    build=lambda _reader, _node, values: ReplaySettings(**values),
+)
 
 
 _LOOKED_UP = (
@@ -265,10 +280,12 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
     _warn_of_shadows(reader, node, rules)
     if values.get("fleetlock") and not values.get("lease"):
         raise Wrong(node, "fleetlock needs lease, where its grants are kept")
+    if bool(values.get("jolokia")) == bool(values.get("replay")):
+        raise Wrong(node, "a cluster takes jolokia or replay, one of them")
     gate, stable_readings = values.get("gate") or (Gate(), 1)
     return Cluster(
         name="",
-        source=values["jolokia"],
+        source=values.get("jolokia") or values["replay"],
         replication=values.get("replication") or {},
         policy=Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates")),
         gate=gate,
@@ -297,7 +314,8 @@ def _covers(wide: str, narrow: str) -> bool:
 CLUSTER = Section(
     what="a cluster",
     keys={
-        "jolokia": ConfigKey(JOLOKIA, "How to ask its nodes.", required=True),
+        "jolokia": ConfigKey(JOLOKIA, "How to ask its nodes."),
+        "replay": ConfigKey(REPLAY, "Recorded snapshots that are served in place of live nodes, for rehearsals."),
         "replication": ConfigKey(
             Named(
                 what="replication",
@@ -322,7 +340,10 @@ CLUSTER = Section(
         "fleetlock": ConfigKey(FLEETLOCK, "Hosts that ask the agent before they reboot, by the FleetLock protocol."),
     },
     build=_cluster,
-    also={"dependentRequired": {"fleetlock": ["lease"]}},
+    also={
+        "oneOf": [{"required": ["jolokia"]}, {"required": ["replay"]}],
+        "dependentRequired": {"fleetlock": ["lease"]},
+    },
 )
 
 AGENT = Section(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Replication
     from ringcheck.http.tls import Tls
     from ringcheck.jolokia.settings import JolokiaSettings
+    from ringcheck.replay.settings import ReplaySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ class Cluster:
     """
 
     name: str
-    source: JolokiaSettings
+    source: JolokiaSettings | ReplaySettings
     replication: Mapping[str, Replication] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     gate: Gate = field(default_factory=Gate)

@@ -52,6 +52,11 @@ class World:
     clock: Clock = field(default_factory=Clock)
     published: list[Reading] = field(default_factory=list)
 
+    @property
+    def settings(self) -> JolokiaSettings:
+        assert isinstance(self.cluster.source, JolokiaSettings)
+        return self.cluster.source
+
     def watch(self, interval: float = 15.0, **changes: Any) -> Watch:
         return Watch(replace(self.cluster, **changes), interval, self.published.append, self.clock)
 

@@ -242,7 +242,7 @@ def test_a_bug_is_reported_and_does_not_end_the_watch(world: World, monkeypatch:
 def test_a_missing_password_file_is_read_again(world: World, tmp_path: Path) -> None:
     """It is an error of that poll; once the file exists the cluster is watched."""
     file = tmp_path / "password"
-    jolokia = replace(world.cluster.source, username="ringcheck", password_file=str(file))
+    jolokia = replace(world.settings, username="ringcheck", password_file=str(file))
     watch = world.watch(source=jolokia)
     reading = polled(watch)
     assert reading.error == f"{file} can't be read: No such file or directory"
@@ -258,7 +258,7 @@ def test_contact_points_of_two_clusters_are_an_error() -> None:
         server = stack.enter_context(serve(other))
         jolokia = JolokiaSettings(
             contact_points=(world.address(0), server.template.format(address=world.address(1))),
-            url=world.cluster.source.url,
+            url=world.settings.url,
         )
         reading = polled(world.watch(source=jolokia))
     assert reading.error
@@ -307,7 +307,7 @@ def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret-word")
     file.chmod(0o600)
-    jolokia = replace(world.cluster.source, username="ringcheck", password_file=str(file))
+    jolokia = replace(world.settings, username="ringcheck", password_file=str(file))
     lease = Lease(etcd=("http://127.0.0.1:1",), username="root", password_file=str(file))
     stream = io.StringIO()
     watch = world.watch(source=jolokia, lease=lease)

@@ -69,7 +69,10 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
         ),
         (["health", "--from", "f", "-t", "-1"], BAD_DURATION),
         (["check", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),
-        (["health", "--from", "/"], "/ can't be read: Is a directory"),
+        (
+            ["health", "--from", "/"],
+            "/ is a directory of recordings, which only `watch` replays: name one of its files",
+        ),
         (["snapshot", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),
     ],
 )

@@ -15,6 +15,7 @@ import sys
 import termios
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -236,9 +237,25 @@ def test_reports_survive_errors(
     assert last.endswith(" (last seen: 2026-01-01T00:00:00Z)")
 
 
+def test_a_directory_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Snapshots are shown in the order of their times, as fast as --speed says, and the last one stays."""
+    for name, seconds, down in (("b", 0, []), ("a", 3600, [figures.A, figures.C])):
+        seen = replace(figures.snapshot(down), taken_at=f"2026-01-01T0{seconds // 3600}:00:00Z")
+        (tmp_path / f"{name}.json").write_text(json.dumps(snapshot_document(seen)))
+    arguments = ["watch", "--from", str(tmp_path), "--speed", "36000", "--count", "3", "--interval", "200ms"]
+    assert run(arguments) == 1
+    text = capsys.readouterr().out
+    assert [text.count(time) for time in ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")] == [1, 2]
+    assert text.index("OK blogs: ") < text.index("WARNING blogs: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (
+            ["--from", "tests/snapshots/article-healthy.json", "--speed", "2"],
+            "--speed is for a replay: name a directory of snapshots with --from",
+        ),
         (["--from", "-"], "watch reads the snapshot again and again, but standard input can be read only once"),
         (["--from", "/nowhere/s.json", "--count", "1"], "/nowhere/s.json can't be read: No such file or directory"),
         (

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -23,7 +23,12 @@ from ringcheck.core.policy import NagiosRange, Rule, Threshold
 from ringcheck.core.ring import Replication
 from ringcheck.errors import UsageError
 from ringcheck.http.credentials import secret
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.replay.settings import ReplaySettings
 from tests.conftest import examples
+
+if TYPE_CHECKING:
+    from ringcheck.config.values import Cluster
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "config" / "ringcheck.yaml"
@@ -37,7 +42,7 @@ BEYOND_A_SCHEMA = {
     "file-nul.yaml", "flag-yes.yaml", "fleetlock-name.yaml", "fleetlock-same-group.yaml",
     "interval-too-short.yaml", "lease-file-nowhere.yaml",
     "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
-    "password-readable.yaml",
+    "password-readable.yaml", "replay-nowhere.yaml",
     "replication-everywhere.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
     "sensu-ttl.yaml", "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
@@ -199,8 +204,8 @@ def test_the_values_of_the_example() -> None:
     )
     assert orders.policy.client_datacenters == ("dc1",)
     assert (orders.gate.accept, orders.gate.settle, orders.stable_readings) == (("scratch",), 45.0, 3)
-    assert orders.source.timeout == 10.0
-    assert legacy.source.contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
+    assert jolokia_of(orders).timeout == 10.0
+    assert jolokia_of(legacy).contact_points == ("[2001:db8::1]:8778", "cassandra-7.example.org")
     assert legacy.replication["users"] == Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=3}")
     assert legacy.replication["sessions"] == Replication.parse("SimpleStrategy {replication_factor=2}")
     assert legacy.replication["dse_system"] == Replication.parse("EverywhereStrategy {}")
@@ -209,13 +214,28 @@ def test_the_values_of_the_example() -> None:
     )  # fmt: skip
 
 
+def jolokia_of(cluster: Cluster) -> JolokiaSettings:
+    assert isinstance(cluster.source, JolokiaSettings)
+    return cluster.source
+
+
+def test_recordings_are_a_source(tmp_path: Path) -> None:
+    """A cluster may be replayed from a directory, relative to the file, instead of asked over Jolokia."""
+    (tmp_path / "outage").mkdir()
+    file = tmp_path / "ringcheck.yaml"
+    file.write_text("clusters: {a: {replay: {directory: outage, speed: 60}}, b: {replay: {directory: outage}}}\n")
+    clusters = load(str(file)).clusters
+    assert clusters["a"].source == ReplaySettings(directory=str(tmp_path / "outage"), speed=60)
+    assert clusters["b"].source == ReplaySettings(directory=str(tmp_path / "outage"))
+
+
 def test_settings_hold_the_password_and_hide_it(tmp_path: Path) -> None:
     """The password is read from its file, and is not in the repr."""
     (tmp_path / "password").write_text("s3cret\n")
     (tmp_path / "password").chmod(0o600)
     file = tmp_path / "ringcheck.yaml"
     file.write_text("clusters: {a: {jolokia: {contact_points: h, username: u, password_file: password}}}\n")
-    settings = load(str(file)).clusters["a"].source
+    settings = jolokia_of(load(str(file)).clusters["a"])
     assert settings.basic_auth() == ("u", "s3cret")
     assert "s3cret" not in repr(settings)
 
@@ -244,10 +264,10 @@ def test_a_password_among_the_credentials_of_systemd(
         (folder / "jolokia").chmod(0o400)
     file = tmp_path / "r.yaml"
     file.write_text(f"clusters: {{a: {{jolokia: {{contact_points: h, username: u, password_file: {written}}}}}}}")
-    assert load("r.yaml").clusters["a"].source.basic_auth() == ("u", "credentials")
+    assert jolokia_of(load("r.yaml").clusters["a"]).basic_auth() == ("u", "credentials")
     (tmp_path / "credentials" / "jolokia").unlink()
     if written == "jolokia":
-        assert load("r.yaml").clusters["a"].source.basic_auth() == ("u", tmp_path.name)
+        assert jolokia_of(load("r.yaml").clusters["a"]).basic_auth() == ("u", tmp_path.name)
 
 
 @pytest.mark.parametrize(
