@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import UsageError
 from ringcheck.jolokia.settings import JolokiaSettings
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ringcheck.config.values import Cluster
-    from ringcheck.core.source import NodeControl, Source
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.source import LoopSource, NodeControl, RequestCounts, Source
+    from ringcheck.http.threads import WorkerThreads
+    from ringcheck.jolokia.source import JolokiaSource
 
 
 def open_source(cluster: Cluster) -> Source:
@@ -26,6 +32,61 @@ def open_source(cluster: Cluster) -> Source:
     from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
 
     return JolokiaSource(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
+
+
+def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: asyncio.Semaphore) -> LoopSource:
+    """The same source for an event loop that polls many clusters.
+
+    Args:
+        cluster: to be polled.
+        threads: do what would block the loop.
+        limit: of the requests that are in flight, for all clusters together.
+
+    Raises:
+        ConfigError: as `open_source`.
+        UsageError: as `open_source`.
+    """
+    if not isinstance(cluster.source, JolokiaSettings):
+        return _InThreads(open_source(cluster), threads)
+    from ringcheck.jolokia.client import Requests  # noqa: PLC0415 - brings HTTP
+    from ringcheck.jolokia.loop import OnLoop  # noqa: PLC0415 - brings asyncio
+    from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
+
+    asking = OnLoop(Requests(cluster.source), threads, limit)
+    name, authenticates = cluster.name or None, cluster.policy.authenticates
+    return _JolokiaOnLoop(JolokiaSource(cluster.source, cluster.replication, name, authenticates, asking=asking))
+
+
+class _JolokiaOnLoop:
+    """A source whose requests are sent from the loop."""
+
+    def __init__(self, source: JolokiaSource) -> None:
+        self._source = source
+        self.poll = source.poll_on_loop
+        self.close = source.close
+
+    @property
+    def counts(self) -> RequestCounts:
+        return self._source.counts
+
+
+class _InThreads:
+    """A source that would block the loop."""
+
+    def __init__(self, source: Source, threads: WorkerThreads) -> None:
+        self._source = source
+        self._threads = threads
+        self.close = source.close
+
+    @property
+    def counts(self) -> RequestCounts:
+        return self._source.counts
+
+    async def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
+        from asyncio import wrap_future  # noqa: PLC0415 - commands that run no loop don't load it
+
+        work = partial(self._source.poll, deadline_seconds, streams=streams)
+        return await wrap_future(self._threads.submit(work))
 
 
 def open_control(cluster: Cluster) -> NodeControl:

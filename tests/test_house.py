@@ -31,7 +31,7 @@ ROOMS = {
     "simulator": {"core"},
     "config": {"core", "http", "jolokia", "replay"},
     "leases": {"core", "documents", "http", "config"},
-    "sources": {"core", "config", "jolokia", "replay"},
+    "sources": {"core", "http", "config", "jolokia", "replay"},
     "restart": {"core", "report", "leases"},
     "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart"},
     "cli": {

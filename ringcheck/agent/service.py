@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.mailbox import Mailbox
+from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.watch import Watch
 from ringcheck.report.reading import Reading, Reload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ringcheck.agent.watch import Listener
     from ringcheck.config.values import Cluster, Config
 
+FIRST_GAP = 0.05  # seconds at most between the first polls of two clusters
 LISTENER_SECONDS = 1.0  # least time that listeners get at the end, however long the polls took
 
 
@@ -55,6 +57,7 @@ class Agent:
         """
         self._outlets = tuple(Mailbox("listener", _guarded(listener, complain)) for listener in listeners)
         self._clock = clock
+        self._loop = PollLoop()
         self._changed = threading.Condition()
         self._sequence = 0
         self._running = False
@@ -138,8 +141,14 @@ class Agent:
         self._running = True
         for outlet in self._outlets:
             outlet.start()
-        for watch in self._state.watches:
-            watch.start()
+        self._loop.start()
+        self._start(self._state.watches, self._state.config.agent.interval)
+
+    def _start(self, watches: Sequence[Watch], interval: float) -> None:
+        """Start watches one after another, so that their polls are spread over the interval from the first on."""
+        gap = min(FIRST_GAP, interval / max(1, len(watches)))
+        for number, watch in enumerate(watches):
+            watch.start(self._loop, number * gap)
 
     def stop(self, seconds: float = 5.0) -> bool:
         """Stop all watches and deliver the last readings; return whether all threads ended in that time.
@@ -154,6 +163,7 @@ class Agent:
             self._changed.notify_all()
         ends = time.monotonic() + seconds
         polls_ended = _joined(watches, ends)
+        self._loop.stop()
         for outlet in self._outlets:
             outlet.end()
         return _joined(self._outlets, max(ends, time.monotonic() + LISTENER_SECONDS)) and polls_ended
@@ -171,9 +181,8 @@ class Agent:
                 watch.pace(config.agent.interval)
             else:
                 self._retire(watch)
-        for watch in watches:
-            if watch not in before.values() and self._running:
-                watch.start()
+        if self._running:
+            self._start([watch for watch in watches if watch not in before.values()], config.agent.interval)
         self._notify()
 
     def _retire(self, watch: Watch) -> None:

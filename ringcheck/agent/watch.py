@@ -1,20 +1,25 @@
-"""The watch of one cluster: it polls again and again in a thread of its own, and keeps the last reading.
+"""The watch of one cluster: it polls again and again, and keeps the last reading.
 
-A thread a cluster, so that a slow cluster delays no other. A reading is replaced as a whole. If a poll fails, the last
-verdict is kept with its age. Its age is checked when somebody asks for the reading, so that a poll that hangs makes it
-old too. A node whose Jolokia stops answering is a suspect at once: Cassandra itself needs 18 to 37 s to convict it.
+It is a task of the event loop in `polls`, so that a slow cluster delays no other. A reading is replaced as a whole. If
+a poll fails, the last verdict is kept with its age. Its age is checked when somebody asks for the reading, so that a
+poll that hangs makes it old too. A node whose Jolokia stops answering is a suspect at once: Cassandra itself needs 18
+to 37 s to convict it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.polls import InThread
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
@@ -24,16 +29,16 @@ from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
 from ringcheck.leases.record import LeaseError
 from ringcheck.report.reading import BUCKETS, Reading
-from ringcheck.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ringcheck.agent.polls import PollLoop, Runner
     from ringcheck.config.values import Cluster
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
-    from ringcheck.core.source import Source
+    from ringcheck.core.source import LoopSource, Source
     from ringcheck.core.verdict import Verdict
     from ringcheck.leases.store import Store
     from ringcheck.report.reading import Durations
@@ -53,7 +58,7 @@ def deadline_of(interval: float) -> float:
 
 
 class Watch:
-    """One cluster, polled again and again by a thread of its own."""
+    """One cluster, polled again and again."""
 
     def __init__(self, cluster: Cluster, interval: float, publish: Listener, clock: Callable[[], float]) -> None:
         """Prepare; nothing is polled before `start`.
@@ -73,24 +78,31 @@ class Watch:
         self._publish = publish
         self._clock = clock
         self._stop = threading.Event()
-        self._now = threading.Event()
+        self._ended = threading.Event()
+        self._started = False
+        self._hurried = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._now: asyncio.Event | None = None  # of the loop
         self._asked = threading.Lock()
         self._streams = False  # whether the next poll asks for streams too
         self._begun = 0  # polls
         self.answer: tuple[int, Reading] | None = None  # number and reading of the last poll that `ask` requested
-        self._source: Source | None = None
+        self._source: Source | LoopSource | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
         self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
-        self._thread = threading.Thread(target=self._run, name=f"watch {cluster.name}", daemon=True)
 
-    def start(self) -> None:
-        """Start to poll."""
-        self._thread.start()
+    def start(self, loop: PollLoop, delay: float = 0.0) -> None:
+        """Start to poll on a loop, after so many seconds."""
+        self._started = True
+        loop.spawn(self._run(loop, delay))
 
     def hurry(self) -> None:
         """Poll now."""
-        self._now.set()
+        self._hurried = True
+        if self._loop and self._now:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._now.set)
 
     def ask(self) -> int:
         """Poll now, streams included; once that poll is over, the number in `answer` exceeds the one returned."""
@@ -101,15 +113,13 @@ class Watch:
         return begun
 
     def stop(self) -> None:
-        """Ask the thread to end, without waiting for the current poll."""
+        """Ask it to end, without waiting for the current poll."""
         self._stop.set()
-        self._now.set()
+        self.hurry()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread, and return whether it has ended."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Wait for its end, and return whether it has ended, or was never started."""
+        return not self._started or self._ended.wait(seconds)
 
     @property
     def stopped(self) -> bool:
@@ -135,26 +145,43 @@ class Watch:
         reading = self.reading
         return reading if reading.fresh is not old else replace(reading, fresh=not old)
 
-    # The thread
+    # The polls
 
-    def _run(self) -> None:
+    async def _run(self, loop: PollLoop, delay: float) -> None:
+        self._loop, self._now = asyncio.get_running_loop(), asyncio.Event()
         try:
+            await self._rest(0.0 if self._hurried else delay)
             while not self._stop.is_set():
                 self._now.clear()
                 begins = self._clock()
-                self.turn()
+                await self._turn(loop)
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
-                self._now.wait(max(0.0, pause - (self._clock() - begins)))
+                await self._rest(pause - (self._clock() - begins))
         finally:
             self._close()
+            self._ended.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for so long, or until a poll is wanted at once."""
+        assert self._now  # noqa: S101 - set by `_run`
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), seconds)
 
     def turn(self) -> None:
-        """Poll once, and publish the reading; not for use after `start`."""
+        """Poll once in this thread, and publish the reading; not for use after `start`."""
+        try:
+            self._turn(InThread()).send(None)
+        except StopIteration:
+            return
+        raise AssertionError("a poll in one thread waits for nothing")
+
+    async def _turn(self, runner: Runner) -> None:
         begins = self.beat = self._clock()
         with self._asked:
             self._begun += 1
             streams, self._streams = self._streams, False
-        self.reading = self._read(begins, streams=streams)
+        self.reading = await self._read(runner, begins, streams=streams)
         if self.reading.error is None:
             self._good_at = begins  # some of it may have been read right after the poll began
         if streams:  # kept apart: the next poll may be over before the caller of `ask` looks
@@ -167,9 +194,9 @@ class Watch:
             if resource is not None:
                 resource.close()
 
-    def _read(self, begins: float, *, streams: bool) -> Reading:
+    async def _read(self, runner: Runner, begins: float, *, streams: bool) -> Reading:
         try:
-            reading = self._poll(streams=streams)
+            reading = await self._poll(runner, streams=streams)
         except RingcheckError as error:
             reading = self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - a bug is reported and must not end the watch
@@ -183,15 +210,17 @@ class Watch:
         unknown = replace(self.reading, restart_safe=None, restart_cures=None)
         return replace(unknown, error=error, suspects=suspects, store_asked=False)
 
-    def _poll(self, *, streams: bool) -> Reading:
+    async def _poll(self, runner: Runner, *, streams: bool) -> Reading:
         try:
-            seen = self._snapshot(streams=streams)
+            seen = await self._snapshot(runner, streams=streams)
         except RingcheckError as error:
             failed = self._failed(str(error), silent=isinstance(error, SourceError | DataError))
-            return replace(failed, holders=self._shown(self._leases()[1]), store_asked=True)
-        return self._judged(seen)
+            _, holders = await runner.read_store(self._leases)
+            return replace(failed, holders=self._shown(holders), store_asked=True)
+        maintenance, holders = await runner.read_store(self._leases)
+        return await runner.judge(partial(self._judged, seen, maintenance, holders))
 
-    def _snapshot(self, *, streams: bool) -> Snapshot:
+    async def _snapshot(self, runner: Runner, *, streams: bool) -> Snapshot:
         """The cluster as it is now.
 
         Raises:
@@ -199,11 +228,11 @@ class Watch:
                 answered.
         """
         if self._source is None:
-            self._source = open_source(self.cluster)
-        return replace(self._source.poll(deadline_of(self.interval), streams=streams), cluster=self.cluster.name)
+            self._source = runner.open(self.cluster)
+        seen = await runner.poll(self._source, deadline_of(self.interval), streams=streams)
+        return replace(seen, cluster=self.cluster.name)
 
-    def _judged(self, seen: Snapshot) -> Reading:
-        maintenance, holders = self._leases()
+    def _judged(self, seen: Snapshot, maintenance: Maintenance | None, holders: tuple[Holder, ...] | None) -> Reading:
         verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
         safe = self._safe(seen, holders)
         up = _in_state(verdict, "up")

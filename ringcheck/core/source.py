@@ -49,6 +49,20 @@ class Source(Protocol):
         """Close all connections; requests in flight end by themselves."""
 
 
+class LoopSource(Protocol):
+    """A source on an event loop, which its polls never block. For use on that loop only, one poll at a time."""
+
+    @property
+    def counts(self) -> RequestCounts:
+        """Requests since the start."""
+
+    async def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:
+        """As `Source.poll`."""
+
+    def close(self) -> None:
+        """As `Source.close`."""
+
+
 class NodeControl(Protocol):
     """What a rolling restart needs from single nodes, beside polls. Safe to use from several threads."""
 

@@ -11,6 +11,7 @@ import os
 import socket
 import zlib
 from contextlib import suppress
+from functools import partial
 from http.client import BadStatusLine, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from ringcheck.http.threads import WorkerThreads
     from ringcheck.http.urls import Address
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # as in `sockets`
@@ -51,13 +53,15 @@ class BufferedAnswer:
 class LoopConnections:
     """Kept connections, one to each server. For use on one event loop only."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext], threads: WorkerThreads) -> None:
         """Prepare; nothing is connected.
 
         Args:
             context: makes the TLS context when the first https URL is met.
+            threads: that look up host names.
         """
         self._context = context
+        self._threads = threads
         self._idle: dict[tuple[str, str, int], _Connection] = {}
 
     async def request(  # noqa: PLR0913, PLR0917 - what `Connections.request` takes, and a cap
@@ -111,7 +115,7 @@ class LoopConnections:
         context = self._context() if address.scheme == "https" else None
         try:
             async with asyncio.timeout_at(ends):
-                sock = await _dialled(address.host, address.port)
+                sock = await _dialled(address.host, address.port, self._threads)
         except TimeoutError:
             raise ConnectTimeoutError("timed out while connecting") from None
         try:
@@ -123,7 +127,7 @@ class LoopConnections:
         return connection
 
 
-async def _dialled(host: str, port: int) -> socket.socket:
+async def _dialled(host: str, port: int, threads: WorkerThreads) -> socket.socket:
     """A connected socket to any address of a host, as `sockets.connect` makes one.
 
     Raises:
@@ -132,7 +136,7 @@ async def _dialled(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         addresses = _literal(host, port) or [
-            (family, address) for family, *_, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            (family, address) for family, *_, address in await looked_up(host, port, threads)
         ]
     except (OSError, UnicodeError) as error:
         raise NotConnectedError(f"the host name can't be resolved: {error}") from error
@@ -152,6 +156,16 @@ async def _dialled(host: str, port: int) -> socket.socket:
             return sock
     reason = os.strerror(failure.errno) if failure.errno else str(failure)
     raise NotConnectedError(lower_first(reason)) from failure
+
+
+async def looked_up(host: str, port: int | None, threads: WorkerThreads) -> list[Any]:
+    """`socket.getaddrinfo` in a thread: the loop's own threads would keep the process from ending.
+
+    Raises:
+        OSError, UnicodeError: if the name has no address.
+    """
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    return await asyncio.wrap_future(threads.submit(look_up))
 
 
 def _literal(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ringcheck.errors import SourceError
 from ringcheck.http.exchange import RetryableError, explained
-from ringcheck.http.loop import LoopConnections
+from ringcheck.http.loop import LoopConnections, looked_up
 from ringcheck.http.replies import SMALL, document
 from ringcheck.http.urls import shown
 from ringcheck.jolokia.client import Client, encoded, pauses, time_left, with_slash
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
-    from concurrent.futures import Executor
 
     from ringcheck.core.source import RequestCounts
+    from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.asking import Started
     from ringcheck.jolokia.client import Decode, Requests
 
@@ -28,16 +27,18 @@ T = TypeVar("T")
 class OnLoop:
     """Runs each piece of work as a task of one event loop; large replies are streamed in threads. See `Asking`."""
 
-    def __init__(self, requests: Requests, threads: Executor) -> None:
+    def __init__(self, requests: Requests, threads: WorkerThreads, limit: asyncio.Semaphore) -> None:
         """Prepare; nothing is sent. All methods must be called on the same event loop.
 
         Args:
             requests: settings, headers and counts.
-            threads: stream the large replies.
+            threads: stream the large replies, and look up host names.
+            limit: of the requests that are in flight; one for all clusters of a process.
         """
         self._requests = requests
         self._threads = threads
-        self._connections = LoopConnections(requests.tls)
+        self._limit = limit
+        self._connections = LoopConnections(requests.tls, threads)
         self._client = Client(requests)
         self._in_flight: set[str] = set()
 
@@ -61,15 +62,14 @@ class OnLoop:
 
     async def addresses(self, host: str) -> list[str]:
         """See `Asking`."""
-        entries = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(entry[4][0]) for entry in entries]
+        return [str(entry[4][0]) for entry in await looked_up(host, None, self._threads)]
 
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
         loop = asyncio.get_running_loop()
         for pause in (*pauses(), None):
             try:
-                return await self._attempt(url, encoded(payload), deadline - loop.time(), decode)
+                return await self._attempt(url, encoded(payload), deadline, decode)
             except RetryableError as failure:
                 if pause is None or pause >= deadline - loop.time():
                     raise failure.error from failure
@@ -79,27 +79,29 @@ class OnLoop:
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
         work = partial(self._client.post, url, payload, deadline, decode)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.wrap_future(self._threads.submit(work))
 
     def close(self) -> None:
         """See `Asking`."""
         self._connections.close()
         self._client.close()
 
-    async def _attempt(self, url: str, body: bytes, left: float, decode: Decode[T]) -> T:
+    async def _attempt(self, url: str, body: bytes, deadline: float, decode: Decode[T]) -> T:
         """Send one request and count its outcome; a second request to the same URL fails meanwhile."""
         requests = self._requests
         with requests.counted():
             if url in self._in_flight:
                 raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
-            seconds = min(time_left(url, left), requests.settings.timeout)
             self._in_flight.add(url)
             try:
-                with explained(url, seconds):
-                    answer = await self._connections.request(
-                        "POST", with_slash(url), seconds, requests.headers, body, SMALL
-                    )
-                    return requests.result(answer, url, decode)
+                async with self._limit:
+                    left = time_left(url, deadline - asyncio.get_running_loop().time())
+                    seconds = min(left, requests.settings.timeout)
+                    with explained(url, seconds):
+                        answer = await self._connections.request(
+                            "POST", with_slash(url), seconds, requests.headers, body, SMALL
+                        )
+                        return requests.result(answer, url, decode)
             finally:
                 self._in_flight.discard(url)
 

@@ -50,8 +50,8 @@ def polls(agent: Agent, name: str) -> int:
     return sum(reading.polls.counts) if reading else 0
 
 
-def watch_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("watch")}
+def retired_watches_ended(agent: Agent) -> bool:
+    return all(watch.join(0) for watch in agent._retired)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -84,7 +84,7 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
 
 @pytest.mark.slow
 def test_a_hanging_cluster_delays_no_other(world: World, hangs: Hangs) -> None:
-    """Each has a thread of its own: one is polled repeatedly during the first poll of the other."""
+    """One is polled repeatedly during the first poll of the other."""
     slow = replace(world.cluster, name="slow")
     with running(Agent(config(slow, world.cluster))) as agent:
         until(lambda: polls(agent, "orders-prod") >= 3)
@@ -198,7 +198,7 @@ def test_stop_leaves_no_thread_and_no_connection(world: World) -> None:
     agent = Agent(config(world.cluster), [lambda _: None])
     with running(agent):
         until(agent.tried)
-        assert {thread.name for thread in threading.enumerate()} >= {"watch orders-prod", "listener"}
+        assert {thread.name for thread in threading.enumerate()} >= {"polls", "listener"}
         assert agent.stop(PATIENCE)
     until(lambda: set(threading.enumerate()) <= before)
     count = agent.sequence
@@ -214,7 +214,7 @@ def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> No
     assert hangs.entered.wait(PATIENCE)
     assert not agent.stop(0.1)
     hangs.free.set()
-    until(lambda: "watch slow" not in watch_threads())
+    until(lambda: agent.stop(0))
     assert published == []
 
 
@@ -284,11 +284,7 @@ def test_a_reload_keeps_unchanged_clusters(world: World) -> None:
         agent.reload(config(two, interval=NEVER))
         assert agent.reading("orders-prod") is None
         assert [reading.cluster for reading in agent.readings()] == ["two"]
-        until(
-            lambda: (
-                {thread.name for thread in threading.enumerate() if thread.name.startswith("watch")} == {"watch two"}
-            )
-        )
+        until(lambda: retired_watches_ended(agent))
 
 
 def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs) -> None:
@@ -299,7 +295,7 @@ def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs)
         agent.reload(config(world.cluster))
         hangs.free.set()
         until(lambda: bool(published))
-        until(lambda: "watch slow" not in watch_threads())
+        until(lambda: retired_watches_ended(agent))
     assert {reading.cluster for reading in published} == {"orders-prod"}
 
 

@@ -523,15 +523,15 @@ def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
     with watched(tmp_path, interval=600) as world:
         watch = world.agent._state.watches[0]
         inside, leave = threading.Event(), threading.Event()
-        poll = watch._poll
+        judged = watch._judged
 
-        def slow(**how: Any) -> Any:
+        def slow(*seen: Any) -> Any:
             if not leave.is_set():
                 inside.set()
                 leave.wait(30)
-            return poll(**how)
+            return judged(*seen)
 
-        watch._poll = slow  # type: ignore[method-assign]
+        watch._judged = slow  # type: ignore[assignment,method-assign]
         world.agent.hurry(NAME)
         assert inside.wait(30)
         readings: list[Any] = []

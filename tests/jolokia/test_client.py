@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +16,7 @@ import pytest
 import trustme
 
 from ringcheck.errors import ConfigError, SourceError
+from ringcheck.http.threads import WorkerThreads
 from ringcheck.http.tls import Tls
 from ringcheck.jolokia.client import Client, RefusedError, Requests
 from ringcheck.jolokia.loop import OnLoop
@@ -38,7 +38,7 @@ class OnOneLoop:
 
     def __init__(self, requests: Requests) -> None:
         self._runner = asyncio.Runner()
-        self._asking = OnLoop(requests, ThreadPoolExecutor(1))
+        self._asking = OnLoop(requests, WorkerThreads(1), asyncio.Semaphore(8))
         self.counts = requests.counts
 
     def post(self, url: str, payload: object, deadline: float) -> Any:

@@ -1,0 +1,128 @@
+"""Where the polls of all clusters run: one event loop for their requests, and few threads for what would block it.
+
+The number of threads does not depend on the number of clusters or nodes. A node that hangs costs a socket and a timer.
+Work that takes CPU time is done by a few judges, and lease stores, which may hang, are read by threads of their own, so
+that neither delays the requests of other clusters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ringcheck.http.threads import WorkerThreads
+from ringcheck.sources import open_on_loop, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.source import LoopSource, Source
+
+T = TypeVar("T")
+
+IN_FLIGHT = 1024  # requests at once, of all clusters together
+JUDGES = 4  # threads that make verdicts; more would only take turns on the interpreter
+STORE_READERS = 16  # threads that wait for lease stores
+STREAMERS = 8  # threads that read large replies, look up host names and read recordings
+
+
+class Runner(Protocol):
+    """What a watch needs to poll its cluster."""
+
+    def open(self, cluster: Cluster) -> Source | LoopSource:
+        """The source of a cluster.
+
+        Raises:
+            ConfigError: if it can't be used as configured.
+            UsageError: if a password can't be read.
+        """
+
+    async def poll(self, source: Any, seconds: float, *, streams: bool) -> Snapshot:  # noqa: ANN401 - as `open` made it
+        """A snapshot of a source that `open` made; see `Source.poll`."""
+
+    async def read_store(self, work: Callable[[], T]) -> T:
+        """The result of some work that waits for a lease store."""
+
+    async def judge(self, work: Callable[[], T]) -> T:
+        """The result of some work that takes CPU time."""
+
+
+class InThread:
+    """Does everything in the thread that asks for it: for tests, and for one cluster."""
+
+    def open(self, cluster: Cluster) -> Source:
+        """See `Runner`."""
+        return open_source(cluster)
+
+    async def poll(self, source: Source, seconds: float, *, streams: bool) -> Snapshot:
+        """See `Runner`."""
+        return source.poll(seconds, streams=streams)
+
+    async def read_store(self, work: Callable[[], T]) -> T:
+        """See `Runner`."""
+        return work()
+
+    async def judge(self, work: Callable[[], T]) -> T:
+        """See `Runner`."""
+        return work()
+
+
+class PollLoop:
+    """The event loop of all polls, in a thread of its own."""
+
+    def __init__(self) -> None:
+        """Prepare; nothing runs before `start`."""
+        self._loop = asyncio.new_event_loop()
+        self._limit = asyncio.Semaphore(IN_FLIGHT)
+        self._judges = WorkerThreads(JUDGES)
+        self._store_readers = WorkerThreads(STORE_READERS)
+        self._streamers = WorkerThreads(STREAMERS)
+        self._thread = threading.Thread(target=self._serve, name="polls", daemon=True)
+
+    def start(self) -> None:
+        """Start the loop."""
+        self._thread.start()
+
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine on the loop."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Cancel what still runs, and end the threads after their present work; does not wait for them."""
+        with suppress(RuntimeError):  # it was stopped before
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        for threads in (self._judges, self._store_readers, self._streamers):
+            threads.close()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            tasks = asyncio.all_tasks(self._loop)
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        finally:
+            self._loop.close()
+
+    # What a watch needs, on the loop
+
+    def open(self, cluster: Cluster) -> LoopSource:
+        """See `Runner`."""
+        return open_on_loop(cluster, self._streamers, self._limit)
+
+    async def poll(self, source: LoopSource, seconds: float, *, streams: bool) -> Snapshot:
+        """See `Runner`."""
+        return await source.poll(seconds, streams=streams)
+
+    async def read_store(self, work: Callable[[], T]) -> T:
+        """See `Runner`."""
+        return await asyncio.wrap_future(self._store_readers.submit(work))
+
+    async def judge(self, work: Callable[[], T]) -> T:
+        """See `Runner`."""
+        return await asyncio.wrap_future(self._judges.submit(work))
