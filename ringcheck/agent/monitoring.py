@@ -6,9 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from ringcheck.agent.answers import agent_of
+from ringcheck.agent.answers import agent_of, require_parameters
 from ringcheck.agent.guard import refusal
 from ringcheck.report import metrics
 
@@ -27,9 +28,15 @@ TICK = 0.25  # seconds between checks for news
 
 
 def metrics_(request: Request) -> Response:
-    """`/metrics`."""
-    agent = agent_of(request)
-    content_type, body = metrics.render(agent.readings, request.headers.get("accept", ""), agent.last_reload)
+    """`/metrics`: all clusters, or those that `cluster` parameters name, so that scrapes can be shared out."""
+    require_parameters(request, "cluster")
+    agent, names = agent_of(request), request.query_params.getlist("cluster")
+    readings = agent.readings()
+    if unknown := set(names) - {reading.cluster for reading in readings}:
+        raise HTTPException(404, f"there is no cluster {min(unknown)!r}")
+    wanted = [reading for reading in readings if not names or reading.cluster in names]
+    accept, series = request.headers.get("accept", ""), request.app.state.series
+    content_type, body = metrics.render(lambda: wanted, accept, agent.last_reload, series=series)
     return Response(body, headers={"Content-Type": content_type})
 
 

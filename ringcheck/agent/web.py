@@ -28,6 +28,7 @@ from ringcheck.agent.preflight import UnknownError
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.errors import RingcheckError, UsageError
+from ringcheck.report.metrics import SeriesCache
 
 if TYPE_CHECKING:
     import ssl
@@ -93,6 +94,7 @@ def app(
     )
     application.state.agent = agent
     application.state.cache = AnswerCache()
+    application.state.series = SeriesCache()
     application.state.streams = 0
     application.state.ending = threading.Event()
     application.state.decisions = asyncio.Semaphore(DECISIONS)

@@ -13,7 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
     from ringcheck.report.reading import Durations, Reading, Reload
 
-Readings: TypeAlias = "Callable[[], Iterable[Reading]]"
+ReadingsSource: TypeAlias = "Callable[[], Iterable[Reading]]"
 
 MOST_LEASES = 100  # the oldest: a broken lease store must not create series without limit
 OUTCOMES = (
@@ -135,7 +136,11 @@ Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
 
 
 def render(
-    readings: Readings, accept: str = "", reload: Reload | None = None, clock: Callable[[], float] = time.time
+    readings: ReadingsSource,
+    accept: str = "",
+    reload: Reload | None = None,
+    clock: Callable[[], float] = time.time,
+    series: SeriesCache | None = None,
 ) -> tuple[str, bytes]:
     """The reply to a scrape.
 
@@ -144,25 +149,87 @@ def render(
         accept: the request's Accept header, which decides between Prometheus's text format and OpenMetrics.
         reload: the result of the last reload of the configuration; None leaves its series out.
         clock: unix seconds.
+        series: texts of earlier scrapes.
 
     Returns:
         Content type and body.
     """
-    registry = CollectorRegistry()
-    registry.register(MetricsCollector(readings, reload, clock))
-    ProcessCollector(registry=registry)
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
-    return content_type, encode(registry)
+    collector = MetricsCollector(readings, reload, clock)
+    known = series or SeriesCache()
+    texts = [_texts(encode, collector.own_samples()), *known.texts(encode, content_type, collector.by_cluster())]
+    own = CollectorRegistry()
+    ProcessCollector(registry=own)
+    heads = _texts(encode, ())
+    body = "".join(
+        text
+        for family in FAMILIES
+        for text in (
+            _HEAD + heads[family.name][0],
+            *(samples[family.name][1] for samples in texts if family.name in samples),
+        )
+    )
+    return content_type, body.encode() + encode(own)
+
+
+_HEAD = "# HELP "
+_END = "# EOF\n"  # of OpenMetrics
+
+
+def _texts(encode: Callable[[Any], bytes], samples: Iterable[Sample]) -> dict[str, tuple[str, str]]:
+    """The head and the series of each family, as a format has them; all families if there are no samples."""
+    metrics: dict[str, Metric] = {} if samples else {family.name: _metric(family) for family in FAMILIES}
+    for family, values, value in samples:
+        if family.name not in metrics:
+            metrics[family.name] = _metric(family)
+        _add(metrics[family.name], family, values, value)
+    text = encode(SimpleNamespace(collect=metrics.values)).decode().removesuffix(_END)
+    # A newline within a label's value is escaped: where a line begins with the mark, a family begins.
+    parts = f"\n{text}".split(f"\n{_HEAD}")[1:]
+    return {name: _cut(part) for name, part in zip(metrics, parts, strict=True)}
+
+
+def _cut(part: str) -> tuple[str, str]:
+    """Help and type of a family, and the lines of its series."""
+    help_, type_, *series = part.split("\n", 2)
+    lines = series[0] if series else ""
+    return f"{help_}\n{type_}\n", lines if not lines or lines.endswith("\n") else f"{lines}\n"
+
+
+class SeriesCache:
+    """The series of each cluster as text, kept from scrape to scrape for as long as none of them changes."""
+
+    def __init__(self, most: int = 4096) -> None:
+        """Keep nothing yet.
+
+        Args:
+            most: texts that are kept: clusters times formats.
+        """
+        self._most = most
+        self._kept: dict[tuple[str, str], tuple[list[Sample], dict[str, tuple[str, str]]]] = {}
+
+    def texts(
+        self, encode: Callable[[Any], bytes], content_type: str, clusters: Iterable[tuple[str, list[Sample]]]
+    ) -> Iterator[dict[str, tuple[str, str]]]:
+        """Head and series of the families of each cluster, in the form that `encode` gives them."""
+        for cluster, samples in clusters:
+            key = cluster, content_type
+            before = self._kept.pop(key, None)
+            known = before if before and before[0] == samples else (samples, _texts(encode, samples))
+            self._kept[key] = known  # at the end: what has not been asked for is dropped first
+            yield known[1]
+        while len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
 
 
 class MetricsCollector(Collector):
     """The readings as a collector for a `CollectorRegistry`."""
 
     def __init__(
-        self, readings: Readings, reload: Reload | None = None, clock: Callable[[], float] = time.time
+        self, readings: ReadingsSource, reload: Reload | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         """Ask for no reading yet; for the arguments see `render`."""
         self._readings = readings
@@ -181,13 +248,22 @@ class MetricsCollector(Collector):
         return iter(metrics.values())
 
     def _samples(self) -> Iterator[Sample]:
-        now = self._clock()
-        yield BUILD, (__version__,), 1
+        yield from self.own_samples()
+        for _, samples in self.by_cluster():
+            yield from samples
+
+    def own_samples(self) -> list[Sample]:
+        """The samples that are about no cluster."""
+        samples: list[Sample] = [(BUILD, (__version__,), 1)]
         if self._reload:
-            yield RELOADED, (), self._reload.successful
-            yield RELOADED_AT, (), self._reload.last_success
+            samples += [(RELOADED, (), self._reload.successful), (RELOADED_AT, (), self._reload.last_success)]
+        return samples
+
+    def by_cluster(self) -> Iterator[tuple[str, list[Sample]]]:
+        """Each cluster and its samples."""
+        now = self._clock()
         for reading in self._readings():
-            yield from _of_reading(reading, now)
+            yield reading.cluster, list(_of_reading(reading, now))
 
 
 def _metric(family: Family) -> Metric:

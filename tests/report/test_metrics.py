@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
@@ -23,7 +24,7 @@ from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import View
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
-from ringcheck.report.metrics import FAMILIES, MetricsCollector, render
+from ringcheck.report.metrics import FAMILIES, MetricsCollector, SeriesCache, render
 from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload
 from tests import article
 from tests.strategies import Cluster, clusters
@@ -384,3 +385,45 @@ def test_metrics_and_documents_agree(cluster: Cluster) -> None:
     states = [node["state"] for node in document["nodes"]]
     for state in ("up", "down", "unknown"):
         assert sum(of(series, "cassandra_ring_nodes", state=state).values()) == states.count(state)
+
+
+@pytest.mark.parametrize("accept", ["", OPEN])
+def test_series_are_joined_from_kept_texts(accept: str) -> None:
+    """A scrape of many clusters is what one encoding of them all would be, in each format, also when some change."""
+    cache, names = SeriesCache(), ["a", 'b"\n# HELP x', "c"]
+    verdicts = [assess(article.snapshot(down), Policy()) for down in ((), ["10.0.0.1"])]
+    for turn in range(3):
+        readings = [
+            Reading(cluster=name, verdict=verdicts[(turn + place) % 2 if place else 0], fresh=place != turn)
+            for place, name in enumerate(names)
+        ]
+        state = Reload(successful=True, last_success=turn)
+        found = render(lambda: readings, accept, state, lambda: NOW, cache)[1].decode()  # noqa: B023 - asked at once
+        registry = CollectorRegistry()
+        registry.register(MetricsCollector(lambda: readings, state, lambda: NOW))  # noqa: B023 - as above
+        whole = choose_encoder(accept)[0](registry).decode().removesuffix("# EOF\n")
+        assert found.startswith(whole)
+        rest = found.removeprefix(whole).removesuffix("# EOF\n").splitlines()
+        assert {line.removeprefix("# HELP ").removeprefix("# TYPE ").partition("_")[0] for line in rest} == {"process"}
+
+
+def test_an_unchanged_cluster_is_not_encoded_again() -> None:
+    """Only a cluster with another sample is."""
+    cache, encoded = SeriesCache(), []
+    verdict = assess(article.snapshot(), Policy())
+
+    def encode(registry: Any) -> bytes:
+        encoded.append(1)
+        return choose_encoder("")[0](registry)
+
+    def scrape_of(*readings: Reading) -> None:
+        encoded.clear()
+        list(cache.texts(encode, "text", MetricsCollector(lambda: readings).by_cluster()))
+
+    one, two = (Reading(cluster=name, verdict=verdict, fresh=True) for name in "ab")
+    scrape_of(one, two)
+    assert len(encoded) == 2
+    scrape_of(one, two)
+    assert encoded == []
+    scrape_of(one, replace(two, suspects=frozenset({"10.0.0.1"})))
+    assert len(encoded) == 1
