@@ -7,7 +7,7 @@ signals; all other work is done by the threads of the agent and its web server.
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -86,6 +86,7 @@ class _Service:
         """Serve until a signal ends it; the exit code."""
         from ringcheck.agent.notify import notify
 
+        _allow_descriptors()
         with ExitStack() as stack:
             stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the courier of the last reload
             url = self._serve(stack)
@@ -200,3 +201,12 @@ def _block() -> None:
     They stay blocked until the process ends: a second Ctrl-C must not turn an orderly end into a failure.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _allow_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: each node that answers keeps a connection."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems refuse "unlimited" there
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
