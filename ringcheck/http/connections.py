@@ -129,13 +129,7 @@ class Connections:
                 connection.close()
 
     def _connection(self, address: Address, ends: float) -> HTTPConnection:
-        key = address.scheme, address.host, address.port
-        while True:
-            with self._guard:
-                idle = self._idle.get(key)
-                connection = idle.pop() if idle else None
-            if connection is None:
-                break
+        while connection := self._taken(address):
             if _usable(connection):
                 cast("PlainSocket | TlsSocket", connection.sock).ends = ends
                 return connection
@@ -145,6 +139,12 @@ class Connections:
         sock = connect(address.host, address.port, ends)
         connection.sock = secured(sock, context, address.host) if context else sock
         return connection
+
+    def _taken(self, address: Address) -> HTTPConnection | None:
+        """An idle connection, which is the caller's now."""
+        with self._guard:
+            idle = self._idle.get((address.scheme, address.host, address.port))
+            return idle.pop() if idle else None
 
     def _keep(self, address: Address, connection: HTTPConnection) -> None:
         with self._guard:

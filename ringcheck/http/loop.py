@@ -83,26 +83,24 @@ class LoopConnections:
             OSError, HTTPException, zlib.error: if there is no answer in time, or none that is HTTP.
         """
         address = address_of(url)
-        key = address.scheme, address.host, address.port
         ends = asyncio.get_running_loop().time() + seconds
-        connection = self._idle.pop(key, None)
+        connection = self._idle.pop(_server(address), None)
         if connection is None or not connection.usable:
             connection = await self._connected(address, ends)
         try:
-            answer = await connection.exchange(_head(method, address, headers, body), body, ends, max_bytes)
+            return await connection.exchange(_head(method, address, headers, body), body, ends, max_bytes)
         except _TooLargeError:
-            connection.abort()
-            raise SourceError(
-                f"{shown(url)}: the answer is larger than {max_bytes / 2**20:.3g} MiB, which is refused"
-            ) from None
-        except BaseException:
-            connection.abort()
-            raise
-        if connection.usable and key not in self._idle:
-            self._idle[key] = connection
+            limit = f"{max_bytes / 2**20:.3g} MiB"
+            raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
+        finally:
+            self._keep(address, connection)
+
+    def _keep(self, address: Address, connection: _Connection) -> None:
+        """Keep a connection whose answer was read whole; a server has one that is idle."""
+        if connection.usable and _server(address) not in self._idle:
+            self._idle[_server(address)] = connection
         else:
             connection.abort()
-        return answer
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -127,35 +125,39 @@ class LoopConnections:
         return connection
 
 
+def _server(address: Address) -> tuple[str, str, int]:
+    return address.scheme, address.host, address.port
+
+
 async def _dialled(host: str, port: int, threads: WorkerThreads) -> socket.socket:
     """A connected socket to any address of a host, as `sockets.connect` makes one.
 
     Raises:
         NotConnectedError: if the name has no address, or the last one refused.
     """
-    loop = asyncio.get_running_loop()
     try:
-        addresses = _literal(host, port) or [
-            (family, address) for family, *_, address in await looked_up(host, port, threads)
-        ]
+        found = _literal(host, port) or [(entry[0], entry[4]) for entry in await looked_up(host, port, threads)]
     except (OSError, UnicodeError) as error:
         raise NotConnectedError(f"the host name can't be resolved: {error}") from error
     failure: OSError = OSError("the host name has no address")
-    for family, address in addresses:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+    for family, address in found:
         try:
-            sock.setblocking(False)  # noqa: FBT003 - the signature of socket
-            await loop.sock_connect(sock, address)
+            return await _connected_to(family, address)
         except OSError as error:
-            sock.close()
             failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
     reason = os.strerror(failure.errno) if failure.errno else str(failure)
     raise NotConnectedError(lower_first(reason)) from failure
+
+
+async def _connected_to(family: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - the signature of socket
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def looked_up(host: str, port: int | None, threads: WorkerThreads) -> list[Any]:

@@ -96,21 +96,27 @@ def connect(host: str, port: int, ends: float) -> PlainSocket:
     except (OSError, UnicodeError) as error:
         raise NotConnectedError(f"the host name can't be resolved: {error}") from error
     failure: OSError = OSError("the host name has no address")
-    for family, kind, protocol, _, address in addresses:
-        sock = PlainSocket(family, kind, protocol)
-        sock.ends = ends
+    for family, _, _, _, address in addresses:
         try:
-            sock.settimeout(seconds_left(ends))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.connect(address)
+            return _connected_to(family, address, ends)
         except OSError as error:
-            sock.close()
             failure = error
-        else:
-            return sock
     if isinstance(failure, TimeoutError):
         raise ConnectTimeoutError("timed out while connecting") from failure
     raise NotConnectedError(lower_first(failure.strerror or str(failure))) from failure
+
+
+def _connected_to(family: int, address: tuple[Any, ...], ends: float) -> PlainSocket:
+    sock = PlainSocket(family, socket.SOCK_STREAM)
+    sock.ends = ends
+    try:
+        sock.settimeout(seconds_left(ends))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def secured(sock: PlainSocket, context: ssl.SSLContext, host: str) -> TlsSocket:

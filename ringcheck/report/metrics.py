@@ -158,21 +158,15 @@ def render(
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
-    collector = MetricsCollector(readings, reload, clock)
-    known = series or SeriesCache()
+    collector, known = MetricsCollector(readings, reload, clock), series or SeriesCache()
     texts = [_texts(encode, collector.own_samples()), *known.texts(encode, content_type, collector.by_cluster())]
     own = CollectorRegistry()
     ProcessCollector(registry=own)
     heads = _texts(encode, ())
-    body = "".join(
-        text
-        for family in FAMILIES
-        for text in (
-            _HEAD + heads[family.name][0],
-            *(samples[family.name][1] for samples in texts if family.name in samples),
-        )
-    )
-    return content_type, body.encode() + encode(own)
+    parts: list[str] = []
+    for family in FAMILIES:
+        parts += [_HEAD, heads[family.name][0], *(text[family.name][1] for text in texts if family.name in text)]
+    return content_type, "".join(parts).encode() + encode(own)
 
 
 _HEAD = "# HELP "
