@@ -81,15 +81,19 @@ class JolokiaEndpoint:
         self._with_port = False
         self._extra: tuple[str, ...] = mbeans.EXTRA
         self._reports_owners = True
+        self._owners_forbidden = False
         self._introduced = False
         self._digest = b""
         self._last: NodeReport | None = None
 
     def expect(self, other: JolokiaEndpoint) -> None:
-        """Begin with the kind of request that worked for another node; most have the same release and access policy."""
+        """Begin with the kind of request that worked for another node: most have the same release.
+
+        That an access policy forbids the other one to report who owns tokens says nothing of this node.
+        """
         if self._last is None and self.host_ids is None:
             self._with_port = other._with_port
-            self._reports_owners = other._reports_owners
+            self._reports_owners = other._reports_owners or other._owners_forbidden
 
     async def introduce(self, deadline: float) -> NodeReport:
         """A report with everything about the node and the members that it knows, for a node of any release.
@@ -105,6 +109,8 @@ class JolokiaEndpoint:
             self._with_port = report.with_port
             self._introduced = True
             self._reports_owners = report.owners is not None
+            names = (mbeans.OWNERSHIP, mbeans.OWNERSHIP_WITH_PORT)
+            self._owners_forbidden = any(answers[name].status == outcomes.FORBIDDEN for name in names)
         return self._remembered(report)
 
     def _remembered(self, report: NodeReport) -> NodeReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringcheck.errors import DataError
+from tests.fake_jolokia import denied
 from tests.jolokia.scripted import (
     ONE,
     THREE,
@@ -59,6 +60,19 @@ def forgetting(lab: Lab, *forgetful: str) -> None:
             node.attributes[f"TokenToEndpoint{suffix}Map"] = owners
             node.attributes[f"Ownership{suffix}"] = dict.fromkeys(owners.values(), 0.25)
         node.operations.update(other.operations)
+
+
+def test_owners_are_asked_of_each_node_though_one_can_not_report_them() -> None:
+    """The access policy of one agent says nothing about those of the others."""
+    lab = Lab(3)
+    forgetting(lab)
+    for name in ("Ownership", "OwnershipWithPort"):
+        lab.nodes[ONE].attributes[name] = denied
+    with lab.running(ONE) as running:
+        running.poll()
+        owners = {agent.url: agent.owners for agent in running.source._session.agents.values()}
+        known = [owners[running.cluster.template.format(address=address)] for address in (TWO, THREE)]
+    assert known == [frozenset(f"{address}:7000" for address in lab.addresses)] * 2
 
 
 @pytest.mark.parametrize("forgetful", [[ONE], [ONE, TWO]])
