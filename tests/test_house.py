@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).parent.parent / "ringcheck"
 # Imports go one way: a room, or a file beside the rooms, may import the rooms in its list, itself and `errors`.
 ROOMS = {
     "errors": set(),
+    "deadline": set(),
     "core": set(),
     "http": set(),
     "documents": {"core"},
@@ -36,10 +37,10 @@ ROOMS = {
     "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart"},
     "cli": {
         "core", "documents", "http", "jolokia", "replay", "report", "config", "leases", "sources", "simulator",
-        "restart", "agent",
+        "restart", "agent", "deadline",
     },
     "__init__": set(),
-    "__main__": {"cli"},
+    "__main__": {"cli", "deadline"},
 }  # fmt: skip
 
 # What core may import from the standard library: values and algorithms; no I/O, clock or environment.

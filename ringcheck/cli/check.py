@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringcheck import __version__
+from ringcheck import __version__, deadline
 from ringcheck.cli.options import ClusterCommand, Seconds, format_option, level, target_options
 from ringcheck.cli.target import ChosenCluster
 from ringcheck.errors import RingcheckError, SourceError, UsageError
@@ -139,6 +139,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
             raise
         return _blind(cluster, str(error), Severity.UNKNOWN, sender)
     _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
+    deadline.settle(verdict.severity.exit_code)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
 
@@ -203,6 +204,7 @@ def _blind(cluster: ChosenCluster, reason: str, severity: Severity, sender: Send
     from ringcheck.report import nagios
 
     click.echo(nagios.line(severity, f"{cluster.name}: {reason}" if cluster.name else reason))
+    deadline.settle(severity.exit_code)
     if sender and not cluster.name:
         _complain("without a configuration the cluster's name is known only from the cluster")
     elif sender:

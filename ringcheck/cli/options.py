@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from ringcheck.cli.target import TIMEOUT, Target
+from ringcheck.cli.target import Target
+from ringcheck.deadline import TIMEOUT, duration
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,16 +36,10 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 ha
         """The duration in seconds; more than 0."""
         if isinstance(value, float | int):
             return float(value)
-        text = str(value)
-        factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "": 1.0}
-        unit = next(unit for unit in factors if text.endswith(unit))
         try:
-            seconds = float(text.removesuffix(unit)) * factors[unit]
+            return duration(str(value))
         except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{text!r} is not a duration such as 9s, 500ms or 2m", param, ctx)
-        return seconds
+            self.fail(f"{str(value)!r} is not a duration such as 9s, 500ms or 2m", param, ctx)
 
 
 TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ringcheck import deadline
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ringcheck.leases.store import Store
 
 DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
-TIMEOUT = 9.0  # seconds; check_nrpe gives up after 10
 RESERVE = 0.3  # seconds of the timeout that are kept for judging and printing
 LEASES = 1.0  # seconds that the lease store gets, while the nodes are asked
 
@@ -124,8 +124,10 @@ class Target:
 
     @property
     def polling_time(self) -> float:
-        """Seconds in which the nodes must answer."""
-        return max(self.timeout - RESERVE, self.timeout / 2)
+        """Seconds in which the nodes must answer: less if the start of the process took long."""
+        left = deadline.left()
+        seconds = self.timeout if left is None else min(left, self.timeout)
+        return max(seconds - RESERVE, seconds / 2)
 
 
 def _template(url: str) -> str:
