@@ -1,10 +1,35 @@
-"""What can go wrong, and whose fault it is.
+"""What can go wrong, whose fault it is, and the form in which it is printed.
 
 Every error that ringcheck raises on purpose is one of these; a command turns each into one line and exit code 3.
-Anything else that escapes is a bug of ringcheck.
+Anything else that escapes is a bug of ringcheck. The text of an error may hold what a node or a file said, so each
+output passes it through `one_line`.
 """
 
 from __future__ import annotations
+
+LINE_BYTES = 1000  # of an error that is printed; old releases of check_nrpe cut a line at 1,023 without notice
+
+
+def one_line(text: str, most: int = LINE_BYTES) -> str:
+    """The text as one line that is safe to print: at most so many bytes of UTF-8.
+
+    White space becomes a blank. `?` stands for what can't be printed or encoded: control characters and escape
+    sequences, marks that change the direction of text, lone surrogates.
+    """
+    return cut(printable(" ".join(text.split())), most)
+
+
+def printable(text: str) -> str:
+    """The text with `?` for every character that can't be printed or encoded, line breaks included."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def cut(text: str, most: int = LINE_BYTES) -> str:
+    """The beginning of a printable text, with `...` at its end if it has more than so many bytes of UTF-8."""
+    if len(text) * 4 <= most:
+        return text
+    encoded = text.encode()
+    return text if len(encoded) <= most else f"{encoded[: most - 3].decode(errors='ignore')}..."
 
 
 class RingcheckError(Exception):

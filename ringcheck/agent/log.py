@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.policy import Severity
+from ringcheck.errors import LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,8 @@ class Log:
     def __call__(self, event: str, level: str = "info", **fields: Any) -> None:  # noqa: ANN401 - any JSON value
         """Write a line. Raises nothing: a full disk must not end the polls."""
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        line = _line({"time": time, "level": level, "event": event, **fields}, self.form)
+        bounded = {name: _bounded(value) for name, value in fields.items()}
+        line = _line({"time": time, "level": level, "event": event, **bounded}, self.form)
         with self._guard:
             try:
                 stream = self._stream or sys.stderr
@@ -50,6 +52,16 @@ class Log:
                 stream.flush()
             except (OSError, ValueError):
                 return
+
+
+def _bounded(value: object) -> object:
+    """The value, a text cut to 1,000 bytes as JSON writes it: in ASCII, with escapes."""
+    if not isinstance(value, str) or len(value) * 6 <= LINE_BYTES:
+        return value
+    short = value[:LINE_BYTES]
+    while len(json.dumps(short)) > LINE_BYTES:
+        short = short[: len(short) * 9 // 10]
+    return value if short == value else f"{short[: len(short) - len('...')]}..."
 
 
 def _line(fields: dict[str, Any], form: Form) -> str:

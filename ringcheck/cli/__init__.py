@@ -9,6 +9,7 @@ standard error. Start reading at `run`, then target.py (which cluster) and optio
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ringcheck import __version__
-from ringcheck.errors import RingcheckError
+from ringcheck.errors import RingcheckError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit."""
     if sys.stdout is None:  # closed; do nothing, such as taking a lease, that can't be reported
         sys.exit(_unwritable("it is closed"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the encoding does not have is no reason to fail
+            with suppress(OSError):  # what can't be written is reported when it is written
+                stream.reconfigure(errors="backslashreplace")
     code = run(arguments)
     try:
         sys.stdout.flush()
@@ -128,13 +133,14 @@ def _reason(error: BaseException) -> str:
         return f"usage: {error.format_message()}{_hint(error)}"
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return "interrupted"
-    return f"this is a bug of ringcheck: {type(error).__name__}: {error} (RINGCHECK_DEBUG=1 shows where)"
+    text = one_line(str(error), 800)
+    return f"this is a bug of ringcheck: {type(error).__name__}: {text} (RINGCHECK_DEBUG=1 shows where)"
 
 
 def complain(text: str) -> int:
     """Print an error as one line on standard output, and return exit code 3."""
     try:
-        click.echo(f"UNKNOWN - {' '.join(text.split())}".replace("|", "/"))
+        click.echo(one_line(f"UNKNOWN - {text}").replace("|", "/"))
     except OSError as error:  # often the very error that the line is about
         return _unwritable(error)
     return UNKNOWN

@@ -9,7 +9,7 @@ import click
 from ringcheck.cli.options import format_option
 from ringcheck.cli.target import DEFAULT_CONFIG
 from ringcheck.config import ConfigErrors, load, schema
-from ringcheck.errors import UsageError
+from ringcheck.errors import UsageError, one_line, printable
 
 UNKNOWN = 3
 _file = click.option(
@@ -39,10 +39,10 @@ def _checked(file: str) -> bool:
     try:
         loaded = load(file)
     except ConfigErrors as error:
-        click.echo("\n".join(error.errors))
+        click.echo("\n".join(map(one_line, error.errors)))
         return False
     for warning in loaded.warnings:
-        click.echo(f"{warning} (warning)")
+        click.echo(f"{one_line(warning)} (warning)")
     click.echo(f"{file}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
     return True
 
@@ -73,7 +73,7 @@ def show(path: str, cluster: str | None, format_: str) -> None:
         click.echo(json.dumps(values, indent=2))
         return
     for key, value, origin in lines:
-        click.echo(f"{key}: {value}  # {origin}")
+        click.echo(printable(f"{key}: {value}  # {origin}"))
 
 
 def _of(cluster: str | None, key: tuple[str, ...]) -> bool:

@@ -14,7 +14,7 @@ import click
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.nodes import resolve, resolve_among
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
-from ringcheck.errors import UsageError
+from ringcheck.errors import UsageError, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,7 +205,7 @@ def _refuse(decision: Decision, error: HeldError, format_: str) -> int:
     from ringcheck.documents.decision import decision_document
 
     document = json.dumps(decision_document(decision), indent=2)
-    click.echo(document if format_ == "json" else f"UNSAFE {decision.snapshot.cluster}: {error}")
+    click.echo(document if format_ == "json" else one_line(f"UNSAFE {decision.snapshot.cluster}: {error}"))
     return REFUSED
 
 
@@ -246,14 +246,16 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
         addresses = [holder.node for holder in leases]
         away = [] if force else _away(cluster.snapshot(), leases)
         if away:
-            click.echo(f"REFUSED {name}: {'; '.join(away)}; nothing is released (--force releases without this check)")
+            problems = one_line(f"{name}: {'; '.join(away)}", 900)
+            click.echo(f"REFUSED {problems}; nothing is released (--force releases without this check)")
             return REFUSED
         try:
             store.remove(set(addresses), owner or whoami())
         except HeldError as error:
-            click.echo(f"REFUSED {name}: {error}; name that owner with --owner, or use `ringcheck lease break`")
+            problem = one_line(f"{name}: {error}", 900)
+            click.echo(f"REFUSED {problem}; name that owner with --owner, or use `ringcheck lease break`")
             return REFUSED
-    click.echo(f"{name}: released {', '.join(addresses)}")
+    click.echo(printable(f"{name}: released {', '.join(addresses)}"))
     return 0
 
 
@@ -286,7 +288,7 @@ def break_(target: Target, node: str, reason: str) -> int:
         raise UsageError("--reason is empty: state why the lease is broken")
     with _store(target.choose()) as (store, name):
         taken = store.take_away(_lease_of(node, store.holders()).node, whoami(), reason)
-    click.echo(f"{name}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}")
+    click.echo(one_line(f"{name}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}"))
     return 0
 
 

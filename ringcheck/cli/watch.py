@@ -25,7 +25,7 @@ import click
 
 from ringcheck.cli.options import ClusterCommand, Seconds, level, target_options
 from ringcheck.cli.terminal import colours, shows
-from ringcheck.errors import RingcheckError, UsageError
+from ringcheck.errors import RingcheckError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ def _report(cluster: ChosenCluster, poll: Callable[[], Snapshot], question: Ques
     except UsageError:
         raise
     except RingcheckError as error:
-        click.echo(f"UNKNOWN - {' '.join(str(error).split())}{f' (last seen: {seen})' if seen else ''}\n")
+        click.echo(f"UNKNOWN - {one_line(str(error))}{f' (last seen: {seen})' if seen else ''}\n")
         return UNKNOWN, seen
     click.echo(f"{text.render(verdict, colour=colours())}\n")
     return verdict.severity.exit_code, verdict.snapshot.taken_at
@@ -329,15 +329,14 @@ class _Screen:
     def _last_word(self) -> int:
         """Print one line that stays when the screen is gone; the exit code."""
         from ringcheck.report.screen import is_old
-        from ringcheck.report.terminal import printable
 
         verdict, error = self.session.verdict, self.session.error
         old = is_old(self.session, replace(self._frame, now=datetime.now(UTC)))
         if verdict is None:
-            click.echo(f"UNKNOWN - {printable(error or 'nothing was seen')}")
+            click.echo(f"UNKNOWN - {one_line(error or 'nothing was seen')}")
             return UNKNOWN
         summary = printable(f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}")
-        why = printable(f"UNKNOWN - {error or 'old data'}; was ") if old else ""
+        why = f"UNKNOWN - {one_line(error or 'old data')}; was " if old else ""
         click.echo(f"{why}{summary}; {verdict.snapshot.taken_at}")
         return UNKNOWN if old else verdict.severity.exit_code
 

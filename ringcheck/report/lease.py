@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.report.terminal import printable
+from ringcheck.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.policy import Severity
+from ringcheck.errors import LINE_BYTES, cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,23 +17,22 @@ if TYPE_CHECKING:
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.verdict import Verdict
 
-FIRST_LINE_BYTES = 1000
-
 
 def plain(text: str) -> str:
-    """Text that a plugin may print: no `|`, which begins perfdata, no line breaks, no control characters."""
-    return "".join(" " if char.isspace() else char if char.isprintable() else "?" for char in text.replace("|", "/"))
+    """A line that a plugin may print: no `|`, which begins perfdata, no line breaks, no control characters; bounded."""
+    return cut(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return printable("".join([" " if char.isspace() else char for char in text.replace("|", "/")]))
 
 
 def line(severity: Severity, text: str, perfdata: Iterable[str] = ()) -> str:
     """One line of status, text and perfdata; the text is cut if the line would be too long."""
     values = " ".join(perfdata)
     tail = f" | {values}" if values else ""
-    room = FIRST_LINE_BYTES - len(tail.encode()) - len(severity.name) - len(" - ")
-    body = plain(text).encode()
-    if len(body) > room:
-        body = body[: room - len("...")] + b"..."
-    return f"{severity.name} - {body.decode(errors='ignore')}{tail}"
+    room = LINE_BYTES - len(tail.encode()) - len(severity.name) - len(" - ")
+    return f"{severity.name} - {cut(_plain(text), room)}{tail}"
 
 
 def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> str:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted, percent
+from ringcheck.errors import cut, printable
 from ringcheck.report.picture import WORDS, WORST_FIRST
 from ringcheck.report.svg_legend import legend
 from ringcheck.report.svg_ring import bands, exact
 from ringcheck.report.svg_shapes import CENTRE, ENTRIES, EXACT, HEIGHT, WIDTH, safe, text
-from ringcheck.report.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ NOTHING = Drawing("", "", "")
 
 def drawing(picture: Picture) -> Drawing:
     """The SVG of a picture with its title and description, which the SVG contains too."""
-    return Drawing(render(picture), printable(_title(picture)), printable(_description(picture)))
+    return Drawing(render(picture), cut(printable(_title(picture))), cut(printable(_description(picture))))
 
 
 def render(picture: Picture) -> str:

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.report.terminal import printable, wrapped
+from ringcheck.errors import printable
+from ringcheck.report.terminal import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.words import counted, listed
+from ringcheck.errors import printable
 from ringcheck.report.plan import batches
-from ringcheck.report.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

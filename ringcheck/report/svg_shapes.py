@@ -6,7 +6,8 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
-from ringcheck.report.terminal import clip, printable
+from ringcheck.errors import cut, printable
+from ringcheck.report.terminal import clip
 
 if TYPE_CHECKING:
     from ringcheck.report.picture import Drawn
@@ -42,8 +43,8 @@ def style(condition: Drawn, ranges: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Text escaped for XML: no name that a node reports can become markup."""
-    return escape(printable(text), quote=True)
+    """Text escaped for XML and bounded: no name that a node reports can become markup."""
+    return escape(cut(printable(text)), quote=True)
 
 
 def text(x: float, y: float, words: str, classes: str = "", most: int = 46) -> str:

@@ -10,6 +10,8 @@ import textwrap
 import unicodedata
 from typing import TYPE_CHECKING, TypeAlias
 
+from ringcheck.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -34,11 +36,6 @@ CODES = {
     "bold": "1",
 }
 """Style to SGR parameters (ECMA-48)."""
-
-
-def printable(text: str) -> str:
-    """The text with `?` for every control character: nothing that a node reports can move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def ansi(line: Line, *, colour: bool) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.documents.verdict import verdict_document
+from ringcheck.errors import printable
 from ringcheck.report import text
-from ringcheck.report.terminal import printable, wrapped
+from ringcheck.report.terminal import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

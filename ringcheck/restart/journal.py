@@ -159,7 +159,7 @@ class Journal:
         """
         line = {"schema": SCHEMA, "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": event, **fields}
         try:
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(line) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

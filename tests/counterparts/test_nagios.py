@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ringcheck.report.nagios import FIRST_LINE_BYTES
+from ringcheck.errors import LINE_BYTES
 from ringcheck.simulator.faults import Fault
 from tests.counterparts.daemon import await_, daemon, free_port, required
 from tests.counterparts.monitored import (
@@ -413,7 +413,7 @@ def test_old_packets_of_nrpe_cut_nothing(tmp_path: Path) -> None:
         command = "check_cassandra_ring_orders-prod"
         (code, whole), (old_code, old) = by_nrpe(port, command), by_nrpe(port, command, "-2")
     assert (code, old_code) == (CRITICAL, CRITICAL)
-    assert len(old.encode()) <= FIRST_LINE_BYTES + 1
+    assert len(old.encode()) <= LINE_BYTES + 1
     assert re.sub(r"time=\S+", "", old) == re.sub(r"time=\S+", "", whole)
     assert "keyspaces_critical=200;" in old
     assert re.search(r" time=[0-9.]+s;;;0$", old.strip())

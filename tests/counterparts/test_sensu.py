@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from ringcheck.agent.sensu import Sender, default_ttl
 from ringcheck.cli import run
-from ringcheck.cli.target import TIMEOUT
 from ringcheck.config.values import Sensu as Configured
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.report import nagios
+from ringcheck.deadline import TIMEOUT
+from ringcheck.errors import LINE_BYTES
 from ringcheck.report.sensu import Terms, api_event, blind, events, safe_name, socket_event
 from tests import article
 from tests.counterparts import sensu as double
@@ -359,4 +359,4 @@ def test_the_definitions_commands_are_ours(
 def test_a_line_stays_short_for_all() -> None:
     """The output that Sensu gets is as short as the plugin's."""
     page, ticket = events(verdict("10.0.0.1", cluster="x" * 5000))
-    assert max(len(one.output.encode()) for one in (page, ticket)) <= nagios.FIRST_LINE_BYTES
+    assert max(len(one.output.encode()) for one in (page, ticket)) <= LINE_BYTES

@@ -9,6 +9,7 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.ring import Problem, Snapshot
+from ringcheck.errors import LINE_BYTES
 from ringcheck.report import nagios
 from tests import article
 
@@ -63,7 +64,7 @@ def test_perfdata_has_the_form_that_all_parsers_take(down: tuple[str, ...]) -> N
 def test_no_name_can_break_the_line(name: str) -> None:
     """One line under 1,000 bytes with its perfdata, one bar, no control characters."""
     text = line(("10.0.0.1",), name)
-    assert len(text.encode()) <= nagios.FIRST_LINE_BYTES
+    assert len(text.encode()) <= LINE_BYTES
     assert text.count("|") == 1
     assert text.isprintable()
     assert " time=0.250s;;;0" in text

@@ -22,7 +22,7 @@ from ringcheck import __version__
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, percent
-from ringcheck.report.terminal import printable
+from ringcheck.errors import cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,8 +110,8 @@ def _link(name: str) -> str:
 
 
 def _shown(value: object) -> object:
-    """Make text from nodes printable: control characters could mislead a reader."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Make text from nodes printable and short: control characters mislead a reader, and a long text hides the rest."""
+    return cut(printable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _mark(severity: Severity) -> Markup:
@@ -141,7 +141,7 @@ def _ago(text: str | None, now: datetime) -> Markup:
     """A time and its age, which the script keeps counting."""
     at = _time(text)
     if at is None:
-        return Markup("<span>{}</span>").format(printable(text or "never"))
+        return Markup("<span>{}</span>").format(cut(printable(text or "never")))
     clock = at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC")
     since = int(at.timestamp())
     age = _age((now - at).total_seconds())

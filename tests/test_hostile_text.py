@@ -1,0 +1,190 @@
+"""The last line of defence: text that a node, a file or a user made is safe to print on every output."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ringcheck.agent import page
+from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.log import Form, Log
+from ringcheck.cli import run
+from ringcheck.core import assess
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.ring import Problem, Snapshot
+from ringcheck.documents.snapshot import snapshot_document
+from ringcheck.errors import LINE_BYTES, DataError, one_line
+from ringcheck.report import nagios, picture_svg
+from ringcheck.report.picture import draw
+from ringcheck.report.reading import Reading
+from ringcheck.restart.journal import Journal
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TEXTS = {
+    "surrogate": "a\udc80b",
+    "title": "a\x1b]0;owned\x07b",
+    "clear": "a\x1b[2J\x1b[Hb\x9b2J",
+    "bidi": "a\u202eb\u2066c",
+    "nul": "a\x00b",
+    "lines": "a\r\nb\u2028c\x85d",
+    "long": "a" * 100_000,
+    "wide": "\N{HIRAGANA LETTER A}" * 50_000,
+}
+hostile = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+
+
+def safe(output: str, most: int = LINE_BYTES) -> None:
+    """Assert that each line can be printed and encoded, and is bounded."""
+    for line in output.splitlines():
+        assert line.isprintable()
+        assert len(line.encode()) <= most
+    assert output.count("\n") == len(output.splitlines())
+
+
+def snapshot(text: str) -> Snapshot:
+    """The article's cluster, with this text in its name and in a problem."""
+    return replace(article.snapshot(cluster=text), problems=(Problem("unreadable", text, text),))
+
+
+@hostile
+def test_one_line_is_printable_bounded_and_encodable(text: str) -> None:
+    """The function that all of them use; harmless text stays as it is."""
+    safe(one_line(text) + "\n")
+    safe(one_line(text, 100) + "\n", 100)
+    assert one_line(" two  w\u00f6rds\n") == "two w\u00f6rds"
+
+
+@hostile
+@pytest.mark.parametrize(
+    "error", [DataError, ZeroDivisionError, OSError, UnicodeError], ids=lambda error: str(error.__name__)
+)
+@pytest.mark.parametrize("command", ["check", "health"])
+def test_an_error_on_stdout(
+    command: str,
+    error: Callable[[str], Exception],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Expected errors and bugs: one line and exit code 3."""
+
+    def fail(*_: object) -> None:
+        raise error(text)
+
+    monkeypatch.setattr(assess, "assess", fail)
+    assert run([command, "--from", str(ROOT / "tests/snapshots/article-healthy.json")]) == 3
+    out, err = capsys.readouterr()
+    safe(out)
+    assert (out.count("\n"), err, out[:10]) == (1, "", "UNKNOWN - ")
+
+
+@hostile
+@pytest.mark.parametrize("command", ["check", "health", "ring", "snapshot", "watch"])
+def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message repeats it."""
+    count = ["--count", "1"] if command == "watch" else []
+    assert run([command, f"--from={text}x", *count]) == 3
+    safe(capsys.readouterr().out)
+    assert run([command, f"--{text}"]) == 3
+    safe(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("argument", [b"a\xff\x1b]0;x\x07", "\N{HIRAGANA LETTER A}".encode()])
+def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
+    """A process with arguments that are not UTF-8, on a terminal that has few characters."""
+    for command in ("check", "health"):
+        done = subprocess.run(
+            [sys.executable.encode(), b"-m", b"ringcheck", command.encode(), b"--from", argument],
+            env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (3, b"")
+        safe(done.stdout.decode("utf-8" if encoding == "ascii" else encoding))  # click takes ASCII for UTF-8
+
+
+@hostile
+@pytest.mark.parametrize("words", [["check"], ["check", "-v"], ["health"], ["watch", "--plain", "--count", "1"]])
+def test_a_verdict_on_stdout(words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names and problems that a snapshot states; `health` shows a long name whole."""
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(snapshot_document(snapshot(text))))
+    run([words[0], "--from", str(path), *words[1:]])
+    out, err = capsys.readouterr()
+    assert out
+    assert err == ""
+    safe(out, LINE_BYTES if words[0] == "check" else 10**6)
+
+
+@hostile
+def test_a_line_of_a_plugin(text: str) -> None:
+    """With and without perfdata."""
+    for line in (nagios.line(Severity.UNKNOWN, text), nagios.line(Severity.OK, text, ["a=1"]), nagios.plain(text)):
+        safe(f"{line}\n")
+
+
+@hostile
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_a_line_of_the_log(form: Form, text: str) -> None:
+    """Each value is bounded, the line is ASCII; a bug still has its location."""
+    stream = io.StringIO()
+    try:
+        raise ZeroDivisionError(text)  # noqa: TRY301 - the location is this line
+    except ZeroDivisionError as error:
+        Log(form, stream)("bug", "error", error=text, bug=located_bug(error))
+    safe(stream.getvalue(), 2 * LINE_BYTES + 200)
+    assert stream.getvalue().isascii()
+    assert "(test_hostile_text.py:" in stream.getvalue()
+
+
+@hostile
+def test_a_page(text: str) -> None:
+    """Cluster, problem and error of a reading, and the page of an error."""
+    reading = Reading(cluster="blogs", verdict=assess.assess(snapshot(text), Policy()), error=text, fresh=True)
+    pages = page.cluster(reading, page.Shown(), NOW), page.overview([reading], NOW), page.problem(404, text, NOW)
+    for shown in pages:
+        shown.encode()
+        assert re.sub(r"\n", "", shown).isprintable()
+        assert len(shown) < 100_000
+
+
+@hostile
+def test_a_picture(text: str) -> None:
+    """It is well-formed, which a NUL or a surrogate would prevent."""
+    picture = draw(assess.assess(snapshot(text), Policy()), "blog_1")
+    assert picture
+    drawing = picture_svg.drawing(picture)
+    ET.fromstring(drawing.svg.encode())  # noqa: S314 - our own output
+    assert drawing.svg.replace("\n", "").isprintable()
+    safe(f"{drawing.title}\n{drawing.description}\n")
+    assert len(drawing.svg) < 300_000
+
+
+@hostile
+def test_a_line_of_the_journal(text: str, tmp_path: Path) -> None:
+    """The journal keeps the whole text, as ASCII: it is data, and read again."""
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.write("begin", run="r", owner=text, cluster=text, nodes=[text])
+    journal.close()
+    assert path.read_bytes().isascii()
+    assert path.read_text().count("\n") == 1
+    again = Journal(path)
+    assert (again.past.owner, again.past.nodes) == (text, (text,))
+    again.close()
