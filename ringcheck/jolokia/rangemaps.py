@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ringcheck.http.replies import Reply
 
-_TOKENS = re.compile(r"\[(-?\d+), (-?\d+)\]")
+_TOKENS = re.compile(r"\[(-?[0-9]{1,39}), (-?[0-9]{1,39})\]")  # 2**127 has 39 digits
 
 
 def tokens_of_key(key: str) -> tuple[int, int]:

@@ -327,7 +327,7 @@ class RingReader:
         read = partial(rangemaps.range_rows, indexes=self._indexes, nodes=len(self._members))
         ring = Ring.of(group, replication, await self._agent.stream(request, self._deadline, read))
         space = partitioner(self._report.partitioner or "unknown")
-        if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):
+        if not space.admits(ring.tokens[0]) or not space.admits(ring.tokens[-1]):  # they are sorted
             raise RingError(f"it has tokens outside the range of {space.name}")
         return ring
 
@@ -362,9 +362,11 @@ class RingReader:
 
     def _with_its_pending(self, ring: Ring, outcome: Outcome) -> Ring:
         """A ring with the pending ranges of an outcome; adds a problem if they can't be read."""
-        what = "pending ranges"
+        what, space = "pending ranges", partitioner(self._report.partitioner or "unknown")
         try:
             pending: tuple[Pending, ...] = rangemaps.pending(outcome.get(what), self._indexes, what)
+            if not all(space.admits(token) for gained in pending for token in (gained.start, gained.end)):
+                raise RingError(f"{what} have tokens outside the range of {space.name}")
         except (DataError, SourceError) as error:
             self._add_problem(ring.keyspaces, f"can't be read: {error}")
             return ring

@@ -71,6 +71,16 @@ def test_an_order_preserving_partitioner_is_refused(name: str) -> None:
         ("[Object limit exceeded]", "the agent's maxObjects cut it off"),
         (denied, "the range map: the agent refuses: Operation getRangeToEndpointWithPortMap forbidden for MBean"),
         (
+            {"[1, 9]": [ONE], f"[9, {2**63}]": [ONE], f"[{2**63}, 1]": [ONE]},
+            "it has tokens outside the range of Murmur3Partitioner",
+        ),
+        (
+            {f"[{-(2**63) - 1}, 9]": [ONE], "[9, 12]": [ONE], f"[12, {-(2**63) - 1}]": [ONE]},
+            "it has tokens outside the range of Murmur3Partitioner",
+        ),
+        ({f"[1, {'9' * 5000}]": [ONE]}, " is not a token range"),
+        ({"[1, \u0669]": [ONE], "[\u0669, 1]": [ONE]}, " is not a token range"),
+        (
             {f"[{2**70}, {2**71}]": [ONE], f"[{2**71}, {2**70}]": [ONE]},
             "it has tokens outside the range of Murmur3Partitioner",
         ),
@@ -95,6 +105,19 @@ def test_a_ring_that_can_not_be_read_is_a_problem_of_its_keyspaces(ranges: Any, 
         assert summary.startswith(f"{subject}: the ring can't be read: ")
         assert message in summary
         assert "\n" not in summary
+
+
+def test_pending_tokens_outside_the_partitioner_are_a_problem() -> None:
+    """The ring itself is still read."""
+    lab = Lab(keyspaces={"a": "SimpleStrategy {replication_factor=3}"})
+    for node in lab.nodes.values():
+        node.operations["getPendingRangeToEndpointWithPortMap", "a"] = {f"[1, {2**63}]": [f"{TWO}:7000"]}
+    with lab.running() as running:
+        snapshot = running.poll()
+        assert [ring.pending for ring in snapshot.rings] == [()]
+        assert [problem.summary for problem in snapshot.problems] == [
+            "a: the ring can't be read: pending ranges have tokens outside the range of Murmur3Partitioner"
+        ]
 
 
 def test_the_ring_of_a_group_survives_a_dropped_keyspace() -> None:
