@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -37,6 +38,8 @@ DEFAULTS = {
 }
 FLEETLOCK = "/v1/"  # below this path errors have the form of the protocol
 KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # its `kind`, beside those of fleetlock.py
+# A name or IPv4 address, or an IPv6 address in brackets; then a port. `[::1].evil` is neither (RFC 9110, 7.2).
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\]|[^\s:/?#@\[\]\\,]*)(?::[0-9]*)?")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
@@ -116,9 +119,8 @@ class Guard:
 
     async def _refused(self, scope: Scope) -> _Refusal | None:
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host")  # absent in HTTP/1.0, which load balancers use and browsers do not
-        if len(hosts) > 1 or not all(_host_is_ours(scope, host) for host in hosts):
-            return _Refusal(421, "this service does not accept that Host here: use an address or localhost")
+        if refused := _wrong_host(scope, headers.getlist("host")):
+            return refused
         users = self._access.users
         if users and (refused := await _stranger(users, headers)):
             return refused
@@ -130,6 +132,15 @@ class Guard:
         if users or self._access.certified or _is_local(scope, headers):
             return None
         return _Refusal(403, "without users in web_config only clients on this host may POST")
+
+
+def _wrong_host(scope: Scope, hosts: list[str]) -> _Refusal | None:
+    """Refuse Host headers that are malformed or not ours; without one, as in HTTP/1.0 of load balancers, none is."""
+    if not all(map(_HOST.fullmatch, hosts)):
+        return _Refusal(400, "the Host is neither HOST, HOST:PORT nor [IPV6]:PORT")
+    if len(hosts) > 1 or not all(_host_is_ours(scope, host) for host in hosts):
+        return _Refusal(421, "this service does not accept that Host here: use an address or localhost")
+    return None
 
 
 async def _stranger(users: Users, headers: Headers) -> _Refusal | None:
