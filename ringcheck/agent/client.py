@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from ringcheck.errors import DataError, SourceError, UsageError
+from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
@@ -38,9 +39,12 @@ class RemoteAgent:
     max_age: float = 60.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc or parts.query:
-            raise UsageError(f"{self.url!r} is not the URL of an agent, such as http://127.0.0.1:9742")
+            raise UsageError(f"{shown(self.url)!r} is not the URL of an agent, such as http://127.0.0.1:9742")
         if self.tls and parts.scheme == "http":
             raise UsageError(f"{self.url} is not https: the certificates would have no effect")
 

@@ -134,8 +134,13 @@ def _template(url: str) -> str:
     """The URL of any node's Jolokia, if that of one node is known."""
     if "{address}" in url:
         return url
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{{address}}{f':{parts.port}' if parts.port else ''}").geturl()
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{{address}}{f':{parts.port}' if parts.port else ''}").geturl()
+    except ValueError:
+        from ringcheck.http.urls import shown
+
+        raise UsageError(f"{shown(url)!r} is not a usable URL") from None
 
 
 def _same_port(host: str, scheme: str) -> str:
@@ -143,7 +148,10 @@ def _same_port(host: str, scheme: str) -> str:
     with suppress(ValueError):
         ipaddress.ip_address(host)
         return ""  # an IPv6 address has colons, but no port
-    port = urlsplit(f"//{host}").port
+    try:
+        port = urlsplit(f"//{host}").port
+    except ValueError:
+        return ""  # it is refused when it is used
     return f"{scheme}://{{address}}:{port}/jolokia" if port else ""
 
 

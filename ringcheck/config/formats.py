@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ringcheck.config.types import Text
 from ringcheck.core.policy import NagiosRange
+from ringcheck.http.urls import without_login
 
 _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 _CREDENTIALS = "a URL must not hold credentials: use username and password_file"
@@ -27,11 +28,11 @@ def contact(value: str) -> str:
     """
     if "://" in value:
         if "{" in value:
-            raise ValueError(f"{value!r} must name one node: use {{address}} in url only")
+            raise ValueError(f"{without_login(value)!r} must name one node: use {{address}} in url only")
         return url(value)
     if _is_ip(value) or _host_and_port(value):
         return value
-    raise ValueError(f"{value!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
+    raise ValueError(f"{without_login(value)!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL")
 
 
 def _is_ip(host: str) -> bool:
@@ -60,11 +61,11 @@ def url(value: str) -> str:
     """
     parts = _split(value)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"{value!r} is not an http or https URL")
+        raise ValueError(f"{without_login(value)!r} is not an http or https URL")
     if "@" in parts.netloc:
         raise ValueError(_CREDENTIALS)
     if not _host_and_port(parts.netloc) or re.search(r"[\s#?{}\\]", value):
-        raise ValueError(f"{value!r} is not a URL such as http://HOST:PORT/PATH")
+        raise ValueError(f"{without_login(value)!r} is not a URL such as http://HOST:PORT/PATH")
     return value
 
 
@@ -72,7 +73,7 @@ def _split(value: str) -> SplitResult:
     try:
         return urlsplit(value)
     except ValueError as error:
-        raise ValueError(f"{value!r} is not an http or https URL: {error}") from None
+        raise ValueError(f"{without_login(value)!r} is not an http or https URL: {error}") from None
 
 
 def template(value: str) -> str:
@@ -82,13 +83,15 @@ def template(value: str) -> str:
         ValueError: if it is not.
     """
     if value.count("{address}") != 1:
-        raise ValueError(f"{value!r} must contain {{address}} once, in place of a node's address")
+        raise ValueError(f"{without_login(value)!r} must contain {{address}} once, in place of a node's address")
     if "@" in value:
         raise ValueError(_CREDENTIALS)
     try:
         url(value.replace("{address}", "address"))
     except ValueError:
-        raise ValueError(f"{value!r} is not an http or https URL such as http://{{address}}:8778/jolokia") from None
+        raise ValueError(
+            f"{without_login(value)!r} is not an http or https URL such as http://{{address}}:8778/jolokia"
+        ) from None
     return value
 
 

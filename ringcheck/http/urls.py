@@ -56,6 +56,18 @@ def address_of(url: str) -> Address:
 
 
 def shown(url: str) -> str:
-    """A URL without credentials, for messages."""
-    parts = urlsplit(url)
+    """A URL without credentials, query and fragment, for messages; also for a text that is no URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return without_login(url)
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # of a password with `/`, `?` or `#`, perhaps
+        return without_login(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def without_login(text: str) -> str:
+    """A host or URL that may be malformed, without all that stands before its last `@`, except for the scheme."""
+    before, at, rest = text.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme}{slashes}{rest}" if at and slashes else rest

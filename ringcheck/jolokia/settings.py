@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ringcheck.core.endpoint import host_and_port
 from ringcheck.errors import ConfigError
 from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
+from ringcheck.http.urls import without_login
 
 if TYPE_CHECKING:
     from ringcheck.http.tls import Tls
@@ -91,7 +92,13 @@ def host_of(contact: str) -> str:
     Raises:
         ConfigError: if it has none of the forms.
     """
-    host = urlsplit(contact).hostname or contact if "://" in contact else _host_and_port(contact)[0]
+    if "://" in contact:
+        try:
+            host = urlsplit(contact).hostname or contact
+        except ValueError:
+            raise ConfigError(f"contact point {without_login(contact)!r} is not a usable URL") from None
+    else:
+        host = _host_and_port(contact)[0]
     try:
         return str(ip_address(host))
     except ValueError:
@@ -105,7 +112,7 @@ def _host_and_port(contact: str) -> tuple[str, int | None]:
     try:
         return host_and_port(contact)
     except ValueError:
-        text = f"contact point {contact!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"
+        text = f"contact point {without_login(contact)!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"
         raise ConfigError(text) from None
 
 

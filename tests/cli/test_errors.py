@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,27 @@ def test_usage_errors_are_unknown_on_stdout(
     assert run(arguments) == 3
     out, err = capsys.readouterr()
     assert (out, err) == (f"UNKNOWN - {line}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-H", "u:s3cret@127.0.0.1"], ["-H", "u:s3cret@127.0.0.1:1"], ["-H", "u:s3:cret@[::1]:x"],
+        ["-H", "u:s3/cret@h"],
+        ["-u", "http://u:s3cret@127.0.0.1:1/j"], ["-u", "http://u:s3cret@[x/j"], ["-u", "http://u:s3cret@h:999999/"],
+        ["-u", "ftp://u:s3cret@h/"], ["-u", "u:s3cret@h/"], ["-u", "http://u:s3/cret@127.0.0.1:1"],
+        ["-u", "http://u:s3?cret@127.0.0.1:1"], ["-u", "http://u:s3#cret@h"], ["-u", "http://u:s3cret@h/{address}"],
+        ["-H", "a", "-u", "http://u:s3/cret@{address}"],
+        ["--agent", "http://u:s3cret@h", "--cluster", "a"], ["--agent", "http://u:s3cret@[h", "--cluster", "a"],
+        ["--sensu", "--team", "t", "--runbook", "r", "-H", "a", "--sensu-url", "ftp://u:s3cret@h"],
+    ],
+)  # fmt: skip
+def test_no_message_repeats_a_password(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither in a usable URL nor in a text that is none; and a wrong URL is no bug of ringcheck."""
+    assert run(["check", "-t", "500ms", *words]) == 3
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert not {"s3", "cret", "bug"} & set(re.split(r"[^a-z0-9]", out) + re.findall("s3|cret", out))
 
 
 @pytest.mark.parametrize("arguments", [["chekc"], ["check", "-w"], ["check", "extra"], ["health", "--format", "xml"]])
