@@ -70,10 +70,10 @@ class Asking(Protocol):
         """
 
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
-        """As `Client.post`, for replies of up to a mebibyte."""
+        """As `Client.post`: the reply has a mebibyte at most."""
 
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
-        """As `Client.post`, for replies that may be large."""
+        """As `Client.stream`: the reply may be large."""
 
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
@@ -116,7 +116,7 @@ class ByThreads:
 
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
-        return self._client.post(url, payload, deadline, decode)
+        return self._client.stream(url, payload, deadline, decode)
 
     def close(self) -> None:
         """See `Asking`."""

@@ -23,7 +23,7 @@ from ringcheck.errors import DeniedError, SourceError
 from ringcheck.http.connections import Connections
 from ringcheck.http.credentials import basic_auth
 from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
-from ringcheck.http.replies import CHUNK, Reply, document, one_line
+from ringcheck.http.replies import CHUNK, SMALL, Reply, document, one_line
 from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.http.urls import shown
@@ -107,14 +107,19 @@ class Requests:
             raise
         self._count("ok")
 
-    def result(self, answer: Answer | BufferedAnswer, url: str, decode: Decode[T]) -> T:
+    def limit(self, *, large: bool) -> int:
+        """Decoded bytes that a reply may have. Only maps of ranges and tokens and the text of gossip may be large."""
+        most = self.settings.max_bytes
+        return most if large else min(most, SMALL)
+
+    def result(self, answer: Answer | BufferedAnswer, url: str, decode: Decode[T], max_bytes: int) -> T:
         """An answer as a decoder returns it; its bytes are counted.
 
         Raises:
             SourceError: if its status is not 200, or it is too large.
         """
         check_status(answer, url, self.settings.username)
-        reply = Reply(answer, url, self.settings.max_bytes)
+        reply = Reply(answer, url, max_bytes)
         try:
             return decode(reply)
         finally:
@@ -168,14 +173,21 @@ class Client:
             url: of the agent.
             payload: Jolokia request(s), to be sent as JSON; bytes are JSON already.
             deadline: clock time at which all attempts must be over.
-            decode: makes the result from the reply.
+            decode: makes the result from the reply, which has a mebibyte at most.
 
         Raises:
             SourceError: kind `unreachable`, `denied` or `error`.
         """
+        return self._repeated(url, payload, deadline, decode, self._requests.limit(large=False))
+
+    def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
+        """As `post`, for a reply that may be as large as the settings allow."""
+        return self._repeated(url, payload, deadline, decode, self._requests.limit(large=True))
+
+    def _repeated(self, url: str, payload: object, deadline: float, decode: Decode[T], max_bytes: int) -> T:
         for pause in (*pauses(), None):
             try:
-                return self._attempt(url, payload, deadline, decode)
+                return self._attempt(url, payload, deadline, decode, max_bytes)
             except RetryableError as failure:
                 if pause is None or pause >= deadline - self._clock():
                     raise failure.error from failure
@@ -191,7 +203,8 @@ class Client:
             SourceError: as `post`. It is then not known whether the request took effect.
         """
         try:
-            return self._attempt(url, payload, deadline, document, timeout=float("inf"))
+            limit = self._requests.limit(large=False)
+            return self._attempt(url, payload, deadline, document, limit, timeout=float("inf"))
         except RetryableError as failure:
             raise failure.error from failure
 
@@ -199,8 +212,14 @@ class Client:
         """Close all connections."""
         self._connections.close()
 
-    def _attempt(
-        self, url: str, payload: object, deadline: float, decode: Decode[T], timeout: float | None = None
+    def _attempt(  # noqa: PLR0913, PLR0917 - what `post` takes, and two limits
+        self,
+        url: str,
+        payload: object,
+        deadline: float,
+        decode: Decode[T],
+        max_bytes: int,
+        timeout: float | None = None,
     ) -> T:
         """Send one request and count its outcome."""
         requests = self._requests
@@ -211,7 +230,7 @@ class Client:
                 explained(url, seconds),
                 self._connections.request("POST", with_slash(url), seconds, requests.headers, body) as answer,
             ):
-                return requests.result(answer, url, decode)
+                return requests.result(answer, url, decode, max_bytes)
 
     @contextmanager
     def _turn(self, url: str, deadline: float) -> Iterator[float]:

@@ -88,7 +88,8 @@ class Control:
         shared = ip_of(address) != address  # nodes that share an address differ by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
         url = self._settings.url_of(ip_of(address))
-        states = self._ask(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds).get(name)
+        reply = self._client.stream(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds)
+        states = outcomes.outcome(reply).get(name)
         addresses: dict[str, tuple[str, int | None]] = {}
         for state in ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT"):
             for node, written in gossip.gossiped(states, state).items():

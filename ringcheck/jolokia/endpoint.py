@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import DeniedError, RingcheckError, SourceError
-from ringcheck.http.replies import parsed
+from ringcheck.http.replies import document, parsed
 from ringcheck.jolokia import mbeans, node_report, outcomes
 from ringcheck.jolokia.client import RefusedError
 
@@ -164,8 +164,13 @@ class JolokiaEndpoint:
         """
         return dict(zip(names, await self.bulk(mbeans.reads(names), deadline), strict=True))
 
-    async def bulk(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+    async def bulk(self, requests: Sequence[Request], deadline: float, *, values: int | None = None) -> list[Outcome]:
         """The outcome of each request, sent in pieces of limited size; singly if the agent can't answer a piece.
+
+        Args:
+            requests: any number.
+            deadline: clock time at which all must be answered.
+            values: how many values a reply may have if it may be large; None for small replies.
 
         Raises:
             DeniedError: if it refuses a whole piece.
@@ -173,25 +178,29 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         pieces = [requests[start : start + mbeans.CHUNK] for start in range(0, len(requests), mbeans.CHUNK)]
-        return [outcome for piece in pieces for outcome in await self._piece(piece, deadline)]
+        return [outcome for piece in pieces for outcome in await self._piece(piece, deadline, values)]
 
-    async def _piece(self, requests: Sequence[Request], deadline: float) -> list[Outcome]:
+    async def _piece(self, requests: Sequence[Request], deadline: float, values: int | None) -> list[Outcome]:
         try:
-            reply = await self._asking.post(self.url, list(requests), deadline)
-            answers = outcomes.outcomes(reply, len(requests))
+            answers = outcomes.outcomes(await self._sent(list(requests), deadline, values), len(requests))
         except RefusedError:
             answers = None
-        return [await self.ask(request, deadline) for request in requests] if answers is None else answers
+        return [await self.ask(request, deadline, values) for request in requests] if answers is None else answers
 
-    async def ask(self, request: Request, deadline: float) -> Outcome:
-        """The outcome of one request.
+    async def _sent(self, payload: object, deadline: float, values: int | None) -> Any:  # noqa: ANN401 - decoded JSON
+        if values is None:
+            return await self._asking.post(self.url, payload, deadline)
+        return await self._asking.stream(self.url, payload, deadline, partial(document, values=values))
+
+    async def ask(self, request: Request, deadline: float, values: int | None = None) -> Outcome:
+        """The outcome of one request; `values` as for `bulk`.
 
         Raises:
             SourceError: if it can't be asked.
             DataError: if its answer can't be used.
         """
         try:
-            return outcomes.outcome(await self._asking.post(self.url, request, deadline))
+            return outcomes.outcome(await self._sent(request, deadline, values))
         except RefusedError as error:
             return outcomes.Outcome(status=400, error=str(error))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ringcheck.errors import SourceError
 from ringcheck.http.exchange import RetryableError, explained
 from ringcheck.http.loop import LoopConnections, looked_up
-from ringcheck.http.replies import SMALL, document
+from ringcheck.http.replies import document
 from ringcheck.http.urls import shown
 from ringcheck.jolokia.client import Client, encoded, pauses, time_left, with_slash
 
@@ -78,7 +78,7 @@ class OnLoop:
 
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
-        work = partial(self._client.post, url, payload, deadline, decode)
+        work = partial(self._client.stream, url, payload, deadline, decode)
         return await asyncio.wrap_future(self._threads.submit(work))
 
     def close(self) -> None:
@@ -92,6 +92,7 @@ class OnLoop:
         with requests.counted():
             if url in self._in_flight:
                 raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
+            limit = requests.limit(large=False)
             self._in_flight.add(url)
             try:
                 async with self._limit:
@@ -99,9 +100,9 @@ class OnLoop:
                     seconds = min(left, requests.settings.timeout)
                     with explained(url, seconds):
                         answer = await self._connections.request(
-                            "POST", with_slash(url), seconds, requests.headers, body, SMALL
+                            "POST", with_slash(url), seconds, requests.headers, body, limit
                         )
-                        return requests.result(answer, url, decode)
+                        return requests.result(answer, url, decode, limit)
             finally:
                 self._in_flight.discard(url)
 

@@ -37,6 +37,9 @@ _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
 # Replicas of these are not placed by token: each node's own, and trunk's members of the metadata service.
 _NOT_PLACED = frozenset({"LocalStrategy", "MetaStrategy"})
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node that it does not know
+# Of pending ranges in one reply. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of the bytes
+# that are counted: this is enough for three such nodes and 100 keyspaces that all have replications of their own.
+_PENDING_VALUES = 2**20
 _TRIES = 3  # keyspaces of one replication: the first may have been dropped meanwhile
 
 
@@ -338,7 +341,7 @@ class RingReader:
         requests: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
         ids = mbeans.HOST_IDS_WITH_PORT if self._report.with_port else mbeans.HOST_IDS
         requests.append(mbeans.read(mbeans.STORAGE_SERVICE, ids))
-        *pending, host_ids = await self._agent.bulk(requests, self._deadline)
+        *pending, host_ids = await self._agent.bulk(requests, self._deadline, values=_PENDING_VALUES)
         self._check_endpoints(endpoints.host_ids(host_ids.get(ids), ids))
         return [self._with_its_pending(ring, outcome) for ring, outcome in zip(rings, pending, strict=True)]
 
@@ -417,8 +420,9 @@ def _snitch_name(outcome: Outcome) -> str | None:
 
     Raises:
         SourceError: if the agent's policy forbids the question.
+        DataError: if the name is longer than any.
     """
     if outcome.status == outcomes.FORBIDDEN:
         outcome.get("the snitch")
     name = outcome.value
-    return name if isinstance(name, str) and name not in _UNKNOWN else None
+    return outcomes.text(name, "a name of the snitch") if isinstance(name, str) and name not in _UNKNOWN else None

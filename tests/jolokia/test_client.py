@@ -44,6 +44,9 @@ class OnOneLoop:
     def post(self, url: str, payload: object, deadline: float) -> Any:
         return self._runner.run(self._asking.post(url, payload, deadline))
 
+    def stream(self, url: str, payload: object, deadline: float) -> Any:
+        return self._runner.run(self._asking.stream(url, payload, deadline))
+
     def close(self) -> None:
         self._asking.close()
         self._runner.close()
@@ -376,31 +379,39 @@ def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         pass
 
 
-def test_an_answer_of_100_mb_is_refused_before_it_is_read() -> None:
-    """The limit ends an answer that would fill the memory."""
+@BOTH
+def test_an_answer_of_100_mb_is_refused_before_it_is_read(asker: Any) -> None:
+    """The limit ends an answer that would fill the memory: 1 MiB, unless it may be large."""
     with Agent(raw=endless) as agent:
-        asking = client(timeout=10)
+        asking = asker(timeout=10)
         error = failure(asking, agent.url, 10)
-        assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
+        assert str(error).endswith(": the answer is larger than 1 MiB, which is refused")
         assert error.kind == "error"
-        assert asking.counts.bytes < 65 * MEBIBYTE
+        assert asking.counts.bytes < 2 * MEBIBYTE
+        with pytest.raises(SourceError, match="the answer is larger than 16 MiB, which is refused"):
+            asking.stream(agent.url, READ, soon(10))
+        assert asking.counts.bytes < 20 * MEBIBYTE
+        asking.close()
 
 
-def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
+@BOTH
+def test_a_gzip_bomb_is_refused_by_its_decoded_size(asker: Any) -> None:
     """Compression does not get around the cap, and what fits under it is read."""
     with Agent(raw=body(gzip.compress(b" " * (80 * MEBIBYTE)), headers={"Content-Encoding": "gzip"})) as agent:
-        error = failure(client(timeout=10), agent.url, 10)
-        assert said(error, agent.url) == "the answer is larger than 64 MiB, which is refused"
+        asking = asker(timeout=10)
+        assert str(failure(asking, agent.url, 10)).endswith(": the answer is larger than 1 MiB, which is refused")
+        asking.close()
     small = gzip.compress(b'{"status":200,"value":[]}')
     with Agent(raw=body(small, headers={"Content-Encoding": "gzip"})) as agent:
         assert client().post(agent.url, READ, soon())["value"] == []
 
 
-def test_an_answer_of_40_mb_is_accepted() -> None:
-    """It is as large as the ranges of 1,024 nodes with 256 tokens each."""
-    text = b'{"status":200,"value":"' + b"x" * (40 * MEBIBYTE) + b'"}'
-    with Agent(raw=body(text)) as agent:
-        assert len(client(timeout=10).post(agent.url, READ, soon(10))["value"]) == 40 * MEBIBYTE
+def test_only_a_reply_that_may_be_large_can_have_40_mb() -> None:
+    """A decoder that reads on gets the ranges of 1,024 nodes with 256 tokens each; no setting makes more acceptable."""
+    with Agent(raw=body(b" " * (40 * MEBIBYTE))) as agent:
+        assert client(timeout=10).stream(agent.url, READ, soon(10), lambda reply: len(reply.all())) == 40 * MEBIBYTE
+    with Agent(raw=body(b" " * (65 * MEBIBYTE))) as agent, pytest.raises(SourceError, match="larger than 64 MiB"):
+        client(timeout=10).stream(agent.url, READ, soon(10), lambda reply: len(reply.all()))
 
 
 # Again and not again.

@@ -85,6 +85,8 @@ class InProcess:
         body = json.dumps(answer).encode()
         return decode(Reply(io.BytesIO(body), url, self.settings.max_bytes))  # type: ignore[arg-type]
 
+    stream = post
+
     def _who(self, host: str, port: int) -> tuple[World, Node | None]:
         """The node whose agent is at a URL, and the world of the time at which it answers."""
         node = self.world.at(host, port)
