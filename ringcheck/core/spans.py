@@ -12,6 +12,12 @@ from ringcheck.errors import RingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Cells of the table. 262,144 ranges at RF 12 have three million; more than this would be a few wide ranges that force
+# their width on many narrow ones.
+CELLS = 2**24
+WIDENINGS = 64  # each copies the table; ranges of one ring have one width, or a few
+_NARROW = 8  # columns that are cheaper to compare pair by pair
+
 
 class Spans:
     """Natural ranges on their way into a ring, in any order.
@@ -33,6 +39,7 @@ class Spans:
         self.nodes = nodes
         self.width = 0
         self.replicas = 0
+        self._widenings = 0
         self.starts: array[int] | list[int] = array("q")
         self.ends: array[int] | list[int] = array("q")
         self.table = array("H" if nodes < 2**16 else "I")
@@ -53,8 +60,10 @@ class Spans:
         """Add the range `(start, end]`.
 
         Raises:
-            RingError: if a number is no node index.
+            RingError: if a number is no node index, or the ranges differ too much in their number of replicas.
         """
+        if len(replicas) != self.width:
+            self._check_size(max(len(replicas), self.width))
         if len(replicas) > self.width:
             self._widen(len(replicas))
         try:
@@ -70,7 +79,12 @@ class Spans:
         for _ in range(self.width - len(replicas)):
             self.table.append(self.nodes)
 
+    def _check_size(self, width: int) -> None:
+        if width * (len(self.ends) + 1) > CELLS or self._widenings > WIDENINGS:
+            raise RingError("the ranges differ too much in their number of replicas")
+
     def _widen(self, width: int) -> None:
+        self._widenings += 1
         columns = [
             *self._columns(),
             *(array(self.table.typecode, [self.nodes]) * len(self.ends),) * (width - self.width),
@@ -103,9 +117,17 @@ class Spans:
             max(self.table) > self.nodes or len(self.table) - self.table.count(self.nodes) != self.replicas
         ):
             raise RingError("a range names a node that the cluster does not have")
-        for left, right in combinations(self._columns(), 2):
-            if any(a == b != self.nodes for a, b in zip(left, right, strict=True)):
-                raise RingError("a range names the same node twice")
+        if self._repeats():
+            raise RingError("a range names the same node twice")
+
+    def _repeats(self) -> bool:
+        """Whether a range names a node twice."""
+        columns = self._columns()
+        if self.width > _NARROW:
+            rows = zip(*columns, strict=True)
+            return any(self.width - len(set(row)) != max(0, row.count(self.nodes) - 1) for row in rows)
+        pairs = (zip(left, right, strict=True) for left, right in combinations(columns, 2))
+        return any(a == b != self.nodes for pair in pairs for a, b in pair)
 
     def _check_tiling(self) -> None:
         """Check that each range starts where the one before it ends: then none is missing and none comes twice."""

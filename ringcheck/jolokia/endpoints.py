@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
+
+_LONGEST = 512  # characters of an endpoint: a host name has 253 at most, an address with its zone and port some 70
 
 
 def endpoint(value: object) -> str:
@@ -19,10 +23,10 @@ def endpoint(value: object) -> str:
     """
     if isinstance(value, dict):
         value = value.get("hostAddress") or value.get("address")
-    try:
-        return canonical(str(value).rpartition("/")[2])
-    except ValueError:
-        raise DataError(f"{shortened(value)} is not an address{spoilt(value)}") from None
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        with suppress(ValueError):
+            return canonical(value.rpartition("/")[2])
+    raise DataError(f"{shortened(value)} is not an address{spoilt(value)}")
 
 
 class _Endpoints(dict[str, str]):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 
+# Lines of the text of gossip: a node has some 35. This is enough for 7,000 nodes.
+LINES = 2**18
+
 _RELEASE = re.compile(r"\d+\.\d+")
 
 
@@ -31,9 +34,12 @@ def gossiped(value: object, name: str) -> dict[str, str]:
         name: of the ApplicationState.
 
     Raises:
-        DataError: if it is not a text.
+        DataError: if it is not a text, or has too many lines.
     """
-    blocks = list(_blocks(text(value, mbeans.STATES)))
+    whole = text(value, mbeans.STATES, most=None)
+    if whole.count("\n") > LINES:
+        raise DataError(f"{mbeans.STATES} has more than {LINES} lines, which is refused")
+    blocks = list(_blocks(whole))
     everywhere = frozenset().union(*(_forms(states) for _, states in blocks))
     values: dict[str, set[str]] = defaultdict(set)
     for owner, states in blocks:

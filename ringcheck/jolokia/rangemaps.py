@@ -46,6 +46,8 @@ class NodeIndexes(dict[str, int]):
         self._index_of = index_of
 
     def __missing__(self, written: str) -> int:
+        if len(self) >= CANONICAL.LIMIT:
+            self.clear()
         index = self[written] = self._index_of(endpoint(written))
         return index
 
@@ -85,7 +87,9 @@ def range_rows(reply: Reply, indexes: NodeIndexes, nodes: int) -> Spans:
     def take(key: str, replicas: Any) -> None:  # noqa: ANN401 - decoded JSON
         start, end = tokens_of_key(key)
         if not isinstance(replicas, list):
-            strings(replicas, key)  # raises
+            strings(replicas, shortened(key))  # raises
+        if len(replicas) > nodes:
+            raise DataError(f"{shortened(key)} has {len(replicas)} replicas, but there are {nodes} nodes")
         spans.add(start, end, [indexes[written] for written in replicas])
 
     _entries(reply, take, "the range map")

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 Events: TypeAlias = "Iterator[tuple[str, Any]]"
 
+# A range for each token: 4,096 nodes with 256 tokens each. The largest clusters that are tested have a quarter of that.
+ENTRIES = 2**20
+# Replicas of a range: EverywhereStrategy makes all nodes replicas.
+ITEMS = 4096
+# Characters of a string. An endpoint has some 50, with its host name 300. A key is as long as a partition key if the
+# partitioner preserves order; such a map is to be read to its end, so that the partitioner is named as the reason.
+CHARACTERS = 2**16
+# Values beside the map: the request is repeated in the answer, in some 20.
+OUTSIDE = 1000
+
 _OPENING, _CLOSING = {"start_map", "start_array"}, {"end_map", "end_array"}
 
 
@@ -38,7 +48,8 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
         DataError: if the reply reports an error, or its value is not such a map.
     """
     try:
-        _envelope(ijson.basic_parse(reply, buf_size=CHUNK), take, what)
+        # Only numbers of machine size: Python refuses to convert longer ones, on which ijson's C code crashes (3.6.0).
+        _envelope(ijson.basic_parse(reply, buf_size=CHUNK, use_float=True), take, what)
     except ijson.IncompleteJSONError:
         cut = f"the JSON of the answer is broken or cut off after {reply.bytes_read} bytes"
         raise SourceError(f"{shown(reply.url)}: {cut}") from None
@@ -48,36 +59,54 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
 
 def _envelope(events: Events, take: Callable[[str, Any], None], what: str) -> None:
     """Read the outer object; its other values are small."""
+    outside = _limited(events, what)
     if next(events, ("", None))[0] != "start_map":
         raise DataError(f"{what}: not a reply of Jolokia")
     rest: dict[str, Any] = {}
-    for event, key in events:
+    for event, key in outside:
         if event == "end_map":
             break
         if key in rest:
             raise DataError(f"{what}: the answer has {key} twice")
-        first, value = next(events)
+        first, value = next(outside)
         if key == "value" and first == "start_map":
             _map(events, take, what)
             rest[key] = {}
         else:
-            rest[key] = _any(first, value, events)
-    for _ in events:  # nothing may follow; ijson raises if it does
+            rest[key] = _any(first, value, outside)
+    for _ in outside:  # nothing may follow; ijson raises if it does
         pass
     mapping(outcome(rest).get(what), what)
 
 
-def _map(events: Events, take: Callable[[str, Any], None], what: str) -> None:
+def _limited(events: Events, what: str) -> Events:
+    """The events outside the map: few, and with short strings."""
+    for count, (event, value) in enumerate(events):
+        if count > OUTSIDE or (isinstance(value, str) and len(value) > CHARACTERS):
+            raise DataError(f"{what}: the answer has too much beside it")
+        yield event, value
+
+
+def _map(events: Events, take: Callable[[str, Any], None], what: str) -> None:  # noqa: C901 - a call costs time here
     """Read the entries up to the end of the map. This loop runs a million times."""
     key = ""
     items: list[str] | None = None
+    entries = 0
     for event, value in events:
         if event == "string":
+            if len(value) > CHARACTERS:
+                raise DataError(f"{what}: an entry has {len(value)} characters, which is refused")
             if items is None:
                 take(key, value)
             else:
                 items.append(value)
+                if len(items) > ITEMS:
+                    raise DataError(f"{what}: an entry has more than {ITEMS} items, which is refused")
         elif event == "map_key":
+            if entries == ENTRIES or len(value) > CHARACTERS:
+                how = f"more than {ENTRIES} entries" if entries == ENTRIES else f"a key of {len(value)} characters"
+                raise DataError(f"{what} has {how}, which is refused")
+            entries += 1
             key = value
         elif event == "start_array" and items is None:
             items = []
