@@ -9,6 +9,7 @@ so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; their tokens take 2, w
 
 from __future__ import annotations
 
+import re
 from array import array
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -75,7 +76,8 @@ def partitioner(name: str) -> Partitioner:
         return PARTITIONERS[simple]
     except KeyError:
         known = ", ".join(sorted(PARTITIONERS))
-        raise RingError(f"partitioner {simple} is not supported (only {known}): its tokens can't be compared") from None
+        name = _quoted(simple)[1:-1]
+        raise RingError(f"partitioner {name} is not supported (only {known}): its tokens can't be compared") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,15 @@ class View:
     schema_version: str | None = None
 
 
+_FACTOR = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?")
+
+
+def _quoted(text: str) -> str:
+    """A text of a source for a message: short, and with escapes for what can't be printed."""
+    most = 100
+    return repr(text if len(text) <= most else f"{text[:most]}...")
+
+
 @dataclass(frozen=True, slots=True)
 class Factor:
     """A replication factor, `3` or `3/1`: three replicas, one of them transient."""
@@ -160,12 +171,12 @@ class Factor:
         Raises:
             RingError: if the text is no factor.
         """
-        replicas, slash, transient = text.strip().partition("/")
-        if not text.isascii() or not replicas.isdecimal() or (slash and not transient.isdecimal()):
-            raise RingError(f"replication factor {text!r} is not a number")
-        factor = cls(int(replicas), int(transient or 0))
+        parts = _FACTOR.fullmatch(text.strip())
+        if not parts:
+            raise RingError(f"replication factor {_quoted(text)} is not a number")
+        factor = cls(int(parts[1]), int(parts[2] or 0))
         if factor.transient and factor.transient >= factor.replicas:
-            raise RingError(f"replication factor {text!r} has no full replica")
+            raise RingError(f"replication factor {_quoted(text)} has no full replica")
         return factor
 
 
@@ -194,10 +205,10 @@ class Replication:
         """
         strategy, brace, rest = text.strip().partition("{")
         if not brace or not rest.endswith("}") or not strategy.strip():
-            raise RingError(f"replication {text!r} is not understood")
+            raise RingError(f"replication {_quoted(text)} is not understood")
         pairs = [part.rpartition("=") for part in rest[:-1].split(", ") if part]
         if any(not equals or not name for name, equals, _ in pairs):
-            raise RingError(f"replication {text!r} is not understood")
+            raise RingError(f"replication {_quoted(text)} is not understood")
         return cls.of(strategy.strip(), {name: Factor.parse(factor) for name, _, factor in pairs})
 
     @classmethod

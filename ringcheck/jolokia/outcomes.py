@@ -14,6 +14,11 @@ from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import LONGEST_TEXT, printable
 from ringcheck.jolokia.refusals import reason
 
+# Characters of a name, an endpoint, a release or a replication. Names of keyspaces have 222 at most; only a replication
+# can be long, with a factor for each of many datacenters.
+CHARACTERS = 4096
+_LONG = re.compile(r"-?[0-9]{1,19}")
+
 OK, FORBIDDEN, NOT_FOUND, THROWN = 200, 403, 404, 500  # `status` of an item
 
 
@@ -59,14 +64,14 @@ def outcome(reply: object) -> Outcome:
     Raises:
         DataError: if the reply is not an object with a status, or claims success without a value.
     """
-    if not isinstance(reply, dict) or not isinstance(status := reply.get("status"), int):
+    if not isinstance(reply, dict) or type(status := reply.get("status")) is not int:
         raise DataError(f"not a reply of Jolokia: {shortened(reply)}")
     if status == OK:
         if "value" not in reply:
             raise DataError("the answer has no value")
         return Outcome(status=status, value=reply["value"])
     error = shortened(reply.get("error") or "")
-    return Outcome(status=status, error=error, error_type=str(reply.get("error_type") or ""))
+    return Outcome(status=status, error=error, error_type=shortened(reply.get("error_type") or ""))
 
 
 def outcomes(reply: object, count: int) -> list[Outcome] | None:
@@ -102,18 +107,20 @@ def is_missing_mbean(outcome: Outcome) -> bool:
 
 def shortened(value: object) -> str:
     """A value of a reply as one line of limited length, for messages."""
-    line = printable(str(value))
+    line = printable((value if isinstance(value, str) else str(value))[: 4 * LONGEST_TEXT])
     return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}..."
 
 
-def text(value: object, what: str) -> str:
-    """A value that must be a string.
+def text(value: object, what: str, most: int | None = CHARACTERS) -> str:
+    """A value that must be a string of so many characters at most.
 
     Raises:
         DataError: if it is not; the message begins with `what`.
     """
     if not isinstance(value, str):
         raise DataError(f"{what} is not a text: {shortened(value)}")
+    if most is not None and len(value) > most:
+        raise DataError(f"{what} is a text of {len(value)} characters: {shortened(value)}")
     return value
 
 
@@ -129,14 +136,14 @@ def flag(value: object, what: str) -> bool:
 
 
 def number(value: object, what: str) -> int:
-    """A value that must be an integer; agents 2.x can be configured to write it as text (`serializeLong`).
+    """A value that must be a Java long; agents 2.x can be configured to write it as text (`serializeLong`).
 
     Raises:
         DataError: if it is not.
     """
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if isinstance(value, str) and _LONG.fullmatch(value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise DataError(f"{what} is not a number: {shortened(value)}")
     return value
 
@@ -152,6 +159,8 @@ def strings(value: object, what: str) -> list[str]:
     for item in value:
         if not isinstance(item, str):
             raise DataError(f"{what} has {shortened(item)} in place of text")
+        if len(item) > CHARACTERS:
+            raise DataError(f"{what} has a text of {len(item)} characters: {shortened(item)}")
     return value
 
 

@@ -15,7 +15,7 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Pending
 from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import SMALL, Reply
-from ringcheck.jolokia import endpoints, gossip, node_report, outcomes, rangemaps
+from ringcheck.jolokia import endpoints, gossip, node_report, outcomes, rangemaps, stream
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import NodeIndexes
 
@@ -202,6 +202,34 @@ def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], objec
         judge(value, "x")
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "9" * 19, 2**63, -(2**63) - 1, "\u0663", "1_0", " 1"])
+def test_a_number_that_is_no_long_is_refused(value: object) -> None:
+    """Java has none that is larger, and Python raises, or takes seconds, for the text of one."""
+    with pytest.raises(DataError, match=r"^x is not a number: .{1,203}$"):
+        outcomes.number(value, "x")
+
+
+def test_a_text_longer_than_any_name_is_refused() -> None:
+    """In one short line, whatever it holds."""
+    long = "a\u001b\n" * 4000
+    for judge in (outcomes.text, lambda value, what: outcomes.strings([value], what), endpoints.endpoints):
+        with pytest.raises(DataError, match=r"^x:? .{1,310}$"):
+            judge(long if judge is outcomes.text else [long], "x")
+
+
+def test_a_status_that_is_not_a_number_is_no_reply() -> None:
+    """JSON's true is a number to Python."""
+    with pytest.raises(DataError, match="not a reply of Jolokia"):
+        outcomes.outcome({"status": True, "value": 1})
+
+
+def test_the_class_of_an_error_is_shown_in_one_short_line() -> None:
+    """An error without a text is shown by its Java class, which a node makes up."""
+    reply = {"status": 500, "error_type": "\u001b[2Jx\n" * 100}
+    with pytest.raises(DataError, match=r"^x: \?\[2Jx .{1,200}$"):
+        outcomes.outcome(reply).get("x")
+
+
 def test_host_ids_and_owners_are_maps_by_endpoint() -> None:
     """The endpoint may have any form. An endpoint with a share in the ownership map owns tokens."""
     reported = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
@@ -292,6 +320,13 @@ def test_no_text_of_gossip_is_an_error(states: str) -> None:
     assert all(release[0].isdecimal() for release in gossip.gossiped_releases(states).values())
 
 
+def test_text_of_gossip_with_too_many_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line can be a block, which takes a hundred times its bytes."""
+    monkeypatch.setattr(gossip, "LINES", 1000)
+    with pytest.raises(DataError, match="AllEndpointStates has more than 1000 lines"):
+        gossip.gossiped_releases("x\n" * 1001)
+
+
 # Range maps, small and streamed.
 
 BOTH = pytest.mark.parametrize("padding", [0, 2 * SMALL], ids=["small", "streamed"])
@@ -372,6 +407,47 @@ def test_a_streamed_answer_may_not_contradict_itself() -> None:
         rows(b'{"value":{"[1, 1]":["10.0.0.1"]},"value":{},"status":200}', 2 * SMALL)
 
 
+LIMIT = 1000
+
+
+@pytest.mark.parametrize(
+    ("value", "rest", "message"),
+    [
+        ("{" + ",".join(f'"[{i}, {i}]":[]' for i in range(LIMIT + 1)) + "}", "", "the range map has more than 1000 en"),
+        ('{"[1, 1]":[' + ",".join(['"10.0.0.1"'] * (LIMIT + 1)) + "]}", "", "an entry has more than 1000 items"),
+        ('{"[1, 1]":["10.0.0.1","10.0.0.2","10.0.0.1"]}', "", "has 3 replicas, but there are 2 nodes"),
+        ('{"[1, 1]":["' + "x" * (LIMIT + 1) + '"]}', "", "an entry has 1001 characters"),
+        ('{"' + "x" * (LIMIT + 1) + '":[]}', "", "the range map has a key of 1001 characters"),
+        ('{"[1, ' + "9" * 900 + ']":[]}', "", "is not a token range"),
+        ("{}", ',"x":[' + "[]," * LIMIT + "1]", "too much beside it"),
+        ("{}", ',"x":"' + "x" * (LIMIT + 1) + '"', "too much beside it"),
+        ("[" + "[]," * LIMIT + "1]", "", "too much beside it"),
+        ("{}", ',"x":' + "9" * 5000, "the JSON of the answer is broken"),
+        ("{}", ',"x":1e9999999999999999999', "the JSON of the answer is broken"),
+        ("[" * 100_000, "", "too much beside it"),
+    ],
+)
+def test_a_streamed_answer_that_has_no_end_is_refused(
+    value: str, rest: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries, their items, strings, and what stands beside the map are bounded while they are read."""
+    for name in ("ENTRIES", "ITEMS", "CHARACTERS", "OUTSIDE"):
+        monkeypatch.setattr(stream, name, LIMIT)
+    text = f'{{"status":200,"value":{value}{rest}}}'.encode()
+    with pytest.raises((DataError, SourceError), match=message) as caught:
+        rows(text, 2 * SMALL)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@BOTH
+@pytest.mark.parametrize("digits", ["9" * 5000, "\u0663", "9" * 40])
+def test_a_token_that_no_partitioner_has_is_no_token(padding: int, digits: str) -> None:
+    """Python would take seconds for many digits, and reads those of other scripts."""
+    with pytest.raises(DataError, match="is not a token range"):
+        rows({"status": 200, "value": {f"[1, {digits}]": []}}, padding)
+
+
 @BOTH
 def test_tokens_are_counted_by_owner(padding: int) -> None:
     """TokenToEndpointMap becomes the number of tokens by endpoint."""
@@ -381,7 +457,10 @@ def test_tokens_are_counted_by_owner(padding: int) -> None:
         rangemaps.token_counts(reply(b'{"value":{"1":["10.0.0.1"]},"status":200}', padding))
 
 
-@given(st.dictionaries(st.tuples(st.integers(), st.integers()), st.permutations(NODES), max_size=20))
+TOKENS = st.integers(-(10**39) + 1, 10**39 - 1)
+
+
+@given(st.dictionaries(st.tuples(TOKENS, TOKENS), st.permutations(NODES), max_size=20))
 def test_the_streamed_way_equals_the_small_one(value: dict[tuple[int, int], list[str]]) -> None:
     """Both ways of reading a map give the same rows."""
     body = {"value": {f"[{start}, {end}]": replicas for (start, end), replicas in value.items()}, "status": 200}
