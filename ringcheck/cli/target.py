@@ -342,13 +342,13 @@ def _awaited(work: threading.Thread, ends: float, results: list[Maintenance], de
 
 
 def _recorded(path: str) -> Snapshot:
-    from ringcheck.documents.snapshot import read_snapshot
+    from ringcheck.documents.snapshot import MOST_BYTES, read_file, read_snapshot
 
     if Path(path).is_dir():
         raise UsageError(f"{path} is a directory of recordings, which only `watch` replays: name one of its files")
     if path == "-":
-        return read_snapshot(sys.stdin.buffer.read(), "standard input")
+        return read_snapshot(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input")
     try:
-        return read_snapshot(Path(path).read_bytes(), path)
+        return read_snapshot(read_file(path), path)
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from None

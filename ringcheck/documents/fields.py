@@ -42,7 +42,9 @@ class Fields:
             raise DataError(f"{self.at(name)} is missing")
         value = self.values[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise DataError(f"{self.at(name)} is {json.dumps(value)[:40]}, not {_KINDS[kind]}")
+            raise DataError(f"{self.at(name)} is {shown(value)}, not {_KINDS[kind]}")
+        if kind is int and not -(2**63) <= value < 2**63:
+            raise DataError(f"{self.at(name)} is {shown(value)}, which does not fit in 64 bits")
         return value
 
     def optional(self, name: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
@@ -61,7 +63,7 @@ class Fields:
         """
         text, known = self.required(name, str), list(values)
         if text not in known:
-            raise DataError(f"{self.at(name)} is {text!r}, not one of {', '.join(map(str, known))}")
+            raise DataError(f"{self.at(name)} is {shown(text)}, not one of {', '.join(map(str, known))}")
         return known[known.index(text)]
 
     def objects(self, name: str, *, optional: bool = False) -> Iterator[Fields]:
@@ -105,6 +107,16 @@ class Fields:
         return frozenset(address(text, self.at(name)) for text in texts)
 
 
+def shown(value: Any) -> str:  # noqa: ANN401 - JSON
+    """A value for a message, in short: only the first characters of a text, and nothing of what is in a list."""
+    most = 40
+    if isinstance(value, dict | list):
+        return _KINDS[type(value)]
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most]!r}..."
+    return repr(value) if isinstance(value, str) else json.dumps(value)[:most]
+
+
 def address(text: str, path: str = "") -> str:
     """An IP address, or `ip:port`, in canonical form. Host names are not accepted.
 
@@ -118,7 +130,7 @@ def address(text: str, path: str = "") -> str:
     try:
         return canonical(text)
     except ValueError:
-        raise DataError(f"{path}: {text!r} is not an address") from None
+        raise DataError(f"{path}: {shown(text)} is not an address") from None
 
 
 def parse_document(text: str | bytes, source: str, schema: str) -> Fields:
@@ -138,7 +150,8 @@ def parse_document(text: str | bytes, source: str, schema: str) -> Fields:
         raise DataError(f"{source} is not a JSON document: {error}") from None
     declared = parsed.get("schema") if isinstance(parsed, dict) else None
     if declared != schema:
-        raise DataError(f"{source} has schema {declared!r}; this release reads {schema!r}")
+        found = None if declared is None else shown(declared)
+        raise DataError(f"{source} has schema {found}; this release reads {schema!r}")
     return Fields(parsed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ringcheck.core.consistency import release
@@ -24,7 +25,7 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
-from ringcheck.documents.fields import address, parse_document, token_texts
+from ringcheck.documents.fields import address, parse_document, shown, token_texts
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ SNAPSHOT = "ringcheck/snapshot/1"
 
 _NODE_KEYS = {"source": "jolokia"}  # keys that differ from the fields of `Node`: the keys have been published
 _ROWS = 4096  # ranges that are written at a time
+
+# A ring of 1,024 nodes with 256 tokens each takes 17 MB and two million values; this is enough for 15 such rings.
+MOST_BYTES = 2**28
+_MOST_VALUES = 2**25
 
 Row = tuple[int, int, tuple[int, ...]]
 """A range: start, end and the indexes of its nodes."""
@@ -127,6 +132,16 @@ def _row(ring: Ring, index: int) -> list[Any]:
 # Reading
 
 
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a file, of which `read_snapshot` refuses more than `MOST_BYTES`: a device may have no end.
+
+    Raises:
+        OSError: if it can't be read.
+    """
+    with Path(path).open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
 def read_snapshot(text: str | bytes, source: str) -> Snapshot:
     """A snapshot from its document.
 
@@ -137,11 +152,21 @@ def read_snapshot(text: str | bytes, source: str) -> Snapshot:
     Raises:
         DataError: in one line that begins with the source and names the path of what is wrong.
     """
-    document = parse_document(text, source, SNAPSHOT)
+    document = parse_document(_bounded(text, source), source, SNAPSHOT)
     try:
         return _snapshot(document)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
+
+
+def _bounded(text: str | bytes, source: str) -> str | bytes:
+    """The text of a document, if it has no more bytes and values than that of a large cluster."""
+    if len(text) > MOST_BYTES:
+        raise DataError(f"{source} has more than {MOST_BYTES >> 20} MiB, and so is no snapshot of a cluster")
+    marks = (b"[", b"{", b",") if isinstance(text, bytes) else ("[", "{", ",")
+    if sum(map(text.count, marks)) > _MOST_VALUES:  # type: ignore[arg-type]  # marks are of the same kind
+        raise DataError(f"{source} has more than {_MOST_VALUES} values, and so is no snapshot of a cluster")
+    return text
 
 
 def _snapshot(document: Fields) -> Snapshot:
@@ -264,12 +289,12 @@ def _rows(ring: Fields, name: str, space: Partitioner) -> Iterator[Row]:
 
 
 def _token(text: object, path: str, space: Partitioner) -> int:
-    try:
-        token = int(text) if isinstance(text, str) else None
+    try:  # 39 digits and a sign: a token of RandomPartitioner
+        token = int(text) if isinstance(text, str) and len(text) <= 40 else None  # noqa: PLR2004 - as said
     except ValueError:
         token = None
     if token is None or not space.admits(token):
-        raise DataError(f"{path} has a token {text!r} that {space.name} does not have")
+        raise DataError(f"{path} has a token {shown(text)} that {space.name} does not have")
     return token
 
 

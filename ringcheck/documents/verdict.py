@@ -13,7 +13,7 @@ from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import Snapshot, View
 from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Recovery, Verdict
-from ringcheck.documents.fields import Fields, parse_document, token_texts
+from ringcheck.documents.fields import Fields, parse_document, shown, token_texts
 from ringcheck.documents.snapshot import node_document, read_nodes, read_view
 from ringcheck.errors import DataError
 
@@ -163,7 +163,7 @@ def read_verdict(text: str | bytes, source: str) -> Verdict:
         return _verdict(document)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{source} is not a valid {VERDICT} document: {error}") from None
 
 
@@ -216,7 +216,7 @@ def _severity(part: Fields) -> Severity:
 
 def _node(address: object, index: Mapping[str, int]) -> int:
     if not isinstance(address, str) or address not in index:
-        raise DataError(f"{address!r} is not one of its nodes")
+        raise DataError(f"{shown(address)} is not one of its nodes")
     return index[address]
 
 
@@ -266,8 +266,8 @@ def _read_level(level: Fields, ranges: int, index: Mapping[str, int]) -> LevelVe
 
 def _read_health(level: Fields, ranges: int, index: Mapping[str, int]) -> LevelHealth:
     share = level.values.get("unavailable_share")
-    if not isinstance(share, int | float):
-        raise DataError(f"{level.at('unavailable_share')} is not a number")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise DataError(f"{level.at('unavailable_share')} is not a number from 0 to 1")
     return LevelHealth(
         level=Level[level.choice("level", Level.__members__)],
         datacenter=level.optional("datacenter", str),

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringcheck.core.source import RequestCounts
-from ringcheck.documents.snapshot import SNAPSHOT, read_snapshot
+from ringcheck.documents.fields import shown
+from ringcheck.documents.snapshot import SNAPSHOT, read_file, read_snapshot
 from ringcheck.errors import DataError, SourceError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _order(recording: Recording) -> tuple[float, Path]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror or error}") from None
 
@@ -140,7 +141,7 @@ def _taken_at(path: Path) -> float:
     try:
         document = json.loads(_bytes(path))
         if document["schema"] != SNAPSHOT:
-            raise DataError(f"{path} has schema {document['schema']!r}, not {SNAPSHOT!r}")
+            raise DataError(f"{path} has schema {shown(document['schema'])}, not {SNAPSHOT!r}")
         taken_at = datetime.fromisoformat(document["taken_at"])
     except (ValueError, RecursionError, LookupError, TypeError):
         raise DataError(f"{path} is not a snapshot document with a time") from None

@@ -60,6 +60,14 @@ def test_a_snapshot_without_rings_is_read_back() -> None:
 BASE = snapshot_document(article.snapshot())
 
 
+def nested(depth: int) -> list[Any]:
+    """Lists in lists."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def change(path: str, value: object) -> dict[str, Any]:
     """A valid document with one value changed, or removed if the new value is Ellipsis."""
     document = copy.deepcopy(BASE)
@@ -87,11 +95,11 @@ def change(path: str, value: object) -> dict[str, Any]:
             "f.json has schema 'ringcheck/snapshot/2'; this release reads 'ringcheck/snapshot/1'",
         ),
         (change("nodes", ...), "f.json: nodes is missing"),
-        (change("nodes", {}), "f.json: nodes is {}, not a list"),
+        (change("nodes", {}), "f.json: nodes is an object, not a list"),
         (change("nodes.0", 5), "f.json: nodes[0] is not an object"),
         (change("nodes.1.address", "db7"), "f.json: nodes[1].address: 'db7' is not an address"),
         (change("nodes.1.address", "10.0.0.1"), "f.json: two nodes have the same address"),
-        (change("nodes.1.gossip_running", "yes"), 'f.json: nodes[1].gossip_running is "yes", not true or false'),
+        (change("nodes.1.gossip_running", "yes"), "f.json: nodes[1].gossip_running is 'yes', not true or false"),
         (change("nodes.1.generation", bool(1)), "f.json: nodes[1].generation is true, not a number"),
         (
             change("nodes.1.jolokia", "maybe"),
@@ -119,6 +127,15 @@ def change(path: str, value: object) -> dict[str, Any]:
             change("rings.0.replication", "SimpleStrategy {replication_factor=x}"),
             "f.json: rings[0]: replication factor 'x' is not a number",
         ),
+        (change("rings.0.replication", f"SimpleStrategy {{replication_factor={'9' * 5000}}}"), None),
+        (change("rings.0.ranges.0.0", "9" * 5000), None),
+        (change("rings.0.ranges.0.2", [10**30]), None),
+        (change("nodes.1.generation", 10**30), None),
+        (json.dumps(BASE).replace('"tokens": 256', f'"tokens": {"9" * 5000}', 1), None),
+        (change("cluster", nested(900)), "f.json: cluster is a list, not text"),
+        (change("schema", nested(900)), None),
+        ("[" * 100_000, None),
+        (change("nodes.1.address", "x" * 5000), None),
     ],
 )
 def test_an_invalid_document_is_an_error_in_one_line(document: object, message: str | None) -> None:
@@ -127,10 +144,22 @@ def test_an_invalid_document_is_an_error_in_one_line(document: object, message: 
     with pytest.raises(DataError) as caught:
         read_snapshot(text, "f.json")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
     if message is not None:
         assert str(caught.value) == message
     else:
-        assert str(caught.value).startswith("f.json: ")
+        assert str(caught.value).startswith("f.json")
+
+
+def test_a_file_that_is_no_snapshot_of_a_cluster_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes and values are counted before they are decoded, and a device without an end is not read on."""
+    monkeypatch.setattr(snapshot_documents, "MOST_BYTES", 2**20)
+    with pytest.raises(DataError, match=r"^/dev/zero has more than 1 MiB, and so is no snapshot of a cluster$"):
+        read_snapshot(snapshot_documents.read_file("/dev/zero"), "/dev/zero")
+    monkeypatch.setattr(snapshot_documents, "_MOST_VALUES", 1000)
+    for text in ("[" + "[]," * 500 + "1]", b"[" + b"[]," * 500 + b"1]"):
+        with pytest.raises(DataError, match=r"^f.json has more than 1000 values"):
+            read_snapshot(text, "f.json")
 
 
 def test_unknown_fields_are_ignored() -> None:
