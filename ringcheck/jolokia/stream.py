@@ -49,12 +49,47 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
     """
     try:
         # Only numbers of machine size: Python refuses to convert longer ones, on which ijson's C code crashes (3.6.0).
-        _envelope(ijson.basic_parse(reply, buf_size=CHUNK, use_float=True), take, what)
+        _envelope(ijson.basic_parse(_Chunks(reply, what), buf_size=CHUNK, use_float=True), take, what)
     except ijson.IncompleteJSONError:
         cut = f"the JSON of the answer is broken or cut off after {reply.bytes_read} bytes"
         raise SourceError(f"{shown(reply.url)}: {cut}") from None
     except ijson.JSONError:
         raise SourceError(f"{shown(reply.url)}: the answer is not JSON") from None
+
+
+class _Chunks:
+    """The reply as ijson reads it, without endless strings.
+
+    ijson copies what it has of a string with each further chunk: 60 MiB took 14 seconds of CPU.
+    """
+
+    LONGEST = 6 * CHARACTERS  # bytes: a character may be written as `\\u0041`
+
+    def __init__(self, reply: Reply, what: str) -> None:
+        self._reply = reply
+        self._what = what
+        self._within = False  # whether a string goes on in the next chunk
+        self._run = 0  # bytes that it has so far
+        self._escape = b""  # the backslash at the end of the last chunk, if it escapes what follows
+
+    def read(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            SourceError: as `Reply.read`.
+            DataError: if a string is too long.
+        """
+        part = self._reply.read(size)
+        if part:
+            bare = (self._escape + part).replace(rb"\\", b"")
+            self._escape = b"\\" if bare.endswith(b"\\") else b""
+            bare = bare.replace(rb"\"", b"")
+            last = bare.rfind(b'"')
+            self._within ^= bare.count(b'"') % 2 == 1
+            self._run = 0 if not self._within else self._run + len(part) if last < 0 else len(bare) - last
+            if self._run > self.LONGEST:
+                raise DataError(f"{self._what}: the answer has a text of more than {CHARACTERS} characters")
+        return part
 
 
 def _envelope(events: Events, take: Callable[[str, Any], None], what: str) -> None:

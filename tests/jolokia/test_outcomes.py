@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -438,6 +439,17 @@ def test_a_streamed_answer_that_has_no_end_is_refused(
         rows(text, 2 * SMALL)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("character", ["x", r"\"", r"\\\"", " ", r"\u0041"])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_streamed_text_without_an_end_is_refused_at_once(character: str, padding: int) -> None:
+    """Escaped quotation marks do not end a text, wherever a chunk ends."""
+    text = f'{{"status":200,"value":{{{" " * padding}"a":"{character * 4_000_000}"}}}}'.encode()
+    started = time.process_time()
+    with pytest.raises(DataError, match="the token map: the answer has a text of more than 65536 characters"):
+        rangemaps.token_counts(reply(text, 2 * SMALL))
+    assert time.process_time() - started < 3
 
 
 @BOTH
