@@ -242,9 +242,13 @@ class _Check:
             self._fail(kind, f"{severity.name} instead of {right}: {why}")
 
     def _expected(self, kind: str) -> set[Severity]:
-        """The severities that the arithmetic allows; during a change, those of all its times."""
+        """The severities that the arithmetic allows; during a change, those of all its times.
+
+        A node that goes down during the poll may refuse connections while all views still see it up: it is a suspect.
+        """
         times = [self.truths, *([truth] for truth in self.truths)]
-        return set().union(*(self._expected_at(truths, kind) for truths in times))
+        suspected = {Severity.UNKNOWN} if kind == "outage" and self.world.change == "during" else set[Severity]()
+        return suspected.union(*(self._expected_at(truths, kind) for truths in times))
 
     def _expected_at(self, truths: Sequence[Oracle], kind: str) -> set[Severity]:
         cases = [self._unserved("critical", truths), self._unserved("warning", truths)]
