@@ -30,7 +30,7 @@ STORE_READERS = 16  # threads that wait for lease stores
 STREAMERS = 8  # threads that read large replies, look up host names and read recordings
 
 
-class Runner(Protocol):
+class PollRunner(Protocol):
     """What a watch needs to poll its cluster."""
 
     def open(self, cluster: Cluster) -> Source | LoopSource:
@@ -55,19 +55,19 @@ class InThread:
     """Does everything in the thread that asks for it: for tests, and for one cluster."""
 
     def open(self, cluster: Cluster) -> Source:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return open_source(cluster)
 
     async def poll(self, source: Source, seconds: float, *, streams: bool) -> Snapshot:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return source.poll(seconds, streams=streams)
 
     async def read_store(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return work()
 
     async def judge(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return work()
 
 
@@ -112,17 +112,17 @@ class PollLoop:
     # What a watch needs, on the loop
 
     def open(self, cluster: Cluster) -> LoopSource:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return open_on_loop(cluster, self._streamers, self._limit)
 
     async def poll(self, source: LoopSource, seconds: float, *, streams: bool) -> Snapshot:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return await source.poll(seconds, streams=streams)
 
     async def read_store(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return await asyncio.wrap_future(self._store_readers.submit(work))
 
     async def judge(self, work: Callable[[], T]) -> T:
-        """See `Runner`."""
+        """See `PollRunner`."""
         return await asyncio.wrap_future(self._judges.submit(work))

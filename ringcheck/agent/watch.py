@@ -33,7 +33,7 @@ from ringcheck.report.reading import BUCKETS, Reading
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringcheck.agent.polls import PollLoop, Runner
+    from ringcheck.agent.polls import PollLoop, PollRunner
     from ringcheck.config.values import Cluster
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
@@ -176,7 +176,7 @@ class Watch:
             return
         raise AssertionError("a poll in one thread waits for nothing")
 
-    async def _turn(self, runner: Runner) -> None:
+    async def _turn(self, runner: PollRunner) -> None:
         begins = self.beat = self._clock()
         with self._asked:
             self._begun += 1
@@ -194,7 +194,7 @@ class Watch:
             if resource is not None:
                 resource.close()
 
-    async def _read(self, runner: Runner, begins: float, *, streams: bool) -> Reading:
+    async def _read(self, runner: PollRunner, begins: float, *, streams: bool) -> Reading:
         try:
             reading = await self._poll(runner, streams=streams)
         except RingcheckError as error:
@@ -210,7 +210,7 @@ class Watch:
         unknown = replace(self.reading, restart_safe=None, restart_cures=None)
         return replace(unknown, error=error, suspects=suspects, store_asked=False)
 
-    async def _poll(self, runner: Runner, *, streams: bool) -> Reading:
+    async def _poll(self, runner: PollRunner, *, streams: bool) -> Reading:
         try:
             seen = await self._snapshot(runner, streams=streams)
         except RingcheckError as error:
@@ -220,7 +220,7 @@ class Watch:
         maintenance, holders = await runner.read_store(self._leases)
         return await runner.judge(partial(self._judged, seen, maintenance, holders))
 
-    async def _snapshot(self, runner: Runner, *, streams: bool) -> Snapshot:
+    async def _snapshot(self, runner: PollRunner, *, streams: bool) -> Snapshot:
         """The cluster as it is now.
 
         Raises:

@@ -65,7 +65,7 @@ def refuse_open(file: Path, node: yaml.Node) -> None:
         raise Wrong(node, f"{file} is a secret and can be read by everybody: chmod o-r it")
 
 
-class Directory(ValueType):
+class ExistingDirectory(ValueType):
     """The absolute path of a directory that exists."""
 
     name = "a directory"

@@ -12,7 +12,7 @@ from stat import S_IROTH
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
-from ringcheck.config.files import Directory, File, NewFile
+from ringcheck.config.files import ExistingDirectory, File, NewFile
 from ringcheck.config.formats import CONTACT, GROUP, LISTEN, MEMBER, PATTERN, TEMPLATE, URL
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
@@ -81,7 +81,7 @@ REPLAY = Section(
     what="replay",
     keys={
         "directory": ConfigKey(
-            Directory(),
+            ExistingDirectory(),
             "Directory of recordings: files `*.json`, each written by `ringcheck snapshot -o`.",
             required=True,
         ),

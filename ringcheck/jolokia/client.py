@@ -273,19 +273,22 @@ def check_status(raw: Answer | BufferedAnswer, url: str, username: str | None) -
     Raises:
         SourceError: for every other status; the text helps an operator to correct it.
     """
-    status, location = raw.status, shown(url)
-    if status == 200:  # noqa: PLR2004 - HTTP's OK
-        return
+    if raw.status != 200:  # noqa: PLR2004 - HTTP's OK
+        raise _refusal(raw, shown(url), username)
+
+
+def _refusal(raw: Answer | BufferedAnswer, location: str, username: str | None) -> SourceError:
+    status = raw.status
     if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
         reason = "user name or password is wrong" if username is not None else "it requires a user name and password"
-        raise DeniedError(f"{location}: HTTP 401, {reason}")
+        return DeniedError(f"{location}: HTTP 401, {reason}")
     if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
-        raise DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}")
+        return DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
         target = shown(raw.header("Location") or "nowhere")
-        raise SourceError(f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
+        return SourceError(f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
     kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
-    raise kind(f"{location}: HTTP {status}{_quoted(raw)}")
+    return kind(f"{location}: HTTP {status}{_quoted(raw)}")
 
 
 def _quoted(raw: Answer | BufferedAnswer) -> str:

@@ -22,6 +22,7 @@ from ringcheck.documents.snapshot import SNAPSHOT, read_file, read_snapshot
 from ringcheck.errors import DataError, SourceError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from ringcheck.core.ring import Snapshot
@@ -94,15 +95,8 @@ class ReplaySource:
 
     def _recordings(self) -> list[Recording]:
         """All recordings in the order of their times; those of equal times in the order of their paths."""
-        directory = Path(self._settings.directory)
-        try:
-            files = [(path, path.stat()) for path in sorted(directory.iterdir()) if path.suffix == ".json"]
-        except OSError as error:
-            raise SourceError(f"{directory} can't be read: {error.strerror or error}") from None
-        if not files:
-            raise SourceError(f"{directory} has no recording: record one with `ringcheck snapshot -o FILE.json`")
         known: dict[tuple[str, int, int], float] = {}
-        for path, stat in files:
+        for path, stat in _files(Path(self._settings.directory)):
             key = str(path), stat.st_size, stat.st_mtime_ns
             known[key] = self._known[key] if key in self._known else _taken_at(path)
         self._known = known
@@ -118,6 +112,21 @@ class ReplaySource:
             )
         self._cluster = snapshot.cluster
         return snapshot
+
+
+def _files(directory: Path) -> list[tuple[Path, os.stat_result]]:
+    """The files of a directory that are recordings by their names; there is one at least.
+
+    Raises:
+        SourceError: if there is none, or the directory can't be read.
+    """
+    try:
+        files = [(path, path.stat()) for path in sorted(directory.iterdir()) if path.suffix == ".json"]
+    except OSError as error:
+        raise SourceError(f"{directory} can't be read: {error.strerror or error}") from None
+    if not files:
+        raise SourceError(f"{directory} has no recording: record one with `ringcheck snapshot -o FILE.json`")
+    return files
 
 
 def _order(recording: Recording) -> tuple[float, Path]:

@@ -23,8 +23,8 @@ from ringcheck.simulator.gossip import ChangeKind, Gossip
 from ringcheck.simulator.placement import (
     Gains,
     Movement,
-    Row,
     SimPlace,
+    SimRow,
     TokenRing,
     even_tokens,
     pending,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ringcheck.simulator.faults import Fault
 
-Process: TypeAlias = Literal["running", "paused", "killed"]
+SimProcess: TypeAlias = Literal["running", "paused", "killed"]
 
 LOCAL = Replication("LocalStrategy")
 
@@ -130,12 +130,12 @@ class SimTopology:
     places: tuple[SimPlace, ...]
     cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def rows(self, replication: Replication, release: tuple[int, ...]) -> list[Row]:
+    def rows(self, replication: Replication, release: tuple[int, ...]) -> list[SimRow]:
         """Natural endpoints of each range of the ring."""
         key = ("rows", replication, release < (3, 2))
         if key not in self.cache:
             self.cache[key] = place(self.ring, replication, self.places, release)
-        rows: list[Row] = self.cache[key]
+        rows: list[SimRow] = self.cache[key]
         return rows
 
     def gains(self, replication: Replication, release: tuple[int, ...]) -> Gains:
@@ -223,7 +223,7 @@ class SimNode:
     generation: int
     tokens: tuple[int, ...]
     born_at: float
-    process: Process = "running"
+    process: SimProcess = "running"
     mode: str = "NORMAL"
     gossip: bool = True
     native: bool = True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ringcheck.core.ring import Replication
-    from ringcheck.simulator.placement import Row, TokenRing
+    from ringcheck.simulator.placement import SimRow, TokenRing
 
 STORAGE = "org.apache.cassandra.db:type=StorageService"
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
@@ -104,7 +104,7 @@ def encode(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 @dataclass
-class Question:
+class MBeanQuestion:
     """A question to one node at one time.
 
     Attributes:
@@ -143,7 +143,7 @@ class Question:
         return [form(self.cluster.nodes[index].spec.address) for index in indexes]
 
 
-AttributeReader: TypeAlias = "Callable[[Question], Any]"
+AttributeReader: TypeAlias = "Callable[[MBeanQuestion], Any]"
 Caller: TypeAlias = "Callable[..., Any]"
 
 
@@ -228,7 +228,7 @@ def slashed_with_port(address: str) -> str:
 
 
 def _listed(part: Callable[[SimView], Iterable[int]], name: str, form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> EncodedValue:
+    def read(asked: MBeanQuestion) -> EncodedValue:
         cached = asked.view.cache
         key = (name, form)
         if key not in cached:
@@ -241,7 +241,7 @@ def _listed(part: Callable[[SimView], Iterable[int]], name: str, form: Callable[
 
 
 def _tokens(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> EncodedValue:
+    def read(asked: MBeanQuestion) -> EncodedValue:
         cached = asked.view.topology.cache
         if ("tokens", form) not in cached:
             names = asked.nodes(range(len(asked.cluster.nodes)), form)
@@ -255,7 +255,7 @@ def _tokens(form: Callable[[str], str]) -> AttributeReader:
 
 
 def _hosts(form: Callable[[str], str], *, inverse: bool = False) -> AttributeReader:
-    def read(asked: Question) -> EncodedValue:
+    def read(asked: MBeanQuestion) -> EncodedValue:
         cached, key = asked.view.cache, ("hosts", form, inverse)
         if key not in cached:
             members = asked.view.topology.members if asked.view.hosts is None else asked.view.hosts
@@ -268,7 +268,7 @@ def _hosts(form: Callable[[str], str], *, inverse: bool = False) -> AttributeRea
 
 
 def _keyspaces(*, local: bool, system: bool) -> AttributeReader:
-    def read(asked: Question) -> list[str]:
+    def read(asked: MBeanQuestion) -> list[str]:
         return [
             name
             for name, replication in asked.replications.items()
@@ -278,20 +278,20 @@ def _keyspaces(*, local: bool, system: bool) -> AttributeReader:
     return read
 
 
-def _generation(asked: Question) -> int:
+def _generation(asked: MBeanQuestion) -> int:
     if asked.phase not in {*GOSSIPING, "newborn"}:
         raise BeanError(500, NPE, NO_STATE)
     return asked.node.generation
 
 
-def _local_host_id(asked: Question) -> str:
+def _local_host_id(asked: MBeanQuestion) -> str:
     if asked.phase == "starting" and asked.release < (3, 0):
         raise BeanError(500, NPE, NO_HOST_ID)
     return asked.node.host_id
 
 
 def _ownership(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> dict[str, float]:
+    def read(asked: MBeanQuestion) -> dict[str, float]:
         ring = asked.view.topology.ring
         shares: dict[int, int] = {}
         for index, owner in enumerate(ring.owners):
@@ -306,22 +306,22 @@ def _width(ring: TokenRing, index: int) -> int:
     return (end - start) % 2**64 or 2**64
 
 
-def _flag(read: Callable[[Question], bool]) -> AttributeReader:
+def _flag(read: Callable[[MBeanQuestion], bool]) -> AttributeReader:
     return read
 
 
-def _mode(asked: Question) -> str:
+def _mode(asked: MBeanQuestion) -> str:
     return asked.cluster.mode(asked.node, asked.now)
 
 
-def _initialized(asked: Question) -> bool:
+def _initialized(asked: MBeanQuestion) -> bool:
     stopped = not asked.node.gossip and asked.node.drained_at is None and asked.node.mode == "NORMAL"
     if stopped and asked.release < (3, 11):  # stopGossiping took it back there
         return False
     return asked.phase in {*GOSSIPING, "newborn"} and asked.node.mode != "JOINING"
 
 
-def _joined(asked: Question) -> bool:
+def _joined(asked: MBeanQuestion) -> bool:
     return asked.phase != "starting" and asked.node.mode not in {"JOINING", "DECOMMISSIONED"}
 
 
@@ -383,7 +383,7 @@ def _name_of(argument: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return encode(argument).decode()
 
 
-def _replication(asked: Question, keyspace: str | None) -> Replication:
+def _replication(asked: MBeanQuestion, keyspace: str | None) -> Replication:
     """The replication of a keyspace for the ring operations; None means the first keyspace that is not local."""
     if keyspace is None:
         keyspace = next(name for name, replication in asked.replications.items() if replication != LOCAL)
@@ -393,7 +393,7 @@ def _replication(asked: Question, keyspace: str | None) -> Replication:
         raise assertion(f"Unknown keyspace {keyspace}") from None
 
 
-def _rows(asked: Question, replication: Replication) -> list[Row]:
+def _rows(asked: MBeanQuestion, replication: Replication) -> list[SimRow]:
     ring = asked.view.topology.ring
     if replication == LOCAL:
         return [(asked.node.index,)] * len(ring.tokens)
@@ -401,7 +401,7 @@ def _rows(asked: Question, replication: Replication) -> list[Row]:
 
 
 def _range_map(form: Callable[[str], str]) -> Caller:
-    def call(asked: Question, keyspace: Any) -> EncodedValue:  # noqa: ANN401 - any JSON value
+    def call(asked: MBeanQuestion, keyspace: Any) -> EncodedValue:  # noqa: ANN401 - any JSON value
         if asked.phase == "starting" and asked.release >= (4, 0):
             raise assertion("Initialized: false" if asked.release >= (4, 1) else "")
         if asked.phase == "starting":
@@ -417,7 +417,7 @@ def _range_map(form: Callable[[str], str]) -> Caller:
     return call
 
 
-def _names(asked: Question, form: Callable[[str], str]) -> list[str]:
+def _names(asked: MBeanQuestion, form: Callable[[str], str]) -> list[str]:
     return asked.nodes(range(len(asked.cluster.nodes)), form)
 
 
@@ -426,7 +426,7 @@ class Ranges(EncodedValue):
 
     __slots__ = ("_names", "_ring", "_rows")
 
-    def __init__(self, ring: TokenRing, rows: list[Row], names: list[str]) -> None:
+    def __init__(self, ring: TokenRing, rows: list[SimRow], names: list[str]) -> None:
         super().__init__(None)
         self._ring, self._rows, self._names = ring, rows, names
 
@@ -437,7 +437,7 @@ class Ranges(EncodedValue):
             tokens, names = self._ring.tokens, self._names
 
             @lru_cache(maxsize=65536)
-            def endpoints(row: Row) -> str:
+            def endpoints(row: SimRow) -> str:
                 return '"' + '","'.join([names[node] for node in row]) + '"' if row else ""
 
             starts = (*tokens[-1:], *tokens[:-1])
@@ -455,7 +455,7 @@ class Ranges(EncodedValue):
 
 
 def _pending_map(form: Callable[[str], str]) -> Caller:
-    def call(asked: Question, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
+    def call(asked: MBeanQuestion, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(name) if name is not None else _replication(asked, None)
         if replication is None or replication == LOCAL:
@@ -468,7 +468,7 @@ def _pending_map(form: Callable[[str], str]) -> Caller:
 
 
 def _describe_ring(form: Callable[[str], str], client: Callable[[str], str]) -> Caller:
-    def call(asked: Question, keyspace: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+    def call(asked: MBeanQuestion, keyspace: Any) -> list[str]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(str(name))
         if replication is None:
@@ -485,7 +485,7 @@ def _describe_ring(form: Callable[[str], str], client: Callable[[str], str]) -> 
 
 
 def _token_range(
-    asked: Question, span: tuple[int, int], row: Row, form: Callable[[str], str], client: Callable[[str], str]
+    asked: MBeanQuestion, span: tuple[int, int], row: SimRow, form: Callable[[str], str], client: Callable[[str], str]
 ) -> str:
     endpoints, clients = ", ".join(asked.nodes(row, form)), ", ".join(asked.nodes(row, client))
     specs = [asked.cluster.nodes[node].spec for node in row]
@@ -498,7 +498,7 @@ def _token_range(
     )
 
 
-def _replication_info(asked: Question, keyspace: Any) -> str:  # noqa: ANN401 - any JSON value
+def _replication_info(asked: MBeanQuestion, keyspace: Any) -> str:  # noqa: ANN401 - any JSON value
     replication = asked.replications.get(str(_name_of(keyspace)))
     if replication is None:
         raise BeanError(400, ILLEGAL)
@@ -507,7 +507,7 @@ def _replication_info(asked: Question, keyspace: Any) -> str:  # noqa: ANN401 - 
 
 
 def _effective_ownership(form: Callable[[str], str]) -> Caller:
-    def call(asked: Question, keyspace: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON value
+    def call(asked: MBeanQuestion, keyspace: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON value
         replication = asked.replications.get(str(_name_of(keyspace)))
         if replication is None:
             raise BeanError(400, ILLEGAL, f"The keyspace {_name_of(keyspace)}, does not exist")
@@ -521,7 +521,7 @@ def _effective_ownership(form: Callable[[str], str]) -> Caller:
     return call
 
 
-def _natural(asked: Question, keyspace: Any, key: str) -> Row:  # noqa: ANN401 - any JSON value
+def _natural(asked: MBeanQuestion, keyspace: Any, key: str) -> SimRow:  # noqa: ANN401 - any JSON value
     """Replicas of a key. Its token is not that of Murmur3: the embedded cluster stores no rows."""
     replication = _replication(asked, _name_of(keyspace))
     digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
@@ -529,11 +529,11 @@ def _natural(asked: Question, keyspace: Any, key: str) -> Row:  # noqa: ANN401 -
     return _rows(asked, replication)[ring.index(int.from_bytes(digest, "big", signed=True))]
 
 
-def _natural_beans(asked: Question, keyspace: Any, _table: str, key: str) -> list[dict[str, Any]]:  # noqa: ANN401
+def _natural_beans(asked: MBeanQuestion, keyspace: Any, _table: str, key: str) -> list[dict[str, Any]]:  # noqa: ANN401
     return [_inet_address(asked.cluster.nodes[node].address) for node in _natural(asked, keyspace, key)]
 
 
-def _natural_names(asked: Question, keyspace: Any, _table: str, key: str) -> list[str]:  # noqa: ANN401
+def _natural_names(asked: MBeanQuestion, keyspace: Any, _table: str, key: str) -> list[str]:  # noqa: ANN401
     return asked.nodes(_natural(asked, keyspace, key), with_port)
 
 
@@ -552,31 +552,31 @@ def _inet_bean(address: str) -> dict[str, Any]:
     return {**dict.fromkeys(flags, False), **named, "address": octets}
 
 
-def _no_buffer(_asked: Question, *_arguments: object) -> None:
+def _no_buffer(_asked: MBeanQuestion, *_arguments: object) -> None:
     raise BeanError(400, ILLEGAL, "Cannot convert string to java.nio.ByteBuffer: no converter could be found")
 
 
-def _drain(asked: Question) -> SlowValue:
+def _drain(asked: MBeanQuestion) -> SlowValue:
     return SlowValue(None, asked.cluster.drain(asked.node.index))
 
 
-def _stop_gossiping(asked: Question) -> SlowValue:
+def _stop_gossiping(asked: MBeanQuestion) -> SlowValue:
     return SlowValue(None, asked.cluster.gossip_off(asked.node.index))
 
 
-def _start_gossiping(asked: Question) -> None:
+def _start_gossiping(asked: MBeanQuestion) -> None:
     asked.cluster.gossip_on(asked.node.index)
 
 
-def _stop_native(asked: Question, *_force: object) -> None:
+def _stop_native(asked: MBeanQuestion, *_force: object) -> None:
     asked.cluster.binary_off(asked.node.index)
 
 
-def _start_native(asked: Question) -> None:
+def _start_native(asked: MBeanQuestion) -> None:
     asked.cluster.binary_on(asked.node.index)
 
 
-def _decommission(asked: Question, *_force: object) -> SlowValue:
+def _decommission(asked: MBeanQuestion, *_force: object) -> SlowValue:
     return SlowValue(None, asked.cluster.decommission(asked.node.index))
 
 
@@ -620,7 +620,7 @@ STORAGE_OPERATIONS: dict[str, tuple[MBeanOperation, ...]] = {
 
 
 def _snitch_answer(part: str) -> Caller:
-    def call(asked: Question, host: str) -> str:
+    def call(asked: MBeanQuestion, host: str) -> str:
         node = _resolve(asked, str(host))
         location = UNKNOWN if node is None else asked.cluster.snitch(asked.node, node, asked.now)
         return str(getattr(location, part))
@@ -628,7 +628,7 @@ def _snitch_answer(part: str) -> Caller:
     return call
 
 
-def _resolve(asked: Question, host: str) -> SimNode | None:
+def _resolve(asked: MBeanQuestion, host: str) -> SimNode | None:
     """The node of a host argument, as InetAddress.getByName resolves it; None if there is no such node."""
     address = host
     if asked.release >= (4, 0) and (host.startswith("[") or host.count(":") == 1):
@@ -642,7 +642,7 @@ def _resolve(asked: Question, host: str) -> SimNode | None:
     return next((node for node in asked.cluster.nodes if str(ipaddress.ip_address(node.address)) == wanted), None)
 
 
-def _states(asked: Question) -> dict[int, bool]:
+def _states(asked: MBeanQuestion) -> dict[int, bool]:
     """Whether the failure detector has each node up; a node that left stays in it, as up."""
     view = asked.view
     left = {node.index for node in asked.cluster.nodes if node.mode == "DECOMMISSIONED"}
@@ -650,7 +650,7 @@ def _states(asked: Question) -> dict[int, bool]:
 
 
 def _simple_states(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> dict[str, str]:
+    def read(asked: MBeanQuestion) -> dict[str, str]:
         nodes = asked.cluster.nodes
         return {form(nodes[node].address): "UP" if up else "DOWN" for node, up in _states(asked).items()}
 
@@ -658,13 +658,13 @@ def _simple_states(form: Callable[[str], str]) -> AttributeReader:
 
 
 def _all_states(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> str:
+    def read(asked: MBeanQuestion) -> str:
         return "".join(_endpoint_state(asked, asked.cluster.nodes[node], form) for node in _states(asked))
 
     return read
 
 
-def _endpoint_state(asked: Question, node: SimNode, form: Callable[[str], str]) -> str:
+def _endpoint_state(asked: MBeanQuestion, node: SimNode, form: Callable[[str], str]) -> str:
     """The gossip state of one node as FailureDetector prints it; the versions of its values are made up."""
     cluster, modern = asked.cluster, node.release >= (4, 0)
     tokens = node.tokens or (0,)
@@ -694,14 +694,14 @@ def _endpoint_state(asked: Question, node: SimNode, form: Callable[[str], str]) 
     return "\n  ".join([form(node.address), *lines, "TOKENS:27:<hidden>"]) + "\n"
 
 
-def _generation_of(asked: Question, host: str) -> int:
+def _generation_of(asked: MBeanQuestion, host: str) -> int:
     node = _resolve(asked, str(host))
     if node is None or node.index not in _states(asked):
         raise BeanError(500, NPE, NO_STATE)
     return node.generation
 
 
-def _downtime_of(asked: Question, host: str) -> int:
+def _downtime_of(asked: MBeanQuestion, host: str) -> int:
     node = _resolve(asked, str(host))
     if node is None or node.index not in asked.view.down:
         return 0
@@ -710,7 +710,7 @@ def _downtime_of(asked: Question, host: str) -> int:
 
 
 def _schema_versions(form: Callable[[str], str]) -> AttributeReader:
-    def read(asked: Question) -> SlowValue | dict[str, list[str]]:
+    def read(asked: MBeanQuestion) -> SlowValue | dict[str, list[str]]:
         cluster, now, view = asked.cluster, asked.now, asked.view
         mode = _mode(asked)
         if mode == "DRAINED" and asked.release >= (4, 0):
@@ -733,7 +733,7 @@ def _schema_versions(form: Callable[[str], str]) -> AttributeReader:
     return read
 
 
-def _uptime(asked: Question) -> int:
+def _uptime(asked: MBeanQuestion) -> int:
     return max(0, int((asked.now - asked.node.born_at) * 1000))
 
 
@@ -756,14 +756,14 @@ class Bean:
     operations: Mapping[str, tuple[MBeanOperation, ...]] = field(default_factory=dict)
     _: KW_ONLY
     since: tuple[tuple[int, ...], ...] = ()
-    when: Callable[[Question], bool] = lambda _: True
+    when: Callable[[MBeanQuestion], bool] = lambda _: True
 
-    def registered(self, asked: Question) -> bool:
+    def registered(self, asked: MBeanQuestion) -> bool:
         """Whether the node that is asked has it now."""
         return known(asked.release, self.since, None) and self.when(asked)
 
 
-def _streams(asked: Question) -> list[dict[str, Any]]:
+def _streams(asked: MBeanQuestion) -> list[dict[str, Any]]:
     """Streams as `streaming/management/StreamStateCompositeData` shows them; recorded from 5.0.8 during a rebuild."""
     return [_stream(f"1f797f60-e595-11f1-8aa3-{number:012x}") for number in range(asked.node.streams)]
 
@@ -810,7 +810,7 @@ def _snitch() -> Bean:
 def _authentication() -> dict[str, Bean]:
     """The beans of a cluster that authenticates. Real nodes register AUTH when they first read a role."""
 
-    def authenticates(asked: Question) -> bool:
+    def authenticates(asked: MBeanQuestion) -> bool:
         return asked.cluster.authenticates
 
     validity = {"Validity": Attribute(lambda _: 2000)}
@@ -881,7 +881,7 @@ def canonical(name: str) -> str:
     return f"{domain}:{','.join(sorted(pairs) + ['*'] * ('*' in parts))}"
 
 
-def matching(asked: Question, pattern: str) -> list[str]:
+def matching(asked: MBeanQuestion, pattern: str) -> list[str]:
     """Canonical names of the registered MBeans that match a pattern."""
     domain, _, rest = pattern.partition(":")
     wanted = rest.split(",")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Replication
 
-Row: TypeAlias = "tuple[int, ...]"
+SimRow: TypeAlias = "tuple[int, ...]"
 Gains: TypeAlias = "dict[tuple[int, int], list[int]]"  # (start, end] -> nodes for which it is pending
 
 NEW_ORDER = (3, 2)  # CASSANDRA-10200: since 3.2 a node of a repeated rack is taken in walk order, not after all racks
@@ -91,7 +91,9 @@ def even_tokens(nodes: int, vnodes: int, minimum: int = -(2**63), size: int = 2*
     return [[minimum + step * (turn * nodes + node + 1) - 1 for turn in range(vnodes)] for node in range(nodes)]
 
 
-def place(ring: TokenRing, replication: Replication, places: Sequence[SimPlace], release: tuple[int, ...]) -> list[Row]:
+def place(
+    ring: TokenRing, replication: Replication, places: Sequence[SimPlace], release: tuple[int, ...]
+) -> list[SimRow]:
     """The natural endpoints of every range.
 
     Args:
@@ -122,11 +124,11 @@ def _backwards(ring: TokenRing) -> Iterator[tuple[int, int]]:
             yield lap * count + index, ring.owners[index]
 
 
-def _simple(ring: TokenRing, factor: int) -> list[Row]:
+def _simple(ring: TokenRing, factor: int) -> list[SimRow]:
     """The next nodes on the ring, in whatever rack (SimpleStrategy.calculateNaturalEndpoints)."""
     count = len(ring.owners)
     recent: list[int] = []
-    rows: list[Row] = [()] * count
+    rows: list[SimRow] = [()] * count
     for position, node in _backwards(ring):
         if node in recent:
             recent.remove(node)
@@ -137,14 +139,16 @@ def _simple(ring: TokenRing, factor: int) -> list[Row]:
     return rows
 
 
-def _topology(ring: TokenRing, factors: dict[str, int], places: Sequence[SimPlace], *, repeats_last: bool) -> list[Row]:
+def _topology(
+    ring: TokenRing, factors: dict[str, int], places: Sequence[SimPlace], *, repeats_last: bool
+) -> list[SimRow]:
     """The replicas of each datacenter, merged in the order of the walk."""
     count = len(ring.owners)
     members = set(ring.owners)
     fillers = _fillers(members, factors, places, repeats_last=repeats_last)
     chosen: dict[str, list[int]] = {name: [] for name in fillers}
-    rows: list[Row] = [()] * count
-    row: Row = ()
+    rows: list[SimRow] = [()] * count
+    row: SimRow = ()
     for position, node in _backwards(ring):
         home = places[node].datacenter
         if home in fillers:
@@ -168,7 +172,7 @@ def _fillers(
     return fillers
 
 
-def _merge(chosen: dict[str, list[int]], fillers: dict[str, _Datacenter]) -> Row:
+def _merge(chosen: dict[str, list[int]], fillers: dict[str, _Datacenter]) -> SimRow:
     """One row from the choices of all datacenters; a datacenter that was not visited yet in this lap is asked."""
     keys: list[int] = []
     for name, choice in chosen.items():
@@ -257,7 +261,7 @@ def pending(
     if not movement:
         return gains
 
-    def rows(of: TokenRing) -> list[Row]:
+    def rows(of: TokenRing) -> list[SimRow]:
         return place(of, replication, places, release)
 
     now = rows(ring)
@@ -282,12 +286,12 @@ def _add(gains: Gains, span: tuple[int, int], node: int) -> None:
         gaining.append(node)
 
 
-def _ranges_of(ring: TokenRing, rows: list[Row], node: int) -> list[tuple[int, int]]:
+def _ranges_of(ring: TokenRing, rows: list[SimRow], node: int) -> list[tuple[int, int]]:
     return [ring.range(index) for index, row in enumerate(rows) if node in row]
 
 
 def _gain_by_leaving(  # noqa: PLR0913, PLR0917 - the ring and its rows before and after, and the leaving nodes
-    gains: Gains, ring: TokenRing, now: list[Row], left: TokenRing, then: list[Row], leaving: frozenset[int]
+    gains: Gains, ring: TokenRing, now: list[SimRow], left: TokenRing, then: list[SimRow], leaving: frozenset[int]
 ) -> None:
     for index, row in enumerate(now):
         if leaving.isdisjoint(row):
@@ -300,9 +304,9 @@ def _gain_by_leaving(  # noqa: PLR0913, PLR0917 - the ring and its rows before a
 
 def _gain_by_moving(
     gains: Gains,
-    now: tuple[TokenRing, list[Row]],
-    left: tuple[TokenRing, list[Row]],
-    moved: tuple[TokenRing, list[Row]],
+    now: tuple[TokenRing, list[SimRow]],
+    left: tuple[TokenRing, list[SimRow]],
+    moved: tuple[TokenRing, list[SimRow]],
     mover: int,
 ) -> None:
     """Add what nodes gain by a move: only ranges change that the moving node has before or after it."""

@@ -22,7 +22,7 @@ from ringcheck.simulator.mbeans import (
     BeanError,
     EncodedValue,
     MBeanOperation,
-    Question,
+    MBeanQuestion,
     SlowValue,
     canonical,
     encode,
@@ -83,7 +83,7 @@ def answer(  # noqa: PLR0913, PLR0917 - the parts of an HTTP request
     with cluster.lock:
         now = cluster.now()
         cluster.settle(now)
-        session = _Session(Question(cluster, node, now), dict(parse_qsl(query)))
+        session = _Session(MBeanQuestion(cluster, node, now), dict(parse_qsl(query)))
         try:
             chunks = session.get(path) if body is None else session.post(body)
         except BadRequestError as error:
@@ -102,7 +102,7 @@ def _authorized(agent: SimAgent, authorization: str | None) -> bool:
 class _Session:
     """The handling of one HTTP request."""
 
-    def __init__(self, asked: Question, options: dict[str, str]) -> None:
+    def __init__(self, asked: MBeanQuestion, options: dict[str, str]) -> None:
         self._asked = asked
         self._agent = asked.node.agent
         self._options = options

@@ -77,7 +77,7 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-cluster", daemon=True)
         self._listening: dict[int, asyncio.Server] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
-        self._connections: set[_Connection] = set()
+        self._connections: set[_ServedConnection] = set()
 
     # --- start and end
 
@@ -116,7 +116,9 @@ class Server:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _open(self) -> None:
-        server = await self._loop.create_server(partial(_Connection, self, None), "127.0.0.1", self._port, backlog=1024)
+        server = await self._loop.create_server(
+            partial(_ServedConnection, self, None), "127.0.0.1", self._port, backlog=1024
+        )
         self._listening[-1] = server
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         if self._address_port is not None:
@@ -126,7 +128,7 @@ class Server:
 
     async def _listen(self, node: SimNode) -> None:
         self._listening[node.index] = await self._loop.create_server(
-            partial(_Connection, self, node), node.address, self._address_port, backlog=64
+            partial(_ServedConnection, self, node), node.address, self._address_port, backlog=64
         )
 
     def _follow(self) -> None:
@@ -155,11 +157,11 @@ class Server:
 
     # --- for connections
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: _ServedConnection) -> None:
         """Note a new connection."""
         self._connections.add(connection)
 
-    def closed(self, connection: _Connection) -> None:
+    def closed(self, connection: _ServedConnection) -> None:
         """Forget a connection that has ended."""
         self._connections.discard(connection)
 
@@ -205,7 +207,7 @@ def serve(cluster: EmbeddedCluster, *, port: int = 0, address_port: int | None =
     return Server(cluster, port=port, address_port=address_port)
 
 
-class _Connection(asyncio.Protocol):
+class _ServedConnection(asyncio.Protocol):
     """The connection of one client; requests are answered one after another."""
 
     def __init__(self, server: Server, node: SimNode | None) -> None:
