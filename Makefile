@@ -20,12 +20,12 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
 
-test: lint types unit counterparts cassandra
+test: lint types unit fuzz counterparts cassandra
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -42,6 +42,11 @@ fast: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/pytest -q -n 4 -m "$(INSIDE)"
+
+# Bent replies and snapshots through the whole command: never a traceback, a false OK or an unprintable line.
+SECONDS := 60
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Random clusters whose nodes report false things: never a false OK or SAFE. `unit` tries some hundred of them.
 worlds: $(STAMP)
