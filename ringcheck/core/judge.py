@@ -258,7 +258,8 @@ class Judge:
 
 def _alarm(rule: Rule, health: LevelHealth) -> Severity:
     """The loudest tier whose threshold an outage exceeds."""
-    tiers = ((Severity.CRITICAL, rule.critical), (Severity.WARNING, rule.warning))
+    second = Severity.CRITICAL if rule.by_cassandra else Severity.WARNING
+    tiers = ((Severity.CRITICAL, rule.critical), (second, rule.warning))
     return next(
         (
             severity

@@ -161,9 +161,14 @@ LEFT_OUT = Rule(keyspaces=("system_traces", "system_distributed*"), ignore=True)
 
 
 @cache  # one rule for each level
-def auth_rule(level: Level) -> Rule:
-    """The rule for system_auth if clients log in: logins fail if it can't be read at Cassandra's level for that."""
-    return Rule(keyspaces=(AUTH_KEYSPACE,), critical=Threshold(level), warning=Threshold(level), by_cassandra=True)
+def auth_rule(level: Level, *, older_coordinators: bool = False) -> Rule:
+    """The rule for system_auth if clients log in: logins fail if it can't be read at Cassandra's level for that.
+
+    Coordinators before 4.1 read it at LOCAL_ONE. In a mixed cluster both levels are watched; the loss of either is
+    CRITICAL.
+    """
+    other = Level.LOCAL_ONE if older_coordinators else level
+    return Rule(keyspaces=(AUTH_KEYSPACE,), critical=Threshold(level), warning=Threshold(other), by_cassandra=True)
 
 
 def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | None:
@@ -200,9 +205,7 @@ class Policy:
     client_datacenters: tuple[str, ...] = ()
     authenticates: bool | None = None
 
-    def rule(
-        self, keyspace: str, *, authenticates: bool, named: bool = False, auth: Level = Level.LOCAL_QUORUM
-    ) -> Rule:
+    def rule(self, keyspace: str, *, authenticates: bool, named: bool = False, auth: Rule | None = None) -> Rule:
         """The rule for a keyspace.
 
         Args:
@@ -210,7 +213,7 @@ class Policy:
             authenticates: whether clients must log in, for which Cassandra reads system_auth.
             named: whether the keyspace was asked for by name: then no rule leaves it out, and it is judged even if it
                 is one of Cassandra's own.
-            auth: the level at which Cassandra reads system_auth.
+            auth: the rule for system_auth, by the levels at which Cassandra reads it; None for LOCAL_QUORUM.
         """
         matching = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
         first = next(matching, DEFAULT)
@@ -218,7 +221,7 @@ class Policy:
         if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces):
             return first
         if keyspace == AUTH_KEYSPACE and authenticates:
-            return auth_rule(auth)
+            return auth or auth_rule(Level.LOCAL_QUORUM)
         if named:
             return first
         return LEFT_OUT if keyspace == AUTH_KEYSPACE or LEFT_OUT.matches(keyspace) else first

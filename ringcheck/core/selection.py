@@ -8,8 +8,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules
-from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
+from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
 from ringcheck.core.ring import partitioner
 from ringcheck.errors import UsageError
 
@@ -71,8 +71,10 @@ class Scope:
 
     def _rule(self, keyspace: str) -> Rule:
         level = self.auth_level or Level.LOCAL_QUORUM  # an unknown level is a finding of its own
+        versions = [release(node.release_version) for node in self.snapshot.nodes if node.release_version]
+        auth = auth_rule(level, older_coordinators=any(version < (4, 1) for version in versions))
         named = bool(self._patterns)
-        return self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=level)
+        return self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=auth)
 
     @property
     def _authenticates(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold
+from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold, auth_rule
 from ringcheck.core.ring import Problem, Replication, Ring, Snapshot
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.errors import RingError, UsageError
@@ -148,6 +148,19 @@ def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
     at = {str(one.level): one.severity for one in auth.levels}
     assert at == ({lost_at: Severity.CRITICAL} if lost_at else {"LOCAL_ONE": Severity.OK})
     assert verdict.severity is (Severity.CRITICAL if lost_at else Severity.OK)
+
+
+def test_logins_of_a_mixed_cluster_are_judged_at_the_levels_of_all_its_coordinators() -> None:
+    """Those before 4.1 read system_auth at LOCAL_ONE, the others at what they report."""
+    seen = two_replicas()
+    releases = ["4.0.17", *["4.1.9"] * (len(seen.nodes) - 1)]
+    nodes = tuple(replace(node, release_version=text) for node, text in zip(seen.nodes, releases, strict=True))
+    verdict = assess(replace(seen, nodes=nodes, auth_read_level="LOCAL_QUORUM"), Policy())
+    auth = next(keyspace for keyspace in verdict.keyspaces if keyspace.name == "system_auth")
+    severities = {str(level.level): level.severity for level in auth.levels}
+    assert severities == {"LOCAL_QUORUM": Severity.CRITICAL, "LOCAL_ONE": Severity.OK}
+    both = auth_rule(Level.QUORUM, older_coordinators=True)
+    assert both.levels == (Level.QUORUM, Level.LOCAL_ONE)
 
 
 def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:

@@ -222,7 +222,7 @@ def test_default_rules_are_those_that_the_documentation_names() -> None:
 @pytest.mark.parametrize("level", list(Level))
 def test_logins_page_at_the_level_at_which_cassandra_reads(level: Level) -> None:
     """Both tiers are at that level, so that no login fails without a page; the gate checks no other level."""
-    rule = Policy().rule("system_auth", authenticates=True, auth=level)
+    rule = Policy().rule("system_auth", authenticates=True, auth=auth_rule(level))
     assert (rule.critical, rule.warning, rule.levels) == (Threshold(level), Threshold(level), (level,))
     assert (rule.by_cassandra, rule.ignore) == (True, False)
     assert not any(one.by_cassandra for one in (DEFAULT, LEFT_OUT, MINE, SYSTEM))
