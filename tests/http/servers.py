@@ -69,6 +69,19 @@ def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
         sock.close()
 
 
+DRIPS = pytest.mark.parametrize(
+    ("head", "dripped"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+        (b"", b"H"),
+    ],
+    ids=["headers", "body", "chunks", "status line"],
+)
+"""The parts of an answer that `drip` sends byte by byte, without end."""
+
+
 @dataclass(frozen=True)
 class Certificates:
     """An authority, and files for clients.

@@ -12,7 +12,7 @@ from ringcheck.errors import SourceError
 from ringcheck.http.exchange import exchange
 from ringcheck.http.replies import parsed
 from tests.fake_jolokia import Agent, free_port, hang, send
-from tests.http.servers import drip, failure, listening, message
+from tests.http.servers import DRIPS, drip, failure, listening, message
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -92,16 +92,7 @@ def test_a_broken_body_is_an_error(headers: dict[str, str], text: str, kind: str
         assert (message(error, server.url), error.kind) == (text, kind)
 
 
-@pytest.mark.parametrize(
-    ("head", "dripped"),
-    [
-        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
-        (b"", b"H"),
-    ],
-    ids=["headers", "body", "chunks", "status line"],
-)
+@DRIPS
 def test_an_answer_of_single_bytes_ends_at_the_deadline(head: bytes, dripped: bytes) -> None:
     """The deadline is a total: it does not begin again with each byte."""
     with listening(lambda sock: drip(sock, head, dripped)) as url:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -22,9 +22,9 @@ from ringcheck.jolokia.client import Client, RefusedError, Requests
 from ringcheck.jolokia.loop import OnLoop
 from ringcheck.jolokia.settings import JolokiaSettings, host_of
 from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
+from tests.http.servers import DRIPS, drip, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
@@ -274,48 +274,8 @@ def test_a_status_403_inside_http_200_is_an_answer(asker: Any) -> None:
         assert asker().post(agent.url, READ, soon())["status"] == 403
 
 
-@contextmanager
-def listening(serve: Any) -> Iterator[str]:
-    """A bare TCP server; `serve` gets each connection."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def run() -> None:
-            while True:
-                try:
-                    sock, _ = server.accept()
-                except OSError:
-                    return
-                threading.Thread(target=serve, args=(sock,), daemon=True).start()
-
-        threading.Thread(target=run, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/jolokia"
-        server.shutdown(socket.SHUT_RDWR)
-
-
-def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
-    """Send something and then a byte every 50 ms for ever."""
-    try:
-        sock.recv(65536)
-        sock.sendall(head)
-        while True:
-            for place in range(len(dripped)):
-                sock.sendall(dripped[place : place + 1])
-                time.sleep(0.05)
-    except OSError:
-        sock.close()
-
-
 @BOTH
-@pytest.mark.parametrize(
-    ("head", "dripped"),
-    [
-        (b"HTTP/1.1 200 OK\r\n", b"X-Header: one more\r\n"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"[1, 2, 3, "),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
-        (b"", b"H"),
-    ],
-    ids=["headers", "body", "chunks", "status line"],
-)
+@DRIPS
 def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped: bytes) -> None:
     """Every byte in time does not make the whole in time: the deadline is a total."""
     with listening(lambda sock: drip(sock, head, dripped)) as url:
