@@ -91,8 +91,11 @@ class Checked:
 
 
 @pytest.fixture
-def checked(tmp_path: Path) -> Checked:
-    return Checked(tmp_path)
+def checked(tmp_path: Path) -> Iterator[Checked]:
+    """Its processes start with the default action of SIGHUP, which `nohup` would have the tests ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield Checked(tmp_path)
+    signal.signal(signal.SIGHUP, before)
 
 
 def outcome(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
