@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ringcheck.config.values import Cluster
+    from ringcheck.core.diagnosis import Diagnosis
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import LoopSource, NodeControl, RequestCounts, Source
     from ringcheck.http.threads import WorkerThreads
@@ -101,3 +102,23 @@ def open_control(cluster: Cluster) -> NodeControl:
     from ringcheck.jolokia.control import Control  # noqa: PLC0415 - brings HTTP
 
     return Control(cluster.source)
+
+
+def diagnose(cluster: Cluster, contact: str | None, seconds: float) -> Diagnosis:
+    """Ask one host of a cluster step by step, to find out what is wrong with it.
+
+    Args:
+        cluster: to which the host belongs.
+        contact: the host; None for the first contact point.
+        seconds: that all steps may take.
+
+    Raises:
+        UsageError: for a replayed cluster, which has no hosts; also if a password can't be read.
+        ConfigError: if the contact has none of the known forms, or a file of the settings can't be used.
+        SourceError: if the URL is not usable.
+    """
+    if not isinstance(cluster.source, JolokiaSettings):
+        raise UsageError(f"{cluster.name} is replayed from recordings: it has no hosts to ask")
+    from ringcheck.jolokia import doctor  # noqa: PLC0415 - brings HTTP
+
+    return doctor.diagnose(cluster.source, contact or cluster.source.contact_points[0], seconds)

@@ -37,6 +37,7 @@ COMMANDS = {
     "what-if": "The verdict as it would be if nodes were down, or back.",
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
     "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
+    "doctor": "Why a node's Jolokia can't be asked, step by step, and what mends it.",
     "snapshot": "Write everything that was read from a cluster to a file, for --from.",
     "config": "Check the configuration, describe its keys, and show its values.",
     "demo": "A worked example from start to end, without Cassandra.",

@@ -56,7 +56,7 @@ def explained(url: str, seconds: float) -> Iterator[None]:
 
 def _in_words(error: Exception, seconds: float) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {_tls_reason(error)}"
+        return f"TLS: {tls_reason(error)}"
     if isinstance(error, TimeoutError):
         what = "connection" if isinstance(error, ConnectTimeoutError) else "whole answer"
         return f"no {what} within {seconds:.2g} s"
@@ -85,7 +85,8 @@ def _is_not_http(error: Exception) -> bool:
     return isinstance(error, UnknownProtocol | LineTooLong) or (bad_status and bool(str(error).strip("'")))
 
 
-def _tls_reason(error: ssl.SSLError) -> str:
+def tls_reason(error: ssl.SSLError) -> str:
+    """Why TLS failed, in words."""
     reason = getattr(error, "verify_message", None) or error.reason or str(error)
     return str(reason).lower().replace("_", " ")
 

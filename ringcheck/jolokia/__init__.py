@@ -5,4 +5,5 @@ a `Snapshot`; `core` decides who is a member, whose view counts and what is heal
 
 Start at `source.py` (the public `JolokiaSource`), then read `poll.py`, whose first page explains what a poll asks and
 why. `control.py` is for `roll` alone: it asks single nodes, and drains them.
+`doctor.py` asks one host step by step, and says what mends it.
 """

@@ -116,6 +116,10 @@ def _operations(mbean: str, *names: str, since: Release = OLDEST) -> tuple[Call,
     return tuple(Call(mbean=mbean, kind="exec", name=name, since=since) for name in names)
 
 
+# For `doctor` alone: neither is in CALLS, and no poll needs them.
+VERSION: Request = {"type": "version"}
+UNNEEDED = (RUNTIME, "VmName")  # an agent that allows this has no access policy, or one that is far too wide
+
 CALLS = (
     *_attributes(STORAGE_SERVICE, *IDENTITY, *STATE, *EXTRA, *LISTS, HOST_IDS, OWNERSHIP, TOKENS, KEYSPACES),
     *_attributes(STORAGE_SERVICE, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT, since=WITH_PORT),

@@ -1,0 +1,44 @@
+"""`ringcheck doctor`: why a node's Jolokia can't be asked, step by step, and what mends it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from ringcheck.cli.options import ClusterCommand, format_option, target_options
+from ringcheck.cli.terminal import colours
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
+
+FAILED = 2
+LIVE = "it asks a node that runs"
+
+
+@click.command(cls=ClusterCommand)
+@target_options(without=("keyspace", "dc"), refused={"from_": LIVE})
+@click.argument("contact", metavar="[HOST]", required=False)
+@format_option("text", "json")
+def doctor(target: Target, contact: str | None, format_: str) -> int:
+    """Why can't this host be asked, or what is not allowed? Each step, and what mends it.
+
+    HOST is a contact point as in the configuration. Without it the first one of the cluster is asked, or the one that
+    --host or --url names. Every call that check, gate and roll make is tried, but drain is never sent.
+
+    Exit codes: 0 all is well, 2 a step failed, 3 an error in the options or the configuration.
+    """
+    from ringcheck.documents.diagnosis import diagnosis_document
+    from ringcheck.report.diagnosis import render
+    from ringcheck.sources import diagnose
+
+    cluster = target.choose().definition()
+    named = (*target.host, *(url for url in target.url if "{address}" not in url))
+    if len(named) > 1 or (named and contact):
+        raise UsageError("name one host: its steps are shown one by one")
+    diagnosis = diagnose(cluster, contact, target.timeout)
+    document = diagnosis_document(diagnosis)
+    click.echo(json.dumps(document, indent=2) if format_ == "json" else render(diagnosis, colour=colours()))
+    return FAILED if diagnosis.failed else 0
