@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -26,7 +27,7 @@ from ringcheck.agent.answers import (
     require_parameters,
 )
 from ringcheck.agent.guard import refusal
-from ringcheck.agent.preflight import UnknownError, decided, level_of, wish_of
+from ringcheck.agent.preflight import BusyError, UnknownError, decided, level_of, wish_of
 from ringcheck.agent.questions import judged, policy_for
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question
@@ -38,6 +39,7 @@ from ringcheck.errors import RingcheckError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from ringcheck.core.plan import By
     from ringcheck.report.reading import Reading
 
+T = TypeVar("T")
+
+RETRY = {"Retry-After": "5"}
 STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
 
 
@@ -152,15 +157,26 @@ async def preflight(request: Request) -> Response:
     require_parameters(request)
     cluster = cluster_of(request)
     wish = wish_of(await body_of(request), cluster)
+    try:
+        decision = await in_turn(request, partial(decided, agent_of(request), cluster, wish))
+    except BusyError as error:
+        return _undecided(str(error), RETRY)
+    except (UnknownError, RingcheckError) as error:
+        return _undecided(str(error))
+    return json_response(decision_document(decision), STATUS[decision.decision])
+
+
+async def in_turn(request: Request, work: Callable[[], T]) -> T:
+    """The result of work that waits for a poll, in a thread, unless too many wait already.
+
+    Raises:
+        BusyError: that is so.
+    """
     room: asyncio.Semaphore = request.app.state.decisions
     if room.locked():
-        return _undecided("too many requests at once: ask again", {"Retry-After": "5"})
+        raise BusyError("too many requests at once: ask again")
     async with room:
-        try:
-            decision = await run_in_threadpool(decided, agent_of(request), cluster, wish)
-        except (UnknownError, RingcheckError) as error:
-            return _undecided(str(error))
-    return json_response(decision_document(decision), STATUS[decision.decision])
+        return await run_in_threadpool(work)
 
 
 def _undecided(why: str, headers: dict[str, str] | None = None) -> Response:

@@ -41,6 +41,10 @@ class UnknownError(Exception):
     """The answer is not known now; the text says why."""
 
 
+class BusyError(UnknownError):
+    """Too many requests wait for an answer: asking again later may help."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A request to the gate.
@@ -176,7 +180,7 @@ def require_unchanged(agent: Agent, cluster: Cluster) -> None:
 
 
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
-    nodes = list(dict.fromkeys(_resolved(name, seen) for name in wish.nodes))
+    nodes = list(dict.fromkeys(resolved(name, seen) for name in wish.nodes))
     # The lease of a candidate may be the one that this decision is for: it must not count as an earlier loss.
     others = [lease for lease in _leases(reading, cluster, seen) if lease.node not in nodes]
     return Gatekeeper(seen, cluster.policy, wish.gate, others).decide(nodes, wish.action)
@@ -193,7 +197,7 @@ def _leases(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder,
     return tuple(placed(holder, seen) for holder in holders)
 
 
-def _resolved(name: str, seen: Snapshot) -> str:
+def resolved(name: str, seen: Snapshot) -> str:
     """The address of a node; an unknown name is returned as it is, for the gate to refuse."""
     by_id = next((node.address for node in seen.nodes if node.host_id == name), None)
     if by_id:

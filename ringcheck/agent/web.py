@@ -1,7 +1,7 @@
 """The agent's web application: its routes, its answers to errors, and the server that runs it.
 
-The handlers are in api.py, pages.py, pictures.py and monitoring.py. guard.py decides who may ask, server.py limits how
-long a request may take.
+The handlers are in api.py, nodes.py, pages.py, pictures.py and monitoring.py. guard.py decides who may ask, server.py
+limits how long a request may take.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ringcheck.agent import api, monitoring, page, pages, pictures
+from ringcheck.agent import api, monitoring, nodes, page, pages, pictures
 from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text, located_bug
 from ringcheck.agent.guard import Access, Guard, refusal
@@ -54,6 +54,8 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_CLUSTER}/snapshot", api.snapshot),
     Route(f"{_CLUSTER}/plan", api.plan),
     Route(f"{_CLUSTER}/ring.svg", pictures.ring),
+    Route(f"{_CLUSTER}/nodes/{{node}}/ready", nodes.ready),
+    Route(f"{_CLUSTER}/nodes/{{node}}/may-stop", nodes.may_stop),
     Route(f"{_CLUSTER}/preflight", api.preflight, methods=["POST"]),
     Route(f"{_CLUSTER}/observed", api.observed, methods=["POST"]),
 ]

@@ -580,7 +580,7 @@ def test_every_path_field_and_key_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     documented = set(re.findall(r"^\| `(?:POST )?(/[^`]*)` \|", text, re.MULTILINE))
     routes = [route for route in web.ROUTES if isinstance(route, Route)]
-    assert documented == {route.path.replace("{cluster}", "NAME").replace("{name}", "NAME") for route in routes}
+    assert documented == {re.sub(r"{(cluster|name)}", "NAME", route.path).replace("{node}", "NODE") for route in routes}
     fields = re.findall(r"^\| `([a-z_`, ]+)` \|", text.partition("| Field |")[2].partition("## ")[0], re.MULTILINE)
     assert {field for row in fields for field in row.split("`, `")} == set(preflight.FIELDS)
     example = yaml.safe_load(text.partition("# web.yml")[2].partition("```")[0].partition("\n")[2])
