@@ -94,6 +94,7 @@ def test_unknown_clusters_and_parameters_are_errors(world: World) -> None:
         assert world.get(f"/api/v1/clusters/NAME/nodes/127.0.1.1/{question}/more").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_node_that_is_down_is_not_ready(tmp_path: Path) -> None:
     """It may be stopped, and the others, which are ready, may not."""
     with watched(tmp_path) as world:

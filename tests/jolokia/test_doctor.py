@@ -15,7 +15,18 @@ from ringcheck.http.tls import Tls
 from ringcheck.jolokia import mbeans
 from ringcheck.jolokia.doctor import diagnose
 from ringcheck.jolokia.settings import JolokiaSettings
-from tests.fake_jolokia import Agent, cluster, denied, failed, free_port, hang, missing_mbean, ok, send
+from tests.fake_jolokia import (
+    Agent,
+    cluster,
+    denied,
+    failed,
+    free_port,
+    hang,
+    missing_mbean,
+    missing_operation,
+    ok,
+    send,
+)
 from tests.http.servers import Certificates, listening
 from tests.jolokia.scripted import FAILURE_DETECTOR, SNITCH, STREAM_MANAGER, Lab
 
@@ -117,6 +128,18 @@ def agent_of(raw: Callable[[BaseHTTPRequestHandler, bytes], None] | None = None,
     return Agent(Jvm(healthy().nodes[ONE]), raw=raw, host=ONE, **options)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of another protocol that answers gets the time of a busy machine."""
+    monkeypatch.setattr("ringcheck.jolokia.listeners._PATIENCE", 5.0)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:  # noqa: ARG001 - it comes first
+    """One that never answers is left soon."""
+    monkeypatch.setattr("ringcheck.jolokia.listeners._PATIENCE", 1.0)
+
+
 # All is well
 
 
@@ -137,6 +160,13 @@ def test_every_call_of_the_release_is_tried() -> None:
         items = [item for item in jvm.items if "mbean" in item]
         made = {(item["mbean"], item.get("operation") or item.get("attribute")) for item in items}
         assert made - {mbeans.UNNEEDED} == {(call.mbean, call.name) for call in mbeans.CALLS if not call.writes}
+        large = [item for item in items if {"operation", "attribute"} & item.keys() and _may_be_large(item)]
+        assert large
+        assert all(item["config"] == mbeans.FEW for item in large)
+
+
+def _may_be_large(item: Item) -> bool:
+    return item["type"] == "exec" or item["attribute"] in {mbeans.TOKENS, mbeans.TOKENS_WITH_PORT, mbeans.STREAMS}
 
 
 @pytest.mark.parametrize(("release", "with_port"), [("3.11.19", False), ("5.0.8", True)])
@@ -172,6 +202,13 @@ def test_nothing_listens() -> None:
     step = only_fault(asked(f"http://{{address}}:{port}/jolokia"))
     assert (step.name, step.text) == ("port", f"nothing listens on {ONE}:{port}")
     assert f"host={ONE},port={port}" in step.fix
+
+
+def test_nothing_listens_on_an_ipv6_address() -> None:
+    """The address is in brackets where a port follows; without IPv6 there is no route to it."""
+    step = only_fault(asked("http://{address}:1/jolokia", contact="::1"))
+    assert step.name == "port"
+    assert "[::1]:1" in step.text
 
 
 def test_a_firewall_that_drops_packets() -> None:
@@ -223,6 +260,8 @@ def test_a_port_of_an_unknown_protocol(scheme: str) -> None:
     assert (step.name, "does not speak" in step.text) == ("http" if scheme == "http" else "tls", True)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatience")
 def test_a_process_that_hangs() -> None:
     with agent_of(hang) as agent:
         step = only_fault(asked(agent.url, contact=agent.url, timeout=0.3))
@@ -245,6 +284,8 @@ def test_plain_http_to_a_port_of_tls(certificates: Certificates) -> None:
     assert "https://" in step.fix
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatience")
 def test_tls_to_a_port_of_plain_http() -> None:
     with agent_of() as agent:
         step = only_fault(asked(agent.url, contact=agent.url.replace("http", "https")))
@@ -489,6 +530,28 @@ def test_cassandra_has_registered_and_is_starting() -> None:
     assert (step.name, step.text) == ("cassandra", "Cassandra is still starting")
 
 
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (missing_mbean, "CurrentStreams"),
+        (missing_operation, "getRack"),
+        (lambda item: failed(item, 500, "java.lang.NoSuchMethodException", "getRack"), "getRack"),
+    ],
+    ids=["MBean", "operation", "operation for Jolokia 2.6"],
+)
+def test_a_node_that_lacks_a_call_of_its_release(answer: Callable[[Item], Any], name: str) -> None:
+    """It is named with its MBean; that an MBean of logins is missing is no fault."""
+    lab = healthy()
+    node = lab.nodes[ONE]
+
+    def lacking(item: Item) -> Any:
+        return answer(item) if name in {item.get("attribute"), item.get("operation")} else node(item)
+
+    with served(lab, node=lacking) as (url, _):
+        step = only_fault(asked(url))
+    assert (step.name, f"lacks {name} of " in step.text) == ("gate" if name == "CurrentStreams" else "check", True)
+
+
 def test_the_snitch_of_a_joining_node_is_not_asked() -> None:
     """Its answer would stay wrong."""
     lab = healthy()
@@ -560,6 +623,8 @@ def test_a_peer_that_is_down_is_not_asked() -> None:
         assert asked(url).failed == ()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("impatience")
 def test_all_steps_together_end_in_time() -> None:
     """The time of the whole command counts, not only that of one request."""
     with agent_of(hang) as agent:
