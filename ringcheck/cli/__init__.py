@@ -81,7 +81,8 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 def ringcheck() -> None:
     """Which token ranges of a Cassandra cluster can be served, and whether a node may be stopped now.
 
-    Try `ringcheck demo` first; then `ringcheck health -H HOST`, with a node whose Jolokia you can reach.
+    Try `ringcheck demo` first; then `ringcheck health -H HOST`, with a node whose Jolokia you can reach. If it can't be
+    asked, `ringcheck doctor -H HOST` shows why.
 
     Every option can also be set by an environment variable: RINGCHECK_CONFIG, RINGCHECK_HOST and so on for the options
     that name the cluster, RINGCHECK_<COMMAND>_<OPTION> for the others. Every error exits with 3 (unknown).

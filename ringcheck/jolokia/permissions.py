@@ -30,7 +30,6 @@ GATE = {(mbeans.STREAM_MANAGER, mbeans.STREAMS)}
 ROLL = {(mbeans.RUNTIME, mbeans.START_TIME), (mbeans.STORAGE_SERVICE, mbeans.DRAIN)}
 
 _IDENTITY = ("ClusterName", "ReleaseVersion", "LocalHostId", "OperationMode")
-_STARTING = {"STARTING", None}
 _NO_KEYSPACE = "ringcheck_doctor"
 _START_SECONDS = 300.0  # a JVM this young may be a Cassandra that has not registered its MBeans yet
 _MAX_SKEW = 10.0  # seconds
@@ -109,9 +108,13 @@ class Permissions:
             if fault := refused_by_policy(mode.error, "the address of this host"):
                 raise fault
             return "the access policy hides which node it is"
-        if self.mode in _STARTING:
+        if self.mode == "STARTING" or mode.status == outcomes.THROWN:
             raise StepError("Cassandra is still starting", _WAIT)
-        return f"Cassandra {values['ReleaseVersion']}, cluster {values['ClusterName']}, {self.mode}"
+        outcomes.text(mode.get("OperationMode"), "OperationMode")
+        release, cluster, shown_mode = (
+            outcomes.shortened(values[name]) for name in ("ReleaseVersion", "ClusterName", "OperationMode")
+        )
+        return f"Cassandra {release}, cluster {cluster}, {shown_mode}"
 
     def _no_cassandra(self) -> StepError:
         """Why StorageService is missing: by whether the JVM has other MBeans of Cassandra, and by its age."""

@@ -22,6 +22,7 @@ from tests.fake_jolokia import (
     failed,
     free_port,
     hang,
+    missing_attribute,
     missing_mbean,
     missing_operation,
     ok,
@@ -522,12 +523,23 @@ def test_cassandra_is_still_starting(jvm: dict[str, Any]) -> None:
     )
 
 
-def test_cassandra_has_registered_and_is_starting() -> None:
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        ("STARTING", "Cassandra is still starting"),
+        (lambda item: failed(item, 500, "java.lang.NullPointerException"), "Cassandra is still starting"),
+        (7, "OperationMode is not a text: 7"),
+        (missing_attribute, "OperationMode: javax.management.AttributeNotFoundException : No such attribute"),
+    ],
+    ids=["mode", "thrown", "no text", "missing"],
+)
+def test_a_node_without_a_mode_of_service(mode: Any, text: str) -> None:
+    """It has registered StorageService and is starting, or its answer makes no sense."""
     lab = healthy()
-    lab.nodes[ONE].attributes["OperationMode"] = "STARTING"
+    lab.nodes[ONE].attributes["OperationMode"] = mode
     with served(lab) as (url, _):
         step = only_fault(asked(url))
-    assert (step.name, step.text) == ("cassandra", "Cassandra is still starting")
+    assert (step.name, step.text.startswith(text)) == ("cassandra", True)
 
 
 @pytest.mark.parametrize(
@@ -550,6 +562,15 @@ def test_a_node_that_lacks_a_call_of_its_release(answer: Callable[[Item], Any], 
     with served(lab, node=lacking) as (url, _):
         step = only_fault(asked(url))
     assert (step.name, f"lacks {name} of " in step.text) == ("gate" if name == "CurrentStreams" else "check", True)
+
+
+def test_what_a_node_says_is_shown_printable_and_short() -> None:
+    """Whatever it sends as names and versions, the steps stay lines."""
+    lab = healthy()
+    lab.nodes[ONE].attributes["ClusterName"] = "lab\x1b[2J\n" * 1000
+    with served(lab, agent="2.2.9\x1b[2J\n") as (url, _):
+        texts = [step.text for step in asked(url).steps]
+    assert all(text.isprintable() and len(text) < 400 for text in texts)
 
 
 def test_the_snitch_of_a_joining_node_is_not_asked() -> None:
