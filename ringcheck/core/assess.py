@@ -127,8 +127,9 @@ def _bounded(findings: Iterable[Finding], most: int) -> tuple[Finding, ...]:
     for (severity, code), group in groups.items():
         kept += group[:most]
         if len(group) > most:
-            text = f"and {counted(len(group) - most, 'more finding')} of this kind"
-            kept.append(Finding(code=code, severity=severity, subject=group[0].subject, summary=text))
+            more = len(group) - most
+            text = f"and {counted(more, 'more finding')} of this kind"
+            kept.append(Finding(code=code, severity=severity, subject=group[0].subject, summary=text, more=more))
     return tuple(kept)
 
 

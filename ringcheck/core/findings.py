@@ -371,6 +371,10 @@ class Finding:
         summary: one line.
         detail: what it means or what to do; may be empty.
         share: share of the token space that is lost, 0 to 1; orders findings of one severity.
+        level: the consistency level that it is about, if it is about one.
+        datacenter: the clients' datacenter, if the level has one.
+        more: how many more findings of its code and severity it stands for, which are left out; 0 for a usual one.
+        since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
     """
 
     code: str
@@ -379,6 +383,10 @@ class Finding:
     summary: str
     detail: str = ""
     share: float = 0.0
+    level: str | None = None
+    datacenter: str | None = None
+    more: int = 0
+    since: str | None = None
 
     @property
     def kind(self) -> FindingKind:

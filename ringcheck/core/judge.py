@@ -228,32 +228,33 @@ class Judge:
 
     def _weigh(self, name: str, rule: Rule, sight: _Sight) -> Severity:
         """The severity of a watched level; notes the findings that cause it."""
-        health = sight.health
-        alarm, excuse = _alarm(rule, health), self._excuse(rule, sight)
-        severities = [Severity.OK if excuse.lost else alarm]
+        health, excuse = sight.health, self._excuse(rule, sight)
+        findings = []
         if health.outage:
-            allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
-            whose = self._leases.whose(excuse.held) if excuse.lost else ""
-            text = f"{lost(name, health)}{allowed}{whose}"
-            self.findings.append(
-                Finding(
-                    code="unavailable",
-                    severity=severities[0],
-                    subject=name,
-                    summary=text,
-                    detail=f"as {sight.observer} sees it",
-                    share=health.outage_share,
-                )
-            )
+            findings.append(self._lost(name, rule, sight, excuse))
         if health.structurally_unavailable:
             share = health.unavailable_share - health.outage_share
-            self.findings.append(noted("structurally_unavailable", name, never_served(name, health), share=share))
-            severities.append(Severity.WARNING)
+            findings.append(noted("structurally_unavailable", name, never_served(name, health), share=share))
         if _is_near(rule, health):
-            severities.append(Severity.OK if excuse.near else Severity.WARNING)
+            severity = Severity.OK if excuse.near else Severity.WARNING
             text = near(name, health) + (self._leases.whose(excuse.held) if excuse.near else "")
-            self.findings.append(Finding(code="failures_left", severity=severities[-1], subject=name, summary=text))
-        return max(severities)
+            findings.append(Finding(code="failures_left", severity=severity, subject=name, summary=text))
+        level, client = health.level.value, health.datacenter
+        self.findings += [replace(finding, level=level, datacenter=client) for finding in findings]
+        return max((finding.severity for finding in findings), default=Severity.OK)
+
+    def _lost(self, name: str, rule: Rule, sight: _Sight, excuse: _Excuse) -> Finding:
+        alarm = _alarm(rule, sight.health)
+        allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
+        whose = self._leases.whose(excuse.held) if excuse.lost else ""
+        return Finding(
+            code="unavailable",
+            severity=Severity.OK if excuse.lost else alarm,
+            subject=name,
+            summary=f"{lost(name, sight.health)}{allowed}{whose}",
+            detail=f"as {sight.observer} sees it",
+            share=sight.health.outage_share,
+        )
 
 
 def _alarm(rule: Rule, health: LevelHealth) -> Severity:

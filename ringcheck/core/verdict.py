@@ -90,6 +90,8 @@ class Verdict:
         findings: worst first.
         recover_first: down nodes in the order in which their return helps most.
         holders: of restart leases; None if the store did not answer.
+        since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
+        states_since: likewise for the state of each node; empty if nothing is known of the past.
     """
 
     snapshot: Snapshot
@@ -102,6 +104,8 @@ class Verdict:
     findings: tuple[Finding, ...]
     recover_first: tuple[Recovery, ...]
     holders: tuple[Holder, ...] | None = ()
+    since: str | None = None
+    states_since: tuple[str | None, ...] = ()
 
     def down(self) -> list[str]:
         """Addresses of the nodes whose state is `down`, in the snapshot's order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, get_args
 
 from ringcheck.core.consistency import OPERATIONS, Level, Requirement
@@ -39,9 +40,15 @@ def verdict_document(verdict: Verdict) -> Json:
         "cluster": verdict.snapshot.cluster,
         "taken_at": verdict.snapshot.taken_at,
         "severity": verdict.severity.name,
+        "since": verdict.since,
         "summary": verdict.summary,
         "nodes": [
-            {**node_document(node), "state": state, "seen_down_by": list(verdict.seen_down_by.get(index, ()))}
+            {
+                **node_document(node),
+                "state": state,
+                "since": verdict.states_since[index] if verdict.states_since else None,
+                "seen_down_by": list(verdict.seen_down_by.get(index, ())),
+            }
             for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
         ],
         "views": [_judged_view(view, evidence) for view in verdict.views],
@@ -62,6 +69,9 @@ def _finding(finding: Finding) -> Json:
         "subject": finding.subject,
         "summary": finding.summary,
         "detail": finding.detail,
+        "level": finding.level,
+        "datacenter": finding.datacenter,
+        "since": finding.since,
     }
 
 
@@ -188,6 +198,8 @@ def _verdict(document: Fields) -> Verdict:
         findings=tuple(map(_read_finding, document.objects("findings"))),
         recover_first=tuple(_read_recovery(recovery, index) for recovery in document.objects("recover_first")),
         holders=_read_holders(document),
+        since=_read_time(document),
+        states_since=tuple(map(_read_time, rows)),
     )
     _check(verdict)
     return verdict
@@ -210,6 +222,14 @@ def _check(verdict: Verdict) -> None:
         raise DataError(f"its severity is {verdict.severity.name}, which its keyspaces and findings contradict")
 
 
+def _read_time(part: Fields) -> str | None:
+    """The time since when a part is as it is, if it is known and a time."""
+    text: str | None = part.optional("since", str)
+    if text is not None:
+        datetime.fromisoformat(text)
+    return text
+
+
 def _severity(part: Fields) -> Severity:
     return Severity[part.choice("severity", Severity.__members__)]
 
@@ -226,7 +246,16 @@ def _read_view(view: Fields, addresses: frozenset[str]) -> View:
 
 def _read_finding(finding: Fields) -> Finding:
     code, subject, summary, detail = finding.texts("code", "subject", "summary", "detail")
-    return Finding(code=code, severity=_severity(finding), subject=subject, summary=summary, detail=detail)
+    return Finding(
+        code=code,
+        severity=_severity(finding),
+        subject=subject,
+        summary=summary,
+        detail=detail,
+        level=finding.optional("level", str),
+        datacenter=finding.optional("datacenter", str),
+        since=_read_time(finding),
+    )
 
 
 def _read_recovery(recovery: Fields, index: Mapping[str, int]) -> Recovery:

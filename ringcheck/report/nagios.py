@@ -43,7 +43,9 @@ def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = Fa
         seconds: how long the check took; None leaves it out.
         verbose: add a line for each finding and each level.
     """
-    first = line(verdict.severity, f"{verdict.snapshot.cluster}: {verdict.summary}", perfdata(verdict, seconds))
+    since = f" since {verdict.since}" if verdict.since and verdict.severity is not Severity.OK else ""
+    text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}"
+    first = line(verdict.severity, text, perfdata(verdict, seconds))
     return "\n".join([first, *(plain(detail) for detail in _details(verdict))] if verbose else [first])
 
 
@@ -82,7 +84,8 @@ def _worst(watched: list[LevelHealth]) -> Iterator[str]:
 def _details(verdict: Verdict) -> Iterator[str]:
     for finding in verdict.findings:
         label = "note" if finding.severity is Severity.OK else finding.severity.name
-        yield f"{label}: {finding.summary}{f' ({finding.detail})' if finding.detail else ''} [{finding.code}]"
+        detail = "; ".join(filter(None, (finding.detail, finding.since and f"since {finding.since}")))
+        yield f"{label}: {finding.summary}{f' ({detail})' if detail else ''} [{finding.code}]"
     for keyspace in verdict.keyspaces:
         for level in keyspace.levels:
             where = f"{keyspace.name} at {level.level}{f' in {level.datacenter}' if level.datacenter else ''}"

@@ -1,0 +1,230 @@
+"""Transitions: which facts a poll shows, what is news, and that identity does not hang on text or address."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.findings import Finding, noted
+from ringcheck.core.maintenance import Holder
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.transitions import KINDS, LONGEST, Key, carried, dated, facts_of, transitions
+from ringcheck.report.reading import Reading
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringcheck.core.transitions import Fact, Facts, Transition
+    from ringcheck.core.verdict import Verdict
+
+
+def polled(*down: str, **changes: Any) -> Reading:
+    return replace(Reading(cluster="blogs", verdict=assess(article.snapshot(down), Policy()), fresh=True), **changes)
+
+
+def with_findings(*findings: Finding) -> Reading:
+    known = polled()
+    assert known.verdict
+    return replace(known, verdict=replace(known.verdict, findings=findings))
+
+
+def with_nodes(reading: Reading, **changes: Any) -> Reading:
+    """The reading with the first node changed."""
+    assert reading.verdict
+    seen = reading.verdict.snapshot
+    nodes = (replace(seen.nodes[0], **changes), *seen.nodes[1:])
+    return replace(reading, verdict=replace(reading.verdict, snapshot=replace(seen, nodes=nodes)))
+
+
+def facts(reading: Reading, before: Mapping[Key, Fact] | None = None) -> Facts:
+    return facts_of(reading, before or {})
+
+
+def after(*readings: Reading) -> list[Transition]:
+    """What the last of these polls changes."""
+    known: Facts = {}
+    for reading in readings[:-1]:
+        known = facts(reading, known)
+    return transitions(known, facts(readings[-1], known))
+
+
+def short(changes: list[Transition]) -> list[tuple[str, str, str | None, str | None]]:
+    return [(change.kind, change.subject, change.was, change.now) for change in changes]
+
+
+def held(node: str, owner: str = "ops") -> Holder:
+    return Holder(node=node, owner=owner, purpose="rolling restart", since="2026-01-01T00:00:00Z", host_id=f"id-{node}")
+
+
+def test_a_healthy_cluster_that_is_seen_first_is_one_entry() -> None:
+    """Its severity; nodes that are up, views that count and polls that work are no news."""
+    assert short(after(polled())) == [("severity", "blogs", None, "OK")]
+
+
+def test_what_is_wrong_at_first_sight_is_news() -> None:
+    """Nodes that are down, views that do not count, and findings."""
+    kinds = {(change.kind, change.subject) for change in after(polled("10.0.0.1"))}
+    assert {("severity", "blogs"), ("node", "10.0.0.1"), ("view", "10.0.0.1"), ("finding", "blog_1")} <= kinds
+    assert ("node", "10.0.0.2") not in kinds
+
+
+def test_a_node_goes_and_comes_back() -> None:
+    """Each fact changes once on the way down and once on the way back, and nothing changes in between."""
+    assert after(polled(), polled("10.0.0.1"), polled("10.0.0.1")) == []
+    went = after(polled(), polled("10.0.0.1"))
+    came = after(polled(), polled("10.0.0.1"), polled())
+    assert ("node", "10.0.0.1", "up", "down") in short(went)
+    assert ("node", "10.0.0.1", "down", "up") in short(came)
+    assert ("severity", "blogs", "CRITICAL", "OK") in short(came)
+    raised = {(change.code, change.subject, change.level) for change in went if change.kind == "finding"}
+    over = {(change.code, change.subject, change.level) for change in came if change.kind == "finding"}
+    assert raised == over
+    assert ("unavailable", "blog_1", "LOCAL_ONE") in raised
+
+
+def test_entries_are_in_the_order_of_the_kinds() -> None:
+    """The severity comes first: it is what people look for."""
+    ranks = [list(KINDS).index(change.kind) for change in after(polled(), polled("10.0.0.1"))]
+    assert ranks == sorted(ranks)
+
+
+def test_a_finding_is_known_by_code_subject_and_level() -> None:
+    """Not by its text: numbers in it change with every poll."""
+    first = noted("unavailable", "orders", "3 of 9 ranges")
+    at_quorum, at_one = (replace(first, level=level, datacenter="dc1") for level in ("LOCAL_QUORUM", "LOCAL_ONE"))
+    moved = replace(at_one, summary="4 of 9 ranges")
+    assert after(with_findings(at_one), with_findings(moved)) == []
+    (appeared,) = after(with_findings(at_one), with_findings(at_one, at_quorum))
+    assert (appeared.level, appeared.datacenter, appeared.now) == ("LOCAL_QUORUM", "dc1", "CRITICAL")
+    (eased,) = after(with_findings(at_one), with_findings(replace(at_one, severity=Severity.WARNING)))
+    assert (eased.was, eased.now, eased.severity) == ("CRITICAL", "WARNING", Severity.WARNING)
+    (gone,) = after(with_findings(at_one), with_findings(replace(at_one, severity=Severity.OK)))
+    assert (gone.was, gone.now, gone.severity) == ("CRITICAL", None, Severity.OK)
+
+
+def test_findings_that_are_left_out_are_not_over() -> None:
+    """A verdict lists only some of a code: those that are known stay until all are listed again."""
+    listed = [noted("view_missing", f"10.0.0.{index}", "silent") for index in range(3)]
+    more = Finding(code="view_missing", severity=Severity.UNKNOWN, subject="10.0.0.0", summary="and 2 more", more=2)
+    assert after(with_findings(*listed), with_findings(listed[0], more)) == []
+    assert [change.subject for change in after(with_findings(*listed), with_findings(listed[0]))] == [
+        "10.0.0.1",
+        "10.0.0.2",
+    ]
+
+
+def test_a_poll_that_fails_changes_only_that() -> None:
+    """Nodes, findings and severity stay as they were last seen; the poll that works again is no news of theirs."""
+    failed = polled("10.0.0.1", error="nobody answers")
+    assert short(after(polled("10.0.0.1"), failed)) == [("polls", "blogs", "working", "failing")]
+    assert short(after(polled("10.0.0.1"), failed, polled("10.0.0.1"))) == [("polls", "blogs", "failing", "working")]
+    (change,) = after(polled(), failed)
+    assert change.text == "nobody answers"
+
+
+def test_a_lease_store_that_does_not_answer_keeps_its_leases() -> None:
+    """Unknown is not released, and a poll that did not ask the store shows nothing of it."""
+    leased, unknown = polled(holders=(held("10.0.0.1"),)), polled(holders=None)
+    assert short(after(leased, unknown)) == [("leases", "blogs", "known", "unknown")]
+    assert short(after(leased, unknown, leased)) == [("leases", "blogs", "unknown", "known")]
+    assert after(leased, polled(store_asked=False)) == []
+    assert short(after(leased, polled())) == [("lease", "10.0.0.1", "ops", None)]
+
+
+def test_several_leases_of_one_owner_are_a_batch() -> None:
+    """The batch has its nodes; a single lease is none."""
+    two = polled(holders=(held("10.0.0.2"), held("10.0.0.1")))
+    assert short(after(polled(), two))[-1] == ("batch", "ops", None, "10.0.0.1, 10.0.0.2")
+    assert short(after(two, polled(holders=(held("10.0.0.2"),)))) == [
+        ("lease", "10.0.0.1", "ops", None),
+        ("batch", "ops", "10.0.0.1, 10.0.0.2", None),
+    ]
+
+
+def test_a_suspect_is_a_state_of_its_own() -> None:
+    """As on the page."""
+    suspect = polled(suspects=frozenset({"10.0.0.2"}))
+    assert short(after(polled(), suspect)) == [("node", "10.0.0.2", "up", "suspect")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"address": "10.0.0.9"}, ("address", "10.0.0.9", "10.0.0.1", "10.0.0.9")),
+        ({"generation": 1_767_225_600}, ("restart", "10.0.0.1", "1970-01-01T00:00:01Z", "2026-01-01T00:00:00Z")),
+        ({"release_version": "5.0.9"}, ("release", "10.0.0.1", "5.0.8", "5.0.9")),
+    ],
+    ids=["address", "restart", "release"],
+)
+def test_a_node_is_known_by_its_host_id(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
+    """It is the same node at another address, after a restart and with another release."""
+    before, now = polled(), polled()
+    views = now.verdict.views if now.verdict else ()
+    now = with_nodes(now, **changes)
+    if "address" in changes and now.verdict:
+        moved = (replace(views[0], observer=changes["address"]), *views[1:])
+        now = replace(now, verdict=replace(now.verdict, views=moved))
+    assert short(after(before, now)) == [expected]
+
+
+def test_another_host_id_at_an_address_is_another_node() -> None:
+    """A replacement: the old node is gone, and the new one is news."""
+    replaced = with_nodes(polled(), host_id="host-new")
+    assert short(after(polled(), replaced)) == [
+        ("node", "10.0.0.1", None, "up"),
+        ("node", "10.0.0.1", "up", None),
+    ]
+
+
+def test_a_host_id_that_is_not_known_at_times_is_no_news() -> None:
+    """Neither when it is missing, nor when it becomes known."""
+    nameless = with_nodes(polled(), host_id=None)
+    assert after(polled(), nameless) == []
+    assert after(nameless, polled()) == []
+    assert after(nameless, polled(), nameless) == []
+
+
+def test_what_a_node_does_not_report_is_as_it_was() -> None:
+    """A node that is down reports neither its start nor, to some sources, its release."""
+    assert after(polled(), with_nodes(polled(), generation=None, release_version=None), polled()) == []
+
+
+def test_texts_are_printable_and_bounded() -> None:
+    """Lone surrogates and long texts of nodes come into no file."""
+    evil = Finding(code="x", severity=Severity.WARNING, subject="a\udc80" * 900, summary="b\x1b\n" * 900)
+    (change,) = after(polled(), with_findings(evil))[-1:]
+    assert len(change.subject.encode()) <= LONGEST
+    assert len(change.text.encode()) <= LONGEST
+    assert change.text.isprintable()
+    assert after(with_findings(evil), with_findings(evil)) == []
+
+
+def verdict_after(*steps: tuple[Reading, int]) -> Verdict:
+    known: dict[Any, Any] = {}
+    for reading, at in steps:
+        now = facts(reading, {key: entry.fact for key, entry in known.items()})
+        known = carried(known, now, at)
+    last = steps[-1][0].verdict
+    assert last
+    return dated(last, known)
+
+
+def test_since_when() -> None:
+    """The time of the last change of each, and none for what is not known."""
+    verdict = verdict_after((polled(), 1000), (polled("10.0.0.1"), 2000), (polled("10.0.0.1"), 3000))
+    assert verdict.since == "1970-01-01T00:00:02Z"
+    assert verdict.states_since == ("1970-01-01T00:00:02Z", "1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z")
+    assert {finding.since for finding in verdict.findings if finding.severity is not Severity.OK} == {
+        "1970-01-01T00:00:02Z"
+    }
+    assert {finding.since for finding in verdict.findings if finding.severity is Severity.OK} <= {None}
+
+
+def test_since_survives_a_new_name() -> None:
+    """The host id becomes known: the node is up since the first poll."""
+    verdict = verdict_after((with_nodes(polled(), host_id=None), 1000), (polled(), 2000))
+    assert verdict.states_since[0] == "1970-01-01T00:00:01Z"
