@@ -12,6 +12,7 @@ import yaml
 from ringcheck.cli import run
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.reasons import REASONS
+from ringcheck.core.transitions import KINDS
 from ringcheck.jolokia.mbeans import CALLS
 from ringcheck.report.metrics import FAMILIES
 from tests import docs
@@ -88,6 +89,13 @@ def test_every_metric_is_documented() -> None:
     types = {family.series: "gauge" if family.kind == "info" else family.kind for family in FAMILIES}
     assert sorted(documented) == sorted(types.items())
     assert all(f"`{label}`" in page for family in FAMILIES for label in family.labels)
+
+
+def test_every_kind_of_change_is_documented() -> None:
+    """docs/history.md has each kind with its meaning, in their order, and no other."""
+    section = (ROOT / "docs" / "history.md").read_text().partition("<!-- kinds -->")[2].partition("\n\n")[2]
+    rows = re.findall(r"^\| `([a-z]+)` \| (.*) \|$", section.partition("\n\n")[0], re.MULTILINE)
+    assert rows == [(name, kind.meaning) for name, kind in KINDS.items()]
 
 
 def test_every_alert_is_documented() -> None:

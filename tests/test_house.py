@@ -34,10 +34,11 @@ ROOMS = {
     "leases": {"core", "documents", "http", "config"},
     "sources": {"core", "http", "config", "jolokia", "replay"},
     "restart": {"core", "report", "leases"},
-    "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart"},
+    "history": {"core"},
+    "agent": {"core", "documents", "http", "report", "config", "leases", "sources", "restart", "history"},
     "cli": {
         "core", "documents", "http", "jolokia", "replay", "report", "config", "leases", "sources", "simulator",
-        "restart", "agent", "deadline",
+        "restart", "history", "agent", "deadline",
     },
     "__init__": set(),
     "__main__": {"cli", "deadline"},

@@ -163,6 +163,7 @@ async def preflight(request: Request) -> Response:
         return _undecided(str(error), RETRY)
     except (UnknownError, RingcheckError) as error:
         return _undecided(str(error))
+    agent_of(request).recorder.decided(cluster.name, decision, "the API")
     return json_response(decision_document(decision), STATUS[decision.decision])
 
 

@@ -219,6 +219,7 @@ class FleetLock:
         with closing(open_store(cluster)) as store:
             decision = granted(store, [wanted], lambda others: self._decide(cluster, target, others))
             where = store.describe()
+        self._agent.recorder.decided(cluster.name, decision, client.owner)
         if decision.decision != "safe":
             raise _RefusedError(decision.decision, _because(decision))
         self._agent.hurry(cluster.name)

@@ -36,7 +36,9 @@ def metrics_(request: Request) -> Response:
         raise HTTPException(404, f"there is no cluster {min(unknown)!r}")
     wanted = [reading for reading in readings if not names or reading.cluster in names]
     accept, series = request.headers.get("accept", ""), request.app.state.series
-    content_type, body = metrics.render(lambda: wanted, accept, agent.last_reload, series=series)
+    content_type, body = metrics.render(
+        lambda: wanted, accept, agent.last_reload, series=series, history=agent.recorder.works
+    )
     return Response(body, headers={"Content-Type": content_type})
 
 

@@ -102,6 +102,7 @@ async def may_stop(request: Request) -> Response:
         decision = await in_turn(request, partial(decided, agent_of(request), cluster, wish))
     except (UnknownError, RingcheckError) as error:
         return _unknown(request, cluster.name, error, {"decision": "unknown"})
+    agent_of(request).recorder.decided(cluster.name, decision, "the API")
     return _answer(request, gate.answer(decision), decision_document(decision), STATUS[decision.decision])
 
 

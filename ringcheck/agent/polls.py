@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent import futures
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ from ringcheck.sources import open_on_loop, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from concurrent.futures import Future
 
     from ringcheck.config.values import Cluster
     from ringcheck.core.ring import Snapshot
@@ -50,6 +52,9 @@ class PollRunner(Protocol):
     async def judge(self, work: Callable[[], T]) -> T:
         """The result of some work that takes CPU time."""
 
+    async def wait(self, future: Future[None], seconds: float) -> None:
+        """Wait until something is done, or the time is over."""
+
 
 class InThread:
     """Does everything in the thread that asks for it: for tests, and for one cluster."""
@@ -69,6 +74,10 @@ class InThread:
     async def judge(self, work: Callable[[], T]) -> T:
         """See `PollRunner`."""
         return work()
+
+    async def wait(self, future: Future[None], seconds: float) -> None:
+        """See `PollRunner`."""
+        futures.wait([future], seconds)
 
 
 class PollLoop:
@@ -126,3 +135,7 @@ class PollLoop:
     async def judge(self, work: Callable[[], T]) -> T:
         """See `PollRunner`."""
         return await asyncio.wrap_future(self._judges.submit(work))
+
+    async def wait(self, future: Future[None], seconds: float) -> None:
+        """See `PollRunner`."""
+        await asyncio.wait([asyncio.wrap_future(future)], timeout=seconds)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.mailbox import Mailbox
 from ringcheck.agent.polls import PollLoop
+from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
 from ringcheck.report.reading import Reading, Reload
 
@@ -45,6 +46,7 @@ class Agent:
         listeners: Iterable[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
         complain: Callable[[str], object] = lambda _: None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Prepare; nothing is polled before `start`.
 
@@ -54,7 +56,9 @@ class Agent:
                 misses readings, but never the newest of a cluster.
             clock: monotonic seconds.
             complain: called with the text of an error that a listener raises.
+            recorder: keeps what changes; by default in memory only.
         """
+        self.recorder = recorder or Recorder()
         self._outlets = tuple(Mailbox("listener", _guarded(listener, complain)) for listener in listeners)
         self._clock = clock
         self._loop = PollLoop()
@@ -67,7 +71,7 @@ class Agent:
         )
 
     def _watch(self, cluster: Cluster, config: Config) -> Watch:
-        return Watch(cluster, config.agent.interval, self._publish, self._clock)
+        return Watch(cluster, config.agent.interval, self._publish, self._clock, self.recorder)
 
     # What is known
 
@@ -139,6 +143,8 @@ class Agent:
     def start(self) -> None:
         """Start to poll."""
         self._running = True
+        self.recorder.start()
+        self.recorder.keep(self.config.clusters)
         for outlet in self._outlets:
             outlet.start()
         self._loop.start()
@@ -166,7 +172,9 @@ class Agent:
         self._loop.stop()
         for outlet in self._outlets:
             outlet.end()
-        return _joined(self._outlets, max(ends, time.monotonic() + LISTENER_SECONDS)) and polls_ended
+        listeners_ended = _joined(self._outlets, max(ends, time.monotonic() + LISTENER_SECONDS))
+        recorded = self.recorder.stop(max(LISTENER_SECONDS, ends - time.monotonic()))
+        return polls_ended and listeners_ended and recorded
 
     def reload(self, config: Config) -> None:
         """Use another configuration; a cluster whose configuration is the same in both keeps its watch."""
@@ -181,6 +189,7 @@ class Agent:
                 watch.pace(config.agent.interval)
             else:
                 self._retire(watch)
+        self.recorder.keep(config.clusters)
         if self._running:
             self._start([watch for watch in watches if watch not in before.values()], config.agent.interval)
         self._notify()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringcheck.agent.polls import PollLoop, PollRunner
+    from ringcheck.agent.recorder import Recorder
     from ringcheck.config.values import Cluster
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
@@ -50,6 +51,7 @@ MIN_AGE = 10.0  # seconds for which it is current at least: with a short interva
 JITTER = 0.1  # of the interval, so that clusters are not all polled at once
 LEASE_SECONDS = 2.0  # deadline of a step at the lease store
 MIN_DEADLINE = 1.0  # seconds that a poll may take at least
+WRITTEN_SECONDS = 0.5  # that a reading with changes waits for the state file; the next poll begins no later for it
 
 
 def deadline_of(interval: float) -> float:
@@ -60,7 +62,14 @@ def deadline_of(interval: float) -> float:
 class Watch:
     """One cluster, polled again and again."""
 
-    def __init__(self, cluster: Cluster, interval: float, publish: Listener, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        interval: float,
+        publish: Listener,
+        clock: Callable[[], float],
+        recorder: Recorder | None = None,
+    ) -> None:
         """Prepare; nothing is polled before `start`.
 
         Args:
@@ -68,6 +77,7 @@ class Watch:
             interval: seconds from the start of one poll to the start of the next.
             publish: called with each new reading.
             clock: monotonic seconds.
+            recorder: keeps what polls change; None for nothing.
         """
         self.cluster = cluster
         self.interval = interval
@@ -77,6 +87,7 @@ class Watch:
         self.beat = clock()
         self._publish = publish
         self._clock = clock
+        self._recorder = recorder
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._started = False
@@ -181,13 +192,22 @@ class Watch:
         with self._asked:
             self._begun += 1
             streams, self._streams = self._streams, False
-        self.reading = await self._read(runner, begins, streams=streams)
+        self.reading = await self._recorded(runner, await self._read(runner, begins, streams=streams))
         if self.reading.error is None:
             self._good_at = begins  # some of it may have been read right after the poll began
         if streams:  # kept apart: the next poll may be over before the caller of `ask` looks
             self.answer = self._begun, self.present()
         if not self._stop.is_set():
             self._publish(self.present())
+
+    async def _recorded(self, runner: PollRunner, reading: Reading) -> Reading:
+        """The reading with its past. Its changes are in the state file then, unless the disk is slow or full."""
+        if self._recorder is None or self._stop.is_set():
+            return reading
+        dated, written = await runner.judge(partial(self._recorder.note, reading))
+        if written:
+            await runner.wait(written, WRITTEN_SECONDS)
+        return dated
 
     def _close(self) -> None:
         for resource in (self._source, self._store):

@@ -16,7 +16,9 @@ from ringcheck.cli.target import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from ringcheck.agent.log import Form
+    from ringcheck.agent.recorder import Recorder
     from ringcheck.config import Config
+    from ringcheck.history.writer import State
     from ringcheck.report.reading import Reading
 
 TICK = 1.0  # seconds from one check of the polls to the next
@@ -62,13 +64,37 @@ class _Service:
         self.log = Log(form or config.agent.log)
         self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
-        self.agent = Agent(config, [self.changes, self._post], complain=self._bug)
-        self.bound = self._to_bind(config)
+        self.agent = Agent(config, [self.changes, self._post], complain=self._bug, recorder=self._recorder(config))
+        self.fixed = self._fixed(config)
         self.ready = self.stuck = False
         self.status = ""
 
-    def _to_bind(self, config: Config) -> tuple[str, str | None]:
-        return self.listen or config.agent.listen, config.agent.web_config
+    def _fixed(self, config: Config) -> tuple[object, ...]:
+        """The settings that are read at the start only."""
+        agent = config.agent
+        return self.listen or agent.listen, agent.web_config, agent.state, agent.state_keep, agent.state_size
+
+    def _recorder(self, config: Config) -> Recorder:
+        from pathlib import Path
+
+        from ringcheck.agent.recorder import Recorder
+        from ringcheck.history.writer import Limits, Writer
+
+        agent = config.agent
+        if agent.state is None:
+            return Recorder(complain=self._bug)
+        limits = Limits(keep=agent.state_keep, size=agent.state_size * 2**20)
+        return Recorder(Writer(Path(agent.state), limits, self._of_history), complain=self._bug)
+
+    def _of_history(self, state: State, why: str) -> None:
+        if state == "works":
+            self.log("history_works_again")
+        elif state == "failed":
+            self.log("history_failed", "error", error=why)
+        elif state == "broken":
+            self.log("history_broken", "error", error=why)
+        else:
+            self.log("history_lost", "warning", why=why)
 
     def _post(self, reading: Reading) -> None:
         self.courier(reading)  # not the bound method: a reload replaces the courier
@@ -102,7 +128,9 @@ class _Service:
         from ringcheck.agent.fleetlock import routes
         from ringcheck.agent.web import serve
 
-        served = serve(self.agent, *self.bound, routes(self.agent, self.log), self._of_web_config, self._bug)
+        listen, web_config = self.listen or self.agent.config.agent.listen, self.agent.config.agent.web_config
+        more = routes(self.agent, self.log)
+        served = serve(self.agent, listen, web_config, more, self._of_web_config, self._bug)
         return stack.enter_context(served).url
 
     def _of_web_config(self, problem: str | None) -> None:
@@ -191,8 +219,9 @@ class _Service:
         for cluster in set(before.clusters) - set(config.clusters):
             self.changes.forget(cluster)
         self._warn(config)
-        if self._to_bind(config) != self.bound:
-            self.log("restart_needed", "warning", why="listen and web_config are read at the start only")
+        if self._fixed(config) != self.fixed:
+            why = "listen, web_config and state are read at the start only"
+            self.log("restart_needed", "warning", why=why)
 
 
 def _block() -> None:

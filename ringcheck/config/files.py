@@ -78,6 +78,19 @@ class ExistingDirectory(ValueType):
         return str(directory.absolute())
 
 
+class StateFile(ValueType):
+    """The absolute path of a file that the service makes; others may be unable to see even its folder."""
+
+    name = "a file, which the service makes"
+
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
+        """The path."""
+        value = text(node, "a file")
+        if "\0" in value or value.endswith("/"):
+            raise Wrong(node, f"must be a file, not {value!r}")
+        return str((reader.folder / value).absolute())
+
+
 class NewFile(ValueType):
     """The absolute path of a file that need not exist, in a directory that does."""
 

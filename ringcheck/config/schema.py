@@ -12,7 +12,7 @@ from stat import S_IROTH
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
-from ringcheck.config.files import ExistingDirectory, File, NewFile
+from ringcheck.config.files import ExistingDirectory, File, NewFile, StateFile
 from ringcheck.config.formats import CONTACT, GROUP, LISTEN, MEMBER, PATTERN, TEMPLATE, URL
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
@@ -346,6 +346,14 @@ CLUSTER = Section(
     },
 )
 
+
+def _agent(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> AgentSettings:
+    useless = next((name for name in ("state_keep", "state_size") if name in values and not values.get("state")), None)
+    if useless:
+        raise Wrong(node, f"{useless} needs state: without a state file nothing is kept")
+    return AgentSettings(**values)
+
+
 AGENT = Section(
     what="agent",
     keys={
@@ -353,8 +361,16 @@ AGENT = Section(
         "interval": ConfigKey(Duration(1), "Time from one poll of a cluster to the next.", default="15s"),
         "web_config": ConfigKey(File(), "TLS and users of the web server, as a file with exporter-toolkit's keys."),
         "log": ConfigKey(Choice(("logfmt", "json")), "Format of the log.", default="logfmt"),
+        "state": ConfigKey(
+            StateFile(), "The state file, an SQLite database with the history; without it a restart forgets the past."
+        ),
+        "state_keep": ConfigKey(
+            Duration(3600, 3650 * 86400), "How long the state file keeps an entry of the history.", default="90d"
+        ),
+        "state_size": ConfigKey(Number(16, 65536), "Greatest size of the state file in MiB.", default="256"),
     },
-    build=lambda _reader, _node, values: AgentSettings(**values),
+    build=_agent,
+    also={"dependentRequired": {"state_keep": ["state"], "state_size": ["state"]}},
 )
 
 # Names are part of URLs, labels and the names of Sensu checks.

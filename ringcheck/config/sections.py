@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ringcheck.config.files import File, NewFile
+from ringcheck.config.files import File, NewFile, StateFile
 from ringcheck.config.reader import STR, ValueType, Wrong, is_quoted, near
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _show(reader: ConfigReader, value_type: ValueType, node: yaml.Node, path: tu
         return
     if reader.shown and reader.shown[-1][0][:-1] == path:
         return  # a threshold that was read as a section
-    shown = _plain(str(value)) if isinstance(value_type, File | NewFile) else _written(node)
+    shown = _plain(str(value)) if isinstance(value_type, File | NewFile | StateFile) else _written(node)
     reader.shown.append((path, shown, f"{reader.path}:{node.start_mark.line + 1}"))
 
 

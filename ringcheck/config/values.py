@@ -119,12 +119,18 @@ class AgentSettings:
         interval: seconds from one poll of a cluster to the next.
         web_config: path of a file with TLS settings and users; None for plain HTTP without users.
         log: format of the log.
+        state: path of the state file; None for none.
+        state_keep: seconds that an entry of the history is kept.
+        state_size: greatest size of the state file in MiB.
     """
 
     listen: str = "127.0.0.1:9742"
     interval: float = 15.0
     web_config: str | None = None
     log: Literal["logfmt", "json"] = "logfmt"
+    state: str | None = None
+    state_keep: float = 90 * 86400.0
+    state_size: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

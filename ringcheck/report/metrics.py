@@ -83,6 +83,9 @@ NODES = _ring("nodes", "Nodes by state and datacenter.", (*_CLUSTER, "state", "c
 SAFE = _ring("restart_safe_nodes", "Nodes that are up and may each restart now, alone.", _CLUSTER)
 DISAGREEMENT = _ring("view_disagreement", "Nodes that some coordinators see up and others down.", _CLUSTER)
 SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering and that no view sees down.", _CLUSTER)
+SINCE = _ring(
+    "severity_since_timestamp_seconds", "Unix time since when the verdict has its severity, as far as known.", _CLUSTER
+)
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))
 
 UP = Family(
@@ -125,22 +128,30 @@ RELOADED_AT = Family(
     labels=(),
     help="Unix time at which the configuration in force was read.",
 )
+HISTORY = Family(
+    name="ringcheck_history_up",
+    kind="gauge",
+    labels=(),
+    help="1 if the state file can be written, 0 if not.",
+)
 BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="Version of ringcheck.")
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,
-    VERDICT, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT, BUILD,
+    VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT, HISTORY, BUILD,
 )  # fmt: skip
 
 Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
 
 
-def render(
+def render(  # noqa: PLR0913 - what a scrape depends on
     readings: ReadingsSource,
     accept: str = "",
     reload: Reload | None = None,
     clock: Callable[[], float] = time.time,
     series: SeriesCache | None = None,
+    *,
+    history: bool | None = None,
 ) -> tuple[str, bytes]:
     """The reply to a scrape.
 
@@ -150,6 +161,7 @@ def render(
         reload: the result of the last reload of the configuration; None leaves its series out.
         clock: unix seconds.
         series: texts of earlier scrapes.
+        history: whether the state file can be written; None if none is configured.
 
     Returns:
         Content type and body.
@@ -158,7 +170,7 @@ def render(
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
-    collector, known = MetricsCollector(readings, reload, clock), series or SeriesCache()
+    collector, known = MetricsCollector(readings, reload, clock, history=history), series or SeriesCache()
     texts = [_texts(encode, collector.own_samples()), *known.texts(encode, content_type, collector.by_cluster())]
     own = CollectorRegistry()
     ProcessCollector(registry=own)
@@ -223,12 +235,18 @@ class MetricsCollector(Collector):
     """The readings as a collector for a `CollectorRegistry`."""
 
     def __init__(
-        self, readings: ReadingsSource, reload: Reload | None = None, clock: Callable[[], float] = time.time
+        self,
+        readings: ReadingsSource,
+        reload: Reload | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        history: bool | None = None,
     ) -> None:
         """Ask for no reading yet; for the arguments see `render`."""
         self._readings = readings
         self._reload = reload
         self._clock = clock
+        self._history = history
 
     def describe(self) -> Iterator[Metric]:
         """All families, without samples."""
@@ -251,6 +269,8 @@ class MetricsCollector(Collector):
         samples: list[Sample] = [(BUILD, (__version__,), 1)]
         if self._reload:
             samples += [(RELOADED, (), self._reload.successful), (RELOADED_AT, (), self._reload.last_success)]
+        if self._history is not None:
+            samples.append((HISTORY, (), self._history))
         return samples
 
     def by_cluster(self) -> Iterator[tuple[str, list[Sample]]]:
@@ -304,6 +324,8 @@ def _of_reading(reading: Reading, now: float) -> Iterator[Sample]:
 def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:
     for severity in Severity:
         yield VERDICT, (cluster, severity.name), severity is verdict.severity
+    if verdict.since:
+        yield SINCE, (cluster,), datetime.fromisoformat(verdict.since).timestamp()
     for (state, datacenter), number in _nodes(verdict).items():
         yield NODES, (cluster, state, datacenter), number
     usable = sum(view.outcome == "ok" for view in verdict.views)

@@ -10,9 +10,11 @@ import requests
 import yaml
 
 from ringcheck.agent import web
+from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.service import Agent
 from ringcheck.config import load
 from ringcheck.core.ring import Replication
+from ringcheck.history.writer import Limits, Writer
 from ringcheck.leases.configured import open_store
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve as simulate
@@ -80,7 +82,7 @@ def watched(
         document["agent"] = {"interval": f"{interval:g}s"}
         config = folder / "ringcheck.yaml"
         config.write_text(yaml.safe_dump(document))
-        agent = Agent(load(str(config)))
+        agent = Agent(load(str(config)), recorder=Recorder(Writer(folder / "state.db", Limits(), print)))
         with web.serve(agent, "127.0.0.1:0", web_config) as served:
             agent.start()
             try:

@@ -52,7 +52,8 @@ def expressions(path: Path) -> list[str]:
         variable["query"]["query"] for variable in board(path)["templating"]["list"] if variable["type"] == "query"
     ]
     matches = [EXPRESSION.fullmatch(variable) for variable in variables]
-    return [target["expr"] for target in targets(path)] + [match.group(1) for match in matches if match]
+    marks = [mark["expr"] for mark in board(path)["annotations"]["list"]]
+    return [target["expr"] for target in targets(path)] + [match.group(1) for match in matches if match] + marks
 
 
 def test_there_are_dashboards() -> None:

@@ -1,0 +1,193 @@
+"""Keeps what is so in each cluster, and since when, and gives what changed to the writer of the state file.
+
+Works in memory: a restart without a state file begins anew, and so does one whose file can't be read. What a poll
+changed is put into the queue before its reading is shown; the watch waits a moment for the commit, never longer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ringcheck.agent.bugs import located_bug
+from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
+from ringcheck.history import entries
+from ringcheck.history.entries import Changes
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from ringcheck.core.gate import Decision
+    from ringcheck.core.transitions import Key, Known
+    from ringcheck.history.entries import FullState
+    from ringcheck.history.writer import Write, Writer
+    from ringcheck.report.reading import Reading
+
+LOAD_SECONDS = 5.0  # that the start waits for the state file
+REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
+
+
+class Recorder:
+    """The past of all clusters; safe to use from many threads."""
+
+    def __init__(
+        self,
+        writer: Writer | None = None,
+        clock: Callable[[], float] = time.time,
+        complain: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing is known before `start`.
+
+        Args:
+            writer: writes the state file; None for no file.
+            clock: Unix seconds.
+            complain: called with the text of an unexpected error.
+        """
+        self.writer = writer
+        self._clock = clock
+        self._complain = complain
+        self._guard = threading.Lock()
+        self._known: dict[str, dict[Key, Known]] = {}
+        self._resumed: dict[str, int] = {}  # clusters of the file that were not polled yet: when they last could be
+        self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
+
+    @property
+    def path(self) -> Path | None:
+        """The state file; None if none is configured."""
+        return self.writer.path if self.writer else None
+
+    @property
+    def works(self) -> bool | None:
+        """Whether the state file can be written; None if none is configured."""
+        return self.writer.works if self.writer else None
+
+    def start(self) -> None:
+        """Read what the state file knows, and begin to write it."""
+        if self.writer is None:
+            return
+        self.writer.start(self._whole)
+        try:
+            loaded = self.writer.loaded.result(LOAD_SECONDS)
+        except TimeoutError:
+            loaded = None
+        if loaded:
+            with self._guard:
+                self._known = loaded.state
+                self._resumed = dict.fromkeys(loaded.state, loaded.alive) if loaded.alive else {}
+
+    def stop(self, seconds: float) -> bool:
+        """Write what is left; whether that was done in time."""
+        return self.writer is None or self.writer.close(seconds)
+
+    # Polls
+
+    def note(self, reading: Reading) -> tuple[Reading, Future[None] | None]:
+        """Note a poll.
+
+        Returns:
+            The reading with the times since when things are as they are, and what is done once its changes are in the
+            file: None if there are none, or there is no use in waiting.
+        """
+        try:
+            return self._noted(reading)
+        except Exception as error:  # noqa: BLE001 - a bug here must not cost the verdict
+            self._complain(located_bug(error))
+            return reading, None
+
+    def _noted(self, reading: Reading) -> tuple[Reading, Future[None] | None]:
+        at = self._now()
+        with self._guard:
+            known = self._known.get(reading.cluster, {})
+            before = {key: entry.fact for key, entry in known.items()}
+            facts = facts_of(reading, before)
+            found = [*self._resumption(reading.cluster, at), *transitions(before, facts)]
+            after = self._known[reading.cluster] = carried(known, facts, at)
+            written = self._put(reading.cluster, at, found, _differences(known, after))
+        verdict = dated(reading.verdict, after) if reading.verdict else None
+        return replace(reading, verdict=verdict), written
+
+    def _resumption(self, cluster: str, at: int) -> Iterable[Transition]:
+        alive = self._resumed.pop(cluster, None)
+        if alive is not None:
+            yield Transition(kind="agent", subject=cluster, was=utc(alive), now=utc(at))
+
+    def _put(
+        self, cluster: str, at: int, found: Sequence[Transition], differences: tuple[dict[Key, Known], set[Key]]
+    ) -> Future[None] | None:
+        facts, gone = differences
+        if self.writer is None or not (found or facts or gone):
+            return None
+        changes = Changes(cluster=cluster, at=at, entries=found, facts=facts, gone=gone)
+        return self.writer.put(changes, 1 + len(found) + len(facts))
+
+    def _whole(self, why: str) -> Write:
+        """What writes all facts anew, and that changes are missing."""
+        at = self._now()
+        with self._guard:
+            state = {cluster: dict(facts) for cluster, facts in self._known.items()}
+        return partial(_write_whole, state, at, kept(why))
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    # Everything else
+
+    def keep(self, clusters: Collection[str]) -> None:
+        """Forget all clusters but these; their history stays in the file until it expires."""
+        with self._guard:
+            gone = [name for name in self._known if name not in clusters]
+            for name in gone:
+                del self._known[name]
+                self._resumed.pop(name, None)
+            if gone and self.writer:
+                self.writer.put(lambda connection: entries.drop_clusters(connection, gone))
+
+    def decided(self, cluster: str, decision: Decision, asker: str) -> None:
+        """Note an answer of the gate; a refusal that repeats the last one to the same question is left out.
+
+        Args:
+            cluster: its name.
+            decision: the answer.
+            asker: who asked.
+        """
+        blocking = [reason for reason in decision.reasons if reason.blocks]
+        question = (cluster, asker, decision.action, *decision.candidates)
+        answer = (decision.decision, *(reason.code for reason in blocking))
+        change = Transition(
+            kind="decision",
+            subject=kept(", ".join(decision.candidates)),
+            code=blocking[0].code if blocking else "",
+            now=decision.decision,
+            text=kept(f"{decision.action}, asked by {asker}{f': {blocking[0].summary}' if blocking else ''}"),
+        )
+        with self._guard:
+            repeated = self._answers.pop(question, None) == answer and decision.decision != "safe"
+            self._answers[question] = answer
+            if len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+            if not repeated:
+                self._put(cluster, self._now(), [change], ({}, set()))
+
+
+def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:
+    """Facts that the file must get, and keys that it must lose. A text that differs alone is not worth a write."""
+    facts = {key: entry for key, entry in after.items() if key not in known or _stored(known[key]) != _stored(entry)}
+    return facts, known.keys() - after.keys()
+
+
+def _stored(entry: Known) -> tuple[str, str, int]:
+    return entry.fact.value, entry.fact.name, entry.since
+
+
+def _write_whole(state: FullState, at: int, why: str, connection: sqlite3.Connection) -> None:
+    entries.replace_facts(connection, state)
+    for cluster in state:
+        gap = Transition(kind="gap", subject=cluster, text=why)
+        Changes(cluster=cluster, at=at, entries=[gap], facts={}, gone=())(connection)

@@ -1,0 +1,175 @@
+"""The recorder: since when things are as they are, also after a restart, and what the gate answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.agent import recorder as recording
+from ringcheck.agent.recorder import Recorder
+from ringcheck.core.assess import assess
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.history import reader
+from ringcheck.history.reader import Question
+from ringcheck.history.writer import Limits, Writer
+from ringcheck.report.reading import Reading
+from tests import article
+from tests.agent.embedded import embedded, polled, severity
+from tests.agent.service import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ringcheck.core.gate import Decision
+
+MIDNIGHT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+class Clock:
+    time = MIDNIGHT
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def reading(*down: str, **changes: Any) -> Reading:
+    return Reading(cluster="blogs", verdict=assess(article.snapshot(down), Policy()), fresh=True, **changes)
+
+
+def recorded(path: Path, clock: Clock) -> Recorder:
+    writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"), clock)
+    found = Recorder(writer, clock, pytest.fail)
+    found.start()
+    return found
+
+
+def since(known: tuple[Reading, Any]) -> str | None:
+    assert known[0].verdict
+    return known[0].verdict.since
+
+
+def kinds(path: Path) -> list[tuple[str, str | None, str | None]]:
+    page = reader.page(path, Question(cluster="blogs", order="oldest", limit=1000))
+    return [(entry.change.kind, entry.change.was, entry.change.now) for entry in page.entries]
+
+
+def decision(*nodes: str, down: str = "") -> Decision:
+    return Gatekeeper(article.snapshot([down] if down else []), Policy(), Gate()).decide(list(nodes), "restart")
+
+
+def test_since_is_kept_without_a_file() -> None:
+    """In memory, from the first poll on; a failed poll leaves it."""
+    clock = Clock()
+    known = Recorder(clock=clock)
+    known.start()
+    assert since(known.note(reading())) == "2026-01-01T00:00:00Z"
+    clock.time += 60
+    assert since(known.note(reading())) == "2026-01-01T00:00:00Z"
+    down, written = known.note(reading("10.0.0.1"))
+    assert since((down, None)) == "2026-01-01T00:01:00Z"
+    assert written is None
+    clock.time += 60
+    assert since(known.note(replace(down, error="nobody answers"))) == "2026-01-01T00:01:00Z"
+    assert known.stop(0)
+    assert (known.path, known.works) == (None, None)
+
+
+def test_a_restart_keeps_since(tmp_path: Path) -> None:
+    """And says from when on nothing was watched; what changed meanwhile is an entry of the first poll."""
+    path, clock = tmp_path / "state.db", Clock()
+    first = recorded(path, clock)
+    _, written = first.note(reading("10.0.0.1"))
+    assert written
+    written.result(PATIENCE)
+    clock.time += 3600
+    assert first.stop(PATIENCE)
+    clock.time += 600
+    second = recorded(path, clock)
+    again, _ = second.note(reading("10.0.0.1"))
+    assert since((again, None)) == "2026-01-01T00:00:00Z"
+    assert again.verdict
+    assert again.verdict.states_since[0] == "2026-01-01T00:00:00Z"
+    assert second.stop(PATIENCE)
+    assert kinds(path)[-1] == ("agent", "2026-01-01T01:00:00Z", "2026-01-01T01:10:00Z")
+    third = recorded(path, clock)
+    assert since(third.note(reading())) == "2026-01-01T01:10:00Z"
+    assert third.stop(PATIENCE)
+    assert ("severity", "CRITICAL", "OK") in kinds(path)
+    assert [kind for kind, _, _ in kinds(path)].count("agent") == 2
+
+
+def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
+    """A quiet cluster costs the disk nothing."""
+    known = recorded(tmp_path / "state.db", Clock())
+    assert known.note(reading())[1]
+    assert known.note(reading())[1] is None
+    assert known.stop(PATIENCE)
+
+
+def test_a_cluster_that_is_removed_is_forgotten(tmp_path: Path) -> None:
+    """Its history stays; if it comes back, it is seen for the first time."""
+    path, clock = tmp_path / "state.db", Clock()
+    known = recorded(path, clock)
+    known.note(reading())
+    known.keep(["other"])
+    clock.time += 60
+    assert since(known.note(reading())) == "2026-01-01T00:01:00Z"
+    assert known.stop(PATIENCE)
+    assert [kind for kind, _, _ in kinds(path)] == ["severity", "severity"]
+
+
+def test_answers_of_the_gate_are_kept(tmp_path: Path) -> None:
+    """Every safe one; a refusal once, until it differs."""
+    path = tmp_path / "state.db"
+    known = recorded(path, Clock())
+    unsafe = decision("10.0.0.2", down="10.0.0.1")
+    assert unsafe.decision == "unsafe"
+    safe = replace(unsafe, decision="safe", reasons=())
+    for answer in (unsafe, unsafe, safe, safe, unsafe):
+        known.decided("blogs", answer, "the API")
+    known.decided("blogs", unsafe, "fleetlock host-1")
+    assert known.stop(PATIENCE)
+    page = reader.page(path, Question(cluster="blogs", order="oldest"))
+    assert [entry.change.now for entry in page.entries] == ["unsafe", "safe", "safe", "unsafe", "unsafe"]
+    first = page.entries[0].change
+    assert first.subject == "10.0.0.2"
+    assert first.code == unsafe.reasons[0].code
+    assert first.text.startswith("restart, asked by the API: ")
+
+
+def test_questions_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand hosts may ask; the oldest is forgotten first."""
+    monkeypatch.setattr(recording, "REMEMBERED", 2)
+    known = Recorder()
+    for asker in ("a", "b", "c"):
+        known.decided("blogs", decision("10.0.0.2"), asker)
+    assert len(known._answers) == 2
+
+
+def test_a_bug_costs_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported, and the reading is shown without its past."""
+    complaints: list[str] = []
+    known = Recorder(complain=complaints.append)
+    monkeypatch.setattr(recording, "transitions", lambda *_: 1 / 0)
+    shown = reading()
+    assert known.note(shown) == (shown, None)
+    assert "ZeroDivisionError" in complaints[0]
+
+
+def test_a_watch_shows_what_is_in_the_file(tmp_path: Path) -> None:
+    """Once a reading is published, its changes are committed; a reading of a watch has its past."""
+    path = tmp_path / "state.db"
+    with embedded(name="blogs", time_factor=0) as world:
+        known = recorded(path, Clock())
+        watch = world.watch()
+        watch._recorder = known
+        assert severity(polled(watch)) is Severity.OK
+        world.simulated.down(0, instant=True)
+        shown = polled(watch)
+        assert since((shown, None)) == "2026-01-01T00:00:00Z"
+        assert ("severity", "OK", severity(shown).name) in kinds(path)
+        assert ("node", "up", "down") in kinds(path)
+        assert known.stop(PATIENCE)

@@ -1,0 +1,203 @@
+"""Kill an agent again and again while its clusters change with every poll: no change that was shown may be lost.
+
+`python -m tests.history.killed --count 200` prints what it found. Each agent is a process of its own with the real
+watches, recorder and writer, on one state file; its source makes the nodes of a cluster go down and come back, and
+numbers each poll by the release of a node. The agent writes a line for each reading that it publishes. After a
+`kill -9` at a random moment, every such line must have its entry in the file, in order, and the facts must be those of
+the last entries. A second process loads the disk meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import selectors
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from ringcheck.agent.recorder import Recorder
+from ringcheck.agent.service import Agent
+from ringcheck.config.values import AgentSettings, Cluster, Config
+from ringcheck.core.source import RequestCounts
+from ringcheck.history.writer import Limits, Writer
+from ringcheck.jolokia.settings import JolokiaSettings
+from tests import article
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.report.reading import Reading
+
+CLUSTERS, INTERVAL = 20, 0.05
+ROUND = 1_000_000  # polls of one agent have numbers below this
+PATIENCE = 60.0
+LOAD = """
+import os, sys
+while True:
+    with open(sys.argv[1], "wb") as file:
+        file.write(os.urandom(4 * 2**20))
+        os.fsync(file.fileno())
+"""
+
+
+class Changing:
+    """A source whose every poll differs from the one before."""
+
+    def __init__(self, cluster: Cluster, first: int) -> None:
+        self.counts = RequestCounts()
+        self._number = first
+        self._cluster = cluster
+
+    async def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:  # noqa: ARG002 - as the protocol
+        self._number += 1
+        seen = article.snapshot(["10.0.0.3"] if self._number % 2 else [])
+        numbered = replace(seen.nodes[0], release_version=f"5.0.{self._number}")
+        return replace(seen, nodes=(numbered, *seen.nodes[1:]))
+
+    def close(self) -> None:
+        pass
+
+
+class Telling(Agent):
+    """An agent that writes a line for each reading that it publishes, before anybody else gets the reading."""
+
+    def _publish(self, reading: Reading) -> None:
+        assert reading.verdict
+        (number,) = (reading.verdict.snapshot.nodes[0].release_version or "").split(".")[2:]
+        os.write(1, f"{reading.cluster} {number}\n".encode())
+        super()._publish(reading)
+
+
+def agent(path: Path, first: int) -> None:
+    """Watch until the process is killed."""
+    names = [f"cluster-{index}" for index in range(CLUSTERS)]
+    clusters = {name: Cluster(name=name, source=JolokiaSettings(contact_points=("127.0.0.1",))) for name in names}
+    config = Config(clusters=clusters, agent=AgentSettings(interval=INTERVAL))
+    writer = Writer(path, Limits(), lambda state, why: print(state, why, file=sys.stderr, flush=True))
+    with patch("ringcheck.agent.polls.open_on_loop", lambda cluster, *_: Changing(cluster, first)):
+        Telling(config, recorder=Recorder(writer)).start()
+        time.sleep(3600)
+
+
+@dataclass
+class Result:
+    """What was found.
+
+    Attributes:
+        kills: agents that were killed.
+        shown: readings that were published.
+        lost: those without an entry.
+        entries: in the file at the end.
+        failures: everything else that was wrong.
+    """
+
+    kills: int
+    shown: int
+    lost: int
+    entries: int
+    failures: list[str]
+
+
+def run(count: int, folder: Path, seed: int = 1, *, load: bool = True) -> Result:
+    """Kill so many agents on one state file."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    path, shown, failures = folder / "state.db", list[tuple[str, int]](), list[str]()
+    loading = subprocess.Popen([sys.executable, "-c", LOAD, str(folder / "load")]) if load else None
+    try:
+        for number in range(1, count + 1):
+            shown += killed(path, number * ROUND, chance.uniform(0.05, 0.6), failures)
+            failures += broken(path)
+    finally:
+        if loading:
+            loading.kill()
+            loading.wait()
+    lost, entries = missing(path, shown)
+    return Result(count, len(shown), len(lost), entries, [*failures, *disordered(path)])
+
+
+def killed(path: Path, first: int, seconds: float, failures: list[str]) -> list[tuple[str, int]]:
+    """Run an agent for a while after its first reading, kill it, and return what it published."""
+    command = [sys.executable, "-m", "tests.history.killed", "--agent", str(path), str(first)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            assert selector.select(PATIENCE), "the agent publishes nothing"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        output, complaints = process.communicate(timeout=PATIENCE)
+    failures += [f"the writer reported: {line}" for line in complaints.splitlines()]
+    lines = output.splitlines()
+    whole = lines if output.endswith("\n") else lines[:-1]
+    return [(name, int(number)) for name, number in (line.split() for line in whole)]
+
+
+def broken(path: Path) -> Iterator[str]:
+    """What SQLite finds wrong with the file, read as a process would that comes after the kill."""
+    with closing(sqlite3.connect(path)) as connection:
+        (result,) = connection.execute("PRAGMA integrity_check").fetchone()
+        if result != "ok":
+            yield f"integrity_check: {result}"
+        for cluster, value in connection.execute(
+            "SELECT cluster, value FROM fact WHERE kind = 'release' AND name = ?", [article.ADDRESSES[0]]
+        ):
+            newest = "SELECT now FROM entry WHERE cluster = ? AND kind = 'release' ORDER BY id DESC LIMIT 1"
+            last = connection.execute(newest, [cluster]).fetchone()
+            if last is not None and last[0] != value:
+                yield f"{cluster}: the last entry is {last[0]}, the fact {value}"
+
+
+def missing(path: Path, shown: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], int]:
+    """Readings without an entry, and the number of entries."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT cluster, now FROM entry WHERE kind = 'release'").fetchall()
+        # The very first poll of a cluster shows no change of a release, but its first severity.
+        firsts = {(name, ROUND + 1) for (name,) in connection.execute("SELECT DISTINCT cluster FROM entry")}
+        (number,) = connection.execute("SELECT count(*) FROM entry").fetchone()
+    kept = {(cluster, int(now.split(".")[2])) for cluster, now in rows} | firsts
+    return [reading for reading in shown if reading not in kept], number
+
+
+def disordered(path: Path) -> Iterator[str]:
+    """Clusters whose entries are not in the order of the polls."""
+    with closing(sqlite3.connect(path)) as connection:
+        for (cluster,) in connection.execute("SELECT DISTINCT cluster FROM entry").fetchall():
+            query = "SELECT now FROM entry WHERE cluster = ? AND kind = 'release' ORDER BY id"
+            numbers = [int(now.split(".")[2]) for (now,) in connection.execute(query, [cluster])]
+            if numbers != sorted(set(numbers)):
+                yield f"{cluster}: entries are not in order"
+
+
+def main() -> int:
+    """Run, and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--agent", nargs=2, metavar=("FILE", "FIRST"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.agent:
+        agent(Path(options.agent[0]), int(options.agent[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(options.count, Path(folder), options.seed)
+    print(
+        f"{result.kills} agents killed; {result.shown} readings with changes shown, {result.lost} lost; "
+        f"{result.entries} entries; {len(result.failures)} other failures"
+    )
+    for failure in result.failures[:20]:
+        print(failure)
+    return bool(result.lost or result.failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
