@@ -1,4 +1,4 @@
-"""Asks a running agent for its verdict: cheap for the client, and without any request to the cluster.
+"""Asks a running agent for its verdict or its history, without any request to the cluster.
 
 Owns the age limit of an answer: an old verdict is an error, whatever it says.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from ringcheck.errors import DataError, SourceError, UsageError
 from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
+    from ringcheck.history.reader import Page, Question
     from ringcheck.http.tls import Tls
 
 MAX_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
@@ -50,7 +51,16 @@ class RemoteAgent:
 
     def health_url(self, cluster: str) -> str:
         """The URL of the verdict on a cluster."""
-        return f"{self.url.rstrip('/')}/api/v1/clusters/{quote(cluster, safe='')}/health"
+        return self._url(cluster, "health")
+
+    def history_url(self, question: Question) -> str:
+        """The URL of a page of the history of a cluster."""
+        names = ("since", "until", "limit", "cursor", "order")
+        asked = {name: value for name in names if (value := getattr(question, name)) is not None}
+        return f"{self._url(question.cluster, 'history')}?{urlencode({**asked, 'kind': question.kinds}, doseq=True)}"
+
+    def _url(self, cluster: str, what: str) -> str:
+        return f"{self.url.rstrip('/')}/api/v1/clusters/{quote(cluster, safe='')}/{what}"
 
 
 def health(agent: RemoteAgent, cluster: str, seconds: float, now: datetime | None = None) -> Verdict:
@@ -67,17 +77,46 @@ def health(agent: RemoteAgent, cluster: str, seconds: float, now: datetime | Non
         DataError: the answer is not a verdict, is about another cluster, or is too old.
     """
     from ringcheck.documents.verdict import read_verdict  # noqa: PLC0415 - loaded only if it is used
-    from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
     url = agent.health_url(cluster)
-    headers = {"Accept": "application/json", "Connection": "close"}
-    status, body = exchange("GET", url, seconds, headers=headers, auth=agent.auth, tls=agent.tls, max_bytes=MAX_BYTES)
-    _require_ok(status, body, url)
-    verdict = read_verdict(body, url)
+    verdict = read_verdict(_get(agent, url, seconds), url)
     if verdict.snapshot.cluster != cluster:
         raise DataError(f"{url} answered for cluster {verdict.snapshot.cluster!r}")
     _require_current(verdict, now or datetime.now(UTC), agent.max_age, url)
     return verdict
+
+
+def history(agent: RemoteAgent, question: Question, seconds: float) -> Page:
+    """A page of the history that the agent keeps.
+
+    Args:
+        agent: the agent to ask.
+        question: which entries; the cluster by its name in the agent's configuration.
+        seconds: deadline of the request.
+
+    Raises:
+        SourceError: the agent does not answer, or can't read its history.
+        DataError: the answer is not a history.
+    """
+    from ringcheck.documents.history import read_history  # noqa: PLC0415 - loaded only if it is used
+    from ringcheck.history.reader import Page  # noqa: PLC0415 - loads SQLite
+
+    url = agent.history_url(question)
+    return Page(*read_history(_get(agent, url, seconds), url))
+
+
+def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        SourceError: there is none, or it is an error.
+    """
+    from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
+
+    headers = {"Accept": "application/json", "Connection": "close"}
+    status, body = exchange("GET", url, seconds, headers=headers, auth=agent.auth, tls=agent.tls, max_bytes=MAX_BYTES)
+    _require_ok(status, body, url)
+    return body
 
 
 def _require_ok(status: int, body: bytes, url: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from ringcheck.agent import page
 from ringcheck.agent.answers import agent_of, cluster_of, reading_of
+from ringcheck.agent.history import recent
 from ringcheck.agent.pictures import chosen_level, shown_picture
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.policy import Severity
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ringcheck.config.values import Cluster
+    from ringcheck.history.reader import Page
     from ringcheck.report.reading import Reading
 
 MAX_REASONS = 5  # that a page shows
@@ -31,11 +34,19 @@ def overview(request: Request) -> Response:
     return HTMLResponse(page.overview(agent_of(request).readings(), datetime.now(UTC)))
 
 
-def cluster_page(request: Request) -> Response:
+async def cluster_page(request: Request) -> Response:
     """`/clusters/NAME`: one cluster."""
+    past = await recent(request, cluster_of(request).name, page.ENTRIES)
+    return await run_in_threadpool(_cluster_page, request, past)
+
+
+def _cluster_page(request: Request, past: Page | str | None) -> Response:
     cluster, reading = cluster_of(request), reading_of(request)
     shown = page.Shown(
-        picture=shown_picture(request, reading), chosen=chosen_level(request), reasons=_refusals(reading, cluster)
+        picture=shown_picture(request, reading),
+        chosen=chosen_level(request),
+        reasons=_refusals(reading, cluster),
+        past=past if past is None or isinstance(past, str) else past.entries,
     )
     return HTMLResponse(page.cluster(reading, shown, datetime.now(UTC)))
 

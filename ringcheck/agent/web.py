@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ringcheck.agent import api, monitoring, nodes, page, pages, pictures
+from ringcheck.agent import api, history, monitoring, nodes, page, pages, pictures
 from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text, located_bug
 from ringcheck.agent.guard import Access, Guard, refusal
@@ -53,6 +53,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_CLUSTER}/health", api.health),
     Route(f"{_CLUSTER}/snapshot", api.snapshot),
     Route(f"{_CLUSTER}/plan", api.plan),
+    Route(f"{_CLUSTER}/history", history.history),
     Route(f"{_CLUSTER}/ring.svg", pictures.ring),
     Route(f"{_CLUSTER}/nodes/{{node}}/ready", nodes.ready),
     Route(f"{_CLUSTER}/nodes/{{node}}/may-stop", nodes.may_stop),
@@ -97,6 +98,7 @@ def app(
     application.state.agent = agent
     application.state.cache = AnswerCache()
     application.state.series = SeriesCache()
+    application.state.history = history.HistoryReader()
     application.state.streams = 0
     application.state.ending = threading.Event()
     application.state.decisions = asyncio.Semaphore(DECISIONS)

@@ -36,6 +36,7 @@ COMMANDS = {
     "roll": "Rolling restart: gate, lease, drain, your command, and wait until back.",
     "what-if": "The verdict as it would be if nodes were down, or back.",
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
+    "history": "What changed in a cluster, and when: from the agent or its state file.",
     "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
     "doctor": "Why a node's Jolokia can't be asked, step by step, and what mends it.",
     "snapshot": "Write everything that was read from a cluster to a file, for --from.",

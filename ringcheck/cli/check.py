@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -180,13 +179,9 @@ def _of_agent(cluster: ChosenCluster, url: str, max_age: float) -> Verdict:
     Raises:
         RingcheckError: if there is none that can be trusted.
     """
-    from ringcheck.agent.client import RemoteAgent, health
-    from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
+    from ringcheck.agent.client import health
 
-    target = cluster.target
-    password = secret(target.password_file) if target.password_file else os.environ.get(PASSWORD_VARIABLE, "")
-    auth = (target.username, password) if target.username else None
-    return health(RemoteAgent(url=url, auth=auth, tls=target.tls(), max_age=max_age), cluster.name, target.polling_time)
+    return health(cluster.target.agent(url, max_age), cluster.name, cluster.target.polling_time)
 
 
 def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:

@@ -95,7 +95,7 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
 }
 """For each field of `Target` its option: flags, and arguments of `click.option`."""
 
-_ABSENT: Mapping[str, Any] = {"from_": None, "dc": (), "keyspace": ()}
+_ABSENT: Mapping[str, Any] = {"from_": None, "dc": (), "keyspace": (), "host": (), "url": ()}
 
 
 class ClusterCommand(click.Command):

@@ -7,6 +7,7 @@ the cluster, judges what was seen, and opens the store of its restart leases.
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ringcheck.agent.client import RemoteAgent
     from ringcheck.config import Cluster
     from ringcheck.core.assess import Question
     from ringcheck.core.gate import Gate
@@ -121,6 +123,23 @@ class Target:
         from ringcheck.http.tls import Tls
 
         return Tls(ca_file=self.ca_file, cert_file=self.cert_file, key_file=self.key_file)
+
+    def agent(self, url: str, max_age: float = 60.0) -> RemoteAgent:
+        """A running agent, with the user and the certificates of the options.
+
+        Args:
+            url: its base URL.
+            max_age: highest age of its verdicts in seconds.
+
+        Raises:
+            UsageError: the URL or the password can't be used.
+        """
+        from ringcheck.agent.client import RemoteAgent
+        from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
+
+        password = secret(self.password_file) if self.password_file else os.environ.get(PASSWORD_VARIABLE, "")
+        auth = (self.username, password) if self.username else None
+        return RemoteAgent(url=url, auth=auth, tls=self.tls(), max_age=max_age)
 
     @property
     def polling_time(self) -> float:

@@ -16,6 +16,7 @@ from ringcheck.core.findings import Finding
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.reasons import reason
+from ringcheck.core.transitions import Entry, Transition
 from ringcheck.report.reading import Reading
 from tests import article
 
@@ -217,6 +218,36 @@ def test_text_from_nodes_is_escaped() -> None:
     assert "\u202e" not in pages
     assert "\x1b" not in pages
     assert Strict(text).tags.count("script") == 1
+
+
+def changed(number: int, at: int, text: str = "x") -> Entry:
+    change = Transition(kind="severity", subject="blogs", was="OK", now="CRITICAL", text=text)
+    return Entry(id=number, cluster="blogs", at=at, change=change)
+
+
+def test_the_timeline_is_bounded_and_escaped() -> None:
+    """The last times, and of one time the first changes and how many more there are; texts are shown as plain text."""
+    past = [changed(number, number * 1000) for number in range(200, 100, -1)]
+    past += [changed(number, 1000, EVIL) for number in range(50, 0, -1)]
+    text = page.cluster(reading(), page.Shown(past=past), NOW)
+    assert text.count('<li class="edge-critical">') == page.MOMENTS
+    flood = page.cluster(reading(), page.Shown(past=past[100:]), NOW)
+    assert f"and {50 - page.CHANGES} more" in Strict(flood).text
+    assert "CRITICAL was OK: &#34;" in flood.replace("</span> ", " ")
+    assert "<script>alert" not in flood
+    assert "\u202e" not in flood
+
+
+@pytest.mark.parametrize(
+    ("past", "text"),
+    [((), "No change has been seen yet."), ("the disk hangs", "Not known: the disk hangs"), (None, "")],
+    ids=["empty", "unreadable", "none"],
+)
+def test_the_timeline_of_a_cluster_without_a_past(past: tuple[Entry, ...] | str | None, text: str) -> None:
+    """It says so; without a state file there is no timeline."""
+    shown_text = Strict(page.cluster(reading(), page.Shown(past=past), NOW)).text
+    assert text in shown_text
+    assert ("History" in shown_text) is (past is not None)
 
 
 def test_the_page_of_a_huge_cluster_is_bounded() -> None:

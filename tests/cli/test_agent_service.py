@@ -49,13 +49,16 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @contextmanager
-def agent(tmp_path: Path, *words: str, more: str = "") -> Iterator[tuple[EmbeddedCluster, Service]]:
-    """An agent on an embedded cluster of three, polled every second; `more` is added to its configuration."""
+def agent(tmp_path: Path, *words: str, more: str = "", settings: str = "") -> Iterator[tuple[EmbeddedCluster, Service]]:
+    """An agent on an embedded cluster of three, polled every second.
+
+    `more` is added to its configuration, and `settings` to the agent's section there.
+    """
     cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.1)
     with serve(cluster) as server:
         port = free_port()
         config, log = tmp_path / "ringcheck.yaml", tmp_path / "log"
-        config.write_text(f"{server.config()}{more}agent: {{interval: 1s, listen: '127.0.0.1:{port}'}}\n")
+        config.write_text(f"{server.config()}{more}agent: {{interval: 1s, listen: '127.0.0.1:{port}'{settings}}}\n")
         command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), *words]
         with log.open("wb") as err, subprocess.Popen(command, stderr=err) as process:
             service = Service(process, f"http://127.0.0.1:{port}", config, log)
@@ -193,3 +196,26 @@ def masks(pid: int) -> Iterator[bool]:
         if status.parent.name != str(pid):
             (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
             yield all(int(blocked, 16) >> number - 1 & 1 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+
+
+@pytest.mark.slow
+def test_a_restart_keeps_since(tmp_path: Path) -> None:
+    """Also after a kill -9; a state file that can't be used is logged, and the agent monitors."""
+    health = "/api/v1/clusters/embedded/health"
+    state = ", state: state.db"
+    with agent(tmp_path, settings=state) as (_, service):
+        since = service.get(health).json()["since"]
+        assert since
+        service.process.kill()
+        service.process.wait(30)
+    with agent(tmp_path, settings=state) as (_, service):
+        assert service.get(health).json()["since"] == since
+        kinds = [entry["kind"] for entry in service.get(health.replace("health", "history")).json()["entries"]]
+        assert kinds.count("agent") == 1
+        assert kinds[-1] == "severity"
+        (tmp_path / "second").mkdir()
+        with agent(tmp_path / "second", settings=f", state: {tmp_path}/state.db") as (_, second):
+            second.logs("event=history_failed")
+            assert "in use by another agent" in second.log
+            assert second.get(health).json()["severity"] == "OK"
+            assert "ringcheck_history_up 0.0" in metrics(second)

@@ -21,8 +21,10 @@ from markupsafe import Markup
 from ringcheck import __version__
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Severity
+from ringcheck.core.transitions import utc
 from ringcheck.core.words import counted, percent
 from ringcheck.errors import cut, printable
+from ringcheck.report.history import line, moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Node
+    from ringcheck.core.transitions import Entry, Transition
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
     from ringcheck.report.reading import Reading
 
 HERE = Path(__file__).parent
 KEYSPACES, NODES, SAFE, LEASES, CHOICES = 200, 100, 256, 100, 12  # most that one page shows
+ENTRIES, MOMENTS, CHANGES = 80, 12, 8  # most of the history: entries that are read, times, entries of one time
 REFRESH = 15  # seconds, without JavaScript
 
 STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -77,11 +81,13 @@ class Shown:
         picture: the ring of the chosen keyspace; None if there is none to draw.
         chosen: the chosen level; None for the worst watched one.
         reasons: why no node that is up may restart; empty if some may.
+        past: the last entries of the history, the newest first; a text if they can't be read, None if none are kept.
     """
 
     picture: PagePicture | None = None
     chosen: Level | None = None
     reasons: Sequence[Reason] = ()
+    past: Sequence[Entry] | str | None = None
 
 
 # Static files
@@ -263,6 +269,9 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "reasons": shown.reasons,
         "chosen": shown.chosen,
         "levels": [level for level in Level if level is not Level.ANY],
+        "problem": shown.past if isinstance(shown.past, str) else None,
+        "timeline": None if isinstance(shown.past, str | None) else _timeline(shown.past),
+        "since": verdict.since if verdict and reading.fresh else None,
     }
     if verdict:
         keyspaces = sorted(verdict.keyspaces, key=lambda keyspace: keyspace.severity, reverse=True)
@@ -280,6 +289,35 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
             **_listed(reading, verdict),
         }
     return _render("cluster.html", now, **values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """What one poll changed, in the timeline; `severity` is None if the cluster's did not change."""
+
+    at: str
+    severity: Severity | None
+    changes: list[tuple[Severity | None, str]]
+    more: int
+
+
+def _timeline(entries: Sequence[Entry]) -> list[_Moment]:
+    return [
+        _Moment(
+            at=utc(moment.at),
+            severity=next((change.severity for change in moment.changes if change.kind == "severity"), None),
+            changes=[_shown_change(change) for change in moment.changes[:CHANGES]],
+            more=max(0, len(moment.changes) - CHANGES),
+        )
+        for moment in moments(entries)[:MOMENTS]
+    ]
+
+
+def _shown_change(change: Transition) -> tuple[Severity | None, str]:
+    """A line of the timeline; a change of the cluster's severity has a badge in place of the word."""
+    if change.kind != "severity" or change.severity is None:
+        return None, line(change)
+    return change.severity, ": ".join(filter(None, (change.was and f"was {change.was}", change.text)))
 
 
 def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) -> list[str]:
@@ -344,6 +382,7 @@ class _NodeRow:
     seen_down_by: str
     restart: str
     lease: Holder | None
+    since: str | None
 
 
 def _listed(reading: Reading, verdict: Verdict) -> dict[str, Any]:
@@ -356,6 +395,7 @@ def _listed(reading: Reading, verdict: Verdict) -> dict[str, Any]:
             seen_down_by=_seen_by(verdict.seen_down_by.get(index, ()), verdict),
             restart=_may_restart(node.address, reading),
             lease=holders.get(node.address),
+            since=verdict.states_since[index] if verdict.states_since else None,
         )
         for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
     ]

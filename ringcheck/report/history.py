@@ -1,0 +1,108 @@
+"""The history of a cluster as text: a line for each entry, and entries of one poll under one time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ringcheck.core.transitions import utc
+from ringcheck.core.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ringcheck.core.transitions import Entry, Transition
+
+
+def line(change: Transition) -> str:
+    """What happened, in one line that begins with what it is about."""
+    said = _LINES.get(change.kind, _other)(change)
+    return f"{said}{f': {change.text}' if change.text else ''}"
+
+
+def _before(was: str | None, new: str = "") -> str:
+    text = f"was {was}" if was else new
+    return f" ({text})" if text else ""
+
+
+def _other(change: Transition) -> str:
+    """An entry of a kind that this release does not know."""
+    return f"{change.kind} of {change.subject} is {change.now or 'gone'}{_before(change.was)}"
+
+
+def _finding(change: Transition) -> str:
+    level = f" at {change.level}" if change.level else ""
+    where = f" in {change.datacenter}" if change.datacenter else ""
+    what = f"{change.code} of {change.subject}{level}{where}"
+    return f"{change.now} {what}{_before(change.was)}" if change.now else f"{what} is over{_before(change.was)}"
+
+
+def _lease(change: Transition) -> str:
+    if change.now:
+        return f"{change.subject} is under a restart lease of {change.now}{_before(change.was)}"
+    return f"the lease of {change.was} on {change.subject} is gone"
+
+
+def _batch(change: Transition) -> str:
+    return f"{change.subject} holds {change.now}" if change.now else f"{change.subject} no longer holds {change.was}"
+
+
+_LINES: Mapping[str, Callable[[Transition], str]] = {
+    "severity": lambda change: f"{change.now}{_before(change.was)}",
+    "polls": lambda change: "polls fail" if change.now == "failing" else "polls work again",
+    "node": lambda change: f"{change.subject} is {change.now or 'gone'}{_before(change.was, 'new')}",
+    "address": lambda change: f"{change.subject} has a new address{_before(change.was)}",
+    "restart": lambda change: f"{change.subject} was restarted at {change.now}",
+    "release": lambda change: f"{change.subject} runs {change.now}{_before(change.was)}",
+    "view": lambda change: f"view of {change.subject} is {change.now}{_before(change.was)}",
+    "finding": _finding,
+    "leases": lambda change: f"the lease store {'does not answer' if change.now == 'unknown' else 'answers again'}",
+    "lease": _lease,
+    "batch": _batch,
+    "decision": lambda change: f"the gate answered {change.now} for {change.subject}",
+    "agent": lambda change: f"the agent was started; it had not watched since {change.was}",
+    "gap": lambda _: "changes are missing here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Entries that one poll made, in order.
+
+    Attributes:
+        at: milliseconds of Unix time.
+        changes: what happened.
+    """
+
+    at: int
+    changes: tuple[Transition, ...]
+
+
+def moments(entries: Iterable[Entry]) -> list[Moment]:
+    """Entries that stand side by side and have one time, in their order; each moment begins with its first entry."""
+    grouped = (tuple(group) for _, group in groupby(entries, key=lambda entry: entry.at))
+    return [
+        Moment(group[0].at, tuple(entry.change for entry in sorted(group, key=lambda entry: entry.id)))
+        for group in grouped
+    ]
+
+
+def render(cluster: str, entries: Sequence[Entry], *, more: bool) -> str:
+    """The output of `history`.
+
+    Args:
+        cluster: its name.
+        entries: in order of time.
+        more: whether there are earlier ones.
+    """
+    return "\n".join(_lines(cluster, entries, more=more))
+
+
+def _lines(cluster: str, entries: Sequence[Entry], *, more: bool) -> Iterator[str]:
+    changes = f"the last {counted(len(entries), 'change')}; --limit shows more" if more else None
+    yield f"{cluster}: {changes or counted(len(entries), 'change')}"
+    for moment in moments(entries):
+        for index, change in enumerate(moment.changes):
+            time = utc(moment.at).replace("T", " ").removesuffix("Z") if index == 0 else ""
+            yield f"{time:19}  {line(change)}"
