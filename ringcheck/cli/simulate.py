@@ -57,7 +57,7 @@ DEFAULT_PORT = 18778
     "releases",
     multiple=True,
     metavar="VERSION",
-    help="Cassandra release, 2.2 to 5.0; several make a mixed cluster. Repeatable.",
+    help="Cassandra release, 2.2 to 6.0; several make a mixed cluster. Repeatable.",
 )
 @click.option(
     "--jolokia", type=click.Choice(["1", "2"]), default="2", show_default=True, help="Major version of Jolokia."

@@ -21,6 +21,7 @@ from ringcheck.core.health import ring_state
 from ringcheck.core.judge import Judge
 from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
+from ringcheck.core.quorum import MetadataService
 from ringcheck.core.recovery import recovery_order
 from ringcheck.core.selection import Scope
 from ringcheck.core.summary import Summary
@@ -79,7 +80,8 @@ def assess(
     judge = Judge(scope, leases, asked.levels, ranges=asked.ranges)
     keyspaces = judge.keyspaces() if evidence.usable else ()
     about_scope = _about_scope(scope, keyspaces, asked) if evidence.usable else ()
-    findings = _distinct([*judge.findings, *gaps(evidence), *about_scope])
+    metadata = MetadataService(evidence)
+    findings = _distinct([*judge.findings, *metadata.of_quorum(leases), *gaps(evidence), *about_scope])
     ordered = _worst_first([*map(leases.eased, findings), *leases.findings()])
     severity = max((finding.severity for finding in ordered), default=Severity.OK)
     return Verdict(
@@ -92,6 +94,7 @@ def assess(
         keyspaces=keyspaces,
         findings=_bounded(ordered, AT_MOST),
         recover_first=recovery_order(evidence, judge.outages),
+        metadata_quorum=metadata.worst(),
         holders=None if leases.maintenance.problem else leases.maintenance.holders,
     )
 

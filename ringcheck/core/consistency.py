@@ -30,6 +30,7 @@ OPERATIONS: tuple[Operation, ...] = ("read", "write")
 NETWORK_TOPOLOGY = "NetworkTopologyStrategy"
 EVERYWHERE = "EverywhereStrategy"
 LOCAL_STRATEGY = "LocalStrategy"
+META_STRATEGY = "MetaStrategy"  # of the metadata log of 6.0+, which has a replica on each member of its service
 TOTAL_STRATEGIES = frozenset({"SimpleStrategy", "OldNetworkTopologyStrategy"})  # one factor for all datacenters
 
 
@@ -316,7 +317,7 @@ def _factors(replication: Replication, version: tuple[int, int], owners: Mapping
         _refuse("replication_factor" in options, replication)
         # 4.0+ strips datacenters with factor 0 (NetworkTopologyStrategy's constructor); before, they count.
         return {name: factor for name, factor in options.items() if factor.replicas or version < (4, 0)}
-    if replication.strategy in TOTAL_STRATEGIES:
+    if replication.strategy in {*TOTAL_STRATEGIES, META_STRATEGY}:
         _refuse(set(options) != {"replication_factor"}, replication)
         return {"": options["replication_factor"]}
     _refuse(replication.strategy != EVERYWHERE, replication)

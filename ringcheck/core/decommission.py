@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY
+from ringcheck.core.quorum import MetadataService
 from ringcheck.core.reasons import reason
 from ringcheck.core.stakes import STATED
 from ringcheck.core.words import listed
@@ -29,6 +30,8 @@ def decommission_reasons(scope: Scope, leaving: frozenset[int]) -> Iterator[Reas
     if down:
         text = f"{listed(down)} {'is' if len(down) == 1 else 'are'} down: only a node that is up can leave"
         yield reason("candidate_down", down[0], text)
+    for text in MetadataService(scope.evidence).refuses_changes():
+        yield reason("metadata_not_writable", snapshot.cluster, text)
     by_datacenter: dict[str, list[int]] = defaultdict(list)
     for index in sorted(leaving):
         by_datacenter[snapshot.nodes[index].datacenter or ""].append(index)

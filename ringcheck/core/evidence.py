@@ -111,6 +111,10 @@ class Evidence:
         """The view with addresses of nodes in place of their endpoints; other endpoints stay as they are."""
         return self._reader.named(view)
 
+    def metadata_members(self, view: View) -> tuple[frozenset[int], tuple[str, ...]]:
+        """The members of the metadata service by a view that reports them; and those that are no node, sorted."""
+        return self._reader.metadata_members(view)
+
     def node(self, view: View) -> Node:
         """The node whose view it is; it must be in the snapshot."""
         return self.snapshot.nodes[self.snapshot.index[view.observer]]

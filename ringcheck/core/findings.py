@@ -94,6 +94,51 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             loses=True,
         ),
     ),
+    "The cluster metadata service (Cassandra 6.0+)": (
+        FindingKind(
+            code="metadata_quorum",
+            severity=Severity.WARNING,
+            meaning="Fewer members of the cluster metadata service are up than its quorum. No table can be created or "
+            "altered, and no node can join, leave, move or be replaced. A WARNING and no page: queries are served as "
+            "before, and nodes that stop can start again. A note if the quorum is there with no member to spare.",
+            next_step="Bring back the members that are named as down. Don't replace or remove a node before.",
+            gate="judged",
+        ),
+        FindingKind(
+            code="metadata_unknown",
+            severity=Severity.UNKNOWN,
+            meaning="No node of 6.0 or newer reports the members of the cluster metadata service, or a member is no "
+            "known node. So it is not known whether it has a quorum.",
+            next_step="Allow `describeCMS` of `org.apache.cassandra.tcm:type=CMSOperations` in the access policy.",
+            lifts_when="the members of the cluster metadata service are known",
+        ),
+        FindingKind(
+            code="metadata_behind",
+            severity=Severity.OK,
+            meaning="A view has not yet applied changes of the metadata that another view has: its joining, leaving "
+            "and moving nodes may be those of before.",
+            next_step="Wait a second. If it stays, check whether that node reaches a member of the metadata service.",
+            reason="view_disagreement",
+            lifts_when="all views have applied the same changes",
+        ),
+        FindingKind(
+            code="metadata_contradiction",
+            severity=Severity.WARNING,
+            meaning="Views that have applied the same changes report different members of the cluster metadata "
+            "service. The gate keeps the quorum of each of these sets.",
+            next_step="Compare `nodetool cms describe` on the nodes.",
+            reason="contradiction",
+            lifts_when="the views report the same members of the cluster metadata service",
+        ),
+        FindingKind(
+            code="metadata_not_writable",
+            severity=Severity.WARNING,
+            meaning="The cluster metadata can't be changed though its members may be up: after an upgrade to 6.0 the "
+            "service was not initialised, it is being initialised, or its commits are paused.",
+            next_step="After the last node has 6.0: `nodetool cms initialize`. Resume commits that were paused.",
+            gate="judged",
+        ),
+    ),
     "What is not known": (
         FindingKind(
             code="no_usable_view",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import release
 from ringcheck.core.findings import FINDINGS, Finding, noted
 from ringcheck.core.policy import Severity
+from ringcheck.core.quorum import MetadataService
 from ringcheck.core.words import listed
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def gaps(evidence: Evidence) -> Iterator[Finding]:
     yield from _disagreements(evidence)
     yield from _other_addresses(evidence)
     yield from _schemas(evidence)
+    yield from MetadataService(evidence).findings()
     yield from _movements(evidence)
     yield from _nodes(evidence)
 

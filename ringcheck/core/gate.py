@@ -42,7 +42,7 @@ from ringcheck.core.decommission import decommission_reasons
 from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
-from ringcheck.core.losses import groups_of, loss_of, lost, lost_by_the_stop
+from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop
 from ringcheck.core.reasons import REASONS, DecisionWord, Reason, answer, ordered, reason
 from ringcheck.core.refusals import refusals
 from ringcheck.core.selection import Scope
@@ -193,8 +193,9 @@ class Gatekeeper:
         self.leased = frozenset(snapshot.index[holder.node] for holder in holders if holder.node in snapshot.index)
         self.uncounted = (self._everyone - self.evidence.counted_on) | self.leased
         finder = StakeFinder(self.scope, gate.level, gate.accept)
-        self.stakes = list(finder.stakes())
-        general = refusals(self.scope, judged=bool(self.stakes), settle=gate.settle, leased=self.leased)
+        of_keyspaces = list(finder.stakes())
+        self.stakes = [*of_keyspaces, *finder.metadata_stakes()]
+        general = refusals(self.scope, judged=bool(of_keyspaces), settle=gate.settle, leased=self.leased)
         self.refusals = [*finder.unjudged, *general]
 
     def state(self, ring: Ring, down: Iterable[int]) -> RingState:
@@ -223,9 +224,10 @@ class Gatekeeper:
         )
 
     def _checked(self) -> Checked:
-        keyspaces = {name for stake in self.stakes for name in stake.keyspaces}
+        stakes = [stake for stake in self.stakes if not stake.metadata]
+        keyspaces = {name for stake in stakes for name in stake.keyspaces}
         ranges = sum(len(ring) * len(keyspaces.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
-        levels = tuple(dict.fromkeys(stake.level for stake in self.stakes))
+        levels = tuple(dict.fromkeys(stake.level for stake in stakes))
         return Checked(keyspaces=len(keyspaces), ranges=ranges, views=len(self.evidence.usable), levels=levels)
 
     def _allowed(self, reason: Reason) -> Reason:
@@ -341,7 +343,7 @@ class Gatekeeper:
             health = self.state(stake.ring, down).level(stake.level, stake.client, stake.rules)
             if health.outage:
                 broken.append(stake)
-                yield lost("already_unavailable", stake, health.outage, health.outage_share, blocks=not cure)
+                yield lost_before(self.snapshot, stake, down, health, blocks=not cure)
             if health.structurally_unavailable:
                 share = health.unavailable_share - health.outage_share
                 yield lost("structurally_unavailable", stake, health.structurally_unavailable, share, blocks=False)
@@ -394,7 +396,7 @@ class Gatekeeper:
             yield stake, loss_of(groups[id(stake.ring)], stake.demands), after
 
     def _at_minimum(self, stake: Stake, loss: CandidateLoss) -> Iterator[Reason]:
-        if loss.tight:
+        if loss.tight and not stake.metadata:
             text = f"{loss.tight} ranges of {listed(stake.keyspaces)} would have no replica to spare {stake.where}"
             blocks = self.gate.require_spare
             subject = stake.keyspaces[0]

@@ -130,11 +130,12 @@ class _RingLimits:
     def _spares(self, index: int, replicas: Replicas) -> Iterator[_Spare]:
         for stake in self.stakes:
             never = never_spared(self.state.whole(index), stake.demands)
-            allowed = ("structurally_never_safe" if never else "would_become_unavailable") in self.allow
+            taken = "structurally_never_safe" if never else "would_become_unavailable"
+            allowed = ("metadata_quorum" if stake.metadata else taken) in self.allow
             for demand in stake.demands:
                 margins = replicas.margins(demand)
                 worst = min((margin.spare for margin in margins), default=-1)
-                strict = self.require_spare and worst > 0
+                strict = self.require_spare and worst > 0 and not stake.metadata
                 # What is lost already can't be lost, and what the operator allows to be lost sets no limit.
                 if worst >= 0 and (strict or not allowed):
                     for margin in margins:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.headroom import headroom
+from ringcheck.core.quorum import after_stop, before_stop, quorum_of
 from ringcheck.core.reasons import Example, reason
 from ringcheck.core.words import listed, percent
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.consistency import Demand, Replicas
-    from ringcheck.core.health import RingState
+    from ringcheck.core.health import LevelHealth, RingState
     from ringcheck.core.kinds import RangeKind
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Layout, Snapshot
@@ -190,8 +191,23 @@ def lost(code: str, stake: Stake, ranges: int, share: float, **fields: object) -
     return reason(code, stake.keyspaces[0], text, ranges=ranges, share=share, **stake.fields, **fields)
 
 
+def lost_before(snapshot: Snapshot, stake: Stake, down: frozenset[int], health: LevelHealth, *, blocks: bool) -> Reason:
+    """The reason that a stake is lost before the stop, with these nodes down."""
+    if stake.metadata:
+        return _no_quorum(stake, *before_stop(quorum_of(snapshot, stake.ring, down)), blocks=blocks)
+    return lost("already_unavailable", stake, health.outage, health.outage_share, blocks=blocks)
+
+
+def _no_quorum(stake: Stake, summary: str, lifts_when: str, **fields: object) -> Reason:
+    return reason("metadata_quorum", stake.keyspaces[0], summary, lifts_when=lifts_when, **stake.fields, **fields)
+
+
 def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: CandidateLoss) -> Iterator[Reason]:
     """The reasons that a stop takes ranges away; each with the first lost range as it would be after the stop."""
+    if stake.metadata:
+        if loss.ranges:
+            yield _no_quorum(stake, *after_stop(quorum_of(snapshot, stake.ring, after.down)))
+        return
     share = loss.tokens / after.space.size
     example = None if loss.first is None else _example(snapshot, after, loss.first)
     if loss.never:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ringcheck.core.batches import Limits
+    from ringcheck.core.evidence import Evidence
     from ringcheck.core.gate import Gate
+    from ringcheck.core.metadata import MetadataReport
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.stakes import Stake
@@ -247,8 +249,9 @@ class _Planner:
         after = RingState(ring, self.snapshot.layout, before.space, ring.holding(uncounted.union(batch)))  # not kept
         for stake in stakes:
             was, now = (state.level(stake.level, stake.client, stake.rules).by_operation for state in (before, after))
+            spares = self.gate.require_spare and not stake.metadata
             for operation in was:
-                tighter = self.gate.require_spare and now[operation].at_minimum > was[operation].at_minimum
+                tighter = spares and now[operation].at_minimum > was[operation].at_minimum
                 if tighter or now[operation].unavailable > was[operation].unavailable:
                     return True
         return False
@@ -300,6 +303,7 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
     strangers = frozenset().union(*{frozenset(evidence.liveness(view).strangers) for view in evidence.usable})
     live = frozenset(snapshot.index) | strangers
     version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
+    metadata = _settled_metadata(evidence)
     views = tuple(
         View(
             node.address,
@@ -309,6 +313,7 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
             leaving=frozenset(evidence.names(evidence.leaving)),
             moving=frozenset(evidence.names(evidence.moving)),
             schema_version="",
+            metadata=metadata.get(node.address, next(iter(metadata.values()), None)),
         )
         for index, node in enumerate(snapshot.nodes)
         if index in evidence.members - evidence.joining
@@ -316,6 +321,16 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
     nodes = tuple([_well(node, version) for node in snapshot.nodes])
     lasting = [problem for problem in snapshot.problems if not reason_kind(finding_kind(problem.code).reason).passing]
     return replace(snapshot, nodes=nodes, views=views, problems=tuple(lasting))
+
+
+def _settled_metadata(evidence: Evidence) -> dict[str, MetadataReport]:
+    """By observer what it reports of the metadata service, as if none were behind; each set of members stays."""
+    reports = {view.observer: view.metadata for view in map(evidence.named, evidence.usable) if view.metadata}
+    newest = max((report.epoch or 0 for report in reports.values()), default=0)
+    return {
+        observer: report if report.epoch == newest else replace(report, epoch=None)
+        for observer, report in reports.items()
+    }
 
 
 def _well(node: Node, version: str | None) -> Node:

@@ -66,6 +66,23 @@ _KINDS = (
         headline=1,
     ),
     ReasonKind(
+        code="metadata_quorum",
+        answer="unsafe",
+        meaning="Fewer members of the cluster metadata service (Cassandra 6.0+) than its quorum would be left: no "
+        "table could be created, and no node could join, leave, move or be replaced. It blocks also if the quorum is "
+        "missing already, unless every candidate is down already.",
+        lifts_when="more members of the cluster metadata service are up",
+        takes=True,
+        headline=1,
+    ),
+    ReasonKind(
+        code="metadata_not_writable",
+        answer="unsafe",
+        meaning="With `--action decommission`: nodes refuse to change the cluster metadata. The service is not "
+        "initialised, is being initialised, or its commits are paused.",
+        lifts_when="changes of the cluster metadata are committed again",
+    ),
+    ReasonKind(
         code="already_unavailable",
         answer="unsafe",
         meaning="Ranges are unavailable before anything stops. A note if every candidate is down already: then the "

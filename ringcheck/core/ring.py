@@ -21,14 +21,16 @@ from ringcheck.errors import RingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ringcheck.core.metadata import MetadataReport
+
 SourceState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
 ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
 Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is the whole ring
 
 NORMAL = "NORMAL"  # OperationMode of a node that serves
-# A leaving or moving node serves its clients until it is done, and a node whose decommission failed (5.0) goes on
-# serving them: they get what it sees.
-COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED"})
+# A leaving or moving node serves its clients until it is done, and a node whose decommission (5.0) or move (6.0) failed
+# goes on serving them: they get what it sees.
+COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED", "MOVE_FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class View:
         known_as: (endpoint, address) pairs of nodes that it knows under another endpoint; used if the lists are
             addresses.
         schema_version: UUID text of its schema.
+        metadata: what it reports of the cluster metadata service; None before 6.0, or if it can't be read.
     """
 
     observer: str
@@ -143,6 +146,7 @@ class View:
     host_ids: tuple[tuple[str, str], ...] = ()
     known_as: tuple[tuple[str, str], ...] = ()
     schema_version: str | None = None
+    metadata: MetadataReport | None = None
 
 
 _FACTOR = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ringcheck.core.consistency import UnknownReplicationError
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import DEFAULT
+from ringcheck.core.quorum import KEYSPACE, LEVEL, MetadataService, rules_of
 from ringcheck.core.reasons import reason
 from ringcheck.core.words import listed, nearest
 from ringcheck.errors import UsageError
@@ -59,6 +60,11 @@ class Stake:
     rules: Rules
 
     @property
+    def metadata(self) -> bool:
+        """Whether it is the quorum of the cluster metadata service, and no keyspace of clients."""
+        return self.keyspaces == (KEYSPACE,)
+
+    @property
     def where(self) -> str:
         """`at LOCAL_QUORUM in dc1`."""
         return f"at {self.level}" + (f" in {self.client}" if self.client else "")
@@ -99,13 +105,20 @@ class StakeFinder:
         self.unjudged: list[Reason] = []
 
     def stakes(self) -> Iterator[Stake]:
-        """All stakes; none while no view counts. Fills `unjudged` as it goes."""
+        """All stakes of keyspaces; none while no view counts. Fills `unjudged` as it goes."""
         versions = sorted({outlook.version for outlook in self._scope.evidence.outlooks(())})
         for ring in self._scope.snapshot.rings:
             for level, keyspaces in self._levels(ring).items():
                 for client in self._scope.clients(level, ring):
                     for version in versions:
                         yield from self._stake(ring, keyspaces, level, client, version)
+
+    def metadata_stakes(self) -> Iterator[Stake]:
+        """The quorum of the cluster metadata service, once for each set of members that a view reports."""
+        for ring in MetadataService(self._scope.evidence).rings:
+            rules = rules_of(ring)
+            demands = tuple(demands_of(LEVEL, None, rules).values())
+            yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
 
     def _levels(self, ring: Ring) -> dict[Level, tuple[str, ...]]:
         """The levels that a ring must keep, and for which of its keyspaces."""

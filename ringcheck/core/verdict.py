@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ringcheck.core.findings import Finding
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.quorum import Quorum
     from ringcheck.core.ring import Range, Snapshot, View
 
 
@@ -92,6 +93,8 @@ class Verdict:
         holders: of restart leases; None if the store did not answer.
         since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
         states_since: likewise for the state of each node; empty if nothing is known of the past.
+        metadata_quorum: of the cluster metadata service, as the coordinator sees it that reaches the fewest members;
+            None before 6.0, until the service is initialised, or if it is not known.
     """
 
     snapshot: Snapshot
@@ -106,6 +109,7 @@ class Verdict:
     holders: tuple[Holder, ...] | None = ()
     since: str | None = None
     states_since: tuple[str | None, ...] = ()
+    metadata_quorum: Quorum | None = None
 
     def down(self) -> list[str]:
         """Addresses of the nodes whose state is `down`, in the snapshot's order."""

@@ -14,6 +14,7 @@ from ringcheck.core.ring import COORDINATING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ringcheck.core.metadata import MetadataReport
     from ringcheck.core.ring import Node, View
 
 
@@ -118,6 +119,10 @@ class ViewReader:
             if endpoint in host_ids or self._directory.index_of(endpoint, host_ids) not in elsewhere
         )
 
+    def metadata_members(self, view: View) -> tuple[frozenset[int], tuple[str, ...]]:
+        """The members of the metadata service by a view that reports them; and those that are no node, sorted."""
+        return self._nodes_of(view.metadata.members if view.metadata else (), dict(view.host_ids))
+
     def _nodes_of(
         self, endpoints: Iterable[str], host_ids: Mapping[str, str]
     ) -> tuple[frozenset[int], tuple[str, ...]]:
@@ -145,7 +150,14 @@ class ViewReader:
             moving=moving or frozenset(),
             host_ids=(),
             known_as=view.known_as or self._known_as(view.host_ids),
+            metadata=self._named_metadata(view),
         )
+
+    def _named_metadata(self, view: View) -> MetadataReport | None:
+        if view.metadata is None:
+            return None
+        members = self._addresses(view.metadata.members, dict(view.host_ids))
+        return replace(view.metadata, members=members or frozenset())
 
     def _addresses(self, endpoints: frozenset[str] | None, host_ids: Mapping[str, str]) -> frozenset[str] | None:
         if endpoints is None:

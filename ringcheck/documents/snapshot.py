@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ringcheck.core.consistency import release
 from ringcheck.core.evidence import evidence_of
+from ringcheck.core.metadata import MetadataReport
 from ringcheck.core.ring import (
     Node,
     Pending,
@@ -25,14 +26,14 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
-from ringcheck.documents.fields import address, parse_document, shown, token_texts
+from ringcheck.documents.fields import Fields, address, parse_document, shown, token_texts
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.ring import Partitioner
-    from ringcheck.documents.fields import Fields, Json
+    from ringcheck.documents.fields import Json
 
 SNAPSHOT = "ringcheck/snapshot/1"
 
@@ -109,6 +110,18 @@ def _view(view: View) -> Json:
         "moving": sorted(view.moving),
         "known_as": dict(view.known_as),
         "schema_version": view.schema_version,
+        "metadata": view.metadata and _metadata(view.metadata),
+    }
+
+
+def _metadata(report: MetadataReport) -> Json:
+    return {
+        "members": sorted(report.members),
+        "epoch": report.epoch,
+        "state": report.state,
+        "migrating": report.migrating,
+        "paused": report.paused,
+        "needs_reconfiguration": report.needs_reconfiguration,
     }
 
 
@@ -254,6 +267,22 @@ def read_view(view: Fields) -> View:
         moving=view.addresses("moving"),
         known_as=_known_as(view),
         schema_version=view.optional("schema_version", str),
+        metadata=_read_metadata(view),
+    )
+
+
+def _read_metadata(view: Fields) -> MetadataReport | None:
+    values = view.optional("metadata", dict)
+    if values is None:
+        return None
+    metadata = Fields(values, view.at("metadata"))
+    return MetadataReport(
+        members=metadata.addresses("members"),
+        epoch=metadata.optional("epoch", int),
+        state=metadata.optional("state", str),
+        migrating=metadata.optional("migrating", bool),
+        paused=metadata.optional("paused", bool),
+        needs_reconfiguration=metadata.optional("needs_reconfiguration", bool),
     )
 
 

@@ -12,6 +12,7 @@ from ringcheck.core.findings import Finding
 from ringcheck.core.health import LevelHealth, OperationHealth, WorstRange
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Severity
+from ringcheck.core.quorum import Quorum
 from ringcheck.core.ring import Snapshot, View
 from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Recovery, Verdict
 from ringcheck.documents.fields import Fields, parse_document, shown, token_texts
@@ -59,6 +60,17 @@ def verdict_document(verdict: Verdict) -> Json:
             for recovery in verdict.recover_first
         ],
         "holders": None if verdict.holders is None else [_holder(holder) for holder in verdict.holders],
+        "metadata_quorum": verdict.metadata_quorum and _quorum(verdict.metadata_quorum),
+    }
+
+
+def _quorum(quorum: Quorum) -> Json:
+    return {
+        "size": quorum.size,
+        "required": quorum.required,
+        "members": list(quorum.members),
+        "live": list(quorum.live),
+        "worst_view": quorum.observer,
     }
 
 
@@ -200,6 +212,7 @@ def _verdict(document: Fields) -> Verdict:
         holders=_read_holders(document),
         since=_read_time(document),
         states_since=tuple(map(_read_time, rows)),
+        metadata_quorum=_read_quorum(document),
     )
     _check(verdict)
     return verdict
@@ -261,6 +274,19 @@ def _read_finding(finding: Fields) -> Finding:
 def _read_recovery(recovery: Fields, index: Mapping[str, int]) -> Recovery:
     node = _node(recovery.required("node", str), index)
     return Recovery(node=node, restores_share=float(recovery.values.get("restores_share") or 0))
+
+
+def _read_quorum(document: Fields) -> Quorum | None:
+    values = document.optional("metadata_quorum", dict)
+    if values is None:
+        return None
+    quorum = Fields(values, "metadata_quorum")
+    return Quorum(
+        size=quorum.required("size", int),
+        members=tuple(map(str, quorum.required("members", list))),
+        live=tuple(map(str, quorum.required("live", list))),
+        observer=quorum.optional("worst_view", str),
+    )
 
 
 def _read_holders(document: Fields) -> tuple[Holder, ...] | None:

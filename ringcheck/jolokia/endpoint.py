@@ -31,10 +31,14 @@ _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
 @lru_cache(maxsize=64)
-def _liveness(with_port: bool, extra: tuple[str, ...]) -> bytes:  # noqa: FBT001 - which of two names
-    """The request of a steady poll: one `read` of a few attributes, encoded once for all nodes that get the same."""
+def _liveness(with_port: bool, extra: tuple[str, ...], metadata: bool) -> bytes:  # noqa: FBT001 - which of two names
+    """The request of a steady poll, encoded once for all nodes that get the same.
+
+    That is one `read` of a few attributes; with metadata a bulk of two, since Cassandra reports it by an operation.
+    """
     request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
-    return json.dumps(request, separators=(",", ":")).encode()
+    payload = [request, mbeans.metadata()] if metadata else request
+    return json.dumps(payload, separators=(",", ":")).encode()
 
 
 class SharedValues:
@@ -82,7 +86,8 @@ class JolokiaEndpoint:
         self._extra: tuple[str, ...] = mbeans.EXTRA
         self._reports_owners = True
         self._owners_forbidden = False
-        self._introduced = False
+        self._describes_metadata = False
+        self._introduced_as: str | None = None
         self._digest = b""
         self._last: NodeReport | None = None
 
@@ -93,6 +98,7 @@ class JolokiaEndpoint:
         """
         if self._last is None and self.host_ids is None:
             self._with_port = other._with_port
+            self._describes_metadata = other._describes_metadata
             self._reports_owners = other._reports_owners or other._owners_forbidden
 
     async def introduce(self, deadline: float) -> NodeReport:
@@ -102,15 +108,18 @@ class JolokiaEndpoint:
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
-        answers = await self.attributes(mbeans.INTRODUCTION, deadline)
+        names = (*mbeans.INTRODUCTION, mbeans.DESCRIBE_METADATA)
+        requests = [*mbeans.reads(mbeans.INTRODUCTION), mbeans.metadata()]
+        answers = dict(zip(names, await self.bulk(requests, deadline), strict=True))
         report = node_report.node_report(answers, self._shared.sets)
         if report.mode is not None:  # a JVM that has only begun to start has no attributes yet, but will have them
             self._extra = tuple(name for name in mbeans.EXTRA if answers[name].status not in _MISSING)
             self._with_port = report.with_port
-            self._introduced = True
+            self._describes_metadata = answers[mbeans.DESCRIBE_METADATA].status in {outcomes.OK, outcomes.THROWN}
+            self._introduced_as = report.release
             self._reports_owners = report.owners is not None
-            names = (mbeans.OWNERSHIP, mbeans.OWNERSHIP_WITH_PORT)
-            self._owners_forbidden = any(answers[name].status == outcomes.FORBIDDEN for name in names)
+            owning = (mbeans.OWNERSHIP, mbeans.OWNERSHIP_WITH_PORT)
+            self._owners_forbidden = any(answers[name].status == outcomes.FORBIDDEN for name in owning)
         return self._remembered(report)
 
     def _remembered(self, report: NodeReport) -> NodeReport:
@@ -135,18 +144,24 @@ class JolokiaEndpoint:
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
-        payload = _liveness(self._with_port, (*self._extra, *(self._about_members() if members else ())))
+        names = (*self._extra, *(self._about_members() if members else ()))
+        payload = _liveness(self._with_port, names, self._describes_metadata)
         try:
             report: NodeReport | None = await self._asking.post(self.url, payload, deadline, self._decoded)
         except SourceError:
-            self._extra = mbeans.EXTRA  # the next answer may come from a newer process with another access policy
+            # The next answer may come from a newer process with another access policy.
+            self._extra, self._introduced_as = mbeans.EXTRA, None
             raise
         # One attribute that is missing, denied or throws fails the whole request. Asked singly, it shows which one.
-        return await self.introduce(deadline) if report is None or self._may_have_ports(report) else report
+        return await self.introduce(deadline) if report is None or self._may_report_more(report) else report
 
-    def _may_have_ports(self, report: NodeReport) -> bool:
-        """Whether a node was asked without ports although its release has them, as can happen in a mixed cluster."""
-        return not self._with_port and not self._introduced and mbeans.release(report.release) >= mbeans.WITH_PORT
+    def _may_report_more(self, report: NodeReport) -> bool:
+        """Whether a node was asked as one of an older release, as can happen in a mixed cluster."""
+        if report.release == self._introduced_as:
+            return False
+        release = mbeans.release(report.release)
+        unasked = (not self._with_port, mbeans.WITH_PORT), (not self._describes_metadata, mbeans.METADATA)
+        return any(missing and release >= since for missing, since in unasked)
 
     def _about_members(self) -> tuple[str, ...]:
         if self._with_port:
@@ -227,13 +242,13 @@ class JolokiaEndpoint:
         digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
         if digest == self._digest and self._last:
             return self._last
-        answer = outcomes.outcome(parsed(body, reply.url))
+        answer, metadata = _answers(parsed(body, reply.url))
         if answer.status == outcomes.FORBIDDEN and not self._names_an_attribute(answer.error):
             raise DeniedError(answer.refusal)
         if answer.status != outcomes.OK:
             return None
         values = outcomes.mapping(answer.value, "the answer")
-        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()}
+        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()} | metadata
         report = self._remembered(node_report.node_report(answers, self._shared.sets))
         self._digest, self._last = digest, report
         return report
@@ -242,3 +257,15 @@ class JolokiaEndpoint:
         """Whether a refusal can be of one attribute: it names an attribute, or has no text."""
         asked = (*_ALWAYS, *self._extra, *mbeans.lists_of(self._with_port), *self._about_members())
         return not error or any(name in error for name in asked)
+
+
+def _answers(reply: object) -> tuple[Outcome, dict[str, Outcome]]:
+    """The outcome of the attributes in the reply of a steady poll, and that of the metadata by name, if it was asked.
+
+    Raises:
+        DataError: if it is no reply of Jolokia.
+    """
+    if not isinstance(reply, list):
+        return outcomes.outcome(reply), {}
+    attributes, metadata = outcomes.outcomes(reply, 2) or [outcomes.outcome(reply)] * 2
+    return attributes, {mbeans.DESCRIBE_METADATA: metadata}

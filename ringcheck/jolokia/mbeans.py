@@ -4,7 +4,8 @@ Owns names, versions and request payloads. Only what `CALLS` lists is ever sent:
 are really made and with the access policy in `config/jolokia/jolokia-access.xml`.
 
 Names and versions are those of `service/StorageServiceMBean`, `locator/EndpointSnitchInfoMBean`,
-`gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of Apache Cassandra 2.2 to 5.0.
+`gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of Apache Cassandra 2.2 to 6.0, and of
+`tcm/CMSOperationsMBean` of 6.0.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 CREDENTIALS_CACHE = "org.apache.cassandra.auth:type=CredentialsCache"
 IDENTITIES_CACHE = "org.apache.cassandra.auth:type=IdentitiesCache"
 AUTH_PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
+METADATA_SERVICE = "org.apache.cassandra.tcm:type=CMSOperations"
 
 OLDEST: Release = (0, 0, 0)
 WITH_PORT: Release = (4, 0, 0)  # CASSANDRA-7544: several nodes on one address; since then all WithPort names
@@ -35,6 +37,7 @@ SHARED: Release = (3, 0, 6)  # and 3.6, 3.11.0 (CASSANDRA-11627), but not 3.1 to
 CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
+METADATA: Release = (6, 0, 0)  # CASSANDRA-18330
 
 # An agent's own limits cut lists and maps silently; only 0 in a request lifts them, no other number does.
 # Without stack traces, which Jolokia 1 adds to every error by default and which would be most of some replies.
@@ -53,7 +56,7 @@ class Call:
         mbean: object name.
         kind: `read` for an attribute, `exec` for an operation.
         name: of the attribute or operation.
-        since: first release that has it; all newer ones have it too, up to 5.0 at least.
+        since: first release that has it; all newer ones have it too, up to 6.0 at least.
         writes: whether it changes the node.
     """
 
@@ -98,6 +101,7 @@ READ_LEVEL = "ReadConsistencyLevel"
 START_TIME = "StartTime"
 STREAMS = "CurrentStreams"
 DRAIN = "drain"
+DESCRIBE_METADATA = "describeCMS"
 
 # MBeans that exist only on nodes whose clients log in. PasswordAuthenticator and MutualTlsAuthenticator register theirs
 # when they start. AuthProperties follows when the first role other than `cassandra` is read, with any authenticator.
@@ -135,6 +139,7 @@ CALLS = (
     *_attributes(RUNTIME, START_TIME),  # of the JVM, for `roll` alone
     *_attributes(STREAM_MANAGER, STREAMS),  # for the gate alone
     *(Call(mbean=mbean, kind="read", name=name, since=since) for mbean, name, since in LOGINS),
+    *_operations(METADATA_SERVICE, DESCRIBE_METADATA, since=METADATA),
 )
 
 
@@ -177,6 +182,11 @@ def streams() -> Request:
     (CASSANDRA-11174).
     """
     return read(STREAM_MANAGER, STREAMS) | {"config": FEW}
+
+
+def metadata() -> Request:
+    """A request for what a node knows of the cluster metadata service: a map of texts."""
+    return run(METADATA_SERVICE, DESCRIBE_METADATA)
 
 
 def drain() -> Request:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from ringcheck.core.metadata import MetadataReport
 from ringcheck.core.ring import COORDINATING
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans
 from ringcheck.jolokia.endpoints import endpoints, host_ids, owners
-from ringcheck.jolokia.outcomes import OK, THROWN, Outcome, flag, is_missing_mbean, number, text
+from ringcheck.jolokia.outcomes import OK, THROWN, Outcome, flag, is_missing_mbean, mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class NodeReport:
         moving: endpoints that it sees moving.
         host_ids: host id by endpoint; None if it was not asked for.
         owners: endpoints that own tokens; None if it was not asked for or is not reported.
+        metadata: what it knows of the cluster metadata service; None before 6.0, or if it can't be read.
     """
 
     with_port: bool = False
@@ -59,13 +61,14 @@ class NodeReport:
     moving: frozenset[str] = frozenset()
     host_ids: Mapping[str, str] | None = field(default=None, repr=False)
     owners: frozenset[str] | None = field(default=None, repr=False)
+    metadata: MetadataReport | None = None
 
 
 def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], frozenset[str]]) -> NodeReport:
     """A node's report, from attributes of StorageService.
 
     Args:
-        answers: outcome by attribute.
+        answers: outcome by attribute, and that of `describeCMS` by its name, if it was asked for.
         shared: sets of earlier reports; equal sets become the same object, since a thousand nodes list the same
             thousand endpoints. New sets are added.
 
@@ -97,6 +100,7 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
         **lists,
         host_ids=_host_ids(answers, with_port),
         owners=_owners(answers, with_port, shared),
+        metadata=_metadata(answers, shared),
     )
 
 
@@ -157,3 +161,37 @@ def _owners(
         return None
     owning = owners(answers[name].value, name)
     return shared.setdefault(owning, owning)
+
+
+def _metadata(answers: Mapping[str, Outcome], shared: dict[frozenset[str], frozenset[str]]) -> MetadataReport | None:
+    """What the node reports of the cluster metadata service; None if it does not, or in another form than that of 6.0.
+
+    A form that is not known must not cost the node's view, of which it is no part that clients depend on.
+    """
+    outcome = answers.get(mbeans.DESCRIBE_METADATA)
+    if outcome is None or outcome.status != OK:
+        return None
+    try:
+        return _described(mapping(outcome.value, mbeans.DESCRIBE_METADATA), shared)
+    except DataError:
+        return None
+
+
+def _described(values: Mapping[str, object], shared: dict[frozenset[str], frozenset[str]]) -> MetadataReport:
+    """The report in a map of `describeCMS`, whose members are one text: `/10.0.0.1:7000,/10.0.0.2:7000`."""
+    names = [name for name in text(values.get("MEMBERS"), "MEMBERS").split(",") if name]
+    members = endpoints(names, "MEMBERS")
+    return MetadataReport(
+        members=shared.setdefault(members, members),
+        epoch=_optional(number, values, "EPOCH"),
+        state=_optional(text, values, "SERVICE_STATE"),
+        migrating=_stated(values, "IS_MIGRATING"),
+        paused=_stated(values, "COMMITS_PAUSED"),
+        needs_reconfiguration=_stated(values, "NEEDS_RECONFIGURATION"),
+    )
+
+
+def _stated(values: Mapping[str, object], name: str) -> bool | None:
+    """A boolean that is written as text; None if it is not there."""
+    value = values.get(name)
+    return None if value is None else flag({"true": True, "false": False}.get(str(value), value), name)

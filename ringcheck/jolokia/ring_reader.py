@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import expected
+from ringcheck.core.consistency import LOCAL_STRATEGY, META_STRATEGY, expected
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 # Releases before 3.0.6 name all keyspaces. These are the ones with LocalStrategy; users can't make more of them
 # (`cql3/statements/KSPropDefs`: "LocalStrategy is reserved for internal use").
 _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
-# Replicas of these are not placed by token: each node's own, and trunk's members of the metadata service.
-_NOT_PLACED = frozenset({"LocalStrategy", "MetaStrategy"})
+# Replicas of these are not placed by token: each node's own, and the members of the metadata service (6.0+), which
+# every node reports in each poll.
+_NOT_PLACED = frozenset({LOCAL_STRATEGY, META_STRATEGY})
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node that it does not know
 # Of pending ranges in one reply. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of the bytes
 # that are counted: this is enough for three such nodes and 100 keyspaces that all have replications of their own.

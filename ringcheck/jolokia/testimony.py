@@ -74,6 +74,7 @@ def view_of(report: NodeReport, address: str, host_ids: tuple[tuple[str, str], .
         moving=report.moving,
         host_ids=host_ids,
         schema_version=report.schema_version,
+        metadata=report.metadata,
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.quorum import Quorum
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
     from ringcheck.report.reading import Durations, Reading, Reload
 
@@ -86,6 +87,14 @@ SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering and tha
 SINCE = _ring(
     "severity_since_timestamp_seconds", "Unix time since when the verdict has its severity, as far as known.", _CLUSTER
 )
+METADATA_MEMBERS = _ring(
+    "metadata_members", "Members of the cluster metadata service (6.0+) by state.", (*_CLUSTER, "state")
+)
+METADATA_LEFT = _ring(
+    "metadata_member_failures_to_outage",
+    "Fewest failures of members that end the quorum of the cluster metadata service; 0 if there is none.",
+    _CLUSTER,
+)
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))
 
 UP = Family(
@@ -138,7 +147,8 @@ BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="V
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,
-    VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT, HISTORY, BUILD,
+    METADATA_MEMBERS, METADATA_LEFT, VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT,
+    HISTORY, BUILD,
 )  # fmt: skip
 
 Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
@@ -331,10 +341,19 @@ def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:
     usable = sum(view.outcome == "ok" for view in verdict.views)
     if usable:  # without a usable view, agreement has no meaning
         yield DISAGREEMENT, (cluster,), sum(0 < len(some) < usable for some in verdict.seen_down_by.values())
+    if verdict.metadata_quorum:
+        yield from _of_metadata(cluster, verdict.metadata_quorum)
     for keyspace in verdict.keyspaces:
         for level in keyspace.levels:
             if level.severity is not None:
                 yield from _of_level(cluster, keyspace, level)
+
+
+def _of_metadata(cluster: str, quorum: Quorum) -> Iterator[Sample]:
+    live = len(quorum.live)
+    yield METADATA_MEMBERS, (cluster, "up"), live
+    yield METADATA_MEMBERS, (cluster, "down"), quorum.size - live
+    yield METADATA_LEFT, (cluster,), max(0, quorum.spare + 1)
 
 
 def _nodes(verdict: Verdict) -> Counter[tuple[str, str]]:

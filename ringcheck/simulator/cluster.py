@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ringcheck.core.ring import Factor, Replication
 from ringcheck.errors import UsageError
 from ringcheck.simulator.gossip import ChangeKind, Gossip
+from ringcheck.simulator.metadata import KEYSPACE as METADATA_KEYSPACE
+from ringcheck.simulator.metadata import SINCE as METADATA_SINCE
+from ringcheck.simulator.metadata import SimMetadata, log_replication
 from ringcheck.simulator.placement import (
     Gains,
     Movement,
@@ -308,6 +311,7 @@ def stock_keyspaces(release: str = "5.0.8") -> dict[str, Replication]:
     stock = {"system_traces": simple(2), "system_distributed": simple(3), "system_auth": simple(1)}
     first = "system_traces" if version >= (4, 1) else "system_auth" if version >= (4, 0) else "system_distributed"
     local = {"system": LOCAL} | ({"system_schema": LOCAL} if version >= (3, 0) else {})
+    local |= {METADATA_KEYSPACE: log_replication(3)} if version >= METADATA_SINCE else {}
     return {first: stock[first], **stock, **local}
 
 
@@ -369,6 +373,7 @@ class EmbeddedCluster:
         self._names: dict[str, int] = {}
         for spec in specs:
             self._add(spec, clock() - 60)
+        self.metadata = SimMetadata(members=tuple(range(min(3, len(specs)))))
         owned = {node.index: node.tokens for node in self.nodes}
         self.topology = SimTopology(
             ring=TokenRing.of(owned), movement=Movement(), members=frozenset(owned), places=self._places()

@@ -1,6 +1,6 @@
 """What the MBeans of an embedded node answer, by release.
 
-Owns the names, types and errors of attributes and operations as in Cassandra 2.2 to 5.0; knows nothing of Jolokia's
+Owns the names, types and errors of attributes and operations as in Cassandra 2.2 to 6.0; knows nothing of Jolokia's
 envelope or of HTTP. Errors have the texts of real nodes.
 """
 
@@ -15,6 +15,8 @@ from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringcheck.simulator.cluster import GOSSIPING, LOCAL, UNKNOWN, EmbeddedCluster, SimNode, SimView
+from ringcheck.simulator.metadata import SINCE as METADATA_SINCE
+from ringcheck.simulator.metadata import STRATEGY as META_STRATEGY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,10 +33,12 @@ STREAMS = "org.apache.cassandra.net:type=StreamManager"
 HINTS = "org.apache.cassandra.hints:type=HintsService"
 CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
 AUTH = "org.apache.cassandra.auth:type=AuthProperties"
+METADATA = "org.apache.cassandra.tcm:type=CMSOperations"
 RUNTIME = "java.lang:type=Runtime"
 METRICS = "org.apache.cassandra.metrics:"
 
 STORAGE_PORT, NATIVE_PORT = 7000, 9042
+MINIMUM = -(2**63)  # token of Murmur3Partitioner
 LEVELS = ("ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL",
           "LOCAL_ONE")  # fmt: skip
 NPE = "java.lang.NullPointerException"
@@ -397,6 +401,8 @@ def _rows(asked: MBeanQuestion, replication: Replication) -> list[SimRow]:
     ring = asked.view.topology.ring
     if replication == LOCAL:
         return [(asked.node.index,)] * len(ring.tokens)
+    if replication.strategy == META_STRATEGY:
+        return [asked.cluster.metadata.members] * len(ring.tokens)
     return asked.view.topology.rows(replication, asked.release)
 
 
@@ -407,6 +413,8 @@ def _range_map(form: Callable[[str], str]) -> Caller:
         if asked.phase == "starting":
             return EncodedValue({})
         replication = _replication(asked, _name_of(keyspace))
+        if replication.strategy == META_STRATEGY:
+            return EncodedValue({f"[{MINIMUM}, {MINIMUM}]": asked.nodes(asked.cluster.metadata.members, form)})
         topology = asked.view.topology
         key = ("ranges", form, replication, asked.node.index if replication == LOCAL else asked.release < (3, 2))
         if key not in topology.cache:
@@ -458,7 +466,7 @@ def _pending_map(form: Callable[[str], str]) -> Caller:
     def call(asked: MBeanQuestion, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(name) if name is not None else _replication(asked, None)
-        if replication is None or replication == LOCAL:
+        if replication is None or replication == LOCAL or replication.strategy == META_STRATEGY:
             return {}  # an unknown keyspace is no error here
         names = _names(asked, form)
         gains = asked.view.topology.gains(replication, asked.release)
@@ -807,6 +815,10 @@ def _snitch() -> Bean:
     )
 
 
+def _describe_metadata(asked: MBeanQuestion) -> dict[str, str]:
+    return asked.cluster.metadata.describe(asked.node.index, _names(asked, slashed_with_port))
+
+
 def _authentication() -> dict[str, Bean]:
     """The beans of a cluster that authenticates. Real nodes register AUTH when they first read a role."""
 
@@ -840,6 +852,9 @@ def _beans() -> dict[str, Bean]:
         GOSSIPER: Bean({}, gossiper),
         STREAMS: Bean({"CurrentStreams": Attribute(_streams)}),
         HINTS: Bean({"PendingHints": Attribute(lambda _: [], ((4, 1),))}, since=((3, 0),)),
+        METADATA: Bean(
+            {}, {"describeCMS": (MBeanOperation(_describe_metadata, signature=()),)}, since=(METADATA_SINCE,)
+        ),
         **_authentication(),
         RUNTIME: Bean(runtime),
         **_metrics(),

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_up(up: argparse.ArgumentParser) -> None:
-    up.add_argument("--version", default=artifacts.RELEASES[-1], help="Cassandra release (%(default)s)")
+    up.add_argument("--version", default="5.0.8", help="Cassandra release (%(default)s)")
     up.add_argument("--layout", default="dc1:r1,dc1:r2,dc1:r3", help="DC:RACK of each node (%(default)s)")
     up.add_argument("--num-tokens", type=int, default=4)
     up.add_argument("--subnet", default=DEFAULT_SUBNET, help="first three octets of the addresses (%(default)s)")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8")
+RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8", "6.0-alpha2")
 JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9"}
 _JOLOKIA_COORDINATES = {
     "1": "org.jolokia:jolokia-jvm:1.7.2",

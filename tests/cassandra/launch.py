@@ -85,7 +85,7 @@ class NodeSettings:
 
 def release_key(release: str) -> tuple[int, int]:
     """Major and minor of a release, for comparisons."""
-    major, minor = release.split(".")[:2]
+    major, minor = release.partition("-")[0].split(".")[:2]
     return int(major), int(minor)
 
 

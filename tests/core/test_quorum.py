@@ -1,0 +1,317 @@
+"""The quorum of the cluster metadata service: judged as Cassandra commits, and kept by gate and plan in every set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.maintenance import Maintenance
+from ringcheck.core.metadata import MetadataReport
+from ringcheck.core.plan import plan
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.whatif import what_if
+from tests.conftest import examples
+from tests.core.clusters import address, addresses, findings, held, nodes, ring, snapshot, with_node, with_view
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ringcheck.core.gate import Action, Decision
+    from ringcheck.core.ring import Snapshot
+
+EVERYWHERE = "SimpleStrategy {replication_factor=6}"
+NOT_INITIALISED = {"state": "GOSSIP", "members": frozenset(), "epoch": -(2**63) + 1}
+GATE = Gate(level=Level.ONE)  # of six replicas five may stop: only the metadata service is at stake
+
+
+def report(*members: int, **fields: Any) -> MetadataReport:
+    """What a node reports, with members by their numbers."""
+    return replace(MetadataReport(members=addresses(members), epoch=7, state="REMOTE", paused=False), **fields)
+
+
+def cluster(*members: int, size: int = 6, down: Collection[int] = (), release: str = "6.0-alpha2") -> Snapshot:
+    """A cluster of 6.0 in three racks, whose nodes agree on the members."""
+    places = nodes(*(f"dc1:r{number % 3}" for number in range(size)), release_version=release)
+    every = [list(range(1, size + 1))] * 4
+    made = snapshot(places, [ring("orders", EVERYWHERE, every, size)], down)
+    views = (replace(view, metadata=report(*members)) if view.outcome == "ok" else view for view in made.views)
+    return replace(made, views=tuple(views))
+
+
+def believing(one: Snapshot, observer: int, *members: int, **fields: Any) -> Snapshot:
+    """The snapshot with another report of one node."""
+    return with_view(one, observer, metadata=report(*members, **fields))
+
+
+def decide(one: Snapshot, *numbers: int, action: Action = "restart", gate: Gate = GATE, **fields: Any) -> Decision:
+    return Gatekeeper(one, Policy(), gate, **fields).decide([address(number) for number in numbers], action)
+
+
+def blocking(decision: Decision) -> dict[str, str]:
+    """Summary by code of the reasons that block."""
+    return {reason.code: reason.summary for reason in decision.reasons if reason.blocks}
+
+
+def of_metadata(one: Snapshot, maintenance: Maintenance | None = None) -> dict[str, list[str]]:
+    found = findings(assess(one, Policy(), maintenance=maintenance))
+    return {code: texts for code, texts in found.items() if code.startswith("metadata")}
+
+
+# Health
+
+
+def _lost(members: str, needed: int) -> str:
+    return (
+        f"WARNING no metadata quorum: {members} of the cluster metadata service up, {needed} needed; "
+        "no change of schema or topology can be made"
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "down", "expected"),
+    [
+        ((1, 2, 3), (), None),
+        ((1, 2, 3), (6,), None),
+        ((1, 2, 3), (2,), "OK 2 of 3 members of the cluster metadata service up, and none to spare"),
+        ((1, 2, 3), (2, 3), _lost("1 of 3 members", 2)),
+        ((1, 2, 3, 4, 5), (2,), None),
+        ((1, 2, 3, 4), (2, 3), _lost("2 of 4 members", 3)),
+        ((1,), (), None),
+        ((1,), (1,), _lost("0 of 1 member", 1)),
+    ],
+)
+def test_a_lost_quorum_is_a_warning(members: tuple[int, ...], down: tuple[int, ...], expected: str | None) -> None:
+    """A quorum is a majority of the members; without it there is a WARNING, with none to spare a note."""
+    assert of_metadata(cluster(*members, down=down)) == ({"metadata_quorum": [expected]} if expected else {})
+
+
+def test_the_verdict_has_the_worst_quorum() -> None:
+    """The coordinator that reaches the fewest members counts, and it is named."""
+    one = with_view(
+        cluster(1, 2, 3), 6, live=addresses({3, 4, 5, 6}), unreachable=addresses({1, 2}), metadata=report(1, 2, 3)
+    )
+    verdict = assess(one, Policy())
+    quorum = verdict.metadata_quorum
+    assert quorum
+    assert (quorum.members, quorum.live) == (("10.0.0.1", "10.0.0.2", "10.0.0.3"), ("10.0.0.3",))
+    assert (quorum.required, quorum.spare, quorum.observer) == (2, -1, "10.0.0.6")
+    assert next(finding for finding in verdict.findings if finding.code == "metadata_quorum").detail == (
+        "as 10.0.0.6 sees it; down: 10.0.0.1, 10.0.0.2"
+    )
+
+
+def test_a_lease_excuses_what_it_causes_alone() -> None:
+    """A quorum that only nodes under a lease lack is a note; with another member down it stays a WARNING."""
+    lone = cluster(1, down=(1,))
+    leased = Maintenance(holders=tuple(held(1)))
+    assert of_metadata(lone, leased)["metadata_quorum"][0].startswith("OK no metadata quorum")
+    two = cluster(1, 2, 3, down=(1, 2))
+    assert of_metadata(two, leased)["metadata_quorum"][0].startswith("OK ")  # the lease alone makes the difference
+    three = cluster(1, 2, 3, down=(1, 2, 3))
+    assert of_metadata(three, leased)["metadata_quorum"][0].startswith("WARNING ")
+
+
+def test_releases_before_6_have_no_metadata_service() -> None:
+    """Nothing is reported and nothing is missed."""
+    old = cluster(release="5.0.8")
+    old = replace(old, views=tuple(replace(view, metadata=None) for view in old.views))
+    assert not of_metadata(old)
+    assert assess(old, Policy()).metadata_quorum is None
+    assert decide(old, 1, gate=Gate()).decision == "safe"
+
+
+def test_members_that_nobody_reports_are_unknown() -> None:
+    """An access policy that forbids the question is UNKNOWN and blocks; one node that reports them is enough."""
+    silent = cluster(1, 2, 3)
+    silent = replace(silent, views=tuple(replace(view, metadata=None) for view in silent.views))
+    [text] = of_metadata(silent)["metadata_unknown"]
+    assert text.startswith("UNKNOWN the members of the cluster metadata service are not known: 10.0.0.1")
+    assert decide(silent, 4, gate=Gate()).decision == "unknown"
+    assert not of_metadata(believing(silent, 4, 1, 2, 3))
+
+
+def test_a_member_that_is_no_node_is_unknown_and_still_counts() -> None:
+    """An endpoint that is no node of the snapshot counts as a member that is down."""
+    members = report(members=addresses({1, 2}) | {"10.0.9.9"})
+    one = cluster(1, 2)
+    one = replace(one, views=tuple(replace(view, metadata=members) for view in one.views))
+    found = of_metadata(one)
+    assert found["metadata_unknown"] == [
+        "UNKNOWN 10.0.9.9 is a member of the cluster metadata service and no known node"
+    ]
+    assert found["metadata_quorum"] == ["OK 2 of 3 members of the cluster metadata service up, and none to spare"]
+    assert {"no_data", "metadata_quorum"} <= blocking(decide(one, 1)).keys()
+
+
+# Freshness and contradictions
+
+
+def test_a_view_that_is_behind_blocks_the_gate_and_is_a_note() -> None:
+    """A view whose epoch is older is not fresh: the gate waits for it."""
+    one = believing(cluster(1, 2, 3), 5, 1, 2, 3, epoch=4)
+    assert of_metadata(one) == {"metadata_behind": ["OK 10.0.0.5 has not applied all changes of the metadata"]}
+    assert blocking(decide(one, 4, gate=Gate())) == {
+        "view_disagreement": "10.0.0.5 has not applied all changes of the metadata"
+    }
+
+
+def test_different_members_at_one_epoch_are_a_contradiction() -> None:
+    """The same change can't have made two sets of members."""
+    one = believing(cluster(1, 2, 3), 5, 4, 5, 6)
+    [text] = of_metadata(one)["metadata_contradiction"]
+    assert text == "WARNING views at epoch 7 report 2 different sets of members of the metadata service"
+    assert decide(one, 1, gate=Gate()).decision == "unknown"
+
+
+def test_the_gate_keeps_the_quorum_of_every_set() -> None:
+    """If nodes report different members, a stop must leave a quorum of each set, whatever is allowed beside."""
+    one = believing(cluster(1, 2, 3), 5, 4, 5, 6, epoch=3)
+    gate = replace(GATE, allow=frozenset({"view_disagreement", "contradiction"}))
+    for pair in combinations(range(1, 7), 2):
+        wanted = "unsafe" if set(pair) <= {1, 2, 3} or set(pair) <= {4, 5, 6} else "safe"
+        assert decide(one, *pair, gate=gate).decision == wanted, pair
+
+
+# The gate
+
+
+def test_a_stop_that_leaves_no_quorum_is_unsafe() -> None:
+    """Two of three members must not stop together; one may, and any number of others."""
+    one = cluster(1, 2, 3)
+    decision = decide(one, 1, 2)
+    assert decision.decision == "unsafe"
+    assert blocking(decision) == {
+        "metadata_quorum": "1 of 3 members of the cluster metadata service would be left, 2 needed: "
+        "no change of schema or topology can be made"
+    }
+    assert decide(one, 1).decision == "safe"
+    assert decide(one, 1, 4, 5, 6).decision == "safe"
+    assert decide(cluster(1, 2, 3, down=(2,)), 1).decision == "unsafe"
+    assert decide(one, 1, holders=held(2)).decision == "unsafe"
+
+
+def test_a_lone_member_must_not_stop_unless_that_is_allowed() -> None:
+    """The one member of a new cluster; the reason names the cure."""
+    decision = decide(cluster(1), 1)
+    [reason] = [reason for reason in decision.reasons if reason.blocks]
+    assert (reason.code, reason.lifts_when) == (
+        "metadata_quorum", "it has three or more members (`nodetool cms reconfigure 3`)",
+    )  # fmt: skip
+    assert decide(cluster(1), 1, gate=replace(GATE, allow=frozenset({"metadata_quorum"}))).decision == "safe"
+    assert decide(cluster(1), 2).decision == "safe"
+
+
+def test_without_a_quorum_only_members_that_are_down_may_restart() -> None:
+    """A lost quorum blocks every stop but the cure."""
+    one = cluster(1, 2, 3, down=(1, 2))
+    assert "metadata_quorum" in blocking(decide(one, 5))
+    assert "metadata_quorum" not in blocking(decide(one, 1, 2))
+
+
+def test_the_spare_of_the_quorum_is_no_matter_of_require_spare() -> None:
+    """`--require-spare` is about ranges: three members have no second one to spare."""
+    gate = replace(GATE, require_spare=True)
+    assert decide(cluster(1, 2, 3), 1, gate=gate).decision == "safe"
+    assert len(plan(cluster(1, 2, 3), Policy(), gate).batches) == 3
+
+
+@settings(max_examples=examples(150))
+@given(st.data())
+def test_safe_nodes_and_plan_agree_with_the_gate(data: st.DataObject) -> None:
+    """Whatever is down and whoever believes what: one pass gives the gate's answers, and every batch passes it."""
+    numbers = st.sets(st.integers(1, 6), min_size=1)
+    one = cluster(*data.draw(numbers), down=data.draw(st.sets(st.integers(2, 6), max_size=2)))
+    if data.draw(st.booleans()):
+        one = believing(one, 1, *data.draw(numbers), epoch=data.draw(st.integers(5, 7)))
+    gate = replace(GATE, allow=frozenset({"view_disagreement", "contradiction"}))
+    strict = Gatekeeper(one, Policy(), GATE)
+    safe = {node.address for node in one.nodes if strict.decide([node.address]).decision == "safe"}
+    assert strict.safe_nodes() == safe
+    made = plan(one, Policy(), gate)
+    for batch in made.batches:
+        healed = replace(one, views=tuple(_well(view.observer, one) for view in one.views))
+        healed = replace(healed, nodes=tuple(replace(node, source="ok") for node in one.nodes))
+        assert Gatekeeper(healed, Policy(), gate).decide(batch).decision == "safe", batch
+
+
+def _well(observer: str, one: Snapshot) -> Any:
+    """A view that reaches every node, with the report of that observer or of the first that has one."""
+    reports = {view.observer: view.metadata for view in one.views if view.metadata}
+    first = next(view for view in one.views if view.metadata)
+    everyone = frozenset(one.index)
+    return replace(
+        first, observer=observer, live=everyone, unreachable=frozenset(), metadata=reports.get(observer, first.metadata)
+    )
+
+
+# Plan and what-if
+
+
+def test_every_batch_keeps_the_quorum() -> None:
+    """Six nodes of which three are members: no batch has two of them."""
+    made = plan(cluster(1, 2, 3), Policy(), GATE)
+    assert len(made.batches) == 3
+    assert all(len({"10.0.0.1", "10.0.0.2", "10.0.0.3"}.intersection(batch)) == 1 for batch in made.batches)
+
+
+def test_a_plan_refuses_a_lone_member_by_name() -> None:
+    """No batch can hold it; a view that is behind is a note."""
+    made = plan(believing(cluster(1), 4, 1, epoch=3), Policy(), GATE)
+    [refusal] = made.refused
+    assert (refusal.node, [reason.code for reason in refusal.reasons]) == ("10.0.0.1", ["metadata_quorum"])
+    assert [note.code for note in made.notes] == ["view_disagreement"]
+    allowed = plan(cluster(1), Policy(), replace(GATE, allow=frozenset({"metadata_quorum"})))
+    assert not allowed.refused
+
+
+def test_what_if_shows_a_quorum_that_would_be_lost() -> None:
+    """The supposed verdict has the finding; the present one does not."""
+    result = what_if(cluster(1, 2, 3), Policy(), down=[address(1), address(2)])
+    assert "metadata_quorum" in findings(result.then)
+    assert "metadata_quorum" not in findings(result.now)
+    back = what_if(cluster(1, 2, 3, down=(1, 2)), Policy(), up=[address(1)])
+    assert findings(back.then)["metadata_quorum"][0].startswith("OK ")
+
+
+# Changes that are refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (NOT_INITIALISED, "the cluster metadata service is not initialised"),
+        ({"migrating": True}, "the cluster metadata service is being initialised (seen by 10.0.0.1"),
+        ({"paused": True}, "commits to the cluster metadata are paused on 10.0.0.1"),
+    ],
+)
+def test_what_can_not_be_changed_blocks_a_decommission(fields: dict[str, Any], text: str) -> None:
+    """Not initialised, migrating or paused: that blocks a decommission, with the reason; a restart is not affected."""
+    one = cluster(1, 2, 3)
+    for observer in range(1, 7):
+        one = believing(one, observer, 1, 2, 3, **fields)
+    [found] = of_metadata(one)["metadata_not_writable"]
+    assert found.startswith(f"WARNING {text}")
+    reasons = blocking(decide(one, 6, action="decommission"))
+    assert reasons["metadata_not_writable"].startswith(text)
+    assert decide(one, 6).decision == "safe"
+
+
+def test_during_an_upgrade_the_service_is_not_missed() -> None:
+    """While nodes of 5.0 are left, nodes of 6.0 wait for it: no finding, and a decommission is blocked."""
+    one = cluster()
+    one = replace(one, views=tuple(replace(view, metadata=None) for view in one.views))
+    one = with_node(one, 6, release_version="5.0.8")
+    for observer in range(1, 6):
+        one = believing(one, observer, **NOT_INITIALISED)
+    assert not of_metadata(one)
+    assert assess(one, Policy()).severity is Severity.OK
+    assert decide(one, 1, gate=Gate()).decision == "safe"
+    assert "metadata_not_writable" in blocking(decide(one, 1, action="decommission"))
