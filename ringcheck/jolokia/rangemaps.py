@@ -66,7 +66,9 @@ def pending(value: object, indexes: NodeIndexes, what: str) -> tuple[Pending, ..
     ranges = []
     for key, gaining in mapping(value, what).items():
         start, end = tokens_of_key(key)
-        ranges.append(Pending(start, end, tuple([indexes[written] for written in strings(gaining, what)])))
+        replicas = tuple([indexes[written] for written in strings(gaining, what)])
+        if replicas:  # 6.0 keeps the ranges of a node that has joined, with no node that gains them
+            ranges.append(Pending(start, end, replicas))
     return tuple(sorted(ranges, key=lambda gained: (gained.end, gained.start)))
 
 
