@@ -34,7 +34,7 @@ class Recording:
 
     @property
     def release(self) -> str:
-        return self.line.partition("-")[0]
+        return self.line.rpartition("-")[0]
 
     @property
     def jolokia(self) -> str:

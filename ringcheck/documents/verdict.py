@@ -60,7 +60,7 @@ def verdict_document(verdict: Verdict) -> Json:
             for recovery in verdict.recover_first
         ],
         "holders": None if verdict.holders is None else [_holder(holder) for holder in verdict.holders],
-        "metadata_quorum": verdict.metadata_quorum and _quorum(verdict.metadata_quorum),
+        "metadata_service": verdict.metadata_quorum and _quorum(verdict.metadata_quorum),
     }
 
 
@@ -277,10 +277,10 @@ def _read_recovery(recovery: Fields, index: Mapping[str, int]) -> Recovery:
 
 
 def _read_quorum(document: Fields) -> Quorum | None:
-    values = document.optional("metadata_quorum", dict)
+    values = document.optional("metadata_service", dict)
     if values is None:
         return None
-    quorum = Fields(values, "metadata_quorum")
+    quorum = Fields(values, "metadata_service")
     return Quorum(
         size=quorum.required("size", int),
         members=tuple(map(str, quorum.required("members", list))),

@@ -138,6 +138,8 @@ class MBeanQuestion:
     def replications(self) -> dict[str, Replication]:
         """Keyspaces that the node knows; only local ones until it has loaded its schema."""
         known = self.cluster.keyspaces
+        if self.release >= METADATA_SINCE:
+            known = dict(sorted(known.items()))
         if self.phase not in {"starting", "newborn"}:
             return known
         return {name: replication for name, replication in known.items() if replication == LOCAL}
@@ -394,6 +396,8 @@ def _replication(asked: MBeanQuestion, keyspace: str | None) -> Replication:
     try:
         return asked.replications[keyspace]
     except KeyError:
+        if asked.release >= METADATA_SINCE:
+            raise BeanError(400, ILLEGAL, f"Unknown keyspace {keyspace}") from None
         raise assertion(f"Unknown keyspace {keyspace}") from None
 
 
@@ -466,8 +470,10 @@ def _pending_map(form: Callable[[str], str]) -> Caller:
     def call(asked: MBeanQuestion, keyspace: Any) -> dict[str, list[str]]:  # noqa: ANN401 - any JSON value
         name = _name_of(keyspace)
         replication = asked.replications.get(name) if name is not None else _replication(asked, None)
+        if replication is None and asked.release >= METADATA_SINCE:
+            raise assertion(f"Unknown keyspace {name}")
         if replication is None or replication == LOCAL or replication.strategy == META_STRATEGY:
-            return {}  # an unknown keyspace is no error here
+            return {}  # before 6.0 an unknown keyspace is no error here
         names = _names(asked, form)
         gains = asked.view.topology.gains(replication, asked.release)
         return {f"[{start}, {end}]": [names[node] for node in nodes] for (start, end), nodes in gains.items()}

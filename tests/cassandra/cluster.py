@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 START_SECONDS = 240.0
 CONVICTION_SECONDS = 90.0
 JOINING_RING_DELAY_MS = 15_000
+_METADATA_MEMBERS = 3
 _LOG_LINES = 25
 _LOG_WIDTH = 240
 _FORBIDDEN = 403
@@ -164,6 +165,16 @@ class RealCluster:
         for node in others:
             node.start()
         self.wait_all_up(timeout=timeout)
+        self._found_metadata_service()
+
+    def _found_metadata_service(self) -> None:
+        """Give a cluster of 6.0 with three nodes or more three members of its metadata service, as operators should.
+
+        A new cluster has one, and no change of its schema is possible while that node is down.
+        """
+        founders = self.members
+        if len(founders) >= _METADATA_MEMBERS and all(launch.release_key(n.release) >= (6, 0) for n in founders):
+            founders[0].nodetool("cms", "reconfigure", str(_METADATA_MEMBERS))
 
     def _refuse_company(self) -> None:
         taken = _listening()
@@ -190,6 +201,7 @@ class RealCluster:
         release: str | None = None,
         ring_delay_ms: int = JOINING_RING_DELAY_MS,
         yaml: Mapping[str, Any] | None = None,
+        jvm_options: Sequence[str] = (),
         wait_joining: bool = True,
     ) -> RealNode:
         """Start one more node that joins by streaming; return when all running members list it as joining.
@@ -198,6 +210,7 @@ class RealCluster:
         """
         release = release or self.record.nodes[0].release
         options: dict[str, Any] = {"release": release, "ring_delay_ms": ring_delay_ms, "yaml": dict(yaml or {})}
+        options["jvm_options"] = list(jvm_options)
         node = self.add(datacenter, rack, auto_bootstrap=True, **options)
         observers = [other for other in self.members if other.running and other.number != node.number]
         node.start()

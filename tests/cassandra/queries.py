@@ -35,6 +35,7 @@ from cassandra.query import SimpleStatement
 from ringcheck import cli
 from ringcheck.core.policy import Severity
 from tests.cassandra.cluster import wait_until
+from tests.cassandra.launch import release_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -398,7 +399,8 @@ class Lab:
         self.release = cluster.record.nodes[0].release
         self._keys = Keys()
         create(cluster, keyspaces)
-        tells = tuple(map(int, self.release.split("."))) >= (3, 11, 11)
+        numbers = self.release.partition("-")[0].split(".")
+        tells = tuple(map(int, numbers)) >= (3, 11, 11)
         self._config = None if tells else configuration(cluster, keyspaces, directory)
 
     def node(self, number: int) -> RealNode:
@@ -418,9 +420,21 @@ class Lab:
             self.node(number).start()
         self.cluster.wait_all_up([node for node in self.cluster.members if node.running])
 
+    def begin_to_join(self, datacenter: str, rack: str, ring_delay_ms: int) -> None:
+        """Start a node that joins during all queries: for its ring delay, or from 6.0 on by surveying writes."""
+        survey = ["-Dcassandra.write_survey=true"] if release_key(self.release) >= (6, 0) else []
+        self.cluster.bootstrap(datacenter, rack, ring_delay_ms=ring_delay_ms, jvm_options=survey)
+
     def begin_to_leave(self, number: int) -> None:
-        """Decommission a node and wait until it is leaving, which takes at least its ring delay."""
+        """Decommission a node and wait until it is leaving, which takes at least its ring delay.
+
+        From 6.0 on there is no such delay. A decommission that can't stream to a node that is down fails, and the node
+        is leaving until that is aborted.
+        """
         node = self.node(number)
+        if release_key(self.release) >= (6, 0):
+            self._fail_to_leave(node)
+            return
         leaving = node.decommission(force=self.release >= "4")
 
         def lacking() -> str:
@@ -430,6 +444,19 @@ class Lab:
             return "" if mode == "LEAVING" else mode
 
         wait_until(lacking, 60, f"{node} does not leave:", self.cluster)
+
+    def _fail_to_leave(self, node: RealNode) -> None:
+        """Begin a decommission while another node of its datacenter is down, and bring that node back."""
+        other = next(
+            o for o in self.cluster.members if o.datacenter == node.datacenter and o.number not in {1, node.number}
+        )
+        self.lose(other.number)
+        failing = node.decommission(force=True)
+        wait_until(lambda: "" if failing.done() else "still leaving", 120, f"{node} leaves:", self.cluster)
+        assert failing.exception() is not None, f"{node} has left"
+        self.bring_back(other.number)
+        peers = [peer for peer in self.cluster.members if node.endpoint not in peer.endpoints("LeavingNodes")]
+        assert not peers, f"{node} is not leaving for {peers}"
 
     def compare(self, state: str, *coordinators: int) -> None:
         """Send each coordinator every query, and fail with all outcomes that were not predicted."""

@@ -73,7 +73,7 @@ def test_leaving_node(lab: Lab) -> None:
 
 def test_joining_node(lab: Lab) -> None:
     """While a node joins, and a natural replica or the joiner is lost, every query ends as predicted."""
-    lab.cluster.bootstrap("dc1", "r1", ring_delay_ms=JOINER_RING_DELAY_MS)
+    lab.begin_to_join("dc1", "r1", JOINER_RING_DELAY_MS)
     lab.compare("a node joining", 1, 4)
     lab.lose(3)
     lab.compare("joining, another down", 1, 4)

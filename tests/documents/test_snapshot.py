@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ringcheck.core.metadata import MetadataReport
 from ringcheck.documents import snapshot as snapshot_documents
 from ringcheck.documents.snapshot import read_snapshot, snapshot_document, snapshot_parts
 from ringcheck.errors import DataError
@@ -49,6 +50,31 @@ def test_the_level_of_logins_is_read_back(level: str | None) -> None:
     del document["auth_read_level"]
     validate(document, "snapshot-1")
     assert read_snapshot(json.dumps(document), "file") == article.snapshot()
+
+
+def test_the_metadata_of_views_is_read_back() -> None:
+    """Members are addresses of nodes; a field that a node does not report is null; old documents have none."""
+    seen = article.snapshot()
+    whole = MetadataReport(
+        members=frozenset({"10.0.0.1:7000", "10.0.0.9:7000"}),
+        epoch=17,
+        state="LOCAL",
+        migrating=False,
+        paused=True,
+        needs_reconfiguration=False,
+    )
+    reports = (whole, MetadataReport(members=frozenset()), None)
+    views = tuple(replace(view, metadata=report) for view, report in zip(seen.views, reports, strict=True))
+    document = snapshot_document(replace(seen, views=views))
+    validate(document, "snapshot-1")
+    assert document["views"][0]["metadata"]["members"] == ["10.0.0.1", "10.0.0.9:7000"]
+    read = read_snapshot(json.dumps(document), "it")
+    assert [view.metadata for view in read.views] == [
+        replace(whole, members=frozenset({"10.0.0.1", "10.0.0.9:7000"})), *reports[1:],
+    ]  # fmt: skip
+    for view in document["views"]:
+        del view["metadata"]
+    assert [view.metadata for view in read_snapshot(json.dumps(document), "it").views] == [None] * 3
 
 
 def test_a_snapshot_without_rings_is_read_back() -> None:

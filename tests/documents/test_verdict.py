@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy
+from ringcheck.core.quorum import Quorum
 from ringcheck.documents.snapshot import read_snapshot, snapshot_document
 from ringcheck.documents.verdict import read_verdict, verdict_document
 from ringcheck.errors import DataError
@@ -66,6 +68,19 @@ def test_a_verdict_is_read_back_as_it_was(down: tuple[str, ...], ranges: bool) -
     assert verdict_document(again) == document
     assert nagios.render(again, verbose=True) == nagios.render(verdict, verbose=True)
     assert sensu.events(again) == sensu.events(verdict)
+
+
+def test_the_quorum_of_the_metadata_service_is_read_back() -> None:
+    """It is null before 6.0, and documents of older releases lack it."""
+    verdict = assess(article.snapshot(("10.0.0.1",)), Policy())
+    assert verdict_document(verdict)["metadata_service"] is None
+    quorum = Quorum(size=3, members=("10.0.0.1", "10.0.0.2"), live=("10.0.0.2",), observer="10.0.0.3")
+    document = verdict_document(replace(verdict, metadata_quorum=quorum))
+    validate(document, "verdict-1")
+    assert document["metadata_service"]["required"] == 2
+    assert read_verdict(json.dumps(document), "url").metadata_quorum == quorum
+    del document["metadata_service"]
+    assert read_verdict(json.dumps(document), "url").metadata_quorum is None
 
 
 def changed(**fields: Any) -> dict[str, Any]:

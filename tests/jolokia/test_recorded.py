@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.assess import assess
 from ringcheck.core.endpoint import ip_of
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.ring import NORMAL, PARTITIONERS, Replication, Ring
 from ringcheck.errors import DataError, SourceError
 from ringcheck.jolokia import endpoints, gossip, mbeans, node_report, outcomes, rangemaps
@@ -119,6 +122,7 @@ def views(snapshot: Snapshot) -> dict[str, tuple[str, str | None]]:
 
 
 OK = ("ok", None)
+SIX = "6.0-alpha2-jolokia2"
 DISCARDED = {
     "drained": "drained",
     "drained-then-peer-killed": "drained",
@@ -139,7 +143,8 @@ def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
     victim = "5" if state in {"joining", "leaving", "joined"} else "3"
     for number, view in seen.items():
         if number == victim and state in DISCARDED:
-            assert view == ("discarded", DISCARDED[state])
+            surveys = (line, state) == (SIX, "joining")  # its node 5 joins for write survey only
+            assert view == ("discarded", "joining failed" if surveys else DISCARDED[state])
         elif view != OK:
             assert view[0] == "unreachable"
     assert seen["1"] == OK
@@ -155,7 +160,7 @@ def test_a_healthy_cluster_is_complete(line: str) -> None:
     assert [node.address for node in snapshot.nodes] == ALL[:4]
     assert [node.datacenter for node in snapshot.nodes] == ["dc1", "dc1", "dc1", "dc2"]
     assert [node.rack for node in snapshot.nodes] == ["r1", "r2", "r3", "r1"]
-    assert {node.release_version for node in snapshot.nodes} == {line.partition("-")[0]}
+    assert {node.release_version for node in snapshot.nodes} == {line.rpartition("-")[0]}
     assert {node.tokens for node in snapshot.nodes} == {4}
     assert {node.mode for node in snapshot.nodes} == {NORMAL}
     assert all(view.outcome == "ok" and view.live == frozenset(ALL[:4]) for view in snapshot.views)
@@ -230,10 +235,44 @@ def test_moving_nodes_have_pending_ranges(line: str, state: str) -> None:
 def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
     """During an upgrade each node is asked for what its own release has, and all nodes agree."""
     snapshot = snapshot_of(*pair)
-    old, new = pair[0].partition("-")[0], pair[1].rpartition("-")[2]
+    old, new = pair[0].rpartition("-")[0], pair[1].rpartition("-")[2]
     assert [node.release_version for node in snapshot.nodes] == [old, old, old, new]
     assert all(view.outcome == "ok" and view.live == frozenset(ALL[:4]) for view in snapshot.views)
     assert len({view.schema_version for view in snapshot.views}) == 2
+
+
+# The metadata service.
+
+
+def test_recorded_members_of_the_metadata_service_are_read() -> None:
+    """Every node reports the same members, with or without host names; Cassandra itself replaced one by the joiner."""
+    healthy, joined = snapshot_of(SIX, "healthy"), snapshot_of(SIX, "joined")
+    assert {view.metadata and (view.metadata.members, view.metadata.epoch) for view in healthy.views} == {
+        (frozenset(ALL[:3]), 21)
+    }
+    assert [view.metadata and view.metadata.state for view in healthy.views] == ["LOCAL", "LOCAL", "LOCAL", "REMOTE"]
+    assert {view.metadata and view.metadata.members for view in joined.views} == {frozenset({ALL[1], ALL[2], ALL[4]})}
+
+
+def test_recorded_ranges_that_nobody_gains_are_not_pending() -> None:
+    """6.0 keeps the ranges of a node that has joined in its map of pending ranges, with no replica."""
+    recording = next(item for item in recordings() if (item.line, item.state) == (SIX, "joined"))
+    assert set(map(len, recording.exec("getPendingRangeToEndpointMap", "orders").values())) == {0}
+    assert not any(ring.pending for ring in snapshot_of(SIX, "joined").rings)
+
+
+def test_a_recorded_loss_of_the_metadata_quorum_is_judged() -> None:
+    """With two of the three members killed there is a WARNING, and no node may stop but these."""
+    killed, lost = snapshot_of(SIX, "killed"), snapshot_of(SIX, "metadata-quorum-lost")
+    texts = {
+        state: {finding.code: finding for finding in assess(snapshot, Policy()).findings}["metadata_quorum"]
+        for state, snapshot in (("killed", killed), ("lost", lost))
+    }
+    assert (texts["killed"].severity, texts["lost"].severity) == (Severity.OK, Severity.WARNING)
+    assert texts["lost"].detail == "as 127.0.1.1 sees it; down: 127.0.1.2, 127.0.1.3"
+    for stop, snapshot, unsafe in ((ALL[4], killed, True), (ALL[0], killed, False), (ALL[0], lost, True)):
+        reasons = Gatekeeper(snapshot, Policy(), Gate()).decide([stop]).reasons
+        assert unsafe is ("metadata_quorum" in {reason.code for reason in reasons if reason.blocks})
 
 
 # The start, sample by sample.

@@ -21,6 +21,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.quorum import Quorum
 from ringcheck.core.ring import View
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
@@ -178,6 +179,20 @@ def test_a_level_that_no_failure_can_lose_is_infinite() -> None:
             series, f"cassandra_ring_{name}_failures_to_outage", keyspace="blog_1", consistency_level="LOCAL_ONE"
         )
         assert list(failures.values()) == [math.inf]
+
+
+@pytest.mark.parametrize(("live", "left"), [(("10.0.0.1", "10.0.0.2"), 1), (("10.0.0.1",), 0), ((), 0)])
+def test_the_metadata_service_has_series_from_6_0_on(live: tuple[str, ...], left: int) -> None:
+    """Members by state, and how many failures of members end the quorum; none of them if there is no such service."""
+    assert not of(scrape([reading()]), "cassandra_ring_metadata_members")
+    assert not of(scrape([reading()]), "cassandra_ring_metadata_member_failures_to_outage")
+    quorum = Quorum(size=3, members=("10.0.0.1", "10.0.0.2", "10.0.0.3"), live=live, observer="10.0.0.1")
+    one = reading()
+    assert one.verdict
+    series = scrape([replace(one, verdict=replace(one.verdict, metadata_quorum=quorum))])
+    assert value(series, "cassandra_ring_metadata_members", state="up") == len(live)
+    assert value(series, "cassandra_ring_metadata_members", state="down") == 3 - len(live)
+    assert value(series, "cassandra_ring_metadata_member_failures_to_outage") == left
 
 
 @pytest.mark.parametrize(("observers", "number"), [((0,), 1), ((0, 1, 2), 0), ((), 0)])

@@ -15,7 +15,7 @@ from tests.recordings import Recording, recordings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VICTIM, PEER, COMER = "127.0.1.3", "127.0.1.4", "127.0.1.5"
+SECOND, VICTIM, PEER, COMER = "127.0.1.2", "127.0.1.3", "127.0.1.4", "127.0.1.5"
 PLACES = {"127.0.1.1": "r1", "127.0.1.2": "r2", "127.0.1.3": "r3", "127.0.1.4": "r1", "127.0.1.5": "r1"}
 CHANGES = {"drain", "decommission", "stopNativeTransport", "stopNativeTransport()"}
 READABLE = (
@@ -122,6 +122,9 @@ def change(cluster: EmbeddedCluster, state: str, clock: Clock, everyone: list[No
     if state == "drained-then-peer-killed":
         clock.now += 60
         cluster.down(PEER)
+    if state == "metadata-quorum-lost":
+        cluster.down(VICTIM)
+        cluster.down(SECOND)
 
 
 def ask(cluster: EmbeddedCluster, address: str, raw: dict[str, Any]) -> tuple[SimReply, Any]:

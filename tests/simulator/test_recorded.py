@@ -37,6 +37,18 @@ OWN = {
     "version": "the agent's own configuration",
     "Count": "requests before the recording",
 }  # fmt: skip
+# What is not embedded of 6.0, and why; these replies are not compared.
+OF_6_0 = {
+    "getRangeToEndpointMap": "another order of replicas", "getRangeToEndpointWithPortMap": "the same",
+    "describeRingJMX": "the same", "describeRingWithPortJMX": "the same",
+    "getPendingRangeToEndpointMap": "cut at the smallest token, and empty ranges that stay after a join",
+    "getPendingRangeToEndpointWithPortMap": "the same",
+    "OutstandingSchemaVersions": "deprecated: it throws",
+    "Count": "scopes of Accord and of new levels", "search": "the same",
+    "OperationMode": "a joiner that only surveys writes is JOINING_FAILED", "Initialized": "likewise",
+    "NativeTransportRunning": "likewise",
+    "describeCMS": "the members as Cassandra chose them",
+}  # fmt: skip
 LAZY = "scope=RangeSlice"  # since 4.0 it is registered at the first range read, so only some nodes had it
 
 
@@ -54,10 +66,24 @@ def test_answers_as_recorded(recording: Recording) -> None:
         reply, body = ask(cluster, recording.address, raw)
         assert (reply.status, reply.content_type) == (raw["http_status"], raw["content_type"]), raw.get("post")
         for request, recorded, got in pairs(raw.get("post"), raw["reply"], body):
+            if recording.release.startswith("6.") and of_6_0(request):
+                continue
             limited = recording.state.startswith("truncating")
             assert comparable(request, got, limited=limited) == comparable(request, recorded, limited=limited), request
         if isinstance(raw.get("post"), dict) and raw["post"].get("operation") in CHANGES:
             clock.now += 60
+
+
+def of_6_0(request: Any) -> bool:
+    """Whether a reply to a request is one of those of 6.0 that are not embedded."""
+    names = [item.get("attribute") or item.get("operation") or item["type"] for item in _items(request)]
+    return any(isinstance(name, str) and name in OF_6_0 for name in names)
+
+
+def _items(request: Any) -> list[Any]:
+    return (
+        [item for item in request if isinstance(item, dict)] if isinstance(request, list) else [request or {"type": ""}]
+    )
 
 
 def pairs(post: Any, recorded: Any, got: Any) -> list[tuple[Any, Any, Any]]:
