@@ -76,6 +76,7 @@ class ViewReader:
         self._of_view: dict[int, tuple[View, Liveness]] = {}  # by identity: hashing five lists is most of the work
         self._of_lists: dict[object, Liveness] = {}
         self._named: dict[object, tuple[frozenset[str] | None, ...]] = {}
+        self._metadata_members: dict[object, tuple[frozenset[int], tuple[str, ...]]] = {}
 
     def liveness(self, view: View) -> Liveness:
         """The lists of a view as nodes; views with equal lists share one value."""
@@ -121,7 +122,12 @@ class ViewReader:
 
     def metadata_members(self, view: View) -> tuple[frozenset[int], tuple[str, ...]]:
         """The members of the metadata service by a view that reports them; and those that are no node, sorted."""
-        return self._nodes_of(view.metadata.members if view.metadata else (), dict(view.host_ids))
+        members = view.metadata.members if view.metadata else frozenset()
+        key = (members, view.host_ids)
+        found = self._metadata_members.get(key)
+        if found is None:
+            found = self._metadata_members[key] = self._nodes_of(members, dict(view.host_ids))
+        return found
 
     def _nodes_of(
         self, endpoints: Iterable[str], host_ids: Mapping[str, str]

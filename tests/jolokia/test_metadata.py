@@ -80,7 +80,7 @@ def test_a_node_without_an_answer_is_asked_once(answer: Any, release: str) -> No
             assert DESCRIBE[0] not in asked_of(running, address)[before:]
 
 
-BROKEN = (
+BROKEN: tuple[Any, ...] = (
     "no map",
     {},
     described() | {"MEMBERS": None},
@@ -106,15 +106,16 @@ def test_keys_that_are_missing_are_not_known() -> None:
         assert reports(running) == [MetadataReport(members=frozenset({ONE, "127.0.2.9:7001"}))] * 3
 
 
-def test_an_upgraded_node_is_asked_though_it_was_not_before() -> None:
-    """A node that comes back with 6.0 reports the service in the first poll that sees it."""
+@pytest.mark.parametrize("upgraded", [ONE, TWO])
+def test_an_upgraded_node_is_asked_though_it_was_not_before(upgraded: str) -> None:
+    """A node that comes back with 6.0 reports the service in the first poll that sees it, a contact point or not."""
     with lab(missing_mbean, "5.0.8").running() as running:
         assert reports(running) == [None] * 3
-        running.lab.nodes[TWO].attributes["ReleaseVersion"] = "6.0-alpha2"
-        running.lab.nodes[TWO].operations[DESCRIBE] = described(SERVICE_STATE="GOSSIP")
-        second = reports(running)[1]
-        assert second
-        assert not second.initialised
+        running.lab.nodes[upgraded].attributes["ReleaseVersion"] = "6.0-alpha2"
+        running.lab.nodes[upgraded].operations[DESCRIBE] = described(SERVICE_STATE="GOSSIP")
+        found = dict(zip((ONE, TWO, THREE), reports(running), strict=True))
+        assert found[upgraded]
+        assert found == dict.fromkeys((ONE, TWO, THREE)) | {upgraded: found[upgraded]}
 
 
 def test_an_error_in_the_operation_costs_no_view() -> None:
