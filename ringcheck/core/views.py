@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ringcheck.core.metadata import MetadataReport
     from ringcheck.core.ring import Node, View
 
+_UNJOINED = frozenset({"STARTING", "JOINING_FAILED"})
+
 
 def unusable_because(node: Node | None, view: View) -> str | None:
     """Why a view that was read does not count; None if it counts.
@@ -42,8 +44,11 @@ def unusable_because(node: Node | None, view: View) -> str | None:
 
 
 def coordinates_unjoined(node: Node) -> bool:
-    """Whether a node serves clients without having joined the ring (`join_ring=false`): it stays in STARTING."""
-    return node.mode == "STARTING" and node.native_transport_running is True and not node.tokens
+    """Whether a node serves clients without having joined the ring.
+
+    With `join_ring=false` it stays in STARTING. One that only surveys writes is JOINING_FAILED on 6.0, and serves.
+    """
+    return node.mode in _UNJOINED and node.native_transport_running is True and not node.tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

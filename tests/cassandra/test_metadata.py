@@ -7,7 +7,7 @@ the restart of every planned batch as well.
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.cassandra
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc1:r1"
 SERVICE = "org.apache.cassandra.tcm:type=CMSOperations"
 KEYSPACE = simple(4)  # at ONE three of the four nodes may stop: only the metadata service is at stake
-TABLE = f"{KEYSPACE.name}.t"
+_NUMBERS = count()  # of tables: the tests share a cluster
 SIX = [release for release in chosen_releases(("6.0-alpha2",)) if release_key(release) >= (6, 0)]
 ASKED = [release for release in chosen_releases() if release_key(release) >= (6, 0)]
 
@@ -40,7 +40,6 @@ class Service:
 
     def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
-        self._tables = 0
         queries.create(cluster, (KEYSPACE,))
 
     def described(self, node: RealNode) -> dict[str, str]:
@@ -67,11 +66,10 @@ class Service:
 
     def change(self, coordinator: RealNode) -> str:
         """Create a table through one coordinator; empty if it worked, otherwise the error."""
-        self._tables += 1
         with self.cluster.session(coordinator, timeout=60) as session:
             session.cluster.max_schema_agreement_wait = 0
             try:
-                session.execute(f"CREATE TABLE {KEYSPACE.name}.t{self._tables} (k int PRIMARY KEY)")
+                session.execute(f"CREATE TABLE {KEYSPACE.name}.t{next(_NUMBERS)} (k int PRIMARY KEY)")
             except (DriverException, ErrorMessage) as error:
                 return repr(error)
         return ""

@@ -36,7 +36,10 @@ SILENT: dict[str, Any] = {
             (replace(WELL, mode=mode), VIEW, mode.lower().replace("_", " "))
             for mode in ("STARTING", "JOINING", "DRAINING", "DRAINED", "DECOMMISSIONED", "JOINING_FAILED", "CLIENT")
         ],
-        *[(replace(WELL, mode=mode), VIEW, None) for mode in ("LEAVING", "MOVING", "DECOMMISSION_FAILED")],
+        *[
+            (replace(WELL, mode=mode), VIEW, None)
+            for mode in ("LEAVING", "MOVING", "DECOMMISSION_FAILED", "MOVE_FAILED")
+        ],
         (replace(WELL, gossip_running=False), VIEW, "gossip is off: its view is frozen"),
         (replace(WELL, native_transport_running=False), VIEW, "native transport is off: it serves no clients"),
         (replace(WELL, mode="DRAINED", gossip_running=False), VIEW, "drained"),
@@ -44,6 +47,9 @@ SILENT: dict[str, Any] = {
         # `join_ring=false`: it stays in STARTING, and serves clients all the same
         (replace(WELL, mode="STARTING", tokens=0), VIEW, None),
         (replace(WELL, mode="STARTING", tokens=0, native_transport_running=False), VIEW, "starting"),
+        # a node of 6.0 that only surveys writes
+        (replace(WELL, mode="JOINING_FAILED", tokens=0), VIEW, None),
+        (replace(WELL, mode="JOINING_FAILED", tokens=0, native_transport_running=False), VIEW, "joining failed"),
         (
             WELL,
             View(address(1), outcome="discarded", reason="another node answers there"),

@@ -47,7 +47,7 @@ def test_a_view_that_does_not_count_is_discarded(attributes: dict[str, Any], rea
         assert not [item for item in running.cluster.agents[THREE].items if item["mbean"] == SNITCH]
 
 
-@pytest.mark.parametrize("mode", ["NORMAL", "LEAVING", "MOVING", "DECOMMISSION_FAILED"])
+@pytest.mark.parametrize("mode", ["NORMAL", "LEAVING", "MOVING", "DECOMMISSION_FAILED", "MOVE_FAILED"])
 def test_the_view_of_every_coordinator_counts(mode: str) -> None:
     """A node that leaves or moves serves its clients by its own view until it has finished."""
     lab = Lab()
