@@ -426,15 +426,8 @@ class Lab:
         self.cluster.bootstrap(datacenter, rack, ring_delay_ms=ring_delay_ms, jvm_options=survey)
 
     def begin_to_leave(self, number: int) -> None:
-        """Decommission a node and wait until it is leaving, which takes at least its ring delay.
-
-        From 6.0 on there is no such delay. A decommission that can't stream to a node that is down fails, and the node
-        is leaving until that is aborted.
-        """
+        """Decommission a node and wait until it is leaving, which takes at least its ring delay (before 6.0)."""
         node = self.node(number)
-        if release_key(self.release) >= (6, 0):
-            self._fail_to_leave(node)
-            return
         leaving = node.decommission(force=self.release >= "4")
 
         def lacking() -> str:
@@ -444,19 +437,6 @@ class Lab:
             return "" if mode == "LEAVING" else mode
 
         wait_until(lacking, 60, f"{node} does not leave:", self.cluster)
-
-    def _fail_to_leave(self, node: RealNode) -> None:
-        """Begin a decommission while another node of its datacenter is down, and bring that node back."""
-        other = next(
-            o for o in self.cluster.members if o.datacenter == node.datacenter and o.number not in {1, node.number}
-        )
-        self.lose(other.number)
-        failing = node.decommission(force=True)
-        wait_until(lambda: "" if failing.done() else "still leaving", 120, f"{node} leaves:", self.cluster)
-        assert failing.exception() is not None, f"{node} has left"
-        self.bring_back(other.number)
-        peers = [peer for peer in self.cluster.members if node.endpoint not in peer.endpoints("LeavingNodes")]
-        assert not peers, f"{node} is not leaving for {peers}"
 
     def compare(self, state: str, *coordinators: int) -> None:
         """Send each coordinator every query, and fail with all outcomes that were not predicted."""

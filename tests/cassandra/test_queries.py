@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cassandra import queries
+from tests.cassandra.launch import release_key
 from tests.cassandra.queries import Lab, network, simple
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def test_nodes_down(lab: Lab) -> None:
 
 def test_leaving_node(lab: Lab) -> None:
     """While a node leaves, and a natural replica or the leaver itself is lost, every query ends as predicted."""
+    if release_key(lab.release) >= (6, 0):
+        pytest.skip("6.0 has no ring delay: a node without data has left at once")
     lab.begin_to_leave(2)
     lab.compare("a dc1 node leaving", 1, 2, 4)
     lab.lose(3)
