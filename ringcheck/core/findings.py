@@ -134,7 +134,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="metadata_not_writable",
             severity=Severity.WARNING,
             meaning="The cluster metadata can't be changed though its members may be up: after an upgrade to 6.0 the "
-            "service was not initialised, it is being initialised, or its commits are paused.",
+            "service was not initialised, it is being initialised, or commits are paused on a node.",
             next_step="After the last node has 6.0: `nodetool cms initialize`. Resume commits that were paused.",
             gate="judged",
         ),
