@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -129,6 +130,8 @@ class Roster:
     def __init__(self, testimonies: Sequence[Testimony]) -> None:
         self._testimonies = testimonies
         self._endpoints = self._by_host_id()
+        # By identity: most nodes of a large cluster share one map.
+        self._otherwise: dict[int, tuple[Mapping[str, str], tuple[tuple[str, str], ...]]] = {}
         pairs: list[tuple[str, str | None]] = [
             (endpoint, host_id) for host_id, endpoints in self._endpoints.items() for endpoint in endpoints
         ]
@@ -153,12 +156,13 @@ class Roster:
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         own: dict[str, set[str]] = defaultdict(set)
         doubled: dict[str, set[str]] = defaultdict(set)
-        for testimony in self._testimonies:
+        for host_ids, observers in self._distinct_maps():
             endpoints_of: dict[str, list[str]] = defaultdict(list)
-            for endpoint, host_id in (testimony.host_ids or {}).items():
-                votes[host_id][endpoint] += 1
+            for endpoint, host_id in host_ids.items():
+                votes[host_id][endpoint] += len(observers)
                 endpoints_of[host_id].append(endpoint)
-            own[testimony.own or ""].update(endpoints_of.get(testimony.own or "", ()))
+            for observer in observers:
+                own[observer].update(endpoints_of.get(observer, ()))
             for host_id, endpoints in endpoints_of.items():
                 doubled[host_id].update(endpoints if len(endpoints) > 1 else ())
         for host_id, given in own.items():
@@ -167,6 +171,14 @@ class Roster:
             host_id: tuple(sorted(doubled[host_id])) or (_elected(counts, own[host_id]),)
             for host_id, counts in sorted(votes.items())
         }
+
+    def _distinct_maps(self) -> Iterator[tuple[Mapping[str, str], list[str]]]:
+        """Each map of host ids, with the host ids of the nodes whose testimonies have it; equal ones once."""
+        distinct: dict[int, tuple[Mapping[str, str], list[str]]] = {}
+        for testimony in self._testimonies:
+            host_ids = _NO_HOST_IDS if testimony.host_ids is None else testimony.host_ids
+            distinct.setdefault(id(host_ids), (host_ids, []))[1].append(testimony.own or "")
+        return iter(distinct.values())
 
     def _without_host_id(self, identified: Directory) -> list[str]:
         """Endpoints that own tokens, move or are live, and that mean none of the nodes with a host id."""
@@ -238,15 +250,28 @@ class Roster:
 
     def known_otherwise(self, host_ids: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
         """The (endpoint, host id) pairs of a testimony that differ from those of the members, sorted."""
-        by_endpoint = {member.endpoint: member.host_id for member in self.members}
-        by_ip = {ip_of(member.endpoint): member.host_id for member in self.members}
-        return tuple(
-            sorted(
+        if host_ids is None:
+            return ()
+        known = self._otherwise.get(id(host_ids))
+        if known is None or known[0] is not host_ids:
+            by_ip = {ip: members[-1].host_id for ip, members in self.at_ip.items()}
+            by_endpoint = {member.endpoint: member.host_id for member in self.members}
+            pairs = [
                 (endpoint, host_id)
-                for endpoint, host_id in (host_ids or {}).items()
+                for endpoint, host_id in host_ids.items()
                 if by_endpoint.get(endpoint) != host_id and (has_port(endpoint) or by_ip.get(endpoint) != host_id)
-            )
-        )
+            ]
+            known = self._otherwise[id(host_ids)] = host_ids, tuple(sorted(pairs))
+        return known[1]
+
+    @cached_property
+    def at_ip(self) -> Mapping[str, tuple[Member, ...]]:
+        """The members by IP address: several of them if their ports differ."""
+        members: dict[str, tuple[Member, ...]] = {}
+        for member in self.members:
+            ip = ip_of(member.endpoint)
+            members[ip] = (*members.get(ip, ()), member)
+        return members
 
     def strangers_to(self, testimony: Testimony) -> frozenset[str]:
         """Addresses of the token owners that are in none of a testimony's lists."""

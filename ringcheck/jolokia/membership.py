@@ -194,9 +194,8 @@ def neighbour(member: Member, report: NodeReport, membership: Membership) -> str
     The configured `url` leads to one agent of an IP address. The agents of other instances there can only be contact
     points.
     """
-    others = (
-        other for other in membership.members if other is not member and ip_of(other.endpoint) == ip_of(member.endpoint)
-    )
+    here = membership.roster.at_ip.get(ip_of(member.endpoint), ())
+    others = (other for other in here if other is not member)
     return next((other.address for other in others if other.host_id and other.host_id == report.host_id), None)
 
 

@@ -5,6 +5,7 @@ Pure. Who is a member, and which views count, is decided in `core`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import has_port
@@ -38,9 +39,14 @@ def refusal(report: NodeReport) -> str | None:
 
 def believable(report: NodeReport) -> bool:
     """Whether a node takes part in the ring and in gossip, so that its report of the members counts."""
+    return _believable(report.mode, report.gossip_running)
+
+
+@lru_cache(maxsize=64)
+def _believable(mode: str | None, gossip_running: bool | None) -> bool:  # noqa: FBT001 - as the node reports it
     # Whether it serves clients makes no difference to that.
-    itself = Node("", mode=report.mode, gossip_running=report.gossip_running, native_transport_running=True, tokens=1)
-    return report.mode is not None and unusable_because(itself, View("")) is None
+    itself = Node("", mode=mode, gossip_running=gossip_running, native_transport_running=True, tokens=1)
+    return mode is not None and unusable_because(itself, View("")) is None
 
 
 def serving(report: NodeReport) -> bool:
