@@ -23,7 +23,7 @@ from ringcheck.http.urls import address_of, shown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ringcheck.http.threads import WorkerThreads
     from ringcheck.http.urls import Address
@@ -35,14 +35,16 @@ _HEAD = 64 * 1024  # bytes of status line and headers at most
 class BufferedAnswer:
     """One answer whose body is there."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Keep what came; the names of the headers are in lower case."""
         self.status = status
         self._headers = headers
         self._body = body
 
     def header(self, name: str) -> str:
         """A header's value; empty if the answer has none of that name."""
-        return self._headers.get(name.lower(), "")
+        wanted = name.lower().encode()
+        return next((value.decode("latin-1") for given, value in self._headers if given == wanted), "")
 
     def read(self, size: int) -> bytes:
         """Up to so many bytes of the decoded body; empty at its end."""
@@ -88,7 +90,7 @@ class LoopConnections:
         if connection is None or not connection.usable:
             connection = await self._connected(address, ends)
         try:
-            return await connection.exchange(_head(method, address, headers, body), body, ends, max_bytes)
+            return await connection.exchange(connection.head(method, address, headers, body), body, ends, max_bytes)
         except _TooLargeError:
             limit = f"{max_bytes / 2**20:.3g} MiB"
             raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
@@ -209,6 +211,14 @@ class _Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._room = 0  # bytes that the answer may still have
         self._inflater: zlib._Decompress | None = None
+        self._head: tuple[tuple[object, ...], Mapping[str, str], h11.Request] | None = None
+
+    def head(self, method: str, address: Address, headers: Mapping[str, str], body: bytes) -> h11.Request:
+        """The head of a request; the last one again if it would be equal, since h11 checks each header of a new one."""
+        key = method, address, len(body)
+        if self._head is None or self._head[0] != key or self._head[1] is not headers:
+            self._head = key, headers, _head(method, address, headers, body)
+        return self._head[2]
 
     @property
     def usable(self) -> bool:
@@ -329,14 +339,13 @@ class _Connection(asyncio.Protocol):
             raise zlib.error("the compressed answer ends early")
         response, waiter = self._response, self._waiter
         assert response is not None  # noqa: S101 - h11 ends no message before its head
-        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in response.headers}
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
         else:
             self._open = False
             self._transport.close()
         if waiter is not None and not waiter.done():
-            waiter.set_result(BufferedAnswer(response.status_code, headers, b"".join(self._parts)))
+            waiter.set_result(BufferedAnswer(response.status_code, response.headers, b"".join(self._parts)))
 
 
 def _cut_off() -> RemoteDisconnected:

@@ -117,7 +117,7 @@ class Nodes:
             raise SourceError(f"{url}: connection refused", "unreachable")
         self._asked[address] += 1
         sent = self._bend(address, self._asked[address], _answered(answer, renamed(json.loads(body), self._known)))
-        yield BufferedAnswer(200, {"content-type": "application/json"}, sent)
+        yield BufferedAnswer(200, [(b"content-type", b"application/json")], sent)
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
