@@ -9,12 +9,11 @@ from ringcheck.errors import UsageError
 from ringcheck.jolokia.settings import JolokiaSettings
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ringcheck.config.values import Cluster
     from ringcheck.core.diagnosis import Diagnosis
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import LoopSource, NodeControl, RequestCounts, Source
+    from ringcheck.http.loop import RequestLimit
     from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.source import JolokiaSource
 
@@ -35,7 +34,7 @@ def open_source(cluster: Cluster) -> Source:
     return JolokiaSource(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
 
 
-def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: asyncio.Semaphore) -> LoopSource:
+def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: RequestLimit) -> LoopSource:
     """The same source for an event loop that polls many clusters.
 
     Args:

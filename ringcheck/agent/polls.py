@@ -13,6 +13,7 @@ from concurrent import futures
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ringcheck.http.loop import RequestLimit
 from ringcheck.http.threads import WorkerThreads
 from ringcheck.sources import open_on_loop, open_source
 
@@ -86,7 +87,7 @@ class PollLoop:
     def __init__(self) -> None:
         """Prepare; nothing runs before `start`."""
         self._loop = asyncio.new_event_loop()
-        self._limit = asyncio.Semaphore(IN_FLIGHT)
+        self._limit = RequestLimit(IN_FLIGHT)
         self._judges = WorkerThreads(JUDGES)
         self._store_readers = WorkerThreads(STORE_READERS)
         self._streamers = WorkerThreads(STREAMERS)

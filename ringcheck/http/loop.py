@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import zlib
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.client import BadStatusLine, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,47 @@ from ringcheck.http.urls import address_of, shown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from ringcheck.http.threads import WorkerThreads
     from ringcheck.http.urls import Address
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # as in `sockets`
 _HEAD = 64 * 1024  # bytes of status line and headers at most
+
+
+class RequestLimit:
+    """How many requests are in flight at once, for all clusters of a process."""
+
+    def __init__(self, most: int, slow: float = 1.0) -> None:
+        """For use on one event loop.
+
+        Args:
+            most: requests at once.
+            slow: seconds after which a request no longer counts: a node that hangs costs a socket and a timer, and
+                must not keep other nodes from being asked.
+        """
+        self._free = asyncio.Semaphore(most)
+        self._slow = slow
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
+        """Wait until one more request may be sent, and count it."""
+        await self._free.acquire()
+        counts = True
+
+        def release() -> None:
+            nonlocal counts
+            if counts:
+                counts = False
+                self._free.release()
+
+        timer = asyncio.get_running_loop().call_later(self._slow, release)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            release()
 
 
 class BufferedAnswer:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
 
     from ringcheck.core.source import RequestCounts
+    from ringcheck.http.loop import RequestLimit
     from ringcheck.http.threads import WorkerThreads
     from ringcheck.jolokia.asking import Started
     from ringcheck.jolokia.client import Decode, Requests
@@ -27,13 +28,13 @@ T = TypeVar("T")
 class OnLoop:
     """Runs each piece of work as a task of one event loop; large replies are streamed in threads. See `Asking`."""
 
-    def __init__(self, requests: Requests, threads: WorkerThreads, limit: asyncio.Semaphore) -> None:
+    def __init__(self, requests: Requests, threads: WorkerThreads, limit: RequestLimit) -> None:
         """Prepare; nothing is sent. All methods must be called on the same event loop.
 
         Args:
             requests: settings, headers and counts.
             threads: stream the large replies, and look up host names.
-            limit: of the requests that are in flight; one for all clusters of a process.
+            limit: of the requests that are in flight; the same for all clusters of a process.
         """
         self._requests = requests
         self._threads = threads
@@ -95,7 +96,7 @@ class OnLoop:
             limit = requests.limit(large=False)
             self._in_flight.add(url)
             try:
-                async with self._limit:
+                async with self._limit.counted():
                     left = time_left(url, deadline - asyncio.get_running_loop().time())
                     seconds = min(left, requests.settings.timeout)
                     with explained(url, seconds):

@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from ringcheck.errors import ConfigError, SourceError
+from ringcheck.http.loop import RequestLimit
 from ringcheck.http.threads import WorkerThreads
 from ringcheck.http.tls import Tls
 from ringcheck.jolokia.client import Client, RefusedError, Requests
@@ -38,7 +39,7 @@ class OnOneLoop:
 
     def __init__(self, requests: Requests) -> None:
         self._runner = asyncio.Runner()
-        self._asking = OnLoop(requests, WorkerThreads(1), asyncio.Semaphore(8))
+        self._asking = OnLoop(requests, WorkerThreads(1), RequestLimit(8))
         self.counts = requests.counts
 
     def post(self, url: str, payload: object, deadline: float) -> Any:
@@ -548,3 +549,21 @@ def test_files_that_are_no_certificates_are_named(asker: Any) -> None:
     for path in ("/no/such/file", os.devnull):
         with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
             asker(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())
+
+
+def test_agents_that_hang_keep_no_other_from_being_asked() -> None:
+    """A request that has waited for long no longer counts towards the limit of all requests."""
+
+    async def ask(asking: OnLoop, urls: list[str]) -> Any:
+        hanging = [asyncio.create_task(asking.post(url, READ, soon(60))) for url in urls[1:]]
+        await asyncio.sleep(0)
+        value = await asking.post(urls[0], READ, soon(30))
+        for task in hanging:
+            task.cancel()
+        asking.close()
+        return value
+
+    with Agent(lambda item: ok(item, 7)) as agent, Agent(raw=hang) as first, Agent(raw=hang) as second:
+        asking = OnLoop(requests_of(timeout=60.0), WorkerThreads(1), RequestLimit(2, slow=0.1))
+        reply = asyncio.run(ask(asking, [agent.url, first.url, second.url]))
+    assert reply["value"] == 7
