@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.config.values import Cluster, Config
 
 FIRST_GAP = 0.05  # seconds at most between the first polls of two clusters
+FIRST_SHARE = 2 / 3  # of the interval, in which all first polls begin: with a silent node one takes half an interval
 LISTENER_SECONDS = 1.0  # least time that listeners get at the end, however long the polls took
 
 
@@ -152,7 +153,7 @@ class Agent:
 
     def _start(self, watches: Sequence[Watch], interval: float) -> None:
         """Start watches one after another, so that their polls are spread over the interval from the first on."""
-        gap = min(FIRST_GAP, interval / max(1, len(watches)))
+        gap = min(FIRST_GAP, FIRST_SHARE * interval / max(1, len(watches)))
         for number, watch in enumerate(watches):
             watch.start(self._loop, number * gap)
 

@@ -162,12 +162,14 @@ class Watch:
         self._loop, self._now = asyncio.get_running_loop(), asyncio.Event()
         try:
             await self._rest(0.0 if self._hurried else delay)
+            await loop.turn()
             while not self._stop.is_set():
                 self._now.clear()
                 begins = self._clock()
                 await self._turn(loop)
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
                 await self._rest(pause - (self._clock() - begins))
+                await loop.turn()
         finally:
             self._close()
             self._ended.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.agent import watch as watch_module
+from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.service import Agent
 from ringcheck.config.values import AgentSettings, Cluster, Config
 from ringcheck.core.assess import assess
@@ -216,6 +218,29 @@ def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> No
     hangs.free.set()
     until(lambda: agent.stop(0))
     assert published == []
+
+
+def test_polls_begin_one_by_one_in_the_order_of_asking() -> None:
+    """So that a loop that can't keep up ends the polls that it has begun, instead of beginning all of them."""
+    polls = PollLoop()
+    begun: list[int] = []
+    after_each_pass: list[int] = []
+
+    async def poll(number: int) -> None:
+        await polls.turn()
+        begun.append(number)
+
+    async def passes() -> None:
+        started = [asyncio.create_task(poll(number)) for number in range(5)]
+        while not all(task.done() for task in started):
+            before = len(begun)
+            await asyncio.sleep(0)
+            after_each_pass.append(len(begun) - before)
+
+    polls._loop.run_until_complete(passes())
+    polls._loop.close()
+    assert begun == [0, 1, 2, 3, 4]
+    assert max(after_each_pass) == 1
 
 
 # Listeners
