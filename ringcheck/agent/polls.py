@@ -89,6 +89,7 @@ class PollLoop:
         self._loop = asyncio.new_event_loop()
         self._limit = RequestLimit(IN_FLIGHT)
         self._turns = asyncio.Lock()
+        self._asking: set[asyncio.Task[Any]] = set()
         self._judges = WorkerThreads(JUDGES)
         self._store_readers = WorkerThreads(STORE_READERS)
         self._streamers = WorkerThreads(STREAMERS)
@@ -101,6 +102,11 @@ class PollLoop:
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine on the loop."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def abandon_polls(self) -> None:
+        """Cancel the polls that wait for nodes, with the work that began them; what judges has begun goes on."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._asking])
 
     def stop(self) -> None:
         """Cancel what still runs, and end the threads after their present work; does not wait for them."""
@@ -137,7 +143,13 @@ class PollLoop:
 
     async def poll(self, source: LoopSource, seconds: float, *, streams: bool) -> Snapshot:
         """See `PollRunner`."""
-        return await source.poll(seconds, streams=streams)
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - a coroutine of the loop
+        self._asking.add(task)
+        try:
+            return await source.poll(seconds, streams=streams)
+        finally:
+            self._asking.discard(task)
 
     async def read_store(self, work: Callable[[], T]) -> T:
         """See `PollRunner`."""

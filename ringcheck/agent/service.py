@@ -168,6 +168,7 @@ class Agent:
             watch.stop()
         with self._changed:
             self._changed.notify_all()
+        self._loop.abandon_polls()  # they only read, and their results would not be published
         ends = time.monotonic() + seconds
         polls_ended = _joined(watches, ends)
         self._loop.stop()

@@ -220,6 +220,19 @@ def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> No
     assert published == []
 
 
+def test_stop_abandons_polls_that_wait_for_nodes(world: World) -> None:
+    """A poll only reads, and its reading would not be published: its deadline is not waited for."""
+    hanging = replace(world.cluster, source=replace(world.settings, timeout=NEVER))
+    agent = Agent(config(hanging, interval=NEVER))
+    with running(agent):
+        until(agent.tried)
+        world.all_go(Fault("hang"))
+        agent.hurry("orders-prod")
+        until(lambda: agent._state.watches[0]._begun == 2)
+        assert agent.stop(PATIENCE)
+    assert polls(agent, "orders-prod") == 1
+
+
 def test_polls_begin_one_by_one_in_the_order_of_asking() -> None:
     """So that a loop that can't keep up ends the polls that it has begun, instead of beginning all of them."""
     polls = PollLoop()
