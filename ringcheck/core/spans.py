@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import combinations, islice
-from operator import eq
+from operator import eq, lt
 from typing import TYPE_CHECKING, TypeVar
 
 from ringcheck.errors import RingError
@@ -56,6 +56,33 @@ class Spans:
             spans.add(start, end, replicas)
         return spans
 
+    @classmethod
+    def of_columns(cls, starts: Sequence[int], ends: Sequence[int], table: Sequence[int], nodes: int) -> Spans:
+        """Spans with ranges that all have the same number of replicas.
+
+        Args:
+            starts: tokens that the ranges start at.
+            ends: tokens that they end at.
+            table: node indexes, as many for each range.
+            nodes: number of nodes in the cluster.
+
+        Raises:
+            RingError: as `add`.
+        """
+        spans = cls(nodes)
+        spans.width = len(table) // len(ends) if ends else 0
+        spans._check_size(spans.width)
+        try:
+            spans.starts, spans.ends = array("q", starts), array("q", ends)
+        except OverflowError:  # tokens of RandomPartitioner
+            spans.starts, spans.ends = list(starts), list(ends)
+        try:
+            spans.table.extend(table)
+        except OverflowError:
+            raise RingError("a range names a node that the cluster does not have") from None
+        spans.replicas = len(table)
+        return spans
+
     def add(self, start: int, end: int, replicas: Sequence[int]) -> None:
         """Add the range `(start, end]`.
 
@@ -102,6 +129,8 @@ class Spans:
 
     def sort(self) -> None:
         """Sort the ranges by their ends."""
+        if all(map(lt, self.ends, islice(self.ends, 1, None))):
+            return
         order = sorted(range(len(self.ends)), key=self.ends.__getitem__)
         self.starts, self.ends = _picked(self.starts, order), _picked(self.ends, order)
         self._join([_picked(column, order) for column in self._columns()])
@@ -126,8 +155,9 @@ class Spans:
         if self.width > _NARROW:
             rows = zip(*columns, strict=True)
             return any(self.width - len(set(row)) != max(0, row.count(self.nodes) - 1) for row in rows)
-        pairs = (zip(left, right, strict=True) for left, right in combinations(columns, 2))
-        return any(a == b != self.nodes for pair in pairs for a, b in pair)
+        pairs = combinations(columns, 2)
+        equal = (zip(left, right, strict=True) for left, right in pairs if any(map(eq, left, right)))
+        return any(a == b != self.nodes for pair in equal for a, b in pair)
 
     def _check_tiling(self) -> None:
         """Check that each range starts where the one before it ends: then none is missing and none comes twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.core.endpoint import canonical
@@ -101,10 +102,19 @@ class Fields:
         Raises:
             DataError: if it is not a list of addresses.
         """
-        texts = self.optional(name, list) or []
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{self.at(name)} is not a list of addresses")
-        return frozenset(address(text, self.at(name)) for text in texts)
+        texts, path = self.optional(name, list) or [], self.at(name)
+        if not set(map(type, texts)) <= {str}:
+            raise DataError(f"{path} is not a list of addresses")
+        try:
+            return _canonical(frozenset(texts))
+        except ValueError:
+            return frozenset(address(text, path) for text in texts)  # raises with the first text that is none
+
+
+@lru_cache(maxsize=32)
+def _canonical(texts: frozenset[str]) -> frozenset[str]:
+    """Addresses in canonical form. A thousand views of a cluster list the same thousand."""
+    return frozenset(map(canonical, texts))
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - JSON

@@ -6,8 +6,12 @@ ones.
 
 from __future__ import annotations
 
+import gc
 import json
+from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -26,6 +30,7 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
+from ringcheck.core.spans import Spans
 from ringcheck.documents.fields import Fields, address, parse_document, shown, token_texts
 from ringcheck.errors import DataError, RingError
 
@@ -43,6 +48,7 @@ _ROWS = 4096  # ranges that are written at a time
 # A ring of 1,024 nodes with 256 tokens each takes 17 MB and two million values; this is enough for 15 such rings.
 MOST_BYTES = 2**28
 _MOST_VALUES = 2**25
+_TOKEN = 40  # characters: 39 digits and a sign, a token of RandomPartitioner
 
 Row = tuple[int, int, tuple[int, ...]]
 """A range: start, end and the indexes of its nodes."""
@@ -165,11 +171,24 @@ def read_snapshot(text: str | bytes, source: str) -> Snapshot:
     Raises:
         DataError: in one line that begins with the source and names the path of what is wrong.
     """
-    document = parse_document(_bounded(text, source), source, SNAPSHOT)
+    with _uncollected():
+        document = parse_document(_bounded(text, source), source, SNAPSHOT)
+        try:
+            return _snapshot(document)
+        except DataError as error:
+            raise DataError(f"{source}: {error}") from None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause the garbage collector, which would look for cycles again and again among millions of new values."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return _snapshot(document)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _bounded(text: str | bytes, source: str) -> str | bytes:
@@ -303,9 +322,36 @@ def _read_ring(ring: Fields, nodes: int, space: Partitioner) -> Ring:
     try:
         replication = Replication.parse(text) if text else None
         pending = [Pending(start, end, replicas) for start, end, replicas in pending_rows]
-        return Ring.build(keyspaces, replication, _rows(ring, "ranges", space), nodes, pending)
+        return Ring.of(keyspaces, replication, _spans(ring, nodes, space), pending)
     except RingError as error:
         raise DataError(f"{ring.path}: {error}") from None
+
+
+def _spans(ring: Fields, nodes: int, space: Partitioner) -> Spans:
+    """The natural ranges of a ring."""
+    spans = _in_columns(ring.required("ranges", list), nodes, space)
+    return spans or Spans.of(_rows(ring, "ranges", space), nodes)
+
+
+def _in_columns(rows: list[Any], nodes: int, space: Partitioner) -> Spans | None:
+    """The ranges of a document, read column by column: a large ring has hundreds of thousands of rows.
+
+    None if a row is not as it must be, which `_rows` then names, or if ranges differ in their number of replicas.
+    """
+    try:
+        if set(map(list.__len__, rows)) != {3}:
+            return None
+        starts, ends, replicas = (list(map(itemgetter(column), rows)) for column in range(3))
+        longest = max(map(str.__len__, chain(starts, ends)))
+        table = list(chain.from_iterable(replicas))
+        if longest > _TOKEN or len(set(map(list.__len__, replicas))) > 1 or not set(map(type, table)) <= {int}:
+            return None
+        tokens = list(map(int, starts)), list(map(int, ends))
+        if not all(space.admits(bound(column)) for column in tokens for bound in (min, max)):
+            return None
+        return Spans.of_columns(*tokens, table, nodes)
+    except (TypeError, ValueError, RingError):
+        return None
 
 
 def _rows(ring: Fields, name: str, space: Partitioner) -> Iterator[Row]:
@@ -318,8 +364,8 @@ def _rows(ring: Fields, name: str, space: Partitioner) -> Iterator[Row]:
 
 
 def _token(text: object, path: str, space: Partitioner) -> int:
-    try:  # 39 digits and a sign: a token of RandomPartitioner
-        token = int(text) if isinstance(text, str) and len(text) <= 40 else None  # noqa: PLR2004 - as said
+    try:
+        token = int(text) if isinstance(text, str) and len(text) <= _TOKEN else None
     except ValueError:
         token = None
     if token is None or not space.admits(token):

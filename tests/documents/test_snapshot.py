@@ -86,6 +86,25 @@ def test_a_snapshot_without_rings_is_read_back() -> None:
 BASE = snapshot_document(article.snapshot())
 
 
+def test_ranges_may_be_in_any_order_and_have_tokens_of_more_than_64_bits() -> None:
+    """As RandomPartitioner's; written again, they are in the order of their ends."""
+    places = (2**127, 5, 2**100, 7)
+    ordered = sorted(places)
+    rows = [[str(ordered[index - 1]), str(token), [index % 3]] for index, token in enumerate(ordered)]
+    document = {**BASE, "partitioner": "RandomPartitioner", "rings": [{**BASE["rings"][0], "ranges": rows[::-1]}]}
+    again = read_snapshot(json.dumps(document), "file")
+    assert snapshot_document(again)["rings"][0]["ranges"] == rows
+
+
+def test_equal_lists_of_views_are_one_object() -> None:
+    """A thousand views of a thousand nodes would otherwise be a million texts; their form may differ."""
+    document = copy.deepcopy(BASE)
+    document["views"][1]["live"] = [f"{address}%eth0" for address in reversed(document["views"][1]["live"])]
+    views = read_snapshot(json.dumps(document), "file").views
+    assert views[0].live is views[2].live
+    assert views[0].live == views[1].live == frozenset(article.ADDRESSES)
+
+
 def nested(depth: int) -> list[Any]:
     """Lists in lists."""
     value: list[Any] = []
@@ -142,6 +161,14 @@ def change(path: str, value: object) -> dict[str, Any]:
         (change("rings.0.ranges.3.2", [-1]), "f.json: rings[0].ranges[3] has an invalid node index"),
         (change("rings.0.ranges.3.2", [3]), "f.json: rings[0]: a range names a node that the cluster does not have"),
         (change("rings.0.ranges.3.2", [1, 1]), "f.json: rings[0]: a range names the same node twice"),
+        (change("rings.0.ranges.3.2.0", bool(1)), "f.json: rings[0].ranges[3] has an invalid node index"),
+        (change("rings.0.ranges.3.2.0", 1.0), "f.json: rings[0].ranges[3] has an invalid node index"),
+        (change("rings.0.ranges.3", {"a": 1}), "f.json: rings[0].ranges[3] is not [start, end, [node index, ...]]"),
+        (change("rings.0.ranges.3.2", "0"), "f.json: rings[0].ranges[3] is not [start, end, [node index, ...]]"),
+        (
+            change("rings.0.ranges.3.1", "1e3"),
+            "f.json: rings[0] has a token '1e3' that Murmur3Partitioner does not have",
+        ),
         (change("rings.0.ranges.3.0", 12), "f.json: rings[0] has a token 12 that Murmur3Partitioner does not have"),
         (
             change("rings.0.ranges.3.0", str(2**64)),
