@@ -1,6 +1,10 @@
 """The journal of a rolling restart: one JSON line for each event, so that a run can be resumed and reviewed.
 
 Owns the file and what follows from its lines; decides nothing. Why a run can be resumed from it is in `runner`.
+
+Each line is ASCII and on disk before its event counts. A line that could not be written whole is cut off again, so
+that only the last line can ever be torn. A torn last line was not acted on, and is dropped. Anything else that can't be
+read is damage: the run can't be resumed, since what is missing may be a node that is down.
 """
 
 from __future__ import annotations
@@ -8,8 +12,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ringcheck.errors import DataError, UsageError
@@ -19,8 +25,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = "ringcheck/journal/1"
-_HEAD = f'{{"schema": "{SCHEMA}"'  # every line begins with it
+_HEAD = f'{{"schema": "{SCHEMA}"'.encode()  # every line begins with it
 Event: TypeAlias = "dict[str, Any]"
+
+# What `past` needs of each kind of event.
+_NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
+    "begin": {"run": (str,), "owner": (str,), "cluster": (str,), "nodes": (list,)},
+    "stopping": {"node": (str,), "host_id": (str, NoneType), "started_at": (int, NoneType)},
+    "drained": {"node": (str,)},
+    "command": {"node": (str,), "pid": (int,), "born": (int, NoneType)},
+    "command_ended": {"node": (str,), "status": (int, NoneType)},
+    "back": {"node": (str,)},
+    "end": {"outcome": (str,)},
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +51,8 @@ class Begun:
         drained: whether it was seen drained.
         pid: process id of the last command that was started for it; None before the first.
         born: start of that process in clock ticks since boot; None if it had already ended.
-        ran: whether the last command ended with status 0.
+        starts: whether the last command starts the node, as all but `--stop-exec` do.
+        ran: whether the last command ended with status 0; None if its end is not known.
     """
 
     node: str
@@ -43,7 +61,8 @@ class Begun:
     drained: bool = False
     pid: int | None = None
     born: int | None = None
-    ran: bool = False
+    starts: bool = False
+    ran: bool | None = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,7 +116,8 @@ def _note(begun: Begun, kind: str, event: Event) -> None:
     if kind == "drained":
         begun.drained = True
     elif kind == "command":
-        begun.pid, begun.born, begun.ran = event["pid"], event.get("born"), False
+        begun.pid, begun.born = event["pid"], event.get("born")
+        begun.starts, begun.ran = event.get("starts", True), None
     elif kind == "command_ended":
         begun.ran = event.get("status") == 0
 
@@ -110,43 +130,61 @@ class Journal:
 
         Raises:
             UsageError: if it can't be written, or another run has it open.
-            DataError: if it holds something other than a journal.
+            DataError: if it is damaged, or holds something other than a journal.
         """
         self.path = path
         self._now = now
         try:
-            self._file = path.open("a+", encoding="utf-8")
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         except OSError as error:
-            raise UsageError(f"the journal {path} can't be written: {error.strerror or error}") from None
+            raise self._unwritable(error) from None
+        try:
+            self._lock()
+            self.past = past(self._read())
+        except BaseException:
+            self.close()
+            raise
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(f"the journal {self.path} can't be written: {error.strerror or error}")
+
+    def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            raise UsageError(f"the journal {path} is in use by another roll") from None
-        try:
-            self.past = past(self._read())
-        except (KeyError, TypeError):
-            raise DataError(f"{path} is not a journal of ringcheck") from None
+            raise UsageError(f"the journal {self.path} is in use by another roll") from None
 
     def _read(self) -> list[Event]:
-        self._file.seek(0)
-        content = self._file.read()
-        whole, newline, rest = content.rpartition("\n")
-        events = [self._event(number, line) for number, line in enumerate(whole.split("\n"), 1) if line]
-        if not all(isinstance(event, dict) and event.get("schema") == SCHEMA for event in events):
-            raise DataError(f"{self.path} is not a journal of ringcheck")
-        if rest and not events and not rest.startswith(_HEAD[: len(rest)]):
-            raise DataError(f"{self.path} is not a journal of ringcheck")
-        if rest:  # the run was killed while it wrote this line: it counts as not written
-            self._file.truncate(len((whole + newline).encode()))
+        """All events; a torn last line is cut off."""
+        try:
+            with open(self._file, "rb", closefd=False) as file:
+                content = file.read()
+            whole, newline, rest = content.rpartition(b"\n")
+            events = [self._event(number, line) for number, line in enumerate(whole.split(b"\n"), 1) if line]
+            if rest and not events and not rest.startswith(_HEAD[: len(rest)]):
+                raise self._foreign()
+            self._end = len(whole + newline)
+            os.ftruncate(self._file, self._end)
+            _sync_folder(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from None
         return events
 
-    def _event(self, number: int, line: str) -> Event:
-        try:
-            event: Event = json.loads(line)
-        except ValueError:
-            raise DataError(f"{self.path}:{number}: not a line of a journal") from None
-        return event
+    def _event(self, number: int, line: bytes) -> Event:
+        event = _parsed(line)
+        if event is not None and not _fault(event):
+            return event
+        if number == 1 and not line.startswith(_HEAD):
+            raise self._foreign()
+        fault = "it is no line of a journal" if event is None else _fault(event)
+        raise DataError(
+            f"{self.path}:{number}: the line is damaged: {fault}; no run can be resumed from this journal. See which "
+            "nodes are down (`ringcheck health`) or under its leases (`ringcheck lease list`), bring them back, "
+            "release the leases, and begin a new roll of the nodes that are left with another --journal"
+        )
+
+    def _foreign(self) -> DataError:
+        return DataError(f"{self.path} is not a journal of ringcheck: name another file with --journal")
 
     def write(self, event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
         """Add an event; it is on disk when this returns.
@@ -159,13 +197,57 @@ class Journal:
         """
         line = {"schema": SCHEMA, "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": event, **fields}
         try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._append(json.dumps(line).encode("ascii") + b"\n")
         except OSError as error:
-            raise UsageError(f"the journal {self.path} can't be written: {error.strerror or error}") from None
+            raise self._unwritable(error) from None
         return line
+
+    def _append(self, line: bytes) -> None:
+        if os.fstat(self._file).st_size > self._end:  # what was left of a line could not be cut off
+            os.ftruncate(self._file, self._end)
+        try:
+            left = line
+            while left:
+                left = left[os.write(self._file, left) :]
+            os.fsync(self._file)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise
+        self._end += len(line)
 
     def close(self) -> None:
         """Close the file, so that another run can open it."""
-        self._file.close()
+        with suppress(OSError):  # every line is on disk
+            os.close(self._file)
+
+
+def _parsed(line: bytes) -> Event | None:
+    """The event of a line; None if it is none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and event.get("schema") == SCHEMA else None
+
+
+def _fault(event: Event) -> str:
+    """What is wrong with an event; empty if nothing is."""
+    kind = event.get("event")
+    if not isinstance(kind, str):
+        return "it has no event"
+    for name, types in _NEEDED.get(kind, {}).items():
+        if name not in event or not isinstance(event[name], types):
+            return f"its {name} is missing or unusable"
+    if not all(isinstance(node, str) for node in event.get("nodes", ()) if kind == "begin"):
+        return "its nodes are unusable"
+    return ""
+
+
+def _sync_folder(path: Path) -> None:
+    """Let the name of a new file outlive a power failure too."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

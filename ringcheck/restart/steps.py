@@ -70,11 +70,13 @@ class Steps:
         self.context.on_all(tasks, lambda task: self._run(task, command))
 
     def _run(self, task: RestartTask, command: Command) -> None:
-        words, address = command.of(task.node), task.node.address
+        words, address = task.words[command], task.node.address
         environment = self.context.environment
 
         def started(pid: int) -> None:
-            self.context.record("command", node=address, words=list(words), pid=pid, born=environment.birth(pid))
+            fields = {"words": list(words), "pid": pid, "born": environment.birth(pid)}
+            starts = command is not self.context.procedure.stop
+            self.context.record("command", node=address, **fields, starts=starts)
 
         result = environment.run(words, self.context.procedure.exec_timeout, started)
         self.context.record(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_done_and_begun_nodes_are_told_apart(tmp_path: Path) -> None:
     assert (past.run, past.owner, past.done, past.ended) == ("r1", "me@here r1", ["10.0.0.1"], False)
     [node] = past.begun.values()
     assert (node.node, node.host_id, node.started_at, node.drained, node.pid, node.born, node.ran) == (
-        "10.0.0.2", "b", 6, True, 77, 99, False,
+        "10.0.0.2", "b", 6, True, 77, 99, None,
     )  # fmt: skip
 
 
@@ -87,6 +88,114 @@ def test_no_two_runs_share_a_journal(tmp_path: Path) -> None:
         Journal(tmp_path / "j")
     first.close()
     Journal(tmp_path / "j").close()
+
+
+def test_a_torn_end_of_any_bytes_is_dropped(tmp_path: Path) -> None:
+    """A file system may leave zeros or foreign bytes where the last line was to be, or half a character."""
+    ends = (b"\0" * 500, b"\xff\xfe", '{"event": "\u00e9'.encode()[:-1], b"{", b'{"schema": "x"}')
+    for number, torn in enumerate(ends):
+        path = tmp_path / str(number)
+        begun(path).close()
+        whole = path.read_bytes()
+        path.write_bytes(whole + torn)
+        journal = Journal(path)
+        assert journal.past.run == "r1"
+        journal.close()
+        assert path.read_bytes() == whole
+
+
+LINE = b'{"schema": "ringcheck/journal/1", "time": "t", "event": '
+DAMAGED = {
+    "zeros": b"\0\0\0",
+    "not UTF-8": b'{"schema": "\xff"}',
+    "cut off": LINE + b'"stopp',
+    "two lines in one": LINE + b'"pause"}' + LINE + b'"pause"}',
+    "nested": b"[" * 100_000,
+    "of another program": b'{"a": 1}',
+    "no event": LINE + b"1}",
+    "no node": LINE + b'"back"}',
+    "no pid": LINE + b'"command", "node": "10.0.0.1", "pid": "7"}',
+    "no start time": LINE + b'"stopping", "node": "10.0.0.1", "host_id": null}',
+    "nodes": LINE + b'"begin", "run": "r", "owner": "o", "cluster": "c", "nodes": [1]}',
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_line_is_named_with_the_way_on(tmp_path: Path, line: bytes) -> None:
+    """It may have been about a node that is down: no run is resumed, and the file stays as it is."""
+    path = tmp_path / "j"
+    begun(path).close()
+    content = path.read_bytes()
+    path.write_bytes(content + line + b"\n" + content)
+    with pytest.raises(DataError) as caught:
+        Journal(path)
+    assert str(caught.value).startswith(f"{path}:2: the line is damaged: ")
+    assert "begin a new roll of the nodes that are left with another --journal" in str(caught.value)
+    assert path.read_bytes() == content + line + b"\n" + content
+    path.write_bytes(content)
+    Journal(path).close()  # not locked any more
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, journal: Journal, room: int) -> None:
+    """Let the journal's file grow by so many bytes only."""
+    write = os.write
+
+    def bounded(file: int, data: Any) -> int:
+        nonlocal room
+        if file != journal._file:
+            return write(file, data)
+        if not room:
+            raise OSError(28, "No space left on device")
+        written = write(file, bytes(data[:room]))
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", bounded)
+
+
+@pytest.mark.parametrize("room", [0, 1, 40])
+def test_a_line_that_finds_no_room_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """The error says that the journal can't be written; once there is room the journal goes on, whole."""
+    path = tmp_path / "j"
+    journal = begun(path)
+    with monkeypatch.context() as patched:
+        full_disk(patched, journal, room)
+        for _ in range(2):
+            with pytest.raises(UsageError) as caught:
+                journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)
+            assert str(caught.value) == f"the journal {path} can't be written: No space left on device"
+    journal.write("pause", seconds=1)
+    journal.close()
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["begin", "pause"]
+
+
+def test_what_could_not_be_cut_off_is_cut_off_by_the_next_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is ever written behind half a line."""
+    path = tmp_path / "j"
+    journal = begun(path)
+    with monkeypatch.context() as patched:
+        full_disk(patched, journal, 40)
+        patched.setattr(os, "ftruncate", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(UsageError):
+            journal.write("pause", seconds=1)
+    assert not path.read_bytes().endswith(b"\n")
+    journal.write("pause", seconds=2)
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["begin", "pause"]
+    journal.close()
+
+
+def test_each_line_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a line that could not be is not in the file."""
+    journal = begun(tmp_path / "j")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal.write("pause", seconds=1)
+    assert synced == [journal._file]
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(UsageError, match="can't be written: Input/output error"):
+        journal.write("pause", seconds=2)
+    journal.close()
+    assert (tmp_path / "j").read_text().count("\n") == 2
 
 
 @pytest.mark.parametrize("content", ["hello\n", '{"a": 1}\n', "[1]\n", "hello", '{"schema":"ringcheck/journal/1"}\n'])
