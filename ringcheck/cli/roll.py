@@ -116,6 +116,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
             return _dry_run(seen, cluster, gate, how, wanted)
         with closing(_journal(options["journal"], seen.cluster)) as journal:
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
+            _require_commands(seen, how, [node for node in wanted if not past or node not in {*past.done, *past.begun}])
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
             run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
             report = run.run(poll, wanted, options)
@@ -144,6 +145,19 @@ def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: 
     if not wanted:
         raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(datacenters)}" if datacenters else ""))
     return wanted
+
+
+def _require_commands(seen: Snapshot, how: Procedure, nodes: Sequence[str]) -> None:
+    """Check that the commands of all nodes can be run, before one of them is touched.
+
+    Raises:
+        UsageError: if the words of one can't be made, or its program does not exist.
+    """
+    from ringcheck.restart.commands import require_program
+
+    every = [how.words(seen.nodes[seen.index[node]]) for node in nodes]
+    for words in dict.fromkeys(words for words_of in every for words in words_of.values()):
+        require_program(words)
 
 
 _SAME = ("wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeout", "back_timeout", "purpose")
@@ -287,6 +301,10 @@ def _interrupts() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
+_IDLE = frozenset({"begin", "plan", "gate", "waiting", "lease", "pause"})
+"""Events at which no node is in hand: a run whose output is lost ends there, and not while a node is drained."""
+
+
 @contextmanager
 def _recorded(journal: Journal, nodes: int, done: int) -> Iterator[Callable[..., Event]]:
     """A function that writes an event to the journal and then shows it; safe to call from several threads."""
@@ -298,7 +316,11 @@ def _recorded(journal: Journal, nodes: int, done: int) -> Iterator[Callable[...,
         def record(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
             with guard:
                 written = journal.write(event, **fields)
-                show(line(written), event == "back")
+                try:
+                    show(line(written), event == "back")
+                except OSError as error:
+                    if event in _IDLE:
+                        raise UsageError(f"stdout can't be written: {error.strerror or error}") from None
             return written
 
         yield record
@@ -335,8 +357,7 @@ def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure,
     holders = cluster.holders(seen)
     gatekeeper = Gatekeeper(seen, cluster.policy(), gate, holders)
     batches = plan_with(gatekeeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
-    commands = [command for command in (how.restart, how.stop, how.start) if command]
-    words = {node: [command.of(seen.nodes[seen.index[node]]) for command in commands] for node in wanted}
+    words = {node: list(how.words(seen.nodes[seen.index[node]]).values()) for node in wanted}
     click.echo(rehearsal(batches, words, drain=how.drain))
     if batches.refused or not batches.batches:
         return EXIT["refused"]

@@ -15,7 +15,7 @@ from ringcheck.core.maintenance import Holder
 from ringcheck.core.plan import plan
 from ringcheck.core.readings import confirmed
 from ringcheck.core.words import listed
-from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
 from ringcheck.leases.grant import granted
 from ringcheck.leases.record import HeldError, LeaseError
 from ringcheck.restart.procedure import Halt, RestartTask
@@ -125,8 +125,16 @@ class Admission:
             self.context.record(event, **fields)
 
     def _task(self, seen: Snapshot, address: str) -> RestartTask:
-        """What a node is before it is touched."""
+        """What a node is before it is touched, and the words of its commands.
+
+        Raises:
+            Halt: if too little is known of it.
+        """
         node = seen.nodes[seen.index[address]]
+        try:
+            words = self.context.procedure.words(node)
+        except UsageError as error:
+            raise Halt("refused", str(error)) from None
         down = seen.index[address] in evidence_of(seen).surely_down
         try:
             started: int | None = self.context.environment.started_at(address, node.host_id)
@@ -134,7 +142,7 @@ class Admission:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
                 raise Halt("refused", f"the start time of the process of {address} can't be read: {error}") from None
             started = None
-        return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started))
+        return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started), words=words)
 
     def _find_clients(self, tasks: Iterable[RestartTask]) -> None:
         """Note where clients connect, and check that this host reaches it, before a node depends on it to be back.

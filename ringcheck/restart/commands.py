@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -61,7 +62,7 @@ class Command:
         """The words for one node.
 
         Raises:
-            UsageError: if a field is not known of this node.
+            UsageError: if a field is not known of this node, or its value can't be part of a command.
         """
         values = {name: getattr(node, name) for name in _FIELDS}
         return tuple(_filled(word, values, node.address) for word in self.words)
@@ -77,9 +78,33 @@ def _filled(word: str, values: Mapping[str, str | None], address: str) -> str:
         text = values[field[1]]
         if not text:
             raise UsageError(f"the {field[1]} of {address} is not known")
+        if not _can_be_passed(text):
+            raise UsageError(f"the {field[1]} of {address} can't be part of a command: it is {text!a}")
         return text
 
-    return _FIELD.sub(value, word)
+    filled = _FIELD.sub(value, word)
+    if filled.startswith("-") and not word.startswith("-"):
+        raise UsageError(f"the word {word!r} of the command would be the option {filled!r} for {address}")
+    return filled
+
+
+def _can_be_passed(text: str) -> bool:
+    """Whether a node's value can be in a word: no NUL, line break or escape sequence, and encodable for the system."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return text.isprintable()
+
+
+def require_program(words: tuple[str, ...]) -> None:
+    """Check that the program of a command exists.
+
+    Raises:
+        UsageError: if there is none, or this user may not execute it.
+    """
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"{words[0]} can't be run: there is no such program, or it is not executable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +122,11 @@ class CommandResult:
     problem: str = ""
 
 
+# Becomes the command once a line arrives. If the pipe is closed without one, because ringcheck was killed or can't
+# write its journal, nothing is run. The words are arguments here: the shell does not parse them.
+_AWAIT_LINE = 'read -r line || exit 125; exec "$@" </dev/null'
+
+
 def run(words: tuple[str, ...], seconds: float, started: Callable[[int], None] = lambda _: None) -> CommandResult:
     """Run a command to its end.
 
@@ -106,21 +136,48 @@ def run(words: tuple[str, ...], seconds: float, started: Callable[[int], None] =
     Args:
         words: program and arguments.
         seconds: after which the command's process group is ended.
-        started: called with the process id as soon as the command runs.
+        started: called with the process id before the command does anything. If it raises, the command is not run.
     """
-    with tempfile.TemporaryFile() as output:
+    try:
+        require_program(words)
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except UsageError as error:
+        return CommandResult(None, "", str(error))
+    except OSError as error:
+        return CommandResult(None, "", _unable(words, error))
+    with output:
         try:
-            process = subprocess.Popen(  # noqa: S603 - the operator's own command, and no shell
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = subprocess.Popen(  # noqa: S603 - the operator's own command
+                ("/bin/sh", "-c", _AWAIT_LINE, "sh", *words),
+                stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
-            return CommandResult(None, "", f"{words[0]} can't be run: {error.strerror or error}")
-        started(process.pid)
+            return CommandResult(None, "", _unable(words, error))
+        _let_go(process, started)
         try:
             return CommandResult(process.wait(seconds), _tail(output))
         except subprocess.TimeoutExpired:
             _end(process)
             return CommandResult(None, _tail(output), f"it took longer than {seconds:g} s")
+
+
+def _unable(words: tuple[str, ...], error: OSError) -> str:
+    return f"{words[0]} can't be run: {error.strerror or error}"
+
+
+def _let_go(process: subprocess.Popen[bytes], started: Callable[[int], None]) -> None:
+    """Let a command that waits begin, after it was announced."""
+    assert process.stdin is not None  # noqa: S101 - a pipe
+    try:
+        started(process.pid)
+        process.stdin.write(b"\n")
+    except BaseException:
+        with suppress(OSError):
+            process.stdin.close()
+        process.wait()
+        raise
+    with suppress(BrokenPipeError):  # somebody has killed it; its status says so
+        process.stdin.close()
 
 
 def _tail(output: IO[bytes]) -> str:

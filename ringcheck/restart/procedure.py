@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from ringcheck.core.ring import Node
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ringcheck.restart.commands import Command
     from ringcheck.restart.journal import Begun
     from ringcheck.restart.readiness import RestartedNode
+
+    Words: TypeAlias = dict[Command, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,19 @@ class Procedure:
     replace_timeout: float = 120.0
     purpose: str = "rolling restart"
 
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands for a node, in their order."""
+        return tuple(command for command in (self.restart, self.stop, self.start) if command)
+
+    def words(self, node: Node) -> Words:
+        """The words of each command for a node.
+
+        Raises:
+            UsageError: if they can't be made of what is known of it.
+        """
+        return {command: command.of(node) for command in self.commands}
+
 
 @dataclass(slots=True, kw_only=True)
 class RestartTask:
@@ -63,6 +78,7 @@ class RestartTask:
     Attributes:
         node: as the snapshot had it before anything was done to it.
         target: what is needed to recognise it afterwards.
+        words: of its commands; they are made before its lease is taken, since they may be impossible.
         begun: what the killed run had done to it; None in a run that was not resumed.
         problem: why it failed; empty while it has not.
         refusals: connections that its agent refused in a row, after its stop command.
@@ -71,6 +87,7 @@ class RestartTask:
 
     node: Node
     target: RestartedNode
+    words: Words = field(default_factory=dict)
     begun: Begun | None = None
     problem: str = ""
     refusals: int = 0

@@ -6,6 +6,7 @@ looked up is looked up again, and only the start time of a node's process says w
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,13 @@ class Resumption:
 
         Raises:
             Halt: if it does not within the time to wait.
+            UsageError: if the words of a command can't be made.
         """
         tasks = [task for task in tasks if not self._was_restarted(task)]
         if not tasks:
             return
+        for task in tasks:
+            task.words = self.context.procedure.words(task.node)
         self._await_lease(tasks)
         self.admission.untouched = []  # the killed run may have drained them
         seen = self.context.environment.poll()
@@ -77,21 +81,26 @@ class Resumption:
         self.steps.run_commands(unfailed(tasks))
 
     def _was_restarted(self, task: RestartTask) -> bool:
-        """Whether the process is a new one; after a command, a node gets some time to show it."""
+        """Whether a node needs no command any more: its process is a new one, or a command may be starting it.
+
+        A command that failed has no more effect. After any other, the node gets some time to show a new process, and a
+        node that stays silent is not restarted beside a start that may only be slow: it is awaited, and fails in the
+        end if it does not come back.
+        """
         begun, environment = task.begun, self.context.environment
-        patience = self.context.procedure.replace_timeout if begun and begun.pid is not None else 0.0
-        ends = environment.clock() + patience
+        acts = bool(begun and begun.pid is not None and begun.ran is not False)
+        ends = environment.clock() + (self.context.procedure.replace_timeout if begun and begun.pid is not None else 0)
         while True:
-            try:
+            silent = True
+            with suppress(RingcheckError):
                 now = environment.started_at(task.node.address, task.target.host_id)
+                silent = False
                 if task.target.started_at is None or now > task.target.started_at:
                     return True
-                if not (begun and begun.ran):
+                if not acts:
                     return False
-            except RingcheckError:
-                pass
             if environment.clock() >= ends:
-                return False
+                return silent and acts and bool(begun and begun.starts)
             self.context.pause(self.context.procedure.interval)
 
     def _await_lease(self, tasks: list[RestartTask]) -> None:

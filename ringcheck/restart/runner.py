@@ -36,8 +36,9 @@ it does not prove that a process has ended.
 
     stopping -> (drained) -> command -> command_ended -> back          (or failed)
 
-So when a run dies, the journal may lack the last step of a node, but no node was touched without a line. The state of a
-node follows from the lines:
+`command` is on disk before the command does anything: its process exists by then, and waits for a go-ahead that it only
+gets after the line is written (`commands.run`). So when a run dies, the journal may lack the last step of a node, but
+no node was touched without a line. The state of a node follows from the lines:
 
     no `stopping`               it was not touched; its lease, if there is one, is released
     `stopping`, no `back`       it was begun: its lease stays, and it must be brought back
@@ -46,8 +47,12 @@ node follows from the lines:
 What may be lacking is looked up instead of guessed. `stopping` holds the start time of the process that is to be
 replaced: if the node's process started later, the node was restarted, whatever the journal lacks. `command` holds the
 process id of the operator's command and the time at which that process started: if it still runs, it is waited for.
-Otherwise the node was not restarted, and it goes through lease and gate again like any other. The one gap is a run that
-dies in the milliseconds between the start of a command and its line: such a command is not waited for.
+After a command that has not failed, a node gets some time to show its new process, and one that is silent then is
+awaited like any node that starts: a second command could meet a start that is only slow. Otherwise the node was not
+restarted, and it goes through lease and gate again like any other.
+
+If the journal can't be written, nothing that a line announces is done: no node is touched, no command runs. A run whose
+last line is missing is not reported as done.
 
 No new run can begin in a journal whose last run has not ended: the record of what may be down would be lost.
 
@@ -75,7 +80,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import listed
-from ringcheck.errors import RingcheckError
+from ringcheck.errors import RingcheckError, UsageError
 from ringcheck.report.roll import Report
 from ringcheck.restart.admission import Admission, NotNow
 from ringcheck.restart.context import RunContext
@@ -151,8 +156,17 @@ class Runner:
         if report.outcome == "done" and report.failed:
             report.outcome, report.why = "failed", f"{listed(list(report.failed))} not back"
         report.seconds = self.environment.clock() - begins
-        self.record("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
+        self._record_end()
         return report
+
+    def _record_end(self) -> None:
+        """Record the end; a run whose end is not in the journal is not done, but its report is not lost."""
+        report = self._report
+        try:
+            self.record("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
+        except UsageError as error:
+            if report.outcome == "done":
+                report.outcome, report.why = "doubt", str(error)
 
     def _resume(self, past: Past) -> None:
         """Finish what a killed run had begun."""

@@ -120,6 +120,8 @@ WRONG = [
     (["--exec", "a {address}", "--dc", "dc1", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
     (["--exec", "a {address}", "--dc", "dc9", "127.0.1.1"], "datacenter dc9 has no nodes (known: dc1)"),
     (["--exec", "a {address}", "--dc", "dc9", "--rack", "r1"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "/no/such/program {address}"], "/no/such/program can't be run: there is no such program"),
+    (["--stop-exec", "true {address}", "--start-exec", "a {address}"], "a can't be run: there is no such program"),
     (["--exec", "a {address}", "--allow", "everything"], "there is no reason 'everything'"),
 ]
 
@@ -211,3 +213,22 @@ def test_a_killed_roll_can_be_resumed(tmp_path: Path) -> None:
         assert run(roll(config, "--exec", command, "--resume")) == 0
         assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
         assert json.loads((tmp_path / "leases.json").read_text())["holders"] == []
+
+
+@pytest.mark.slow
+def test_a_lost_stdout_does_not_leave_a_node_drained(tmp_path: Path) -> None:
+    """The reader of a pipe goes away while a node is in hand: it comes back, and no other node is touched."""
+    with served(tmp_path) as (_, server, config):
+        process = start(config, "--exec", script(tmp_path, server))
+        assert process.stdout
+        for line in process.stdout:
+            if " draining " in line:
+                break
+        process.stdout.close()
+        assert process.wait(120) == 3
+        assert [event["node"] for event in events(config) if event["event"] == "back"] == ["127.0.1.1"]
+        assert events(config)[-1]["outcome"] == "doubt"
+        assert ran(tmp_path) == ["127.0.1.1"]
+        assert json.loads((tmp_path / "leases.json").read_text())["holders"] == []
+        assert run(roll(config, "--exec", script(tmp_path, server), "--resume")) == 0
+        assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]

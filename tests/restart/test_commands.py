@@ -61,6 +61,66 @@ def test_an_unknown_value_is_an_error() -> None:
         Command.parse("x {address} {rack}").of(Node("10.0.0.1"))
 
 
+@pytest.mark.parametrize("rack", ["r\0", "r\udc80", "r\nreboot", "r\x1b[2J", "r\u202e"])
+def test_a_value_that_can_not_be_passed_on_is_an_error(rack: str) -> None:
+    """The system would refuse it only when the command starts, with the node drained; a line break may end it."""
+    with pytest.raises(UsageError, match=r"the rack of 10\.0\.0\.1 can't be part of a command: it is 'r"):
+        Command.parse("x {address} {rack}").of(Node("10.0.0.1", rack=rack))
+
+
+@pytest.mark.parametrize("word", ["{rack}", "{rack}{host_id}", "'{rack} {host_id}'"])
+def test_a_node_does_not_choose_an_option(word: str) -> None:
+    """A word that begins with `-` only because of what a node reports would be an option of the program."""
+    evil = Node("10.0.0.1", host_id="a", rack="-oProxyCommand=reboot")
+    with pytest.raises(UsageError, match="would be the option '-oProxyCommand=reboot"):
+        Command.parse(f"ssh {{address}} {word}").of(evil)
+    words = Command.parse("ssh -o{rack} x-{rack} {address}").of(evil)
+    assert words == ("ssh", "-o-oProxyCommand=reboot", "x--oProxyCommand=reboot", "10.0.0.1")
+
+
+def test_a_command_that_can_not_be_announced_is_not_run(tmp_path: Path) -> None:
+    """If its line can't be written to the journal, no effect of it remains."""
+
+    def refused(_: int) -> None:
+        raise UsageError("the journal can't be written")
+
+    with pytest.raises(UsageError, match="journal"):
+        run(("touch", str(tmp_path / "mark")), 5, refused)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_command_is_not_run_by_a_ringcheck_killed_before_its_announcement(tmp_path: Path) -> None:
+    """Otherwise --resume would not know of it, and run it a second time."""
+    mark = tmp_path / "mark"
+    kill = "import os, signal; from ringcheck.restart.commands import run"
+    program = (
+        f"{kill}; run(('touch', {str(mark)!r}), 60, lambda pid: print(pid, flush=True) or os.kill(os.getpid(), 9))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == -9
+    ends = time.monotonic() + 20
+    while birth(int(done.stdout)) is not None and not _is_zombie(int(done.stdout)) and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert not mark.exists()
+
+
+def test_words_reach_the_program_unchanged() -> None:
+    """What waits for the announcement passes them on, and its input is empty."""
+    words = ("", "a b", "$HOME", "`id`", "*", "-n", "'\"\\", "\u00e9")
+    program = "import sys; print(sys.argv[1:], repr(sys.stdin.read()))"
+    assert run((sys.executable, "-c", program, *words), 30).output == f"{list(words)} ''\n"
+
+
+def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose output has no file is not run, and its problem says why."""
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert run(("true",), 5).problem == "true can't be run: No space left on device"
+
+
 def test_status_and_output_are_kept() -> None:
     """Both streams, mixed; the exit status as it is."""
     ended = run((sys.executable, "-c", "import sys; print('out'); sys.stderr.write('err'); sys.exit(7)"), 30)
@@ -77,7 +137,8 @@ def test_the_end_of_a_long_output_is_kept() -> None:
 def test_a_command_that_does_not_exist_is_a_problem() -> None:
     """It has no status and a reason; nothing is raised."""
     ended = run(("/no/such/program",), 5)
-    assert (ended.status, ended.problem) == (None, "/no/such/program can't be run: No such file or directory")
+    text = "/no/such/program can't be run: there is no such program, or it is not executable"
+    assert (ended.status, ended.problem) == (None, text)
 
 
 @pytest.mark.slow

@@ -317,6 +317,46 @@ def test_a_lease_that_can_not_be_given_back_does_not_hide_the_outcome(
         assert stage.recorded("end")[0]["outcome"] == "doubt"
 
 
+@pytest.mark.parametrize("rack", [None, "r\0", "\udc80", "-x"])
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_command_that_can_not_be_made_touches_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rack: str | None, *, drain: bool
+) -> None:
+    """Found before the lease is taken, not with the node drained."""
+    with staged(tmp_path, 3) as stage:
+        poll = stage.environment.poll
+
+        def bent() -> Snapshot:
+            seen = poll()
+            return replace(seen, nodes=tuple(replace(node, rack=rack) for node in seen.nodes))
+
+        monkeypatch.setattr(stage.environment, "poll", bent)
+        command = Command.parse("restart {address} {rack}")
+        report = stage.roll(stage.names[0], restart=command, drain=drain)
+        assert (report.outcome, report.left, stage.environment.commands) == ("refused", [stage.names[0]], [])
+        assert stage.recorded("lease") == stage.recorded("draining") == []
+        assert f"of {stage.names[0]}" in report.why or f"for {stage.names[0]}" in report.why
+
+
+def test_a_run_whose_end_is_not_recorded_is_not_done(tmp_path: Path) -> None:
+    """All nodes are back, but the journal says otherwise: the report says so, and --resume has nothing to do."""
+    with staged(tmp_path, 3) as stage:
+
+        def full(line: dict[str, Any]) -> bool:
+            if line["event"] == "end":
+                raise UsageError("the journal can't be written: No space left on device")
+            return False
+
+        stage.dies_at = full
+        report = stage.roll(stage.names[0])
+        assert (report.outcome, report.done) == ("doubt", [stage.names[0]])
+        assert report.why == "the journal can't be written: No space left on device"
+        head = {"event": "begin", "run": "r", "owner": stage.owner, "cluster": "c", "nodes": stage.names[:1]}
+        stage.dies_at = lambda _: False
+        assert stage.roll(stage.names[0], past=past([head, *stage.events[:-1]])).outcome == "done"
+        assert len(stage.environment.commands) == 1
+
+
 @pytest.mark.slow
 def test_a_node_outside_the_batch_that_dies_ends_the_run(tmp_path: Path) -> None:
     """Even if the batch itself came back, no other batch is begun."""
@@ -459,3 +499,40 @@ def test_a_command_that_outlived_its_run_is_awaited(tmp_path: Path) -> None:
         assert report.outcome == "done"
         assert first not in stage.restarted()
         wait(lambda: stage.store.holders() == ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "end unknown"])
+def test_a_start_that_is_slow_is_not_repeated(tmp_path: Path, *, ended: bool) -> None:
+    """A node that is silent after its command may be replaying its commit log: it is awaited, and fails in the end."""
+    with staged(tmp_path, 3) as stage:
+        first = stage.names[0]
+        killed_at(stage, "command_ended")
+        if not ended:
+            stage.events.pop()
+        stage.cluster.down(first, instant=True)
+        stage.environment.commands.clear()
+        head = {"event": "begin", "run": "r", "owner": stage.owner, "cluster": "c", "nodes": stage.names}
+        report = stage.roll(past=past([head, *stage.events]), back_timeout=0.5, replace_timeout=0.2)
+        assert (report.outcome, list(report.failed), stage.environment.commands) == ("failed", [first], [])
+        assert [holder.node for holder in stage.store.holders()] == [first]
+
+
+def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None:
+    """`systemctl --no-block` ends before the process does: the old process is no proof at once that nothing happens."""
+    with staged(tmp_path, 3) as stage:
+        first = stage.names[0]
+        killed_at(stage, "command")
+        stage.environment.commands.clear()
+
+        def later() -> None:
+            time.sleep(0.5)
+            stage.cluster.down(first)
+            stage.cluster.up(first)
+
+        thread = threading.Thread(target=later)
+        thread.start()
+        head = {"event": "begin", "run": "r", "owner": stage.owner, "cluster": "c", "nodes": stage.names[:1]}
+        report = stage.roll(first, past=past([head, *stage.events]), replace_timeout=20.0)
+        thread.join()
+        assert (report.outcome, stage.environment.commands) == ("done", [])
