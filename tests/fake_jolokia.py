@@ -279,10 +279,10 @@ def send(
 
 
 def hang(handler: BaseHTTPRequestHandler, body: bytes) -> None:  # noqa: ARG001 - a Raw
-    """Never answer, like a stopped process."""
+    """Do not answer, like a stopped process; it ends far beyond any deadline, so that a broken one fails the test."""
     server = handler.server
     assert isinstance(server, _Server)
-    server.agent.closing.wait()
+    server.agent.closing.wait(60)
 
 
 class _Server(ThreadingHTTPServer):

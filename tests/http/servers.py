@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from ringcheck.http.exchange import exchange
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+DRIPPING = 20.0  # seconds
 
 
 def failure(url: str, seconds: float = 3.0, **options: Any) -> SourceError:
@@ -57,16 +59,18 @@ def listening(serve: Any) -> Iterator[str]:
 
 
 def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
-    """Send something, and then single bytes for ever, one every 50 ms."""
-    try:
+    """Send something, and then single bytes, one every 50 ms, far beyond any deadline here.
+
+    It ends, so that a broken deadline is another error and no test that hangs.
+    """
+    ends = time.monotonic() + DRIPPING
+    with suppress(OSError), sock:
         sock.recv(65536)
         sock.sendall(head)
-        while True:
+        while time.monotonic() < ends:
             for index in range(len(dripped)):
                 sock.sendall(dripped[index : index + 1])
                 time.sleep(0.05)
-    except OSError:
-        sock.close()
 
 
 DRIPS = pytest.mark.parametrize(
@@ -79,7 +83,7 @@ DRIPS = pytest.mark.parametrize(
     ],
     ids=["headers", "body", "chunks", "status line"],
 )
-"""The parts of an answer that `drip` sends byte by byte, without end."""
+"""The parts of an answer that `drip` sends byte by byte, until long after the deadline."""
 
 
 @dataclass(frozen=True)
