@@ -25,7 +25,7 @@ from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.ring import Problem, Snapshot
 from ringcheck.documents.snapshot import snapshot_document
 from ringcheck.errors import LINE_BYTES, DataError, one_line
-from ringcheck.report import nagios, picture_svg
+from ringcheck.report import nagios, picture_svg, roll
 from ringcheck.report.picture import draw
 from ringcheck.report.reading import Reading
 from ringcheck.restart.journal import Journal
@@ -174,6 +174,25 @@ def test_a_picture(text: str) -> None:
     assert drawing.svg.replace("\n", "").isprintable()
     safe(f"{drawing.title}\n{drawing.description}\n")
     assert len(drawing.svg) < 300_000
+
+
+@hostile
+def test_a_report_of_a_roll(text: str) -> None:
+    """Each event as it comes, and the end of the run; errors of nodes, commands and stores are in them."""
+    time = "2026-01-01T00:00:00Z"
+    nodes, words = [text] * 3, ["ssh", text]
+    shown = [
+        roll.line({"time": time, "event": kind, "node": text, "nodes": nodes, "why": text, "what": text, "seconds": 1,
+                   "candidates": nodes, "decision": "safe", "batches": [nodes], "next": nodes, "store": text,
+                   "words": words, "problem": "", "status": 1, "output": text})
+        for kind in roll._WORDS
+    ]  # fmt: skip
+    assert None not in shown
+    report = roll.Report(outcome="failed", why=text, failed={text: text}, in_hand=nodes, left=nodes)
+    final = roll.final(text, report, text)
+    for output in (*filter(None, shown), final):
+        safe(f"{output}\n")
+    assert len(final.splitlines()) == 7
 
 
 @hostile

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.words import counted, listed
-from ringcheck.errors import printable
+from ringcheck.errors import cut, printable
 from ringcheck.report.plan import batches
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class Report:
 
 
 def line(event: Mapping[str, Any]) -> str | None:
-    """An event as a line; None for events that only the journal needs."""
+    """An event as a line of at most 1,000 bytes; None for events that only the journal needs."""
     words = _WORDS.get(event["event"])
     text = words(event) if words else None
-    return printable(f"{event['time'][11:19]} {text}") if text else None
+    return cut(printable(f"{event['time'][11:19]} {text}")) if text else None
 
 
 def _plan(event: Mapping[str, Any]) -> str:
@@ -91,8 +91,8 @@ _HEADS = {
 
 
 def final(cluster: str, report: Report, journal: str) -> str:
-    """How a run ended: what was restarted, what was not, and what to do."""
-    return "\n".join(map(printable, _final(cluster, report, journal)))
+    """How a run ended: what was restarted, what was not, and what to do; at most 1,000 bytes a line."""
+    return "\n".join(cut(printable(text)) for text in _final(cluster, report, journal))
 
 
 def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
