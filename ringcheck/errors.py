@@ -7,6 +7,8 @@ output passes it through `one_line`.
 
 from __future__ import annotations
 
+import errno
+
 LINE_BYTES = 1000  # of an error that is printed; old releases of check_nrpe cut a line at 1,023 without notice
 
 
@@ -73,3 +75,24 @@ class DeniedError(SourceError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "denied")
+
+
+class LimitError(RingcheckError):
+    """This host's fault: it has no memory, descriptor, thread or disk space left for what ringcheck must do."""
+
+
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_THREAD = "can't start new thread"  # the text of Python's RuntimeError
+
+
+def limit_of(error: BaseException | None) -> str:
+    """What this host has run out of, in words, if an error or one of its causes says so; empty for any other error."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return "this host is at a limit: out of memory"
+        if isinstance(error, OSError) and error.errno in _LIMITS:
+            return f"this host is at a limit: {(error.strerror or str(error)).lower()}"
+        if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+            return f"this host is at a limit: {_NO_THREAD}"
+        error = error.__cause__
+    return ""

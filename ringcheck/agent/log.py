@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import os
 import sys
 import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ringcheck.agent.bugs import located_bug, location
 from ringcheck.core.policy import Severity
-from ringcheck.errors import LINE_BYTES
+from ringcheck.errors import LINE_BYTES, limit_of, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ringcheck.core.evidence import State
     from ringcheck.core.findings import Finding
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     Findings: TypeAlias = dict[tuple[str, str], Finding]
 
 Form: TypeAlias = Literal["logfmt", "json"]
+QUIET = 60.0  # seconds without it after which an error is news again
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@+,()%*")
 
 
@@ -39,19 +46,29 @@ class Log:
         self.form = form
         self._stream = stream
         self._guard = threading.Lock()
+        self._lost = 0  # lines since the last one that could be written
 
     def __call__(self, event: str, level: str = "info", **fields: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Write a line. Raises nothing: a full disk must not end the polls."""
-        time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        """Write a line. Raises nothing: a full disk must not end the polls.
+
+        Once lines can be written again after some could not, a line says how many are missing.
+        """
+        with suppress(MemoryError), self._guard:
+            if self._lost and self._written("log_lines_lost", "warning", {"lines": self._lost}):
+                self._lost = 0
+            self._lost += not self._written(event, level, fields)
+
+    def _written(self, event: str, level: str, fields: dict[str, Any]) -> bool:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         bounded = {name: _bounded(value) for name, value in fields.items()}
-        line = _line({"time": time, "level": level, "event": event, **bounded}, self.form)
-        with self._guard:
-            try:
-                stream = self._stream or sys.stderr
-                stream.write(f"{line}\n")  # in one call, so that other writers' text does not come between
-                stream.flush()
-            except (OSError, ValueError):
-                return
+        line = _line({"time": now, "level": level, "event": event, **bounded}, self.form)
+        try:
+            stream = self._stream or sys.stderr
+            stream.write(f"{line}\n")  # in one call, so that other writers' text does not come between
+            stream.flush()
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def _bounded(value: object) -> object:
@@ -73,6 +90,82 @@ def _line(fields: dict[str, Any], form: Form) -> str:
 def _value(value: object) -> str:
     text = str(value)
     return text if text and set(text) <= _PLAIN else json.dumps(text)
+
+
+class StandardError(io.TextIOBase):
+    """Standard error without a buffer, in which a full disk would leave halves of lines for later."""
+
+    def __init__(self) -> None:
+        self._torn = False
+
+    def write(self, text: str) -> int:
+        """Write a line whole or raise OSError; what remains of a torn one is ended before the next."""
+        line = text.encode("ascii", "backslashreplace")
+        left = b"\n" + line if self._torn else line
+        while left:
+            written = os.write(2, left)
+            self._torn, left = written < len(left), left[written:]
+        return len(text)
+
+
+class Troubles:
+    """Logs unexpected errors: limits of the host as `limit`, all others as `bug`; a lasting one once."""
+
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._seen: dict[object, float] = {}
+        self._guard = threading.Lock()
+
+    def __call__(self, error: BaseException) -> None:
+        """Log an error."""
+        text = located_bug(error)
+        if not self.is_news(text):
+            return
+        if limit_of(error):
+            self._log("limit", "error", error=text)
+        else:
+            self._log("bug", "error", error=text)
+
+    def is_news(self, what: object) -> bool:
+        """Whether something has not been noted for a minute; notes it."""
+        now = self._clock()
+        with self._guard:
+            self._seen = {key: at for key, at in self._seen.items() if now - at < QUIET}
+            news = what not in self._seen
+            self._seen[what] = now
+        return news
+
+
+class LibraryLogs(logging.Handler):
+    """Puts what libraries log into our log, in its own form."""
+
+    def __init__(self, log: Log, troubles: Troubles) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+        self._troubles = troubles
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record; what recurs, or is a limit of the host that is logged already, once."""
+        try:
+            error = record.exc_info[1] if record.exc_info else None
+            if error is not None and limit_of(error):
+                self._troubles(error)
+                return
+            text = one_line(record.getMessage())
+            what = f"{type(error).__name__}: {one_line(str(error))}{location(error)}" if error else ""
+            if self._troubles.is_news((record.name, text.partition(" at 0x")[0], what)):
+                level = "warning" if record.levelno < logging.ERROR else "error"
+                self._log("library", level, library=record.name, message=text, **({"error": what} if what else {}))
+        except Exception:  # noqa: BLE001 - a log must not fail
+            return
+
+    def install(self) -> None:
+        """Take the logs and warnings of all libraries, and the errors that end threads, for the rest of the process."""
+        logging.basicConfig(handlers=[self], level=logging.WARNING, force=True)
+        logging.captureWarnings(capture=True)
+        threading.excepthook = lambda args: args.exc_value and self._troubles(args.exc_value)
+        sys.unraisablehook = lambda args: args.exc_value and self._troubles(args.exc_value)
 
 
 _LEVELS = {Severity.OK: "info", Severity.WARNING: "warning", Severity.UNKNOWN: "warning", Severity.CRITICAL: "error"}

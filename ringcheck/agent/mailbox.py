@@ -6,12 +6,15 @@ Of the items that wait under one key only the newest is kept. A worker that hang
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+_PAUSE = 0.1  # seconds to let others free memory
 
 
 class Mailbox(Generic[T]):
@@ -22,7 +25,8 @@ class Mailbox(Generic[T]):
 
         Args:
             thread_name: name of the thread.
-            work: called with one item after another, never concurrently; an error that it raises ends the thread.
+            work: called with one item after another, never concurrently; an error that it raises ends the thread,
+                except for MemoryError.
         """
         self._work = work
         self._changed = threading.Condition()
@@ -58,8 +62,13 @@ class Mailbox(Generic[T]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (item := self._next()) is not None:
-            self._work(item)
+        while True:
+            try:
+                if (item := self._next()) is None:
+                    return
+                self._work(item)
+            except MemoryError:  # even the report of an error needs memory; the next item may find some
+                time.sleep(_PAUSE)
 
     def _next(self) -> T | None:
         """An item, once there is one; None at the end."""

@@ -13,6 +13,7 @@ from concurrent import futures
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ringcheck.http.descriptors import room
 from ringcheck.http.loop import RequestLimit
 from ringcheck.http.threads import WorkerThreads
 from ringcheck.sources import open_on_loop, open_source
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IN_FLIGHT = 1024  # requests at once, of all clusters together
+IN_FLIGHT = 1024  # requests at once, of all clusters together; a quarter of the descriptors at most
 JUDGES = 4  # threads that make verdicts; more would only take turns on the interpreter
 STORE_READERS = 16  # threads that wait for lease stores
 STREAMERS = 8  # threads that read large replies, look up host names and read recordings
@@ -87,7 +88,8 @@ class PollLoop:
     def __init__(self) -> None:
         """Prepare; nothing runs before `start`."""
         self._loop = asyncio.new_event_loop()
-        self._limit = RequestLimit(IN_FLIGHT)
+        self._stopping = False
+        self._limit = RequestLimit(max(1, min(IN_FLIGHT, room() // 4)))
         self._turns = asyncio.Lock()
         self._asking: set[asyncio.Task[Any]] = set()
         self._judges = WorkerThreads(JUDGES)
@@ -110,15 +112,20 @@ class PollLoop:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the threads after their present work; does not wait for them."""
+        self._stopping = True
         with suppress(RuntimeError):  # it was stopped before
             self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread.ident is None:  # no thread closes it
+            self._loop.close()
         for threads in (self._judges, self._store_readers, self._streamers):
             threads.close()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._stopping:
+                with suppress(MemoryError):  # of the loop itself; those of a task are its own
+                    self._loop.run_forever()
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()

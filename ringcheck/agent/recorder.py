@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringcheck.agent.bugs import located_bug
 from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
@@ -41,14 +40,14 @@ class Recorder:
         self,
         writer: Writer | None = None,
         clock: Callable[[], float] = time.time,
-        complain: Callable[[str], object] = lambda _: None,
+        complain: Callable[[Exception], object] = lambda _: None,
     ) -> None:
         """Prepare; nothing is known before `start`.
 
         Args:
             writer: writes the state file; None for no file.
             clock: Unix seconds.
-            complain: called with the text of an unexpected error.
+            complain: called with an unexpected error.
         """
         self.writer = writer
         self._clock = clock
@@ -98,7 +97,7 @@ class Recorder:
         try:
             return self._noted(reading)
         except Exception as error:  # noqa: BLE001 - a bug here must not cost the verdict
-            self._complain(located_bug(error))
+            self._complain(error)
             return reading, None
 
     def _noted(self, reading: Reading) -> tuple[Reading, Future[None] | None]:

@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ringcheck.errors import ConfigError, RingcheckError, UsageError
+from ringcheck.http.descriptors import rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +32,11 @@ RECEIVE = 10.0  # seconds for a whole request, header and body, and for a new co
 IDLE = 20.0  # seconds that a connection is kept between requests
 ANSWER = 120.0  # seconds to make and send an answer
 EVENTS = 330.0  # the same for an event stream, which ends by itself before
-CONNECTIONS = 256  # beyond these, the connection that has waited longest for a request is closed
+CONNECTIONS = 256  # beyond these, or half of `rest()`, the one that has waited longest for a request is closed
 HEADER = 16 * 1024  # bytes
+BACKLOG = 512  # connections that wait to be accepted
+ACCEPTED = 64  # of them at once
+AGAIN = 1.0  # seconds until a server that failed is started again
 GRACE = 3.0  # seconds for open answers at the end
 LOOK = 10.0  # seconds between checks of the files of web_config
 
@@ -54,7 +58,7 @@ class Patient(H11Protocol):
         self._enter("receiving")
         others = (other for other in self.connections if isinstance(other, Patient))
         open_ones = [other for other in others if not other.transport.is_closing()]
-        if len(open_ones) > CONNECTIONS:
+        if len(open_ones) > min(CONNECTIONS, rest() // 2):
             waiting = (other for other in open_ones if other.phase != "answering")
             min(waiting, key=lambda other: other.since).transport.abort()
 
@@ -96,12 +100,18 @@ class Patient(H11Protocol):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Limits the TLS handshake: uvicorn has no setting for it, and asyncio's default is a minute."""
+    """Limits the TLS handshake, for which uvicorn has no setting and asyncio a minute, and what is accepted at once.
+
+    asyncio accepts as many connections in a row as may wait. Each takes a descriptor before `Patient` can make room.
+    """
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401 - passed on
         if kwargs.get("ssl"):
             kwargs["ssl_handshake_timeout"] = HANDSHAKE
-        return await super().create_server(*args, **kwargs)
+        waiting, kwargs["backlog"] = kwargs["backlog"], min(ACCEPTED, rest() // 8)
+        server = await super().create_server(*args, **kwargs)
+        kwargs["sock"].listen(waiting)
+        return server
 
 
 def bound(listen: str) -> socket.socket:
@@ -118,9 +128,9 @@ def bound(listen: str) -> socket.socket:
         if not host:
             both = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if both else socket.AF_INET
-            return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=512)
+            return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=BACKLOG)
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=512)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise UsageError(f"can't listen on {listen}: {error.strerror or error}") from None
 
@@ -219,15 +229,24 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def running(app: Any, listening: socket.socket, served: Served, context: Any) -> Iterator[Served]:  # noqa: ANN401 - an ASGI app, an SSLContext
-    """Serve in a thread until the block ends.
+def running(
+    app: Any,  # noqa: ANN401 - an ASGI app
+    listening: socket.socket,
+    served: Served,
+    context: Any,  # noqa: ANN401 - an SSLContext or None
+    complain: Callable[[Exception], object] = lambda _: None,
+) -> Iterator[Served]:
+    """Serve in a thread until the block ends; a server that fails, such as for lack of memory, is started again.
 
     Raises:
         RingcheckError: the server did not start.
     """
 
     async def look() -> None:
-        await asyncio.to_thread(served.look)
+        try:
+            await asyncio.to_thread(served.look)
+        except Exception as error:  # noqa: BLE001 - uvicorn would end the server
+            complain(error)
 
     config = uvicorn.Config(
         app,
@@ -243,6 +262,7 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
         timeout_keep_alive=int(IDLE),
         timeout_graceful_shutdown=int(GRACE),
         h11_max_incomplete_event_size=HEADER,
+        backlog=BACKLOG,
         ssl_context_factory=(lambda *_: context) if context else None,
         callback_notify=look,
         timeout_notify=int(LOOK),
@@ -250,8 +270,13 @@ def running(app: Any, listening: socket.socket, served: Served, context: Any) ->
     server = uvicorn.Server(config)
 
     def run() -> None:
-        with asyncio.Runner(loop_factory=_Loop) as runner:
-            runner.run(server.serve(sockets=[listening]))
+        while not server.should_exit:
+            try:
+                with asyncio.Runner(loop_factory=_Loop) as runner:
+                    runner.run(server.serve(sockets=[listening]))
+            except Exception as error:  # noqa: BLE001 - the service goes on
+                complain(error)
+                served.ending.wait(AGAIN)
 
     served.url = _url(listening, "https" if context else "http")
     thread = threading.Thread(target=run, name="web", daemon=True)

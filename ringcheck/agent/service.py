@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.mailbox import Mailbox
 from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.recorder import Recorder
@@ -46,7 +45,7 @@ class Agent:
         config: Config,
         listeners: Iterable[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
-        complain: Callable[[str], object] = lambda _: None,
+        complain: Callable[[Exception], object] = lambda _: None,
         recorder: Recorder | None = None,
     ) -> None:
         """Prepare; nothing is polled before `start`.
@@ -56,7 +55,7 @@ class Agent:
             listeners: called with each new reading, each in a thread of its own. A listener slower than the polls
                 misses readings, but never the newest of a cluster.
             clock: monotonic seconds.
-            complain: called with the text of an error that a listener raises.
+            complain: called with an error that a listener raises.
             recorder: keeps what changes; by default in memory only.
         """
         self.recorder = recorder or Recorder()
@@ -222,14 +221,14 @@ def _loaded() -> Reload:
     return Reload(successful=True, last_success=time.time())
 
 
-def _guarded(listener: Listener, complain: Callable[[str], object]) -> Listener:
+def _guarded(listener: Listener, complain: Callable[[Exception], object]) -> Listener:
     """A listener whose errors are reported; it is called again with the next reading."""
 
     def call(reading: Reading) -> None:
         try:
             listener(reading)
         except Exception as error:  # noqa: BLE001 - a bug in a listener must not end its thread
-            complain(located_bug(error))
+            complain(error)
 
     return call
 

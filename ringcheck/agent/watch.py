@@ -166,7 +166,8 @@ class Watch:
             while not self._stop.is_set():
                 self._now.clear()
                 begins = self._clock()
-                await self._turn(loop)
+                with suppress(MemoryError):  # even the report of an error needs memory; the last reading becomes old
+                    await self._turn(loop)
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
                 await self._rest(pause - (self._clock() - begins))
                 await loop.turn()

@@ -21,13 +21,13 @@ from starlette.routing import BaseRoute, Route
 
 from ringcheck.agent import api, history, monitoring, nodes, page, pages, pictures
 from ringcheck.agent.answers import AnswerCache
-from ringcheck.agent.bugs import bug_text, located_bug
+from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.guard import Access, Guard, refusal
-from ringcheck.agent.log import Log
+from ringcheck.agent.log import Log, Troubles
 from ringcheck.agent.preflight import UnknownError
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
-from ringcheck.errors import RingcheckError, UsageError
+from ringcheck.errors import RingcheckError, UsageError, limit_of
 from ringcheck.report.metrics import SeriesCache
 
 if TYPE_CHECKING:
@@ -62,15 +62,11 @@ ROUTES: list[BaseRoute] = [
 ]
 
 
-def _log_bug(text: str) -> None:
-    Log()("bug", "error", error=text)
-
-
 def app(
     agent: Agent,
     config: WebConfig | None = None,
     more: Sequence[BaseRoute] = (),
-    complain: Callable[[str], object] = _log_bug,
+    complain: Callable[[Exception], object] | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -78,12 +74,13 @@ def app(
         agent: has the readings of the clusters.
         config: users and headers; TLS is not the application's.
         more: routes beside ROUTES, under the same access rules.
-        complain: called with the text of an unexpected error; by default it is logged.
+        complain: called with an unexpected error; by default it is logged.
     """
+    complain = complain or Troubles(Log())
 
     def broken(scope: Scope, error: Exception) -> Response:
-        complain(located_bug(error))
-        return _refused(Request(scope), 500, bug_text(error))
+        complain(error)
+        return _refused(Request(scope), 503 if limit_of(error) else 500, bug_text(error))
 
     access = Access(config or WebConfig())
     application = Starlette(
@@ -134,7 +131,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of a service
     web_config: str | None = None,
     more: Sequence[BaseRoute] = (),
     report: Callable[[str | None], object] = lambda _: None,
-    complain: Callable[[str], object] = _log_bug,
+    complain: Callable[[Exception], object] | None = None,
 ) -> Iterator[Served]:
     """Serve until the block ends; the agent may be started later.
 
@@ -144,17 +141,18 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of a service
         web_config: path of the file with TLS and users.
         more: routes beside ROUTES.
         report: called with the reason when a changed web_config can't be used, and with None once it can.
-        complain: called with the text of an unexpected error; by default it is logged.
+        complain: called with an unexpected error; by default it is logged.
 
     Raises:
         ConfigErrors: the web_config can't be used.
         UsageError: the address can't be used.
     """
     config = load(web_config) if web_config else WebConfig()
+    complain = complain or Troubles(Log())
     application = app(agent, config, more, complain)
     served = Served(web_config, application.state.access.use, report)
     context: ssl.SSLContext | None = served.begin(config)
     listening = bound(listen)
     application.state.ending = served.ending
-    with running(application, listening, served, context):
+    with running(application, listening, served, context, complain):
         yield served

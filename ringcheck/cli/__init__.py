@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ringcheck import __version__
-from ringcheck.errors import RingcheckError, one_line
+from ringcheck.errors import RingcheckError, limit_of, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,6 +136,8 @@ def _reason(error: BaseException) -> str:
         return f"usage: {error.format_message()}{_hint(error)}"
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return "interrupted"
+    if what := limit_of(error):
+        return what
     text = one_line(str(error), 800)
     return f"this is a bug of ringcheck: {type(error).__name__}: {text} (RINGCHECK_DEBUG=1 shows where)"
 

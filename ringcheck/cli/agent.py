@@ -47,6 +47,7 @@ def agent(config: str, listen: str | None, form: Form | None) -> int:
 
     loaded = load(config)
     _block()
+    _allow_descriptors()
     return _Service(config, loaded, listen, form).run()
 
 
@@ -54,17 +55,21 @@ class _Service:
     """The agent with its log, its web server and its signals."""
 
     def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
-        from ringcheck.agent.log import Changes, Log
+        from ringcheck.agent.clock import ClockWatch
+        from ringcheck.agent.log import Changes, LibraryLogs, Log, StandardError, Troubles
         from ringcheck.agent.sensu import Courier, senders
         from ringcheck.agent.service import Agent
 
         self.path = path
         self.listen = listen
         self.form = form
-        self.log = Log(form or config.agent.log)
+        self.log = Log(form or config.agent.log, StandardError())
+        self.troubles = Troubles(self.log)
+        LibraryLogs(self.log, self.troubles).install()
+        self.clock = ClockWatch()
         self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
-        self.agent = Agent(config, [self.changes, self._post], complain=self._bug, recorder=self._recorder(config))
+        self.agent = Agent(config, [self.changes, self._post], complain=self.troubles, recorder=self._recorder(config))
         self.fixed = self._fixed(config)
         self.ready = self.stuck = False
         self.status = ""
@@ -82,9 +87,9 @@ class _Service:
 
         agent = config.agent
         if agent.state is None:
-            return Recorder(complain=self._bug)
+            return Recorder(complain=self.troubles)
         limits = Limits(keep=agent.state_keep, size=agent.state_size * 2**20)
-        return Recorder(Writer(Path(agent.state), limits, self._of_history), complain=self._bug)
+        return Recorder(Writer(Path(agent.state), limits, self._of_history), complain=self.troubles)
 
     def _of_history(self, state: State, why: str) -> None:
         if state == "works":
@@ -99,9 +104,6 @@ class _Service:
     def _post(self, reading: Reading) -> None:
         self.courier(reading)  # not the bound method: a reload replaces the courier
 
-    def _bug(self, text: str) -> None:
-        self.log("bug", "error", error=text)
-
     def _of_sensu(self, cluster: str, problem: str | None) -> None:
         if problem:
             self.log("sensu_failed", "warning", cluster=cluster, error=problem)
@@ -112,7 +114,6 @@ class _Service:
         """Serve until a signal ends it; the exit code."""
         from ringcheck.agent.notify import notify
 
-        _allow_descriptors()
         with ExitStack() as stack:
             stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the courier of the last reload
             url = self._serve(stack)
@@ -130,7 +131,7 @@ class _Service:
 
         listen, web_config = self.listen or self.agent.config.agent.listen, self.agent.config.agent.web_config
         more = routes(self.agent, self.log)
-        served = serve(self.agent, listen, web_config, more, self._of_web_config, self._bug)
+        served = serve(self.agent, listen, web_config, more, self._of_web_config, self.troubles)
         return stack.enter_context(served).url
 
     def _of_web_config(self, problem: str | None) -> None:
@@ -157,9 +158,17 @@ class _Service:
             received = signal.sigtimedwait(SIGNALS, tick)
             if received and received.si_signo != signal.SIGHUP:
                 return
-            if received:
-                self._reload()
-            self._notify()
+            try:
+                self._step(reload=received is not None)
+            except Exception as error:  # noqa: BLE001 - the service goes on
+                self.troubles(error)
+
+    def _step(self, *, reload: bool) -> None:
+        if reload:
+            self._reload()
+        if jump := self.clock.jump():
+            self.log("clock_jumped", "warning", seconds=round(jump, 1))
+        self._notify()
 
     def _notify(self) -> None:
         """Notify systemd of what has changed."""

@@ -9,7 +9,7 @@ from http.client import BadStatusLine, HTTPException, LineTooLong, RemoteDisconn
 from typing import TYPE_CHECKING
 
 from ringcheck import __version__
-from ringcheck.errors import SourceError
+from ringcheck.errors import LimitError, SourceError, limit_of
 from ringcheck.http.connections import Connections
 from ringcheck.http.credentials import basic_auth
 from ringcheck.http.replies import MEBIBYTE, Reply, one_line
@@ -42,12 +42,15 @@ def explained(url: str, seconds: float) -> Iterator[None]:
     Raises:
         SourceError: kind `unreachable` for connections and timeouts, `error` for an answer that is none.
         RetryableError: for a connection that was not made or broke.
+        LimitError: if it is this host that has no descriptors or memory left: the server is not to blame.
     """
     try:
         yield
     except SourceError:
         raise
     except (OSError, HTTPException, zlib.error) as error:
+        if what := limit_of(error):
+            raise LimitError(what) from error
         failure = SourceError(f"{shown(url)}: {_in_words(error, seconds)}", _kind(error))
         if _is_retryable(error):
             raise RetryableError(failure) from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from ringcheck.errors import SourceError
+from ringcheck.http.descriptors import room
 from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError, lower_first
 from ringcheck.http.urls import address_of, shown
 
@@ -132,8 +133,12 @@ class LoopConnections:
             self._keep(address, connection)
 
     def _keep(self, address: Address, connection: _Connection) -> None:
-        """Keep a connection whose answer was read whole; a server has one that is idle."""
-        if connection.usable and _server(address) not in self._idle:
+        """Keep a connection whose answer was read whole; a server has one that is idle.
+
+        Of the descriptors for connections a quarter is left to those in use: the system gives out the lowest first.
+        """
+        few = connection.descriptor < room() * 3 // 4
+        if connection.usable and few and _server(address) not in self._idle:
             self._idle[_server(address)] = connection
         else:
             connection.abort()
@@ -253,6 +258,11 @@ class _Connection(asyncio.Protocol):
         if self._head is None or self._head[0] != key or self._head[1] is not headers:
             self._head = key, headers, _head(method, address, headers, body)
         return self._head[2]
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its file descriptor; -1 if it is closed."""
+        return self._socket.fileno() if self._socket is not None else -1
 
     @property
     def usable(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -28,16 +29,25 @@ class WorkerThreads:
         self._guard = threading.Lock()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do some work in one of the threads; the future has its result or its exception."""
+        """Do some work in one of the threads; the future has its result or its exception.
+
+        Raises:
+            RuntimeError: if there is no thread yet, and the system allows none.
+        """
         future: Future[T] = Future()
         with self._guard:
+            if self._unfinished >= len(self._threads) and len(self._threads) < self._size:
+                self._start()
             self._unfinished += 1
-            if self._unfinished > len(self._threads) and len(self._threads) < self._size:
-                thread = threading.Thread(target=self._serve, name="ringcheck-worker", daemon=True)
-                self._threads.append(thread)
-                thread.start()
         self._jobs.put((future, work))
         return future
+
+    def _start(self) -> None:
+        """Start another thread; if the system allows no more, the work waits for those that there are."""
+        thread = threading.Thread(target=self._serve, name="ringcheck-worker", daemon=True)
+        with suppress(RuntimeError) if self._threads else nullcontext():
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
         """Let each thread end after the work that was submitted; does not wait for them."""

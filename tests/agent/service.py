@@ -142,13 +142,25 @@ class Service:
 
 
 @contextmanager
-def service(config: Path, folder: Path, watchdog: float | None = 2.0) -> Iterator[Service]:
-    """Run the service with a manager socket like that of systemd, until the block ends."""
+def service(
+    config: Path, folder: Path, watchdog: float | None = 2.0, program: str = HANGING, descriptors: int | None = None
+) -> Iterator[Service]:
+    """Run the service with a manager socket like that of systemd, until the block ends.
+
+    Args:
+        config: path of its configuration.
+        folder: of its log and its socket.
+        watchdog: seconds within which systemd wants to hear of it.
+        program: what Python runs, with the folder before the words of the command line.
+        descriptors: that it may open.
+    """
     named = folder / "notify"
     environment = {**os.environ, "NOTIFY_SOCKET": str(named)}
     if watchdog:
         environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
-    command = [sys.executable, "-c", HANGING, str(folder), "agent", "-C", str(config)]
+    command = [sys.executable, "-c", program, str(folder), "agent", "-C", str(config)]
+    if descriptors:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     log = folder / "service.log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver, log.open("wb") as out:
         receiver.bind(str(named))

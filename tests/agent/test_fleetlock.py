@@ -481,7 +481,7 @@ def test_over_http(three_racks: House) -> None:
 
 def test_a_client_that_disconnects_is_no_bug(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is granted, and nothing is logged."""
-    home, complaints = three_racks, list[str]()
+    home, complaints = three_racks, list[Exception]()
     read, body = threading.Event(), fleetlock._body
 
     async def watched(request: Any) -> Any:

@@ -13,6 +13,7 @@ import requests
 from starlette.datastructures import Headers
 
 from ringcheck.agent import api, guard, web
+from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.fleetlock import _Requests, routes
 from ringcheck.agent.log import Log
 from tests.agent.test_webconfig import hashed, written
@@ -180,7 +181,7 @@ def test_a_bug_is_answered_as_one(
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     monkeypatch.setattr(world.agent, "readings", lambda: 1 / 0)
     complaints: list[str] = []
-    with web.serve(world.agent, "127.0.0.1:0", complain=complaints.append) as served:
+    with web.serve(world.agent, "127.0.0.1:0", complain=lambda error: complaints.append(located_bug(error))) as served:
         connection = HTTPConnection(served.url.removeprefix("http://"), timeout=30)
         connection.connect()
         connection.auto_open = 0
@@ -211,7 +212,7 @@ def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(api, "snapshot_parts", parts)
     complaints: list[str] = []
     with (
-        web.serve(world.agent, "127.0.0.1:0", complain=complaints.append) as served,
+        web.serve(world.agent, "127.0.0.1:0", complain=lambda error: complaints.append(located_bug(error))) as served,
         pytest.raises(requests.exceptions.ChunkedEncodingError),
     ):
         requests.get(f"{served.url}/api/v1/clusters/{NAME}/snapshot", timeout=30)

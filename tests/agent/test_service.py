@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.agent import watch as watch_module
+from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.service import Agent
 from ringcheck.config.values import AgentSettings, Cluster, Config
@@ -274,7 +275,11 @@ def test_a_listener_that_raises_or_hangs_affects_no_other(world: World) -> None:
         slow.append(sum(reading.polls.counts))
         free.wait(PATIENCE)
 
-    agent = Agent(config(world.cluster), [raises, waits, published.append], complain=complaints.append)
+    agent = Agent(
+        config(world.cluster),
+        [raises, waits, published.append],
+        complain=lambda error: complaints.append(located_bug(error)),
+    )
     with running(agent):
         until(lambda: len(published) >= news and len(complaints) >= news)
         assert slow == [1]
