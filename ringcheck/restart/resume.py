@@ -95,7 +95,7 @@ class Resumption:
             with suppress(RingcheckError):
                 now = environment.started_at(task.node.address, task.target.host_id)
                 silent = False
-                if task.target.started_at is None or now > task.target.started_at:
+                if now != task.target.started_at:
                     return True
                 if not acts:
                     return False

@@ -45,11 +45,12 @@ no node was touched without a line. The state of a node follows from the lines:
     `back`                      it is done; its lease is released if the killed run did not come to that
 
 What may be lacking is looked up instead of guessed. `stopping` holds the start time of the process that is to be
-replaced: if the node's process started later, the node was restarted, whatever the journal lacks. `command` holds the
-process id of the operator's command and the time at which that process started: if it still runs, it is waited for.
-After a command that has not failed, a node gets some time to show its new process, and one that is silent then is
-awaited like any node that starts: a second command could meet a start that is only slow. Otherwise the node was not
-restarted, and it goes through lease and gate again like any other.
+replaced: if the node's process has another start time, the node was restarted, whatever the journal lacks. (The time
+may be an earlier one, since clocks are set.) `command` holds the process id of the operator's command and the time at
+which that process started: if it still runs, it is waited for. After a command that has not failed, a node gets some
+time to show its new process, and one that is silent then is awaited like any node that starts: a second command could
+meet a start that is only slow. Otherwise the node was not restarted, and it goes through lease and gate again like any
+other.
 
 If the journal can't be written, nothing that a line announces is done: no node is touched, no command runs. A run whose
 last line is missing is not reported as done.

@@ -135,7 +135,7 @@ class Steps:
         address = node.address if node else task.node.address
         try:
             old = target.started_at
-            if old is not None and environment.started_at(address, target.host_id) <= old:
+            if old is not None and environment.started_at(address, target.host_id) == old:
                 return "its process was not replaced"
         except RingcheckError as error:
             return str(error)

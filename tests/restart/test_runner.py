@@ -536,3 +536,24 @@ def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None
         report = stage.roll(first, past=past([head, *stage.events]), replace_timeout=20.0)
         thread.join()
         assert (report.outcome, stage.environment.commands) == ("done", [])
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_clock_that_was_set_back_hides_no_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool
+) -> None:
+    """A process that seems to have started before the old one is a new one, and is not restarted again."""
+    with staged(tmp_path, 3) as stage:
+        first, real = stage.names[0], stage.environment.started_at
+
+        def set_back(address: str, host_id: str | None) -> int:
+            return real(address, host_id) - (86_400_000 if stage.environment.commands else 0)
+
+        monkeypatch.setattr(stage.environment, "started_at", set_back)
+        before = None
+        if resumed:
+            killed_at(stage, "command_ended")
+            head = {"event": "begin", "run": "r", "owner": stage.owner, "cluster": "c", "nodes": stage.names[:1]}
+            before = past([head, *stage.events])
+        assert stage.roll(first, past=before).outcome == "done"
+        assert stage.restarted() == [first]
