@@ -29,7 +29,7 @@ from ringcheck.agent.preflight import UnknownError, fresh_reading, require_uncha
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.readings import confirmed
-from ringcheck.errors import DataError, RingcheckError, SourceError
+from ringcheck.errors import DataError, RingcheckError, SourceError, limit_of
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import granted
 from ringcheck.leases.record import HeldError, LeaseError
@@ -170,7 +170,7 @@ class FleetLock:
         except (UnknownError, RingcheckError) as error:
             answer = FleetLockAnswer("unknown", _line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
-            answer = FleetLockAnswer("bug", _line(bug_text(error)))
+            answer = FleetLockAnswer("unknown" if limit_of(error) else "bug", _line(bug_text(error)))
         self._log_new(action, asked, answer)
         return answer
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Findings: TypeAlias = dict[tuple[str, str], Finding]
 
 Form: TypeAlias = Literal["logfmt", "json"]
+MOST_SEEN = 256  # errors that are remembered
 QUIET = 60.0  # seconds without it after which an error is news again
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@+,()%*")
 
@@ -36,7 +37,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 class Log:
     """Writes lines; safe to use from many threads."""
 
-    def __init__(self, form: Form = "logfmt", stream: IO[str] | None = None) -> None:
+    def __init__(self, form: Form = "logfmt", stream: IO[str] | io.TextIOBase | None = None) -> None:
         """Prepare.
 
         Args:
@@ -118,22 +119,25 @@ class Troubles:
         self._guard = threading.Lock()
 
     def __call__(self, error: BaseException) -> None:
-        """Log an error."""
-        text = located_bug(error)
-        if not self.is_news(text):
-            return
-        if limit_of(error):
-            self._log("limit", "error", error=text)
-        else:
-            self._log("bug", "error", error=text)
+        """Log an error. Raises nothing."""
+        with suppress(MemoryError):
+            text = located_bug(error)
+            if not self.is_news(text):
+                return
+            if limit_of(error):
+                self._log("limit", "error", error=text)
+            else:
+                self._log("bug", "error", error=text)
 
     def is_news(self, what: object) -> bool:
         """Whether something has not been noted for a minute; notes it."""
         now = self._clock()
         with self._guard:
             self._seen = {key: at for key, at in self._seen.items() if now - at < QUIET}
-            news = what not in self._seen
+            news = self._seen.pop(what, None) is None
             self._seen[what] = now
+            if len(self._seen) > MOST_SEEN:
+                del self._seen[next(iter(self._seen))]
         return news
 
 
@@ -164,8 +168,12 @@ class LibraryLogs(logging.Handler):
         """Take the logs and warnings of all libraries, and the errors that end threads, for the rest of the process."""
         logging.basicConfig(handlers=[self], level=logging.WARNING, force=True)
         logging.captureWarnings(capture=True)
-        threading.excepthook = lambda args: args.exc_value and self._troubles(args.exc_value)
-        sys.unraisablehook = lambda args: args.exc_value and self._troubles(args.exc_value)
+        threading.excepthook = self._of_hook
+        sys.unraisablehook = self._of_hook
+
+    def _of_hook(self, args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            self._troubles(args.exc_value)
 
 
 _LEVELS = {Severity.OK: "info", Severity.WARNING: "warning", Severity.UNKNOWN: "warning", Severity.CRITICAL: "error"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.mailbox import Mailbox
 from ringcheck.core.policy import Severity
-from ringcheck.errors import RingcheckError, UsageError
+from ringcheck.errors import RingcheckError, UsageError, limit_of
 from ringcheck.report.sensu import SensuEvent, Terms, Tiers, api_event, blind, events, socket_event
 
 if TYPE_CHECKING:
@@ -217,5 +217,5 @@ class _Delivery:
         try:
             problem = self._sender.send_reading(reading)
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread: Sensu would get no more events
-            return "bug", located_bug(error)
+            return "failed" if limit_of(error) else "bug", located_bug(error)
         return ("failed" if problem else "sent"), problem
