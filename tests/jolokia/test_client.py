@@ -290,7 +290,9 @@ def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
     with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
         secure = url.replace("http:", "https:")
         error = failure(asker(timeout=0.5), secure, 1.5)
-        assert (said(error, secure), error.kind) == ("no whole answer within 0.5 s", "unreachable")
+        assert error.kind == "unreachable"
+        # The first needs CPU time for the TLS context before it connects.
+        assert said(error, secure) in {"no whole answer within 0.5 s", "no connection within 0.5 s"}
 
 
 @BOTH
