@@ -38,6 +38,7 @@ COMMANDS = {
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
     "history": "What changed in a cluster, and when: from the agent or its state file.",
     "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
+    "jmx-proxy": "For nodes without Jolokia: one Jolokia that asks their JMX ports.",
     "doctor": "Why a node's Jolokia can't be asked, step by step, and what mends it.",
     "snapshot": "Write everything that was read from a cluster to a file, for --from.",
     "config": "Check the configuration, describe its keys, and show its values.",

@@ -67,6 +67,25 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
             "help": "Like --host, with the whole URL. The other nodes are asked at the same port and path. Repeatable.",
         },
     ),
+    "proxy": (
+        ("--proxy",),
+        {
+            "metavar": "URL",
+            "help": "Nodes without Jolokia: a Jolokia that asks their JMX ports (`ringcheck jmx-proxy`). With -H.",
+        },
+    ),
+    "jmx": (
+        ("--jmx",),
+        {
+            "metavar": "JMX-URL",
+            "help": "JMX of a node, with --proxy. [default: service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi]",
+        },
+    ),
+    "jmx_username": (("--jmx-username",), {"metavar": "NAME", "help": "User name for JMX, with --proxy."}),
+    "jmx_password_file": (
+        ("--jmx-password-file",),
+        {"metavar": "FILE", "help": "File that holds the JMX user's password."},
+    ),
     "from_": (
         ("--from",),
         {"metavar": "FILE", "help": "Read a snapshot file instead of asking nodes; - is standard input."},

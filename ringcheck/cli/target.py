@@ -55,6 +55,10 @@ class Target:
     cluster: str | None
     host: tuple[str, ...]
     url: tuple[str, ...]
+    proxy: str | None
+    jmx: str | None
+    jmx_username: str | None
+    jmx_password_file: str | None
     from_: str | None
     dc: tuple[str, ...]
     keyspace: tuple[str, ...]
@@ -73,7 +77,7 @@ class Target:
             UsageError: if they name no cluster, several, or one in two ways.
             ConfigError: if the configuration can't be used.
         """
-        direct = bool(self.host or self.url)
+        direct = bool(self.host or self.url or self.proxy)
         if direct and (self.from_ or self.config or self.cluster):
             raise UsageError(f"name the cluster in one way only: {self._ways()}")
         if direct or (self.from_ and not self.config):
@@ -81,7 +85,8 @@ class Target:
         return ChosenCluster(self, self._configured())
 
     def _ways(self) -> str:
-        return f"-C FILE [--cluster NAME], -H HOST or -u URL{', or --from FILE' if self.recordings else ''}"
+        recorded = ", or --from FILE" if self.recordings else ""
+        return f"-C FILE [--cluster NAME], -H HOST (with --proxy if it has no Jolokia) or -u URL{recorded}"
 
     def _configured(self) -> Cluster:
         path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
@@ -105,12 +110,36 @@ class Target:
         """
         from ringcheck.jolokia.settings import JolokiaSettings
 
+        if self.proxy:
+            return self._proxied(self.proxy)
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")
         return JolokiaSettings(
             contact_points=contacts,
             url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if self.tls() else "http"),
+            username=self.username,
+            password_file=self.password_file,
+            tls=self.tls(),
+        )
+
+    def _proxied(self, proxy: str) -> JolokiaSettings:
+        """The same for nodes without Jolokia, whose JMX ports a proxy asks."""
+        from ringcheck.config.formats import jmx_template
+        from ringcheck.jolokia.settings import DEFAULT_JMX, JolokiaSettings
+
+        if self.url or not self.host:
+            raise UsageError("--proxy takes the nodes to begin with by -H, and not -u")
+        try:
+            template = jmx_template(self.jmx or _same_jmx_port(self.host[0], DEFAULT_JMX))
+        except ValueError as error:
+            raise UsageError(f"--jmx {error}") from None
+        return JolokiaSettings(
+            contact_points=self.host,
+            proxy=proxy,
+            jmx=template,
+            jmx_username=self.jmx_username,
+            jmx_password_file=self.jmx_password_file,
             username=self.username,
             password_file=self.password_file,
             tls=self.tls(),
@@ -172,6 +201,12 @@ def _same_port(host: str, scheme: str) -> str:
     except ValueError:
         return ""  # it is refused when it is used
     return f"{scheme}://{{address}}:{port}/jolokia" if port else ""
+
+
+def _same_jmx_port(host: str, template: str) -> str:
+    """The JMX URL of any node at the port of this host; the template as it is for the default port."""
+    port = _same_port(host, "http").removeprefix("http://{address}:").partition("/")[0]
+    return template.replace(":7199/", f":{port}/") if port else template
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,16 @@ A function per format checks a text and returns its value; the constants at the 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from ringcheck.config.types import Text
+from ringcheck.core.endpoint import canonical
 from ringcheck.core.policy import NagiosRange
+from ringcheck.errors import UsageError
 from ringcheck.http.urls import without_login
+from ringcheck.jolokia.settings import DEFAULT_JMX, is_jmx, jmx_end
 
 _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 _CREDENTIALS = "a URL must not hold credentials: use username and password_file"
@@ -21,11 +25,13 @@ _RANGE = "@?[0-9.:~-]+"
 
 
 def contact(value: str) -> str:
-    """A contact point: HOST, HOST:PORT, an IP address, [IPV6]:PORT or a URL.
+    """A contact point: HOST, HOST:PORT, an IP address, [IPV6]:PORT, a URL or a JMX service URL.
 
     Raises:
         ValueError: if it is none of these.
     """
+    if is_jmx(value):
+        return jmx(value)
     if "://" in value:
         if "{" in value:
             raise ValueError(f"{without_login(value)!r} must name one node: use {{address}} in url only")
@@ -93,6 +99,62 @@ def template(value: str) -> str:
             f"{without_login(value)!r} is not an http or https URL such as http://{{address}}:8778/jolokia"
         ) from None
     return value
+
+
+def jmx(value: str) -> str:
+    """A JMX service URL of a node.
+
+    Raises:
+        ValueError: if it has another form than `service:jmx:rmi:///jndi/rmi://HOST:PORT/jmxrmi`.
+    """
+    try:
+        host, port = jmx_end(value)
+    except UsageError:
+        host, port = "", 0
+    if "@" in value or not _host_and_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"):
+        example = DEFAULT_JMX.replace("{address}", "HOST")
+        raise ValueError(f"{without_login(value)!r} is not a JMX URL such as {example}")
+    return value
+
+
+def jmx_template(value: str) -> str:
+    """A JMX service URL with `{address}` in it, which stands for the address of a node.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if "{address}" not in value:
+        raise ValueError(f"{without_login(value)!r} must contain {{address}}, in place of a node's address")
+    try:
+        jmx(value.replace("{address}", "address"))
+    except ValueError:
+        raise ValueError(f"{without_login(value)!r} is not a JMX URL such as {DEFAULT_JMX}") from None
+    return value
+
+
+def location(value: str) -> str:
+    """Where one node is asked: the URL of its Jolokia, or its JMX service URL.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    return jmx(value) if is_jmx(value) else url(value)
+
+
+def node(value: str) -> str:
+    """A host id, an address with or without a port, or a host name; as `JolokiaSettings.nodes` has it.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    lower = value.lower()
+    if re.fullmatch(_HOST_ID, lower):
+        return lower
+    with suppress(ValueError):
+        return canonical(value)
+    if ":" in value or not _host_and_port(value):
+        raise ValueError(f"{value!r} is neither a host id, ADDRESS, ADDRESS:PORT, [IPV6]:PORT nor a host name")
+    return lower
 
 
 def member(value: str) -> str:
@@ -176,6 +238,8 @@ def pattern(value: str) -> str:
 CONTACT = Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", contact, r"^[A-Za-z0-9_\[:][^\s@{}]*$")
 URL = Text("a URL", url, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]+$")
 TEMPLATE = Text("a URL with {address} in it", template, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]*\{address\}[^\s@{}?#]*$")
+JMX = Text("a JMX URL with {address} in it", jmx_template, r"^service:jmx:rmi://[^\s@?#]*\{address\}[^\s@?#]*$")
+LOCATION = Text("a URL", location, r"^([Hh][Tt][Tt][Pp][Ss]?|service:jmx:rmi)://[^\s@{}?#]+$")
 LISTEN = Text("HOST:PORT", listen, r"^\S+:[0-9]{1,5}$")
 COUNT = Text("a Nagios range in quotes", count, f"^\\s*{_RANGE}\\s*$")
 SHARE = Text("a share in quotes, such as '1%'", share, r"^\s*@?[0-9.:~%\s-]+%$")

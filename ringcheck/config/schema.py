@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
 from ringcheck.config.files import ExistingDirectory, File, NewFile, StateFile
-from ringcheck.config.formats import CONTACT, GROUP, LISTEN, MEMBER, PATTERN, TEMPLATE, URL
+from ringcheck.config.formats import CONTACT, GROUP, JMX, LISTEN, LOCATION, MEMBER, PATTERN, TEMPLATE, URL
+from ringcheck.config.formats import node as node_name
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.types import Choice, Duration, Flag, Number, Text
 from ringcheck.config.values import AgentSettings, Cluster, Fleetlock, Lease, Sensu
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy, Rule
-from ringcheck.http.credentials import PASSWORD_VARIABLE
+from ringcheck.http.credentials import JMX_PASSWORD_VARIABLE, PASSWORD_VARIABLE
 from ringcheck.http.tls import Tls
-from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.settings import JolokiaSettings, is_jmx
 from ringcheck.replay.settings import ReplaySettings
 
 if TYPE_CHECKING:
@@ -69,12 +70,34 @@ TLS = Section(
 
 def _jolokia(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> JolokiaSettings:
     jolokia = JolokiaSettings(**values)
-    if jolokia.password_file and not jolokia.username:
-        raise Wrong(node, "password_file needs username")
-    if jolokia.username and not jolokia.password_file and not os.environ.get(PASSWORD_VARIABLE):
-        raise Wrong(node, f"username needs password_file, or {PASSWORD_VARIABLE} in the environment")
-    _refuse_plain(node, jolokia.tls, (jolokia.url, *jolokia.contact_points))
+    for prefix, variable in (("", PASSWORD_VARIABLE), ("jmx_", JMX_PASSWORD_VARIABLE)):
+        username, file = values.get(f"{prefix}username"), values.get(f"{prefix}password_file")
+        if file and not username:
+            raise Wrong(node, f"{prefix}password_file needs {prefix}username")
+        if username and not file and not os.environ.get(variable):
+            raise Wrong(node, f"{prefix}username needs {prefix}password_file, or {variable} in the environment")
+    _check_proxy(node, jolokia, values)
+    urls = (jolokia.proxy or "", jolokia.url, *jolokia.contact_points, *jolokia.nodes.values())
+    _refuse_plain(node, jolokia.tls, urls)
     return jolokia
+
+
+def _check_proxy(node: yaml.Node, jolokia: JolokiaSettings, values: dict[str, Any]) -> None:
+    """Refuse keys of JMX without a proxy, `url` with one, and one location for two nodes."""
+    if jolokia.proxy and jolokia.url:
+        raise Wrong(node, "url is not used with proxy: use jmx, and nodes for the nodes that have a Jolokia")
+    if not jolokia.proxy:
+        wrong = next((name for name in ("jmx", "jmx_username", "jmx_password_file") if name in values), None)
+        if wrong:
+            raise Wrong(node, f"{wrong} needs proxy")
+        location = next(filter(is_jmx, (*jolokia.contact_points, *jolokia.nodes.values())), None)
+        if location:
+            raise Wrong(node, f"{location} needs proxy")
+    names: dict[str, str] = {}
+    for name, location in jolokia.nodes.items():
+        if location in names:
+            raise Wrong(node, f"nodes: {names[location]} and {name} have the same URL")
+        names[location] = name
 
 
 REPLAY = Section(
@@ -108,6 +131,28 @@ JOLOKIA = Section(
             default='"http://{address}:8778/jolokia"',
             default_with=("tls", '"https://{address}:8778/jolokia"'),
         ),
+        "nodes": ConfigKey(
+            Named(
+                what="nodes",
+                of=LOCATION,
+                pattern=r"[0-9A-Za-z_\[][0-9A-Za-z_.:\[\]-]{0,254}",
+                names="a host id, ADDRESS, ADDRESS:PORT, [IPV6]:PORT or a host name",
+                check=node_name,
+            ),
+            "For single nodes, by host id, address (`ADDRESS:PORT`, with the storage port, if nodes share it) or host "
+            "name, the URL of the node's Jolokia in place of `url`, or with `proxy` its JMX URL in place of `jmx`.",
+        ),
+        "proxy": ConfigKey(
+            URL,
+            "URL of a Jolokia 2.x that asks the nodes' JMX ports, for nodes without Jolokia (`ringcheck jmx-proxy`).",
+        ),
+        "jmx": ConfigKey(
+            JMX, "JMX URL of a node, for the proxy; by default `service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi`."
+        ),
+        "jmx_username": ConfigKey(Text(), "User name for JMX."),
+        "jmx_password_file": ConfigKey(
+            File(secret=True), f"{_LOOKED_UP} `{JMX_PASSWORD_VARIABLE}` can hold the password instead."
+        ),
         "views": ConfigKey(
             Choice(("all", "contact_points")),
             "Nodes whose views are read; use `contact_points` if Jolokia can be reached on those only.",
@@ -122,7 +167,15 @@ JOLOKIA = Section(
         "timeout": ConfigKey(Duration(), "Timeout of a request.", default="10s"),
     },
     build=_jolokia,
-    also={"dependentRequired": {"password_file": ["username"]}},
+    also={
+        "dependentRequired": {
+            "password_file": ["username"],
+            "jmx": ["proxy"],
+            "jmx_username": ["proxy"],
+            "jmx_password_file": ["proxy", "jmx_username"],
+        },
+        "not": {"required": ["proxy", "url"]},
+    },
 )
 
 

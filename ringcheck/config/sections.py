@@ -147,12 +147,14 @@ class Named(ValueType):
         of: the type of its values.
         pattern: a regular expression that matches a whole name.
         names: what a name is, for messages: "a cluster's name".
+        check: makes the canonical name of a name; raises ValueError with what is wrong.
     """
 
     what: str
     of: ValueType
     pattern: str
     names: str
+    check: Callable[[str], str] = str
     name = "a mapping by name"
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> dict[str, Any]:
@@ -167,9 +169,21 @@ class Named(ValueType):
             elif not re.fullmatch(self.pattern, name):
                 reader.wrong(key_node, f"{name!r} can't be {self.names}")
             reader.names[*path, name] = reader.at(key_node)
-            values[name] = reader.value(self.of, value_node, (*path, name))
-            _show(reader, self.of, value_node, (*path, name), values[name])
+            value = reader.value(self.of, value_node, (*path, name))
+            _show(reader, self.of, value_node, (*path, name), value)
+            self._add(reader, key_node, values, value)
         return values
+
+    def _add(self, reader: ConfigReader, node: yaml.Node, values: dict[str, Any], value: object) -> None:
+        """Add a value under its canonical name; a second spelling of a name is an error."""
+        try:
+            name = self.check(node.value)
+        except ValueError as error:
+            name = node.value
+            reader.wrong(node, str(error))
+        if name in values:
+            reader.wrong(node, f"{node.value} and another key of {self.what} are both {name}")
+        values[name] = value
 
     def schema(self) -> dict[str, Any]:
         """An object with any such names as keys."""

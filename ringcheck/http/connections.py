@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ringcheck.http.urls import Address
 
-_KEPT = 2  # idle connections to one server
+KEPT = 2  # idle connections to one server
 
 
 class Answer:
@@ -74,13 +74,15 @@ class Answer:
 class Connections:
     """Kept connections to any number of servers. Safe to use from many threads."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext], kept: int = KEPT) -> None:
         """Prepare; nothing is connected.
 
         Args:
             context: makes the TLS context when the first https URL is met; its `sslsocket_class` is `TlsSocket`.
+            kept: idle connections to one server, at most.
         """
         self._context = context
+        self._kept = kept
         self._guard = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[HTTPConnection]] = {}
         self._closed = False
@@ -149,7 +151,7 @@ class Connections:
     def _keep(self, address: Address, connection: HTTPConnection) -> None:
         with self._guard:
             idle = self._idle.setdefault((address.scheme, address.host, address.port), [])
-            if len(idle) < _KEPT and not self._closed:
+            if len(idle) < self._kept and not self._closed:
                 idle.append(connection)
                 return
         connection.close()

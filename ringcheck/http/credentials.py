@@ -9,6 +9,7 @@ from pathlib import Path
 from ringcheck.errors import UsageError
 
 PASSWORD_VARIABLE = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
+JMX_PASSWORD_VARIABLE = "RINGCHECK_JMX_PASSWORD"  # noqa: S105 - likewise
 
 
 def secret(path: str) -> str:

@@ -10,9 +10,11 @@ import asyncio
 import os
 import socket
 import zlib
+from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http.client import BadStatusLine, RemoteDisconnected
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -88,18 +90,20 @@ class BufferedAnswer:
 
 
 class LoopConnections:
-    """Kept connections, one to each server. For use on one event loop only."""
+    """Kept connections to any number of servers. For use on one event loop only."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext], threads: WorkerThreads) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext], threads: WorkerThreads, kept: int = 1) -> None:
         """Prepare; nothing is connected.
 
         Args:
             context: makes the TLS context when the first https URL is met.
             threads: that look up host names.
+            kept: idle connections to one server, at most.
         """
         self._context = context
         self._threads = threads
-        self._idle: dict[tuple[str, str, int], _Connection] = {}
+        self._kept = kept
+        self._idle: defaultdict[tuple[str, str, int], list[_Connection]] = defaultdict(list)
 
     async def request(  # noqa: PLR0913, PLR0917 - what `Connections.request` takes, and a cap
         self, method: str, url: str, seconds: float, headers: Mapping[str, str], body: bytes, max_bytes: int
@@ -121,9 +125,7 @@ class LoopConnections:
         """
         address = address_of(url)
         ends = asyncio.get_running_loop().time() + seconds
-        connection = self._idle.pop(_server(address), None)
-        if connection is None or not connection.usable:
-            connection = await self._connected(address, ends)
+        connection = self._taken(address) or await self._connected(address, ends)
         try:
             return await connection.exchange(connection.head(method, address, headers, body), body, ends, max_bytes)
         except _TooLargeError:
@@ -132,20 +134,30 @@ class LoopConnections:
         finally:
             self._keep(address, connection)
 
+    def _taken(self, address: Address) -> _Connection | None:
+        """An idle connection that is still open, which is the caller's now."""
+        idle = self._idle[_server(address)]
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
     def _keep(self, address: Address, connection: _Connection) -> None:
-        """Keep a connection whose answer was read whole; a server has one that is idle.
+        """Keep a connection whose answer was read whole, if its server has few that are idle.
 
         Of the descriptors for connections a quarter is left to those in use: the system gives out the lowest first.
         """
+        idle = self._idle[_server(address)]
         few = connection.descriptor < room() * 3 // 4
-        if connection.usable and few and _server(address) not in self._idle:
-            self._idle[_server(address)] = connection
+        if connection.usable and few and len(idle) < self._kept:
+            idle.append(connection)
         else:
             connection.abort()
 
     def close(self) -> None:
         """Close all idle connections."""
-        for connection in self._idle.values():
+        for connection in chain.from_iterable(self._idle.values()):
             connection.abort()
         self._idle.clear()
 

@@ -1,7 +1,8 @@
 """Sends HTTP requests to Jolokia agents, and decides when to retry and when to give up.
 
 Owns credentials, deadlines, limits, retries and the meaning of an HTTP status; does not know MBeans. `outcomes.py`
-judges the body of a 200, since Jolokia reports its failures inside it.
+judges the body of a 200, since Jolokia reports its failures inside it. A `url` here is a location (`proxy.py`): the URL
+of an agent, or the JMX service URL of a node that is asked through a proxy.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from ringcheck.core.source import RequestCounts
-from ringcheck.errors import DeniedError, SourceError
-from ringcheck.http.connections import Connections
+from ringcheck.errors import ConfigError, DeniedError, SourceError
+from ringcheck.http.connections import KEPT, Connections
 from ringcheck.http.credentials import basic_auth
 from ringcheck.http.exchange import USER_AGENT, RetryableError, explained
 from ringcheck.http.replies import CHUNK, SMALL, Reply, document, one_line
 from ringcheck.http.sockets import tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.http.urls import shown
+from ringcheck.jolokia.proxy import Proxy, ProxyError, place
 from ringcheck.jolokia.refusals import refusal_in
+from ringcheck.jolokia.settings import is_jmx
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.1  # seconds: half of the longest pause before the second attempt
 _LONGEST_PAUSE = 1.0  # seconds before any attempt
+KEPT_TO_PROXY = 64  # idle connections: a command asks as many nodes at once
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
@@ -81,6 +85,29 @@ class Requests:
         auth = settings.basic_auth()
         if auth:
             self.headers["Authorization"] = basic_auth(*auth)
+        self._proxy = Proxy(settings.proxy, settings.jmx_login()) if settings.proxy else None
+
+    @property
+    def kept(self) -> int:
+        """Idle connections to keep to one server: a proxy is asked for many nodes at once."""
+        return KEPT_TO_PROXY if self._proxy else KEPT
+
+    def message(self, location: str, payload: object) -> tuple[str, bytes]:
+        """URL and body of the request with which a location is asked.
+
+        Raises:
+            ConfigError: if it is a JMX service URL, and no proxy is configured.
+        """
+        if not is_jmx(location):
+            return with_slash(location), encoded(payload)
+        if self._proxy is None:
+            raise ConfigError(f"{location} is asked through a proxy, and none is configured: set `jolokia: proxy`")
+        return with_slash(self._proxy.url), self._proxy.request(location, payload)
+
+    def explained(self, location: str, seconds: float) -> AbstractContextManager[None]:
+        """As `exchange.explained`; through a proxy, what the proxy fails at is told apart from what the node does."""
+        through = self._proxy if is_jmx(location) else None
+        return through.explained(location, seconds) if through else explained(location, seconds)
 
     def tls(self) -> ssl.SSLContext:
         """The TLS context of all connections.
@@ -112,13 +139,19 @@ class Requests:
         most = self.settings.max_bytes
         return most if large else min(most, SMALL)
 
-    def result(self, answer: Answer | BufferedAnswer, url: str, decode: Decode[T], max_bytes: int) -> T:
+    def result(self, answer: Answer | BufferedAnswer, location: str, decode: Decode[T], max_bytes: int) -> T:
         """An answer as a decoder returns it; its bytes are counted.
 
         Raises:
             SourceError: if its status is not 200, or it is too large.
         """
-        check_status(answer, url, self.settings.username)
+        url = self._proxy.url if self._proxy and is_jmx(location) else location
+        try:
+            check_status(answer, url, self.settings.username)
+        except RefusedError:
+            raise
+        except SourceError as error:
+            raise (error if url == location else ProxyError(f"the proxy refuses: {error}", error.kind)) from None
         reply = Reply(answer, url, max_bytes)
         try:
             return decode(reply)
@@ -156,7 +189,7 @@ class Client:
         self._sleep = sleep
         self._guard = threading.Lock()
         self._in_flight: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._connections = Connections(requests.tls)
+        self._connections = Connections(requests.tls, requests.kept)
 
     @property
     def counts(self) -> RequestCounts:
@@ -223,12 +256,12 @@ class Client:
     ) -> T:
         """Send one request and count its outcome."""
         requests = self._requests
-        body = encoded(payload)
+        target, body = requests.message(url, payload)
         with requests.counted(), self._turn(url, deadline) as left:
             seconds = min(left, timeout or requests.settings.timeout)
             with (
-                explained(url, seconds),
-                self._connections.request("POST", with_slash(url), seconds, requests.headers, body) as answer,
+                requests.explained(url, seconds),
+                self._connections.request("POST", target, seconds, requests.headers, body) as answer,
             ):
                 return requests.result(answer, url, decode, max_bytes)
 
@@ -238,7 +271,7 @@ class Client:
         with self._guard:
             turn = self._in_flight[url]
         if not turn.acquire(timeout=max(0.0, deadline - self._clock())):
-            raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
+            raise SourceError(f"{place(url)}: an earlier request is still not answered", "unreachable")
         try:
             yield time_left(url, deadline - self._clock())
         finally:
@@ -258,7 +291,7 @@ def time_left(url: str, seconds: float) -> float:
         SourceError: if none are left.
     """
     if seconds <= 0:
-        raise SourceError(f"{shown(url)}: no time was left to ask", "unreachable")
+        raise SourceError(f"{place(url)}: no time was left to ask", "unreachable")
     return seconds
 
 

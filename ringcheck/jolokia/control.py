@@ -6,19 +6,21 @@ id, because nodes can share an address and a URL can lead to another node than e
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
+from socket import SOCK_STREAM, getaddrinfo
 from typing import TYPE_CHECKING
 
-from ringcheck.core.endpoint import ip_of
+from ringcheck.core.endpoint import canonical, ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
-from ringcheck.http.urls import shown
 from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
 from ringcheck.jolokia.client import Client, Requests
-from ringcheck.jolokia.settings import host_of
+from ringcheck.jolokia.proxy import RefusedByNodeError, place
+from ringcheck.jolokia.settings import host_of, is_jmx, jmx_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.outcomes import Outcome
@@ -41,7 +43,9 @@ class Control:
         self._settings = settings
         self._clock = clock
         self._client = Client(Requests(settings), clock)
-        self._agents: dict[tuple[str, str], str] = {}  # URL at which a node answered last, by address and host id
+        self._agents: dict[tuple[str, str], str] = {}  # where a node answered last, by address and host id
+        self._guard = threading.Lock()
+        self._by_name: dict[str, str] | None = None
 
     def close(self) -> None:
         """Close all connections."""
@@ -87,7 +91,8 @@ class Control:
         """
         shared = ip_of(address) != address  # nodes that share an address differ by their ports
         name = mbeans.STATES_WITH_PORT if shared else mbeans.STATES
-        url = self._settings.url_of(ip_of(address))
+        answered = (url for (at, _), url in self._agents.items() if at == address)
+        url = next(answered, None) or self._usual(address, None)
         reply = self._client.stream(url, mbeans.read(mbeans.FAILURE_DETECTOR, name), self._clock() + seconds)
         states = outcomes.outcome(reply).get(name)
         addresses: dict[str, tuple[str, int | None]] = {}
@@ -107,20 +112,36 @@ class Control:
         """
         if not host_id:
             raise DataError(f"the host id of {address} is not known: another node could answer for it")
-        usual = self._settings.url_of(ip_of(address))
+        usual = self._usual(address, host_id)
         contacts = map(self._settings.url_of_contact, self._settings.contact_points)
         failure: DataError | SourceError | None = None
         for url in dict.fromkeys([self._agents.get((address, host_id), usual), usual, *contacts]):
             try:
                 self._verify(url, address, host_id, ends)
             except (DataError, SourceError) as error:
-                gone = _refused(error) and self._is_its_own(url, address, host_id)
+                gone = _refused(error, url) and self._is_its_own(url, address, host_id)
                 failure = failure or (GoneError(str(error), "unreachable") if gone else error)
             else:
                 self._agents[address, host_id] = url
                 return url
         assert failure is not None  # noqa: S101 - there is one URL at least
         raise failure
+
+    def _usual(self, address: str, host_id: str | None) -> str:
+        """The location of a node by `nodes`, or else by the template."""
+        settings, ip = self._settings, ip_of(address)
+        return settings.listed(address, host_id) or self._named().get(ip) or settings.url_of(ip)
+
+    def _named(self) -> Mapping[str, str]:
+        """The locations that `nodes` has by host names, by the addresses that these have at the first call."""
+        with self._guard:
+            if self._by_name is None:
+                self._by_name = {}
+                for name, location in self._settings.host_names().items():
+                    with suppress(OSError, UnicodeError, ValueError):
+                        ips = [canonical(str(entry[4][0])) for entry in getaddrinfo(name, None, type=SOCK_STREAM)]
+                        self._by_name |= dict.fromkeys(ips, location)
+            return self._by_name
 
     def _is_its_own(self, url: str, address: str, host_id: str) -> bool:
         """Whether only this node can listen at a URL: at its address, and if nodes share it, where it answered last."""
@@ -137,15 +158,27 @@ class Control:
         name = _HOST_ID
         answered = outcomes.text(self._ask(url, mbeans.read(mbeans.STORAGE_SERVICE, name), ends).get(name), name)
         if answered != host_id:
-            text = f"{shown(url)} answers for host id {answered}, but {address} has {host_id}: see `jolokia: url`"
-            raise DataError(text)
+            key = "jmx" if is_jmx(url) else "url"
+            text = f"{place(url)} answers for host id {answered}, but {address} has {host_id}"
+            raise DataError(f"{text}: see `jolokia: {key}` and `nodes`")
 
     def _ask(self, url: str, request: Request, ends: float) -> Outcome:
-        return outcomes.outcome(self._client.post(url, request, ends))
+        reply = self._client.post(url, request, ends)
+        try:
+            return outcomes.outcome(reply)
+        except RefusedByNodeError as error:
+            raise RefusedByNodeError(error.host, f"{place(url)}: {error}") from None
+        except SourceError as error:
+            raise SourceError(f"{place(url)}: {error}", error.kind) from error
 
 
-def _refused(error: BaseException) -> bool:
-    """Whether a connection was refused. After a timeout, a reset or a proxy's answer the process may still run."""
+def _refused(error: BaseException, url: str) -> bool:
+    """Whether a node refused a connection. After a timeout, a reset or a proxy's answer its process may still run.
+
+    Through a Jolokia proxy only its word counts that the node refused: a refused connection is to the proxy itself.
+    """
+    if is_jmx(url):
+        return isinstance(error, RefusedByNodeError) and error.host == jmx_end(url)[0]
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConnectionRefusedError):
         cause = cause.__cause__

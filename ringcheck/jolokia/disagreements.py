@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.membership import by_address
 from ringcheck.core.ring import Problem
 from ringcheck.core.words import listed
-from ringcheck.http.urls import shown
+from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.testimony import serving, testimony
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _do_not_know(observers: Sequence[str], members: Iterable[str]) -> str:
 
 
 def _answer_twice(host_id: str, agents: Iterable[JolokiaEndpoint]) -> str:
-    urls = sorted(shown(agent.url) for agent in agents)
+    urls = sorted(place(agent.url) for agent in agents)
     return f"{' and '.join(urls[:2])} both answer as host id {host_id}"

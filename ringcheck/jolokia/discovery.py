@@ -57,6 +57,7 @@ class Discovery:
             SourceError: if no agent answered.
             DataError: likewise, if an answer made no sense.
         """
+        await self._fanout.check_proxy(self._ends)
         await self._fanout.introduce(self._session.contacts, self._ends)
         if not any(self._fanout.reports()):
             await self._fanout.gather(self._session.clock())
@@ -86,6 +87,7 @@ class Discovery:
             DataError: if the contact points are of two clusters.
         """
         until = self._after(_ASKING_SHARE)
+        await self._fanout.look_up_names(until)
         membership = self.membership()
         for _ in range(_ROUNDS):
             await self._ask_new_members(membership, until)
@@ -166,8 +168,8 @@ class Discovery:
         heard = {member.address for member, _, _ in self.member_reports(membership)}
         silent = {member.host_id for member in membership.members if member.address not in heard}
         pairs = {pair for agent, _ in self._fanout.reports() for pair in (agent.host_ids or {}).items()}
-        endpoints = sorted(endpoint for endpoint, host_id in pairs if host_id in silent)
-        candidates = dict.fromkeys(map(self._session.agent_at, endpoints))
+        places = sorted((endpoint, host_id) for endpoint, host_id in pairs if host_id in silent)
+        candidates = dict.fromkeys(self._session.agent_at(*place) for place in places)
         agents = [agent for agent in candidates if agent not in self._fanout.answers]
         if agents:
             self._fanout.start(agents, until, frozenset(agents))
@@ -289,8 +291,8 @@ class Discovery:
     def _agents(self, roster: Roster) -> dict[str, JolokiaEndpoint]:
         """The agent of each member, in the order of the members; a member that must not be asked has none.
 
-        That is the agent that answered with the member's host id, else the contact point at its address, else the
-        agent at the configured `url`.
+        That is the agent that answered with the member's host id, else the one that `nodes` has for it, else the
+        contact point at its address, else the agent at the configured `url`.
         """
         members = roster.members
         agents: dict[str, JolokiaEndpoint] = {}
@@ -298,13 +300,16 @@ class Discovery:
             index = roster.itself(report.host_id, agent.host_ids)
             if index is not None:
                 agents.setdefault(members[index].address, agent)
+        for member in members if self._session.settings.views == "all" else ():
+            if listed := self._session.listed(member.endpoint, member.host_id):
+                agents.setdefault(member.address, listed)
         for contact in self._session.contacts:
             at_its_ips = [member.address for member in members if ip_of(member.endpoint) in contact.ips]
             if len(at_its_ips) == 1 and not isinstance(self._fanout.answers.get(contact.agent), NodeReport):
                 agents.setdefault(at_its_ips[0], contact.agent)
         if self._session.settings.views == "all":
             for member in members:
-                agents.setdefault(member.address, self._session.agent_at(member.endpoint))
+                agents.setdefault(member.address, self._session.agent_at(member.endpoint, member.host_id))
         return {member.address: agents[member.address] for member in members if member.address in agents}
 
 

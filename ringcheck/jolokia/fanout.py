@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.http.urls import shown
 from ringcheck.jolokia.membership import AgentReport
 from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.proxy import ProxyError, check, place
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
@@ -68,7 +68,7 @@ class FanOut:
         if earlier and not earlier.done():
             work.close()
             self.answers.setdefault(
-                agent, SourceError(f"{shown(agent.url)}: an earlier request is still not answered", "unreachable")
+                agent, SourceError(f"{place(agent.url)}: an earlier request is still not answered", "unreachable")
             )
         else:
             started = self._session.asking.start(self._in_time(agent, work, until))
@@ -106,6 +106,32 @@ class FanOut:
             if isinstance(answer, NodeReport):
                 yield AgentReport(agent, answer)
 
+    async def check_proxy(self, until: float) -> None:
+        """Check that the proxy, if there is one, can ask the nodes.
+
+        Raises:
+            ProxyError: if it can't.
+        """
+        url = self._session.settings.proxy
+        if url is None:
+            return
+        try:
+            version = await self._session.asking.post(url, {"type": "version"}, until)
+        except SourceError as error:
+            raise ProxyError(f"the proxy does not answer: {error}", error.kind) from None
+        check(version, url)
+
+    async def look_up_names(self, until: float) -> None:
+        """Resolve the host names of `nodes`; one that can't be resolved by a clock time names no node."""
+        session = self._session
+        names = session.settings.host_names()
+        started = {name: session.asking.start(session.asking.addresses(name)) for name in names}
+        await session.asking.wait(started.values(), max(0.0, until - session.clock()))
+        for name, work in started.items():
+            with suppress(OSError, UnicodeError):
+                if work.done():
+                    session.named |= dict.fromkeys(map(canonical, work.result()), names[name])
+
     async def introduce(self, contacts: Iterable[ContactPoint], until: float) -> None:
         """Ask contact points for everything; ends soon after the first one that knows members has answered."""
         for contact in contacts:
@@ -133,7 +159,7 @@ class FanOut:
 
 
 def _silent(agent: JolokiaEndpoint) -> SourceError:
-    return SourceError(f"{shown(agent.url)}: no answer in time", "unreachable")
+    return SourceError(f"{place(agent.url)}: no answer in time", "unreachable")
 
 
 async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> NodeReport:
@@ -145,9 +171,11 @@ async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> 
 
 
 def _answer(started: Started[NodeReport], agent: JolokiaEndpoint) -> ReportOrError:
-    """The report, or ringcheck's own error with the agent's URL; any other exception is a bug and is raised."""
+    """The report, or ringcheck's own error with the agent's place; any other exception is a bug and is raised."""
     try:
         return started.result()
+    except ProxyError as error:
+        return error
     except SourceError as error:
         return SourceError(_located(error, agent), error.kind)
     except DataError as error:
@@ -155,5 +183,5 @@ def _answer(started: Started[NodeReport], agent: JolokiaEndpoint) -> ReportOrErr
 
 
 def _located(error: RingcheckError, agent: JolokiaEndpoint) -> str:
-    url, text = shown(agent.url), str(error)
-    return text if text.startswith(url) else f"{url}: {text}"
+    where, text = place(agent.url), str(error)
+    return text if text.startswith(where) else f"{where}: {text}"

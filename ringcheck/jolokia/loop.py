@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ringcheck.errors import SourceError
-from ringcheck.http.exchange import RetryableError, explained
+from ringcheck.http.exchange import RetryableError
 from ringcheck.http.loop import LoopConnections, looked_up
 from ringcheck.http.replies import document
-from ringcheck.http.urls import shown
-from ringcheck.jolokia.client import Client, encoded, pauses, time_left, with_slash
+from ringcheck.jolokia.client import Client, pauses, time_left
+from ringcheck.jolokia.proxy import place
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
@@ -39,7 +39,7 @@ class OnLoop:
         self._requests = requests
         self._threads = threads
         self._limit = limit
-        self._connections = LoopConnections(requests.tls, threads)
+        self._connections = LoopConnections(requests.tls, threads, requests.kept)
         self._client = Client(requests)
         self._in_flight: set[str] = set()
 
@@ -70,7 +70,7 @@ class OnLoop:
         loop = asyncio.get_running_loop()
         for pause in (*pauses(), None):
             try:
-                return await self._attempt(url, encoded(payload), deadline, decode)
+                return await self._attempt(url, payload, deadline, decode)
             except RetryableError as failure:
                 if pause is None or pause >= deadline - loop.time():
                     raise failure.error from failure
@@ -87,22 +87,21 @@ class OnLoop:
         self._connections.close()
         self._client.close()
 
-    async def _attempt(self, url: str, body: bytes, deadline: float, decode: Decode[T]) -> T:
+    async def _attempt(self, url: str, payload: object, deadline: float, decode: Decode[T]) -> T:
         """Send one request and count its outcome; a second request to the same URL fails meanwhile."""
         requests = self._requests
+        target, body = requests.message(url, payload)
         with requests.counted():
             if url in self._in_flight:
-                raise SourceError(f"{shown(url)}: an earlier request is still not answered", "unreachable")
+                raise SourceError(f"{place(url)}: an earlier request is still not answered", "unreachable")
             limit = requests.limit(large=False)
             self._in_flight.add(url)
             try:
                 async with self._limit.counted():
                     left = time_left(url, deadline - asyncio.get_running_loop().time())
                     seconds = min(left, requests.settings.timeout)
-                    with explained(url, seconds):
-                        answer = await self._connections.request(
-                            "POST", with_slash(url), seconds, requests.headers, body, limit
-                        )
+                    with requests.explained(url, seconds):
+                        answer = await self._connections.request("POST", target, seconds, requests.headers, body, limit)
                         return requests.result(answer, url, decode, limit)
             finally:
                 self._in_flight.discard(url)

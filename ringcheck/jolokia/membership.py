@@ -118,7 +118,8 @@ class ClusterSession:
         authenticates: overrides whether clients must log in; None to find out.
         clock: monotonic seconds.
         contacts: the contact points.
-        agents: every agent that was used, by URL.
+        agents: every agent that was used, by location.
+        named: locations of `nodes` that stand there by host name, by the addresses of the host.
         shared: sets and maps that many nodes report alike.
         busy: the last request to each agent; it may still run when the next poll begins.
         releases: ReleaseVersion by member address, as last known.
@@ -136,6 +137,7 @@ class ClusterSession:
     clock: Callable[[], float]
     contacts: list[ContactPoint] = field(default_factory=list)
     agents: dict[str, JolokiaEndpoint] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
     shared: SharedValues = field(default_factory=SharedValues)
     busy: dict[JolokiaEndpoint, Started[Any]] = field(default_factory=dict)
     releases: dict[str, str] = field(default_factory=dict)
@@ -145,14 +147,19 @@ class ClusterSession:
     explained: dict[JolokiaEndpoint, object] = field(default_factory=dict)
 
     def agent(self, url: str) -> JolokiaEndpoint:
-        """The agent at a URL; the same object for the same URL."""
+        """The agent at a location; the same object for the same location."""
         if url not in self.agents:
             self.agents[url] = JolokiaEndpoint(url, self.asking, self.shared)
         return self.agents[url]
 
-    def agent_at(self, endpoint: str) -> JolokiaEndpoint:
-        """The agent of the node at an endpoint, by the configured `url`."""
-        return self.agent(self.settings.url_of(ip_of(endpoint)))
+    def agent_at(self, endpoint: str, host_id: str | None) -> JolokiaEndpoint:
+        """The agent of a node, by `nodes` or else by the template."""
+        return self.listed(endpoint, host_id) or self.agent(self.settings.url_of(ip_of(endpoint)))
+
+    def listed(self, endpoint: str, host_id: str | None) -> JolokiaEndpoint | None:
+        """The agent that `nodes` has for a node; None if it has none."""
+        location = self.settings.listed(endpoint, host_id) or self.named.get(ip_of(endpoint))
+        return self.agent(location) if location else None
 
 
 def listed_members(report: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozenset[int]:
@@ -191,8 +198,8 @@ def identity_mismatch(member: Member, report: NodeReport, membership: Membership
 def neighbour(member: Member, report: NodeReport, membership: Membership) -> str | None:
     """The other member at the same IP address that a report comes from; None if it is the member's own.
 
-    The configured `url` leads to one agent of an IP address. The agents of other instances there can only be contact
-    points.
+    The configured `url` leads to one agent of an IP address. The agents of other instances there must be contact
+    points, or stand in `nodes`.
     """
     here = membership.roster.at_ip.get(ip_of(member.endpoint), ())
     others = (other for other in here if other is not member)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.http.replies import LONGEST_TEXT, printable
+from ringcheck.jolokia.proxy import node_failure
 from ringcheck.jolokia.refusals import reason
 
 # Characters of a name, an endpoint, a release or a replication. Names of keyspaces have 222 at most; only a replication
@@ -62,6 +63,7 @@ def outcome(reply: object) -> Outcome:
     """The outcome of one request.
 
     Raises:
+        SourceError: if a proxy reports that it could not ask the node.
         DataError: if the reply is not an object with a status, or claims success without a value.
     """
     if not isinstance(reply, dict) or type(status := reply.get("status")) is not int:
@@ -70,6 +72,8 @@ def outcome(reply: object) -> Outcome:
         if "value" not in reply:
             raise DataError("the answer has no value")
         return Outcome(status=status, value=reply["value"])
+    if failure := node_failure(status, reply.get("error"), reply.get("error_type")):
+        raise failure
     error = shortened(reply.get("error") or "")
     return Outcome(status=status, error=error, error_type=shortened(reply.get("error_type") or ""))
 
@@ -84,6 +88,7 @@ def outcomes(reply: object, count: int) -> list[Outcome] | None:
 
     Raises:
         DeniedError: if the whole bulk was refused.
+        SourceError: if a proxy could not ask the node.
         DataError: if the reply has another shape, or does not answer every request.
     """
     if isinstance(reply, dict):

@@ -1,4 +1,4 @@
-"""Where a cluster's Jolokia agents are and how to ask them, by the configuration or by `-H` and `-u`.
+"""Where a cluster's Jolokia agents, or its JMX ports, are and how to ask them: by the configuration or by options.
 
 Loads no HTTP library, so that reading a configuration stays cheap.
 """
@@ -6,23 +6,31 @@ Loads no HTTP library, so that reading a configuration stays cheap.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ringcheck.core.endpoint import host_and_port
+from ringcheck.core.endpoint import host_and_port, ip_of
 from ringcheck.errors import ConfigError
-from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
+from ringcheck.http.credentials import JMX_PASSWORD_VARIABLE, PASSWORD_VARIABLE, secret
 from ringcheck.http.urls import without_login
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ringcheck.http.tls import Tls
 
 DEFAULT_URL = "http://{address}:8778/jolokia"
 DEFAULT_TLS_URL = "https://{address}:8778/jolokia"
+DEFAULT_JMX = "service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi"
 MEBIBYTE = 2**20
+_JMX = "service:jmx:"
+_HOST_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# A look-up by another protocol than RMI would let the proxy load what it is told.
+_JMX_URL = re.compile(r"service:jmx:rmi://[^\s/]*/jndi/rmi://(?P<end>[^\s/]+)/[^\s?#]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +41,12 @@ class JolokiaSettings:
         contact_points: HOST, HOST:PORT, [IPV6]:PORT or URL of any nodes of the cluster.
         url: of a node's agent; `{address}` stands for the node's address, in brackets if it is IPv6. The default is
             `http://{address}:8778/jolokia`, or the same with https if there is `tls`.
-        username: for HTTP basic authentication.
+        nodes: location of single nodes, instead of that by `url` or `jmx`: by host id, endpoint, address or host name.
+        proxy: URL of a Jolokia that asks the nodes' JMX ports; None if the nodes have agents.
+        jmx: JMX service URL of a node, with `{address}`; used with `proxy` only.
+        jmx_username: for JMX.
+        jmx_password_file: file with its password; without it the variable RINGCHECK_JMX_PASSWORD has it.
+        username: for HTTP basic authentication, also by the proxy.
         password_file: file with the password; without it the environment variable RINGCHECK_PASSWORD has it.
         password: the password itself, instead of either.
         tls: None for the system's authorities and no client certificate.
@@ -44,6 +57,11 @@ class JolokiaSettings:
 
     contact_points: tuple[str, ...]
     url: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+    jmx: str = DEFAULT_JMX
+    jmx_username: str | None = field(default=None, repr=False)
+    jmx_password_file: str | None = None
     username: str | None = field(default=None, repr=False)
     password_file: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -65,13 +83,33 @@ class JolokiaSettings:
         stored = secret(self.password_file) if self.password_file else os.environ.get(PASSWORD_VARIABLE)
         return self.username, stored or ""
 
+    def jmx_login(self) -> tuple[str, str] | None:
+        """User name and password for JMX; None without a user name.
+
+        Raises:
+            UsageError: if the password file can't be read.
+        """
+        if self.jmx_username is None:
+            return None
+        file = self.jmx_password_file
+        return self.jmx_username, (secret(file) if file else os.environ.get(JMX_PASSWORD_VARIABLE)) or ""
+
     def url_of(self, address: str) -> str:
-        """The URL of the agent of the node at an address."""
-        template = self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)
+        """The location of the agent of the node at an address, by the template."""
+        template = self.jmx if self.proxy else self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)
         return template.replace("{address}", _bracketed(address.partition("%")[0]))
 
+    def listed(self, endpoint: str, host_id: str | None) -> str | None:
+        """The location that `nodes` has for a node, by its host id, endpoint or address; None if it has none."""
+        names = (host_id or "", endpoint, ip_of(endpoint))
+        return next((self.nodes[name] for name in names if name in self.nodes), None)
+
+    def host_names(self) -> dict[str, str]:
+        """The locations that `nodes` has by host names, which must be resolved."""
+        return {name: location for name, location in self.nodes.items() if not _is_node(name)}
+
     def url_of_contact(self, contact: str) -> str:
-        """The URL of the agent at a contact point.
+        """The location of the agent at a contact point.
 
         Raises:
             ConfigError: if it has none of the forms.
@@ -79,20 +117,41 @@ class JolokiaSettings:
         if "://" in contact:
             return contact
         host, port = _host_and_port(contact)
-        url = self.url_of(host)
         if port is None:
-            return url
-        parts = urlsplit(url)
+            return self.nodes.get(host) or self.url_of(host)
+        if self.proxy:
+            return re.sub(r"\{address\}(:[0-9]+)?", lambda _: f"{_bracketed(host)}:{port}", self.jmx)
+        parts = urlsplit(self.url_of(host))
         return parts._replace(netloc=f"{_bracketed(parts.hostname or host)}:{port}").geturl()
 
 
+def is_jmx(location: str) -> bool:
+    """Whether a location is a JMX service URL."""
+    return location.startswith(_JMX)
+
+
+def jmx_end(location: str) -> tuple[str, int]:
+    """Host and port of a JMX service URL of the form `service:jmx:rmi:///jndi/rmi://HOST:PORT/jmxrmi`.
+
+    Raises:
+        ConfigError: if it has another form.
+    """
+    parts = _JMX_URL.fullmatch(location)
+    with suppress(ValueError):
+        host, port = host_and_port(parts["end"] if parts else "")
+        return host, 1099 if port is None else port  # of RMI's registry
+    raise ConfigError(f"{location!r} is not a JMX URL such as {DEFAULT_JMX.replace('{address}', 'HOST')}")
+
+
 def host_of(contact: str) -> str:
-    """The host of a contact point, an IP address in its canonical form.
+    """The host of a contact point or location, an IP address in its canonical form.
 
     Raises:
         ConfigError: if it has none of the forms.
     """
-    if "://" in contact:
+    if is_jmx(contact):
+        host = jmx_end(contact)[0]
+    elif "://" in contact:
         try:
             host = urlsplit(contact).hostname or contact
         except ValueError:
@@ -103,6 +162,13 @@ def host_of(contact: str) -> str:
         return str(ip_address(host))
     except ValueError:
         return host
+
+
+def _is_node(name: str) -> bool:
+    """Whether a name of `nodes` is a host id, an endpoint or an address, and so no host name."""
+    with suppress(ValueError):
+        return bool(ip_address(ip_of(name)))
+    return _HOST_ID.fullmatch(name) is not None
 
 
 def _host_and_port(contact: str) -> tuple[str, int | None]:

@@ -13,9 +13,9 @@ from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
-from ringcheck.http.urls import shown
 from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, identity_mismatch, neighbour
 from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 
@@ -118,10 +118,10 @@ class SnapshotBuilder:
         if agent is None or answer is None:
             return self._silent(member, known.topology, "not_asked"), None
         if isinstance(answer, NodeReport) and (other := neighbour(member, answer, membership)):
-            text = f"its Jolokia's address is not known: {shown(agent.url)} answers for {other}"
+            text = f"its Jolokia's address is not known: {place(agent.url)} answers for {other}"
             answer = SourceError(text, "unreachable")
         if isinstance(answer, NodeReport) and (mismatch := identity_mismatch(member, answer, membership)):
-            error = DataError(f"{shown(agent.url)} is another node: {mismatch}")
+            error = DataError(f"{place(agent.url)} is another node: {mismatch}")
             problems.append(Problem("wrong_node", member.address, str(error)))
             view = replace(unheard(member.address, error), outcome="discarded")
             return self._silent(member, known.topology, "error"), view

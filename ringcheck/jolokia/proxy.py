@@ -1,0 +1,178 @@
+"""Nodes without a Jolokia agent: their JMX ports are asked by a Jolokia elsewhere, the proxy (JSR-160).
+
+A *location* names one node's agent, and everything that is kept for a node (its connection's turn, its budget, what it
+reported last) is kept by location. It is the URL of a Jolokia agent, or the JMX service URL of a node, for which the
+proxy is asked. So that all nodes share the proxy's URL and still do not wait for each other.
+
+Jolokia 2.x is such a proxy as it is: each request names its `target`. Its failures come inside a reply of HTTP 200; the
+texts here are those of 2.2.9 and 2.6.0. A failure of HTTP itself is the proxy's, and says nothing of any node.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.core.release import parse_release
+from ringcheck.errors import DeniedError, SourceError
+from ringcheck.http.exchange import RetryableError, explained
+from ringcheck.http.replies import LONGEST_TEXT, printable
+from ringcheck.http.sockets import ConnectTimeoutError
+from ringcheck.http.urls import shown
+from ringcheck.jolokia.settings import is_jmx, jmx_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OLDEST = (2, 2, 0)  # older proxies repeat the password of a request in their replies
+_REFUSED_TO = re.compile(
+    r"Connection refused to host: (?P<host>[^\s;]{1,255});.*java\.net\.ConnectException: Connection refused"
+)
+_STUB = "Failed to retrieve RMIServer stub: "
+_FORBIDDEN = 403
+_LONGEST = 2000  # characters of an error that are read: a chain of Java exceptions
+
+
+class ProxyError(SourceError):
+    """The proxy itself can't be asked: nothing is known of the node."""
+
+
+class RefusedByNodeError(SourceError):
+    """The proxy reached the node's host, and nothing listens at its JMX port.
+
+    Attributes:
+        host: that refused the connection.
+    """
+
+    def __init__(self, host: str, text: str = "it refuses the connection") -> None:
+        super().__init__(text, "unreachable")
+        self.host = host
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """How the proxy of a cluster is asked about a node.
+
+    Attributes:
+        url: of the proxy.
+        login: JMX user name and password; None for JMX without logins.
+    """
+
+    url: str
+    login: tuple[str, str] | None
+
+    def request(self, location: str, payload: object) -> bytes:
+        """The payload with the node as its target, and with the order not to repeat the target in the reply."""
+        decoded: Any = json.loads(payload) if isinstance(payload, bytes) else payload
+        # An empty user name is no login. With it Jolokia uses TLS for the registry too, if it has a trust store.
+        user, password = self.login or ("", None)
+        target = {"url": location, "user": user} | ({} if password is None else {"password": password})
+        items = decoded if isinstance(decoded, list) else [decoded]
+        named = [
+            item | {"target": target, "config": item.get("config", {}) | {"includeRequest": "false"}} for item in items
+        ]
+        return json.dumps(named if isinstance(decoded, list) else named[0], separators=(",", ":")).encode()
+
+    @contextmanager
+    def explained(self, location: str, seconds: float) -> Iterator[None]:
+        """As `exchange.explained`, for a request through the proxy.
+
+        Raises:
+            SourceError: if the proxy took the request and did not answer in time: it, or the node, hangs.
+            ProxyError: if the proxy can't be asked.
+            RetryableError: likewise.
+        """
+        try:
+            with explained(self.url, seconds):
+                yield
+        except RetryableError as failure:
+            raise RetryableError(self._silent(failure.error)) from None
+        except SourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, TimeoutError) and not isinstance(cause, ConnectTimeoutError):
+                text = f"{place(location)}: no answer through the proxy within {seconds:.2g} s"
+                raise SourceError(text, "unreachable") from None
+            raise (self._silent(error) if isinstance(cause, Exception) else error) from None
+
+    @staticmethod
+    def _silent(error: SourceError) -> ProxyError:
+        return ProxyError(f"the proxy does not answer: {error}", error.kind)
+
+
+def place(location: str) -> str:
+    """A location for messages: `JMX of HOST:PORT`, or the URL of a Jolokia agent without credentials."""
+    if not is_jmx(location):
+        return shown(location)
+    host, port = jmx_end(location)
+    return f"JMX of {f'[{host}]' if ':' in host else host}:{port}"
+
+
+def check(version: Any, url: str) -> None:  # noqa: ANN401 - decoded JSON
+    """Check the answer of a proxy to the request `version`.
+
+    Raises:
+        ProxyError: if it can't ask other JVMs: then it would ignore the target and answer for its own.
+    """
+    value = version.get("value") if isinstance(version, dict) else None
+    if not isinstance(value, dict):
+        refused = isinstance(version, dict) and version.get("status") == _FORBIDDEN
+        why = "its access policy must allow the command `version`" if refused else "it is no Jolokia agent"
+        raise ProxyError(f"the proxy {shown(url)} can't be used: {why}")
+    release = str(value.get("agent"))[:40]
+    info = value.get("info")
+    if not isinstance(info, dict) or "proxy" not in info or (parse_release(release) or (0, 0, 0)) < OLDEST:
+        text = f"it is Jolokia {release} and can't ask other JVMs" if release else "it does not name its release"
+        raise ProxyError(f"the proxy {shown(url)} can't be used: {text}: take the JVM agent of Jolokia 2.2 or newer")
+
+
+def node_failure(status: int, error: object, error_type: object) -> SourceError | None:
+    """What a proxy's answer says of the way to a node's JMX; None if JMX answered, whatever it answered.
+
+    Args:
+        status: of the answer, not 200.
+        error: its text.
+        error_type: Java class of the exception.
+    """
+    if not isinstance(error, str) or not isinstance(error_type, str):
+        return None
+    error = printable(error[:_LONGEST])
+    if status == _FORBIDDEN:
+        return _refusal(error)
+    if _STUB not in error and not error_type.startswith("java.rmi."):
+        return None
+    if (refused := _REFUSED_TO.search(error)) and _STUB in error:
+        return RefusedByNodeError(refused["host"])
+    if refused:  # the registry has answered, and named this host for the server
+        text = f"it answers, but its JMX server at {refused['host']} does not: see java.rmi.server.hostname"
+        return SourceError(text, "unreachable")
+    return SourceError(_in_words(error), "unreachable")
+
+
+def _refusal(error: str) -> DeniedError | None:
+    if "Authentication failed!" in error:
+        missing = "Credentials required" in error
+        return DeniedError("it requires a JMX user name and password" if missing else "wrong JMX user name or password")
+    if "Target URL" in error and error.endswith("is not allowed by configuration"):
+        return DeniedError("the proxy does not allow this target: see its --allow")
+    return None
+
+
+_WORDS = (
+    ("Unknown host", "the proxy can't resolve its name"),
+    ("non-JRMP server", "the port does not speak plain RMI: another service listens there, or it wants TLS"),
+    ("SSL", "TLS fails between the proxy and the node"),
+    ("Connect timed out", "no connection in time"),
+    ("Read timed out", "it accepts connections and does not answer"),
+    ("No route to host", "the proxy has no route to it"),
+    ("Network is unreachable", "the proxy has no route to it"),
+)
+
+
+def _in_words(error: str) -> str:
+    """The innermost cause of a chain of Java exceptions."""
+    inner = re.split(r"nested exception is: |\[Root exception is ", error)[-1].rstrip("] ")[:LONGEST_TEXT]
+    words = next((text for sign, text in _WORDS if sign in error), "the proxy can't ask it")
+    return f"{words} ({inner})"
