@@ -71,7 +71,9 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--num-tokens", type=int, default=4)
     up.add_argument("--subnet", default=DEFAULT_SUBNET, help="first three octets of the addresses (%(default)s)")
     up.add_argument("--jmx-base", type=int, help="node N's JMX port is this + N")
-    up.add_argument("--jolokia", choices=("1", "2"), help="default: 1 before Cassandra 4.1, 2 from there on")
+    up.add_argument(
+        "--jolokia", choices=("1", "2", "2.2", "none"), help="default: 1 before Cassandra 4.1, 2 from there on"
+    )
     up.add_argument("--jolokia-option", action="append", default=[], metavar="KEY=VALUE")
     up.add_argument("--yaml", action="append", default=[], metavar="KEY=VALUE", help="another cassandra.yaml key")
     up.add_argument("--ring-delay-ms", type=int, default=3000)
@@ -124,7 +126,7 @@ def _up(options: argparse.Namespace) -> None:
         cluster.close(keep=True)
         raise
     for node in cluster.nodes:
-        print(node.url)
+        print(node.jmx_url if options.jolokia == "none" else node.url)
 
 
 def _pair(text: str) -> tuple[str, str]:

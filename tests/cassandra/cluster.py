@@ -74,7 +74,8 @@ class RealCluster:
         """Lay the cluster out; nothing is started.
 
         `layout` names datacenter and rack of nodes 1, 2, ...; `releases` and `node_yaml` override by node number.
-        `jolokia` is "1" or "2" (default: 2 from Cassandra 4.1 on). `subnet` is the first three octets of the
+        `jolokia` is "1" or "2" (default: 2 from Cassandra 4.1 on), or "none" for nodes without it: their JMX listens at
+        their addresses, and the harness asks it through a proxy. `subnet` is the first three octets of the
         addresses, a free one by default; node N listens on SUBNET.N, its JMX on 127.0.0.1 at `jmx_base` + N.
         """
         subnet = subnet or free_subnet()
@@ -159,6 +160,7 @@ class RealCluster:
         if not detached:
             self._reaper = _start_reaper(self.directory)
         self._refuse_company()
+        self._start_proxy()
         first, *others = self.members
         first.start()
         first.wait_ready(timeout)
@@ -176,10 +178,24 @@ class RealCluster:
         if len(founders) >= _METADATA_MEMBERS and all(launch.release_key(n.release) >= (6, 0) for n in founders):
             founders[0].nodetool("cms", "reconfigure", str(_METADATA_MEMBERS))
 
+    @property
+    def proxy_url(self) -> str:
+        """The harness's Jolokia for nodes without one."""
+        return f"http://{self.record.subnet}.250:{launch.PROXY_PORT}/jolokia"
+
+    def _start_proxy(self) -> None:
+        record = self.record
+        if record.jolokia != "none":
+            return
+        command = launch.proxy_command(artifacts.jolokia_agent("2"), f"{record.subnet}.250", launch.PROXY_PORT)
+        with state.edit(self.directory) as cluster:
+            child = process.launch(command, self.directory, self.directory / "proxy.log")
+            cluster.proxy_pid, cluster.proxy_started = child.pid, child.started
+
     def _refuse_company(self) -> None:
         taken = _listening()
         for node in self.members:
-            if clash := {(node.address, node.port(launch.STORAGE_PORT)), ("127.0.0.1", node.jmx_port)} & taken:
+            if clash := {(node.address, node.port(launch.STORAGE_PORT)), (node.jmx_host, node.jmx_port)} & taken:
                 raise ClusterError(f"in use by another process: {' '.join('{}:{}'.format(*end) for end in clash)}")
 
     def close(self, *, keep: bool = False) -> None:
@@ -187,6 +203,8 @@ class RealCluster:
         if state.exists(self.directory):
             for node in self.nodes:
                 node.kill()
+            record = self.record
+            process.Process(record.proxy_pid, record.proxy_started).signal(signal.SIGKILL)
         if not keep:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._reaper:
@@ -357,8 +375,19 @@ class RealNode:
 
     @property
     def jmx_port(self) -> int:
-        """Its JMX port on 127.0.0.1."""
-        return self.cluster.record.jmx_base + self.number
+        """Its JMX port: on 127.0.0.1 or, without Jolokia, at its address."""
+        bare = self.cluster.record.jolokia == "none"
+        return self.port(launch.JMX_PORT) if bare else self.cluster.record.jmx_base + self.number
+
+    @property
+    def jmx_host(self) -> str:
+        """The address at which its JMX listens."""
+        return self.address if self.cluster.record.jolokia == "none" else launch.LOCAL_JMX
+
+    @property
+    def jmx_url(self) -> str:
+        """Its JMX service URL."""
+        return f"service:jmx:rmi:///jndi/rmi://{self.jmx_host}:{self.jmx_port}/jmxrmi"
 
     @property
     def url(self) -> str:
@@ -376,6 +405,8 @@ class RealNode:
         """Its Jolokia agent as the harness uses it."""
         options = self.agent_options
         credentials = (options["user"], options.get("password", "")) if "user" in options else None
+        if self.cluster.record.jolokia == "none":
+            return Oracle(self.cluster.proxy_url, target=self.jmx_url)
         return Oracle(self.url, credentials)
 
     @property
@@ -594,6 +625,7 @@ class RealNode:
             seeds=self._seeds(),
             auto_bootstrap=record.auto_bootstrap,
             num_tokens=cluster.num_tokens,
+            jmx_host=self.jmx_host,
             jmx_port=self.jmx_port,
             ring_delay_ms=record.ring_delay_ms,
             authenticator=cluster.authenticator,
@@ -619,7 +651,9 @@ class RealNode:
         """Its name as a seed for a node of the release `reader`: since 4.0 with the node's port."""
         return self.endpoint if launch.release_key(reader) >= (4, 0) else self.address
 
-    def _jolokia_jar(self) -> Path:
+    def _jolokia_jar(self) -> Path | None:
+        if self.cluster.record.jolokia == "none":
+            return None
         default = "2" if launch.release_key(self.release) >= (4, 1) else "1"
         return artifacts.jolokia_agent(self.cluster.record.jolokia or default)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 CQL_PORT = 9042
 STORAGE_PORT = 7000
 JOLOKIA_PORT = 8778
+JMX_PORT = 7199  # of nodes without Jolokia, at their addresses
+LOCAL_JMX = "127.0.0.1"
+PROXY_PORT = 8779
+_PROXY_MAIN = Path(__file__).resolve().parents[2] / "ringcheck" / "jolokia" / "jmxproxy"
 PORT_STRIDE = 100  # between the ports of two instances on one address
 
 _EXPORTS = (
@@ -70,6 +74,7 @@ class NodeSettings:
     seeds: tuple[str, ...]
     auto_bootstrap: bool
     num_tokens: int
+    jmx_host: str
     jmx_port: int
     ring_delay_ms: int
     authenticator: str
@@ -149,15 +154,15 @@ def _release_yaml(settings: NodeSettings) -> dict[str, object]:
     return keys
 
 
-def jvm_command(settings: NodeSettings, library: Path, jolokia: Path) -> list[str]:
-    """The argument list of the node's JVM."""
+def jvm_command(settings: NodeSettings, library: Path, jolokia: Path | None) -> list[str]:
+    """The argument list of the node's JVM; without a Jolokia agent its JMX listens at its address."""
     return [
         "java",
         *_memory_flags(settings),
         *_access_flags(),
         f"-javaagent:{next(library.glob('jamm-*.jar'))}",
-        f"-javaagent:{jolokia}={_agent_options(settings)}",
-        *(f"-D{key}={value}" for key, value in _properties(settings).items()),
+        *([f"-javaagent:{jolokia}={_agent_options(settings)}"] if jolokia else []),
+        *(f"-D{key}={value}" for key, value in (_properties(settings) | _jmx(settings)).items()),
         *settings.jvm_options,
         "-cp",
         f"{settings.directory}:{library}/*",
@@ -183,7 +188,7 @@ def nodetool_command(settings: NodeSettings, library: Path, arguments: Sequence[
         f"{library}/*",
         _nodetool_class(settings.release),
         "-h",
-        "127.0.0.1",
+        settings.jmx_host,
         "-p",
         str(settings.jmx_port),
         *arguments,
@@ -224,6 +229,28 @@ def _agent_options(settings: NodeSettings) -> str:
     return ",".join(f"{key}={value}" for key, value in (options | dict(settings.jolokia_options)).items())
 
 
+def _jmx(settings: NodeSettings) -> dict[str, object]:
+    if settings.jmx_host == LOCAL_JMX:
+        return {"cassandra.jmx.local.port": settings.jmx_port}
+    # Cassandra's own server would listen at all addresses, where only one node finds its port free.
+    remote = "com.sun.management.jmxremote"
+    return {
+        f"{remote}.port": settings.jmx_port,
+        f"{remote}.rmi.port": settings.jmx_port,
+        f"{remote}.host": settings.jmx_host,
+        f"{remote}.ssl": "false",
+        f"{remote}.authenticate": "false",
+        "java.rmi.server.hostname": settings.jmx_host,
+    }
+
+
+def proxy_command(agent: Path, host: str, port: int) -> list[str]:
+    """The argument list of a Jolokia that asks the JMX ports of all nodes, without any restriction."""
+    options = f"host={host},port={port},discoveryEnabled=false,executor=cached,backlog=256"
+    flags = ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+    return ["java", *flags, f"-javaagent:{agent}={options}", "-cp", str(_PROXY_MAIN), "JmxProxy"]
+
+
 def _properties(settings: NodeSettings) -> dict[str, object]:
     directory = settings.directory
     return {
@@ -235,7 +262,6 @@ def _properties(settings: NodeSettings) -> dict[str, object]:
         "logback.configurationFile": directory / "logback.xml",
         "cassandra.storagedir": directory,
         "cassandra.logdir": directory / "logs",
-        "cassandra.jmx.local.port": settings.jmx_port,
         "cassandra-foreground": "yes",
         "cassandra.ring_delay_ms": settings.ring_delay_ms,
         "cassandra.superuser_setup_delay_ms": 0,

@@ -27,10 +27,14 @@ class OracleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A Jolokia agent; all calls raise `OracleError` if there is no usable answer."""
+    """A Jolokia agent, or with `target` one that asks the JMX at this URL.
+
+    All calls raise `OracleError` if there is no usable answer.
+    """
 
     url: str
     credentials: tuple[str, str] | None = None
+    target: str | None = None
 
     def read(self, attribute: str | None = None, mbean: str = STORAGE_SERVICE, *, timeout: float = 10) -> Any:
         """Value of an MBean's attribute; of all its attributes if None."""
@@ -44,8 +48,11 @@ class Oracle:
         request = {"type": "exec", "mbean": mbean, "operation": operation, "arguments": arguments}
         return self.ask(request, timeout=timeout)
 
-    def ask(self, request: object, *, timeout: float = 10) -> Any:
+    def ask(self, request: dict[str, Any] | list[dict[str, Any]], *, timeout: float = 10) -> Any:
         """Value of a Jolokia request; for a list of requests the complete answer."""
+        if self.target is not None:
+            through = {"target": {"url": self.target}}
+            request = [item | through for item in request] if isinstance(request, list) else request | through
         answer = self._post(json.dumps(request).encode(), timeout)
         if isinstance(answer, list):
             return answer

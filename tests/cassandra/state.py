@@ -60,6 +60,8 @@ class ClusterRecord:
     jolokia_options: dict[str, str]
     jvm_options: list[str]
     nodes: list[NodeRecord]
+    proxy_pid: int = 0
+    proxy_started: int = 0
 
 
 def exists(directory: Path) -> bool:
