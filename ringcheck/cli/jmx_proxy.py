@@ -145,10 +145,22 @@ def _stores(trust: str | None, key: str | None, password_file: str | None, *, re
     from ringcheck.http.credentials import secret
     from ringcheck.jolokia.launching import Stores
 
-    for name, file in (("--trust-store", trust), ("--key-store", key)):
-        if file and not os.access(file, os.R_OK):
-            raise UsageError(f"{name} {file} can't be read")
     if password_file and not (trust or key):
         raise UsageError("--store-password-file needs --trust-store or --key-store")
-    password = secret(password_file) if password_file else ""
-    return Stores(trust=trust or "", key=key or "", password=password, registry=registry)
+    return Stores(
+        trust=_store("--trust-store", trust),
+        key=_store("--key-store", key),
+        password=secret(password_file) if password_file else "",
+        registry=registry,
+    )
+
+
+def _store(option: str, path: str | None) -> str:
+    from ringcheck.http.credentials import stored
+
+    if not path:
+        return ""
+    file = stored(path).absolute()
+    if not os.access(file, os.R_OK):
+        raise UsageError(f"{option} {file} can't be read")
+    return str(file)

@@ -238,7 +238,11 @@ def pattern(value: str) -> str:
 CONTACT = Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", contact, r"^[A-Za-z0-9_\[:][^\s@{}]*$")
 URL = Text("a URL", url, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]+$")
 TEMPLATE = Text("a URL with {address} in it", template, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]*\{address\}[^\s@{}?#]*$")
-JMX = Text("a JMX URL with {address} in it", jmx_template, r"^service:jmx:rmi://[^\s@?#]*\{address\}[^\s@?#]*$")
+JMX = Text(
+    "a JMX URL with {address} in it",
+    jmx_template,
+    r"^service:jmx:rmi://[^\s/@]*/jndi/rmi://[^\s/@]*\{address\}[^\s@?#]*$",
+)
 LOCATION = Text("a URL", location, r"^([Hh][Tt][Tt][Pp][Ss]?|service:jmx:rmi)://[^\s@{}?#]+$")
 LISTEN = Text("HOST:PORT", listen, r"^\S+:[0-9]{1,5}$")
 COUNT = Text("a Nagios range in quotes", count, f"^\\s*{_RANGE}\\s*$")

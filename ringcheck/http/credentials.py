@@ -12,16 +12,20 @@ PASSWORD_VARIABLE = "RINGCHECK_PASSWORD"  # noqa: S105 - the variable's name
 JMX_PASSWORD_VARIABLE = "RINGCHECK_JMX_PASSWORD"  # noqa: S105 - likewise
 
 
+def stored(path: str) -> Path:
+    """The file that a path names; a bare name is looked up in $CREDENTIALS_DIRECTORY if that is set."""
+    file = Path(path)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(credentials) / path if credentials and len(file.parts) == 1 else file
+
+
 def secret(path: str) -> str:
-    """A password from its file; a bare name is looked up in $CREDENTIALS_DIRECTORY first.
+    """A password from its file; a bare name is looked up as by `stored`.
 
     Raises:
         UsageError: if it can't be read, everybody can read it, or there is none in it.
     """
-    file = Path(path)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and len(file.parts) == 1:
-        file = Path(credentials) / path
+    file = stored(path)
     try:
         if file.stat().st_mode & 0o004:
             raise UsageError(f"{file} holds a password and can be read by everybody: chmod o-r it")

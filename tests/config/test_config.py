@@ -40,12 +40,14 @@ BEYOND_A_SCHEMA = {
     "clusters-from-twice.yaml", "contact-point-ipv4.yaml", "contact-point-ipv6.yaml", "contact-point-port.yaml",
     "contact-point-with-path.yaml", "credentials-not-set.yaml", "duplicate-cluster.yaml", "duplicate-key.yaml",
     "file-nul.yaml", "flag-yes.yaml", "fleetlock-name.yaml", "fleetlock-same-group.yaml",
-    "interval-too-short.yaml", "lease-file-nowhere.yaml",
-    "lease-tls-with-http.yaml", "merge-key.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
+    "interval-too-short.yaml", "jmx-user-without-password.yaml", "lease-file-nowhere.yaml",
+    "lease-tls-with-http.yaml", "merge-key.yaml", "nodes-jmx-without-proxy.yaml", "nodes-name.yaml",
+    "nodes-same-url.yaml", "nodes-twice.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
     "password-readable.yaml", "replay-nowhere.yaml",
     "replication-everywhere.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
-    "sensu-ttl.yaml", "threshold-never-alerts.yaml", "timeout-zero.yaml", "tls-with-http.yaml", "url-port.yaml",
+    "sensu-ttl.yaml", "threshold-never-alerts.yaml", "timeout-zero.yaml",
+    "tls-with-http-proxy.yaml", "tls-with-http.yaml", "url-port.yaml",
     "username-alone.yaml",
 }  # fmt: skip
 

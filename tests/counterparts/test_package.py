@@ -78,6 +78,8 @@ def test_what_is_in_it(deb: Path) -> None:
         "/usr/bin/ringcheck",
         "/usr/lib/nagios/plugins/check_cassandra_ring",
         "/usr/lib/systemd/system/ringcheck-agent.service",
+        "/usr/lib/systemd/system/ringcheck-jmx-proxy.service",
+        "/usr/lib/ringcheck/ringcheck/jolokia/jmxproxy/JmxProxy.class",
         "/usr/lib/systemd/system/ringcheck-check@.service",
         "/usr/lib/systemd/system/ringcheck-check@.timer",
         "/usr/lib/ringcheck/ringcheck/documents/schemas/verdict-1.json",
@@ -219,10 +221,15 @@ def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> No
     machine.dpkg("-i", "/ringcheck.deb")
     assert told() == ["daemon-reload"]
     upgrade(machine, newer(deb, tmp_path, "98.0-1"))
-    assert told() == ["daemon-reload", "daemon-reload", "--no-block try-restart ringcheck-agent.service"]
+    assert told() == [
+        "daemon-reload",
+        "daemon-reload",
+        "--no-block try-restart ringcheck-agent.service ringcheck-jmx-proxy.service",
+    ]
     machine.dpkg("-r", "ringcheck")
     assert told() == [
-        "stop ringcheck-agent.service ringcheck-check@*.timer ringcheck-check@*.service", "daemon-reload",
+        "stop ringcheck-agent.service ringcheck-jmx-proxy.service ringcheck-check@*.timer ringcheck-check@*.service",
+        "daemon-reload",
     ]  # fmt: skip
 
 
