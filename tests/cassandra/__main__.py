@@ -125,8 +125,11 @@ def _up(options: argparse.Namespace) -> None:
     except BaseException:
         cluster.close(keep=True)
         raise
+    bare = options.jolokia == "none"
     for node in cluster.nodes:
-        print(node.jmx_url if options.jolokia == "none" else node.url)
+        print(node.jmx_url if bare else node.url)
+    if bare:
+        print(f"proxy: {cluster.proxy_url}")
 
 
 def _pair(text: str) -> tuple[str, str]:

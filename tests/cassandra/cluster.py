@@ -160,7 +160,8 @@ class RealCluster:
         if not detached:
             self._reaper = _start_reaper(self.directory)
         self._refuse_company()
-        self._start_proxy()
+        if self.record.jolokia == "none":
+            self.start_proxies()
         first, *others = self.members
         first.start()
         first.wait_ready(timeout)
@@ -180,17 +181,42 @@ class RealCluster:
 
     @property
     def proxy_url(self) -> str:
-        """The harness's Jolokia for nodes without one."""
+        """The proxy of `ringcheck jmx-proxy`, for nodes without Jolokia."""
         return f"http://{self.record.subnet}.250:{launch.PROXY_PORT}/jolokia"
 
-    def _start_proxy(self) -> None:
-        record = self.record
-        if record.jolokia != "none":
-            return
-        command = launch.proxy_command(artifacts.jolokia_agent("2"), f"{record.subnet}.250", launch.PROXY_PORT)
+    @property
+    def harness_proxy_url(self) -> str:
+        """The harness's own proxy, which nothing restricts."""
+        return f"http://{self.record.subnet}.250:{launch.PROXY_PORT + 1}/jolokia"
+
+    def asked_at(self, *nodes: RealNode) -> dict[str, Any]:
+        """The section `jolokia` of ringcheck's configuration, with some nodes as contact points."""
+        through = {"proxy": self.proxy_url} if self.record.jolokia == "none" else {}
+        return {"contact_points": [node.address for node in nodes], **through}
+
+    def start_proxies(self) -> None:
+        """Start both proxies; returns when they listen."""
+        host, jar = f"{self.record.subnet}.250", artifacts.jolokia_agent("2")
+        own = [sys.executable, "-m", "ringcheck", "jmx-proxy", "--jar", str(jar), "--host", host, "--drain"]
+        commands = {
+            launch.PROXY_PORT: [*own, "--allow", f"{self.record.subnet}.*", "--port", str(launch.PROXY_PORT)],
+            launch.PROXY_PORT + 1: launch.proxy_command(jar, host, launch.PROXY_PORT + 1),
+        }
+        for port, command in commands.items():
+            with state.edit(self.directory) as cluster:
+                child = process.launch(command, _REPOSITORY, self.directory / f"proxy-{port}.log")
+                cluster.proxies.append((child.pid, child.started))
+        wanted = {(host, port) for port in commands}
+        wait_until(lambda: str(wanted - _listening() or ""), START_SECONDS, "the proxies do not listen:", self)
+
+    def stop_proxies(self) -> None:
+        """Kill both proxies."""
         with state.edit(self.directory) as cluster:
-            child = process.launch(command, self.directory, self.directory / "proxy.log")
-            cluster.proxy_pid, cluster.proxy_started = child.pid, child.started
+            for pid, started in cluster.proxies:
+                proxy = process.Process(pid, started)
+                proxy.signal(signal.SIGKILL)
+                proxy.wait_gone(30)
+            cluster.proxies = []
 
     def _refuse_company(self) -> None:
         taken = _listening()
@@ -203,8 +229,7 @@ class RealCluster:
         if state.exists(self.directory):
             for node in self.nodes:
                 node.kill()
-            record = self.record
-            process.Process(record.proxy_pid, record.proxy_started).signal(signal.SIGKILL)
+            self.stop_proxies()
         if not keep:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._reaper:
@@ -406,7 +431,7 @@ class RealNode:
         options = self.agent_options
         credentials = (options["user"], options.get("password", "")) if "user" in options else None
         if self.cluster.record.jolokia == "none":
-            return Oracle(self.cluster.proxy_url, target=self.jmx_url)
+            return Oracle(self.cluster.harness_proxy_url, target=self.jmx_url)
         return Oracle(self.url, credentials)
 
     @property

@@ -257,7 +257,8 @@ def ringcheck(*arguments: str) -> tuple[int, str]:
 
 def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds: int = 30) -> dict[str, Any]:
     """The document of `ringcheck health --format json`, with a node as contact point or with a configuration."""
-    target = ("-C", str(config)) if config else ("-H", node.address)
+    through = ("--proxy", node.cluster.proxy_url) if node.cluster.record.jolokia == "none" else ()
+    target = ("-C", str(config)) if config else ("-H", node.address, *through)
     code, text = ringcheck("health", *target, "-t", f"{seconds}s", "--format", "json", *arguments)
     assert text.startswith("{"), text
     document: dict[str, Any] = json.loads(text)
@@ -268,9 +269,8 @@ def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds:
 def configuration(cluster: RealCluster, keyspaces: Iterable[Keyspace], directory: Path) -> Path:
     """A configuration file that states the replication, for releases that do not report it (before 3.11.11)."""
     file = directory / "ringcheck.yaml"
-    points = [node.address for node in cluster.members]
     replication = {one.name: one.replication for one in keyspaces}
-    lab = {"jolokia": {"contact_points": points}, "replication": replication}
+    lab = {"jolokia": cluster.asked_at(*cluster.members), "replication": replication}
     file.write_text(json.dumps({"clusters": {"lab": lab}}))
     return file
 

@@ -60,8 +60,7 @@ class ClusterRecord:
     jolokia_options: dict[str, str]
     jvm_options: list[str]
     nodes: list[NodeRecord]
-    proxy_pid: int = 0
-    proxy_started: int = 0
+    proxies: list[tuple[int, int]] = field(default_factory=list)  # pid and start time of each
 
 
 def exists(directory: Path) -> bool:

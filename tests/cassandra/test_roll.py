@@ -227,7 +227,7 @@ class Roll:
 def configured(cluster: RealCluster, directory: Path) -> dict[str, Any]:
     """The configuration of the cluster."""
     found: dict[str, Any] = {
-        "jolokia": {"contact_points": [node.address for node in cluster.members]},
+        "jolokia": cluster.asked_at(*cluster.members),
         "gate": {"settle": f"{SETTLE}s"},
         "lease": {"file": str(directory / "leases.json")},
         "authenticates": False,  # releases before 3.4 do not report it
