@@ -34,6 +34,7 @@ def jar(folder: Path, version: str = "2.6.0", *, handler: bool = True) -> str:
     return str(path)
 
 
+STORE_SECRET = 'st"ore'  # noqa: S105 - a test's
 PROCESS = ProxyProcess(
     jar="/opt/jolokia 2.jar",
     host="127.0.0.1",
@@ -42,7 +43,7 @@ PROCESS = ProxyProcess(
     allowed=(target("10.0.0.*"),),
     drain=False,
     login=("monitor", "p\\ä ss"),
-    stores=Stores(trust="/etc/trust.p12", password='st"ore', registry=True),
+    stores=Stores(trust="/etc/trust.p12", password=STORE_SECRET, registry=True),
 )
 
 
@@ -56,7 +57,7 @@ def given(process: ProxyProcess) -> tuple[list[str], dict[str, str]]:
         content = Path(path).read_text()
         number = int(path.rpartition("/")[2])
         assert os.get_inheritable(number)
-        files[os.readlink(path).partition(":")[2].partition(" ")[0]] = content
+        files[str(Path(path).readlink()).partition(":")[2].partition(" ")[0]] = content
         waiting += re.findall(r"/proc/self/fd/[0-9]+", content)
         os.close(number)
     return command, files

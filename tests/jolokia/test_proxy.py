@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
 
 JMX = "service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi"
+SECRET = "s3cret"  # noqa: S105 - a test's
 VERSION = {"agent": "2.6.0", "protocol": "8.2", "info": {"proxy": {}, "jmx": {}}}
 
 
@@ -45,7 +46,7 @@ def refused(host: str) -> str:
 
 
 class FakeProxy:
-    """A proxy for the nodes of a lab. `failures` has what it answers for single nodes; `hanging` nodes do not answer."""
+    """A proxy for the nodes of a lab. `failures` has its answers for single nodes; `hanging` nodes do not answer."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -112,7 +113,7 @@ def test_a_cluster_without_agents_looks_as_one_with_agents() -> None:
 def test_the_login_goes_with_each_request_and_is_not_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The JMX password is in each target; the proxy's own login is a header."""
     monkeypatch.setenv("RINGCHECK_JMX_PASSWORD", "s3cret")
-    with proxied(jmx_username="monitor", username="me", password="mine") as (proxy, source):
+    with proxied(jmx_username="monitor", username="me", password=SECRET) as (proxy, source):
         source.poll(4.0)
     assert proxy.logins == {("monitor", "s3cret")}
     assert all(headers["Authorization"].startswith("Basic ") for headers in proxy.agent.headers)
@@ -174,9 +175,9 @@ def test_a_dead_proxy_says_nothing_of_the_nodes() -> None:
 
 def test_a_proxy_that_wants_another_password_is_named() -> None:
     """HTTP 401 is the proxy's, not a node's."""
-    with proxied(username="me", password="wrong") as (proxy, source):
-        proxy.agent.auth = ("me", "right")
-        with pytest.raises(SourceError, match="the proxy does not answer: .*HTTP 401, user name or password is wrong"):
+    with proxied(username="me", password=f"not {SECRET}") as (proxy, source):
+        proxy.agent.auth = ("me", SECRET)
+        with pytest.raises(SourceError, match=r"the proxy does not answer: .*HTTP 401, user name or password is wrong"):
             source.poll(2.0)
 
 
@@ -206,6 +207,7 @@ def test_a_proxy_whose_policy_hides_its_version_is_refused() -> None:
             source.poll(2.0)
 
 
+NO_RMI = "the port does not speak plain RMI: another service listens there, or it wants TLS"
 FAILURES = (
     ("refused", 500, "java.io.IOException", refused(TWO), "unreachable", "it refuses the connection"),
     (
@@ -224,8 +226,7 @@ FAILURES = (
         "TLS", 500, "java.io.IOException",
         stub("java.rmi.ConnectIOException: non-JRMP server at remote endpoint"),
         "unreachable",
-        "the port does not speak plain RMI: another service listens there, or it wants TLS "
-        "(java.rmi.ConnectIOException: non-JRMP server at remote endpoint)",
+        f"{NO_RMI} (java.rmi.ConnectIOException: non-JRMP server at remote endpoint)",
     ),
     (
         "unknown name", 500, "java.io.IOException",
@@ -250,7 +251,7 @@ FAILURES = (
 @pytest.mark.parametrize(("status", "kind", "error", "state", "line"), [case[1:] for case in FAILURES],
                          ids=[case[0] for case in FAILURES])  # fmt: skip
 @pytest.mark.parametrize("prefix", [True, False], ids=["2.2", "2.6"])
-def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(  # noqa: PLR0913, PLR0917 - the columns of a table
+def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(  # noqa: PLR0917 - the columns of a table
     status: int,
     kind: str,
     error: str,
