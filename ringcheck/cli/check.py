@@ -163,7 +163,8 @@ def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy
 def _refuse_with_agent(target: Target, levels: str | None, unreachable: str) -> None:
     """Refuse options that the agent's verdict would silently ignore."""
     ignored = {
-        "-H": target.host, "-u": target.url, "--from": target.from_, "--dc": target.dc, "-k": target.keyspace,
+        "-H": target.host, "-u": target.url, "--proxy": target.proxy,
+        "--from": target.from_, "--dc": target.dc, "-k": target.keyspace,
         "-w and -c": levels, "--unreachable critical": unreachable == "critical",
     }  # fmt: skip
     wrong = next((name for name, given in ignored.items() if given), None)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.launching import Stores
 
 _JAVA_SECONDS = 30
-_MOST_PORT = 65535
 
 
 @click.command("jmx-proxy")
@@ -31,9 +31,8 @@ _MOST_PORT = 65535
 )  # fmt: skip
 @click.option("--drain", is_flag=True, help="Allow `drain` too, which `ringcheck roll` can ask for.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Loopback address to listen at."
+    "--listen", default="127.0.0.1:8779", show_default=True, metavar="ADDRESS:PORT", help="Loopback address and port."
 )
-@click.option("--port", type=click.IntRange(1, _MOST_PORT), default=8779, show_default=True, help="Port to listen at.")
 @click.option("--username", metavar="NAME", help="User name that the proxy asks for.")
 @click.option("--password-file", metavar="FILE", help="File that holds the user's password.")
 @click.option("--tls", is_flag=True, help="JMX over TLS, the RMI registry too, as Cassandra's own server has it.")
@@ -49,8 +48,7 @@ def jmx_proxy(  # noqa: PLR0913, PLR0917 - one parameter for each option
     allow: tuple[str, ...],
     jmx: str | None,
     drain: bool,  # noqa: FBT001 - an option
-    host: str,
-    port: int,
+    listen: str,
     username: str | None,
     password_file: str | None,
     tls: bool,  # noqa: FBT001 - an option
@@ -70,9 +68,10 @@ def jmx_proxy(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     program = _java(java, jar)
     template = _template(jmx) if jmx else DEFAULT_JMX
+    host, port = _loopback(listen)
     process = ProxyProcess(
         jar=os.path.abspath(jar),  # noqa: PTH100 - symbolic links stay
-        host=_loopback(host),
+        host=host,
         port=port,
         heap=_heap(heap),
         allowed=tuple(target(pattern, template) for pattern in allow),
@@ -116,15 +115,17 @@ def _template(jmx: str) -> str:
         raise UsageError(f"--jmx {error}") from None
 
 
-def _loopback(host: str) -> str:
+def _loopback(listen: str) -> tuple[str, int]:
     from ipaddress import ip_address
 
-    try:
-        if ip_address(host).is_loopback:
-            return host
-    except ValueError:
-        pass
-    raise UsageError(f"--host {host} is no loopback address: whoever reaches the proxy reaches the nodes' JMX")
+    from ringcheck.core.endpoint import host_and_port
+
+    with suppress(ValueError):
+        host, port = host_and_port(listen)
+        if port and ip_address(host).is_loopback:
+            return host, port
+    text = f"--listen {listen} is not a loopback address with a port, such as 127.0.0.1:8779"
+    raise UsageError(f"{text}: whoever reaches the proxy reaches the nodes' JMX")
 
 
 def _heap(heap: str) -> str:

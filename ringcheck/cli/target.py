@@ -85,8 +85,7 @@ class Target:
         return ChosenCluster(self, self._configured())
 
     def _ways(self) -> str:
-        recorded = ", or --from FILE" if self.recordings else ""
-        return f"-C FILE [--cluster NAME], -H HOST (with --proxy if it has no Jolokia) or -u URL{recorded}"
+        return f"-C FILE [--cluster NAME], -H HOST or -u URL{', or --from FILE' if self.recordings else ''}"
 
     def _configured(self) -> Cluster:
         path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
@@ -112,6 +111,8 @@ class Target:
 
         if self.proxy:
             return self._proxied(self.proxy)
+        if self.jmx or self.jmx_username or self.jmx_password_file:
+            raise UsageError("--jmx, --jmx-username and --jmx-password-file need --proxy")
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")

@@ -151,7 +151,7 @@ class Requests:
         except RefusedError:
             raise
         except SourceError as error:
-            raise (error if url == location else ProxyError(f"the proxy refuses: {error}", error.kind)) from None
+            raise (error if url == location else ProxyError.of(error)) from None
         reply = Reply(answer, url, max_bytes)
         try:
             return decode(reply)

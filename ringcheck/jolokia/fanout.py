@@ -118,7 +118,7 @@ class FanOut:
         try:
             version = await self._session.asking.post(url, {"type": "version"}, until)
         except SourceError as error:
-            raise ProxyError(f"the proxy does not answer: {error}", error.kind) from None
+            raise ProxyError.of(error) from None
         check(version, url)
 
     async def look_up_names(self, until: float) -> None:

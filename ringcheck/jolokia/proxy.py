@@ -14,7 +14,7 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ringcheck.core.release import parse_release
 from ringcheck.errors import DeniedError, SourceError
@@ -38,6 +38,12 @@ _LONGEST = 2000  # characters of an error that are read: a chain of Java excepti
 
 class ProxyError(SourceError):
     """The proxy itself can't be asked: nothing is known of the node."""
+
+    @classmethod
+    def of(cls, error: SourceError) -> Self:
+        """The failure of a request to the proxy."""
+        what = "does not answer" if error.kind == "unreachable" else "can't be used"
+        return cls(f"the proxy {what}: {error}", error.kind)
 
 
 class RefusedByNodeError(SourceError):
@@ -89,17 +95,13 @@ class Proxy:
             with explained(self.url, seconds):
                 yield
         except RetryableError as failure:
-            raise RetryableError(self._silent(failure.error)) from None
+            raise RetryableError(ProxyError.of(failure.error)) from None
         except SourceError as error:
             cause = error.__cause__
             if isinstance(cause, TimeoutError) and not isinstance(cause, ConnectTimeoutError):
                 text = f"{place(location)}: no answer through the proxy within {seconds:.2g} s"
                 raise SourceError(text, "unreachable") from None
-            raise (self._silent(error) if isinstance(cause, Exception) else error) from None
-
-    @staticmethod
-    def _silent(error: SourceError) -> ProxyError:
-        return ProxyError(f"the proxy does not answer: {error}", error.kind)
+            raise (ProxyError.of(error) if isinstance(cause, Exception) else error) from None
 
 
 def place(location: str) -> str:

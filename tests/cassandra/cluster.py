@@ -197,9 +197,9 @@ class RealCluster:
     def start_proxies(self) -> None:
         """Start both proxies; returns when they listen."""
         host, jar = f"{self.record.subnet}.250", artifacts.jolokia_agent("2")
-        own = [sys.executable, "-m", "ringcheck", "jmx-proxy", "--jar", str(jar), "--host", host, "--drain"]
+        own = [sys.executable, "-m", "ringcheck", "jmx-proxy", "--jar", str(jar), "--drain"]
         commands = {
-            launch.PROXY_PORT: [*own, "--allow", f"{self.record.subnet}.*", "--port", str(launch.PROXY_PORT)],
+            launch.PROXY_PORT: [*own, "--allow", f"{self.record.subnet}.*", "--listen", f"{host}:{launch.PROXY_PORT}"],
             launch.PROXY_PORT + 1: launch.proxy_command(jar, host, launch.PROXY_PORT + 1),
         }
         for port, command in commands.items():

@@ -10,9 +10,13 @@ import pytest
 
 from ringcheck.cli import ringcheck, run
 from ringcheck.cli.options import TARGET_OPTIONS
+from ringcheck.cli.target import Target
+from ringcheck.jolokia.settings import DEFAULT_JMX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ringcheck.jolokia.settings import JolokiaSettings
 
 HEALTHY = str(Path(__file__).parents[1] / "snapshots" / "article-healthy.json")
 LEASE = ("acquire", "break", "list", "release")
@@ -129,6 +133,44 @@ def test_no_command_without_a_recording_names_from(
     assert run(["lease", "list"]) == 3
     line = "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"
     assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+
+
+def settings(*options: str) -> JolokiaSettings:
+    """What the options of `check` name."""
+    command = ringcheck.get_command(click.Context(ringcheck), "check")
+    assert command is not None
+    values = command.make_context("check", list(options)).params
+    return Target(**{name: values[name] for name in TARGET_OPTIONS}).jolokia()
+
+
+def test_a_proxy_without_a_configuration() -> None:
+    """The port of -H is that of JMX, and the other nodes are asked at the same one."""
+    proxy = ("--proxy", "http://127.0.0.1:8779/jolokia")
+    default = settings("-H", "10.0.0.1", *proxy)
+    assert (default.proxy, default.contact_points, default.jmx) == (proxy[1], ("10.0.0.1",), DEFAULT_JMX)
+    assert settings("-H", "db1:7299", *proxy).url_of("10.0.0.2") == DEFAULT_JMX.replace(
+        "{address}:7199", "10.0.0.2:7299"
+    )
+    own = "service:jmx:rmi:///jndi/rmi://{address}:9/x"
+    assert settings("-H", "10.0.0.1", "--jmx", own, "--jmx-username", "me", *proxy).url_of("h") == own.replace(
+        "{address}", "h"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--proxy", "http://h/"], "--proxy takes the nodes to begin with by -H, and not -u"),
+        (["--proxy", "http://h/", "-u", "http://h/"], "--proxy takes the nodes to begin with by -H, and not -u"),
+        (["--proxy", "http://h/", "-H", "h", "--jmx", "x"], "--jmx 'x' must contain {address}"),
+        (["-H", "h", "--jmx-username", "me"], "--jmx, --jmx-username and --jmx-password-file need --proxy"),
+        (["--proxy", "http://h/", "-C", "x"], "name the cluster in one way only"),
+    ],
+)
+def test_options_of_a_proxy_that_do_not_fit(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, and nothing is asked."""
+    assert run(["check", *options]) == 3
+    assert text in capsys.readouterr().out
 
 
 def test_own_options_come_first_in_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,8 +167,9 @@ def fake_java(folder: Path, version: str) -> str:
     ("options", "text"),
     [
         (["--java", "/nowhere/java"], "/nowhere/java is not found: install Java 17"),
-        (["--host", "10.0.0.1"], "--host 10.0.0.1 is no loopback address"),
-        (["--host", "localhost"], "--host localhost is no loopback address"),
+        (["--listen", "10.0.0.1:8779"], "--listen 10.0.0.1:8779 is not a loopback address with a port"),
+        (["--listen", "localhost:8779"], "--listen localhost:8779 is not a loopback address with a port"),
+        (["--listen", "127.0.0.1"], "--listen 127.0.0.1 is not a loopback address with a port"),
         (["--heap", "lots"], "--heap lots is not a size such as 256m"),
         (["--username", "me"], "--username and --password-file must be given together"),
         (["--trust-store", "/nowhere.p12"], "--trust-store /nowhere.p12 can't be read"),

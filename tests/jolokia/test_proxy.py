@@ -177,7 +177,7 @@ def test_a_proxy_that_wants_another_password_is_named() -> None:
     """HTTP 401 is the proxy's, not a node's."""
     with proxied(username="me", password=f"not {SECRET}") as (proxy, source):
         proxy.agent.auth = ("me", SECRET)
-        with pytest.raises(SourceError, match=r"the proxy does not answer: .*HTTP 401, user name or password is wrong"):
+        with pytest.raises(SourceError, match=r"^the proxy can't be used: .*HTTP 401, user name or password is wrong"):
             source.poll(2.0)
 
 
