@@ -98,13 +98,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[ClusterFactory]:
     """Factory of running clusters; a request closes the cluster of the one before unless it is for an equal one."""
-    _require_tools()
+    require_tools()
     shelf = _Shelf()
     yield shelf
     shelf.close()
 
 
-def _require_tools() -> None:
+def require_tools() -> None:
+    """Skip the test if there is no Java or Maven; in CI fail it."""
     if reason := artifacts.missing_tools():
         if os.environ.get("CI") == "true":
             pytest.fail(f"real clusters are required in CI: {reason}")

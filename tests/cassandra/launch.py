@@ -19,7 +19,7 @@ JOLOKIA_PORT = 8778
 JMX_PORT = 7199  # of nodes without Jolokia, at their addresses
 LOCAL_JMX = "127.0.0.1"
 PROXY_PORT = 8779
-_PROXY_MAIN = Path(__file__).resolve().parents[2] / "ringcheck" / "jolokia" / "jmxproxy"
+PROXY_MAIN = Path(__file__).resolve().parents[2] / "ringcheck" / "jolokia" / "jmxproxy"
 PORT_STRIDE = 100  # between the ports of two instances on one address
 
 _EXPORTS = (
@@ -248,7 +248,7 @@ def proxy_command(agent: Path, host: str, port: int) -> list[str]:
     """The argument list of a Jolokia that asks the JMX ports of all nodes, without any restriction."""
     options = f"host={host},port={port},discoveryEnabled=false,executor=cached,backlog=256"
     flags = ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
-    return ["java", *flags, f"-javaagent:{agent}={options}", "-cp", str(_PROXY_MAIN), "JmxProxy"]
+    return ["java", *flags, f"-javaagent:{agent}={options}", "-cp", str(PROXY_MAIN), "JmxProxy"]
 
 
 def _properties(settings: NodeSettings) -> dict[str, object]:
