@@ -166,14 +166,11 @@ def keytool(*arguments: str | Path) -> None:
 def test_tls(generation: str, tmp_path: Path) -> None:
     """The registry and the server speak TLS; another certificate is refused, and so is a plain connection."""
     for name in ("node", "other"):
-        store, certificate = tmp_path / f"{name}.p12", tmp_path / f"{name}.pem"
-        keytool(
-            "-genkeypair", "-alias", "n", "-keyalg", "RSA", "-dname", "CN=node", "-validity", "9", "-keystore", store
-        )
-        keytool("-exportcert", "-alias", "n", "-keystore", store, "-file", certificate)
-        keytool(
-            "-importcert", "-noprompt", "-alias", "n", "-file", certificate, "-keystore", tmp_path / f"{name}-trust.p12"
-        )
+        store, certificate, trust = (tmp_path / f"{name}{end}" for end in (".p12", ".pem", "-trust.p12"))
+        own, common = ("-alias", "n", "-keystore", store), ("-alias", "n", "-keystore", trust)
+        keytool("-genkeypair", *own, "-keyalg", "RSA", "-dname", "CN=node", "-validity", "9")
+        keytool("-exportcert", *own, "-file", certificate)
+        keytool("-importcert", "-noprompt", *common, "-file", certificate)
     (tmp_path / "password").write_text(f"{STORE}\n")
     (tmp_path / "password").chmod(0o600)
     server = {
