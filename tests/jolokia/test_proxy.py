@@ -128,15 +128,37 @@ def test_without_a_login_the_user_name_is_empty() -> None:
 
 def test_nodes_behind_one_proxy_are_asked_at_once() -> None:
     """One request at a time is the rule for a node, and not for the proxy; a node that hangs holds up no other."""
-    with proxied(timeout=0.6) as (proxy, source):
+    with proxied(timeout=20.0) as (proxy, source):
         source.poll(4.0)
         proxy.hanging.add(TWO)
-        snapshot = source.poll(4.0)
+        snapshot = source.poll(2.0)  # the request to the second node lasts longer than the poll
         assert states(snapshot) == {ONE: "ok", TWO: "unreachable", THREE: "ok"}
-        assert "JMX of 127.0.2.2:7199: no answer" in (reason(snapshot, TWO) or "")
-        again = source.poll(4.0)  # its request of the first poll still runs
+        assert reason(snapshot, TWO) == "JMX of 127.0.2.2:7199: no answer in time"
+        again = source.poll(2.0)
         assert states(again) == {ONE: "ok", TWO: "unreachable", THREE: "ok"}
-        assert proxy.agent.most_in_flight > 1
+        assert reason(again, TWO) == "JMX of 127.0.2.2:7199: an earlier request is still not answered"
+        proxy.released.set()
+
+
+def test_on_an_event_loop_nodes_behind_one_proxy_are_asked_at_once() -> None:
+    """As with threads, one request at a time is the rule for a node, and not for the proxy."""
+    lab = Lab()
+    with proxied(lab) as (proxy, _), closing(on_loop(proxy=proxy.agent.url, jmx=JMX)) as asker:
+        proxy.hanging.add(TWO)
+        request, ends = mbeans.read(mbeans.STORAGE_SERVICE, "LocalHostId"), time.monotonic() + 3.0
+
+        async def beside() -> tuple[Any, str]:
+            asking = asker._asking
+            slow = asking.start(asking.post(jmx(TWO), request, ends))
+            await asking.wait([slow], 0.1)
+            answer = await asking.post(jmx(ONE), request, ends)
+            with pytest.raises(SourceError) as caught:
+                await asking.post(jmx(TWO), request, ends)
+            proxy.released.set()
+            return answer["value"], str(caught.value)
+
+        line = "JMX of 127.0.2.2:7199: an earlier request is still not answered"
+        assert asker._runner.run(beside()) == (lab.host_id(ONE), line)
 
 
 def test_polls_on_an_event_loop_go_through_the_proxy_too() -> None:
@@ -353,13 +375,18 @@ def by_endpoint(_: Lab, address: str) -> str:
 
 @pytest.mark.parametrize("name", [by_host_id, by_address, by_endpoint])
 def test_nodes_are_asked_where_the_configuration_has_them(name: Callable[[Lab, str], str]) -> None:
-    """By host id, address or endpoint; the template leads nowhere."""
+    """By host id, address or endpoint, in polls and for `roll`; the template leads nowhere."""
     lab = Lab()
+    for address in lab.addresses:
+        lab.nodes[address].other[mbeans.RUNTIME, mbeans.START_TIME] = int(address[-1])
     with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
         urls = {name(lab, address): agent.url for address, agent in ((TWO, two), (THREE, three))}
         settings = JolokiaSettings(contact_points=(one.url,), url="http://{address}:1/jolokia", nodes=urls)
         with closing(JolokiaSource(settings)) as source:
             assert states(source.poll(4.0)) == {ONE: "ok", TWO: "ok", THREE: "ok"}
+        with closing(Control(settings)) as control:
+            endpoint = f"{THREE}:7000" if name is by_endpoint else THREE
+            assert control.started_at(endpoint, lab.host_id(THREE), 3.0) == 3
 
 
 def test_nodes_are_found_by_the_names_of_their_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
