@@ -90,6 +90,7 @@ class Node:
         address: its name: the broadcast address as canonical text; `ip:port` only if nodes share an address.
         endpoint: the broadcast address with its port; None before 4.0, which reports no ports.
         host_id: UUID text, the node's identity; None if no view knows it (`nodetool status` shows `null`).
+        paxos_variant: PaxosVariant, as the node itself reports it: how it coordinates serial operations (from 4.1 on).
         mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself reports it.
         generation: gossip generation, epoch seconds at which gossip was started.
         source: whether the source could read this node: the outcome of its last request to it.
@@ -105,6 +106,7 @@ class Node:
     datacenter: str | None = None
     rack: str | None = None
     release_version: str | None = None
+    paxos_variant: str | None = None
     mode: str | None = None
     gossip_running: bool | None = None
     native_transport_running: bool | None = None

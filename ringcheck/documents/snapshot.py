@@ -255,6 +255,7 @@ def _read_node(node: Fields) -> Node:
         datacenter=node.optional("datacenter", str) or None,
         rack=node.optional("rack", str) or None,
         release_version=node.optional("release_version", str),
+        paxos_variant=node.optional("paxos_variant", str),
         mode=node.optional("mode", str),
         gossip_running=node.optional("gossip_running", bool),
         native_transport_running=node.optional("native_transport_running", bool),

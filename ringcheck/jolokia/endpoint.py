@@ -30,14 +30,21 @@ _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
 _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
+# What newer releases report elsewhere than in StorageService: the request, and the release that has it.
+_BESIDE = {
+    mbeans.PAXOS_VARIANT: (mbeans.read(mbeans.STORAGE_PROXY, mbeans.PAXOS_VARIANT), mbeans.WITH_PAXOS_VARIANT),
+    mbeans.DESCRIBE_METADATA: (mbeans.metadata(), mbeans.METADATA),
+}
+
+
 @lru_cache(maxsize=64)
-def _liveness(with_port: bool, extra: tuple[str, ...], metadata: bool) -> bytes:  # noqa: FBT001 - which of two names
+def _liveness(with_port: bool, extra: tuple[str, ...], beside: tuple[str, ...]) -> bytes:  # noqa: FBT001 - which of two names
     """The request of a steady poll, encoded once for all nodes that get the same.
 
-    That is one `read` of a few attributes; with metadata a bulk of two, since Cassandra reports it by an operation.
+    That is one `read` of a few attributes; a bulk if the node reports more beside them.
     """
     request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
-    payload = [request, mbeans.metadata()] if metadata else request
+    payload = [request, *(_BESIDE[name][0] for name in beside)] if beside else request
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
@@ -86,7 +93,7 @@ class JolokiaEndpoint:
         self._extra: tuple[str, ...] = mbeans.EXTRA
         self._reports_owners = True
         self._owners_forbidden = False
-        self._describes_metadata = False
+        self._beside: tuple[str, ...] = ()
         self._introduced_as: str | None = None
         self._digest = b""
         self._last: NodeReport | None = None
@@ -98,7 +105,7 @@ class JolokiaEndpoint:
         """
         if self._last is None and self.host_ids is None:
             self._with_port = other._with_port
-            self._describes_metadata = other._describes_metadata
+            self._beside = other._beside
             self._reports_owners = other._reports_owners or other._owners_forbidden
 
     async def introduce(self, deadline: float) -> NodeReport:
@@ -108,14 +115,13 @@ class JolokiaEndpoint:
             SourceError: if it can't be asked or forbids it.
             DataError: if its answer can't be used.
         """
-        names = (*mbeans.INTRODUCTION, mbeans.DESCRIBE_METADATA)
-        requests = [*mbeans.reads(mbeans.INTRODUCTION), mbeans.metadata()]
-        answers = dict(zip(names, await self.bulk(requests, deadline), strict=True))
+        requests = [*mbeans.reads(mbeans.INTRODUCTION), *(request for request, _ in _BESIDE.values())]
+        answers = dict(zip((*mbeans.INTRODUCTION, *_BESIDE), await self.bulk(requests, deadline), strict=True))
         report = node_report.node_report(answers, self._shared.sets)
         if report.mode is not None:  # a JVM that has only begun to start has no attributes yet, but will have them
             self._extra = tuple(name for name in mbeans.EXTRA if answers[name].status not in _MISSING)
             self._with_port = report.with_port
-            self._describes_metadata = answers[mbeans.DESCRIBE_METADATA].status in {outcomes.OK, outcomes.THROWN}
+            self._beside = tuple(name for name in _BESIDE if answers[name].status in {outcomes.OK, outcomes.THROWN})
             self._introduced_as = report.release
             self._reports_owners = report.owners is not None
             owning = (mbeans.OWNERSHIP, mbeans.OWNERSHIP_WITH_PORT)
@@ -145,7 +151,7 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         names = (*self._extra, *(self._about_members() if members else ()))
-        payload = _liveness(self._with_port, names, self._describes_metadata)
+        payload = _liveness(self._with_port, names, self._beside)
         try:
             report: NodeReport | None = await self._asking.post(self.url, payload, deadline, self._decoded)
         except SourceError:
@@ -160,8 +166,8 @@ class JolokiaEndpoint:
         if report.release == self._introduced_as:
             return False
         release = mbeans.release(report.release)
-        unasked = (not self._with_port, mbeans.WITH_PORT), (not self._describes_metadata, mbeans.METADATA)
-        return any(missing and release >= since for missing, since in unasked)
+        unasked = [since for name, (_, since) in _BESIDE.items() if name not in self._beside]
+        return any(release >= since for since in [*unasked, *([] if self._with_port else [mbeans.WITH_PORT])])
 
     def _about_members(self) -> tuple[str, ...]:
         if self._with_port:
@@ -242,13 +248,13 @@ class JolokiaEndpoint:
         digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
         if digest == self._digest and self._last:
             return self._last
-        answer, metadata = _answers(parsed(body, reply.url))
+        answer, beside = _answers(parsed(body, reply.url), self._beside)
         if answer.status == outcomes.FORBIDDEN and not self._names_an_attribute(answer.error):
             raise DeniedError(answer.refusal)
         if answer.status != outcomes.OK:
             return None
         values = outcomes.mapping(answer.value, "the answer")
-        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()} | metadata
+        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()} | beside
         report = self._remembered(node_report.node_report(answers, self._shared.sets))
         self._digest, self._last = digest, report
         return report
@@ -259,13 +265,13 @@ class JolokiaEndpoint:
         return not error or any(name in error for name in asked)
 
 
-def _answers(reply: object) -> tuple[Outcome, dict[str, Outcome]]:
-    """The outcome of the attributes in the reply of a steady poll, and that of the metadata by name, if it was asked.
+def _answers(reply: object, beside: tuple[str, ...]) -> tuple[Outcome, dict[str, Outcome]]:
+    """The outcome of the attributes in the reply of a steady poll, and by name those of what was asked beside them.
 
     Raises:
         DataError: if it is no reply of Jolokia.
     """
     if not isinstance(reply, list):
         return outcomes.outcome(reply), {}
-    attributes, metadata = outcomes.outcomes(reply, 2) or [outcomes.outcome(reply)] * 2
-    return attributes, {mbeans.DESCRIBE_METADATA: metadata}
+    attributes, *others = outcomes.outcomes(reply, 1 + len(beside)) or [outcomes.outcome(reply)] * (1 + len(beside))
+    return attributes, dict(zip(beside, others, strict=True))

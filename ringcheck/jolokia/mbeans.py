@@ -3,9 +3,9 @@
 Owns names, versions and request payloads. Only what `CALLS` lists is ever sent: a test compares it with the calls that
 are really made and with the access policy in `config/jolokia/jolokia-access.xml`.
 
-Names and versions are those of `service/StorageServiceMBean`, `locator/EndpointSnitchInfoMBean`,
-`gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of Apache Cassandra 2.2 to 6.0, and of
-`tcm/CMSOperationsMBean` of 6.0.
+Names and versions are those of `service/StorageServiceMBean`, `service/StorageProxyMBean`,
+`locator/EndpointSnitchInfoMBean`, `gms/FailureDetectorMBean`, `auth/AuthCacheMBean` and `auth/AuthPropertiesMXBean` of
+Apache Cassandra 2.2 to 6.0, and of `tcm/CMSOperationsMBean` of 6.0.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Request: TypeAlias = "dict[str, Any]"
 
 STORAGE_SERVICE = "org.apache.cassandra.db:type=StorageService"
+STORAGE_PROXY = "org.apache.cassandra.db:type=StorageProxy"
 SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
 RUNTIME = "java.lang:type=Runtime"
@@ -36,6 +37,7 @@ REPLICATION_INFO: Release = (3, 11, 11)  # CASSANDRA-16395 is not in 3.0
 SHARED: Release = (3, 0, 6)  # and 3.6, 3.11.0 (CASSANDRA-11627), but not 3.1 to 3.5
 CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
+WITH_PAXOS_VARIANT: Release = (4, 1, 0)  # CASSANDRA-14746
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
 METADATA: Release = (6, 0, 0)  # CASSANDRA-18330
 
@@ -76,6 +78,8 @@ HOST_IDS = "EndpointToHostId"
 HOST_IDS_WITH_PORT = "EndpointWithPortToHostId"
 OWNERSHIP = "Ownership"  # a share by endpoint, of owners of tokens only
 OWNERSHIP_WITH_PORT = "OwnershipWithPort"
+
+PAXOS_VARIANT = "PaxosVariant"  # of StorageProxy; it can be changed while the node runs
 
 TOKENS = "TokenToEndpointMap"  # with the tokens of joining nodes
 TOKENS_WITH_PORT = "TokenToEndpointWithPortMap"
@@ -129,6 +133,7 @@ CALLS = (
     *_attributes(STORAGE_SERVICE, *LISTS_WITH_PORT, HOST_IDS_WITH_PORT, since=WITH_PORT),
     *_attributes(STORAGE_SERVICE, OWNERSHIP_WITH_PORT, TOKENS_WITH_PORT, since=WITH_PORT),
     *_attributes(STORAGE_SERVICE, SHARED_KEYSPACES, since=SHARED),
+    *_attributes(STORAGE_PROXY, PAXOS_VARIANT, since=WITH_PAXOS_VARIANT),
     *_operations(STORAGE_SERVICE, RANGES, PENDING),
     *_operations(STORAGE_SERVICE, RANGES_WITH_PORT, PENDING_WITH_PORT, since=WITH_PORT),
     *_operations(STORAGE_SERVICE, REPLICATION, since=REPLICATION_INFO),

@@ -1,4 +1,4 @@
-"""What one node reports of itself and of the others: attributes of StorageService as one value."""
+"""What one node reports of itself and of the others: attributes of StorageService and StorageProxy as one value."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class NodeReport:
         cluster: ClusterName.
         host_id: its own host id; None while it starts.
         release: ReleaseVersion.
+        paxos_variant: PaxosVariant; None if it is not reported.
         partitioner: class name; None if it was not asked for.
         mode: OperationMode; None before StorageService is registered, and then nothing else is known.
         gossip_running: whether it gossips.
@@ -48,6 +49,7 @@ class NodeReport:
     cluster: str | None = None
     host_id: str | None = None
     release: str | None = None
+    paxos_variant: str | None = None
     partitioner: str | None = None
     mode: str | None = None
     gossip_running: bool | None = None
@@ -68,7 +70,7 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
     """A node's report, from attributes of StorageService.
 
     Args:
-        answers: outcome by attribute, and that of `describeCMS` by its name, if it was asked for.
+        answers: outcome by attribute; PaxosVariant, of StorageProxy, and `describeCMS` may be missing.
         shared: sets of earlier reports; equal sets become the same object, since a thousand nodes list the same
             thousand endpoints. New sets are added.
 
@@ -85,12 +87,14 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
     values = {name: _of(answers, name).get(name) for name in (*mbeans.STATE, "ClusterName", "ReleaseVersion")}
     if values["OperationMode"] in COORDINATING:
         text(values["LocalHostId"], "LocalHostId")  # null only while a node starts
-    values |= {name: answers[name].value for name in (*mbeans.EXTRA, "PartitionerName") if name in answers}
+    optional = (*mbeans.EXTRA, "PartitionerName", mbeans.PAXOS_VARIANT)
+    values |= {name: answers[name].value for name in optional if name in answers}
     return NodeReport(
         with_port=with_port,
         cluster=text(values["ClusterName"], "ClusterName"),
         host_id=_optional(text, values, "LocalHostId"),
         release=text(values["ReleaseVersion"], "ReleaseVersion"),
+        paxos_variant=_optional(text, values, mbeans.PAXOS_VARIANT),
         partitioner=_optional(text, values, "PartitionerName"),
         mode=text(values["OperationMode"], "OperationMode"),
         gossip_running=flag(values["GossipRunning"], "GossipRunning"),

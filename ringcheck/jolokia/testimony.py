@@ -106,6 +106,7 @@ def node_of(member: Member, report: NodeReport, location: Location, tokens: int 
         datacenter=datacenter,
         rack=rack,
         release_version=report.release,
+        paxos_variant=report.paxos_variant,
         mode=report.mode,
         gossip_running=report.gossip_running,
         native_transport_running=report.native_transport_running,

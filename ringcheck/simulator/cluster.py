@@ -110,6 +110,7 @@ class NodeSpec:
     rack: str = "r1"
     tokens: tuple[int, ...] = ()
     release: str = "5.0.8"
+    paxos_variant: str = "v1"
     jolokia: str = "2"
     host_id: str | None = None
     generation: int | None = None

@@ -841,7 +841,8 @@ def _authentication() -> dict[str, Bean]:
 
 def _beans() -> dict[str, Bean]:
     """All MBeans by canonical name."""
-    schema = {
+    proxy = {
+        "PaxosVariant": Attribute(lambda asked: asked.node.spec.paxos_variant, ((4, 1),)),
         "SchemaVersions": Attribute(_schema_versions(plain)),
         "SchemaVersionsWithPort": Attribute(_schema_versions(with_port), V4),
     }
@@ -853,7 +854,7 @@ def _beans() -> dict[str, Bean]:
     return {
         STORAGE: Bean(STORAGE_ATTRIBUTES, STORAGE_OPERATIONS),
         SNITCH: _snitch(),
-        PROXY: Bean(schema),
+        PROXY: Bean(proxy),
         DETECTOR: _detector(),
         GOSSIPER: Bean({}, gossiper),
         STREAMS: Bean({"CurrentStreams": Attribute(_streams)}),

@@ -77,6 +77,18 @@ def test_the_metadata_of_views_is_read_back() -> None:
     assert [view.metadata for view in read_snapshot(json.dumps(document), "it").views] == [None] * 3
 
 
+@pytest.mark.parametrize("variant", ["v2", "v9", None])
+def test_the_variant_of_paxos_is_read_back(variant: str | None) -> None:
+    """As the node reports it, also one that is not known; snapshots of earlier versions have none."""
+    seen = article.snapshot()
+    seen = replace(seen, nodes=tuple(replace(node, paxos_variant=variant) for node in seen.nodes))
+    document = snapshot_document(seen)
+    assert read_snapshot(json.dumps(document), "f.json") == seen
+    for node in document["nodes"]:
+        assert node.pop("paxos_variant") == variant
+    assert {node.paxos_variant for node in read_snapshot(json.dumps(document), "f.json").nodes} == {None}
+
+
 def test_a_snapshot_without_rings_is_read_back() -> None:
     """While all nodes start, none reports a partitioner, and there are no tokens to compare."""
     seen = replace(article.snapshot(), partitioner="unknown", rings=())

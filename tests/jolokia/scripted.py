@@ -25,6 +25,7 @@ SNITCH = "org.apache.cassandra.db:type=EndpointSnitchInfo"
 CREDENTIALS = "org.apache.cassandra.auth:type=CredentialsCache"
 STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 FAILURE_DETECTOR = "org.apache.cassandra.net:type=FailureDetector"
+PAXOS_VARIANT = ("org.apache.cassandra.db:type=StorageProxy", "PaxosVariant")
 STEP = 2**60
 ONE, TWO, THREE = "127.0.2.1", "127.0.2.2", "127.0.2.3"
 TWO_RINGS = {"orders": "NetworkTopologyStrategy {dc1=3}", "bills": "NetworkTopologyStrategy {dc1=2}"}
@@ -123,7 +124,8 @@ class Lab:
         return operations
 
     def _others(self) -> dict[tuple[str, str], Any]:
-        return {(CREDENTIALS, "Validity"): missing_mbean}
+        variants = {PAXOS_VARIANT: "v1"} if self.release >= "4.1" else {}
+        return {(CREDENTIALS, "Validity"): missing_mbean, **variants}
 
     def set_all(self, name: str, value: Any) -> None:
         """Let all nodes say something."""

@@ -295,6 +295,17 @@ def test_authentication_shows_in_two_beans(release: str, authenticates: bool, va
     assert properties.get("value") == ("LOCAL_QUORUM" if level == 200 else None)
 
 
+@pytest.mark.parametrize(("release", "variant"), [("4.0.17", None), ("4.1.9", "v2"), ("5.0.8", "v2")])
+def test_the_variant_of_paxos_is_an_attribute_since_4_1(release: str, variant: str | None) -> None:
+    """Each node has its own; a node that joins has that of the first one."""
+    specs = [NodeSpec(loopback_address(0), tokens=(0,), release=release, paxos_variant="v2")]
+    cluster = EmbeddedCluster(specs, clock=Clock())
+    joiner = cluster.join()
+    for node in (0, joiner.index):
+        reply = ask(cluster, node, type="read", mbean=PROXY, attribute="PaxosVariant")
+        assert (reply["status"], reply.get("value")) == (200 if variant else 404, variant)
+
+
 def test_addresses_are_distinct() -> None:
     """There are enough of both kinds for a large cluster."""
     for form in (loopback_address, ipv6_address):
