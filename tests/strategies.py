@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from ringcheck.core.ring import Factor, Node, Pending, Replication, Ring, Snapshot, View
-from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Arc, Case, Factors, Kind, Place, Space
+from tests.core.bruteforce import LEVELS, LOCAL_LEVELS, Arc, Case, Factors, Kind, Place, Space, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -69,6 +69,7 @@ class Cluster:
     tables: tuple[Table, ...]
     live: dict[str, frozenset[str]]
     """Live nodes by observer."""
+    paxos: Variant = "v1"
 
     @property
     def space(self) -> Space:
@@ -83,7 +84,7 @@ class Cluster:
     def case(self, table: Table, level: str, client: str | None) -> Case:
         """A question to the brute force."""
         pending = (table.natural, table.pending, table.factors)
-        return Case(self.places, *pending, self.space, version(self.release), level, client)
+        return Case(self.places, *pending, self.space, version(self.release), level, client, self.paxos)
 
     def cases(self, table: Table) -> list[Case]:
         """Questions for every level; LOCAL levels for clients of every datacenter."""
@@ -103,6 +104,7 @@ class Cluster:
                 datacenter=self.places[name].dc,
                 rack=self.places[name].rack,
                 release_version=self.release,
+                paxos_variant=self.paxos if version(self.release) >= (4, 1) else None,
                 mode="JOINING" if name in self.joining else "NORMAL",
                 gossip_running=True,
                 native_transport_running=name not in self.joining,
@@ -235,6 +237,11 @@ def _live(draw: st.DrawFn, places: dict[str, Place], observer: str) -> frozenset
     return (frozenset(places) - frozenset(down)) | {observer}
 
 
+def _paxos(release: str) -> st.SearchStrategy[Variant]:
+    variants: list[Variant] = ["v1", "v2"]
+    return st.sampled_from(variants if version(release) >= (4, 1) else variants[:1])
+
+
 @st.composite
 def wide_clusters(draw: st.DrawFn) -> Cluster:
     """Clusters with many ranges, of which one or two nodes hold few: a change of these nodes touches few ranges."""
@@ -257,7 +264,9 @@ def wide_clusters(draw: st.DrawFn) -> Cluster:
     down = draw(st.lists(st.sampled_from(sorted(places)), max_size=2))
     table = Table(tuple(natural), tuple(pending), factors)
     live = {owners[0]: frozenset(places) - frozenset(down)}
-    return Cluster(places, tuple(joining), "Murmur3Partitioner", draw(st.sampled_from(RELEASES)), (table,), live)
+    release = draw(st.sampled_from(RELEASES))
+    paxos = draw(_paxos(release))
+    return Cluster(places, tuple(joining), "Murmur3Partitioner", release, (table,), live, paxos)
 
 
 @st.composite
@@ -275,4 +284,5 @@ def clusters(draw: st.DrawFn, *, nodes: int = 8, views: int = 1, tables: int = 1
         : draw(st.integers(1, views)) if views > 1 else 1
     ]
     live = {observer: draw(_live(places, observer)) for observer in observers}
-    return Cluster(places, tuple(sorted(joining)), partitioner, draw(st.sampled_from(RELEASES)), drawn, live)
+    release = draw(st.sampled_from(RELEASES))
+    return Cluster(places, tuple(sorted(joining)), partitioner, release, drawn, live, draw(_paxos(release)))

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ringcheck.core.consistency import PAXOS_VARIANTS
 from ringcheck.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ DEFAULT_PORT = 18778
     multiple=True,
     metavar="VERSION",
     help="Cassandra release, 2.2 to 6.0; several make a mixed cluster. Repeatable.",
+)
+@click.option(
+    "--paxos-variant",
+    "paxos_variants",
+    type=click.Choice(list(PAXOS_VARIANTS)),
+    multiple=True,
+    metavar="VARIANT",
+    help="Variant of Paxos on 4.1 and newer, such as v2; several are given to the nodes in turn. Repeatable.",
 )
 @click.option(
     "--jolokia", type=click.Choice(["1", "2"]), default="2", show_default=True, help="Major version of Jolokia."
@@ -126,8 +135,11 @@ def _specs(options: dict[str, Any]) -> list[NodeSpec]:
 
     same = {name: options[name] for name in ("racks", "vnodes", "jolokia", "seed", "tokens")}
     specs = uniform(options["nodes"], datacenters=options["dcs"], **same)
-    releases = options["releases"] or ("5.0.8",)
-    return [replace(spec, release=releases[number % len(releases)]) for number, spec in enumerate(specs)]
+    releases, variants = options["releases"] or ("5.0.8",), options["paxos_variants"] or ("v1",)
+    return [
+        replace(spec, release=releases[number % len(releases)], paxos_variant=variants[number % len(variants)])
+        for number, spec in enumerate(specs)
+    ]
 
 
 def describe(cluster: EmbeddedCluster) -> None:

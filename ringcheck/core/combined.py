@@ -24,7 +24,7 @@ def seen_by_any(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> 
 
     Args:
         worst: numbers of the coordinator that is worst off; level, requirements and worst range are taken from it.
-        seen: for each coordinator the ring without the nodes that it does not reach, and the rules of its release.
+        seen: for each coordinator the ring without the nodes that it does not reach, and its rules.
     """
     key = (worst.level, worst.datacenter, frozenset((state.down, rules.key) for state, rules in seen))
     kept = seen[0][0].combined

@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 Operation: TypeAlias = Literal["read", "write"]
 OPERATIONS: tuple[Operation, ...] = ("read", "write")
 
+Paxos: TypeAlias = Literal["v1", "v2"]
+"""The two ways in which coordinators count the participants of a serial operation."""
+
+# `Config.PaxosVariant`. What else a variant decides, such as whether reads are linearizable, changes no count.
+PAXOS_VARIANTS: Mapping[str, Paxos] = {
+    "v1": "v1",
+    "v1_without_linearizable_reads_or_rejected_writes": "v1",
+    "v2": "v2",
+    "v2_without_linearizable_reads": "v2",
+    "v2_without_linearizable_reads_or_rejected_writes": "v2",
+}
+_FIRST_WITH_VARIANTS = (4, 1)  # CASSANDRA-14746
+
 NETWORK_TOPOLOGY = "NetworkTopologyStrategy"
 EVERYWHERE = "EverywhereStrategy"
 LOCAL_STRATEGY = "LocalStrategy"
@@ -55,9 +68,13 @@ class Level(StrEnum):
         """Whether it counts only replicas of the coordinator's datacenter."""
         return self.value.startswith("LOCAL_")
 
+    @property
+    def serial(self) -> bool:
+        """Whether a Paxos round precedes its operations."""
+        return self.value.endswith("SERIAL")
+
 
 _FIXED = {Level.ONE: 1, Level.TWO: 2, Level.THREE: 3, Level.LOCAL_ONE: 1}
-_SERIAL = frozenset({Level.SERIAL, Level.LOCAL_SERIAL})
 _WITHOUT_FACTOR = frozenset({Level.ANY, Level.LOCAL_ALL, *_FIXED})  # need no replication factor
 
 
@@ -70,7 +87,8 @@ class Requirement:
     """A number of live replicas in one datacenter, or in all of them together.
 
     Attributes:
-        replicas: block_for, without pending ones; None for all natural replicas that the range has there.
+        replicas: block_for, without pending ones; None if it follows from the natural replicas that the range has
+            there: all of them, or their majority for Paxos v2.
         datacenter: where they are counted; None for all datacenters.
         transient: how many of the replicas there may be transient; JMX doesn't show which.
     """
@@ -87,17 +105,17 @@ class Demand:
     Attributes:
         requirements: all must hold; empty for ANY, which a hint satisfies.
         operation: reads use natural replicas, writes pending ones too.
-        serial: whether a Paxos round precedes it: a majority of the participants, at most one of them pending.
+        paxos: how the participants of the Paxos round that precedes it are counted; None if there is none.
         digest: the hash, kept.
     """
 
     requirements: tuple[Requirement, ...]
     operation: Operation
-    serial: bool = False
+    paxos: Paxos | None = None
     digest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", hash((self.requirements, self.operation, self.serial)))
+        object.__setattr__(self, "digest", hash((self.requirements, self.operation, self.paxos)))
 
     def __hash__(self) -> int:
         return self.digest
@@ -140,24 +158,27 @@ class Replicas:
     def margins(self, demand: Demand) -> tuple[Margin, ...]:
         """How each of the demand's conditions stands; the range is available if no margin is negative."""
         margins = [self._acknowledging(requirement, demand) for requirement in demand.requirements]
-        if demand.serial:
-            margins += [self._paxos(requirement) for requirement in demand.requirements]
+        if demand.paxos:
+            margins += [self._promising(requirement, demand.paxos) for requirement in demand.requirements]
         return tuple(margins)
 
     def _acknowledging(self, requirement: Requirement, demand: Demand) -> Margin:
         required = _block_for(requirement, demand, self.natural)
         # The value that a serial operation decides on is read from natural replicas, as every read.
-        if demand.operation == "read" or demand.serial:
+        if demand.operation == "read" or demand.paxos:
             return self._margin(requirement, required, counts_pending=False)
         required += _count(self.pending, requirement.datacenter)
         return self._margin(requirement, required, counts_pending=True)
 
-    def _paxos(self, requirement: Requirement) -> Margin:
-        """A majority of the participants that there are, natural and pending (Paxos v1, the default)."""
-        pending = _count(self.pending, requirement.datacenter)
-        participants = _count(self.natural, requirement.datacenter) + pending
-        # More than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346).
-        required = participants // 2 + 1 if pending <= 1 else participants + 1
+    def _promising(self, requirement: Requirement, paxos: Paxos) -> Margin:
+        """The participants that must promise, of those that there are, natural and pending."""
+        natural, pending = (_count(counts, requirement.datacenter) for counts in (self.natural, self.pending))
+        if paxos == "v2":  # Paxos.Participants: a majority of the natural ones, and all pending ones beside it
+            required = natural // 2 + 1 + pending
+        elif pending <= 1:
+            required = (natural + pending) // 2 + 1
+        else:  # more than one pending participant is refused (StorageProxy.getPaxosParticipants, CASSANDRA-8346)
+            required = natural + pending + 1
         return self._margin(requirement, required, counts_pending=True)
 
     def _margin(self, requirement: Requirement, required: int, *, counts_pending: bool) -> Margin:
@@ -217,13 +238,14 @@ def _racks(counts: Iterable[tuple[str, tuple[int, ...]]], datacenter: str | None
 
 
 def _block_for(requirement: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> int:
-    if requirement.replicas is None:
+    found, needed = _count(natural, requirement.datacenter), requirement.replicas
+    if needed is None:
         # A datacenter without replicas serves nothing, as at Cassandra's own LOCAL levels: at least one is needed.
-        return max(1, _count(natural, requirement.datacenter))
+        needed = found // 2 + 1 if demand.paxos == "v2" else max(1, found)
     if demand.operation == "read" and requirement.transient:
         # A read needs one full replica, and any of the live ones may be transient.
-        return max(requirement.replicas, min(requirement.transient + 1, _count(natural, requirement.datacenter)))
-    return requirement.replicas
+        return max(needed, min(requirement.transient + 1, found))
+    return needed
 
 
 def resolved(requirement: Requirement, demand: Demand, natural: tuple[tuple[str, int], ...]) -> Requirement:
@@ -239,6 +261,35 @@ def release(text: str | None) -> tuple[int, int]:
     return major, minor
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Behaviour:
+    """What of a coordinator decides how many replicas a level needs.
+
+    Attributes:
+        release: (major, minor).
+        paxos: how it counts the participants of serial operations.
+    """
+
+    release: tuple[int, int]
+    paxos: Paxos
+
+
+@lru_cache(maxsize=256)
+def behaviours(release_version: str | None, paxos_variant: str | None) -> tuple[Behaviour, ...]:
+    """The behaviours that a coordinator may have, by its ReleaseVersion and its PaxosVariant.
+
+    There are two if its variant is not known. Neither is the stricter one everywhere, so that each question is judged
+    for both, and the worse answer counts.
+    """
+    version = release(release_version)
+    known = PAXOS_VARIANTS.get(paxos_variant or "")
+    if known:
+        return (Behaviour(version, known),)
+    if paxos_variant is None and parse_release(release_version) and version < _FIRST_WITH_VARIANTS:
+        return (Behaviour(version, "v1"),)
+    return Behaviour(version, "v1"), Behaviour(version, "v2")
+
+
 def supports(level: Level, operation: Operation, version: tuple[int, int]) -> bool:
     """Whether Cassandra admits the level for the operation (`ConsistencyLevel.validateForRead`, `...ForWrite`)."""
     if operation == "write":
@@ -249,24 +300,25 @@ def supports(level: Level, operation: Operation, version: tuple[int, int]) -> bo
 
 
 class Rules:
-    """The demands of every level, as coordinators of one release read one replication."""
+    """The demands of every level, as coordinators of one behaviour read one replication."""
 
-    def __init__(self, replication: Replication | None, version: tuple[int, int], owners: Mapping[str, int]) -> None:
+    def __init__(self, replication: Replication | None, behaviour: Behaviour, owners: Mapping[str, int]) -> None:
         """Read a replication.
 
         Args:
             replication: the configured one; if it is None (not known), only levels without a factor can be judged.
-            version: the coordinators' release.
+            behaviour: of the coordinators.
             owners: number of token-owning nodes by datacenter (EverywhereStrategy puts a replica on each).
 
         Raises:
             UnknownReplicationError: if the strategy or its options are not Cassandra's.
         """
-        self.version = version
-        self.key = (replication, version, tuple(sorted(owners.items())))
+        self.version = behaviour.release
+        self.key = (replication, behaviour, tuple(sorted(owners.items())))
+        self._paxos = behaviour.paxos
         self.known = replication is not None
         self.network = replication is not None and replication.strategy == NETWORK_TOPOLOGY
-        self._factors = {} if replication is None else _factors(replication, version, owners)
+        self._factors = {} if replication is None else _factors(replication, self.version, owners)
         self.datacenters = tuple(self._factors)
         self.total = sum(factor.replicas for factor in self._factors.values())
 
@@ -293,9 +345,12 @@ class Rules:
         if level is Level.EACH_QUORUM and self.network:
             quorums = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
             return Demand(quorums or (Requirement(1),), operation)  # without datacenters nothing can be served
+        paxos = self._paxos if level.serial else None
+        if paxos == "v2":  # it reads from the participants, and so at no quorum of the configured factor
+            return Demand((Requirement(None, scope, self.transient(scope)),), operation, paxos)
         # Without replicas nothing can be served, though `blockFor` of ALL is 0 then.
         replicas = max(1, self.total) if level is Level.ALL else self.quorum(scope)
-        return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, level in _SERIAL)
+        return Demand((Requirement(replicas, scope, self.transient(scope)),), operation, paxos)
 
     def quorum(self, datacenter: str | None) -> int:
         """Quorum of a datacenter, or of all; strategies that know no datacenters have the same quorum for both."""

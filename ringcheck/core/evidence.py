@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.consistency import release
+from ringcheck.core.consistency import behaviours
 from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.views import ViewReader, coordinates_unjoined, unusable_because
@@ -30,6 +30,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ringcheck.core.consistency import Behaviour
     from ringcheck.core.ring import Node, Snapshot, View
     from ringcheck.core.views import Liveness
 
@@ -41,17 +42,17 @@ _NOT_SERVING = frozenset({"STARTING", "DRAINING", "DRAINED", "DECOMMISSIONED"})
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Views that reach the same nodes, from coordinators of one release.
+    """Views that reach the same nodes, from coordinators of one behaviour.
 
     Attributes:
         observers: addresses, sorted.
         down: indexes of the nodes that they do not reach.
-        version: (major, minor) of the observers.
+        behaviour: of the observers; those whose Paxos variant is not known are in an outlook for each that it may be.
     """
 
     observers: tuple[str, ...]
     down: frozenset[int]
-    version: tuple[int, int]
+    behaviour: Behaviour
 
 
 class Evidence:
@@ -152,11 +153,38 @@ class Evidence:
         return outlooks
 
     def _distinct(self, views: Iterable[View]) -> tuple[Outlook, ...]:
-        groups: dict[tuple[frozenset[int], tuple[int, int]], list[str]] = defaultdict(list)
+        groups: dict[tuple[frozenset[int], Behaviour], list[str]] = defaultdict(list)
         for view in views:
-            groups[self.down(view), release(self.node(view).release_version)].append(view.observer)
-        ordered = sorted(groups.items(), key=lambda item: min(item[1]))
-        return tuple(Outlook(tuple(sorted(observers)), down, version) for (down, version), observers in ordered)
+            for behaviour in self.behaviours(view):
+                groups[self.down(view), behaviour].append(view.observer)
+        ordered = sorted(groups.items(), key=lambda item: (min(item[1]), item[0][1]))
+        return tuple(Outlook(tuple(sorted(observers)), down, behaviour) for (down, behaviour), observers in ordered)
+
+    def behaviours(self, view: View) -> tuple[Behaviour, ...]:
+        """The behaviours that the coordinator of a view may have."""
+        node = self.node(view)
+        return behaviours(node.release_version, node.paxos_variant)
+
+    def assumed(self, node: Node) -> Node:
+        """A node, with what others have in place of its release and Paxos variant if it could not be asked for them.
+
+        The variant stays unknown unless all coordinators of its release have the same.
+        """
+        if node.release_version and (node.paxos_variant or node.source == "ok"):
+            return node
+        first = self.node(self.usable[0]).release_version if self.usable else None
+        version = node.release_version or first
+        variants = self._variants[version]
+        variant = next(iter(variants)) if len(variants) == 1 else None
+        return replace(node, release_version=version, paxos_variant=node.paxos_variant or variant)
+
+    @cached_property
+    def _variants(self) -> defaultdict[str | None, set[str | None]]:
+        """The Paxos variants of coordinators, by ReleaseVersion."""
+        variants: defaultdict[str | None, set[str | None]] = defaultdict(set)
+        for node in map(self.node, self.usable):
+            variants[node.release_version].add(node.paxos_variant)
+        return variants
 
     # Nodes, for the gate
 

@@ -38,7 +38,7 @@ class _Sight:
         health: numbers of the level.
         observer: the first of the coordinators, which stands for all.
         state: the ring without the nodes that they do not reach.
-        rules: of their release.
+        rules: of their behaviour.
     """
 
     health: LevelHealth
@@ -176,9 +176,7 @@ class Judge:
 
     def _look(self, index: int, level: Level, client: str | None) -> Iterator[_Sight]:
         ring = self._snapshot.rings[index]
-        clients = self._scope.policy.client_datacenters if client is None else (client,)
-        for outlook in self._scope.evidence.outlooks(clients):
-            rules = self._scope.rules(ring, outlook.version)
+        for outlook, rules in self._scope.outlooks(ring, level, client):
             state = self._state(ring, outlook.down)
             health = state.level(level, client, rules)
             yield _Sight(health=health, observer=outlook.observers[0], state=state, rules=rules)

@@ -302,7 +302,6 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
     # Live endpoints that are no known node stay: the ring lacks them, and so there is no ring to plan for.
     strangers = frozenset().union(*{frozenset(evidence.liveness(view).strangers) for view in evidence.usable})
     live = frozenset(snapshot.index) | strangers
-    version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
     metadata = _settled_metadata(evidence)
     views = tuple(
         View(
@@ -318,7 +317,7 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
         for index, node in enumerate(snapshot.nodes)
         if index in evidence.members - evidence.joining
     )
-    nodes = tuple([_well(node, version) for node in snapshot.nodes])
+    nodes = tuple([_well(evidence.assumed(node)) for node in snapshot.nodes])
     lasting = [problem for problem in snapshot.problems if not reason_kind(finding_kind(problem.code).reason).passing]
     return replace(snapshot, nodes=nodes, views=views, problems=tuple(lasting))
 
@@ -333,11 +332,10 @@ def _settled_metadata(evidence: Evidence) -> dict[str, MetadataReport]:
     }
 
 
-def _well(node: Node, version: str | None) -> Node:
-    """A node that serves clients, with no streams; `version` is its release if it could not be asked for it."""
+def _well(node: Node) -> Node:
+    """A node that serves clients, with no streams."""
     return replace(
         node,
-        release_version=node.release_version or version,
         mode=node.mode if node.mode in COORDINATING else "NORMAL",
         gossip_running=True,
         native_transport_running=True,

@@ -305,8 +305,8 @@ def answer(reasons: Iterable[Reason]) -> DecisionWord:
 def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order.
 
-    The coordinators of a mixed cluster read demands by their own releases, and may give the same reason several times.
-    The one with the largest loss is kept.
+    The coordinators of a mixed cluster read demands by their own releases and Paxos variants, and may give the same
+    reason several times. The one with the largest loss is kept.
     """
 
     def rank(reason: Reason) -> tuple[bool, int, int, float, int]:

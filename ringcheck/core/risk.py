@@ -246,8 +246,7 @@ class _RingFinder:
     def _found(self, level: Level, client: str | None) -> _RingLosses:
         scope = self._scope
         snapshot, views = scope.snapshot, []
-        for outlook in scope.evidence.outlooks(scope.policy.client_datacenters if client is None else (client,)):
-            rules = scope.rules(self._ring, outlook.version)
+        for outlook, rules in scope.outlooks(self._ring, level, client):
             state = ring_state(self._ring, snapshot.layout, scope.space, outlook.down)
             demands = tuple(demands_of(level, client, rules).values())
             health = state.level(level, client, rules)

@@ -9,12 +9,16 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
+from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
 from ringcheck.core.ring import partitioner
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from ringcheck.core.evidence import Evidence
+    from collections.abc import Iterator
+
+    from ringcheck.core.consistency import Behaviour
+    from ringcheck.core.evidence import Evidence, Outlook
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Replication, Ring
 
@@ -49,7 +53,7 @@ class Scope:
         # By identity of the ring: the snapshot keeps its rings for as long.
         self._homes: dict[int, tuple[str, ...]] = {}
         self._chosen_of: dict[int, list[tuple[str, Rule]]] = {}
-        self._rules: dict[tuple[Replication | None, tuple[int, int]], Rules] = {}
+        self._rules: dict[tuple[Replication | None, Behaviour], Rules] = {}
         unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
         if unknown and snapshot.rings:
             known = ", ".join(snapshot.datacenters) or "none"
@@ -125,13 +129,27 @@ class Scope:
             homes = self._homes[id(ring)] = tuple(sorted(name for name in names if name)) or self.snapshot.datacenters
         return homes
 
-    def rules(self, ring: Ring, version: tuple[int, int]) -> Rules:
-        """The demands on a ring as coordinators of one release read them.
+    def outlooks(self, ring: Ring, level: Level, client: str | None) -> Iterator[tuple[Outlook, Rules]]:
+        """The outlooks of the coordinators of a level's clients, with their rules; one of those with equal demands.
+
+        Raises:
+            UnknownReplicationError: if the level needs factors that are not known.
+        """
+        seen = set()
+        for outlook in self.evidence.outlooks(self.policy.client_datacenters if client is None else (client,)):
+            rules = self.rules(ring, outlook.behaviour)
+            judged = outlook.down, tuple(demands_of(level, client, rules).values())
+            if judged not in seen:
+                seen.add(judged)
+                yield outlook, rules
+
+    def rules(self, ring: Ring, behaviour: Behaviour) -> Rules:
+        """The demands on a ring as coordinators of one behaviour read them.
 
         Raises:
             UnknownReplicationError: if its replication is not one of Cassandra's.
         """
-        rules = self._rules.get((ring.replication, version))
+        rules = self._rules.get((ring.replication, behaviour))
         if rules is None:
-            rules = self._rules[ring.replication, version] = Rules(ring.replication, version, self.evidence.owners)
+            rules = self._rules[ring.replication, behaviour] = Rules(ring.replication, behaviour, self.evidence.owners)
         return rules

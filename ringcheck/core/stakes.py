@@ -20,7 +20,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ringcheck.core.consistency import Demand, Level, Rules
+    from ringcheck.core.consistency import Behaviour, Demand, Level, Rules
     from ringcheck.core.policy import Rule
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Ring, Snapshot
@@ -106,12 +106,14 @@ class StakeFinder:
 
     def stakes(self) -> Iterator[Stake]:
         """All stakes of keyspaces; none while no view counts. Fills `unjudged` as it goes."""
-        versions = sorted({outlook.version for outlook in self._scope.evidence.outlooks(())})
+        behaviours = sorted({outlook.behaviour for outlook in self._scope.evidence.outlooks(())})
         for ring in self._scope.snapshot.rings:
             for level, keyspaces in self._levels(ring).items():
                 for client in self._scope.clients(level, ring):
-                    for version in versions:
-                        yield from self._stake(ring, keyspaces, level, client, version)
+                    for demands, rules in self._demands(ring, keyspaces, level, client, behaviours).items():
+                        yield Stake(
+                            keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules
+                        )
 
     def metadata_stakes(self) -> Iterator[Stake]:
         """The quorum of the cluster metadata service, once for each set of members that a view reports."""
@@ -135,18 +137,25 @@ class StakeFinder:
         own = rule.critical.level if rule.critical and rule is not DEFAULT else self._level
         return tuple(dict.fromkeys((self._level, own)))
 
-    def _stake(
-        self, ring: Ring, keyspaces: tuple[str, ...], level: Level, client: str | None, version: tuple[int, int]
-    ) -> Iterator[Stake]:
+    def _demands(
+        self,
+        ring: Ring,
+        keyspaces: tuple[str, ...],
+        level: Level,
+        client: str | None,
+        behaviours: Sequence[Behaviour],
+    ) -> dict[tuple[Demand, ...], Rules]:
+        """The distinct demands of coordinators of these behaviours, with the rules that they come from."""
+        found: dict[tuple[Demand, ...], Rules] = {}
         try:
-            rules = self._scope.rules(ring, version)
-            demands = tuple(demands_of(level, client, rules).values())
+            for behaviour in behaviours:
+                rules = self._scope.rules(ring, behaviour)
+                found.setdefault(tuple(demands_of(level, client, rules).values()), rules)
         except UnknownReplicationError as error:
             text = f"{listed(keyspaces)} can't be judged at {level}: {error}"
             fields = {"lifts_when": STATED, "keyspace": keyspaces[0], "keyspaces": keyspaces, "level": level}
             self.unjudged.append(reason("no_data", keyspaces[0], text, **fields))
-            return
-        yield Stake(keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules)
+        return found
 
 
 def _check_accepted(snapshot: Snapshot, accept: Sequence[str]) -> None:

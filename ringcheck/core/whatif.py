@@ -45,9 +45,7 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     evidence = evidence_of(snapshot)
     observers = {view.observer for view in evidence.usable}
     waking = back - observers - frozenset(evidence.names(evidence.joining))
-    # A node that is down may not have been asked for its release; that of the others is assumed.
-    version = evidence.node(evidence.usable[0]).release_version if evidence.usable else None
-    changed = {address: _woken(snapshot.nodes[snapshot.index[address]], version) for address in waking}
+    changed = {address: _woken(evidence.assumed(snapshot.nodes[snapshot.index[address]])) for address in waking}
     changed |= {address: _stopped(snapshot.nodes[snapshot.index[address]]) for address in gone}
     nodes = tuple([changed.get(node.address, node) for node in snapshot.nodes])
     kept = tuple([_supposed(evidence, view, gone, back) for view in snapshot.views if view.observer not in waking])
@@ -56,10 +54,9 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     return replace(snapshot, nodes=nodes, views=(*kept, *woken))
 
 
-def _woken(node: Node, version: str | None) -> Node:
+def _woken(node: Node) -> Node:
     return replace(
         node,
-        release_version=node.release_version or version,
         mode=node.mode if node.mode in COORDINATING else "NORMAL",
         gossip_running=True,
         native_transport_running=True,

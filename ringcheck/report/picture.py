@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.core.consistency import Rules, release
+from ringcheck.core.consistency import Rules
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.ring import partitioner
@@ -229,9 +229,10 @@ def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, obse
     """The ring for the observer whose numbers are those of the verdict."""
     snapshot = verdict.snapshot
     evidence = evidence_of(snapshot)
-    down = evidence.down(next(view for view in evidence.usable if view.observer == observer))
+    view = next(view for view in evidence.usable if view.observer == observer)
+    down = evidence.down(view)
     state = ring_state(ring, snapshot.layout, partitioner(snapshot.partitioner), down)
-    node = snapshot.nodes[snapshot.index[observer]]
-    rules = Rules(ring.replication, release(node.release_version), evidence.owners)
+    candidates = [Rules(ring.replication, behaviour, evidence.owners) for behaviour in evidence.behaviours(view)]
+    rules = max(candidates, key=lambda rules: state.level(level.level, level.datacenter, rules).badness)
     standings = tuple(state.range_healths(level.level, level.datacenter, rules))
     return Picture(verdict=verdict, keyspace=keyspace, ring=ring, level=level, standings=standings, down=down)

@@ -1,9 +1,9 @@
 """A second implementation of every number of the core: naive, slow, and written from Cassandra's rules alone.
 
 It has no spare counts, no caches and no shortcuts. It decides for one token at a time whether a query would be served,
-as `ConsistencyLevel.assureSufficientLiveNodes` (to 3.11), `ReplicaPlans` (4.0 and later), the write handlers and Paxos
-v1 do. It finds everything else by trying: stop one more node, stop each set of nodes or racks, start a node. It imports
-nothing from the core.
+as `ConsistencyLevel.assureSufficientLiveNodes` (to 3.11), `ReplicaPlans` (4.0 and later), the write handlers,
+`StorageProxy.getPaxosParticipants` (Paxos v1) and `Paxos.Participants` (v2) do. It finds everything else by trying:
+stop one more node, stop each set of nodes or racks, start a node. It imports nothing from the core.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 Operation: TypeAlias = Literal["read", "write"]
 Kind: TypeAlias = Literal["simple", "old", "everywhere", "nts"]
+Variant: TypeAlias = Literal["v1", "v2"]
 Interval: TypeAlias = "tuple[int, int]"
 
 LEVELS = (
@@ -121,6 +122,7 @@ class Case:
     release: tuple[int, int]
     level: str
     client: str | None
+    paxos: Variant
 
     # ---- one token ----
 
@@ -140,7 +142,8 @@ class Case:
         if not natural and self.level != "ANY":
             return False  # even though a quorum of no replicas is reached
         if self.level in ("SERIAL", "LOCAL_SERIAL"):
-            return self._paxos(natural, pending, live)
+            paxos = self._paxos_v2 if self.paxos == "v2" else self._paxos_v1
+            return paxos(natural, pending, live)
         if operation == "read":
             return self._read(natural, live)
         if self.release >= (4, 0):
@@ -229,7 +232,7 @@ class Case:
             len(self._in_dc(alive, dc)) >= self.factors.of(dc) // 2 + 1 + len(self._in_dc(pending, dc)) for dc in dcs
         )
 
-    def _paxos(self, natural: list[str], pending: list[str], live: Collection[str]) -> bool:
+    def _paxos_v1(self, natural: list[str], pending: list[str], live: Collection[str]) -> bool:
         scope = self._scope()
         participants = scope((*natural, *pending))
         if len(scope(pending)) > 1:
@@ -237,6 +240,15 @@ class Case:
         if len([node for node in participants if node in live]) < len(participants) // 2 + 1:
             return False
         return self._read(natural, live)
+
+    def _paxos_v2(self, natural: list[str], pending: list[str], live: Collection[str]) -> bool:
+        scope = self._scope()
+        electorate_natural, electorate_pending = scope(natural), scope(pending)
+        size_of_read_quorum = len(electorate_natural) // 2 + 1
+        size_of_consensus_quorum = size_of_read_quorum + len(electorate_pending)
+        size_of_poll = len([node for node in (*electorate_natural, *electorate_pending) if node in live])
+        alive = [node for node in natural if node in live]
+        return size_of_poll >= size_of_consensus_quorum and self._surely_full(natural, alive)
 
     # ---- every token ----
 

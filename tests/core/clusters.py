@@ -21,7 +21,7 @@ def address(number: int) -> str:
 
 
 def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
-    """A node for each `dc1:r1` or `dc1`; all healthy, on 4.1."""
+    """A node for each `dc1:r1` or `dc1`; all healthy, on 4.1 with Paxos v1."""
     return tuple(
         replace(
             Node(
@@ -30,6 +30,7 @@ def nodes(*places: str, **fields: Any) -> tuple[Node, ...]:
                 datacenter=place.partition(":")[0] or None,
                 rack=place.partition(":")[2] or "r1",
                 release_version="4.1.9",
+                paxos_variant="v1",
                 mode="NORMAL",
                 gossip_running=True,
                 native_transport_running=True,

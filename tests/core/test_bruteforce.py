@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringcheck.core.consistency import Level, Rules
+from ringcheck.core.consistency import Behaviour, Level, Rules
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.ring import partitioner
@@ -30,7 +30,8 @@ def state_of(cluster: Cluster, order: list[str] | None = None) -> tuple[RingStat
     live = next(iter(cluster.live.values()))
     down = [index for index, node in enumerate(snapshot.nodes) if node.address not in live]
     ring = snapshot.rings[0]
-    rules = Rules(ring.replication, version(cluster.release), evidence_of(snapshot).owners)
+    behaviour = Behaviour(version(cluster.release), cluster.paxos)
+    rules = Rules(ring.replication, behaviour, evidence_of(snapshot).owners)
     return ring_state(ring, snapshot.layout, partitioner(snapshot.partitioner), down), rules
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from ringcheck.core.consistency import (
     OPERATIONS,
+    Behaviour,
     Demand,
     Level,
     Margin,
@@ -16,6 +17,7 @@ from ringcheck.core.consistency import (
     Requirement,
     Rules,
     UnknownReplicationError,
+    behaviours,
     expected,
     resolved,
     supports,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OWNERS = {"dc1": 3, "dc2": 2}
-OLD, NEW = (3, 11), (4, 0)
+OLD, NEW = Behaviour((3, 11), "v1"), Behaviour((4, 0), "v1")
+V2 = Behaviour((4, 1), "v2")
 
 # Replicas in all, or `dc:replicas`; "-" where nothing is needed. Clients are in dc1.
 NETWORK = "NetworkTopologyStrategy {dc1=3, dc2=2}"
@@ -37,7 +40,7 @@ OLD_NETWORK = "OldNetworkTopologyStrategy {replication_factor=3}"
 EVERYWHERE = "EverywhereStrategy {}"
 NOTHING = "NetworkTopologyStrategy {}"
 
-TABLE: list[tuple[str, tuple[int, int], dict[str, str]]] = [
+TABLE: list[tuple[str, Behaviour, dict[str, str]]] = [
     (NETWORK, NEW, {
         "ANY": "-", "ONE": "1", "TWO": "2", "THREE": "3", "QUORUM": "3", "ALL": "5", "LOCAL_ONE": "dc1:1",
         "LOCAL_QUORUM": "dc1:2", "LOCAL_ALL": "dc1:all", "EACH_QUORUM": "dc1:2 dc2:2", "SERIAL": "3",
@@ -58,6 +61,8 @@ TABLE: list[tuple[str, tuple[int, int], dict[str, str]]] = [
     }),
     (EVERYWHERE, OLD, {"QUORUM": "3", "ALL": "5", "LOCAL_QUORUM": "dc1:3", "EACH_QUORUM": "3", "LOCAL_ONE": "dc1:1"}),
     (NOTHING, NEW, {"QUORUM": "1", "ALL": "1", "LOCAL_QUORUM": "dc1:1", "EACH_QUORUM": "1", "ONE": "1"}),
+    (NETWORK, V2, {"QUORUM": "3", "LOCAL_QUORUM": "dc1:2", "SERIAL": "all", "LOCAL_SERIAL": "dc1:all"}),
+    (SIMPLE, V2, {"LOCAL_QUORUM": "dc1:3", "SERIAL": "all", "LOCAL_SERIAL": "dc1:all"}),
     ("SimpleStrategy {replication_factor=1}", OLD, {"QUORUM": "1", "ALL": "1", "LOCAL_QUORUM": "dc1:1", "TWO": "2"}),
     ("SimpleStrategy {replication_factor=0}", OLD, {"QUORUM": "1", "ALL": "1", "LOCAL_QUORUM": "dc1:1"}),
     ("SimpleStrategy {replication_factor=2}", OLD, {"QUORUM": "2", "ALL": "2", "LOCAL_QUORUM": "dc1:2"}),
@@ -77,16 +82,16 @@ def written(demand: Demand) -> str:
 
 
 @pytest.mark.parametrize(
-    ("replication", "version", "level", "need"),
-    [(replication, version, level, need) for replication, version, rows in TABLE for level, need in rows.items()],
+    ("replication", "behaviour", "level", "need"),
+    [(replication, behaviour, level, need) for replication, behaviour, rows in TABLE for level, need in rows.items()],
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_demands(replication: str, version: tuple[int, int], level: str, need: str, operation: Operation) -> None:
+def test_demands(replication: str, behaviour: Behaviour, level: str, need: str, operation: Operation) -> None:
     """Each level demands of each replication the number that Cassandra's `blockFor` gives, for reads and writes."""
-    demand = Rules(Replication.parse(replication), version, OWNERS).demand(Level(level), operation, "dc1")
+    demand = Rules(Replication.parse(replication), behaviour, OWNERS).demand(Level(level), operation, "dc1")
     assert written(demand) == need
     assert demand.operation == operation
-    assert demand.serial is (level in {"SERIAL", "LOCAL_SERIAL"})
+    assert demand.paxos == (behaviour.paxos if level in {"SERIAL", "LOCAL_SERIAL"} else None)
 
 
 @pytest.mark.parametrize("version", [(2, 2), (3, 0), (3, 11), (4, 0), (4, 1), (5, 0)])
@@ -204,6 +209,17 @@ RANGES: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [  # (req
 ]  # fmt: skip
 
 
+# Paxos v2: a majority of the natural replicas that there are, and one more participant for each pending one.
+WITH_V2: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [
+    ("SERIAL", "read", counts(BOTH, {"dc1": (2,), "dc2": (1,)}, {}, {}), [(3, 3), (3, 3)]),
+    ("SERIAL", "write", counts(BOTH, {"dc1": (3,)}, {"dc1": 1, "dc2": 1}, {"dc1": 1, "dc2": 1}), [(3, 3), (5, 5)]),
+    ("SERIAL", "write", counts({"dc1": 2}, {"dc1": (2,)}, {"dc1": 1}, {}), [(2, 2), (3, 2)]),
+    ("LOCAL_SERIAL", "write", counts({"dc1": 1, "dc2": 2}, {"dc1": (1,)}, {"dc2": 2}, {}), [(1, 1), (1, 1)]),
+    ("LOCAL_SERIAL", "read", counts({"dc2": 2}, {"dc2": (2,)}, {}, {}), [(1, 0), (1, 0)]),
+    ("QUORUM", "write", counts(BOTH, {"dc1": (2,)}, {"dc1": 1}, {}), [(4, 2)]),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("level", "operation", "replicas", "conditions"), RANGES)
 def test_conditions_on_a_range(
     level: str, operation: Operation, replicas: Replicas, conditions: list[tuple[int, int]]
@@ -211,6 +227,41 @@ def test_conditions_on_a_range(
     """The live replicas that a range needs and has: natural ones for reads, pending ones too for writes."""
     demand = Rules(Replication.parse(NETWORK), NEW, OWNERS).demand(Level(level), operation, "dc1")
     assert [(one.required, one.live) for one in replicas.margins(demand)] == conditions
+
+
+@pytest.mark.parametrize(("level", "operation", "replicas", "conditions"), WITH_V2)
+def test_conditions_with_paxos_v2(
+    level: str, operation: Operation, replicas: Replicas, conditions: list[tuple[int, int]]
+) -> None:
+    """The participants of Paxos v2 are those that there are, whatever the replication factor is."""
+    demand = Rules(Replication.parse(NETWORK), V2, OWNERS).demand(Level(level), operation, "dc1")
+    assert [(one.required, one.live) for one in replicas.margins(demand)] == conditions
+
+
+def test_no_replica_is_no_majority_with_paxos_v2() -> None:
+    """Only a range without natural replicas in the scope can never be served, however large the factor is."""
+    demand = Rules(Replication.parse("SimpleStrategy {replication_factor=7}"), V2, OWNERS).demand(
+        Level.LOCAL_SERIAL, "read", "dc1"
+    )
+    assert counts({"dc2": 5}, {}, {}, {}).structural(demand)
+    assert not counts({"dc1": 1, "dc2": 5}, {}, {}, {}).structural(demand)
+    assert resolved(demand.requirements[0], demand, (("dc1", 4), ("dc2", 1))) == Requirement(3, "dc1")
+
+
+@pytest.mark.parametrize(
+    ("release", "variant", "paxos"),
+    [
+        ("4.0.17", None, ["v1"]), ("2.2.19", None, ["v1"]), ("4.1.9", "v1", ["v1"]), ("5.0.8", "v2", ["v2"]),
+        ("5.0.8", "v1_without_linearizable_reads_or_rejected_writes", ["v1"]),
+        ("5.0.8", "v2_without_linearizable_reads", ["v2"]), (None, "v2", ["v2"]),
+        ("6.0-alpha2", "v2_without_linearizable_reads_or_rejected_writes", ["v2"]),
+        ("4.1.9", None, ["v1", "v2"]), ("5.0.8", "v3", ["v1", "v2"]), (None, None, ["v1", "v2"]),
+        ("5.0.8", "", ["v1", "v2"]), ("4.0.17", "v3", ["v1", "v2"]), ("?", None, ["v1", "v2"]),
+    ],
+)  # fmt: skip
+def test_behaviours(release: str | None, variant: str | None, paxos: list[str]) -> None:
+    """Releases before 4.1 have v1; an unknown variant may be any."""
+    assert [behaviour.paxos for behaviour in behaviours(release, variant)] == paxos
 
 
 TRANSIENT = Rules(Replication.parse("NetworkTopologyStrategy {dc1=3/1, dc2=3/1}"), NEW, OWNERS)

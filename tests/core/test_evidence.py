@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ringcheck.core.consistency import Behaviour
 from ringcheck.core.evidence import Evidence, judged
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.gaps import gaps
@@ -92,15 +93,15 @@ def test_a_lone_coordinator_counts() -> None:
 def test_outlooks_are_distinct_and_in_no_order_of_views() -> None:
     """Views that reach the same nodes from one release are one outlook; its first observer names it."""
     one = with_view(snapshot(THREE), 2, live=addresses([1, 2]), unreachable=addresses([3]))
-    turned = replace(one, views=one.views[::-1])
+    turned, old = replace(one, views=one.views[::-1]), Behaviour((4, 1), "v1")
     for each in (one, turned):
         found = Evidence(each).outlooks(())
-        assert [(look.observers, look.down, look.version) for look in found] == [
-            ((address(1), address(3)), frozenset(), (4, 1)),
-            ((address(2),), frozenset({2}), (4, 1)),
+        assert [(look.observers, look.down, look.behaviour) for look in found] == [
+            ((address(1), address(3)), frozenset(), old),
+            ((address(2),), frozenset({2}), old),
         ]
     mixed = Evidence(with_node(one, 3, release_version="5.0.8")).outlooks(())
-    assert [look.version for look in mixed] == [(4, 1), (4, 1), (5, 0)]
+    assert [look.behaviour.release for look in mixed] == [(4, 1), (4, 1), (5, 0)]
 
 
 def test_observers_of_a_datacenter() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from ringcheck.core.consistency import Level, Rules
+from ringcheck.core.consistency import Behaviour, Level, Rules
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.headroom import RangeHealth, demands_of
 from ringcheck.core.health import RingState
@@ -17,7 +17,7 @@ from tests import figures
 SPACE = PARTITIONERS["Murmur3Partitioner"]
 REPLICATION = Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=2}")
 LAYOUT = Layout((("dc1", "r1"), ("dc1", "r2"), ("dc2", "r1")), (0, 1, 0, 1, 2, 2, 2))
-RULES = Rules(REPLICATION, (4, 1), {"dc1": 4, "dc2": 3})
+RULES = Rules(REPLICATION, Behaviour((4, 1), "v1"), {"dc1": 4, "dc2": 3})
 
 
 def state(seed: int) -> RingState:
@@ -51,7 +51,7 @@ def test_the_second_figure() -> None:
     """With A and C down each range has one or two of its three replicas, and LOCAL_QUORUM needs two."""
     seen = figures.snapshot([figures.A, figures.C])
     ring = RingState(seen.rings[0], seen.layout, SPACE, frozenset({0, 2}))
-    rules = Rules(seen.rings[0].replication, (5, 0), evidence_of(seen).owners)
+    rules = Rules(seen.rings[0].replication, Behaviour((5, 0), "v1"), evidence_of(seen).owners)
     found = list(ring.range_healths(Level.LOCAL_QUORUM, "dc1", rules))
     assert (
         found

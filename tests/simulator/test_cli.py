@@ -12,8 +12,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ringcheck.cli.simulate import simulate
+from ringcheck.cli.simulate import build, simulate
+from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Policy
 from ringcheck.errors import SourceError, UsageError
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import Server, serve
 
@@ -85,6 +90,31 @@ def test_mixed_releases_are_dealt_out_in_turn() -> None:
     """With two releases, every second node has the second one."""
     lines = run("--nodes", "4", "--release", "4.1.9", "--release", "5.0.8").splitlines()
     assert [line.split()[3] for line in lines[:4]] == ["4.1.9", "5.0.8", "4.1.9", "5.0.8"]
+
+
+def test_variants_of_paxos_are_dealt_out_in_turn() -> None:
+    """Each node reports its own to a check, which counts the replicas of serial operations by it."""
+    options = {"nodes": 4, "dcs": 1, "racks": 1, "vnodes": 4, "tokens": "random", "rf": 3, "keyspaces": 0, "seed": 1}
+    options |= {"releases": (), "jolokia": "2", "name": "embedded", "time_factor": 0.0, "authenticates": False}
+    cluster = build(options | {"paxos_variants": ("v1", "v2")})
+    with serve(cluster) as server:
+        source = JolokiaSource(JolokiaSettings(contact_points=("127.0.1.1",), url=f"{server.url}/{{address}}/jolokia"))
+        cluster.join()
+        cluster.join()
+        seen = source.poll(10.0)
+        source.close()
+    assert [node.paxos_variant for node in seen.nodes] == ["v1", "v2", "v1", "v2", "v1", "v1"]
+    refused = {}
+    for observer in ("127.0.1.1", "127.0.1.2"):
+        question = Question(levels=(Level.SERIAL,), view=observer, keyspaces=("orders",))
+        (health,) = [
+            level.health
+            for level in assess(seen, Policy(), question).keyspaces[0].levels
+            if level.level is Level.SERIAL and level.health
+        ]
+        refused[observer] = health.unavailable
+    assert refused["127.0.1.1"] > 0  # ranges with two pending replicas
+    assert refused["127.0.1.2"] == 0
 
 
 def test_mistakes_are_reported() -> None:
