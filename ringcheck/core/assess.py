@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import expected
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.findings import Finding, noted, rank_of
-from ringcheck.core.gaps import gaps
+from ringcheck.core.gaps import gaps, unknown_paxos
 from ringcheck.core.health import ring_state
 from ringcheck.core.judge import Judge
 from ringcheck.core.maintenance import Leases
@@ -144,6 +144,8 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
             yield from contradictions(scope, ring, names)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)
+    if any(level.level.serial for keyspace in keyspaces for level in keyspace.levels):
+        yield from unknown_paxos(scope.evidence)
 
 
 def contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:

@@ -320,6 +320,22 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             lifts_when="the nodes of each release have one schema version",
         ),
         FindingKind(
+            code="paxos_disagreement",
+            severity=Severity.WARNING,
+            meaning="Coordinators use different variants of Paxos, as while `paxos_variant` is being changed. Each of "
+            "them serves SERIAL and LOCAL_SERIAL by the counts of its own variant, and is judged by them.",
+            next_step="Set the same `paxos_variant` on every node, in cassandra.yaml and over JMX.",
+            gate="note",
+        ),
+        FindingKind(
+            code="paxos_unknown",
+            severity=Severity.OK,
+            meaning="A coordinator of 4.1 or newer does not report which variant of Paxos it uses, or reports one that "
+            "ringcheck does not know. SERIAL and LOCAL_SERIAL are judged for each variant, and the worst counts.",
+            next_step="Allow `PaxosVariant` of `StorageProxy` in the access policy of its Jolokia.",
+            gate="note",
+        ),
+        FindingKind(
             code="topology_changing",
             severity=Severity.OK,
             meaning="A node is joining, leaving or moving, is being removed or is being replaced.",

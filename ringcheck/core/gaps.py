@@ -37,6 +37,7 @@ def gaps(evidence: Evidence) -> Iterator[Finding]:
     yield from _other_addresses(evidence)
     yield from _schemas(evidence)
     yield from MetadataService(evidence).findings()
+    yield from _paxos_variants(evidence)
     yield from _movements(evidence)
     yield from _nodes(evidence)
 
@@ -176,6 +177,28 @@ def _schemas(evidence: Evidence) -> Iterator[Finding]:
             few = min((sorted(observers) for observers in schemas.values()), key=lambda names: (len(names), names))
             text = f"{len(schemas)} schema versions; {listed(few)} differ from the others"
             yield noted("schema_disagreement", evidence.snapshot.cluster, text)
+
+
+def _paxos_variants(evidence: Evidence) -> Iterator[Finding]:
+    """Coordinators with different variants; releases that report none have v1, and unknown ones are left out."""
+    observers_of: dict[str, list[str]] = defaultdict(list)
+    for view in evidence.usable:
+        possible = evidence.behaviours(view)
+        if len(possible) == 1:
+            observers_of[evidence.node(view).paxos_variant or possible[0].paxos].append(view.observer)
+    if len(observers_of) > 1:
+        used = "; ".join(f"{name} on {listed(sorted(observers_of[name]))}" for name in sorted(observers_of))
+        yield noted("paxos_disagreement", evidence.snapshot.cluster, f"Paxos variants differ: {used}")
+
+
+def unknown_paxos(evidence: Evidence) -> Iterator[Finding]:
+    """Coordinators whose variant of Paxos is not known."""
+    unknown = sorted(view.observer for view in evidence.usable if len(evidence.behaviours(view)) > 1)
+    if unknown:
+        text = f"not known which variant of Paxos {listed(unknown)} {'uses' if len(unknown) == 1 else 'use'}"
+        yield noted(
+            "paxos_unknown", unknown[0], text, "SERIAL and LOCAL_SERIAL are judged for each, and the worst counts"
+        )
 
 
 def _movements(evidence: Evidence) -> Iterator[Finding]:
