@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import META_STRATEGY, Level, Rules, release
+from ringcheck.core.consistency import META_STRATEGY, Behaviour, Level, Rules, release
 from ringcheck.core.findings import Finding, noted
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import Factor, Replication, Ring
@@ -195,7 +195,7 @@ def quorum_of(snapshot: Snapshot, ring: Ring, down: Iterable[int], observer: str
 
 def rules_of(ring: Ring) -> Rules:
     """The demands on one of the rings of a `MetadataService`."""
-    return Rules(ring.replication, SINCE, {})
+    return Rules(ring.replication, Behaviour(SINCE, "v1"), {})
 
 
 def after_stop(quorum: Quorum) -> tuple[str, str]:

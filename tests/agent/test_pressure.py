@@ -334,7 +334,7 @@ def test_half_of_few_descriptors_is_for_nodes(monkeypatch: pytest.MonkeyPatch) -
         assert descriptors.room() == room
         assert descriptors.rest() >= min(512, room)
         loop = PollLoop()
-        assert loop._limit._value == min(polls.IN_FLIGHT, room // 4)
+        assert loop._limit._free._value == min(polls.IN_FLIGHT, room // 4)
         loop.stop()
 
 

@@ -41,7 +41,7 @@ def reading(*down: str, **changes: Any) -> Reading:
 
 def recorded(path: Path, clock: Clock) -> Recorder:
     writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"), clock)
-    found = Recorder(writer, clock, pytest.fail)
+    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)))
     found.start()
     return found
 
