@@ -420,7 +420,7 @@ AGENT = Section(
         "state_keep": ConfigKey(
             Duration(3600, 3650 * 86400), "How long the state file keeps an entry of the history.", default="90d"
         ),
-        "state_size": ConfigKey(Number(16, 65536), "Greatest size of the state file in MiB.", default="256"),
+        "state_size": ConfigKey(Number(64, 65536), "Greatest size of the state file in MiB.", default="256"),
     },
     build=_agent,
     also={"dependentRequired": {"state_keep": ["state"], "state_size": ["state"]}},

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import IO
 
 APPLICATION = 0x72696E67  # of SQLite's application_id, so that `file` and we know our own: "ring"
+PAGES = 4096  # of the write-ahead log after which a commit makes a checkpoint itself, so that the log stays bounded
+LOG_ROOM = 24 * 2**20  # bytes of the file's greatest size that are kept for the log
 WAL_BYTES = 4 * 2**20  # to which the write-ahead log is cut after a checkpoint
 BUSY_SECONDS = 5.0  # that a statement waits for another process
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -102,7 +104,8 @@ def locked(path: Path) -> IO[str]:
 def connected(path: Path) -> sqlite3.Connection:
     """The file with its schema, for the one thread that writes; it is made if there is none.
 
-    `synchronous=FULL` in a write-ahead log: a commit that has returned outlives the process and the power.
+    A commit that has returned outlives the process; the power too, once `checkpoints` has synced it. Neither breaks the
+    file.
 
     Raises:
         StateFileError: it belongs to a newer release or to another program.
@@ -112,7 +115,8 @@ def connected(path: Path) -> sqlite3.Connection:
     try:
         _check(connection, path)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA synchronous=NORMAL")  # the log is synced by checkpoints, and not by each commit
+        connection.execute(f"PRAGMA wal_autocheckpoint={PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
         _migrate(connection)
     except BaseException:

@@ -111,7 +111,7 @@ def expire(connection: sqlite3.Connection, before: int) -> None:
 
 
 def shrink(connection: sqlite3.Connection, size: int) -> bool:
-    """Make room if the file comes near its greatest size; whether it did.
+    """Make room if the data come near their greatest size in bytes; whether they did.
 
     The first entries of the clusters that have most are deleted, so that a cluster that flaps costs its own history
     and not that of the others.

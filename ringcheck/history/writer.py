@@ -1,9 +1,10 @@
 """The thread that writes the state file, so that no poll waits for the disk.
 
-Writes wait in a queue of bounded size and are committed in its order, all that wait in one transaction. A commit that
-has returned is on the disk. While the file can't be written (a full disk, a lock), the queue grows, and the writer
-tries again; monitoring goes on. If the queue is full, or the file was lost, changes are missing from it: the history
-then has a `gap` entry for each cluster, and all facts are written anew.
+Writes wait in a queue of bounded size and are committed in its order, all that wait in one transaction. What is
+committed outlives the process; the syncs, which take long on a busy disk, are made by `checkpoints`. While the file
+can't be written (a full disk, a lock), the queue grows, and the writer tries again; monitoring goes on. If the queue is
+full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
+facts are written anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.errors import RingcheckError
 from ringcheck.history import database, entries
+from ringcheck.history.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +110,7 @@ class Writer:
         self._inode = 0
         self._unchecked = 0
         self._hourly = self._alive = time.monotonic()
+        self._checkpoints = Checkpoints(path)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
     def start(self, restore: Callable[[str], Write]) -> None:
@@ -117,6 +120,7 @@ class Writer:
             restore: given why changes are missing, what writes all facts anew, and gaps.
         """
         self._restore = restore
+        self._checkpoints.start()
         self._thread.start()
 
     @property
@@ -245,6 +249,8 @@ class Writer:
         if lost:
             self._report("lost", lost)
         self._remove(items)
+        if writes:
+            self._checkpoints.want()
         if self._failing:
             self._failing = False
             self._report("works", "")
@@ -290,7 +296,7 @@ class Writer:
             self._write(lambda connection: entries.expire(connection, oldest))
         if self._unchecked >= UNCHECKED:
             self._unchecked = 0
-            self._write(lambda connection: entries.shrink(connection, self._limits.size))
+            self._write(lambda connection: entries.shrink(connection, self._limits.size - database.LOG_ROOM))
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
