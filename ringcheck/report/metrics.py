@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -28,7 +28,7 @@ from ringcheck.core.policy import Severity
 from ringcheck.report.reading import BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.quorum import Quorum
@@ -216,7 +216,7 @@ def _cut(part: str) -> tuple[str, str]:
 
 
 class SeriesCache:
-    """The series of each cluster as text, kept from scrape to scrape for as long as none of them changes."""
+    """The series of each cluster as text, kept from scrape to scrape: a family is encoded anew only if it changed."""
 
     def __init__(self, most: int = 4096) -> None:
         """Keep nothing yet.
@@ -225,7 +225,7 @@ class SeriesCache:
             most: texts that are kept: clusters times formats.
         """
         self._most = most
-        self._kept: dict[tuple[str, str], tuple[list[Sample], dict[str, tuple[str, str]]]] = {}
+        self._kept: dict[tuple[str, str], dict[str, tuple[list[Sample], tuple[str, str]]]] = {}
 
     def texts(
         self, encode: Callable[[Any], bytes], content_type: str, clusters: Iterable[tuple[str, list[Sample]]]
@@ -233,12 +233,26 @@ class SeriesCache:
         """Head and series of the families of each cluster, in the form that `encode` gives them."""
         for cluster, samples in clusters:
             key = cluster, content_type
-            before = self._kept.pop(key, None)
-            known = before if before and before[0] == samples else (samples, _texts(encode, samples))
+            known = _renewed(self._kept.pop(key, {}), encode, samples)
             self._kept[key] = known  # at the end: what has not been asked for is dropped first
-            yield known[1]
+            yield {name: text for name, (_, text) in known.items()}
         while len(self._kept) > self._most:
             del self._kept[next(iter(self._kept))]
+
+
+def _renewed(
+    before: Mapping[str, tuple[list[Sample], tuple[str, str]]],
+    encode: Callable[[Any], bytes],
+    samples: Iterable[Sample],
+) -> dict[str, tuple[list[Sample], tuple[str, str]]]:
+    """The samples of each family and their text; those of families that are as before are taken from there."""
+    families: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        families[sample[0].name].append(sample)
+    same = {name: known for name, known in before.items() if families.get(name) == known[0]}
+    changed = [sample for name, its in families.items() if name not in same for sample in its]
+    encoded = _texts(encode, changed) if changed else {}
+    return {name: same.get(name) or (its, encoded[name]) for name, its in families.items()}
 
 
 class MetricsCollector(Collector):

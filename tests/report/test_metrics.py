@@ -422,13 +422,14 @@ def test_series_are_joined_from_kept_texts(accept: str) -> None:
         assert {line.removeprefix("# HELP ").removeprefix("# TYPE ").partition("_")[0] for line in rest} == {"process"}
 
 
-def test_an_unchanged_cluster_is_not_encoded_again() -> None:
-    """Only a cluster with another sample is."""
-    cache, encoded = SeriesCache(), []
+def test_what_has_not_changed_is_not_encoded_again() -> None:
+    """Only the families of a cluster with another sample are."""
+    cache = SeriesCache()
+    encoded: list[list[str]] = []
     verdict = assess(article.snapshot(), Policy())
 
     def encode(registry: Any) -> bytes:
-        encoded.append(1)
+        encoded.append([metric.name for metric in registry.collect()])
         return choose_encoder("")[0](registry)
 
     def scrape_of(*readings: Reading) -> None:
@@ -441,4 +442,4 @@ def test_an_unchanged_cluster_is_not_encoded_again() -> None:
     scrape_of(one, two)
     assert encoded == []
     scrape_of(one, replace(two, suspects=frozenset({"10.0.0.1"})))
-    assert len(encoded) == 1
+    assert encoded == [["cassandra_ring_suspect_nodes"]]
