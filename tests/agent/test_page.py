@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,21 @@ def test_the_page_shows_the_verdict() -> None:
     assert "10.0.0.1 dc1 r0 : restores 31.5 % of the tokens" in text
     assert "10.0.0.1 down 2 of 2 views" in text
     assert "256 of 768" in text
+
+
+def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed() -> None:
+    """A later poll with the same result, and the passing of time, change nothing but the age."""
+    known = reading("10.0.0.1", cluster="kept")
+    assert known.verdict
+    first = page.overview([known], NOW)
+    rendered_before = page._Card.around_the_ages.cache_info().misses
+    later = replace(known.verdict, snapshot=replace(known.verdict.snapshot, taken_at="2026-01-01T00:01:00Z"))
+    second = page.overview([replace(known, verdict=later, last_success=2.0)], NOW + timedelta(minutes=9))
+    assert page._Card.around_the_ages.cache_info().misses == rendered_before
+    assert "00:00:00 UTC</time> (<span data-since=" in first
+    assert "00:01:00 UTC</time> (<span data-since=" in second
+    changed = page.overview([replace(known, suspects=frozenset({"10.0.0.2"}))], NOW)
+    assert "10.0.0.2 stopped answering" in changed
 
 
 def test_an_old_verdict_is_unknown() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,32 +208,58 @@ def overview(readings: Sequence[Reading], now: datetime) -> str:
     numbers = Counter(map(current_severity, readings))
     counts = [(severity, numbers[severity]) for severity in sorted(Severity, reverse=True) if numbers[severity]]
     worst = current_severity(ordered[0]) if ordered else Severity.UNKNOWN
-    rows = [_Row.of(reading) for reading in ordered]
-    return _render("clusters.html", now, rows=rows, counts=counts, worst=worst)
+    cards = [_card(reading, now) for reading in ordered]
+    return _render("clusters.html", now, cards=cards, counts=counts, worst=worst)
+
+
+def _card(reading: Reading, now: datetime) -> Markup:
+    """A cluster on the page of all clusters."""
+    card = _Card.of(reading)
+    ages = [_ago(card.since, now)] if card.since else []
+    ages.append(_ago(reading.verdict.snapshot.taken_at, now) if reading.verdict else Markup("never"))
+    first, *others = card.around_the_ages()
+    return first + Markup("").join(age + text for age, text in zip(ages, others, strict=True))
+
+
+_AGE = Markup("\0")  # stands for the age in a kept text; no other text has it, since `_shown` takes it away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A cluster on the page of all clusters."""
+class _Card:
+    """What the card of a cluster shows beside the ages: since when it is as severe, if known, and when seen."""
 
-    reading: Reading
+    cluster: str
     severity: Severity
     summary: str
+    error: str | None
+    suspects: tuple[str, ...]
     nodes: str
     restart: str
     cures: int
+    leases: int
+    since: str | None
 
     @classmethod
-    def of(cls, reading: Reading) -> _Row:
+    def of(cls, reading: Reading) -> _Card:
         verdict = reading.verdict if reading.fresh else None
         return cls(
-            reading=reading,
+            cluster=reading.cluster,
             severity=current_severity(reading),
             summary=summary(reading),
+            error=reading.error if reading.fresh else None,
+            suspects=tuple(sorted(reading.suspects)),
             nodes=_nodes(verdict),
             restart=_restart(reading),
             cures=len(reading.restart_cures or ()) if verdict else 0,
+            leases=len(reading.holders or ()),
+            since=verdict.since if verdict else None,
         )
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - equal cards of all polls share one text
+    def around_the_ages(self) -> tuple[Markup, ...]:
+        """The card before, between and after the ages; rendered anew only if it has changed."""
+        text = _environment().get_template("card.html").render(card=self, age=_AGE)
+        return tuple(map(Markup, text.split(_AGE)))
 
 
 def _nodes(verdict: Verdict | None) -> str:
