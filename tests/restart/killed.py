@@ -214,10 +214,10 @@ class Stage:
         killed = kill and not (full and self.chance.random() < 0.5) and self._killed(process, before)
         out = self._ended(process)
         self.disk.free()
-        self._judge(process.returncode, out, full=full, killed=killed)
-        if process.returncode == -signal.SIGKILL or (full and self.chance.random() < 0.3):
+        done = self._judge(process.returncode, out, full=full, killed=killed)
+        if not done and (process.returncode == -signal.SIGKILL or (full and self.chance.random() < 0.3)):
             self._tear()
-        return process.returncode == 0
+        return done
 
     def _killed(self, process: subprocess.Popen[str], before: int) -> bool:
         self._wait(process, before)
@@ -245,28 +245,31 @@ class Stage:
             self.wrong("it does not end", process.communicate()[0])
             return ""
 
-    def _judge(self, code: int, out: str, *, full: bool, killed: bool) -> None:
-        """Check what one process left behind."""
+    def _judge(self, code: int, out: str, *, full: bool, killed: bool) -> bool:
+        """Check what one process left behind; whether it says that the roll is done."""
         if "bug" in out or "Traceback" in out:
             self.wrong("a bug", out)
         if code == -signal.SIGKILL and killed:
             self.result.counts["kills"] += 1
             events = self.events()
             self.result.at[events[-1]["event"] if events else "nothing"] += 1
-        elif code == 0:
-            self._judge_done(out)
-        elif not full:
+        elif code != 0 and not full:
             self.wrong(f"ended with {code}", out)
-        elif "can't be written: " not in out and "can't use the lease file" not in out:
+        elif code != 0 and "can't be written: " not in out and "can't use the lease file" not in out:
             self.wrong(f"a full disk is not named, exit code {code}", out)
-        if code != 0 and ("DONE" in out or (self.events() and self.events()[-1].get("outcome") == "done")):
-            self.wrong("DONE, but the exit code is not 0", out)
+        done = "DONE" in out or bool(self.events() and self.events()[-1].get("outcome") == "done")
+        if done:
+            self._judge_done(out)
+        if done != (code == 0) and code != -signal.SIGKILL:
+            self.wrong(f"exit code {code}, {'' if done else 'not '}done", out)
+        return done
 
     def _judge_done(self, out: str) -> None:
+        """Check that a roll which says that it is done is done; it may have been killed right after."""
         left = json.loads((self.folder / "leases.json").read_text())["holders"]
         if sorted(self.oracle.restarts) != sorted(node.address for node in self.oracle.cluster.nodes):
             self.wrong(f"a false DONE or a second restart: {self.oracle.restarts}", out)
-        if left or self.oracle.off() or "DONE" not in out:
+        if left or self.oracle.off():
             self.wrong(f"DONE with leases {left} and {sorted(self.oracle.off())} down", out)
 
     def _tear(self) -> None:
