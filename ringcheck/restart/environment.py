@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 
 CQL_PORT = 9042
-_TIMEOUT = 5.0  # seconds for one small question
+_TIMEOUT = 10.0  # seconds for one small question: through a proxy for JMX it is two or three requests
 
 
 class LiveEnvironment:
