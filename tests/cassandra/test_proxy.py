@@ -46,8 +46,7 @@ ACCEPTED = ("--accept", "simple_1", "--accept", "simple_2", "--accept", "nts_2")
 @pytest.fixture
 def cluster(real_cluster: ClusterFactory, cassandra_release: str) -> RealCluster:
     """Three nodes, all up, that have JMX only."""
-    yaml = queries.TIMEOUTS | TIMEOUTS
-    return real_cluster(cassandra_release, jolokia="none", num_tokens=TOKENS, yaml=yaml)
+    return real_cluster(cassandra_release, jolokia="none", num_tokens=TOKENS, yaml=queries.TIMEOUTS)
 
 
 @pytest.fixture
@@ -157,8 +156,9 @@ def test_the_agent_watches_through_the_proxy(lab: Lab, tmp_path: Path) -> None:
     assert "CRITICAL" not in {name for name, _ in seen}
 
 
-def test_a_rolling_restart_loses_no_query(cluster: RealCluster, tmp_path: Path) -> None:
-    """Gate, drain, restart and readiness of each node through the proxy, under load."""
+def test_a_rolling_restart_loses_no_query(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> None:
+    """Gate, drain, restart and readiness of each node through the proxy, under load; on nodes of its own."""
+    cluster = real_cluster(cassandra_release, jolokia="none", num_tokens=TOKENS, yaml=TIMEOUTS)
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
