@@ -12,15 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ringcheck.core.consistency import Operation, Rules
     from ringcheck.core.health import LevelHealth, RingState
-    from ringcheck.core.ring import Range, Ring
+    from ringcheck.core.ring import Partitioner, Range, Ring
 
 
 def seen_by_any(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> LevelHealth:
     """The numbers of a level where a range counts as unavailable if any of several coordinators can't serve it.
+
+    A range that some of them can never serve, and that is lost to none of the others, is structurally unavailable.
 
     Args:
         worst: numbers of the coordinator that is worst off; level, requirements and worst range are taken from it.
@@ -36,29 +38,34 @@ def seen_by_any(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> 
 
 def _combined(worst: LevelHealth, seen: Sequence[tuple[RingState, Rules]]) -> LevelHealth:
     level, client, ring, space = worst.level, worst.datacenter, seen[0][0].ring, seen[0][0].space
+    index_of = {end: index for index, end in enumerate(ring.tokens)}
     lost: dict[Operation, set[Range]] = defaultdict(set)
+    broken: set[Range] = set()  # lost to a coordinator that would serve them with all nodes up
     tight: set[int] = set()
     for state, rules in seen:
+        healths = list(state.range_healths(level, client, rules))
+        tight.update(index for index, health in enumerate(healths) if health.spare == 0)
         for operation, ranges in state.unavailable(level, client, rules).items():
             lost[operation].update(ranges)
-        healths = state.range_healths(level, client, rules)
-        tight.update(index for index, health in enumerate(healths) if health.spare == 0)
-    index_of = {end: index for index, end in enumerate(ring.tokens)}
+            broken.update(part for part in ranges if not healths[_index(ring, index_of, part[1])].structural)
     indexes = {name: {_index(ring, index_of, end) for _, end in ranges} for name, ranges in lost.items()}
     unavailable = frozenset().union(*indexes.values())
-    share = sum(space.width(*part) for part in frozenset().union(*lost.values())) / space.size
-    structural_share = worst.unavailable_share - worst.outage_share
     return replace(
         worst,
         unavailable=len(unavailable),
-        unavailable_share=share,
-        outage_share=max(0.0, share - structural_share),
+        unavailable_share=_share(frozenset().union(*lost.values()), space),
+        structurally_unavailable=len(unavailable - {_index(ring, index_of, end) for _, end in broken}),
+        outage_share=_share(broken, space),
         at_minimum=len(tight - unavailable),
         by_operation={
             name: replace(numbers, unavailable=len(indexes.get(name, ())))
             for name, numbers in worst.by_operation.items()
         },
     )
+
+
+def _share(parts: Iterable[Range], space: Partitioner) -> float:
+    return sum(space.width(*part) for part in parts) / space.size
 
 
 def _index(ring: Ring, index_of: Mapping[int, int], end: int) -> int:

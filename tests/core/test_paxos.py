@@ -224,3 +224,13 @@ def test_a_refused_attribute_stays_unknown() -> None:
     """A node that answered without its variant gets none from the others, also while its view does not count."""
     seen = with_node(three("v2", "v2", None), 3, mode="DRAINED")
     assert Evidence(seen).assumed(seen.nodes[2]).paxos_variant is None
+
+
+def test_what_one_variant_can_never_serve_is_no_outage_of_the_other() -> None:
+    """With more replicas configured than nodes, a range that is lost to v2 alone is the only one that is lost."""
+    rows = [[1], [2], [3], [1]]
+    members = [replace(node, paxos_variant=None) for node in nodes("dc1", "dc1", "dc1")]
+    seen = snapshot(members, [ring("ks", "NetworkTopologyStrategy {dc1=3}", rows, 3)], (2,))
+    (level,) = assess(seen, watching("SERIAL")).keyspaces[0].levels
+    assert level.health is not None
+    assert (level.health.unavailable, level.health.outage, level.health.outage_share) == (4, 1, 0.25)
