@@ -15,13 +15,13 @@ from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, cast
 
 from ringcheck.http.sockets import PlainSocket, TlsSocket, connect, secured
-from ringcheck.http.urls import address_of
+from ringcheck.http.urls import Addresses
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ringcheck.http.urls import Address
+    from ringcheck.http.urls import Address, Server
 
 KEPT = 2  # idle connections to one server
 
@@ -84,7 +84,8 @@ class Connections:
         self._context = context
         self._kept = kept
         self._guard = threading.Lock()
-        self._idle: dict[tuple[str, str, int], list[HTTPConnection]] = {}
+        self._addresses = Addresses()
+        self._idle: dict[Server, list[HTTPConnection]] = {}
         self._closed = False
 
     @contextmanager
@@ -105,7 +106,7 @@ class Connections:
             ConfigError: if a file of the TLS settings can't be used.
             OSError, HTTPException: if there is no answer in time, or none that is HTTP.
         """
-        address = address_of(url)
+        address = self._addresses[url]
         ends = time.monotonic() + seconds
         connection = self._connection(address, ends)
         kept = False
@@ -120,6 +121,13 @@ class Connections:
                 self._keep(address, connection)
             else:
                 connection.close()
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """Close the idle connections to the servers of some URLs."""
+        with self._guard:
+            idle = [connection for server in self._addresses.forget(urls) for connection in self._idle.pop(server, ())]
+        for connection in idle:
+            connection.close()
 
     def close(self) -> None:
         """Close all idle connections; those in use are closed after their answers."""
@@ -145,12 +153,12 @@ class Connections:
     def _taken(self, address: Address) -> HTTPConnection | None:
         """An idle connection, which is the caller's now."""
         with self._guard:
-            idle = self._idle.get((address.scheme, address.host, address.port))
+            idle = self._idle.get(address.server)
             return idle.pop() if idle else None
 
     def _keep(self, address: Address, connection: HTTPConnection) -> None:
         with self._guard:
-            idle = self._idle.setdefault((address.scheme, address.host, address.port), [])
+            idle = self._idle.setdefault(address.server, [])
             if len(idle) < self._kept and not self._closed:
                 idle.append(connection)
                 return

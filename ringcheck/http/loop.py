@@ -22,14 +22,14 @@ import h11
 from ringcheck.errors import SourceError
 from ringcheck.http.descriptors import room
 from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError, lower_first
-from ringcheck.http.urls import address_of, shown
+from ringcheck.http.urls import Addresses, shown
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from ringcheck.http.threads import WorkerThreads
-    from ringcheck.http.urls import Address
+    from ringcheck.http.urls import Address, Server
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # as in `sockets`
 _HEAD = 64 * 1024  # bytes of status line and headers at most
@@ -103,7 +103,8 @@ class LoopConnections:
         self._context = context
         self._threads = threads
         self._kept = kept
-        self._idle: defaultdict[tuple[str, str, int], list[_Connection]] = defaultdict(list)
+        self._addresses = Addresses()
+        self._idle: defaultdict[Server, list[_Connection]] = defaultdict(list)
 
     async def request(  # noqa: PLR0913, PLR0917 - what `Connections.request` takes, and a cap
         self, method: str, url: str, seconds: float, headers: Mapping[str, str], body: bytes, max_bytes: int
@@ -123,7 +124,7 @@ class LoopConnections:
             ConfigError: if a file of the TLS settings can't be used.
             OSError, HTTPException, zlib.error: if there is no answer in time, or none that is HTTP.
         """
-        address = address_of(url)
+        address = self._addresses[url]
         ends = asyncio.get_running_loop().time() + seconds
         connection = self._taken(address) or await self._connected(address, ends)
         try:
@@ -136,7 +137,7 @@ class LoopConnections:
 
     def _taken(self, address: Address) -> _Connection | None:
         """An idle connection that is still open, which is the caller's now."""
-        idle = self._idle[_server(address)]
+        idle = self._idle[address.server]
         while idle:
             connection = idle.pop()
             if connection.usable:
@@ -148,12 +149,18 @@ class LoopConnections:
 
         Of the descriptors for connections a quarter is left to those in use: the system gives out the lowest first.
         """
-        idle = self._idle[_server(address)]
+        idle = self._idle[address.server]
         few = connection.descriptor < room() * 3 // 4
         if connection.usable and few and len(idle) < self._kept:
             idle.append(connection)
         else:
             connection.abort()
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """Close the idle connections to the servers of some URLs."""
+        for server in self._addresses.forget(urls):
+            for connection in self._idle.pop(server, ()):
+                connection.abort()
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -176,10 +183,6 @@ class LoopConnections:
         except TimeoutError:
             raise DeadlineError("timed out in the TLS handshake") from None
         return connection
-
-
-def _server(address: Address) -> tuple[str, str, int]:
-    return address.scheme, address.host, address.port
 
 
 async def _dialled(host: str, port: int, threads: WorkerThreads) -> socket.socket:

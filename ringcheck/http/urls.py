@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from ringcheck.errors import SourceError
 from ringcheck.http.credentials import basic_auth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Server: TypeAlias = "tuple[str, str, int]"  # scheme, host and port
 
 _PORTS = {"http": 80, "https": 443}
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # characters of a path that a URL may hold as they are, and the escapes of others
@@ -31,8 +36,24 @@ class Address:
     target: str
     auth: str | None
 
+    @property
+    def server(self) -> Server:
+        """What a connection leads to."""
+        return self.scheme, self.host, self.port
 
-@lru_cache(maxsize=16384)
+
+class Addresses(dict[str, Address]):
+    """Address by URL, as a cache that its owner lets go of: a URL that is not usable raises `SourceError`."""
+
+    def __missing__(self, url: str) -> Address:
+        address = self[url] = address_of(url)
+        return address
+
+    def forget(self, urls: Iterable[str]) -> set[Server]:
+        """Drop some URLs; what they led to."""
+        return {address.server for address in (self.pop(url, None) for url in urls) if address}
+
+
 def address_of(url: str) -> Address:
     """The parts of a URL that a request needs.
 

@@ -75,6 +75,9 @@ class Asking(Protocol):
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """As `Client.stream`: the reply may be large."""
 
+    def forget(self, urls: Collection[str]) -> None:
+        """Close the idle connections to agents that are not asked any more."""
+
     def close(self) -> None:
         """Close all connections; requests in flight end by themselves."""
 
@@ -117,6 +120,10 @@ class ByThreads:
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
         return self._client.stream(url, payload, deadline, decode)
+
+    def forget(self, urls: Collection[str]) -> None:
+        """See `Asking`."""
+        self._client.forget(urls)
 
     def close(self) -> None:
         """See `Asking`."""

@@ -14,7 +14,6 @@ import time
 import zlib
 from collections import defaultdict
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import lru_cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -34,7 +33,7 @@ from ringcheck.jolokia.settings import is_jmx
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ringcheck.http.connections import Answer
     from ringcheck.http.loop import BufferedAnswer
@@ -49,9 +48,10 @@ T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
 
 
-@lru_cache(maxsize=4096)
 def with_slash(url: str) -> str:
     """The URL with a slash at the end of its path: JVM agents (1.7.2 and 2.2.9) answer 404 to `POST /jolokia`."""
+    if "?" not in url and "#" not in url:
+        return url if url.endswith("/") else f"{url}/"
     parts = urlsplit(url)
     return url if parts.path.endswith("/") else parts._replace(path=f"{parts.path}/").geturl()
 
@@ -240,6 +240,13 @@ class Client:
             return self._attempt(url, payload, deadline, document, limit, timeout=float("inf"))
         except RetryableError as failure:
             raise failure.error from failure
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """Close the idle connections to agents that are not asked any more."""
+        self._connections.forget(map(with_slash, urls))
+        with self._guard:
+            for url in urls:
+                self._in_flight.pop(url, None)
 
     def close(self) -> None:
         """Close all connections."""

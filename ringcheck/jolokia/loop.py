@@ -82,6 +82,11 @@ class OnLoop:
         work = partial(self._client.stream, url, payload, deadline, decode)
         return await asyncio.wrap_future(self._threads.submit(work))
 
+    def forget(self, urls: Collection[str]) -> None:
+        """See `Asking`."""
+        self._connections.forget(map(with_slash, urls))
+        self._client.forget(urls)
+
     def close(self) -> None:
         """See `Asking`."""
         self._connections.close()

@@ -118,7 +118,7 @@ class ClusterSession:
         authenticates: overrides whether clients must log in; None to find out.
         clock: monotonic seconds.
         contacts: the contact points.
-        agents: every agent that was used, by location.
+        agents: by location, those of contact points and members, and those that were used since the last `let_go`.
         named: locations of `nodes` that stand there by host name, by the addresses of the host.
         shared: sets and maps that many nodes report alike.
         busy: the last request to each agent; it may still run when the next poll begins.
@@ -160,6 +160,17 @@ class ClusterSession:
         """The agent that `nodes` has for a node; None if it has none."""
         location = self.settings.listed(endpoint, host_id) or self.named.get(ip_of(endpoint))
         return self.agent(location) if location else None
+
+    def let_go(self) -> None:
+        """Forget what earlier polls asked and nothing leads to any more: new containers have new addresses for ever."""
+        self.busy = {agent: work for agent, work in self.busy.items() if not work.done()}
+        membership = self.known.membership if self.known else None
+        kept = {*self.busy, *(contact.agent for contact in self.contacts)}
+        kept.update(membership.agents.values() if membership else ())
+        if len(self.agents) > len(kept):
+            self.asking.forget([url for url, agent in self.agents.items() if agent not in kept])
+            self.agents = {url: agent for url, agent in self.agents.items() if agent in kept}
+            self.explained = {agent: lists for agent, lists in self.explained.items() if agent in kept}
 
 
 def listed_members(report: NodeReport, agent: JolokiaEndpoint, roster: Roster) -> frozenset[int]:

@@ -94,6 +94,7 @@ class Poll:
         self._session.shared.trim(_SETS)
         self._session.polls += 1
         known = self._session.known
+        self._session.let_go()
         if known is None:
             await self._discovery.ask_contact_points()
             return await self._first()

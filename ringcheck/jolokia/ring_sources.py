@@ -158,6 +158,8 @@ class RingSources:
             session.releases = await self._gossiped_releases(agent, membership.roster) | session.releases
         session.known = KnownCluster(
             membership=membership,
+        addresses = {member.address for member in membership.members}
+        session.releases = {address: text for address, text in session.releases.items() if address in addresses}
             topology=topology,
             read_at=session.clock(),
             fingerprint=fingerprint(reports),

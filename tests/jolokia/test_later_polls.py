@@ -220,3 +220,30 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> No
             assert again.outcome == "ok" or "earlier request is still not answered" in (again.reason or "")
         finally:
             hanging.set()
+
+
+# What is kept.
+
+
+def test_nothing_is_kept_of_a_node_that_has_left() -> None:
+    """A cluster in containers gets new addresses for ever: neither its agent, its release nor its connection stays."""
+    lab = Lab()
+    with lab.running() as running:
+        running.poll()
+        session = running.source._session
+        lab.nodes[THREE].attributes["OperationMode"] = "DECOMMISSIONED"
+        for address in (ONE, TWO):
+            node = lab.nodes[address]
+            lab.lists(address, "LiveNodes", [ONE, TWO])
+            del node.attributes["EndpointWithPortToHostId"][lab.endpoint(THREE)]
+            node.attributes["TokenToEndpointWithPortMap"] = {"1": lab.endpoint(ONE), "2": lab.endpoint(TWO)}
+            node.operations["getRangeToEndpointWithPortMap", "orders"] = {
+                "[1, 2]": [lab.endpoint(ONE), lab.endpoint(TWO)], "[2, 1]": [lab.endpoint(ONE), lab.endpoint(TWO)],
+            }  # fmt: skip
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO]
+        running.poll()
+        client = session.asking._client  # type: ignore[attr-defined]
+        assert sorted(session.releases) == [ONE, TWO]
+        kept = (session.agents, client._in_flight, client._connections._addresses, client._connections._idle)
+        assert [THREE in repr(list(each)) for each in kept] == [False] * 4
+        assert [len(each) for each in (*kept, session.explained, session.busy)] == [2] * 6
