@@ -32,10 +32,12 @@ def metrics_(request: Request) -> Response:
     require_parameters(request, "cluster")
     agent, names = agent_of(request), request.query_params.getlist("cluster")
     readings = agent.readings()
-    if unknown := set(names) - {reading.cluster for reading in readings}:
+    watched = {reading.cluster for reading in readings}
+    if unknown := set(names) - watched:
         raise HTTPException(404, f"there is no cluster {min(unknown)!r}")
     wanted = [reading for reading in readings if not names or reading.cluster in names]
     accept, series = request.headers.get("accept", ""), request.app.state.series
+    series.keep(watched)
     content_type, body = metrics.render(
         lambda: wanted, accept, agent.last_reload, series=series, history=agent.recorder.works
     )

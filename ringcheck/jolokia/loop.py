@@ -10,7 +10,7 @@ from ringcheck.errors import SourceError
 from ringcheck.http.exchange import RetryableError
 from ringcheck.http.loop import LoopConnections, looked_up
 from ringcheck.http.replies import document
-from ringcheck.jolokia.client import Client, pauses, time_left
+from ringcheck.jolokia.client import Client, pauses, time_left, with_slash
 from ringcheck.jolokia.proxy import place
 
 if TYPE_CHECKING:

@@ -156,10 +156,10 @@ class RingSources:
         session.releases |= {member.address: report.release for member, _, report in reports if report.release}
         if any(member.address not in session.releases for member in membership.members):
             session.releases = await self._gossiped_releases(agent, membership.roster) | session.releases
-        session.known = KnownCluster(
-            membership=membership,
         addresses = {member.address for member in membership.members}
         session.releases = {address: text for address, text in session.releases.items() if address in addresses}
+        session.known = KnownCluster(
+            membership=membership,
             topology=topology,
             read_at=session.clock(),
             fingerprint=fingerprint(reports),

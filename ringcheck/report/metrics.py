@@ -28,7 +28,7 @@ from ringcheck.core.policy import Severity
 from ringcheck.report.reading import BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.quorum import Quorum
@@ -238,6 +238,12 @@ class SeriesCache:
             yield {name: text for name, (_, text) in known.items()}
         while len(self._kept) > self._most:
             del self._kept[next(iter(self._kept))]
+
+    def keep(self, clusters: Collection[str]) -> None:
+        """Drop the texts of all other clusters, which are not watched any more."""
+        for key in list(self._kept):
+            if key[0] not in clusters:
+                self._kept.pop(key, None)  # several scrapes may come at once
 
 
 def _renewed(

@@ -423,7 +423,7 @@ def test_series_are_joined_from_kept_texts(accept: str) -> None:
 
 
 def test_what_has_not_changed_is_not_encoded_again() -> None:
-    """Only the families of a cluster with another sample are."""
+    """Only the families of a cluster with another sample are; nothing is kept of a cluster that is not watched."""
     cache = SeriesCache()
     encoded: list[list[str]] = []
     verdict = assess(article.snapshot(), Policy())
@@ -443,3 +443,5 @@ def test_what_has_not_changed_is_not_encoded_again() -> None:
     assert encoded == []
     scrape_of(one, replace(two, suspects=frozenset({"10.0.0.1"})))
     assert encoded == [["cassandra_ring_suspect_nodes"]]
+    cache.keep({"a"})
+    assert [cluster for cluster, _ in cache._kept] == ["a"]
