@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.consistency import OPERATIONS, supports
+from ringcheck.core.kinds import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -74,7 +75,7 @@ def demands_of(level: Level, client: str | None, rules: Rules) -> dict[Operation
     return {name: rules.demand(level, name, client) for name in OPERATIONS if supports(level, name, rules.version)}
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def headroom(kind: RangeKind, demand: Demand) -> Headroom:
     """The headroom of a kind of range; of a range in pieces, that of its worst piece."""
     margins = [margin for piece in kind for margin in piece.margins(demand)]
@@ -94,7 +95,7 @@ def least(rooms: Collection[Headroom]) -> Headroom:
     return Headroom(min(spares, default=None), min(racks, default=None), any(room.structural for room in rooms))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def served(counts: Replicas, demands: tuple[Demand, ...]) -> bool:
     """Whether a range (or a piece of one) with these counts meets all demands."""
     return all(headroom((counts,), demand).available for demand in demands)

@@ -15,6 +15,10 @@ from ringcheck.core.consistency import Replicas
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+# Results that each cache keeps, for all clusters together. 1,024 nodes with 256 tokens, in 40 states one after another,
+# have 900. A result takes a kilobyte, so that a larger number is memory that an agent only fills over months.
+KEPT = 8192
+
 Marks: TypeAlias = tuple[int, ...]
 """For each replica of a range the index of its rack; plus the number of racks if the replica is down."""
 
@@ -38,7 +42,7 @@ def unordered(numbers: Mapping[Marks, int], mark: Callable[[int], int] = int) ->
     return totals
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def replica_counts(racks: Racks, row: Marks, pending: Marks) -> Replicas:
     """Replica counts of a range (or a piece of one) with these marks of its natural and its pending replicas.
 
@@ -58,7 +62,7 @@ def replica_counts(racks: Racks, row: Marks, pending: Marks) -> Replicas:
     )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def _shared(counts: Replicas) -> Replicas:
     return counts
 
