@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import pytest
 
 from ringcheck import deadline
 from ringcheck.cli import ringcheck
+from tests.starved import EFFECTS, twentieth_of_a_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,25 +25,6 @@ ROOT = Path(__file__).parents[2]
 DOWN = "tests/snapshots/article-one-down.json"
 STOPPED = "UNKNOWN - the check took longer than {} and was stopped\n"
 LATE = 20.0  # seconds after which a check counts as one that does not end; these tests run on loaded machines
-
-# Python imports this when it starts. Importing the named module then has the effect, which is in the child.
-EFFECTS = """
-import os, re, signal, sys, time
-EFFECTS = {
-    "power": lambda: pow(3, 10**8),
-    "expression": lambda: re.match("(a+)+$", "a" * 60 + "b"),
-    "sleep": lambda: time.sleep(100),
-    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "loop": lambda: [None for _ in iter(int, 1)],
-}
-class Finder:
-    def find_spec(self, name, *_):
-        if name == os.environ.get("EFFECT_IN"):
-            with open(os.environ["EFFECT_PID"], "w") as file:
-                file.write(str(os.getpid()))
-            EFFECTS[os.environ["EFFECT"]]()
-sys.meta_path.insert(0, Finder())
-"""
 
 
 class Checked:
@@ -297,35 +279,6 @@ def test_the_time_counts_from_the_start_of_the_process(checked: Checked) -> None
 
 
 # A starved machine
-
-QUOTA = Path("/sys/fs/cgroup/cpu")
-
-
-@contextmanager
-def twentieth_of_a_core() -> Iterator[str]:
-    """A control group with 5 % of a core: the file that takes its processes."""
-    group = QUOTA / f"ringcheck-{os.getpid()}"
-    unified = Path("/sys/fs/cgroup") / group.name
-    try:
-        if (QUOTA / "cpu.cfs_quota_us").exists() or QUOTA.exists():
-            group.mkdir()
-            (group / "cpu.cfs_quota_us").write_text("5000")
-        else:
-            group = unified
-            group.mkdir()
-            (group / "cpu.max").write_text("5000 100000")
-    except OSError as error:
-        with suppress(OSError):
-            group.rmdir()
-        pytest.skip(f"this machine allows no CPU quota: {error}")
-    try:
-        yield str(group / "cgroup.procs")
-    finally:
-        for _ in range(100):
-            with suppress(OSError):
-                group.rmdir()
-                break
-            time.sleep(0.1)
 
 
 @pytest.mark.slow

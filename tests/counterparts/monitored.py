@@ -19,7 +19,7 @@ import yaml
 from ringcheck.core.ring import Replication
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve
-from tests.counterparts.daemon import required
+from tests.counterparts.daemon import daemon, free_port, required
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,17 +105,18 @@ def _plugins(folder: Path) -> Path:
     plugin = f'exec {shlex.quote(str(plugins / "check_cassandra_ring"))} "$@"'
     (folder / "crash.py").write_text(CRASH)
     crash = shlex.join([sys.executable, str(folder / "crash.py")])
-    _script(folder / "crashing", f'exec {crash} "$@"')
-    _script(plugins / "crashes", f"export RINGCHECK={folder / 'crashing'}\n{plugin}")
-    _script(plugins / "hangs", "exec sleep 60")
-    _script(plugins / "dies", "kill -SEGV $$")
+    script(folder / "crashing", f'exec {crash} "$@"')
+    script(plugins / "crashes", f"export RINGCHECK={folder / 'crashing'}\n{plugin}")
+    script(plugins / "hangs", "exec sleep 60")
+    script(plugins / "dies", "kill -SEGV $$")
     alone = folder / "check_cassandra_ring"  # no ringcheck beside it
     alone.symlink_to(ROOT / "plugins" / "check_cassandra_ring")
-    _script(plugins / "missing", f"export RINGCHECK=/nowhere/ringcheck\nexec {shlex.quote(str(alone))}")
+    script(plugins / "missing", f"export RINGCHECK=/nowhere/ringcheck\nexec {shlex.quote(str(alone))}")
     return plugins
 
 
-def _script(path: Path, text: str) -> None:
+def script(path: Path, text: str) -> None:
+    """Write a shell script that can be run."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
@@ -137,3 +138,42 @@ def ordinary(command: list[str]) -> tuple[list[str], str, str]:
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("NRPE does not run as root, and there are no user namespaces here to be somebody else in")
     return [*namespace, *command], "1000", "1000"
+
+
+@contextmanager
+def served_by_nrpe(watched: Monitored, commands: str = "", procs: str = "/dev/null") -> Iterator[int]:
+    """The port of an NRPE that has the shipped command.
+
+    Args:
+        watched: what it watches.
+        commands: lines of its configuration, beside the usual ones.
+        procs: the file of a control group that takes its processes.
+    """
+    port, main = free_port(), watched.folder / "nrpe.cfg"
+    nrpe, user, group = ordinary([required("nrpe"), "-c", str(main), "-n", "-f"])
+    command = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', procs, *nrpe]
+    shipped = watched.folder / "nrpe-ringcheck.cfg"
+    shipped.write_text(watched.example("nrpe/ringcheck.cfg").replace(EXAMPLE_PLUGINS, str(watched.plugins)))
+    main.write_text(
+        f"server_address=127.0.0.1\nserver_port={port}\nnrpe_user={user}\nnrpe_group={group}\n"
+        f"allowed_hosts=127.0.0.1\npid_file={watched.folder}/nrpe.pid\ncommand_timeout=60\n"
+        f"include={shipped}\n"
+        f"command[dies]={watched.plugins}/dies\ncommand[hangs]={watched.plugins}/hangs\n"
+        f"command[crashes]={watched.plugins}/crashes -C {watched.config}\n"
+        f"command[long]={watched.plugins}/check_cassandra_ring -C {watched.config} -v\n"
+        f"{commands}"
+    )
+    ready = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n"]
+
+    def answers() -> bool:
+        return subprocess.run(ready, capture_output=True, check=False).returncode == 0
+
+    with daemon(command, watched.folder / "nrpe.out", answers, env=watched.environment):
+        yield port
+
+
+def by_nrpe(port: int, command: str, *options: str) -> tuple[int, str]:
+    """Exit code and output of check_nrpe."""
+    program = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n", "-u", "-t", "60", *options]
+    done = subprocess.run([*program, "-c", command], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ringcheck.errors import LINE_BYTES
 from ringcheck.simulator.faults import Fault
-from tests.counterparts.daemon import await_, daemon, free_port, required
+from tests.counterparts.daemon import await_, daemon, required
 from tests.counterparts.monitored import (
     CRITICAL,
     EXAMPLE_PLUGINS,
@@ -21,9 +20,10 @@ from tests.counterparts.monitored import (
     UNKNOWN,
     WARNING,
     Monitored,
+    by_nrpe,
     me,
     monitored,
-    ordinary,
+    served_by_nrpe,
 )
 
 if TYPE_CHECKING:
@@ -175,41 +175,10 @@ def _healthy(watched: Monitored) -> Iterator[None]:
     watched.healthy()
 
 
-@contextmanager
-def served_by_nrpe(watched: Monitored) -> Iterator[int]:
-    """The port of an NRPE that has the shipped command."""
-    port, main = free_port(), watched.folder / "nrpe.cfg"
-    command, user, group = ordinary([required("nrpe"), "-c", str(main), "-n", "-f"])
-    shipped = watched.folder / "nrpe-ringcheck.cfg"
-    shipped.write_text(watched.example("nrpe/ringcheck.cfg").replace(EXAMPLE_PLUGINS, str(watched.plugins)))
-    main.write_text(
-        f"server_address=127.0.0.1\nserver_port={port}\nnrpe_user={user}\nnrpe_group={group}\n"
-        f"allowed_hosts=127.0.0.1\npid_file={watched.folder}/nrpe.pid\ncommand_timeout=60\n"
-        f"include={shipped}\n"
-        f"command[dies]={watched.plugins}/dies\ncommand[hangs]={watched.plugins}/hangs\n"
-        f"command[crashes]={watched.plugins}/crashes -C {watched.config}\n"
-        f"command[long]={watched.plugins}/check_cassandra_ring -C {watched.config} -v\n"
-    )
-    ready = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n"]
-
-    def answers() -> bool:
-        return subprocess.run(ready, capture_output=True, check=False).returncode == 0
-
-    with daemon(command, watched.folder / "nrpe.out", answers, env=watched.environment):
-        yield port
-
-
 @pytest.fixture(scope="module")
 def nrpe(watched: Monitored) -> Iterator[int]:
     with served_by_nrpe(watched) as port:
         yield port
-
-
-def by_nrpe(port: int, command: str, *options: str) -> tuple[int, str]:
-    """Exit code and output of check_nrpe."""
-    program = [required("check_nrpe"), "-H", "127.0.0.1", "-p", str(port), "-n", "-u", "-t", "60", *options]
-    done = subprocess.run([*program, "-c", command], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
 
 
 @pytest.fixture(scope="module")
