@@ -20,7 +20,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -47,6 +47,11 @@ unit: $(STAMP)
 SECONDS := 60
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# An agent that polls clusters which change all the time: what it holds from the start to the end.
+POLLS := 2000
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --polls $(POLLS)
 
 # Random clusters whose nodes report false things: never a false OK or SAFE. `unit` tries some hundred of them.
 worlds: $(STAMP)

@@ -1,0 +1,115 @@
+"""`ringcheck agent` with a channel: it polls, reloads and counts what it holds when a line on stdin asks for it.
+
+Arguments: those of `ringcheck agent`. Each line is answered by one line of JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ringcheck.agent import service
+from ringcheck.cli import main as ringcheck
+from ringcheck.cli.agent import SIGNALS
+from ringcheck.core import headroom, kinds
+
+PATIENCE = 120.0  # seconds for polls or a reload
+CACHES = (kinds.replica_counts, kinds._shared, headroom.headroom, headroom.served)
+agents: list[service.Agent] = []
+
+
+class Noted(service.Agent):
+    """The agent of this process."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        agents.append(self)
+
+
+def poll(agent: service.Agent, *, streams: bool) -> dict[str, int]:
+    """Let every cluster be polled once more; how many clusters that are."""
+    watches = agent._state.watches
+    before = {watch: sum(watch.reading.polls.counts) for watch in watches}
+    for watch in watches:
+        if streams:
+            watch.ask()
+        else:
+            watch.hurry()
+    wait(lambda: all(sum(watch.reading.polls.counts) > count for watch, count in before.items()))
+    return {"polls": len(watches)}
+
+
+def reload(agent: service.Agent) -> dict[str, int]:
+    """Let the agent load its configuration again; how many clusters it has then."""
+    before = agent.config
+    os.kill(os.getpid(), signal.SIGHUP)
+    wait(lambda: agent.config is not before)
+    return {"clusters": len(agent.config.clusters)}
+
+
+def count() -> dict[str, Any]:
+    """What the process holds now, without the results of `core`'s caches, which have a bound of their own."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    cached = sum(cache.cache_info().currsize for cache in CACHES)
+    for cache in CACHES:
+        cache.cache_clear()
+    for _ in range(3):
+        gc.collect()
+    types = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    return {
+        "objects": types.total(),
+        "blocks": sys.getallocatedblocks(),
+        "threads": int(status["Threads"]),
+        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough
+        "rss": int(status["VmRSS"].split()[0]),
+        "cpu": time.process_time(),
+        "cached": cached,
+        "types": types,
+    }
+
+
+def wait(condition: Any) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        TimeoutError: if it does not in time.
+    """
+    ends = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > ends:
+            raise TimeoutError
+        time.sleep(0.002)
+
+
+def serve() -> None:
+    """Answer the lines of stdin; the process ends with whoever sends them."""
+    try:
+        for line in sys.stdin:
+            wait(lambda: agents)
+            print(json.dumps(answer(line.strip())), flush=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def answer(word: str) -> dict[str, Any]:
+    """Do what a line asks for."""
+    if word == "count":
+        return count()
+    if word == "reload":
+        return reload(agents[0])
+    return poll(agents[0], streams=word == "ask")
+
+
+if __name__ == "__main__":
+    service.Agent = Noted  # type: ignore[misc]
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # or the thread below would take those of the main thread
+    threading.Thread(target=serve, daemon=True).start()
+    ringcheck(["agent", *sys.argv[1:]])
