@@ -232,11 +232,12 @@ class RingReader:
         rings = await self._rings(await self._groups(keyspaces))
         if not all(self._matches(ring, counts, locations) for ring in rings):
             counts = self._by_address(await self.token_counts())
-            matching = [ring for ring in rings if self._matches(ring, counts, locations)]
-            stale = [keyspace for ring in rings if ring not in matching for keyspace in ring.keyspaces]
-            again = await self._rings(await self._groups(stale))
+            sorts: dict[bool, list[Ring]] = {True: [], False: []}
+            for ring in rings:
+                sorts[self._matches(ring, counts, locations)].append(ring)
+            again = await self._rings(await self._groups([name for ring in sorts[False] for name in ring.keyspaces]))
             self._consistent = all(self._matches(ring, counts, locations) for ring in again)
-            rings = [*matching, *again]
+            rings = [*sorts[True], *again]
         return [ring for ring in rings if self._has_all_ranges(ring, counts)], counts
 
     def _matches(self, ring: Ring, counts: Counter[str], locations: Mapping[str, Location]) -> bool:
