@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.membership import by_address
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.topology import Topology
 
 _ANSWERING = 3  # nodes that are asked for the ring and answer, at most
+_SHARE = 0.75  # of the time that is left: for one node, as long as there is another one to ask
 _TRIED = 8  # nodes that are asked for the ring, those that went down meanwhile included
 
 
@@ -85,11 +85,13 @@ class RingSources:
         """The first reading that is complete and has all token owners, else the best of a few."""
         best: _Reading | None = None
         answered = 0
-        for agent, report in islice(self.ranked(membership), _TRIED):
-            reading = await self._read(agent, report)
+        sources = self.ranked(membership)[:_TRIED]
+        for agent, report in sources:
+            last = agent is sources[-1].agent
+            reading = await self._read(agent, report, self._ends if last else self._discovery.after(_SHARE))
             answered += reading is not None or not _unreachable(self.failures[-1])
             believed = reading is not None and reading.topology.complete and _has_owners(report, reading)
-            if reading and (best is None or believed or reading.topology.complete > best.topology.complete):
+            if reading and (best is None or believed or _worth(reading) > _worth(best)):
                 best = reading
             if answered == _ANSWERING or believed or (best and best.topology.large):
                 break
@@ -124,15 +126,15 @@ class RingSources:
 
         return [AgentReport(item.agent, item.report) for item in sorted(able, key=rank)]
 
-    async def _read(self, agent: JolokiaEndpoint, report: NodeReport) -> _Reading | None:
+    async def _read(self, agent: JolokiaEndpoint, report: NodeReport, until: float) -> _Reading | None:
         """The ring as a node reports it; None, and a failure more, if it can't be read.
 
         The node may name token owners that no other node has named, so that there are more members afterwards.
         """
         try:
             if agent.host_ids is None or report.partitioner is None:
-                self._fanout.answers[agent] = report = await agent.introduce(self._ends)
-            reader = self.reader(agent, report)
+                self._fanout.answers[agent] = report = await agent.introduce(until)
+            reader = RingReader(agent, report, self._session.replication, until)
             counts = await reader.token_counts()
             if not report.joining:
                 agent.owners = self._session.shared.sets.setdefault(frozenset(counts), frozenset(counts))
@@ -212,6 +214,12 @@ def _has_owners(report: NodeReport, reading: _Reading) -> bool:
     if any(member.owns and tokens[member.address] == 0 for member in reading.membership.members):
         return False  # by this node it still joins, but it has joined already
     return bool(report.joining) or None not in tokens.values()
+
+
+def _worth(reading: _Reading) -> tuple[bool, int]:
+    """Which of two readings is better, neither of which can be believed entirely: the larger value."""
+    topology = reading.topology
+    return topology.complete, sum(len(ring.keyspaces) for ring in topology.rings)
 
 
 def _unreachable(error: RingcheckError) -> bool:
