@@ -5,7 +5,7 @@ Owns the order in which agents are asked. Who is a member is decided by `core.me
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -14,7 +14,16 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.membership import Roster
 from ringcheck.errors import DataError
 from ringcheck.jolokia.disagreements import answering_twice, unknown_to_some
-from ringcheck.jolokia.membership import AgentReport, MemberReport, Membership, identity_mismatch, related, unrelated
+from ringcheck.jolokia.fanout import UNHEARD
+from ringcheck.jolokia.membership import (
+    AgentReport,
+    MemberReport,
+    Membership,
+    identity_mismatch,
+    listed_members,
+    related,
+    unrelated,
+)
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import believable, testimony
 
@@ -30,6 +39,7 @@ _ASKING_SHARE = 0.6  # of a first poll's time: nodes are asked in it, the rest i
 _LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
 _PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
 _ROUNDS = 4  # of asking nodes that only the nodes asked last know
+_COMPARED = 16  # reports, the first ones: those of contact points
 _ASKED_FOR_MEMBERS = 16  # nodes in each poll; a larger cluster is asked in turn
 
 
@@ -70,7 +80,7 @@ class Discovery:
             SourceError: if no agent answered.
             DataError: likewise, if an answer made no sense.
         """
-        until = self._after(_LIVENESS_SHARE)
+        until = self.after(_LIVENESS_SHARE)
         self._fanout.start(membership.agents.values(), until, self._asked_for_members(membership))
         self._start_other_contacts(membership, until)
         await self._fanout.gather(until)
@@ -86,7 +96,7 @@ class Discovery:
         Raises:
             DataError: if the contact points are of two clusters.
         """
-        until = self._after(_ASKING_SHARE)
+        until = self.after(_ASKING_SHARE)
         await self._fanout.look_up_names(until)
         membership = self.membership()
         for _ in range(_ROUNDS):
@@ -99,14 +109,14 @@ class Discovery:
                 break
         return membership
 
-    def _after(self, share: float) -> float:
+    def after(self, share: float) -> float:
         """Clock time at which a share of the time that is left will have passed."""
         now = self._session.clock()
         return now + max(0.0, self._ends - now) * share
 
     async def _ask_new_members(self, membership: Membership, until: float) -> None:
         """Ask the members that were not asked yet, and contact points that are not members."""
-        agents = [agent for agent in membership.agents.values() if agent not in self._fanout.answers]
+        agents = [agent for agent in self._best_known_first(membership) if agent not in self._fanout.answers]
         guide = next((agent for agent, report in self._fanout.reports() if report.mode is not None), None)
         for agent in agents:
             if guide:
@@ -115,6 +125,23 @@ class Discovery:
         self._fanout.start(agents, until, frozenset(agents if small else islice(agents, 0, None, _stride(agents))))
         self._start_other_contacts(membership, until)
         await self._fanout.gather(until)
+
+    def _best_known_first(self, membership: Membership) -> list[JolokiaEndpoint]:
+        """The agents of members; if they are many, first those of members that most reports list.
+
+        The order matters if one node has named many that do not exist: not all are asked then.
+        """
+        agents = membership.agents
+        if len(agents) <= UNHEARD:
+            return list(agents.values())
+        known = Counter(
+            index
+            for agent, report in islice(self._fanout.reports(), _COMPARED)
+            for index in listed_members(report, agent, membership.roster)
+        )
+        order = sorted(range(len(membership.members)), key=lambda index: -known[index])
+        addresses = [membership.members[index].address for index in order]
+        return [agents[address] for address in addresses if address in agents]
 
     def _asked_for_members(self, membership: Membership) -> frozenset[JolokiaEndpoint]:
         """Agents that are asked for the members that they know.

@@ -8,6 +8,7 @@ from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
 
+NODES = 4096  # that one node may name; the largest clusters have little more than a thousand
 _LONGEST = 512  # characters of an endpoint: a host name has 253 at most, an address with its zone and port some 70
 
 
@@ -63,6 +64,16 @@ def host_ids(value: object, what: str) -> dict[str, str]:
         DataError: if it is not a map of host ids by endpoint.
     """
     return {CANONICAL[key]: text(host_id, what) for key, host_id in mapping(value, what).items()}
+
+
+def check_number(nodes: int) -> None:
+    """Check how many nodes one node names: each would be a member that is asked, located and missed.
+
+    Raises:
+        DataError: if they are more than any cluster has.
+    """
+    if nodes > NODES:
+        raise DataError(f"it names {nodes} nodes: more than {NODES} are refused")
 
 
 def owners(value: object, what: str) -> frozenset[str]:

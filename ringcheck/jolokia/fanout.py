@@ -1,11 +1,14 @@
 """The requests of one poll: which agents were asked, and what each answered in time.
 
-Owns the waiting; does not interpret reports.
+Owns the waiting; does not interpret reports. An agent that has never answered may not exist, since one node can name
+thousands of addresses. So few of these are asked at first, and more as others answer.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.endpoint import canonical
@@ -15,7 +18,7 @@ from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.proxy import ProxyError, check, place
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _GRACE = 0.25  # seconds that other contact points have after the first one that knows members
 _SHOWN = 3  # errors in one message
+UNHEARD = 64  # agents that have never answered may be asked without an answer, and two more for each that answers now
 
 
 class FanOut:
@@ -41,6 +45,8 @@ class FanOut:
         self._session = session
         self._started: dict[JolokiaEndpoint, Started[NodeReport]] = {}
         self._taken: dict[JolokiaEndpoint, Started[NodeReport]] = {}
+        self._queue: dict[JolokiaEndpoint, Callable[[], None]] = {}  # agents that were never heard, and what asks them
+        self._unheard: list[JolokiaEndpoint] = []  # those that were asked, and the contact points of a first poll
 
     def start(
         self,
@@ -53,15 +59,23 @@ class FanOut:
         """Begin to ask agents.
 
         Args:
-            agents: to ask; those that were asked in this poll already are left out.
+            agents: to ask; those that were asked in this poll already are left out. Of those that have never answered
+                the first come first; `gather` asks them.
             until: clock time at which the answer must be there.
             members_of: agents that are also asked for the members that they know.
             again: ask also agents that have answered in this poll. If the second answer does not come, the first
                 one stays.
         """
         for agent in agents:
+            ask = partial(self._refresh, agent, until, members=agent in members_of)
             if again or (agent not in self._started and agent not in self.answers):
-                self._submit(agent, agent.refresh(until, members=agent in members_of), until)
+                if agent.process is None:
+                    self._queue.setdefault(agent, ask)
+                else:
+                    ask()
+
+    def _refresh(self, agent: JolokiaEndpoint, until: float, *, members: bool) -> None:
+        self._submit(agent, agent.refresh(until, members=members), until)
 
     def _submit(self, agent: JolokiaEndpoint, work: Coroutine[Any, Any, NodeReport], until: float) -> None:
         earlier = self._session.busy.get(agent)
@@ -85,10 +99,35 @@ class FanOut:
 
     async def gather(self, until: float) -> None:
         """Wait for all answers until a clock time; an agent that has not answered by then gets an error."""
+        await self._work_off(until)
         await self._session.asking.wait(self._started.values(), max(0.0, until - self._session.clock()))
         self._take(self._started)
         for agent in self._started:
             self.answers.setdefault(agent, _silent(agent))
+        for agent in self._queue:
+            text = f"{shown(agent.url)}: not asked, because too many others that have never answered do not answer now"
+            self.answers.setdefault(agent, SourceError(text, "unreachable"))
+        self._queue.clear()
+
+    async def _work_off(self, until: float) -> None:
+        """Ask the agents of the queue, as long as enough others answer."""
+        while self._queue and (left := until - self._session.clock()) > 0:
+            self._take(self._started)
+            room = self._room()
+            for agent in [*islice(self._queue, room)]:
+                self._unheard.append(agent)
+                self._queue.pop(agent)()
+            asked = [self._started[agent] for agent in self._unheard if agent in self._started]
+            waiting = [started for started in asked if not started.done()]
+            if not room and not waiting:
+                return
+            if self._queue and waiting:
+                await self._session.asking.wait(waiting, left, first=True)
+
+    def _room(self) -> int:
+        """How many more agents that have never answered may be asked now."""
+        heard = sum(isinstance(self.answers.get(agent), NodeReport) for agent in self._unheard)
+        return max(0, UNHEARD + 2 * heard - (len(self._unheard) - heard))
 
     def _take(self, agents: Iterable[JolokiaEndpoint]) -> None:
         """Keep the answers that have come in since the last call; an error does not replace a report."""
@@ -135,6 +174,7 @@ class FanOut:
     async def introduce(self, contacts: Iterable[ContactPoint], until: float) -> None:
         """Ask contact points for everything; ends soon after the first one that knows members has answered."""
         for contact in contacts:
+            self._unheard.append(contact.agent)
             self._submit(contact.agent, _introduction(contact, self._session.asking, until), until)
         waiting = list(self._started.values())
         while waiting and (left := until - self._session.clock()) > 0:

@@ -9,7 +9,7 @@ from ringcheck.core.metadata import MetadataReport
 from ringcheck.core.ring import COORDINATING
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.endpoints import endpoints, host_ids, owners
+from ringcheck.jolokia.endpoints import check_number, endpoints, host_ids, owners
 from ringcheck.jolokia.outcomes import OK, THROWN, Outcome, flag, is_missing_mbean, mapping, number, text
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
         text(values["LocalHostId"], "LocalHostId")  # null only while a node starts
     optional = (*mbeans.EXTRA, "PartitionerName", mbeans.PAXOS_VARIANT)
     values |= {name: answers[name].value for name in optional if name in answers}
+    ids, owning = _host_ids(answers, with_port), _owners(answers, with_port, shared)
+    check_number(len(frozenset().union(*lists.values(), ids or (), owning or ())))
     return NodeReport(
         with_port=with_port,
         cluster=text(values["ClusterName"], "ClusterName"),
@@ -102,8 +104,8 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
         generation=_optional(number, values, "CurrentGenerationNumber"),
         schema_version=_optional(text, values, "SchemaVersion"),
         **lists,
-        host_ids=_host_ids(answers, with_port),
-        owners=_owners(answers, with_port, shared),
+        host_ids=ids,
+        owners=owning,
         metadata=_metadata(answers, shared),
     )
 

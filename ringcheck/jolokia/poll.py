@@ -37,7 +37,10 @@ a token owner, the next node is asked.
 What would go wrong otherwise. If the first agent that answers were believed, a node that is cut off would show a
 cluster of its own, and the gate would find it safe to stop a replica of the real one. If an agent's last report stood
 in for a missing one, a dead cluster would stay green. If the nodes could use the whole deadline, one that hangs would
-leave no time for the ring: so they get 60 % of a first poll and 75 % of a later one. If contact points that are not
+leave no time for the ring: so they get 60 % of a first poll and 75 % of a later one. If the ring were read from one
+node until the deadline, one that does not send it would hide every outage: so it gets 75 % of what is left, if there is
+another one to ask. If every address that a node names were asked, one node could make ringcheck connect to thousands
+that it has invented: so of agents that have never answered few are asked at once. If contact points that are not
 members were left out, a node that has just joined and that no peer knows yet would serve clients unseen.
 
 Polls are coroutines, so that the same code runs on worker threads (a command) and on an event loop (the long-running
@@ -91,10 +94,10 @@ class Poll:
             SourceError: if no node answered, or the ring can't be read and is not known from an earlier poll.
             DataError: if reports contradict each other, or likewise if the ring can't be read.
         """
+        self._session.let_go()
         self._session.shared.trim(_SETS)
         self._session.polls += 1
         known = self._session.known
-        self._session.let_go()
         if known is None:
             await self._discovery.ask_contact_points()
             return await self._first()

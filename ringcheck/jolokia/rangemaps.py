@@ -10,7 +10,7 @@ from ringcheck.core.ring import Pending
 from ringcheck.core.spans import Spans
 from ringcheck.errors import DataError
 from ringcheck.http.replies import document
-from ringcheck.jolokia.endpoints import CANONICAL, endpoint
+from ringcheck.jolokia.endpoints import CANONICAL, check_number, endpoint
 from ringcheck.jolokia.outcomes import mapping, outcome, shortened, strings, text
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def token_counts(reply: Reply) -> Counter[str]:
 
     def take(_: str, owner: Any) -> None:  # noqa: ANN401 - decoded JSON
         counts[CANONICAL[text(owner, "an owner")]] += 1
+        check_number(len(counts))
 
     _entries(reply, take, "the token map")
     return counts

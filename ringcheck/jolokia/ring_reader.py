@@ -18,6 +18,7 @@ from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
 from ringcheck.http.replies import LONGEST_TEXT, printable
 from ringcheck.jolokia import endpoints, mbeans, outcomes, rangemaps
+from ringcheck.jolokia.membership import listed_members
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.rangemaps import NodeIndexes
 from ringcheck.jolokia.topology import NOWHERE, Location, Topology
@@ -38,9 +39,11 @@ _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
 # every node reports in each poll.
 _NOT_PLACED = frozenset({LOCAL_STRATEGY, META_STRATEGY})
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node that it does not know
+_LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no limit
 # Of pending ranges in one reply. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of the bytes
 # that are counted: this is enough for three such nodes and 100 keyspaces that all have replications of their own.
 _PENDING_VALUES = 2**20
+_STRANGERS = 64  # members that the node does not list, of which it is asked for the location
 _TRIES = 3  # keyspaces of one replication: the first may have been dropped meanwhile
 
 
@@ -146,20 +149,32 @@ class RingReader:
         attribute = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
         beans = {mbean: name for mbean, name, since in mbeans.LOGINS if self._release >= since}
         requests = [mbeans.read(mbeans.STORAGE_SERVICE, attribute), *itertools.starmap(mbeans.read, beans.items())]
-        targets = [self._target(member) for member in self._members]
+        located = self._locatable()
+        targets = [self._target(member) for member in located]
         names, *rest = await self._agent.bulk([*requests, *mbeans.locations(targets)], self._deadline)
         logins = dict(zip(beans, rest, strict=False))
         if shared and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
             names = await self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
         keyspaces = sorted(set(outcomes.strings(names.get(attribute), attribute)) - _LOCAL_KEYSPACES)
-        return keyspaces, logins, self._locations(rest[len(beans) :])
+        return keyspaces, logins, self._locations(located, rest[len(beans) :])
 
-    def _locations(self, answers: Sequence[Outcome]) -> dict[str, Location]:
+    def _locatable(self) -> list[Member]:
+        """The members that the node is asked to locate: those that it lists, and a few others.
+
+        Some snitches know a location for every address. But another node may have named thousands that do not exist.
+        """
+        listed = listed_members(self._report, self._agent, self._roster)
+        strangers = [index for index in range(len(self._members)) if index not in listed]
+        kept = listed.union(strangers[:_STRANGERS])
+        return [member for index, member in enumerate(self._members) if index in kept]
+
+    def _locations(self, located: Sequence[Member], answers: Sequence[Outcome]) -> dict[str, Location]:
         """Location by member address, from the answers to `mbeans.locations`."""
         pairs = zip(answers[::2], answers[1::2], strict=True)
-        return {
+        locations = dict.fromkeys((member.address for member in self._members), NOWHERE)
+        return locations | {
             member.address: (_snitch_name(datacenter), _snitch_name(rack))
-            for member, (datacenter, rack) in zip(self._members, pairs, strict=True)
+            for member, (datacenter, rack) in zip(located, pairs, strict=True)
         }
 
     def _authenticates(self, logins: Mapping[str, Outcome]) -> bool:
@@ -418,13 +433,13 @@ def _read_level(logins: Mapping[str, Outcome]) -> str | None:
 
 
 def _snitch_name(outcome: Outcome) -> str | None:
-    """A datacenter or rack; None if the snitch does not know it.
+    """A datacenter or rack; None if the snitch does not know it, or it is longer than any: its node names itself so.
 
     Raises:
         SourceError: if the agent's policy forbids the question.
-        DataError: if the name is longer than any.
     """
     if outcome.status == outcomes.FORBIDDEN:
         outcome.get("the snitch")
     name = outcome.value
-    return outcomes.text(name, "a name of the snitch") if isinstance(name, str) and name not in _UNKNOWN else None
+    usable = isinstance(name, str) and len(name) <= _LONGEST_NAME and name not in _UNKNOWN
+    return name if usable else None
