@@ -105,7 +105,7 @@ class FanOut:
         for agent in self._started:
             self.answers.setdefault(agent, _silent(agent))
         for agent in self._queue:
-            text = f"{shown(agent.url)}: not asked, because too many others that have never answered do not answer now"
+            text = f"{place(agent.url)}: not asked, because too many others that have never answered do not answer now"
             self.answers.setdefault(agent, SourceError(text, "unreachable"))
         self._queue.clear()
 
