@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8", "6.0-alpha2")
-# By generation: the oldest of 2.x that is tested has the shapes of 1.x in many answers, the newest has its own.
-JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.6.0", "2.2": "2.2.9"}
+# By generation: 2.2.9 has the shapes of 1.x in many answers, 2.6.0 has its own.
+JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9", "2.6": "2.6.0"}
 _JOLOKIA_COORDINATES = {
     "1": "org.jolokia:jolokia-jvm:1.7.2",
-    "2": "org.jolokia:jolokia-agent-jvm:2.6.0:jar:javaagent",
-    "2.2": "org.jolokia:jolokia-agent-jvm:2.2.9:jar:javaagent",
+    "2": "org.jolokia:jolokia-agent-jvm:2.2.9:jar:javaagent",
+    "2.6": "org.jolokia:jolokia-agent-jvm:2.6.0:jar:javaagent",
 }
 JAVA_NEEDED = 17
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def library(release: str) -> Path:
 
 
 def jolokia_agent(generation: str) -> Path:
-    """The agent jar of Jolokia "1", "2" or "2.2", fetched if it is missing."""
+    """The agent jar of Jolokia "1", "2" or "2.6", fetched if it is missing."""
     if generation not in _JOLOKIA_COORDINATES:
         raise ArtifactError(f"Jolokia generation {generation!r} is unknown; known: {', '.join(JOLOKIA_RELEASES)}")
     home = cache_directory() / "jolokia" / JOLOKIA_RELEASES[generation]

@@ -74,7 +74,7 @@ class RealCluster:
         """Lay the cluster out; nothing is started.
 
         `layout` names datacenter and rack of nodes 1, 2, ...; `releases` and `node_yaml` override by node number.
-        `jolokia` is "1" or "2" (default: 2 from Cassandra 4.1 on), or "none" for nodes without it: their JMX listens at
+        `jolokia` is "1", "2" or "2.6" (default: 2 from Cassandra 4.1 on), or "none" for nodes without it: their JMX listens at
         their addresses, and the harness asks it through a proxy. `subnet` is the first three octets of the
         addresses, a free one by default; node N listens on SUBNET.N, its JMX on 127.0.0.1 at `jmx_base` + N.
         """
@@ -196,7 +196,7 @@ class RealCluster:
 
     def start_proxies(self) -> None:
         """Start both proxies; returns when they listen."""
-        host, jar = f"{self.record.subnet}.250", artifacts.jolokia_agent("2")
+        host, jar = f"{self.record.subnet}.250", artifacts.jolokia_agent("2.6")
         own = [sys.executable, "-m", "ringcheck", "jmx-proxy", "--jar", str(jar), "--drain"]
         commands = {
             launch.PROXY_PORT: [*own, "--allow", f"{self.record.subnet}.*", "--listen", f"{host}:{launch.PROXY_PORT}"],

@@ -106,7 +106,7 @@ class Asked:
         return str(caught.value)
 
 
-@pytest.fixture(scope="module", params=["2", "2.2"])
+@pytest.fixture(scope="module", params=["2.6", "2"])
 def generation(request: pytest.FixtureRequest) -> str:
     """The newest Jolokia, and the oldest that can be a proxy."""
     require_tools()
@@ -154,7 +154,7 @@ def test_a_proxy_with_a_login_of_its_own(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("pä ss\\=:#\n")
     password.chmod(0o600)
-    with proxy("2", "--username", "me", "--password-file", str(password)) as through, jvm() as port:
+    with proxy("2.6", "--username", "me", "--password-file", str(password)) as through, jvm() as port:
         assert "HTTP 401, it requires a user name and password" in through.error(port)
         assert through.start_time(port, username="me", password_file=str(password)) > 0
 
