@@ -1,6 +1,7 @@
 """`doctor`: asks one host step by step, in the order in which a poll needs the steps.
 
-The steps that depend on one that failed are skipped, so that one cause is shown once. The steps are in
+The steps that depend on one that failed are skipped, so that one cause is shown once. Where a proxy asks the nodes' JMX
+ports, the steps from `name` to `jolokia` are about the proxy, and those after them about the node. The steps are in
 `reaching` (from name to agent), `permissions` (calls and clock) and `peers`.
 """
 
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.diagnosis import Diagnosis, Step
 from ringcheck.errors import DataError, SourceError
-from ringcheck.http.urls import shown
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.peers import Peers
 from ringcheck.jolokia.permissions import Permissions
+from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.reaching import Reaching, StepError
+from ringcheck.jolokia.settings import is_jmx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,17 +44,17 @@ def diagnose(
         SourceError: if the URL is not usable.
         UsageError: if the password can't be read.
     """
-    url = settings.url_of_contact(contact)
+    location = settings.url_of_contact(contact)
     requests, ends = Requests(settings), time.monotonic() + seconds
-    reaching = Reaching(url, requests, ends)
+    reaching = Reaching(settings.proxy if settings.proxy and is_jmx(location) else location, requests, ends)
     with closing(Client(requests)) as client:
-        node = Permissions(client, url, ends, now)
+        node = Permissions(client, location, ends, now)
         chain = {name: getattr(reaching, name) for name in ("name", "port", "tls", "http", "login", "jolokia")}
         chain |= {"bulk": node.bulk, "cassandra": node.cassandra}
         others = {"check": node.for_check, "gate": node.for_gate, "roll": node.for_roll}
         others |= {"policy": node.policy, "drain": node.drain, "clock": node.clock}
         others |= {"peers": Peers(client, settings, node, ends).reach}
-        return Diagnosis(shown(url), tuple(_steps(chain, others)))
+        return Diagnosis(place(location), tuple(_steps(chain, others)))
 
 
 def _steps(chain: Steps, others: Steps) -> Iterator[Step]:

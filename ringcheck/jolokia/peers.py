@@ -92,13 +92,16 @@ class Peers:
         """The trouble with each peer, None for one that answers."""
         workers = WorkerThreads()
         asked = {
-            peer: workers.submit(partial(self._trouble, self._settings.url_of(ip_of(peer)), host_id))
+            peer: workers.submit(partial(self._trouble, self._location(peer, host_id), host_id))
             for peer, host_id in peers.items()
         }
         wait(asked.values(), max(0.0, self._ends - time.monotonic()))
         workers.close()
         late = _Trouble("silent", "not asked in time")
         return {peer: future.result() if future.done() else late for peer, future in asked.items()}
+
+    def _location(self, peer: str, host_id: str) -> str:
+        return self._settings.listed(peer, host_id) or self._settings.url_of(ip_of(peer))
 
     def _trouble(self, url: str, host_id: str) -> _Trouble | None:
         """Why the agent at a URL is not that of the node with a host id; None if it is."""
@@ -119,7 +122,7 @@ class Peers:
         kind, found = trouble.kind, trouble.text
         if kind in {"refused", "silent"} and (elsewhere := self._elsewhere(peer, ids[peer])):
             kind, found = "elsewhere", f"the agent of {peer} listens on {elsewhere}"
-        url = self._settings.url_of(ip_of(peer))
+        url = self._location(peer, ids[peer])
         return StepError(f"{text}: {found}", _FIXES[kind].format(url=url, peer=ip_of(peer)))
 
     def _elsewhere(self, peer: str, host_id: str) -> str | None:

@@ -12,11 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import NAMED, counted, listed
-from ringcheck.errors import DataError, DeniedError
+from ringcheck.errors import DataError, DeniedError, SourceError
 from ringcheck.jolokia import mbeans, outcomes
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.endpoints import host_ids
+from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.reaching import StepError, refused_by_policy
+from ringcheck.jolokia.settings import is_jmx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,6 +95,11 @@ class Permissions:
             answered = outcomes.outcomes(self._client.post(self._url, requests, self._ends), len(requests))
         except (RefusedError, DeniedError, DataError) as error:
             raise StepError(f"the agent answers one request and refuses several at once: {error}", fix) from None
+        except SourceError as error:
+            if not is_jmx(self._url):
+                raise
+            fix = "check the node's JMX port and login; docs/jmx.md lists what goes wrong"
+            raise StepError(f"{place(self._url)}: {str(error).removeprefix(place(self._url) + ': ')}", fix) from None
         return f"{len(requests)} requests at once are answered" if answered else "one failed request ends all of them"
 
     def cassandra(self) -> str:

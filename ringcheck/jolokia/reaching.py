@@ -162,6 +162,8 @@ class Reaching:
         return f"{self._place} accepts connections"
 
     def _start_agent(self) -> str:
+        if self._requests.settings.proxy:
+            return "start the proxy: ringcheck jmx-proxy; docs/jmx.md shows how"
         load = _LOAD.format(host=self._address.host, port=self._address.port)
         return (
             f"start Cassandra with {load} (without host= it listens on loopback only); "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cassandra import artifacts, queries
+from tests.cassandra import queries
+from tests.cassandra.conftest import DEFAULT_RELEASES
 from tests.cassandra.queries import Keys, Keyspace, Piece, Prediction
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ LEVELS = ("LOCAL_ONE", "LOCAL_QUORUM", "ALL")
 @pytest.fixture(scope="module")
 def article(real_cluster: ClusterFactory) -> RealCluster:
     """Three nodes in three racks, with the two keyspaces."""
-    release = artifacts.RELEASES[-1]
+    release = DEFAULT_RELEASES[-1]
     cluster = real_cluster(release, "dc1:r1,dc1:r2,dc1:r3", num_tokens=VNODES, yaml=queries.TIMEOUTS)
     queries.create(cluster, BLOGS)
     return cluster

@@ -25,6 +25,7 @@ NOT_OFFERED = {
     "preflight": {"keyspace"},
     "plan": {"keyspace"},
     "snapshot": {"dc", "keyspace"},
+    "doctor": {"dc", "from_", "keyspace"},
     "roll": {"from_", "keyspace"},
     "lease acquire": {"from_", "keyspace"},
 } | {f"lease {name}": {"dc", "from_", "keyspace"} for name in LEASE if name != "acquire"}

@@ -728,7 +728,7 @@ def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     level = assess(one, policy, Question(levels=(Level.EACH_QUORUM,))).keyspaces[0].levels[1]
     assert level.health is not None
-    assert (level.worst_view, level.health.outage, level.health.structurally_unavailable) == (address(3), 4, 0)
+    assert (level.worst_view, level.health.outage, level.health.structurally_unavailable) == (address(3), 2, 2)
 
 
 def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:

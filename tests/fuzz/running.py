@@ -119,6 +119,9 @@ class Nodes:
         sent = self._bend(address, self._asked[address], _answered(answer, renamed(json.loads(body), self._known)))
         yield BufferedAnswer(200, [(b"content-type", b"application/json")], sent)
 
+    def forget(self, urls: Any) -> None:
+        """Do nothing: no connection is kept."""
+
     def close(self) -> None:
         """Do nothing: no connection is open."""
 
@@ -174,7 +177,7 @@ def asked(
 ) -> Result:
     """The result of a command on nodes whose replies are bent, and which know some names by others."""
     with (
-        patch("ringcheck.jolokia.client.Connections", lambda _: Nodes(answers, bend, dict(names))),
+        patch("ringcheck.jolokia.client.Connections", lambda *_: Nodes(answers, bend, dict(names))),
         patch("ringcheck.jolokia.source.WorkerThreads", Inline),
     ):
         return ran((*arguments, "-u", f"http://{FIRST}:8778/jolokia"))

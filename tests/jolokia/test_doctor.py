@@ -160,7 +160,8 @@ def test_every_call_of_the_release_is_tried() -> None:
         asked(url)
         items = [item for item in jvm.items if "mbean" in item]
         made = {(item["mbean"], item.get("operation") or item.get("attribute")) for item in items}
-        assert made - {mbeans.UNNEEDED} == {(call.mbean, call.name) for call in mbeans.CALLS if not call.writes}
+        calls = {(call.mbean, call.name) for call in mbeans.CALLS if not call.writes and call.since <= (5, 0, 8)}
+        assert made - {mbeans.UNNEEDED} == calls
         large = [item for item in items if {"operation", "attribute"} & item.keys() and _may_be_large(item)]
         assert large
         assert all(item["config"] == mbeans.FEW for item in large)

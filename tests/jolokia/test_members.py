@@ -16,7 +16,6 @@ from tests.jolokia.scripted import (
     THREE,
     TWO,
     Lab,
-    asked_of,
     later,
     rings_read,
 )
@@ -50,7 +49,7 @@ def test_an_agent_of_another_node_is_not_believed() -> None:
             ]
             assert (snapshot.views[2].outcome, snapshot.views[2].reason) == ("discarded", what)
             assert (snapshot.nodes[2].source, snapshot.nodes[2].mode) == ("error", None)
-        assert len(asked_of(running, THREE)) == 2
+        assert len(running.cluster.agents[THREE].payloads) == 2
         assert rings_read(running) == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 from ringcheck.errors import ConfigError, GoneError, SourceError
 from ringcheck.jolokia import mbeans
 from ringcheck.jolokia.control import Control
+from ringcheck.jolokia.doctor import diagnose
 from ringcheck.jolokia.proxy import node_failure, place
 from ringcheck.jolokia.settings import JolokiaSettings, jmx_end
 from ringcheck.jolokia.source import JolokiaSource
@@ -193,6 +194,19 @@ def test_a_dead_proxy_says_nothing_of_the_nodes() -> None:
             source.poll(2.0)
         assert str(caught.value) == f"the proxy does not answer: {url}: connection refused"
         proxy.agent = Agent()
+
+
+def test_doctor_tells_the_proxy_from_the_node() -> None:
+    """First steps are about the proxy; what it can't ask is the node's."""
+    with proxied() as (proxy, _):
+        settings = JolokiaSettings(contact_points=(ONE,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
+        proxy.fail(ONE, refused(ONE))
+        steps = {step.name: step for step in diagnose(settings, ONE, 4.0).steps}
+        reached = ("name", "port", "http", "login", "jolokia")
+        assert [steps[name].status for name in reached] == ["ok"] * 5
+        assert (steps["bulk"].status, f"JMX of {ONE}:7199" in steps["bulk"].text) == ("failed", True)
+    steps = {step.name: step for step in diagnose(settings, ONE, 4.0).steps}
+    assert (steps["port"].status, steps["port"].fix[:15]) == ("failed", "start the proxy")
 
 
 def test_a_proxy_that_wants_another_password_is_named() -> None:
