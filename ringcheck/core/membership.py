@@ -190,10 +190,10 @@ class Roster:
 
     def _distinct_lists(self) -> Iterator[tuple[frozenset[str], Mapping[str, str]]]:
         """The endpoints that own tokens, move or are live, with the host ids of the same testimony; equal ones once."""
-        distinct: dict[tuple[int, ...], tuple[frozenset[str], Mapping[str, str]]] = {}
+        distinct: dict[tuple[object, ...], tuple[frozenset[str], Mapping[str, str]]] = {}
         for testimony in self._testimonies:
-            lists = (testimony.host_ids, testimony.owners, testimony.live, testimony.moving)
-            key = tuple(map(id, lists))  # sources share equal values
+            lists = (testimony.host_ids, testimony.owners, testimony.live)
+            key = (*map(id, lists), testimony.moving)  # sources share equal values of the large ones
             if key not in distinct:
                 endpoints = testimony.live | testimony.moving | (testimony.owners or frozenset())
                 distinct[key] = endpoints, testimony.host_ids or _NO_HOST_IDS

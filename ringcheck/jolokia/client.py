@@ -15,6 +15,7 @@ import zlib
 from collections import defaultdict
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.client import HTTPException
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -218,7 +219,7 @@ class Client:
         return self._repeated(url, payload, deadline, decode, self._requests.limit(large=True))
 
     def _repeated(self, url: str, payload: object, deadline: float, decode: Decode[T], max_bytes: int) -> T:
-        for pause in (*pauses(), None):
+        for pause in chain(pauses(), [None]):
             try:
                 return self._attempt(url, payload, deadline, decode, max_bytes)
             except RetryableError as failure:

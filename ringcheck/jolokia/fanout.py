@@ -103,7 +103,8 @@ class FanOut:
         await self._session.asking.wait(self._started.values(), max(0.0, until - self._session.clock()))
         self._take(self._started)
         for agent in self._started:
-            self.answers.setdefault(agent, _silent(agent))
+            if agent not in self.answers:
+                self.answers[agent] = _silent(agent)
         for agent in self._queue:
             text = f"{place(agent.url)}: not asked, because too many others that have never answered do not answer now"
             self.answers.setdefault(agent, SourceError(text, "unreachable"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ringcheck.errors import SourceError
@@ -68,7 +69,7 @@ class OnLoop:
     async def post(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
         loop = asyncio.get_running_loop()
-        for pause in (*pauses(), None):
+        for pause in chain(pauses(), [None]):
             try:
                 return await self._attempt(url, payload, deadline, decode)
             except RetryableError as failure:
