@@ -1,7 +1,8 @@
 """Nodes that cost next to nothing: answers of an embedded cluster, kept by request and sent again from memory.
 
-Every cluster of a fleet is the same twelve addresses under another name. Three ports differ in how nodes fail: at the
-first all answer; at the second one node accepts connections and stays silent; at the third all do.
+Every cluster of a fleet is the same twelve addresses under another name; an argument asks for more of them. Three ports
+differ in how nodes fail: at the first all answer; at the second one node accepts connections and stays silent; at the
+third all do.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 import selectors
 import socket
+import sys
 from contextlib import suppress
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -26,8 +28,9 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 class Canned:
     """Accepts, looks up, sends."""
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, nodes: int) -> None:
         self._template = template
+        self._nodes = nodes
         self._answers: dict[tuple[str, bytes], bytes] = {}
         self._selector = selectors.EpollSelector()
         self._buffers: dict[socket.socket, bytes] = {}
@@ -35,7 +38,7 @@ class Canned:
 
     def _listen(self, kind: str) -> int:
         port = 0
-        for number in range(NODES):
+        for number in range(self._nodes):
             address = loopback_address(number)
             server = socket.create_server((address, port), backlog=4096)
             port = server.getsockname()[1]
@@ -96,16 +99,16 @@ class Canned:
         return head.encode() + found
 
 
-def main() -> None:
+def main(nodes: int) -> None:
     keyspaces = {f"ks_{number}": Replication.parse("NetworkTopologyStrategy {dc1=3}") for number in range(6)}
     cluster = EmbeddedCluster.uniform(
-        NODES, racks=3, vnodes=VNODES, keyspaces=keyspaces, addresses=loopback_address, name="Test Cluster"
+        nodes, racks=3, vnodes=VNODES, keyspaces=keyspaces, addresses=loopback_address, name="Test Cluster"
     )
     with serve(cluster) as server:
-        canned = Canned(server.template)
+        canned = Canned(server.template, nodes)
         print(*canned.ports, flush=True)
         canned.run()
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else NODES)
