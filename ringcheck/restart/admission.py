@@ -140,9 +140,16 @@ class Admission:
             started: int | None = self.context.environment.started_at(address, node.host_id)
         except (SourceError, DataError) as error:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
-                raise Halt("refused", f"the start time of the process of {address} can't be read: {error}") from None
+                why = f"the start time of the process of {address} can't be read: {error}"
+                raise (NotNow(why) if self._leased_to_others(address) else Halt("refused", why)) from None
             started = None
         return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started), words=words)
+
+    def _leased_to_others(self, address: str) -> bool:
+        """Whether another run restarts a node now, perhaps since the poll."""
+        with suppress(RingcheckError):
+            return any(holder.node == address and holder.owner != self.owner for holder in self.store.holders())
+        return False
 
     def _find_clients(self, tasks: Iterable[RestartTask]) -> None:
         """Note where clients connect, and check that this host reaches it, before a node depends on it to be back.

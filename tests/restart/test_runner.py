@@ -395,6 +395,33 @@ def test_two_interrupts_abort(tmp_path: Path) -> None:
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
+@pytest.mark.parametrize(("leased", "outcome"), [(True, "done"), (False, "refused")])
+def test_a_node_that_can_not_be_asked_is_awaited_if_another_run_restarts_it(
+    leased: bool,  # noqa: FBT001 - one of two cases
+    outcome: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other run may have taken its lease since the poll; without a lease the run ends."""
+    with staged(tmp_path, 3) as stage:
+        real, failed = stage.environment.started_at, list[str]()
+
+        def started_at(address: str, host_id: str | None) -> int:
+            failed.append(address)
+            if len(failed) == 2:
+                stage.store.remove([address], "you@there")
+            if len(failed) > 1:
+                return real(address, host_id)
+            if leased:
+                stage.store.add([other(address)])
+            raise DataError("its MBeans are not there yet")
+
+        monkeypatch.setattr(stage.environment, "started_at", started_at)
+        why = "" if leased else f"the start time of the process of {stage.names[0]} can't be read: "
+        report = stage.roll(stage.names[0], wait=30.0)
+        assert (report.outcome, report.why) == (outcome, why and f"{why}its MBeans are not there yet")
+
+
 @pytest.mark.slow
 def test_two_runs_over_one_cluster_take_turns(tmp_path: Path) -> None:
     """No two of their nodes are ever down at once, and both runs are done in the end."""
