@@ -64,7 +64,7 @@ def _measure(fleet: Fleet) -> Iterator[Row]:
         started = time.monotonic()
         alive = fleet.clusters - fleet.dead
         while len(_UP.findall(_scrape(port)[1])) < alive and time.monotonic() - started < PATIENCE:
-            time.sleep(1)
+            time.sleep(2)
         told = time.monotonic() - started
         yield _row(f"{what}: all told once", told, "s", fleet.told)
         cpu, begun = _cpu(process.pid), time.monotonic()
@@ -82,7 +82,7 @@ def _measure(fleet: Fleet) -> Iterator[Row]:
         yield _row(f"{what}: scrape, worst", max(scrapes), "s", fleet.worst)
         yield _row(f"{what}: threads", _field(status, "Threads"), "", fleet.threads)
         yield _row(f"{what}: resident", _field(status, "VmRSS") / 1024, "MiB", fleet.mebibytes)
-        yield _row(f"{what}: verdicts older than 2 intervals", stale, "", fleet.dead)
+        yield _row(f"{what}: verdicts older than 2 intervals", stale, "", 0)
         ended = time.monotonic()
         process.terminate()
         process.wait(60)

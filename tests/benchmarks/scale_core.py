@@ -53,8 +53,10 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
     return all_up("big", places, VNODES, rings), replies
 
 
-def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[Ring]) -> Snapshot:
-    """A snapshot in which every view sees every node live."""
+def all_up(
+    name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[Ring], most: int | None = None
+) -> Snapshot:
+    """A snapshot in which every view sees every node live; with all views, or so many."""
     members = tuple(
         Node(
             address(at),
@@ -72,7 +74,7 @@ def all_up(name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[R
         for at, one in enumerate(places)
     )
     live = frozenset(node.address for node in members)
-    views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members)
+    views = tuple(View(node.address, live=live, unreachable=frozenset(), schema_version="s") for node in members[:most])
     return Snapshot(
         cluster=name,
         taken_at="2026-01-01T00:00:00Z",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,17 @@ def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     number = sum(len(group["rules"]) for group in yaml.safe_load(RULES.read_text())["groups"])
     assert f"{number} rules found" in done.stdout
+
+
+def test_the_scrape_configuration_of_a_part_of_the_clusters_is_valid(tmp_path: Path) -> None:
+    """That of docs/metrics.md, for scrape jobs that share out the clusters of a large agent."""
+    page = (RULES.parent.parent.parent / "docs" / "metrics.md").read_text()
+    (example,) = re.findall(r"(?m)^    scrape_configs:\n(?:^    .*\n)+", page)
+    file = tmp_path / "prometheus.yml"
+    file.write_text(dedent(example))
+    assert yaml.safe_load(file.read_text())["scrape_configs"][0]["params"]["cluster"]
+    done = promtool(["check", "config", "--lint=all", "--lint-fatal", file])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_alertmanager_takes_the_routes() -> None:
