@@ -150,6 +150,17 @@ class RingSurvey:
                 tokens[members] += width
         return _all_of(size, tokens)
 
+    def tolerances(self, demands: Demands) -> frozenset[tuple[Members, int]]:
+        """The live replicas of each range, and how many of them it can lose; negative if it is unavailable already."""
+        conditions = {key: self._conditions(row, (), kind, demands) for key, row, _, kind in self._kinds}
+        whole = ((row, conditions[key]) for _, row, key, _ in self._whole())
+        pieces = ((row, needed) for row, needed, _ in self._pieces(demands))
+        return frozenset(
+            (tuple(sorted([row[position] for position in condition.positions])), condition.spare)
+            for row, needed in chain(whole, pieces)
+            for condition in needed
+        )
+
     @cached_property
     def _kinds(self) -> list[tuple[Positions, Members, int, Replicas]]:
         """Of each row kind its key, the replicas of one of its ranges, the tokens of all, and their counts."""

@@ -137,6 +137,27 @@ def risk(snapshot: Snapshot, policy: Policy, question: Question | None = None, l
     return Risk(verdict, overall, levels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedLevel:
+    """A level at which keyspaces of one ring are judged; fields as of `LevelRisk`."""
+
+    keyspaces: tuple[str, ...]
+    level: Level
+    datacenter: str | None
+    tier: Severity | None
+
+
+def judged_levels(scope: Scope, ring: Ring, more: Sequence[Level]) -> Iterator[JudgedLevel]:
+    """The levels that are watched for keyspaces of a ring, and more that are asked for."""
+    groups: dict[tuple[Level, Severity | None], list[str]] = defaultdict(list)
+    for name, rule in scope.chosen(ring):
+        for level in dict.fromkeys((*rule.levels, *more)):
+            groups[level, _tier(rule, level)].append(name)
+    for (level, tier), names in groups.items():
+        for client in scope.clients(level, ring):
+            yield JudgedLevel(keyspaces=tuple(sorted(names)), level=level, datacenter=client, tier=tier)
+
+
 @dataclass(frozen=True, slots=True)
 class _RingLosses:
     """The smallest losses of one ring at one level, and how many ranges are structurally unavailable."""
@@ -166,20 +187,19 @@ class _RiskFinder:
         return tuple(self.levels), tuple(self._overall())
 
     def _add_ring(self, ring: Ring) -> None:
-        groups: dict[tuple[Level, Severity | None], list[str]] = defaultdict(list)
-        for name, rule in self.scope.chosen(ring):
-            for level in dict.fromkeys((*rule.levels, *self.question.levels)):
-                groups[level, _tier(rule, level)].append(name)
         finder = _RingFinder(self.scope, ring, self.limit)
-        for (level, tier), names in groups.items():
-            for client in self.scope.clients(level, ring):
-                losses = finder.losses(level, client)
-                about = LevelRisk(
-                    keyspaces=tuple(sorted(names)), level=level, datacenter=client, tier=tier, ranges=len(ring)
-                )
-                self.levels.append(self._with_losses(about, losses))
-                if tier:
-                    self.tiers[tier].append(losses)
+        for level in judged_levels(self.scope, ring, self.question.levels):
+            losses = finder.losses(level.level, level.datacenter)
+            about = LevelRisk(
+                keyspaces=level.keyspaces,
+                level=level.level,
+                datacenter=level.datacenter,
+                tier=level.tier,
+                ranges=len(ring),
+            )
+            self.levels.append(self._with_losses(about, losses))
+            if level.tier:
+                self.tiers[level.tier].append(losses)
 
     def _with_losses(self, about: LevelRisk, losses: _RingLosses | str) -> LevelRisk:
         if isinstance(losses, str):

@@ -1,0 +1,362 @@
+"""The odds of an outage and of lost data, from how often nodes and racks fail and how long a repair takes.
+
+The model: every node and every rack fails at random and is repaired at random, independently of all others and however
+long it has been up or down (exponential times). A node is down while it or its rack has failed. In the long run a node
+then is down with the probability repair / (MTBF + repair), and the probability of an outage at any moment follows from
+which sets of nodes and racks are one. So does how often an outage begins. What is down now is not considered.
+
+The sum goes over the sets of racks that can have failed together. For each of them the ranges have so many replicas
+less, and core/failureshares.py has the shares of sets of other nodes that are an outage then. Racks are looked at from
+small sets to large ones; for sets that are not looked at, an outage is as probable as without failed racks, or certain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb, exp, log, log1p
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import Level, UnknownReplicationError
+from ringcheck.core.evidence import Evidence, evidence_of
+from ringcheck.core.failuresets import RingSurvey
+from ringcheck.core.failureshares import ALWAYS, GROWN, Bounds, failure_shares
+from ringcheck.core.headroom import demands_of
+from ringcheck.core.health import ring_state
+from ringcheck.core.risk import judged_levels
+from ringcheck.core.selection import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from ringcheck.core.assess import Question
+    from ringcheck.core.cuts import Tolerance
+    from ringcheck.core.failureshares import FailureShares
+    from ringcheck.core.policy import Policy, Severity
+    from ringcheck.core.ring import Ring, Snapshot
+    from ringcheck.core.risk import JudgedLevel
+
+YEAR = 365 * 86400.0
+_RANGES = 2_000_000  # tolerances that are looked through for sets of failed racks
+_RACK_SETS = 5_000  # sets of racks of one size
+_LEAST_GROWN = 2_000  # sets of nodes that are grown for each set of racks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """How often things fail, as mean times in seconds.
+
+    Attributes:
+        node_mtbf: that a node is up until it fails.
+        repair: until a failed node or rack is up again.
+        rack_mtbf: that a rack is up until all its nodes fail together; None if racks don't fail.
+    """
+
+    node_mtbf: float
+    repair: float
+    rack_mtbf: float | None = None
+
+    def down(self, mtbf: float) -> float:
+        """The probability that something with this MTBF is down."""
+        return self.repair / (mtbf + self.repair)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Odds:
+    """How probable an outage is, and how often one begins.
+
+    Attributes:
+        probability: that there is an outage at any one moment.
+        outages: how many begin in a year of 365 days.
+        counted: failures of nodes at the same time up to which all sets were counted; larger ones have bounds.
+    """
+
+    probability: Bounds
+    outages: Bounds
+    counted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelOdds:
+    """The odds that some range of keyspaces is unavailable at a level.
+
+    Attributes:
+        level: which keyspaces, and at which level.
+        odds: None if they can't be known.
+        racks: (datacenter, rack) of each rack whose loss alone is an outage.
+        problem: why nothing is known.
+    """
+
+    level: JudgedLevel
+    odds: Odds | None = None
+    racks: tuple[tuple[str, str], ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOdds:
+    """The odds that all replicas of some range have failed at the same time.
+
+    Attributes:
+        keyspaces: of one replication.
+        copysets: different sets of nodes that hold all replicas of a range.
+        least: how many any placement of as many replicas on these nodes has at least.
+        odds: None if they can't be known.
+        racks: (datacenter, rack) of each rack that alone has all replicas of some range.
+        problem: why nothing is known.
+    """
+
+    keyspaces: tuple[str, ...]
+    copysets: int
+    least: int
+    odds: Odds | None = None
+    racks: tuple[tuple[str, str], ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOdds:
+    """The odds of a cluster.
+
+    Attributes:
+        tiers: that any level is unavailable that is watched with a severity, CRITICAL first; a severity is left out if
+            a level of it can't be judged.
+        levels: by replication, level, client datacenter and tier.
+        data: by replication.
+    """
+
+    tiers: tuple[tuple[Severity, Odds], ...]
+    levels: tuple[LevelOdds, ...]
+    data: tuple[DataOdds, ...]
+
+
+def odds(snapshot: Snapshot, policy: Policy, rates: Rates, question: Question) -> ClusterOdds:
+    """The odds in the long run, whatever is down now.
+
+    Args:
+        snapshot: what was seen.
+        policy: the cluster's rules.
+        rates: how often things fail.
+        question: keyspaces, and more levels than those that are watched.
+
+    Raises:
+        UsageError: as `assess`.
+        RingError: as `assess`.
+    """
+    evidence = Evidence(snapshot, question.view) if question.view else evidence_of(snapshot)
+    if not evidence.usable or not snapshot.rings:
+        return ClusterOdds((), (), ())
+    finder = _OddsFinder(Scope(evidence, policy, question.keyspaces, question.view), rates, question.levels)
+    return finder.cluster()
+
+
+class _OddsFinder:
+    """Finds the odds of every level, once for equal tolerances."""
+
+    def __init__(self, scope: Scope, rates: Rates, levels: Sequence[Level]) -> None:
+        self._scope = scope
+        self._rates = rates
+        self._asked = levels
+        self._known: dict[frozenset[Tolerance], Odds] = {}
+        self._tiers: dict[Severity, list[frozenset[Tolerance] | None]] = defaultdict(list)
+
+    def cluster(self) -> ClusterOdds:
+        rings = [ring for ring in self._scope.snapshot.rings if self._scope.chosen(ring)]
+        levels = [level for ring in rings for level in self._levels(ring)]
+        levels.sort(key=lambda odds: (odds.level.keyspaces, odds.level.level, odds.level.datacenter or ""))
+        data = sorted(map(self._data, rings), key=lambda odds: odds.keyspaces)
+        return ClusterOdds(tuple(self._overall()), tuple(levels), tuple(data))
+
+    def _overall(self) -> Iterator[tuple[Severity, Odds]]:
+        for tier in sorted(self._tiers, reverse=True):
+            known = [tolerances for tolerances in self._tiers[tier] if tolerances is not None]
+            if len(known) == len(self._tiers[tier]):
+                yield tier, self._odds(frozenset().union(*known))
+
+    def _odds(self, tolerances: frozenset[Tolerance]) -> Odds:
+        if tolerances not in self._known:
+            self._known[tolerances] = outage_odds(tolerances, self._scope.snapshot.layout.rack_of, self._rates)
+        return self._known[tolerances]
+
+    def _levels(self, ring: Ring) -> Iterator[LevelOdds]:
+        survey = self._survey(ring)
+        for level in judged_levels(self._scope, ring, self._asked):
+            try:
+                tolerances = self._tolerances(survey, level)
+            except UnknownReplicationError as error:
+                self._add(level, None)
+                yield LevelOdds(level=level, problem=str(error))
+                continue
+            self._add(level, tolerances)
+            yield LevelOdds(level=level, odds=self._odds(tolerances), racks=self._racks(tolerances))
+
+    def _add(self, level: JudgedLevel, tolerances: frozenset[Tolerance] | None) -> None:
+        if level.tier:
+            self._tiers[level.tier].append(tolerances)
+
+    def _survey(self, ring: Ring) -> RingSurvey:
+        snapshot = self._scope.snapshot
+        return RingSurvey(ring_state(ring, snapshot.layout, self._scope.space, ()), snapshot)
+
+    def _tolerances(self, survey: RingSurvey, level: JudgedLevel) -> frozenset[Tolerance]:
+        """Of the coordinators of each release, because they may demand different things."""
+        scope, client = self._scope, level.datacenter
+        outlooks = scope.evidence.outlooks(scope.policy.client_datacenters if client is None else (client,))
+        rules = [scope.rules(survey.state.ring, version) for version in {outlook.version for outlook in outlooks}]
+        demands = dict.fromkeys(tuple(demands_of(level.level, client, rule).values()) for rule in rules)
+        return frozenset().union(*map(survey.tolerances, demands))
+
+    def _racks(self, tolerances: Iterable[Tolerance]) -> tuple[tuple[str, str], ...]:
+        layout = self._scope.snapshot.layout
+        fatal = {
+            rack
+            for members, spare in tolerances
+            for rack, number in Counter([layout.rack_of[node] for node in members]).items()
+            if number > spare
+        }
+        return tuple(layout.racks[rack] for rack in sorted(fatal))
+
+    def _data(self, ring: Ring) -> DataOdds:
+        names = tuple(sorted(name for name, _ in self._scope.chosen(ring)))
+        copysets = {frozenset(row) - {ring.filler} for row in ring.rows()}
+        number, least = len(copysets), self._least_copysets(copysets)
+        try:
+            rules = self._scope.rules(ring, (4, 0))  # which replica may be transient is no matter of the release
+        except UnknownReplicationError as error:
+            return DataOdds(keyspaces=names, copysets=number, least=least, problem=str(error))
+        tolerances = self._survey(ring).tolerances((rules.demand(Level.ONE, "read", None),))
+        return DataOdds(
+            keyspaces=names,
+            copysets=number,
+            least=least,
+            odds=self._odds(tolerances),
+            racks=self._racks(tolerances),
+        )
+
+    def _least_copysets(self, copysets: Collection[frozenset[int]]) -> int:
+        """Each node that holds replicas is in a copyset, and a copyset has so many nodes of each datacenter."""
+        layout = self._scope.snapshot.layout
+        homes = [layout.racks[rack][0] for rack in layout.rack_of]
+        nodes = Counter(homes[node] for node in frozenset().union(*copysets))
+        replicas: Counter[str] = Counter()
+        for copyset in copysets:
+            replicas |= Counter([homes[node] for node in copyset])
+        return max((-(-nodes[home] // replicas[home]) for home in nodes), default=0)
+
+
+# The sum over sets of failed racks
+
+
+def outage_odds(tolerances: frozenset[Tolerance], rack_of: Sequence[int], rates: Rates) -> Odds:
+    """The odds that some range has lost more replicas than it can lose.
+
+    Args:
+        tolerances: the replicas of each range, and how many of them may be lost.
+        rack_of: for each node the index of its rack.
+        rates: how often nodes and racks fail.
+    """
+    racks: set[int] = set()
+    if rates.rack_mtbf is not None:
+        racks = {rack_of[node] for members, _ in tolerances for node in members}
+    total = _Sum(len(racks), rates)
+    for size, number, shares in _RackSets(tolerances, rack_of, sorted(racks)).cases():
+        total.add(size, number, shares)
+    return total.odds()
+
+
+class _RackSets:
+    """What failures of other nodes mean for each set of failed racks."""
+
+    def __init__(self, tolerances: frozenset[Tolerance], rack_of: Sequence[int], racks: Sequence[int]) -> None:
+        self._tolerances = tolerances
+        self._rack_of = rack_of
+        self._racks = racks
+        self._fatal: list[frozenset[int]] = []  # the smallest sets of racks that are an outage
+        self._room = max(_RANGES, len(tolerances))
+
+    def cases(self) -> Iterator[tuple[int, int, FailureShares | None]]:
+        """The size of sets, how many there are that mean the same, and the shares; None if these are not known."""
+        every_larger = False
+        for size in range(len(self._racks) + 1):
+            number = comb(len(self._racks), size)
+            if every_larger:
+                yield size, number, ALWAYS
+            elif number > _RACK_SETS:
+                yield size, number, None
+            else:
+                shares = [self._shares(frozenset(lost), number) for lost in combinations(self._racks, size)]
+                yield from ((size, 1, share) for share in shares)
+                every_larger = all(share is ALWAYS for share in shares)
+
+    def _shares(self, lost: frozenset[int], number: int) -> FailureShares | None:
+        if any(fatal <= lost for fatal in self._fatal):
+            return ALWAYS
+        if len(self._tolerances) > self._room:
+            return None
+        self._room -= len(self._tolerances) if lost else 0
+        shares = failure_shares(frozenset(self._left(lost)), max(GROWN // number, _LEAST_GROWN))
+        if shares is ALWAYS:
+            self._fatal.append(lost)
+        return shares
+
+    def _left(self, lost: frozenset[int]) -> Iterable[Tolerance]:
+        """The tolerances of the ranges without the nodes of failed racks."""
+        if not lost:
+            return self._tolerances
+        return (self._without(members, spare, lost) for members, spare in self._tolerances)
+
+    def _without(self, members: tuple[int, ...], spare: int, lost: frozenset[int]) -> Tolerance:
+        left = tuple([node for node in members if self._rack_of[node] not in lost])
+        return left, spare - len(members) + len(left)
+
+
+class _Sum:
+    """The sum over the sets of racks, of probabilities and of how often an outage begins."""
+
+    def __init__(self, racks: int, rates: Rates) -> None:
+        self._racks = racks
+        self._rates = rates
+        self._down = rates.down(rates.node_mtbf)
+        self._counted = 0
+        self._whole: FailureShares | None = None  # with all racks up
+        self._probability = self._by_nodes = self._by_racks = Bounds(0.0, 0.0)
+
+    def add(self, size: int, number: int, shares: FailureShares | None) -> None:
+        """Add so many sets of failed racks of one size."""
+        if self._whole is None:
+            self._whole = shares
+        chance, weight = self._chance(size)
+        known = shares.probability(self._down) if shares else Bounds(self._least(), 1.0)
+        begin = shares.onsets(self._down) if shares else Bounds(0.0, float(self._whole.nodes if self._whole else 0))
+        self._probability = _plus(self._probability, known, number * chance)
+        self._by_nodes = _plus(self._by_nodes, begin, number * chance)
+        self._by_racks = _plus(self._by_racks, known, number * chance * weight)
+
+    def _least(self) -> float:
+        return self._whole.probability(self._down).at_least if self._whole else 0.0
+
+    def _chance(self, size: int) -> tuple[float, float]:
+        """The probability that exactly these racks have failed, and what failures of racks lead to it, less away."""
+        if self._rates.rack_mtbf is None:
+            return 1.0, 0.0
+        down = self._rates.down(self._rates.rack_mtbf)
+        others = self._racks - size
+        return exp(size * log(down) + others * log1p(-down)), size * (1 - down) / down - others
+
+    def odds(self) -> Odds:
+        """The odds."""
+        outages = _plus(Bounds(0.0, 0.0), self._by_nodes, YEAR / self._rates.node_mtbf)
+        if self._rates.rack_mtbf is not None:
+            outages = _plus(outages, self._by_racks, YEAR / self._rates.rack_mtbf)
+        return Odds(
+            probability=Bounds(max(0.0, self._probability.at_least), min(1.0, self._probability.at_most)),
+            outages=Bounds(max(0.0, outages.at_least), max(0.0, outages.at_most)),
+            counted=self._whole.exact_to if self._whole else 0,
+        )
+
+
+def _plus(total: Bounds, more: Bounds, weight: float) -> Bounds:
+    """A sum with a number and its weight, which may be negative."""
+    low, high = (more.at_least, more.at_most) if weight >= 0 else (more.at_most, more.at_least)
+    return Bounds(total.at_least + weight * low, total.at_most + weight * high)
