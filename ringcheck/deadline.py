@@ -44,12 +44,12 @@ class _SignalledError(Exception):
 
 
 def duration(text: str) -> float:
-    """Seconds from `9`, `9s`, `1.5s`, `500ms` or `2m`.
+    """Seconds from `9`, `9s`, `1.5s`, `500ms`, `2m`, `4h` or `180d`.
 
     Raises:
         ValueError: if the text is none of these, or not more than 0.
     """
-    factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "": 1.0}
+    factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0, "": 1.0}
     unit = next(unit for unit in factors if text.endswith(unit))
     seconds = float(text.removesuffix(unit)) * factors[unit]
     if not 0 < seconds < float("inf"):

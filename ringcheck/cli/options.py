@@ -28,7 +28,7 @@ EVERY_KEYSPACE = "a node that stops takes a replica from every keyspace; --accep
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
-    """A duration in seconds: `9`, `9s`, `1.5s`, `500ms`, `2m`."""
+    """A duration in seconds: `9`, `9s`, `1.5s`, `500ms`, `2m`, `4h`, `180d`."""
 
     name = "duration"
 
@@ -193,6 +193,10 @@ def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
         "--format", "format_", type=click.Choice(formats), default=formats[0], show_default=True, help="Output format."
     )
 
+
+tokens_choice_option = click.option(
+    "--allocated", is_flag=True, help="Suppose tokens as Cassandra's allocation aims at, not random ones."
+)
 
 levels_option = click.option(
     "--level", "levels", metavar="LEVEL|all", multiple=True, help="Show this level too. Repeatable; `all` shows all."

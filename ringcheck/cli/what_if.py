@@ -1,4 +1,4 @@
-"""`ringcheck what-if`: the verdict as it would be with nodes down, or back."""
+"""`ringcheck what-if`: the verdict as it would be with nodes down or back, or with another topology."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.nodes import in_datacenters, in_rack, resolve
-from ringcheck.cli.options import ClusterCommand, asked_levels, format_option, levels_option, target_options
+from ringcheck.cli.options import (
+    ClusterCommand,
+    asked_levels,
+    format_option,
+    levels_option,
+    target_options,
+    tokens_choice_option,
+)
 from ringcheck.cli.terminal import colours
 from ringcheck.errors import UsageError
 
@@ -16,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ringcheck.cli.target import Target
-    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.ring import Replication, Snapshot
+    from ringcheck.core.topology import Topology
     from ringcheck.core.whatif import WhatIf
 
 
@@ -29,6 +37,17 @@ if TYPE_CHECKING:
 )
 @click.option("--down-dc", metavar="DC", multiple=True, help="Suppose all nodes of this datacenter down. Repeatable.")
 @click.option("--up", metavar="NODE[,NODE...]", multiple=True, help="Suppose these nodes back. Repeatable.")
+@click.option(
+    "--rf", metavar="KEYSPACE=DC:N[,DC:N...]", multiple=True, help="Suppose this replication of a keyspace. Repeatable."
+)
+@click.option(
+    "--add",
+    metavar="DC:RACK",
+    multiple=True,
+    help="Suppose a new node there, with as many tokens as others. Repeatable.",
+)
+@click.option("--tokens", type=click.IntRange(1, 1024), metavar="N", help="Suppose that every node has N new tokens.")
+@tokens_choice_option
 @levels_option
 @format_option("text", "json")
 def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -38,13 +57,17 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     rack: str | None,
     down_dc: tuple[str, ...],
     up: tuple[str, ...],
+    rf: tuple[str, ...],
+    add: tuple[str, ...],
+    tokens: int | None,
+    allocated: bool,  # noqa: FBT001 - a flag
     levels: tuple[str, ...],
     format_: str,
 ) -> int:
-    """The verdict as it would be if nodes were down, or back.
+    """The verdict as it would be if nodes were down or back, or replication, tokens or the number of nodes another.
 
     A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE without an option
-    is supposed down. Nothing is stopped.
+    is supposed down. Nothing is stopped or changed.
 
     Exit codes: those of `health`, for the supposed verdict.
     """
@@ -58,16 +81,58 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     seen = cluster.snapshot()
     gone = [*_named(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ())]
     lost, back = _once([*gone, *in_datacenters(seen, down_dc)]), _once(_named(seen, up))
-    if not (lost or back):
-        raise UsageError("name nodes to suppose down (--down, --rack, --down-dc) or back (--up)")
+    topology = _topology(rf, add, tokens, allocated=allocated)
+    if not (lost or back or topology):
+        raise UsageError(
+            "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"
+        )
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
-    supposition = core.what_if(seen, cluster.policy(), question, leases(), down=lost, up=back)
+    supposition = core.what_if(seen, cluster.policy(), question, leases(), down=lost, up=back, topology=topology)
     click.echo(_shown(supposition, format_))
     return supposition.then.severity.exit_code
 
 
 def _named(seen: Snapshot, names: Iterable[str]) -> list[str]:
     return [resolve(name.strip(), seen) for listed in names for name in listed.split(",") if name.strip()]
+
+
+def _topology(rf: Iterable[str], add: Iterable[str], tokens: int | None, *, allocated: bool) -> Topology:
+    from ringcheck.core.topology import Topology
+
+    topology = Topology(
+        replication=tuple(map(_replication, rf)),
+        added=tuple(map(_place, add)),
+        tokens=tokens,
+        choice="allocated" if allocated else "random",
+    )
+    if allocated and not (topology.added or tokens):
+        raise UsageError("--allocated says how the tokens of --add or --tokens are chosen")
+    if len(dict(topology.replication)) < len(topology.replication):
+        raise UsageError("name each keyspace once with --rf")
+    return topology
+
+
+def _replication(text: str) -> tuple[str, Replication]:
+    from ringcheck.core.consistency import NETWORK_TOPOLOGY
+    from ringcheck.core.ring import Factor, Replication
+    from ringcheck.errors import RingError
+
+    keyspace, equals, factors = text.partition("=")
+    pairs = [part.strip().rpartition(":") for part in factors.split(",")]
+    try:
+        options = {name: Factor.parse(factor) for name, _, factor in pairs}
+    except RingError:
+        options = {}
+    if not (keyspace and equals) or "" in options or len(options) < len(pairs):
+        raise UsageError(f"{text!r} is not a replication such as orders=dc1:3,dc2:3")
+    return keyspace, Replication.of(NETWORK_TOPOLOGY, options)
+
+
+def _place(text: str) -> tuple[str, str]:
+    datacenter, _, rack = text.partition(":")
+    if not (datacenter and rack):
+        raise UsageError(f"{text!r} is not a place such as dc1:rack1")
+    return datacenter, rack
 
 
 def _once(addresses: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What would be if nodes were down or back: another snapshot, judged by the same `assess` as a real one."""
+"""What would be if nodes were down or back, or the topology another: a snapshot that is judged as a real one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.assess import assess
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.ring import COORDINATING, View
+from ringcheck.core.topology import AS_IT_IS, with_topology
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Maintenance
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.core.topology import Topology
     from ringcheck.core.verdict import LevelVerdict, Verdict
 
 SUPPOSED_DOWN = "supposed down"
@@ -107,12 +109,14 @@ class WhatIf:
     Attributes:
         down: addresses of the nodes that are supposed down.
         up: addresses of the nodes that are supposed up.
+        topology: what else is supposed.
         now: the verdict on what was seen.
         then: the verdict as it would be.
     """
 
     down: tuple[str, ...]
     up: tuple[str, ...]
+    topology: Topology
     now: Verdict
     then: Verdict
 
@@ -149,6 +153,7 @@ def what_if(  # noqa: PLR0913 - as assess, and a supposition
     *,
     down: Collection[str] = (),
     up: Collection[str] = (),
+    topology: Topology = AS_IT_IS,
 ) -> WhatIf:
     """The verdict as it would be, beside the verdict as it is.
 
@@ -159,11 +164,13 @@ def what_if(  # noqa: PLR0913 - as assess, and a supposition
         maintenance: as of `assess`.
         down: addresses of nodes that are supposed down.
         up: addresses of nodes that are supposed up.
+        topology: what is supposed of replication, tokens and nodes; a node that joins is up.
 
     Raises:
-        UsageError: as `suppose` and `assess`.
+        UsageError: as `suppose`, `with_topology` and `assess`.
         RingError: as `assess`.
     """
-    then = assess(suppose(snapshot, down, up), policy, question, maintenance)
+    supposed = suppose(with_topology(snapshot, topology), down, (*up, *topology.names))
+    then = assess(supposed, policy, question, maintenance)
     now = assess(snapshot, policy, question, maintenance)
-    return WhatIf(down=tuple(down), up=tuple(up), now=now, then=then)
+    return WhatIf(down=tuple(down), up=tuple(up), topology=topology, now=now, then=then)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ringcheck.core.risk import LevelRisk, Losses, Risk, T, TierRisk
+    from ringcheck.core.topology import Topology
     from ringcheck.core.verdict import LevelVerdict
     from ringcheck.core.whatif import LevelChange, WhatIf
 
@@ -30,13 +31,45 @@ def render(result: WhatIf, *, colour: bool = False) -> str:
 
 def document(result: WhatIf) -> dict[str, Any]:
     """The supposed verdict as `ringcheck/verdict/1`, with the states that were supposed."""
-    return {**verdict_document(result.then), "supposed": {"down": list(result.down), "up": list(result.up)}}
+    supposed = {"down": list(result.down), "up": list(result.up), **_topology_document(result.topology)}
+    return {**verdict_document(result.then), "supposed": supposed}
+
+
+def _topology_document(topology: Topology) -> dict[str, Any]:
+    """What is supposed of the topology; empty if nothing is."""
+    document: dict[str, Any] = {}
+    if topology.replication:
+        document["replication"] = {
+            name: {"strategy": replication.strategy, "options": {home: str(rf) for home, rf in replication.options}}
+            for name, replication in topology.replication
+        }
+    if topology.added:
+        document["added"] = [
+            {"address": address, "datacenter": datacenter, "rack": rack}
+            for address, (datacenter, rack) in zip(topology.names, topology.added, strict=True)
+        ]
+    if topology.tokens:
+        document["tokens"] = topology.tokens
+    if topology.added or topology.tokens:
+        document["token_choice"] = topology.choice
+    return document
 
 
 def _supposed(result: WhatIf) -> Iterator[str]:
     parts = [f"{listed(nodes)} {state}" for nodes, state in ((result.down, "down"), (result.up, "up")) if nodes]
+    parts += _topology(result.topology)
     now, then = result.now.severity.name, result.then.severity.name
     yield from wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
+
+
+def _topology(topology: Topology) -> Iterator[str]:
+    for name, replication in topology.replication:
+        yield f"{name} with {', '.join(f'{home}={factor}' for home, factor in replication.options)}"
+    if topology.tokens:
+        yield f"{topology.tokens} {topology.choice} tokens on every node"
+    for address, (datacenter, rack) in zip(topology.names, topology.added, strict=True):
+        tokens = "" if topology.tokens else f" with {topology.choice} tokens"
+        yield f"a new node {address} in {datacenter}/{rack}{tokens}"
 
 
 def _changes(changes: Sequence[LevelChange]) -> Iterator[str]:

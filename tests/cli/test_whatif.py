@@ -85,7 +85,7 @@ def test_the_supposed_nodes_and_the_verdict(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "name nodes to suppose down (--down, --rack, --down-dc) or back (--up)"),
+        ([], "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"),
         (["--down", "10.9.9.9"], "10.9.9.9 is no node of test"),
         (["--up", "nowhere.invalid"], "nowhere.invalid is no node of test"),
         (["--down", "10.0.0."], "10.0.0. can mean 10.0.0.1, "),
