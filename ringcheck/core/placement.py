@@ -47,7 +47,7 @@ class Ownership:
 
 
 def placed(ownership: Ownership, replication: Replication, layout: Layout) -> list[tuple[int, ...]]:
-    """The nodes that hold each range, by datacenter and in no other order.
+    """The nodes that hold each range: those of the owner's datacenter first, and there the owner.
 
     Args:
         ownership: of the tokens.
@@ -77,7 +77,8 @@ def _walked(ownership: Ownership, options: Mapping[str, int], racks: list[tuple[
                 nexts[home].passed(node, rack)
                 parts[home] = nexts[home].taken() if lap else ()
             if lap:
-                rows.append(sum((parts[name] or nexts[name].taken() for name in nexts), ()))
+                ordered = sorted(nexts, key=home.__ne__)  # the owner of the token is the first replica
+                rows.append(sum((parts[name] or nexts[name].taken() for name in ordered), ()))
     rows.reverse()
     return rows
 

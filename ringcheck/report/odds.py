@@ -44,12 +44,13 @@ def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = (
 
 
 def _head(rates: Rates, odds: ClusterOdds) -> Iterator[str]:
-    racks = f"a rack after {duration(rates.rack_mtbf)}" if rates.rack_mtbf else "racks never fail"
-    text = (
-        f"Odds in the long run, whatever is down now. Assumed: a node fails after {duration(rates.node_mtbf)}, {racks}"
-    )
-    repair = f"each is up again {duration(rates.repair)} later, all on average"
-    yield from wrapped(f"{text}; {repair}. Failures are independent of each other (exponential times).")
+    racks = f"a rack after {_span(rates.rack_mtbf)}" if rates.rack_mtbf else "racks never"
+    yield "Odds at any moment in the long run, whatever is down now"
+    yield from wrapped(f"assumed: on average a node fails after {_span(rates.node_mtbf)} up, {racks}", 2)
+    yield f"  assumed: on average they are up again after {_span(rates.repair)}"
+    yield "  assumed: failures are independent of each other (exponential times)"
+    if not odds.levels:
+        yield "  not known: no level could be evaluated"
 
 
 def _tiers(odds: ClusterOdds, supposed: Sequence[SupposedOdds]) -> Iterator[str]:
