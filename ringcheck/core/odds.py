@@ -219,7 +219,8 @@ class _OddsFinder:
 
     def _data(self, ring: Ring) -> DataOdds:
         names = tuple(sorted(name for name, _ in self._scope.chosen(ring)))
-        copysets = {frozenset(row) - {ring.filler} for row in ring.rows()}
+        copysets = {frozenset(row) for row in {tuple(sorted(row)) for row in ring.rows()}}
+        copysets = {copyset - {ring.filler} for copyset in copysets} if ring.filler in ring.table else copysets
         number, least = len(copysets), self._least_copysets(copysets)
         try:
             rules = self._scope.rules(ring, (4, 0))  # which replica may be transient is no matter of the release
@@ -238,10 +239,10 @@ class _OddsFinder:
         """Each node that holds replicas is in a copyset, and a copyset has so many nodes of each datacenter."""
         layout = self._scope.snapshot.layout
         homes = [layout.racks[rack][0] for rack in layout.rack_of]
-        nodes = Counter(homes[node] for node in frozenset().union(*copysets))
+        nodes = Counter([homes[node] for node in frozenset().union(*copysets)])
         replicas: Counter[str] = Counter()
-        for copyset in copysets:
-            replicas |= Counter([homes[node] for node in copyset])
+        for names in {tuple(sorted([homes[node] for node in copyset])) for copyset in copysets}:
+            replicas |= Counter(names)
         return max((-(-nodes[home] // replicas[home]) for home in nodes), default=0)
 
 

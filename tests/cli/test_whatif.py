@@ -13,6 +13,7 @@ import ringcheck.documents
 from ringcheck.cli import run
 from ringcheck.documents.snapshot import snapshot_document
 from tests.core.clusters import address, nodes, ring, snapshot
+from tests.schemas import validate
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -178,3 +179,117 @@ def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path.write_text(json.dumps(snapshot_document(snapshot(nodes(*PLACES), rings))))
     assert run(["risk", "--from", str(path), "--level", "all"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+# Topologies and odds
+
+RATES = ["--node-mtbf", "180d", "--repair", "4h"]
+PLACED = ring("orders", "NetworkTopologyStrategy {dc1=2}", [[1, 2], [2, 3], [3, 4], [4, 1]], 4)
+
+
+def four(folder: Path) -> str:
+    """A file of four nodes in four racks with a token each, RF 2."""
+    path = folder / "four.json"
+    members = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4")
+    path.write_text(json.dumps(snapshot_document(snapshot(members, [PLACED]))))
+    return str(path)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run([*arguments, "--format", "json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is supposed stands first, with how tokens are chosen; the document has it too."""
+    arguments = ["what-if", "--from", four(tmp_path), "--rf", "orders=dc1:3", "--add", "dc1:r9", "--down", "10.0.0.2"]
+    assert run(arguments) == 0
+    head = capsys.readouterr().out.splitlines()[:2]
+    assert head == [
+        "Supposing 10.0.0.2 down and orders with dc1=3 and a new node added-1 in dc1/r9",
+        "  with random tokens: still OK",
+    ]
+    document = printed(capsys, *arguments)
+    validate(document, "verdict-1")
+    assert document["supposed"] == {
+        "down": ["10.0.0.2"],
+        "up": [],
+        "replication": {"orders": {"strategy": "NetworkTopologyStrategy", "options": {"dc1": "3"}}},
+        "added": [{"address": "added-1", "datacenter": "dc1", "rack": "r9"}],
+        "token_choice": "random",
+    }
+    tokens = printed(capsys, "what-if", "--from", four(tmp_path), "--tokens", "8", "--allocated")
+    assert tokens["supposed"] == {"down": [], "up": [], "tokens": 8, "token_choice": "allocated"}
+    assert {node["tokens"] for node in tokens["nodes"]} == {8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["what-if", "--rf", "orders"], "'orders' is not a replication such as orders=dc1:3,dc2:3"),
+        (["what-if", "--rf", "orders=dc1:x"], "'orders=dc1:x' is not a replication"),
+        (["what-if", "--rf", "orders=3"], "'orders=3' is not a replication"),
+        (["what-if", "--rf", "orders=dc1:1,dc1:2"], "'orders=dc1:1,dc1:2' is not a replication"),
+        (["what-if", "--rf", "orders=dc1:1", "--rf", "orders=dc1:2"], "name each keyspace once with --rf"),
+        (["what-if", "--rf", "none=dc1:1"], "there is no keyspace none (known: orders)"),
+        (["what-if", "--rf", "orders=dc9:1"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["what-if", "--add", "dc1"], "'dc1' is not a place such as dc1:rack1"),
+        (["what-if", "--allocated", "--down", "10.0.0.1"], "--allocated says how the tokens of --add or --tokens"),
+        (["what-if", "--tokens", "0"], "usage: "),
+        (["risk", "--node-mtbf", "180d"], "the odds need both --node-mtbf and --repair"),
+        (["risk", "--repair", "4h"], "the odds need both --node-mtbf and --repair"),
+        (["risk", "--rack-mtbf", "4h"], "the odds need both --node-mtbf and --repair"),
+        (["risk", "--rack-aware"], "the odds need both --node-mtbf and --repair"),
+        (["risk", *RATES, "--allocated"], "--allocated says how the tokens of --tokens are chosen"),
+        (["risk", "--node-mtbf", "often", "--repair", "4h"], "usage: Invalid value for '--node-mtbf'"),
+    ],
+)
+def test_wrong_topologies_and_rates_are_errors(
+    arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line and exit code 3."""
+    assert run([*arguments, "--from", four(tmp_path)]) == 3
+    out = capsys.readouterr().out
+    assert out.startswith(f"UNKNOWN - {error}")
+    assert out.count("\n") == 1
+
+
+def test_the_output_of_the_odds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is assumed, the odds of each level and of data, and what hangs on one rack; in 80 columns."""
+    arguments = ["risk", "--from", four(tmp_path), *RATES, "--rack-mtbf", "1095d", "--tokens", "4", "--level", "ALL"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    _, _, odds = out.partition("Odds")
+    assert odds.startswith(" at any moment in the long run, whatever is down now\n")
+    assert "  assumed: on average a node fails after 180 d up, a rack after 1095 d\n" in odds
+    assert "  assumed: on average they are up again after 4 h\n" in odds
+    assert "  assumed: failures are independent of each other (exponential times)\n" in odds
+    assert "any CRITICAL outage: probability 4.6e-06, one outage in 49 years\n  with 4 random tokens: " in odds
+    assert "  different sets of replicas (copysets): 4; least possible: 2\n" in odds
+    assert "orders at ALL hangs on one rack: the loss of any of dc1/r1, dc1/r2, dc1/r3," in odds
+    assert "data of orders hangs" not in odds
+
+
+def test_the_document_of_the_odds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the numbers with their bounds; without rates the field is absent."""
+    source = four(tmp_path)
+    assert "odds" not in printed(capsys, "risk", "--from", source)
+    document = printed(capsys, "risk", "--from", source, *RATES, "--tokens", "4", "--tokens", "8", "--rack-aware")
+    validate(document, "risk-1")
+    odds = document["odds"]
+    assert (odds["node_mtbf_seconds"], odds["repair_seconds"], odds["rack_mtbf_seconds"]) == (15552000, 14400, None)
+    assert [entry.get("tokens", "racks") for entry in odds["supposed"]] == [4, 8, "racks"]
+    (data,) = odds["data"]
+    down = 4 / (180 * 24 + 4)
+    lost = 1 - (1 - down) ** 4 - 4 * down * (1 - down) ** 3 - 2 * down**2 * (1 - down) ** 2  # a pair that is no outage
+    assert data["probability"]["at_least"] == pytest.approx(lost, rel=1e-9)
+    assert data["probability"]["at_most"] == pytest.approx(lost, rel=1e-9)
+    assert (data["copysets"], data["copysets_least"], data["counted_to"]) == (4, 2, 4)
+
+
+def test_odds_without_a_view_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed that could be read as no risk."""
+    assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13)), *RATES]) == 3
+    assert capsys.readouterr().out.endswith("  not known: no level could be evaluated\n")
