@@ -80,7 +80,7 @@ def _sets(tolerances: Iterable[Tolerance]) -> dict[int, set[Members]]:
     return sets
 
 
-def _minimal(sets: Mapping[int, set[Members]]) -> dict[int, frozenset[Members]]:
+def _minimal(sets: Mapping[int, set[Members]]) -> dict[int, set[Members]]:
     """The sets that contain no smaller one."""
     minimal: dict[int, set[Members]] = {}
     for size in sorted(sets):

@@ -18,7 +18,7 @@ from itertools import combinations
 from math import comb, exp, log, log1p
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import Level, UnknownReplicationError
+from ringcheck.core.consistency import Behaviour, Level, UnknownReplicationError
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.failuresets import RingSurvey
 from ringcheck.core.failureshares import ALWAYS, GROWN, Bounds, failure_shares
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ringcheck.core.risk import JudgedLevel
 
 YEAR = 365 * 86400.0
+_ANY_BEHAVIOUR = Behaviour((4, 0), "v1")  # which replicas may be transient does not depend on it
 _RANGES = 2_000_000  # tolerances that are looked through for sets of failed racks
 _RACK_SETS = 5_000  # sets of racks of one size
 _LEAST_GROWN = 2_000  # sets of nodes that are grown for each set of racks
@@ -200,11 +201,11 @@ class _OddsFinder:
         return RingSurvey(ring_state(ring, snapshot.layout, self._scope.space, ()), snapshot)
 
     def _tolerances(self, survey: RingSurvey, level: JudgedLevel) -> frozenset[Tolerance]:
-        """Of the coordinators of each release, because they may demand different things."""
-        scope, client = self._scope, level.datacenter
-        outlooks = scope.evidence.outlooks(scope.policy.client_datacenters if client is None else (client,))
-        rules = [scope.rules(survey.state.ring, version) for version in {outlook.version for outlook in outlooks}]
-        demands = dict.fromkeys(tuple(demands_of(level.level, client, rule).values()) for rule in rules)
+        """Of the coordinators of each behaviour, because they may demand different things."""
+        outlooks = self._scope.outlooks(survey.state.ring, level.level, level.datacenter)
+        demands = dict.fromkeys(
+            tuple(demands_of(level.level, level.datacenter, rules).values()) for _, rules in outlooks
+        )
         return frozenset().union(*map(survey.tolerances, demands))
 
     def _racks(self, tolerances: Iterable[Tolerance]) -> tuple[tuple[str, str], ...]:
@@ -223,7 +224,7 @@ class _OddsFinder:
         copysets = {copyset - {ring.filler} for copyset in copysets} if ring.filler in ring.table else copysets
         number, least = len(copysets), self._least_copysets(copysets)
         try:
-            rules = self._scope.rules(ring, (4, 0))  # which replica may be transient is no matter of the release
+            rules = self._scope.rules(ring, _ANY_BEHAVIOUR)
         except UnknownReplicationError as error:
             return DataOdds(keyspaces=names, copysets=number, least=least, problem=str(error))
         tolerances = self._survey(ring).tolerances((rules.demand(Level.ONE, "read", None),))

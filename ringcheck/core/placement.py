@@ -59,7 +59,7 @@ def placed(ownership: Ownership, replication: Replication, layout: Layout) -> li
         return [tuple(sorted(set(ownership.owners)))] * len(ownership.tokens)
     if replication.strategy == SIMPLE:
         options = {"": options["replication_factor"]}
-    racks = [
+    racks: list[tuple[str, object]] = [
         ("", node) if replication.strategy == SIMPLE else layout.racks[at] for node, at in enumerate(layout.rack_of)
     ]
     return _walked(ownership, options, racks)

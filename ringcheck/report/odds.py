@@ -83,7 +83,7 @@ def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[str]:
     for other in supposed:
         then = _same_data(data, other.odds)
         sets = f", {counted(then.copysets, 'copyset')}" if then else ""
-        yield from wrapped(f"{other.text}: {_words(then and then.odds, 'loss')}{sets}", 4, 6)
+        yield from wrapped(f"{other.text}: {_words(then.odds if then else None, 'loss')}{sets}", 4, 6)
 
 
 def _hanging(odds: ClusterOdds) -> Iterator[str]:
