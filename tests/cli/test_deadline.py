@@ -74,10 +74,11 @@ class Checked:
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Iterator[Checked]:
-    """Its processes start with the default action of SIGHUP, which `nohup` would have the tests ignore."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Its processes start with the default actions of signals that tests ignore under `nohup` or in the background."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     yield Checked(tmp_path)
-    signal.signal(signal.SIGHUP, before)
+    for number, action in before.items():
+        signal.signal(number, action)
 
 
 def outcome(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, str, str]:
@@ -95,8 +96,8 @@ def outcome(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, s
 def test_work_that_does_not_end_is_stopped(effect: str, at: str, checked: Checked) -> None:
     """A call into C that keeps the interpreter's lock can't be ended from within; the process is gone afterwards."""
     begun = time.monotonic()
-    done = outcome(checked.start("--from", DOWN, "-t", "1s", effect=effect, at=at))
-    assert done == (3, STOPPED.format("1 s"), "")
+    done = outcome(checked.start("--from", DOWN, "-t", "3s", effect=effect, at=at))
+    assert done == (3, STOPPED.format("3 s"), "")
     assert time.monotonic() - begun < LATE
     assert checked.gone()
 
