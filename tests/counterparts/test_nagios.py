@@ -346,7 +346,7 @@ def test_nrpe_passes_state_and_line(down: tuple[int, ...], code: int, watched: M
     """Exit code and one line."""
     watched.down(*down)
     found, output = by_nrpe(nrpe, "check_cassandra_ring_orders-prod")
-    assert found == code
+    assert found == code, output
     assert output.startswith(f"{('OK', 'WARNING', 'CRITICAL', 'UNKNOWN')[code]} - orders-prod: ")
     assert output.count("\n") == 1
 
