@@ -5,6 +5,7 @@ Arguments: those of `ringcheck agent`. Each line is answered by one line of JSON
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -14,12 +15,15 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.agent import service
 from ringcheck.cli import main as ringcheck
 from ringcheck.cli.agent import SIGNALS
 from ringcheck.core import headroom, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE = 120.0  # seconds for polls or a reload
 CACHES = (kinds.replica_counts, kinds._shared, headroom.headroom, headroom.served)
@@ -43,7 +47,10 @@ def poll(agent: service.Agent, *, streams: bool) -> dict[str, int]:
             watch.ask()
         else:
             watch.hurry()
-    wait(lambda: all(sum(watch.reading.polls.counts) > count for watch, count in before.items()))
+    wait(
+        lambda: all(sum(watch.reading.polls.counts) > count for watch, count in before.items()),
+        lambda: [watch.cluster.name for watch, count in before.items() if sum(watch.reading.polls.counts) == count],
+    )
     return {"polls": len(watches)}
 
 
@@ -51,7 +58,7 @@ def reload(agent: service.Agent) -> dict[str, int]:
     """Let the agent load its configuration again; how many clusters it has then."""
     before = agent.config
     os.kill(os.getpid(), signal.SIGHUP)
-    wait(lambda: agent.config is not before)
+    wait(lambda: agent.config is not before, lambda: ["the configuration"])
     return {"clusters": len(agent.config.clusters)}
 
 
@@ -76,16 +83,17 @@ def count() -> dict[str, Any]:
     }
 
 
-def wait(condition: Any) -> None:
+def wait(condition: Callable[[], bool], missing: Callable[[], list[str]]) -> None:
     """Wait until a condition holds.
 
     Raises:
-        TimeoutError: if it does not in time.
+        TimeoutError: if it does not in time; all threads are then in the log, and what is missing.
     """
     ends = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > ends:
-            raise TimeoutError
+            faulthandler.dump_traceback()
+            raise TimeoutError(f"still waiting for {missing()}")
         time.sleep(0.002)
 
 
@@ -93,7 +101,7 @@ def serve() -> None:
     """Answer the lines of stdin; the process ends with whoever sends them."""
     try:
         for line in sys.stdin:
-            wait(lambda: agents)
+            wait(lambda: bool(agents), lambda: ["the agent"])
             print(json.dumps(answer(line.strip())), flush=True)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -70,9 +70,10 @@ def grown(before: Held, after: Held, most: int = 12) -> str:
 class Driven:
     """The agent's process."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
         self.process = process
         self._port = port
+        self._log = log
 
     def __call__(self, word: str) -> dict[str, Any]:
         """Let it do something; its answer.
@@ -86,7 +87,8 @@ class Driven:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the agent ended with {self.process.wait(60)}")
+            code = self.process.wait(60)
+            raise RuntimeError(f"the agent ended with {code} at {word!r}: {self._log.read_text()[-3000:]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -109,7 +111,7 @@ def agent(config: Path, port: int, log: Path) -> Iterator[Driven]:
     pipe = subprocess.PIPE
     with log.open("w") as out, subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=out, text=True) as process:
         try:
-            driven = Driven(process, port)
+            driven = Driven(process, port, log)
             await_(lambda: driven.get("/-/healthy") == 200, 60, lambda: log.read_text()[-2000:])
             yield driven
         finally:
