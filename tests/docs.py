@@ -12,13 +12,15 @@ from ringcheck.cli import COMMANDS, ringcheck
 from ringcheck.cli.options import TARGET_OPTIONS, ClusterCommand
 from ringcheck.config.schema import TOP
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
-from ringcheck.core.findings import SECTIONS, FindingKind
+from ringcheck.core.findings import SECTIONS
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import REASONS
 from tests import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ringcheck.core.finding_kind import FindingKind
 
 DOCS = Path(__file__).parent.parent / "docs"
 KEYS_HEAD = """# Configuration

@@ -200,3 +200,9 @@ def test_a_command_loads_what_it_needs(command: list[str], banned: set[str]) -> 
         [sys.executable, "-c", program, *command], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
     assert not banned & set(done.stderr.split())
+
+
+def test_no_module_is_long() -> None:
+    """What fills more than 450 lines is two things; the embedded cluster imitates all of Cassandra's MBeans."""
+    files = [path for path in PACKAGE.rglob("*.py") if "simulator" not in path.parts]
+    assert {path.name: lines for path in files if (lines := path.read_text().count("\n")) > 450} == {}
