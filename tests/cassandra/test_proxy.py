@@ -162,7 +162,8 @@ def test_a_rolling_restart_loses_no_query(real_cluster: ClusterFactory, cassandr
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
-        roll = Roll(cluster, tmp_path, "--exec", harness(cluster, "restart", "--hard"))
+        # With the load, two clusters and the proxies on two cores a poll can take longer than by default.
+        roll = Roll(cluster, tmp_path, "-t", "60s", "--exec", harness(cluster, "restart", "--hard"))
         roll.finish(roll.start())
         served_by_all(load, cluster)
     assert not set(before.values()) & set(processes(cluster).values())
