@@ -40,7 +40,7 @@ class Gate:
         self.first, self.second, self.victim = (cluster.node(number) for number in (1, 2, 3))
         self._folder = folder
 
-    def ask(self, node: RealNode, *arguments: str, settle: float = 0, seconds: int = 9) -> tuple[int, Document]:
+    def ask(self, node: RealNode, *arguments: str, settle: float = 0, seconds: int = 20) -> tuple[int, Document]:
         """Exit code and decision."""
         path = self._folder / "ringcheck.yaml"
         path.write_text(
