@@ -86,6 +86,19 @@ class Member:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP; returns when every thread has stopped, since until then some still serve requests."""
+        assert self.process is not None
+        pid = self.process.pid
+        self.signal(signal.SIGSTOP)
+        await_(lambda: _states(pid) == {"T"}, LONG, "etcd to stop")
+
+
+def _states(pid: int) -> set[str]:
+    """The states of a process's threads, as in proc(5)."""
+    stats = [one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {text.rpartition(")")[2].split()[0] for text in stats}
+
 
 @contextmanager
 def etcd(folder: Path, members: int = 1, **options: Any) -> Iterator[list[Member]]:
@@ -348,10 +361,10 @@ def test_a_hung_etcd_is_a_doubt_in_time(tmp_path: Path) -> None:
     """With etcd stopped by SIGSTOP the deadline ends the request, the error says so, and nothing was granted."""
     with etcd(tmp_path) as (member,), client("c", member.url, seconds=2.0, one_request=0.5) as store:
         store.add([holder(SECOND, "you")])
-        member.signal(signal.SIGSTOP)
+        member.pause()
         try:
             began = time.monotonic()
-            with pytest.raises(LeaseError, match=r"no whole answer within 0\.\d+ s \(tried for 2 s\)"):
+            with pytest.raises(LeaseError, match=r"no whole answer within 0\.\d+ s \(tried for 2 s\)$"):
                 granted(store, [holder()], lambda others: decision("safe", others))
             assert time.monotonic() - began < 30
         finally:
@@ -530,7 +543,7 @@ def test_a_member_without_a_majority_grants_nothing(tmp_path: Path) -> None:
     with etcd(tmp_path, 3) as members, client("c", members[0].url, seconds=4.0, one_request=2.0) as alone:
         alone.add([holder(SECOND, "you")])
         for one in members[1:]:
-            one.signal(signal.SIGSTOP)
+            one.pause()
         try:
             with pytest.raises(LeaseError, match="tried for 4 s"):
                 granted(alone, [holder()], lambda others: decision("safe", others))
