@@ -27,10 +27,33 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.roll import Report
     from ringcheck.restart.journal import Event, Journal, Past
-    from ringcheck.restart.procedure import Procedure
+    from ringcheck.restart.procedure import Procedure, Window
 
 EXIT = {"done": 0, "interrupted": 1, "refused": 2, "failed": 2, "doubt": 3, "aborted": 3}
 STABLE = 3  # safe readings in a row before a batch, at least
+
+
+class TimeWindow(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter there
+    """A part of each day by local time: `22:00-06:00`."""
+
+    name = "window"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Window:
+        """The window."""
+        from ringcheck.restart.procedure import Window
+
+        try:
+            return Window.parse(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Bound(Seconds):
+    """The longest duration of a wait; 0 for no wait at all."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The duration in seconds, 0 or more."""
+        return 0.0 if str(value) in {"0", "0s"} else super().convert(value, param, ctx)
 
 
 @click.command(cls=ClusterCommand)
@@ -68,6 +91,23 @@ STABLE = 3  # safe readings in a row before a batch, at least
     default=0,
     show_default=True,
     help="Go on after up to N nodes have failed.",
+)
+@click.option("--check", metavar="CMD", help="Command that must succeed before each batch and after the last.")
+@click.option("--canary", type=click.IntRange(1), metavar="N", help="Restart at most N nodes in the first batch.")
+@click.option("--bake", type=Seconds(), default=0.0, help="Watch the clients for this long after the first batch.")
+@click.option("--step", is_flag=True, help="Ask before each batch; needs a terminal.")
+@click.option("--window", type=TimeWindow(), help="Begin batches only at this time of day, such as 22:00-06:00.")
+@click.option(
+    "--max-client-errors",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Stop if clients got more than N errors during a batch. [default: no Unavailables, any number of others]",
+)
+@click.option(
+    "--hints-timeout", type=Bound(), default=300.0, help="Time for the hints of a batch; 0: no wait. [default: 5m]"
+)
+@click.option(
+    "--load-timeout", type=Bound(), default=120.0, help="Time for clients to connect again; 0: no wait. [default: 2m]"
 )
 @click.option("--drain-timeout", type=Seconds(), default=300.0, help="Time for draining a node. [default: 5m]")
 @click.option("--exec-timeout", type=Seconds(), default=600.0, help="Time for a command. [default: 10m]")
@@ -160,15 +200,27 @@ def _require_commands(seen: Snapshot, how: Procedure, nodes: Sequence[str]) -> N
         require_program(words)
 
 
-_SAME = ("wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeout", "back_timeout", "purpose")
+_SAME = (
+    "wait", "max_batch", "by", "max_failures", "drain_timeout", "exec_timeout", "back_timeout", "purpose",
+    "canary", "bake", "step", "window", "max_client_errors", "hints_timeout", "load_timeout",
+)  # fmt: skip
 """Options with the name and the meaning of a field of `Procedure`."""
 
 
 def _procedure(cluster: ChosenCluster, options: dict[str, Any]) -> Procedure:
     """How nodes are restarted, checked before a node is asked."""
+    from ringcheck.restart.commands import require_program, split
     from ringcheck.restart.procedure import Procedure
 
+    if options["step"] and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--step asks before each batch: it needs a terminal")
+    if options["bake"] and not options["canary"]:
+        raise UsageError("--bake is the time after the canary nodes: name their number with --canary")
+    check = split(options["check"]) if options["check"] else None
+    if check:
+        require_program(check)
     return Procedure(
+        check=check,
         **_commands(options["exec_"], options["stop_exec"], options["start_exec"]),
         drain=not options["no_drain"],
         stable=options["stable"] or max(STABLE, cluster.stable_readings()),
@@ -259,8 +311,12 @@ class _Run:
             store = stack.enter_context(closing(self.cluster.lease_store(self.name)))
             control = stack.enter_context(closing(open_control(self.cluster.definition())))
             interrupts = stack.enter_context(_interrupts())
-            record = stack.enter_context(_recorded(self.journal, len(nodes), len(past.done) if past else 0))
-            environment = LiveEnvironment(poll, control, interrupts, options["cql_port"], cql=not options["no_cql"])
+            record = stack.enter_context(
+                _recorded(self.journal, len(nodes), len(past.done) if past else 0, bar=not self.how.step)
+            )
+            environment = LiveEnvironment(
+                poll, control, interrupts, options["cql_port"], cql=not options["no_cql"], confirm=click.confirm
+            )
             owner = self._begin(record, nodes)
             return Runner(
                 environment=environment,
@@ -301,17 +357,17 @@ def _interrupts() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-_IDLE = frozenset({"begin", "plan", "gate", "waiting", "lease", "pause"})
+_IDLE = frozenset({"begin", "plan", "gate", "waiting", "lease", "pause", "bake", "check"})
 """Events at which no node is in hand: a run whose output is lost ends there, and not while a node is drained."""
 
 
 @contextmanager
-def _recorded(journal: Journal, nodes: int, done: int) -> Iterator[Callable[..., Event]]:
+def _recorded(journal: Journal, nodes: int, done: int, *, bar: bool) -> Iterator[Callable[..., Event]]:
     """A function that writes an event to the journal and then shows it; safe to call from several threads."""
     from ringcheck.report.roll import line
 
     guard = threading.Lock()
-    with _shown(nodes, done) as show:
+    with _shown(nodes, done, bar=bar) as show:
 
         def record(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
             with guard:
@@ -327,9 +383,9 @@ def _recorded(journal: Journal, nodes: int, done: int) -> Iterator[Callable[...,
 
 
 @contextmanager
-def _shown(nodes: int, done: int) -> Iterator[Callable[[str | None, bool], None]]:
+def _shown(nodes: int, done: int, *, bar: bool) -> Iterator[Callable[[str | None, bool], None]]:
     """A function that prints a line; at a terminal, with a bar below that shows how many nodes are back."""
-    if not sys.stdout.isatty():
+    if not bar or not sys.stdout.isatty():
         yield lambda text, _: click.echo(text) if text else None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ringcheck.core.client_requests import ClientCounters
     from ringcheck.core.ring import Snapshot
 
 
@@ -89,6 +90,14 @@ class NodeControl(Protocol):
         Raises:
             SourceError: if it does not answer in time.
             DataError: if the answer can't be used.
+        """
+
+    def client_counters(self, address: str, host_id: str | None, seconds: float) -> ClientCounters:
+        """What the node has counted of its clients' requests since its process started.
+
+        Raises:
+            SourceError: if it does not answer in time, or refuses.
+            DataError: if the answer can't be used, or is another node's.
         """
 
     def close(self) -> None:

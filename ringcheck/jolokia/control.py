@@ -1,4 +1,4 @@
-"""What a rolling restart asks of single nodes: their start time, their clients' addresses, and to drain.
+"""What a rolling restart asks of single nodes: start time, clients' addresses and errors, and to drain.
 
 Polls never use this: `drain` is the only thing that ringcheck does to a node. Every agent is first asked for its host
 id, because nodes can share an address and a URL can lead to another node than expected.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import canonical, ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
-from ringcheck.jolokia import endpoints, gossip, mbeans, outcomes
+from ringcheck.jolokia import client_metrics, endpoints, gossip, mbeans, outcomes
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.proxy import RefusedByNodeError, place
 from ringcheck.jolokia.settings import host_of, is_jmx, jmx_end
@@ -22,6 +22,7 @@ from ringcheck.jolokia.settings import host_of, is_jmx, jmx_end
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ringcheck.core.client_requests import ClientCounters
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.outcomes import Outcome
     from ringcheck.jolokia.settings import JolokiaSettings
@@ -101,6 +102,19 @@ class Control:
                 with suppress(DataError):
                     addresses[node] = _split(written)
         return {node: (host, port) for node, (host, port) in addresses.items() if host not in _ANY}
+
+    def client_counters(self, address: str, host_id: str | None, seconds: float) -> ClientCounters:
+        """What the node has counted of its clients' requests since its process started.
+
+        Raises:
+            SourceError: if it does not answer in time, or forbids it.
+            DataError: if the answer can't be used, or another node gave it.
+        """
+        ends = self._clock() + seconds
+        url = self._agent(address, host_id, ends)
+        requests = client_metrics.requests()
+        answers = outcomes.outcomes(self._client.post(url, requests, ends), len(requests))
+        return client_metrics.counters(answers or [self._ask(url, request, ends) for request in requests])
 
     def _agent(self, address: str, host_id: str | None, ends: float) -> str:
         """The URL at which the node itself answers now: the last one, the configured `url`, or a contact point.

@@ -30,6 +30,12 @@ CREDENTIALS_CACHE = "org.apache.cassandra.auth:type=CredentialsCache"
 IDENTITIES_CACHE = "org.apache.cassandra.auth:type=IdentitiesCache"
 AUTH_PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 METADATA_SERVICE = "org.apache.cassandra.tcm:type=CMSOperations"
+METRICS = "org.apache.cassandra.metrics:"
+CLIENT_REQUEST = f"{METRICS}type=ClientRequest,scope=*"
+CLIENT_REQUESTS = f"{METRICS}type=ClientRequest,*"  # as access policies name all of them
+HINTS_CREATED = f"{METRICS}type=Storage,name=TotalHints"
+HINTS_DELIVERED = f"{METRICS}type=HintsService,name=HintsSucceeded"
+CONNECTIONS = f"{METRICS}type=Client,name=connectedNativeClients"
 
 OLDEST: Release = (0, 0, 0)
 WITH_PORT: Release = (4, 0, 0)  # CASSANDRA-7544: several nodes on one address; since then all WithPort names
@@ -39,6 +45,7 @@ CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
 WITH_PAXOS_VARIANT: Release = (4, 1, 0)  # CASSANDRA-14746
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
+HINTS_SERVICE: Release = (3, 0, 0)  # CASSANDRA-6230
 METADATA: Release = (6, 0, 0)  # CASSANDRA-18330
 
 # An agent's own limits cut lists and maps silently; only 0 in a request lifts them, no other number does.
@@ -106,6 +113,7 @@ START_TIME = "StartTime"
 STREAMS = "CurrentStreams"
 DRAIN = "drain"
 DESCRIBE_METADATA = "describeCMS"
+COUNT, VALUE = "Count", "Value"
 
 # MBeans that exist only on nodes whose clients log in. PasswordAuthenticator and MutualTlsAuthenticator register theirs
 # when they start. AuthProperties follows when the first role other than `cassandra` is read, with any authenticator.
@@ -143,6 +151,10 @@ CALLS = (
     *_attributes(FAILURE_DETECTOR, STATES_WITH_PORT, since=WITH_PORT),
     *_attributes(RUNTIME, START_TIME),  # of the JVM, for `roll` alone
     *_attributes(STREAM_MANAGER, STREAMS),  # for the gate alone
+    *_attributes(CLIENT_REQUESTS, COUNT),  # this and the next three for `roll` alone
+    *_attributes(HINTS_CREATED, COUNT),
+    *_attributes(HINTS_DELIVERED, COUNT, since=HINTS_SERVICE),
+    *_attributes(CONNECTIONS, VALUE),
     *(Call(mbean=mbean, kind="read", name=name, since=since) for mbean, name, since in LOGINS),
     *_operations(METADATA_SERVICE, DESCRIBE_METADATA, since=METADATA),
 )

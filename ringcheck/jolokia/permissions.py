@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.outcomes import Outcome
 
 GATE = {(mbeans.STREAM_MANAGER, mbeans.STREAMS)}
-ROLL = {(mbeans.RUNTIME, mbeans.START_TIME), (mbeans.STORAGE_SERVICE, mbeans.DRAIN)}
+ROLL = {
+    (mbeans.RUNTIME, mbeans.START_TIME),
+    (mbeans.STORAGE_SERVICE, mbeans.DRAIN),
+    (mbeans.CLIENT_REQUESTS, mbeans.COUNT),
+    (mbeans.HINTS_CREATED, mbeans.COUNT),
+    (mbeans.HINTS_DELIVERED, mbeans.COUNT),
+    (mbeans.CONNECTIONS, mbeans.VALUE),
+}
 
 _IDENTITY = ("ClusterName", "ReleaseVersion", "LocalHostId", "OperationMode")
 _NO_KEYSPACE = "ringcheck_doctor"
@@ -228,7 +235,12 @@ def _cheap(call: Call, arguments: Mapping[str, tuple[str, ...]]) -> Request:
 
 
 def _is_missing(call: Call, answer: Outcome) -> bool:
-    """Whether the node lacks an attribute or operation; MBeans of logins exist only where clients log in."""
+    """Whether the node lacks an attribute or operation.
+
+    MBeans of logins exist only where clients log in, and metrics only once there was something to measure.
+    """
+    if call.mbean.startswith(mbeans.METRICS):
+        return False
     if call.kind == "read":
         return answer.status == outcomes.NOT_FOUND and (call.mbean, call.name, call.since) not in mbeans.LOGINS
     return outcomes.is_missing_mbean(answer) or "NoSuchMethod" in answer.error_type or "No operation" in answer.error

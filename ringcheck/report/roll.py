@@ -64,6 +64,16 @@ def _ended(event: Mapping[str, Any]) -> str:
     return f"{event['node']} command ended, {result}" + (f": {tail[0][-200:]}" if tail else "")
 
 
+def _clients(event: Mapping[str, Any]) -> str:
+    errors = sorted(event["errors"].items(), key=lambda item: (-item[1], item[0]))
+    seen = listed([f"{count} {what}" for what, count in errors]) or "no errors"
+    return f"clients got {seen} in {event['seconds']:g} s"
+
+
+def _check(event: Mapping[str, Any]) -> str:
+    return f"check {shlex.join(event['words'])} {_ended({**event, 'node': '-'}).removeprefix('- command ')}"
+
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "plan": _plan,
     "gate": _gate,
@@ -76,6 +86,11 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "command_ended": _ended,
     "lacks": lambda event: f"waiting for {event['node']}: {event['what']}",
     "back": lambda event: f"{event['node']} back after {event['seconds']:g} s",
+    "load": lambda event: event["what"],
+    "clients": _clients,
+    "clients_unread": lambda event: f"the errors of clients can't be read from {event['why']}",
+    "check": _check,
+    "bake": lambda event: f"watching clients for {event['seconds']:g} s",
     "failed": lambda event: f"{event['node']} FAILED: {event['why']}",
     "released": lambda event: f"lease released: {listed(event['nodes'])}",
 }

@@ -59,6 +59,7 @@ class Admission:
         outcome: how the run ends if the last refusal was final: `refused` if the gate knew that the stop is unsafe.
         untouched: nodes under a lease of this run to which nothing was done yet.
         snapshot: the one on which the last grant was based; None before it.
+        max_batch: nodes in the next batch, at most; None for no limit.
     """
 
     context: RunContext
@@ -69,7 +70,9 @@ class Admission:
     outcome: RollOutcome = "doubt"
     untouched: list[str] = field(default_factory=list)
     snapshot: Snapshot | None = None
+    max_batch: int | None = None
     _recorded: dict[str, object] = field(default_factory=dict, init=False)
+    _confirmed: tuple[str, ...] = field(default=(), init=False)
 
     # A batch
 
@@ -90,8 +93,21 @@ class Admission:
         _raise_unless_safe(self._decide(seen, batch, others))
         tasks = [self._task(seen, address) for address in batch]
         self._find_clients(tasks)
+        self._confirm(batch)
         self.lease(tasks)
         return tasks
+
+    def _confirm(self, batch: Sequence[str]) -> None:
+        """With `--step`, ask the operator, once for each batch; its readings are taken afterwards.
+
+        Raises:
+            Halt: if the operator says no.
+        """
+        if not self.context.procedure.step or self._confirmed == tuple(batch):
+            return
+        if not self.context.environment.confirm(f"Restart {listed(list(batch))} now?"):
+            raise Halt("interrupted", "stopped as asked; no node is in hand")
+        self._confirmed = tuple(batch)
 
     def _planned(self, seen: Snapshot, left: Sequence[str], others: Sequence[Holder]) -> list[str]:
         """The first batch of a fresh plan of the nodes that are left."""
@@ -100,7 +116,7 @@ class Admission:
         if gone:
             raise Halt("doubt", f"{listed(gone)} left the cluster")
         how = self.context.procedure
-        made = plan(seen, self.policy, self.gate, nodes=members, max_batch=how.max_batch, by=how.by)
+        made = plan(seen, self.policy, self.gate, nodes=members, max_batch=self.max_batch, by=how.by)
         _raise_if_refused(made)
         # A node under another run's lease may be back when its turn comes.
         leased = {holder.node for holder in others}

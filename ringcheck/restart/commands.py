@@ -43,14 +43,9 @@ class Command:
         """A command from one line, quoted as for a shell.
 
         Raises:
-            UsageError: if it is empty, a quote is not closed, a field is unknown, or no field names the node.
+            UsageError: as `split`; or if a field is unknown, or no field names the node.
         """
-        try:
-            words = tuple(shlex.split(text))
-        except ValueError as error:
-            raise UsageError(f"the command {text!r} can't be split: {error}") from None
-        if not words:
-            raise UsageError("the command is empty")
+        words = split(text)
         fields = {name for word in words for name in _FIELD.findall(word)}
         if unknown := sorted(fields - set(_FIELDS)):
             raise UsageError(f"the command {text!r} has the unknown field {{{unknown[0]}}} ({_hint(unknown[0])})")
@@ -66,6 +61,21 @@ class Command:
         """
         values = {name: getattr(node, name) for name in _FIELDS}
         return tuple(_filled(word, values, node.address) for word in self.words)
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The words of a command that is quoted as for a shell.
+
+    Raises:
+        UsageError: if it is empty, or a quote is not closed.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"the command {text!r} can't be split: {error}") from None
+    if not words:
+        raise UsageError("the command is empty")
+    return words
 
 
 def _hint(field: str) -> str:

@@ -64,6 +64,20 @@ class RunContext:
         if self.environment.interrupts():
             raise Halt("interrupted", "stopped as asked; no node is in hand")
 
+    def await_window(self) -> bool:
+        """Wait until batches may begin by the time of day; whether that took any time.
+
+        Raises:
+            Halt: `interrupted`.
+        """
+        window = self.procedure.window
+        if window is None or window.contains(self.environment.time_of_day()):
+            return False
+        self.record("waiting", why=f"no batch begins outside {window}")
+        while not window.contains(self.environment.time_of_day()):
+            self.pause(1.0, idle=True)
+        return True
+
     def poll_until(
         self,
         tasks: Iterable[RestartTask],

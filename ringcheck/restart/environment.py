@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,10 +16,11 @@ from ringcheck.errors import DataError, SourceError
 from ringcheck.restart import commands, readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
-    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.ring import Node, Snapshot
     from ringcheck.core.source import NodeControl
     from ringcheck.restart.commands import CommandResult
 
@@ -46,6 +48,12 @@ if TYPE_CHECKING:
         def birth(self, pid: int) -> int | None:
             """As `birth` of commands.py."""
 
+        def client_counters(self, nodes: Mapping[str, Node]) -> tuple[dict[str, ClientCounters], dict[str, str]]:
+            """What nodes have counted of their clients' requests, by key; and why others can't be read, by address."""
+
+        def confirm(self, question: str) -> bool:
+            """The operator's answer."""
+
         def clock(self) -> float:
             """Monotonic seconds."""
 
@@ -55,18 +63,22 @@ if TYPE_CHECKING:
         def utc(self) -> str:
             """The time now, `2026-01-31T23:59:59Z`."""
 
+        def time_of_day(self) -> int:
+            """Minutes since midnight, local time."""
+
         def interrupts(self) -> int:
             """How often the operator has asked the run to stop."""
 
 
 CQL_PORT = 9042
+_AT_ONCE = 16  # nodes that are asked for their counters at the same time
 _TIMEOUT = 10.0  # seconds for one small question: through a proxy for JMX it is two or three requests
 
 
 class LiveEnvironment:
     """The `Environment` of a real run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each of its ways to the world
         self,
         poll: Callable[[], Snapshot],
         control: NodeControl,
@@ -74,6 +86,7 @@ class LiveEnvironment:
         cql_port: int | None = None,
         *,
         cql: bool = True,
+        confirm: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -83,9 +96,11 @@ class LiveEnvironment:
             interrupts: how often the operator has asked the run to stop.
             cql_port: where clients connect; None for the port that gossip reports, or else 9042.
             cql: whether CQL ports are checked.
+            confirm: asks the operator, for `--step`.
         """
         self.poll = poll
         self.interrupts = interrupts
+        self.confirm = confirm
         self.clock = time.monotonic
         self.sleep = time.sleep
         self._control = control
@@ -118,6 +133,22 @@ class LiveEnvironment:
                 return self._control.client_addresses(address, _TIMEOUT)
         return {}
 
+    def client_counters(self, nodes: Mapping[str, Node]) -> tuple[dict[str, ClientCounters], dict[str, str]]:
+        """What nodes have counted of their clients' requests, by key; and why others can't be read, by address."""
+        read: dict[str, ClientCounters] = {}
+        problems: dict[str, str] = {}
+
+        def ask(key: str) -> None:
+            node = nodes[key]
+            try:
+                read[key] = self._control.client_counters(node.address, node.host_id, _TIMEOUT)
+            except (SourceError, DataError) as error:
+                problems[node.address] = str(error)
+
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            list(threads.map(ask, nodes))
+        return read, problems
+
     def run(self, words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> CommandResult:
         """As `run` of commands.py."""
         return commands.run(words, seconds, started)
@@ -135,3 +166,9 @@ class LiveEnvironment:
     def utc() -> str:
         """The time now, `2026-01-31T23:59:59Z`."""
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @staticmethod
+    def time_of_day() -> int:
+        """Minutes since midnight, local time."""
+        now = datetime.now().astimezone()
+        return now.hour * 60 + now.minute

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from ringcheck.core.ring import Node
@@ -13,6 +16,44 @@ if TYPE_CHECKING:
     from ringcheck.restart.readiness import RestartedNode
 
     Words: TypeAlias = dict[Command, tuple[str, ...]]
+
+
+_DAY = 24 * 60  # minutes
+_WINDOW = re.compile(r"([0-9]{1,2}):([0-5][0-9])-([0-9]{1,2}):([0-5][0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of each day, in minutes since midnight; it may span midnight.
+
+    Attributes:
+        begins: its first minute.
+        ends: the first minute after it.
+    """
+
+    begins: int
+    ends: int
+
+    @classmethod
+    def parse(cls, text: str) -> Window:
+        """A window such as `22:00-06:00`.
+
+        Raises:
+            UsageError: if it is not written so, or is empty.
+        """
+        found = _WINDOW.fullmatch(text.strip())
+        begins, ends = ((int(found[1]) * 60 + int(found[2])), (int(found[3]) * 60 + int(found[4]))) if found else (0, 0)
+        if begins == ends or max(begins, ends) > _DAY:
+            raise UsageError(f"{text!r} is not a window such as 22:00-06:00")
+        return cls(begins % _DAY, ends % _DAY)
+
+    def contains(self, minute: int) -> bool:
+        """Whether a minute of the day is in it."""
+        return (minute - self.begins) % _DAY < (self.ends - self.begins) % _DAY
+
+    def __str__(self) -> str:
+        """`22:00-06:00`."""
+        return "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (self.begins, self.ends))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +78,15 @@ class Procedure:
         flap_timeout: for a node outside the batch that went down meanwhile to come back.
         replace_timeout: after a resume, for a node to show that the command of the killed run replaced its process.
         purpose: of the leases, for others to read.
+        check: words of the command that must succeed before each batch and after the last; None for none.
+        canary: nodes in the first batch, at most; None for no limit of its own.
+        bake: rest after the first batch, while clients' errors are counted on.
+        step: whether the operator is asked before each batch.
+        window: in which batches may begin; None for any time.
+        max_client_errors: of all kinds that clients may get during a batch; None for any number except Unavailables,
+            of which none are allowed.
+        hints_timeout: for the hints of a batch that is back to be delivered; 0 not to wait.
+        load_timeout: for clients to connect to it again; 0 not to wait.
     """
 
     restart: Command | None = None
@@ -56,6 +106,14 @@ class Procedure:
     flap_timeout: float = 60.0
     replace_timeout: float = 120.0
     purpose: str = "rolling restart"
+    check: tuple[str, ...] | None = None
+    canary: int | None = None
+    bake: float = 0.0
+    step: bool = False
+    window: Window | None = None
+    max_client_errors: int | None = None
+    hints_timeout: float = 300.0
+    load_timeout: float = 120.0
 
     @property
     def commands(self) -> tuple[Command, ...]:

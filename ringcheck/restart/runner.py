@@ -70,8 +70,8 @@ No new run can begin in a journal whose last run has not ended: the record of wh
 --------------------------
 
 `Runner` holds the order of things and the report. `admission` plans, asks the gate and keeps the leases; `steps` does
-what is done to nodes; `resume` finishes a killed run; `context` waits. None of them reads a clock, polls or runs a
-command by itself: an `Environment` does, which tests replace.
+what is done to nodes; `clients` counts what clients noticed; `resume` finishes a killed run; `context` waits. None of
+them reads a clock, polls or runs a command by itself: an `Environment` does, which tests replace.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ from ringcheck.core.words import listed
 from ringcheck.errors import RingcheckError, UsageError
 from ringcheck.report.roll import Report
 from ringcheck.restart.admission import Admission, NotNow
+from ringcheck.restart.clients import ClientWatch
 from ringcheck.restart.context import RunContext
 from ringcheck.restart.procedure import Halt
 from ringcheck.restart.readiness import down_ids, identity
@@ -131,6 +132,7 @@ class Runner:
             context=self._context, store=self.store, owner=self.owner, policy=self.policy, gate=self.gate
         )
         self._steps = Steps(self._context)
+        self._clients = ClientWatch(self._context)
         self._resumption = Resumption(self._context, self._admission, self._steps)
 
     def run(self, wanted: Sequence[str], past: Past | None = None) -> Report:
@@ -147,6 +149,7 @@ class Runner:
         try:
             if past:
                 self._resume(past)
+            self._steps.check("refused")
             while report.left:
                 self._next_batch()
         except Halt as halt:
@@ -183,12 +186,31 @@ class Runner:
         self._finish(tasks, down_before)
 
     def _next_batch(self) -> None:
-        """Restart one batch, from the first question to the release of its lease."""
+        """Restart one batch, from the first question to the release of its lease and what clients say of it."""
+        how, first = self.procedure, not self._report.done
+        sizes = [size for size in (how.max_batch, how.canary if first else None) if size]
+        self._admission.max_batch = min(sizes, default=None)
         tasks = self._await_admission()
+        self._clients.begin(self._admission.snapshot or self.environment.poll())
         self._restart(tasks)
-        if self._report.left and self.procedure.pause:
-            self.record("pause", seconds=self.procedure.pause)
-            self._context.pause(self.procedure.pause, idle=True)
+        self._rest("bake" if first else "", how.bake if first else 0.0)
+        self._raise_if_clients_suffer(tasks)
+        self._steps.check("failed")
+        self._rest("pause", how.pause)
+
+    def _rest(self, event: str, seconds: float) -> None:
+        if self._report.left and seconds:
+            self.record(event, seconds=seconds)
+            self._context.pause(seconds, idle=True)
+
+    def _raise_if_clients_suffer(self, tasks: list[RestartTask]) -> None:
+        """End the run if clients got more errors than they may; nothing is in hand any more.
+
+        Raises:
+            Halt: if they did, or it can't be known.
+        """
+        if why := self._clients.end([task.node for task in tasks]):
+            raise Halt("failed", why)
 
     def _await_admission(self) -> list[RestartTask]:
         """The next batch, once it may stop."""
@@ -196,6 +218,8 @@ class Runner:
         cause: object = ""
         while True:
             self._context.stop_if_asked()
+            if self._context.await_window():
+                ends = self.environment.clock() + self.procedure.wait
             try:
                 return self._admission.next_batch(self._report.left)
             except NotNow as refusal:
@@ -243,6 +267,7 @@ class Runner:
             why = "; ".join(f"{node}: {problem}" for node, problem in self._report.failed.items())
             raise Halt("doubt" if doubt else "failed", why)
         self._await_as_before(down_before | {identity(task.node) for task in failed})
+        self._clients.await_load([task.node for task in unfailed(tasks)])
         self._release(back)
 
     def _release(self, nodes: list[str]) -> None:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.words import listed
 from ringcheck.errors import DataError, GoneError, RingcheckError, SourceError
+from ringcheck.restart.procedure import Halt
 from ringcheck.restart.readiness import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ringcheck.core.ring import Snapshot
-    from ringcheck.restart.commands import Command
+    from ringcheck.report.roll import RollOutcome
+    from ringcheck.restart.commands import Command, CommandResult
     from ringcheck.restart.context import RunContext
     from ringcheck.restart.procedure import RestartTask
 
@@ -83,9 +85,7 @@ class Steps:
             "command_ended", node=address, status=result.status, output=result.output, problem=result.problem
         )
         if result.status != 0:
-            how = result.problem or f"ended with status {result.status}"
-            tail = " ".join(result.output.split())[-200:]
-            task.problem = f"the command {how}" + (f": {tail}" if tail else "")
+            task.problem = f"the command {_ended(result)}"
 
     def _await_exits(self, tasks: list[RestartTask]) -> None:
         """Wait until the old processes are gone: a node that is started too early runs twice on the same data."""
@@ -106,6 +106,22 @@ class Steps:
             return f"not known whether its process has ended: {error}" if task.doubt else None
         task.refusals, task.doubt = 0, False
         return "it still runs" if now == task.target.started_at else None
+
+    def check(self, outcome: RollOutcome) -> None:
+        """Run the operator's check of the cluster; no node is in hand.
+
+        Raises:
+            Halt: with this outcome, if the check does not succeed.
+        """
+        words = self.context.procedure.check
+        if words is None:
+            return
+        result = self.context.environment.run(words, self.context.procedure.exec_timeout, lambda _: None)
+        self.context.record(
+            "check", words=list(words), status=result.status, output=result.output, problem=result.problem
+        )
+        if result.status != 0:
+            raise Halt(outcome, f"the check {_ended(result)}")
 
     # Back
 
@@ -143,6 +159,13 @@ class Steps:
             host, port = target.client
             return f"its CQL port {host}:{port} does not answer"
         return None
+
+
+def _ended(result: CommandResult) -> str:
+    """How a command failed, with the end of its output."""
+    how = result.problem or f"ended with status {result.status}"
+    tail = " ".join(result.output.split())[-200:]
+    return how + (f": {tail}" if tail else "")
 
 
 def unfailed(tasks: Iterable[RestartTask]) -> list[RestartTask]:

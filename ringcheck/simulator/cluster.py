@@ -548,6 +548,7 @@ class EmbeddedCluster:
             node.process, node.mode, node.gossip, node.native = "running", "NORMAL", True, True
             node.frozen, node.drained_at, node.busy_until, node.misled = None, None, 0.0, False
             node.held, node.streams = hold, 0
+            node.counters.clear()
             node.starting_at = None if instant and hold is None else now
             node.generation = max(node.generation + 1, int(now))
             node.born_at = now

@@ -752,7 +752,11 @@ def _uptime(asked: MBeanQuestion) -> int:
 
 
 def _counter(scope: str, name: str) -> Attribute:
-    return Attribute(lambda asked: asked.node.counters[f"{scope},{name}"])
+    return Attribute(_counted(f"{scope},{name}"))
+
+
+def _counted(name: str) -> Callable[[MBeanQuestion], int]:
+    return lambda asked: asked.node.counters[name]
 
 
 @dataclass(frozen=True)
@@ -871,7 +875,15 @@ def _beans() -> dict[str, Bean]:
 def _metrics() -> dict[str, Bean]:
     beans = {
         f"{METRICS}name=TotalHintsInProgress,type=Storage": Bean({"Count": Attribute(lambda _: 0)}),
-        f"{METRICS}name=TotalHints,type=Storage": Bean({"Count": Attribute(lambda _: 0)}),
+        f"{METRICS}name=TotalHints,type=Storage": Bean({"Count": Attribute(_counted("TotalHints"))}),
+        f"{METRICS}name=HintsSucceeded,type=HintsService": Bean(
+            {"Count": Attribute(_counted("HintsSucceeded"))},
+            since=((3, 0),),
+            when=lambda asked: asked.node.counters["HintsSucceeded"] > 0,
+        ),
+        f"{METRICS}name=connectedNativeClients,type=Client": Bean(
+            {"Value": Attribute(_counted("connectedNativeClients"))}
+        ),
         f"{METRICS}name=PendingTasks,type=Compaction": Bean({"Value": Attribute(lambda _: 0)}),
     }
     scopes = dict.fromkeys(("Read", "Write", "CASRead", "CASWrite", "RangeSlice"), ())
@@ -908,6 +920,12 @@ def matching(asked: MBeanQuestion, pattern: str) -> list[str]:
     domain, _, rest = pattern.partition(":")
     wanted = rest.split(",")
     return [name for name, bean in BEANS.items() if _matches(name, domain, wanted) and bean.registered(asked)]
+
+
+def covers(rule: str, name: str) -> bool:
+    """Whether the name of an MBean in an access policy, perhaps a pattern, means all MBeans that a name matches."""
+    domain, _, rest = canonical(rule).partition(":")
+    return _matches(canonical(name), domain, rest.split(","))
 
 
 def _matches(name: str, domain: str, wanted: list[str]) -> bool:

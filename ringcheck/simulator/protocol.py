@@ -25,6 +25,7 @@ from ringcheck.simulator.mbeans import (
     MBeanQuestion,
     SlowValue,
     canonical,
+    covers,
     encode,
     matching,
 )
@@ -190,7 +191,7 @@ class _Session:
     def _check_policy(self, kind: str, name: str, request: dict[str, Any]) -> None:
         if self._agent.allowed is None:
             return
-        allowed = self._agent.allowed.get(name, frozenset())
+        allowed = {member for rule, members in self._agent.allowed.items() if covers(rule, name) for member in members}
         wanted = request.get("operation") if kind == "exec" else request.get("attribute")
         for member in wanted if isinstance(wanted, list) else [wanted]:
             if kind == "write" or member not in allowed:

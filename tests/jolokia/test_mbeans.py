@@ -40,10 +40,17 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
         with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
             control = Control(JolokiaSettings(contact_points=(), url=running.cluster.template))
             control.started_at(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)
+        with suppress(DataError, SourceError):
+            control.client_counters(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)
         for item in running.cluster.items():
             names = item.get("operation") or item.get("attribute")
             for name in names if isinstance(names, list) else [names]:
-                yield item["mbean"], item["type"], str(name)
+                mbean = item["mbean"]
+                yield (
+                    mbeans.CLIENT_REQUESTS if mbean.startswith(mbeans.CLIENT_REQUEST) else mbean,
+                    item["type"],
+                    str(name),
+                )
 
 
 def test_exactly_the_listed_calls_are_made() -> None:

@@ -1,0 +1,86 @@
+"""What coordinators count of their clients' requests, and what was added between two readings.
+
+Counters begin at 0 when a process starts, and only grow. A coordinator counts a failed request once, so that the sum
+over all nodes is the number of errors that clients were sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+UNAVAILABLES = "Unavailables"
+ERRORS = (UNAVAILABLES, "Timeouts", "Failures")  # names of metrics: too few replicas up, too late, replicas failed
+
+Errors: TypeAlias = "Mapping[tuple[str, str], int]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCounters:
+    """What one coordinator has counted since its process started.
+
+    Attributes:
+        errors: failed requests by scope (`Read-LOCAL_QUORUM`, `CASWrite`) and metric (one of `ERRORS`).
+        hints_created: hints that the node has stored for others; None if it does not tell.
+        hints_delivered: hints that others have acknowledged, from 3.0 on; None if it does not tell.
+        connections: native connections of clients that are open now; None if it does not tell.
+    """
+
+    errors: Errors = field(default_factory=dict)
+    hints_created: int | None = None
+    hints_delivered: int | None = None
+    connections: int | None = None
+
+
+def new_errors(
+    before: Mapping[str, ClientCounters], after: Mapping[str, ClientCounters], restarted: Collection[str]
+) -> Counter[tuple[str, str]]:
+    """Errors that coordinators counted between two readings, by scope and metric.
+
+    Args:
+        before: the first reading, by node.
+        after: the second; a node that is in one reading only counts from 0.
+        restarted: nodes whose process is known to be a new one, so that their counters began again.
+    """
+    total: Counter[tuple[str, str]] = Counter()
+    for node, now in after.items():
+        then = before.get(node) if node not in restarted else None
+        total.update(_increase(then.errors if then else {}, now.errors))
+    return +total
+
+
+def _increase(before: Errors, after: Errors) -> dict[tuple[str, str], int]:
+    """By how much counters have grown; one that is smaller now began again at 0."""
+    levels = {(scope.partition("-")[0], name) for scope, name in after if "-" in scope}
+    return {
+        key: count - before.get(key, 0) if count >= before.get(key, 0) else count
+        for key, count in after.items()
+        if key not in levels  # the sum over all levels, which are counted one by one (3.11+)
+    }
+
+
+def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientCounters]) -> int | None:
+    """Hints that were created since the first reading and are not delivered; None if a node does not tell.
+
+    A node that was restarted in between keeps its hints in files and forgets its counters; it is left out.
+    """
+    left = 0
+    for node, then in before.items():
+        now = after.get(node)
+        if now is None:
+            return None
+        created = _grown(then.hints_created, now.hints_created)
+        delivered = _grown(then.hints_delivered, now.hints_delivered)
+        if created is None or delivered is None:
+            return None
+        if created >= 0 and delivered >= 0:
+            left += created - delivered
+    return max(left, 0)
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before

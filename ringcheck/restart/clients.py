@@ -1,0 +1,135 @@
+"""What the clients of a cluster notice of a batch: errors that coordinators count, hints, and connections.
+
+The gate says beforehand that every range stays available; these are the cluster's own counts of what came of it. The
+counters are read before a batch is touched and after it is back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ringcheck.core.client_requests import UNAVAILABLES, hints_left, new_errors
+from ringcheck.core.release import parse_release
+from ringcheck.core.words import counted, listed
+from ringcheck.restart.procedure import Halt
+from ringcheck.restart.readiness import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.restart.context import RunContext
+
+_HINTS_SERVICE = (3, 0, 0)  # the first release that counts delivered hints
+
+
+@dataclass(slots=True)
+class ClientWatch:
+    """Compares the counters of all coordinators before and after a batch."""
+
+    context: RunContext
+    _nodes: dict[str, Node] = field(default_factory=dict, init=False)
+    _before: dict[str, ClientCounters] = field(default_factory=dict, init=False)
+    _since: float = field(default=0.0, init=False)
+    _unread: str = field(default="", init=False)
+
+    def begin(self, seen: Snapshot) -> None:
+        """Read the counters of every node that answers, before a batch is touched.
+
+        Raises:
+            Halt: if errors are limited and a node's can't be read.
+        """
+        self._nodes = {identity(node): node for node in seen.nodes if node.source == "ok"}
+        self._before = self._read(self._nodes)
+        self._since = self.context.environment.clock()
+
+    def await_load(self, batch: Sequence[Node]) -> None:
+        """Wait until a batch that is back has its hints and has clients again; each wait is bounded.
+
+        Both are read from the nodes that could be read before the batch.
+        """
+        how = self.context.procedure
+        names = listed([node.address for node in batch])
+        self._await(f"hints for {names} to be delivered", how.hints_timeout, lambda: self._hints(batch))
+        self._await(f"clients to connect to {names}", how.load_timeout, lambda: self._without_clients(batch))
+
+    def end(self, batch: Sequence[Node]) -> str:
+        """The errors that clients got since `begin`, if they are more than the operator allows; else empty.
+
+        Raises:
+            Halt: if errors are limited and a node's can't be read.
+        """
+        if not self._before:
+            return ""
+        after = self._read({node: self._nodes[node] for node in self._before})
+        errors = new_errors(self._before, after, {identity(node) for node in batch})
+        seconds = round(self.context.environment.clock() - self._since, 1)
+        written = {f"{scope} {name}": count for (scope, name), count in sorted(errors.items())}
+        self.context.record("clients", seconds=seconds, errors=written)
+        return self._excess(errors)
+
+    def _excess(self, errors: Counter[tuple[str, str]]) -> str:
+        most = self.context.procedure.max_client_errors
+        counts = (
+            errors if most is not None else Counter({key: n for key, n in errors.items() if key[1] == UNAVAILABLES})
+        )
+        if counts.total() <= (most or 0):
+            return ""
+        return f"clients got errors: {described(counts)}; --max-client-errors allows {most or 0}"
+
+    def _read(self, nodes: Mapping[str, Node]) -> dict[str, ClientCounters]:
+        """The counters of nodes, by identity; without those that can't be read.
+
+        Raises:
+            Halt: if errors are limited and a node's can't be read.
+        """
+        read, problems = self.context.environment.client_counters(nodes)
+        if problems:
+            unread = f"{listed(sorted(problems))}: {next(iter(problems.values()))}"
+            if self.context.procedure.max_client_errors is not None:
+                raise Halt("doubt", f"the errors of clients can't be read from {unread}")
+            if unread != self._unread:
+                self.context.record("clients_unread", why=unread)
+            self._unread = unread
+        return read
+
+    def _await(self, what: str, seconds: float, lacks: Callable[[], str]) -> None:
+        """Poll until nothing is lacking, or the time is over; the run goes on in both cases."""
+        ends = self.context.environment.clock() + seconds
+        told = False
+        while seconds and self._before and (lack := lacks()):
+            if self.context.environment.clock() > ends:
+                self.context.record("load", what=f"going on after {seconds:g} s without {what}: {lack}")
+                return
+            if not told:
+                self.context.record("load", what=f"waiting for {what}: {lack}")
+                told = True
+            self.context.pause(self.context.procedure.interval)
+
+    def _hints(self, batch: Sequence[Node]) -> str:
+        """How many hints are not delivered yet; empty if none are, or it can't be known."""
+        ours = {identity(node) for node in batch}
+        others = {node: counters for node, counters in self._before.items() if node not in ours}
+        if any(
+            (parse_release(node.release_version) or _HINTS_SERVICE) < _HINTS_SERVICE for node in self._nodes.values()
+        ):
+            return ""
+        left = hints_left(others, self._read({node: self._nodes[node] for node in others}))
+        return counted(left, "hint") if left else ""
+
+    def _without_clients(self, batch: Sequence[Node]) -> str:
+        """Which nodes had clients before and have none yet; empty for none."""
+        had = {
+            identity(node): node for node in batch if (then := self._before.get(identity(node))) and then.connections
+        }
+        now = self._read(had) if had else {}
+        return listed([node.address for key, node in had.items() if key not in now or now[key].connections == 0])
+
+
+def described(errors: Mapping[tuple[str, str], int]) -> str:
+    """`12 Unavailables (Read-QUORUM), 1 Timeouts (Write-ONE)`, the most frequent first."""
+    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    return listed([f"{count} {name} ({scope})" for (scope, name), count in ordered])

@@ -1,0 +1,241 @@
+"""Rolls that look at the clients: errors during a batch, hints, connections, checks, canaries, steps and windows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.errors import UsageError
+from ringcheck.jolokia.mbeans import CALLS, CLIENT_REQUESTS
+from ringcheck.report.roll import line
+from ringcheck.restart.commands import CommandResult
+from ringcheck.restart.procedure import Window
+from ringcheck.simulator.cluster import SimAgent
+from tests.restart.environments import Stage, staged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def suffer(stage: Stage, restarted: int, coordinator: int, **counters: int) -> None:
+    """While a node is restarted, a coordinator counts errors named `Read_QUORUM__Unavailables`."""
+
+    def count() -> None:
+        for name, number in counters.items():
+            scope, _, metric = name.partition("__")
+            stage.cluster.nodes[coordinator].counters[f"{scope.replace('_', '-', 1)},{metric}"] += number
+
+    stage.environment.during[stage.names[restarted]] = count
+
+
+def forbid(stage: Stage, mbean: str) -> None:
+    """Every agent allows all that ringcheck asks for but one MBean."""
+    calls = [call for call in CALLS if call.mbean != mbean]
+    allowed = {call.mbean: frozenset(other.name for other in calls if other.mbean == call.mbean) for call in calls}
+    for node in stage.cluster.nodes:
+        stage.cluster.configure(node.address, SimAgent(allowed=allowed))
+
+
+def test_a_roll_stops_before_the_next_batch_if_clients_got_unavailables(tmp_path: Path) -> None:
+    """The report has the numbers; the batch itself is back and its lease released."""
+    with staged(tmp_path, 3) as stage:
+        suffer(stage, 0, 1, Read_QUORUM__Unavailables=12, Write_ONE__Timeouts=3)
+        report = stage.roll()
+        assert report.outcome == "failed"
+        assert report.why == "clients got errors: 12 Unavailables (Read-QUORUM); --max-client-errors allows 0"
+        assert (report.done, report.left, report.in_hand) == (stage.names[:1], stage.names[1:], [])
+        assert stage.store.holders() == ()
+        [clients] = stage.recorded("clients")
+        assert clients["errors"] == {"Read-QUORUM Unavailables": 12, "Write-ONE Timeouts": 3}
+        shown = line({**clients, "time": "2026-01-01T10:11:12Z"})
+        assert shown == (
+            f"10:11:12 clients got 12 Read-QUORUM Unavailables, 3 Write-ONE Timeouts in {clients['seconds']:g} s"
+        )
+
+
+@pytest.mark.slow
+def test_timeouts_alone_are_shown_and_do_not_stop_a_roll(tmp_path: Path) -> None:
+    """Every busy cluster has some; without --max-client-errors they are only in the log."""
+    with staged(tmp_path, 3) as stage:
+        suffer(stage, 1, 0, Read_QUORUM__Timeouts=2)
+        assert stage.roll().outcome == "done"
+        assert [event["errors"] for event in stage.recorded("clients")] == [{}, {"Read-QUORUM Timeouts": 2}, {}]
+
+
+@pytest.mark.parametrize(("most", "outcome"), [(4, "failed"), (5, "done")])
+def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int, outcome: str) -> None:
+    """The limit is that of one batch, over all levels and kinds."""
+    with staged(tmp_path, 3) as stage:
+        for node in range(3):
+            suffer(
+                stage, node, (node + 1) % 3, Read_QUORUM__Timeouts=2, Write_ONE__Failures=2, CASWrite__Unavailables=1
+            )
+        assert stage.roll(stage.names[0], max_client_errors=most).outcome == outcome
+
+
+def test_errors_that_were_there_before_a_batch_are_not_its_own(tmp_path: Path) -> None:
+    """Neither those of its coordinators nor those of the node that restarts, whose counters begin again."""
+    with staged(tmp_path, 3) as stage:
+        for node in stage.cluster.nodes:
+            node.counters["Read-QUORUM,Unavailables"] = 100
+        assert stage.roll(stage.names[0], max_client_errors=0).outcome == "done"
+
+
+def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None:
+    """It goes on, unless the operator limits errors: then it ends before a node is touched."""
+    with staged(tmp_path, 3) as stage:
+        forbid(stage, CLIENT_REQUESTS)
+        assert stage.roll(stage.names[0]).outcome == "done"
+        [unread] = stage.recorded("clients_unread")
+        assert "Unavailables: the agent refuses" in unread["why"]
+        report = stage.roll(stage.names[1], max_client_errors=9)
+        assert (report.outcome, report.left) == ("doubt", [stage.names[1]])
+        assert report.why.startswith("the errors of clients can't be read from")
+        assert stage.restarted() == stage.names[:1]
+        assert stage.store.holders() == ()
+
+
+# Hints and connections
+
+
+def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -> None:
+    """Its peers stored five hints while it was away; the run goes on once five are acknowledged."""
+    with staged(tmp_path, 3) as stage:
+        node, peer = stage.names[0], stage.cluster.nodes[1]
+        held: list[int] = []
+
+        def deliver(event: dict[str, Any]) -> bool:
+            if event["event"] == "load":
+                held.append(len(stage.store.holders()))
+                peer.counters["HintsSucceeded"] += 5
+            return False
+
+        stage.environment.during[node] = lambda: peer.counters.update({"TotalHints": 5})
+        stage.dies_at = deliver
+        assert stage.roll(node).outcome == "done"
+        [load] = stage.recorded("load")
+        assert load["what"] == f"waiting for hints for {node} to be delivered: 5 hints"
+        assert held == [1]
+
+
+def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
+    """Then it says so and goes on; with 0 it does not wait at all."""
+    with staged(tmp_path, 3) as stage:
+        node, peer = stage.names[0], stage.cluster.nodes[1]
+        stage.environment.during[node] = lambda: peer.counters.update({"TotalHints": 1})
+        assert stage.roll(node, hints_timeout=0.3).outcome == "done"
+        assert [event["what"].partition(" without")[0] for event in stage.recorded("load")][1:] == [
+            "going on after 0.3 s"
+        ]
+        stage.events.clear()
+        assert stage.roll(node, hints_timeout=0.0).outcome == "done"
+        assert stage.recorded("load") == []
+
+
+def test_a_node_that_had_clients_is_awaited_until_it_has_clients(tmp_path: Path) -> None:
+    """Clients connect when their drivers notice that the node is up."""
+    with staged(tmp_path, 3) as stage:
+        node = stage.cluster.nodes[0]
+        node.counters["connectedNativeClients"] = 7
+
+        def connect(event: dict[str, Any]) -> bool:
+            node.counters["connectedNativeClients"] += event["event"] == "load"
+            return False
+
+        stage.dies_at = connect
+        assert stage.roll(node.address).outcome == "done"
+        assert [event["what"] for event in stage.recorded("load")] == [
+            f"waiting for clients to connect to {node.address}: {node.address}"
+        ]
+
+
+# The operator's check, canaries, steps, windows
+
+
+def checked(stage: Stage, statuses: list[int]) -> None:
+    """The check of a stage ends with these statuses, one after another."""
+    run, left = stage.environment.run, iter(statuses)
+
+    def either(words: tuple[str, ...], seconds: float, started: Callable[[int], None]) -> CommandResult:
+        return CommandResult(next(left), "p99 is 3 s\n") if words == ("check",) else run(words, seconds, started)
+
+    stage.environment.run = either  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("statuses", "outcome", "restarted"), [([1], "refused", 0), ([0, 1], "failed", 1)])
+def test_a_check_that_fails_ends_a_roll(tmp_path: Path, statuses: list[int], outcome: str, restarted: int) -> None:
+    """It is run before anything is done and after each batch; nothing is in hand when it fails."""
+    with staged(tmp_path, 3) as stage:
+        checked(stage, statuses)
+        report = stage.roll(check=("check",))
+        assert (report.outcome, len(stage.restarted())) == (outcome, restarted)
+        assert report.why == "the check ended with status 1: p99 is 3 s"
+        assert stage.store.holders() == ()
+
+
+@pytest.mark.slow
+def test_the_first_batch_is_of_canaries_that_are_watched(tmp_path: Path) -> None:
+    """Errors while they are watched count too."""
+    with staged(tmp_path, 6) as stage:
+        assert stage.roll(canary=1, bake=0.2).outcome == "done"
+        assert [len(event["nodes"]) for event in stage.recorded("lease")] == [1, 1, 2, 2]
+        assert [event["seconds"] for event in stage.recorded("bake")] == [0.2]
+    with staged(tmp_path / "again", 6) as stage:
+
+        def during_bake(event: dict[str, Any]) -> bool:
+            stage.cluster.nodes[5].counters["Write-QUORUM,Unavailables"] += event["event"] == "bake"
+            return False
+
+        stage.dies_at = during_bake
+        report = stage.roll(canary=1, bake=0.2)
+        assert (report.outcome, len(report.done)) == ("failed", 1)
+
+
+def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None:
+    """Before the lease: another run may go first while the operator thinks."""
+    with staged(tmp_path, 3) as stage:
+        answers, asked = iter([True, False]), list[str]()
+
+        def confirm(question: str) -> bool:
+            assert stage.store.holders() == ()
+            asked.append(question)
+            return next(answers)
+
+        stage.environment.confirm = confirm
+        report = stage.roll(step=True)
+        assert (report.outcome, report.done) == ("interrupted", stage.names[:1])
+        assert asked == [f"Restart {node} now?" for node in stage.names[:2]]
+
+
+def test_no_batch_begins_outside_the_window(tmp_path: Path) -> None:
+    """It is waited for, and does not count towards --wait."""
+    with staged(tmp_path, 3) as stage:
+        times = itertools.chain([12 * 60] * 3, itertools.repeat(22 * 60))
+        stage.environment.time_of_day = lambda: next(times)  # type: ignore[method-assign]
+        assert stage.roll(stage.names[0], window=Window.parse("22:00-06:00")).outcome == "done"
+        assert stage.recorded("waiting")[0]["why"] == "no batch begins outside 22:00-06:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("22:00-06:00", [22 * 60, 0, 6 * 60 - 1], [6 * 60, 22 * 60 - 1]),
+        ("08:30-17:00", [8 * 60 + 30, 12 * 60], [8 * 60 + 29, 17 * 60, 0]),
+        ("20:00-24:00", [23 * 60 + 59], [0, 19 * 60]),
+    ],
+)
+def test_a_window_may_span_midnight(text: str, inside: list[int], outside: list[int]) -> None:
+    """It ends before the minute that is named last."""
+    window = Window.parse(text)
+    assert all(window.contains(minute) for minute in inside)
+    assert not any(window.contains(minute) for minute in outside)
+
+
+@pytest.mark.parametrize("text", ["", "22-06", "22:00", "25:00-26:00", "22:60-23:00", "10:00-10:00", "22:00 - 06:00"])
+def test_a_window_that_is_none(text: str) -> None:
+    """The error shows one that is."""
+    with pytest.raises(UsageError, match="is not a window such as 22:00-06:00"):
+        Window.parse(text)
