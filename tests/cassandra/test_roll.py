@@ -1,9 +1,9 @@
 """A rolling restart loses no query; and the load that shows it fails if nodes are stopped at the wrong time.
 
-By default: six nodes of 5.0.8, two in each of three racks, and three nodes of 4.1.9 whose run is killed twice and
-resumed; some eight minutes. `RINGCHECK_CASSANDRA_VERSIONS` chooses other releases for the three nodes, and asks for
-two more runs, one without interruption and one without drain: with "all" an hour that shows on each release what these
-show on two.
+By default: six nodes of 5.0.8, two in each of three racks; three nodes of 4.1.9 whose run is killed twice and resumed;
+and three whose client suffers. That takes some ten minutes. `RINGCHECK_CASSANDRA_VERSIONS` chooses other releases for
+the three nodes, and asks for two more runs, one without interruption and one without drain: with "all" an hour that
+shows on each release what these show on two.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cassandra import OperationTimedOut
+from cassandra import ConsistencyLevel, OperationTimedOut, Unavailable, WriteTimeout
 from cassandra.connection import ConnectionShutdown
 from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
+from cassandra.query import SimpleStatement
 
 from tests.cassandra.cluster import wait_until
 from tests.cassandra.load import (
@@ -328,6 +329,8 @@ def test_racks_restart_without_a_lost_query(real_cluster: ClusterFactory, tmp_pa
     racks = [{node.rack for node in cluster.members if node.address in one["nodes"]} for one in roll.of("lease")]
     assert sorted(map(sorted, racks)) == [["r1"], ["r2"], ["r3"]], roll.said
     assert not set(before.values()) & set(processes(cluster).values())
+    assert len(roll.of("clients")) == 3, roll.said
+    assert not [error for one in roll.of("clients") for error in one["errors"] if "Unavailables" in error], roll.said
     assert_nothing_lost(load.traffic().between(begin, time.time()), stops(roll.events), addresses(cluster))
 
 
@@ -350,6 +353,43 @@ def test_killed_roll_goes_on_without_a_lost_query(cluster: RealCluster, tmp_path
     assert sorted(one["node"] for one in roll.of("command")) == sorted(addresses(cluster)), "once each"
     assert [one["node"] for one in roll.of("back")][:2] == [first, second]
     assert_nothing_lost(load.traffic().between(begin, time.time()), stops(roll.events), addresses(cluster))
+
+
+@real
+def test_clients_that_suffer_stop_a_roll(cluster: RealCluster, tmp_path: Path) -> None:
+    """A client that needs every replica gets Unavailable, which the gate allows: the roll stops with its numbers."""
+    first, second, third = cluster.members
+    roll = Roll(cluster, tmp_path, "--exec", harness(cluster, "restart"), first.address, second.address)
+    process = roll.start()
+    try:
+        lost = unavailable_at_all(cluster, third, while_running=process)
+    finally:
+        process.kill()
+    assert process.returncode == 2, roll.said
+    assert lost > 0
+    [clients] = roll.of("clients")
+    assert clients["errors"] == {"Write-ALL Unavailables": lost}
+    assert [one["node"] for one in roll.of("back")] == [first.address]
+    assert f"clients got errors: {lost} Unavailables (Write-ALL)" in roll.said
+
+
+def unavailable_at_all(cluster: RealCluster, node: RealNode, while_running: subprocess.Popen[bytes]) -> int:
+    """Write at ALL through one node until a process ends; how many writes were Unavailable."""
+    lost = 0
+    replication = {"class": "NetworkTopologyStrategy", node.datacenter: "3"}
+    with cluster.session(node) as session:
+        session.execute(f"CREATE KEYSPACE suffering WITH replication = {replication}")
+        session.execute("CREATE TABLE suffering.t (k int PRIMARY KEY)")
+        write = SimpleStatement("INSERT INTO suffering.t (k) VALUES (0)", consistency_level=ConsistencyLevel.ALL)
+        while while_running.poll() is None:
+            try:
+                session.execute(write)
+            except Unavailable:
+                lost += 1
+            except (WriteTimeout, OperationTimedOut):
+                pass  # the coordinator does not see the node down yet, or the machine is busy
+            time.sleep(0.05)
+    return lost
 
 
 by_request = pytest.mark.skipif(
