@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import expected
+from ringcheck.core.contested import ContestedMovements
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.findings import Finding, noted, rank_of
 from ringcheck.core.gaps import gaps, unknown_paxos
@@ -142,6 +143,7 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
         names = [name for name, _ in scope.chosen(ring)]
         if names:
             yield from contradictions(scope, ring, names)
+    yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)
     if any(level.level.serial for keyspace in keyspaces for level in keyspace.levels):

@@ -191,6 +191,17 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
     ),
     "What contradicts itself": (
         FindingKind(
+            code="movement_disagreement",
+            severity=Severity.UNKNOWN,
+            meaning="Views that count disagree on which nodes join, leave or move, or a node joins for a view though "
+            "it owns ranges. These coordinators place replicas by other rings than the one that was read. A note if "
+            "their clients are served in either ring.",
+            next_step="Wait a few seconds: news of a movement takes them to reach every node. If it stays, compare "
+            "`nodetool status` on the nodes named; a restart of the node that is behind ends it.",
+            reason="contradiction",
+            lifts_when="all views know the same movements",
+        ),
+        FindingKind(
             code="wrong_node",
             severity=Severity.UNKNOWN,
             meaning="The Jolokia at an address belongs to another node or another cluster.",

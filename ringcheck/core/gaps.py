@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import release
+from ringcheck.core.contested import ContestedMovements
 from ringcheck.core.findings import FINDINGS, Finding, noted
 from ringcheck.core.policy import Severity
 from ringcheck.core.quorum import MetadataService
@@ -39,6 +40,7 @@ def gaps(evidence: Evidence) -> Iterator[Finding]:
     yield from MetadataService(evidence).findings()
     yield from _paxos_variants(evidence)
     yield from _movements(evidence)
+    yield from ContestedMovements(evidence).notes()
     yield from _nodes(evidence)
 
 

@@ -200,7 +200,7 @@ class Judge:
 
     def _loudness(self, rule: Rule, sight: _Sight) -> tuple[Severity, Severity]:
         """The alarm that a sight raises, and the one that it would raise without leases."""
-        alarm, excuse = _alarm(rule, sight.health), self._excuse(rule, sight)
+        alarm, excuse = alarm_of(rule, sight.health), self._excuse(rule, sight)
         raised = [Severity.OK if excuse.lost else alarm]
         if self._leases.leased and _is_near(rule, sight.health) and not excuse.near:
             raised.append(Severity.WARNING)
@@ -220,7 +220,7 @@ class Judge:
             self._state(state.ring, down).level(health.level, health.datacenter, sight.rules)
             for down in (held, state.down - held)
         )
-        is_lost = _alarm(rule, health) is Severity.WARNING and alone.outage == health.outage and not others.outage
+        is_lost = alarm_of(rule, health) is Severity.WARNING and alone.outage == health.outage and not others.outage
         same_left = alone.node_failures_to_outage == health.node_failures_to_outage
         return _Excuse(is_lost, same_left and not _is_near(rule, others), held)
 
@@ -242,7 +242,7 @@ class Judge:
         return max((finding.severity for finding in findings), default=Severity.OK)
 
     def _lost(self, name: str, rule: Rule, sight: _Sight, excuse: _Excuse) -> Finding:
-        alarm = _alarm(rule, sight.health)
+        alarm = alarm_of(rule, sight.health)
         allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
         whose = self._leases.whose(excuse.held) if excuse.lost else ""
         return Finding(
@@ -255,7 +255,7 @@ class Judge:
         )
 
 
-def _alarm(rule: Rule, health: LevelHealth) -> Severity:
+def alarm_of(rule: Rule, health: LevelHealth) -> Severity:
     """The loudest tier whose threshold an outage exceeds."""
     second = Severity.CRITICAL if rule.by_cassandra else Severity.WARNING
     tiers = ((Severity.CRITICAL, rule.critical), (second, rule.warning))

@@ -96,6 +96,11 @@ def with_view(one: Snapshot, observer: int, **fields: Any) -> Snapshot:
     return replace(one, views=changed)
 
 
+def with_views(one: Snapshot, **fields: Any) -> Snapshot:
+    """The same snapshot with all views changed alike."""
+    return replace(one, views=tuple(replace(view, **fields) for view in one.views))
+
+
 def with_node(one: Snapshot, number: int, **fields: Any) -> Snapshot:
     """The same snapshot with one node changed."""
     changed = tuple(replace(node, **fields) if node.address == address(number) else node for node in one.nodes)

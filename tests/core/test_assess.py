@@ -13,7 +13,19 @@ from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Problem, Replication, Ring, Snapshot
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.errors import RingError, UsageError
-from tests.core.clusters import STEP, TOKENS, address, addresses, findings, nodes, ring, snapshot, with_node, with_view
+from tests.core.clusters import (
+    STEP,
+    TOKENS,
+    address,
+    addresses,
+    findings,
+    nodes,
+    ring,
+    snapshot,
+    with_node,
+    with_view,
+    with_views,
+)
 
 ALL_OF_3 = "SimpleStrategy {replication_factor=3}"
 THREE = nodes("dc1:r1", "dc1:r2", "dc1:r3")
@@ -469,7 +481,7 @@ def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
     one = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)])
     one = with_view(one, 4, outcome="unreachable", reason="timed out")
-    one = with_view(one, 1, joining=addresses([4]))
+    one = with_views(one, joining=addresses([4]))
     joins = findings(assess(with_node(one, 4, tokens=0), Policy()))
     assert joins == {"topology_changing": ["OK 10.0.0.4 is joining"]}
     assert "view_missing" in findings(assess(one, Policy()))
@@ -584,9 +596,52 @@ def test_schema_versions() -> None:
 @pytest.mark.parametrize("what", ["joining", "leaving", "moving"])
 def test_a_changing_topology_is_a_note(what: str) -> None:
     """The gate blocks on it; health does not."""
-    verdict = assess(with_view(healthy(), 1, **{what: addresses([2])}), Policy())
-    assert findings(verdict) == {"topology_changing": [f"OK 10.0.0.2 is {what}"]}
+    four = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1"), [ring("orders", ALL_OF_3, FULL, 4)])
+    verdict = assess(with_views(four, **{what: addresses([4])}), Policy())
+    assert findings(verdict) == {"topology_changing": [f"OK 10.0.0.4 is {what}"]}
     assert verdict.severity is Severity.OK
+
+
+# Views that disagree about movements
+
+
+@pytest.mark.parametrize("what", ["joining", "leaving", "moving"])
+def test_a_contested_movement_is_a_note_while_clients_are_served_in_either_ring(what: str) -> None:
+    """QUORUM of three replicas is there without the node whose movement is contested."""
+    verdict = assess(with_view(healthy(), 1, **{what: addresses([2])}), Policy())
+    text = f"OK 10.0.0.2 is {what} for 10.0.0.1, and not for other views"
+    assert findings(verdict) == {
+        "topology_changing": [f"OK 10.0.0.2 is {what}"],
+        "movement_disagreement": [text],
+    }
+
+
+def test_a_contested_movement_is_unknown_if_clients_may_not_be_served() -> None:
+    """At RF 2 a coordinator that takes a replica for a joining node has one replica to read from, and needs two."""
+    two = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)], 2)])
+    verdict = assess(with_view(two, 2, joining=addresses([1])), Policy())
+    assert verdict.severity is Severity.UNKNOWN
+    [finding] = [one for one in verdict.findings if one.code == "movement_disagreement"]
+    assert finding.summary == "10.0.0.1 is joining for 10.0.0.2, and not for other views"
+    assert finding.detail == "whether 10.0.0.1 serves orders at LOCAL_QUORUM is not known"
+
+
+def test_a_joining_node_that_owns_ranges_contradicts_the_ring() -> None:
+    """All views say so: the ring was read later, when the node had joined, and other facts may be older still."""
+    two = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)], 2)])
+    verdict = assess(with_views(two, joining=addresses([1])), Policy())
+    [finding] = [one for one in verdict.findings if one.code == "movement_disagreement"]
+    assert finding.severity is Severity.UNKNOWN
+    assert finding.summary.endswith("and not for the ring, in which it owns ranges")
+
+
+def test_a_contested_movement_beside_a_node_that_is_down_is_unknown() -> None:
+    """Writes of the coordinator that knows it may wait for that node, in ranges that were not read."""
+    one = snapshot(THREE, [ring("orders", ALL_OF_3, FULL, 3)], down=[3])
+    assert assess(one, Policy()).severity is Severity.OK
+    verdict = assess(with_view(one, 1, leaving=addresses([2])), Policy())
+    assert verdict.severity is Severity.UNKNOWN
+    assert "movement_disagreement" in findings(verdict)
 
 
 # ---- levels ----

@@ -294,6 +294,19 @@ UNSAFE = [
 ]
 
 
+def test_a_contested_movement_blocks_though_movements_are_allowed() -> None:
+    """The ring was read from a node that may know other movements than the coordinators that a stop would hurt."""
+    gate = Gate(accept=("blog_1",), allow=frozenset({"topology_changing", "view_disagreement"}))
+    agreed = article.snapshot()
+    for observer in [view.observer for view in agreed.views]:
+        agreed = with_view(agreed, observer, leaving=frozenset(["10.0.0.2"]))
+    assert decide(agreed, "10.0.0.1", gate=gate).decision == "safe"
+    contested = with_view(article.snapshot(), "10.0.0.3", leaving=frozenset(["10.0.0.2"]))
+    decision = decide(contested, "10.0.0.1", gate=gate)
+    assert decision.decision == "unknown"
+    assert ("contradiction", True, "10.0.0.2 is leaving for 10.0.0.3, and not for other views") in summaries(decision)
+
+
 def test_an_unknown_age_is_a_note() -> None:
     """Without its generation a node can't be judged by its age; the decision says so."""
     nodes = tuple(replace(node, generation=None, source="ok") for node in article.snapshot().nodes)

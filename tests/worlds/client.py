@@ -17,7 +17,7 @@ from ringcheck.http.replies import Reply, document
 from tests.worlds.jolokia import Answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from ringcheck.jolokia.settings import JolokiaSettings
@@ -103,6 +103,9 @@ class InProcess:
         if key not in self._answers:
             self._answers[key] = Answers(world, node, self._order(node.number))
         return self._answers[key]
+
+    def forget(self, urls: Iterable[str]) -> None:
+        """As `Client.forget`: there are no connections to close."""
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
