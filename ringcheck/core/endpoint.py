@@ -63,3 +63,14 @@ def ip_of(endpoint: str) -> str:
 def has_port(endpoint: str) -> bool:
     """Whether a canonical endpoint has a port."""
     return ip_of(endpoint) != endpoint
+
+
+@lru_cache(maxsize=16384)
+def order(endpoint: str) -> tuple[int, int, int, str]:
+    """A key to sort by: IPv4 before IPv6, numerically, then by port; texts that are no endpoints come last."""
+    try:
+        ip, port = split(endpoint)
+        address = ip_address(ip)
+    except ValueError:
+        return 99, 0, 0, endpoint
+    return address.version, int(address), port or 0, ""

@@ -94,6 +94,11 @@ class JolokiaSettings:
         file = self.jmx_password_file
         return self.jmx_username, (secret(file) if file else os.environ.get(JMX_PASSWORD_VARIABLE)) or ""
 
+    @property
+    def asked_first(self) -> tuple[str, ...]:
+        """The locations of the contact points, for people to read."""
+        return tuple(map(self.url_of_contact, self.contact_points))
+
     def url_of(self, address: str) -> str:
         """The location of the agent of the node at an address, by the template."""
         template = self.jmx if self.proxy else self.url or (DEFAULT_TLS_URL if self.tls else DEFAULT_URL)

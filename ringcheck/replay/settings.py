@@ -16,3 +16,8 @@ class ReplaySettings:
 
     directory: str
     speed: float = 1.0
+
+    @property
+    def asked_first(self) -> tuple[str, ...]:
+        """Where the recordings are, for people to read."""
+        return (self.directory,)

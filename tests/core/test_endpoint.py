@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringcheck.core.endpoint import canonical, has_port, host_and_port, ip_of, split
+from ringcheck.core.endpoint import canonical, has_port, host_and_port, ip_of, order, split
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -76,3 +76,11 @@ def test_texts_that_are_no_host_and_port(text: str) -> None:
     """Refused, so that no part of a URL is taken for a host."""
     with pytest.raises(ValueError, match=r"HOST|At least 3 parts"):
         host_and_port(text)
+
+
+def test_endpoints_are_ordered_as_numbers() -> None:
+    """10.0.0.9 before 10.0.0.10, IPv4 before IPv6, then by port; what is no endpoint comes last."""
+    wanted = ["10.0.0.9", "10.0.0.9:7001", "10.0.0.10", "2001:db8::9", "2001:db8::10", "[2001:db8::10]:7000", "x", "y"]
+    as_text = sorted(wanted)
+    assert as_text != wanted
+    assert sorted(as_text, key=order) == wanted
