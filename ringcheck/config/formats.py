@@ -101,6 +101,39 @@ def template(value: str) -> str:
     return value
 
 
+def _linked(value: str, name: str) -> str:
+    """An http or https URL for people, with a placeholder that stands for what it is about.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if name not in value:
+        raise ValueError(f"{without_login(value)!r} must contain {name}")
+    if "@" in value.partition("?")[0]:
+        raise ValueError(_CREDENTIALS)
+    if not re.fullmatch(r"(?i:https?)://[^\s/?#]+[^\s]*", value):
+        raise ValueError(f"{value!r} is not an http or https URL")
+    return value
+
+
+def of_cluster(value: str) -> str:
+    """An http or https URL with `{cluster}` in it, which stands for the name of a cluster.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    return _linked(value, "{cluster}")
+
+
+def of_code(value: str) -> str:
+    """An http or https URL with `{code}` in it, which stands for the code of a finding.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    return _linked(value, "{code}")
+
+
 def jmx(value: str) -> str:
     """A JMX service URL of a node.
 
@@ -238,6 +271,8 @@ def pattern(value: str) -> str:
 CONTACT = Text("HOST, HOST:PORT, [IPV6]:PORT or a URL", contact, r"^[A-Za-z0-9_\[:][^\s@{}]*$")
 URL = Text("a URL", url, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]+$")
 TEMPLATE = Text("a URL with {address} in it", template, r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@{}?#]*\{address\}[^\s@{}?#]*$")
+OF_CLUSTER = Text("a URL with {cluster} in it", of_cluster, r"^[Hh][Tt][Tt][Pp][Ss]?://\S*\{cluster\}\S*$")
+OF_CODE = Text("a URL with {code} in it", of_code, r"^[Hh][Tt][Tt][Pp][Ss]?://\S*\{code\}\S*$")
 JMX = Text(
     "a JMX URL with {address} in it",
     jmx_template,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
 from ringcheck.config.files import File, NewFile, StateFile
-from ringcheck.config.formats import GROUP, LISTEN, MEMBER, PATTERN, URL
+from ringcheck.config.formats import GROUP, LISTEN, MEMBER, OF_CLUSTER, OF_CODE, PATTERN, URL
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.source_schema import JOLOKIA, LOOKED_UP, REPLAY, TLS, refuse_plain
@@ -191,6 +191,7 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
         policy=Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates")),
         gate=gate,
         stable_readings=stable_readings,
+        labels=values.get("labels") or {},
         **{name: values.get(name) for name in ("lease", "sensu", "fleetlock")},
     )
 
@@ -239,6 +240,10 @@ CLUSTER = Section(
         "lease": ConfigKey(LEASE, "Where restart leases are kept."),
         "sensu": ConfigKey(SENSU, "Where the agent and `check --sensu` send events."),
         "fleetlock": ConfigKey(FLEETLOCK, "Hosts that ask the agent before they reboot, by the FleetLock protocol."),
+        "labels": ConfigKey(
+            Named(what="labels", of=Text(), pattern="[A-Za-z_][A-Za-z0-9_]{0,63}", names="a label's name"),
+            "Labels by which the agent's page groups and filters clusters, such as `{team: payments}`.",
+        ),
     },
     build=_cluster,
     also={
@@ -269,6 +274,11 @@ AGENT = Section(
             Duration(3600, 3650 * 86400), "How long the state file keeps an entry of the history.", default="90d"
         ),
         "state_size": ConfigKey(Number(64, 65536), "Greatest size of the state file in MiB.", default="256"),
+        "grafana_url": ConfigKey(OF_CLUSTER, "URL of a cluster's dashboard, to which the cluster's page links."),
+        "runbook_url": ConfigKey(
+            OF_CODE,
+            "URL where you explain findings; by default pages link to the agent's own `/reference`.",
+        ),
     },
     build=_agent,
     also={"dependentRequired": {"state_keep": ["state"], "state_size": ["state"]}},

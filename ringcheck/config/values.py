@@ -97,6 +97,7 @@ class Cluster:
         lease: where restart leases are kept; None for the default lock file.
         sensu: where events go; None for no events.
         fleetlock: clients of the FleetLock protocol; None for none.
+        labels: by which the page groups and filters clusters.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Cluster:
     lease: Lease | None = None
     sensu: Sensu | None = None
     fleetlock: Fleetlock | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,8 @@ class AgentSettings:
         state: path of the state file; None for none.
         state_keep: seconds that an entry of the history is kept.
         state_size: greatest size of the state file in MiB.
+        grafana_url: URL of a cluster's dashboard, with `{cluster}` in it; None for no link.
+        runbook_url: URL where the operator explains findings, with `{code}` in it; None for ringcheck's own page.
     """
 
     listen: str = "127.0.0.1:9742"
@@ -131,6 +135,8 @@ class AgentSettings:
     state: str | None = None
     state_keep: float = 90 * 86400.0
     state_size: int = 256
+    grafana_url: str | None = None
+    runbook_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
