@@ -3,7 +3,8 @@
 Ranges stand clockwise in the order of tokens, all of the same width, so that none is too narrow to be seen; shares of
 the token space are given in words. The outer ring shows the condition of each range, the inner rings its replicas, the
 first outside; a replica that is not live is a hole. Unavailable ranges are hatched and stand out beyond the ring, for
-readers and printers without colour. The colours are those of Okabe and Ito.
+readers and printers without colour. Unavailable is red and at minimum is amber; the other
+colours are those of Okabe and Ito.
 
 A ring of more than `EXACT` ranges is drawn in `BANDS` bands, each divided by the conditions of its ranges.
 """
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING
 from ringcheck.core.words import counted, percent
 from ringcheck.errors import cut, printable
 from ringcheck.report.picture import WORDS, WORST_FIRST
-from ringcheck.report.svg_legend import legend
+from ringcheck.report.svg_legend import LegendEntry, entries, legend
 from ringcheck.report.svg_ring import bands, exact
-from ringcheck.report.svg_shapes import CENTRE, ENTRIES, EXACT, HEIGHT, WIDTH, safe, text
+from ringcheck.report.svg_shapes import CENTRE, ENTRIES, EXACT, HEIGHT, VIEW, WIDTH, safe, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,17 +34,18 @@ text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#1b1f24
 .q{fill:#57606a}.c,.l{text-anchor:middle}.l{font-size:12px;dominant-baseline:central;paint-order:stroke;\
 stroke:#fffc;stroke-width:3px;fill:#111}.x{fill:#57606a;stroke:#fff}.w{font-size:14px;font-weight:600}
 path{fill:none}.s{stroke:#009e73}.m{stroke:#e69f00}.u{stroke:url(#rc-u)}.n{stroke:url(#rc-n)}.k{stroke:url(#rc-k)}
-.us{stroke:#c44d00}.ns{stroke:#cc79a7}
+.us{stroke:#c1121f}.ns{stroke:#cc79a7}
 .sf{fill:#009e73}.mf{fill:#e69f00}.uf{fill:url(#rc-u)}.nf{fill:url(#rc-n)}.kf{fill:url(#rc-k)}
-.o{stroke:url(#rc-o)}.v{fill:#d55e00}.e{stroke:#8c959f;stroke-width:1}.ground{fill:#fff}.line{stroke:#8c959f}
+.o{stroke:url(#rc-o)}.v{fill:#c1121f}.e{stroke:#8c959f;stroke-width:1}.ground{fill:#fff}.line{stroke:#8c959f}
 .c0{stroke:#0072b2}.c1{stroke:#f0e442}.c2{stroke:#56b4e9}.c3{stroke:#8a8a8a}.c4{stroke:#004b75}.c5{stroke:#b8ad1e}
 .c6{stroke:#a9daf5}.c7{stroke:#c9c9c9}.c8{stroke:#7aa6c2}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.paper,.ground{fill:#0d1117}.q{fill:#9198a1}.l{fill:#111}
-.x{fill:#9198a1;stroke:#0d1117}.v{fill:#ff8a3d}.line{stroke:#6e7681}.c4{stroke:#2d6f9e}}"""
+.x{fill:#9198a1;stroke:#0d1117}.v{fill:#ff7b72}.line{stroke:#6e7681}.c4{stroke:#2d6f9e}}
+@media (max-width:420px){.l,.c.q{display:none}.c{font-size:19px}.c.big{font-size:56px}}"""
 
 _PATTERNS = """\
 <defs><pattern id="rc-u" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">\
-<path d="M0 3h6" stroke="#d55e00" stroke-width="6"/><path d="M0 1h6" stroke="#4a1c00" stroke-width="2"/></pattern>
+<path d="M0 3h6" stroke="#d1242f" stroke-width="6"/><path d="M0 1h6" stroke="#4a0509" stroke-width="2"/></pattern>
 <pattern id="rc-n" width="6" height="6" patternUnits="userSpaceOnUse">\
 <path d="M0 3h6" stroke="#cc79a7" stroke-width="6"/><circle cx="3" cy="3" r="1.4" fill="#4d0f33"/></pattern>
 <pattern id="rc-k" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">\
@@ -64,11 +66,13 @@ class Drawing:
         svg: the whole document.
         title: keyspace, level and what matters most.
         description: how many ranges have which condition, and which nodes are not live.
+        legend: what its colours mean, as text beside the part of it that `#ring` shows.
     """
 
     svg: str
     title: str
     description: str
+    legend: tuple[LegendEntry, ...] = ()
 
     def __len__(self) -> int:
         return len(self.svg)
@@ -80,7 +84,8 @@ NOTHING = Drawing("", "", "")
 
 def drawing(picture: Picture) -> Drawing:
     """The SVG of a picture with its title and description, which the SVG contains too."""
-    return Drawing(render(picture), cut(printable(_title(picture))), cut(printable(_description(picture))))
+    words = cut(printable(_title(picture))), cut(printable(_description(picture)))
+    return Drawing(render(picture), *words, tuple(entries(picture)))
 
 
 def render(picture: Picture) -> str:
@@ -89,6 +94,7 @@ def render(picture: Picture) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {_ROOT}>',
         f'<title id="rc-title">{safe(_title(picture))}</title>',
         f'<desc id="rc-desc">{safe(_description(picture))}</desc>',
+        f'<view id="ring" viewBox="{VIEW}"/>',
         f"<style>{_STYLE}</style>",
         _PATTERNS,
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',

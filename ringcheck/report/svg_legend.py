@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
@@ -14,6 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ringcheck.report.picture import Drawn, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A line of the legend as text.
+
+    Attributes:
+        classes: class of the swatch in the drawing; empty for a heading.
+        words: what it stands for.
+        meaning: explanation; may be empty.
+    """
+
+    classes: str
+    words: str
+    meaning: str = ""
+
+
+def entries(picture: Picture) -> Iterator[LegendEntry]:
+    """The legend as text: conditions, colours of replicas, and how many nodes are not live."""
+    number = len(picture.ring)
+    exact = number <= EXACT
+    bands = f"{BANDS} bands of about {round(number / BANDS)} ranges each"
+    yield LegendEntry("", "Outer ring: each range at the level" if exact else bands)
+    for condition in _conditions(picture):
+        words = f"{picture.conditions[condition]} of {number} {WORDS[condition]}"
+        yield LegendEntry(style(condition, number), words, MEANINGS[condition])
+    if exact:
+        yield LegendEntry("", _inner(picture))
+        yield from (LegendEntry(classes, words) for classes, words in ColourKey(picture).entries())
+    elif picture.not_live:
+        yield LegendEntry("", f"Not live: {counted(len(picture.not_live), 'node')}")
 
 
 def legend(picture: Picture) -> Iterator[str]:
@@ -52,14 +84,18 @@ def _swatch(y: float, classes: str) -> str:
 
 
 def _replicas(picture: Picture, entries: list[tuple[str, str]], y: float) -> Iterator[str]:
-    drawn = replicas_drawn(picture)
-    partly = f"replicas 1 to {drawn} from outside"
-    which = "its replicas, the first outside" if drawn == most_replicas(picture) else partly
-    yield text(COLUMN, y, f"Inner rings: {which}", "b")
+    yield text(COLUMN, y, _inner(picture), "b")
     for classes, words in entries:
         y += 23
         yield _swatch(y, classes)
         yield text(COLUMN + 30, y, words)
+
+
+def _inner(picture: Picture) -> str:
+    """What the inner rings show."""
+    drawn = replicas_drawn(picture)
+    partly = f"replicas 1 to {drawn} from outside"
+    return f"Inner rings: {'its replicas, the first outside' if drawn == most_replicas(picture) else partly}"
 
 
 def _not_live(picture: Picture, y: float) -> Iterator[str]:

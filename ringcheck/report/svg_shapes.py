@@ -24,6 +24,7 @@ THICK = 30.0  # of the outer ring
 BUMP = 14.0  # by which unavailable ranges stand out
 INNERMOST = 128.0  # radius of the hole in the middle
 COLUMN = 640  # left edge of the legend
+VIEW = "34 88 572 572"  # the ring without head and legend: what `#ring` shows
 ENTRIES = 8  # nodes, racks or datacenters that have a colour of their own; and nodes that are listed
 
 Segment: TypeAlias = tuple[float, float]
