@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -59,6 +59,10 @@ class _Refusal(NamedTuple):
     headers: Mapping[str, str] | None = None
 
 
+Refuse: TypeAlias = "Callable[[Scope, int, str, Mapping[str, str] | None], Response]"
+"""Makes a response of a request, a status, the reason and headers."""
+
+
 class Access:
     """The access rules in force; replaced when the web configuration is read again.
 
@@ -81,17 +85,21 @@ class Access:
 class Guard:
     """The ASGI layer."""
 
-    def __init__(self, app: ASGIApp, access: Access, broken: Callable[[Scope, Exception], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, broken: Callable[[Scope, Exception], Response], refused: Refuse
+    ) -> None:
         """Prepare.
 
         Args:
             app: the guarded application.
             access: the access rules.
             broken: called with an unexpected error; its response is sent unless another one has begun.
+            refused: makes the response to a refused request.
         """
         self._app = app
         self._access = access
         self._broken = broken
+        self._answer = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -111,7 +119,7 @@ class Guard:
         # Starlette would handle a bug outside this layer, and uvicorn would log the whole stack.
         try:
             refused = await self._refused(scope)
-            await (refusal(*refused, path=scope["path"]) if refused else self._app)(scope, receive, sending)
+            await (self._answer(scope, *refused) if refused else self._app)(scope, receive, sending)
         except Exception as error:  # noqa: BLE001 - the service goes on
             answer = self._broken(scope, error)
             if not begun:

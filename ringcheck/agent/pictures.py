@@ -15,6 +15,7 @@ from ringcheck.agent.answers import cache_of, cluster_of, current_verdict, readi
 from ringcheck.agent.preflight import level_of
 from ringcheck.agent.questions import judged
 from ringcheck.core.assess import Question
+from ringcheck.core.policy import Severity
 from ringcheck.report import picture_svg
 from ringcheck.report.picture import draw
 
@@ -46,8 +47,13 @@ def chosen_level(request: Request) -> Level | None:
 
 
 def _chosen_keyspace(request: Request, verdict: Verdict) -> str | None:
+    """The keyspace that is asked for; otherwise that of the headline, or the worst if the headline is about none."""
+    names = {keyspace.name for keyspace in verdict.keyspaces}
+    alarms = (finding for finding in verdict.findings if finding.severity is not Severity.OK)
+    lost = (finding.subject for finding in alarms if finding.kind.loses)
+    headline = next((subject for subject in lost if subject in names), None)
     worst = max(verdict.keyspaces, key=lambda keyspace: keyspace.severity, default=None)
-    return request.query_params.get("keyspace") or (worst.name if worst else None)
+    return request.query_params.get("keyspace") or headline or (worst.name if worst else None)
 
 
 def _drawing(request: Request, reading: Reading, verdict: Verdict, keyspace: str) -> Drawing:
@@ -86,7 +92,9 @@ def shown_picture(request: Request, reading: Reading) -> page.PagePicture | None
     asked = {"keyspace": keyspace, "level": level.value if level else None, "at": verdict.snapshot.taken_at}
     query = urlencode({key: value for key, value in asked.items() if value})
     url = f"/api/v1/clusters/{quote(reading.cluster, safe='')}/ring.svg?{query}"
-    return page.PagePicture(keyspace=keyspace, url=url, title=drawing.title, description=drawing.description)
+    return page.PagePicture(
+        keyspace=keyspace, url=url, title=drawing.title, description=drawing.description, legend=drawing.legend
+    )
 
 
 def _picture_policy() -> str:

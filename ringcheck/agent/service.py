@@ -97,6 +97,11 @@ class Agent:
     def _find(self, cluster: str) -> Watch | None:
         return next((watch for watch in self._state.watches if watch.cluster.name == cluster), None)
 
+    def rest_left(self, cluster: str) -> float | None:
+        """Seconds until the next poll of a cluster begins; None while one is under way, or for an unknown cluster."""
+        watch = self._find(cluster)
+        return watch.rest_left() if watch else None
+
     def hurry(self, cluster: str) -> None:
         """Poll a cluster now."""
         if watch := self._find(cluster):

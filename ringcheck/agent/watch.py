@@ -101,6 +101,7 @@ class Watch:
         self._source: Source | LoopSource | None = None
         self._store: Store | None = None
         self._good_at: float | None = None
+        self._due: float | None = None  # when the next poll begins; None while one is under way
         self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
 
     def start(self, loop: PollLoop, delay: float = 0.0) -> None:
@@ -156,6 +157,11 @@ class Watch:
         reading = self.reading
         return reading if reading.fresh is not old else replace(reading, fresh=not old)
 
+    def rest_left(self) -> float | None:
+        """Seconds until the next poll begins; None while one is under way."""
+        due = self._due
+        return None if due is None else max(0.0, due - self._clock())
+
     # The polls
 
     async def _run(self, loop: PollLoop, delay: float) -> None:
@@ -165,10 +171,11 @@ class Watch:
             await loop.turn()
             while not self._stop.is_set():
                 self._now.clear()
-                begins = self._clock()
+                begins, self._due = self._clock(), None
                 with suppress(MemoryError):  # even the report of an error needs memory; the last reading becomes old
                     await self._turn(loop)
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+                self._due = begins + pause
                 await self._rest(pause - (self._clock() - begins))
                 await loop.turn()
         finally:

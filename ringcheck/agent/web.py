@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.log import Log, Troubles
+from ringcheck.agent.pages import nearest_cluster
 from ringcheck.agent.preflight import UnknownError
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
@@ -39,11 +41,14 @@ if TYPE_CHECKING:
     from ringcheck.agent.service import Agent
 
 DECISIONS = 8  # requests to the gate at once
+NOT_FOUND = 404
+MACHINES = ("/api/", "/v1/", "/metrics", "/-/", "/events", "/static/")  # paths of programs
 
 _CLUSTER = "/api/v1/clusters/{cluster}"
 ROUTES: list[BaseRoute] = [
     Route("/", pages.overview),
     Route("/clusters/{cluster}", pages.cluster_page),
+    Route("/reference", pages.reference),
     Route("/static/{name}", pages.static),
     Route("/metrics", monitoring.metrics_),
     Route("/-/healthy", monitoring.healthy),
@@ -82,10 +87,15 @@ def app(
         complain(error)
         return _refused(Request(scope), 503 if limit_of(error) else 500, bug_text(error))
 
+    def refused(scope: Scope, status: int, why: str, headers: Mapping[str, str] | None) -> Response:
+        if "text/html" not in Headers(scope=scope).get("accept", ""):
+            return refusal(status, why, headers, scope["path"])
+        return _refused(Request(scope), status, why, headers)
+
     access = Access(config or WebConfig())
     application = Starlette(
         routes=[*ROUTES, *more],
-        middleware=[Middleware(Guard, access=access, broken=broken)],
+        middleware=[Middleware(Guard, access=access, broken=broken, refused=refused)],
         exception_handlers={
             HTTPException: _http_error,
             UnknownError: _unknown_error,
@@ -117,11 +127,19 @@ def _ringcheck_error(request: Request, error: Exception) -> Response:
 
 
 def _refused(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as JSON, or as a page under the paths of pages."""
+    """An error as JSON, or as a page under the paths of pages, and for browsers that ask for a path that is none."""
     path = request.scope["path"]
-    if path != "/" and not path.startswith("/clusters/"):
+    if not _is_of_a_page(path, request.headers.get("accept", "")):
         return refusal(status, why, headers, path)
-    return HTMLResponse(page.problem(status, why, datetime.now(UTC)), status, headers)
+    near = nearest_cluster(request, path) if status == NOT_FOUND else None
+    return HTMLResponse(page.problem(status, why, datetime.now(UTC), near), status, headers)
+
+
+def _is_of_a_page(path: str, accepts: str) -> bool:
+    """Whether people see the answer; what programs ask stays JSON, whatever they accept."""
+    if path in {"/", "/reference"} or path.startswith("/clusters/"):
+        return True
+    return "text/html" in accepts and not path.startswith(MACHINES)
 
 
 @contextmanager

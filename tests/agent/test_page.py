@@ -13,6 +13,7 @@ from ringcheck.agent import page
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.findings import Finding
+from ringcheck.core.held_back import HeldBack
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.reasons import reason
@@ -21,12 +22,11 @@ from ringcheck.report.reading import Reading
 from tests import article
 
 if TYPE_CHECKING:
-    from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Snapshot
 
 NOW = datetime(2026, 1, 1, 0, 0, 42, tzinfo=UTC)
 EVIL = '"><script>alert(1)</script>\u202e\x1b[31m'
-VOID = {"meta", "link", "img", "br", "path", "circle"}
+VOID = {"meta", "link", "img", "br", "path", "circle", "rect", "use", "input"}
 
 
 class Strict(HTMLParser):
@@ -73,12 +73,12 @@ def held(node: str, owner: str, purpose: str, since: str) -> Holder:
     return Holder(node=node, owner=owner, purpose=purpose, since=since)
 
 
-def rendered(known: Reading, reasons: tuple[Reason, ...] = ()) -> str:
-    return page.cluster(known, page.Shown(reasons=reasons), NOW)
+def rendered(known: Reading, **more: Any) -> str:
+    return page.cluster(known, page.Shown(**more), NOW)
 
 
-def shown(known: Reading, reasons: tuple[Reason, ...] = ()) -> str:
-    return Strict(rendered(known, reasons)).text
+def shown(known: Reading, **more: Any) -> str:
+    return Strict(rendered(known, **more)).text
 
 
 def test_the_page_shows_the_verdict() -> None:
@@ -97,10 +97,10 @@ def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed() -> None:
     known = reading("10.0.0.1", cluster="kept")
     assert known.verdict
     first = page.overview([known], NOW)
-    rendered_before = page._Card.around_the_ages.cache_info().misses
+    rendered_before = page.Card.around_the_ages.cache_info().misses
     later = replace(known.verdict, snapshot=replace(known.verdict.snapshot, taken_at="2026-01-01T00:01:00Z"))
     second = page.overview([replace(known, verdict=later, last_success=2.0)], NOW + timedelta(minutes=9))
-    assert page._Card.around_the_ages.cache_info().misses == rendered_before
+    assert page.Card.around_the_ages.cache_info().misses == rendered_before
     assert "00:00:00 UTC</time> (<span data-since=" in first
     assert "00:01:00 UTC</time> (<span data-since=" in second
     changed = page.overview([replace(known, suspects=frozenset({"10.0.0.2"}))], NOW)
@@ -139,7 +139,7 @@ def test_an_old_verdict_is_unknown() -> None:
             "The restart leases are not known: the lease store does not",
         ),
         (reading(holders=None, restart_safe=None), "Not known: the restart leases could not be read."),
-        (reading(), "3 of 3 nodes , one at a time."),
+        (reading(), "3 of 3 nodes that are up , one at a time."),
         (reading(), "dc1 r0 10.0.0.1"),
         (reading(restart_safe=frozenset()), "No node."),
         (reading("10.0.0.1", restart_safe=frozenset()), "No node that is up."),
@@ -168,23 +168,28 @@ def test_a_doubtful_ok_is_not_green(changes: dict[str, Any]) -> None:
 def test_a_refusal_states_what_lifts_it() -> None:
     """The reasons why no node may restart, each with what would lift it."""
     why = reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
-    text = shown(reading(restart_safe=frozenset()), reasons=(why,))
-    assert "two schema versions schema_disagreement Until the nodes agree." in text
+    held = HeldBack(reason=why, nodes=frozenset({0, 1, 2}))
+    text = shown(reading(restart_safe=frozenset()), held=(held,))
+    assert "Why All 3 nodes that are up: two schema versions schema_disagreement Until the nodes agree." in text
+    some = HeldBack(reason=why, nodes=frozenset({1, 2}), example=1)
+    text = shown(reading(restart_safe=frozenset({"10.0.0.1"})), held=(some,))
+    assert "Why the others may not 2 nodes: for example 10.0.0.2: two schema versions" in text
+    assert "Which dc1 r1 10.0.0.2 dc1 r2 10.0.0.3" in text
 
 
 def test_down_nodes_are_listed_apart_from_nodes_that_may_stop() -> None:
     """A dead node that may be started has its own count, list and wording: it is no node that can be spared."""
     known = reading("10.0.0.1", restart_safe=frozenset({"10.0.0.2"}))
     text = shown(known)
-    assert "May restart now 1 of 3 nodes , one at a time." in text
-    assert "before you stop one: it polls again. dc1 r1 10.0.0.2 Down, and may be started" in text
+    assert "May restart now 1 of 2 nodes that are up , one at a time." in text
+    assert "ringcheck preflight --cluster blogs 10.0.0.2 dc1 r1 10.0.0.2 Down, and may be started" in text
     assert "Down, and may be started 1 of 3 nodes : already down: a restart makes no more ranges unavailable." in text
     assert "no more ranges unavailable. dc1 r0 10.0.0.1" in text
     assert "10.0.0.1 down 2 of 2 views dc1 r0 5.0.8 unreachable yes, it is down" in text
     assert "10.0.0.2 up no view dc1 r1 5.0.8 ok yes, alone" in text
     assert "10.0.0.3 up no view dc1 r2 5.0.8 ok no" in text
     line = Strict(page.overview([known], NOW)).text
-    assert "May restart now, one at a time 1 of 3 Down, may be started 1 Seen" in line
+    assert "May restart now, one at a time 1 of 2 up Down, may be started 1 Seen" in line
 
 
 def test_only_nodes_known_to_be_down_may_be_started() -> None:
@@ -287,20 +292,21 @@ def test_the_page_of_a_huge_cluster_is_bounded() -> None:
     assert len(html) < 400_000
     text = Strict(html).text
     assert "and 400 more" in text
+    assert "192 more keyspaces, none worse" in text
     assert "and 800 more, none of them worse" in text
-    assert "744 of them" in text
+    assert "dc1 r0 250 nodes" in text
     assert "dc1 r0 125 125 0" in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h")])
 def test_ages_are_short(seconds: float, text: str) -> None:
     """The same as in the script."""
-    assert page._age(seconds) == text
+    assert page.age(seconds) == text
 
 
 def test_each_severity_has_its_own_shape() -> None:
     """Some people can't distinguish the colours."""
-    shapes = {page._ICONS[severity][1] for severity in Severity}
+    shapes = {page.ICONS[severity][1] for severity in Severity}
     assert len(shapes) == len(Severity)
     assert all(page.icon(severity).startswith("<svg ") for severity in Severity)
 

@@ -276,7 +276,10 @@ def test_a_wrong_name_in_accept_does_not_affect_the_verdict(tmp_path: Path) -> N
         assert (listed["error"], listed["restart_safe"], listed["restart_cures"]) == (None, [], [])
         wrong = "accept: no keyspace matches 'order'; did you mean orders?"
         page = unescape(world.get("/clusters/NAME").text)
-        assert f"<li><p>{wrong} <code>no_data</code></p>" in page
+        assert (
+            f'All 3 nodes that are up:</strong> {wrong} <a class="code" href="/reference#reason-no_data">'
+            in " ".join(page.split())
+        )
         refused = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert (refused.status_code, refused.json()["error"], refused.json()["decision"]) == (503, wrong, "unknown")
 

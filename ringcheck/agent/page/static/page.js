@@ -1,13 +1,16 @@
 // Keeps the page current without a reload: the agent announces news, and the page is fetched again. The agent makes all
-// content; this script only keeps ages counting, and reports a lost agent.
+// content; this script puts it in place, keeps ages counting, shows local times, copies commands, and reports a lost
+// agent. Elements that stay are kept, with what the user opened, focused, selected and scrolled.
 "use strict";
 (() => {
   const SILENCE = 40000; // milliseconds without an event after which the agent counts as lost
   const PATIENCE = 5000; // milliseconds for a broken stream to reconnect
+  const TYPING = 250; // milliseconds after the last key until the filter applies
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
   const link = document.getElementById("link");
   const said = document.getElementById("said");
+  const filter = document.getElementById("filter");
   let base = performance.now();
   let now = Number(main.dataset.now);
   let heard = performance.now();
@@ -15,6 +18,7 @@
   let fetching = false;
   let again = false;
   let busy = 0; // answers in a row that the agent is busy
+  let typed = 0;
 
   const age = (seconds) => {
     const whole = Math.max(0, Math.floor(seconds));
@@ -25,7 +29,15 @@
   };
   const count = () => {
     const then = now + (performance.now() - base) / 1000;
-    for (const span of main.querySelectorAll("[data-since]")) span.textContent = age(then - Number(span.dataset.since));
+    for (const span of main.querySelectorAll("[data-since]")) {
+      const text = age(then - Number(span.dataset.since));
+      if (span.textContent !== text) span.textContent = text;
+    }
+  };
+  const titled = (title, icon) => {
+    if (document.title !== title) document.title = title;
+    const favicon = document.getElementById("favicon");
+    if (favicon.getAttribute("href") !== icon) favicon.setAttribute("href", icon);
   };
   const gone = (why) => {
     if (lost.hidden) {
@@ -33,63 +45,137 @@
       const since = new Date().toISOString().slice(11, 19);
       lost.textContent = `No update from ringcheck since ${since} UTC (${why}). This page is old: do not act on it.`;
     }
-    link.textContent = "not connected";
-    link.classList.remove("live");
+    link.textContent = "Not connected";
+    link.dataset.state = "lost";
+    document.body.classList.add("old");
+    titled(`Not connected · ${main.dataset.name}`, "/static/unknown.svg");
   };
   const back = () => {
     lost.hidden = true;
     lost.textContent = "";
-    link.textContent = "live";
-    link.classList.add("live");
+    link.textContent = "Updates by itself";
+    link.dataset.state = "connected";
+    document.body.classList.remove("old");
   };
 
-  // What the user opened, focused and scrolled is restored.
-  const kept = () => ({
-    open: [...main.querySelectorAll("details[open]")].map((details) => details.id),
-    scrolled: [...main.querySelectorAll(".scroll")].map((region) => region.scrollLeft),
-    focus: main.contains(document.activeElement) ? locate(document.activeElement) : null,
-  });
-  const name = (element) => [element.getAttribute("href"), element.textContent].join(" ");
-  const locate = (element) => [element.tagName, name(element), [...main.querySelectorAll(element.tagName)].indexOf(element)];
-  const restore = (was) => {
-    for (const id of was.open) document.getElementById(id)?.setAttribute("open", "");
-    [...main.querySelectorAll(".scroll")].forEach((region, index) => { region.scrollLeft = was.scrolled[index] || 0; });
-    if (!was.focus) return;
-    const [tag, named, index] = was.focus;
-    const same = [...main.querySelectorAll(tag)];
-    (same.find((element) => name(element) === named) || same[index] || main).focus({ preventScroll: true });
+  // What needs a script to be of use is made here, also in a page that was fetched.
+  const enhance = (root) => {
+    for (const time of root.querySelectorAll("time")) {
+      time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+    }
+    for (const command of root.querySelectorAll("code.command")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = "Copy";
+      button.setAttribute("aria-label", `Copy ${command.textContent}`);
+      command.after(button);
+    }
   };
+  const hint = () => {
+    for (const region of main.querySelectorAll(".scroll")) {
+      const wide = region.scrollWidth > region.clientWidth + 1;
+      const before = region.previousElementSibling;
+      const shown = before?.classList.contains("more");
+      if (wide && !shown) {
+        const more = document.createElement("span");
+        more.className = "more";
+        more.setAttribute("aria-hidden", "true");
+        more.textContent = "More columns: scroll the table sideways →";
+        region.before(more);
+      } else if (!wide && shown) before.remove();
+    }
+  };
+  const copy = async (button) => {
+    const command = button.previousElementSibling;
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+    } catch {
+      getSelection().selectAllChildren(command); // no clipboard over plain HTTP: it is selected, to be copied by hand
+      button.textContent = "Selected";
+      return;
+    }
+    button.textContent = "Copied";
+    said.textContent = "Copied";
+  };
+
+  // Takes over attributes and children of a fetched element. Elements with an id or a key are found wherever they were.
+  const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || "" : "");
+  const own = (element, name) => name === "open" && element.tagName === "DETAILS";
+  const adopt = (element, fresh) => {
+    for (const { name } of [...element.attributes]) {
+      if (!fresh.hasAttribute(name) && !own(element, name)) element.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+    }
+    adoptChildren(element, fresh);
+  };
+  const adoptChildren = (element, fresh) => {
+    const keyed = new Map([...element.children].filter(key).map((child) => [key(child), child]));
+    let at = element.firstChild;
+    for (const child of [...fresh.childNodes]) {
+      const name = key(child);
+      let same = name ? keyed.get(name) : at && !key(at) ? at : null;
+      if (same && same.nodeName !== child.nodeName) same = null;
+      if (!same) {
+        element.insertBefore(child, at);
+        continue;
+      }
+      keyed.delete(name);
+      if (same === at) at = at.nextSibling;
+      else element.insertBefore(same, at);
+      if (same.nodeType === Node.ELEMENT_NODE) adopt(same, child);
+      else if (same.data !== child.data) same.data = child.data;
+    }
+    while (at) {
+      const rest = at;
+      at = at.nextSibling;
+      rest.remove();
+    }
+  };
+
   const loaded = (image) => new Promise((done) => {
     const early = new Image();
     early.onload = early.onerror = done;
     setTimeout(done, 2000);
     early.src = image.getAttribute("src");
   });
-
+  const identity = (element) => [element.tagName, element.getAttribute("href"), element.textContent].join(" ");
+  const find = (wanted, place) => {
+    const scope = (place && document.getElementById(place)?.parentElement) || main;
+    return [...scope.querySelectorAll("a, button, summary, [tabindex]")].find((element) => identity(element) === wanted);
+  };
   const show = async (text) => {
     const page = new DOMParser().parseFromString(text, "text/html");
     const fresh = page.getElementById("main");
     if (!fresh) throw new Error("no page");
     await Promise.all([...fresh.querySelectorAll("img")].map(loaded));
     const before = main.querySelector("[data-said]")?.dataset.said;
-    const was = kept();
-    main.replaceChildren(...fresh.childNodes);
+    const focused = main.contains(document.activeElement) && document.activeElement !== main ? document.activeElement : null;
+    const wanted = focused && identity(focused);
+    const place = focused?.closest("section")?.getAttribute("aria-labelledby");
+    enhance(fresh);
+    adopt(main, fresh);
     now = Number(fresh.dataset.now);
     base = performance.now();
-    restore(was);
-    document.title = page.title;
-    const icon = page.getElementById("favicon").getAttribute("href");
-    const favicon = document.getElementById("favicon");
-    if (favicon.getAttribute("href") !== icon) favicon.setAttribute("href", icon);
+    count();
+    hint();
+    if (focused && (document.activeElement !== focused || identity(focused) !== wanted)) {
+      const same = find(wanted, place) || (main.contains(focused) ? focused : main);
+      same.focus({ preventScroll: true });
+    }
+    titled(page.title, page.getElementById("favicon").getAttribute("href"));
     const after = main.querySelector("[data-said]")?.dataset.said;
     if (after && after !== before) said.textContent = after;
-    count();
   };
   const refresh = async () => {
     if (fetching) { again = true; return; }
     fetching = true;
     try {
-      const answer = await fetch(location.href, { cache: "no-store", redirect: "error", signal: AbortSignal.timeout(20000) });
+      const answer = await fetch(location.href, {
+        headers: { Accept: "text/html" }, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(20000),
+      });
       busy = answer.status === 503 || answer.status === 429 ? busy + 1 : 0;
       if (busy && busy < 6) {
         setTimeout(refresh, 500 + Math.random() * 1500);
@@ -126,7 +212,29 @@
       listen();
     }
   }, 1000);
+  if (filter) {
+    document.getElementById("find").hidden = false;
+    filter.addEventListener("input", () => {
+      clearTimeout(typed);
+      typed = setTimeout(() => {
+        const url = new URL(location.href);
+        if (filter.value.trim()) url.searchParams.set("filter", filter.value);
+        else url.searchParams.delete("filter");
+        history.replaceState(null, "", url);
+        refresh();
+      }, TYPING);
+    });
+  }
+  main.addEventListener("click", (event) => {
+    const button = event.target.closest("button.copy");
+    if (button) copy(button);
+  });
+  addEventListener("resize", hint);
   addEventListener("pagehide", () => stream?.close());
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+  new Image().src = "/static/unknown.svg"; // at hand when the agent is lost
+  enhance(main);
+  count();
+  hint();
   listen();
 })();
