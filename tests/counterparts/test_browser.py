@@ -2,76 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import subprocess
-import tarfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from ringcheck.agent import web
 from ringcheck.core.maintenance import Holder
 from ringcheck.leases.stamp import now
 from tests.agent.watched import NAME, World, watched
-from tests.counterparts.daemon import await_, required
+from tests.counterparts.browser import axe_script, chromium, looks, violations
+from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-AXE = "4.14.1"
-AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # of its axe.min.js
-CACHE = Path(__file__).parents[2] / ".cache" / "axe-core"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--hide-scrollbars",
-)
+    from selenium import webdriver
+
 PHONE, DESK = 360, 1280
-PATHS = ("/", f"/clusters/{NAME}", f"/clusters/{NAME}?keyspace=orders&level=LOCAL_QUORUM", "/clusters/none")
+PATHS = (
+    "/",
+    f"/clusters/{NAME}",
+    f"/clusters/{NAME}?keyspace=orders&level=LOCAL_QUORUM",
+    f"/clusters/{NAME}?filter=127.0.1.1",
+    "/reference",
+    "/clusters/none",
+    "/nothing",
+)
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = Options()
-    options.binary_location = required("chromium")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    environment = pytest.MonkeyPatch()
-    environment.setenv("SE_OFFLINE", "true")
-    found = webdriver.Chrome(options=options, service=Service(required("chromedriver")))
-    found.set_page_load_timeout(60)
-    yield found
-    found.quit()
-    environment.undo()
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    """axe-core's script, from npm or the cache."""
-    script = CACHE / AXE / "package" / "axe.min.js"
-    if not script.exists():
-        npm = required("npm")
-        script.parent.parent.mkdir(parents=True, exist_ok=True)
-        pack = [npm, "pack", f"axe-core@{AXE}", "--silent"]
-        done = subprocess.run(pack, cwd=script.parent.parent, check=False, timeout=120, capture_output=True, text=True)
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm has no axe-core {AXE}: {done.stderr[-300:]}")
-        with tarfile.open(script.parent.parent / f"axe-core-{AXE}.tgz") as packed:
-            packed.extract("package/axe.min.js", script.parent.parent, filter="data")
-    assert hashlib.sha256(script.read_bytes()).hexdigest() == AXE_SHA256, f"{script} is not axe-core {AXE}"
-    return script.read_text("utf-8")
+    return axe_script()
 
 
 @pytest.fixture
@@ -81,18 +52,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield found
 
 
-def looks(driver: webdriver.Chrome, width: int = DESK, scheme: str = "light", *, script: bool = True) -> None:
-    """Set size and colour scheme for the next pages."""
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-
-
 def opened(driver: webdriver.Chrome, world: World, path: str) -> None:
     driver.get(world.url(path))
-    await_(lambda: text(driver, "#link") == "live", 60, "the page does not live")
+    await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
 
 
 def text(driver: webdriver.Chrome, selector: str) -> str:
@@ -105,17 +67,12 @@ def errors(driver: webdriver.Chrome) -> list[str]:
     return [one["message"] for one in driver.get_log("browser") if one["level"] in {"WARNING", "SEVERE"}]  # type: ignore[no-untyped-call]
 
 
-def violations(driver: webdriver.Chrome, axe: str) -> list[str]:
-    """The violations that axe finds on the page."""
-    driver.execute_script(axe)
-    driver.set_script_timeout(60)
-    found: dict[str, Any] = driver.execute_async_script("axe.run().then(arguments[0], (e) => arguments[0](String(e)))")
-    return [f"{one['id']}: {json.dumps([node['html'] for node in one['nodes']])}" for one in found["violations"]]
+CONNECTED = "return document.querySelector('#link').dataset.state === 'connected'"
 
 
 def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world: World) -> None:
     """A page shows a node's death and return; title, icon, picture and live region follow, and the focus stays."""
-    looks(driver)
+    looks(driver, DESK)
     opened(driver, world, f"/clusters/{NAME}?keyspace=orders&level=LOCAL_QUORUM")
     driver.execute_script("window.same = true")
     assert text(driver, "h1") == f"OK {NAME}"
@@ -142,17 +99,19 @@ def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world:
 
 def test_ages_go_on_and_a_lost_agent_is_told(driver: webdriver.Chrome, world: World) -> None:
     """Ages increase, and data of an agent that is gone is shown as old."""
-    looks(driver)
+    looks(driver, DESK)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         driver.get(f"{served.url}/clusters/{NAME}")
-        await_(lambda: text(driver, "#link") == "live", 60, "the page does not live")
+        await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
         assert not driver.find_element(By.ID, "lost").is_displayed()
     await_(lambda: "This page is old" in text(driver, "#lost"), 60, "the loss")
-    assert text(driver, "#link") == "not connected"
+    assert text(driver, "#link") == "Not connected"
+    assert driver.title == f"Not connected · {NAME} · ringcheck"
+    assert "unknown.svg" in str(driver.find_element(By.ID, "favicon").get_attribute("href"))
     await_(lambda: int(text(driver, "[data-since]").partition(" ")[0]) > 8, 60, "the age")
     port = served.url.rpartition(":")[2]
     with web.serve(world.agent, f"127.0.0.1:{port}"):
-        await_(lambda: text(driver, "#link") == "live", 90, "the return")
+        await_(lambda: bool(driver.execute_script(CONNECTED)), 90, "the return")
         assert not driver.find_element(By.ID, "lost").is_displayed()
         driver.get("about:blank")
     driver.get_log("browser")  # type: ignore[no-untyped-call]  # it has messages about refused connections
@@ -182,12 +141,12 @@ def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: st
         world.cluster.down(node.index, instant=True)
     world.seen("UNKNOWN")
     look()
-    assert [one for one in errors(driver) if "/clusters/none" not in one] == []
+    assert [one for one in errors(driver) if "/none" not in one and "/nothing" not in one] == []
 
 
 def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -> None:
     """Without JavaScript the page reloads, and links choose the picture."""
-    looks(driver, script=False)
+    looks(driver, DESK, script=False)
     try:
         driver.get(world.url(f"/clusters/{NAME}?keyspace=orders"))
         assert f"OK {NAME}" in driver.find_element(By.TAG_NAME, "h1").text
@@ -200,12 +159,68 @@ def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -
             assert time.monotonic() < ends
             time.sleep(0.5)
     finally:
-        looks(driver)
+        looks(driver, DESK)
+
+
+def test_everything_can_be_reached_by_keyboard(driver: webdriver.Chrome, world: World) -> None:
+    """Tab reaches every link, control, summary and table, shows where it is, and Enter follows, opens and copies."""
+    looks(driver, DESK)
+    world.cluster.down(0, instant=True)
+    world.seen("WARNING")
+    opened(driver, world, f"/clusters/{NAME}")
+    visible = "[...document.querySelectorAll('a, button, input, summary, .scroll')].filter(e => e.checkVisibility())"
+    wanted = int(driver.execute_script(f"return {visible}.length"))
+    focus = "const e = document.activeElement; return [e.tagName, getComputedStyle(e).outlineStyle, e.id]"
+    reached: list[tuple[str, str, str]] = []
+    while len(reached) <= wanted + 5:
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        tag, outline, name = driver.execute_script(focus)
+        if tag == "BODY":
+            break
+        reached.append((tag, outline, name))
+    assert len(reached) >= wanted
+    assert reached[0][0] == "A", "the first is the link to the content"
+    assert {outline for tag, outline, _ in reached if tag in {"A", "BUTTON", "SUMMARY"}} <= {"solid", "auto"}
+    driver.find_element(By.CSS_SELECTOR, "a.skip").send_keys(Keys.ENTER)
+    assert driver.execute_script("return document.activeElement.id") == "main"
+
+
+def test_the_filter_narrows_the_tables_while_one_types(driver: webdriver.Chrome, world: World) -> None:
+    """The input keeps the focus, the URL has the filter, and a page of that URL shows the same without a script."""
+    looks(driver, DESK)
+    opened(driver, world, f"/clusters/{NAME}")
+    find = driver.find_element(By.ID, "filter")
+    find.send_keys("127.0.1.3")
+    await_(lambda: "Commands for 127.0.1.3" in text(driver, "#main"), 60, "the filter")
+    assert driver.execute_script("return document.activeElement.id") == "filter"
+    assert f"ringcheck preflight --cluster {NAME} 127.0.1.3" in text(driver, "#main")
+    assert "filter=127.0.1.3" in driver.current_url
+    assert "127.0.1.4" not in text(driver, "[aria-labelledby=h-nodes]")
+    find.send_keys(Keys.BACKSPACE * 20)
+    await_(lambda: "127.0.1.4" in text(driver, "[aria-labelledby=h-nodes]"), 60, "all nodes")
+
+
+def test_what_a_user_did_stays_over_updates(driver: webdriver.Chrome, world: World) -> None:
+    """The focus stays on one of two links with the same text, opened sections stay open, and elements are kept."""
+    looks(driver, DESK)
+    opened(driver, world, f"/clusters/{NAME}")
+    link = driver.find_element(By.CSS_SELECTOR, "[aria-labelledby=h-keyspaces] tbody th a")
+    driver.execute_script("arguments[0].focus(); arguments[0].kept = true", link)
+    world.cluster.down(2, instant=True)
+    await_(lambda: text(driver, "h1").startswith("WARNING"), 60, "the death")
+    focus = "const e = document.activeElement; return [e.kept, e.closest('section').getAttribute('aria-labelledby')]"
+    assert driver.execute_script(focus) == [True, "h-keyspaces"]
+    opens = "const d = document.querySelector('#main details'); d.open = true; return d.id"
+    opened_section = driver.execute_script(opens)
+    world.cluster.up(2, instant=True)
+    await_(lambda: text(driver, "h1").startswith("OK"), 60, "the return")
+    still = "const d = document.getElementById(arguments[0]); return !d || d.open"
+    assert driver.execute_script(still, opened_section)
 
 
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:
     """A violation is reported, so that the tests above can fail."""
-    looks(driver)
+    looks(driver, DESK)
     opened(driver, world, "/")
     driver.execute_script("document.querySelector('h1').style.color = '#c0d0c0'; document.body.append(new Image())")
     assert {one.partition(":")[0] for one in violations(driver, axe)} >= {"color-contrast", "image-alt"}
@@ -214,7 +229,7 @@ def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: st
 
 def test_the_picture_alone_is_styled(driver: webdriver.Chrome, world: World) -> None:
     """The picture on its own is a document whose policy allows its styles."""
-    looks(driver)
+    looks(driver, DESK)
     driver.get(world.url(f"/api/v1/clusters/{NAME}/ring.svg"))
     fill = "return getComputedStyle(document.querySelector('.h')).fontSize"
     assert driver.execute_script(fill) == "20px"
