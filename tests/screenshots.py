@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 def _pages(wanted: set[str]) -> Iterator[tuple[str, str]]:
     """Name and URL of each wanted page, while its agent runs."""
     with _folder() as folder, scenes.states(folder, large=not wanted or "large" in wanted) as (_, served):
-        pages = {"clusters": "/", **scenes.PATHS, "missing": "/clusters/none"}
+        pages = {"clusters": "/", **scenes.PATHS, "reference": "/reference", "missing": "/clusters/outages"}
         yield from ((page, served.url + path) for page, path in pages.items() if not wanted or page in wanted)
     for page, clusters in FLEETS.items():
         if not wanted or page in wanted:

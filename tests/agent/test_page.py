@@ -12,11 +12,11 @@ import pytest
 from ringcheck.agent import page
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.findings import Finding
+from ringcheck.core.findings import SECTIONS, Finding
 from ringcheck.core.held_back import HeldBack
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
-from ringcheck.core.reasons import reason
+from ringcheck.core.reasons import REASONS, reason
 from ringcheck.core.transitions import Entry, Transition
 from ringcheck.report.reading import Reading
 from tests import article
@@ -315,3 +315,193 @@ def test_each_severity_has_its_own_shape() -> None:
 def test_a_time_that_can_t_be_read_is_shown_as_it_is(since: str) -> None:
     """The time of a lease comes from the store; its year may not exist in UTC."""
     assert since in shown(reading(holders=(held("10.0.0.1", "me@here", "kernel", since),)))
+
+
+# Many clusters
+
+
+def fleet(number: int, **changes: Any) -> list[Reading]:
+    return [reading(cluster=f"c{index:03}", **changes) for index in range(number)]
+
+
+def test_few_clusters_are_cards_and_many_are_rows() -> None:
+    """The rows of clusters that are OK are folded beside problems, once there are many."""
+    few = page.overview(fleet(12), NOW)
+    assert few.count('<li class="card') == 12
+    assert "<table" not in few
+    many = page.overview([*fleet(40), replace(reading("10.0.0.1"), cluster="bad")], NOW)
+    assert "<li class" not in many
+    before, _, folded = many.partition('<details id="ok-"')
+    assert 'data-key="bad"' in before
+    assert "40 clusters OK" in folded
+    assert folded.count("<tr data-key=") == 40
+    assert "<details" not in page.overview(fleet(40), NOW)
+
+
+def test_clusters_are_filtered_by_name_label_state_and_summary() -> None:
+    """Every word must be found; the page says how many of how many it shows, and how to see all."""
+    readings = [*fleet(20), replace(reading("10.0.0.1"), cluster="orders")]
+    labels = {"orders": {"team": "payments"}, "c003": {"team": "search"}}
+    for words in ("orders", "team=payments", "critical 10.0.0.1", "UNAVAILABLE"):
+        text = Strict(page.overview(readings, NOW, labels, page.Asked(filter=words))).text
+        assert f"1 of 21 clusters with {words} . Show all" in text
+        assert "orders" in text
+        assert "c003" not in text
+    parsed = Strict(page.overview(readings, NOW, labels, page.Asked(state=Severity.CRITICAL)))
+    assert "1 of 21 clusters in state CRITICAL" in parsed.text
+    assert (
+        "0 of 21 clusters with team=payments c003"
+        in Strict(page.overview(readings, NOW, labels, page.Asked(filter="team=payments c003"))).text
+    )
+
+
+def test_clusters_are_grouped_by_a_label() -> None:
+    """Each value is a section with its numbers, the group with the worst cluster first."""
+    readings = [*fleet(20), replace(reading("10.0.0.1"), cluster="orders")]
+    labels = {"orders": {"team": "payments"}, **{f"c{number:03}": {"team": "ads"} for number in range(15)}}
+    text = Strict(page.overview(readings, NOW, labels, page.Asked(group="team"))).text
+    headings = ("team: payments 1 CRITICAL", "team: ads 15 OK", "team: no value 5 OK")
+    positions = [text.index(heading) for heading in headings]
+    assert positions == sorted(positions)
+
+
+def test_clusters_are_sorted_as_asked() -> None:
+    """By name; or what changed last first, and last what is not known."""
+    late, early = reading(cluster="b"), reading("10.0.0.1", cluster="c")
+    assert late.verdict
+    assert early.verdict
+    late = replace(late, verdict=replace(late.verdict, since="2026-01-01T00:00:30Z"))
+    early = replace(early, verdict=replace(early.verdict, since="2025-01-01T00:00:30Z"))
+    readings = [early, late, reading(cluster="a")]
+    orders = {"state": ["c", "a", "b"], "name": ["a", "b", "c"], "since": ["b", "c", "a"]}
+    for sort in page.SORTS:
+        parsed = Strict(page.overview(readings, NOW, {}, page.Asked(sort=sort)))
+        assert [word for word in parsed.words if word in {"a", "b", "c"}] == orders[sort]
+
+
+def test_choices_are_kept_in_the_links() -> None:
+    """A link changes one choice, and leaves the others."""
+    asked = page.Asked(filter="a b&c", state=Severity.OK, sort="name", group="team")
+    assert asked.url() == "/?filter=a+b%26c&state=OK&sort=name&group=team"
+    assert asked.url(state=None, filter="") == "/?sort=name&group=team"
+    assert page.Asked().url() == "/"
+
+
+# Many nodes and keyspaces
+
+
+def wide(addresses: list[str], down: int = 0) -> Reading:
+    known = reading()
+    assert known.verdict
+    nodes = tuple(
+        replace(known.verdict.snapshot.nodes[0], address=address, host_id=f"h{index}", rack=f"r{index % 12}")
+        for index, address in enumerate(addresses)
+    )
+    states = ("down",) * down + ("up",) * (len(nodes) - down)
+    verdict = replace(
+        known.verdict, snapshot=replace(known.verdict.snapshot, nodes=nodes), states=states, seen_down_by={},
+        recover_first=(),
+    )  # fmt: skip
+    return replace(known, verdict=verdict, restart_safe=frozenset(addresses[down:]), restart_cures=frozenset())
+
+
+def test_addresses_and_racks_are_in_numeric_order() -> None:
+    """10.0.0.9 before 10.0.0.10, r2 before r10, IPv6 behind IPv4."""
+    addresses = ["2001:db8::10", "10.0.0.10", "2001:db8::9", "10.0.0.9"]
+    html = rendered(wide(addresses))
+    positions = [html.index(f'data-key="{addresses[number]}"') for number in (3, 1, 2, 0)]
+    assert positions == sorted(positions)
+    many = rendered(wide([f"10.0.0.{number}" for number in range(24)]))
+    assert many.index('data-key="dc1/r2"') < many.index('data-key="dc1/r10"')
+
+
+def test_nodes_with_problems_are_first_and_others_folded() -> None:
+    """Of a cluster with more than a dozen nodes."""
+    html = rendered(wide([f"10.0.0.{number}" for number in range(40)], down=2))
+    before, _, folded = html.partition('<details id="other-nodes"')
+    assert before.count('<tr data-key="10.0.0.') == 2
+    assert "38 nodes up" in folded
+    assert folded.count('<tr data-key="10.0.0.') == 38
+
+
+def test_a_filter_finds_a_node_of_a_large_cluster_and_its_commands() -> None:
+    """By address, rack or state; commands are for the node if it is the only one."""
+    known = wide([f"10.0.{number // 250}.{number % 250}" for number in range(1000)], down=2)
+    alone = shown(known, filter="10.0.3.249")
+    assert "1 node of 1000" in alone
+    assert "ringcheck preflight --cluster blogs 10.0.3.249" in alone
+    assert "ringcheck what-if --cluster blogs --down 10.0.3.249" in alone
+    rack = shown(known, filter="dc1/r1")
+    assert "84 nodes of 1000" in rack  # r1, and not r10 or r11
+    assert "what-if" not in rack
+    assert "2 nodes of 1000" in shown(known, filter="down")
+    assert "No node has nowhere in its address" in shown(known, filter="nowhere")
+    assert "1 keyspace of 2 with blog_3" in shown(reading(), filter="blog_3")
+
+
+def test_the_page_of_1024_nodes_is_small() -> None:
+    """1,024 nodes and 40 keyspaces with problems: at most 100 kB of HTML."""
+    known = wide([f"10.0.{number // 250}.{number % 250}" for number in range(1024)], down=8)
+    verdict = reading("10.0.0.1").verdict
+    assert verdict
+    assert known.verdict
+    many = tuple(replace(verdict.keyspaces[0], name=f"tenant_{number:02}") for number in range(40))
+    held = HeldBack(reason=reason("no_data", "x", "x"), nodes=frozenset(range(8, 200)))
+    big = replace(known, verdict=replace(known.verdict, keyspaces=many, findings=verdict.findings))
+    assert len(rendered(big, held=(held,)).encode()) <= 100_000
+
+
+# What helps
+
+
+def test_the_page_of_a_cluster_that_is_not_reached_says_what_to_do() -> None:
+    """What happened, what was tried, when the next poll begins, and what to check."""
+    silent = Reading(cluster="blogs", error="nobody answered")
+    text = shown(silent, asked=("http://10.0.0.1:8778/jolokia",), next_poll=NOW + timedelta(seconds=7))
+    for part in (
+        "What happened nobody answered",
+        "What was tried http://10.0.0.1:8778/jolokia",
+        "Next poll begins at 00:00:49 UTC",
+        "ringcheck doctor --cluster blogs",
+    ):
+        assert part in text
+    assert "Next poll is under way" in shown(silent)
+    assert "doctor" not in shown(reading(error="nobody answered"))
+
+
+def test_codes_link_to_their_explanation() -> None:
+    """Findings to the operator's page if there is one, otherwise to the page of codes, which has all of them."""
+    html, reference = rendered(reading("10.0.0.1")), page.reference(NOW)
+    assert 'href="/reference#unavailable"' in html
+    parsed = Strict(reference)
+    assert {kind.code for kinds in SECTIONS.values() for kind in kinds} <= set(parsed.ids)
+    assert {f"reason-{code}" for code in REASONS} <= set(parsed.ids)
+    assert "`" not in parsed.text
+    own = rendered(reading("10.0.0.1"), runbook_url="https://wiki.example.org/{code}?x")
+    assert 'href="https://wiki.example.org/unavailable?x"' in own
+
+
+def test_links_and_labels_are_shown() -> None:
+    """To Grafana and the runbook; a label leads to the clusters grouped by it."""
+    html = rendered(reading(), labels={"team": "payments"}, links=[("Grafana", "https://g/d/x?var-cluster=blogs")])
+    assert '<a class="tag" href="/?group=team">team: payments</a>' in html
+    assert '<a class="out" href="https://g/d/x?var-cluster=blogs" rel="noopener">Grafana</a>' in html
+
+
+def test_losses_have_a_shape_and_numbers_that_are_fine_have_none() -> None:
+    """Unavailable and at minimum differ by their icon, not only by colour."""
+    html = rendered(reading("10.0.0.1"))
+    assert '<td class="number unavailable">256 of 768</td>' in html
+    assert 'class="number minimum"' in html
+    assert "unavailable" not in rendered(reading()).partition('id="h-keyspaces"')[2].replace("Unavailable", "")
+
+
+def test_unknown_does_not_look_like_a_broken_character() -> None:
+    """A question mark on a diamond is U+FFFD in most fonts."""
+    assert "<rect" in page.ICONS[Severity.UNKNOWN][1]
+
+
+def test_an_error_page_names_what_was_meant() -> None:
+    """A cluster of a similar name."""
+    assert 'href="/clusters/orders-prod"' in page.problem(404, "no cluster", NOW, "orders-prod")
+    assert "Did you mean" not in page.problem(404, "no cluster", NOW)
