@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
+from ringcheck.core.actions import NAMES, counted, newcomer_of
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.readings import confirmed
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from ringcheck.agent.service import Agent
     from ringcheck.config.values import Cluster
-    from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.actions import Action, Newcomer
+    from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.reading import Reading
@@ -50,8 +52,9 @@ class Wish:
     """A request to the gate.
 
     Attributes:
-        nodes: addresses or host ids.
-        action: what will be done to the nodes.
+        nodes: addresses or host ids; none for a bootstrap.
+        action: what will be done.
+        newcomer: where the node is that is to join, or to replace one of the nodes.
         gate: the gate's settings: those of the configuration, tightened or overridden by the request.
         stable: how many readings in a row must be safe.
         seconds: how long the decision may take.
@@ -59,13 +62,15 @@ class Wish:
 
     nodes: tuple[str, ...]
     action: Action
+    newcomer: Newcomer | None
     gate: Gate
     stable: int
     seconds: float
 
 
 FIELDS = (
-    "nodes", "action", "level", "accept", "allow", "require_spare", "require_all_up", "stable", "timeout",
+    "nodes", "action", "datacenter", "rack", "level", "accept", "allow", "require_spare", "require_all_up", "stable",
+    "timeout",
 )  # fmt: skip
 
 
@@ -79,20 +84,31 @@ def wish_of(body: dict[str, Any], cluster: Cluster) -> Wish:
     if unknown:
         raise HTTPException(400, f"there is no field {unknown[0]!r} (known: {', '.join(FIELDS)})")
     nodes, action = _texts(body, "nodes"), body.get("action", "restart")
-    if not nodes:
+    if action not in NAMES:
+        raise HTTPException(400, f"action must be {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    if not nodes and action != "bootstrap":
         raise HTTPException(400, "nodes is missing: the addresses or host ids of the nodes to stop")
-    if action not in ("restart", "decommission"):
-        raise HTTPException(400, "action must be restart or decommission")
     stable = _number(body, "stable", cluster.stable_readings, 1, MAX_STABLE)
     if not isinstance(stable, int):
         raise HTTPException(400, "stable must be a whole number")
     return Wish(
         nodes=nodes,
         action=action,
+        newcomer=_newcomer(body, action, nodes),
         gate=_gate(body, cluster.gate),
         stable=stable,
         seconds=_number(body, "timeout", DEFAULT_TIMEOUT, 1, MAX_TIMEOUT),
     )
+
+
+def _newcomer(body: dict[str, Any], action: Action, nodes: tuple[str, ...]) -> Newcomer | None:
+    datacenter, rack = (body.get(name) for name in ("datacenter", "rack"))
+    if not all(name is None or isinstance(name, str) for name in (datacenter, rack)):
+        raise HTTPException(400, "datacenter and rack must be names")
+    try:
+        return newcomer_of(action, nodes, datacenter, rack)
+    except UsageError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _gate(body: dict[str, Any], gate: Gate) -> Gate:
@@ -181,9 +197,8 @@ def require_unchanged(agent: Agent, cluster: Cluster) -> None:
 
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
     nodes = list(dict.fromkeys(resolved(name, seen) for name in wish.nodes))
-    # The lease of a candidate may be the one that this decision is for: it must not count as an earlier loss.
-    others = [lease for lease in _leases(reading, cluster, seen) if lease.node not in nodes]
-    return Gatekeeper(seen, cluster.policy, wish.gate, others).decide(nodes, wish.action)
+    holders = counted(_leases(reading, cluster, seen), nodes, wish.action)
+    return Gatekeeper(seen, cluster.policy, wish.gate, holders).decide(nodes, wish.action, wish.newcomer)
 
 
 def _leases(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder, ...]:

@@ -157,11 +157,12 @@ class Recorder:
             asker: who asked.
         """
         blocking = [reason for reason in decision.reasons if reason.blocks]
-        question = (cluster, asker, decision.action, *decision.candidates)
+        about = decision.candidates or (str(decision.newcomer),)
+        question = (cluster, asker, decision.action, *about)
         answer = (decision.decision, *(reason.code for reason in blocking))
         change = Transition(
             kind="decision",
-            subject=kept(", ".join(decision.candidates)),
+            subject=kept(", ".join(about)),
             code=blocking[0].code if blocking else "",
             now=decision.decision,
             text=kept(f"{decision.action}, asked by {asker}{f': {blocking[0].summary}' if blocking else ''}"),

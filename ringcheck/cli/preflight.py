@@ -14,13 +14,15 @@ from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.nodes import members
 from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
 from ringcheck.cli.terminal import columns
+from ringcheck.core.actions import NAMES, counted, newcomer_of
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ringcheck.cli.target import ChosenCluster, Target
-    from ringcheck.core.gate import Action, Decision, Gate
+    from ringcheck.core.actions import Action, Newcomer
+    from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
 
@@ -31,13 +33,19 @@ BETWEEN = 2.0  # seconds between readings
 @target_options(refused={"keyspace": EVERY_KEYSPACE})
 @gate_options
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
-@click.option("--rack", metavar="RACK", help="All nodes of this rack; add --dc if several datacenters have it.")
+@click.option(
+    "--rack",
+    metavar="RACK",
+    help="All nodes of this rack; add --dc if several datacenters have it. With --action replace or bootstrap: the "
+    "rack of the new node.",
+)
+@click.option("--datacenter", metavar="DC", help="With --action replace or bootstrap: the datacenter of the new node.")
 @click.option(
     "--action",
-    type=click.Choice(["restart", "decommission"]),
+    type=click.Choice(NAMES),
     default="restart",
     show_default=True,
-    help="What the nodes are stopped for.",
+    help="What is to be done: to the nodes, or, with bootstrap, by a new node.",
 )
 @stable_option
 @wait_option
@@ -47,30 +55,46 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     gate: Gate,
     nodes: tuple[str, ...],
     rack: str | None,
+    datacenter: str | None,
     action: Action,
     stable: int | None,
     wait: float | None,
     format_: str,
 ) -> int:
-    """May these nodes stop now, with every range of every keyspace still available?
+    """May these nodes stop now, or another action begin, with every range of every keyspace still available?
 
     A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE that can mean
-    several nodes is an error.
+    several nodes is an error. A bootstrap has no NODE: it takes the --datacenter and --rack of the new node.
 
-    Exit codes: 0 safe, 2 unsafe, 3 unknown. Stop the nodes only on 0.
+    Exit codes: 0 safe, 2 unsafe, 3 unknown. Act only on 0.
     """
     from ringcheck.documents.decision import decision_document
     from ringcheck.report import gate as report
 
-    if bool(nodes) == bool(rack):
-        raise UsageError("name the nodes that are to stop, or a --rack")
+    choose, newcomer = question(action, nodes, rack, datacenter, target.dc)
     cluster = target.choose()
-    choose = partial(members, names=nodes, rack=rack, datacenters=target.dc)
-    readings = Readings(cluster=cluster, gate=gate, choose=choose, stable=stable, action=action)
+    readings = Readings(cluster=cluster, gate=gate, choose=choose, stable=stable, action=action, newcomer=newcomer)
     decision = readings.decide(wait or 0.0)
     shown = report.render(decision, width=columns())
     click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else shown)
     return EXIT[decision.decision]
+
+
+def question(
+    action: Action, nodes: tuple[str, ...], rack: str | None, datacenter: str | None, client_dcs: Sequence[str]
+) -> tuple[Callable[[Snapshot], list[str]], Newcomer | None]:
+    """Which nodes of a snapshot the options mean, and where the new node is.
+
+    Raises:
+        UsageError: if they name too much or too little for the action.
+    """
+    if action in {"replace", "bootstrap"}:
+        newcomer = newcomer_of(action, nodes, datacenter, rack)
+        return (lambda seen: members(seen, nodes, None, ()) if nodes else []), newcomer
+    if bool(nodes) == bool(rack):
+        raise UsageError("name the nodes that are to stop, or a --rack")
+    newcomer_of(action, nodes or (rack or "",), datacenter, None)
+    return partial(members, names=nodes, rack=rack, datacenters=client_dcs), None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +106,8 @@ class Readings:
         gate: what must hold.
         choose: the candidates in a snapshot.
         stable: safe readings in a row that are needed; None for as many as the configuration asks for.
-        action: what the candidates are stopped for.
+        action: what is to be done.
+        newcomer: where the node is that is to join, or to replace a candidate.
         holders: restart leases, whose nodes count as down unless they are candidates; by default those in the store.
     """
 
@@ -91,6 +116,7 @@ class Readings:
     choose: Callable[[Snapshot], list[str]]
     stable: int | None = None
     action: Action = "restart"
+    newcomer: Newcomer | None = None
     holders: Callable[[Snapshot], Collection[Holder]] | None = None
 
     def decide(self, wait: float = 0.0) -> Decision:
@@ -122,7 +148,6 @@ class Readings:
         from ringcheck.core.gate import Gatekeeper
 
         candidates = self.choose(seen)
-        # The lease of a candidate may be one that is still being decided on: it takes nothing off the candidate's loss.
-        others = [holder for holder in (self.holders or self.cluster.holders)(seen) if holder.node not in candidates]
-        keeper = Gatekeeper(seen, self.cluster.policy(), self.gate, others, recorded=self._recorded)
-        return keeper.decide(candidates, self.action)
+        holders = counted((self.holders or self.cluster.holders)(seen), candidates, self.action)
+        keeper = Gatekeeper(seen, self.cluster.policy(), self.gate, holders, recorded=self._recorded)
+        return keeper.decide(candidates, self.action, self.newcomer)

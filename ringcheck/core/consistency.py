@@ -12,7 +12,7 @@ check ignores pending replicas but the wait does not:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -189,6 +189,16 @@ class Replicas:
             datacenter=requirement.datacenter,
             counts_pending=counts_pending,
         )
+
+
+def with_pending(counts: Replicas, datacenter: str, *, live: bool) -> Replicas:
+    """These counts with one more pending replica, in a rack of its own."""
+    pending = dict(counts.pending)
+    pending[datacenter] = pending.get(datacenter, 0) + 1
+    together = dict(counts.together)
+    if live:
+        together[datacenter] = (*together.get(datacenter, ()), 1)
+    return replace(counts, pending=tuple(sorted(pending.items())), together=tuple(sorted(together.items())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

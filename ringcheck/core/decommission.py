@@ -1,4 +1,4 @@
-"""What keeps nodes from leaving the cluster for good.
+"""What keeps nodes from leaving the cluster for good, and replicas from finding room on those that stay.
 
 A node that is decommissioned first hands its ranges over to the nodes that stay, and serves them until then. So no
 range is lost by it; what counts is whether the nodes that stay have room for as many replicas as each keyspace wants.
@@ -25,19 +25,29 @@ if TYPE_CHECKING:
 
 def decommission_reasons(scope: Scope, leaving: frozenset[int]) -> Iterator[Reason]:
     """Why these nodes (indexes) must not leave together, and notes on what they leave behind."""
-    snapshot = scope.snapshot
     down = scope.evidence.names(leaving & scope.evidence.not_reached)
     if down:
         text = f"{listed(down)} {'is' if len(down) == 1 else 'are'} down: only a node that is up can leave"
         yield reason("candidate_down", down[0], text)
+    yield from metadata_reasons(scope)
+    yield from room_reasons(scope, leaving)
+
+
+def metadata_reasons(scope: Scope) -> Iterator[Reason]:
+    """Why no node can join, leave, or be removed or replaced, whatever the quorum of the metadata service is."""
     for text in MetadataService(scope.evidence).refuses_changes():
-        yield reason("metadata_not_writable", snapshot.cluster, text)
+        yield reason("metadata_not_writable", scope.snapshot.cluster, text)
+
+
+def room_reasons(scope: Scope, gone: frozenset[int]) -> Iterator[Reason]:
+    """Why the replicas of these nodes (indexes) would find no place on the others, and notes on empty racks."""
+    snapshot = scope.snapshot
     by_datacenter: dict[str, list[int]] = defaultdict(list)
-    for index in sorted(leaving):
+    for index in sorted(gone):
         by_datacenter[snapshot.nodes[index].datacenter or ""].append(index)
-    for datacenter, gone in sorted(by_datacenter.items()):
+    for datacenter, nodes in sorted(by_datacenter.items()):
         yield from _no_room(scope, datacenter, gone)
-        emptied = _emptied_racks(snapshot, datacenter, gone)
+        emptied = _emptied_racks(snapshot, datacenter, nodes)
         if emptied:
             text = f"rack {listed(emptied)} of {datacenter} would have no node: replicas would share racks"
             yield reason("rack_empties", datacenter, text)

@@ -32,19 +32,29 @@ What each reason means, and which answer it leads to, is in the table of `core.r
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
+from ringcheck.core.actions import ACTIONS
 from ringcheck.core.assess import AT_MOST
 from ringcheck.core.consistency import Level
 from ringcheck.core.decommission import decommission_reasons
-from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop
-from ringcheck.core.reasons import REASONS, DecisionWord, Reason, answer, ordered, reason
-from ringcheck.core.refusals import refusals
+from ringcheck.core.maintenance import release_of, under_lease
+from ringcheck.core.movements import RangeMovement
+from ringcheck.core.reasons import (
+    REASONS,
+    DecisionWord,
+    Reason,
+    answer,
+    bounded,
+    ordered,
+    reason,
+    without_notes_of_blocking_leases,
+)
+from ringcheck.core.refusals import refusals, strangers
 from ringcheck.core.selection import Scope
 from ringcheck.core.stakes import StakeFinder
 from ringcheck.core.words import counted, listed
@@ -53,14 +63,13 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from ringcheck.core.actions import Action, Newcomer
     from ringcheck.core.health import RingState
     from ringcheck.core.losses import CandidateLoss, RangeGroup
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Ring, Snapshot
     from ringcheck.core.stakes import Stake
-
-Action: TypeAlias = Literal["restart", "decommission"]
 
 CODES = frozenset(REASONS)
 
@@ -125,7 +134,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Whether the candidates may stop.
+    """Whether the candidates may stop, or what else is asked about them.
 
     Attributes:
         snapshot: what the decision is based on.
@@ -137,6 +146,8 @@ class Decision:
         checked: what was looked at.
         left_out: codes of reasons, and `stable`, that a recorded snapshot can't give or can give in part only.
         allowed: codes of reasons that do not block because the operator allows them, whether they arose or not.
+        newcomer: where the node is that is to join, or to replace a candidate, if that is stated.
+        together: candidates that are to be replaced, in groups that may be replaced at once.
     """
 
     snapshot: Snapshot
@@ -148,6 +159,8 @@ class Decision:
     checked: Checked
     left_out: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    newcomer: Newcomer | None = None
+    together: tuple[tuple[str, ...], ...] = ()
 
 
 class Gatekeeper:
@@ -204,20 +217,37 @@ class Gatekeeper:
 
     # The questions
 
-    def decide(self, candidates: Sequence[str], action: Action = "restart") -> Decision:
-        """Whether these nodes (addresses) may stop together."""
+    def decide(
+        self, candidates: Sequence[str], action: Action = "restart", newcomer: Newcomer | None = None
+    ) -> Decision:
+        """Whether these nodes (addresses) may stop together, or whether another action may begin.
+
+        Args:
+            candidates: the nodes that the action is about; none for a bootstrap.
+            action: what is to be done.
+            newcomer: where the node is that is to join, or to replace a candidate.
+        """
         known = frozenset(self.snapshot.index[name] for name in candidates if name in self.snapshot.index)
-        reasons = [*self._strangers(candidates), *self._general(candidates), *self._notes(known, action)]
-        reasons += [*self._streams(known), *self._outages(known)]
-        reasons += self._losses(known) if action == "restart" else decommission_reasons(self.scope, known)
-        final = ordered(map(self._allowed, _without_notes_of_blocking_leases(reasons)))
+        reasons = [*self._general(candidates), *self._notes(known, action), *self._streams(known)]
+        reasons += [*strangers(self.snapshot, candidates, action), *self._outages(known, action)]
+        movement = None
+        if action == "restart":
+            reasons += self._losses(known)
+        elif action == "decommission":
+            reasons += decommission_reasons(self.scope, known)
+        else:
+            movement = self._movement(known, action, newcomer)
+            reasons += [*movement.reasons(), *self._lost_meanwhile(movement, known)]
+        final = ordered(map(self._allowed, without_notes_of_blocking_leases(reasons)))
         return Decision(
             snapshot=self.snapshot,
             decision=answer(final),
             action=action,
             candidates=tuple(candidates),
             holders=tuple(dict.fromkeys(holder.node for holder in self.holders)),
-            reasons=_bounded(final),
+            reasons=bounded(final, AT_MOST),
+            newcomer=newcomer,
+            together=() if movement is None else movement.together,
             checked=self._checked(),
             left_out=self.left_out,
             allowed=tuple(sorted(self.gate.allow)),
@@ -267,20 +297,6 @@ class Gatekeeper:
 
     # What does not depend on the ranges
 
-    def _strangers(self, candidates: Sequence[str]) -> Iterator[Reason]:
-        if not candidates:
-            yield reason("unknown_node", self.snapshot.cluster, "no node is named", lifts_when="a node is named")
-        for name in candidates:
-            if name not in self.snapshot.index:
-                yield reason("unknown_node", name, self._not_meant(name))
-
-    def _not_meant(self, name: str) -> str:
-        """Why a name means no node, and which nodes have the same IP address."""
-        near = [node.address for node in self.snapshot.nodes if ip_of(node.address) == ip_of(name)]
-        if len(near) > 1 and not has_port(name):
-            return f"{name} can mean {listed(near)}"
-        return f"{name} is no node of this cluster{f'; at its address is {listed(near)}' if near else ''}"
-
     def _general(self, candidates: Sequence[str]) -> Iterator[Reason]:
         """The refusals; a reason that the stop of its own subject lifts does not block that stop."""
         for refusal in self.refusals:
@@ -292,28 +308,26 @@ class Gatekeeper:
         return reason.waived_for_subject and reason.subject in {holder.node for holder in self.holders}
 
     def _notes(self, known: frozenset[int], action: Action) -> Iterator[Reason]:
-        """Other nodes that are down or under a lease: notes, which an operator may ask to be blocked by.
-
-        They always block a decommission: the nodes that take over the ranges must acknowledge their writes as well
-        (`ReplicaPlans`: `blockFor` plus pending), and a node that is down may be one of them.
-        """
-        leaves = action == "decommission"
+        """Other nodes that are down or under a lease: notes, unless the operator or the action makes them block."""
+        kind = ACTIONS[action]
         down = self.evidence.names((self.evidence.not_reached & self.evidence.members) - known)
         if down:
             text = f"{counted(len(down), 'other node')} down: {listed(down)}"
-            yield reason("node_down_elsewhere", down[0], text, blocks=self.gate.require_all_up or leaves)
+            yield reason("node_down_elsewhere", down[0], text, blocks=self.gate.require_all_up or kind.needs_all_up)
         stopping = set(self.evidence.names(known))
         for holder in self.holders:
-            if holder.node not in stopping:
-                text = f"{_lease(holder)} and counts as down"
-                yield reason("lease_held", holder.node, text, blocks=leaves, lifts_when=_release(holder))
+            text = f"{under_lease(holder)} and " + (
+                "is down on purpose" if holder.node in stopping else "counts as down"
+            )
+            if holder.node not in stopping or kind.of_dead_nodes:
+                yield reason("lease_held", holder.node, text, blocks=kind.changes_ring, lifts_when=release_of(holder))
 
     def _leases_in_the_way(self, replicas: frozenset[int]) -> Iterator[Reason]:
         """The leases on these nodes; if none of these is under a lease, on any node."""
         names = set(self.evidence.names(replicas & self.leased or self.leased))
         for holder in self.holders:
             if holder.node in names:
-                yield reason("lease_held", holder.node, _lease(holder), lifts_when=_release(holder))
+                yield reason("lease_held", holder.node, under_lease(holder), lifts_when=release_of(holder))
 
     def _streams(self, known: frozenset[int]) -> Iterator[Reason]:
         """A stop aborts what a node sends and receives: a repair or a rebuild of hours fails."""
@@ -334,8 +348,8 @@ class Gatekeeper:
 
     # Ranges that are lost before the stop
 
-    def _outages(self, known: frozenset[int]) -> Iterator[Reason]:
-        """Ranges that are lost before anything stops; they do not block the restart of nodes that are down."""
+    def _outages(self, known: frozenset[int], action: Action = "restart") -> Iterator[Reason]:
+        """Ranges that are lost before anything begins; they do not block what is done to nodes that are down."""
         cure = bool(known) and known <= self.evidence.surely_down
         down = self._before(known, self.uncounted)
         broken = []
@@ -343,7 +357,9 @@ class Gatekeeper:
             health = self.state(stake.ring, down).level(stake.level, stake.client, stake.rules)
             if health.outage:
                 broken.append(stake)
-                yield lost_before(self.snapshot, stake, down, health, blocks=not cure)
+                # Without its quorum the metadata service commits no change of who holds what.
+                cured = cure and not (stake.metadata and ACTIONS[action].changes_ring)
+                yield lost_before(self.snapshot, stake, down, health, blocks=not cured)
             if health.structurally_unavailable:
                 share = health.unavailable_share - health.outage_share
                 yield lost("structurally_unavailable", stake, health.structurally_unavailable, share, blocks=False)
@@ -358,6 +374,29 @@ class Gatekeeper:
     def _before(self, known: frozenset[int], down: frozenset[int]) -> frozenset[int]:
         """These nodes that are down, as they are before the stop: a candidate is up unless it is surely down."""
         return (down - known) | (known & self.evidence.surely_down)
+
+    # Ranges that move to other nodes
+
+    def _movement(self, known: frozenset[int], action: Action, newcomer: Newcomer | None) -> RangeMovement:
+        return RangeMovement(
+            self.scope,
+            action=action,
+            targets=known,
+            newcomer=newcomer,
+            reliable=self._everyone - self.uncounted,
+            accept=self.gate.accept,
+        )
+
+    def _lost_meanwhile(self, movement: RangeMovement, known: frozenset[int]) -> Iterator[Reason]:
+        """Ranges that can be served before they move and might not be while they do."""
+        down = self._before(known, self._everyone - self.evidence.listed_live)
+        for stake, loss, after in movement.losses(
+            self.stakes,
+            before=lambda ring: self.state(ring, down),
+            after=lambda ring: self.state(ring, self.uncounted | known),
+        ):
+            yield from lost_by_the_stop(self.snapshot, stake, after, loss)
+            yield from self._at_minimum(stake, loss)
 
     # Ranges that are lost by the stop
 
@@ -407,40 +446,3 @@ def _left_out(recorded: Snapshot) -> tuple[str, ...]:
     """What a recorded snapshot can't show; that nodes were young when it was taken shows in their generations."""
     streams = () if any(node.streams is not None for node in recorded.nodes) else ("streaming",)
     return ("stable", "recently_changed", "lease_held", *streams)
-
-
-def _bounded(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    """Of many reasons of one code about nodes the first, and how many more there are.
-
-    Only for people to read: the answer is made before, from all of them.
-    """
-    total = Counter((reason.code, reason.blocks) for reason in reasons if reason.keyspace is None)
-    seen: Counter[tuple[str, bool]] = Counter()
-    kept: list[Reason] = []
-    for entry in reasons:
-        key = entry.code, entry.blocks
-        seen[key] += entry.keyspace is None
-        if entry.keyspace or seen[key] <= AT_MOST:
-            kept.append(entry)
-        elif seen[key] == AT_MOST + 1:
-            more = total[key] - seen[key]
-            kept.append(replace(entry, summary=f"{entry.subject} and {more} more like those before"))
-    return tuple(kept)
-
-
-def _without_notes_of_blocking_leases(reasons: list[Reason]) -> list[Reason]:
-    """The reasons, each lease in one of them: a lease that blocks is no note as well."""
-    blocking = {reason.subject for reason in reasons if reason.code == "lease_held" and reason.blocks}
-    return [
-        reason for reason in reasons if reason.code != "lease_held" or reason.blocks or reason.subject not in blocking
-    ]
-
-
-def _lease(holder: Holder) -> str:
-    return f"{holder.node} is under the restart lease of {holder.owner}"
-
-
-def _release(holder: Holder) -> str:
-    """What lifts a reason about a lease."""
-    details = ", ".join(part for part in (holder.purpose, f"since {holder.since}") if part)
-    return f"{holder.owner} releases the lease on {holder.node} ({details})"

@@ -17,7 +17,7 @@ from ringcheck.core.reasons import Example, reason
 from ringcheck.core.words import listed, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ringcheck.core.consistency import Demand, Replicas
     from ringcheck.core.health import LevelHealth, RingState
@@ -69,12 +69,24 @@ class RangeGroup:
     first: int
 
 
-def groups_of(before: RingState, after: RingState, stopped: frozenset[int]) -> list[RangeGroup]:
-    """The ranges that some nodes hold or gain, grouped by what their stop does to them."""
+def groups_of(
+    before: RingState,
+    after: RingState,
+    concerned: frozenset[int],
+    changed: Callable[[int, Replicas], Replicas] | None = None,
+) -> list[RangeGroup]:
+    """The ranges that some nodes hold or gain, grouped by what happens to them.
+
+    Args:
+        before: the ring before.
+        after: the same ring after.
+        concerned: indexes of the nodes.
+        changed: the counts after, from the index of a range and its counts in `after`; None if those are right.
+    """
     groups: dict[tuple[Replicas, Parts], RangeGroup] = {}
-    for index in _touched(before, stopped):
+    for index in _touched(before, concerned):
         pieces = list(zip(before.parts(index), after.parts(index), strict=True))
-        parts = tuple([(then, now) for (_, _, then), (_, _, now) in pieces])
+        parts = tuple([(then, changed(index, now) if changed else now) for (_, _, then), (_, _, now) in pieces])
         whole = before.whole(index)
         group = groups.get((whole, parts))
         if group is None:
@@ -209,14 +221,15 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
             yield _no_quorum(stake, *after_stop(quorum_of(snapshot, stake.ring, after.down)))
         return
     share = loss.tokens / after.space.size
-    example = None if loss.first is None else _example(snapshot, after, loss.first)
+    example = None if loss.first is None else example_of(snapshot, after, loss.first)
     if loss.never:
         yield lost("structurally_never_safe", stake, loss.never, share, example=example)
     if loss.ranges > loss.never:
         yield lost("would_become_unavailable", stake, loss.ranges - loss.never, share, example=example)
 
 
-def _example(snapshot: Snapshot, state: RingState, index: int) -> Example:
+def example_of(snapshot: Snapshot, state: RingState, index: int) -> Example:
+    """A range with its replicas, and those of them that are live in a state."""
     replicas = state.ring.replicas(index)
     start, end = state.ring.range(index)
     return Example(

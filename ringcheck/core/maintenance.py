@@ -194,3 +194,14 @@ def _seconds(text: str) -> float | None:
 
 def _span(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if abs(seconds) >= _IN_MINUTES else f"{round(seconds)} s"
+
+
+def under_lease(holder: Holder) -> str:
+    """Whose lease a node is under."""
+    return f"{holder.node} is under the restart lease of {holder.owner}"
+
+
+def release_of(holder: Holder) -> str:
+    """What lifts a reason about a lease."""
+    details = ", ".join(part for part in (holder.purpose, f"since {holder.since}") if part)
+    return f"{holder.owner} releases the lease on {holder.node} ({details})"

@@ -6,7 +6,8 @@ reason whose code has no row, as in the document of a newer release, blocks and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ _KINDS = (
         answer="unsafe",
         meaning="Fewer members of the cluster metadata service (Cassandra 6.0+) than its quorum would be left: no "
         "table could be created, and no node could join, leave, move or be replaced. It blocks also if the quorum is "
-        "missing already, unless every candidate is down already.",
+        "missing already, unless every candidate is down already and is to be restarted.",
         lifts_when="more members of the cluster metadata service are up",
         takes=True,
         headline=1,
@@ -78,7 +79,7 @@ _KINDS = (
     ReasonKind(
         code="metadata_not_writable",
         answer="unsafe",
-        meaning="With `--action decommission`: nodes refuse to change the cluster metadata. The service is not "
+        meaning="With every action but `restart`: nodes refuse to change the cluster metadata. The service is not "
         "initialised, is being initialised, or its commits are paused.",
         lifts_when="changes of the cluster metadata are committed again",
     ),
@@ -98,15 +99,68 @@ _KINDS = (
         lifts_when="the node is up; a dead node is removed instead",
     ),
     ReasonKind(
+        code="candidate_up",
+        answer="unsafe",
+        meaning="With `--action removenode` or `replace`: not every view that counts lists the node as unreachable, or "
+        "its own Jolokia reports that it serves. Only a dead node can be removed or replaced.",
+        lifts_when="every view lists the node as unreachable; a node that is up is decommissioned instead",
+    ),
+    ReasonKind(
+        code="not_a_member",
+        answer="unsafe",
+        meaning="With `--action removenode` or `replace`: the node owns no tokens, so that there is nothing to remove "
+        "or to replace.",
+        lifts_when="a member is named",
+    ),
+    ReasonKind(
+        code="one_at_a_time",
+        answer="unsafe",
+        meaning="With `--action removenode`: several nodes are named. Cassandra removes one at a time.",
+        lifts_when="one node is named",
+    ),
+    ReasonKind(
+        code="no_live_source",
+        answer="unsafe",
+        meaning="With `--action removenode`, `replace` or `bootstrap`: ranges have no replica that may be counted on, "
+        "from which their data could be streamed. A note for keyspaces that are accepted and for system keyspaces that "
+        "are not watched, if Cassandra goes on without them: it does for `removenode`, and for `replace` with RF 1.",
+        lifts_when="a replica of these ranges is up",
+        takes=True,
+        headline=1,
+    ),
+    ReasonKind(
+        code="shared_ranges",
+        answer="unsafe",
+        meaning="With `--action replace`: several nodes are named that share ranges, of which fewer live replicas than "
+        "a quorum would be left. Values that only the dead nodes acknowledged would be lost, and no repair could mend "
+        "that. `together` in the decision has the groups that may be replaced at once.",
+        lifts_when="they are replaced one after the other",
+    ),
+    ReasonKind(
+        code="rack_differs",
+        answer="unsafe",
+        meaning="With `--action replace`: the new node is not in the datacenter and rack of the node that it replaces, "
+        "so that it would hold other ranges. A note with the place if that of the new node is not stated.",
+        lifts_when="the new node is in the rack of the node that it replaces",
+    ),
+    ReasonKind(
+        code="new_datacenter",
+        answer="unsafe",
+        meaning="With `--action bootstrap`: the datacenter of the new node has no node yet, and a keyspace has "
+        "replicas there. A note if no keyspace has.",
+        lifts_when="no keyspace has replicas there; add the nodes, then alter the keyspaces and rebuild the nodes",
+    ),
+    ReasonKind(
         code="replication_would_not_fit",
         answer="unsafe",
-        meaning="With `--action decommission`: fewer nodes would be left than the replication factor.",
+        meaning="With `--action decommission` or `removenode`: fewer nodes would be left than the replication factor.",
         lifts_when="the replication factor is lowered, or a node joins",
     ),
     ReasonKind(
         code="lease_held",
         answer="unsafe",
-        meaning="Other nodes hold a restart lease and count as down. A note; blocks with `--action decommission`.",
+        meaning="Other nodes hold a restart lease and count as down. A note; blocks with every action but `restart`. "
+        "With `--action removenode` or `replace` the candidate's own lease blocks too: somebody will bring it back.",
         lifts_when="the lease is released",
         headline=0,
         passing=True,
@@ -114,8 +168,9 @@ _KINDS = (
     ReasonKind(
         code="node_down_elsewhere",
         answer="unsafe",
-        meaning="Another node is down. A note; `--require-all-up` makes it block, and so does "
-        "`--action decommission`: the nodes that take over the ranges must acknowledge their writes as well.",
+        meaning="Another node is down. A note; `--require-all-up` makes it block, and so does `--action decommission`, "
+        "`removenode` or `bootstrap`: the nodes that take over the ranges must acknowledge their writes as well, and a "
+        "new node streams each range from the replica that gives it up.",
         lifts_when="all other nodes are up",
         passing=True,
     ),
@@ -205,8 +260,23 @@ _KINDS = (
     ReasonKind(
         code="rack_empties",
         answer="safe",
-        meaning="With `--action decommission`: a rack would have no node left.",
+        meaning="With `--action decommission` or `removenode`: a rack would have no node left.",
         lifts_when="another node joins that rack",
+    ),
+    ReasonKind(
+        code="rack_new",
+        answer="safe",
+        meaning="With `--action bootstrap`: the rack has no node yet. NetworkTopologyStrategy spreads replicas over "
+        "racks, so that its first node gets more ranges than others; all of them if there are fewer racks than "
+        "replicas.",
+        lifts_when="as many nodes join each rack",
+    ),
+    ReasonKind(
+        code="repair_needed",
+        answer="safe",
+        meaning="With `--action removenode` or `replace`: each range is streamed from one replica, which may have "
+        "missed writes that the dead node had.",
+        lifts_when="`nodetool repair` has run",
     ),
 )
 
@@ -302,6 +372,26 @@ def answer(reasons: Iterable[Reason]) -> DecisionWord:
     return "unknown" if answers else "safe"
 
 
+def bounded(reasons: Iterable[Reason], most: int) -> tuple[Reason, ...]:
+    """Of many reasons of one code about nodes the first, and how many more there are.
+
+    Only for people to read: the answer is made before, from all of them.
+    """
+    every = tuple(reasons)
+    total = Counter((reason.code, reason.blocks) for reason in every if reason.keyspace is None)
+    seen: Counter[tuple[str, bool]] = Counter()
+    kept: list[Reason] = []
+    for entry in every:
+        key = entry.code, entry.blocks
+        seen[key] += entry.keyspace is None
+        if entry.keyspace or seen[key] <= most:
+            kept.append(entry)
+        elif seen[key] == most + 1:
+            more = total[key] - seen[key]
+            kept.append(replace(entry, summary=f"{entry.subject} and {more} more like those before"))
+    return tuple(kept)
+
+
 def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order.
 
@@ -324,3 +414,11 @@ def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
         text = reason.summary if reason.ranges is None else ""  # texts of losses hold their numbers
         kept.setdefault((reason.code, reason.blocks, *about, text), reason)
     return tuple(kept.values())
+
+
+def without_notes_of_blocking_leases(reasons: list[Reason]) -> list[Reason]:
+    """The reasons, each lease in one of them: a lease that blocks is no note as well."""
+    blocking = {reason.subject for reason in reasons if reason.code == "lease_held" and reason.blocks}
+    return [
+        reason for reason in reasons if reason.code != "lease_held" or reason.blocks or reason.subject not in blocking
+    ]

@@ -10,17 +10,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import contradictions, of_logins
+from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.gaps import gaps
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import reason
 from ringcheck.core.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from ringcheck.core.actions import Action
     from ringcheck.core.findings import Finding
     from ringcheck.core.reasons import Reason
-    from ringcheck.core.ring import Node
+    from ringcheck.core.ring import Node, Snapshot
     from ringcheck.core.selection import Scope
 
 
@@ -115,3 +117,23 @@ def _ageless(running: list[Node]) -> Iterator[Reason]:
         text = f"not known how long {listed(ageless)} {'has' if len(ageless) == 1 else 'have'} run"
         lifts = "CurrentGenerationNumber can be read there"
         yield reason("recently_changed", ageless[0], text, blocks=False, lifts_when=lifts)
+
+
+# Names
+
+
+def strangers(snapshot: Snapshot, candidates: Sequence[str], action: Action) -> Iterator[Reason]:
+    """The reasons that candidates are no nodes of the cluster, or that there are none though the action needs some."""
+    if not candidates and action != "bootstrap":
+        yield reason("unknown_node", snapshot.cluster, "no node is named", lifts_when="a node is named")
+    for name in candidates:
+        if name not in snapshot.index:
+            yield reason("unknown_node", name, _not_meant(snapshot, name))
+
+
+def _not_meant(snapshot: Snapshot, name: str) -> str:
+    """Why a name means no node, and which nodes have the same IP address."""
+    near = [node.address for node in snapshot.nodes if ip_of(node.address) == ip_of(name)]
+    if len(near) > 1 and not has_port(name):
+        return f"{name} can mean {listed(near)}"
+    return f"{name} is no node of this cluster{f'; at its address is {listed(near)}' if near else ''}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ringcheck.documents.fields import token_texts
 
 if TYPE_CHECKING:
+    from ringcheck.core.actions import Newcomer
     from ringcheck.core.gate import Decision
     from ringcheck.core.plan import Plan
     from ringcheck.core.reasons import Example, Reason
@@ -25,6 +26,8 @@ def decision_document(decision: Decision) -> Json:
         "decision": decision.decision,
         "action": decision.action,
         "candidates": list(decision.candidates),
+        "newcomer": decision.newcomer and _newcomer(decision.newcomer),
+        "together": [list(group) for group in decision.together],
         "holders": list(decision.holders),
         "left_out": list(decision.left_out),
         "allowed": list(decision.allowed),
@@ -36,6 +39,10 @@ def decision_document(decision: Decision) -> Json:
             "levels": [level.value for level in decision.checked.levels],
         },
     }
+
+
+def _newcomer(newcomer: Newcomer) -> Json:
+    return {"datacenter": newcomer.datacenter, "rack": newcomer.rack}
 
 
 _REASON = ("code", "blocks", "subject", "keyspace", "datacenter", "ranges", "share", "summary", "lifts_when")

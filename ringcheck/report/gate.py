@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringcheck.core.actions import ACTIONS
 from ringcheck.core.words import counted, listed
 from ringcheck.report.terminal import fitted
 
@@ -18,7 +19,6 @@ _ANSWERS = {
     "unsafe": "{nodes} must not {verb} now",
     "unknown": "not known whether {nodes} may {verb} now",
 }
-_VERBS = {"restart": "stop", "decommission": "leave"}
 
 
 def render(decision: Decision, *, width: int | None = None) -> str:
@@ -39,8 +39,7 @@ def answer(decision: Decision) -> str:
 
 def _answer(decision: Decision) -> Iterator[str]:
     blocking = [reason for reason in decision.reasons if reason.blocks]
-    nodes = listed(decision.candidates) or "no node"
-    answer = _ANSWERS[decision.decision].format(nodes=nodes, verb=_VERBS[decision.action])
+    answer = _ANSWERS[decision.decision].format(nodes=_subject(decision), verb=ACTIONS[decision.action].verb)
     yield f"{decision.decision.upper()} {decision.snapshot.cluster}: {answer}"
     if blocking:
         more = f" (and {counted(len(blocking) - 1, 'more reason')})" if len(blocking) > 1 else ""
@@ -51,6 +50,12 @@ def _answer(decision: Decision) -> Iterator[str]:
         views = f"{counted(decision.checked.views, 'view')} of {decision.snapshot.taken_at}"
         agree = all(reason.code != "view_disagreement" for reason in decision.reasons)
         yield f"as {views} agree" if agree else f"though {views} do not agree"
+
+
+def _subject(decision: Decision) -> str:
+    if decision.action == "bootstrap":
+        return f"a node in {decision.newcomer}"
+    return listed(decision.candidates) or "no node"
 
 
 def _kept(decision: Decision) -> str:

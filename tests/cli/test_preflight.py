@@ -25,6 +25,8 @@ SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 SCHEMA = Path(ringcheck.documents.__file__).parent / "schemas" / "decision-1.json"
 HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healthy", "one-down"))
 
+BOOTSTRAP = ["--action", "bootstrap", "--datacenter"]
+
 
 @pytest.mark.parametrize(
     ("snapshot", "nodes", "code", "first"),
@@ -42,6 +44,14 @@ HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healt
         (HEALTHY, [], 3, "UNKNOWN - name the nodes that are to stop, or a --rack"),
         (HEALTHY, ["10.0.0.1", "--allow", "nothing"], 3, "UNKNOWN - there is no reason 'nothing' (known: "),
         (HEALTHY, ["10.0.0.1", "-k", "blog_3"], 3, "UNKNOWN - usage: ringcheck preflight does not take --keyspace: "),
+        (ONE_DOWN, ["10.0.0.1", "--action", "replace"], 0, "SAFE blogs: 10.0.0.1 may be replaced now"),
+        (ONE_DOWN, ["10.0.0.1", "--action", "removenode"], 2, "UNSAFE blogs: 10.0.0.1 must not be removed now"),
+        (HEALTHY, ["10.0.0.1", "--action", "replace"], 2, "UNSAFE blogs: 10.0.0.1 must not be replaced now"),
+        (HEALTHY, [*BOOTSTRAP, "dc1", "--rack", "r1"], 0, "SAFE blogs: a node in dc1 r1 may join now"),
+        (ONE_DOWN, [*BOOTSTRAP, "dc1", "--rack", "r1"], 2, "UNSAFE blogs: a node in dc1 r1 must not join now"),
+        (HEALTHY, [*BOOTSTRAP, "dc1"], 3, "UNKNOWN - bootstrap needs the datacenter and the rack of the new node"),
+        (HEALTHY, ["--action", "replace", "--rack", "r1"], 3, "UNKNOWN - replace needs the nodes that it is about"),
+        (HEALTHY, ["10.0.0.1", "--datacenter", "dc1"], 3, "UNKNOWN - restart has no new node: "),
         (HEALTHY, ["10.0.0.1", "--level", "ALL"], 2, "UNSAFE blogs: 10.0.0.1 must not stop now"),
     ],
 )
@@ -53,7 +63,16 @@ def test_who_may_stop(
     assert capsys.readouterr().out.startswith(first)
 
 
-@pytest.mark.parametrize("nodes", [["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], ["nobody.invalid"]])
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        ["10.0.0.1"],
+        ["10.0.0.1", "10.0.0.2"],
+        ["nobody.invalid"],
+        ["10.0.0.1", "10.0.0.2", "--action", "replace", "--datacenter", "dc1", "--rack", "r1"],
+        [*BOOTSTRAP, "dc1", "--rack", "r1"],
+    ],
+)
 def test_the_document_is_what_its_schema_says(nodes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Safe, unsafe and unknown decisions validate."""
     run(["preflight", "--from", HEALTHY, "--format", "json", *nodes])

@@ -24,7 +24,8 @@ from tests.core.clusters import address, addresses, findings, held, nodes, ring,
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ringcheck.core.gate import Action, Decision
+    from ringcheck.core.actions import Action
+    from ringcheck.core.gate import Decision
     from ringcheck.core.ring import Snapshot
 
 EVERYWHERE = "SimpleStrategy {replication_factor=6}"
