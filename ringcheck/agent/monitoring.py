@@ -39,7 +39,12 @@ def metrics_(request: Request) -> Response:
     accept, series = request.headers.get("accept", ""), request.app.state.series
     series.keep(watched)
     content_type, body = metrics.render(
-        lambda: wanted, accept, agent.last_reload, series=series, history=agent.recorder.works
+        lambda: wanted,
+        accept,
+        agent.last_reload,
+        series=series,
+        history=agent.recorder.works,
+        webhooks=agent.webhooks.counts(),
     )
     return Response(body, headers={"Content-Type": content_type})
 

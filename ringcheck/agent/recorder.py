@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ringcheck.agent.webhooks import letters
+from ringcheck.core.events import TOLD, noticed
 from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from ringcheck.config.values import Webhook
     from ringcheck.core.gate import Decision
     from ringcheck.core.transitions import Key, Known
     from ringcheck.history.entries import FullState
+    from ringcheck.history.outbox import Letter
     from ringcheck.history.writer import Write, Writer
     from ringcheck.report.reading import Reading
 
@@ -55,6 +59,8 @@ class Recorder:
         self._guard = threading.Lock()
         self._known: dict[str, dict[Key, Known]] = {}
         self._resumed: dict[str, int] = {}  # clusters of the file that were not polled yet: when they last could be
+        self._told: dict[str, dict[Key, Known]] = {}  # what events have said
+        self.webhooks: tuple[Webhook, ...] = ()
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
 
     @property
@@ -78,7 +84,7 @@ class Recorder:
             loaded = None
         if loaded:
             with self._guard:
-                self._known = loaded.state
+                self._known, self._told = _parted(loaded.state)
                 self._resumed = dict.fromkeys(loaded.state, loaded.alive) if loaded.alive else {}
 
     def stop(self, seconds: float) -> bool:
@@ -108,9 +114,23 @@ class Recorder:
             facts = facts_of(reading, before)
             found = [*self._resumption(reading.cluster, at), *transitions(before, facts)]
             after = self._known[reading.cluster] = carried(known, facts, at)
-            written = self._put(reading.cluster, at, found, _differences(known, after))
+            told = self._told.get(reading.cluster, {})
+            events, now_told = self._events(reading, told, after, at)
+            self._told[reading.cluster] = now_told
+            changed = _differences({**known, **told}, {**after, **now_told})
+            written = self._put(reading.cluster, at, found, changed, events)
         verdict = dated(reading.verdict, after) if reading.verdict else None
         return replace(reading, verdict=verdict), written
+
+    def _events(
+        self, reading: Reading, told: dict[Key, Known], facts: Mapping[Key, Known], at: int
+    ) -> tuple[list[Letter], dict[Key, Known]]:
+        """The events of a poll for the webhooks, and what has been told after it."""
+        if not self.webhooks:
+            return [], told
+        delays = {webhook.node_lost_after for webhook in self.webhooks if "node_lost" in webhook.events}
+        events, after = noticed(reading, told, facts, at, delays)
+        return letters(reading.cluster, at, events, self.webhooks), after
 
     def _resumption(self, cluster: str, at: int) -> Iterable[Transition]:
         alive = self._resumed.pop(cluster, None)
@@ -118,19 +138,24 @@ class Recorder:
             yield Transition(kind="agent", subject=cluster, was=utc(alive), now=utc(at))
 
     def _put(
-        self, cluster: str, at: int, found: Sequence[Transition], differences: tuple[dict[Key, Known], set[Key]]
+        self,
+        cluster: str,
+        at: int,
+        found: Sequence[Transition],
+        differences: tuple[dict[Key, Known], set[Key]],
+        events: Sequence[Letter] = (),
     ) -> Future[None] | None:
         facts, gone = differences
-        if self.writer is None or not (found or facts or gone):
+        if self.writer is None or not (found or facts or gone or events):
             return None
-        changes = Changes(cluster=cluster, at=at, entries=found, facts=facts, gone=gone)
-        return self.writer.put(changes, 1 + len(found) + len(facts))
+        changes = Changes(cluster=cluster, at=at, entries=found, facts=facts, gone=gone, letters=events)
+        return self.writer.put(changes, 1 + len(found) + len(facts) + len(events))
 
     def _whole(self, why: str) -> Write:
         """What writes all facts anew, and that changes are missing."""
         at = self._now()
         with self._guard:
-            state = {cluster: dict(facts) for cluster, facts in self._known.items()}
+            state = {cluster: {**facts, **self._told.get(cluster, {})} for cluster, facts in self._known.items()}
         return partial(_write_whole, state, at, kept(why))
 
     def _now(self) -> int:
@@ -145,6 +170,7 @@ class Recorder:
             for name in gone:
                 del self._known[name]
                 self._resumed.pop(name, None)
+                self._told.pop(name, None)
             if gone and self.writer:
                 self.writer.put(lambda connection: entries.drop_clusters(connection, gone))
 
@@ -174,6 +200,16 @@ class Recorder:
                 self._answers.popitem(last=False)
             if not repeated:
                 self._put(cluster, self._now(), [change], ({}, set()))
+
+
+def _parted(state: FullState) -> tuple[FullState, FullState]:
+    """The facts of the file, and what events have said."""
+    known: FullState = {}
+    told: FullState = {}
+    for cluster, facts in state.items():
+        told[cluster] = {key: fact for key, fact in facts.items() if key.kind in TOLD}
+        known[cluster] = {key: fact for key, fact in facts.items() if key.kind not in TOLD}
+    return known, told
 
 
 def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:

@@ -15,6 +15,7 @@ from ringcheck.agent.mailbox import Mailbox
 from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
+from ringcheck.agent.webhooks import Webhooks
 from ringcheck.report.reading import Reading, Reload
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ class Run:
 class Agent:
     """All watches and listeners; safe to use from many threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a service is made of
         self,
         config: Config,
         listeners: Iterable[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
         complain: Callable[[Exception], object] = lambda _: None,
         recorder: Recorder | None = None,
+        *,
+        webhooks: Webhooks | None = None,
     ) -> None:
         """Prepare; nothing is polled before `start`.
 
@@ -57,8 +60,10 @@ class Agent:
             clock: monotonic seconds.
             complain: called with an error that a listener raises.
             recorder: keeps what changes; by default in memory only.
+            webhooks: send events; by default none are sent.
         """
         self.recorder = recorder or Recorder()
+        self.webhooks = webhooks or Webhooks(None)
         self._outlets = tuple(Mailbox("listener", _guarded(listener, complain)) for listener in listeners)
         self._clock = clock
         self._loop = PollLoop()
@@ -148,8 +153,10 @@ class Agent:
     def start(self) -> None:
         """Start to poll."""
         self._running = True
+        self.recorder.webhooks = self.config.agent.webhooks
         self.recorder.start()
         self.recorder.keep(self.config.clusters)
+        self.webhooks.use(self.config.agent.webhooks)
         for outlet in self._outlets:
             outlet.start()
         self._loop.start()
@@ -179,6 +186,7 @@ class Agent:
         for outlet in self._outlets:
             outlet.end()
         listeners_ended = _joined(self._outlets, max(ends, time.monotonic() + LISTENER_SECONDS))
+        self.webhooks.stop(LISTENER_SECONDS)
         recorded = self.recorder.stop(max(LISTENER_SECONDS, ends - time.monotonic()))
         return polls_ended and listeners_ended and recorded
 
@@ -196,7 +204,9 @@ class Agent:
             else:
                 self._retire(watch)
         self.recorder.keep(config.clusters)
+        self.recorder.webhooks = config.agent.webhooks
         if self._running:
+            self.webhooks.use(config.agent.webhooks)
             self._start([watch for watch in watches if watch not in before.values()], config.agent.interval)
         self._notify()
 

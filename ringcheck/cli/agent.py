@@ -60,6 +60,7 @@ class _Service:
         from ringcheck.agent.log import Changes, LibraryLogs, Log, StandardError, Troubles
         from ringcheck.agent.sensu import Courier, senders
         from ringcheck.agent.service import Agent
+        from ringcheck.agent.webhooks import Webhooks
 
         self.path = path
         self.listen = listen
@@ -70,7 +71,14 @@ class _Service:
         self.clock = ClockWatch()
         self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
-        self.agent = Agent(config, [self.changes, self._post], complain=self.troubles, recorder=self._recorder(config))
+        recorder = self._recorder(config)
+        self.agent = Agent(
+            config,
+            [self.changes, self._post],
+            complain=self.troubles,
+            recorder=recorder,
+            webhooks=Webhooks(recorder.writer, self._of_webhook),
+        )
         self.fixed = self._fixed(config)
         self.ready = self.stuck = False
         self.status = ""
@@ -110,6 +118,14 @@ class _Service:
             self.log("sensu_failed", "warning", cluster=cluster, error=problem)
         else:
             self.log("sensu_works_again", cluster=cluster)
+
+    def _of_webhook(self, webhook: str, what: str, why: str | None) -> None:
+        if what == "works":
+            self.log("webhook_works_again", webhook=webhook)
+        elif what == "dropped":
+            self.log("webhook_dropped", "error", webhook=webhook, why=why or "")
+        else:
+            self.log("webhook_failed", "warning", webhook=webhook, error=why or "")
 
     def run(self) -> int:
         """Serve until a signal ends it; the exit code."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.config.agent_schema import AGENT
 from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
-from ringcheck.config.files import File, NewFile, StateFile
-from ringcheck.config.formats import GROUP, LISTEN, MEMBER, OF_CLUSTER, OF_CODE, PATTERN, URL
+from ringcheck.config.files import File, NewFile
+from ringcheck.config.formats import GROUP, MEMBER, PATTERN, URL
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.source_schema import JOLOKIA, LOOKED_UP, REPLAY, TLS, refuse_plain
 from ringcheck.config.types import Choice, Duration, Flag, Number, Text
-from ringcheck.config.values import AgentSettings, Cluster, Fleetlock, Lease, Sensu
+from ringcheck.config.values import Cluster, Fleetlock, Lease, Sensu
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy, Rule
 
@@ -252,37 +253,6 @@ CLUSTER = Section(
     },
 )
 
-
-def _agent(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> AgentSettings:
-    useless = next((name for name in ("state_keep", "state_size") if name in values and not values.get("state")), None)
-    if useless:
-        raise Wrong(node, f"{useless} needs state: without a state file nothing is kept")
-    return AgentSettings(**values)
-
-
-AGENT = Section(
-    what="agent",
-    keys={
-        "listen": ConfigKey(LISTEN, "Where the web server listens.", default="127.0.0.1:9742"),
-        "interval": ConfigKey(Duration(1), "Time from one poll of a cluster to the next.", default="15s"),
-        "web_config": ConfigKey(File(), "TLS and users of the web server, as a file with exporter-toolkit's keys."),
-        "log": ConfigKey(Choice(("logfmt", "json")), "Format of the log.", default="logfmt"),
-        "state": ConfigKey(
-            StateFile(), "The state file, an SQLite database with the history; without it a restart forgets the past."
-        ),
-        "state_keep": ConfigKey(
-            Duration(3600, 3650 * 86400), "How long the state file keeps an entry of the history.", default="90d"
-        ),
-        "state_size": ConfigKey(Number(64, 65536), "Greatest size of the state file in MiB.", default="256"),
-        "grafana_url": ConfigKey(OF_CLUSTER, "URL of a cluster's dashboard, to which the cluster's page links."),
-        "runbook_url": ConfigKey(
-            OF_CODE,
-            "URL where you explain findings; by default pages link to the agent's own `/reference`.",
-        ),
-    },
-    build=_agent,
-    also={"dependentRequired": {"state_keep": ["state"], "state_size": ["state"]}},
-)
 
 # Names are part of URLs, labels and the names of Sensu checks.
 _CLUSTERS = Named(

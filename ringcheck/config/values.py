@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ringcheck.core.events import EVENTS
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Policy
 from ringcheck.errors import ConfigError
@@ -113,6 +114,31 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A receiver of events.
+
+    Attributes:
+        name: in logs, metrics and the state file.
+        url: where events are posted.
+        secret_file: path of a file with `whsec_` and the key in base64.
+        events: kinds of events that are sent.
+        node_lost_after: seconds that a node must be down until it is lost.
+        timeout: seconds that an attempt may take.
+        queue: events that may wait; the oldest are dropped.
+        tls: certificates for https.
+    """
+
+    name: str
+    url: str
+    secret_file: str
+    events: tuple[str, ...] = tuple(EVENTS)
+    node_lost_after: float = 1800.0
+    timeout: float = 10.0
+    queue: int = 10_000
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """Settings of the agent.
 
@@ -126,6 +152,7 @@ class AgentSettings:
         state_size: greatest size of the state file in MiB.
         grafana_url: URL of a cluster's dashboard, with `{cluster}` in it; None for no link.
         runbook_url: URL where the operator explains findings, with `{code}` in it; None for ringcheck's own page.
+        webhooks: receivers of events.
     """
 
     listen: str = "127.0.0.1:9742"
@@ -137,6 +164,7 @@ class AgentSettings:
     state_size: int = 256
     grafana_url: str | None = None
     runbook_url: str | None = None
+    webhooks: tuple[Webhook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

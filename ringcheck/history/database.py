@@ -58,6 +58,17 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE note (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order, within a cluster, in which events are sent
+        webhook TEXT NOT NULL,
+        cluster TEXT NOT NULL,
+        event TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX outbox_order ON outbox (webhook, cluster, number);
+    """,
 )
 """The schema, step by step. `user_version` of a file is the number of steps that it has. A release only adds steps."""
 

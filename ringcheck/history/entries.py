@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.transitions import Fact, Key, Known
+from ringcheck.history import outbox
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ringcheck.core.transitions import Transition
+    from ringcheck.history.outbox import Letter
 
 FullState = dict[str, dict[Key, Known]]  # facts by cluster
 HOUR = 3600_000  # milliseconds
@@ -36,6 +38,7 @@ class Changes:
         entries: in order.
         facts: that are new or have another value or time.
         gone: keys of facts that no longer hold.
+        letters: events for webhooks, in order.
     """
 
     cluster: str
@@ -43,12 +46,14 @@ class Changes:
     entries: Sequence[Transition]
     facts: Mapping[Key, Known]
     gone: Collection[Key]
+    letters: Sequence[Letter] = ()
 
     def __call__(self, connection: sqlite3.Connection) -> None:
         """Write them."""
         connection.executemany(_INSERT, (_row(self.cluster, self.at, entry) for entry in self.entries))
         connection.executemany(f"DELETE FROM fact WHERE {_KEY}", ((self.cluster, *key) for key in self.gone))  # noqa: S608 - a constant
         put_facts(connection, self.cluster, self.facts)
+        outbox.post(connection, self.letters)
 
 
 def _row(cluster: str, at: int, entry: Transition) -> tuple[str | int | None, ...]:

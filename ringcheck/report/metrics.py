@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.quorum import Quorum
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
-    from ringcheck.report.reading import Durations, Reading, Reload
+    from ringcheck.report.reading import Durations, Reading, Reload, WebhookCounts
 
 ReadingsSource: TypeAlias = "Callable[[], Iterable[Reading]]"
 
@@ -143,12 +143,28 @@ HISTORY = Family(
     labels=(),
     help="1 if the state file can be written, 0 if not.",
 )
+_WEBHOOK = ("webhook",)
+WAITING = Family(
+    name="ringcheck_webhook_waiting_events", kind="gauge", labels=_WEBHOOK, help="Events that wait for the webhook."
+)
+DROPPED = Family(
+    name="ringcheck_webhook_dropped_events",
+    kind="counter",
+    labels=_WEBHOOK,
+    help="Events that were dropped because too many waited for the webhook.",
+)
+ATTEMPTS = Family(
+    name="ringcheck_webhook_attempts",
+    kind="counter",
+    labels=(*_WEBHOOK, "outcome"),
+    help="Attempts to deliver an event to the webhook.",
+)
 BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="Version of ringcheck.")
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,
     METADATA_MEMBERS, METADATA_LEFT, VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT,
-    HISTORY, BUILD,
+    HISTORY, WAITING, DROPPED, ATTEMPTS, BUILD,
 )  # fmt: skip
 
 Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
@@ -162,6 +178,7 @@ def render(  # noqa: PLR0913 - what a scrape depends on
     series: SeriesCache | None = None,
     *,
     history: bool | None = None,
+    webhooks: Mapping[str, WebhookCounts] | None = None,
 ) -> tuple[str, bytes]:
     """The reply to a scrape.
 
@@ -172,6 +189,7 @@ def render(  # noqa: PLR0913 - what a scrape depends on
         clock: unix seconds.
         series: texts of earlier scrapes.
         history: whether the state file can be written; None if none is configured.
+        webhooks: what became of the events, by webhook.
 
     Returns:
         Content type and body.
@@ -180,7 +198,8 @@ def render(  # noqa: PLR0913 - what a scrape depends on
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
-    collector, known = MetricsCollector(readings, reload, clock, history=history), series or SeriesCache()
+    collector = MetricsCollector(readings, reload, clock, history=history, webhooks=webhooks)
+    known = series or SeriesCache()
     texts = [_texts(encode, collector.own_samples()), *known.texts(encode, content_type, collector.by_cluster())]
     own = CollectorRegistry()
     ProcessCollector(registry=own)
@@ -271,12 +290,14 @@ class MetricsCollector(Collector):
         clock: Callable[[], float] = time.time,
         *,
         history: bool | None = None,
+        webhooks: Mapping[str, WebhookCounts] | None = None,
     ) -> None:
         """Ask for no reading yet; for the arguments see `render`."""
         self._readings = readings
         self._reload = reload
         self._clock = clock
         self._history = history
+        self._webhooks = webhooks or {}
 
     def describe(self) -> Iterator[Metric]:
         """All families, without samples."""
@@ -301,6 +322,9 @@ class MetricsCollector(Collector):
             samples += [(RELOADED, (), self._reload.successful), (RELOADED_AT, (), self._reload.last_success)]
         if self._history is not None:
             samples.append((HISTORY, (), self._history))
+        for name, counts in self._webhooks.items():
+            samples += [(WAITING, (name,), counts.waiting), (DROPPED, (name,), counts.dropped)]
+            samples += [(ATTEMPTS, (name, outcome), number) for outcome, number in counts.attempts.items()]
         return samples
 
     def by_cluster(self) -> Iterator[tuple[str, list[Sample]]]:

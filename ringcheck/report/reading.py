@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds a poll takes
 
 
+@dataclass(slots=True)
+class WebhookCounts:
+    """What became of the events for one webhook.
+
+    Attributes:
+        waiting: how many are not delivered yet.
+        dropped: how many were dropped because too many waited, ever.
+        attempts: how many attempts ended how, since the start.
+    """
+
+    waiting: int = 0
+    dropped: int = 0
+    attempts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("delivered", "refused", "failed"), 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
     """A histogram of seconds.

@@ -283,7 +283,7 @@ def test_labels_are_few_and_bounded() -> None:
         assert set(dict(labels)) - {"le"} == families[base], name
     known = {
         "cassandra_cluster", "cassandra_dc", "keyspace", "consistency_level", "state", "severity", "outcome", "node",
-        "version",
+        "version", "webhook",
     }  # fmt: skip
     assert {label for family in FAMILIES for label in family.labels} == known
 

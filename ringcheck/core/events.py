@@ -1,0 +1,171 @@
+"""The events that leave ringcheck: what programs may react to, beside the entries of the history for people.
+
+Pure. An event is due when a fact that was not told yet holds: a node has been down for a while, or a cluster is in
+another condition than at the last event. What was told is kept with the facts, in the same transaction as the event,
+so that a restart neither repeats an event nor loses one.
+
+The condition of a cluster is its worst: `outage` while ranges are unavailable at a critical level, `at_minimum` while a
+node is down and ranges have no replica to spare at the lowest watched level of their keyspace, otherwise `served`. A
+poll that leaves something unknown does not improve it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from ringcheck.core.policy import Severity
+from ringcheck.core.transitions import Fact, Key, Known, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from ringcheck.core.transitions import Polled
+    from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
+
+EVENTS: Mapping[str, str] = {
+    "node_lost": "A node has been down for the webhook's `node_lost_after`, and is under no restart lease.",
+    "outage": "Ranges are unavailable at a critical level.",
+    "at_minimum": "A node is down, and ranges have no replica to spare at the lowest watched level of their keyspace.",
+    "recovered": "The cluster is neither in an outage nor at the minimum any more.",
+    "lease_old": "A restart lease is older than `lease: {deadline: ...}`.",
+    "level_changed": "The level at which a keyspace is monitored has changed, because clients use another one.",
+}
+"""All kinds of events. Nothing raises `level_changed` in this release."""
+
+TOLD = frozenset({"condition", "lost", "lease_old"})
+"""Kinds of facts that say what was told; they make no entries of the history."""
+
+_RANKS = {"served": 0, "at_minimum": 1, "outage": 2}
+_CONDITION = Key("condition", "")
+
+Data: TypeAlias = "dict[str, str | int | None]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a cluster.
+
+    Attributes:
+        kind: a key of EVENTS.
+        subject: address of a node; empty if it is about the cluster.
+        data: more about it, as JSON.
+        after: of node_lost the seconds for which the node has been down; other kinds concern every webhook.
+    """
+
+    kind: str
+    subject: str
+    data: Data
+    after: float | None = None
+
+
+def noticed(
+    polled: Polled, told: Mapping[Key, Known], facts: Mapping[Key, Known], at: int, delays: Collection[float]
+) -> tuple[list[Event], dict[Key, Known]]:
+    """The events of a poll, and what has been told after it.
+
+    Args:
+        polled: the poll.
+        told: before it.
+        facts: what is so after it.
+        at: milliseconds of Unix time.
+        delays: seconds after which a node is lost; each is an event of its own.
+    """
+    if polled.error or polled.verdict is None:
+        return [], dict(told)
+    after: dict[Key, Known] = {}
+    events = [
+        *_condition(polled.verdict, told, after, at),
+        *_lost(polled, polled.verdict, told, facts, after, at, delays),
+        *_old_leases(polled.verdict, told, after, at),
+    ]
+    return events, after
+
+
+# The condition of the cluster
+
+
+def _condition(verdict: Verdict, told: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
+    before = told.get(_CONDITION, Known(Fact("served", ""), at))
+    now = _now(verdict)
+    better = _RANKS[now] < _RANKS.get(before.fact.value, 0)
+    if now == before.fact.value or (better and _leaves_unknown(verdict)):
+        after[_CONDITION] = before
+        return
+    after[_CONDITION] = Known(Fact(now, ""), at)
+    kind = "recovered" if now == "served" else now
+    data: Data = {"was": before.fact.value, "was_since": utc(before.since), "summary": verdict.summary}
+    yield Event(kind=kind, subject="", data=data)
+
+
+def _leaves_unknown(verdict: Verdict) -> bool:
+    return any(finding.severity is Severity.UNKNOWN for finding in verdict.findings)
+
+
+def _now(verdict: Verdict) -> str:
+    if any(finding.code == "unavailable" and finding.severity is Severity.CRITICAL for finding in verdict.findings):
+        return "outage"
+    down = any(state == "down" for state in verdict.states)
+    return "at_minimum" if down and any(map(_at_minimum, verdict.keyspaces)) else "served"
+
+
+def _at_minimum(keyspace: KeyspaceVerdict) -> bool:
+    levels: dict[str | None, list[LevelVerdict]] = defaultdict(list)
+    for level in keyspace.levels:
+        if level.severity is not None and level.health:
+            levels[level.datacenter].append(level)
+    lowest = (min(found, key=_needed) for found in levels.values())
+    return any(level.health and level.health.at_minimum for level in lowest)
+
+
+def _needed(level: LevelVerdict) -> int:
+    return sum(requirement.replicas or 0 for requirement in level.health.required) if level.health else 0
+
+
+# Nodes and leases
+
+
+def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
+    polled: Polled,
+    verdict: Verdict,
+    told: Mapping[Key, Known],
+    facts: Mapping[Key, Known],
+    after: dict[Key, Known],
+    at: int,
+    delays: Iterable[float],
+) -> Iterator[Event]:
+    """Nodes that are down for long enough; one that was told stays told until it is up or no member any more."""
+    nodes = {node.address: node for node in verdict.snapshot.nodes}
+    leased = {holder.node for holder in polled.holders or ()}
+    for key, (fact, since) in facts.items():
+        if key.kind != "node" or fact.value == "up" or fact.name not in nodes:
+            continue
+        node = nodes[fact.name]
+        for delay in delays:
+            mark = Key("lost", key.subject, code=f"{delay:g}")
+            if mark in told:
+                after[mark] = told[mark]
+            elif fact.value == "down" and at - since >= delay * 1000 and fact.name not in leased:
+                after[mark] = Known(Fact("lost", fact.name), since)
+                data: Data = {
+                    "node": fact.name,
+                    "host_id": node.host_id,
+                    "datacenter": node.datacenter,
+                    "rack": node.rack,
+                    "down_since": utc(since),
+                }
+                yield Event(kind="node_lost", subject=fact.name, data=data, after=delay)
+
+
+def _old_leases(verdict: Verdict, told: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
+    if verdict.holders is None:  # the store did not answer: what was told stays told
+        after.update({key: known for key, known in told.items() if key.kind == "lease_old"})
+        return
+    for finding in verdict.findings:
+        if finding.code == "lease_overdue" and not finding.more:
+            mark = Key("lease_old", finding.subject)
+            after[mark] = told.get(mark, Known(Fact("old", finding.subject), at))
+            if mark not in told:
+                data: Data = {"node": finding.subject, "summary": finding.summary}
+                yield Event(kind="lease_old", subject=finding.subject, data=data)

@@ -1,0 +1,479 @@
+"""Webhooks: signatures, retries, order, bounds, and that nothing is lost when the agent or its receiver dies."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+import requests
+import yaml
+
+from ringcheck.agent import web
+from ringcheck.agent import webhooks as sending
+from ringcheck.agent.recorder import Recorder
+from ringcheck.agent.service import Agent
+from ringcheck.agent.webhooks import Dispatcher, Webhooks, cloud_event, key_of, signed
+from ringcheck.config import load
+from ringcheck.config.values import AgentSettings, Cluster, Config, Webhook
+from ringcheck.core.events import Event
+from ringcheck.core.source import RequestCounts
+from ringcheck.errors import SourceError, UsageError
+from ringcheck.history import outbox, reader
+from ringcheck.history.outbox import Letter
+from ringcheck.history.reader import Question
+from ringcheck.history.writer import Limits, Writer
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.server import serve
+from tests import article
+from tests.agent.service import PATIENCE
+from tests.counterparts.daemon import await_, end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringcheck.core.ring import Snapshot
+
+HOOK = Path(__file__).parents[2] / "packaging" / "webhooks" / "replace-lost-node"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of Standard Webhooks' own example
+ROOM = 1000
+
+
+class Clock:
+    time = 1_767_225_600.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def secret_file(folder: Path) -> str:
+    path = folder / "secret"
+    path.write_text(SECRET + "\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def webhook(folder: Path, **changes: Any) -> Webhook:
+    fields = {"name": "hook", "url": "http://127.0.0.1:9/", "secret_file": secret_file(folder), "queue": ROOM}
+    return Webhook(**{**fields, **changes})
+
+
+def letter(number: int, cluster: str = "blogs", room: int = ROOM) -> Letter:
+    return Letter(webhook="hook", cluster=cluster, event=f"{cluster}-{number}", kind="outage", body=b"{}", room=room)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Writer]:
+    writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"))
+    writer.start(lambda _: lambda _: None)
+    yield writer
+    assert writer.close(PATIENCE)
+
+
+def put(writer: Writer, *letters: Letter) -> None:
+    waiting = writer.put(lambda connection: outbox.post(connection, letters))
+    assert waiting
+    waiting.result(PATIENCE)
+
+
+class Receiver:
+    """A receiver that is called, not connected to: it notes what comes, and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.attempts: list[str] = []
+        self.taken: list[str] = []
+        self.status = 204
+        self.refuses = ""
+        self.dead = False
+
+    def __call__(self, _url: str, _body: bytes, headers: dict[str, str]) -> int:
+        name = headers["webhook-id"]
+        self.attempts.append(name)
+        if self.dead:
+            raise SourceError("hook: connection refused", "unreachable")
+        status = 422 if name == self.refuses else self.status
+        if status == 204:
+            self.taken.append(name)
+        return status
+
+
+def drain(dispatcher: Dispatcher) -> None:
+    """Step until the queue is empty, as its thread would."""
+    await_(lambda: dispatcher.step() > 0 and dispatcher.counts.waiting == 0, PATIENCE, "an empty queue")
+
+
+# ---- one event ----
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    """The example of the specification."""
+    headers = signed(key_of(SECRET), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert headers["webhook-timestamp"] == "1614265330"
+
+
+@pytest.mark.parametrize("text", ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_?", ""])
+def test_a_weak_or_broken_secret_is_refused(text: str) -> None:
+    """A key of 24 bytes at least, in the form of Standard Webhooks."""
+    with pytest.raises(UsageError, match="whsec_"):
+        key_of(text)
+
+
+def test_an_event_is_a_cloud_event() -> None:
+    """CloudEvents 1.0: the required attributes, and a source that is a URI reference."""
+    event = Event(kind="node_lost", subject="10.0.0.1", data={"node": "10.0.0.1"}, after=60.0)
+    assert cloud_event("id-1", "orders prod", 0, event) == {
+        "specversion": "1.0",
+        "id": "id-1",
+        "source": "/clusters/orders%20prod",
+        "type": "ringcheck.node_lost",
+        "subject": "10.0.0.1",
+        "time": "1970-01-01T00:00:00Z",
+        "datacontenttype": "application/json",
+        "data": {"cluster": "orders prod", "node": "10.0.0.1"},
+    }
+
+
+def test_each_webhook_gets_what_it_wants(tmp_path: Path) -> None:
+    """By kind, and lost nodes after its own time; the id of an event is the same for all of them."""
+    events = [Event(kind="node_lost", subject="a", data={}, after=60.0), Event(kind="outage", subject="", data={})]
+    hooks = [
+        webhook(tmp_path, name="one", node_lost_after=60.0),
+        webhook(tmp_path, name="two", node_lost_after=90.0),
+        webhook(tmp_path, name="three", events=("recovered",)),
+    ]
+    found = sending.letters("blogs", 0, events, hooks)
+    assert [(one.webhook, one.kind) for one in found] == [("one", "node_lost"), ("one", "outage"), ("two", "outage")]
+    assert found[1].event == found[2].event
+
+
+# ---- the queue ----
+
+
+def test_a_dead_receiver_loses_nothing(tmp_path: Path) -> None:
+    """After an hour all events arrive, in order within each cluster, each with the id of its first attempt."""
+    clock, receiver = Clock(), Receiver()
+    with written(tmp_path / "state.db") as writer:
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, clock, receiver)
+        receiver.dead = True
+        sent = [letter(number, cluster) for number in range(30) for cluster in ("a", "b")]
+        for one in sent:
+            put(writer, one)
+            clock.time += 60
+            dispatcher.step()
+        assert receiver.taken == []
+        assert set(receiver.attempts) == {"a-0"}
+        assert 10 <= len(receiver.attempts) <= 20  # no more than one in five minutes, once it has waited so long
+        receiver.dead = False
+        clock.time += sending.LAST_RETRY
+        drain(dispatcher)
+    for cluster in ("a", "b"):
+        assert [name for name in receiver.taken if name[0] == cluster] == [
+            f"{cluster}-{number}" for number in range(30)
+        ]
+
+
+def test_failures_are_reported_once(tmp_path: Path) -> None:
+    """When it begins to fail, with the reason, and when it works again."""
+    clock, receiver, reports = Clock(), Receiver(), list[Any]()
+    receiver.status = 503
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(1))
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *said: reports.append(said), clock, receiver)
+        for _ in range(3):
+            dispatcher.step()
+            clock.time += sending.LAST_RETRY
+        receiver.status = 204
+        drain(dispatcher)
+    assert reports == [("hook", "failed", "HTTP 503 for event blogs-1"), ("hook", "works", None)]
+    assert dispatcher.counts.attempts == {"delivered": 1, "refused": 0, "failed": 3}
+
+
+def test_a_refused_event_keeps_back_only_its_cluster(tmp_path: Path) -> None:
+    """The receiver may be right to refuse it; other clusters' events are sent, and its own in order later."""
+    clock, receiver = Clock(), Receiver()
+    receiver.refuses = "a-0"
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(0, "a"), letter(1, "a"), letter(0, "b"), letter(1, "b"))
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, clock, receiver)
+        await_(lambda: (dispatcher.step(), len(receiver.taken) == 2)[1], PATIENCE, "the events of b")
+        assert receiver.taken == ["b-0", "b-1"]
+        receiver.refuses = ""
+        clock.time += sending.LAST_RETRY
+        drain(dispatcher)
+    assert receiver.taken == ["b-0", "b-1", "a-0", "a-1"]
+
+
+def test_redirects_are_not_followed(tmp_path: Path) -> None:
+    """A redirect counts as a failure: the signed event goes nowhere else."""
+    receiver = Receiver()
+    receiver.status = 302
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(0))
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, Clock(), receiver)
+        dispatcher.step()
+    assert dispatcher.counts.attempts["failed"] == 1
+
+
+def test_the_queue_is_bounded_and_says_what_it_dropped(tmp_path: Path) -> None:
+    """The oldest events go; the number outlives a restart."""
+    clock, receiver, reports = Clock(), Receiver(), list[Any]()
+    with written(tmp_path / "state.db") as writer:
+        hook = webhook(tmp_path, queue=3)
+        dispatcher = Dispatcher(hook, writer, lambda *said: reports.append(said), clock, receiver)
+        receiver.dead = True
+        put(writer, letter(0, room=3))
+        dispatcher.step()
+        put(writer, *(letter(number, room=3) for number in range(1, 8)))
+        dispatcher.step()
+        assert (dispatcher.counts.waiting, dispatcher.counts.dropped) == (3, 5)
+        assert ("hook", "dropped", "5 events: more than 3 waited") in reports
+        again = Dispatcher(hook, writer, lambda *said: reports.append(said), clock, receiver)
+        receiver.dead = False
+        drain(again)
+        assert again.counts.dropped == 5
+    assert receiver.taken == ["blogs-5", "blogs-6", "blogs-7"]
+    assert len([said for said in reports if said[1] == "dropped"]) == 1
+
+
+def test_events_of_a_webhook_that_is_removed_are_deleted(tmp_path: Path) -> None:
+    """Nobody will ever want them."""
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(0))
+        Webhooks(writer).use([])
+        await_(lambda: outbox.queue(writer.path, "hook").waiting == 0, PATIENCE, "an empty queue")
+
+
+def test_a_secret_that_can_not_be_read_is_a_failure(tmp_path: Path) -> None:
+    """Nothing is sent unsigned."""
+    receiver, reports = Receiver(), list[Any]()
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(0))
+        hook = webhook(tmp_path)
+        Path(hook.secret_file).unlink()
+        Dispatcher(hook, writer, lambda *said: reports.append(said), Clock(), receiver).step()
+    assert receiver.attempts == []
+    assert "can't be read" in reports[0][2]
+
+
+# ---- over HTTP ----
+
+
+class Inbox:
+    """A receiver over HTTP that checks signatures as Standard Webhooks describes it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.wrong: list[str] = []
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                name, timestamp = self.headers["webhook-id"], self.headers["webhook-timestamp"]
+                content = b".".join((name.encode(), timestamp.encode(), body))
+                digest = hmac.digest(base64.b64decode(SECRET[6:]), content, hashlib.sha256)
+                if self.headers["webhook-signature"] != f"v1,{base64.b64encode(digest).decode()}":
+                    inbox.wrong.append(name)
+                inbox.events.append((name, json.loads(body)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/events"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def first(self) -> list[dict[str, Any]]:
+        """Each event once, in the order of its first arrival."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, event in self.events:
+            found.setdefault(name, event)
+        return list(found.values())
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    found = Inbox()
+    yield found
+    found.close()
+
+
+class Changing:
+    """A source whose cluster is in an outage at every other poll."""
+
+    def __init__(self) -> None:
+        self.counts = RequestCounts()
+        self._number = 0
+
+    async def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:  # noqa: ARG002 - as the protocol
+        self._number += 1
+        return article.snapshot(["10.0.0.2", "10.0.0.3"] if self._number % 2 else [])
+
+    def close(self) -> None:
+        pass
+
+
+def changing_agent(path: Path, hook: Webhook) -> None:
+    """Watch until the process is killed."""
+    names = [f"cluster-{number}" for number in range(5)]
+    clusters = {name: Cluster(name=name, source=JolokiaSettings(contact_points=("127.0.0.1",))) for name in names}
+    config = Config(clusters=clusters, agent=AgentSettings(interval=0.05, state=str(path), webhooks=(hook,)))
+    writer = Writer(path, Limits(), print)
+    with patch("ringcheck.agent.polls.open_on_loop", lambda *_: Changing()):
+        Agent(config, recorder=Recorder(writer), webhooks=Webhooks(writer)).start()
+        time.sleep(3600)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_the_agent_is_killed(tmp_path: Path, inbox: Inbox) -> None:
+    """Each change of severity in the history is an event that arrives, in order; repetitions have the same id."""
+    path, hook = tmp_path / "state.db", webhook(tmp_path, url=inbox.url)
+    for _ in range(8):
+        before = len(inbox.events)
+        process = multiprocessing.get_context("spawn").Process(target=changing_agent, args=(path, hook))
+        process.start()
+        try:
+            await_(lambda: len(inbox.events) > before + 10, PATIENCE, "some events")  # noqa: B023 - called at once
+        finally:
+            process.kill()
+            process.join()
+    with written(path) as writer:
+        drain(Dispatcher(hook, writer, lambda *_: None))
+    assert inbox.wrong == []
+    arrived = defaultdict(list)
+    for event in inbox.first():
+        arrived[event["data"]["cluster"]].append(event["type"])
+    for cluster in [f"cluster-{number}" for number in range(5)]:
+        entries = all_entries(path, cluster)
+        names = {"CRITICAL": "ringcheck.outage", "OK": "ringcheck.recovered"}
+        assert arrived[cluster] == [names[now] for now in entries if now]
+        assert len(entries) > 8
+
+
+def all_entries(path: Path, cluster: str) -> list[str | None]:
+    """The severities of a cluster in its history, oldest first."""
+    found: list[str | None] = []
+    cursor = None
+    while True:
+        question = Question(cluster=cluster, order="oldest", kinds=("severity",), limit=1000, cursor=cursor)
+        page = reader.page(path, question)
+        if not page.entries:
+            return found
+        found += [entry.change.now for entry in page.entries]
+        cursor = page.cursor
+
+
+@pytest.mark.slow
+def test_the_example_replaces_a_lost_node_once_the_gate_allows_it(tmp_path: Path) -> None:
+    """On the embedded cluster: while another node joins the gate refuses, and the event comes again."""
+    cluster = EmbeddedCluster.uniform(
+        3, racks=3, vnodes=4, keyspaces={"orders": topology(dc1=3)}, name="orders", time_factor=0
+    )
+    command, log = tmp_path / "replace.py", tmp_path / "hook.log"
+    with serve(cluster) as simulator, fast_retries(), watching(simulator.config(), tmp_path) as (agent, url):
+        command.write_text(REPLACE.format(url=simulator.url, log=tmp_path / "replaced"))
+        arguments = ["--listen", "127.0.0.1:0", "--secret-file", secret_file(tmp_path), "--agent", url]
+        with log.open("w") as output:
+            run = [sys.executable, str(HOOK), *arguments, "--", sys.executable, str(command)]
+            hook = subprocess.Popen(run, stdout=output)
+        try:
+            await_(lambda: log.read_text().endswith("\n"), PATIENCE, "the hook")
+            receiver = f"http://127.0.0.1:{log.read_text().split()[-1]}/"
+            joining = cluster.join()
+            cluster.down(1, instant=True)
+            start(agent, webhook(tmp_path, url=receiver, node_lost_after=0.0, events=("node_lost",)))
+            await_(lambda: "409 topology_changing" in log.read_text(), PATIENCE, "a refusal of the gate")
+            assert replaced(tmp_path) == []
+            cluster.finish(joining.index)
+            await_(lambda: bool(replaced(tmp_path)), PATIENCE, "the replacement")
+            await_(lambda: agent.webhooks.counts()["hook"].attempts["delivered"] > 0, PATIENCE, "the delivery")
+        finally:
+            end(hook)
+    assert replaced(tmp_path) == [f"{cluster.nodes[1].address} dc1"]
+
+
+@contextmanager
+def fast_retries() -> Iterator[None]:
+    with patch.object(sending, "FIRST_RETRY", 0.2), patch.object(sending, "LAST_RETRY", 0.2):
+        yield
+
+
+@contextmanager
+def watching(simulated: str, folder: Path) -> Iterator[tuple[Agent, str]]:
+    """An agent for a simulated cluster, not started yet, and its URL."""
+    document = yaml.safe_load(simulated)
+    document["clusters"]["orders"] |= {"gate": {"settle": "0s"}, "lease": {"file": str(folder / "leases.json")}}
+    document["agent"] = {"interval": "1s", "state": str(folder / "state.db")}
+    config = folder / "ringcheck.yaml"
+    config.write_text(yaml.safe_dump(document))
+    writer = Writer(folder / "state.db", Limits(), print)
+    agent = Agent(load(str(config)), recorder=Recorder(writer), webhooks=Webhooks(writer))
+    with web.serve(agent, "127.0.0.1:0", None) as served:
+        try:
+            yield agent, served.url
+        finally:
+            agent.stop()
+
+
+def start(agent: Agent, hook: Webhook) -> None:
+    """Start an agent whose configuration file names no webhook, with one."""
+    agent.start()
+    agent.recorder.webhooks = (hook,)
+    agent.webhooks.use([hook])
+
+
+def replaced(folder: Path) -> list[str]:
+    file = folder / "replaced"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+REPLACE = """
+import json, os, urllib.request
+node, home = os.environ["RINGCHECK_NODE"], os.environ["RINGCHECK_DATACENTER"]
+body = json.dumps({{"node": node, "instant": True}}).encode()
+request = urllib.request.Request("{url}/control/up", data=body, headers={{"Content-Type": "application/json"}})
+urllib.request.urlopen(request, timeout=30).read()
+with open("{log}", "a") as log:
+    print(node, home, file=log)
+"""
+
+
+def test_metrics_show_the_queue(tmp_path: Path) -> None:
+    """What waits, what was dropped, and how attempts ended."""
+    hook = webhook(tmp_path)
+    config = Config(clusters={}, agent=AgentSettings(webhooks=(hook,), state=str(tmp_path / "state.db")))
+    writer = Writer(tmp_path / "state.db", Limits(), print)
+    agent = Agent(config, recorder=Recorder(writer), webhooks=Webhooks(writer))
+    with web.serve(agent, "127.0.0.1:0", None) as served:
+        agent.start()
+        try:
+            text = requests.get(f"{served.url}/metrics", timeout=PATIENCE).text
+        finally:
+            agent.stop()
+    for line in (
+        'ringcheck_webhook_waiting_events{webhook="hook"} 0.0',
+        'ringcheck_webhook_dropped_events_total{webhook="hook"} 0.0',
+        'ringcheck_webhook_attempts_total{outcome="delivered",webhook="hook"} 0.0',
+    ):
+        assert line in text

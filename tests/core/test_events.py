@@ -1,0 +1,132 @@
+"""Events: what programs hear of, once, and not before it is so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.events import EVENTS, TOLD, noticed
+from ringcheck.core.maintenance import Holder, Maintenance
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.transitions import KINDS, carried, facts_of
+from ringcheck.report.reading import Reading
+from tests import article
+
+if TYPE_CHECKING:
+    from ringcheck.core.events import Event
+    from ringcheck.core.transitions import Key, Known
+
+HOUR = 3600_000
+RULES = (Rule(keyspaces=("blog_1",), ignore=True), Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM)))
+
+
+class Cluster:
+    """The article's cluster from poll to poll; `poll` returns the kinds and subjects of the events."""
+
+    def __init__(self, *delays: float) -> None:
+        self.delays = delays
+        self.known: dict[Key, Known] = {}
+        self.told: dict[Key, Known] = {}
+        self.at = 0
+        self.last: list[Event] = []
+
+    def poll(self, *down: str, hours: float = 0.0, **changes: Any) -> list[tuple[str, str]]:
+        self.at += int(hours * HOUR)
+        holders = changes.pop("holders", ())
+        kept = changes.pop("kept", None)
+        verdict = assess(article.snapshot(down), Policy(RULES), maintenance=Maintenance(holders))
+        if kept:
+            verdict = kept(verdict)
+        reading = Reading(cluster="blogs", verdict=verdict, fresh=True, holders=holders, **changes)
+        facts = facts_of(reading, {key: known.fact for key, known in self.known.items()})
+        self.known = carried(self.known, facts, self.at)
+        self.last, self.told = noticed(reading, self.told, self.known, self.at, self.delays)
+        return [(event.kind, event.subject) for event in self.last]
+
+
+def lease(node: str, since: str = "2026-01-01T00:00:00Z") -> Holder:
+    return Holder(node=node, owner="anna", purpose="kernel", since=since)
+
+
+def test_a_healthy_cluster_has_no_events() -> None:
+    """Not at the first poll either."""
+    cluster = Cluster(1800.0)
+    assert cluster.poll() == []
+    assert cluster.poll(hours=5) == []
+
+
+def test_the_condition_of_a_cluster_is_told_once() -> None:
+    """Down to the minimum, into an outage, and back; each event says what was before."""
+    cluster = Cluster()
+    cluster.poll()
+    assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
+    assert cluster.poll("10.0.0.1") == []
+    assert cluster.poll("10.0.0.1", "10.0.0.2") == [("outage", "")]
+    assert cluster.last[0].data["was"] == "at_minimum"
+    assert cluster.poll("10.0.0.1", "10.0.0.2") == []
+    assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
+    assert cluster.poll() == [("recovered", "")]
+    assert cluster.poll() == []
+
+
+def test_a_failed_poll_is_no_recovery() -> None:
+    """Nor is a verdict that leaves something unknown."""
+    cluster = Cluster(1800.0)
+    assert ("outage", "") in cluster.poll("10.0.0.1", "10.0.0.2")
+    assert cluster.poll(error="nobody answers") == []
+
+    def unknown(verdict: Any) -> Any:
+        first = verdict.findings[0]
+        return replace(verdict, findings=(replace(first, code="view_missing", severity=Severity.UNKNOWN),))
+
+    assert cluster.poll("10.0.0.1", kept=unknown) == []
+    assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
+
+
+def test_a_node_is_lost_after_a_time() -> None:
+    """Once for each delay, and again only after it was up."""
+    cluster = Cluster(1800.0, 7200.0)
+    cluster.poll()
+    assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
+    assert cluster.poll("10.0.0.1", hours=0.49) == []
+    assert cluster.poll("10.0.0.1", hours=0.02) == [("node_lost", "10.0.0.1")]
+    event = cluster.last[0]
+    assert (event.after, event.data["host_id"], event.data["rack"]) == (1800.0, "host-0", "r0")
+    assert event.data["down_since"] == "1970-01-01T00:00:00Z"
+    assert cluster.poll("10.0.0.1", hours=1) == []
+    assert cluster.poll("10.0.0.1", hours=1) == [("node_lost", "10.0.0.1")]
+    assert cluster.last[0].after == 7200.0
+    assert cluster.poll(error="nobody answers") == []
+    assert cluster.poll("10.0.0.1") == []
+    assert cluster.poll() == [("recovered", "")]
+    cluster.poll("10.0.0.1")
+    assert ("node_lost", "10.0.0.1") in cluster.poll("10.0.0.1", hours=1)
+
+
+def test_a_node_under_a_lease_is_not_lost() -> None:
+    """Somebody stopped it on purpose; an overdue lease is an event of its own."""
+    cluster = Cluster(60.0)
+    cluster.poll()
+    held = (lease("10.0.0.1", "2026-01-01T00:00:00Z"),)
+    assert cluster.poll("10.0.0.1", holders=held) == [("at_minimum", "")]
+    assert cluster.poll("10.0.0.1", holders=held, hours=2) == []
+    old = (lease("10.0.0.1", "2025-01-01T00:00:00Z"),)
+    assert cluster.poll("10.0.0.1", holders=old) == [("lease_old", "10.0.0.1")]
+    assert cluster.poll("10.0.0.1", holders=old) == []
+    assert cluster.poll("10.0.0.1") == [("node_lost", "10.0.0.1")]
+
+
+def test_what_was_told_is_no_history() -> None:
+    """Facts of these kinds are kept beside those of the history, and have their own names."""
+    assert not TOLD & set(KINDS)
+    assert set(EVENTS) == {"node_lost", "outage", "at_minimum", "recovered", "lease_old", "level_changed"}
+
+
+@pytest.mark.parametrize("first", [["10.0.0.1", "10.0.0.2"], ["10.0.0.1"]])
+def test_what_is_wrong_at_the_first_poll_is_told(first: list[str]) -> None:
+    """A cluster that is in an outage when it is first seen is news."""
+    assert Cluster().poll(*first) == [("outage" if len(first) > 1 else "at_minimum", "")]
