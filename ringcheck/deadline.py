@@ -23,6 +23,7 @@ GRACE = 0.2  # seconds after the deadline in which a verdict that is almost read
 REAPING = 0.1  # seconds to wait for a child that was killed; one that hangs in the kernel is left to init
 LONGEST_WAIT = 86400.0  # seconds; the system call takes no more than 24 days
 UNKNOWN = 3
+_DIGITS = 9  # before and after the point of a duration
 
 # What the command line of `check` has besides options with a value; a test compares it with the command.
 FLAGS = frozenset({"-v", "--verbose", "--sensu"})
@@ -44,17 +45,21 @@ class _SignalledError(Exception):
 
 
 def duration(text: str) -> float:
-    """Seconds from `9`, `9s`, `1.5s`, `500ms`, `2m`, `4h` or `180d`.
+    """Seconds from `9`, `9s`, `1.5s`, `500ms`, `2m`, `4h`, `180d` or `2w`.
+
+    The grammar of `core.durations`; a number without a unit counts seconds.
 
     Raises:
         ValueError: if the text is none of these, or not more than 0.
     """
-    factors = {"ms": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+    factors = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "": 1.0}
     unit = next(unit for unit in factors if text.endswith(unit))
-    seconds = float(text.removesuffix(unit)) * factors[unit]
-    if not 0 < seconds < float("inf"):
+    number = text.removesuffix(unit)
+    digits = number.split(".")
+    well_formed = all(part.isdecimal() and part.isascii() and len(part) <= _DIGITS for part in digits)
+    if number.count(".") > 1 or not well_formed or not float(number):
         raise ValueError(text)
-    return seconds
+    return float(number) * factors[unit]
 
 
 def limit(words: list[str], variable: str | None) -> float | None:

@@ -59,11 +59,17 @@ class SourceError(RingcheckError):
 
     Attributes:
         kind: `unreachable` (no connection, timeout), `denied` (401, 403) or `error` (an answer that is none).
+        symptom: what an operator can do something about: `refused`, `name`, `silent`, `closed`, `not_tls`, `not_http`,
+            `untrusted`, `login_missing`, `login_wrong`, `forbidden` or `path`; empty for anything else.
+        asked: what was asked: `jolokia`, `proxy` or `agent`.
     """
 
-    def __init__(self, message: str, kind: str = "error") -> None:
+    asked = "jolokia"
+
+    def __init__(self, message: str, kind: str = "error", symptom: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.symptom = symptom
 
 
 class GoneError(SourceError):
@@ -73,8 +79,8 @@ class GoneError(SourceError):
 class DeniedError(SourceError):
     """The source refuses every request, not only one item of it: asking it for something else is of no use."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "denied")
+    def __init__(self, message: str, symptom: str = "") -> None:
+        super().__init__(message, "denied", symptom)
 
 
 class LimitError(RingcheckError):

@@ -49,8 +49,35 @@ Every option can also be set by an environment variable: a cluster option by `RI
 (`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), any other option by `RINGCHECK_`, its command and its name
 (`RINGCHECK_CHECK_WARNING`).
 
-Shell completion: `eval "$(_RINGCHECK_COMPLETE=bash_source ringcheck)"` in `.bashrc`, likewise `zsh_source` and
-`fish_source`.
+Durations are written with a unit, as in the configuration: `500ms`, `90s`, `2m`, `1.5h`, `7d`, `2w`. On the command
+line a number without a unit counts seconds.
+
+## Errors
+
+An error is one line, and exit code 3. If it is known, the line ends with the next step and the page that explains it.
+`check` prints it on standard output, where monitoring systems read it. All other commands print it on standard error,
+so that `> FILE` receives an answer or nothing.
+
+With `--format json` standard output receives a `ringcheck/error/1` document as well, so that a program always reads a
+document; `schema` tells it which one:
+
+```json
+{
+  "schema": "ringcheck/error/1",
+  "command": "health",
+  "kind": "unreachable",
+  "error": "nobody answered: http://10.0.0.1:8778/jolokia: connection refused",
+  "exit_code": 3,
+  "next_step": "start Jolokia there, or correct the port; `ringcheck doctor` with the same cluster options shows why",
+  "documentation": "docs/getting-started.md"
+}
+```
+
+`kind` is `usage`, `configuration`, `data`, `unreachable`, `denied`, `error`, `limit`, `interrupted` or `bug`.
+
+## Shell completion
+
+`eval "$(_RINGCHECK_COMPLETE=bash_source ringcheck)"` in `.bashrc`, likewise `zsh_source` and `fish_source`.
 
 ## Cluster options
 

@@ -75,7 +75,7 @@ def test_one_line_is_printable_bounded_and_encodable(text: str) -> None:
     "error", [DataError, ZeroDivisionError, OSError, UnicodeError], ids=lambda error: str(error.__name__)
 )
 @pytest.mark.parametrize("command", ["check", "health"])
-def test_an_error_on_stdout(
+def test_an_error_in_one_line(
     command: str,
     error: Callable[[str], Exception],
     text: str,
@@ -90,8 +90,9 @@ def test_an_error_on_stdout(
     monkeypatch.setattr(assess, "assess", fail)
     assert run([command, "--from", str(ROOT / "tests/snapshots/article-healthy.json")]) == 3
     out, err = capsys.readouterr()
-    safe(out)
-    assert (out.count("\n"), err, out[:10]) == (1, "", "UNKNOWN - ")
+    line, other = (out, err) if command == "check" else (err, out)
+    safe(line)
+    assert (line.count("\n"), other, line[:10]) == (1, "", "UNKNOWN - ")
 
 
 @hostile
@@ -99,10 +100,11 @@ def test_an_error_on_stdout(
 def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The message repeats it."""
     count = ["--count", "1"] if command == "watch" else []
-    assert run([command, f"--from={text}x", *count]) == 3
-    safe(capsys.readouterr().out)
-    assert run([command, f"--{text}"]) == 3
-    safe(capsys.readouterr().out)
+    for words in ([f"--from={text}x", *count], [f"--{text}"]):
+        assert run([command, *words]) == 3
+        out, err = capsys.readouterr()
+        safe(out + err)
+        assert bool(out) is (command == "check")
 
 
 @pytest.mark.slow
@@ -115,8 +117,9 @@ def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
             [sys.executable.encode(), b"-m", b"ringcheck", command.encode(), b"--from", argument],
             env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False, cwd=ROOT,
         )  # fmt: skip
-        assert (done.returncode, done.stderr) == (3, b"")
-        safe(done.stdout.decode("utf-8" if encoding == "ascii" else encoding))  # click takes ASCII for UTF-8
+        line, other = (done.stdout, done.stderr) if command == "check" else (done.stderr, done.stdout)
+        assert (done.returncode, other) == (3, b"")
+        safe(line.decode("utf-8" if encoding == "ascii" else encoding))  # click takes ASCII for UTF-8
 
 
 @hostile

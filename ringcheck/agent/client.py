@@ -23,6 +23,12 @@ MAX_BYTES = 64 * 2**20  # of a verdict; for 1,024 nodes it has 0.5 MB, with 100 
 _SHOWN = 200  # bytes shown of the body of an error
 
 
+class AgentError(SourceError):
+    """The agent can't be asked, or has no answer."""
+
+    asked = "agent"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAgent:
     """An agent, and how to ask it.
@@ -114,17 +120,23 @@ def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:
     from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
     headers = {"Accept": "application/json", "Connection": "close"}
-    status, body = exchange("GET", url, seconds, headers=headers, auth=agent.auth, tls=agent.tls, max_bytes=MAX_BYTES)
-    _require_ok(status, body, url)
+    try:
+        status, body = exchange(
+            "GET", url, seconds, headers=headers, auth=agent.auth, tls=agent.tls, max_bytes=MAX_BYTES
+        )
+    except SourceError as error:
+        raise AgentError(str(error), error.kind, error.symptom) from error
+    _require_ok(status, body, url, named=agent.auth is not None)
     return body
 
 
-def _require_ok(status: int, body: bytes, url: str) -> None:
+def _require_ok(status: int, body: bytes, url: str, *, named: bool) -> None:
     if status == 200:  # noqa: PLR2004 - HTTP's OK
         return
     kind = "denied" if status in {401, 403} else "error"
     message = " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
-    raise SourceError(f"{url}: HTTP {status}{f': {message}' if message else ''}", kind)
+    symptom = {401: "login_wrong" if named else "login_missing", 403: "forbidden", 404: "path"}.get(status, "")
+    raise AgentError(f"{url}: HTTP {status}{f': {message}' if message else ''}", kind, symptom)
 
 
 def _require_current(verdict: Verdict, now: datetime, max_age: float, url: str) -> None:

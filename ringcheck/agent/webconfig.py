@@ -29,6 +29,7 @@ from ringcheck.config.sections import ConfigKey, Named, Section
 from ringcheck.config.types import Choice, Text
 from ringcheck.config.values import ConfigErrors
 from ringcheck.errors import ConfigError
+from ringcheck.http.sockets import unloadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ class ServerTls:
                 context.load_verify_locations(self.client_ca_file)
         except (OSError, ValueError) as error:
             files = ", ".join(filter(None, (self.cert_file, self.key_file, self.client_ca_file)))
-            raise ConfigError(f"TLS with {files}: {getattr(error, 'strerror', None) or error}") from None
+            raise ConfigError(f"TLS with {files}: {unloadable(error)}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """The command line: one file for each command, imported when the command is used.
 
-Owns exit codes and options; may import every other room, and none imports it. Monitoring systems read standard output
-and the exit code: every usage error, crash and interrupt ends with one line on standard output and exit code 3, never
-with click's 1 or 2, which mean WARNING and CRITICAL to Nagios. If standard output can't be written, the line goes to
-standard error. Start reading at `run`, then target.py (which cluster) and options.py (shared options).
+Owns exit codes and options; may import every other room, and none imports it. Every usage error, crash and interrupt
+ends with one line and exit code 3, never with click's 1 or 2, which mean WARNING and CRITICAL to Nagios. failure.py
+says on which stream. Start reading at `run`, then target.py (which cluster) and options.py (shared options).
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ringcheck import __version__
-from ringcheck.errors import RingcheckError, limit_of, one_line
+from ringcheck.cli.failure import UNKNOWN, Call, complain, problem_of, unwritable, was_printing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-UNKNOWN = 3
 
 COMMANDS = {
     "check": "Nagios, NRPE and Sensu plugin: one line, perfdata, exit code.",
@@ -94,7 +91,7 @@ def ringcheck() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit."""
     if sys.stdout is None:  # closed; do nothing, such as taking a lease, that can't be reported
-        sys.exit(_unwritable("it is closed"))
+        sys.exit(unwritable("it is closed"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the encoding does not have is no reason to fail
             with suppress(OSError):  # what can't be written is reported when it is written
@@ -103,20 +100,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = _unwritable(error)
+        code = unwritable(error)
     sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    call = Call.of(words, COMMANDS)
     try:
-        code = ringcheck.main(args=arguments, prog_name="ringcheck", standalone_mode=False)
+        code = ringcheck.main(args=words, prog_name="ringcheck", standalone_mode=False)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - a crash is an exit code too
-        return _exit_code(error)
+        return _exit_code(error, call)
     return code if isinstance(code, int) else 0
 
 
-def _exit_code(error: BaseException) -> int:
+def _exit_code(error: BaseException, call: Call) -> int:
     """The exit code for an exception that ended a command; reports it if it is an error."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
@@ -127,41 +126,6 @@ def _exit_code(error: BaseException) -> int:
         return UNKNOWN
     if os.environ.get("RINGCHECK_DEBUG"):
         raise error
-    return complain(_reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, RingcheckError):
-        return str(error)
-    if isinstance(error, click.ClickException):
-        return f"usage: {error.format_message()}{_hint(error)}"
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return "interrupted"
-    if what := limit_of(error):
-        return what
-    text = one_line(str(error), 800)
-    return f"this is a bug of ringcheck: {type(error).__name__}: {text} (RINGCHECK_DEBUG=1 shows where)"
-
-
-def complain(text: str) -> int:
-    """Print an error as one line on standard output, and return exit code 3."""
-    try:
-        click.echo(one_line(f"UNKNOWN - {text}").replace("|", "/"))
-    except OSError as error:  # often the very error that the line is about
-        return _unwritable(error)
-    return UNKNOWN
-
-
-def _unwritable(why: OSError | str) -> int:
-    """Report on standard error, if possible, that standard output can't be written; return exit code 3."""
-    if not isinstance(why, str):  # or the interpreter fails again at exit, with an exit code of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(why, BrokenPipeError):  # the reader is gone (`| head`) and expects no message
-        with suppress(OSError):
-            click.echo(f"UNKNOWN - stdout can't be written: {getattr(why, 'strerror', why)}", err=True)
-    return UNKNOWN
-
-
-def _hint(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f" (see {context.command_path} --help)" if context else ""
+    return (
+        unwritable(error) if isinstance(error, OSError) and was_printing(error) else complain(problem_of(error), call)
+    )

@@ -44,8 +44,10 @@ def agent(config: str, listen: str | None, form: Form | None) -> int:
     SIGHUP reloads the configuration; if the file has a mistake, the old configuration stays in force. The log goes to
     standard error, one line for each change.
     """
+    from ringcheck.cli.target import require_config
     from ringcheck.config import load
 
+    require_config(config)
     loaded = load(config)
     _block()
     _allow_descriptors()

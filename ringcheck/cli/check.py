@@ -132,11 +132,11 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     try:
         verdict = _of_agent(cluster, agent, max_age) if agent else _polled(cluster, warning, critical)
     except SourceError as error:
-        return _blind(cluster, str(error), Severity[unreachable.upper()], sender)
+        return _blind(cluster, error, Severity[unreachable.upper()], sender, format_)
     except RingcheckError as error:
         if sender is None:
             raise
-        return _blind(cluster, str(error), Severity.UNKNOWN, sender)
+        return _blind(cluster, error, Severity.UNKNOWN, sender, format_)
     _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
     deadline.settle(verdict.severity.exit_code)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
@@ -195,16 +195,23 @@ def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> 
         click.echo(nagios.render(verdict, seconds=seconds, verbose=verbose))
 
 
-def _blind(cluster: ChosenCluster, reason: str, severity: Severity, sender: Sender | None) -> int:
+def _blind(
+    cluster: ChosenCluster, error: RingcheckError, severity: Severity, sender: Sender | None, format_: str
+) -> int:
     """Report that nothing is known, to Sensu too: otherwise it would go on believing the last event."""
+    from ringcheck.cli.failure import PLUGIN, Call, document, problem_of
     from ringcheck.report import nagios
 
-    click.echo(nagios.line(severity, f"{cluster.name}: {reason}" if cluster.name else reason))
+    problem = problem_of(error)
+    if format_ == "json":
+        click.echo(document(problem, Call(PLUGIN, json=True), severity.exit_code))
+    else:
+        click.echo(nagios.line(severity, f"{cluster.name}: {problem.line}" if cluster.name else problem.line))
     deadline.settle(severity.exit_code)
     if sender and not cluster.name:
-        _complain("without a configuration the cluster's name is known only from the cluster")
+        _complain("without a configuration the cluster's name is known only from the cluster", aside=format_ == "json")
     elif sender:
-        _complain(sender.send_blind(reason, severity))
+        _complain(sender.send_blind(problem.line, severity), aside=format_ == "json")
     return severity.exit_code
 
 

@@ -9,6 +9,7 @@ import click
 from ringcheck.cli.options import format_option
 from ringcheck.cli.target import DEFAULT_CONFIG
 from ringcheck.config import ConfigErrors, load, schema
+from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError, one_line, printable
 
 UNKNOWN = 3
@@ -64,7 +65,7 @@ def show(path: str, cluster: str | None, format_: str) -> None:
     """
     loaded = load(path)
     if cluster is not None and cluster not in loaded.clusters:
-        raise UsageError(f"{path} has no cluster {cluster!r} ({', '.join(sorted(loaded.clusters))})")
+        raise UsageError(f"{path} has no cluster {cluster!r} ({suggestion(cluster, sorted(loaded.clusters))})")
     lines = [(".".join(key), value, origin) for key, value, origin in loaded.shown if _of(cluster, key)]
     if format_ == "json":
         import yaml

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringcheck.cli.options import Seconds
 from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import UsageError
 
@@ -34,11 +35,10 @@ BETWEEN_CHANGES = 15.0  # seconds
 @click.command
 @click.option(
     "--pause",
-    type=float,
-    metavar="SECONDS",
+    type=Seconds(zero=True),
+    metavar="DURATION",
     default=0.9,
-    show_default=True,
-    help="Time to read each step, at a terminal.",
+    help="Time to read each step, at a terminal. [default: 900ms]",
 )
 @click.option(
     "--page/--no-page",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import ClusterCommand, format_option, target_options
-from ringcheck.cli.target import DEFAULT_CONFIG
+from ringcheck.cli.target import DEFAULT_CONFIG, require_config
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _configured(target: Target) -> str:
     from ringcheck.config import load
 
     path = target.config or str(DEFAULT_CONFIG)
+    require_config(path)
     state = load(path).agent.state
     if state is None:
         raise UsageError(f"{path} has no `agent: {{state: FILE}}`: name the state file with --state, or an --agent")
@@ -125,8 +126,9 @@ def _moment(text: str | None) -> int | None:
 
 def _known(kinds: tuple[str, ...]) -> tuple[str, ...]:
     from ringcheck.core.transitions import KINDS
+    from ringcheck.core.words import suggestion
 
     for kind in kinds:
         if kind not in KINDS:
-            raise UsageError(f"there is no kind of change {kind!r} (known: {', '.join(KINDS)})")
+            raise UsageError(f"there is no kind of change {kind!r} ({suggestion(kind, KINDS)})")
     return kinds

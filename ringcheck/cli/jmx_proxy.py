@@ -98,8 +98,10 @@ def _java(java: str, jar: str) -> str:
         raise UsageError(f"{java} is not found: install Java {needed}, or name it with --java")
     try:
         done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=False)  # noqa: S603 - as above
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{program} can't be run: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{program} can't be run: {error.strerror or error}") from None
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{program} -version did not end within {_JAVA_SECONDS:g} s") from None
     version = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     if version is None or int(version[1]) < needed:
         raise UsageError(f"{program} is {f'Java {version[1]}' if version else 'no Java'}: Java {needed} is needed")

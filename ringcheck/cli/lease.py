@@ -178,9 +178,11 @@ class _Request:
 
 def _member(name: str, seen: Snapshot) -> str:
     """The address of a node of the cluster."""
+    from ringcheck.core.words import suggestion
+
     address = resolve(name, seen)
     if address not in seen.index:
-        raise UsageError(f"{name} is no node of {seen.cluster}")
+        raise UsageError(f"{name} is no node of {seen.cluster} ({suggestion(name, seen.index)})")
     return address
 
 
@@ -298,12 +300,14 @@ def _lease_of(name: str, holders: Sequence[Holder]) -> Holder:
     Raises:
         UsageError: if there is no such lease, or the name can mean several nodes.
     """
+    from ringcheck.core.words import suggestion
+
     address = resolve_among(name, {holder.node: holder.host_id for holder in holders})
     for holder in holders:
         if holder.node == address:
             return holder
-    known = ", ".join(holder.node for holder in holders) or "none"
-    raise UsageError(f"{name} is under no restart lease (nodes under a lease: {known})")
+    held = suggestion(name, [holder.node for holder in holders])
+    raise UsageError(f"{name} is under no restart lease (nodes under a lease, {held})")
 
 
 @contextmanager

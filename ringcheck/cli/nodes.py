@@ -44,13 +44,16 @@ def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[s
     Raises:
         UsageError: if there is no such rack, or several datacenters have it.
     """
+    from ringcheck.core.words import suggestion
+
     nodes = [node for node in _members(snapshot, datacenters) if node.rack == rack]
     homes = sorted({node.datacenter or "" for node in nodes})
     if len(homes) > 1:
         raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc")
     if not nodes:
         where = f" in {', '.join(datacenters)}" if datacenters else ""
-        raise UsageError(f"there is no rack {rack or repr(rack)}{where}")
+        racks = sorted({node.rack for node in _members(snapshot, datacenters) if node.rack})
+        raise UsageError(f"there is no rack {rack or repr(rack)}{where} ({suggestion(rack, racks)})")
     return [node.address for node in nodes]
 
 
@@ -60,9 +63,11 @@ def in_datacenters(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
     Raises:
         UsageError: if there is no such datacenter.
     """
+    from ringcheck.core.words import suggestion
+
     wanted = set(names)
     for name in sorted(wanted - set(snapshot.datacenters)):
-        raise UsageError(f"datacenter {name} has no nodes (known: {', '.join(snapshot.datacenters) or 'none'})")
+        raise UsageError(f"datacenter {name} has no nodes ({suggestion(name, snapshot.datacenters)})")
     return [node.address for node in snapshot.nodes if node.datacenter in wanted]
 
 

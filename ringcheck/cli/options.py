@@ -32,14 +32,20 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 ha
 
     name = "duration"
 
+    def __init__(self, *, zero: bool = False) -> None:
+        """`zero`: whether 0 is a duration too."""
+        self._zero = zero
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The duration in seconds; more than 0."""
+        """The duration in seconds; more than 0, unless 0 is allowed."""
         if isinstance(value, float | int):
             return float(value)
+        if self._zero and str(value) in {"0", "0s"}:
+            return 0.0
         try:
             return duration(str(value))
         except ValueError:
-            self.fail(f"{str(value)!r} is not a duration such as 9s, 500ms or 2m", param, ctx)
+            self.fail(f"{str(value)!r} is not a duration such as 9s, 500ms, 2m or 1h", param, ctx)
 
 
 TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
@@ -209,15 +215,12 @@ def level(name: str) -> Level:
     Raises:
         UsageError: if no level has that name.
     """
-    from difflib import get_close_matches
-
     from ringcheck.core.consistency import Level
+    from ringcheck.core.words import suggestion
 
     if name in Level.__members__:
         return Level[name]
-    near = get_close_matches(name.upper(), list(Level.__members__), 1)
-    known = f"did you mean {near[0]}?" if near else f"known: {', '.join(Level.__members__)}"
-    raise UsageError(f"there is no consistency level {name!r} ({known})")
+    raise UsageError(f"there is no consistency level {name!r} ({suggestion(name, Level.__members__)})")
 
 
 def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:

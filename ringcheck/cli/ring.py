@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ringcheck.report.picture import Picture
 
 COLUMNS = 40, 200  # least and most width of the picture
-KNOWN = 20  # keyspaces that an error message lists
 
 
 @click.command(cls=ClusterCommand)
@@ -61,12 +60,10 @@ def ring(
 
 
 def _unknown(keyspace: str, seen: Snapshot) -> UsageError:
-    from difflib import get_close_matches
+    from ringcheck.core.words import suggestion
 
     known = sorted(name for ring in seen.rings for name in ring.keyspaces)
-    near = get_close_matches(keyspace, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:KNOWN]) or 'none'}"
-    return UsageError(f"there is no keyspace {keyspace!r} ({hint})")
+    return UsageError(f"there is no keyspace {keyspace!r} ({suggestion(keyspace, known)})")
 
 
 def _text(picture: Picture, *, plain: bool) -> str:

@@ -176,12 +176,13 @@ def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: 
     """
     from ringcheck.core.evidence import evidence_of
     from ringcheck.core.selection import Scope
+    from ringcheck.core.words import suggestion
 
     Scope(evidence_of(seen), cluster.policy())
     datacenters = cluster.target.dc
     wanted = members(seen, nodes, rack, datacenters)
     if unknown := [address for address in wanted if address not in seen.index]:
-        raise UsageError(f"{unknown[0]} is no node of {seen.cluster}")
+        raise UsageError(f"{unknown[0]} is no node of {seen.cluster} ({suggestion(unknown[0], seen.index)})")
     if not wanted:
         raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(datacenters)}" if datacenters else ""))
     return wanted

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ringcheck.cli.options import Seconds
 from ringcheck.core.consistency import PAXOS_VARIANTS
 from ringcheck.errors import SourceError, UsageError
 
@@ -208,16 +209,21 @@ def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
     """Call the control API; the document that it answers.
 
     Raises:
-        SourceError: if there is no answer.
-        UsageError: if the request is refused.
+        UsageError: if there is no answer, or the request is refused.
     """
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT, timeout=30)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
+    except ValueError:
+        raise UsageError(f"--url: {url!r} is not a URL such as http://127.0.0.1:{DEFAULT_PORT}") from None
+    connection = http.client.HTTPConnection(host, port, timeout=30)
     try:
         connection.request("POST", f"/control/{action}", json.dumps(document))
         reply: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SourceError(f"no embedded cluster answers at {url}: {error}", "unreachable") from None
+        why = (getattr(error, "strerror", None) or "the answer is none of an embedded cluster").lower()
+        text = f"no embedded cluster answers at {url}: {why}; start one with `ringcheck simulate --serve`"
+        raise UsageError(text) from None
     finally:
         connection.close()
     if "error" in reply:
@@ -332,7 +338,7 @@ def heal(url: str) -> None:
 @simulate.command()
 @click.argument("node")
 @click.argument("kind", required=False)
-@click.option("--seconds", type=float, metavar="SECONDS", help="Length of the delay, or time between drips.")
+@click.option("--seconds", type=Seconds(), metavar="DURATION", help="Length of the delay, or time between drips.")
 @click.option("--size", type=int, metavar="BYTES", help="Size of a drip, of a truncated body, or of an oversized one.")
 @click.option("--status", type=int, metavar="STATUS", help="HTTP status to answer.")
 @click.option("--times", type=int, metavar="N", help="Number of requests that fail. [default: all]")
@@ -361,7 +367,7 @@ def state(form: str, url: str) -> None:
 @simulate.command()
 @click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
 @click.option(
-    "--seconds", type=float, metavar="SECONDS", default=60.0, show_default=True, help="How long to wait at most."
+    "--seconds", type=Seconds(), metavar="DURATION", default=60.0, help="How long to wait at most. [default: 60s]"
 )
 @_url_option
 def wait(nodes: tuple[str, ...], seconds: float, url: str) -> None:

@@ -91,14 +91,16 @@ class Target:
         path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
         if path is None:
             raise UsageError(f"no cluster is named: use {self._ways()}")
+        require_config(path)
         from ringcheck.config import load
+        from ringcheck.core.words import listed, suggestion
 
         clusters = load(path).clusters
-        known = ", ".join(sorted(clusters))
+        known = sorted(clusters)
         if self.cluster is None and len(clusters) > 1:
-            raise UsageError(f"{path} has {len(clusters)} clusters: choose one with --cluster ({known})")
+            raise UsageError(f"{path} has {len(clusters)} clusters: choose one with --cluster ({listed(known)})")
         if self.cluster is not None and self.cluster not in clusters:
-            raise UsageError(f"{path} has no cluster {self.cluster!r} ({known})")
+            raise UsageError(f"{path} has no cluster {self.cluster!r} ({suggestion(self.cluster, known)})")
         return next(iter(clusters.values())) if self.cluster is None else clusters[self.cluster]
 
     def jolokia(self) -> JolokiaSettings:
@@ -113,6 +115,8 @@ class Target:
             return self._proxied(self.proxy)
         if self.jmx or self.jmx_username or self.jmx_password_file:
             raise UsageError("--jmx, --jmx-username and --jmx-password-file need --proxy")
+        for url in self.url:
+            _require_scheme(url)
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")
@@ -177,6 +181,13 @@ class Target:
         left = deadline.left()
         seconds = self.timeout if left is None else min(left, self.timeout)
         return max(seconds - RESERVE, seconds / 2)
+
+
+def _require_scheme(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        from ringcheck.http.urls import shown
+
+        raise UsageError(f"-u takes an http or https URL, not {shown(url)!r}: name HOST or HOST:PORT with -H")
 
 
 def _template(url: str) -> str:
@@ -373,6 +384,16 @@ class ChosenCluster:
             return ()
         with closing(self.lease_store(seen.cluster, min(self.target.timeout, 5.0))) as store:
             return tuple(placed(holder, seen) for holder in store.holders())
+
+
+def require_config(path: str) -> None:
+    """Refuse the name of a configuration that does not exist, with what to do.
+
+    Raises:
+        UsageError: as above.
+    """
+    if not os.path.lexists(path):
+        raise UsageError(f"there is no configuration {path}: name another file with -C")
 
 
 def _maintenance(configured: Cluster, deadline: float) -> Maintenance:

@@ -31,13 +31,19 @@ class LevelType(ValueType):
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Level:  # noqa: ARG002 - as the base
         """The level."""
-        value = text(node, "a consistency level")
+        try:
+            return self._level(text(node, "a consistency level", self._level))
+        except ValueError as error:
+            raise Wrong(node, str(error)) from None
+
+    @staticmethod
+    def _level(value: str) -> Level:
         if value == "auto":
-            raise Wrong(node, "auto is not supported yet: name a level")
+            raise ValueError("auto is not supported yet: name a level")
         if value == Level.ANY:
-            raise Wrong(node, "ANY can't be monitored: it is for writes only, and a hint alone satisfies it")
+            raise ValueError("ANY can't be monitored: it is for writes only, and a hint alone satisfies it")
         if value not in Level.__members__:
-            raise Wrong(node, f"there is no consistency level {value!r} ({near(value, Level.__members__)})")
+            raise ValueError(f"there is no consistency level {value!r} ({near(value, Level.__members__)})")
         return Level[value]
 
     def schema(self) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def url(value: str) -> str:
 def _split(value: str) -> SplitResult:
     try:
         return urlsplit(value)
-    except ValueError as error:
-        raise ValueError(f"{without_login(value)!r} is not an http or https URL: {error}") from None
+    except ValueError:
+        raise ValueError(f"{without_login(value)!r} is not an http or https URL") from None
 
 
 def template(value: str) -> str:

@@ -33,10 +33,10 @@ _HINTS = {
 
 
 class UnreadableError(Exception):
-    """What is wrong with a file, and where; line and column count from 1."""
+    """What is wrong with a file, and where; line and column count from 1. Without a line, the whole file is meant."""
 
-    def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(f"{line}:{column}: {text}")
+    def __init__(self, text: str, line: int | None = None, column: int = 1) -> None:
+        super().__init__(f"{line}:{column}: {text}" if line else f" {text}")
 
 
 def node_of(path: str) -> yaml.Node:
@@ -66,8 +66,8 @@ def _bytes(path: str) -> bytes:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UnreadableError(f"can't be read: {error.strerror or error}") from None
-    except ValueError as error:  # a NUL in the name
-        raise UnreadableError(f"can't be read: {error}") from None
+    except ValueError:  # a NUL in the name
+        raise UnreadableError("can't be read: the name has a NUL character") from None
     if len(data) > MOST_BYTES:
         raise UnreadableError("larger than 1 MiB, and so no configuration of ringcheck")
     return data

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ringcheck.errors import RingError, UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 STR, INT, BOOL, NULL = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "null"))
 """Tags that YAML 1.1 gives to plain scalars."""
@@ -142,10 +144,20 @@ def scalar(node: yaml.Node, what: str) -> str:
     return str(node.value)
 
 
-def text(node: yaml.Node, what: str) -> str:
-    """The text of a scalar that YAML interprets as text too, and that is not blank."""
+def text(node: yaml.Node, what: str, check: Callable[[str], object] = str) -> str:
+    """The text of a scalar that YAML interprets as text too, and that is not blank.
+
+    Args:
+        node: to read.
+        what: what a message calls the value.
+        check: raises what is wrong with a text: quotes are advised only if they are all that is missing.
+    """
     value = scalar(node, what)
     if node.tag != STR:
+        try:
+            check(value)
+        except (ValueError, UsageError, RingError) as error:
+            raise Wrong(node, str(error)) from None
         raise Wrong(node, f'must be {what}: YAML reads {value} as something else, write it in quotes: "{value}"')
     if not value.strip():
         raise Wrong(node, f"must be {what}, not empty")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.reader import BOOL, INT, ValueType, Wrong, scalar, text
+from ringcheck.core.durations import PATTERN, UNITS, seconds_of
 from ringcheck.errors import RingError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Text(ValueType):
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
         """The value that the check makes of the text."""
-        value = text(node, self.what)
+        value = text(node, self.what, self.check)
         if not value.isprintable():
             raise Wrong(node, f"must be {self.what} in one line, not {value!r}")
         try:
@@ -64,9 +65,15 @@ class Choice(ValueType):
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> str:  # noqa: ARG002 - as the base
         """The word."""
-        value = text(node, f"one of {', '.join(self.words)}")
+        value = text(node, f"one of {', '.join(self.words)}", self._check)
+        try:
+            return self._check(value)
+        except ValueError as error:
+            raise Wrong(node, str(error)) from None
+
+    def _check(self, value: str) -> str:
         if value not in self.words:
-            raise Wrong(node, f"{value!r} is not one of {', '.join(self.words)}")
+            raise ValueError(f"{value!r} is not one of {', '.join(self.words)}")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -113,10 +120,6 @@ class Number(ValueType):
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
-
-
 @dataclass(frozen=True)
 class Duration(ValueType):
     """A duration with its unit; bounds and value in seconds."""
@@ -128,20 +131,19 @@ class Duration(ValueType):
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> float:  # noqa: ARG002 - as the base
         """Seconds."""
         value = scalar(node, self.name)
-        match = re.fullmatch(_DURATION, value)
-        if not match:
+        seconds = seconds_of(value)
+        if seconds is None:
             hint = f": add a unit, such as {value}s" if re.fullmatch(r"[0-9.]+", value) else ""
             raise Wrong(node, f"must be {self.name}, not {value!r}{hint}")
-        seconds = float(match[1]) * _UNITS[match[2]]
         if not self.least <= seconds <= self.most:
             raise Wrong(node, f"must be between {_span(self.least)} and {_span(self.most)}, not {value}")
         return seconds
 
     def schema(self) -> dict[str, Any]:
         """A string."""
-        return {"type": "string", "pattern": f"^{_DURATION}$"}
+        return {"type": "string", "pattern": f"^{PATTERN}$"}
 
 
 def _span(seconds: float) -> str:
-    unit = next((unit for unit in ("d", "h", "m", "s") if seconds >= _UNITS[unit]), "ms" if seconds else "s")
-    return f"{seconds / _UNITS[unit]:g}{unit}"
+    unit = next((unit for unit in ("d", "h", "m", "s") if seconds >= UNITS[unit]), "ms" if seconds else "s")
+    return f"{seconds / UNITS[unit]:g}{unit}"

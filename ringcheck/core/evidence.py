@@ -25,6 +25,7 @@ from ringcheck.core.consistency import behaviours
 from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.views import ViewReader, coordinates_unjoined, unusable_because
+from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ class Evidence:
         if only is not None:
             self.views = tuple(view for view in self.views if view.observer == only)
             if not self.views:
-                raise UsageError(f"there is no view of {only}")
+                raise UsageError(
+                    f"there is no view of {only} ({suggestion(only, [view.observer for view in snapshot.views])})"
+                )
         self.usable = tuple(view for view in self.views if view.outcome == "ok")
 
     def _judged(self, view: View) -> View:

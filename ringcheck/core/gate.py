@@ -57,7 +57,7 @@ from ringcheck.core.reasons import (
 from ringcheck.core.refusals import refusals, strangers
 from ringcheck.core.selection import Scope
 from ringcheck.core.stakes import StakeFinder
-from ringcheck.core.words import counted, listed
+from ringcheck.core.words import counted, listed, suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Gate:
         codes = frozenset(allow)
         unknown = sorted(codes - CODES)
         if unknown:
-            raise UsageError(f"there is no reason {unknown[0]!r} (known: {', '.join(sorted(CODES))})")
+            raise UsageError(f"there is no reason {unknown[0]!r} ({suggestion(unknown[0], sorted(CODES), len(CODES))})")
         return replace(
             self,
             level=level or self.level,

@@ -12,6 +12,7 @@ from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
 from ringcheck.core.ring import partitioner
+from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class Scope:
         self._rules: dict[tuple[Replication | None, Behaviour], Rules] = {}
         unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
         if unknown and snapshot.rings:
-            known = ", ".join(snapshot.datacenters) or "none"
-            raise UsageError(f"datacenter {unknown[0]} has no nodes (known: {known})")
+            raise UsageError(f"datacenter {unknown[0]} has no nodes ({suggestion(unknown[0], snapshot.datacenters)})")
 
     def chosen(self, ring: Ring) -> list[tuple[str, Rule]]:
         """The keyspaces of a ring that are judged, and their rules."""

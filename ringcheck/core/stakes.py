@@ -14,7 +14,7 @@ from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import DEFAULT
 from ringcheck.core.quorum import KEYSPACE, LEVEL, MetadataService, rules_of
 from ringcheck.core.reasons import reason
-from ringcheck.core.words import listed, nearest
+from ringcheck.core.words import listed, suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -167,6 +167,4 @@ def _check_accepted(snapshot: Snapshot, accept: Sequence[str]) -> None:
     names = sorted(name for ring in snapshot.rings for name in ring.keyspaces)
     for pattern in accept if names else ():
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = nearest(pattern, names)
-            hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(f"accept: no keyspace matches {pattern!r}{hint}")
+            raise UsageError(f"accept: no keyspace matches {pattern!r} ({suggestion(pattern, names)})")

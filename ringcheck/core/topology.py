@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ringcheck.core.consistency import META_STRATEGY, NETWORK_TOPOLOGY
 from ringcheck.core.placement import SIMPLE, Ownership, is_placed, ownership_of, placed, spans_of
 from ringcheck.core.ring import Factor, Node, Replication, Ring, partitioner
+from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,10 +118,10 @@ def _check(snapshot: Snapshot, grown: Snapshot, topology: Topology) -> None:
     known = {name for ring in snapshot.rings for name in ring.keyspaces}
     for name, replication in topology.replication:
         if name not in known:
-            raise UsageError(f"there is no keyspace {name} (known: {', '.join(sorted(known))})")
+            raise UsageError(f"there is no keyspace {name} ({suggestion(name, sorted(known))})")
         strangers = sorted({home for home, _ in replication.options} - set(grown.datacenters))
         if strangers:
-            raise UsageError(f"datacenter {strangers[0]} has no nodes (known: {', '.join(grown.datacenters)})")
+            raise UsageError(f"datacenter {strangers[0]} has no nodes ({suggestion(strangers[0], grown.datacenters)})")
 
 
 def _placed(

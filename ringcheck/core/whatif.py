@@ -9,6 +9,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.ring import COORDINATING, View
 from ringcheck.core.topology import AS_IT_IS, with_topology
+from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     gone, back = frozenset(down), frozenset(up)
     strangers = sorted((gone | back) - snapshot.index.keys())
     if strangers:
-        raise UsageError(f"{strangers[0]} is no node of {snapshot.cluster}")
+        near = suggestion(strangers[0], [node.address for node in snapshot.nodes])
+        raise UsageError(f"{strangers[0]} is no node of {snapshot.cluster} ({near})")
     if gone & back:
         raise UsageError(f"{min(gone & back)} can't be supposed both down and up")
     evidence = evidence_of(snapshot)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NAMED = 5  # names of a list that a line of text shows
+SUGGESTED = 12  # known names that an error lists
+LONGEST = 64  # characters of a name that are compared
 
 
 def listed(names: Sequence[str]) -> str:
@@ -30,5 +32,32 @@ def percent(share: float) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that is most similar, for "did you mean"; None if no name is similar."""
-    return next(iter(get_close_matches(name, list(names), n=1)), None)
+    """The name that is most similar, in any case of letters, for "did you mean".
+
+    None if no name is similar, or several are equally so.
+    """
+    by_lower = {known.lower(): known for known in names}
+    asked = name[:LONGEST].lower()  # difflib takes seconds for a megabyte
+    near = get_close_matches(asked, list(by_lower), n=2)
+    if len(near) > 1 and _similarity(near[0], asked) == _similarity(near[1], asked):
+        return None
+    return by_lower[near[0]] if near else None
+
+
+def _similarity(known: str, asked: str) -> float:
+    return SequenceMatcher(None, known, asked).ratio()
+
+
+def suggestion(name: str, names: Iterable[str], most: int = SUGGESTED) -> str:
+    """What to try instead of an unknown name: `did you mean dc1?`, or `known: dc1, dc2`.
+
+    Args:
+        name: that is not known.
+        names: that are.
+        most: how many of them to list if none is similar.
+    """
+    known = list(names)
+    if near := nearest(name, known):
+        return f"did you mean {near}?"
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return f"known: {', '.join(known[:most]) or 'none'}{more}"

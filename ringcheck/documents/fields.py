@@ -157,12 +157,21 @@ def parse_document(text: str | bytes, source: str, schema: str) -> Fields:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is not a JSON document: {error}") from None
+        raise DataError(f"{source} is not a JSON document: {_no_json(error, text)}") from None
     declared = parsed.get("schema") if isinstance(parsed, dict) else None
+    if declared is None:
+        raise DataError(f"{source} is no {schema!r} document: it has no field `schema`")
     if declared != schema:
-        found = None if declared is None else shown(declared)
-        raise DataError(f"{source} has schema {found}; this release reads {schema!r}")
+        raise DataError(f"{source} has schema {shown(declared)}; this release reads {schema!r}")
     return Fields(parsed)
+
+
+def _no_json(error: ValueError | RecursionError, text: str | bytes) -> str:
+    if not text.strip():
+        return "it is empty"
+    if isinstance(error, json.JSONDecodeError):
+        return f"wrong or cut off at line {error.lineno}, column {error.colno}"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "it is nested too deeply or has huge numbers"
 
 
 def token_texts(span: Range) -> list[str]:

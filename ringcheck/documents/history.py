@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ringcheck.core.durations import seconds_of
 from ringcheck.core.transitions import Entry, Transition
 from ringcheck.documents.fields import parse_document
 from ringcheck.errors import DataError
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ringcheck.documents.fields import Fields, Json
 
 HISTORY = "ringcheck/history/1"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SECONDS_DIGITS = 10  # a Unix time with more digits is in milliseconds, as Grafana writes it
 
 
@@ -99,8 +99,8 @@ def moment(text: str, now: float) -> int:
     Raises:
         ValueError: it is none of these.
     """
-    if match := re.fullmatch(r"([0-9]{1,9})([smhdw])", text):
-        return int((now - int(match[1]) * _UNITS[match[2]]) * 1000)
+    if (ago := seconds_of(text)) is not None:
+        return int((now - ago) * 1000)
     if re.fullmatch(r"[0-9]{5,15}", text):
         return int(text) * (1 if len(text) > _SECONDS_DIGITS else 1000)
     try:

@@ -91,6 +91,11 @@ def is_broken(error: sqlite3.Error) -> bool:
     return code & 0xFF in BROKEN  # the higher bits are details
 
 
+def reason(error: sqlite3.Error) -> str:
+    """Why the file can't be used, in words."""
+    return "it is damaged, or no SQLite file" if is_broken(error) else str(error)
+
+
 def locked(path: Path) -> IO[str]:
     """Take the file for this process; closing the result gives it back.
 
@@ -198,12 +203,12 @@ def reading(path: Path, seconds: float) -> sqlite3.Connection:
     except OSError as error:
         raise StateFileError(f"{path} can't be read: {error.strerror}") from None
     except sqlite3.Error as error:
-        raise StateFileError(f"{path} can't be read: {error}") from None
+        raise StateFileError(f"{path} can't be read: {reason(error)}") from None
     try:
         owner = _number(connection, "application_id")
     except sqlite3.Error as error:
         connection.close()
-        raise StateFileError(f"{path} can't be read: {error}", broken=is_broken(error)) from None
+        raise StateFileError(f"{path} can't be read: {reason(error)}", broken=is_broken(error)) from None
     if owner != APPLICATION:
         connection.close()
         raise StateFileError(f"{path} is no state file of ringcheck")

@@ -65,7 +65,9 @@ def page(path: Path, question: Question) -> Page:
         try:
             rows = connection.execute(*_query(question)).fetchall()
         except sqlite3.Error as error:
-            raise database.StateFileError(f"{path} can't be read: {error}", broken=database.is_broken(error)) from None
+            raise database.StateFileError(
+                f"{path} can't be read: {database.reason(error)}", broken=database.is_broken(error)
+            ) from None
     more = len(rows) > question.limit
     entries = tuple(map(_entry, rows[: question.limit]))
     last = entries[-1].id if entries else question.cursor

@@ -51,7 +51,7 @@ def explained(url: str, seconds: float) -> Iterator[None]:
     except (OSError, HTTPException, zlib.error) as error:
         if what := limit_of(error):
             raise LimitError(what) from error
-        failure = SourceError(f"{shown(url)}: {_in_words(error, seconds)}", _kind(error))
+        failure = SourceError(f"{shown(url)}: {_in_words(error, seconds)}", _kind(error), _symptom(error))
         if _is_retryable(error):
             raise RetryableError(failure) from error
         raise failure from error
@@ -59,7 +59,7 @@ def explained(url: str, seconds: float) -> Iterator[None]:
 
 def _in_words(error: Exception, seconds: float) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {tls_reason(error)}"
+        return "the server does not speak TLS" if _no_tls(error) else f"TLS: {tls_reason(error)}"
     if isinstance(error, TimeoutError):
         what = "connection" if isinstance(error, ConnectTimeoutError) else "whole answer"
         return f"no {what} within {seconds:.2g} s"
@@ -70,6 +70,23 @@ def _in_words(error: Exception, seconds: float) -> str:
     if isinstance(error, HTTPException | ConnectionError):
         return "the connection was closed before the answer was whole"
     return lower_first(getattr(error, "strerror", None) or str(error))
+
+
+def _symptom(error: Exception) -> str:
+    """As `SourceError.symptom`."""
+    if isinstance(error, ssl.SSLError):
+        return "untrusted" if isinstance(error, ssl.SSLCertVerificationError) else "not_tls" if _no_tls(error) else ""
+    if isinstance(error, TimeoutError):
+        return "silent"
+    if isinstance(error, NotConnectedError):
+        return error.symptom
+    if _is_not_http(error):
+        return "not_http"
+    return "closed" if isinstance(error, HTTPException | ConnectionError) else ""
+
+
+def _no_tls(error: ssl.SSLError) -> bool:
+    return error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
 def _kind(error: Exception) -> str:

@@ -7,7 +7,6 @@ for small ones; `connections` streams large ones. Loads asyncio, which a one-sho
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import zlib
 from collections import defaultdict
@@ -21,7 +20,7 @@ import h11
 
 from ringcheck.errors import SourceError
 from ringcheck.http.descriptors import room
-from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError, lower_first
+from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError
 from ringcheck.http.urls import Addresses, shown
 
 if TYPE_CHECKING:
@@ -194,15 +193,14 @@ async def _dialled(host: str, port: int, threads: WorkerThreads) -> socket.socke
     try:
         found = _literal(host, port) or [(entry[0], entry[4]) for entry in await looked_up(host, port, threads)]
     except (OSError, UnicodeError) as error:
-        raise NotConnectedError(f"the host name can't be resolved: {error}") from error
+        raise NotConnectedError.unresolved(error) from error
     failure: OSError = OSError("the host name has no address")
     for family, address in found:
         try:
             return await _connected_to(family, address)
         except OSError as error:
             failure = error
-    reason = os.strerror(failure.errno) if failure.errno else str(failure)
-    raise NotConnectedError(lower_first(reason)) from failure
+    raise NotConnectedError.failed(failure) from failure
 
 
 async def _connected_to(family: int, address: tuple[Any, ...]) -> socket.socket:

@@ -10,6 +10,8 @@ time too.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 import time
@@ -26,7 +28,27 @@ class DeadlineError(TimeoutError):
 
 
 class NotConnectedError(OSError):
-    """No connection was made; its text says why, its cause is the error of the socket if there is one."""
+    """No connection was made; its text says why, its cause is the error of the socket if there is one.
+
+    Attributes:
+        symptom: as of `SourceError`.
+    """
+
+    def __init__(self, text: str, symptom: str = "") -> None:
+        super().__init__(text)
+        self.symptom = symptom
+
+    @classmethod
+    def unresolved(cls, error: OSError | UnicodeError) -> NotConnectedError:
+        """A host name that has no address."""
+        why = getattr(error, "strerror", None) or "it is not a host name"
+        return cls(f"the host name can't be resolved: {lower_first(why)}", "name")
+
+    @classmethod
+    def failed(cls, error: OSError) -> NotConnectedError:
+        """No address of a host could be connected to; the last one failed like this."""
+        reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's strerror repeats the address
+        return cls(lower_first(reason), "refused" if error.errno == errno.ECONNREFUSED else "")
 
 
 class ConnectTimeoutError(DeadlineError):
@@ -94,7 +116,7 @@ def connect(host: str, port: int, ends: float) -> PlainSocket:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise NotConnectedError(f"the host name can't be resolved: {error}") from error
+        raise NotConnectedError.unresolved(error) from error
     failure: OSError = OSError("the host name has no address")
     for family, _, _, _, address in addresses:
         try:
@@ -103,7 +125,7 @@ def connect(host: str, port: int, ends: float) -> PlainSocket:
             failure = error
     if isinstance(failure, TimeoutError):
         raise ConnectTimeoutError("timed out while connecting") from failure
-    raise NotConnectedError(lower_first(failure.strerror or str(failure))) from failure
+    raise NotConnectedError.failed(failure) from failure
 
 
 def _connected_to(family: int, address: tuple[Any, ...], ends: float) -> PlainSocket:
@@ -150,12 +172,19 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
         files = ", ".join(filter(None, (tls.ca_file, tls.cert_file, tls.key_file)))
-        raise ConfigError(f"tls: {files or 'system certificates'} can't be loaded: {error}") from error
+        raise ConfigError(f"tls: {files or 'system certificates'} can't be loaded: {unloadable(error)}") from error
     if tls.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.sslsocket_class = TlsSocket
     return context
+
+
+def unloadable(error: OSError | ValueError) -> str:
+    """Why a file of certificates or keys can't be used."""
+    if isinstance(error, ssl.SSLError):
+        return f"not a certificate or key in PEM form, or not a pair ({(error.reason or 'no data').lower()})"
+    return lower_first(getattr(error, "strerror", None) or str(error))
 
 
 def lower_first(text: str) -> str:

@@ -321,15 +321,17 @@ def check_status(raw: Answer | BufferedAnswer, url: str, username: str | None) -
 def _refusal(raw: Answer | BufferedAnswer, location: str, username: str | None) -> SourceError:
     status = raw.status
     if status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
-        reason = "user name or password is wrong" if username is not None else "it requires a user name and password"
-        return DeniedError(f"{location}: HTTP 401, {reason}")
+        if username is None:
+            return DeniedError(f"{location}: HTTP 401, it requires a user name and password", "login_missing")
+        return DeniedError(f"{location}: HTTP 401, user name or password is wrong", "login_wrong")
     if status == 403:  # noqa: PLR2004 - HTTP's Forbidden
-        return DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}")
+        return DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}", "forbidden")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
         target = shown(raw.header("Location") or "nowhere")
         return SourceError(f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
     kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
-    return kind(f"{location}: HTTP {status}{_quoted(raw)}")
+    symptom = "path" if status == 404 else ""  # noqa: PLR2004 - HTTP's Not Found
+    return kind(f"{location}: HTTP {status}{_quoted(raw)}", symptom=symptom)
 
 
 def _quoted(raw: Answer | BufferedAnswer) -> str:

@@ -183,7 +183,7 @@ class Control:
         except RefusedByNodeError as error:
             raise RefusedByNodeError(error.host, f"{place(url)}: {error}") from None
         except SourceError as error:
-            raise SourceError(f"{place(url)}: {error}", error.kind) from error
+            raise SourceError(f"{place(url)}: {error}", error.kind, error.symptom) from error
 
 
 def _refused(error: BaseException, url: str) -> bool:

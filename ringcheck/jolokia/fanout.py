@@ -18,7 +18,7 @@ from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.proxy import ProxyError, check, place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
@@ -195,12 +195,19 @@ class FanOut:
         text = f"nobody answered: {quoted}{more}"
         if not all(isinstance(error, SourceError) for error in errors):
             return DataError(text)
-        kinds = {error.kind for error in errors if isinstance(error, SourceError)}
-        return SourceError(text, kinds.pop() if len(kinds) == 1 else "error")
+        return self._silence(text, [error for error in errors if isinstance(error, SourceError)])
+
+    @staticmethod
+    def _silence(text: str, errors: Sequence[SourceError]) -> SourceError:
+        """One error for all of them, with what they have in common."""
+        kinds = {error.kind for error in errors}
+        symptoms = list(dict.fromkeys(error.symptom for error in errors if error.symptom))
+        kind = ProxyError if errors and all(isinstance(error, ProxyError) for error in errors) else SourceError
+        return kind(text, kinds.pop() if len(kinds) == 1 else "error", symptoms[0] if symptoms else "")
 
 
 def _silent(agent: JolokiaEndpoint) -> SourceError:
-    return SourceError(f"{place(agent.url)}: no answer in time", "unreachable")
+    return SourceError(f"{place(agent.url)}: no answer in time", "unreachable", "silent")
 
 
 async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> NodeReport:
@@ -218,7 +225,7 @@ def _answer(started: Started[NodeReport], agent: JolokiaEndpoint) -> ReportOrErr
     except ProxyError as error:
         return error
     except SourceError as error:
-        return SourceError(_located(error, agent), error.kind)
+        return SourceError(_located(error, agent), error.kind, error.symptom)
     except DataError as error:
         return DataError(_located(error, agent))
 

@@ -39,11 +39,13 @@ _LONGEST = 2000  # characters of an error that are read: a chain of Java excepti
 class ProxyError(SourceError):
     """The proxy itself can't be asked: nothing is known of the node."""
 
+    asked = "proxy"
+
     @classmethod
     def of(cls, error: SourceError) -> Self:
         """The failure of a request to the proxy."""
         what = "does not answer" if error.kind == "unreachable" else "can't be used"
-        return cls(f"the proxy {what}: {error}", error.kind)
+        return cls(f"the proxy {what}: {error}", error.kind, error.symptom)
 
 
 class RefusedByNodeError(SourceError):

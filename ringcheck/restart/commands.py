@@ -71,8 +71,8 @@ def split(text: str) -> tuple[str, ...]:
     """
     try:
         words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(f"the command {text!r} can't be split: {error}") from None
+    except ValueError:
+        raise UsageError(f"the command {text!r} can't be split: a quote is not closed, or it ends in \\") from None
     if not words:
         raise UsageError("the command is empty")
     return words

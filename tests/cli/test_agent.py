@@ -168,7 +168,9 @@ def test_an_agent_that_hangs_or_is_down_is_unknown_in_time(capsys: pytest.Captur
         assert check(web, "-t", "1s") == 3
         assert "no whole answer within" in capsys.readouterr().out
     assert check(web, "-t", "1s") == 3
-    assert capsys.readouterr().out == f"UNKNOWN - blogs: {web.url}{HEALTH}: connection refused\n"
+    refused = f"UNKNOWN - blogs: {web.url}{HEALTH}: connection refused"
+    step = "next: start `ringcheck agent`, or correct the URL (docs/agent.md)"
+    assert capsys.readouterr().out == f"{refused}; {step}\n"
 
 
 def test_an_answer_that_is_too_large_is_refused(

@@ -118,14 +118,14 @@ def test_sigterm_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) -> None:
-    """One line on standard output, and exit code 3."""
+    """One line on standard error, and exit code 3."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "agent", "-C", str(tmp_path / "none.yaml")],
         capture_output=True, text=True, check=False, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 3
-    assert done.stdout.startswith("UNKNOWN - ")
-    assert done.stdout.count("\n") == 1
+    assert done.stderr.startswith("UNKNOWN - ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:

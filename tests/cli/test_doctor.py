@@ -101,11 +101,11 @@ def test_a_configured_cluster(server: Server, tmp_path: Path, capsys: pytest.Cap
 def test_errors_of_the_caller(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 3 and one line."""
     assert run(["doctor", *arguments]) == 3
-    assert text in capsys.readouterr().out
+    assert text in capsys.readouterr().err
 
 
 def test_a_replayed_cluster_has_no_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "ringcheck.yaml"
     config.write_text(f"clusters: {{old: {{replay: {{directory: {tmp_path}}}}}}}")
     assert run(["doctor", "-C", str(config)]) == 3
-    assert "old is replayed from recordings: it has no hosts to ask" in capsys.readouterr().out
+    assert "old is replayed from recordings: it has no hosts to ask" in capsys.readouterr().err

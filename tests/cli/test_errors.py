@@ -1,4 +1,4 @@
-"""Exit codes and the line on standard output: what the caller of a plugin gets if something is wrong."""
+"""Exit codes and the one line: what the caller of a command gets if something is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BAD_DURATION = (
-    "usage: Invalid value for '-t' / '--timeout': '-1' is not a duration such as 9s, 500ms or 2m "
+    "usage: Invalid value for '-t' / '--timeout': '-1' is not a duration such as 9s, 500ms, 2m or 1h "
     "(see ringcheck health --help)"
 )
 PLUGIN = ROOT / "plugins" / "check_cassandra_ring"
@@ -62,7 +62,13 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--nonsense"], "usage: No such option '--nonsense'. (see ringcheck --help)"),
+        (
+            ["--nonsense"],
+            (
+                "usage: ringcheck has no option '--nonsense': write options after the command, as in "
+                "`ringcheck check --nonsense ...`"
+            ),
+        ),
         (["check"], "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
         (
             ["check", "-H", "a", "--from", "b"],
@@ -77,14 +83,15 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
         (["snapshot", "--from", "/nowhere/f.json"], "/nowhere/f.json can't be read: No such file or directory"),
     ],
 )
-def test_usage_errors_are_unknown_on_stdout(
+def test_usage_errors_are_unknown(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line on stdout, nothing on stderr, and exit code 3; click's own code is 2, which means CRITICAL."""
+    """One line, for `check` on stdout and else on stderr, and exit code 3; click's own is 2, which means CRITICAL."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(arguments) == 3
     out, err = capsys.readouterr()
-    assert (out, err) == (f"UNKNOWN - {line}\n", "")
+    expected = f"UNKNOWN - {line}\n"
+    assert (out, err) == ((expected, "") if arguments[0] == "check" else ("", expected))
 
 
 @pytest.mark.parametrize(
@@ -110,11 +117,12 @@ def test_no_message_repeats_a_password(words: list[str], capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("arguments", [["chekc"], ["check", "-w"], ["check", "extra"], ["health", "--format", "xml"]])
 def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The message of click is on stdout, on one line, with exit code 3."""
+    """The message of click is on one line, with exit code 3."""
     assert run(arguments) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("UNKNOWN - usage: ")
-    assert (out.count("\n"), err) == (1, "")
+    line, other = (out, err) if arguments[0] == "check" else (err, out)
+    assert line.startswith("UNKNOWN - usage: ")
+    assert (line.count("\n"), other) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +130,7 @@ def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.Captur
     [
         (["-w", "QUORM"], "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
         (["-c", "local_one"], "there is no consistency level 'local_one' (did you mean LOCAL_ONE?)"),
-        (["--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["--dc", "dc9"], "datacenter dc9 has no nodes (did you mean dc1?)"),
         (["-k", "nothing*"], "blogs: no keyspace matches nothing* | keyspaces=0"),
     ],
 )
@@ -143,7 +151,11 @@ def test_unreachable_states_the_result_without_an_answer(
     file.write_text("clusters: {orders: {jolokia: {contact_points: ['127.0.0.1:1']}}}\n")
     assert run(["check", "-C", str(file), "--unreachable", option]) == code
     out = capsys.readouterr().out
-    assert out == f"{word} - orders: nobody answered: http://127.0.0.1:1/jolokia: connection refused\n"
+    assert out == (
+        f"{word} - orders: nobody answered: http://127.0.0.1:1/jolokia: connection refused; "
+        "next: start Jolokia there, or correct the port; "
+        "`ringcheck doctor` with the same cluster options shows why (docs/getting-started.md)\n"
+    )
 
 
 def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +167,8 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
 def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A --view that does not exist is not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
-    assert capsys.readouterr().out == "UNKNOWN - there is no view of 10.9.9.9\n"
+    known = "10.0.0.1, 10.0.0.2, 10.0.0.3"
+    assert capsys.readouterr().err == f"UNKNOWN - there is no view of 10.9.9.9 (known: {known})\n"
 
 
 def test_a_crash_is_unknown(
@@ -365,7 +378,7 @@ def test_a_snapshot_that_can_t_be_written_is_an_error(tmp_path: Path, capsys: py
     """One line, and no half-written file."""
     target = tmp_path / "none" / "copy.json"
     assert run(["snapshot", "--from", recorded(tmp_path), "-o", str(target)]) == 3
-    assert capsys.readouterr().out == f"UNKNOWN - {target} can't be written: No such file or directory\n"
+    assert capsys.readouterr().err == f"UNKNOWN - {target} can't be written: No such file or directory\n"
 
 
 def test_shell_completion_is_no_error() -> None:

@@ -31,7 +31,9 @@ def config(tmp_path: Path) -> Path:
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     assert run(["history", *words]) == code
-    return capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert not (err if code == 0 else out)
+    return out + err
 
 
 def test_the_file_of_the_configuration_is_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,9 @@ class Stage:
     def run(self, command: str, *arguments: str) -> tuple[int, str]:
         """Exit code and output of `lease COMMAND`."""
         code = run(["lease", command, "-C", str(self.path), *arguments])
-        return code, self._output.readouterr().out
+        out, err = self._output.readouterr()
+        assert not (out and err)
+        return code, out + err
 
     def preflight(self, *nodes: str) -> int:
         """Exit code of `preflight`."""
@@ -131,7 +133,7 @@ def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.Ca
     stage.store.path.write_text("junk")
     capsys.readouterr()
     assert run(["preflight", "-C", str(stage.path), stage.names[0]]) == 3
-    assert "has no readable lease record" in capsys.readouterr().out
+    assert "has no readable lease record" in capsys.readouterr().err
 
 
 def test_a_node_of_another_owner_is_refused(stage: Stage) -> None:
@@ -279,7 +281,7 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
     [
         (["acquire", "nobody.invalid"], "nobody.invalid is no node of embedded"),
         (["acquire"], "Missing argument 'NODE...'"),
-        (["release", "10.9.9.9"], "10.9.9.9 is under no restart lease (nodes under a lease: 127."),
+        (["release", "10.9.9.9"], "10.9.9.9 is under no restart lease (nodes under a lease, known: 127."),
         (["release", "127."], "127. can mean 127."),
         (["break", "10.9.9.9", "--reason", "x"], "10.9.9.9 is under no restart lease"),
         (["break", "127.0.1.1"], "Missing option '--reason'"),
@@ -305,7 +307,7 @@ def test_a_lease_of_another_node_is_never_released(
         [Holder(node="10.0.0.10", owner=whoami(), purpose="", since=OLD, host_id="db1f5a3e-0000")]
     ).holders
     for name, says in (
-        ("10.0.0.1", "10.0.0.1 is under no restart lease (nodes under a lease: 10.0.0.10)"),
+        ("10.0.0.1", "10.0.0.1 is under no restart lease (nodes under a lease, did you mean 10.0.0.10?)"),
         ("db1", "db1 can mean 10.0.0.10, 10.0.0.3"),
         ("", "a NODE is empty"),
     ):

@@ -84,10 +84,10 @@ def test_an_option_that_is_not_offered_is_an_error(command: str, name: str, caps
     for flag in TARGET_OPTIONS[name][0]:
         assert run([*command.split(), *ARGUMENTS.get(command, []), flag, "x"]) == 3
         out, err = capsys.readouterr()
-        assert out.startswith("UNKNOWN - usage: ")
-        assert flag in out or max(TARGET_OPTIONS[name][0], key=len) in out
-        assert out.endswith(f"(see ringcheck {command} --help)\n")
-        assert (out.count("\n"), err) == (1, "")
+        assert err.startswith("UNKNOWN - usage: ")
+        assert flag in err or max(TARGET_OPTIONS[name][0], key=len) in err
+        assert err.endswith(f"(see ringcheck {command} --help)\n")
+        assert (err.count("\n"), out) == (1, "")
 
 
 @pytest.mark.parametrize(("command", "flag", "reason"), REFUSED)
@@ -97,7 +97,7 @@ def test_a_refused_option_comes_with_its_reason(
     """Before anything else is read, and even if an argument is missing."""
     assert run([*command.split(), flag, "x"]) == 3
     line = f"ringcheck {command} does not take {flag}: {reason}"
-    assert capsys.readouterr().out == f"UNKNOWN - usage: {line} (see ringcheck {command} --help)\n"
+    assert capsys.readouterr().err == f"UNKNOWN - usage: {line} (see ringcheck {command} --help)\n"
 
 
 @pytest.mark.parametrize(("command", "flag", "reason"), REFUSED)
@@ -108,7 +108,7 @@ def test_a_refused_variable_is_not_ignored(
     variable = f"RINGCHECK_{flag.lstrip('-').upper()}"
     monkeypatch.setenv(variable, HEALTHY)
     assert run([*command.split(), *ARGUMENTS.get(command, []), "-H", "127.0.0.1:1"]) == 3
-    assert f"ringcheck {command} does not take {flag} ({variable}): {reason}" in capsys.readouterr().out
+    assert f"ringcheck {command} does not take {flag} ({variable}): {reason}" in capsys.readouterr().err
 
 
 def test_a_variable_without_meaning_is_ignored(
@@ -133,7 +133,7 @@ def test_no_command_without_a_recording_names_from(
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(["lease", "list"]) == 3
     line = "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"
-    assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+    assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
 def settings(*options: str) -> JolokiaSettings:

@@ -66,7 +66,7 @@ def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["blgo"], "there is no keyspace 'blgo' (did you mean blog?)"),
         (["x"], "there is no keyspace 'x' (known: blog)"),
         (["blog", "--level", "QUORM"], "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
-        (["blog", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["blog", "--dc", "dc9"], "datacenter dc9 has no nodes (did you mean dc1?)"),
         (["blog", "--svg", "/nowhere/x.svg"], "/nowhere/x.svg can't be written: No such file or directory"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_ring_that_can_t_be_drawn_is_an_error(
 ) -> None:
     """One line, and exit code 3."""
     assert run(["ring", *arguments, "--from", recorded(tmp_path)]) == 3
-    assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+    assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
 def test_svg_goes_to_a_file_beside_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,11 +119,11 @@ WRONG = [
     (["--exec", "a {address}", "--rack", "r9"], "there is no rack r9"),
     (["--exec", "a {address}", "--rack", ""], "there is no rack ''"),
     (["--exec", "a {address}", "--rack", "r9", "--dc", "dc1"], "there is no rack r9 in dc1"),
-    (["--exec", "a {address}", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
-    (["--exec", "a {address}", "--dc", "dc9", "--dry-run"], "datacenter dc9 has no nodes (known: dc1)"),
-    (["--exec", "a {address}", "--dc", "dc1", "--dc", "dc9"], "datacenter dc9 has no nodes (known: dc1)"),
-    (["--exec", "a {address}", "--dc", "dc9", "127.0.1.1"], "datacenter dc9 has no nodes (known: dc1)"),
-    (["--exec", "a {address}", "--dc", "dc9", "--rack", "r1"], "datacenter dc9 has no nodes (known: dc1)"),
+    (["--exec", "a {address}", "--dc", "dc9"], "datacenter dc9 has no nodes (did you mean dc1?)"),
+    (["--exec", "a {address}", "--dc", "dc9", "--dry-run"], "datacenter dc9 has no nodes (did you mean dc1?)"),
+    (["--exec", "a {address}", "--dc", "dc1", "--dc", "dc9"], "datacenter dc9 has no nodes (did you mean dc1?)"),
+    (["--exec", "a {address}", "--dc", "dc9", "127.0.1.1"], "datacenter dc9 has no nodes (did you mean dc1?)"),
+    (["--exec", "a {address}", "--dc", "dc9", "--rack", "r1"], "datacenter dc9 has no nodes (did you mean dc1?)"),
     (["--exec", "/no/such/program {address}"], "/no/such/program can't be run: there is no such program"),
     (["--stop-exec", "true {address}", "--start-exec", "a {address}"], "a can't be run: there is no such program"),
     (["--exec", "a {address}", "--allow", "everything"], "there is no reason 'everything'"),
@@ -138,7 +138,7 @@ def test_wrong_options_are_errors(
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, *words)) == 3
         assert not (tmp_path / "j").exists() or not events(config)
-    line = capsys.readouterr().out
+    line = capsys.readouterr().err
     assert message in line
     assert line.count("\n") == 1
 
@@ -156,7 +156,7 @@ def test_a_cluster_without_nodes_is_an_error(
     monkeypatch.setattr(ChosenCluster, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, "--exec", "a {address}", *words)) == 3
-    assert message in capsys.readouterr().out
+    assert message in capsys.readouterr().err
 
 
 def start(config: Path, *words: str) -> subprocess.Popen[str]:

@@ -267,7 +267,7 @@ def test_a_directory_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_wrong_option_ends_it(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line and exit code 3, instead of a screen that repeats the error."""
     assert run(["watch", *arguments]) == 3
-    assert capsys.readouterr().out == f"UNKNOWN - {line}\n"
+    assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
 def test_a_file_that_never_existed_ends_the_screen(tmp_path: Path) -> None:

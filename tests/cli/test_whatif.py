@@ -104,7 +104,7 @@ def test_wrong_suppositions_are_errors(
 ) -> None:
     """One line and exit code 3, never a verdict on other nodes than those that were meant."""
     assert run(["what-if", "--from", two_dcs(tmp_path), *arguments]) == 3
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert out.startswith(f"UNKNOWN - {error}")
     assert out.count("\n") == 1
 
@@ -233,7 +233,7 @@ def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.Captur
         (["what-if", "--rf", "orders=dc1:1,dc1:2"], "'orders=dc1:1,dc1:2' is not a replication"),
         (["what-if", "--rf", "orders=dc1:1", "--rf", "orders=dc1:2"], "name each keyspace once with --rf"),
         (["what-if", "--rf", "none=dc1:1"], "there is no keyspace none (known: orders)"),
-        (["what-if", "--rf", "orders=dc9:1"], "datacenter dc9 has no nodes (known: dc1)"),
+        (["what-if", "--rf", "orders=dc9:1"], "datacenter dc9 has no nodes (did you mean dc1?)"),
         (["what-if", "--add", "dc1"], "'dc1' is not a place such as dc1:rack1"),
         (["what-if", "--allocated", "--down", "10.0.0.1"], "--allocated says how the tokens of --add or --tokens"),
         (["what-if", "--tokens", "0"], "usage: "),
@@ -250,7 +250,7 @@ def test_wrong_topologies_and_rates_are_errors(
 ) -> None:
     """One line and exit code 3."""
     assert run([*arguments, "--from", four(tmp_path)]) == 3
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert out.startswith(f"UNKNOWN - {error}")
     assert out.count("\n") == 1
 

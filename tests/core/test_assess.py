@@ -392,14 +392,14 @@ def test_a_client_datacenter_without_nodes() -> None:
     """A misspelt datacenter is refused, instead of being judged as a datacenter without replicas."""
     with pytest.raises(UsageError) as error:
         assess(healthy(), Policy(client_datacenters=("dc1", "DC1")))
-    assert str(error.value) == "datacenter DC1 has no nodes (known: dc1)"
+    assert str(error.value) == "datacenter DC1 has no nodes (did you mean dc1?)"
 
 
 def test_a_view_that_is_not_there() -> None:
     """Asking for a view that the snapshot does not have is an error."""
     with pytest.raises(UsageError) as error:
         assess(healthy(), Policy(), Question(view="10.9.9.9"))
-    assert str(error.value) == "there is no view of 10.9.9.9"
+    assert str(error.value) == "there is no view of 10.9.9.9 (known: 10.0.0.1, 10.0.0.2, 10.0.0.3)"
 
 
 @pytest.mark.parametrize("datacenter", [None, ""])

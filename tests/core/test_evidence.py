@@ -300,7 +300,7 @@ def test_problems_that_make_a_node_contradictory(code: str) -> None:
 
 def test_the_only_view() -> None:
     """A view asked for by address must be there."""
-    with pytest.raises(UsageError, match=r"^there is no view of 10\.9\.9\.9$"):
+    with pytest.raises(UsageError, match=r"^there is no view of 10\.9\.9\.9 \(known: 10\.0\.0\.1, "):
         Evidence(snapshot(THREE), only="10.9.9.9")
     assert [view.observer for view in Evidence(snapshot(THREE), only=address(2)).views] == [address(2)]
 

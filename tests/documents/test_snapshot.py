@@ -144,9 +144,9 @@ def change(path: str, value: object) -> dict[str, Any]:
     [
         (
             "",
-            "f.json is not a JSON document: Expecting value: line 1 column 1 (char 0)",
+            "f.json is not a JSON document: it is empty",
         ),
-        ("[]", "f.json has schema None; this release reads 'ringcheck/snapshot/1'"),
+        ("[]", "f.json is no 'ringcheck/snapshot/1' document: it has no field `schema`"),
         (
             change("schema", "ringcheck/snapshot/2"),
             "f.json has schema 'ringcheck/snapshot/2'; this release reads 'ringcheck/snapshot/1'",

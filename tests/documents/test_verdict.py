@@ -90,7 +90,7 @@ def changed(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        ([], "url has schema None; this release reads 'ringcheck/verdict/1'"),
+        ([], "url is no 'ringcheck/verdict/1' document: it has no field `schema`"),
         (changed(schema="ringcheck/snapshot/1"), "url has schema 'ringcheck/snapshot/1'"),
         (changed(severity="FINE"), "url: severity is 'FINE', not one of OK, "),
         (changed(severity="OK"), "url: its severity is OK, which its keyspaces and findings contradict"),

@@ -1,0 +1,318 @@
+"""Wrong and odd command lines: each ends with one line on the right stream, exit code 3, and what to do next."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import socket
+import ssl
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from ringcheck.cli import run
+from ringcheck.config.types import Duration
+from ringcheck.core.durations import seconds_of
+from ringcheck.deadline import duration
+from tests.fake_jolokia import Agent, free_port, ok, send
+from tests.schemas import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
+
+    from tests.fake_jolokia import Raw
+
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+FILES = {
+    "two.yaml": "clusters: {orders: {jolokia: {contact_points: [h]}}, search: {jolokia: {contact_points: [h]}}}",
+    "unknown-key.yaml": "clusters:\n  a: {timeout: 5s}\n",
+    "number.yaml": "clusters: {a: {jolokia: {contact_points: [h], url: 8778}}}",
+    "seconds.yaml": "clusters: {a: {jolokia: {contact_points: [h], timeout: 9}}}",
+    "level.yaml": "clusters: {a: {jolokia: {contact_points: [h]}, gate: {level: 5}}}",
+    "port.yaml": "clusters: {a: {jolokia: {contact_points: ['h:99999']}}}",
+    "empty.yaml": "",
+    "tab.yaml": "clusters:\n\ta: {}\n",
+    "empty.json": "",
+    "cut.json": '{"schema": "ringcheck/snapshot/1",',
+    "list.json": "[]",
+    "other.json": '{"schema": "ringcheck/verdict/1"}',
+    "junk.db": "no SQLite file",
+    "junk.pem": "no certificate",
+}
+TLS, LOGIN = "(docs/getting-started.md#tls)", "(docs/install.md#passwords-and-keys)"
+FORBIDDEN = (
+    "Errno", "Traceback", ":1:1:", "Expecting", "Port out of range", "this is a bug", "_ssl.c", "line 1 column",
+    "[SSL", "object", "None",
+)  # fmt: skip
+"""Texts of libraries, and positions that mean nothing."""
+
+LINES = [
+    # Options before the command, commands and options that do not exist
+    ("-C {two.yaml} health", "ringcheck has no option '-C': write options after the command, as in"),
+    ("-H 10.0.0.1 health", "ringcheck has no option '-H': write options after the command"),
+    ("lease -C {two.yaml} list", "ringcheck lease has no option '-C': write options after the command"),
+    ("demo -C {two.yaml}", "ringcheck demo asks no cluster, and takes no -C (see ringcheck demo --help)"),
+    ("demo -H 10.0.0.1", "ringcheck demo asks no cluster, and takes no -H"),
+    ("heatlh", "there is no command `ringcheck heatlh` (did you mean health?)"),
+    ("prefligth 10.0.0.1", "did you mean preflight?"),
+    ("zzz", "there is no command `ringcheck zzz` (known: check, health"),
+    ("lease lst", "there is no command `ringcheck lease lst` (did you mean list?)"),
+    ("config chekc", "did you mean check?"),
+    ("simulate dwon 127.0.0.1", "(did you mean down?)"),
+    ("health --form json", "Did you mean one of: '--format', '--from'?"),
+    ("health --rangs --from {down}", "--ranges"),
+    ("health --from {down} --format yaml", "'yaml' is not one of 'text', 'json'"),
+    ("health --level", "requires an argument"),
+    ("lease acquire", "Missing argument 'NODE...'"),
+    ("lease break 10.0.0.1", "Missing option '--reason'"),
+    ("demo extra", "Got unexpected extra argument (extra) (see ringcheck demo --help)"),
+    ("ring", "Missing argument"),
+    ("jmx-proxy", "Missing option '--jar'"),
+    ("simulate --nodes 0", "0 is not in the range x>=1"),
+    ("check --nonsense", "No such option '--nonsense'"),
+    ("check extra", "Got unexpected extra argument (extra)"),
+    ("check -c", "Option '-c' requires an argument"),
+    ("check --unreachable crit", "'crit' is not one of 'unknown', 'critical'"),
+    # Which cluster
+    ("health", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+    ("check", "no cluster is named: use -C FILE [--cluster NAME]"),
+    ("doctor", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"),
+    ("health -C {two.yaml}", "has 2 clusters: choose one with --cluster (orders, search)"),
+    ("health -C {two.yaml} --cluster order", "has no cluster 'order' (did you mean orders?)"),
+    ("health -C {two.yaml} --cluster zzz", "has no cluster 'zzz' (known: orders, search)"),
+    ("check -C {two.yaml} --cluster serach", "did you mean search?"),
+    ("config show -C {two.yaml} --cluster Orders", "did you mean orders?"),
+    ("health -C {two.yaml} -H h", "name the cluster in one way only"),
+    ("health -C /nowhere.yaml", "there is no configuration /nowhere.yaml: name another file with -C"),
+    ("check -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
+    ("agent -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
+    ("history -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
+    ("health -C {empty.yaml}", "empty.yaml: is empty"),
+    ("health -C /", "/: can't be read: Is a directory"),
+    ("health -C {tab.yaml}", ":2:1: not YAML: indent with spaces, not with a tab"),
+    ("health -C {unknown-key.yaml}", ":2:7: unknown key 'timeout' in a cluster (known: jolokia"),
+    ("health -C {number.yaml}", "'8778' must contain {address} once, in place of a node's address"),
+    ("health -C {seconds.yaml}", "must be a duration such as 10s, 500ms, 5m or 1h, not '9': add a unit, such as 9s"),
+    ("health -C {level.yaml}", "there is no consistency level '5' (known: "),
+    ("health -C {port.yaml}", "'h:99999' is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"),
+    ("health --from {empty.json}", "is not a JSON document: it is empty"),
+    ("health --from {cut.json}", "is not a JSON document: wrong or cut off at line 1, column "),
+    ("health --from {list.json}", "is no 'ringcheck/snapshot/1' document: it has no field `schema`"),
+    ("health --from {other.json}", "has schema 'ringcheck/verdict/1'; this release reads 'ringcheck/snapshot/1'"),
+    ("health --from /nowhere.json", "/nowhere.json can't be read: No such file or directory"),
+    ("health --from /", "is a directory of recordings, which only `watch` replays"),
+    ("roll --exec 'x {{address}}' --from {down}", "ringcheck roll does not take --from: "),
+    # Names in the cluster
+    ("health --from {down} --dc dc2", "datacenter dc2 has no nodes (did you mean dc1?)"),
+    ("check --from {down} --dc dc2", "datacenter dc2 has no nodes (did you mean dc1?)"),
+    ("preflight --from {up} --dc eu 10.0.0.1", "datacenter eu has no nodes (known: dc1)"),
+    ("ring --from {down} blog3", "there is no keyspace 'blog3' (did you mean blog_3?)"),
+    ("ring --from {down} Blog_3", "did you mean blog_3?"),
+    ("preflight --from {up} 10.0.0", "10.0.0 can mean 10.0.0.1, 10.0.0.2, 10.0.0.3"),
+    ("preflight --from {up} ''", "a NODE is empty"),
+    ("preflight --from {up}", "name the nodes that are to stop, or a --rack"),
+    ("preflight --from {up} --rack rack", "there is no rack rack (known: r0, r1, r2)"),
+    ("preflight --from {up} 10.0.0.1 --allow node_down", "there is no reason 'node_down' (did you mean "),
+    ("preflight --from {up} 10.0.0.1 --accept blgo_1", "accept: no keyspace matches 'blgo_1' (did you mean blog_1?)"),
+    ("preflight --from {up} 10.0.0.1 -k blog_1", "does not take --keyspace: a node that stops takes a replica"),
+    ("plan --from {up} --rack r9", "there is no rack r9 (known: r0, r1, r2)"),
+    ("what-if --from {up} --down 10.0.0.19", "10.0.0.19 is no node of blogs (did you mean 10.0.0.1?)"),
+    ("what-if --from {up} --rf blgo_3=dc1:3", "there is no keyspace blgo_3 (did you mean blog_3?)"),
+    ("what-if --from {up} --rf blog_3", "'blog_3' is not a replication such as orders=dc1:3,dc2:3"),
+    ("what-if --from {up} --down-dc dc2", "datacenter dc2 has no nodes (did you mean dc1?)"),
+    ("what-if --from {up} --add dc1", "'dc1' is not a place such as dc1:rack1"),
+    ("what-if --from {up}", "name nodes to suppose down (--down, --rack, --down-dc) or back (--up)"),
+    ("health --from {up} --view 10.9.9.9", "there is no view of 10.9.9.9 (known: 10.0.0.1, 10.0.0.2, 10.0.0.3)"),
+    ("health --from {up} --view 1.2.3", "--view: '1.2.3' is not an address"),
+    ("check --from {up} -w QUORM", "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
+    ("check --from {up} -c local_one", "did you mean LOCAL_ONE?"),
+    ("health --from {up} --level 5", "there is no consistency level '5' (known: ANY, ONE"),
+    ("history --kind nodes --cluster a --state {junk.db}", "there is no kind of change 'nodes' (did you mean node?)"),
+    # Times
+    ("health --from {up} -t 1x", "'1x' is not a duration such as 9s, 500ms, 2m or 1h"),
+    ("health --from {up} -t 0", "'0' is not a duration"),
+    ("health --from {up} -t 1e3", "'1e3' is not a duration"),
+    ("preflight --from {up} 10.0.0.1 --wait soon", "'soon' is not a duration"),
+    ("risk --from {up} --node-mtbf 180d", "the odds need both --node-mtbf and --repair"),
+    ("history --since yesterday --cluster a --state {junk.db}", "'yesterday' is not a time such as 24h, 2026-01-31T12"),
+    ("simulate wait 127.0.0.1 --seconds long", "'long' is not a duration"),
+    # Files
+    ("snapshot --from {up} -o /nowhere/x", "/nowhere/x can't be written: No such file or directory"),
+    ("history --cluster a --state /nowhere.db", "/nowhere.db can't be read: No such file or directory"),
+    ("history --cluster a --state {junk.db}", "junk.db can't be read: it is damaged, or no SQLite file"),
+    ("health -H 127.0.0.1:1 --username me --password-file /nowhere", "/nowhere can't be read: No such file"),
+    ("health -H 127.0.0.1:1 --ca-file /nowhere.pem", "/nowhere.pem can't be loaded: no such file or directory"),
+    ("health -H 127.0.0.1:1 --ca-file {junk.pem}", "junk.pem can't be loaded: not a certificate or key in PEM form"),
+    ("roll -H 127.0.0.1:1 --exec \"x '{{address}}\"", "can't be split: a quote is not closed"),
+    # Addresses
+    ("health -H 127.0.0.1:99999", "'127.0.0.1:99999' is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"),
+    ("health -H ''", "contact point '' is neither HOST"),
+    ("health -u 127.0.0.1:8778", "-u takes an http or https URL, not '127.0.0.1:8778': name HOST or HOST:PORT with -H"),
+    ("health -u http://127.0.0.1:99999/jolokia", "is not a usable URL"),
+    ("simulate down 127.0.0.9 --url http://127.0.0.1:99999", "is not a URL such as http://127.0.0.1:"),
+    ("simulate down 127.0.0.9 --url http://127.0.0.1:{free}", "start one with `ringcheck simulate --serve`"),
+    ("agent -C {two.yaml} --listen foo", "can't listen on 'foo': it is not HOST:PORT"),
+    # Nodes and agents that can't be asked
+    ("health -H 127.0.0.1:{free}", "connection refused; next: start Jolokia there, or correct the port; "),
+    ("check -H 127.0.0.1:{free}", "connection refused; next: start Jolokia there"),
+    ("lease list -H 127.0.0.1:{free}", "connection refused; next: start Jolokia there"),
+    ("health -H nowhere.invalid", "can't be resolved: name or service not known; next: correct the host name"),
+    ("health -H 127.0.0.1 --proxy http://127.0.0.1:{free}/jolokia", "start the proxy with `ringcheck jmx-proxy`"),
+    ("check --agent http://127.0.0.1:{free} --cluster a", "next: start `ringcheck agent`, or correct the URL"),
+    ("history --agent http://127.0.0.1:{free} --cluster a", "next: start `ringcheck agent`, or correct the URL"),
+    ("history --agent 127.0.0.1:9742 --cluster a", "is not the URL of an agent, such as http://127.0.0.1:9742"),
+    ("health -u {missing}/nothing", "HTTP 404; next: correct the path of the URL; `ringcheck doctor` finds"),
+    ("check -u {missing}/nothing", "HTTP 404; next: correct the path of the URL"),
+    ("health -u {closed}", f"next: add --username NAME --password-file FILE {LOGIN}"),
+    ("health -u {closed} --username me", f"next: correct --username or the file of --password-file {LOGIN}"),
+    ("health -u {plain_https}", "the server does not speak TLS; next: use http:// in the URL, without"),
+    ("health -u {tls_http}", "next: use https:// if the server speaks TLS"),
+    ("health -u {tls_https}", f"name the authority that signed the certificate with --ca-file {TLS}"),
+    ("health -H 127.0.0.1:{mute} -t 500ms", "next: look for a firewall, or a node that hangs; `ringcheck doctor`"),
+]  # fmt: skip
+"""A command line, and a part of its one line; `{name}` is a file or a place of `stage`."""
+
+
+def refuse(status: int) -> Raw:
+    """An agent that answers each request with an HTTP status."""
+
+    def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(handler, b"", status=status)
+
+    return answer
+
+
+@contextmanager
+def places(folder: Path) -> Iterator[dict[str, Any]]:
+    """Files and servers by name."""
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with ExitStack() as stack:
+        missing = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(404)))
+        closed = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(401)))
+        tls = stack.enter_context(Agent(lambda item: ok(item, 1), tls=context))
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        yield {
+            **{name.replace(".", "_").replace("-", "_"): str(folder / name) for name in FILES},
+            "down": SNAPSHOTS / "article-one-down.json",
+            "up": SNAPSHOTS / "article-healthy.json",
+            "free": free_port(),
+            "mute": mute.getsockname()[1],
+            "missing": missing.url.removesuffix("/"),
+            "closed": closed.url,
+            "plain_https": missing.url.replace("http://", "https://"),
+            "tls_http": tls.url.replace("https://", "http://"),
+            "tls_https": tls.url,
+        }
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with places(tmp_path_factory.mktemp("lines")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This host's own configuration and variables change nothing."""
+    for command in ("agent", "config"):  # it is the default of an option there, and must be read before
+        importlib.import_module(f"ringcheck.cli.{command}")
+    for module in ("target", "history"):
+        monkeypatch.setattr(f"ringcheck.cli.{module}.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
+
+
+def words(line: str, stage: dict[str, Any]) -> list[str]:
+    for name in FILES:
+        line = line.replace(f"{{{name}}}", f"{{{name.replace('.', '_').replace('-', '_')}}}")
+    return shlex.split(line.format(**stage))
+
+
+def test_there_are_enough_of_them() -> None:
+    """As many as were tried by hand when the messages were first read as a newcomer would."""
+    assert len({line for line, _ in LINES}) == len(LINES) >= 81
+
+
+@pytest.mark.parametrize(("line", "text"), LINES, ids=[line for line, _ in LINES])
+def test_a_wrong_command_line(line: str, text: str, stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """One line with the next step: of `check` on standard output, of all others on standard error."""
+    arguments = words(line, stage)
+    assert run(arguments) == 3
+    out, err = capsys.readouterr()
+    shown, other = (out, err) if "check" in arguments[:1] else (err, out)
+    assert (other, shown.count("\n")) == ("", 1), (out, err)
+    assert shown.startswith("UNKNOWN - ")
+    assert len(shown.encode()) <= 1001
+    assert [foreign for foreign in FORBIDDEN if foreign in shown] == []
+    assert text in shown
+
+
+JSON = [
+    ("health -C /nowhere.yaml", "usage", "health"),
+    ("health -C {unknown-key.yaml}", "configuration", "health"),
+    ("health --from {cut.json}", "data", "health"),
+    ("health -H 127.0.0.1:{free}", "unreachable", "health"),
+    ("health -u {closed}", "denied", "health"),
+    ("preflight --from {up} --rack r9", "usage", "preflight"),
+    ("risk --from {up} --rangs", "usage", "risk"),
+    ("check -H 127.0.0.1:{free}", "unreachable", "check"),
+    ("check -w QUORM --from {up}", "usage", "check"),
+    ("history --cluster a --state /nowhere.db", "error", "history"),
+]
+
+
+@pytest.mark.parametrize(("line", "kind", "command"), JSON, ids=[line for line, *_ in JSON])
+@pytest.mark.parametrize("form", [["--format", "json"], ["--format=json"]], ids=["two words", "one word"])
+def test_an_error_is_a_document_with_format_json(  # noqa: PLR0917 - pytest passes them by name
+    line: str, kind: str, command: str, form: list[str], stage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard output, where a program expects one; the line for people stays on standard error."""
+    assert run([*words(line, stage), *form]) == 3
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    validate(document, "error-1")
+    assert (document["kind"], document["command"], document["exit_code"]) == (kind, command, 3)
+    assert err == "" if command == "check" else err.startswith("UNKNOWN - ")
+
+
+def test_the_format_may_come_from_the_environment(
+    stage: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every option."""
+    monkeypatch.setenv("RINGCHECK_LEASE_LIST_FORMAT", "json")
+    assert run(words("lease list -H 127.0.0.1:{free}", stage)) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["next_step"].startswith("start Jolokia there")
+    assert document["documentation"] == "docs/getting-started.md"
+
+
+def test_check_says_critical_in_its_document_too(stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code of the document is that of the process."""
+    assert run([*words("check -H 127.0.0.1:{free} --unreachable critical --format json", stage)]) == 2
+    document = json.loads(capsys.readouterr().out)
+    validate(document, "error-1")
+    assert document["exit_code"] == 2
+
+
+@pytest.mark.parametrize("text", ["500ms", "90s", "1.5s", "2m", "1h", "7d", "2w", "0.25h", "123456789s"])
+def test_durations_have_one_grammar(text: str) -> None:
+    """What the command line takes, the configuration and `--since` take too, with the same meaning."""
+    assert duration(text) == seconds_of(text)
+    assert re.fullmatch(Duration().schema()["pattern"], text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", "1 s", "1e3s", "1_0s", "\u0663s", "1.s", ".5s", "1.2.3s", "1H", "infs", "nans"]
+)
+def test_what_is_no_duration_is_none_anywhere(text: str) -> None:
+    """Neither on the command line nor elsewhere."""
+    assert seconds_of(text) is None
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        duration(text)
