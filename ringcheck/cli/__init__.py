@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "check": "Nagios, NRPE and Sensu plugin: one line, perfdata, exit code.",
     "health": "Which ranges of which keyspaces can be served, and how near an outage is.",
+    "nodes": "The table of nodes: where, up or down, since when, and may each stop now.",
     "watch": "Health, live in the terminal.",
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",
     "preflight": "May these nodes stop now? Only exit code 0 means yes.",
@@ -44,6 +45,9 @@ COMMANDS = {
 }
 
 
+ALIASES = {"status": "nodes"}  # for those who look for `nodetool status`
+
+
 class Commands(click.Group):
     """The commands by name, with one line of help each; a command is imported when it is used."""
 
@@ -53,9 +57,9 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """The command, imported."""
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name).replace("-", "_")
+        if name.replace("_", "-") not in COMMANDS:
             return None
-        name = cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{name}"), name)
         _name_variables(command, f"RINGCHECK_{name}")
         return command
@@ -107,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    call = Call.of(words, COMMANDS)
+    call = Call.of(words, {*COMMANDS, *ALIASES})
     try:
         code = ringcheck.main(args=words, prog_name="ringcheck", standalone_mode=False)
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - a crash is an exit code too

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
-from ringcheck.cli.nodes import resolve, resolve_among
+from ringcheck.cli.node_names import resolve, resolve_among
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
 from ringcheck.errors import UsageError, one_line, printable
 

@@ -1,138 +1,133 @@
-"""The nodes that a command's arguments, its rack and its datacenters stand for.
-
-A wrong answer restarts the wrong node: a name is refused unless it stands for exactly one node.
-"""
+"""`ringcheck nodes`: the table of nodes, as `nodetool status` has it, with whether each may stop now."""
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringcheck.errors import UsageError
+import click
+
+from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
+from ringcheck.cli.target import DEFAULT_CONFIG
+from ringcheck.cli.terminal import colours, columns
+from ringcheck.errors import RingcheckError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ringcheck.core.ring import Node, Snapshot
+    from ringcheck.cli.target import ChosenCluster, Target
+    from ringcheck.core.node_status import StopAnswer
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.verdict import Verdict
 
-_NUMBER = r"(0[xX][0-9a-fA-F]*|\d+)"
-_NUMBERS = re.compile(rf"{_NUMBER}?(\.{_NUMBER}?)*")
+
+@click.command(cls=ClusterCommand)
+@target_options(without=("dc",), refused={"keyspace": EVERY_KEYSPACE})
+@click.argument("names", metavar="[NODE]...", nargs=-1)
+@click.option("--datacenter", "datacenters", metavar="DC", multiple=True, help="Only nodes of this one. Repeatable.")
+@click.option("--rack", metavar="RACK", help="Only nodes of this rack.")
+@click.option(
+    "--all", "every", is_flag=True, help="List every node; without it, only problems if there are more than 40."
+)
+@click.option(
+    "--state",
+    metavar="FILE",
+    help="The agent's state file, for since when. [default: `state` of the configuration's `agent` section]",
+)
+@format_option("text", "json")
+def nodes(  # noqa: PLR0913, PLR0917 - one argument an option
+    target: Target,
+    names: tuple[str, ...],
+    datacenters: tuple[str, ...],
+    rack: str | None,
+    every: bool,  # noqa: FBT001 - a flag
+    state: str | None,
+    format_: str,
+) -> int:
+    """The nodes: where, up or down, who sees them down, since when, release, tokens, mode; and may each stop now?
+
+    Problems come first. STOP is the answer of `preflight` for that node alone, by the gate of the configuration. SINCE
+    is known if an agent keeps a history.
+
+    Exit codes: 0, or 3 if nothing could be read. `health` and `check` judge what the states mean.
+    """
+    from ringcheck.core.assess import Question, assess
+    from ringcheck.core.node_status import statuses
+    from ringcheck.documents.nodes import nodes_document
+    from ringcheck.report.nodes import NodesTable, render
+
+    cluster = target.choose()
+    leases = cluster.maintenance()
+    seen = cluster.snapshot(streams=True)
+    verdict = assess(seen, cluster.policy(), Question(), leases())
+    verdict, notes = _dated(verdict, cluster, state)
+    chosen = _chosen(seen, names, datacenters, rack)
+    stops, refusal = _stops(cluster, seen, chosen)
+    shown = [status for status in statuses(verdict, stops) if status.node.address in chosen]
+    if format_ == "json":
+        click.echo(json.dumps(nodes_document(seen, shown), indent=2))
+        return 0
+    notes = [*notes, *([f"Whether nodes may stop is not known: {refusal}"] if refusal else [])]
+    table = NodesTable(verdict=verdict, statuses=shown, total=len(seen.nodes), all=every, notes=notes)
+    click.echo(render(table, colour=colours(), width=columns()))
+    return 0
 
 
-def members(snapshot: Snapshot, names: Sequence[str], rack: str | None, datacenters: Sequence[str]) -> list[str]:
-    """Addresses of the named nodes, or else of the ring's members in a rack, in some datacenters, or of all members.
-
-    Each address appears once. A name that no node has is returned as it is, for the gate to refuse.
+def _chosen(seen: Snapshot, names: Sequence[str], datacenters: Sequence[str], rack: str | None) -> frozenset[str]:
+    """Addresses of the nodes that are asked for; of all nodes if nothing restricts them.
 
     Raises:
-        UsageError: if both nodes and a rack are named, the rack does not exist or is in several datacenters, or a name
-            can mean several nodes.
+        UsageError: if there is no such node, datacenter or rack.
     """
-    if names and rack is not None:
-        raise UsageError("name nodes or a --rack, not both")
-    if names:
-        return list(dict.fromkeys(resolve(name, snapshot) for name in names))
-    if rack is not None:  # an empty rack is a variable that was never set, and must not mean every node
-        return in_rack(snapshot, rack, datacenters)
-    return [node.address for node in _members(snapshot, datacenters)]
+    from ringcheck.cli.node_names import in_datacenters, matching, with_rack
+
+    chosen = matching(seen, names) if names else [node.address for node in seen.nodes]
+    if datacenters:
+        chosen = [address for address in chosen if address in set(in_datacenters(seen, datacenters))]
+    if rack is not None:
+        chosen = [address for address in chosen if address in set(with_rack(seen, rack))]
+    return frozenset(chosen)
 
 
-def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[str]:
-    """Addresses of the ring's members in a rack, in some datacenters if any are named.
+def _stops(
+    cluster: ChosenCluster, seen: Snapshot, addresses: frozenset[str]
+) -> tuple[Mapping[str, StopAnswer] | None, str]:
+    """The gate's answers; None and why, if it can't be asked."""
+    from ringcheck.core.gate import Gatekeeper
+    from ringcheck.core.node_status import stop_answers
 
-    Raises:
-        UsageError: if there is no such rack, or several datacenters have it.
-    """
-    from ringcheck.core.words import suggestion
-
-    nodes = [node for node in _members(snapshot, datacenters) if node.rack == rack]
-    homes = sorted({node.datacenter or "" for node in nodes})
-    if len(homes) > 1:
-        raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc")
-    if not nodes:
-        where = f" in {', '.join(datacenters)}" if datacenters else ""
-        racks = sorted({node.rack for node in _members(snapshot, datacenters) if node.rack})
-        raise UsageError(f"there is no rack {rack or repr(rack)}{where} ({suggestion(rack, racks)})")
-    return [node.address for node in nodes]
-
-
-def in_datacenters(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
-    """Addresses of all nodes in some datacenters.
-
-    Raises:
-        UsageError: if there is no such datacenter.
-    """
-    from ringcheck.core.words import suggestion
-
-    wanted = set(names)
-    for name in sorted(wanted - set(snapshot.datacenters)):
-        raise UsageError(f"datacenter {name} has no nodes ({suggestion(name, snapshot.datacenters)})")
-    return [node.address for node in snapshot.nodes if node.datacenter in wanted]
-
-
-def _members(snapshot: Snapshot, datacenters: Sequence[str]) -> list[Node]:
-    """The nodes that hold replicas, in some datacenters if any are named; other coordinators are named by hand."""
-    from ringcheck.core.evidence import evidence_of
-
-    nodes = (snapshot.nodes[index] for index in sorted(evidence_of(snapshot).members))
-    return [node for node in nodes if not datacenters or node.datacenter in datacenters]
-
-
-def resolve(name: str, snapshot: Snapshot) -> str:
-    """The address of the node that a name stands for; the name itself if no node has it.
-
-    Raises:
-        UsageError: if it can mean several nodes.
-    """
-    return resolve_among(name, {node.address: node.host_id for node in snapshot.nodes})
-
-
-def resolve_among(name: str, host_ids: Mapping[str, str | None]) -> str:
-    """The address that a name stands for; the name itself if it stands for none.
-
-    Args:
-        name: an address, a host name, a host id, or the beginning of an address or host id.
-        host_ids: the addresses to choose from, each with the host id of its node.
-
-    Raises:
-        UsageError: if it can mean several nodes, or a node and another host.
-    """
-    from ringcheck.documents.fields import address
-    from ringcheck.errors import DataError
-
-    if not name:
-        raise UsageError("a NODE is empty")  # a variable that was never set; it is the beginning of every name
-    with suppress(DataError):
-        return address(name)  # a whole address is not the beginning of another: 10.0.0.1 never means 10.0.0.10
-    candidates = _candidates(name, host_ids)
-    if len(candidates) > 1:
-        raise UsageError(f"{name} can mean {', '.join(candidates)}")
-    return candidates[0] if candidates else name
-
-
-def _candidates(name: str, host_ids: Mapping[str, str | None]) -> list[str]:
-    """The addresses that a name can mean."""
-    whole = [address for address, host_id in host_ids.items() if name in {address, host_id}]
-    if whole:
-        return whole
-    partial = [
-        address for address, host_id in host_ids.items() if address.startswith(name) or (host_id or "").startswith(name)
-    ]
-    hosts = _addresses(name)
-    # A host name must not stand for the node whose host id happens to begin with it: the host's own addresses are
-    # candidates too, even if no node has them.
-    named = [address for address in hosts if address in host_ids] or (hosts if partial else [])
-    return list(dict.fromkeys([*partial, *named]))
-
-
-def _addresses(name: str) -> list[str]:
-    """The addresses of a host name; empty if it can't be looked up."""
-    import socket
-
-    if ":" in name or _NUMBERS.fullmatch(name):
-        return []  # part of an address is no host name, but getaddrinfo reads 10.1 and 0xa000001 as 10.0.0.1
     try:
-        return sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None)})
-    except (OSError, UnicodeError):
-        return []
+        holders = cluster.holders(seen)
+        recorded = bool(cluster.target.from_)
+        keeper = Gatekeeper(seen, cluster.policy(), cluster.gate(), holders, recorded=recorded)
+        return stop_answers(keeper, addresses), ""
+    except RingcheckError as error:
+        return None, str(error)
+
+
+def _state_file(cluster: ChosenCluster) -> str | None:
+    """The agent's state file, if the cluster is configured and the configuration names one that exists."""
+    if cluster.configured is None:
+        return None
+    from ringcheck.config import load
+
+    path = load(cluster.target.config or str(DEFAULT_CONFIG)).agent.state
+    return path if path and Path(path).exists() else None
+
+
+def _dated(verdict: Verdict, cluster: ChosenCluster, state: str | None) -> tuple[Verdict, list[str]]:
+    """The verdict with the times of the agent's history, if there is one; and why they are not known."""
+    from ringcheck.core.transitions import dated
+
+    path = state or _state_file(cluster)
+    if path is None or cluster.target.from_:
+        return verdict, []
+    from ringcheck.history.reader import facts
+
+    try:
+        known = facts(Path(path), verdict.snapshot.cluster)
+    except RingcheckError as error:
+        return verdict, [f"Since when is not known: {error}"]
+    return replace(verdict, states_since=dated(verdict, known).states_since), []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.gate import gate_options
-from ringcheck.cli.nodes import members
+from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
 
 if TYPE_CHECKING:

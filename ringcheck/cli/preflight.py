@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
-from ringcheck.cli.nodes import members
+from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
 from ringcheck.cli.terminal import columns
 from ringcheck.core.actions import NAMES, counted, newcomer_of

@@ -15,7 +15,7 @@ import click
 
 from ringcheck.cli.gate import EXIT as GATE_EXIT
 from ringcheck.cli.gate import gate_options
-from ringcheck.cli.nodes import members
+from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, target_options
 from ringcheck.errors import UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.nodes import in_datacenters, in_rack, resolve
+from ringcheck.cli.node_names import in_datacenters, in_rack, resolve
 from ringcheck.cli.options import (
     ClusterCommand,
     asked_levels,

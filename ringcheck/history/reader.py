@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.transitions import Entry, Transition
-from ringcheck.history import database
+from ringcheck.history import database, entries
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from ringcheck.core.transitions import Key, Known
 
 Order: TypeAlias = Literal["newest", "oldest"]
 
@@ -72,6 +75,21 @@ def page(path: Path, question: Question) -> Page:
     entries = tuple(map(_entry, rows[: question.limit]))
     last = entries[-1].id if entries else question.cursor
     return Page(entries, last if more or question.order == "oldest" else None)
+
+
+def facts(path: Path, cluster: str) -> Mapping[Key, Known]:
+    """What the agent saw last of a cluster, and since when each of it is so; empty if it does not watch the cluster.
+
+    Raises:
+        StateFileError: it can't be read.
+    """
+    with closing(database.reading(path, BUSY_SECONDS)) as connection:
+        try:
+            return entries.load_facts(connection).get(cluster, {})
+        except sqlite3.Error as error:
+            raise database.StateFileError(
+                f"{path} can't be read: {database.reason(error)}", broken=database.is_broken(error)
+            ) from None
 
 
 def _query(question: Question) -> tuple[str, list[str | int]]:

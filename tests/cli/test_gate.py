@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.cli.nodes import resolve
+from ringcheck.cli.node_names import resolve
 from ringcheck.core.ring import Node
 from ringcheck.documents.snapshot import read_snapshot
 from ringcheck.errors import UsageError

@@ -25,6 +25,7 @@ NOT_OFFERED = {
     "preflight": {"keyspace"},
     "plan": {"keyspace"},
     "snapshot": {"dc", "keyspace"},
+    "nodes": {"dc", "keyspace"},
     "doctor": {"dc", "from_", "keyspace"},
     "roll": {"from_", "keyspace"},
     "lease acquire": {"from_", "keyspace"},
@@ -43,7 +44,7 @@ NO_RECORDING = "a recorded snapshot has no restart leases, and none of its nodes
 EVERY_KEYSPACE = "a node that stops takes a replica from every keyspace; --accept names those that may lose ranges"
 REFUSED = [
     *((command, "--from", NO_RECORDING) for command in ("roll", *(f"lease {name}" for name in LEASE))),
-    *((command, "--keyspace", EVERY_KEYSPACE) for command in ("preflight", "plan", "roll", "lease acquire")),
+    *((command, "--keyspace", EVERY_KEYSPACE) for command in ("nodes", "preflight", "plan", "roll", "lease acquire")),
 ]
 
 
