@@ -114,9 +114,10 @@ class Judge:
             (level, client)
             for level in dict.fromkeys((*rule.levels, *self._levels_shown))
             for client in self._scope.clients(level, self._snapshot.rings[index])
+            if level in self._levels_shown or rule.at(level, client)
         ]
         unknown = [
-            (level, client) for level, client in wanted if level in rule.levels and self._why(index, level, client)
+            (level, client) for level, client in wanted if rule.at(level, client) and self._why(index, level, client)
         ]
         if unknown:
             levels = listed(list(dict.fromkeys(str(level) for level, _ in unknown)))
@@ -125,7 +126,7 @@ class Judge:
         return tuple([self._level(name, rule, index, level, client) for level, client in wanted])
 
     def _level(self, name: str, rule: Rule, index: int, level: Level, client: str | None) -> LevelVerdict:
-        watched = level in rule.levels
+        watched = bool(rule.at(level, client))
         sight = self._worst(rule, self._sights(index, level, client))
         if isinstance(sight, str):
             severity = Severity.UNKNOWN if watched else None
@@ -257,24 +258,18 @@ class Judge:
 
 def alarm_of(rule: Rule, health: LevelHealth) -> Severity:
     """The loudest tier whose threshold an outage exceeds."""
-    second = Severity.CRITICAL if rule.by_cassandra else Severity.WARNING
-    tiers = ((Severity.CRITICAL, rule.critical), (second, rule.warning))
-    return next(
-        (
-            severity
-            for severity, threshold in tiers
-            if threshold and threshold.level is health.level and threshold.alerts(health)
-        ),
-        Severity.OK,
-    )
+    tiers = rule.at(health.level, health.datacenter)
+    return next((severity for severity, threshold in tiers if threshold.alerts(health)), Severity.OK)
 
 
 def _is_near(rule: Rule, health: LevelHealth) -> bool:
     """Whether so few failures are left that the rule warns; not if the critical level is lost, which says more."""
     left = health.node_failures_to_outage
-    if rule.warning_failures_left is None or rule.critical is None or rule.critical.level is not health.level:
+    tiers = rule.at(health.level, health.datacenter)
+    critical = [threshold for severity, threshold in tiers if severity is Severity.CRITICAL]
+    if rule.warning_failures_left is None or not critical:
         return False
-    return left is not None and left <= rule.warning_failures_left and not rule.critical.alerts(health)
+    return left is not None and left <= rule.warning_failures_left and not critical[0].alerts(health)
 
 
 def _at(health: LevelHealth) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ringcheck.core.health import LevelHealth
+    from ringcheck.core.levels import Observed
 
 
 @total_ordering
@@ -110,11 +111,17 @@ class Threshold:
         ranges: bounds the number of unavailable ranges; None for no bound.
         share: bounds their share of the token space in percent; None for no bound. Without both bounds nothing may be
             unavailable.
+        clients: the client datacenters for which it holds, of a LOCAL level; empty for all.
     """
 
     level: Level
     ranges: NagiosRange | None = NONE_ALLOWED
     share: NagiosRange | None = None
+    clients: tuple[str, ...] = ()
+
+    def watches(self, level: Level, client: str | None) -> bool:
+        """Whether it is about a level, for the clients of a datacenter (None for levels that have none)."""
+        return self.level is level and (client is None or not self.clients or client in self.clients)
 
     def alerts(self, health: LevelHealth) -> bool:
         """Whether an outage exceeds the bounds; structurally unavailable ranges are no outage."""
@@ -136,6 +143,9 @@ class Rule:
             level.
         ignore: leave these keyspaces out.
         by_cassandra: whether only Cassandra reads these keyspaces, at this rule's level: the gate checks no other.
+        others: further thresholds, with their severities: clients can use levels that do not include each other.
+        auto: the tiers, `critical` and `warning`, whose levels follow the queries. Their thresholds here are those that
+            hold as long as nothing is known of the queries.
     """
 
     keyspaces: tuple[str, ...]
@@ -144,15 +154,29 @@ class Rule:
     warning_failures_left: int | None = None
     ignore: bool = False
     by_cassandra: bool = False
+    others: tuple[tuple[Severity, Threshold], ...] = ()
+    auto: frozenset[str] = frozenset()
 
     def matches(self, keyspace: str) -> bool:
         """Whether a pattern names the keyspace."""
         return any(fnmatchcase(keyspace, pattern) for pattern in self.keyspaces)
 
     @property
+    def tiers(self) -> tuple[tuple[Severity, Threshold], ...]:
+        """Its thresholds, each with the severity of its loss."""
+        second = Severity.CRITICAL if self.by_cassandra else Severity.WARNING
+        both = ((Severity.CRITICAL, self.critical), (second, self.warning))
+        return (*((severity, threshold) for severity, threshold in both if threshold), *self.others)
+
+    @property
     def levels(self) -> tuple[Level, ...]:
         """The levels that it watches."""
-        return tuple(dict.fromkeys(threshold.level for threshold in (self.critical, self.warning) if threshold))
+        return tuple(dict.fromkeys(threshold.level for _, threshold in self.tiers))
+
+    def at(self, level: Level, client: str | None) -> list[tuple[Severity, Threshold]]:
+        """Its thresholds at a level for the clients of a datacenter, the loudest first."""
+        here = [(severity, threshold) for severity, threshold in self.tiers if threshold.watches(level, client)]
+        return sorted(here, key=lambda tier: tier[0], reverse=True)
 
 
 DEFAULT = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))
@@ -199,11 +223,20 @@ class Policy:
         rules: the first that matches a keyspace wins; a keyspace without a match gets the default.
         client_datacenters: datacenters with clients; empty for all that hold replicas of the keyspace.
         authenticates: whether clients log in, instead of what the nodes show.
+        auto_datacenters: whether `client_datacenters` follow the queries.
+        observed: the levels in use; None if nothing is known of them.
     """
 
     rules: tuple[Rule, ...] = ()
     client_datacenters: tuple[str, ...] = ()
     authenticates: bool | None = None
+    auto_datacenters: bool = False
+    observed: Observed | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether anything in it follows the queries."""
+        return self.auto_datacenters or any(rule.auto for rule in self.rules)
 
     def rule(self, keyspace: str, *, authenticates: bool, named: bool = False, auth: Rule | None = None) -> Rule:
         """The rule for a keyspace.

@@ -149,13 +149,15 @@ class JudgedLevel:
 
 def judged_levels(scope: Scope, ring: Ring, more: Sequence[Level]) -> Iterator[JudgedLevel]:
     """The levels that are watched for keyspaces of a ring, and more that are asked for."""
-    groups: dict[tuple[Level, Severity | None], list[str]] = defaultdict(list)
+    groups: dict[tuple[Level, str | None, Severity | None], list[str]] = defaultdict(list)
     for name, rule in scope.chosen(ring):
         for level in dict.fromkeys((*rule.levels, *more)):
-            groups[level, _tier(rule, level)].append(name)
-    for (level, tier), names in groups.items():
-        for client in scope.clients(level, ring):
-            yield JudgedLevel(keyspaces=tuple(sorted(names)), level=level, datacenter=client, tier=tier)
+            for client in scope.clients(level, ring):
+                tier = _tier(rule, level, client)
+                if tier or level in more:
+                    groups[level, client, tier].append(name)
+    for (level, client, tier), names in groups.items():
+        yield JudgedLevel(keyspaces=tuple(sorted(names)), level=level, datacenter=client, tier=tier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +280,7 @@ class _RingFinder:
         return _RingLosses(nodes, racks, max(losses.structural for losses in views))
 
 
-def _tier(rule: Rule, level: Level) -> Severity | None:
-    """The highest severity that an outage at a level can have."""
-    if rule.critical and rule.critical.level is level:
-        return Severity.CRITICAL
-    return Severity.WARNING if rule.warning and rule.warning.level is level else None
+def _tier(rule: Rule, level: Level, client: str | None) -> Severity | None:
+    """The highest severity that an outage at a level can have; None if the rule does not watch it."""
+    tiers = rule.at(level, client)
+    return tiers[0][0] if tiers else None

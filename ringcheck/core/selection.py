@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
 from ringcheck.core.headroom import demands_of
+from ringcheck.core.levels import followed
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
 from ringcheck.core.ring import partitioner
 from ringcheck.core.words import suggestion
@@ -78,7 +79,8 @@ class Scope:
         versions = [release(node.release_version) for node in self.snapshot.nodes if node.release_version]
         auth = auth_rule(level, older_coordinators=any(version < (4, 1) for version in versions))
         named = bool(self._patterns)
-        return self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=auth)
+        rule = self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=auth)
+        return followed(rule, keyspace, self.policy.observed)
 
     @property
     def _authenticates(self) -> bool:

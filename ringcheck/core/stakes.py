@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ringcheck.core.consistency import UnknownReplicationError
 from ringcheck.core.headroom import demands_of
-from ringcheck.core.policy import DEFAULT
+from ringcheck.core.policy import DEFAULT, Severity, Threshold
 from ringcheck.core.quorum import KEYSPACE, LEVEL, MetadataService, rules_of
 from ringcheck.core.reasons import reason
 from ringcheck.core.words import listed, suggestion
@@ -108,12 +108,11 @@ class StakeFinder:
         """All stakes of keyspaces; none while no view counts. Fills `unjudged` as it goes."""
         behaviours = sorted({outlook.behaviour for outlook in self._scope.evidence.outlooks(())})
         for ring in self._scope.snapshot.rings:
-            for level, keyspaces in self._levels(ring).items():
-                for client in self._scope.clients(level, ring):
-                    for demands, rules in self._demands(ring, keyspaces, level, client, behaviours).items():
-                        yield Stake(
-                            keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules
-                        )
+            for (level, client), keyspaces in self._levels(ring).items():
+                for demands, rules in self._demands(ring, keyspaces, level, client, behaviours).items():
+                    yield Stake(
+                        keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules
+                    )
 
     def metadata_stakes(self) -> Iterator[Stake]:
         """The quorum of the cluster metadata service, once for each set of members that a view reports."""
@@ -122,20 +121,28 @@ class StakeFinder:
             demands = tuple(demands_of(LEVEL, None, rules).values())
             yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
 
-    def _levels(self, ring: Ring) -> dict[Level, tuple[str, ...]]:
-        """The levels that a ring must keep, and for which of its keyspaces."""
-        keyspaces: dict[Level, list[str]] = {}
+    def _levels(self, ring: Ring) -> dict[tuple[Level, str | None], tuple[str, ...]]:
+        """The levels that a ring must keep, for the clients of which datacenter, and for which of its keyspaces."""
+        keyspaces: dict[tuple[Level, str | None], list[str]] = {}
         for name, rule in self._scope.chosen(ring):
             if not any(fnmatchcase(name, pattern) for pattern in self._accept):
-                for level in self._levels_of(rule):
-                    keyspaces.setdefault(level, []).append(name)
-        return {level: tuple(names) for level, names in keyspaces.items()}
+                for threshold in self._thresholds(name, rule):
+                    for client in self._scope.clients(threshold.level, ring):
+                        if threshold.watches(threshold.level, client):
+                            keyspaces.setdefault((threshold.level, client), []).append(name)
+        return {key: tuple(dict.fromkeys(names)) for key, names in keyspaces.items()}
 
-    def _levels_of(self, rule: Rule) -> tuple[Level, ...]:
+    def _thresholds(self, keyspace: str, rule: Rule) -> Iterator[Threshold]:
+        """The gate's own level, the critical levels of the rule, and the levels that clients use."""
         if rule.by_cassandra:
-            return rule.levels
-        own = rule.critical.level if rule.critical and rule is not DEFAULT else self._level
-        return tuple(dict.fromkeys((self._level, own)))
+            yield from (threshold for _, threshold in rule.tiers)
+            return
+        yield Threshold(self._level)
+        if rule is not DEFAULT:
+            yield from (threshold for severity, threshold in rule.tiers if severity is Severity.CRITICAL)
+        seen = self._scope.policy.observed
+        for used in seen.of(keyspace) if seen else ():
+            yield Threshold(used.level, clients=(used.datacenter,) if used.datacenter else ())
 
     def _demands(
         self,

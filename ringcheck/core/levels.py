@@ -1,0 +1,285 @@
+"""Which levels clients use, by the evidence of all sources, and the rules that follow from it.
+
+A level in use is the strictest one seen in the window, for each keyspace where a source tells keyspaces apart, and for
+the clients of each datacenter. Levels that do not include each other, as QUORUM and LOCAL_QUORUM, are in use side by
+side. What a source without keyspaces (the nodes' counters) shows beyond what is known of keyspaces may be any
+keyspace's, and so counts for all of them. A datacenter without evidence has the default levels, and all of them have
+these too as long as a part of the window is not known.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.policy import Severity, Threshold
+from ringcheck.core.usage import PATIENCE, WEEK
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from ringcheck.core.policy import Rule
+    from ringcheck.core.requests import Use
+    from ringcheck.core.usage import Evidence
+
+EXPLAINED = 0.95  # of the queries at a level: if keyspaces are known for fewer, it may be any keyspace's
+CHANGED = 86400.0  # seconds for which a change is a finding
+EVERY = "*"  # the keyspaces of which no source tells anything by name
+
+# What is certainly served wherever a level is. SERIAL levels count the participants of a Paxos round in their own way,
+# and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all datacenters, and so
+# can fail where one at LOCAL_ONE does not.
+WEAKER: Mapping[Level, frozenset[Level]] = {
+    Level.ANY: frozenset(),
+    Level.ONE: frozenset(),
+    Level.TWO: frozenset({Level.ONE}),
+    Level.THREE: frozenset({Level.ONE, Level.TWO}),
+    Level.LOCAL_ONE: frozenset(),
+    Level.LOCAL_QUORUM: frozenset({Level.LOCAL_ONE}),
+    Level.LOCAL_SERIAL: frozenset({Level.LOCAL_ONE}),
+    Level.LOCAL_ALL: frozenset({Level.LOCAL_ONE}),
+    Level.QUORUM: frozenset({Level.ONE}),
+    Level.SERIAL: frozenset({Level.ONE}),
+    Level.EACH_QUORUM: frozenset({Level.ONE, Level.QUORUM, Level.LOCAL_ONE, Level.LOCAL_QUORUM}),
+    Level.ALL: frozenset(
+        {Level.ONE, Level.QUORUM, Level.LOCAL_ONE, Level.LOCAL_QUORUM, Level.EACH_QUORUM, Level.LOCAL_ALL}
+    ),
+}
+_ABOVE = {
+    Level.ONE: Level.LOCAL_QUORUM,
+    Level.LOCAL_ONE: Level.LOCAL_QUORUM,
+    Level.LOCAL_QUORUM: Level.LOCAL_ALL,
+    Level.LOCAL_SERIAL: Level.LOCAL_ALL,
+}
+
+
+def above(level: Level) -> Level | None:
+    """The level one step above, which warns before a level is lost; None above ALL and LOCAL_ALL."""
+    return None if level in {Level.ALL, Level.LOCAL_ALL} else _ABOVE.get(level, Level.ALL)
+
+
+class Used(NamedTuple):
+    """A level in use by the clients of a datacenter; of all datacenters if it is empty."""
+
+    datacenter: str
+    level: Level
+
+
+def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
+    """Those that no other one includes, sorted."""
+    distinct = sorted(set(used))
+    return tuple(one for one in distinct if not any(_includes(other, one) for other in distinct if other != one))
+
+
+def _includes(other: Used, one: Used) -> bool:
+    """Whether a level that is watched watches another one too; levels without a datacenter are judged for all."""
+    if other.level is one.level:
+        return not other.datacenter and bool(one.datacenter)
+    here = not other.level.local or other.datacenter in {"", one.datacenter}
+    return here and one.level in WEAKER[other.level]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """How levels follow the queries.
+
+    Attributes:
+        window: seconds that evidence lasts.
+        least: queries in the window from which on a level counts as used.
+    """
+
+    window: float = WEEK
+    least: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChange:
+    """Another level in use than before.
+
+    Attributes:
+        keyspace: EVERY for those of which no source tells anything by name.
+        was: levels, as text.
+        now: levels, as text.
+        at: seconds of Unix time.
+    """
+
+    keyspace: str
+    was: str
+    now: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The levels in use.
+
+    Attributes:
+        keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
+        datacenters: all datacenters of the cluster.
+        clients: datacenters with clients; empty if that is not known.
+        unclear: what is missing of the evidence: then the default levels hold beside those in use. Empty if nothing is.
+        changes: the last ones.
+    """
+
+    keyspaces: Mapping[str, tuple[Used, ...]]
+    datacenters: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    changes: tuple[LevelChange, ...] = ()
+
+    def of(self, keyspace: str) -> tuple[Used, ...]:
+        """The levels in use for a keyspace."""
+        return self.keyspaces.get(keyspace, self.keyspaces.get(EVERY, ()))
+
+
+def observed(
+    sources: Mapping[str, Evidence],
+    at: float,
+    following: Following,
+    datacenters: Sequence[str],
+    patience: Mapping[str, float] | None = None,
+) -> Observed:
+    """The levels in use by the evidence of all sources.
+
+    Args:
+        sources: evidence by the name of its source; those that are configured and have shown nothing yet are empty.
+        at: seconds of Unix time.
+        following: window, and what counts as used.
+        datacenters: of the cluster.
+        patience: by source, seconds between two of its readings; PATIENCE for the others.
+    """
+    totals = {name: _totals(evidence, following.least) for name, evidence in sources.items()}
+    general = _used(totals.values(), "")
+    names = sorted({use.keyspace for uses in totals.values() for use in uses if use.keyspace})
+    unexplained = {used for used in general if not _explained(used, totals)}
+    keyspaces = {name: strictest({*_used(totals.values(), name), *unexplained}) for name in names}
+    keyspaces[EVERY] = strictest(general)
+    unclear = tuple(_unclear(sources, at, following.window, patience or {}))
+    every = {used for uses in keyspaces.values() for used in uses}
+    named = {used.datacenter for used in every} | {use.datacenter for uses in totals.values() for use in uses}
+    clients = () if unclear or "" in named else tuple(sorted(named.intersection(datacenters)))
+    return Observed(keyspaces=keyspaces, datacenters=tuple(datacenters), clients=clients, unclear=unclear)
+
+
+def _totals(evidence: Evidence, least: int) -> dict[Use, int]:
+    """Queries by use, reads and writes together compared with the least number."""
+    together: Counter[tuple[str, str, Level]] = Counter()
+    for use, seen in evidence.uses.items():
+        together[use[:3]] += max(1, seen.total)  # one that is kept for want of evidence counts as used
+    return {use: seen.total for use, seen in evidence.uses.items() if together[use[:3]] >= least}
+
+
+def _used(totals: Iterable[Mapping[Use, int]], keyspace: str) -> set[Used]:
+    """The levels of a keyspace. Reads at ONE need no more than reads at any other level.
+
+    The control connections of drivers read system.local at ONE everywhere.
+    """
+    uses = [use for uses in totals for use in uses if use.keyspace == keyspace]
+    demanding = {use.datacenter for use in uses if use.level is not Level.ONE}
+    return {Used(use.datacenter, use.level) for use in uses if not (_reads_one(use) and use.datacenter in demanding)}
+
+
+def _reads_one(use: Use) -> bool:
+    return use.level is Level.ONE and use.operation == "read"
+
+
+def _explained(used: Used, totals: Mapping[str, Mapping[Use, int]]) -> bool:
+    """Whether the queries at a level without a keyspace are those that another source has by keyspace."""
+    whole = max(_sum(uses, used, named=False) for uses in totals.values())
+    named = max(_sum(uses, used, named=True) for uses in totals.values())
+    return named > 0 and named >= EXPLAINED * whole
+
+
+def _sum(uses: Mapping[Use, int], used: Used, *, named: bool) -> int:
+    return sum(
+        count
+        for use, count in uses.items()
+        if use.level is used.level and bool(use.keyspace) is named and use.datacenter in {used.datacenter, ""}
+    )
+
+
+def _unclear(sources: Mapping[str, Evidence], at: float, window: float, patience: Mapping[str, float]) -> Iterator[str]:
+    for name, evidence in sources.items():
+        if missing := evidence.missing(at, window, patience.get(name, PATIENCE)):
+            yield f"{name}: {missing}"
+
+
+# Changes
+
+
+def changed(before: Observed | None, after: Observed, at: float) -> Observed:
+    """The levels in use with the changes since before, and earlier ones that are still news."""
+    if before is None:
+        return after
+    news = [change for change in before.changes if at - change.at < CHANGED]
+    for keyspace in sorted({*before.keyspaces, *after.keyspaces}):
+        was, now = (in_words(observed.of(keyspace)) for observed in (before, after))
+        if was != now:
+            news = [change for change in news if change.keyspace != keyspace]
+            news.append(LevelChange(keyspace=keyspace, was=was, now=now, at=at))
+    return replace(after, changes=tuple(news))
+
+
+def in_words(used: Iterable[Used]) -> str:
+    """`LOCAL_QUORUM in dc1, QUORUM`; `none` if nothing is used."""
+    places: defaultdict[Level, list[str]] = defaultdict(list)
+    for one in strictest(used):
+        places[one.level].append(one.datacenter if one.level.local else "")
+    here = {level: ", ".join(filter(None, names)) for level, names in places.items()}
+    parts = [f"{level} in {names}" if names else str(level) for level, names in here.items()]
+    return ", ".join(parts) or "none"
+
+
+# Rules
+
+
+def followed(rule: Rule, keyspace: str, seen: Observed | None) -> Rule:
+    """The rule with the levels in use in place of `auto`; its default levels if nothing is known of them."""
+    if not rule.auto or seen is None:
+        return rule
+    used = seen.of(keyspace)
+    idle = seen.datacenters if seen.unclear else [name for name in seen.datacenters if not _serves(used, name)]
+    critical = _thresholds(used, idle, rule.critical) if "critical" in rule.auto else _fixed(rule.critical)
+    steps = [Used(one.datacenter, level) for one in used if (level := above(one.level))]
+    warning = _thresholds(steps, idle, rule.warning) if "warning" in rule.auto else _fixed(rule.warning)
+    warning = [threshold for threshold in warning if not _watched(threshold, critical)]
+    others = [(Severity.CRITICAL, threshold) for threshold in critical[1:]]
+    others += [(Severity.WARNING, threshold) for threshold in warning[1:]]
+    first, second = (tier[0] if tier else None for tier in (critical, warning))
+    return replace(rule, critical=first, warning=second, others=tuple(others), auto=frozenset())
+
+
+def _serves(used: Collection[Used], datacenter: str) -> bool:
+    """Whether clients of a datacenter use a level, as far as is known."""
+    return any(one.datacenter in {"", datacenter} for one in used)
+
+
+def _fixed(threshold: Threshold | None) -> list[Threshold]:
+    return [threshold] if threshold else []
+
+
+def _thresholds(used: Iterable[Used], idle: Iterable[str], default: Threshold | None) -> list[Threshold]:
+    """A threshold for each level, the strictest first; datacenters without evidence have the default level."""
+    assert default  # noqa: S101 - a tier that follows the queries has a default level
+    every = strictest([*used, *(Used(name, default.level) for name in idle)])
+    clients: defaultdict[Level, set[str]] = defaultdict(set)
+    for one in every or (Used("", default.level),):
+        clients[one.level].add(one.datacenter)
+    order = sorted(clients, key=lambda level: (-len(WEAKER[level]), level))
+    return [replace(default, level=level, clients=_clients(level, clients[level])) for level in order]
+
+
+def _clients(level: Level, datacenters: set[str]) -> tuple[str, ...]:
+    return () if "" in datacenters or not level.local else tuple(sorted(datacenters))
+
+
+def _watched(threshold: Threshold, others: Iterable[Threshold]) -> bool:
+    """Whether other thresholds watch the same level for the same clients."""
+    same = [other for other in others if other.level is threshold.level]
+    return any(not other.clients or _within(threshold.clients, other.clients) for other in same)
+
+
+def _within(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    return bool(names) and set(names) <= set(others)

@@ -1,0 +1,360 @@
+"""The evidence of the levels that clients use: what each source has shown in a window of time, and since when whole.
+
+Pure: the time is passed in, as seconds of Unix time. A use is kept as long as the window; it is forgotten only if its
+source has told everything of a whole window since. So a gap (a node that can't be read, an agent that was off while a
+node restarted, a Prometheus that does not answer) keeps what was known, and never lowers a level.
+
+Counters are compared with the reading before. A counter of a process that was started since then counts from zero, and
+so does one that went down. Of a node that is seen for the first time, what it counted long ago is no evidence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import Level, release
+from ringcheck.core.policy import auth_level
+from ringcheck.core.requests import LOGINS, SCANS, SCOPES, NodeRequests, Use
+from ringcheck.core.words import counted, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+BUCKETS = 28  # of a window: six hours of a week
+PATIENCE = 300.0  # seconds between two readings without which nothing is missing
+COUNTERS = "counters"  # the source that reads the nodes' own counters
+IN_FLIGHT = 16  # reads of system_auth that may have been counted there and not yet by their level
+WEEK = 7 * 86400.0
+_FIRST_WITH_COUNTERS = (3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How often and when something was used.
+
+    Attributes:
+        last: time of the reading that showed it last.
+        counts: (begin of a part of the window, queries in it), oldest first.
+    """
+
+    last: float
+    counts: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Queries in the window."""
+        return sum(count for _, count in self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The last reading of the counters of one process.
+
+    Attributes:
+        at: when.
+        since: from when on everything that was counted is known, without a gap.
+        started: when the process was started; None if it is not known.
+        values: by name.
+        owed: reads of system_auth that were counted there and not yet by their level, at most.
+    """
+
+    at: float
+    since: float
+    started: float | None = None
+    values: Mapping[str, int] = field(default_factory=dict)
+    owed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What one source has shown.
+
+    Attributes:
+        uses: what was used in the window.
+        readings: of counters, by node or series.
+        at: time of the last reading; None before the first.
+        since: from when on everything is known, without a gap; None if the readings of nodes tell that.
+        gaps: what is missing now: texts.
+        scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
+    """
+
+    uses: Mapping[Use, Seen] = field(default_factory=lambda: MappingProxyType({}))
+    readings: Mapping[str, Reading] = field(default_factory=lambda: MappingProxyType({}))
+    at: float | None = None
+    since: float | None = None
+    gaps: tuple[str, ...] = ()
+    scans: float | None = None
+
+    def whole(self, at: float, window: float) -> bool:
+        """Whether everything of the window that ends now is known."""
+        return not self.missing(at, window)
+
+    def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
+        """What is missing of the window, in words; empty if nothing is."""
+        if self.at is None:
+            return "nothing was read yet"
+        if self.gaps:
+            return self.gaps[0] + (f", and {counted(len(self.gaps) - 1, 'more gap')}" if len(self.gaps) > 1 else "")
+        if at - self.at > patience:
+            return f"nothing was read for {span(at - self.at)}"
+        begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
+        known = at - max(begins, default=at)
+        return "" if known >= window else f"{span(max(known, 0.0))} of {span(window)} are known"
+
+
+def span(seconds: float) -> str:
+    """A time as text: `90 s`, `5 min`, `3 h`, `7 days`; rounded down."""
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length or (unit == "day" and seconds >= length):
+            number = int(seconds // length)
+            return counted(number, "day") if unit == "day" else f"{number} {unit}"
+    return f"{int(seconds)} s"
+
+
+# Uses
+
+
+def _kept(uses: Mapping[Use, Seen], at: float, window: float, *, whole: bool) -> dict[Use, Seen]:
+    """What is still evidence: a use older than the window goes only if the whole window is known."""
+    length = _length(window)
+    kept = {}
+    for use, seen in uses.items():
+        if not whole or at - seen.last < window:
+            counts = tuple(part for part in seen.counts if part[0] > at - window - length)
+            kept[use] = Seen(seen.last, counts)
+    return kept
+
+
+def _added(uses: dict[Use, Seen], found: Mapping[Use, int], at: float, window: float) -> dict[Use, Seen]:
+    length = _length(window)
+    begin = int(at // length) * length
+    for use, count in found.items():
+        if count > 0:
+            before = uses.get(use, Seen(at)).counts
+            same = before[-1][1] if before and before[-1][0] >= begin else 0
+            uses[use] = Seen(at, (*(before[:-1] if same else before), (begin, same + count)))
+    return uses
+
+
+def _length(window: float) -> int:
+    return max(1, int(window / BUCKETS))
+
+
+# The counters of nodes
+
+
+def noted(
+    evidence: Evidence, nodes: Sequence[NodeRequests], at: float, window: float, auth: str | None = None
+) -> Evidence:
+    """The evidence after a reading of the nodes' counters.
+
+    Args:
+        evidence: before it.
+        nodes: all members; those that could not be read have no counts.
+        at: time of the reading.
+        window: seconds.
+        auth: the level at which Cassandra reads system_auth, as a node reports it; None if none does.
+    """
+    readings: dict[str, Reading] = {}
+    found: Counter[Use] = Counter()
+    scans = evidence.scans
+    for node in nodes:
+        before = evidence.readings.get(node.node)
+        reading, counts = _read(node, before, at, window, evidence.at)
+        if reading is not None:
+            if node.counts is not None:
+                reading, counts = _without_logins(reading, before, counts, _login_levels(node, auth))
+                found.update(_by_use(node, counts))
+                scans = at if counts.get(SCANS) else scans
+            readings[node.node] = reading
+    after = replace(evidence, readings=readings, at=at, gaps=tuple(_gaps(nodes, readings, at)), scans=scans)
+    kept = _kept(evidence.uses, at, window, whole=after.whole(at, window))
+    return replace(after, uses=_added(kept, found, at, window))
+
+
+def _by_use(node: NodeRequests, counts: Mapping[str, int]) -> dict[Use, int]:
+    return {Use("", node.datacenter, *SCOPES[name]): count for name, count in counts.items() if name in SCOPES}
+
+
+def _read(
+    node: NodeRequests, before: Reading | None, at: float, window: float, last: float | None
+) -> tuple[Reading | None, dict[str, int]]:
+    """The reading of a node, and what it counted since the one before.
+
+    A node that could not be read keeps the reading before.
+    """
+    if node.counts is None:
+        return before, {}
+    values, started = dict(node.counts), node.started
+    if before is None:
+        young = started is not None and at - started < window
+        new = last is not None and started is not None and started >= last - PATIENCE
+        since = -1.0 if new else started if young and started is not None else at
+        return Reading(at=at, since=min(since, at), started=started, values=values), values if young else {}
+    if not _restarted(before, node):
+        counts = {name: value - before.values.get(name, 0) for name, value in values.items()}
+        return replace(before, at=at, values=values), counts
+    # The queries between the last reading and the end of the old process are not known.
+    gap = at if started is None else max(before.at, min(started, at))
+    since = before.since if gap - before.at <= PATIENCE else gap
+    return Reading(at=at, since=since, started=started, values=values), values
+
+
+def _restarted(before: Reading, node: NodeRequests) -> bool:
+    """Whether the counters are those of another process, or went down."""
+    if node.started is not None and before.started is not None and abs(node.started - before.started) > 1:
+        return True
+    return any((node.counts or {}).get(name, 0) < value for name, value in before.values.items())
+
+
+def _login_levels(node: NodeRequests, auth: str | None) -> tuple[Level, ...]:
+    """The levels at which this node reads system_auth: that of logins, and QUORUM for the user `cassandra`."""
+    reported = auth if release(node.release) >= (4, 1) else None
+    level = auth_level(reported, (node.release,))
+    return () if level is None else tuple(dict.fromkeys((level, Level.QUORUM)))
+
+
+def _without_logins(
+    reading: Reading, before: Reading | None, counts: dict[str, int], levels: tuple[Level, ...]
+) -> tuple[Reading, dict[str, int]]:
+    """The counts without Cassandra's reads of system_auth, as far as these can be told from those of clients.
+
+    The counter of a table can be ahead of that of the level by the reads in flight. If there are more reads than those
+    of system_auth at two levels, it is not known whose they are, and both stay.
+    """
+    logins = counts.get(LOGINS, 0)
+    same = before is not None and before.started == reading.started
+    owed = before.owed if before and same else IN_FLIGHT if reading.values.get(LOGINS) else 0
+    names = [f"Read-{level}" for level in levels if counts.get(f"Read-{level}", 0) > 0]
+    total, spare = sum(counts[name] for name in names), owed + logins
+    if total <= spare:
+        return replace(reading, owed=min(IN_FLIGHT, spare - total)), counts | dict.fromkeys(names, 0)
+    if len(names) == 1:
+        return replace(reading, owed=0), counts | {names[0]: total - spare}
+    return replace(reading, owed=0), counts
+
+
+def _gaps(nodes: Iterable[NodeRequests], readings: Mapping[str, Reading], at: float) -> Iterable[str]:
+    old = [node.address for node in nodes if node.counts is None and _too_old(node.release)]
+    if old:
+        yield f"{listed(old)}: Cassandra before 3.10 does not count queries by level"
+    for node in nodes:
+        reading = readings.get(node.node)
+        if node.address not in old and (reading is None or at - reading.at > PATIENCE):
+            yield f"{node.address}: {node.problem or 'its counters could not be read'}"
+
+
+def _too_old(text: str | None) -> bool:
+    return text is not None and release(text) < _FIRST_WITH_COUNTERS
+
+
+# Sources that report uses
+
+
+def reported(evidence: Evidence, found: Mapping[Use, int], at: float, window: float, patience: float) -> Evidence:
+    """The evidence after a report of how many queries there were since the report before.
+
+    Args:
+        evidence: before it.
+        found: queries by what they used.
+        at: time of the report.
+        window: seconds.
+        patience: seconds between two reports without which nothing is missing.
+    """
+    gap = evidence.at is None or at - evidence.at > patience
+    since = at if gap or evidence.since is None else evidence.since
+    after = replace(evidence, at=at, since=since, gaps=())
+    kept = _kept(evidence.uses, at, window, whole=not after.missing(at, window, patience))
+    return replace(after, uses=_added(kept, found, at, window))
+
+
+def sampled(
+    evidence: Evidence, series: Mapping[str, tuple[Use, int]], at: float, window: float, patience: float
+) -> Evidence:
+    """The evidence after a reading of counters that begin and end at any time, as those of Prometheus.
+
+    Args:
+        evidence: before it.
+        series: by the identity of a series what it counts, and its value.
+        at: time of the reading.
+        window: seconds.
+        patience: seconds between two readings without which nothing is missing.
+    """
+    found: Counter[Use] = Counter()
+    for name, (use, value) in series.items():
+        before = evidence.readings.get(name)
+        known = before.values[""] if before else value if evidence.at is None else 0  # a new series counts from zero
+        found[use] += value - known if value >= known else value
+    readings = {name: reading for name, reading in evidence.readings.items() if at - reading.at < window}
+    readings |= {name: Reading(at=at, since=at, values={"": value}) for name, (_, value) in series.items()}
+    return replace(reported(evidence, found, at, window, patience), readings=readings)
+
+
+def failed(evidence: Evidence, why: str) -> Evidence:
+    """The evidence after a reading that failed: nothing is lowered until the source can be read again."""
+    return replace(evidence, gaps=(why,))
+
+
+# As plain values, for the state file
+
+
+def plain(evidence: Evidence) -> dict[str, object]:
+    """Lists, texts and numbers that `read_plain` makes the evidence of."""
+    return {
+        "at": evidence.at,
+        "since": evidence.since,
+        "gaps": list(evidence.gaps),
+        "scans": evidence.scans,
+        "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
+        "readings": {
+            name: [reading.at, reading.since, reading.started, dict(reading.values), reading.owed]
+            for name, reading in evidence.readings.items()
+        },
+    }
+
+
+def read_plain(values: Mapping[str, object]) -> Evidence:
+    """The evidence of plain values; without a gap that was there, since a new process has not tried yet.
+
+    Raises:
+        KeyError, TypeError, ValueError: if they are not those of `plain`.
+    """
+    uses = {}
+    for keyspace, datacenter, level, operation, last, counts in _rows(values["uses"]):
+        parts = tuple((int(begin), int(count)) for begin, count in counts)
+        uses[Use(str(keyspace), str(datacenter), Level(level), str(operation))] = Seen(float(last), parts)
+    readings = {}
+    for name, (at, since, started, numbers, owed) in dict(_mapping(values["readings"])).items():
+        counts = {str(key): int(number) for key, number in numbers.items()}
+        readings[str(name)] = Reading(
+            at=float(at), since=float(since), started=_time(started), values=counts, owed=int(owed)
+        )
+    return Evidence(
+        uses=uses,
+        readings=readings,
+        at=_time(values["at"]),
+        since=_time(values["since"]),
+        scans=_time(values["scans"]),
+        gaps=tuple(map(str, _rows(values["gaps"]))),
+    )
+
+
+def _rows(value: object) -> list:  # type: ignore[type-arg]  # of whatever JSON has there
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
+def _mapping(value: object) -> dict:  # type: ignore[type-arg]  # of whatever JSON has there
+    if not isinstance(value, dict):
+        raise TypeError("not a mapping")
+    return value
+
+
+def _time(value: object) -> float | None:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError("not a time")
+    return None if value is None else float(value)

@@ -1,0 +1,303 @@
+"""The levels in use by all evidence, the rules that follow from them, and what verdict and gate make of these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.levels import (
+    EVERY,
+    WEAKER,
+    Following,
+    LevelChange,
+    Observed,
+    Used,
+    above,
+    changed,
+    followed,
+    in_words,
+    observed,
+    strictest,
+)
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.requests import QUERIED, Use
+from ringcheck.core.usage import Evidence, Seen
+from tests.core.clusters import address, nodes, ring, snapshot
+from tests.core.test_range_healths import RULES, state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW, WINDOW = 2_000_000.0, 7 * 86400.0
+FOLLOWING = Following(window=WINDOW)
+DCS = ("dc1", "dc2")
+AUTO = Rule(
+    keyspaces=("*",),
+    critical=Threshold(Level.LOCAL_ONE),
+    warning=Threshold(Level.LOCAL_QUORUM),
+    auto=frozenset({"critical", "warning"}),
+)
+
+
+def evidence(uses: Mapping[Use, int], *, whole: bool = True) -> Evidence:
+    seen = {use: Seen(NOW, ((int(NOW), count),)) for use, count in uses.items()}
+    return Evidence(uses=seen, at=NOW, since=NOW - WINDOW if whole else NOW - 60)
+
+
+def use(text: str, keyspace: str = "", operation: str = "read") -> Use:
+    datacenter, _, level = text.partition(" ")
+    return Use(keyspace, datacenter.strip("-"), Level(level), operation)
+
+
+def of(*sources: Evidence, least: int = 1) -> Observed:
+    named = {f"source {number}": source for number, source in enumerate(sources)}
+    return observed(named, NOW, Following(window=WINDOW, least=least), DCS)
+
+
+def levels(seen: Observed, keyspace: str = EVERY) -> list[str]:
+    return [f"{one.datacenter or '-'} {one.level}" for one in seen.of(keyspace)]
+
+
+def watched(rule: Rule) -> list[str]:
+    """`CRITICAL LOCAL_QUORUM dc1` for each threshold."""
+    return sorted(" ".join([tier.name, each.level, *each.clients]) for tier, each in rule.tiers)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> None:
+    """So that to watch the stronger one alone hides nothing."""
+    shown = state(seed)
+    for strong, weaker in WEAKER.items():
+        for weak in weaker:
+            for client in ("dc1", "dc2"):
+                lost, kept = (
+                    {
+                        part
+                        for parts in shown.unavailable(level, client if level.local else None, RULES).values()
+                        for part in parts
+                    }
+                    for level in (weak, strong)
+                )
+                assert lost <= kept, (strong, weak, client)
+
+
+def test_levels_that_do_not_include_each_other_are_in_use_side_by_side() -> None:
+    """QUORUM can be served where LOCAL_QUORUM is lost, and the other way round."""
+    seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1, use("dc1 LOCAL_ONE"): 9, use("dc1 QUORUM"): 1, use("dc2 ONE"): 5}))
+    assert levels(seen) == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
+    assert in_words(seen.of("any")) == "LOCAL_QUORUM in dc1, QUORUM"
+    assert in_words(()) == "none"
+
+
+def test_a_read_at_one_needs_no_more_than_any_other() -> None:
+    """As drivers' control connections make them; a write at ONE waits for pending nodes of all datacenters."""
+    assert levels(of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc1 ONE"): 9}))) == ["dc1 LOCAL_ONE"]
+    assert levels(of(evidence({use("dc1 ONE"): 9}))) == ["dc1 ONE"]
+    written = {use("dc1 LOCAL_ONE"): 1, use("dc1 ONE", operation="write"): 9}
+    assert levels(of(evidence(written))) == ["dc1 LOCAL_ONE", "dc1 ONE"]
+
+
+def test_each_datacenter_has_its_own_level() -> None:
+    """One without evidence keeps the default levels, also if the window is whole."""
+    seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1}))
+    assert seen.unclear == ()
+    assert watched(followed(AUTO, "orders", seen)) == [
+        "CRITICAL LOCAL_ONE dc2",
+        "CRITICAL LOCAL_QUORUM dc1",
+        "WARNING LOCAL_ALL dc1",
+        "WARNING LOCAL_QUORUM dc2",
+    ]
+
+
+def test_a_whole_window_can_lower_the_level() -> None:
+    """Below the default too: nobody needs more."""
+    low = {use("dc1 ONE"): 1, use("dc2 LOCAL_ONE"): 1}
+    assert watched(followed(AUTO, "orders", of(evidence(low)))) == [
+        "CRITICAL LOCAL_ONE dc2",
+        "CRITICAL ONE",
+        "WARNING LOCAL_QUORUM dc1 dc2",
+    ]
+
+
+def test_without_a_whole_window_the_stricter_of_both_holds() -> None:
+    """The default levels beside those in use; no evidence at all is the same."""
+    seen = of(evidence({use("dc1 ONE"): 1, use("dc2 LOCAL_QUORUM"): 1}, whole=False))
+    assert seen.unclear == ("source 0: 60 s of 7 days are known",)
+    assert watched(followed(AUTO, "orders", seen)) == [
+        "CRITICAL LOCAL_ONE dc1",
+        "CRITICAL LOCAL_QUORUM dc2",
+        "CRITICAL ONE",
+        "WARNING LOCAL_ALL dc2",
+        "WARNING LOCAL_QUORUM dc1 dc2",
+    ]
+    assert watched(followed(AUTO, "orders", None)) == ["CRITICAL LOCAL_ONE", "WARNING LOCAL_QUORUM"]
+    assert watched(followed(AUTO, "orders", of(evidence({})))) == [
+        "CRITICAL LOCAL_ONE dc1 dc2",
+        "WARNING LOCAL_QUORUM dc1 dc2",
+    ]
+
+
+def test_a_fixed_tier_stays() -> None:
+    """`critical: LOCAL_ONE, warning: auto` and the other way round; bounds of a threshold hold at the new level."""
+    seen = of(evidence({use("dc1 QUORUM"): 1, use("dc2 QUORUM"): 1}))
+    assert watched(followed(replace(AUTO, auto=frozenset({"warning"})), "orders", seen)) == [
+        "CRITICAL LOCAL_ONE",
+        "WARNING ALL",
+    ]
+    bounded = replace(AUTO, critical=Threshold(Level.LOCAL_ONE, None), auto=frozenset({"critical"}))
+    rule = followed(bounded, "orders", seen)
+    assert rule.critical == Threshold(Level.QUORUM, None)
+    assert watched(rule) == ["CRITICAL QUORUM", "WARNING LOCAL_QUORUM"]
+
+
+STEPS = {
+    "ONE": "LOCAL_QUORUM",
+    "LOCAL_ONE": "LOCAL_QUORUM",
+    "LOCAL_QUORUM": "LOCAL_ALL",
+    "QUORUM": "ALL",
+    "EACH_QUORUM": "ALL",
+    "SERIAL": "ALL",
+    "LOCAL_SERIAL": "LOCAL_ALL",
+    "TWO": "ALL",
+    "ALL": None,
+    "LOCAL_ALL": None,
+}
+
+
+@pytest.mark.parametrize(("level", "step"), STEPS.items())
+def test_one_step_above(level: str, step: str | None) -> None:
+    """What warns before a level is lost."""
+    assert above(Level(level)) == step
+
+
+def test_queries_below_the_least_number_are_no_use() -> None:
+    """Reads and writes together, at one level in one datacenter."""
+    counted = {use("dc1 ALL"): 4, use("dc1 ALL", operation="write"): 5, use("dc2 ALL"): 9, use("dc1 ONE"): 50}
+    assert levels(of(evidence(counted), least=10)) == ["dc1 ONE"]
+    assert levels(of(evidence(counted), least=9)) == ["dc1 ALL", "dc2 ALL"]
+
+
+# Keyspaces
+
+
+def test_a_keyspace_has_its_own_level_if_all_queries_are_known_by_keyspace() -> None:
+    """Those of the counters are those of the keyspaces then, and any other keyspace has all of them."""
+    counters = evidence({use("dc1 LOCAL_QUORUM"): 1000, use("dc1 ONE"): 100})
+    spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
+    seen = of(counters, spans)
+    assert levels(seen, "orders") == ["dc1 LOCAL_QUORUM"]
+    assert levels(seen, "clicks") == ["dc1 ONE"]
+    assert levels(seen, "others") == ["dc1 LOCAL_QUORUM"]
+
+
+def test_queries_of_no_known_keyspace_may_be_of_any() -> None:
+    """A batch job that is not traced uses QUORUM, and much of LOCAL_QUORUM is not traced."""
+    counters = evidence({use("dc1 LOCAL_QUORUM"): 2000, use("dc1 QUORUM"): 1, use("dc1 ONE"): 100})
+    spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
+    assert levels(of(counters, spans), "clicks") == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
+
+
+def test_a_source_without_datacenters_speaks_for_all() -> None:
+    """And its queries explain those of the counters in any datacenter; who the clients are is not known then."""
+    counters = evidence({use("dc1 LOCAL_QUORUM"): 1000, use("dc1 ONE"): 5})
+    spans = evidence({use("- LOCAL_QUORUM", "orders"): 1000, use("- ONE", "clicks"): 5})
+    seen = of(counters, spans)
+    assert levels(seen, "clicks") == ["- ONE"]
+    assert watched(followed(AUTO, "orders", seen)) == ["CRITICAL LOCAL_QUORUM", "WARNING LOCAL_ALL"]
+    assert seen.clients == ()
+
+
+def test_client_datacenters_follow_a_whole_window() -> None:
+    """Without one, every datacenter may have clients."""
+    one = {use("dc1 LOCAL_QUORUM"): 1}
+    assert of(evidence(one)).clients == ("dc1",)
+    assert of(evidence(one, whole=False)).clients == ()
+    assert of(evidence({use("dc3 ONE"): 1})).clients == ()
+
+
+# Changes
+
+
+def test_a_change_is_news_for_a_day() -> None:
+    """For each keyspace the last one; the first evidence is no change."""
+    low, high = (Observed(keyspaces={EVERY: (Used("dc1", level),)}) for level in (Level.ONE, Level.QUORUM))
+    assert changed(None, low, NOW).changes == ()
+    raised = changed(low, high, NOW)
+    assert raised.changes == (LevelChange(keyspace=EVERY, was="ONE", now="QUORUM", at=NOW),)
+    assert changed(raised, high, NOW + 86399).changes == raised.changes
+    assert changed(raised, high, NOW + 86400).changes == ()
+    [again] = changed(raised, low, NOW + 60).changes
+    assert (again.was, again.now) == ("QUORUM", "ONE")
+
+
+# Verdict and gate
+
+ROWS = [[1, 2, 3, 4, 5, 6]] * 3
+SIX = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc2:r1", "dc2:r2", "dc2:r3")
+SNAPSHOT = snapshot(SIX, [ring("orders", "NetworkTopologyStrategy {dc1=3, dc2=3}", ROWS, 6)])
+
+
+def policy(*used: str, **fields: object) -> Policy:
+    seen = of(evidence({use(text): 1 for text in used}))
+    return replace(Policy((AUTO,), observed=seen), **fields)  # type: ignore[arg-type]  # fields of Policy
+
+
+def severity(down: set[int], rules: Policy) -> Severity:
+    """Of the keyspace, by what is watched alone."""
+    lost = snapshot(SIX, SNAPSHOT.rings, down=down)
+    return next(found.severity for found in assess(lost, rules).keyspaces if found.name == "orders")
+
+
+def test_the_verdict_follows_for_each_datacenter() -> None:
+    """Two nodes down are CRITICAL where LOCAL_QUORUM is used, and a WARNING where LOCAL_ONE is."""
+    rules = policy("dc1 LOCAL_QUORUM", "dc2 LOCAL_ONE")
+    assert severity({1, 2}, rules) is Severity.CRITICAL
+    assert severity({4, 5}, rules) is Severity.WARNING
+    assert severity({1}, rules) is Severity.WARNING
+    assert severity({4}, rules) is Severity.OK
+    assert severity({4, 5, 6}, rules) is Severity.CRITICAL
+
+
+def test_the_gate_keeps_what_is_used() -> None:
+    """Whatever its own level is, for the clients that use it, and also if no rule is `auto`."""
+    gate = Gate(level=Level.LOCAL_ONE, settle=0)
+    for rules in (policy("dc1 LOCAL_QUORUM"), policy("dc1 LOCAL_QUORUM", rules=())):
+        keeper = Gatekeeper(SNAPSHOT, rules, gate)
+        assert keeper.decide([address(1), address(2)]).decision == "unsafe"
+        assert keeper.decide([address(4), address(5)]).decision == "safe"
+    assert Gatekeeper(SNAPSHOT, Policy(), gate).decide([address(1), address(2)]).decision == "safe"
+
+
+USES = st.lists(st.builds(Used, st.sampled_from(["", *DCS]), st.sampled_from(QUERIED)), max_size=6)
+
+
+def clients(one: Used) -> tuple[str, ...]:
+    return (one.datacenter,) if one.datacenter else ()
+
+
+@given(USES, st.booleans(), st.sets(st.integers(1, 6)))
+def test_every_level_in_use_is_watched(used: list[Used], whole: bool, down: set[int]) -> None:  # noqa: FBT001 - drawn
+    """What is left out is included in something that is not; a lost level is never better than its own rule says."""
+    seen = Observed(keyspaces={EVERY: strictest(used)}, datacenters=DCS, unclear=() if whole else ("a gap",))
+    rule = followed(AUTO, "orders", seen)
+    critical = [threshold for tier, threshold in rule.tiers if tier is Severity.CRITICAL]
+    for one in used:
+        for client in DCS if one.level.local else ("",):
+            if one.datacenter in {"", client} or not client:
+                assert any(
+                    each.watches(each.level, client or None)
+                    and (each.level is one.level or one.level in WEAKER[each.level])
+                    for each in critical
+                ), (one, watched(rule))
+    if len(down) == len(SIX):
+        return
+    fixed = [Rule(keyspaces=("*",), critical=Threshold(one.level, clients=clients(one))) for one in used]
+    worst = max((severity(down, Policy((single,))) for single in fixed), default=Severity.OK)
+    assert severity(down, Policy((AUTO,), observed=seen)) >= worst

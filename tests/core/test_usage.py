@@ -1,0 +1,265 @@
+"""The evidence of levels in use: counters that are reset, gaps, logins; nothing is forgotten without a whole window."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.requests import LOGINS, SCANS, NodeRequests, Use
+from ringcheck.core.usage import (
+    IN_FLIGHT,
+    PATIENCE,
+    Evidence,
+    failed,
+    noted,
+    plain,
+    read_plain,
+    reported,
+    sampled,
+    span,
+)
+
+DAY = 86400.0
+WINDOW = 7 * DAY
+START = 1_000_000.0
+READ = "Read-LOCAL_QUORUM"
+
+
+def node(
+    name: str = "a", started: float | None = START - 30 * DAY, release: str = "5.0.8", **counts: int
+) -> NodeRequests:
+    every = {READ: 0, "Read-LOCAL_ONE": 0, "Read-QUORUM": 0, LOGINS: 0, SCANS: 0}
+    named = {key.replace("__", "-"): value for key, value in counts.items()}
+    return NodeRequests(
+        node=name, address=f"10.0.0.{name}", datacenter="dc1", release=release, started=started, counts=every | named
+    )
+
+
+def silent(name: str = "a", **fields: Any) -> NodeRequests:
+    return replace(node(name), counts=None, **fields)
+
+
+def after(*readings: tuple[float, list[NodeRequests]], evidence: Evidence | None = None) -> Evidence:
+    found = evidence or Evidence()
+    for at, nodes in readings:
+        found = noted(found, nodes, START + at, WINDOW)
+    return found
+
+
+def used(evidence: Evidence) -> dict[str, int]:
+    return {f"{use.operation} {use.level}": seen.total for use, seen in evidence.uses.items()}
+
+
+def test_only_what_is_counted_between_two_readings_is_a_use() -> None:
+    """What a long running process counted before it was seen first says nothing of the window."""
+    first = after((0, [node(Read__LOCAL_QUORUM=1000)]))
+    assert used(first) == {}
+    assert used(after((60, [node(Read__LOCAL_QUORUM=1007, Write__ALL=1)]), evidence=first)) == {
+        "read LOCAL_QUORUM": 7, "write ALL": 1,
+    }  # fmt: skip
+
+
+def test_a_process_that_is_younger_than_the_window_counts_from_zero() -> None:
+    """All that it counted was in the window."""
+    assert used(after((0, [node(started=START - DAY, Read__LOCAL_QUORUM=5)]))) == {"read LOCAL_QUORUM": 5}
+
+
+@pytest.mark.parametrize("started", [START + 50, None])
+def test_a_restarted_process_counts_from_zero(started: float | None) -> None:
+    """A counter goes down, or the start differs though the counter is as high as before."""
+    before = after((0, [node(Read__LOCAL_QUORUM=100)]))
+    again = after((60, [node(started=started, Read__LOCAL_QUORUM=3)]), evidence=before)
+    assert used(again) == {"read LOCAL_QUORUM": 3}
+    if started:
+        assert used(after((60, [node(started=started, Read__LOCAL_QUORUM=100)]), evidence=before)) == {
+            "read LOCAL_QUORUM": 100
+        }
+
+
+def test_a_use_is_forgotten_after_a_whole_window() -> None:
+    """And not before."""
+    seen = after((0, [node()]), (60, [node(Write__ALL=1)]))
+    for minute in range(5, int(WINDOW / 60), 5):
+        seen = after((minute * 60, [node(Write__ALL=1)]), evidence=seen)
+    assert used(seen) == {"write ALL": 1}
+    assert used(after((WINDOW + 61, [node(Write__ALL=1)]), evidence=seen)) == {}
+
+
+def test_a_use_is_kept_while_a_part_of_the_window_is_not_known() -> None:
+    """A node that is not read, and after its return what it may have done before it was restarted."""
+    two = [node("a"), node("b")]
+    seen = after((0, two), (60, [node("a", Write__ALL=1), node("b")]))
+    idle, late = node("a", Write__ALL=1), 3 * WINDOW
+    dark = after((late, [idle, silent("b")]), evidence=seen)
+    assert dark.missing(START + late, WINDOW).startswith("10.0.0.b: ")
+    assert used(dark) == {"write ALL": 0}
+    back = after((late + 60, [idle, node("b", started=START + late)]), evidence=dark)
+    assert used(back) == {"write ALL": 0}
+    assert back.missing(START + late + 60, WINDOW) == "60 s of 7 days are known"
+
+
+def test_a_gap_in_which_no_node_was_restarted_hides_nothing() -> None:
+    """The counters went on: an agent that was off for a week has the whole window."""
+    seen = after((0, [node()]), (WINDOW, [node()]))
+    assert seen.whole(START + WINDOW, WINDOW)
+
+
+def test_a_node_that_has_just_been_added_leaves_the_window_whole() -> None:
+    """It had no clients before its first process was started; one that is gone is not missed."""
+    seen = after((0, [node("a")]), (WINDOW, [node("a")]))
+    joined = after((WINDOW + 60, [node("a"), node("b", started=START + WINDOW + 30)]), evidence=seen)
+    assert joined.whole(START + WINDOW + 60, WINDOW)
+    old = after((WINDOW + 60, [node("a"), node("b", started=START + DAY)]), evidence=seen)
+    assert not old.whole(START + WINDOW + 60, WINDOW)
+    assert after((WINDOW + 90, [node("b", started=START + WINDOW + 30)]), evidence=joined).whole(
+        START + WINDOW + 90, WINDOW
+    )
+
+
+def test_a_quick_restart_leaves_the_window_whole() -> None:
+    """Less than the patience between the last reading and the new process; a long one begins the window anew."""
+    whole = after((0, [node()]), (WINDOW, [node()]))
+    quick = after((WINDOW + 90, [node(started=START + WINDOW + 40)]), evidence=whole)
+    assert quick.whole(START + WINDOW + 90, WINDOW)
+    slow = after((WINDOW + 2 * PATIENCE, [node(started=START + WINDOW + PATIENCE + 1)]), evidence=whole)
+    assert not slow.whole(START + WINDOW + 2 * PATIENCE, WINDOW)
+
+
+def test_old_releases_do_not_count() -> None:
+    """They are named, whatever else can be read."""
+    seen = after((0, [node(), silent("b", release="3.0.29")]))
+    assert seen.missing(START, WINDOW) == "10.0.0.b: Cassandra before 3.10 does not count queries by level"
+    denied = after((0, [silent("b", problem="its access policy forbids it")]))
+    assert denied.missing(START, WINDOW) == "10.0.0.b: its access policy forbids it"
+
+
+# Logins
+
+
+def test_reads_of_system_auth_are_no_use() -> None:
+    """As many as the tables count, at the level of logins and at QUORUM; a query more is a use."""
+    seen = after((0, [node()]), (60, [node(logins=40, Read__LOCAL_QUORUM=30, Read__QUORUM=10)]))
+    assert used(seen) == {}
+    more = after((120, [node(logins=60, Read__LOCAL_QUORUM=51, Read__QUORUM=10)]), evidence=seen)
+    assert used(more) == {"read LOCAL_QUORUM": 1}
+
+
+def test_logins_before_4_1_are_at_local_one() -> None:
+    """Reads at LOCAL_QUORUM are the clients' own there."""
+    old = {"release": "3.11.19"}
+    seen = after((0, [node(**old)]), (60, [node(**old, logins=9, Read__LOCAL_ONE=9, Read__LOCAL_QUORUM=1)]))  # type: ignore[arg-type]  # no counts
+    assert used(seen) == {"read LOCAL_QUORUM": 1}
+
+
+def test_what_can_be_a_login_or_a_query_is_a_query() -> None:
+    """More reads at two levels than reads of system_auth: whose they are is not known."""
+    seen = after((0, [node()]), (60, [node(logins=5, Read__LOCAL_QUORUM=100, Read__QUORUM=5)]))
+    assert used(seen) == {"read LOCAL_QUORUM": 100, "read QUORUM": 5}
+
+
+def test_a_login_in_flight_is_no_use() -> None:
+    """The tables counted it and the level not yet, or both were read for the first time in between."""
+    behind = after(
+        (0, [node()]), (60, [node(logins=3, Read__LOCAL_QUORUM=2)]), (120, [node(logins=3, Read__LOCAL_QUORUM=3)])
+    )
+    assert used(behind) == {}
+    first = after((0, [node(logins=7)]), (60, [node(logins=7, Read__LOCAL_QUORUM=IN_FLIGHT)]))
+    assert used(first) == {}
+    assert used(after((120, [node(logins=7, Read__LOCAL_QUORUM=IN_FLIGHT + 1)]), evidence=first)) == {
+        "read LOCAL_QUORUM": 1
+    }
+
+
+def test_scans_are_noted() -> None:
+    """When the last one was; their level is not known."""
+    assert after((0, [node()])).scans is None
+    assert after((0, [node()]), (60, [node(scans=1)])).scans == START + 60
+
+
+# Sources that report
+
+
+def test_reports_add_and_a_silent_source_takes_nothing_away() -> None:
+    """A use stays until a window of reports without a gap has passed."""
+    use = Use("orders", "dc1", Level.QUORUM)
+    seen = reported(Evidence(), {use: 5}, START, WINDOW, 3600)
+    assert seen.uses[use].total == 5
+    late = reported(seen, {}, START + 2 * WINDOW, WINDOW, 3600)
+    assert use in late.uses
+    assert late.missing(START + 2 * WINDOW, WINDOW, 3600) == "0 s of 7 days are known"
+    for hour in range(1, 7 * 24 + 1):
+        late = reported(late, {}, START + 2 * WINDOW + hour * 3600, WINDOW, 3600)
+    assert late.uses == {}
+    assert failed(late, "HTTP 500").missing(late.at or 0, WINDOW, 3600) == "HTTP 500"
+
+
+def test_series_are_counters() -> None:
+    """The first reading is where they begin, a later new one begins at zero, and so does one that went down."""
+    use, other = Use("orders", "dc1", Level.QUORUM), Use("bills", "dc1", Level.ONE)
+    seen = sampled(Evidence(), {"x": (use, 100)}, START, WINDOW, 900)
+    assert seen.uses == {}
+    seen = sampled(seen, {"x": (use, 101), "y": (other, 4)}, START + 300, WINDOW, 900)
+    assert {key: found.total for key, found in seen.uses.items()} == {use: 1, other: 4}
+    seen = sampled(seen, {"x": (use, 7)}, START + 600, WINDOW, 900)
+    assert seen.uses[use].total == 8
+    assert seen.whole(START + 600, 600)
+
+
+# Always
+
+MOMENT = st.tuples(
+    st.floats(1, 2 * DAY),
+    st.sampled_from(["idle", "idle", "use", "restart", "restart and use", "silent"]),
+)
+
+
+@given(st.lists(MOMENT, min_size=1, max_size=40))
+def test_nothing_is_forgotten_without_a_whole_window(moments: list[tuple[float, str]]) -> None:
+    """Whatever happens, a level that was used less than a window ago is known as used, if any reading could show it."""
+    at, started, count, used_at = START, START - 30 * DAY, 0, None
+    seen = after((0, [node()]))
+    for step, what in moments:
+        at += step
+        if "restart" in what:
+            started, count = at - step / 2, 0
+        if "use" in what:
+            count, used_at = count + 1, at
+        found = silent() if what == "silent" else node(started=started, Read__ALL=count)
+        before, seen = seen, noted(seen, [found], at, WINDOW)
+        lost = {use for use in before.uses if use not in seen.uses}
+        assert not lost or seen.whole(at, WINDOW)
+        assert not lost or all(at - before.uses[use].last >= WINDOW for use in lost)
+        if used_at is not None and at - used_at < WINDOW and what != "silent" and count:
+            assert "read ALL" in used(seen)
+
+
+@given(st.lists(MOMENT, min_size=1, max_size=10))
+def test_the_state_file_keeps_all_of_it(moments: list[tuple[float, str]]) -> None:
+    """Through JSON and back."""
+    seen, at = after((0, [node("a"), node("b")])), START
+    for number, (step, what) in enumerate(moments):
+        at += step
+        seen = noted(seen, [silent("a") if what == "silent" else node("a", Write__ALL=number), node("b")], at, WINDOW)
+    assert read_plain(json.loads(json.dumps(plain(seen)))) == seen
+
+
+@pytest.mark.parametrize("broken", [{}, {"uses": 1}, {"uses": [], "readings": [], "at": 1, "since": 2, "scans": None}])
+def test_broken_state_is_refused(broken: dict[str, Any]) -> None:
+    """With an error that the reader expects."""
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        read_plain(broken)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (90, "90 s"), (300, "5 min"), (7200, "2 h"), (86400, "1 day"), (WINDOW, "7 days")],
+)
+def test_spans_as_text(seconds: float, text: str) -> None:
+    """In the largest unit of which there are two, or one day."""
+    assert span(seconds) == text
