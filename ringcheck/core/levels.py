@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
+from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Severity, Threshold
 from ringcheck.core.usage import PATIENCE, WEEK
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 EXPLAINED = 0.95  # of the queries at a level: if keyspaces are known for fewer, it may be any keyspace's
 CHANGED = 86400.0  # seconds for which a change is a finding
-EVERY = "*"  # the keyspaces of which no source tells anything by name
-
 # What is certainly served wherever a level is. SERIAL levels count the participants of a Paxos round in their own way,
 # and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all datacenters, and so
 # can fail where one at LOCAL_ONE does not.
@@ -60,13 +59,6 @@ def above(level: Level) -> Level | None:
     return None if level in {Level.ALL, Level.LOCAL_ALL} else _ABOVE.get(level, Level.ALL)
 
 
-class Used(NamedTuple):
-    """A level in use by the clients of a datacenter; of all datacenters if it is empty."""
-
-    datacenter: str
-    level: Level
-
-
 def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
     """Those that no other one includes, sorted."""
     distinct = sorted(set(used))
@@ -92,46 +84,6 @@ class Following:
 
     window: float = WEEK
     least: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LevelChange:
-    """Another level in use than before.
-
-    Attributes:
-        keyspace: EVERY for those of which no source tells anything by name.
-        was: levels, as text.
-        now: levels, as text.
-        at: seconds of Unix time.
-    """
-
-    keyspace: str
-    was: str
-    now: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """The levels in use.
-
-    Attributes:
-        keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
-        datacenters: all datacenters of the cluster.
-        clients: datacenters with clients; empty if that is not known.
-        unclear: what is missing of the evidence: then the default levels hold beside those in use. Empty if nothing is.
-        changes: the last ones.
-    """
-
-    keyspaces: Mapping[str, tuple[Used, ...]]
-    datacenters: tuple[str, ...] = ()
-    clients: tuple[str, ...] = ()
-    unclear: tuple[str, ...] = ()
-    changes: tuple[LevelChange, ...] = ()
-
-    def of(self, keyspace: str) -> tuple[Used, ...]:
-        """The levels in use for a keyspace."""
-        return self.keyspaces.get(keyspace, self.keyspaces.get(EVERY, ()))
 
 
 def observed(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ringcheck.core.health import LevelHealth
-    from ringcheck.core.levels import Observed
+    from ringcheck.core.observed import Observed
 
 
 @total_ordering

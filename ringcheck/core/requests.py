@@ -8,13 +8,9 @@ those of clients.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ringcheck.core.consistency import Level
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # No query can be made at LOCAL_ALL. A hint alone satisfies ANY: it needs no replica. Cassandra writes the history of
 # repairs and traces at that level.
@@ -27,29 +23,6 @@ SCOPES = {
 
 LOGINS = "logins"  # reads of system_auth: roles and permissions, which Cassandra reads for clients that log in
 SCANS = "scans"  # range scans, whose level is not counted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRequests:
-    """The counters of one node.
-
-    Attributes:
-        node: host id; the address if it is not known.
-        address: for texts.
-        datacenter: empty if it is not known.
-        release: ReleaseVersion; None if it is not known.
-        started: when the process was started, in seconds of Unix time by the node's clock; None if it is not known.
-        counts: by name: a key of SCOPES, LOGINS or SCANS; None if they could not be read.
-        problem: why they could not be read; empty if they could, or if the release has none.
-    """
-
-    node: str
-    address: str
-    datacenter: str = ""
-    release: str | None = None
-    started: float | None = None
-    counts: Mapping[str, int] | None = None
-    problem: str = ""
 
 
 class Use(NamedTuple):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ringcheck.core.metadata import MetadataReport
+    from ringcheck.core.node_requests import NodeRequests
 
 SourceState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
 ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
@@ -397,6 +398,8 @@ class Snapshot:
         problems: what could not be read.
         auth_read_level: consistency level at which Cassandra reads system_auth when a client logs in, as a node reports
             it (4.1+); None if not known.
+        requests: the nodes' counters of client requests; None if this poll did not read them. No part of the document,
+            since a single reading shows no queries.
     """
 
     cluster: str
@@ -408,6 +411,7 @@ class Snapshot:
     authenticates: bool | None = None
     problems: tuple[Problem, ...] = ()
     auth_read_level: str | None = None
+    requests: tuple[NodeRequests, ...] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def index(self) -> dict[str, int]:

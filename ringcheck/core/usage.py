@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level, release
 from ringcheck.core.policy import auth_level
-from ringcheck.core.requests import LOGINS, SCANS, SCOPES, NodeRequests, Use
+from ringcheck.core.requests import LOGINS, SCANS, SCOPES, Use
 from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from ringcheck.core.node_requests import NodeRequests
 
 BUCKETS = 28  # of a window: six hours of a week
 PATIENCE = 300.0  # seconds between two readings without which nothing is missing
@@ -81,8 +82,8 @@ class Evidence:
         scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
     """
 
-    uses: Mapping[Use, Seen] = field(default_factory=lambda: MappingProxyType({}))
-    readings: Mapping[str, Reading] = field(default_factory=lambda: MappingProxyType({}))
+    uses: Mapping[Use, Seen] = field(default_factory=dict)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     at: float | None = None
     since: float | None = None
     gaps: tuple[str, ...] = ()

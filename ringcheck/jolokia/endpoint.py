@@ -15,6 +15,7 @@ from ringcheck.errors import DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import document, parsed
 from ringcheck.jolokia import mbeans, node_report, outcomes
 from ringcheck.jolokia.client import RefusedError
+from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ _BESIDE = {
     mbeans.PAXOS_VARIANT: (mbeans.read(mbeans.STORAGE_PROXY, mbeans.PAXOS_VARIANT), mbeans.WITH_PAXOS_VARIANT),
     mbeans.DESCRIBE_METADATA: (mbeans.metadata(), mbeans.METADATA),
 }
+_ASKED = {name: request for name, (request, _) in _BESIDE.items()} | dict(REQUESTS)
 
 
 @lru_cache(maxsize=64)
@@ -44,14 +46,19 @@ def _liveness(with_port: bool, extra: tuple[str, ...], beside: tuple[str, ...]) 
     That is one `read` of a few attributes; a bulk if the node reports more beside them.
     """
     request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
-    payload = [request, *(_BESIDE[name][0] for name in beside)] if beside else request
+    payload = [request, *(_ASKED[name] for name in beside)] if beside else request
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
 class SharedValues:
-    """Keeps one object of each set and map that many nodes of a cluster report alike."""
+    """Keeps one object of each set and map that many nodes of a cluster report alike.
+
+    Attributes:
+        counting: whether the present poll reads the nodes' counters of client requests.
+    """
 
     def __init__(self) -> None:
+        self.counting = False
         self.sets: dict[frozenset[str], frozenset[str]] = {}
         self._maps: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
 
@@ -82,11 +89,13 @@ class JolokiaEndpoint:
             process: host id and generation of the node's last report; None if it has not answered.
             host_ids: host id by endpoint of its last report that had them; None if it was not asked.
             owners: endpoints that own tokens, likewise; None if it was not asked or does not report them.
+            counters: of client requests, as they were when they were last asked for.
         """
         self.url = url
         self.process: tuple[str | None, int | None] | None = None
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
+        self.counters = Counters()
         self._asking = asking
         self._shared = shared
         self._with_port = False
@@ -116,7 +125,10 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         requests = [*mbeans.reads(mbeans.INTRODUCTION), *(request for request, _ in _BESIDE.values())]
-        answers = dict(zip((*mbeans.INTRODUCTION, *_BESIDE), await self.bulk(requests, deadline), strict=True))
+        counters = self._counters()
+        requests += [REQUESTS[name] for name in counters]
+        names = (*mbeans.INTRODUCTION, *_BESIDE, *counters)
+        answers = dict(zip(names, await self.bulk(requests, deadline), strict=True))
         report = node_report.node_report(answers, self._shared.sets)
         if report.mode is not None:  # a JVM that has only begun to start has no attributes yet, but will have them
             self._extra = tuple(name for name in mbeans.EXTRA if answers[name].status not in _MISSING)
@@ -126,11 +138,23 @@ class JolokiaEndpoint:
             self._reports_owners = report.owners is not None
             owning = (mbeans.OWNERSHIP, mbeans.OWNERSHIP_WITH_PORT)
             self._owners_forbidden = any(answers[name].status == outcomes.FORBIDDEN for name in owning)
+            if counters:
+                self.counters.take(answers)
         return self._remembered(report)
+
+    def _counters(self) -> tuple[str, ...]:
+        """The counters to ask for in this poll; the last answer is forgotten."""
+        if not self._shared.counting:
+            return ()
+        self.counters.begin()
+        return self.counters.names
 
     def _remembered(self, report: NodeReport) -> NodeReport:
         """The report as it is; its host ids and owners are kept for later reports without them."""
-        self.process = report.host_id, report.generation
+        process = report.host_id, report.generation
+        if process != self.process:
+            self.counters.names = NAMES  # another release may have more
+        self.process = process
         if report.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(report.host_ids)
             # A node that does not report owners may have been read as a source of the ring, which shows them too.
@@ -151,9 +175,11 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         names = (*self._extra, *(self._about_members() if members else ()))
-        payload = _liveness(self._with_port, names, self._beside)
+        counters = self._counters()
+        payload = _liveness(self._with_port, names, (*self._beside, *counters))
+        decode = partial(self._counted, counters) if counters else self._decoded
         try:
-            report: NodeReport | None = await self._asking.post(self.url, payload, deadline, self._decoded)
+            report: NodeReport | None = await self._asking.post(self.url, payload, deadline, decode)
         except SourceError:
             # The next answer may come from a newer process with another access policy.
             self._extra, self._introduced_as = mbeans.EXTRA, None
@@ -248,16 +274,27 @@ class JolokiaEndpoint:
         digest = blake2b(_TIMESTAMP.sub(b"", body), digest_size=16).digest()
         if digest == self._digest and self._last:
             return self._last
-        answer, beside = _answers(parsed(body, reply.url), self._beside)
+        report = self._made(*_answers(parsed(body, reply.url), self._beside))
+        if report is not None:
+            self._digest, self._last = digest, report
+        return report
+
+    def _counted(self, counters: tuple[str, ...], reply: Reply) -> NodeReport | None:
+        """The same of a reply with counters, which differs from the one before and after it."""
+        answer, beside = _answers(parsed(reply.all(), reply.url), (*self._beside, *counters))
+        report = self._made(answer, {name: beside[name] for name in self._beside})
+        if report is not None:
+            self.counters.take({name: beside[name] for name in counters})
+        return self._last if report == self._last else report
+
+    def _made(self, answer: Outcome, beside: Mapping[str, Outcome]) -> NodeReport | None:
         if answer.status == outcomes.FORBIDDEN and not self._names_an_attribute(answer.error):
             raise DeniedError(answer.refusal)
         if answer.status != outcomes.OK:
             return None
         values = outcomes.mapping(answer.value, "the answer")
-        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()} | beside
-        report = self._remembered(node_report.node_report(answers, self._shared.sets))
-        self._digest, self._last = digest, report
-        return report
+        answers = {name: outcomes.Outcome(status=outcomes.OK, value=value) for name, value in values.items()}
+        return self._remembered(node_report.node_report({**answers, **beside}, self._shared.sets))
 
     def _names_an_attribute(self, error: str) -> bool:
         """Whether a refusal can be of one attribute: it names an attribute, or has no text."""

@@ -115,7 +115,8 @@ class ProxyProcess:
 
 def policy(*, drain: bool) -> str:
     """The access policy, in XML: the calls that ringcheck makes and no others; `drain` only if it is wanted."""
-    calls = sorted((call for call in mbeans.CALLS if drain or not call.writes), key=lambda call: call.mbean)
+    every = (*mbeans.CALLS, *mbeans.COUNTED)
+    calls = sorted((call for call in every if drain or not call.writes), key=lambda call: call.mbean)
     parts = []
     for name, group in groupby(calls, key=lambda call: call.mbean):
         allowed = [

@@ -46,6 +46,7 @@ AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
 WITH_PAXOS_VARIANT: Release = (4, 1, 0)  # CASSANDRA-14746
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
 HINTS_SERVICE: Release = (3, 0, 0)  # CASSANDRA-6230
+REQUESTS_BY_LEVEL: Release = (3, 10, 0)  # CASSANDRA-11880
 METADATA: Release = (6, 0, 0)  # CASSANDRA-18330
 
 # An agent's own limits cut lists and maps silently; only 0 in a request lifts them, no other number does.
@@ -157,6 +158,14 @@ CALLS = (
     *_attributes(CONNECTIONS, VALUE),
     *(Call(mbean=mbean, kind="read", name=name, since=since) for mbean, name, since in LOGINS),
     *_operations(METADATA_SERVICE, DESCRIBE_METADATA, since=METADATA),
+)
+
+# What is read only if levels follow the queries (`auto`): the beans by the pattern that an access policy allows.
+REQUEST_COUNTERS = f"{CLIENT_REQUEST},name=Latency"
+LOGIN_COUNTERS = f"{METRICS}type=Table,keyspace=system_auth,scope=*,name=CoordinatorReadLatency"
+COUNTED = (
+    *_attributes(REQUEST_COUNTERS, COUNT, since=REQUESTS_BY_LEVEL),
+    *_attributes(LOGIN_COUNTERS, COUNT, since=REQUESTS_BY_LEVEL),
 )
 
 

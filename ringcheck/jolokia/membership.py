@@ -127,6 +127,8 @@ class ClusterSession:
         polls: how many polls were begun.
         testified: what all testimonies were when the members were last compared.
         explained: the lists of each agent that were already checked for unknown endpoints.
+        count_every: seconds between two readings of the nodes' counters of requests; None for never.
+        counted_at: clock time of the last one.
     """
 
     settings: JolokiaSettings
@@ -145,6 +147,14 @@ class ClusterSession:
     polls: int = 0
     testified: object = None
     explained: dict[JolokiaEndpoint, object] = field(default_factory=dict)
+    count_every: float | None = None
+    counted_at: float | None = None
+
+    def counts(self) -> bool:
+        """Whether it is time to read the nodes' counters of requests."""
+        if self.count_every is None:
+            return False
+        return self.counted_at is None or self.clock() - self.counted_at >= self.count_every
 
     def agent(self, url: str) -> JolokiaEndpoint:
         """The agent at a location; the same object for the same location."""

@@ -58,7 +58,7 @@ from ringcheck.jolokia.discovery import Discovery
 from ringcheck.jolokia.fanout import FanOut
 from ringcheck.jolokia.membership import fingerprint, processes, same_process
 from ringcheck.jolokia.ring_sources import RingSources
-from ringcheck.jolokia.snapshot import SnapshotBuilder
+from ringcheck.jolokia.snapshot import SnapshotBuilder, counted
 from ringcheck.jolokia.testimony import believable, serving
 
 if TYPE_CHECKING:
@@ -97,6 +97,15 @@ class Poll:
         self._session.let_go()
         self._session.shared.trim(_SETS)
         self._session.polls += 1
+        counting = self._session.shared.counting = self._session.counts()
+        begun = self._session.clock()
+        snapshot = await self._snapshot()
+        if not counting:
+            return snapshot
+        self._session.counted_at = begun
+        return replace(snapshot, requests=counted(self._session, snapshot))
+
+    async def _snapshot(self) -> Snapshot:
         known = self._session.known
         if known is None:
             await self._discovery.ask_contact_points()

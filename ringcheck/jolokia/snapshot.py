@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.endpoint import has_port
 from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
+from ringcheck.core.node_requests import NodeRequests
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, identity_mismatch, neighbour
@@ -196,3 +197,23 @@ def _owners_without_tokens(nodes: Sequence[Node], views: Sequence[View], members
         elif (node.tokens == 0 or (unknown and not joining)) and node.address in owners:
             text = f"{node.address} owns tokens according to some nodes, but none in the ring that was read"
             yield Problem("ring_behind", node.address, text)
+
+
+def counted(session: ClusterSession, snapshot: Snapshot) -> tuple[NodeRequests, ...]:
+    """The counters of all nodes of a snapshot, those that could not be read included."""
+    agents = session.known.membership.agents if session.known else {}
+    return tuple(_of(node, agents.get(node.address)) for node in snapshot.nodes)
+
+
+def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
+    counters = agent.counters if agent and node.source == "ok" else None
+    process = counters.started if counters else None
+    return NodeRequests(
+        node=node.host_id or node.address,
+        address=node.address,
+        datacenter=node.datacenter or "",
+        release=node.release_version,
+        started=node.generation if process is None else process,
+        counts=counters.counts if counters else None,
+        problem=counters.problem if counters else "its Jolokia does not answer",
+    )

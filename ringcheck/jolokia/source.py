@@ -42,6 +42,7 @@ class JolokiaSource:
         name: str | None = None,
         authenticates: bool | None = None,  # noqa: FBT001 - a setting of the configuration
         *,
+        count_every: float | None = None,
         asking: Asking | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -53,6 +54,7 @@ class JolokiaSource:
             replication: by keyspace, for releases that do not report it (before 3.11.11).
             name: of the cluster in the configuration; shown if no node reports its ClusterName.
             authenticates: whether clients must log in; None to find out.
+            count_every: seconds between two readings of the nodes' counters of requests; None for never.
             asking: sends the requests; without it the source does so with threads of its own.
             clock: monotonic seconds.
             now: current time in UTC.
@@ -70,6 +72,7 @@ class JolokiaSource:
             name=name,
             authenticates=authenticates,
             clock=clock,
+            count_every=count_every,
         )
         if not settings.contact_points:
             raise ConfigError("there is no contact point to ask")

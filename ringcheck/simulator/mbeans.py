@@ -894,6 +894,9 @@ def _metrics() -> dict[str, Bean]:
         for name in ("Latency", "Unavailables", "Timeouts", "Failures"):
             bean = Bean({"Count": _counter(scope, name)}, since=first)
             beans[f"{METRICS}name={name},scope={scope},type=ClientRequest"] = bean
+    for table, first in {"roles": (), "role_members": (), "role_permissions": (), "network_permissions": V4}.items():
+        bean = Bean({"Count": _counter(f"system_auth.{table}", "CoordinatorReadLatency")}, since=first)
+        beans[f"{METRICS}keyspace=system_auth,name=CoordinatorReadLatency,scope={table},type=Table"] = bean
     return beans
 
 

@@ -13,12 +13,8 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.levels import (
-    EVERY,
     WEAKER,
     Following,
-    LevelChange,
-    Observed,
-    Used,
     above,
     changed,
     followed,
@@ -26,6 +22,7 @@ from ringcheck.core.levels import (
     observed,
     strictest,
 )
+from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.requests import QUERIED, Use
 from ringcheck.core.usage import Evidence, Seen

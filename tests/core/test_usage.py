@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringcheck.core.consistency import Level
-from ringcheck.core.requests import LOGINS, SCANS, NodeRequests, Use
+from ringcheck.core.node_requests import NodeRequests
+from ringcheck.core.requests import LOGINS, SCANS, Use
 from ringcheck.core.usage import (
     IN_FLIGHT,
     PATIENCE,

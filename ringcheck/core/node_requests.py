@@ -1,0 +1,32 @@
+"""The counters of client requests that one node reported, as a snapshot has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRequests:
+    """The counters of one node.
+
+    Attributes:
+        node: host id; the address if it is not known.
+        address: for texts.
+        datacenter: empty if it is not known.
+        release: ReleaseVersion; None if it is not known.
+        started: when the process was started, in seconds of Unix time by the node's clock; None if it is not known.
+        counts: by name: as in `core.requests`; None if they could not be read.
+        problem: why they could not be read; empty if they could, or if the release has none.
+    """
+
+    node: str
+    address: str
+    datacenter: str = ""
+    release: str | None = None
+    started: float | None = None
+    counts: Mapping[str, int] | None = None
+    problem: str = ""

@@ -1,0 +1,60 @@
+"""The levels that clients use, as `core.levels` finds them and a policy has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringcheck.core.consistency import Level
+
+EVERY = "*"  # the keyspaces of which no source tells anything by name
+
+
+class Used(NamedTuple):
+    """A level in use by the clients of a datacenter; of all datacenters if it is empty."""
+
+    datacenter: str
+    level: Level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChange:
+    """Another level in use than before.
+
+    Attributes:
+        keyspace: EVERY for those of which no source tells anything by name.
+        was: levels, as text.
+        now: levels, as text.
+        at: seconds of Unix time.
+    """
+
+    keyspace: str
+    was: str
+    now: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The levels in use.
+
+    Attributes:
+        keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
+        datacenters: all datacenters of the cluster.
+        clients: datacenters with clients; empty if that is not known.
+        unclear: what is missing of the evidence: then the default levels hold beside those in use. Empty if nothing is.
+        changes: the last ones.
+    """
+
+    keyspaces: Mapping[str, tuple[Used, ...]]
+    datacenters: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    changes: tuple[LevelChange, ...] = ()
+
+    def of(self, keyspace: str) -> tuple[Used, ...]:
+        """The levels in use for a keyspace."""
+        return self.keyspaces.get(keyspace, self.keyspaces.get(EVERY, ()))

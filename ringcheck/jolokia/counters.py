@@ -1,0 +1,89 @@
+"""The counters of client requests that a node has: how they are asked for, and what they say.
+
+They are part of the bulk request of a poll, once in a while and only if the levels follow the queries. A counter that
+fails affects no other: it is a request of its own within the bulk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringcheck.core.requests import LOGINS, SCANS, SCOPES
+from ringcheck.errors import DataError
+from ringcheck.jolokia import mbeans, outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.outcomes import Outcome
+
+_STARTED = "StartTime"
+# The tables from which roles and permissions are read for clients; newer releases have more of them.
+_AUTH_TABLES = (
+    "roles", "role_members", "role_permissions", "network_permissions", "cidr_permissions", "identity_to_role",
+)  # fmt: skip
+_AUTH = tuple(f"auth {table}" for table in _AUTH_TABLES)
+
+
+def _counter(pattern: str, scope: str) -> Request:
+    return mbeans.read(pattern.replace("*", scope), mbeans.COUNT)
+
+
+# The counters of levels first: a read that is counted in between is then one of a table alone, which can be told.
+REQUESTS: Mapping[str, Request] = {
+    _STARTED: mbeans.read(mbeans.RUNTIME, mbeans.START_TIME),
+    **{scope: _counter(mbeans.REQUEST_COUNTERS, scope) for scope in SCOPES},
+    SCANS: _counter(mbeans.REQUEST_COUNTERS, "RangeSlice"),
+    **{name: _counter(mbeans.LOGIN_COUNTERS, name.removeprefix("auth ")) for name in _AUTH},
+}
+NAMES = tuple(REQUESTS)
+
+
+class Counters:
+    """What one node counted when it was last asked.
+
+    Attributes:
+        names: those that are asked for; without the ones that it lacks.
+        counts: by name as in `core.requests`; None if they could not be read.
+        started: when its process was started, in seconds of Unix time; None if it is not known.
+        problem: why `counts` is None, if the node answered.
+    """
+
+    __slots__ = ("counts", "names", "problem", "started")
+
+    def __init__(self) -> None:
+        self.names = NAMES
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the last answer: the node is asked again."""
+        self.counts: dict[str, int] | None = None
+        self.started: float | None = None
+        self.problem = ""
+
+    def take(self, answers: Mapping[str, Outcome]) -> None:
+        """Take the outcomes of the requests for `names`."""
+        self.names = tuple(name for name in self.names if answers[name].status != outcomes.NOT_FOUND)
+        read = dict(_numbers({name: answers[name] for name in self.names}))
+        started = read.pop(_STARTED, None)
+        self.started = None if started is None else started / 1000
+        logins = sum(read.pop(name) for name in _AUTH if name in read)
+        missing = [name for name in (*SCOPES, SCANS) if name not in read]
+        self.counts = None if missing else {**read, LOGINS: logins}
+        self.problem = _why(answers.get(missing[0]), missing[0]) if missing else ""
+
+
+def _numbers(answers: Mapping[str, Outcome]) -> Iterator[tuple[str, int]]:
+    for name, answer in answers.items():
+        if answer.status == outcomes.OK:
+            try:
+                yield name, outcomes.number(answer.value, name)
+            except DataError:
+                continue
+
+
+def _why(answer: Outcome | None, name: str) -> str:
+    if answer is None or answer.status == outcomes.NOT_FOUND:
+        return f"it has no counter {name}"
+    return answer.refusal if answer.status == outcomes.FORBIDDEN else f"its counter {name} can't be read"

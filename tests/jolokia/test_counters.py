@@ -1,0 +1,158 @@
+"""The nodes' counters of client requests: part of a poll's one request, once in a while; no view depends on them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.requests import LOGINS, SCANS, SCOPES
+from ringcheck.jolokia import counters, mbeans
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.faults import Fault
+from ringcheck.simulator.server import serve
+from tests.fake_jolokia import denied, failed, ok
+from tests.jolokia.scripted import ONE, TWO, Lab, asked_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ringcheck.core.node_requests import NodeRequests
+    from ringcheck.core.ring import Snapshot
+
+
+@contextmanager
+def watched(release: str = "5.0.8", every: float = 0.0) -> Iterator[tuple[EmbeddedCluster, JolokiaSource]]:
+    keyspaces = {"orders": topology(dc1=2, dc2=2)}
+    cluster = EmbeddedCluster.uniform(4, datacenters=2, racks=2, vnodes=4, keyspaces=keyspaces, release=release)
+    with serve(cluster) as server:
+        settings = JolokiaSettings(contact_points=(cluster.nodes[0].address,), url=server.template, timeout=5)
+        source = JolokiaSource(settings, count_every=every)
+        yield cluster, source
+        source.close()
+
+
+def of(seen: Snapshot) -> list[NodeRequests]:
+    assert seen.requests is not None
+    return list(seen.requests)
+
+
+def test_every_node_reports_its_counters_with_its_datacenter() -> None:
+    """In the first poll and in later ones, without a request more."""
+    with watched() as (cluster, source):
+        cluster.nodes[2].counters["Read-LOCAL_QUORUM,Latency"] += 7
+        cluster.nodes[2].counters["RangeSlice,Latency"] += 2
+        cluster.nodes[2].counters["system_auth.roles,CoordinatorReadLatency"] += 3
+        first = of(source.poll(5.0))
+        assert [node.node for node in first] == [str(node.host_id) for node in cluster.nodes]
+        assert {node.datacenter for node in first} == {"dc1", "dc2"}
+        counts = first[2].counts
+        assert counts is not None
+        assert set(counts) == {*SCOPES, LOGINS, SCANS}
+        assert {name: count for name, count in counts.items() if count} == {"Read-LOCAL_QUORUM": 7, SCANS: 2, LOGINS: 3}
+        assert first[2].started == pytest.approx(cluster.nodes[2].born_at, abs=0.01)
+        requests = source.counts.requests["ok"]
+        cluster.nodes[2].counters["Write-ALL,Latency"] += 1
+        again = of(source.poll(5.0))
+        assert source.counts.requests["ok"] - requests == 4
+        assert again[2].counts == {**counts, "Write-ALL": 1}
+
+
+def test_they_are_read_once_in_a_while() -> None:
+    """And not at all without `count_every`; a poll without them costs what it did."""
+    with watched(every=3600) as (_, source):
+        assert source.poll(5.0).requests is not None
+        before = source.counts.bytes
+        assert source.poll(5.0).requests is None
+        small = source.counts.bytes - before
+        source._session.counted_at = None
+        before = source.counts.bytes
+        assert source.poll(5.0).requests is not None
+        assert source.counts.bytes - before > 2 * small
+        assert source.counts.bytes - before < small + 4 * 16_000
+
+
+def test_views_and_nodes_are_the_same_objects_with_and_without_them() -> None:
+    """Nothing is judged anew because queries were counted."""
+    with watched() as (cluster, source):
+        source.poll(5.0)
+        first = source.poll(5.0)
+        cluster.nodes[0].counters["Read-ONE,Latency"] += 1
+        second = source.poll(5.0)
+        assert all(one is other for one, other in zip(first.nodes, second.nodes, strict=True))
+        assert all(one is other for one, other in zip(first.views, second.views, strict=True))
+
+
+def test_releases_before_3_10_have_no_counters_by_level() -> None:
+    """They are asked once for what they lack, and their views count."""
+    with watched("3.0.29") as (cluster, source):
+        seen = source.poll(5.0)
+        assert [node.counts for node in of(seen)] == [None] * 4
+        assert {node.problem for node in of(seen)} == {"it has no counter Read-ONE"}
+        before = source.counts.bytes
+        assert {view.outcome for view in source.poll(5.0).views} == {"ok"}
+        assert source.counts.bytes - before < 4 * 8000
+        assert cluster.nodes[0].release[:2] == (3, 0)
+
+
+def test_a_silent_node_is_named() -> None:
+    """It has no counts, and the others have theirs."""
+    with watched() as (cluster, source):
+        source.poll(5.0)
+        cluster.set_fault(3, Fault("refuse"))
+        nodes = of(source.poll(5.0))
+        assert [node.counts is None for node in nodes] == [False, False, False, True]
+        assert nodes[3].problem == "its Jolokia does not answer"
+
+
+def lab(answer: Callable[[Any], Any]) -> Lab:
+    made = Lab()
+    for node in made.nodes.values():
+        for request in counters.REQUESTS.values():
+            node.other[request["mbean"], request["attribute"]] = lambda item: ok(item, 1000)
+    for name in counters.NAMES:
+        request = counters.REQUESTS[name]
+        made.nodes[TWO].other[request["mbean"], request["attribute"]] = answer
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (denied, "the agent refuses: Reading attribute Count is forbidden for MBean"),
+        (lambda item: failed(item, 500, "java.lang.IllegalStateException"), "its counter Read-ONE can't be read"),
+        (lambda item: ok(item, "many"), "its counter Read-ONE can't be read"),
+    ],
+)
+def test_counters_that_cannot_be_read_cost_no_view(answer: Callable[[Any], Any], problem: str) -> None:
+    """The reason is kept with the node; one request a poll is enough."""
+    scripted = lab(answer)
+    with scripted.running() as running:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), count_every=0.0)
+        source.poll(5.0)
+        posts = running.cluster.posts
+        seen = source.poll(5.0)
+        assert running.cluster.posts - posts == 3
+        source.close()
+        assert [view.outcome for view in seen.views] == ["ok"] * 3
+        assert [node.counts is None for node in of(seen)] == [False, True, False]
+        assert of(seen)[1].problem.startswith(problem)
+        assert asked_of(running, ONE).count("Count") > 2 * len(SCOPES)
+
+
+def test_only_what_the_access_policy_allows_is_asked() -> None:
+    """Each counter is one of the patterns of the example, or one that is allowed anyway."""
+    listed = {(call.mbean, call.name) for call in (*mbeans.CALLS, *mbeans.COUNTED)}
+    for request in counters.REQUESTS.values():
+        name = request["mbean"]
+        patterns = {(name, request["attribute"])} | {
+            (pattern, request["attribute"])
+            for pattern, _ in listed
+            if "*" in pattern
+            and name.startswith(pattern.partition("*")[0])
+            and name.endswith(pattern.partition("*")[2])
+        }
+        assert patterns & listed, name
