@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK_VENV := .venv-lock
 UV := $(LOCK_VENV)/bin/uv
+SITE_VENV := .venv-site
 INSIDE := not cassandra and not counterparts
 
 # Wheels only: the build backend of a source distribution would be fetched without a hash.
@@ -20,7 +21,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -77,6 +78,10 @@ cassandra-all: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m tests.docs
 
+# The pages of docs/ as a site in build/site. A link or an anchor that leads nowhere is an error.
+site: $(SITE_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
@@ -98,10 +103,16 @@ $(LOCK_VENV)/.installed: requirements/lock.txt
 	$(LOCK_VENV)/bin/$(LOCKED) -r requirements/lock.txt
 	touch $@
 
-# Updates requirements/: lock.txt has the tool that writes these files, dev.txt everything that this Makefile needs, and
-# runtime.txt the libraries that the program needs, in the releases of dev.txt.
+$(SITE_VENV)/.installed: requirements/site.txt
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/$(LOCKED) -r requirements/site.txt
+	touch $@
+
+# Updates requirements/: lock.txt has the tool that writes these files, site.txt what `make site` needs, dev.txt everything
+# else that this Makefile needs, and runtime.txt the libraries that the program needs, in the releases of dev.txt.
 lock: $(LOCK_VENV)/.installed
 	$(UV) $(COMPILE) $(UPGRADE) --group lock -o requirements/lock.txt
+	$(UV) $(COMPILE) $(UPGRADE) --group site -o requirements/site.txt
 	$(UV) $(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) $(COMPILE) --upgrade -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 
@@ -120,4 +131,4 @@ oldest: $(LOCK_VENV)/.installed
 	.venv-oldest/bin/pytest -q -n 4 -m "$(INSIDE)"
 
 clean:
-	rm -rf $(VENV) $(LOCK_VENV) .venv-newest .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOCK_VENV) $(SITE_VENV) .venv-newest .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
