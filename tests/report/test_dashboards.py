@@ -136,6 +136,6 @@ def test_alerts_say_what_people_need() -> None:
         for rule in group["rules"]:
             assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})
             assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-            assert rule["annotations"]["runbook_url"].endswith(f"#{rule['alert']}")
+            assert rule["annotations"]["runbook_url"].endswith(f"#{rule['alert'].lower()}")
             assert rule["for"].endswith("m")
             assert int(rule["for"][:-1]) >= 1
