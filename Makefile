@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 LOCK_VENV := .venv-lock
 UV := $(LOCK_VENV)/bin/uv
 SITE_VENV := .venv-site
+EXAMPLES_VENV := .venv-examples
 INSIDE := not cassandra and not counterparts
 
 # Wheels only: the build backend of a source distribution would be fetched without a hash.
@@ -21,7 +22,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site examples lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -82,6 +83,10 @@ docs: $(STAMP)
 site: $(SITE_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
 
+# The examples for Ansible and jsonnet, run by these programs, which are in a lock of their own.
+examples: $(STAMP) $(EXAMPLES_VENV)/.installed
+	$(BIN)/pytest -q tests/counterparts/test_ansible.py tests/counterparts/test_mixin.py
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
@@ -108,11 +113,19 @@ $(SITE_VENV)/.installed: requirements/site.txt
 	$(SITE_VENV)/bin/$(LOCKED) -r requirements/site.txt
 	touch $@
 
-# Updates requirements/: lock.txt has the tool that writes these files, site.txt what `make site` needs, dev.txt everything
-# else that this Makefile needs, and runtime.txt the libraries that the program needs, in the releases of dev.txt.
+$(EXAMPLES_VENV)/.installed: requirements/examples.txt
+	$(PYTHON) -m venv $(EXAMPLES_VENV)
+	$(EXAMPLES_VENV)/bin/$(LOCKED) -r requirements/examples.txt
+	ln -sf python $(EXAMPLES_VENV)/bin/python-with-jsonnet
+	touch $@
+
+# Updates requirements/: lock.txt has the tool that writes these files, site.txt and examples.txt what `make site` and
+# `make examples` need, dev.txt everything else that this Makefile needs, and runtime.txt the libraries that the program
+# needs, in the releases of dev.txt.
 lock: $(LOCK_VENV)/.installed
 	$(UV) $(COMPILE) $(UPGRADE) --group lock -o requirements/lock.txt
 	$(UV) $(COMPILE) $(UPGRADE) --group site -o requirements/site.txt
+	$(UV) $(COMPILE) $(UPGRADE) --group examples -o requirements/examples.txt
 	$(UV) $(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) $(COMPILE) --upgrade -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 
@@ -131,4 +144,4 @@ oldest: $(LOCK_VENV)/.installed
 	.venv-oldest/bin/pytest -q -n 4 -m "$(INSIDE)"
 
 clean:
-	rm -rf $(VENV) $(LOCK_VENV) $(SITE_VENV) .venv-newest .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOCK_VENV) $(SITE_VENV) $(EXAMPLES_VENV) .venv-newest .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS: dict[str, list[Any]] = PROJECT["dependency-groups"]
-LOCKS = {"lock": ["lock"], "site": ["site"], "dev": ["dev"], "runtime": []}  # the groups in each file of requirements/
-TOOLS = ["lock", "site"]  # the files without the libraries of the program
+# The groups in each file of requirements/.
+LOCKS = {"lock": ["lock"], "site": ["site"], "examples": ["examples"], "dev": ["dev"], "runtime": []}
+TOOLS = ["lock", "site", "examples"]  # the files without the libraries of the program
 FRAGILE = ["uvicorn"]  # libraries whose private parts ringcheck uses
 PYTHONS = ["3.11", "3.12", "3.13"]
 ENTRY = re.compile(r"^(?=[^\s#-])(.+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)*)$", re.MULTILINE)
