@@ -22,6 +22,7 @@ from ringcheck.report.reading import Reading
 from tests import article
 
 if TYPE_CHECKING:
+    from ringcheck.core.evidence import State
     from ringcheck.core.ring import Snapshot
 
 NOW = datetime(2026, 1, 1, 0, 0, 42, tzinfo=UTC)
@@ -397,7 +398,7 @@ def wide(addresses: list[str], down: int = 0) -> Reading:
         replace(known.verdict.snapshot.nodes[0], address=address, host_id=f"h{index}", rack=f"r{index % 12}")
         for index, address in enumerate(addresses)
     )
-    states = ("down",) * down + ("up",) * (len(nodes) - down)
+    states: tuple[State, ...] = (*["down"] * down, *["up"] * (len(nodes) - down))
     verdict = replace(
         known.verdict, snapshot=replace(known.verdict.snapshot, nodes=nodes), states=states, seen_down_by={},
         recover_first=(),
