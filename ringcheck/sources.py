@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.source import JolokiaSource
 
 
-def open_source(cluster: Cluster) -> Source:
+def open_source(cluster: Cluster, *, counting: bool = False) -> Source:
     """The source of a cluster; nothing is asked yet.
+
+    Args:
+        cluster: to be polled.
+        counting: whether to read the nodes' counters of requests, if the levels follow the queries: for polls again and
+            again, since a single reading shows no queries.
 
     Raises:
         ConfigError: if it can't be used as configured.
@@ -31,7 +36,13 @@ def open_source(cluster: Cluster) -> Source:
         return ReplaySource(cluster.source)
     from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
 
-    return JolokiaSource(cluster.source, cluster.replication, cluster.name or None, cluster.policy.authenticates)
+    name, authenticates = cluster.name or None, cluster.policy.authenticates
+    every = _count_every(cluster) if counting else None
+    return JolokiaSource(cluster.source, cluster.replication, name, authenticates, count_every=every)
+
+
+def _count_every(cluster: Cluster) -> float | None:
+    return cluster.observing.every if cluster.observing else None
 
 
 def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: RequestLimit) -> LoopSource:
@@ -54,7 +65,9 @@ def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: RequestLimit) 
 
     asking = OnLoop(Requests(cluster.source), threads, limit)
     name, authenticates = cluster.name or None, cluster.policy.authenticates
-    return _JolokiaOnLoop(JolokiaSource(cluster.source, cluster.replication, name, authenticates, asking=asking))
+    every = _count_every(cluster)
+    source = JolokiaSource(cluster.source, cluster.replication, name, authenticates, count_every=every, asking=asking)
+    return _JolokiaOnLoop(source)
 
 
 class _JolokiaOnLoop:

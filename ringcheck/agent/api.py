@@ -26,7 +26,6 @@ from ringcheck.agent.answers import (
     reading_of,
     require_parameters,
 )
-from ringcheck.agent.guard import refusal
 from ringcheck.agent.preflight import BusyError, UnknownError, decided, level_of, wish_of
 from ringcheck.agent.questions import judged, policy_for
 from ringcheck.core import plan as planning
@@ -130,7 +129,7 @@ def plan(request: Request) -> Response:
     by, max_batch, datacenters = asked.get("by"), _count(asked.get("max_batch")), tuple(asked.getlist("dc"))
     if by not in {None, "rack", "node"}:
         raise HTTPException(400, f"by is rack or node, not {by!r}")
-    seen, policy = verdict.snapshot, policy_for(cluster, datacenters)
+    seen, policy = verdict.snapshot, policy_for(reading, cluster, datacenters)
 
     def make() -> bytes:
         nodes = [node.address for node in seen.nodes if not datacenters or node.datacenter in datacenters]
@@ -183,9 +182,3 @@ async def in_turn(request: Request, work: Callable[[], T]) -> T:
 def _undecided(why: str, headers: dict[str, str] | None = None) -> Response:
     body = dump({"error": why, "status": 503, "decision": "unknown"})
     return Response(body, 503, headers, media_type="application/json")
-
-
-async def observed(request: Request) -> Response:
-    """`POST /api/v1/clusters/NAME/observed`: refused, since this release has no use for what a proxy observes."""
-    cluster_of(request)
-    return refusal(501, "levels that follow the queries (critical: auto) are not built in this release")

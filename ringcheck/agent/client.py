@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ringcheck.errors import DataError, SourceError, UsageError
@@ -65,6 +65,10 @@ class RemoteAgent:
         asked = {name: value for name in names if (value := getattr(question, name)) is not None}
         return f"{self._url(question.cluster, 'history')}?{urlencode({**asked, 'kind': question.kinds}, doseq=True)}"
 
+    def levels_url(self, cluster: str) -> str:
+        """The URL of the levels that the clients of a cluster use."""
+        return self._url(cluster, "levels")
+
     def _url(self, cluster: str, what: str) -> str:
         return f"{self.url.rstrip('/')}/api/v1/clusters/{quote(cluster, safe='')}/{what}"
 
@@ -109,6 +113,24 @@ def history(agent: RemoteAgent, question: Question, seconds: float) -> Page:
 
     url = agent.history_url(question)
     return Page(*read_history(_get(agent, url, seconds), url))
+
+
+def levels(agent: RemoteAgent, cluster: str, seconds: float) -> dict[str, Any]:
+    """The levels that the clients of a cluster use, as a `ringcheck/levels/1` document.
+
+    Args:
+        agent: the agent to ask.
+        cluster: name in the agent's configuration.
+        seconds: deadline of the request.
+
+    Raises:
+        SourceError: the agent does not answer, or does not look at the queries of this cluster.
+        DataError: the answer is no such document.
+    """
+    from ringcheck.documents.levels import read_levels  # noqa: PLC0415 - loaded only if it is used
+
+    url = agent.levels_url(cluster)
+    return read_levels(_get(agent, url, seconds), url)
 
 
 def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:

@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
+from ringcheck.agent.questions import policy_for
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.readings import confirmed
@@ -238,7 +239,8 @@ class FleetLock:
             if node is None:
                 raise DataError(f"{target.node} left {cluster.name}")
             leases = [lease for lease in others if lease.node != node.address]
-            yield Gatekeeper(seen, cluster.policy, cluster.gate, leases).decide([node.address], "restart")
+            policy = policy_for(self._agent.reading(cluster.name), cluster)
+            yield Gatekeeper(seen, policy, cluster.gate, leases).decide([node.address], "restart")
             self._sleep(BETWEEN)
 
     def _require_running(self, cluster: Cluster) -> None:

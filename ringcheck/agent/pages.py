@@ -14,6 +14,7 @@ from ringcheck.agent import page
 from ringcheck.agent.answers import agent_of, cache_of, cluster_of, reading_of
 from ringcheck.agent.history import recent
 from ringcheck.agent.pictures import chosen_level, shown_picture
+from ringcheck.agent.questions import policy_for
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.held_back import HeldBack, held_back
 from ringcheck.core.policy import Severity
@@ -114,7 +115,7 @@ def _reasons(reading: Reading, verdict: Verdict, cluster: Cluster, held: frozens
     seen = verdict.snapshot
     try:
         leases = [placed(holder, seen) for holder in reading.holders or ()]
-        gatekeeper = Gatekeeper(seen, cluster.policy, cluster.gate, leases)
+        gatekeeper = Gatekeeper(seen, policy_for(reading, cluster), cluster.gate, leases)
     except RingcheckError as error:
         return (HeldBack(reason=_unusable(reading, error), nodes=held),)
     return held_back(gatekeeper, held)

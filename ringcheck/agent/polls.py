@@ -63,7 +63,7 @@ class InThread:
 
     def open(self, cluster: Cluster) -> Source:
         """See `PollRunner`."""
-        return open_source(cluster)
+        return open_source(cluster, counting=True)
 
     async def poll(self, source: Source, seconds: float, *, streams: bool) -> Snapshot:
         """See `PollRunner`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
+from ringcheck.agent.questions import policy_for
 from ringcheck.core.actions import NAMES, counted, newcomer_of
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gatekeeper
@@ -198,7 +199,8 @@ def require_unchanged(agent: Agent, cluster: Cluster) -> None:
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
     nodes = list(dict.fromkeys(resolved(name, seen) for name in wish.nodes))
     holders = counted(_leases(reading, cluster, seen), nodes, wish.action)
-    return Gatekeeper(seen, cluster.policy, wish.gate, holders).decide(nodes, wish.action, wish.newcomer)
+    gatekeeper = Gatekeeper(seen, policy_for(reading, cluster), wish.gate, holders)
+    return gatekeeper.decide(nodes, wish.action, wish.newcomer)
 
 
 def _leases(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder, ...]:

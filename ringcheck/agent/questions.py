@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import Question, assess
+from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def judged(
     if cluster.lease:
         problem = "the lease store did not answer" if reading.holders is None else None
         maintenance = Maintenance(reading.holders or (), cluster.lease.deadline, problem)
-    return assess(verdict.snapshot, policy_for(cluster, datacenters), question, maintenance)
+    return assess(verdict.snapshot, policy_for(reading, cluster, datacenters), question, maintenance)
 
 
-def policy_for(cluster: Cluster, datacenters: tuple[str, ...]) -> Policy:
-    """A cluster's policy, with other client datacenters if any are given."""
-    return replace(cluster.policy, client_datacenters=datacenters) if datacenters else cluster.policy
+def policy_for(reading: Reading | None, cluster: Cluster, datacenters: tuple[str, ...] = ()) -> Policy:
+    """A cluster's policy with the levels that its clients use, and with other client datacenters if any are given."""
+    policy = with_observed(cluster.policy, reading.observed if reading else None, "the first poll is under way")
+    return replace(policy, client_datacenters=datacenters) if datacenters else policy

@@ -13,11 +13,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.webhooks import letters
 from ringcheck.core.events import TOLD, noticed
 from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
+from ringcheck.history.levels import SaveEvidence, drop_evidence
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 LOAD_SECONDS = 5.0  # that the start waits for the state file
+ENTRY_BYTES = 400  # of an entry in the writer's queue
 REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
 
 
@@ -52,6 +55,9 @@ class Recorder:
             writer: writes the state file; None for no file.
             clock: Unix seconds.
             complain: called with an unexpected error.
+
+        Attributes:
+            levels: the evidence of the levels that clients use.
         """
         self.writer = writer
         self._clock = clock
@@ -62,6 +68,12 @@ class Recorder:
         self._told: dict[str, dict[Key, Known]] = {}  # what events have said
         self.webhooks: tuple[Webhook, ...] = ()
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
+        self.levels = LevelBook(self._save_evidence, clock)
+
+    def _save_evidence(self, cluster: str, source: str, values: Mapping[str, object]) -> None:
+        if self.writer is not None:
+            write = SaveEvidence.of(cluster, source, values)
+            self.writer.put(write, 1 + len(write.text) // ENTRY_BYTES)
 
     @property
     def path(self) -> Path | None:
@@ -86,6 +98,7 @@ class Recorder:
             with self._guard:
                 self._known, self._told = _parted(loaded.state)
                 self._resumed = dict.fromkeys(loaded.state, loaded.alive) if loaded.alive else {}
+            self.levels.load(loaded.evidence)
 
     def stop(self, seconds: float) -> bool:
         """Write what is left; whether that was done in time."""
@@ -165,6 +178,9 @@ class Recorder:
 
     def keep(self, clusters: Collection[str]) -> None:
         """Forget all clusters but these; their history stays in the file until it expires."""
+        dropped = self.levels.keep(clusters)
+        if dropped and self.writer:
+            self.writer.put(lambda connection: drop_evidence(connection, dropped))
         with self._guard:
             gone = [name for name in self._known if name not in clusters]
             for name in gone:

@@ -19,10 +19,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.levels import LevelBook, levels_of
 from ringcheck.agent.polls import InThread
+from ringcheck.agent.prometheus import follow
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import let_go
+from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
 from ringcheck.leases.configured import open_store
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from ringcheck.config.values import Cluster
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.observed import Observed
+    from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import LoopSource, Source
     from ringcheck.core.verdict import Verdict
@@ -88,6 +93,7 @@ class Watch:
         self._publish = publish
         self._clock = clock
         self._recorder = recorder
+        self.levels = levels_of(recorder.levels if recorder else LevelBook(), cluster)
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._started = False
@@ -108,6 +114,8 @@ class Watch:
         """Start to poll on a loop, after so many seconds."""
         self._started = True
         loop.spawn(self._run(loop, delay))
+        if self.levels and self.cluster.observing and self.cluster.observing.prometheus:
+            loop.spawn(follow(self.levels, self.cluster.observing, loop, self._stop))
 
     def hurry(self) -> None:
         """Poll now."""
@@ -263,8 +271,10 @@ class Watch:
         return replace(seen, cluster=self.cluster.name)
 
     def _judged(self, seen: Snapshot, maintenance: Maintenance | None, holders: tuple[Holder, ...] | None) -> Reading:
-        verdict = assess(seen, self.cluster.policy, maintenance=maintenance)
-        safe = self._safe(seen, holders)
+        observed = self._observed(seen)
+        policy = with_observed(self.cluster.policy, observed)
+        verdict = assess(seen, policy, maintenance=maintenance)
+        safe = self._safe(seen, policy, holders)
         up = _in_state(verdict, "up")
         let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.source == "ok")
@@ -280,9 +290,15 @@ class Watch:
             last_success=time.time(),
             error=None,
             suspects=suspects,
+            observed=observed,
             holders=self._shown(holders),
             store_asked=True,
         )
+
+    def _observed(self, seen: Snapshot) -> Observed | None:
+        """The levels that clients use; None if nothing depends on them."""
+        observing = self.cluster.observing
+        return self.levels.note(observing, seen) if self.levels and observing else None
 
     def _shown(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
         """An unreadable default lock file is not a failing lease store: none was configured."""
@@ -302,7 +318,7 @@ class Watch:
             return Maintenance((), lease.deadline, str(error)) if lease else None, None
         return Maintenance(holders, lease.deadline) if lease else None, holders
 
-    def _safe(self, seen: Snapshot, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
+    def _safe(self, seen: Snapshot, policy: Policy, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
         """Nodes that may restart now, nodes that are down included; None if the holders are not known.
 
         Empty if a lease is of an unknown node or the gate's configuration can't be used; the verdict is not affected.
@@ -311,7 +327,7 @@ class Watch:
             return None
         try:
             leases = [placed(holder, seen) for holder in holders]
-            gatekeeper = Gatekeeper(seen, self.cluster.policy, self.cluster.gate, leases)
+            gatekeeper = Gatekeeper(seen, policy, self.cluster.gate, leases)
         except (LeaseError, UsageError):
             return frozenset()
         return gatekeeper.safe_nodes() - {lease.node for lease in leases}

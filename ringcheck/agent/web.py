@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ringcheck.agent import api, history, monitoring, nodes, page, pages, pictures
+from ringcheck.agent import api, history, monitoring, nodes, observed, page, pages, pictures
 from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.guard import Access, Guard, refusal
@@ -63,7 +63,8 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_CLUSTER}/nodes/{{node}}/ready", nodes.ready),
     Route(f"{_CLUSTER}/nodes/{{node}}/may-stop", nodes.may_stop),
     Route(f"{_CLUSTER}/preflight", api.preflight, methods=["POST"]),
-    Route(f"{_CLUSTER}/observed", api.observed, methods=["POST"]),
+    Route(f"{_CLUSTER}/levels", observed.levels),
+    Route(f"{_CLUSTER}/observed", observed.observed, methods=["POST"]),
 ]
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "roll": "Rolling restart: gate, lease, drain, your command, and wait until back.",
     "what-if": "The verdict as it would be if nodes were down, or back.",
     "risk": "The smallest sets of nodes or racks whose loss is an outage.",
+    "levels": "Which consistency levels clients use, and the rules that this suggests.",
     "history": "What changed in a cluster, and when: from the agent or its state file.",
     "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
     "jmx-proxy": "For nodes without Jolokia: one Jolokia that asks their JMX ports.",

@@ -82,12 +82,13 @@ class Target:
             raise UsageError(f"name the cluster in one way only: {self._ways()}")
         if direct or (self.from_ and not self.config):
             return ChosenCluster(self, None)
-        return ChosenCluster(self, self._configured())
+        return ChosenCluster(self, *self._configured())
 
     def _ways(self) -> str:
         return f"-C FILE [--cluster NAME], -H HOST or -u URL{', or --from FILE' if self.recordings else ''}"
 
-    def _configured(self) -> Cluster:
+    def _configured(self) -> tuple[Cluster, str | None]:
+        """The cluster, and the path of the agent's state file if one is configured."""
         path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
         if path is None:
             raise UsageError(f"no cluster is named: use {self._ways()}")
@@ -95,13 +96,15 @@ class Target:
         from ringcheck.config import load
         from ringcheck.core.words import listed, suggestion
 
-        clusters = load(path).clusters
+        config = load(path)
+        clusters = config.clusters
         known = sorted(clusters)
         if self.cluster is None and len(clusters) > 1:
             raise UsageError(f"{path} has {len(clusters)} clusters: choose one with --cluster ({listed(known)})")
         if self.cluster is not None and self.cluster not in clusters:
             raise UsageError(f"{path} has no cluster {self.cluster!r} ({suggestion(self.cluster, known)})")
-        return next(iter(clusters.values())) if self.cluster is None else clusters[self.cluster]
+        chosen = next(iter(clusters.values())) if self.cluster is None else clusters[self.cluster]
+        return chosen, config.agent.state
 
     def jolokia(self) -> JolokiaSettings:
         """How to ask the nodes that -H and -u name, and with the same port and path all others.
@@ -228,10 +231,12 @@ class ChosenCluster:
     Attributes:
         target: the options that name it.
         configured: its configuration; None for -H and -u, and for a snapshot without -C.
+        state: path of the agent's state file; None if none is configured.
     """
 
     target: Target
     configured: Cluster | None
+    state: str | None = None
 
     # What is configured
 
@@ -251,10 +256,14 @@ class ChosenCluster:
         return self.configured or Cluster(name="", source=self.target.jolokia())
 
     def policy(self) -> Policy:
-        """The configured policy, with the client datacenters of --dc."""
+        """The configured policy, with the client datacenters of --dc, and the levels in use if it follows these."""
         from ringcheck.core.policy import Policy
 
         policy = self.configured.policy if self.configured else Policy()
+        if self.configured and self.configured.observing:
+            from ringcheck.cli.following import observed_policy
+
+            policy = observed_policy(self.configured, None if self.target.from_ else self.state)
         return replace(policy, client_datacenters=self.target.dc) if self.target.dc else policy
 
     def gate(self) -> Gate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringcheck.config.reader import ConfigReader
+    from ringcheck.core.policy import NagiosRange
 
+AUTO = "auto"  # follows the queries
 _FACTOR = "(0|[1-9][0-9]{0,3})(/[1-9][0-9]{0,3})?"
 _STRATEGIES = (NETWORK_TOPOLOGY, *sorted(TOTAL_STRATEGIES), EVERYWHERE)
 
@@ -38,8 +41,8 @@ class LevelType(ValueType):
 
     @staticmethod
     def _level(value: str) -> Level:
-        if value == "auto":
-            raise ValueError("auto is not supported yet: name a level")
+        if value == AUTO:
+            raise ValueError("auto is for critical and warning of monitor: name a level")
         if value == Level.ANY:
             raise ValueError("ANY can't be monitored: it is for writes only, and a hint alone satisfies it")
         if value not in Level.__members__:
@@ -51,15 +54,42 @@ class LevelType(ValueType):
         return {"enum": [level.value for level in Level if level is not Level.ANY]}
 
 
-def _threshold(_reader: ConfigReader, _node: yaml.Node, values: dict[str, Any]) -> Threshold:
+@dataclass(frozen=True, slots=True)
+class AutoThreshold:
+    """A threshold whose level follows the queries; its bounds as of `Threshold`."""
+
+    ranges: NagiosRange | None = NONE_ALLOWED
+    share: NagiosRange | None = None
+
+    def at(self, level: Level) -> Threshold:
+        """The threshold at a level."""
+        return Threshold(level, self.ranges, self.share)
+
+
+class AutoLevelType(LevelType):
+    """A consistency level, or `auto`."""
+
+    name = "a consistency level, or `auto`"
+
+    def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - as the base
+        """The level; None for `auto`."""
+        return None if text(node, "a consistency level") == AUTO else super().read(reader, node, path)
+
+    def schema(self) -> dict[str, Any]:
+        """An enumeration."""
+        return {"enum": [*super().schema()["enum"], AUTO]}
+
+
+def _threshold(_reader: ConfigReader, _node: yaml.Node, values: dict[str, Any]) -> Threshold | AutoThreshold:
     ranges, share = values.get("ranges"), values.get("share")
-    return Threshold(values["level"], ranges or (None if share else NONE_ALLOWED), share)
+    threshold = AutoThreshold(ranges or (None if share else NONE_ALLOWED), share)
+    return threshold if values["level"] is None else threshold.at(values["level"])
 
 
 _THRESHOLD = Section(
     what="a threshold",
     keys={
-        "level": ConfigKey(LevelType(), "The consistency level that must be served.", required=True),
+        "level": ConfigKey(AutoLevelType(), "The consistency level that must be served.", required=True),
         "ranges": ConfigKey(COUNT, "Nagios range for the number of lost ranges; alerts outside of it."),
         "share": ConfigKey(SHARE, "Nagios range for the share of the token space that is lost."),
     },
@@ -70,17 +100,18 @@ _THRESHOLD = Section(
 class ThresholdType(ValueType):
     """A level, or a level with the loss that is allowed at it."""
 
-    name = "a consistency level, or `{level, ranges, share}`"
+    name = "a consistency level, `auto`, or `{level, ranges, share}`"
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - as the base
         """The threshold."""
         if isinstance(node, yaml.MappingNode):
             return _THRESHOLD.read(reader, node, path)
-        return Threshold(LevelType().read(reader, node, path))
+        level = AutoLevelType().read(reader, node, path)
+        return AutoThreshold() if level is None else Threshold(level)
 
     def schema(self) -> dict[str, Any]:
         """Either form."""
-        return {"anyOf": [LevelType().schema(), _THRESHOLD.schema()]}
+        return {"anyOf": [AutoLevelType().schema(), _THRESHOLD.schema()]}
 
 
 class ReplicationType(ValueType):

@@ -9,16 +9,19 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.agent_schema import AGENT
-from ringcheck.config.cassandra import LevelType, ReplicationType, ThresholdType
+from ringcheck.config.cassandra import AUTO, AutoThreshold, LevelType, ReplicationType, ThresholdType
 from ringcheck.config.files import File, NewFile
 from ringcheck.config.formats import GROUP, MEMBER, PATTERN, URL
+from ringcheck.config.observed import OBSERVED
 from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.source_schema import JOLOKIA, LOOKED_UP, REPLAY, TLS, refuse_plain
 from ringcheck.config.types import Choice, Duration, Flag, Number, Text
 from ringcheck.config.values import Cluster, Fleetlock, Lease, Sensu
+from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
-from ringcheck.core.policy import Policy, Rule
+from ringcheck.core.levels import above
+from ringcheck.core.policy import Policy, Rule, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,15 +38,31 @@ def _rule(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Rul
         raise Wrong(node, "a rule needs critical or warning, or ignore: true")
     if values.get("warning_failures_left") and not values.get("critical"):
         raise Wrong(node, "warning_failures_left needs critical: it counts the failures until that level is lost")
-    return Rule(**values)
+    return Rule(**_with_default_levels(values))
+
+
+def _with_default_levels(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a rule; a tier that follows the queries has the level that holds as long as nothing is known."""
+    critical, warning = values.get("critical"), values.get("warning")
+    auto = {name for name in ("critical", "warning") if isinstance(values.get(name), AutoThreshold)}
+    if isinstance(critical, AutoThreshold):
+        values["critical"] = critical.at(Level.LOCAL_ONE)
+    if isinstance(warning, AutoThreshold):
+        fixed = critical.level if isinstance(critical, Threshold) else Level.LOCAL_ONE
+        values["warning"] = warning.at(above(fixed) or fixed)
+    return {**values, "auto": frozenset(auto)}
 
 
 RULE = Section(
     what="a rule of monitor",
     keys={
         "keyspaces": ConfigKey(Many(PATTERN), 'Shell patterns of keyspaces; put `"*"` in quotes.', required=True),
-        "critical": ConfigKey(ThresholdType(), "CRITICAL if this level is lost: somebody is paged."),
-        "warning": ConfigKey(ThresholdType(), "WARNING if this level is lost: a ticket is opened."),
+        "critical": ConfigKey(
+            ThresholdType(), "CRITICAL if this level is lost: somebody is paged. `auto`: the level that clients use."
+        ),
+        "warning": ConfigKey(
+            ThresholdType(), "WARNING if this level is lost: a ticket is opened. `auto`: one step above that."
+        ),
         "warning_failures_left": ConfigKey(
             Number(1, 1000), "WARNING if this many node failures, or fewer, are left until the critical level is lost."
         ),
@@ -185,15 +204,20 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
     if bool(values.get("jolokia")) == bool(values.get("replay")):
         raise Wrong(node, "a cluster takes jolokia or replay, one of them")
     gate, stable_readings = values.get("gate") or (Gate(), 1)
+    clients = values.get("client_datacenters") or ()
+    follows = clients == (AUTO,)
+    policy = Policy(tuple(rules), () if follows else clients, values.get("authenticates"), auto_datacenters=follows)
+    if values.get("replay") and (policy.follows or values.get("observed")):
+        raise Wrong(node, "a cluster that is replayed has no queries: name levels in place of auto and observed")
     return Cluster(
         name="",
         source=values.get("jolokia") or values["replay"],
         replication=values.get("replication") or {},
-        policy=Policy(tuple(rules), values.get("client_datacenters") or (), values.get("authenticates")),
+        policy=policy,
         gate=gate,
         stable_readings=stable_readings,
         labels=values.get("labels") or {},
-        **{name: values.get(name) for name in ("lease", "sensu", "fleetlock")},
+        **{name: values.get(name) for name in ("lease", "sensu", "fleetlock", "observed")},
     )
 
 
@@ -231,7 +255,8 @@ CLUSTER = Section(
             "replica on each node, `{class: EverywhereStrategy}`.",
         ),
         "client_datacenters": ConfigKey(
-            Many(Text("a datacenter")), "Datacenters with clients; by default each that holds replicas of the keyspace."
+            Many(Text("a datacenter")),
+            "Datacenters with clients, or `auto`; by default each that holds replicas of the keyspace.",
         ),
         "authenticates": ConfigKey(
             Flag(), "Whether clients must log in and system_auth is monitored; by default read from the nodes' MBeans."
@@ -245,6 +270,7 @@ CLUSTER = Section(
             Named(what="labels", of=Text(), pattern="[A-Za-z_][A-Za-z0-9_]{0,63}", names="a label's name"),
             "Labels by which the agent's page groups and filters clusters, such as `{team: payments}`.",
         ),
+        "observed": ConfigKey(OBSERVED, "How `auto` [follows the queries](levels.md)."),
     },
     build=_cluster,
     also={

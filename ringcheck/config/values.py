@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ringcheck.core.events import EVENTS
 from ringcheck.core.gate import Gate
+from ringcheck.core.levels import Following
 from ringcheck.core.policy import Policy
 from ringcheck.errors import ConfigError
 
@@ -85,6 +86,58 @@ class Fleetlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpanLabels:
+    """The labels of series of Prometheus that count queries: of each kind the first one that a series has counts."""
+
+    keyspace: tuple[str, ...] = ("db_namespace", "db_name")
+    level: tuple[str, ...] = ("cassandra_consistency_level", "db_cassandra_consistency_level")
+    datacenter: tuple[str, ...] = ("cassandra_coordinator_dc", "db_cassandra_coordinator_dc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prometheus:
+    """A Prometheus that has counters of queries.
+
+    Attributes:
+        url: its base URL.
+        query: whose result are counters.
+        labels: what names keyspace, level and datacenter.
+        interval: seconds between two queries.
+        username: with the password in `password_file`.
+        password_file: path.
+        tls: certificates for https.
+    """
+
+    url: str
+    query: str
+    labels: SpanLabels = field(default_factory=SpanLabels)
+    interval: float = 300.0
+    username: str | None = None
+    password_file: str | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observing:
+    """How it is found out which levels clients use.
+
+    Attributes:
+        following: how long a query counts, and how many make a use.
+        every: seconds between two readings of the nodes' counters.
+        prometheus: that has counters of queries; None for none.
+    """
+
+    following: Following = field(default_factory=Following)
+    every: float = 60.0
+    prometheus: Prometheus | None = None
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two queries to Prometheus; 0 if none is configured."""
+        return self.prometheus.interval if self.prometheus else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """The configuration of a cluster.
 
@@ -99,6 +152,7 @@ class Cluster:
         sensu: where events go; None for no events.
         fleetlock: clients of the FleetLock protocol; None for none.
         labels: by which the page groups and filters clusters.
+        observed: how it is found out which levels clients use; None for the defaults.
     """
 
     name: str
@@ -111,6 +165,12 @@ class Cluster:
     sensu: Sensu | None = None
     fleetlock: Fleetlock | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    observed: Observing | None = None
+
+    @property
+    def observing(self) -> Observing | None:
+        """How it is found out which levels clients use; None if nothing depends on it."""
+        return self.observed or (Observing() if self.policy.follows else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

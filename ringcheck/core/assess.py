@@ -20,6 +20,7 @@ from ringcheck.core.findings import Finding, noted, rank_of
 from ringcheck.core.gaps import gaps, unknown_paxos
 from ringcheck.core.health import ring_state
 from ringcheck.core.judge import Judge
+from ringcheck.core.level_findings import of_levels
 from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.quorum import MetadataService
@@ -146,6 +147,7 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
     yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)
+    yield from of_levels(scope.policy, scope.snapshot.cluster)
     if any(level.level.serial for keyspace in keyspaces for level in keyspace.levels):
         yield from unknown_paxos(scope.evidence)
 

@@ -348,6 +348,23 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             gate="note",
         ),
     ),
+    "Levels that follow the queries": (
+        FindingKind(
+            code="level_changed",
+            severity=Severity.OK,
+            meaning="Clients use another level than before; shown for a day. Rules with `auto` follow, and the gate "
+            "keeps what is used.",
+            next_step="`ringcheck levels` shows the evidence.",
+            gate="note",
+        ),
+        FindingKind(
+            code="levels_unclear",
+            severity=Severity.OK,
+            meaning="Not everything of the window is known, so that the default levels hold beside those in use.",
+            next_step="Wait for the rest of the window, or let the sources that are named be read.",
+            gate="note",
+        ),
+    ),
     "Restarts under way": (
         FindingKind(
             code="lease_held",

@@ -21,12 +21,14 @@ from ringcheck.core.usage import PATIENCE, WEEK
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ringcheck.core.policy import Rule
+    from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.requests import Use
     from ringcheck.core.usage import Evidence
 
 EXPLAINED = 0.95  # of the queries at a level: if keyspaces are known for fewer, it may be any keyspace's
 CHANGED = 86400.0  # seconds for which a change is a finding
+NONE = "none"
+
 # What is certainly served wherever a level is. SERIAL levels count the participants of a Paxos round in their own way,
 # and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all datacenters, and so
 # can fail where one at LOCAL_ONE does not.
@@ -158,6 +160,20 @@ def _unclear(sources: Mapping[str, Evidence], at: float, window: float, patience
             yield f"{name}: {missing}"
 
 
+def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Policy:
+    """The policy with the levels in use, and the client datacenters if these follow the queries too.
+
+    Args:
+        policy: of a cluster.
+        seen: the levels in use; None if nothing is known of them.
+        why: the reason of that.
+    """
+    if seen is None:
+        return replace(policy, unobserved=why) if policy.follows else policy
+    clients = seen.clients if policy.auto_datacenters else policy.client_datacenters
+    return replace(policy, observed=seen, client_datacenters=clients)
+
+
 # Changes
 
 
@@ -168,7 +184,7 @@ def changed(before: Observed | None, after: Observed, at: float) -> Observed:
     news = [change for change in before.changes if at - change.at < CHANGED]
     for keyspace in sorted({*before.keyspaces, *after.keyspaces}):
         was, now = (in_words(observed.of(keyspace)) for observed in (before, after))
-        if was != now:
+        if was not in {now, NONE}:
             news = [change for change in news if change.keyspace != keyspace]
             news.append(LevelChange(keyspace=keyspace, was=was, now=now, at=at))
     return replace(after, changes=tuple(news))
@@ -181,7 +197,7 @@ def in_words(used: Iterable[Used]) -> str:
         places[one.level].append(one.datacenter if one.level.local else "")
     here = {level: ", ".join(filter(None, names)) for level, names in places.items()}
     parts = [f"{level} in {names}" if names else str(level) for level, names in here.items()]
-    return ", ".join(parts) or "none"
+    return ", ".join(parts) or NONE
 
 
 # Rules

@@ -225,6 +225,7 @@ class Policy:
         authenticates: whether clients log in, instead of what the nodes show.
         auto_datacenters: whether `client_datacenters` follow the queries.
         observed: the levels in use; None if nothing is known of them.
+        unobserved: why nothing is known of them; may be empty.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -232,6 +233,7 @@ class Policy:
     authenticates: bool | None = None
     auto_datacenters: bool = False
     observed: Observed | None = None
+    unobserved: str = ""
 
     @property
     def follows(self) -> bool:

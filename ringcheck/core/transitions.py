@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ringcheck.core.levels import in_words
 from ringcheck.core.policy import Severity
 from ringcheck.errors import cut, printable
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.findings import Finding
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.observed import Observed
     from ringcheck.core.ring import Node
     from ringcheck.core.verdict import Verdict
 
@@ -143,6 +145,7 @@ KINDS: Mapping[str, FactKind] = {
     "release": FactKind(meaning="The release of Cassandra that a node runs.", silent=True),
     "view": FactKind(meaning="Whether a node's view counts: ok, discarded, unreachable.", normal="ok"),
     "finding": FactKind(meaning="A finding above a note, with its severity.", vanishes=True),
+    "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", silent=True),
     "leases": FactKind(meaning="Whether the lease store answers: known, unknown.", normal="known"),
     "lease": FactKind(meaning="The owner of a node's restart lease.", vanishes=True),
     "batch": FactKind(meaning="Several nodes under leases of one owner, such as a batch of `roll`.", vanishes=True),
@@ -152,7 +155,7 @@ KINDS: Mapping[str, FactKind] = {
 }
 """All kinds of entries. The last three are events and no facts: nothing lasts."""
 
-_VERDICT_KINDS = frozenset({"severity", "node", "restart", "release", "view", "finding"})
+_VERDICT_KINDS = frozenset({"level", "severity", "node", "restart", "release", "view", "finding"})
 _LEASE_KINDS = frozenset({"lease", "batch"})
 
 
@@ -170,6 +173,10 @@ class Polled(Protocol):
     @property
     def error(self) -> str | None:
         """Why this poll gave no verdict."""
+
+    @property
+    def observed(self) -> Observed | None:
+        """The levels that clients use; None if nobody looks."""
 
     @property
     def suspects(self) -> frozenset[str]:
@@ -203,6 +210,7 @@ def facts_of(polled: Polled, before: Mapping[Key, Fact]) -> Facts:
         facts[Key("severity", "")] = Fact(verdict.severity.name, polled.cluster, kept(verdict.summary))
         facts.update(_of_nodes(verdict, polled.suspects, before))
         facts.update(_of_findings(verdict.findings, before))
+        facts.update(_of_levels(polled.observed))
     if polled.store_asked:
         facts[Key("leases", "")] = Fact("unknown" if polled.holders is None else "known", polled.cluster)
         facts.update(_of_leases(polled.holders or ()))
@@ -254,7 +262,12 @@ def _started(generation: int | None) -> str | None:
         return str(generation)
 
 
-# Findings and leases
+# Findings, levels and leases
+
+
+def _of_levels(seen: Observed | None) -> Iterator[tuple[Key, Fact]]:
+    for keyspace, used in seen.keyspaces.items() if seen else ():
+        yield Key("level", kept(keyspace)), Fact(kept(in_words(used)), kept(keyspace))
 
 
 def _of_findings(findings: Iterable[Finding], before: Mapping[Key, Fact]) -> Iterator[tuple[Key, Fact]]:

@@ -29,6 +29,7 @@ PATIENCE = 300.0  # seconds between two readings without which nothing is missin
 COUNTERS = "counters"  # the source that reads the nodes' own counters
 IN_FLIGHT = 16  # reads of system_auth that may have been counted there and not yet by their level
 WEEK = 7 * 86400.0
+TOO_OLD = "Cassandra before 3.10 does not count queries by level"
 _FIRST_WITH_COUNTERS = (3, 10)
 
 
@@ -89,9 +90,19 @@ class Evidence:
     gaps: tuple[str, ...] = ()
     scans: float | None = None
 
+    @property
+    def never(self) -> bool:
+        """Whether it can show nothing: no node has counters."""
+        return not self.readings and not self.uses and all(gap.endswith(TOO_OLD) for gap in self.gaps)
+
     def whole(self, at: float, window: float) -> bool:
         """Whether everything of the window that ends now is known."""
         return not self.missing(at, window)
+
+    def known(self, at: float, window: float) -> float:
+        """Seconds of the window of which something is known; 0 if nothing is."""
+        begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
+        return 0.0 if self.at is None else min(window, max(0.0, at - min(begins, default=at)))
 
     def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
         """What is missing of the window, in words; empty if nothing is."""
@@ -241,7 +252,7 @@ def _without_logins(
 def _gaps(nodes: Iterable[NodeRequests], readings: Mapping[str, Reading], at: float) -> Iterable[str]:
     old = [node.address for node in nodes if node.counts is None and _too_old(node.release)]
     if old:
-        yield f"{listed(old)}: Cassandra before 3.10 does not count queries by level"
+        yield f"{listed(old)}: {TOO_OLD}"
     for node in nodes:
         reading = readings.get(node.node)
         if node.address not in old and (reading is None or at - reading.at > PATIENCE):
@@ -255,7 +266,9 @@ def _too_old(text: str | None) -> bool:
 # Sources that report uses
 
 
-def reported(evidence: Evidence, found: Mapping[Use, int], at: float, window: float, patience: float) -> Evidence:
+def reported(  # noqa: PLR0913, PLR0917 - what a report is
+    evidence: Evidence, found: Mapping[Use, int], at: float, window: float, patience: float, gap: str = ""
+) -> Evidence:
     """The evidence after a report of how many queries there were since the report before.
 
     Args:
@@ -264,16 +277,22 @@ def reported(evidence: Evidence, found: Mapping[Use, int], at: float, window: fl
         at: time of the report.
         window: seconds.
         patience: seconds between two reports without which nothing is missing.
+        gap: what is missing of this report; empty if nothing is.
     """
-    gap = evidence.at is None or at - evidence.at > patience
-    since = at if gap or evidence.since is None else evidence.since
-    after = replace(evidence, at=at, since=since, gaps=())
+    late = evidence.at is None or at - evidence.at > patience
+    since = at if late or gap or evidence.since is None else evidence.since
+    after = replace(evidence, at=at, since=since, gaps=(gap,) if gap else ())
     kept = _kept(evidence.uses, at, window, whole=not after.missing(at, window, patience))
     return replace(after, uses=_added(kept, found, at, window))
 
 
-def sampled(
-    evidence: Evidence, series: Mapping[str, tuple[Use, int]], at: float, window: float, patience: float
+def sampled(  # noqa: PLR0913, PLR0917 - what a reading is
+    evidence: Evidence,
+    series: Mapping[str, tuple[Use, int]],
+    at: float,
+    window: float,
+    patience: float,
+    gap: str = "",
 ) -> Evidence:
     """The evidence after a reading of counters that begin and end at any time, as those of Prometheus.
 
@@ -283,6 +302,7 @@ def sampled(
         at: time of the reading.
         window: seconds.
         patience: seconds between two readings without which nothing is missing.
+        gap: what is missing of this reading; empty if nothing is.
     """
     found: Counter[Use] = Counter()
     for name, (use, value) in series.items():
@@ -291,7 +311,7 @@ def sampled(
         found[use] += value - known if value >= known else value
     readings = {name: reading for name, reading in evidence.readings.items() if at - reading.at < window}
     readings |= {name: Reading(at=at, since=at, values={"": value}) for name, (_, value) in series.items()}
-    return replace(reported(evidence, found, at, window, patience), readings=readings)
+    return replace(reported(evidence, found, at, window, patience, gap), readings=readings)
 
 
 def failed(evidence: Evidence, why: str) -> Evidence:

@@ -69,6 +69,14 @@ MIGRATIONS = (
     );
     CREATE INDEX outbox_order ON outbox (webhook, cluster, number);
     """,
+    """
+    CREATE TABLE evidence (
+        cluster TEXT NOT NULL,
+        source TEXT NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (cluster, source)
+    ) WITHOUT ROWID;
+    """,
 )
 """The schema, step by step. `user_version` of a file is the number of steps that it has. A release only adds steps."""
 

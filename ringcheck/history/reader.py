@@ -5,16 +5,20 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from ringcheck.core.transitions import Entry, Transition
 from ringcheck.history import database, entries
+from ringcheck.history.levels import load_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ringcheck.core.transitions import Key, Known
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 Order: TypeAlias = Literal["newest", "oldest"]
 
@@ -83,9 +87,24 @@ def facts(path: Path, cluster: str) -> Mapping[Key, Known]:
     Raises:
         StateFileError: it can't be read.
     """
+    return _of_cluster(path, cluster, entries.load_facts)
+
+
+def evidence(path: Path, cluster: str) -> Mapping[str, object]:
+    """What each source has shown of the levels that a cluster's clients use, as plain values by its name.
+
+    Raises:
+        StateFileError: it can't be read, or was written by an older release that has no such table.
+    """
+    return _of_cluster(path, cluster, lambda connection: load_evidence(connection, cluster))
+
+
+def _of_cluster(
+    path: Path, cluster: str, load: Callable[[sqlite3.Connection], Mapping[str, Mapping[K, V]]]
+) -> Mapping[K, V]:
     with closing(database.reading(path, BUSY_SECONDS)) as connection:
         try:
-            return entries.load_facts(connection).get(cluster, {})
+            return load(connection).get(cluster, {})
         except sqlite3.Error as error:
             raise database.StateFileError(
                 f"{path} can't be read: {database.reason(error)}", broken=database.is_broken(error)

@@ -15,12 +15,13 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.errors import RingcheckError
 from ringcheck.history import database, entries
 from ringcheck.history.checkpoints import Checkpoints
+from ringcheck.history.levels import load_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from ringcheck.history.entries import FullState
+    from ringcheck.history.levels import Documents
 
     Write: TypeAlias = Callable[[sqlite3.Connection], object]
     Item: TypeAlias = tuple[Write, int, Future[None]]
@@ -62,10 +64,12 @@ class Loaded:
     Attributes:
         state: facts by cluster.
         alive: when the agent was running last, in milliseconds of Unix time; None if it never was.
+        evidence: of the levels in use.
     """
 
     state: FullState
     alive: int | None
+    evidence: Documents = field(default_factory=dict)
 
 
 class Writer:
@@ -223,7 +227,8 @@ class Writer:
         self._connection = database.connected(self.path)
         self._inode = self.path.stat().st_ino
         if not self.loaded.done():
-            loaded = Loaded(entries.load_facts(self._connection), entries.last_stamp(self._connection))
+            facts, alive = entries.load_facts(self._connection), entries.last_stamp(self._connection)
+            loaded = Loaded(facts, alive, load_evidence(self._connection))
             self._write(lambda connection: entries.stamp(connection, self._now()))
             self.loaded.set_result(loaded)
 

@@ -63,9 +63,10 @@ class Counters:
         self.problem = ""
 
     def take(self, answers: Mapping[str, Outcome]) -> None:
-        """Take the outcomes of the requests for `names`."""
-        self.names = tuple(name for name in self.names if answers[name].status != outcomes.NOT_FOUND)
-        read = dict(_numbers({name: answers[name] for name in self.names}))
+        """Take the outcomes of requests; after a restart there may be more `names` than were asked for."""
+        lacking = {name for name, answer in answers.items() if answer.status == outcomes.NOT_FOUND}
+        self.names = tuple(name for name in self.names if name not in lacking)
+        read = dict(_numbers({name: answers[name] for name in self.names if name in answers}))
         started = read.pop(_STARTED, None)
         self.started = None if started is None else started / 1000
         logins = sum(read.pop(name) for name in _AUTH if name in read)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from ringcheck.core.observed import EVERY
 from ringcheck.core.transitions import utc
 from ringcheck.core.words import counted
 
@@ -38,6 +39,10 @@ def _finding(change: Transition) -> str:
     return f"{change.now} {what}{_before(change.was)}" if change.now else f"{what} is over{_before(change.was)}"
 
 
+def _whose(keyspace: str) -> str:
+    return "clients" if keyspace == EVERY else f"clients of {keyspace}"
+
+
 def _lease(change: Transition) -> str:
     if change.now:
         return f"{change.subject} is under a restart lease of {change.now}{_before(change.was)}"
@@ -57,6 +62,7 @@ _LINES: Mapping[str, Callable[[Transition], str]] = {
     "release": lambda change: f"{change.subject} runs {change.now}{_before(change.was)}",
     "view": lambda change: f"view of {change.subject} is {change.now}{_before(change.was)}",
     "finding": _finding,
+    "level": lambda change: f"{_whose(change.subject)} use {change.now}{_before(change.was)}",
     "leases": lambda change: f"the lease store {'does not answer' if change.now == 'unknown' else 'answers again'}",
     "lease": _lease,
     "batch": _batch,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.observed import Observed
     from ringcheck.core.quorum import Quorum
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
     from ringcheck.report.reading import Durations, Reading, Reload, WebhookCounts
@@ -96,6 +97,12 @@ METADATA_LEFT = _ring(
     _CLUSTER,
 )
 VERDICT = _ring("verdict", "1 for the severity of the cluster's verdict, 0 for the others.", (*_CLUSTER, "severity"))
+
+USED_LEVEL = _ring(
+    "used_level",
+    "1 for each consistency level that clients use; keyspace * stands for all that have no series.",
+)
+LEVELS_KNOWN = _ring("used_levels_known", "1 if the whole window of their evidence is known, 0 if not.", _CLUSTER)
 
 UP = Family(
     name="ringcheck_up",
@@ -163,8 +170,8 @@ BUILD = Family(name="ringcheck_build", kind="info", labels=("version",), help="V
 
 FAMILIES = (
     RANGES, UNAVAILABLE, STRUCTURAL, RATIO, AT_MINIMUM, NODES_LEFT, RACKS_LEFT, NODES, SAFE, DISAGREEMENT, SUSPECTS,
-    METADATA_MEMBERS, METADATA_LEFT, VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE, LEASE, RELOADED, RELOADED_AT,
-    HISTORY, WAITING, DROPPED, ATTEMPTS, BUILD,
+    METADATA_MEMBERS, METADATA_LEFT, USED_LEVEL, LEVELS_KNOWN, VERDICT, SINCE, UP, SUCCESS, POLLS, REQUESTS, STORE,
+    LEASE, RELOADED, RELOADED_AT, HISTORY, WAITING, DROPPED, ATTEMPTS, BUILD,
 )  # fmt: skip
 
 Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
@@ -361,6 +368,7 @@ def _of_reading(reading: Reading, now: float) -> Iterator[Sample]:
     if current:
         yield from _of_verdict(cluster, current)
         yield SUSPECTS, (cluster,), len(reading.suspects)
+        yield from _of_levels(cluster, reading.observed)
         if reading.restart_safe is not None:
             yield SAFE, (cluster,), len(reading.restart_safe)
     yield UP, (cluster,), current is not None
@@ -391,6 +399,15 @@ def _of_verdict(cluster: str, verdict: Verdict) -> Iterator[Sample]:
         for level in keyspace.levels:
             if level.severity is not None:
                 yield from _of_level(cluster, keyspace, level)
+
+
+def _of_levels(cluster: str, seen: Observed | None) -> Iterator[Sample]:
+    if seen is None:
+        return
+    yield LEVELS_KNOWN, (cluster,), not seen.unclear
+    for keyspace, uses in seen.keyspaces.items():
+        for used in uses:
+            yield USED_LEVEL, (cluster, keyspace, used.level.value, used.datacenter), 1
 
 
 def _of_metadata(cluster: str, quorum: Quorum) -> Iterator[Sample]:

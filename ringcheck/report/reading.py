@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.observed import Observed
     from ringcheck.core.verdict import Verdict
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds a poll takes
@@ -70,6 +71,7 @@ class Reading:
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
         error: why the last poll gave no verdict; None if it gave one.
         suspects: addresses whose Jolokia stopped answering while no view sees them down yet.
+        observed: the levels that clients use; None if nobody looks.
         holders: of restart leases; None if the lease store can't be read.
         store_asked: whether the last poll read the lease store; if not, `holders` is from an earlier poll.
         polls: how long polls took.
@@ -84,6 +86,7 @@ class Reading:
     last_success: float | None = None
     error: str | None = None
     suspects: frozenset[str] = frozenset()
+    observed: Observed | None = None
     holders: tuple[Holder, ...] | None = ()
     store_asked: bool = True
     polls: Durations = field(default_factory=Durations)

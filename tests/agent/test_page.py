@@ -398,7 +398,9 @@ def wide(addresses: list[str], down: int = 0) -> Reading:
         replace(known.verdict.snapshot.nodes[0], address=address, host_id=f"h{index}", rack=f"r{index % 12}")
         for index, address in enumerate(addresses)
     )
-    states: tuple[State, ...] = (*["down"] * down, *["up"] * (len(nodes) - down))
+    up: State = "up"
+    gone: State = "down"
+    states = (gone,) * down + (up,) * (len(nodes) - down)
     verdict = replace(
         known.verdict, snapshot=replace(known.verdict.snapshot, nodes=nodes), states=states, seen_down_by={},
         recover_first=(),

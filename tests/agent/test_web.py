@@ -578,14 +578,6 @@ def test_too_many_requests_to_the_gate_are_refused(world: World, monkeypatch: py
     assert answer.headers["Retry-After"] == "5"
 
 
-def test_observations_of_proxies_are_refused(world: World) -> None:
-    """Rather than accepted without effect."""
-    answer = world.post("/api/v1/clusters/NAME/observed", {"orders": ["LOCAL_QUORUM"]})
-    assert answer.status_code == 501
-    assert "not built in this release" in answer.json()["error"]
-    assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404
-
-
 def test_every_path_field_and_key_is_documented() -> None:
     """docs/web.md has all of them, and its examples are accepted."""
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()

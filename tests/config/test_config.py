@@ -43,7 +43,8 @@ BEYOND_A_SCHEMA = {
     "file-nul.yaml", "flag-yes.yaml", "fleetlock-name.yaml", "fleetlock-same-group.yaml",
     "interval-too-short.yaml", "jmx-user-without-password.yaml", "lease-file-nowhere.yaml",
     "lease-tls-with-http.yaml", "merge-key.yaml", "nodes-jmx-without-proxy.yaml", "nodes-name.yaml",
-    "nodes-same-url.yaml", "nodes-twice.yaml", "password-is-a-folder.yaml", "password-missing.yaml",
+    "nodes-same-url.yaml", "nodes-twice.yaml", "observed-replay.yaml", "password-is-a-folder.yaml",
+    "password-missing.yaml",
     "password-readable.yaml", "replay-nowhere.yaml",
     "replication-everywhere.yaml", "replication-network.yaml", "replication-octal.yaml", "replication-simple.yaml",
     "replication-strategy.yaml", "replication-transient.yaml", "share-never-alerts.yaml", "text-of-lines.yaml",
@@ -430,3 +431,44 @@ def test_clients_of_fleetlock_have_nodes(tmp_path: Path) -> None:
         }
     )
     assert found["b"].fleetlock == Fleetlock({"x": "10.0.0.1"}, "default")
+
+
+AUTO = """
+clusters:
+  orders:
+    jolokia: {contact_points: 10.0.0.1}
+    client_datacenters: auto
+    monitor:
+      - {keyspaces: payments, critical: QUORUM, warning: auto}
+      - {keyspaces: clicks, critical: {level: auto, share: "1%"}}
+      - {keyspaces: "*", critical: auto, warning: auto}
+    observed: {window: 1d, least: 10, every: 30s, prometheus: "http://prometheus", query: spans, labels: {level: cl}}
+  plain:
+    jolokia: {contact_points: 10.0.0.1}
+    monitor: {keyspaces: "*", critical: auto}
+  fixed:
+    jolokia: {contact_points: 10.0.0.1}
+"""
+
+
+def test_levels_can_follow_the_queries(tmp_path: Path) -> None:
+    """A tier that does has the level that holds as long as nothing is known; `auto` alone has the other defaults."""
+    file = tmp_path / "ringcheck.yaml"
+    file.write_text(AUTO)
+    clusters = load(str(file)).clusters
+    payments, clicks, others = clusters["orders"].policy.rules
+    assert (payments.auto, payments.warning) == (frozenset({"warning"}), Threshold(Level.ALL))
+    assert (clicks.auto, clicks.warning) == (frozenset({"critical"}), None)
+    assert clicks.critical == Threshold(Level.LOCAL_ONE, None, NagiosRange.parse("1"))
+    assert others.levels == (Level.LOCAL_ONE, Level.LOCAL_QUORUM)
+    assert clusters["orders"].policy.auto_datacenters
+    assert clusters["orders"].policy.client_datacenters == ()
+    observing = clusters["orders"].observing
+    assert observing
+    assert (observing.following.window, observing.following.least, observing.every) == (86400.0, 10, 30.0)
+    assert observing.prometheus
+    assert (observing.prometheus.labels.level, observing.prometheus.labels.keyspace[0]) == (("cl",), "db_namespace")
+    plain = clusters["plain"].observing
+    assert plain
+    assert (plain.following.window, plain.prometheus) == (7 * 86400.0, None)
+    assert clusters["fixed"].observing is None

@@ -98,6 +98,17 @@ def test_releases_before_3_10_have_no_counters_by_level() -> None:
         assert cluster.nodes[0].release[:2] == (3, 0)
 
 
+def test_a_node_that_was_restarted_with_a_newer_release_has_its_counters() -> None:
+    """What the old one lacked is asked for again, in the poll after."""
+    with watched("4.1.9") as (cluster, source):
+        source.poll(5.0)
+        cluster.down(3, instant=True)
+        source.poll(5.0)
+        cluster.up(3, instant=True)
+        assert of(source.poll(5.0))[3].counts is not None
+        assert of(source.poll(5.0))[3].counts is not None
+
+
 def test_a_silent_node_is_named() -> None:
     """It has no counts, and the others have theirs."""
     with watched() as (cluster, source):

@@ -1,0 +1,140 @@
+"""The evidence of the levels that clients use, of all clusters: from polls, proxies and Prometheus, in the state file.
+
+A poll, a request and a query to Prometheus may come at once, in threads of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from ringcheck.core.levels import changed
+from ringcheck.core.sources import CURRENT, PROMETHEUS, PROXY, Sources, read_sources
+from ringcheck.core.usage import COUNTERS, Evidence, failed, noted, plain, reported, sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from ringcheck.config.values import Cluster, Observing
+    from ringcheck.core.observed import Observed
+    from ringcheck.core.requests import Use
+    from ringcheck.core.ring import Snapshot
+
+    Save = Callable[[str, str, Mapping[str, object]], object]
+
+ANEW = 30.0  # seconds after which the levels in use are found again though nothing came in: the window moves on
+
+
+class ClusterLevels:
+    """The evidence of one cluster; safe to use from many threads."""
+
+    def __init__(self, name: str, save: Save, clock: Callable[[], float]) -> None:
+        """Begin without evidence.
+
+        Args:
+            name: of the cluster.
+            save: keeps the plain values of a source, by cluster and source.
+            clock: Unix seconds.
+        """
+        self._name = name
+        self._save = save
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._sources = Sources()
+        self._found_at: float | None = None
+        self._datacenters: tuple[str, ...] = ()
+
+    def load(self, documents: Mapping[str, object]) -> None:
+        """Use what the state file has."""
+        with self._guard:
+            self._sources = read_sources(documents)
+
+    @property
+    def sources(self) -> Sources:
+        """All evidence, as it is now; immutable."""
+        return self._sources
+
+    def note(self, observing: Observing, seen: Snapshot) -> Observed:
+        """Note a poll; the levels in use."""
+        with self._guard:
+            at = self._clock()
+            self._datacenters = seen.datacenters
+            if seen.requests is not None:
+                window = observing.following.window
+                before = self._sources.of(COUNTERS)
+                self._keep(COUNTERS, noted(before, seen.requests, at, window, seen.auth_read_level))
+            return self._found(observing, at)
+
+    def report(self, observing: Observing, found: Mapping[Use, int]) -> None:
+        """Note how many queries a proxy has seen since its last report."""
+        with self._guard:
+            patience = self._sources.patience(observing.interval)[PROXY]
+            at, before = self._clock(), self._sources.of(PROXY)
+            self._keep(PROXY, reported(before, found, at, observing.following.window, patience))
+
+    def sample(self, observing: Observing, series: Mapping[str, tuple[Use, int]], gap: str) -> None:
+        """Note the counters of Prometheus, and what is missing of them."""
+        with self._guard:
+            patience = self._sources.patience(observing.interval)[PROMETHEUS]
+            at, before = self._clock(), self._sources.of(PROMETHEUS)
+            self._keep(PROMETHEUS, sampled(before, series, at, observing.following.window, patience, gap))
+
+    def fail(self, why: str) -> None:
+        """Note that Prometheus could not be asked."""
+        with self._guard:
+            self._keep(PROMETHEUS, failed(self._sources.of(PROMETHEUS), why))
+
+    def _keep(self, source: str, evidence: Evidence) -> None:
+        self._sources = self._sources.with_source(source, evidence)
+        self._found_at = None
+        self._save(self._name, source, plain(evidence))
+
+    def _found(self, observing: Observing, at: float) -> Observed:
+        """The levels in use, found anew if anything may have changed."""
+        before = self._sources.current
+        same = self._found_at is not None and 0 <= at - self._found_at < ANEW
+        if before is not None and same and before.datacenters == self._datacenters:
+            return before
+        found = self._sources.observed(at, observing.following, self._datacenters, observing.interval)
+        after = changed(before, found, at)
+        self._sources = self._sources.with_current(after)
+        self._found_at = at
+        if before is None or (before.keyspaces, before.changes) != (after.keyspaces, after.changes):
+            self._save(self._name, CURRENT, self._sources.plain_current())
+        return after
+
+
+class LevelBook:
+    """The evidence of all clusters."""
+
+    def __init__(self, save: Save = lambda *_: None, clock: Callable[[], float] = time.time) -> None:
+        """Begin without evidence; for the arguments see `ClusterLevels`."""
+        self._save = save
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._clusters: dict[str, ClusterLevels] = {}
+
+    def of(self, cluster: str) -> ClusterLevels:
+        """The evidence of a cluster."""
+        with self._guard:
+            if cluster not in self._clusters:
+                self._clusters[cluster] = ClusterLevels(cluster, self._save, self._clock)
+            return self._clusters[cluster]
+
+    def load(self, documents: Mapping[str, Mapping[str, object]]) -> None:
+        """Use what the state file has."""
+        for cluster, sources in documents.items():
+            self.of(cluster).load(sources)
+
+    def keep(self, clusters: Collection[str]) -> list[str]:
+        """Forget all clusters but these; the names of those that were forgotten."""
+        with self._guard:
+            gone = [name for name in self._clusters if name not in clusters]
+            self._clusters = {name: found for name, found in self._clusters.items() if name in clusters}
+            return gone
+
+
+def levels_of(book: LevelBook, cluster: Cluster) -> ClusterLevels | None:
+    """The evidence of a cluster; None if nothing depends on it."""
+    return book.of(cluster.name) if cluster.observing else None

@@ -1,0 +1,61 @@
+"""`ringcheck levels`: the levels that clients use, from the agent's state file or a running agent."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringcheck.cli.options import ClusterCommand, format_option, target_options
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
+
+NODES = "the evidence is the agent's: no node is asked"
+
+
+@click.command(cls=ClusterCommand)
+@target_options(
+    without=("dc", "keyspace"), refused=dict.fromkeys(("host", "url"), NODES) | {"from_": "a snapshot has no queries"}
+)
+@click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
+@format_option("text", "json")
+def levels(target: Target, agent: str | None, format_: str) -> int:
+    """Which consistency levels clients use, where that is known from, and the rules that it suggests.
+
+    The agent looks at the queries of a cluster that has `observed`, or `auto` in a rule. Without --agent its state file
+    is read. --username, --password-file and the certificates are for the agent.
+
+    Exit codes: 0, or 3 if the evidence can't be read.
+    """
+    from ringcheck.report.levels import render
+
+    document = _of_agent(target, agent) if agent else _of_file(target)
+    click.echo(json.dumps(document, indent=2) if format_ == "json" else render(document))
+    return 0
+
+
+def _of_agent(target: Target, url: str) -> Any:  # noqa: ANN401 - a JSON document
+    from ringcheck.agent.client import levels as asked
+
+    name = target.cluster if target.cluster and not target.config else target.choose().name
+    return asked(target.agent(url), name, target.polling_time)
+
+
+def _of_file(target: Target) -> Any:  # noqa: ANN401 - a JSON document
+    from ringcheck.core.sources import read_sources
+    from ringcheck.documents.levels import levels_document
+    from ringcheck.history.reader import evidence
+
+    chosen = target.choose()
+    observing = chosen.configured.observing if chosen.configured else None
+    if observing is None:
+        raise UsageError(f"{chosen.name} has neither `observed` nor `auto` in the configuration")
+    if chosen.state is None:
+        raise UsageError("the configuration has no `agent: {state: FILE}`: name an --agent")
+    sources = read_sources(evidence(Path(chosen.state), chosen.name))
+    return levels_document(chosen.name, sources, observing.following, time.time(), observing.interval)

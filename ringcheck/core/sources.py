@@ -1,0 +1,128 @@
+"""All evidence of the levels that one cluster's clients use: of its nodes' counters, a proxy and a Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.levels import observed
+from ringcheck.core.observed import LevelChange, Observed, Used
+from ringcheck.core.usage import COUNTERS, PATIENCE, Evidence, read_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ringcheck.core.levels import Following
+
+PROXY, PROMETHEUS = "proxy", "prometheus"
+CURRENT = "levels"  # the levels in use, kept beside the sources: what they were decides what a change is
+PROXY_SECONDS = 3600.0  # between two reports of a proxy without which nothing is missing
+_NONE = Evidence()
+
+
+def expected_sources(interval: float) -> tuple[str, ...]:
+    """The sources that are configured: what these have not shown is missing.
+
+    Args:
+        interval: between two queries to Prometheus, in seconds; 0 if none is configured.
+    """
+    return (COUNTERS, PROMETHEUS) if interval else (COUNTERS,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What is known of the levels in use.
+
+    Attributes:
+        evidence: by source.
+        current: the levels in use when they were found last; None if they never were.
+    """
+
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    current: Observed | None = None
+
+    def of(self, source: str) -> Evidence:
+        """The evidence of a source; empty if it has shown nothing."""
+        return self.evidence.get(source, _NONE)
+
+    def with_source(self, source: str, evidence: Evidence) -> Sources:
+        """The same with other evidence of one source."""
+        return replace(self, evidence={**self.evidence, source: evidence})
+
+    def with_current(self, current: Observed) -> Sources:
+        """The same with other levels in use."""
+        return replace(self, current=current)
+
+    @staticmethod
+    def patience(interval: float) -> dict[str, float]:
+        """By source, the seconds between two readings without which nothing is missing.
+
+        Args:
+            interval: between two queries to Prometheus, in seconds.
+        """
+        return {COUNTERS: PATIENCE, PROXY: PROXY_SECONDS, PROMETHEUS: max(PATIENCE, 3 * interval)}
+
+    def observed(
+        self,
+        at: float,
+        following: Following,
+        datacenters: Sequence[str],
+        interval: float,
+    ) -> Observed:
+        """The levels in use.
+
+        Args:
+            at: seconds of Unix time.
+            following: window, and what counts as used.
+            datacenters: of the cluster.
+            interval: between two queries to Prometheus, in seconds; 0 if none is configured.
+        """
+        named = {name: self.of(name) for name in dict.fromkeys((*expected_sources(interval), *self.evidence))}
+        others = [name for name, evidence in named.items() if name != COUNTERS and evidence.uses]
+        if others and self.of(COUNTERS).never:
+            del named[COUNTERS]
+        return observed(named, at, following, datacenters, self.patience(interval))
+
+    def plain_current(self) -> dict[str, object]:
+        """The levels in use as plain values."""
+        seen = self.current or Observed(keyspaces={})
+        return {
+            "keyspaces": {name: [list(used) for used in uses] for name, uses in seen.keyspaces.items()},
+            "datacenters": list(seen.datacenters),
+            "changes": [[change.keyspace, change.was, change.now, change.at] for change in seen.changes],
+        }
+
+
+def read_sources(documents: Mapping[str, object]) -> Sources:
+    """What is known by plain values, as by `plain` and `plain_current`; a document of another form is left out.
+
+    What is left out is evidence that is missing, which lowers nothing.
+    """
+    evidence: dict[str, Evidence] = {}
+    current = None
+    for name, document in documents.items():
+        try:
+            if not isinstance(document, dict):
+                raise TypeError("not a mapping")  # noqa: TRY301 - as the others below
+            if name == CURRENT:
+                current = _current(document)
+            else:
+                evidence[name] = read_plain(document)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+    return Sources(evidence=evidence, current=current)
+
+
+def _current(values: Mapping[str, dict]) -> Observed:  # type: ignore[type-arg]  # of whatever JSON has there
+    return Observed(
+        keyspaces={
+            str(name): tuple(Used(str(datacenter), Level(level)) for datacenter, level in uses)
+            for name, uses in values["keyspaces"].items()
+        },
+        datacenters=tuple(map(str, values["datacenters"])),
+        changes=tuple(
+            LevelChange(keyspace=str(name), was=str(was), now=str(now), at=float(at))
+            for name, was, now, at in values["changes"]
+        ),
+    )

@@ -1,0 +1,100 @@
+"""The levels that clients use as text of 80 columns: the evidence, the levels in use, and the rules of these."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from ringcheck.errors import cut, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+COLUMNS = 80
+_HEAD = ("KEYSPACE", "DC", "LEVEL", "OP", "PER SECOND", "LAST (UTC)", "SOURCE")
+_WIDTHS = (15, 10, 12, 5, 10, 11, 10)
+NO_EVIDENCE = "no query was seen"
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The output of `levels`.
+
+    Args:
+        document: `ringcheck/levels/1`.
+    """
+    return "\n".join(_lines(document))
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    whole = "the whole window is known" if document["whole"] else "the window is not whole: default levels hold too"
+    yield from _wrapped(f"{document['cluster']}: {_span(document['window_seconds'])}, {whole}")
+    for text in document["unclear"]:
+        yield from _wrapped(f"  {text}")
+    if document["scans"]:
+        yield from _wrapped("  range scans were seen; Cassandra does not count at which level they are made")
+    yield ""
+    yield from _table(document["uses"])
+    yield ""
+    yield from _in_use(document)
+    yield from _rules(document)
+
+
+def _span(seconds: float) -> str:
+    days, rest = divmod(seconds, 86400)
+    return f"window of {days:g} days" if days and not rest else f"window of {seconds:g} s"
+
+
+def _wrapped(text: str) -> list[str]:
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.wrap(printable(text), COLUMNS, subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+def _table(uses: list[Mapping[str, Any]]) -> Iterator[str]:
+    if not uses:
+        yield NO_EVIDENCE
+        return
+    yield _row(_HEAD)
+    for use in uses:
+        rate = "-" if use["rate"] is None else f"{use['rate']:.3g}"
+        seen = use["last_seen"][5:16].replace("T", " ")
+        names = (use[name] or "*" for name in ("keyspace", "datacenter", "level", "operation"))
+        yield _row((*names, rate, seen, use["source"]))
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    fitted = (f"{cut(printable(cell), width):<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+    return " ".join(fitted).rstrip()
+
+
+def _in_use(document: Mapping[str, Any]) -> Iterator[str]:
+    yield "in use:"
+    places: dict[tuple[str, str], list[str]] = {}
+    for used in document["in_use"]:
+        places.setdefault((used["keyspace"] or "*", used["level"]), []).append(used["datacenter"] or "")
+    for (keyspace, level), names in places.items():
+        where = f" in {', '.join(filter(None, names))}" if any(names) else ""
+        yield from _wrapped(f"  {keyspace}: {level}{where}")
+    if not places:
+        yield "  nothing"
+
+
+def _rules(document: Mapping[str, Any]) -> Iterator[str]:
+    if not document["rules"]:
+        return
+    yield ""
+    yield "the same as rules by hand (critical: auto, warning: auto keep them current):"
+    clients = document["client_datacenters"]
+    if clients:
+        yield f"    client_datacenters: [{', '.join(map(printable, clients))}]"
+    yield "    monitor:"
+    for rule in document["rules"]:
+        names = ", ".join('"*"' if name == "*" else printable(name) for name in rule["keyspaces"])
+        warning = f", warning: {rule['warning']}" if rule["warning"] else ""
+        yield f"      - keyspaces: [{names}]"
+        yield f"        critical: {rule['critical']}"
+        if warning:
+            yield f"        warning: {rule['warning']}"
+        if rule["client_datacenters"]:
+            yield f"        # for clients in {', '.join(map(printable, rule['client_datacenters']))}"
+        if rule["beside"]:
+            yield f"        # also used, and watched by auto alone: {', '.join(rule['beside'])}"

@@ -1,0 +1,321 @@
+"""The levels in use on an embedded cluster: counters, a proxy, the state file, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from ringcheck.agent.levels import LevelBook
+from ringcheck.agent.observed import counts_of
+from ringcheck.agent.recorder import Recorder
+from ringcheck.agent.watch import Watch
+from ringcheck.cli import run
+from ringcheck.config.values import Cluster, Observing
+from ringcheck.core.consistency import Level
+from ringcheck.core.gate import Gate
+from ringcheck.core.levels import Following
+from ringcheck.core.observed import EVERY
+from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.history.writer import Limits, Writer
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.report import metrics
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.faults import Fault
+from ringcheck.simulator.server import serve
+from tests.agent.embedded import polled, severity
+from tests.agent.service import PATIENCE
+from tests.agent.watched import watched
+from tests.schemas import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ringcheck.report.reading import Reading
+    from ringcheck.simulator.cluster import SimNode
+
+NAME = "orders-prod"
+WINDOW = 1000.0
+AUTO = Rule(
+    keyspaces=("*",),
+    critical=Threshold(Level.LOCAL_ONE),
+    warning=Threshold(Level.LOCAL_QUORUM),
+    auto=frozenset({"critical", "warning"}),
+)
+HIGH = 60  # queries that the simulated clients make
+
+
+class Clock:
+    time = 2_000_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Scene:
+    """Six nodes in two datacenters, and a watch on them whose levels follow the queries."""
+
+    def __init__(self, cluster: EmbeddedCluster, configured: Cluster, book: Recorder, clock: Clock) -> None:
+        self.cluster = cluster
+        self.configured = configured
+        self.clock = clock
+        self.book = book
+        self.watch = Watch(configured, 15.0, lambda _: None, clock, book)
+
+    def poll(self, seconds: float = 60.0) -> Reading:
+        """The reading of a poll so many seconds after the last one."""
+        self.clock.time += seconds
+        return polled(self.watch)
+
+    def nodes(self, datacenter: str) -> list[SimNode]:
+        return [node for node in self.cluster.nodes if node.spec.datacenter == datacenter]
+
+    def query(self, datacenter: str, *scopes: str) -> None:
+        """Queries through one node of a datacenter."""
+        for scope in scopes:
+            self.nodes(datacenter)[0].counters[f"{scope},Latency"] += HIGH
+
+
+@contextmanager
+def scene(recorder: Recorder | None = None, clock: Clock | None = None, **changes: Any) -> Iterator[Scene]:
+    clock = clock or Clock()
+    keyspaces = {"orders": topology(dc1=3, dc2=3)}
+    cluster = EmbeddedCluster.uniform(
+        6, datacenters=2, racks=3, vnodes=4, keyspaces=keyspaces, name=NAME, time_factor=0
+    )
+    for node in cluster.nodes:
+        node.born_at = clock.time - 100 * WINDOW
+    with serve(cluster) as server:
+        settings = JolokiaSettings(contact_points=(cluster.nodes[0].address,), url=server.template, timeout=5)
+        observed = Observing(following=Following(window=WINDOW), every=0.001)
+        configured = Cluster(
+            name=NAME, source=settings, policy=Policy((AUTO,)), gate=Gate(settle=0, level=Level.LOCAL_ONE),
+            observed=observed,
+        )  # fmt: skip
+        yield Scene(cluster, replace(configured, **changes), recorder or Recorder(clock=clock), clock)
+
+
+def watched_levels(reading: Reading, keyspace: str = "orders") -> set[str]:
+    assert reading.verdict
+    levels = next(found.levels for found in reading.verdict.keyspaces if found.name == keyspace)
+    return {f"{each.level} {each.datacenter or '-'}" for each in levels}
+
+
+def notes(reading: Reading, code: str) -> list[str]:
+    assert reading.verdict
+    return [finding.summary for finding in reading.verdict.findings if finding.code == code]
+
+
+def test_rules_follow_the_queries_of_each_datacenter() -> None:
+    """Default levels at first; a level that is seen is watched at once, where it is used, and lowered later."""
+    with scene() as world:
+        first = world.poll()
+        assert watched_levels(first) == {
+            "LOCAL_ONE dc1", "LOCAL_QUORUM dc1", "LOCAL_ONE dc2", "LOCAL_QUORUM dc2",
+        }  # fmt: skip
+        [why] = notes(first, "levels_unclear")
+        assert why.endswith("counters: 0 s of 16 min are known; the default levels hold beside those in use")
+        world.query("dc1", "Read-LOCAL_QUORUM", "Write-LOCAL_QUORUM")
+        world.query("dc2", "Read-LOCAL_ONE")
+        assert {"LOCAL_ALL dc1", "LOCAL_QUORUM dc1", "LOCAL_ONE dc2"} <= watched_levels(world.poll())
+        while world.clock.time < 2_000_000_000 + WINDOW + 200:
+            world.query("dc2", "Read-LOCAL_ONE")
+            last = world.poll(120)
+        assert watched_levels(last) == {
+            "LOCAL_ONE dc1", "LOCAL_QUORUM dc1", "LOCAL_ONE dc2", "LOCAL_QUORUM dc2",
+        }  # fmt: skip
+        assert notes(last, "levels_unclear") == []
+        [change] = notes(last, "level_changed")
+        assert change == "clients use LOCAL_ONE in dc2, before LOCAL_QUORUM in dc1, LOCAL_ONE in dc2"
+
+
+def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
+    """Two of three nodes down where LOCAL_QUORUM is used; elsewhere it is a warning."""
+    with scene() as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        reading = world.poll()
+        assert severity(reading) is Severity.OK
+        one, other, _ = world.nodes("dc1")
+        far, farther, _ = world.nodes("dc2")
+        world.cluster.down(far.index, instant=True)
+        far_down = world.poll()
+        assert severity(far_down) is Severity.OK
+        world.cluster.down(farther.index, instant=True)
+        assert severity(world.poll()) is Severity.WARNING
+        for node in (far, farther):
+            world.cluster.up(node.index, instant=True)
+        world.cluster.down(one.index, instant=True)
+        reading = world.poll()
+        assert severity(reading) is Severity.WARNING  # LOCAL_ALL
+        assert reading.error is None
+        assert reading.restart_safe is not None
+        assert other.address not in reading.restart_safe
+        assert far.address in reading.restart_safe
+        world.cluster.down(other.index, instant=True)
+        assert severity(world.poll()) is Severity.CRITICAL
+
+
+def test_a_node_that_does_not_answer_lowers_nothing() -> None:
+    """However long: its clients may use any level."""
+    with scene() as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        world.poll()
+        world.cluster.set_fault(5, Fault("status", status=500))
+        for _ in range(6):
+            last = world.poll(WINDOW / 2)
+        assert "LOCAL_ALL dc1" in watched_levels(last)
+        assert world.cluster.nodes[5].address in notes(last, "levels_unclear")[0]
+
+
+def test_client_datacenters_follow() -> None:
+    """Once a whole window is known: then a datacenter without clients is not watched."""
+    with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        assert "LOCAL_ONE dc2" in watched_levels(world.poll())
+        for _ in range(5):
+            world.query("dc1", "Write-LOCAL_QUORUM")
+            last = world.poll(250)
+        assert watched_levels(last) == {"LOCAL_QUORUM dc1", "LOCAL_ALL dc1"}
+
+
+def test_logins_raise_nothing() -> None:
+    """Reads of system_auth at LOCAL_QUORUM and QUORUM on 5.0."""
+    with scene() as world:
+        world.poll()
+        for _ in range(3):
+            world.query("dc1", "Read-LOCAL_QUORUM", "Read-QUORUM")
+            world.nodes("dc1")[0].counters["system_auth.roles,CoordinatorReadLatency"] += 2 * HIGH
+            last = world.poll()
+        assert last.observed
+        assert last.observed.of(EVERY) == ()
+        world.query("dc1", "Read-LOCAL_QUORUM")
+        assert "LOCAL_ALL dc1" in watched_levels(world.poll())
+
+
+def recorded(path: Path, clock: Clock) -> Recorder:
+    writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"), clock)
+    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)))
+    found.start()
+    return found
+
+
+def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
+    """A new process knows the levels and the window; what was used while it was off is a change."""
+    clock, path = Clock(), tmp_path / "state.db"
+    first = recorded(path, clock)
+    with scene(first, clock) as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        world.poll()
+        assert first.stop(PATIENCE)
+        world.query("dc2", "Write-ALL")
+        clock.time += 250
+        second = recorded(path, clock)
+        again = Scene(world.cluster, world.configured, second, clock)
+        reading = again.poll()
+        assert "ALL -" in watched_levels(reading)
+        assert second.levels.of(NAME).sources.of("counters").known(clock.time, WINDOW) == 370
+        assert notes(reading, "level_changed") == ["clients use ALL, before LOCAL_QUORUM in dc1"]
+        assert second.stop(PATIENCE)
+
+
+def test_a_cluster_that_is_removed_takes_its_evidence_along(tmp_path: Path) -> None:
+    """If it comes back, nothing is known of it."""
+    clock, path = Clock(), tmp_path / "state.db"
+    recorder = recorded(path, clock)
+    with scene(recorder, clock) as world:
+        world.poll()
+        recorder.keep(["other"])
+        assert recorder.levels.of(NAME).sources.evidence == {}
+        assert recorder.stop(PATIENCE)
+    third = recorded(path, clock)
+    assert third.levels.of(NAME).sources.evidence == {}
+    assert third.stop(PATIENCE)
+
+
+# Proxies
+
+
+def test_a_proxy_reports_by_keyspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its counts are evidence at once, shown by API, command and metrics; the state file has them for `check` too."""
+    rules = [{"keyspaces": ["*"], "critical": "auto", "warning": "auto"}]
+    with watched(tmp_path, monitor=rules, observed={"every": "1s", "window": "1h"}) as world:
+        row = {"keyspace": "orders", "datacenter": "dc1", "level": "LOCAL_QUORUM", "operation": "read", "count": 12}
+        answer = world.post("/api/v1/clusters/NAME/observed", {"counts": [row, row | {"level": "ANY"}]})
+        assert (answer.status_code, answer.content) == (204, b"")
+        document = world.get("/api/v1/clusters/NAME/levels").json()
+        validate(document, "levels-1")
+        [use] = document["uses"]
+        assert (use["keyspace"], use["level"], use["queries"], use["source"]) == ("orders", "LOCAL_QUORUM", 12, "proxy")
+        assert document["rules"][0] == {
+            "keyspaces": ["orders"], "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL", "beside": [],
+            "client_datacenters": ["dc1"],
+        }  # fmt: skip
+        assert not document["whole"]
+        assert run(["levels", "--agent", world.served.url, "--cluster", NAME]) == 0
+        text = capsys.readouterr().out
+        assert "orders          dc1        LOCAL_QUORUM read" in text
+        assert "      - keyspaces: [orders]\n        critical: LOCAL_QUORUM\n        warning: LOCAL_ALL\n" in text
+        assert max(map(len, text.splitlines())) <= 80
+        world.agent.fresh(NAME, PATIENCE)
+        reading = world.agent.reading(NAME)
+        assert reading
+        assert "LOCAL_ALL dc1" in watched_levels(reading)
+        exported = metrics.render(lambda: [reading])[1].decode()
+        labels = 'cassandra_cluster="orders-prod",cassandra_dc="dc1",consistency_level="LOCAL_QUORUM",keyspace="orders"'
+        assert f"cassandra_ring_used_level{{{labels}}} 1.0" in exported
+        assert 'cassandra_ring_used_levels_known{cassandra_cluster="orders-prod"} 0.0' in exported
+        assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404
+
+
+def test_observations_need_a_use(tmp_path: Path) -> None:
+    """A cluster whose levels do not follow refuses them, rather than to accept what has no effect."""
+    with watched(tmp_path) as world:
+        answer = world.post("/api/v1/clusters/NAME/observed", {"counts": []})
+        assert answer.status_code == 409
+        assert answer.json()["error"] == "orders-prod has neither observed nor auto in the configuration"
+        assert world.get("/api/v1/clusters/NAME/levels").status_code == 409
+
+
+GOOD = {"level": "ONE", "count": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"count": []}, "there is no field 'count' (known: counts)"),
+        ({}, "counts must be a list"),
+        ({"counts": [GOOD] * 501}, "counts must be a list of at most 500"),
+        ({"counts": [GOOD | {"dc": "dc1"}]}, "each of counts is an object with"),
+        ({"counts": [GOOD | {"level": "LOCAL_ALL"}]}, "there is no consistency level 'LOCAL_ALL'"),
+        ({"counts": [GOOD | {"level": None}]}, "there is no consistency level"),
+        ({"counts": [GOOD | {"count": -1}]}, "count must be a whole number"),
+        ({"counts": [GOOD | {"count": True}]}, "count must be a whole number"),
+        ({"counts": [GOOD | {"count": 1.5}]}, "count must be a whole number"),
+        ({"counts": [GOOD | {"keyspace": "x" * 65}]}, "keyspace must be a text"),
+        ({"counts": [GOOD | {"keyspace": "a\nb"}]}, "keyspace must be a text"),
+        ({"counts": [GOOD | {"operation": "scan"}]}, "operation is read or write"),
+    ],
+)
+def test_a_wrong_report_is_refused_whole(body: dict[str, Any], why: str) -> None:
+    """With the field that is wrong."""
+    with pytest.raises(HTTPException) as error:
+        counts_of(body)
+    assert error.value.status_code == 400
+    assert error.value.detail.startswith(why)
+
+
+def test_broken_evidence_is_missing_evidence() -> None:
+    """What can't be read of the state file lowers nothing: the default levels hold."""
+    book = LevelBook()
+    book.load({NAME: {"counters": {"uses": 3}, "levels": [], "proxy": json.loads("null")}})
+    assert book.of(NAME).sources.evidence == {}
+    assert book.of(NAME).sources.current is None
