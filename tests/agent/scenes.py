@@ -42,8 +42,8 @@ PATHS = {
 """The clusters of `states`, and their pages."""
 
 
-def _small(name: str, **layout: Any) -> EmbeddedCluster:
-    keyspaces = {"orders": topology(dc1=3), "carts": topology(dc1=3), "sessions": topology(dc1=2)}
+def _small(name: str, sessions: int = 3, **layout: Any) -> EmbeddedCluster:
+    keyspaces = {"orders": topology(dc1=3), "carts": topology(dc1=3), "sessions": topology(dc1=sessions)}
     return EmbeddedCluster.uniform(6, racks=3, vnodes=8, keyspaces=keyspaces, name=name, time_factor=0, **layout)
 
 
@@ -59,7 +59,7 @@ def _large() -> EmbeddedCluster:
 
 def _clusters(*, large: bool) -> Iterator[EmbeddedCluster]:
     yield _small("fine", addresses=ipv6_address)
-    minimum, outage = _small("minimum"), _small("outage")
+    minimum, outage = _small("minimum"), _small("outage", sessions=2)
     minimum.down(0, instant=True)
     outage.down(0, instant=True)
     outage.down(1, instant=True)

@@ -42,6 +42,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 ALICE = ("alice", "s3cret")
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/static/page.css", "/events", "/nowhere", PREFLIGHT])
@@ -52,6 +53,22 @@ def test_without_a_user_every_path_is_refused(named: World, path: str) -> None:
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith('Basic realm="ringcheck"')
         assert set(answer.json()) == {"error", "status"}
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/clusters/x"])
+def test_a_browser_gets_its_refusal_as_a_page(named: World, path: str) -> None:
+    """A browser shows it when the user cancels the question for the password; it has all headers of a page."""
+    answer = named.get(path, auth=None, headers=BROWSER)
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.headers["Content-Security-Policy"] == guard.POLICY
+    assert "a user and its password are required" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/api/v1/clusters", "/v1/pre-reboot"])
+def test_a_program_gets_json_whatever_it_accepts(named: World, path: str) -> None:
+    """The paths of programs answer with JSON."""
+    assert named.get(path, auth=None, headers=BROWSER).headers["Content-Type"] == "application/json"
 
 
 def test_a_user_may_read_and_post(named: World) -> None:

@@ -33,7 +33,7 @@ from ringcheck.core.policy import Policy
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases.stamp import now
 from ringcheck.report.reading import Reading
-from ringcheck.simulator.cluster import EmbeddedCluster
+from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from tests import article
 from tests.agent.watched import NAME, World, watched
 from tests.counterparts.daemon import await_
@@ -41,6 +41,10 @@ from tests.counterparts.daemon import await_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LINKS = {
+    "grafana_url": "https://grafana.example.org/d/x?var-cluster={cluster}",
+    "runbook_url": "https://wiki.example.org/cassandra#{code}",
+}
 SCHEMAS = Path(__file__).parents[2] / "ringcheck" / "documents" / "schemas"
 
 
@@ -591,3 +595,57 @@ def test_every_path_field_and_key_is_documented() -> None:
     assert set(example["tls_server_config"]) == set(webconfig._TLS.keys)
     assert webconfig._hash(example["basic_auth_users"]["prometheus"])
     assert all(name in text for name in webconfig.HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("/nothing", "text/html", "text/html"),
+        ("/nothing", "*/*", "application/json"),
+        ("/clusters/none", "*/*", "text/html"),
+        ("/?state=red", "*/*", "text/html"),
+        ("/api/v1/none", "text/html", "application/json"),
+        ("/api/v1/clusters/none/health", "text/html", "application/json"),
+        ("/static/none", "text/html", "application/json"),
+    ],
+)
+def test_errors_are_pages_for_people_and_json_for_programs(world: World, path: str, accept: str, kind: str) -> None:
+    """A browser that mistypes a path gets a page; the API's errors stay JSON, whatever is accepted."""
+    answer = world.get(path, headers={"Accept": accept})
+    assert answer.status_code == (400 if "?" in path else 404)
+    assert answer.headers["Content-Type"].partition(";")[0] == kind
+
+
+def test_a_mistyped_cluster_is_suggested(world: World) -> None:
+    """The page of a cluster that does not exist links to the one of a similar name."""
+    assert f'Did you mean <a href="/clusters/{NAME}">' in world.get("/clusters/order-prod").text
+    assert "Did you mean" not in world.get("/clusters/entirely-different").text
+
+
+def test_the_pages_have_what_the_configuration_adds(tmp_path: Path) -> None:
+    """Labels, the dashboard in Grafana and the operator's own page about a finding."""
+    labels = {"team": "payments"}
+    with watched(tmp_path, labels=labels, agent=LINKS) as world:
+        world.cluster.down(0, instant=True)
+        world.seen("WARNING")
+        text = world.get("/clusters/NAME").text
+        assert f'href="https://grafana.example.org/d/x?var-cluster={NAME}"' in text
+        assert 'href="https://wiki.example.org/cassandra#unavailable"' in text
+        assert "team: payments</a>" in text
+        assert "team: payments" in world.get("/?group=team").text
+        assert "0 of 1 cluster with" in world.get("/?filter=team%3Dsearch").text
+
+
+def test_the_picture_is_of_the_keyspace_in_the_headline(tmp_path: Path) -> None:
+    """Not of the first by name that is as bad."""
+    with watched(tmp_path, nodes=6) as world:
+        world.cluster.create_keyspace("a_small_loss", topology(dc1=3))
+        world.cluster.create_keyspace("the_large_loss", topology(dc1=1))
+        world.cluster.down(0, instant=True)
+        world.seen("CRITICAL")
+        await_(lambda: "the_large_loss" in summary(world), 60, "the keyspace")
+        assert "Ring of the_large_loss" in world.get("/clusters/NAME").text
+
+
+def summary(world: World) -> str:
+    return str(world.get("/api/v1/clusters").json()["clusters"][0]["summary"])

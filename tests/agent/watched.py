@@ -21,7 +21,7 @@ from ringcheck.simulator.server import serve as simulate
 from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ringcheck.agent.server import Served
@@ -68,9 +68,14 @@ class World:
 
 @contextmanager
 def watched(
-    folder: Path, nodes: int = 3, interval: float = 1, web_config: str | None = None, **settings: Any
+    folder: Path,
+    nodes: int = 3,
+    interval: float = 1,
+    web_config: str | None = None,
+    agent: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Iterator[World]:
-    """A cluster of RF 3 in 3 racks, and an agent that has polled it."""
+    """A cluster of RF 3 in 3 racks, and an agent that has polled it; `agent` and `settings` go to the configuration."""
     factors = {"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")}
     cluster = EmbeddedCluster.uniform(nodes, racks=3, keyspaces=factors, name=NAME, time_factor=0)
     with simulate(cluster) as simulator:
@@ -79,14 +84,14 @@ def watched(
         rules = [{"keyspaces": ["*"], "critical": "LOCAL_QUORUM", "warning": "LOCAL_ALL"}]
         sections = {"gate": {"settle": "0s"}, "lease": lease, "monitor": rules, **settings}
         document["clusters"][NAME] |= {key: value for key, value in sections.items() if value is not None}
-        document["agent"] = {"interval": f"{interval:g}s"}
+        document["agent"] = {"interval": f"{interval:g}s", **(agent or {})}
         config = folder / "ringcheck.yaml"
         config.write_text(yaml.safe_dump(document))
-        agent = Agent(load(str(config)), recorder=Recorder(Writer(folder / "state.db", Limits(), print)))
-        with web.serve(agent, "127.0.0.1:0", web_config) as served:
-            agent.start()
+        service = Agent(load(str(config)), recorder=Recorder(Writer(folder / "state.db", Limits(), print)))
+        with web.serve(service, "127.0.0.1:0", web_config) as served:
+            service.start()
             try:
-                await_(agent.tried, 30, "the first poll")
-                yield World(cluster, agent, served)
+                await_(service.tried, 30, "the first poll")
+                yield World(cluster, service, served)
             finally:
-                agent.stop()
+                service.stop()

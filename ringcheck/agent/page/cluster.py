@@ -130,7 +130,7 @@ def _known(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
         "first_safe": min(reading.restart_safe or ("NODE",), key=order),
         "refusals": refusals(shown.held, verdict),
         "holders": sorted((reading.holders or ())[:LEASES], key=lambda lease: order(lease.node)),
-        "level_cells": _cells,
+        "level_cells": partial(_cells, all_up=all(state == "up" for state in verdict.states)),
         **listed(reading, verdict, words),
     }
 
@@ -182,17 +182,21 @@ def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) 
     return names
 
 
-def _cells(level: LevelVerdict, ranges: int) -> tuple[tuple[str, str], ...]:
-    """Class and text: unavailable ranges, their share, ranges at minimum, node failures, rack failures to an outage."""
+def _cells(level: LevelVerdict, ranges: int, *, all_up: bool) -> tuple[tuple[str, str], ...]:
+    """Class and text: unavailable ranges, their share, ranges at minimum, node failures, rack failures to an outage.
+
+    Ranges at minimum are no alarm while all nodes are up, nor at a level that needs all replicas: it is so by design.
+    """
     health = level.health
     if health is None:
         return (("", "?"),) * 5
     left = (health.node_failures_to_outage, health.rack_failures_to_outage)
+    by_design = all_up or level.level in {Level.ALL, Level.LOCAL_ALL}
     lost = " unavailable" if health.unavailable else ""
     return (
         (lost, f"{health.unavailable} of {ranges}"),
         ("", percent(health.unavailable_share)),
-        (" minimum" if health.at_minimum else "", str(health.at_minimum)),
+        (" minimum" if health.at_minimum and not by_design else "", str(health.at_minimum)),
         *(("", "never" if failures is None else str(failures)) for failures in left),
     )
 
