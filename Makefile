@@ -22,7 +22,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site examples lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site examples pictures lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -86,6 +86,10 @@ site: $(SITE_VENV)/.installed
 # The examples for Ansible and jsonnet, run by these programs, which are in a lock of their own.
 examples: $(STAMP) $(EXAMPLES_VENV)/.installed
 	$(BIN)/pytest -q tests/counterparts/test_ansible.py tests/counterparts/test_mixin.py
+
+# The pictures of the README, from the embedded cluster. Needs chromium and chromedriver.
+pictures: $(STAMP)
+	$(BIN)/python -m tests.pictures
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
