@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from ringcheck.agent import page
+from ringcheck.cli import ringcheck
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.findings import SECTIONS, Finding
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, 0, 0, 42, tzinfo=UTC)
 EVIL = '"><script>alert(1)</script>\u202e\x1b[31m'
+HELP = ["-h", "--help"]  # a command keeps the names of its first context
 VOID = {"meta", "link", "img", "br", "path", "circle", "rect", "use", "input"}
 
 
@@ -509,3 +515,24 @@ def test_an_error_page_names_what_was_meant() -> None:
     """A cluster of a similar name."""
     assert 'href="/clusters/orders-prod"' in page.problem(404, "no cluster", NOW, "orders-prod")
     assert "Did you mean" not in page.problem(404, "no cluster", NOW)
+
+
+def test_the_commands_on_pages_are_commands() -> None:
+    """What a page offers to copy is accepted by the command line, in a shell too."""
+    address = "[2001:db8::7]:7000"
+    known = wide([address, *(f"10.0.0.{number}" for number in range(20))])
+    pages = [
+        rendered(known, filter="2001:db8::7", past=()),
+        rendered(Reading(cluster="blogs", error="nobody answered")),
+    ]
+    found = {unescape(text) for html in pages for text in re.findall(r'<code class="command">([^<]*)</code>', html)}
+    assert {text.split()[1] for text in found} == {"preflight", "what-if", "lease", "doctor", "history"}
+    for text in found:
+        _, *words = shlex.split(text)
+        group: click.Command = ringcheck
+        while isinstance(group, click.Group):
+            chosen = group.get_command(click.Context(group, help_option_names=HELP), words.pop(0))
+            assert chosen, text
+            group = chosen
+        assert group.make_context("x", words, help_option_names=HELP).params, text
+    assert any(f"'{address}'" in text for text in found)

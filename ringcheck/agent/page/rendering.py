@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -129,6 +130,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    made.filters["sh"] = shlex.quote
     made.globals.update(
         Severity=Severity, mark=mark, css=_link("page.css"), js=_link("page.js"), version=__version__, refresh=REFRESH,
         counted=counted, percent=percent, cluster_url=cluster_url, sprite=_sprite(),

@@ -60,9 +60,6 @@
 
   // What needs a script to be of use is made here, also in a page that was fetched.
   const enhance = (root) => {
-    for (const time of root.querySelectorAll("time")) {
-      time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
-    }
     for (const command of root.querySelectorAll("code.command")) {
       const button = document.createElement("button");
       button.type = "button";
@@ -71,6 +68,10 @@
       button.setAttribute("aria-label", `Copy ${command.textContent}`);
       command.after(button);
     }
+  };
+  const local = (event) => {
+    const time = event.target.closest?.("time");
+    if (time) time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
   };
   const hint = () => {
     for (const region of main.querySelectorAll(".scroll")) {
@@ -229,6 +230,7 @@
     const button = event.target.closest("button.copy");
     if (button) copy(button);
   });
+  main.addEventListener("mouseover", local);
   addEventListener("resize", hint);
   addEventListener("pagehide", () => stream?.close());
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
