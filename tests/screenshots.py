@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("pages", nargs="*", help="only these, such as outage or fleet-500; all by default")
     parser.add_argument("--width", type=int, action="append", dest="widths", help="only this width; repeatable")
-    parser.add_argument("--scheme", choices=SCHEMES, action="append", dest="schemes")
+    parser.add_argument("--scheme", choices=(*SCHEMES, "print"), action="append", dest="schemes")
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as driver:

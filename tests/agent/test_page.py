@@ -404,9 +404,7 @@ def wide(addresses: list[str], down: int = 0) -> Reading:
         replace(known.verdict.snapshot.nodes[0], address=address, host_id=f"h{index}", rack=f"r{index % 12}")
         for index, address in enumerate(addresses)
     )
-    up: State = "up"
-    gone: State = "down"
-    states = (gone,) * down + (up,) * (len(nodes) - down)
+    states: tuple[State, ...] = tuple("down" if index < down else "up" for index in range(len(nodes)))
     verdict = replace(
         known.verdict, snapshot=replace(known.verdict.snapshot, nodes=nodes), states=states, seen_down_by={},
         recover_first=(),

@@ -35,8 +35,9 @@ from ringcheck.leases.stamp import now
 from ringcheck.report.reading import Reading
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from tests import article
+from tests.agent.scenes import served_agent
 from tests.agent.watched import NAME, World, watched
-from tests.counterparts.daemon import await_
+from tests.counterparts.daemon import await_, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -640,8 +641,9 @@ def test_the_picture_is_of_the_keyspace_in_the_headline(tmp_path: Path) -> None:
     """Not of the first by name that is as bad."""
     with watched(tmp_path, nodes=6) as world:
         world.cluster.create_keyspace("a_small_loss", topology(dc1=3))
-        world.cluster.create_keyspace("the_large_loss", topology(dc1=1))
+        world.cluster.create_keyspace("the_large_loss", topology(dc1=2))
         world.cluster.down(0, instant=True)
+        world.cluster.down(1, instant=True)
         world.seen("CRITICAL")
         await_(lambda: "the_large_loss" in summary(world), 60, "the keyspace")
         assert "Ring of the_large_loss" in world.get("/clusters/NAME").text
@@ -649,3 +651,16 @@ def test_the_picture_is_of_the_keyspace_in_the_headline(tmp_path: Path) -> None:
 
 def summary(world: World) -> str:
     return str(world.get("/api/v1/clusters").json()["clusters"][0]["summary"])
+
+
+def test_the_page_of_a_cluster_that_is_not_reached_says_what_was_tried(tmp_path: Path) -> None:
+    """The contact points' URLs, when the next poll begins, and the command that finds the cause."""
+    url = f"http://{{address}}:{free_port()}/jolokia"
+    silent = {"jolokia": {"contact_points": ["127.0.0.1"], "url": url}}
+    with served_agent(tmp_path, {NAME: silent}, interval=600) as (agent, served):
+        await_(lambda: (agent.rest_left(NAME) or 0) > 500, 60, "the rest after the first poll")
+        assert agent.rest_left("other") is None
+        text = " ".join(requests.get(f"{served.url}/clusters/{NAME}", timeout=30).text.split())
+        assert f"<dt>What was tried</dt><dd>{url.replace('{address}', '127.0.0.1')}</dd>" in text
+        assert "<dt>Next poll</dt><dd>begins at <time" in text
+        assert f"ringcheck doctor --cluster {NAME}</code>" in text

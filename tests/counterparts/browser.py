@@ -55,8 +55,10 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 def looks(driver: webdriver.Chrome, width: int, scheme: str = "light", *, script: bool = True) -> None:
-    """Set size and colour scheme for the next pages, and whether scripts run."""
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    """Set size and colour scheme (`light`, `dark`, or `print`) for the next pages, and whether scripts run."""
+    media: dict[str, Any] = {"features": [{"name": "prefers-color-scheme", "value": scheme}], "media": ""}
+    if scheme == "print":
+        media = {"features": [], "media": "print"}
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < PHONES}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
