@@ -33,6 +33,7 @@ _ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )  # fmt: skip
 _ends: float | None = None  # time.monotonic() of the deadline, in a process that is watched
+_columns: int | None = None  # width of the terminal that the parent prints to
 _results: int | None = None  # descriptor by which the child states its exit code before it ends
 
 
@@ -107,6 +108,11 @@ def left() -> float | None:
     return None if _ends is None else max(0.0, _ends - time.monotonic())
 
 
+def columns() -> int | None:
+    """The width of the terminal that a watched process prints to; None if it is none, or nothing is watched."""
+    return _columns
+
+
 def settle(code: int) -> None:
     """State the exit code as soon as the output is complete, so that what remains to be done can't change it.
 
@@ -178,7 +184,8 @@ def _become_worker(output: int, results: int, ends: float, parent: int) -> None:
     """Write to the pipe from now on, and end with the parent, however it ends."""
     import fcntl  # noqa: PLC0415 - does not exist where fork does not
 
-    global _ends, _results
+    global _ends, _results, _columns  # noqa: PLW0603 - of this process, as what it says of itself
+    _columns = os.get_terminal_size(1).columns if os.isatty(1) else None
     os.dup2(output, 1)
     os.close(output)
     # The old object would believe that it is still a terminal, or a file at some position.

@@ -12,14 +12,18 @@ import click
 from ringcheck import __version__, deadline
 from ringcheck.cli.options import ClusterCommand, Seconds, format_option, level, target_options
 from ringcheck.cli.target import ChosenCluster
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ringcheck.agent.sensu import Sender
     from ringcheck.cli.target import Target
     from ringcheck.config.values import Sensu
     from ringcheck.core.policy import Policy, Severity
     from ringcheck.core.verdict import Verdict
+    from ringcheck.report.terminal import Line
 
 BETWEEN_CHECKS = 60.0  # seconds: how often Nagios and Sensu usually run plugins; an event for Sensu states it
 
@@ -192,7 +196,16 @@ def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> 
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
     else:
-        click.echo(nagios.render(verdict, seconds=seconds, verbose=verbose))
+        shown = nagios.lines(verdict, seconds=seconds, verbose=verbose)
+        _show(shown)
+
+
+def _show(lines: Iterable[Line]) -> None:
+    """Print lines: whole for a monitoring system; in the width and the colours of a terminal for people."""
+    from ringcheck.report.terminal import fitted
+
+    colour = colours()
+    click.echo(fitted(lines, columns(), colour=colour), color=colour)  # click sees the pipe to the watching process
 
 
 def _blind(
@@ -206,7 +219,8 @@ def _blind(
     if format_ == "json":
         click.echo(document(problem, Call(PLUGIN, json=True), severity.exit_code))
     else:
-        click.echo(nagios.line(severity, f"{cluster.name}: {problem.line}" if cluster.name else problem.line))
+        text = f"{cluster.name}: {problem.line}" if cluster.name else problem.line
+        _show([nagios.labelled(severity, nagios.line(severity, text))])
     deadline.settle(severity.exit_code)
     if sender and not cluster.name:
         _complain("without a configuration the cluster's name is known only from the cluster", aside=format_ == "json")

@@ -10,6 +10,7 @@ import click
 
 from ringcheck.cli.options import ClusterCommand, asked_levels, format_option, levels_option, target_options
 from ringcheck.cli.terminal import colours, columns
+from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from ringcheck.cli.target import Target
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @target_options()
 @click.argument("keyspaces", metavar="[KEYSPACE]...", nargs=-1)
 @levels_option
+@click.option("--problems", is_flag=True, help="Show only what is not OK.")
 @click.option("--ranges", is_flag=True, help="List every unavailable range.")
 @click.option("--view", metavar="ADDRESS", help="Judge by the view of this coordinator only.")
 @format_option("text", "json")
@@ -26,6 +28,7 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
     keyspaces: tuple[str, ...],
     levels: tuple[str, ...],
+    problems: bool,  # noqa: FBT001 - a flag
     ranges: bool,  # noqa: FBT001 - a flag
     view: str | None,
     format_: str,
@@ -41,11 +44,13 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     from ringcheck.documents.verdict import verdict_document
     from ringcheck.report import text
 
+    if problems and format_ == "json":
+        raise UsageError("--problems shortens the text: a ringcheck/verdict/1 document is always whole")
     cluster = replace(target, keyspace=(*target.keyspace, *keyspaces)).choose()
     observer = address(view, "--view") if view else None
     verdict = cluster.verdict(Question(levels=asked_levels(levels), view=observer, ranges=ranges))
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
     else:
-        click.echo(text.render(verdict, colour=colours(), width=columns()))
+        click.echo(text.render(verdict, colour=colours(), width=columns(), problems=problems))
     return verdict.severity.exit_code

@@ -14,6 +14,7 @@ import click
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.node_names import resolve, resolve_among
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError, one_line, printable
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def list_(target: Target, format_: str) -> int:
     deadline = ((cluster.configured and cluster.configured.lease) or Lease()).deadline
     with _store(cluster) as (store, name):
         document = report.leases_document(name, store.describe(), now(), deadline, store.holders(), store.history())
-    click.echo(json.dumps(document, indent=2) if format_ == "json" else report.render(document))
+    click.echo(
+        json.dumps(document, indent=2)
+        if format_ == "json"
+        else report.render(document, colour=colours(), width=columns())
+    )
     return OVERDUE if any(holder["overdue"] for holder in document["holders"]) else 0
 
 
@@ -218,7 +223,7 @@ def _show(decision: Decision, request: _Request, store: str, format_: str) -> No
     if format_ == "json":
         click.echo(json.dumps(decision_document(decision), indent=2))
         return
-    click.echo(report.render(decision))
+    click.echo(report.render(decision, colour=colours(), width=columns()))
     if decision.decision == "safe":
         leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {store}"
         click.echo(f"\n{leases}: give them back with `ringcheck lease release`")

@@ -10,6 +10,7 @@ import click
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
+from ringcheck.cli.terminal import colours, columns
 
 if TYPE_CHECKING:
     from ringcheck.cli.target import Target
@@ -52,7 +53,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     seen = cluster.snapshot()
     wanted = members(seen, nodes, rack, target.dc)
     batches = core.plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
-    click.echo(json.dumps(plan_document(batches), indent=2) if format_ == "json" else report.render(batches))
+    shown = report.render(batches, colour=colours(), width=columns())
+    click.echo(json.dumps(plan_document(batches), indent=2) if format_ == "json" else shown)
     return _exit_code(batches)
 
 

@@ -13,7 +13,7 @@ import click
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
-from ringcheck.cli.terminal import columns
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.core.actions import NAMES, counted, newcomer_of
 from ringcheck.errors import UsageError
 
@@ -75,7 +75,7 @@ def preflight(  # noqa: PLR0913, PLR0917 - one argument an option
     cluster = target.choose()
     readings = Readings(cluster=cluster, gate=gate, choose=choose, stable=stable, action=action, newcomer=newcomer)
     decision = readings.decide(wait or 0.0)
-    shown = report.render(decision, width=columns())
+    shown = report.render(decision, colour=colours(), width=columns())
     click.echo(json.dumps(decision_document(decision), indent=2) if format_ == "json" else shown)
     return EXIT[decision.decision]
 

@@ -16,6 +16,7 @@ from ringcheck.cli.options import (
     target_options,
     tokens_choice_option,
 )
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def risk(  # noqa: PLR0913, PLR0917 - one argument an option
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
     seen, policy = cluster.snapshot(), cluster.policy()
     risks = core.risk(seen, policy, question, limit)
-    text, document = report.render_risk(risks), report.risk_document(risks)
+    text, document = report.render_risk(risks, colour=colours(), width=columns()), report.risk_document(risks)
     if rates:
         finder = _Finder(seen, policy, rates, question)
         odds, supposed = finder.odds(seen), list(finder.supposed(tokens, allocated=allocated, rack_aware=rack_aware))
-        text = f"{text}\n\n{odds_report.render(rates, odds, supposed)}"
+        text = f"{text}\n\n{odds_report.render(rates, odds, supposed, width=columns())}"
         document["odds"] = odds_report.document(rates, odds, supposed)
     click.echo(json.dumps(document, indent=2) if format_ == "json" else text)
     return 3 if risks.gaps else 0

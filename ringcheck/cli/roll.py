@@ -17,6 +17,7 @@ from ringcheck.cli.gate import EXIT as GATE_EXIT
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, target_options
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -419,5 +420,5 @@ def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure,
     if batches.refused or not batches.batches:
         return EXIT["refused"]
     decision = gatekeeper.decide(batches.batches[0])
-    click.echo(f"\n{report.render(decision)}")
+    click.echo(f"\n{report.render(decision, colour=colours(), width=columns())}")
     return GATE_EXIT[decision.decision]

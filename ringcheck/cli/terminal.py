@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ringcheck import deadline
+
 NARROWEST = 40  # columns; sentences can't be read in fewer
 
 
@@ -17,13 +19,20 @@ def shows(text: str) -> bool:
     return True
 
 
+def is_terminal() -> bool:
+    """Whether what is printed goes to a terminal; the output of `check` does so through the process that watches it."""
+    return sys.stdout.isatty() or deadline.columns() is not None
+
+
 def colours() -> bool:
     """Whether to use colours: on a terminal, unless https://no-color.org or a dumb terminal forbids it."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def columns() -> int | None:
     """The width of the terminal; None if the output is no terminal, where scripts need whole lines."""
     import shutil
 
-    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    if not is_terminal():
+        return None
+    return max(NARROWEST, shutil.get_terminal_size((deadline.columns() or 80, 24)).columns)

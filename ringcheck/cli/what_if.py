@@ -16,7 +16,7 @@ from ringcheck.cli.options import (
     target_options,
     tokens_choice_option,
 )
-from ringcheck.cli.terminal import colours
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,4 +144,4 @@ def _shown(supposition: WhatIf, format_: str) -> str:
 
     if format_ == "json":
         return json.dumps(report.document(supposition), indent=2)
-    return report.render(supposition, colour=colours())
+    return report.render(supposition, colour=colours(), width=columns())

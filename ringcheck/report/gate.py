@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.actions import ACTIONS
 from ringcheck.core.words import counted, listed
-from ringcheck.report.terminal import fitted
+from ringcheck.report.terminal import CODES, fitted, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ringcheck.core.gate import Decision
     from ringcheck.core.reasons import Example, Reason
+    from ringcheck.report.terminal import Line
 
 _ANSWERS = {
     "safe": "{nodes} may {verb} now",
@@ -21,26 +22,31 @@ _ANSWERS = {
 }
 
 
-def render(decision: Decision, *, width: int | None = None) -> str:
+def render(decision: Decision, *, colour: bool = False, width: int | None = None) -> str:
     """The output of `preflight`: three lines that matter, then every reason.
 
     Args:
         decision: what to show.
+        colour: paint the answer and the labels of the reasons with ANSI escapes.
         width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    lines = (*_answer(decision), *_reasons(decision), *_left_out(decision))
-    return fitted((((line, ""),) for line in lines), width)
+    lines = (*_answer(decision), *_reasons(decision), *map(plain, _left_out(decision)))
+    return fitted(lines, width, colour=colour)
 
 
 def answer(decision: Decision) -> str:
     """The three lines that matter, alone."""
-    return fitted((((line, ""),) for line in _answer(decision)), None)
+    return fitted(_answer(decision), None)
 
 
-def _answer(decision: Decision) -> Iterator[str]:
+def _answer(decision: Decision) -> Iterator[Line]:
     blocking = [reason for reason in decision.reasons if reason.blocks]
     answer = _ANSWERS[decision.decision].format(nodes=_subject(decision), verb=ACTIONS[decision.action].verb)
-    yield f"{decision.decision.upper()} {decision.snapshot.cluster}: {answer}"
+    yield (decision.decision.upper(), decision.decision), (f" {decision.snapshot.cluster}: {answer}", "")
+    yield from map(plain, _grounds(decision, blocking))
+
+
+def _grounds(decision: Decision, blocking: Sequence[Reason]) -> Iterator[str]:
     if blocking:
         more = f" (and {counted(len(blocking) - 1, 'more reason')})" if len(blocking) > 1 else ""
         yield f"because {blocking[0].summary}{more}"
@@ -84,18 +90,19 @@ def _first(losses: list[Reason]) -> str:
     return losses[0].summary + (f" (and {len(losses) - 1} more, below)" if len(losses) > 1 else "")
 
 
-def _reasons(decision: Decision) -> Iterator[str]:
+def _reasons(decision: Decision) -> Iterator[Line]:
     if not decision.reasons:
         return
-    yield ""
-    yield "Reasons"
+    yield plain("")
+    yield plain("Reasons")
     for reason in decision.reasons:
         label = "blocks" if reason.blocks else "allowed" if reason.code in decision.allowed else "note"
-        yield f"  {label} {reason.code}: {reason.summary}"
+        style = label if label in CODES else ""
+        yield ("  ", ""), (label, style), (f" {reason.code}: {reason.summary}", "")
         if reason.blocks and reason.lifts_when:
-            yield f"    lifts when {reason.lifts_when}"
+            yield plain(f"    lifts when {reason.lifts_when}")
         if reason.blocks and reason.example:
-            yield from _example(reason.example)
+            yield from map(plain, _example(reason.example))
 
 
 def _example(example: Example) -> Iterator[str]:

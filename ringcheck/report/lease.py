@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.errors import printable
+from ringcheck.report.terminal import fitted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ringcheck.core.maintenance import Holder
     from ringcheck.documents.fields import Json
+    from ringcheck.report.terminal import Line
 
 LEASES = "ringcheck/leases/1"
 _IN_MINUTES, _IN_HOURS = 120, 7200  # seconds
@@ -57,25 +58,34 @@ def _fields(holder: Holder) -> Json:
     return {name: getattr(holder, name) for name in ("node", "owner", "purpose", "since", "host_id")}
 
 
-def render(document: Json) -> str:
-    """A `ringcheck/leases/1` document as text, a line for each lease."""
-    return "\n".join(printable(line) for line in _lines(document))
+def render(document: Json, *, colour: bool = False, width: int | None = None) -> str:
+    """A `ringcheck/leases/1` document as text, a line for each lease.
+
+    Args:
+        document: what to show.
+        colour: paint overdue leases with ANSI escapes.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
+    """
+    return fitted(_lines(document), width, colour=colour)
 
 
-def _lines(document: Json) -> Iterator[str]:
+def _lines(document: Json) -> Iterator[Line]:
     holders = document["holders"]
     nodes = counted(len(holders), "node") if holders else "no node"
-    yield f"{document['cluster']}: {nodes} under a restart lease; {document['store']}"
+    yield plain(f"{document['cluster']}: {nodes} under a restart lease; {document['store']}")
     for lease in holders:
-        late = f"; OVERDUE: {span(document['deadline'])} are allowed" if lease["overdue"] else ""
         purpose = f": {lease['purpose']}" if lease["purpose"] else ""
         holder = f"{lease['node']} for {span(lease['age'])}, since {lease['since']}, of {lease['owner']}"
-        yield f"  {holder}{purpose}{late}"
+        yield (f"  {holder}{purpose}", ""), *(_late(document) if lease["overdue"] else ())
     if document["history"]:
-        yield ""
-        yield "Broken leases"
+        yield plain("")
+        yield plain("Broken leases")
     for lease in document["history"]:
-        yield f"  {lease['node']} from {lease['owner']} by {lease['by']}, {lease['taken_at']}: {lease['reason']}"
+        yield plain(f"  {lease['node']} from {lease['owner']} by {lease['by']}, {lease['taken_at']}: {lease['reason']}")
+
+
+def _late(document: Json) -> Line:
+    return ("; ", ""), ("OVERDUE", "WARNING"), (f": {span(document['deadline'])} are allowed", "")
 
 
 def span(seconds: float) -> str:

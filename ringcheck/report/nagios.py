@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.verdict import Verdict
+    from ringcheck.report.terminal import Line
 
 
 def plain(text: str) -> str:
@@ -36,7 +37,13 @@ def line(severity: Severity, text: str, perfdata: Iterable[str] = ()) -> str:
 
 
 def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> str:
-    """The output of `check`.
+    """The output of `check`, as `lines` without colours."""
+    shown = lines(verdict, seconds=seconds, verbose=verbose)
+    return "\n".join("".join(text for text, _ in line) for line in shown)
+
+
+def lines(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> Iterator[Line]:
+    """The lines of `check`, each with its severity as a style.
 
     Args:
         verdict: what to show.
@@ -45,8 +52,16 @@ def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = Fa
     """
     since = f" since {verdict.since}" if verdict.since and verdict.severity is not Severity.OK else ""
     text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}"
-    first = line(verdict.severity, text, perfdata(verdict, seconds))
-    return "\n".join([first, *(plain(detail) for detail in _details(verdict))] if verbose else [first])
+    yield labelled(verdict.severity, line(verdict.severity, text, perfdata(verdict, seconds)))
+    for severity, detail in _details(verdict) if verbose else ():
+        yield labelled(severity, plain(detail))
+
+
+def labelled(severity: Severity | None, text: str) -> Line:
+    """A text that begins with a severity, in its colour; as it is if it begins with another word."""
+    if severity is None or not text.startswith(severity.name):
+        return ((text, ""),)
+    return (severity.name, severity.name), (text.removeprefix(severity.name), "")
 
 
 def perfdata(verdict: Verdict, seconds: float | None = None) -> Iterator[str]:
@@ -81,15 +96,16 @@ def _worst(watched: list[LevelHealth]) -> Iterator[str]:
         yield f"node_failures_to_outage={min(failures)};;;0"
 
 
-def _details(verdict: Verdict) -> Iterator[str]:
+def _details(verdict: Verdict) -> Iterator[tuple[Severity | None, str]]:
     for finding in verdict.findings:
         label = "note" if finding.severity is Severity.OK else finding.severity.name
         detail = "; ".join(filter(None, (finding.detail, finding.since and f"since {finding.since}")))
-        yield f"{label}: {finding.summary}{f' ({detail})' if detail else ''} [{finding.code}]"
+        yield finding.severity, f"{label}: {finding.summary}{f' ({detail})' if detail else ''} [{finding.code}]"
     for keyspace in verdict.keyspaces:
         for level in keyspace.levels:
             where = f"{keyspace.name} at {level.level}{f' in {level.datacenter}' if level.datacenter else ''}"
-            yield f"{level.severity.name if level.severity else '-'}: {where}: {_counts(level.health)}"
+            word = level.severity.name if level.severity else "-"
+            yield level.severity, f"{word}: {where}: {_counts(level.health)}"
 
 
 def _counts(health: LevelHealth | None) -> str:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.core.words import counted, listed
-from ringcheck.errors import printable
-from ringcheck.report.terminal import wrapped
+from ringcheck.report.terminal import Sentence, blocks, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,71 +33,77 @@ class SupposedOdds:
     odds: ClusterOdds
 
 
-def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = ()) -> str:
-    """The odds overall, by keyspace, level and datacenter, and of data, each with those that are supposed."""
-    blocks = [list(_head(rates, odds)), list(_tiers(odds, supposed))]
-    blocks += [list(_level(level, supposed)) for level in odds.levels]
-    blocks += [list(_data(data, supposed)) for data in odds.data]
-    blocks.append(list(_hanging(odds)))
-    return "\n\n".join("\n".join(map(printable, block)) for block in blocks if block)
+def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = (), *, width: int | None = None) -> str:
+    """The odds overall, by keyspace, level and datacenter, and of data, each with those that are supposed.
+
+    Args:
+        rates: that are assumed.
+        odds: of the cluster as it is.
+        supposed: of the cluster as it would be.
+        width: columns of the terminal; None for 80.
+    """
+    parts = [_head(rates, odds), _tiers(odds, supposed)]
+    parts += [_level(level, supposed) for level in odds.levels]
+    parts += [_data(data, supposed) for data in odds.data]
+    return blocks([*parts, _hanging(odds)], width=width)
 
 
-def _head(rates: Rates, odds: ClusterOdds) -> Iterator[str]:
+def _head(rates: Rates, odds: ClusterOdds) -> Iterator[Sentence]:
     racks = f"a rack after {_span(rates.rack_mtbf)}" if rates.rack_mtbf else "racks never"
-    yield "Odds at any moment in the long run, whatever is down now"
-    yield from wrapped(f"assumed: on average a node fails after {_span(rates.node_mtbf)} up, {racks}", 2)
-    yield f"  assumed: on average they are up again after {_span(rates.repair)}"
-    yield "  assumed: failures are independent of each other (exponential times)"
+    yield said("Odds at any moment in the long run, whatever is down now")
+    yield said(f"assumed: on average a node fails after {_span(rates.node_mtbf)} up, {racks}", 2)
+    yield said(f"  assumed: on average they are up again after {_span(rates.repair)}")
+    yield said("  assumed: failures are independent of each other (exponential times)")
     if not odds.levels:
-        yield "  not known: no level could be evaluated"
+        yield said("  not known: no level could be evaluated")
 
 
-def _tiers(odds: ClusterOdds, supposed: Sequence[SupposedOdds]) -> Iterator[str]:
+def _tiers(odds: ClusterOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence]:
     for tier, known in odds.tiers:
-        yield from wrapped(f"any {tier.name} outage: {_words(known, 'outage')}")
+        yield said(f"any {tier.name} outage: {_words(known, 'outage')}")
         for other in supposed:
             then = dict(other.odds.tiers).get(tier)
-            yield from wrapped(f"{other.text}: {_words(then, 'outage')}", 2, 4)
+            yield said(f"{other.text}: {_words(then, 'outage')}", 2, 4)
 
 
-def _level(level: LevelOdds, supposed: Sequence[SupposedOdds]) -> Iterator[str]:
+def _level(level: LevelOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence]:
     about = level.level
     where = f" in {about.datacenter}" if about.datacenter else ""
-    yield from wrapped(f"{listed(about.keyspaces)} at {about.level}{where}", 0, 2)
+    yield said(f"{listed(about.keyspaces)} at {about.level}{where}", 0, 2)
     if level.problem:
-        yield from wrapped(f"not known: {level.problem}", 2)
+        yield said(f"not known: {level.problem}", 2)
         return
-    yield from wrapped(f"a range is unavailable: {_words(level.odds, 'outage')}", 2, 4)
+    yield said(f"a range is unavailable: {_words(level.odds, 'outage')}", 2, 4)
     for other in supposed:
-        yield from wrapped(f"{other.text}: {_words(_same_level(level, other.odds), 'outage')}", 4, 6)
+        yield said(f"{other.text}: {_words(_same_level(level, other.odds), 'outage')}", 4, 6)
 
 
-def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[str]:
-    yield from wrapped(f"data of {listed(data.keyspaces)}", 0, 2)
-    yield f"  different sets of replicas (copysets): {data.copysets}; least possible: {data.least}"
+def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence]:
+    yield said(f"data of {listed(data.keyspaces)}", 0, 2)
+    yield said(f"  different sets of replicas (copysets): {data.copysets}; least possible: {data.least}")
     if data.problem:
-        yield from wrapped(f"not known: {data.problem}", 2)
+        yield said(f"not known: {data.problem}", 2)
         return
-    yield from wrapped(f"all replicas of a range have failed: {_words(data.odds, 'loss')}", 2, 4)
+    yield said(f"all replicas of a range have failed: {_words(data.odds, 'loss')}", 2, 4)
     for other in supposed:
         then = _same_data(data, other.odds)
         sets = f", {counted(then.copysets, 'copyset')}" if then else ""
-        yield from wrapped(f"{other.text}: {_words(then.odds if then else None, 'loss')}{sets}", 4, 6)
+        yield said(f"{other.text}: {_words(then.odds if then else None, 'loss')}{sets}", 4, 6)
 
 
-def _hanging(odds: ClusterOdds) -> Iterator[str]:
+def _hanging(odds: ClusterOdds) -> Iterator[Sentence]:
     """The keyspaces that one rack takes with it."""
     for level in odds.levels:
         if level.racks:
             where = f" in {level.level.datacenter}" if level.level.datacenter else ""
             what = f"{listed(level.level.keyspaces)} at {level.level.level}{where}"
-            yield from wrapped(f"{what} hangs on one rack: the loss of {_any_of(level.racks)} is an outage", 0, 2)
+            yield said(f"{what} hangs on one rack: the loss of {_any_of(level.racks)} is an outage", 0, 2)
     for data in odds.data:
         if data.racks:
             what = f"data of {listed(data.keyspaces)} hangs on one rack"
-            yield from wrapped(f"{what}: {_any_of(data.racks)} has all replicas of some range", 0, 2)
+            yield said(f"{what}: {_any_of(data.racks)} has all replicas of some range", 0, 2)
     if odds.data:
-        yield from wrapped("Data whose replicas have all failed is lost for good if the failures destroyed it.", 0, 2)
+        yield said("Data whose replicas have all failed is lost for good if the failures destroyed it.", 0, 2)
 
 
 def _any_of(racks: Sequence[tuple[str, str]]) -> str:

@@ -6,8 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.errors import printable
-from ringcheck.report.terminal import wrapped
+from ringcheck.report.terminal import Sentence, blocks, labelled, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +17,16 @@ if TYPE_CHECKING:
 _NAMED = 24  # nodes of a rack in a batch that are named; --format json names all
 
 
-def render(plan: Plan) -> str:
-    """The output of `plan`."""
-    blocks = [list(part(plan)) for part in (_head, _batches, _refused, _notes, _next)]
-    return "\n\n".join("\n".join(map(printable, block)) for block in blocks if block)
+def render(plan: Plan, *, colour: bool = False, width: int | None = None) -> str:
+    """The output of `plan`.
+
+    Args:
+        plan: what to show.
+        colour: paint the answer with ANSI escapes.
+        width: columns of the terminal; None for 80.
+    """
+    parts = (_head, _batches, _refused, _notes, _next)
+    return blocks((part(plan) for part in parts), colour=colour, width=width)
 
 
 def batches(number: int) -> str:
@@ -29,24 +34,28 @@ def batches(number: int) -> str:
     return "1 batch" if number == 1 else f"{number} batches"
 
 
-def _head(plan: Plan) -> Iterator[str]:
+_STYLES = {"PLAN": "OK", "REFUSED": "CRITICAL", "UNKNOWN": "UNKNOWN"}
+
+
+def _head(plan: Plan) -> Iterator[Sentence]:
     planned, refused = sum(len(batch) for batch in plan.batches), len(plan.refused)
     word = "UNKNOWN" if plan.unknown else "REFUSED" if refused else "PLAN"
     parts = [f"{counted(planned, 'node')} in {batches(len(plan.batches))}"] if planned else []
     parts += [f"{counted(refused, 'node')} refused"] if refused else []
-    yield from wrapped(f"{word} {plan.snapshot.cluster}: {', '.join(parts) or 'there is no node'}")
+    rest = f" {plan.snapshot.cluster}: {', '.join(parts) or 'there is no node'}"
+    yield labelled(word, _STYLES[word], rest)
     if planned:
-        yield from wrapped(plan.rule)
-        yield from wrapped(f"for the ring of {plan.snapshot.taken_at} with all nodes outside the batch up")
+        yield said(plan.rule)
+        yield said(f"for the ring of {plan.snapshot.taken_at} with all nodes outside the batch up")
 
 
-def _batches(plan: Plan) -> Iterator[str]:
+def _batches(plan: Plan) -> Iterator[Sentence]:
     nodes = {node.address: node for node in plan.snapshot.nodes}
     for number, batch in enumerate(plan.batches, start=1):
-        yield f"Batch {number}: {counted(len(batch), 'node')}"
+        yield said(f"Batch {number}: {counted(len(batch), 'node')}")
         for rack, members in groupby((nodes[address] for address in batch), key=_rack):
             addresses = [node.address for node in members]
-            yield from wrapped(f"{rack} ({len(addresses)}): {_named(addresses)}", 2, 4)
+            yield said(f"{rack} ({len(addresses)}): {_named(addresses)}", 2, 4)
 
 
 def _rack(node: Node) -> str:
@@ -58,31 +67,31 @@ def _named(addresses: list[str]) -> str:
     return ", ".join(addresses[:_NAMED]) + (f" and {more} more (--format json)" if more > 0 else "")
 
 
-def _refused(plan: Plan) -> Iterator[str]:
+def _refused(plan: Plan) -> Iterator[Sentence]:
     """Nodes that are refused for the same reasons together, with the reasons of the first."""
     groups: dict[object, list[Refusal]] = {}
     for refusal in plan.refused:
         alike = tuple((reason.code, reason.subject, reason.level, reason.datacenter) for reason in refusal.reasons)
         groups.setdefault(alike, []).append(refusal)
     if groups:
-        yield f"Refused: {counted(len(plan.refused), 'node')}"
+        yield said(f"Refused: {counted(len(plan.refused), 'node')}")
     for group in groups.values():
         addresses = [refusal.node for refusal in group]
-        yield from wrapped(_named(addresses), 2)
+        yield said(_named(addresses), 2)
         for reason in group[0].reasons:
             whose = f" ({addresses[0]})" if len(addresses) > 1 and reason.ranges else ""
-            yield from wrapped(f"{reason.code}: {reason.summary}{whose}", 4)
+            yield said(f"{reason.code}: {reason.summary}{whose}", 4)
             if reason.lifts_when:
-                yield from wrapped(f"lifts when {reason.lifts_when}", 6)
+                yield said(f"lifts when {reason.lifts_when}", 6)
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan) -> Iterator[Sentence]:
     if plan.notes:
-        yield "Now (temporary; the gate checks again before each batch)"
+        yield said("Now (temporary; the gate checks again before each batch)")
     for note in plan.notes:
-        yield from wrapped(f"note {note.code}: {note.summary}", 2)
+        yield said(f"note {note.code}: {note.summary}", 2)
 
 
-def _next(plan: Plan) -> Iterator[str]:
+def _next(plan: Plan) -> Iterator[Sentence]:
     if plan.batches:
-        yield "Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch"
+        yield said("Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ringcheck.errors import printable
 
@@ -32,6 +32,10 @@ CODES = {
     "unavailable": "31;1",
     "structurally_unavailable": "35",
     "unknown": "36",
+    "safe": "32",
+    "unsafe": "31;1",
+    "blocks": "31;1",
+    "allowed": "33",
     "dim": "2",
     "bold": "1",
 }
@@ -56,6 +60,52 @@ def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = WIDTH
     )
 
 
+def plain(text: str) -> Line:
+    """A line without a style."""
+    return ((text, ""),)
+
+
+def wrapped_line(line: Line, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> Iterator[Line]:
+    """A line in rows as `wrapped` makes them of a sentence, each part of it with its style."""
+    spans = tuple((printable(text), style) for text, style in line)
+    whole, end = "".join(text for text, _ in spans), 0
+    for row in wrapped(whole, indent, hang, width=width):
+        words = row.lstrip()
+        start = whole.index(words, end)  # wrapping drops blanks between rows and changes nothing else
+        end = start + len(words)
+        yield (" " * (len(row) - len(words)), ""), *_part(spans, start, end)
+
+
+class Sentence(NamedTuple):
+    """A line to wrap: its own indentation, and by how much its further rows are indented beyond that."""
+
+    line: Line
+    indent: int = 0
+    hang: int = 2
+
+
+def said(text: str, indent: int = 0, hang: int = 2) -> Sentence:
+    """A sentence without styles; blanks at its beginning count as its indentation if none is given."""
+    blanks = len(text) - len(text.lstrip())
+    return Sentence(plain(text), indent, hang) if indent else Sentence(plain(text.lstrip()), blanks, hang)
+
+
+def labelled(word: str, style: str, rest: str, indent: int = 0, hang: int = 2) -> Sentence:
+    """A sentence whose first word has a style."""
+    return Sentence(((word, style), (rest, "")), indent, hang)
+
+
+def blocks(parts: Iterable[Iterable[Sentence]], *, colour: bool = False, width: int | None = None) -> str:
+    """Blocks of sentences with a blank line between them, in rows of `width` columns; of 80 for None."""
+    texts = (
+        "\n".join(
+            ansi(row, colour=colour) for line, *rest in part for row in wrapped_line(line, *rest, width=width or WIDTH)
+        )
+        for part in parts
+    )
+    return "\n\n".join(filter(None, texts))
+
+
 def fitted(lines: Iterable[Line], columns: int | None, *, colour: bool = False) -> str:
     """Printable text; lines longer than `columns` continue in the next row, indented. None: no line is broken."""
     return "\n".join(ansi(row, colour=colour) for line in lines for row in _rows(line, columns))
@@ -67,12 +117,8 @@ def _rows(line: Line, columns: int | None) -> Iterator[Line]:
     if columns is None or len(whole) <= columns:
         yield spans
         return
-    indent, end = len(whole) - len(whole.lstrip()), 0
-    for row in wrapped(whole.lstrip(), indent, width=columns):
-        words = row.lstrip()
-        start = whole.index(words, end)  # wrapping drops blanks between rows and changes nothing else
-        end = start + len(words)
-        yield (" " * (len(row) - len(words)), ""), *_part(spans, start, end)
+    indent = len(whole) - len(whole.lstrip())
+    yield from wrapped_line(tuple(_part(spans, indent, len(whole))), indent, width=columns)
 
 
 def _part(line: Line, start: int, end: int) -> Iterator[Span]:

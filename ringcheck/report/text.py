@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.policy import Severity
@@ -33,18 +35,36 @@ class LevelRow(NamedTuple):
 _HEAD = LevelRow("KEYSPACE, LEVEL", "DC", "STATE", "UNAVAILABLE", "SHARE", "AT MIN", "NODES", "RACKS")
 _TEXTS = 3  # columns of text, aligned to the left; the others are numbers
 _SEVERITY = LevelRow._fields.index("severity")
+_ALIKE = 4  # findings of one severity and code that a terminal shows
+_NAMED = 48  # keyspaces with the same answers whose names are listed
 
 
-def render(verdict: Verdict, *, colour: bool = False, width: int | None = None) -> str:
+def render(verdict: Verdict, *, colour: bool = False, width: int | None = None, problems: bool = False) -> str:
     """The output of `health`.
 
     Args:
         verdict: what to show.
         colour: paint severities with ANSI escapes.
         width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
+        problems: leave out what is OK.
     """
-    blocks = (_head(verdict), *_overview(verdict), _findings(verdict), _ranges(verdict))
+    shown = without_ok(verdict) if problems else verdict
+    table, most = _fitting(shown.keyspaces, width), None if width is None else _ALIKE
+    blocks = (_head(shown), table, _worst(shown), _recovery(shown), _findings(shown, most), _ranges(shown))
     return _screen(blocks, colour=colour, width=width)
+
+
+def without_ok(verdict: Verdict) -> Verdict:
+    """The verdict without levels, keyspaces and findings that are OK."""
+    keyspaces = (
+        replace(keyspace, levels=tuple(level for level in keyspace.levels if level.severity not in {None, Severity.OK}))
+        for keyspace in verdict.keyspaces
+    )
+    return replace(
+        verdict,
+        keyspaces=tuple(keyspace for keyspace in keyspaces if keyspace.levels),
+        findings=tuple(finding for finding in verdict.findings if finding.severity is not Severity.OK),
+    )
 
 
 def overview(verdict: Verdict, *, colour: bool = False) -> str:
@@ -53,7 +73,7 @@ def overview(verdict: Verdict, *, colour: bool = False) -> str:
 
 
 def _overview(verdict: Verdict) -> tuple[Iterator[Line], ...]:
-    return _table(verdict.keyspaces), _worst(verdict), _recovery(verdict)
+    return _fitting(verdict.keyspaces, None), _worst(verdict), _recovery(verdict)
 
 
 def _screen(blocks: Iterable[Iterable[Line]], *, colour: bool, width: int | None = None) -> str:
@@ -89,33 +109,76 @@ def basis(verdict: Verdict) -> str:
 # The table
 
 
-def _table(keyspaces: Iterable[KeyspaceVerdict]) -> Iterator[Line]:
-    """A row for each level, below the line of its keyspace."""
-    groups = [(keyspace, [row(level) for level in keyspace.levels]) for keyspace in keyspaces]
-    rows = [row for _, group in groups for row in group]
+_DROPPED = ("racks", "share", "nodes", "datacenter")
+"""Columns that a narrow terminal does without, in this order."""
+
+
+class _Group(NamedTuple):
+    """Keyspaces with the same replication and the same answers."""
+
+    keyspaces: list[KeyspaceVerdict]
+    replication: str
+    ranges: int
+    rows: tuple[LevelRow, ...]
+
+
+def _groups(keyspaces: Iterable[KeyspaceVerdict]) -> list[_Group]:
+    """The keyspaces, those that are alike together; the worst first, then at the place of the first of them."""
+    groups: dict[tuple[str, int, tuple[LevelRow, ...]], list[KeyspaceVerdict]] = {}
+    for keyspace in keyspaces:
+        rows = tuple(row(level) for level in keyspace.levels)
+        alike = (keyspace.replication or "replication not known", keyspace.ranges, rows)
+        groups.setdefault(alike, []).append(keyspace)
+    found = [_Group(members, *alike) for alike, members in groups.items()]
+    return sorted(found, key=lambda group: group.keyspaces[0].severity, reverse=True)
+
+
+def _fitting(keyspaces: Iterable[KeyspaceVerdict], width: int | None) -> Iterator[Line]:
+    """A row for each level, below the line of its keyspaces."""
+    groups = _groups(keyspaces)
+    rows = [row for group in groups for row in group.rows]
     if not rows:
         return
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    yield _plain("  ".join(_aligned(_HEAD, widths)).rstrip())
-    for keyspace, group in groups:
-        replication = keyspace.replication or "replication not known"
-        yield _plain(f"{keyspace.name}: {replication}, {counted(keyspace.ranges, 'range')}")
-        yield from (_row(row, widths) for row in group)
-    yield _plain("NODES, RACKS: failures until a range is lost (0: already lost)")
+    columns = _columns(rows, width)
+    widths = [max(len(row[column]) for row in (_HEAD, *rows)) for column in columns]
+    yield _plain("  ".join(_aligned(_HEAD, columns, widths)).rstrip())
+    for group in groups:
+        names = _names([keyspace.name for keyspace in group.keyspaces])
+        yield _plain(f"{names}: {group.replication}, {counted(group.ranges, 'range')}")
+        yield from (_row(row, columns, widths) for row in group.rows)
+    shown = [_HEAD[column] for column in columns if LevelRow._fields[column] in {"nodes", "racks"}]
+    if shown:
+        yield _plain(f"{', '.join(shown)}: failures until a range is lost (0: already lost)")
 
 
-def _row(row: LevelRow, widths: Sequence[int]) -> Line:
-    texts = _aligned(row, widths)
-    before, after = "  ".join(texts[:_SEVERITY]), "  ".join(texts[_SEVERITY + 1 :])
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _columns(rows: Iterable[LevelRow], width: int | None) -> list[int]:
+    """The columns that fit the terminal."""
+    columns, all_rows = list(range(len(_HEAD))), [_HEAD, *rows]
+    for name in _DROPPED if width is not None else ():
+        if sum(max(len(row[column]) for row in all_rows) + 2 for column in columns) - 2 <= (width or 0):
+            break
+        columns.remove(LevelRow._fields.index(name))
+    return columns
+
+
+def _row(row: LevelRow, columns: Sequence[int], widths: Sequence[int]) -> Line:
+    texts = _aligned(row, columns, widths)
+    place = columns.index(_SEVERITY)
+    before, after = "  ".join(texts[:place]), "  ".join(texts[place + 1 :])
     style = row.severity if row.severity in Severity.__members__ else ""
-    blanks = " " * (widths[_SEVERITY] - len(row.severity))
+    blanks = " " * (widths[place] - len(row.severity))
     return (f"{before}  ", ""), (row.severity, style), (f"{blanks}  {after}".rstrip(), "")
 
 
-def _aligned(row: LevelRow, widths: Sequence[int]) -> list[str]:
+def _aligned(row: LevelRow, columns: Sequence[int], widths: Sequence[int]) -> list[str]:
     return [
-        text.ljust(width) if column < _TEXTS else text.rjust(width)
-        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        row[column].ljust(width) if column < _TEXTS else row[column].rjust(width)
+        for column, width in zip(columns, widths, strict=True)
     ]
 
 
@@ -144,9 +207,9 @@ def _short(name: str, most: int = 20) -> str:
 
 
 def _worst(verdict: Verdict) -> Iterator[Line]:
-    """The worst range of each keyspace that is not OK, at its worst watched level."""
+    """The worst range of each keyspace that is not OK, at its worst watched level; of keyspaces that are alike once."""
     nodes = verdict.snapshot.nodes
-    for keyspace in verdict.keyspaces:
+    for keyspace in (group.keyspaces[0] for group in _groups(verdict.keyspaces)):
         if keyspace.severity is Severity.OK:
             continue
         level = max(keyspace.levels, key=lambda level: (level.severity or Severity.OK, level.health is not None))
@@ -168,16 +231,25 @@ def _recovery(verdict: Verdict) -> Iterator[Line]:
         yield _plain(f"{label} {nodes[recovery.node].address} ({gain})")
 
 
-def _findings(verdict: Verdict) -> Iterator[Line]:
-    """All findings, except a lone `node_down`: the head of the page names the node already."""
+def _findings(verdict: Verdict, most: int | None = None) -> Iterator[Line]:
+    """All findings, except a lone `node_down`: the head of the page names the node already.
+
+    Args:
+        verdict: whose findings.
+        most: of one severity and code that are shown; the others are counted. None for all.
+    """
     several = len(verdict.findings) > 1
     shown = [finding for finding in verdict.findings if several or finding.code != "node_down"]
     if shown:
         yield _plain("Findings")
-    for finding in shown:
-        yield _marked(finding.severity, f" {finding.code}: {finding.summary}", "  ")
-        if finding.detail:
-            yield _plain(f"    {finding.detail}")
+    for (severity, code), group in groupby(shown, key=lambda finding: (finding.severity, finding.code)):
+        alike = list(group)
+        for finding in alike[:most]:
+            yield _marked(severity, f" {code}: {finding.summary}", "  ")
+            if finding.detail:
+                yield _plain(f"    {finding.detail}")
+        if more := sum(max(1, finding.more) for finding in alike[most:] if most is not None):
+            yield _marked(severity, f" {code}: {more} more like these", "  ")
 
 
 # Unavailable ranges

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.documents.verdict import verdict_document
-from ringcheck.errors import printable
 from ringcheck.report import text
-from ringcheck.report.terminal import wrapped
+from ringcheck.report.terminal import Sentence, blocks, labelled, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +22,16 @@ if TYPE_CHECKING:
 RISK = "ringcheck/risk/1"
 
 
-def render(result: WhatIf, *, colour: bool = False) -> str:
-    """The output of `what-if`: what changes, then the supposed verdict as `health` shows it."""
-    changes = "\n".join(map(printable, (*_supposed(result), *_changes(result.changes))))
-    return f"{changes}\n\n{text.render(result.then, colour=colour)}"
+def render(result: WhatIf, *, colour: bool = False, width: int | None = None) -> str:
+    """The output of `what-if`: what changes, then the supposed verdict as `health` shows it.
+
+    Args:
+        result: what to show.
+        colour: paint severities with ANSI escapes.
+        width: columns of the terminal; None for a file or a pipe.
+    """
+    changes = blocks([[*_supposed(result), *_changes(result.changes)]], colour=colour, width=width)
+    return f"{changes}\n\n{text.render(result.then, colour=colour, width=width)}"
 
 
 def document(result: WhatIf) -> dict[str, Any]:
@@ -55,11 +60,11 @@ def _topology_document(topology: Topology) -> dict[str, Any]:
     return document
 
 
-def _supposed(result: WhatIf) -> Iterator[str]:
+def _supposed(result: WhatIf) -> Iterator[Sentence]:
     parts = [f"{listed(nodes)} {state}" for nodes, state in ((result.down, "down"), (result.up, "up")) if nodes]
     parts += _topology(result.topology)
     now, then = result.now.severity.name, result.then.severity.name
-    yield from wrapped(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
+    yield said(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 
 
 def _topology(topology: Topology) -> Iterator[str]:
@@ -72,12 +77,12 @@ def _topology(topology: Topology) -> Iterator[str]:
         yield f"a new node {address} in {datacenter}/{rack}{tokens}"
 
 
-def _changes(changes: Sequence[LevelChange]) -> Iterator[str]:
+def _changes(changes: Sequence[LevelChange]) -> Iterator[Sentence]:
     if not changes:
-        yield "No level of any keyspace changes."
+        yield said("No level of any keyspace changes.")
     for change in changes:
         where = f" in {change.then.datacenter}" if change.then.datacenter else ""
-        yield from wrapped(f"{change.keyspace} at {change.then.level}{where}: {'; '.join(_differences(change))}", 2, 4)
+        yield said(f"{change.keyspace} at {change.then.level}{where}: {'; '.join(_differences(change))}", 2, 4)
 
 
 def _differences(change: LevelChange) -> Iterator[str]:
@@ -121,17 +126,24 @@ def _failures(number: int | None) -> str:
 # Risk
 
 
-def render_risk(risk: Risk) -> str:
-    """The output of `risk`: the smallest losses overall, then by keyspace, level and datacenter."""
-    blocks = [list(_head(risk)), list(_gaps(risk)), *([*_level(level)] for level in risk.levels), list(_note(risk))]
-    return "\n\n".join("\n".join(map(printable, block)) for block in blocks if block)
+def render_risk(risk: Risk, *, colour: bool = False, width: int | None = None) -> str:
+    """The output of `risk`: the smallest losses overall, then by keyspace, level and datacenter.
+
+    Args:
+        risk: what to show.
+        colour: paint tiers, and what is not known, with ANSI escapes.
+        width: columns of the terminal; None for 80.
+    """
+    parts = (_head(risk), _gaps(risk), *map(_level, risk.levels), _note(risk))
+    return blocks(parts, colour=colour, width=width)
 
 
-def _head(risk: Risk) -> Iterator[str]:
+def _head(risk: Risk) -> Iterator[Sentence]:
     word = "UNKNOWN" if risk.gaps else "RISK"
     tiers = "; ".join(map(_tier, risk.overall)) or "no level that is watched could be evaluated"
-    yield from wrapped(f"{word} {risk.verdict.snapshot.cluster}: {tiers}")
-    yield from wrapped(text.basis(risk.verdict))
+    style = "UNKNOWN" if risk.gaps else risk.verdict.severity.name
+    yield labelled(word, style, f" {risk.verdict.snapshot.cluster}: {tiers}")
+    yield said(text.basis(risk.verdict))
 
 
 def _tier(risk: TierRisk) -> str:
@@ -144,40 +156,40 @@ def _tier(risk: TierRisk) -> str:
     return f"{outage} takes {counted(risk.nodes.failures, 'node')}{racks}"
 
 
-def _gaps(risk: Risk) -> Iterator[str]:
+def _gaps(risk: Risk) -> Iterator[Sentence]:
     if risk.gaps:
-        yield "Incomplete: smaller losses than these may be an outage"
+        yield said("Incomplete: smaller losses than these may be an outage")
     for gap in risk.gaps:
-        yield from wrapped(f"{gap.code}: {gap.summary}", 2)
+        yield said(f"{gap.code}: {gap.summary}", 2)
 
 
-def _level(risk: LevelRisk) -> Iterator[str]:
+def _level(risk: LevelRisk) -> Iterator[Sentence]:
     where = f" in {risk.datacenter}" if risk.datacenter else ""
-    tier = risk.tier.name if risk.tier else "not watched"
-    yield from wrapped(f"{listed(risk.keyspaces)} at {risk.level}{where} ({tier})", 0, 2)
+    tier, style = (risk.tier.name, risk.tier.name) if risk.tier else ("not watched", "")
+    yield Sentence(((f"{listed(risk.keyspaces)} at {risk.level}{where} (", ""), (tier, style), (")", "")))
     if risk.problem is not None or risk.nodes is None or risk.racks is None:
-        yield from wrapped(f"not known: {risk.problem}", 2)
+        yield said(f"not known: {risk.problem}", 2)
         return
     if risk.structurally_unavailable:
         lost = f"{risk.structurally_unavailable} of {counted(risk.ranges, 'range')}"
-        yield from wrapped(f"{lost} can never be served: the level needs more replicas than there are", 2)
+        yield said(f"{lost} can never be served: the level needs more replicas than there are", 2)
     if risk.nodes.failures == 0:
-        yield "  ranges are unavailable now: see `ringcheck health`"
+        yield said("  ranges are unavailable now: see `ringcheck health`")
         return
     yield from _losses(risk.nodes, "node", str)
     yield from _losses(risk.racks, "rack", "/".join)
 
 
-def _losses(losses: Losses[T], unit: str, name: Callable[[T], str]) -> Iterator[str]:
+def _losses(losses: Losses[T], unit: str, name: Callable[[T], str]) -> Iterator[Sentence]:
     if losses.failures is None:
-        yield f"  no loss of {unit}s makes ranges unavailable"
+        yield said(f"  no loss of {unit}s makes ranges unavailable")
         return
-    yield from wrapped(_sets(losses, unit), 2)
+    yield said(_sets(losses, unit), 2)
     for loss in losses.worst:
-        yield from wrapped(f"{percent(loss.share):>7}  {', '.join(map(name, loss.members))}", 4, 10)
+        yield said(f"{percent(loss.share):>7}  {', '.join(map(name, loss.members))}", 4, 10)
     if losses.number is None or losses.number > len(losses.worst):
         more = "" if losses.number is None else f"{losses.number - len(losses.worst)} "
-        yield f"    and {more}more (--limit)"
+        yield said(f"    and {more}more (--limit)")
 
 
 def _sets(losses: Losses[T], unit: str) -> str:
@@ -193,13 +205,13 @@ def _sets(losses: Losses[T], unit: str) -> str:
     return f"{counted(size, unit)}: {counted(losses.number, 'set')} of {members}{worst}"
 
 
-def _note(risk: Risk) -> Iterator[str]:
+def _note(risk: Risk) -> Iterator[Sentence]:
     if any(level.nodes and level.nodes.failures for level in risk.levels):
         down = risk.verdict.down()
         besides = f", in addition to the nodes that are down now ({listed(down)})" if down else ""
-        yield from wrapped(f"Shares are of the token space that is unavailable after the loss{besides}.")
+        yield said(f"Shares are of the token space that is unavailable after the loss{besides}.")
     if risk.verdict.severity is Severity.CRITICAL:
-        yield "There is an outage now: see `ringcheck health`."
+        yield said("There is an outage now: see `ringcheck health`.")
 
 
 def risk_document(risk: Risk) -> dict[str, Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from ringcheck.cli import run
-
-if TYPE_CHECKING:
-    import pytest
 
 ONE_DOWN = str(Path(__file__).parents[1] / "snapshots" / "article-one-down.json")
 
@@ -46,3 +45,38 @@ def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFix
         shown = screen.read(65536).decode().replace("\r\n", "\n")
     assert max(map(len, whole.splitlines())) > 80 >= max(map(len, shown.splitlines()))
     assert shown.split() == whole.split()
+
+
+def at_a_terminal(*words: str, **environment: str) -> str:
+    """What a command shows at a terminal of 70 columns."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "ringcheck", *words, "--from", ONE_DOWN]
+        settings = {**os.environ, "COLUMNS": "70", "TERM": "xterm", **environment}
+        if "NO_COLOR" not in environment:
+            settings.pop("NO_COLOR", None)
+        subprocess.run(command, stdout=terminal, stderr=subprocess.DEVNULL, env=settings, check=False, timeout=60)
+        return screen.read(65536).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["check"], "CRITICAL"), (["health"], "CRITICAL"), (["preflight", "10.0.0.2"], "UNSAFE"), (["plan"], "REFUSED"),
+        (["risk"], "RISK"), (["what-if", "10.0.0.2"], "CRITICAL"), (["nodes"], "down"),
+    ],
+)  # fmt: skip
+def test_all_commands_follow_the_same_rules_at_a_terminal(words: list[str], word: str) -> None:
+    """Colours and its width, also through the process that watches `check`; NO_COLOR takes the colours away."""
+    painted, plain = at_a_terminal(*words), at_a_terminal(*words, NO_COLOR="1")
+    assert re.search(rf"\x1b\[[0-9;]+m{word}\x1b\[0m", painted)
+    assert "\x1b" not in plain
+    assert max(map(len, plain.splitlines())) <= 70
+
+
+def test_problems_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what is not OK; a document is always whole."""
+    assert run(["health", "--from", ONE_DOWN, "--problems"]) == 2
+    assert "blog_3" not in capsys.readouterr().out
+    assert run(["health", "--from", ONE_DOWN, "--problems", "--format", "json"]) == 3
+    assert "--problems shortens the text" in capsys.readouterr().err
