@@ -38,7 +38,7 @@ Cassandra's own keyspaces are exceptions, also to a rule for `"*"`; only rules t
 - system_traces and system_distributed* are not monitored;
 - system_auth is monitored if clients must log in, at the level at which [a login reads it](findings.md#logins).
 
-`critical: auto` and `warning: auto`, levels that follow the queries, are not built yet.
+With `critical: auto`, `warning: auto` and `client_datacenters: auto` these [follow the queries](levels.md).
 """
 HEAD = """# Commands
 

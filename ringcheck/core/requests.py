@@ -2,8 +2,8 @@
 
 Cassandra 3.10 and later count single-partition reads, and writes, by consistency level
 (`org.apache.cassandra.metrics:type=ClientRequest,scope=Read-LOCAL_QUORUM,name=Latency`, `StorageProxy.readMetricsMap`).
-They count no keyspace there. Scans of ranges are counted without a level, and Cassandra's own reads of system_auth with
-those of clients.
+They count no keyspace there. Scans of ranges are counted without a level, and Cassandra's own reads and writes of
+system_auth with those of clients.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SCOPES = {
 """Level and operation of each counter, by its scope. A conditional write counts at its serial level."""
 
 LOGINS = "logins"  # reads of system_auth: roles and permissions, which Cassandra reads for clients that log in
+ROLES = "roles"  # writes of system_auth: CREATE ROLE, GRANT and the like
 SCANS = "scans"  # range scans, whose level is not counted
 
 

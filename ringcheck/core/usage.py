@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level, release
 from ringcheck.core.policy import auth_level
-from ringcheck.core.requests import LOGINS, SCANS, SCOPES, Use
+from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES, Use
 from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Reading:
         since: from when on everything that was counted is known, without a gap.
         started: when the process was started; None if it is not known.
         values: by name.
-        owed: reads of system_auth that were counted there and not yet by their level, at most.
+        owed: reads, and writes, of system_auth that were counted there and not yet by their level, at most.
     """
 
     at: float
     since: float
     started: float | None = None
     values: Mapping[str, int] = field(default_factory=dict)
-    owed: int = 0
+    owed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ def noted(
         reading, counts = _read(node, before, at, window, evidence.at)
         if reading is not None:
             if node.counts is not None:
-                reading, counts = _without_logins(reading, before, counts, _login_levels(node, auth))
+                reading, counts = _without_system_auth(reading, before, counts, _own_levels(node, auth))
                 found.update(_by_use(node, counts))
                 scans = at if counts.get(SCANS) else scans
             readings[node.node] = reading
@@ -222,31 +222,47 @@ def _restarted(before: Reading, node: NodeRequests) -> bool:
     return any((node.counts or {}).get(name, 0) < value for name, value in before.values.items())
 
 
-def _login_levels(node: NodeRequests, auth: str | None) -> tuple[Level, ...]:
-    """The levels at which this node reads system_auth: that of logins, and QUORUM for the user `cassandra`."""
-    reported = auth if release(node.release) >= (4, 1) else None
-    level = auth_level(reported, (node.release,))
-    return () if level is None else tuple(dict.fromkeys((level, Level.QUORUM)))
+Names = tuple[str, ...]
 
 
-def _without_logins(
-    reading: Reading, before: Reading | None, counts: dict[str, int], levels: tuple[Level, ...]
-) -> tuple[Reading, dict[str, int]]:
-    """The counts without Cassandra's reads of system_auth, as far as these can be told from those of clients.
+def _own_levels(node: NodeRequests, auth: str | None) -> tuple[Names, Names]:
+    """The counters with which this node counts its own reads of system_auth, and its writes.
 
-    The counter of a table can be ahead of that of the level by the reads in flight. If there are more reads than those
-    of system_auth at two levels, it is not known whose they are, and both stay.
+    Reads: that of logins, and QUORUM for the user `cassandra` (`CassandraRoleManager.consistencyForRoleRead`). Writes:
+    the same before 4.1, EACH_QUORUM since then.
     """
-    logins = counts.get(LOGINS, 0)
+    new = release(node.release) >= (4, 1)
+    level = auth_level(auth if new else None, (node.release,))
+    reads = dict.fromkeys([level, Level.QUORUM] if level else [])
+    writes = dict.fromkeys([Level.EACH_QUORUM if new else Level.LOCAL_ONE, Level.QUORUM])
+    return tuple(f"Read-{one}" for one in reads), tuple(f"Write-{one}" for one in writes)
+
+
+def _without_system_auth(
+    reading: Reading, before: Reading | None, counts: dict[str, int], levels: tuple[Names, Names]
+) -> tuple[Reading, dict[str, int]]:
+    """The counts without Cassandra's own reads and writes of system_auth, as far as these can be told from others."""
     same = before is not None and before.started == reading.started
-    owed = before.owed if before and same else IN_FLIGHT if reading.values.get(LOGINS) else 0
-    names = [f"Read-{level}" for level in levels if counts.get(f"Read-{level}", 0) > 0]
-    total, spare = sum(counts[name] for name in names), owed + logins
+    owed = []
+    for kind, (own, names) in enumerate(zip((LOGINS, ROLES), levels, strict=True)):
+        first = IN_FLIGHT if reading.values.get(own) else 0
+        spare = (before.owed[kind] if before and same else first) + counts.get(own, 0)
+        left, counts = _subtracted(counts, names, spare)
+        owed.append(min(IN_FLIGHT, left))
+    return replace(reading, owed=(owed[0], owed[1])), counts
+
+
+def _subtracted(counts: dict[str, int], names: Names, spare: int) -> tuple[int, dict[str, int]]:
+    """What is left of some own requests, and the counts without the others.
+
+    The counter of a table can be ahead of that of the level by the requests in flight. If there are more requests than
+    own ones at two levels, it is not known whose they are, and both stay.
+    """
+    counted_at = [name for name in names if counts.get(name, 0) > 0]
+    total = sum(counts[name] for name in counted_at)
     if total <= spare:
-        return replace(reading, owed=min(IN_FLIGHT, spare - total)), counts | dict.fromkeys(names, 0)
-    if len(names) == 1:
-        return replace(reading, owed=0), counts | {names[0]: total - spare}
-    return replace(reading, owed=0), counts
+        return spare - total, counts | dict.fromkeys(counted_at, 0)
+    return 0, counts | {counted_at[0]: total - spare} if len(counted_at) == 1 else counts
 
 
 def _gaps(nodes: Iterable[NodeRequests], readings: Mapping[str, Reading], at: float) -> Iterable[str]:
@@ -331,7 +347,7 @@ def plain(evidence: Evidence) -> dict[str, object]:
         "scans": evidence.scans,
         "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
         "readings": {
-            name: [reading.at, reading.since, reading.started, dict(reading.values), reading.owed]
+            name: [reading.at, reading.since, reading.started, dict(reading.values), list(reading.owed)]
             for name, reading in evidence.readings.items()
         },
     }
@@ -351,7 +367,7 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
     for name, (at, since, started, numbers, owed) in dict(_mapping(values["readings"])).items():
         counts = {str(key): int(number) for key, number in numbers.items()}
         readings[str(name)] = Reading(
-            at=float(at), since=float(since), started=_time(started), values=counts, owed=int(owed)
+            at=float(at), since=float(since), started=_time(started), values=counts, owed=(int(owed[0]), int(owed[1]))
         )
     return Evidence(
         uses=uses,

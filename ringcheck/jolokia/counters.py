@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ringcheck.core.requests import LOGINS, SCANS, SCOPES
+from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans, outcomes
 
@@ -23,7 +23,7 @@ _STARTED = "StartTime"
 _AUTH_TABLES = (
     "roles", "role_members", "role_permissions", "network_permissions", "cidr_permissions", "identity_to_role",
 )  # fmt: skip
-_AUTH = tuple(f"auth {table}" for table in _AUTH_TABLES)
+_READ, _WRITTEN = "read ", "written "
 
 
 def _counter(pattern: str, scope: str) -> Request:
@@ -35,7 +35,8 @@ REQUESTS: Mapping[str, Request] = {
     _STARTED: mbeans.read(mbeans.RUNTIME, mbeans.START_TIME),
     **{scope: _counter(mbeans.REQUEST_COUNTERS, scope) for scope in SCOPES},
     SCANS: _counter(mbeans.REQUEST_COUNTERS, "RangeSlice"),
-    **{name: _counter(mbeans.LOGIN_COUNTERS, name.removeprefix("auth ")) for name in _AUTH},
+    **{f"{_READ}{table}": _counter(mbeans.LOGIN_COUNTERS, table) for table in _AUTH_TABLES},
+    **{f"{_WRITTEN}{table}": _counter(mbeans.ROLE_COUNTERS, table) for table in _AUTH_TABLES},
 }
 NAMES = tuple(REQUESTS)
 
@@ -69,10 +70,14 @@ class Counters:
         read = dict(_numbers({name: answers[name] for name in self.names if name in answers}))
         started = read.pop(_STARTED, None)
         self.started = None if started is None else started / 1000
-        logins = sum(read.pop(name) for name in _AUTH if name in read)
         missing = [name for name in (*SCOPES, SCANS) if name not in read]
-        self.counts = None if missing else {**read, LOGINS: logins}
+        own = {LOGINS: _sum(read, _READ), ROLES: _sum(read, _WRITTEN)}
+        self.counts = None if missing else {**{name: read[name] for name in (*SCOPES, SCANS)}, **own}
         self.problem = _why(answers.get(missing[0]), missing[0]) if missing else ""
+
+
+def _sum(read: Mapping[str, int], prefix: str) -> int:
+    return sum(count for name, count in read.items() if name.startswith(prefix))
 
 
 def _numbers(answers: Mapping[str, Outcome]) -> Iterator[tuple[str, int]]:

@@ -895,8 +895,9 @@ def _metrics() -> dict[str, Bean]:
             bean = Bean({"Count": _counter(scope, name)}, since=first)
             beans[f"{METRICS}name={name},scope={scope},type=ClientRequest"] = bean
     for table, first in {"roles": (), "role_members": (), "role_permissions": (), "network_permissions": V4}.items():
-        bean = Bean({"Count": _counter(f"system_auth.{table}", "CoordinatorReadLatency")}, since=first)
-        beans[f"{METRICS}keyspace=system_auth,name=CoordinatorReadLatency,scope={table},type=Table"] = bean
+        for name, known in (("CoordinatorReadLatency", first), ("CoordinatorWriteLatency", V4)):
+            bean = Bean({"Count": _counter(f"system_auth.{table}", name)}, since=known)
+            beans[f"{METRICS}keyspace=system_auth,name={name},scope={table},type=Table"] = bean
     return beans
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.node_requests import NodeRequests
-from ringcheck.core.requests import LOGINS, SCANS, Use
+from ringcheck.core.requests import LOGINS, ROLES, SCANS, Use
 from ringcheck.core.usage import (
     IN_FLIGHT,
     PATIENCE,
@@ -35,7 +35,7 @@ READ = "Read-LOCAL_QUORUM"
 def node(
     name: str = "a", started: float | None = START - 30 * DAY, release: str = "5.0.8", **counts: int
 ) -> NodeRequests:
-    every = {READ: 0, "Read-LOCAL_ONE": 0, "Read-QUORUM": 0, LOGINS: 0, SCANS: 0}
+    every = {READ: 0, "Read-LOCAL_ONE": 0, "Read-QUORUM": 0, LOGINS: 0, ROLES: 0, SCANS: 0}
     named = {key.replace("__", "-"): value for key, value in counts.items()}
     return NodeRequests(
         node=name, address=f"10.0.0.{name}", datacenter="dc1", release=release, started=started, counts=every | named
@@ -175,6 +175,14 @@ def test_a_login_in_flight_is_no_use() -> None:
     assert used(after((120, [node(logins=7, Read__LOCAL_QUORUM=IN_FLIGHT + 1)]), evidence=first)) == {
         "read LOCAL_QUORUM": 1
     }
+
+
+def test_writes_of_system_auth_are_no_use() -> None:
+    """CREATE ROLE writes at EACH_QUORUM on 4.1 and later; a write more is a use."""
+    seen = after((0, [node()]), (60, [node(roles=3, Write__EACH_QUORUM=3)]))
+    assert used(seen) == {}
+    more = after((120, [node(roles=3, Write__EACH_QUORUM=4, Write__LOCAL_QUORUM=1)]), evidence=seen)
+    assert used(more) == {"write EACH_QUORUM": 1, "write LOCAL_QUORUM": 1}
 
 
 def test_scans_are_noted() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.core.requests import LOGINS, SCANS, SCOPES
+from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES
 from ringcheck.jolokia import counters, mbeans
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
@@ -51,7 +51,7 @@ def test_every_node_reports_its_counters_with_its_datacenter() -> None:
         assert {node.datacenter for node in first} == {"dc1", "dc2"}
         counts = first[2].counts
         assert counts is not None
-        assert set(counts) == {*SCOPES, LOGINS, SCANS}
+        assert set(counts) == {*SCOPES, LOGINS, ROLES, SCANS}
         assert {name: count for name, count in counts.items() if count} == {"Read-LOCAL_QUORUM": 7, SCANS: 2, LOGINS: 3}
         assert first[2].started == pytest.approx(cluster.nodes[2].born_at, abs=0.01)
         requests = source.counts.requests["ok"]

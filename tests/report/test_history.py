@@ -38,6 +38,8 @@ CHANGES = {
     "node_unknown of 10.0.0.1 is over (was UNKNOWN)": Transition(
         kind="finding", subject="10.0.0.1", code="node_unknown", was="UNKNOWN"
     ),
+    "clients of orders use QUORUM (was ONE)": Transition(kind="level", subject="orders", was="ONE", now="QUORUM"),
+    "clients use none (was ALL)": Transition(kind="level", subject="*", was="ALL", now="none"),
     "the lease store does not answer": Transition(kind="leases", subject="blogs", was="known", now="unknown"),
     "the lease store answers again": Transition(kind="leases", subject="blogs", was="unknown", now="known"),
     "10.0.0.1 is under a restart lease of ops: by hand": Transition(
