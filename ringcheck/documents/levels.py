@@ -78,7 +78,7 @@ def read_levels(text: str | bytes, source: str) -> Json:
         complete &= all(row.keys() >= {"keyspace", "datacenter", "level"} for row in document["in_use"])
         complete &= all(row.keys() >= _RULE for row in document["rules"])
         complete &= isinstance(document["window_seconds"], int | float) and document.keys() >= {"whole", "scans"}
-    except (KeyError, AttributeError):
+    except (KeyError, AttributeError, TypeError):
         complete = False
     if not complete:
         raise DataError(f"{source} is not a valid {LEVELS} document")

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.cassandra
 DEFAULT_RELEASES = ("3.11.19", "5.0.8")
 WINDOW = 60.0  # seconds
 PATIENCE = 300.0
+PERMISSIONS = {**queries.TIMEOUTS, "authorizer": "CassandraAuthorizer"}  # read for each query, with a cache of 2 s
 AUTO = Rule(
     keyspaces=("shop",),
     critical=Threshold(Level.LOCAL_ONE),
@@ -111,7 +112,7 @@ def old_enough(cluster: RealCluster) -> str:
 def test_levels_follow_real_queries(real_cluster: ClusterFactory, cassandra_release: str) -> None:
     """LOCAL_ONE, then LOCAL_QUORUM from one datacenter; what Cassandra does for itself raises nothing."""
     cluster = real_cluster(
-        cassandra_release, "dc1:r1,dc2:r1", yaml=queries.TIMEOUTS, authenticator="PasswordAuthenticator"
+        cassandra_release, "dc1:r1,dc2:r1", yaml=PERMISSIONS, authenticator="PasswordAuthenticator"
     )
     prepare(cluster)
     wait_until(lambda: old_enough(cluster), PATIENCE, "the nodes are too young:", cluster)
