@@ -6,6 +6,7 @@ fails affects no other: it is a request of its own within the bulk.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES
@@ -83,10 +84,10 @@ def _sum(read: Mapping[str, int], prefix: str) -> int:
 def _numbers(answers: Mapping[str, Outcome]) -> Iterator[tuple[str, int]]:
     for name, answer in answers.items():
         if answer.status == outcomes.OK:
-            try:
-                yield name, outcomes.number(answer.value, name)
-            except DataError:
-                continue
+            with suppress(DataError):
+                number = outcomes.number(answer.value, name)
+                if number >= 0:
+                    yield name, number
 
 
 def _why(answer: Outcome | None, name: str) -> str:

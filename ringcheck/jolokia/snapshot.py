@@ -208,6 +208,7 @@ def counted(session: ClusterSession, snapshot: Snapshot) -> tuple[NodeRequests, 
 def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
     counters = agent.counters if agent and node.source == "ok" else None
     process = counters.started if counters else None
+    silent = "it is not asked" if node.source == "not_asked" else "its Jolokia does not answer"
     return NodeRequests(
         node=node.host_id or node.address,
         address=node.address,
@@ -215,5 +216,5 @@ def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
         release=node.release_version,
         started=node.generation if process is None else process,
         counts=counters.counts if counters else None,
-        problem=counters.problem if counters else "its Jolokia does not answer",
+        problem=counters.problem if counters else silent,
     )

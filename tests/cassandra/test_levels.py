@@ -111,9 +111,7 @@ def old_enough(cluster: RealCluster) -> str:
 
 def test_levels_follow_real_queries(real_cluster: ClusterFactory, cassandra_release: str) -> None:
     """LOCAL_ONE, then LOCAL_QUORUM from one datacenter; what Cassandra does for itself raises nothing."""
-    cluster = real_cluster(
-        cassandra_release, "dc1:r1,dc2:r1", yaml=PERMISSIONS, authenticator="PasswordAuthenticator"
-    )
+    cluster = real_cluster(cassandra_release, "dc1:r1,dc2:r1", yaml=PERMISSIONS, authenticator="PasswordAuthenticator")
     prepare(cluster)
     wait_until(lambda: old_enough(cluster), PATIENCE, "the nodes are too young:", cluster)
     agent = watching(cluster)

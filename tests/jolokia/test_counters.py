@@ -136,6 +136,7 @@ def lab(answer: Callable[[Any], Any]) -> Lab:
         (denied, "the agent refuses: Reading attribute Count is forbidden for MBean"),
         (lambda item: failed(item, 500, "java.lang.IllegalStateException"), "its counter Read-ONE can't be read"),
         (lambda item: ok(item, "many"), "its counter Read-ONE can't be read"),
+        (lambda item: ok(item, -1), "its counter Read-ONE can't be read"),
     ],
 )
 def test_counters_that_cannot_be_read_cost_no_view(answer: Callable[[Any], Any], problem: str) -> None:
