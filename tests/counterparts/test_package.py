@@ -86,6 +86,7 @@ def test_what_is_in_it(deb: Path) -> None:
         "/usr/share/doc/ringcheck/README.md",
         "/usr/share/doc/ringcheck/copyright",
         "/usr/share/doc/ringcheck/docs/install.md",
+        "/usr/share/doc/ringcheck/docs/images/page.webp",
         "/usr/share/doc/ringcheck/config/prometheus/ringcheck.rules.yml",
         "/etc/ringcheck/conf.d",
     } <= paths
