@@ -22,7 +22,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb docs site examples pictures lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb rpm docs site examples pictures lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -97,6 +97,10 @@ bench: $(STAMP)
 # dist/ringcheck_VERSION-1_ARCH.deb, for the Python of this host's distribution.
 deb: $(STAMP)
 	packaging/build-deb
+
+# dist/ringcheck-VERSION-1.ARCH.rpm, for distributions with the same release of Python.
+rpm: $(STAMP)
+	packaging/build-rpm
 
 # The locked releases, then ringcheck itself with the locked build backend. `pip check` fails if the lock does not
 # satisfy pyproject.toml.

@@ -12,7 +12,7 @@ import pytest
 from tests.counterparts.daemon import required
 
 HERE = Path(__file__).parent
-BUILD = HERE.parents[1] / "packaging" / "build-deb"
+PACKAGING = HERE.parents[1] / "packaging"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,12 +23,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def rpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rpm, built from this tree."""
+    required("rpm")
+    return built("build-rpm", tmp_path_factory.mktemp("rpm"))
+
+
+@pytest.fixture(scope="session")
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Debian package, built from this tree."""
     required("dpkg-deb")
-    out = tmp_path_factory.mktemp("dist")
+    return built("build-deb", tmp_path_factory.mktemp("dist"))
+
+
+def built(script: str, out: Path) -> Path:
+    """The package that a script of packaging/ makes."""
     environment = {**os.environ, "OUT": str(out), "TOOLS": str(Path(sys.executable).parent)}
-    built = subprocess.run([BUILD], env=environment, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    (found,) = out.glob("*.deb")
+    done = subprocess.run([PACKAGING / script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = out.iterdir()
     return found
