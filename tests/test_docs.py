@@ -14,7 +14,7 @@ from ringcheck.core.findings import FINDINGS
 from ringcheck.core.reasons import REASONS
 from ringcheck.core.transitions import KINDS
 from ringcheck.jolokia.mbeans import CALLS, COUNTED
-from ringcheck.report.metrics import FAMILIES
+from ringcheck.report.families import FAMILIES
 from tests import docs
 
 ROOT = Path(__file__).parent.parent

@@ -187,7 +187,7 @@ def test_a_report_of_a_roll(text: str) -> None:
     shown = [
         roll.line({"time": time, "event": kind, "node": text, "nodes": nodes, "why": text, "what": text, "seconds": 1,
                    "candidates": nodes, "decision": "safe", "batches": [nodes], "next": nodes, "store": text,
-                   "words": words, "problem": "", "status": 1, "output": text})
+                   "words": words, "problem": "", "status": 1, "output": text, "errors": {text: 1}})
         for kind in roll._WORDS
     ]  # fmt: skip
     assert None not in shown

@@ -279,7 +279,7 @@ def test_a_wrong_name_in_accept_does_not_affect_the_verdict(tmp_path: Path) -> N
         world.seen("OK")
         listed = world.get("/api/v1/clusters").json()["clusters"][0]
         assert (listed["error"], listed["restart_safe"], listed["restart_cures"]) == (None, [], [])
-        wrong = "accept: no keyspace matches 'order'; did you mean orders?"
+        wrong = "accept: no keyspace matches 'order' (did you mean orders?)"
         page = unescape(world.get("/clusters/NAME").text)
         assert (
             f'All 3 nodes that are up:</strong> {wrong} <a class="code" href="/reference#reason-no_data">'

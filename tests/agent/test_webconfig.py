@@ -63,7 +63,7 @@ def test_all_keys_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "1:1: is empty"),
+        ("", " is empty"),
         ("[]", "1:1: the web configuration must be a mapping"),
         ("tls: {}", "1:1: unknown key 'tls' in the web configuration"),
         ("basic_auth_user:\n  a: b", "1:1: unknown key 'basic_auth_user' in the web configuration (did you mean"),

@@ -297,8 +297,11 @@ def test_a_node_joins_only_if_all_are_up() -> None:
     decision = ask(seen(), "bootstrap", newcomer=R1)
     assert (decision.decision, decision.candidates, decision.newcomer) == ("safe", (), R1)
     assert blocking(ask(seen(1), "bootstrap", newcomer=R1)) == ["node_down_elsewhere"]
-    joining = small.with_view(seen(), 2, joining=frozenset(["10.0.0.6"]))
-    assert blocking(ask(joining, "bootstrap", newcomer=R1)) == ["topology_changing"]
+    joining = small.with_views(seen(), joining=frozenset(["10.0.0.6"]))
+    assert blocking(ask(joining, "bootstrap", newcomer=R1)) == [
+        "topology_changing",
+        "contradiction",
+    ]  # it owns ranges already
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.counterparts.daemon import required
 from tests.pictures import IMAGES, ROOT, main
@@ -18,7 +18,7 @@ LARGEST = 200_000  # bytes
 
 def words(svg: Path) -> str:
     """The text of a picture of a terminal."""
-    return " ".join(ElementTree.parse(svg).getroot().itertext()).replace("\xa0", " ")  # noqa: S314 - made here
+    return " ".join(ET.parse(svg).getroot().itertext()).replace("\xa0", " ")  # noqa: S314 - made here
 
 
 def test_the_script_makes_both_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_what_the_command_refuses(
     """One line, exit code 3, and nothing was started."""
     first = ["jmx-proxy", "--jar", jar(tmp_path), "--allow", "h", "--java", fake_java(tmp_path, "17.0.15")]
     assert run([*first, *options]) == 3
-    assert text in capsys.readouterr().out
+    assert text in capsys.readouterr().err
 
 
 def test_a_java_that_is_too_old_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_a_java_that_is_too_old_is_refused(tmp_path: Path, capsys: pytest.Captur
     for version, name in (("1.8.0_402", "Java 8"), ("11.0.2", "Java 11"), ("none", "no Java")):
         command = ["jmx-proxy", "--jar", jar(tmp_path), "--allow", "h", "--java", fake_java(tmp_path, version)]
         assert run(command) == 3
-        assert f"{tmp_path}/java is {name}: Java 17 is needed" in capsys.readouterr().out
+        assert f"{tmp_path}/java is {name}: Java 17 is needed" in capsys.readouterr().err
 
 
 def test_the_class_is_compiled_from_the_source_beside_it(tmp_path: Path) -> None:

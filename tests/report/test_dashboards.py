@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ringcheck.report.metrics import FAMILIES
+from ringcheck.report.families import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

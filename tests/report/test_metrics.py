@@ -25,7 +25,8 @@ from ringcheck.core.quorum import Quorum
 from ringcheck.core.ring import View
 from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
-from ringcheck.report.metrics import FAMILIES, MetricsCollector, SeriesCache, render
+from ringcheck.report.families import FAMILIES
+from ringcheck.report.metrics import MetricsCollector, SeriesCache, render
 from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload
 from tests import article
 from tests.strategies import Cluster, clusters

@@ -36,7 +36,7 @@ def test_a_value_is_not_filled_in_again() -> None:
     ("text", "message"),
     [
         ("", "the command is empty"),
-        ("ssh 'a", "the command \"ssh 'a\" can't be split: No closing quotation"),
+        ("ssh 'a", "the command \"ssh 'a\" can't be split: a quote is not closed"),
         ("systemctl restart cassandra", "does not say which node: it needs {address} or {host_id}"),
         ("ssh {adress}", "has the unknown field {adress} (did you mean {address}?)"),
         ("ssh {address} {zone}", "(known: {address}, {host_id}, {datacenter}, {rack})"),

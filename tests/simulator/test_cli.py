@@ -119,7 +119,7 @@ def test_variants_of_paxos_are_dealt_out_in_turn() -> None:
 
 def test_mistakes_are_reported() -> None:
     """No cluster answers at the URL; a configuration is asked for without a server."""
-    with pytest.raises(SourceError, match=r"no embedded cluster answers at http://127\.0\.0\.1:1"):
+    with pytest.raises(UsageError, match=r"no embedded cluster answers at http://127\.0\.0\.1:1"):
         run("down", "127.0.1.1", "--url", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="--config-out needs --serve"):
         run("--config-out", "/nonexistent/x.yaml")
