@@ -18,7 +18,7 @@ from collections import OrderedDict, defaultdict
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Node, Snapshot
 
     Handler = Callable[[bytes, Mapping[str, str]], "FleetLockAnswer"]
+
+T = TypeVar("T")
 
 # The values of `kind` with their status: few and stable, since clients count them in their metrics.
 KINDS = {
@@ -96,23 +98,28 @@ class FleetLockAnswer:
         return {"kind": self.kind, "value": self.value}
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
+    """A request is refused; `kind` is a key of KINDS."""
+
     def __init__(self, kind: str, value: str) -> None:
         super().__init__(value)
         self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
-class _Client:
-    """A configured client, and the address or host id of its node."""
+class LeaseClient:
+    """Who asks for a lease, and the address or host id of the node that it is for."""
 
     id: str
     cluster: Cluster
     node: str
+    protocol: str = "fleetlock"
+    purpose: str = PURPOSE
 
     @property
     def owner(self) -> str:
-        return f"fleetlock {self.id}"
+        """The owner of its lease."""
+        return f"{self.protocol} {self.id}"
 
 
 class FleetLock:
@@ -142,7 +149,7 @@ class FleetLock:
             body: JSON as in the protocol.
             headers: of the request, names in lower case.
         """
-        return self._answered("pre-reboot", self._grant, body, headers)
+        return self._answered("pre-reboot", self.grant, body, headers)
 
     def steady_state(self, body: bytes, headers: Mapping[str, str]) -> FleetLockAnswer:
         """UnlockIfHeld: the client reports that its node is back. For arguments see `pre_reboot`."""
@@ -153,45 +160,50 @@ class FleetLock:
         self._stopping.set()
 
     def _answered(
-        self, action: str, do: Callable[[_Client], FleetLockAnswer], body: bytes, headers: Mapping[str, str]
+        self, action: str, do: Callable[[LeaseClient], FleetLockAnswer], body: bytes, headers: Mapping[str, str]
     ) -> FleetLockAnswer:
         asked: dict[str, str] = {}
         try:
             asked |= _asked(body, headers)
             client = self._client(**asked)
-            with self._turn(client.cluster.name):
-                self._require_running(client.cluster)
+            with self.turn(client.cluster.name):
+                self.require_running(client.cluster)
                 answer = do(client)
-        except _RefusedError as error:
-            answer = FleetLockAnswer(error.kind, _line(str(error)))
+        except RefusedError as error:
+            answer = FleetLockAnswer(error.kind, one_line(str(error)))
         except HeldError as error:
-            answer = FleetLockAnswer("held_by_another", _line(str(error)))
+            answer = FleetLockAnswer("held_by_another", one_line(str(error)))
         except LeaseError as error:
-            answer = FleetLockAnswer("leases_in_doubt", _line(str(error)))
+            answer = FleetLockAnswer("leases_in_doubt", one_line(str(error)))
         except (UnknownError, RingcheckError) as error:
-            answer = FleetLockAnswer("unknown", _line(str(error)))
+            answer = FleetLockAnswer("unknown", one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
-            answer = FleetLockAnswer("unknown" if limit_of(error) else "bug", _line(bug_text(error)))
+            answer = FleetLockAnswer("unknown" if limit_of(error) else "bug", one_line(bug_text(error)))
         self._log_new(action, asked, answer)
         return answer
 
-    def _client(self, id: str, group: str) -> _Client:  # noqa: A002 - the name in the protocol
+    def _client(self, id: str, group: str) -> LeaseClient:  # noqa: A002 - the name in the protocol
         """The configured client of that id and group."""
         for cluster in self._agent.config.clusters.values():
             if cluster.fleetlock and (cluster.fleetlock.group or cluster.name) == group:
                 if id in cluster.fleetlock.nodes:
-                    return _Client(id, cluster, cluster.fleetlock.nodes[id])
-                raise _RefusedError(
+                    return LeaseClient(id, cluster, cluster.fleetlock.nodes[id])
+                raise RefusedError(
                     "unknown_client", f"{_quoted(id)} is not in fleetlock.nodes of cluster {cluster.name}"
                 )
-        raise _RefusedError("unknown_group", f"no cluster has the FleetLock group {_quoted(group)}")
+        raise RefusedError("unknown_group", f"no cluster has the FleetLock group {_quoted(group)}")
 
     @contextmanager
-    def _turn(self, cluster: str) -> Iterator[None]:
+    def turn(self, cluster: str) -> Iterator[None]:
+        """One client of a cluster at a time.
+
+        Raises:
+            RefusedError: others took too long.
+        """
         with self._guard:
             turn = self._turns[cluster]
         if not turn.acquire(timeout=TURN_SECONDS):
-            raise _RefusedError("busy", f"other clients of {cluster} took {TURN_SECONDS:g} s: try again")
+            raise RefusedError("busy", f"other clients of {cluster} took {TURN_SECONDS:g} s: try again")
         try:
             yield
         finally:
@@ -212,29 +224,38 @@ class FleetLock:
 
     # Grant
 
-    def _grant(self, client: _Client) -> FleetLockAnswer:
+    def grant(self, client: LeaseClient) -> FleetLockAnswer:
+        """Take a lease for the client's node if the gate allows that it stops; within the cluster's `turn`.
+
+        Raises:
+            RefusedError: the gate's answer is not safe, or the node is not known.
+            LeaseError: the outcome is in doubt.
+            RingcheckError: the cluster can't be polled.
+        """
         cluster = client.cluster
-        node = _node(client, self._poll(cluster))
+        node = _node(client, self.poll(cluster))
         target = RestartedNode(node.address, node.host_id)
-        wanted = Holder(node=node.address, owner=client.owner, purpose=PURPOSE, since=now(), host_id=node.host_id)
+        wanted = Holder(
+            node=node.address, owner=client.owner, purpose=client.purpose, since=now(), host_id=node.host_id
+        )
         with closing(open_store(cluster)) as store:
             decision = granted(store, [wanted], lambda others: self._decide(cluster, target, others))
             where = store.describe()
         self._agent.recorder.decided(cluster.name, decision, client.owner)
         if decision.decision != "safe":
-            raise _RefusedError(decision.decision, _because(decision))
+            raise RefusedError(decision.decision, because(decision))
         self._agent.hurry(cluster.name)
         return FleetLockAnswer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
 
     def _decide(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Decision:
         """The decision on as many readings as the configuration asks for."""
         decision = confirmed(self._decisions(cluster, target, others), cluster.stable_readings)
-        self._require_running(cluster)  # raised here, the lease is withdrawn: others may no longer see it
+        self.require_running(cluster)  # raised here, the lease is withdrawn: others may no longer see it
         return decision
 
     def _decisions(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Iterator[Decision]:
         while True:
-            seen = self._poll(cluster)
+            seen = self.poll(cluster)
             node = target.find(seen)
             if node is None:
                 raise DataError(f"{target.node} left {cluster.name}")
@@ -243,13 +264,13 @@ class FleetLock:
             yield Gatekeeper(seen, policy, cluster.gate, leases).decide([node.address], "restart")
             self._sleep(BETWEEN)
 
-    def _require_running(self, cluster: Cluster) -> None:
+    def require_running(self, cluster: Cluster) -> None:
         """Raise if the agent is stopping, or the configuration of the cluster is no longer in force."""
         if self._stopping.is_set():
-            raise _RefusedError("unknown", STOPPING)
+            raise RefusedError("unknown", STOPPING)
         require_unchanged(self._agent, cluster)
 
-    def _poll(self, cluster: Cluster) -> Snapshot:
+    def poll(self, cluster: Cluster) -> Snapshot:
         """The snapshot of a poll that begins now and asks for streams; if no node may report streams, the gate decides.
 
         Raises:
@@ -259,7 +280,7 @@ class FleetLock:
         ends = time.monotonic() + POLL_SECONDS
         reading = fresh_reading(self._agent, cluster, POLL_SECONDS)
         if reading is None and time.monotonic() < ends:  # the watch has ended, not by a reload
-            raise _RefusedError("unknown", STOPPING)
+            raise RefusedError("unknown", STOPPING)
         if reading is None:
             raise SourceError(f"no poll of {cluster.name} ended within {POLL_SECONDS:g} s")
         if reading.error or reading.verdict is None:
@@ -268,20 +289,20 @@ class FleetLock:
 
     # Release
 
-    def _release(self, client: _Client) -> FleetLockAnswer:
+    def _release(self, client: LeaseClient) -> FleetLockAnswer:
         cluster = client.cluster
         with closing(open_store(cluster)) as store:
             leases = [lease for lease in store.holders() if lease.owner == client.owner]
             if not leases:
                 return FleetLockAnswer("not_held", f"{client.id} holds no lease of {cluster.name}")
-            seen = self._poll(cluster)
+            seen = self.poll(cluster)
             lacks = [
                 f"{lease.node}: {lack}"
                 for lease in leases
                 if (lack := lacking(RestartedNode(lease.node, lease.host_id), seen))
             ]
             if lacks:
-                raise _RefusedError("not_back", _line(f"{'; '.join(lacks)}; the lease stays"))
+                raise RefusedError("not_back", one_line(f"{'; '.join(lacks)}; the lease stays"))
             nodes = [lease.node for lease in leases]
             store.remove(nodes, client.owner)
         self._agent.hurry(cluster.name)
@@ -291,14 +312,14 @@ class FleetLock:
 def _asked(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """`id` and `group` of a request."""
     if headers.get("fleet-lock-protocol") != "true":
-        raise _RefusedError("bad_request", "the header fleet-lock-protocol: true is missing")
+        raise RefusedError("bad_request", "the header fleet-lock-protocol: true is missing")
     try:
         params = json.loads(body)["client_params"]
         asked = {name: params[name] for name in ("id", "group")}
     except (ValueError, TypeError, KeyError, RecursionError):
         asked = {}
     if not asked or not all(isinstance(value, str) and value for value in asked.values()):
-        raise _RefusedError("bad_request", 'the body is not JSON such as {"client_params": {"id": ID, "group": GROUP}}')
+        raise RefusedError("bad_request", 'the body is not JSON such as {"client_params": {"id": ID, "group": GROUP}}')
     return asked
 
 
@@ -306,36 +327,36 @@ def _quoted(text: str) -> str:
     return json.dumps(text[:100])
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """One line for people, bounded."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
-def _node(client: _Client, seen: Snapshot) -> Node:
+def _node(client: LeaseClient, seen: Snapshot) -> Node:
     """The node that is configured for the client."""
     match = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
     if match is None:
         text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
-        raise _RefusedError("unknown", text)
+        raise RefusedError("unknown", text)
     return match
 
 
-def _because(decision: Decision) -> str:
+def because(decision: Decision) -> str:
     """The first blocking reason, what lifts it, and how many more there are."""
     blocking = [reason for reason in decision.reasons if reason.blocks]
     if not blocking:
         return f"the gate says {decision.decision}"
     more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
-    return _line(f"{blocking[0].summary}{more}; until {blocking[0].lifts_when}")
+    return one_line(f"{blocking[0].summary}{more}; until {blocking[0].lifts_when}")
 
 
 # HTTP
 
 
-def routes(agent: Agent, log: Log) -> list[Route]:
+def routes(agent: Agent, log: Log, lock: FleetLock | None = None) -> list[Route]:
     """The routes of the protocol, for the agent's web application."""
-    lock = FleetLock(agent, log)
+    lock = lock or FleetLock(agent, log)
     requests = _Requests(lock)
     return [
         Route("/v1/pre-reboot", requests.endpoint(lock.pre_reboot), methods=["POST"]),
@@ -358,9 +379,9 @@ class _Requests:
 
         async def answer(request: Request) -> JSONResponse:
             try:
-                body = await _body(request)
+                body = await body_of(request)
                 reply = await self._handled(request, partial(handler, body, dict(request.headers)))
-            except _RefusedError as error:
+            except RefusedError as error:
                 reply = FleetLockAnswer(error.kind, str(error))
             retry = {"Retry-After": "30"} if reply.status == KINDS["busy"] else None
             return JSONResponse(reply.document, reply.status, retry)
@@ -373,7 +394,7 @@ class _Requests:
         ending: threading.Event | None = getattr(request.app.state, "ending", None)  # set by web.py
         self._active += 1
         try:
-            future = _started(work)
+            future = started(work)
             while not (ending and ending.is_set()):
                 await asyncio.wait({future}, timeout=TICK)
                 if future.done():
@@ -381,13 +402,13 @@ class _Requests:
         finally:
             self._active -= 1
         self._lock.stop()
-        raise _RefusedError("unknown", STOPPING)
+        raise RefusedError("unknown", STOPPING)
 
 
-def _started(work: Callable[[], FleetLockAnswer]) -> asyncio.Future[FleetLockAnswer]:
+def started(work: Callable[[], T]) -> asyncio.Future[T]:
     """Start a thread, and return the future of its result."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[FleetLockAnswer] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
 
     def run() -> None:
         try:
@@ -401,13 +422,18 @@ def _started(work: Callable[[], FleetLockAnswer]) -> asyncio.Future[FleetLockAns
     return future
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request, most: int = MAX_BODY) -> bytes:
+    """The body of a request.
+
+    Raises:
+        RefusedError: it is incomplete or has more bytes than `most`.
+    """
     body = b""
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > MAX_BODY:
-                raise _RefusedError("bad_request", f"the body has more than {MAX_BODY} bytes")
+            if len(body) > most:
+                raise RefusedError("bad_request", f"the body has more than {most} bytes")
     except ClientDisconnect:
-        raise _RefusedError("bad_request", "the body is incomplete") from None
+        raise RefusedError("bad_request", "the body is incomplete") from None
     return body

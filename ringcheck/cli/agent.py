@@ -59,6 +59,8 @@ class _Service:
 
     def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
         from ringcheck.agent.clock import ClockWatch
+        from ringcheck.agent.evictions import Evictions
+        from ringcheck.agent.fleetlock import FleetLock
         from ringcheck.agent.log import Changes, LibraryLogs, Log, StandardError, Troubles
         from ringcheck.agent.sensu import Courier, senders
         from ringcheck.agent.service import Agent
@@ -76,11 +78,13 @@ class _Service:
         recorder = self._recorder(config)
         self.agent = Agent(
             config,
-            [self.changes, self._post],
+            [self.changes, self._post, self._release],
             complain=self.troubles,
             recorder=recorder,
             webhooks=Webhooks(recorder.writer, self._of_webhook),
         )
+        self.lock = FleetLock(self.agent, self.log)
+        self.evictions = Evictions(self.agent, self.lock)
         self.fixed = self._fixed(config)
         self.ready = self.stuck = False
         self.status = ""
@@ -115,6 +119,9 @@ class _Service:
     def _post(self, reading: Reading) -> None:
         self.courier(reading)  # not the bound method: a reload replaces the courier
 
+    def _release(self, reading: Reading) -> None:
+        self.evictions.release(reading)  # made after the agent, which it needs
+
     def _of_sensu(self, cluster: str, problem: str | None) -> None:
         if problem:
             self.log("sensu_failed", "warning", cluster=cluster, error=problem)
@@ -146,11 +153,14 @@ class _Service:
         return 0
 
     def _serve(self, stack: ExitStack) -> str:
-        from ringcheck.agent.fleetlock import routes
+        from ringcheck.agent import evictions, fleetlock
         from ringcheck.agent.web import serve
 
         listen, web_config = self.listen or self.agent.config.agent.listen, self.agent.config.agent.web_config
-        more = routes(self.agent, self.log)
+        more = [
+            *fleetlock.routes(self.agent, self.log, self.lock),
+            *evictions.routes(self.evictions, self.agent, self.log),
+        ]
         served = serve(self.agent, listen, web_config, more, self._of_web_config, self.troubles)
         return stack.enter_context(served).url
 

@@ -81,6 +81,11 @@ AGENT = Section(
             OF_CODE,
             "URL where you explain findings; by default pages link to the agent's own `/reference`.",
         ),
+        "admission_secret_file": ConfigKey(
+            File(secret=True),
+            "File with the last part of the path at which Kubernetes' API server asks before an eviction; with it, no "
+            "user is needed there.",
+        ),
         "webhooks": ConfigKey(Many(WEBHOOK), "Receivers of events: a node is lost, ranges are unavailable, and so on."),
     },
     build=_agent,

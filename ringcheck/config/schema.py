@@ -17,7 +17,7 @@ from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.source_schema import JOLOKIA, LOOKED_UP, REPLAY, TLS, refuse_plain
 from ringcheck.config.types import Choice, Duration, Flag, Number, Text
-from ringcheck.config.values import Cluster, Fleetlock, Lease, Sensu
+from ringcheck.config.values import Cluster, Fleetlock, Kubernetes, Lease, Sensu
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.levels import above
@@ -195,6 +195,65 @@ FLEETLOCK = Section(
 )
 
 
+def _pod_name(text: str) -> str:
+    """A template of a pod's host name.
+
+    Raises:
+        ValueError: if it has no {pod}, or other braces than {pod} and {namespace}.
+    """
+    rest = text.replace("{pod}", "").replace("{namespace}", "")
+    if "{pod}" not in text or set("{} ") & set(rest):
+        raise ValueError(f"{text!r} must contain {{pod}}, and no other braces than {{namespace}}")
+    return text
+
+
+def _kubernetes(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Kubernetes:
+    kubernetes = Kubernetes(**values)
+    for name in ("host_name", "nodes"):
+        if (name in values) != (kubernetes.node_by == {"host_name": "host_name", "nodes": "node_name"}[name]):
+            raise Wrong(node, "host_name is for node_by: host_name, and nodes for node_by: node_name")
+    return kubernetes
+
+
+KUBERNETES = Section(
+    what="kubernetes",
+    keys={
+        "namespaces": ConfigKey(Many(Text("a namespace")), "Namespaces of the pods.", required=True),
+        "pods": ConfigKey(Many(PATTERN), "Shell patterns of the pods' names.", default='"*"'),
+        "node_by": ConfigKey(
+            Choice(("pod_ip", "host_name", "node_name")), "How the node of a pod is found.", default="pod_ip"
+        ),
+        "host_name": ConfigKey(
+            Text("a host name with {pod} in it", _pod_name, r"\{pod\}"),
+            "The pod's name for look-ups, such as `{pod}.cassandra.{namespace}.svc`.",
+        ),
+        "nodes": ConfigKey(
+            Named(what="nodes", of=MEMBER, pattern=r"[a-z0-9][a-z0-9.-]{0,252}", names="a Kubernetes node's name"),
+            "For each Kubernetes node the address or host id of the Cassandra node on it.",
+        ),
+        "fail": ConfigKey(
+            Choice(("closed", "open")),
+            "Whether an eviction is refused or let through if the answer is not known.",
+            default="closed",
+        ),
+        "api": ConfigKey(URL, "URL of Kubernetes' API.", default="https://kubernetes.default.svc"),
+        "token_file": ConfigKey(File(), "File with the token of the service account."),
+        "ca_file": ConfigKey(File(), "PEM file with the certificate authority of Kubernetes' API."),
+    },
+    build=_kubernetes,
+    also={
+        "allOf": [
+            {
+                "if": {"properties": {"node_by": {"const": by}}, "required": ["node_by"]},
+                "then": {"required": [key]},
+                "else": {"properties": {key: False}},
+            }
+            for by, key in (("node_name", "nodes"), ("host_name", "host_name"))
+        ]
+    },
+)
+
+
 def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
     """The cluster, still without its name, which is the key of this section."""
     rules = values.get("monitor") or ()
@@ -217,7 +276,7 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
         gate=gate,
         stable_readings=stable_readings,
         labels=values.get("labels") or {},
-        **{name: values.get(name) for name in ("lease", "sensu", "fleetlock", "observed")},
+        **{name: values.get(name) for name in ("lease", "sensu", "fleetlock", "observed", "kubernetes")},
     )
 
 
@@ -271,6 +330,7 @@ CLUSTER = Section(
             "Labels by which the agent's page groups and filters clusters, such as `{team: payments}`.",
         ),
         "observed": ConfigKey(OBSERVED, "How `auto` [follows the queries](levels.md)."),
+        "kubernetes": ConfigKey(KUBERNETES, "Pods whose evictions the gate decides on, by an admission webhook."),
     },
     build=_cluster,
     also={

@@ -138,6 +138,33 @@ class Observing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """The pods of a cluster, whose evictions the gate decides on.
+
+    Attributes:
+        namespaces: of the pods.
+        pods: shell patterns of their names.
+        node_by: how a pod's node is found: by `pod_ip`, `host_name` or `node_name`.
+        host_name: with `host_name`, the pod's name for look-ups, with {pod} and {namespace}.
+        nodes: with `node_name`, the address or host id of the node on each Kubernetes node.
+        fail: whether an eviction is refused (`closed`) or let through (`open`) if the answer is not known.
+        api: URL of Kubernetes' API.
+        token_file: path of the service account's token; empty for none.
+        ca_file: path of the certificate authority of the API; None for the system's.
+    """
+
+    namespaces: tuple[str, ...]
+    pods: tuple[str, ...] = ("*",)
+    node_by: Literal["pod_ip", "host_name", "node_name"] = "pod_ip"
+    host_name: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    fail: Literal["closed", "open"] = "closed"
+    api: str = "https://kubernetes.default.svc"
+    token_file: str = ""
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """The configuration of a cluster.
 
@@ -153,6 +180,7 @@ class Cluster:
         fleetlock: clients of the FleetLock protocol; None for none.
         labels: by which the page groups and filters clusters.
         observed: how it is found out which levels clients use; None for the defaults.
+        kubernetes: pods whose evictions the gate decides on; None for none.
     """
 
     name: str
@@ -166,6 +194,7 @@ class Cluster:
     fleetlock: Fleetlock | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     observed: Observing | None = None
+    kubernetes: Kubernetes | None = None
 
     @property
     def observing(self) -> Observing | None:
@@ -213,6 +242,7 @@ class AgentSettings:
         grafana_url: URL of a cluster's dashboard, with `{cluster}` in it; None for no link.
         runbook_url: URL where the operator explains findings, with `{code}` in it; None for ringcheck's own page.
         webhooks: receivers of events.
+        admission_secret_file: path of a file with the last part of the admission webhook's path; None for none.
     """
 
     listen: str = "127.0.0.1:9742"
@@ -225,6 +255,7 @@ class AgentSettings:
     grafana_url: str | None = None
     runbook_url: str | None = None
     webhooks: tuple[Webhook, ...] = ()
+    admission_secret_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -406,7 +406,7 @@ def test_a_request_that_waited_through_a_reload_is_refused(
         return known(**asked)
 
     monkeypatch.setattr(home.lock, "_client", client)
-    with home.lock._turn(GROUP):
+    with home.lock.turn(GROUP):
         waiting = threading.Thread(target=lambda: answers.append(getattr(home, operation)(0)))
         waiting.start()
         assert looked_up.wait(30)
@@ -482,7 +482,7 @@ def test_over_http(three_racks: House) -> None:
 def test_a_client_that_disconnects_is_no_bug(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is granted, and nothing is logged."""
     home, complaints = three_racks, list[Exception]()
-    read, body = threading.Event(), fleetlock._body
+    read, body = threading.Event(), fleetlock.body_of
 
     async def watched(request: Any) -> Any:
         try:
@@ -490,7 +490,7 @@ def test_a_client_that_disconnects_is_no_bug(three_racks: House, monkeypatch: py
         finally:
             read.set()
 
-    monkeypatch.setattr(fleetlock, "_body", watched)
+    monkeypatch.setattr(fleetlock, "body_of", watched)
     more = routes(home.agent, Log("json", home.log))
     with web.serve(home.agent, "127.0.0.1:0", None, more, complain=complaints.append) as served_:
         host, _, port = served_.url.removeprefix("http://").rpartition(":")
@@ -585,7 +585,7 @@ def test_a_client_does_not_wait_long_for_others(three_racks: House, monkeypatch:
     """The wait for another client's turn is bounded."""
     home = three_racks
     monkeypatch.setattr(fleetlock, "TURN_SECONDS", 0.1)
-    with home.lock._turn(GROUP):
+    with home.lock.turn(GROUP):
         assert home.ask(0).kind == "busy"
     assert home.ask(0).kind == "granted"
 

@@ -1,0 +1,271 @@
+"""Kubernetes asks here before it evicts a pod: an admission webhook for `pods/eviction` (AdmissionReview v1).
+
+`kubectl drain` evicts the pods of a host one by one. The API server asks for each, and evicts none that is refused.
+Here a pod is mapped to its Cassandra node, and the gate decides whether that node may stop. If the cluster has a lease
+store, the grant takes a restart lease, as FleetLock's does; it is released once the node has started again and is back.
+
+A refusal has status 429, on which `kubectl drain` tries again after 5 s. If the answer is not known, the configuration
+says whether the eviction is refused (`closed`) or let through (`open`); what is unsafe is refused in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from ringcheck.agent.bugs import bug_text
+from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line, started
+from ringcheck.agent.pods import pod_of
+from ringcheck.agent.preflight import UnknownError, Wish, decided
+from ringcheck.errors import RingcheckError
+from ringcheck.http.credentials import secret
+from ringcheck.leases.configured import open_store
+from ringcheck.leases.record import HeldError
+from ringcheck.restart.readiness import RestartedNode, lacking
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from ringcheck.agent.fleetlock import FleetLock
+    from ringcheck.agent.log import Log
+    from ringcheck.agent.pods import Pod
+    from ringcheck.agent.service import Agent
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.maintenance import Holder
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.report.reading import Reading
+
+PATH = "/kubernetes/evictions"
+PROTOCOL = "kubernetes"  # begins the owner of a lease
+PURPOSE = "eviction by Kubernetes"
+API = "admission.k8s.io/v1"
+MAX_REQUESTS = 64  # at once; a client that is refused asks again
+MAX_BODY = 3 * 2**20  # bytes of a request, as the API server's own limit
+DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # that the API server waits
+MARGIN = 1.0  # seconds before that at which the answer must be on its way
+UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that are known to be right
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """A request of the API server.
+
+    Attributes:
+        uid: of the request.
+        namespace: of the pod.
+        pod: its name.
+        dry: whether nothing may be changed: no lease is taken.
+    """
+
+    uid: str
+    namespace: str
+    pod: str
+    dry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer: whether the pod may be evicted, and why."""
+
+    allowed: bool
+    message: str
+    warning: bool = False
+
+    def review(self, uid: str) -> dict[str, Any]:
+        """An AdmissionReview with this response."""
+        response: dict[str, Any] = {"uid": uid, "allowed": self.allowed}
+        if not self.allowed:
+            status = {"status": "Failure", "code": 429, "reason": "TooManyRequests", "message": self.message}
+            response["status"] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, **status}
+        elif self.warning:
+            response["warnings"] = [f"ringcheck: {self.message}"[:120]]
+        return {"apiVersion": API, "kind": "AdmissionReview", "response": response}
+
+
+def eviction_of(document: object) -> Eviction:
+    """The eviction that a request is about.
+
+    Raises:
+        ValueError: it is no AdmissionReview v1 for the creation of an eviction.
+    """
+    review = _mapping(document)
+    request = _mapping(review.get("request"))
+    resource = _mapping(request.get("resource")).get("resource"), request.get("subResource"), request.get("operation")
+    uid, namespace, pod = (request.get(name) for name in ("uid", "namespace", "name"))
+    kind = review.get("apiVersion"), review.get("kind")
+    named = all(isinstance(text, str) and text for text in (uid, namespace, pod))
+    if kind != (API, "AdmissionReview") or resource != ("pods", "eviction", "CREATE") or not named:
+        raise ValueError(f"not an AdmissionReview of {API} for the creation of pods/eviction")
+    options = _mapping(_mapping(request.get("object")).get("deleteOptions"))
+    dry = bool(request.get("dryRun") or options.get("dryRun"))
+    return Eviction(str(uid), str(namespace), str(pod), dry=dry)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+class Evictions:
+    """Decides on evictions; safe to use from many threads."""
+
+    def __init__(self, agent: Agent, lock: FleetLock) -> None:
+        """Prepare.
+
+        Args:
+            agent: polls the clusters, by the configuration in force.
+            lock: takes restart leases.
+        """
+        self._agent = agent
+        self._lock = lock
+
+    def decide(self, asked: Eviction, seconds: float) -> Admission:
+        """Whether a pod may be evicted; blocks while its cluster is polled."""
+        cluster = self._cluster(asked)
+        if cluster is None:
+            return Admission(allowed=True, message="no pod of a configured cluster")
+        try:
+            return self._decided(cluster, asked, seconds)
+        except RefusedError as error:
+            return self._refusal(cluster, str(error), known=error.kind in UNSAFE)
+        except (UnknownError, RingcheckError) as error:
+            return self._refusal(cluster, str(error), known=isinstance(error, HeldError))
+        except Exception as error:  # noqa: BLE001 - the API server gets an answer
+            return self._refusal(cluster, bug_text(error), known=False)
+
+    def late(self, asked: Eviction) -> Admission:
+        """The answer if there is none in time."""
+        cluster = self._cluster(asked)
+        text = "the gate has not answered in time: try again"
+        return self._refusal(cluster, text, known=False) if cluster else Admission(allowed=False, message=text)
+
+    def _cluster(self, asked: Eviction) -> Cluster | None:
+        """The cluster whose pod it is, by namespace and name."""
+        for cluster in self._agent.config.clusters.values():
+            settings = cluster.kubernetes
+            patterns = settings.pods if settings and asked.namespace in settings.namespaces else ()
+            if any(fnmatchcase(asked.pod, pattern) for pattern in patterns):
+                return cluster
+        return None
+
+    def _refusal(self, cluster: Cluster, why: str, *, known: bool) -> Admission:
+        open_ = not known and cluster.kubernetes is not None and cluster.kubernetes.fail == "open"
+        what = "let through although it is not known whether it is safe" if open_ else "refused"
+        return Admission(allowed=open_, message=one_line(f"{cluster.name}: {what}: {why}"), warning=open_)
+
+    def _decided(self, cluster: Cluster, asked: Eviction, seconds: float) -> Admission:
+        ends = time.monotonic() + seconds
+        pod = pod_of(cluster, asked.namespace, asked.pod, seconds)
+        if pod.ended:
+            return Admission(allowed=True, message=f"no container of {asked.pod} runs")
+        if cluster.lease is None or asked.dry:
+            return self._without_lease(cluster, pod, ends - time.monotonic())
+        client = LeaseClient(f"{asked.namespace}/{asked.pod}", cluster, pod.node, PROTOCOL, PURPOSE)
+        with self._lock.turn(cluster.name):
+            self._lock.require_running(cluster)
+            return Admission(allowed=True, message=self._lock.grant(client).value)
+
+    def _without_lease(self, cluster: Cluster, pod: Pod, seconds: float) -> Admission:
+        wish = Wish(
+            nodes=(pod.node,),
+            action="restart",
+            newcomer=None,
+            gate=cluster.gate,
+            stable=cluster.stable_readings,
+            seconds=max(MARGIN, seconds),
+        )
+        decision = decided(self._agent, cluster, wish)
+        self._agent.recorder.decided(cluster.name, decision, PROTOCOL)
+        if decision.decision != "safe":
+            raise RefusedError(decision.decision, because(decision))
+        return Admission(allowed=True, message=f"{pod.node} of {cluster.name} may stop now")
+
+    # Leases of pods that are back
+
+    def release(self, reading: Reading) -> None:
+        """Release the leases of evicted pods whose nodes have started again and are back; a listener of readings."""
+        cluster = self._agent.config.clusters.get(reading.cluster)
+        if cluster is None or cluster.kubernetes is None or reading.verdict is None or reading.error:
+            return
+        seen = reading.verdict.snapshot
+        for holder in reading.holders or ():
+            if holder.owner.startswith(f"{PROTOCOL} ") and holder.purpose == PURPOSE and _is_back(holder, seen):
+                with self._lock.turn(cluster.name), closing(open_store(cluster)) as store:
+                    store.remove([holder.node], holder.owner)
+
+
+def _is_back(holder: Holder, seen: Snapshot) -> bool:
+    """Whether the node of a lease was started after the lease was taken, and serves."""
+    target = RestartedNode(holder.node, holder.host_id)
+    node = target.find(seen)
+    if node is None or node.generation is None:
+        return False
+    with suppress(ValueError):
+        return node.generation > datetime.fromisoformat(holder.since).timestamp() and lacking(target, seen) is None
+    return False
+
+
+# HTTP
+
+
+def routes(evictions: Evictions, agent: Agent, log: Log) -> list[Route]:
+    """The route of the webhook; its last part is the secret of `admission_secret_file`, if one is configured."""
+    active = 0
+
+    async def answer(request: Request) -> JSONResponse:
+        nonlocal active
+        _require_secret(agent, request.path_params.get("secret", ""))
+        try:
+            asked = eviction_of(json.loads(await body_of(request, MAX_BODY)))
+        except (ValueError, RecursionError, RefusedError) as error:
+            raise HTTPException(400, str(error)) from None
+        seconds = _seconds(request.query_params.get("timeout", "")) - MARGIN
+        admission = evictions.late(asked)
+        if active < MAX_REQUESTS:
+            active += 1
+            work = started(partial(evictions.decide, asked, seconds))
+            work.add_done_callback(finished)
+            await asyncio.wait({work}, timeout=seconds)
+            admission = work.result() if work.done() else admission
+        log(
+            "eviction",
+            "info" if admission.allowed else "warning",
+            pod=f"{asked.namespace}/{asked.pod}",
+            allowed=admission.allowed,
+            dry_run=asked.dry,
+            why=admission.message,
+        )
+        return JSONResponse(admission.review(asked.uid))
+
+    def finished(_work: object) -> None:
+        nonlocal active
+        active -= 1
+
+    return [Route(PATH, answer, methods=["POST"]), Route(f"{PATH}/{{secret}}", answer, methods=["POST"])]
+
+
+def _require_secret(agent: Agent, given: str) -> None:
+    """Refuse a path with a wrong secret; guard.py has let through only paths with one, unless the client may POST."""
+    path = agent.config.agent.admission_secret_file
+    expected = secret(path) if path else ""
+    if not hmac.compare_digest(expected.encode(), given.encode()):
+        raise HTTPException(404, "Not Found")
+
+
+def _seconds(timeout: str) -> float:
+    """Seconds of the API server's `timeout` parameter, such as `10s`."""
+    try:
+        return min(LONGEST_SECONDS, max(2 * MARGIN, float(timeout.removesuffix("s"))))
+    except ValueError:
+        return DEFAULT_SECONDS
