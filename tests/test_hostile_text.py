@@ -123,7 +123,7 @@ def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
 
 
 @hostile
-@pytest.mark.parametrize("words", [["check"], ["check", "-v"], ["health"], ["watch", "--plain", "--count", "1"]])
+@pytest.mark.parametrize("words", [["check"], ["check", "-vv"], ["health"], ["watch", "--plain", "--count", "1"]])
 def test_a_verdict_on_stdout(words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Names and problems that a snapshot states; `health` shows a long name whole."""
     path = tmp_path / "s.json"

@@ -16,12 +16,12 @@ from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ringcheck.agent.sensu import Sender
     from ringcheck.cli.target import Target
     from ringcheck.config.values import Sensu
-    from ringcheck.core.policy import Policy, Severity
+    from ringcheck.core.policy import Policy, Severity, Threshold
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
@@ -85,7 +85,13 @@ def _checked(sensu_url: str) -> str:
 @click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: LOCAL_QUORUM]")
 @click.option("-c", "--critical", metavar="LEVEL", help="Critical if this level is lost. [default: LOCAL_ONE]")
 @format_option("nagios", "json")
-@click.option("-v", "--verbose", count=True, help="Print findings and levels on further lines.")
+@click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    help="-v: all findings in the line; -vv: further lines, with what was assumed, findings and levels; -vvv: also "
+    "nodes and views.",
+)
 @click.option(
     "--unreachable",
     type=click.Choice(["unknown", "critical"]),
@@ -141,7 +147,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
         if sender is None:
             raise
         return _blind(cluster, error, Severity.UNKNOWN, sender, format_)
-    _print(verdict, format_, time.monotonic() - started, verbose=verbose > 0)
+    _print(verdict, format_, time.monotonic() - started, verbose, _assumed(cluster, warning, critical, agent))
     deadline.settle(verdict.severity.exit_code)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
@@ -189,14 +195,35 @@ def _of_agent(cluster: ChosenCluster, url: str, max_age: float) -> Verdict:
     return health(cluster.target.agent(url, max_age), cluster.name, cluster.target.polling_time)
 
 
-def _print(verdict: Verdict, format_: str, seconds: float, *, verbose: bool) -> None:
+def _assumed(cluster: ChosenCluster, warning: str | None, critical: str | None, agent: str | None) -> list[str]:
+    """Which levels are watched, and who said so, in a line for the long output."""
+    from ringcheck.core.policy import DEFAULT, LEFT_OUT
+
+    if agent:
+        return ["levels: those of the agent's configuration"]
+    if cluster.configured and cluster.configured.policy.rules and not (warning or critical):
+        return [f"levels: those of `monitor` of cluster {cluster.name} in the configuration"]
+    page, ticket = critical or _level_of(DEFAULT.critical), warning or _level_of(DEFAULT.warning)
+    which = f"critical if {page} is lost, warning if {ticket} is lost, in each keyspace"
+    besides = f"except {', '.join(LEFT_OUT.keyspaces)}"
+    if critical and warning:
+        return [f"levels: {which} {besides}, as -w and -c ask"]
+    why = "the configuration has no rules in `monitor`" if cluster.configured else "there is no configuration"
+    return [f"levels assumed: {which} {besides}: {why}; `ringcheck init` writes a first one, or use -w and -c"]
+
+
+def _level_of(threshold: Threshold | None) -> str:
+    return threshold.level.value if threshold else "no level"
+
+
+def _print(verdict: Verdict, format_: str, seconds: float, verbosity: int, notes: Sequence[str]) -> None:
     from ringcheck.documents.verdict import verdict_document
     from ringcheck.report import nagios
 
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
     else:
-        shown = nagios.lines(verdict, seconds=seconds, verbose=verbose)
+        shown = nagios.lines(verdict, seconds=seconds, verbosity=verbosity, notes=notes)
         _show(shown)
 
 

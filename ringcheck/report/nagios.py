@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ringcheck.report.terminal import Line
 
 
+_LONG = 2  # verbosity from which on there are further lines
+
+
 def plain(text: str) -> str:
     """A line that a plugin may print: no `|`, which begins perfdata, no line breaks, no control characters; bounded."""
     return cut(_plain(text))
@@ -36,25 +39,48 @@ def line(severity: Severity, text: str, perfdata: Iterable[str] = ()) -> str:
     return f"{severity.name} - {cut(_plain(text), room)}{tail}"
 
 
-def render(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> str:
+def render(verdict: Verdict, *, seconds: float | None = None, verbosity: int = 0) -> str:
     """The output of `check`, as `lines` without colours."""
-    shown = lines(verdict, seconds=seconds, verbose=verbose)
+    shown = lines(verdict, seconds=seconds, verbosity=verbosity)
     return "\n".join("".join(text for text, _ in line) for line in shown)
 
 
-def lines(verdict: Verdict, *, seconds: float | None = None, verbose: bool = False) -> Iterator[Line]:
+def lines(
+    verdict: Verdict, *, seconds: float | None = None, verbosity: int = 0, notes: Iterable[str] = ()
+) -> Iterator[Line]:
     """The lines of `check`, each with its severity as a style.
 
     Args:
         verdict: what to show.
         seconds: how long the check took; None leaves it out.
-        verbose: add a line for each finding and each level.
+        verbosity: as the guidelines for Nagios plugins define it. 0: one line with the worst finding; 1: one line with
+            all findings; 2: more lines, with the notes, each finding and each level; 3: also each node and each view.
+        notes: what the check assumed.
     """
     since = f" since {verdict.since}" if verdict.since and verdict.severity is not Severity.OK else ""
-    text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}"
+    text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}{_others(verdict) if verbosity == 1 else ''}"
     yield labelled(verdict.severity, line(verdict.severity, text, perfdata(verdict, seconds)))
-    for severity, detail in _details(verdict) if verbose else ():
-        yield labelled(severity, plain(detail))
+    if verbosity >= _LONG:
+        yield from (((plain(note), ""),) for note in notes)
+        yield from (labelled(severity, plain(detail)) for severity, detail in _details(verdict))
+    if verbosity > _LONG:
+        yield from (((plain(detail), ""),) for detail in _diagnosis(verdict))
+
+
+def _others(verdict: Verdict) -> str:
+    """All findings but the first, which the summary has, for the one line."""
+    texts = [finding.summary for finding in verdict.findings if finding.severity is not Severity.OK][1:]
+    return f": {'; '.join(texts)}" if texts else ""
+
+
+def _diagnosis(verdict: Verdict) -> Iterator[str]:
+    """A line for each node and each view."""
+    for node, state in zip(verdict.snapshot.nodes, verdict.states, strict=True):
+        place = f"{node.datacenter or '?'} {node.rack or '?'}"
+        own = f"mode {node.mode or '?'}, release {node.release_version or '?'}, Jolokia {node.source}"
+        yield f"node {node.address} in {place}: {state}, {own}"
+    for view in verdict.views:
+        yield f"view of {view.observer}: {view.outcome}{f', {view.reason}' if view.reason else ''}"
 
 
 def labelled(severity: Severity | None, text: str) -> Line:
@@ -71,8 +97,9 @@ def perfdata(verdict: Verdict, seconds: float | None = None) -> Iterator[str]:
     severities = [keyspace.severity for keyspace in verdict.keyspaces]
     nodes = len(verdict.states)
     yield f"keyspaces={len(severities)};;;0"
-    yield f"keyspaces_critical={severities.count(Severity.CRITICAL)};;;0;{len(severities)}"
-    yield f"keyspaces_warning={severities.count(Severity.WARNING)};;;0;{len(severities)}"
+    # Thresholds on ranges differ by keyspace; of these numbers, more than 0 is what makes the state.
+    yield f"keyspaces_critical={severities.count(Severity.CRITICAL)};;0;0;{len(severities)}"
+    yield f"keyspaces_warning={severities.count(Severity.WARNING)};0;;0;{len(severities)}"
     yield f"keyspaces_unknown={severities.count(Severity.UNKNOWN)};;;0;{len(severities)}"
     yield from _worst(watched)
     yield f"nodes={nodes};;;0"

@@ -197,7 +197,9 @@ def test_a_result_that_is_complete_survives_what_follows_it(checked: Checked) ->
     assert time.monotonic() - begun < LATE
 
 
-@pytest.mark.parametrize("words", [[], ["--format", "json"], ["-v"], ["-k", "nothing"], ["--nonsense"], ["-V"], ["-h"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--format", "json"], ["-v"], ["-vvv"], ["-k", "nothing"], ["--nonsense"], ["-V"], ["-h"]]
+)
 def test_output_and_exit_code_are_those_of_an_unwatched_check(words: list[str], checked: Checked) -> None:
     """Byte by byte, but for the seconds that the check took."""
 

@@ -164,6 +164,32 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["severity"] == "CRITICAL"
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            [],
+            "levels assumed: critical if LOCAL_ONE is lost, warning if LOCAL_QUORUM is lost, in each keyspace ",
+        ),
+        (["-c", "QUORUM"], "levels assumed: critical if QUORUM is lost, warning if LOCAL_QUORUM is lost"),
+        (["-c", "ONE", "-w", "ALL"], "levels: critical if ONE is lost, warning if ALL is lost, in each keyspace "),
+        (["-C", "{bare}"], "levels assumed: critical if LOCAL_ONE is lost"),
+        (["-C", "{ruled}"], "levels: those of `monitor` of cluster blogs in the configuration"),
+    ],
+)
+def test_the_long_output_says_which_levels_were_assumed(
+    words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newcomer learns that losing LOCAL_QUORUM only warns, and how to change that."""
+    for name, rules in (("bare", ""), ("ruled", ", monitor: [{keyspaces: ['*'], critical: LOCAL_QUORUM}]")):
+        (tmp_path / name).write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [h]}}{rules}}}}}")
+    words = [word.format(bare=tmp_path / "bare", ruled=tmp_path / "ruled") for word in words]
+    run(["check", "--from", recorded(tmp_path), "-vv", *words])
+    second = capsys.readouterr().out.splitlines()[1]
+    assert second.startswith(line)
+    assert ("`ringcheck init`" in second) is ("assumed" in line)
+
+
 def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A --view that does not exist is not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3

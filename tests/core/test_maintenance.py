@@ -286,7 +286,7 @@ def test_holders_are_named_by_every_output() -> None:
     verdict = judged(six(), lease(3))
     assert f"6 of 6 nodes up; 10.0.0.3 {WHO}; " in nagios.render(verdict).splitlines()[0]
     note = "note: 10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T07:00:00Z (kernel) [lease_held]"
-    assert note in nagios.render(verdict, verbose=True).splitlines()
+    assert note in nagios.render(verdict, verbosity=2).splitlines()
     assert "  note lease_held: 10.0.0.3 is under the restart lease" in text.render(verdict)
     assert verdict_document(verdict)["holders"] == [
         {"node": "10.0.0.3", "owner": "alice@ops1", "purpose": "kernel", "since": EARLIER}

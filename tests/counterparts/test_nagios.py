@@ -84,7 +84,7 @@ define service {
 }
 """
 SERVICES = {
-    "long": "check_cassandra_ring!-v",
+    "long": "check_cassandra_ring!-vv",
     "bad option": "check_cassandra_ring!--nonsense",
     "bad level": "check_cassandra_ring!-w QUORM",
     "no keyspace": "check_cassandra_ring!-k nothing*",
@@ -268,12 +268,13 @@ def test_the_service_shows_the_ring(
 
 
 def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
-    """With -v findings follow, and the perfdata is still that of the first line alone."""
+    """With -vv findings follow, and the perfdata is still that of the first line alone."""
     watched.down(1)
     found = nagios.check("long")
     assert int(found["current_state"]) == WARNING
     details = found["long_plugin_output"].split("\\n")
-    assert details[0].startswith(
+    assert details[0].startswith("levels: ")
+    assert details[1].startswith(
         "WARNING: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_ALL in dc1"
     )
     assert any("[node_down]" in one for one in details)

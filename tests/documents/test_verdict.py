@@ -66,7 +66,7 @@ def test_a_verdict_is_read_back_as_it_was(down: tuple[str, ...], ranges: bool) -
     document = verdict_document(verdict)
     again = read_verdict(json.dumps(document), "url")
     assert verdict_document(again) == document
-    assert nagios.render(again, verbose=True) == nagios.render(verdict, verbose=True)
+    assert nagios.render(again, verbosity=2) == nagios.render(verdict, verbosity=2)
     assert sensu.events(again) == sensu.events(verdict)
 
 

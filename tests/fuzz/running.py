@@ -36,7 +36,7 @@ FIRST = "127.0.1.1"
 STATES = ("healthy", "killed", "drained", "gossip-off", "joining", "leaving", "mixed-n4-4.1.9", "binary-off")
 COMMANDS = (
     ("check",),
-    ("check", "-v"),
+    ("check", "-vv"),
     ("check", "-c", "LOCAL_QUORUM", "-w", "LOCAL_ALL"),
     ("health",),
     ("health", "--ranges", "--format", "json"),

@@ -26,7 +26,7 @@ def test_all_well() -> None:
     assert line() == (
         "OK - blogs: 2 keyspaces available at LOCAL_ONE, LOCAL_QUORUM, 3 of 3 nodes up; "
         "1 node failure to an outage of blog_1 at LOCAL_ONE | "
-        "keyspaces=2;;;0 keyspaces_critical=0;;;0;2 keyspaces_warning=0;;;0;2 keyspaces_unknown=0;;;0;2 "
+        "keyspaces=2;;;0 keyspaces_critical=0;;0;0;2 keyspaces_warning=0;0;;0;2 keyspaces_unknown=0;;;0;2 "
         "unavailable_ranges=0;;;0;768 unavailable_share=0.0000%;;;0;100 at_minimum_ranges=768;;;0 "
         "node_failures_to_outage=1;;;0 nodes=3;;;0 nodes_up=3;;;0;3 nodes_down=0;;;0;3 views=3;;;0;3 time=0.250s;;;0"
     )
@@ -83,7 +83,7 @@ def test_details_have_no_bar_and_no_perfdata() -> None:
         rings=seen.rings,
         problems=problems,
     )
-    first, *more = nagios.render(assess(shown, Policy()), verbose=True).splitlines()
+    first, *more = nagios.render(assess(shown, Policy()), verbosity=2).splitlines()
     assert first.count("|") == 1
     assert "UNKNOWN: bad / worse last [ring_unreadable]" in more
     assert (
@@ -91,6 +91,37 @@ def test_details_have_no_bar_and_no_perfdata() -> None:
         in more
     )
     assert not any("|" in detail for detail in more)
+
+
+def test_verbosity_is_that_of_the_guidelines() -> None:
+    """0 and 1 are one line, 2 adds lines about the check and its findings, 3 adds nodes and views."""
+    verdict = assess(article.snapshot(("10.0.0.1",)), Policy())
+    none, one, two, three = (
+        ["".join(text for text, _ in row) for row in nagios.lines(verdict, verbosity=level, notes=["levels: a|b"])]
+        for level in range(4)
+    )
+    assert (len(none), len(one)) == (1, 1)
+    assert none[0].partition(" | ")[0].endswith("; and 1 more finding")
+    assert one[0].partition(" | ")[0].endswith("of the tokens) of blog_1 unavailable at LOCAL_QUORUM in dc1")
+    assert one[0].partition(" | ")[2] == none[0].partition(" | ")[2]
+    assert (two[0], two[1]) == (none[0], "levels: a/b")
+    assert three[: len(two)] == two
+    assert "node 10.0.0.1 in dc1 r0: down, mode ?, release 5.0.8, Jolokia unreachable" in three
+    assert "view of 10.0.0.1: unreachable, connection refused" in three
+    assert len(three) == len(two) + 6
+
+
+def test_all_findings_stay_within_the_line() -> None:
+    """However many there are, NRPE's packet has room for the line and its perfdata."""
+    problems = tuple(Problem("ring_unreadable", f"k{number}", TOO_LONG[:90]) for number in range(20))
+    seen = article.snapshot()
+    shown = Snapshot(
+        cluster="blogs", taken_at=seen.taken_at, partitioner=seen.partitioner, nodes=seen.nodes, views=seen.views,
+        rings=seen.rings, problems=problems,
+    )  # fmt: skip
+    (only,) = nagios.render(assess(shown, Policy()), seconds=1.0, verbosity=1).splitlines()
+    assert len(only.encode()) <= LINE_BYTES
+    assert "time=1.000s" in only
 
 
 def test_severities_are_nagios_codes() -> None:
