@@ -82,7 +82,17 @@ class Sources:
         others = [name for name, evidence in named.items() if name != COUNTERS and evidence.uses]
         if others and self.of(COUNTERS).never:
             del named[COUNTERS]
+        elif self._proxy_is_gone(at, following.window):
+            del named[PROXY]
         return observed(named, at, following, datacenters, self.patience(interval))
+
+    def _proxy_is_gone(self, at: float, window: float) -> bool:
+        """Whether there is no proxy any more, and the counters tell all that it could.
+
+        All queries of the window were counted by nodes then, and count for every keyspace.
+        """
+        last = self.of(PROXY).at
+        return last is not None and at - last >= window and self.of(COUNTERS).whole(at, window)
 
     def plain_current(self) -> dict[str, object]:
         """The levels in use as plain values."""

@@ -101,8 +101,9 @@ class Evidence:
 
     def known(self, at: float, window: float) -> float:
         """Seconds of the window of which something is known; 0 if nothing is."""
-        begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
-        return 0.0 if self.at is None else min(window, max(0.0, at - min(begins, default=at)))
+        begins = [reading.since for reading in self.readings.values() if reading.since >= 0]
+        begin = min(begins, default=at) if self.since is None else self.since
+        return 0.0 if self.at is None else min(window, max(0.0, at - begin))
 
     def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
         """What is missing of the window, in words; empty if nothing is."""

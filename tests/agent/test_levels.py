@@ -21,6 +21,7 @@ from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.requests import Use
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.report import metrics
@@ -159,6 +160,25 @@ def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
         assert far.address in reading.restart_safe
         world.cluster.down(other.index, instant=True)
         assert severity(world.poll()) is Severity.CRITICAL
+
+
+def test_a_proxy_that_was_removed_is_forgotten() -> None:
+    """Once the counters are known for a whole window in which it was silent; until then the window is not whole."""
+    with scene() as world:
+        observing = world.configured.observing
+        assert observing
+        assert world.watch.levels
+        world.poll()
+        world.watch.levels.report(observing, {Use("orders", "dc1", Level.QUORUM, "read"): 1})
+        while world.clock.time < 2_000_000_000 + WINDOW - 100:
+            last = world.poll(120)
+            assert last.observed
+            assert last.observed.unclear
+            assert "QUORUM -" in watched_levels(last)
+        last = world.poll(300)
+        assert last.observed
+        assert last.observed.unclear == ()
+        assert "QUORUM -" not in watched_levels(last)
 
 
 def test_a_node_that_does_not_answer_lowers_nothing() -> None:
