@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
-from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
+from ringcheck.core.observed import EVERY, PATIENCE, WEEK, LevelChange, Observed, Used
 from ringcheck.core.policy import Severity, Threshold
-from ringcheck.core.usage import PATIENCE, WEEK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

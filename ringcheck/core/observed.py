@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Level
 
+PATIENCE = 300.0  # seconds between two readings of a source without which nothing is missing
+WEEK = 7 * 86400.0
 EVERY = "*"  # the keyspaces of which no source tells anything by name
 
 

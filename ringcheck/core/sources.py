@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import observed
-from ringcheck.core.observed import LevelChange, Observed, Used
-from ringcheck.core.usage import COUNTERS, PATIENCE, Evidence, read_plain
+from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
+from ringcheck.core.usage import COUNTERS, Evidence, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level, release
+from ringcheck.core.observed import PATIENCE
 from ringcheck.core.policy import auth_level
 from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES, Use
 from ringcheck.core.words import counted, listed
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from ringcheck.core.node_requests import NodeRequests
 
 BUCKETS = 28  # of a window: six hours of a week
-PATIENCE = 300.0  # seconds between two readings without which nothing is missing
 COUNTERS = "counters"  # the source that reads the nodes' own counters
 IN_FLIGHT = 16  # reads of system_auth that may have been counted there and not yet by their level
-WEEK = 7 * 86400.0
 TOO_OLD = "Cassandra before 3.10 does not count queries by level"
 _FIRST_WITH_COUNTERS = (3, 10)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.node_requests import NodeRequests
+from ringcheck.core.observed import PATIENCE
 from ringcheck.core.requests import LOGINS, ROLES, SCANS, Use
 from ringcheck.core.usage import (
     IN_FLIGHT,
-    PATIENCE,
     Evidence,
     failed,
     noted,
