@@ -83,9 +83,9 @@ docs: $(STAMP)
 site: $(SITE_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
 
-# The examples for Ansible and jsonnet, run by these programs, which are in a lock of their own.
+# The examples for Ansible and jsonnet and the Containerfile, by programs that are in a lock of their own.
 examples: $(STAMP) $(EXAMPLES_VENV)/.installed
-	$(BIN)/pytest -q tests/counterparts/test_ansible.py tests/counterparts/test_mixin.py
+	$(BIN)/pytest -q tests/counterparts/test_ansible.py tests/counterparts/test_mixin.py tests/test_container.py
 
 # The pictures of the README, from the embedded cluster. Needs chromium and chromedriver.
 pictures: $(STAMP)

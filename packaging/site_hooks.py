@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "Containerfile")
 FOLDERS = ("config", "plugins", "systemd", "ringcheck/documents/schemas")
 LINK = re.compile(r"(\]\()(\.\./|docs/)?((?!\w+:)[^)#\s]*)")
 
