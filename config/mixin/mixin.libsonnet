@@ -14,6 +14,8 @@ local chosen(wanted) = [
   _config+:: {
     // Where your team reads docs/runbooks.md; `#` and the name of the alert in lower case follow.
     ringcheckRunbookUrl: file,
+    // Where people reach the agent's pages, for the links of the dashboards.
+    ringcheckAgentUrl: 'http://127.0.0.1:9742',
     // Labels that every alert gets, such as {team: 'databases'}.
     ringcheckAlertLabels: {},
   },
@@ -33,8 +35,13 @@ local chosen(wanted) = [
 
   prometheusRules+:: { groups+: chosen(function(rule) std.objectHas(rule, 'record')) },
 
+  // What an import in Grafana asks for, the configuration gives.
+  local board(text) =
+    local document = std.parseJson(std.strReplace(text, '${VAR_AGENT_URL}', config.ringcheckAgentUrl));
+    { [key]: document[key] for key in std.objectFields(document) if !std.startsWith(key, '__') },
+
   grafanaDashboards+:: {
-    'ringcheck-cluster.json': import '../grafana/ringcheck-cluster.json',
-    'ringcheck-fleet.json': import '../grafana/ringcheck-fleet.json',
+    'ringcheck-cluster.json': board(importstr '../grafana/ringcheck-cluster.json'),
+    'ringcheck-fleet.json': board(importstr '../grafana/ringcheck-fleet.json'),
   },
 }

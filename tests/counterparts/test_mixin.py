@@ -34,6 +34,13 @@ def evaluated(configuration: str = "{}") -> dict[str, Any]:
     return document
 
 
+def boards(agent: str) -> dict[str, Any]:
+    """The plain dashboards as an import gives them, with the URL of the agent."""
+    texts = {path.name: path.read_text().replace("${VAR_AGENT_URL}", agent) for path in (CONFIG / "grafana").glob("*")}
+    documents = {name: json.loads(text) for name, text in texts.items()}
+    return {name: {key: part for key, part in whole.items() if key[0] != "_"} for name, whole in documents.items()}
+
+
 def test_it_has_the_plain_rules_and_dashboards() -> None:
     """Unless it is configured, the mixin gives what the plain files have, and no rule is left out."""
     found = evaluated()
@@ -42,8 +49,14 @@ def test_it_has_the_plain_rules_and_dashboards() -> None:
     assert sorted((rule for group in groups for rule in group["rules"]), key=json.dumps) == sorted(
         plain, key=json.dumps
     )
-    boards = {path.name: json.loads(path.read_text()) for path in (CONFIG / "grafana").glob("*.json")}
-    assert found["dashboards"] == boards
+    assert found["dashboards"] == boards("http://127.0.0.1:9742")
+
+
+def test_the_url_of_the_agent_is_configured() -> None:
+    """Links of the dashboards lead to it, and nothing is left to ask for."""
+    found = evaluated("{ringcheckAgentUrl: 'https://ringcheck.example.net'}")["dashboards"]
+    assert found == boards("https://ringcheck.example.net")
+    assert "VAR_" not in json.dumps(found)
 
 
 def test_the_base_of_runbooks_and_the_labels_are_configured(tmp_path: Path) -> None:

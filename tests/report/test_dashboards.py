@@ -68,7 +68,7 @@ def test_every_query_is_of_a_metric_that_exists(path: Path) -> None:
     known = labels()
     for expression in expressions(path):
         names = set(NAME.findall(expression))
-        assert names or expression.startswith("up{"), expression
+        assert names or "up{" in expression or "ALERTS{" in expression, expression
         assert names <= set(known), expression
         for name, selector in SELECTOR.findall(expression):
             assert set(LABEL.findall(selector)) <= known[name] | SCRAPED, expression
@@ -121,6 +121,33 @@ def test_panels_say_what_they_show(path: Path) -> None:
         assert panel["title"]
         assert panel["description"].endswith(".")
         assert {name for part in panel["targets"] for name in re.findall(r"\$(\w+)", part["expr"])} <= known
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_alerts_are_listed_and_marked(path: Path) -> None:
+    """A dashboard has a list of all shipped alerts, and marks the pages; the names of all of them match."""
+    document = board(path)
+    (listed,) = (expression for expression in expressions(path) if "alertstate, cassandra_cluster" in expression)
+    (marked,) = (mark["expr"] for mark in document["annotations"]["list"] if mark["name"] == "Pages")
+    shipped = [rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    for expression in (listed, marked):
+        (names,) = re.findall(r'alertname=~"([^"]+)"', expression)
+        assert [name for name in shipped if not re.fullmatch(names, name)] == []
+    assert 'severity="page"' in marked
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_the_agents_page_is_one_click_away(path: Path) -> None:
+    """Importing asks for the URL of the agent, and links to the page of a cluster begin with it."""
+    document = board(path)
+    (asked,) = document["__inputs"]
+    assert (asked["name"], asked["type"], asked["value"]) == ("VAR_AGENT_URL", "constant", "http://127.0.0.1:9742")
+    (agent,) = (part for part in document["templating"]["list"] if part["name"] == "agent")
+    assert agent["query"] == agent["current"]["value"] == "${VAR_AGENT_URL}"
+    links = re.findall(r'"(\$\{agent\}[^"]*)"', path.read_text())
+    assert len(links) >= 2
+    assert {link.rpartition("$")[0] for link in links} == {"${agent}/clusters/"}
+    assert path.read_text().count("VAR_AGENT_URL") == 4, "the input, and the three places of the variable"
 
 
 def test_links_lead_to_dashboards() -> None:
