@@ -89,8 +89,7 @@ def _checked(sensu_url: str) -> str:
     "-v",
     "--verbose",
     count=True,
-    help="-v: all findings in the line; -vv: further lines, with what was assumed, findings and levels; -vvv: also "
-    "nodes and views.",
+    help="Further lines. -v: what was assumed, findings and levels; -vv: also nodes; -vvv: also views.",
 )
 @click.option(
     "--unreachable",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
-
-_LONG = 2  # verbosity from which on there are further lines
+# Verbosity from which on there are further lines, and further ones for each node, and each view.
+_LONG, _NODES, _VIEWS = 1, 2, 3
 
 
 def plain(text: str) -> str:
@@ -53,32 +53,30 @@ def lines(
     Args:
         verdict: what to show.
         seconds: how long the check took; None leaves it out.
-        verbosity: as the guidelines for Nagios plugins define it. 0: one line with the worst finding; 1: one line with
-            all findings; 2: more lines, with the notes, each finding and each level; 3: also each node and each view.
+        verbosity: 0: one line with the worst finding; 1: more lines, with the notes, each finding and each level;
+            2: also each node; 3: also each view.
         notes: what the check assumed.
     """
     since = f" since {verdict.since}" if verdict.since and verdict.severity is not Severity.OK else ""
-    text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}{_others(verdict) if verbosity == 1 else ''}"
+    text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}"
     yield labelled(verdict.severity, line(verdict.severity, text, perfdata(verdict, seconds)))
     if verbosity >= _LONG:
         yield from (((plain(note), ""),) for note in notes)
         yield from (labelled(severity, plain(detail)) for severity, detail in _details(verdict))
-    if verbosity > _LONG:
-        yield from (((plain(detail), ""),) for detail in _diagnosis(verdict))
+    if verbosity >= _NODES:
+        yield from (((plain(detail), ""),) for detail in _nodes(verdict))
+    if verbosity >= _VIEWS:
+        yield from (((plain(detail), ""),) for detail in _views(verdict))
 
 
-def _others(verdict: Verdict) -> str:
-    """All findings but the first, which the summary has, for the one line."""
-    texts = [finding.summary for finding in verdict.findings if finding.severity is not Severity.OK][1:]
-    return f": {'; '.join(texts)}" if texts else ""
-
-
-def _diagnosis(verdict: Verdict) -> Iterator[str]:
-    """A line for each node and each view."""
+def _nodes(verdict: Verdict) -> Iterator[str]:
     for node, state in zip(verdict.snapshot.nodes, verdict.states, strict=True):
         place = f"{node.datacenter or '?'} {node.rack or '?'}"
         own = f"mode {node.mode or '?'}, release {node.release_version or '?'}, Jolokia {node.source}"
         yield f"node {node.address} in {place}: {state}, {own}"
+
+
+def _views(verdict: Verdict) -> Iterator[str]:
     for view in verdict.views:
         yield f"view of {view.observer}: {view.outcome}{f', {view.reason}' if view.reason else ''}"
 

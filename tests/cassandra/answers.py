@@ -41,8 +41,8 @@ class Answers:
     _keys: Keys = field(default_factory=lambda: Keys(each=8))
 
     def check(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and complete output of `check -vv`."""
-        return queries.ringcheck("check", "-vv", *self._target(), *arguments)
+        """Exit code and complete output of `check -v`."""
+        return queries.ringcheck("check", "-v", *self._target(), *arguments)
 
     def health(self, *arguments: str) -> Document:
         """The verdict document, with unavailable ranges at the watched levels."""

@@ -107,11 +107,11 @@ def test_the_verdict_of_an_agent_is_printed_like_that_of_a_poll(
     """The line, perfdata and exit code are those of a poll, except for the time that it took."""
     recorded = Path(__file__).parents[1] / "snapshots" / "article-one-down.json"
     with served(of(document(*down))) as web:
-        assert check(web, "-vv") == code
+        assert check(web, "-v") == code
     assert web.paths == [HEALTH]
     out = capsys.readouterr().out
     if down == ("10.0.0.1",):
-        run(["check", "--from", str(recorded), "-vv"])
+        run(["check", "--from", str(recorded), "-v"])
         own = capsys.readouterr().out
         ours, theirs = ([one.partition("time=")[0] for one in text.splitlines()] for text in (out, own))
         assert (ours.pop(1), theirs.pop(1)[:14]) == ("levels: those of the agent's configuration", "levels assumed")

@@ -184,7 +184,7 @@ def test_the_long_output_says_which_levels_were_assumed(
     for name, rules in (("bare", ""), ("ruled", ", monitor: [{keyspaces: ['*'], critical: LOCAL_QUORUM}]")):
         (tmp_path / name).write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [h]}}{rules}}}}}")
     words = [word.format(bare=tmp_path / "bare", ruled=tmp_path / "ruled") for word in words]
-    run(["check", "--from", recorded(tmp_path), "-vv", *words])
+    run(["check", "--from", recorded(tmp_path), "-v", *words])
     second = capsys.readouterr().out.splitlines()[1]
     assert second.startswith(line)
     assert ("`ringcheck init`" in second) is ("assumed" in line)

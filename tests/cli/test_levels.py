@@ -84,7 +84,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     assert run(list(words)) == code
-    return capsys.readouterr().out
+    shown = capsys.readouterr()
+    return shown.err if code == 3 and words[0] != "check" else shown.out
 
 
 def test_the_state_file_is_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_a_broken_store_lowers_no_severity(
 ) -> None:
     """The check goes on as if there were no leases, and reports that."""
     store(monkeypatch, broken)
-    assert run(["check", "-vv", *configured, *STRICT]) == 1
+    assert run(["check", "-v", *configured, *STRICT]) == 1
     problem = "who holds restart leases is not known: etcd: connection refused"
     text = f"note: {problem} (no severity is lowered) [leases_unknown]"
     assert text in capsys.readouterr().out.splitlines()

@@ -84,7 +84,7 @@ define service {
 }
 """
 SERVICES = {
-    "long": "check_cassandra_ring!-vv",
+    "long": "check_cassandra_ring!-v",
     "bad option": "check_cassandra_ring!--nonsense",
     "bad level": "check_cassandra_ring!-w QUORM",
     "no keyspace": "check_cassandra_ring!-k nothing*",
@@ -268,7 +268,7 @@ def test_the_service_shows_the_ring(
 
 
 def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
-    """With -vv findings follow, and the perfdata is still that of the first line alone."""
+    """With -v findings follow, and the perfdata is still that of the first line alone."""
     watched.down(1)
     found = nagios.check("long")
     assert int(found["current_state"]) == WARNING

@@ -192,10 +192,11 @@ def sound(index: int, command: tuple[str, ...]) -> int:
 def wrong(result: Result, command: tuple[str, ...], expected: Callable[[], int]) -> list[str]:
     """What is wrong with a result; `expected` gives the exit code without any bending."""
     sound_code = expected() if result.code == 0 else None
-    text = result.output.decode("utf-8", "replace")
+    is_error = result.code == 3 and result.errors.startswith("UNKNOWN - ") and command != ("check",)
+    text = result.output.decode("utf-8", "replace") + (result.errors if is_error else "")
     checks = {
         "a bug": "bug of ringcheck" in text or "Traceback" in text,
-        "something on stderr": bool(result.errors),
+        "something on stderr": bool(result.errors) and not is_error,
         f"exit code {result.code}": result.code not in {0, 1, 2, 3},
         f"exit 0 instead of {sound_code}": sound_code not in {None, 0},
         "a character that can't be printed": not all(char.isprintable() or char == "\n" for char in text),

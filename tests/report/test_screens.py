@@ -68,8 +68,8 @@ def _nodes(colour: bool, width: int) -> str:  # noqa: FBT001 - what every screen
 
 
 SCREENS: dict[str, Callable[[bool, int], str]] = {
-    "check -vv": lambda colour, width: fitted(
-        nagios.lines(assess(article.snapshot([ONE]), Policy()), verbosity=2), width, colour=colour
+    "check -v": lambda colour, width: fitted(
+        nagios.lines(assess(article.snapshot([ONE]), Policy()), verbosity=1), width, colour=colour
     ),
     "health": lambda colour, width: text.render(assess(article.snapshot([ONE]), Policy()), colour=colour, width=width),
     "health --problems": lambda colour, width: text.render(
