@@ -12,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from ringcheck.agent import web
 from ringcheck.core.maintenance import Holder
 from ringcheck.leases.stamp import now
+from tests.agent import scenes
 from tests.agent.watched import NAME, World, watched
 from tests.counterparts.browser import axe_script, chromium, looks, violations
 from tests.counterparts.daemon import await_
@@ -216,6 +217,42 @@ def test_what_a_user_did_stays_over_updates(driver: webdriver.Chrome, world: Wor
     await_(lambda: text(driver, "h1").startswith("OK"), 60, "the return")
     still = "const d = document.getElementById(arguments[0]); return !d || d.open"
     assert driver.execute_script(still, opened_section)
+
+
+def test_times_are_local_on_hover_and_commands_can_be_copied(driver: webdriver.Chrome, world: World) -> None:
+    """The pointer on a time shows it in the browser's zone; the button copies the command beside it."""
+    looks(driver, DESK)
+    driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": world.served.url}
+    driver.execute_cdp_cmd("Browser.grantPermissions", granted)
+    try:
+        opened(driver, world, f"/clusters/{NAME}?filter=127.0.1.3")
+        hover = "const t = document.querySelector('time'); t.dispatchEvent(new Event('mouseover', {bubbles: true}));"
+        assert "GMT+5:30" in driver.execute_script(f"{hover} return t.title")
+        button = driver.find_element(By.CSS_SELECTOR, "[aria-labelledby=h-one] button.copy")
+        command = f"ringcheck preflight --cluster {NAME} 127.0.1.3"
+        assert button.get_attribute("aria-label") == f"Copy {command}"
+        driver.execute_script("arguments[0].focus(); arguments[0].click()", button)
+        read = "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
+        await_(lambda: driver.execute_async_script(read) == command, 60, "the copy")
+    finally:
+        driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_fleet_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path, axe: str, scheme: str) -> None:
+    """Rows, groups, a filter, and a cluster that was never reached: no violation, nothing wider than a telephone."""
+    with scenes.fleet(tmp_path, 16) as (_, served):
+        paths = ["/", "/?group=team", "/?group=environment&sort=name", "/?filter=team%3Dsearch", "/?state=OK"]
+        for width in (DESK, PHONE):
+            looks(driver, width, scheme)
+            for path in (*paths, "/clusters/carts-007"):
+                driver.get(served.url + path)
+                await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
+                assert violations(driver, axe) == [], path
+                assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
+        driver.get("about:blank")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
 
 
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:

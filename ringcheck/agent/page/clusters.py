@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 CARDS = 12  # clusters that are shown as cards; more are rows
-OPEN = 24  # rows of clusters that are OK which are shown at once beside problems
+OPEN = 12  # rows of clusters that are OK which are shown at once beside problems
 ROWS = 1000  # rows of one page
 
 Sort: TypeAlias = Literal["state", "name", "since"]
