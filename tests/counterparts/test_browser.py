@@ -225,6 +225,7 @@ def test_times_are_local_on_hover_and_commands_can_be_copied(driver: webdriver.C
     driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
     granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": world.served.url}
     driver.execute_cdp_cmd("Browser.grantPermissions", granted)
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})  # else no clipboard
     try:
         opened(driver, world, f"/clusters/{NAME}?filter=127.0.1.3")
         hover = "const t = document.querySelector('time'); t.dispatchEvent(new Event('mouseover', {bubbles: true}));"
@@ -234,7 +235,7 @@ def test_times_are_local_on_hover_and_commands_can_be_copied(driver: webdriver.C
         assert button.get_attribute("aria-label") == f"Copy {command}"
         driver.execute_script("arguments[0].focus(); arguments[0].click()", button)
         read = "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](String(error)))"
-        await_(lambda: driver.execute_async_script(read) == command, 60, "the copy")
+        await_(lambda: driver.execute_async_script(read) == command, 60, lambda: driver.execute_async_script(read))
     finally:
         driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 

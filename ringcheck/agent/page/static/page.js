@@ -5,6 +5,7 @@
 (() => {
   const SILENCE = 40000; // milliseconds without an event after which the agent counts as lost
   const PATIENCE = 5000; // milliseconds for a broken stream to reconnect
+  const PIECE = 25; // milliseconds of work until the browser may do something else
   const TYPING = 250; // milliseconds after the last key until the filter applies
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
@@ -101,18 +102,19 @@
   };
 
   // Takes over attributes and children of a fetched element. Elements with an id or a key are found wherever they were.
+  // Generators, which stop at each of these: a long page is taken over in pieces, between which the browser can react.
   const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || "" : "");
   const own = (element, name) => name === "open" && element.tagName === "DETAILS";
-  const adopt = (element, fresh) => {
+  const adopt = function* (element, fresh) {
     for (const { name } of [...element.attributes]) {
       if (!fresh.hasAttribute(name) && !own(element, name)) element.removeAttribute(name);
     }
     for (const { name, value } of fresh.attributes) {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
-    adoptChildren(element, fresh);
+    yield* adoptChildren(element, fresh);
   };
-  const adoptChildren = (element, fresh) => {
+  const adoptChildren = function* (element, fresh) {
     const keyed = new Map([...element.children].filter(key).map((child) => [key(child), child]));
     let at = element.firstChild;
     for (const child of [...fresh.childNodes]) {
@@ -126,13 +128,23 @@
       keyed.delete(name);
       if (same === at) at = at.nextSibling;
       else element.insertBefore(same, at);
-      if (same.nodeType === Node.ELEMENT_NODE) adopt(same, child);
+      if (same.nodeType === Node.ELEMENT_NODE) yield* adopt(same, child);
       else if (same.data !== child.data) same.data = child.data;
+      if (name) yield;
     }
     while (at) {
       const rest = at;
       at = at.nextSibling;
       rest.remove();
+    }
+  };
+
+  const inPieces = async (work) => {
+    let ends = performance.now() + PIECE;
+    while (!work.next().done) {
+      if (performance.now() < ends) continue;
+      await new Promise((done) => setTimeout(done));
+      ends = performance.now() + PIECE;
     }
   };
 
@@ -157,12 +169,13 @@
     const wanted = focused && identity(focused);
     const place = focused?.closest("section")?.getAttribute("aria-labelledby");
     enhance(fresh);
-    adopt(main, fresh);
+    await inPieces(adopt(main, fresh));
     now = Number(fresh.dataset.now);
     base = performance.now();
     count();
     hint();
-    if (focused && (document.activeElement !== focused || identity(focused) !== wanted)) {
+    const lostFocus = document.activeElement === document.body;
+    if (focused && (lostFocus || (document.activeElement === focused && identity(focused) !== wanted))) {
       const same = find(wanted, place) || (main.contains(focused) ? focused : main);
       same.focus({ preventScroll: true });
     }
