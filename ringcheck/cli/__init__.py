@@ -40,6 +40,7 @@ COMMANDS = {
     "jmx-proxy": "For nodes without Jolokia: one Jolokia that asks their JMX ports.",
     "doctor": "Why a node's Jolokia can't be asked, step by step, and what mends it.",
     "snapshot": "Write everything that was read from a cluster to a file, for --from.",
+    "init": "Write a first configuration from a live cluster, explained line by line.",
     "config": "Check the configuration, describe its keys, and show its values.",
     "demo": "A worked example from start to end, without Cassandra.",
     "simulate": "An embedded cluster that speaks Jolokia, to try ringcheck with.",

@@ -120,7 +120,15 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
 }
 """For each field of `Target` its option: flags, and arguments of `click.option`."""
 
-_ABSENT: Mapping[str, Any] = {"from_": None, "dc": (), "keyspace": (), "host": (), "url": ()}
+_ABSENT: Mapping[str, Any] = {
+    "from_": None,
+    "dc": (),
+    "keyspace": (),
+    "host": (),
+    "url": (),
+    "config": None,
+    "cluster": None,
+}
 
 
 class ClusterCommand(click.Command):
@@ -165,7 +173,10 @@ def target_options(
         @wraps(command)  # click keeps the parameters of the other decorators on the function
         def with_target(**values: Any) -> R:  # noqa: ANN401 - click passes the options' values
             fields = {name: values.pop(name) if name in values else _ABSENT[name] for name in TARGET_OPTIONS}
-            return command(target=Target(**fields, recordings="from_" not in refused), **values)
+            return command(
+                target=Target(**fields, recordings="from_" not in refused, configurable="config" not in refused),
+                **values,
+            )
 
         decorated: Callable[..., R] = reduce(lambda inner, option: option(inner), reversed(declared), with_target)
         return decorated

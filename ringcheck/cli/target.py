@@ -49,6 +49,7 @@ class Target:
     Attributes:
         timeout: in seconds, for all nodes together.
         recordings: whether the command takes `--from`.
+        configurable: whether it takes `--config`.
     """
 
     config: str | None
@@ -69,6 +70,7 @@ class Target:
     cert_file: str | None
     key_file: str | None
     recordings: bool = True
+    configurable: bool = True
 
     def choose(self) -> ChosenCluster:
         """The cluster that the options name.
@@ -85,11 +87,13 @@ class Target:
         return ChosenCluster(self, *self._configured())
 
     def _ways(self) -> str:
+        if not self.configurable:
+            return "-H HOST or -u URL"
         return f"-C FILE [--cluster NAME], -H HOST or -u URL{', or --from FILE' if self.recordings else ''}"
 
     def _configured(self) -> tuple[Cluster, str | None]:
         """The cluster, and the path of the agent's state file if one is configured."""
-        path = self.config or (str(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None)
+        path = self.config or (str(DEFAULT_CONFIG) if self.configurable and DEFAULT_CONFIG.exists() else None)
         if path is None:
             raise UsageError(f"no cluster is named: use {self._ways()}")
         require_config(path)
@@ -402,7 +406,9 @@ def require_config(path: str) -> None:
         UsageError: as above.
     """
     if not os.path.lexists(path):
-        raise UsageError(f"there is no configuration {path}: name another file with -C")
+        raise UsageError(
+            f"there is no configuration {path}: name another file with -C, or write one with `ringcheck init`"
+        )
 
 
 def _maintenance(configured: Cluster, deadline: float) -> Maintenance:

@@ -89,7 +89,7 @@ LINES = [
     ("check -C {two.yaml} --cluster serach", "did you mean search?"),
     ("config show -C {two.yaml} --cluster Orders", "did you mean orders?"),
     ("health -C {two.yaml} -H h", "name the cluster in one way only"),
-    ("health -C /nowhere.yaml", "there is no configuration /nowhere.yaml: name another file with -C"),
+    ("health -C /nowhere.yaml", "name another file with -C, or write one with `ringcheck init`"),
     ("check -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
     ("agent -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
     ("history -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),

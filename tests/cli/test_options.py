@@ -26,6 +26,7 @@ NOT_OFFERED = {
     "plan": {"keyspace"},
     "snapshot": {"dc", "keyspace"},
     "nodes": {"dc", "keyspace"},
+    "init": {"cluster", "config", "dc", "from_", "keyspace"},
     "doctor": {"dc", "from_", "keyspace"},
     "roll": {"from_", "keyspace"},
     "lease acquire": {"from_", "keyspace"},

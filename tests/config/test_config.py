@@ -337,7 +337,10 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "check", "/nowhere/r.yaml"]) == 3
     out = capsys.readouterr().out.splitlines()
     assert out == [
-        "UNKNOWN - there is no configuration /nowhere/r.yaml: name another file with -C",
+        (
+            "UNKNOWN - there is no configuration /nowhere/r.yaml: "
+            "name another file with -C, or write one with `ringcheck init`"
+        ),
         "/nowhere/r.yaml: can't be read: No such file or directory",
     ]
 

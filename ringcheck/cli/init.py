@@ -1,0 +1,163 @@
+"""`ringcheck init`: a first configuration from a live cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ringcheck.cli.options import ClusterCommand, level, target_options
+from ringcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringcheck.cli.target import Target
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.jolokia.settings import JolokiaSettings
+
+CLIENTS = "LOCAL_QUORUM"  # what most clients use
+_EXISTS = "it writes a configuration, and reads none: name a node with -H"
+_RECORDED = "a recorded snapshot does not say how the nodes are asked"
+
+
+@click.command(cls=ClusterCommand)
+@target_options(without=("dc", "keyspace", "cluster"), refused={"config": _EXISTS, "from_": _RECORDED})
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="ringcheck.yaml",
+    show_default=True,
+    help="File to write, which must not exist; - is standard output.",
+)
+@click.option("--name", metavar="NAME", help="Name of the cluster. [default: its own, as far as it can be a key]")
+@click.option(
+    "-c",
+    "--critical",
+    metavar="LEVEL",
+    help="Consistency level that clients use: its loss pages. [default: asked for at a terminal, or LOCAL_QUORUM]",
+)
+@click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: one step above]")
+@click.option("--no-agent", is_flag=True, help="Leave out the `agent` section, for a file that another one includes.")
+def init(  # noqa: PLR0913, PLR0917 - one argument an option
+    target: Target,
+    output: str,
+    name: str | None,
+    critical: str | None,
+    warning: str | None,
+    no_agent: bool,  # noqa: FBT001 - a flag
+) -> int:
+    """Write a first configuration from a live cluster, with a comment on each line.
+
+    Asks a node (-H, -u, or -H with --proxy) for the cluster, and takes over contact points, datacenters, keyspaces and
+    how the nodes were asked. Nothing that exists is overwritten.
+
+    Exit codes: 0 written; 3 otherwise.
+    """
+    from ringcheck.config.first import FirstConfig, step_above, usable_name
+
+    if output != "-" and os.path.lexists(output):
+        raise UsageError(f"{output} exists and is not overwritten: name another file with -o, or - for standard output")
+    cluster = target.choose()
+    settings = _settings(target)
+    seen = cluster.snapshot()
+    pages = level(critical or _asked(seen))
+    first = FirstConfig(
+        name=name or usable_name(seen.cluster),
+        settings=settings,
+        seen=seen,
+        critical=pages,
+        warning=level(warning) if warning else step_above(pages),
+        agent=not no_agent,
+    )
+    if output == "-":
+        click.echo(first.text(), nl=False)
+        return 0
+    _write(Path(output), first.text())
+    click.echo(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; critical {pages}, warning {first.warning}")
+    click.echo(f"next: ringcheck health -C {output}")
+    return 0
+
+
+def _settings(target: Target) -> JolokiaSettings:
+    """How the nodes are asked, with absolute paths of files.
+
+    Raises:
+        UsageError: if a user has no password file: a configuration holds no password.
+    """
+    settings = target.jolokia()
+    for user, file, option in (
+        (settings.username, settings.password_file, "--password-file"),
+        (settings.jmx_username, settings.jmx_password_file, "--jmx-password-file"),
+    ):
+        if user and not file:
+            raise UsageError(f"name the file of the password with {option}: a configuration holds no password")
+    tls = settings.tls
+    if tls:
+        tls = replace(
+            tls, ca_file=_absolute(tls.ca_file), cert_file=_absolute(tls.cert_file), key_file=_absolute(tls.key_file)
+        )
+    return replace(
+        settings,
+        password_file=_absolute(settings.password_file),
+        jmx_password_file=_absolute(settings.jmx_password_file),
+        tls=tls,
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).absolute()) if path else path
+
+
+def _asked(seen: Snapshot) -> str:
+    """The level that clients use: asked for at a terminal, otherwise what most use."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return CLIENTS
+    click.echo(f"{seen.cluster}: {len(seen.nodes)} nodes in {', '.join(seen.datacenters)}")
+    answer: str = click.prompt("At which consistency level do your clients read and write?", CLIENTS, value_proc=_level)
+    return answer
+
+
+def _level(text: str) -> str:
+    """A level by its name, in any case of letters; click asks again after an error."""
+    try:
+        return level(text.strip().upper()).value
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a new file as a whole, after it has been read as a configuration.
+
+    Raises:
+        UsageError: if it exists by now, or can't be written.
+        ConfigError: if it is no usable configuration.
+    """
+    from ringcheck.config import load
+
+    try:
+        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(0o644 & ~_umask())
+            load(name)
+            os.link(name, path)  # fails if the file exists by now
+        finally:
+            with suppress(OSError):
+                Path(name).unlink()
+    except FileExistsError:
+        raise UsageError(f"{path} exists and is not overwritten: name another file with -o") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
