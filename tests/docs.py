@@ -77,7 +77,15 @@ document; `schema` tells it which one:
 
 ## Shell completion
 
-`eval "$(_RINGCHECK_COMPLETE=bash_source ringcheck)"` in `.bashrc`, likewise `zsh_source` and `fish_source`.
+The Debian package installs it for bash, zsh and fish. Elsewhere:
+
+    _RINGCHECK_COMPLETE=bash_source ringcheck > ~/.local/share/bash-completion/completions/ringcheck
+    _RINGCHECK_COMPLETE=zsh_source ringcheck > ~/.zfunc/_ringcheck       # a folder of $fpath
+    _RINGCHECK_COMPLETE=fish_source ringcheck > ~/.config/fish/completions/ringcheck.fish
+
+TAB offers commands, options, files, consistency levels, codes of reasons and kinds of changes; the clusters of the
+configuration; and the nodes, keyspaces, datacenters and racks of the cluster that the line names so far, with `-C`,
+`-H` or `--from`. For these it reads the snapshot, or polls the cluster once, for two seconds at most.
 
 ## Cluster options
 

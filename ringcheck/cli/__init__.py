@@ -47,6 +47,7 @@ COMMANDS = {
 }
 
 
+COMPLETING = "_RINGCHECK_COMPLETE"  # set by the shell's script, which asks for words
 ALIASES = {"status": "nodes"}  # for those who look for `nodetool status`
 
 
@@ -64,6 +65,10 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"ringcheck.cli.{name}"), name)
         _name_variables(command, f"RINGCHECK_{name}")
+        if COMPLETING in os.environ:
+            from ringcheck.cli.completion import complete
+
+            complete(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
@@ -126,7 +131,7 @@ def _exit_code(error: BaseException, call: Call) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, SystemExit):  # raised by click: for shell completion, and when the reader of a pipe is gone
-        return error.code if "_RINGCHECK_COMPLETE" in os.environ and isinstance(error.code, int) else UNKNOWN
+        return error.code if COMPLETING in os.environ and isinstance(error.code, int) else UNKNOWN
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message())  # help, but nothing was checked: not OK
         return UNKNOWN

@@ -120,7 +120,8 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
 }
 """For each field of `Target` its option: flags, and arguments of `click.option`."""
 
-_ABSENT: Mapping[str, Any] = {
+# Values of the fields of `Target` whose options a command lacks.
+ABSENT: Mapping[str, Any] = {
     "from_": None,
     "dc": (),
     "keyspace": (),
@@ -172,7 +173,7 @@ def target_options(
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)  # click keeps the parameters of the other decorators on the function
         def with_target(**values: Any) -> R:  # noqa: ANN401 - click passes the options' values
-            fields = {name: values.pop(name) if name in values else _ABSENT[name] for name in TARGET_OPTIONS}
+            fields = {name: values.pop(name) if name in values else ABSENT[name] for name in TARGET_OPTIONS}
             return command(
                 target=Target(**fields, recordings="from_" not in refused, configurable="config" not in refused),
                 **values,
