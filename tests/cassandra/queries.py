@@ -11,7 +11,7 @@ import json
 import struct
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import chain, count, islice
@@ -249,10 +249,10 @@ def _outcome(found: object) -> Outcome:
 
 
 def ringcheck(*arguments: str) -> tuple[int, str]:
-    """Exit code and standard output of a command line."""
-    with redirect_stdout(StringIO()) as output:
+    """Exit code of a command line, and its standard output; its standard error if it printed nothing else."""
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
         code = cli.run(arguments)
-    return code, output.getvalue()
+    return code, output.getvalue() or errors.getvalue()
 
 
 def judged(node: RealNode, *arguments: str, config: Path | None = None, seconds: int = 30) -> dict[str, Any]:

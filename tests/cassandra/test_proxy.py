@@ -105,7 +105,10 @@ def test_failures_are_told_apart(lab: Lab, tmp_path: Path) -> None:
         code, text = ringcheck("check", "-C", configured(lab, tmp_path))
         assert (code, text.strip()) == (
             3,
-            f"UNKNOWN - lab: the proxy does not answer: {cluster.proxy_url}: connection refused",
+            (
+                f"UNKNOWN - lab: the proxy does not answer: {cluster.proxy_url}: connection refused; "
+                "next: start the proxy with `ringcheck jmx-proxy`, or correct its URL (docs/jmx.md)"
+            ),
         )
         code, text = ringcheck("preflight", "-C", configured(lab, tmp_path), first)
         assert code != 0

@@ -82,10 +82,11 @@ class Watch:
 
     def verdict(self) -> Document:
         code, text = queries.ringcheck("health", "-H", self.contact.address, "-t", f"{SECONDS}s", "--format", "json")
-        if text.startswith("{"):
-            return dict(json.loads(text))
-        assert (code, text[:10]) == (3, "UNKNOWN - ")  # no node answered: one line with the reason
-        return NOTHING | {"summary": text}
+        document = dict(json.loads(text))
+        if document["schema"] == "ringcheck/error/1":  # no node answered: the reason instead of a verdict
+            assert code == 3
+            return NOTHING | {"summary": document["error"]}
+        return document
 
     def _failed(self, node: RealNode, session: Any) -> Iterator[str]:
         outcomes = queries.ask(session, self.wanted)

@@ -192,11 +192,14 @@ def sound(index: int, command: tuple[str, ...]) -> int:
 def wrong(result: Result, command: tuple[str, ...], expected: Callable[[], int]) -> list[str]:
     """What is wrong with a result; `expected` gives the exit code without any bending."""
     sound_code = expected() if result.code == 0 else None
-    is_error = result.code == 3 and result.errors.startswith("UNKNOWN - ") and command != ("check",)
+    # An error of any command but `check` is one line on stderr; with --format json there is a document on stdout too.
+    is_error = command[0] != "check" and result.code == 3 and result.errors.startswith("UNKNOWN - ")
     text = result.output.decode("utf-8", "replace") + (result.errors if is_error else "")
     checks = {
         "a bug": "bug of ringcheck" in text or "Traceback" in text,
         "something on stderr": bool(result.errors) and not is_error,
+        "an error of several lines": is_error and result.errors.count("\n") != 1,
+        "an error in the output": is_error and bool(result.output) and "json" not in command,
         f"exit code {result.code}": result.code not in {0, 1, 2, 3},
         f"exit 0 instead of {sound_code}": sound_code not in {None, 0},
         "a character that can't be printed": not all(char.isprintable() or char == "\n" for char in text),
