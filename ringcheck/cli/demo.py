@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import Seconds
-from ringcheck.cli.terminal import colours, shows
+from ringcheck.cli.terminal import colours, columns, shows
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -201,9 +201,10 @@ class _Story:
         self._preflight(self.first, self.second)
 
     def _say(self, *lines: str) -> None:
+        from ringcheck.report.terminal import fitted
+
         click.echo()
-        for line in lines:
-            click.echo(click.style(line, bold=True) if colours() else line)
+        click.echo(fitted((((line, "bold"),) for line in lines), columns(), colour=colours()))
         time.sleep(self.pause)
 
     def _verdict(self) -> Verdict:
@@ -244,7 +245,9 @@ class _Story:
         self._show(command, gate.answer(decision))
 
     def _show(self, command: str, output: str) -> None:
+        from ringcheck.report.terminal import fitted, plain
+
         click.echo(f"\n  $ {command}")
-        for line in output.splitlines():
-            click.echo(f"  {line}".rstrip())
+        for line in output.splitlines():  # those in colour are rows of a table, which fit
+            click.echo(f"  {line}".rstrip() if "\x1b" in line else fitted([plain(f"  {line}")], columns()))
         time.sleep(self.pause)

@@ -247,8 +247,9 @@ def _stops(statuses: Iterable[NodeStatus]) -> Iterator[Line]:
         code = status.stop.reason.code if status.stop and status.stop.reason else ""
         groups.setdefault((status.stop.decision if status.stop else "", code), []).append(status)
     for (decision, code), group in groups.items():
-        verb = "must not stop now" if decision == "unsafe" else "may not be stopped: the answer is not known"
-        yield _plain(f"{_named(group)} {verb} ({code})")
+        known = decision == "unsafe"
+        answer = f"{_named(group)} must not stop now" if known else f"Not known whether {_named(group)} may stop"
+        yield _plain(f"{answer} ({code})")
         yield from _because(group)
 
 
