@@ -129,7 +129,7 @@ def _usage(error: click.ClickException) -> str:
     path = context.command_path if context else "ringcheck"
     if context and isinstance(context.command, click.Group):
         commands = context.command.list_commands(context)
-        if isinstance(error, click.NoSuchOption):
+        if isinstance(error, click.NoSuchOption) and not _has_own_options(context.command):
             example = f"`{path} {commands[0]} {error.option_name} ...`"
             return f"{path} has no option {error.option_name!r}: write options after the command, as in {example}"
         if isinstance(error, click.exceptions.NoSuchCommand):
@@ -140,6 +140,11 @@ def _usage(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption) and error.option_name in {"-C", "--config", "-H", "--host", "--cluster"}:
         return f"{path} asks no cluster, and takes no {error.option_name} (see {path} --help)"
     return f"{error.format_message()} (see {path} --help)" if context else error.format_message()
+
+
+def _has_own_options(group: click.Group) -> bool:
+    """Whether a group takes options itself, as `simulate` does, besides those for help and the version."""
+    return any(isinstance(param, click.Option) and param.name != "version" for param in group.params)
 
 
 # Printing

@@ -56,6 +56,7 @@ LINES = [
     # Options before the command, commands and options that do not exist
     ("-C {two.yaml} health", "ringcheck has no option '-C': write options after the command, as in"),
     ("-H 10.0.0.1 health", "ringcheck has no option '-H': write options after the command"),
+    ("simulate --nods 3", "'--nodes', '--vnodes'?"),
     ("lease -C {two.yaml} list", "ringcheck lease has no option '-C': write options after the command"),
     ("demo -C {two.yaml}", "ringcheck demo asks no cluster, and takes no -C (see ringcheck demo --help)"),
     ("demo -H 10.0.0.1", "ringcheck demo asks no cluster, and takes no -H"),
