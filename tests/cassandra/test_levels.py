@@ -18,6 +18,7 @@ from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.jolokia.settings import JolokiaSettings
 from tests.cassandra import queries
 from tests.cassandra.cluster import wait_until
+from tests.cassandra.launch import release_key
 from tests.cassandra.test_logins import ROLE, SUPERUSER, refusal
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.cassandra
 DEFAULT_RELEASES = ("3.11.19", "5.0.8")
 WINDOW = 60.0  # seconds
 PATIENCE = 300.0
+ADMIN = ("admin", "admin-password")
 PERMISSIONS = {**queries.TIMEOUTS, "authorizer": "CassandraAuthorizer"}  # read for each query, with a cache of 2 s
 AUTO = Rule(
     keyspaces=("shop",),
@@ -91,6 +93,7 @@ def prepare(cluster: RealCluster) -> None:
     with cluster.session(1, credentials=SUPERUSER, timeout=60) as session:
         session.execute(f"CREATE ROLE {ROLE[0]} WITH PASSWORD = '{ROLE[1]}' AND LOGIN = true")
         session.execute(f"GRANT ALL ON KEYSPACE shop TO {ROLE[0]}")
+        session.execute(f"CREATE ROLE {ADMIN[0]} WITH PASSWORD = '{ADMIN[1]}' AND LOGIN = true AND SUPERUSER = true")
 
 
 def watching(cluster: RealCluster) -> Agent:
@@ -125,7 +128,9 @@ def test_levels_follow_real_queries(real_cluster: ClusterFactory, cassandra_rele
         # What Cassandra does for itself: logins, a new role, a repair.
         for _ in range(5):
             scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 0.5)
-        with cluster.session(1, credentials=SUPERUSER, timeout=60) as session:
+        # Before 4.1 logins are at LOCAL_ONE, as the clients are: those of `cassandra`, at QUORUM, can't be told.
+        admin = SUPERUSER if release_key(cassandra_release) >= (4, 1) else ADMIN
+        with cluster.session(1, credentials=admin, timeout=60) as session:
             session.execute("CREATE ROLE IF NOT EXISTS other WITH PASSWORD = 'secret' AND LOGIN = true")
         cluster.node(1).nodetool("repair", "--full", "shop")
         scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 5)
