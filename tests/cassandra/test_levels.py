@@ -56,14 +56,19 @@ class Scene:
 
     @property
     def in_use(self) -> str:
-        """The levels that clients use, by the newest reading."""
-        return in_words(self.reading.observed.of(EVERY)) if self.reading.observed else "not known"
+        """The levels that clients use, by the newest reading; without ONE.
+
+        Drivers' control connections read at ONE, and up to 3.11 Cassandra writes the history of repairs at ONE.
+        """
+        if self.reading.observed is None:
+            return "not known"
+        return in_words(used for used in self.reading.observed.of(EVERY) if used.level is not Level.ONE)
 
     def watched(self) -> set[str]:
         """Levels and client datacenters of the keyspace in the verdict."""
         assert self.reading.verdict
         shop = next(found for found in self.reading.verdict.keyspaces if found.name == "shop")
-        return {f"{level.level} {level.datacenter or '-'}" for level in shop.levels}
+        return {f"{level.level} {level.datacenter or '-'}" for level in shop.levels if level.level is not Level.ONE}
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         wait_until(lambda: "" if holds() else f"now {self.in_use}", PATIENCE, what, self.cluster)
