@@ -49,6 +49,11 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(printable(text), COLUMNS, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
+def _folded(text: str) -> list[str]:
+    """A line of YAML in flow style, folded where it may be."""
+    return textwrap.wrap(text, COLUMNS, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
+
+
 def _table(uses: list[Mapping[str, Any]]) -> Iterator[str]:
     if not uses:
         yield NO_EVIDENCE
@@ -90,7 +95,7 @@ def _rules(document: Mapping[str, Any]) -> Iterator[str]:
     for rule in document["rules"]:
         names = ", ".join('"*"' if name == "*" else printable(name) for name in rule["keyspaces"])
         warning = f", warning: {rule['warning']}" if rule["warning"] else ""
-        yield f"      - keyspaces: [{names}]"
+        yield from _folded(f"      - keyspaces: [{names}]")
         yield f"        critical: {rule['critical']}"
         if warning:
             yield f"        warning: {rule['warning']}"
