@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.outcomes import Outcome
 
 _STARTED = "StartTime"
+_BY_LEVEL = f"{mbeans.CLIENT_REQUEST},name=Latency"
 # The tables from which roles and permissions are read for clients; newer releases have more of them.
 _AUTH_TABLES = (
     "roles", "role_members", "role_permissions", "network_permissions", "cidr_permissions", "identity_to_role",
@@ -34,8 +35,8 @@ def _counter(pattern: str, scope: str) -> Request:
 # The counters of levels first: a read that is counted in between is then one of a table alone, which can be told.
 REQUESTS: Mapping[str, Request] = {
     _STARTED: mbeans.read(mbeans.RUNTIME, mbeans.START_TIME),
-    **{scope: _counter(mbeans.REQUEST_COUNTERS, scope) for scope in SCOPES},
-    SCANS: _counter(mbeans.REQUEST_COUNTERS, "RangeSlice"),
+    **{scope: _counter(_BY_LEVEL, scope) for scope in SCOPES},
+    SCANS: _counter(_BY_LEVEL, "RangeSlice"),
     **{f"{_READ}{table}": _counter(mbeans.LOGIN_COUNTERS, table) for table in _AUTH_TABLES},
     **{f"{_WRITTEN}{table}": _counter(mbeans.ROLE_COUNTERS, table) for table in _AUTH_TABLES},
 }

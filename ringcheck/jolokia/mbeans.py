@@ -160,12 +160,11 @@ CALLS = (
     *_operations(METADATA_SERVICE, DESCRIBE_METADATA, since=METADATA),
 )
 
-# What is read only if levels follow the queries (`auto`): the beans by the pattern that an access policy allows.
-REQUEST_COUNTERS = f"{CLIENT_REQUEST},name=Latency"
+# What is read only if levels follow the queries (`auto`), beside CLIENT_REQUESTS: by the pattern that an access policy
+# allows.
 LOGIN_COUNTERS = f"{METRICS}type=Table,keyspace=system_auth,scope=*,name=CoordinatorReadLatency"
 ROLE_COUNTERS = f"{METRICS}type=Table,keyspace=system_auth,scope=*,name=CoordinatorWriteLatency"
 COUNTED = (
-    *_attributes(REQUEST_COUNTERS, COUNT, since=REQUESTS_BY_LEVEL),
     *_attributes(LOGIN_COUNTERS, COUNT, since=REQUESTS_BY_LEVEL),
     *_attributes(ROLE_COUNTERS, COUNT, since=WITH_PORT),  # CASSANDRA-14232
 )
