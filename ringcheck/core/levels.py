@@ -104,14 +104,13 @@ def observed(
         patience: by source, seconds between two of its readings; PATIENCE for the others.
     """
     totals = {name: _totals(evidence, following.least) for name, evidence in sources.items()}
-    general = _used(totals.values(), "")
-    names = sorted({use.keyspace for uses in totals.values() for use in uses if use.keyspace})
+    uses = _by_keyspace(totals.values())
+    general = _used(uses.pop("", []))
     unexplained = {used for used in general if not _explained(used, totals)}
-    keyspaces = {name: strictest({*_used(totals.values(), name), *unexplained}) for name in names}
+    keyspaces = {name: strictest({*_used(uses[name]), *unexplained}) for name in sorted(uses)}
     keyspaces[EVERY] = strictest(general)
     unclear = tuple(_unclear(sources, at, following.window, patience or {}))
-    every = {used for uses in keyspaces.values() for used in uses}
-    named = {used.datacenter for used in every} | {use.datacenter for uses in totals.values() for use in uses}
+    named = {use.datacenter for found in totals.values() for use in found}
     clients = () if unclear or "" in named else tuple(sorted(named.intersection(datacenters)))
     return Observed(keyspaces=keyspaces, datacenters=tuple(datacenters), clients=clients, unclear=unclear)
 
@@ -124,12 +123,19 @@ def _totals(evidence: Evidence, least: int) -> dict[Use, int]:
     return {use: seen.total for use, seen in evidence.uses.items() if together[use[:3]] >= least}
 
 
-def _used(totals: Iterable[Mapping[Use, int]], keyspace: str) -> set[Used]:
-    """The levels of a keyspace. Reads at ONE need no more than reads at any other level.
+def _by_keyspace(totals: Iterable[Mapping[Use, int]]) -> dict[str, list[Use]]:
+    uses: defaultdict[str, list[Use]] = defaultdict(list)
+    for found in totals:
+        for use in found:
+            uses[use.keyspace].append(use)
+    return dict(uses)
+
+
+def _used(uses: Collection[Use]) -> set[Used]:
+    """The levels of some uses. Reads at ONE need no more than reads at any other level.
 
     The control connections of drivers read system.local at ONE everywhere.
     """
-    uses = [use for uses in totals for use in uses if use.keyspace == keyspace]
     demanding = {use.datacenter for use in uses if use.level is not Level.ONE}
     return {Used(use.datacenter, use.level) for use in uses if not (_reads_one(use) and use.datacenter in demanding)}
 
