@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.webhooks import letters
 from ringcheck.core.events import TOLD, noticed
+from ringcheck.core.evidence import evidence_of
+from ringcheck.core.overdue import overdue
 from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from ringcheck.config.values import Webhook
+    from ringcheck.config.values import Cluster, Webhook
+    from ringcheck.core.findings import Finding
     from ringcheck.core.gate import Decision
+    from ringcheck.core.ring import Snapshot
     from ringcheck.core.transitions import Key, Known
     from ringcheck.history.entries import FullState
     from ringcheck.history.outbox import Letter
@@ -118,6 +122,12 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - a bug here must not cost the verdict
             self._complain(error)
             return reading, None
+
+    def overdue(self, cluster: Cluster, seen: Snapshot) -> tuple[Finding, ...]:
+        """The findings about states that have lasted too long, by what was known before this poll."""
+        with self._guard:
+            known = self._known.get(cluster.name, {})
+        return tuple(overdue(evidence_of(seen), known, self._now(), cluster.limits))
 
     def _noted(self, reading: Reading) -> tuple[Reading, Future[None] | None]:
         at = self._now()

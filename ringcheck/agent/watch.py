@@ -273,7 +273,8 @@ class Watch:
     def _judged(self, seen: Snapshot, maintenance: Maintenance | None, holders: tuple[Holder, ...] | None) -> Reading:
         observed = self._observed(seen)
         policy = with_observed(self.cluster.policy, observed)
-        verdict = assess(seen, policy, maintenance=maintenance)
+        lasting = self._recorder.overdue(self.cluster, seen) if self._recorder else ()
+        verdict = assess(seen, policy, maintenance=maintenance, more=lasting)
         safe = self._safe(seen, policy, holders)
         up = _in_state(verdict, "up")
         let_go(seen.rings)

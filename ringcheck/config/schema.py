@@ -21,6 +21,7 @@ from ringcheck.config.values import Cluster, Fleetlock, Kubernetes, Lease, Sensu
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.levels import above
+from ringcheck.core.overdue import TimeLimits
 from ringcheck.core.policy import Policy, Rule, Threshold
 
 if TYPE_CHECKING:
@@ -195,6 +196,23 @@ FLEETLOCK = Section(
 )
 
 
+LIMITS = Section(
+    what="limits",
+    keys={
+        "hint_window": ConfigKey(
+            Duration(1, 3650 * 86400), "How long a node may be down: Cassandra's `max_hint_window`.", default="3h"
+        ),
+        "gc_grace": ConfigKey(
+            Duration(1, 3650 * 86400),
+            "How long a node may be down: the shortest `gc_grace_seconds`.",
+            default="10d",
+        ),
+        "movement": ConfigKey(Duration(1, 3650 * 86400), "How long a node may join, leave or move.", default="6h"),
+    },
+    build=lambda _reader, _node, values: TimeLimits(**values),
+)
+
+
 def _pod_name(text: str) -> str:
     """A template of a pod's host name.
 
@@ -275,6 +293,7 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
         policy=policy,
         gate=gate,
         stable_readings=stable_readings,
+        limits=values.get("limits") or TimeLimits(),
         labels=values.get("labels") or {},
         **{name: values.get(name) for name in ("lease", "sensu", "fleetlock", "observed", "kubernetes")},
     )
@@ -330,6 +349,7 @@ CLUSTER = Section(
             "Labels by which the agent's page groups and filters clusters, such as `{team: payments}`.",
         ),
         "observed": ConfigKey(OBSERVED, "How `auto` [follows the queries](levels.md)."),
+        "limits": ConfigKey(LIMITS, "How long states may last until the agent reports them.", implied=True),
         "kubernetes": ConfigKey(KUBERNETES, "Pods whose evictions the gate decides on, by an admission webhook."),
     },
     build=_cluster,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from ringcheck.core.events import EVENTS
 from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
+from ringcheck.core.overdue import TimeLimits
 from ringcheck.core.policy import Policy
 from ringcheck.errors import ConfigError
 
@@ -181,6 +182,7 @@ class Cluster:
         labels: by which the page groups and filters clusters.
         observed: how it is found out which levels clients use; None for the defaults.
         kubernetes: pods whose evictions the gate decides on; None for none.
+        limits: how long states may last until the agent reports them.
     """
 
     name: str
@@ -195,6 +197,7 @@ class Cluster:
     labels: Mapping[str, str] = field(default_factory=dict)
     observed: Observing | None = None
     kubernetes: Kubernetes | None = None
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
     @property
     def observing(self) -> Observing | None:

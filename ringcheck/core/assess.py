@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import expected
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, expected
 from ringcheck.core.contested import ContestedMovements
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.findings import Finding, noted, rank_of
@@ -61,7 +61,11 @@ class Question:
 
 
 def assess(
-    snapshot: Snapshot, policy: Policy, question: Question | None = None, maintenance: Maintenance | None = None
+    snapshot: Snapshot,
+    policy: Policy,
+    question: Question | None = None,
+    maintenance: Maintenance | None = None,
+    more: Iterable[Finding] = (),
 ) -> Verdict:
     """The verdict on a snapshot.
 
@@ -70,6 +74,7 @@ def assess(
         policy: the cluster's rules.
         question: what is asked beside them.
         maintenance: restart leases; None if the cluster keeps none.
+        more: findings of which the snapshot alone knows nothing, such as those of `core.overdue`.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
@@ -83,7 +88,7 @@ def assess(
     keyspaces = judge.keyspaces() if evidence.usable else ()
     about_scope = _about_scope(scope, keyspaces, asked) if evidence.usable else ()
     metadata = MetadataService(evidence)
-    findings = _distinct([*judge.findings, *metadata.of_quorum(leases), *gaps(evidence), *about_scope])
+    findings = _distinct([*judge.findings, *metadata.of_quorum(leases), *gaps(evidence), *about_scope, *more])
     ordered = _worst_first([*map(leases.eased, findings), *leases.findings()])
     severity = max((finding.severity for finding in ordered), default=Severity.OK)
     return Verdict(
@@ -144,12 +149,24 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
         names = [name for name, _ in scope.chosen(ring)]
         if names:
             yield from contradictions(scope, ring, names)
+            yield from _without_nodes(scope.snapshot, ring, names)
     yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)
     yield from of_levels(scope.policy, scope.snapshot.cluster)
     if any(level.level.serial for keyspace in keyspaces for level in keyspace.levels):
         yield from unknown_paxos(scope.evidence)
+
+
+def _without_nodes(snapshot: Snapshot, ring: Ring, names: list[str]) -> Iterator[Finding]:
+    """Datacenters of a ring's replication that have no nodes, not even joining ones; if all datacenters are known."""
+    known = all(node.datacenter for node in snapshot.nodes)
+    if ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY or not known:
+        return
+    for datacenter, factor in ring.replication.options:
+        if factor.replicas and datacenter not in snapshot.datacenters:
+            text = f"{listed(names)}: {counted(factor.replicas, 'replica')} in {datacenter}, which has no nodes"
+            yield noted("replication_without_nodes", names[0], text, f"replication {ring.replication}")
 
 
 def contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ringcheck.core.duration_kinds import DURATION_KINDS
 from ringcheck.core.finding_kind import FindingKind
 from ringcheck.core.policy import Severity
 
@@ -348,6 +349,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             gate="note",
         ),
     ),
+    "Time limits and replication": DURATION_KINDS,
     "Levels that follow the queries": (
         FindingKind(
             code="level_changed",

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.levels import in_words
 from ringcheck.core.policy import Severity
 from ringcheck.errors import cut, printable
@@ -143,6 +144,7 @@ KINDS: Mapping[str, FactKind] = {
     "address": FactKind(meaning="A node has another address; its host id is the same.", silent=True),
     "restart": FactKind(meaning="A node's gossip was started again, usually with the node.", silent=True),
     "release": FactKind(meaning="The release of Cassandra that a node runs.", silent=True),
+    "movement": FactKind(meaning="A node joins, leaves or moves, is being removed or replaced.", vanishes=True),
     "view": FactKind(meaning="Whether a node's view counts: ok, discarded, unreachable.", normal="ok"),
     "finding": FactKind(meaning="A finding above a note, with its severity.", vanishes=True),
     "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", silent=True),
@@ -155,7 +157,7 @@ KINDS: Mapping[str, FactKind] = {
 }
 """All kinds of entries. The last three are events and no facts: nothing lasts."""
 
-_VERDICT_KINDS = frozenset({"level", "severity", "node", "restart", "release", "view", "finding"})
+_VERDICT_KINDS = frozenset({"level", "severity", "node", "restart", "release", "movement", "view", "finding"})
 _LEASE_KINDS = frozenset({"lease", "batch"})
 
 
@@ -236,6 +238,10 @@ def _of_nodes(verdict: Verdict, suspects: frozenset[str], before: Mapping[Key, F
         identity = identities[node.address]
         yield Key("node", identity), Fact("suspect" if node.address in suspects else state, node.address)
         yield from _versions(node, identity, before)
+    evidence = evidence_of(verdict.snapshot)
+    for index in sorted(evidence.joining | evidence.leaving | evidence.moving | evidence.replaced):
+        address = verdict.snapshot.nodes[index].address
+        yield Key("movement", identities[address]), Fact(evidence.movement(index), address)
     for view in verdict.views:
         identity = identities.get(view.observer, view.observer)
         yield Key("view", identity), Fact(view.outcome, view.observer, kept(view.reason))

@@ -60,6 +60,7 @@ _LINES: Mapping[str, Callable[[Transition], str]] = {
     "address": lambda change: f"{change.subject} has a new address{_before(change.was)}",
     "restart": lambda change: f"{change.subject} was restarted at {change.now}",
     "release": lambda change: f"{change.subject} runs {change.now}{_before(change.was)}",
+    "movement": lambda change: f"{change.subject} is {change.now or f'no longer {change.was}'}",
     "view": lambda change: f"view of {change.subject} is {change.now}{_before(change.was)}",
     "finding": _finding,
     "level": lambda change: f"{_whose(change.subject)} use {change.now}{_before(change.was)}",

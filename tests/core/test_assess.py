@@ -234,10 +234,11 @@ def test_a_keyspace_without_replicas() -> None:
     verdict = assess(snapshot(THREE, rings), Policy())
     text = "of orders can never be served at"
     assert findings(verdict) == {
+        "replication_without_nodes": ["WARNING orders: 3 replicas in nowhere, which has no nodes"],
         "structurally_unavailable": [
             f"WARNING 4 of 4 ranges {text} LOCAL_ONE in dc1: it needs more replicas than they have",
             f"WARNING 4 of 4 ranges {text} LOCAL_QUORUM in dc1: it needs more replicas than they have",
-        ]
+        ],
     }
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHIPPED = RULES.parent
+SLO = SHIPPED / "ringcheck.slo.rules.yml"
 VARIABLE = re.compile(r"\$(\w+)")
 
 
@@ -42,6 +43,41 @@ def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     number = sum(len(group["rules"]) for group in yaml.safe_load(RULES.read_text())["groups"])
     assert f"{number} rules found" in done.stdout
+    assert "ringcheck.slo.rules.yml" in done.stdout
+
+
+def test_the_budget_alerts_do_what_their_tests_say() -> None:
+    """The shipped tests of the recording rules and burn rates pass, and each alert fires and does not fire in one."""
+    done = promtool(["test", "rules", "ringcheck.slo.rules.test.yml"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    tests = yaml.safe_load((SHIPPED / "ringcheck.slo.rules.test.yml").read_text())["tests"]
+    checks = [check for test in tests for check in test.get("alert_rule_test", [])]
+    [group] = yaml.safe_load(SLO.read_text())["groups"]
+    alerts = {rule["alert"] for rule in group["rules"] if "alert" in rule}
+    assert {check["alertname"] for check in checks if check.get("exp_alerts")} == alerts
+    assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == alerts
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('consistency_level!~"ALL|LOCAL_ALL"', 'consistency_level!~"ALL"'),
+        ("cassandra_ring_structurally_unavailable_ranges > 0", "cassandra_ring_structurally_unavailable_ranges > 99"),
+        ("max by (cassandra_cluster, keyspace", "min by (cassandra_cluster, keyspace"),
+        ("ratio_avg1h > 14.4 * 0.001", "ratio_avg1h > 144 * 0.001"),
+        ("and keyspace:cassandra_ring_unserved:ratio_avg5m > 14.4 * 0.001", ""),
+        ('max_over_time(cassandra_ring_verdict{severity="CRITICAL"}[6h])) == 1', "vector(1)) == 1"),
+        ("and keyspace:cassandra_ring_unserved:ratio_avg6h > 0.001", ""),
+        ("for: 15m", "for: 5m"),
+    ],
+)
+def test_a_budget_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) -> None:
+    """The tests of the burn rates can fail."""
+    text = SLO.read_text()
+    assert old in text
+    (tmp_path / SLO.name).write_text(text.replace(old, new))
+    (tmp_path / "test.yml").write_text((SHIPPED / "ringcheck.slo.rules.test.yml").read_text())
+    assert promtool(["test", "rules", tmp_path / "test.yml"]).returncode != 0
 
 
 def test_the_scrape_configuration_of_a_part_of_the_clusters_is_valid(tmp_path: Path) -> None:

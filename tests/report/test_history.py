@@ -40,6 +40,8 @@ CHANGES = {
     ),
     "clients of orders use QUORUM (was ONE)": Transition(kind="level", subject="orders", was="ONE", now="QUORUM"),
     "clients use none (was ALL)": Transition(kind="level", subject="*", was="ALL", now="none"),
+    "10.0.0.9 is joining": Transition(kind="movement", subject="10.0.0.9", now="joining"),
+    "10.0.0.9 is no longer joining": Transition(kind="movement", subject="10.0.0.9", was="joining"),
     "the lease store does not answer": Transition(kind="leases", subject="blogs", was="known", now="unknown"),
     "the lease store answers again": Transition(kind="leases", subject="blogs", was="unknown", now="known"),
     "10.0.0.1 is under a restart lease of ops: by hand": Transition(

@@ -1,0 +1,37 @@
+"""Rows of the table of findings about time limits and replication; `core.findings` has the table."""
+
+from __future__ import annotations
+
+from ringcheck.core.finding_kind import FindingKind
+from ringcheck.core.policy import Severity
+
+DURATION_KINDS = (
+    FindingKind(
+        code="down_past_hints",
+        severity=Severity.WARNING,
+        meaning="A node has been down for longer than hints are kept for it (`limits: {hint_window: ...}`).",
+        next_step="Bring it back and repair it (`nodetool repair`), or replace it.",
+        gate="note",
+    ),
+    FindingKind(
+        code="down_past_gc_grace",
+        severity=Severity.WARNING,
+        meaning="A node has been down for longer than `gc_grace_seconds`: it would bring back deleted data.",
+        next_step="Don't start it again with its data: replace or remove it.",
+        gate="note",
+    ),
+    FindingKind(
+        code="movement_too_long",
+        severity=Severity.WARNING,
+        meaning="A node joins, leaves, moves, is removed or replaced for longer than `limits: {movement: ...}`.",
+        next_step="Look at `nodetool netstats` there; resume a bootstrap that failed, or abort it.",
+        gate="note",
+    ),
+    FindingKind(
+        code="replication_without_nodes",
+        severity=Severity.WARNING,
+        meaning="A replication names a datacenter that has no nodes; QUORUM and ALL count its replicas.",
+        next_step="Correct the name, or leave the datacenter out: `ALTER KEYSPACE ... WITH replication`.",
+        gate="note",
+    ),
+)
