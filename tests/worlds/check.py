@@ -21,14 +21,18 @@ from tests.worlds.world import World, blended, draw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ringcheck.core.actions import Action
     from tests.worlds.oracle import Up
 
+DEAD: tuple[Action, ...] = ("removenode", "replace")
 PAIRS = 3  # of candidates that are asked for together
 
 KINDS = {
     "false_ok": "OK though a coordinator that answers can't serve a range at a watched level",
     "false_safe": "SAFE though the stop costs a coordinator a range that it serves",
     "false_safe_pair": "SAFE for two nodes together though their stop costs a range",
+    "false_dead": "SAFE to remove or replace a node that answers and serves clients",
+    "false_source": "SAFE to remove or replace a node that has the last working replica of a range",
     "safe_nodes": "safe_nodes() and decide() differ",
     "order": "another order of contact points, nodes or answers gives another verdict or decision",
     "noise": "a world without lies and with nothing down is not OK, or a stop that costs nothing is not SAFE",
@@ -65,7 +69,7 @@ class Outcome:
     Attributes:
         failures: properties that do not hold.
     severity: of the verdict; None if a RingcheckError was raised, which counts as UNKNOWN.
-        decisions: how many nodes were SAFE, UNSAFE and UNKNOWN.
+        decisions: how many nodes were SAFE, UNSAFE and UNKNOWN; and for how many a removal or a replacement was SAFE.
         lost: whether a range was lost at the critical level, and not by a mistake of configuration.
     """
 
@@ -118,6 +122,7 @@ class _Check:
             self._check_severity(self.judged.verdict.severity)
             self._check_safe()
             self._check_pairs()
+            self._check_dead()
         self._check_quiet()
         if self.world.change != "during":  # which requests a node answers from which time depends on the order
             for order in orders:
@@ -185,6 +190,23 @@ class _Check:
                         f"{left} and {right} are SAFE together, but the stop of nodes {first} and {second} costs {cost}"
                     )
                     self._fail("false_safe_pair", text)
+
+    def _check_dead(self) -> None:
+        """A node that may be removed or replaced is dead, and its data is on other nodes that work."""
+        assert self.judged.keeper
+        for name in self.judged.decisions:
+            for action in DEAD:
+                if self.judged.keeper.decide([name], action).decision == "safe":
+                    self.outcome.decisions[action] += 1
+                    for number in sorted(self._meant(name)):
+                        self._check_dead_node(number, f"{name} ({action}) is SAFE, but node {number}")
+
+    def _check_dead_node(self, number: int, text: str) -> None:
+        if all(number in truth.health_coordinators() for truth in self.truths):
+            self._fail("false_dead", f"{text} answers and serves clients")
+        orphans = [list(truth.orphans(number)) for truth in self.truths]
+        if all(orphans):
+            self._fail("false_source", f"{text} has the last replica of {orphans[0][0]}")
 
     def _cost(self, stopped: Up) -> Case | None:
         """A case that a stop costs a coordinator."""

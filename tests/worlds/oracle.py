@@ -241,6 +241,15 @@ class Oracle:
             if coordinator not in stopped and coordinator not in self.world.holders:
                 yield from self._costs_of(coordinator, stopped)
 
+    def orphans(self, number: int) -> Iterator[str]:
+        """The watched keyspaces with ranges of a node that no other node has that works."""
+        for keyspace in self.world.keyspaces:
+            if any(self.gated(keyspace, coordinator) for coordinator in self.gate_coordinators()):
+                for piece in self.whole.pieces(keyspace):
+                    others = set(piece.natural) - {number}
+                    if number in piece.natural and not any(self.nodes[other].works for other in others):
+                        yield keyspace.name
+
     def _costs_of(self, coordinator: int, stopped: Up) -> Iterator[Case]:
         up = frozenset(number for number in self.world.reached(coordinator) if self.nodes[number].works)
         if not up & stopped:

@@ -24,7 +24,7 @@ from ringcheck.errors import DataError
 from tests.conftest import examples
 from tests.worlds import asking
 from tests.worlds.asking import Order
-from tests.worlds.check import ADVISORY, checked, made
+from tests.worlds.check import ADVISORY, DEAD, checked, made
 from tests.worlds.lies import BENDS
 from tests.worlds.soak import Report, fewest, soak
 
@@ -62,6 +62,7 @@ def test_worlds_are_of_all_kinds(report: Report) -> None:
     """All severities and decisions occur, so that the search does not pass by drawing only worlds that are refused."""
     assert {"OK", "WARNING", "UNKNOWN", "CRITICAL"} <= report.severities.keys()
     assert min(report.decisions[answer] for answer in ("safe", "unsafe", "unknown")) >= report.worlds // 5
+    assert min(report.decisions[action] for action in DEAD) > 0
     assert report.lies.keys() >= BENDS.keys()
 
 
