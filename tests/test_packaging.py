@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import ringcheck
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from email.message import Message
 
-    import pytest
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = "https://git.example.org/team/ringcheck"
@@ -23,13 +27,27 @@ LINKS = re.compile(r"\]\(([^)\s]+)\)")
 BUILD = "import sys; from hatchling.build import build_sdist; print(build_sdist(sys.argv[1]))"
 
 
-def built(folder: Path, monkeypatch: pytest.MonkeyPatch, repository: str) -> tarfile.TarFile:
+def built(folder: Path, repository: str) -> tarfile.TarFile:
     """The source distribution of this tree, built with the locked backend."""
-    monkeypatch.setenv("RINGCHECK_REPOSITORY", repository)
     command = [sys.executable, "-c", BUILD, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "RINGCHECK_REPOSITORY": repository}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tarfile.open(folder / done.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tarfile.TarFile]:
+    """Built as for a release; with a slash at the end of the address, which does not matter."""
+    with built(tmp_path_factory.mktemp("released"), f"{REPOSITORY}/") as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tarfile.TarFile]:
+    """Built without the address of a repository."""
+    with built(tmp_path_factory.mktemp("plain"), "") as archive:
+        yield archive
 
 
 def metadata(archive: tarfile.TarFile) -> Message:
@@ -43,10 +61,9 @@ def description(archive: tarfile.TarFile) -> str:
     return metadata(archive).get_payload(decode=True).decode()  # type: ignore[union-attr]
 
 
-def test_links_of_the_description_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_of_the_description_are_absolute(released: tarfile.TarFile) -> None:
     """Each link leads to a file of the release's tag, and each picture to its raw file."""
-    with built(tmp_path, monkeypatch, REPOSITORY) as archive:
-        links = LINKS.findall(description(archive))
+    links = LINKS.findall(description(released))
     files = [link for link in links if link.startswith(REPOSITORY)]
     assert len(files) > 20
     assert [link for link in links if not link.startswith("https://")] == []
@@ -57,10 +74,9 @@ def test_links_of_the_description_are_absolute(tmp_path: Path, monkeypatch: pyte
     assert {path for kind, _, path in paths if kind == "raw"} == {"docs/images/page.webp", "docs/images/terminal.svg"}
 
 
-def test_the_projects_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_projects_urls(released: tarfile.TarFile) -> None:
     """PyPI shows docs, source, issues and changelog beside the description, which is Markdown."""
-    with built(tmp_path, monkeypatch, f"{REPOSITORY}/") as archive:
-        found = metadata(archive)
+    found = metadata(released)
     shown = dict(entry.split(", ") for entry in found.get_all("Project-URL", []))
     assert shown == {
         "Documentation": f"{REPOSITORY}/blob/v{ringcheck.__version__}/docs/index.md",
@@ -71,17 +87,15 @@ def test_the_projects_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["Description-Content-Type"] == "text/markdown"
 
 
-def test_without_an_address_nothing_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_nothing_is_made_up(plain: tarfile.TarFile) -> None:
     """The description is the README, and there are no URLs."""
-    with built(tmp_path, monkeypatch, "") as archive:
-        assert metadata(archive).get_all("Project-URL") is None
-        assert description(archive).strip() == (ROOT / "README.md").read_text().strip()
+    assert metadata(plain).get_all("Project-URL") is None
+    assert description(plain).strip() == (ROOT / "README.md").read_text().strip()
 
 
-def test_the_source_distribution_has_docs_and_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_distribution_has_docs_and_examples(plain: tarfile.TarFile) -> None:
     """Docs with their pictures, examples, units, plugin, tests and the hook of the build itself; no cache."""
-    with built(tmp_path, monkeypatch, "") as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
+    names = {name.partition("/")[2] for name in plain.getnames()}
     wanted = [*(ROOT / "docs").rglob("*"), *(ROOT / "config").rglob("*"), *(ROOT / "systemd").iterdir()]
     paths = {path.relative_to(ROOT).as_posix() for path in wanted if path.is_file()}
     assert len(paths) > 40

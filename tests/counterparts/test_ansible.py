@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,23 @@ def test_a_node_that_does_not_come_back_keeps_its_lease(served: Server, tmp_path
     assert done.returncode != 0
     assert play.leases() == 1
     assert "node1" not in done.stdout
+
+
+def test_the_shipped_inventory_and_role_have_no_mistake() -> None:
+    """Ansible reads the files as they are shipped, and runs the five tasks in their order."""
+    program = example_program("ansible-playbook")
+    command = [program, "-i", "inventory.ini", "--list-hosts", "--list-tasks", "rolling-restart.yml"]
+    done = subprocess.run(command, cwd=EXAMPLE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tasks = re.findall(r"(?m)^ +cassandra_restart : (.*?)\tTAGS", done.stdout)
+    assert [task.split()[0] for task in tasks] == ["Check", "Take", "Drain", "Restart", "Wait"]
+    assert set(re.findall(r"(?m)^ +(cassandra-\d)$", done.stdout)) == {"cassandra-1", "cassandra-2", "cassandra-3"}
+
+
+def test_every_variable_of_the_role_is_documented() -> None:
+    """The table of docs/ansible.md names each default, and no other variable."""
+    defaults = yaml.safe_load((EXAMPLE / "roles" / "cassandra_restart" / "defaults" / "main.yml").read_text())
+    section = (ROOT / "docs" / "ansible.md").read_text().partition("\n## Variables\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"(?m)^\| (`[^|]+) \|", section)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(defaults) - {"ringcheck_target"}
