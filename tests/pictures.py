@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 
 from ringcheck.agent import web
 from ringcheck.agent.service import Agent
@@ -34,7 +31,8 @@ from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.server import serve
-from tests.counterparts.daemon import await_, required
+from tests.counterparts.browser import chromium
+from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,12 +41,11 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 NAME = "orders-prod"
 DOWN = (0, 4)  # in different racks, so that some ranges have lost their quorum
-WIDTH, HEIGHT = 1280, 1060  # pixels of the page
+WIDTH, HEIGHT = 1280, 1000  # pixels of the page
 COLUMNS, ROWS = 100, 60  # of the terminal
 PATIENCE = 90.0  # seconds
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars")
 READY = (
-    "document.querySelector('#link')?.innerText.trim() === 'live' && document.body.innerText.includes('LOCAL_QUORUM')"
+    "document.querySelector('#link')?.dataset.state === 'connected' && document.body.innerText.includes('LOCAL_QUORUM')"
     " && [...document.images].every(image => image.complete)"
 )
 
@@ -139,21 +136,13 @@ def _read(terminal: int) -> Iterator[bytes]:
 
 def page(url: str) -> bytes:
     """The upper part of a page as WebP, once it is live, has a verdict, and its images are loaded."""
-    options = Options()
-    options.binary_location = required("chromium")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    os.environ["SE_OFFLINE"] = "true"
-    driver = webdriver.Chrome(options=options, service=Service(required("chromedriver")))
-    try:
+    with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as driver:
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.get(url)
         await_(lambda: bool(driver.execute_script(f"return {READY}")), PATIENCE, "the page is not live")
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 80})
-        return base64.b64decode(shot["data"])
-    finally:
-        driver.quit()
+    return base64.b64decode(shot["data"])
 
 
 if __name__ == "__main__":
