@@ -79,9 +79,10 @@ cassandra-all: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m tests.docs
 
-# The pages of docs/ as a site in build/site. A link or an anchor that leads nowhere is an error.
+# The pages of docs/ as a site in build/site. A link or an anchor that leads nowhere is an error; --quiet would hide it
+# from mkdocs itself.
 site: $(SITE_VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict
 
 # The examples for Ansible and jsonnet and the Containerfile, by programs that are in a lock of their own.
 examples: $(STAMP) $(EXAMPLES_VENV)/.installed

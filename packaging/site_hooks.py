@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "Containerfile")
-FOLDERS = ("config", "plugins", "systemd", "ringcheck/documents/schemas")
+FOLDERS = ("config", "packaging", "plugins", "systemd", "ringcheck/documents/schemas")
 LINK = re.compile(r"(\]\()(\.\./|docs/)?((?!\w+:)[^)#\s]*)")
 
 
@@ -35,8 +36,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Point links to the repository at the site's copies, and indent nested lists as Python-Markdown wants it."""
+    if "/" in page.file.src_uri:  # the list of a folder
+        return markdown
     return re.sub(r"(?m)^ {3}(?=\S)", "    ", LINK.sub(_target, markdown))
 
 

@@ -5,6 +5,7 @@ These tests need no mkdocs. `make site` builds the site, and checks the same wit
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,33 @@ def test_a_missing_page_is_noticed() -> None:
 def test_links_lead_to_a_heading(page: Path) -> None:
     """Each relative link names a file of the repository, and its anchor a heading of that file."""
     assert dead_links(page) == []
+
+
+def constant(name: str) -> tuple[str, ...]:
+    """A constant of the hooks, which can't be imported without mkdocs."""
+    tree = ast.parse((ROOT / "packaging" / "site_hooks.py").read_text())
+    assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
+    (value,) = [node.value for node in assignments if ast.unparse(node.targets[0]) == name]
+    found: tuple[str, ...] = ast.literal_eval(value)
+    return found
+
+
+def test_the_site_has_every_file_that_is_linked() -> None:
+    """Files of the repository that a page links to are among those that the hooks add."""
+    targets = {target for page in DOCS.glob("*.md") for target, _ in LINK.findall(prose(page.read_text()))}
+    files = {target.removeprefix("../") for target in targets if target.startswith("../")}
+    assert len(files) > 10
+    added = constant("PAGES"), constant("FOLDERS")
+    assert [file for file in files if file not in added[0] and not file.startswith(added[1])] == []
+
+
+def test_the_build_is_strict() -> None:
+    """A warning ends `make site`. With --quiet mkdocs sees no warning, and builds a site with dead links."""
+    recipe = (ROOT / "Makefile").read_text().partition("\nsite: ")[2].partition("\n\n")[0]
+    assert "mkdocs build --strict" in recipe
+    assert "-q" not in recipe
+    levels = {level for group in site()["validation"].values() for level in group.values()}
+    assert levels == {"warn"}
 
 
 def test_a_dead_link_is_noticed(tmp_path: Path) -> None:
