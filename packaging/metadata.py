@@ -3,7 +3,7 @@
 `RINGCHECK_REPOSITORY=https://git.example.org/ringcheck` is the address of the repository, below which `/blob/vVERSION/`
 and `/raw/vVERSION/` lead to its files, as on GitHub and Gitea. Without it, links stay relative and there are no URLs:
 PyPI would show dead links, so a release is built with it (CONTRIBUTING.md, "Release").
-"""  # noqa: INP001 - hatchling loads this file by its path
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A page links to `../config/nagios/ringcheck.cfg`, so that the link works in a checkout. In the site that file is
 `config/nagios/ringcheck.cfg`, and a folder is a page that lists its files. `mkdocs build --strict` then checks these
 links as it does those between pages.
-"""  # noqa: INP001 - mkdocs loads this file by its path
+"""
 
 from __future__ import annotations
 

@@ -283,7 +283,9 @@ class Inbox:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(length := int(self.headers["Content-Length"]))
+                if len(body) < length:  # the agent was killed in the middle of it
+                    return
                 name, timestamp = self.headers["webhook-id"], self.headers["webhook-timestamp"]
                 content = b".".join((name.encode(), timestamp.encode(), body))
                 digest = hmac.digest(base64.b64decode(SECRET[6:]), content, hashlib.sha256)
