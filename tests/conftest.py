@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A factor for the number of examples of each test. Up to 1, every run makes the same examples, so that a failure can be
 # repeated anywhere; above 1, every run makes new ones.
@@ -21,3 +27,11 @@ settings.register_profile(
 )
 settings.register_profile("more", max_examples=examples(100), deadline=None, print_blob=True)
 settings.load_profile("ci" if FACTOR <= 1 else "more")
+
+
+@pytest.fixture(autouse=True)
+def signal_mask() -> Iterator[None]:
+    """Undo what a test does to the signals of its process: `ringcheck agent` blocks them, and programs inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
