@@ -27,6 +27,7 @@ pytestmark = pytest.mark.cassandra
 
 SECONDS = 60.0
 USER, PASSWORD, STORE = "monitor", "s3cret", "changeit"
+ADDRESS = "SAN=ip:127.0.0.1"  # JDKs of 2026 refuse a certificate without the address that was asked
 REMOTE = "com.sun.management.jmxremote"
 MAIN = ("-cp", str(launch.PROXY_MAIN), "JmxProxy")  # any main class that waits
 
@@ -168,7 +169,7 @@ def test_tls(generation: str, tmp_path: Path) -> None:
     for name in ("node", "other"):
         store, certificate, trust = (tmp_path / f"{name}{end}" for end in (".p12", ".pem", "-trust.p12"))
         own, common = ("-alias", "n", "-keystore", store), ("-alias", "n", "-keystore", trust)
-        keytool("-genkeypair", *own, "-keyalg", "RSA", "-dname", "CN=node", "-validity", "9")
+        keytool("-genkeypair", *own, "-keyalg", "RSA", "-dname", "CN=node", "-validity", "9", "-ext", ADDRESS)
         keytool("-exportcert", *own, "-file", certificate)
         keytool("-importcert", "-noprompt", *common, "-file", certificate)
     (tmp_path / "password").write_text(f"{STORE}\n")
