@@ -17,9 +17,11 @@ from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from ringcheck.cli.target import Target
+    from ringcheck.core.consistency import Level
     from ringcheck.core.ring import Snapshot
     from ringcheck.jolokia.settings import JolokiaSettings
 
+AUTO = "auto"
 CLIENTS = "LOCAL_QUORUM"  # what most clients use
 _EXISTS = "it writes a configuration, and reads none: name a node with -H"
 _RECORDED = "a recorded snapshot does not say how the nodes are asked"
@@ -40,7 +42,8 @@ _RECORDED = "a recorded snapshot does not say how the nodes are asked"
     "-c",
     "--critical",
     metavar="LEVEL",
-    help="Consistency level that clients use: its loss pages. [default: asked for at a terminal, or LOCAL_QUORUM]",
+    help="Consistency level that clients use, or `auto`: its loss pages. [default: asked for at a terminal, or "
+    "LOCAL_QUORUM]",
 )
 @click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: one step above]")
 @click.option("--no-agent", is_flag=True, help="Leave out the `agent` section, for a file that another one includes.")
@@ -66,20 +69,21 @@ def init(  # noqa: PLR0913, PLR0917 - one argument an option
     cluster = target.choose()
     settings = _settings(target)
     seen = cluster.snapshot()
-    pages = level(critical or _asked(seen))
+    pages = _named(critical or _asked(seen))
     first = FirstConfig(
         name=name or usable_name(seen.cluster),
         settings=settings,
         seen=seen,
         critical=pages,
-        warning=level(warning) if warning else step_above(pages),
+        warning=_named(warning) if warning else step_above(pages),
         agent=not no_agent,
     )
     if output == "-":
         click.echo(first.text(), nl=False)
         return 0
     _write(Path(output), first.text())
-    click.echo(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; critical {pages}, warning {first.warning}")
+    levels = f"critical {pages or AUTO}, warning {first.warning or AUTO}"
+    click.echo(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; {levels}")
     click.echo(f"next: ringcheck health -C {output}")
     return 0
 
@@ -114,19 +118,29 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path else path
 
 
+def _named(text: str) -> Level | None:
+    """A level by its name; None for `auto`, which follows the queries.
+
+    Raises:
+        UsageError: if no level has that name.
+    """
+    return None if text == AUTO else level(text)
+
+
 def _asked(seen: Snapshot) -> str:
     """The level that clients use: asked for at a terminal, otherwise what most use."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return CLIENTS
     click.echo(f"{seen.cluster}: {len(seen.nodes)} nodes in {', '.join(seen.datacenters)}")
-    answer: str = click.prompt("At which consistency level do your clients read and write?", CLIENTS, value_proc=_level)
+    question = f"At which consistency level do your clients read and write? ({AUTO}: as the nodes count their queries)"
+    answer: str = click.prompt(question, CLIENTS, value_proc=_level)
     return answer
 
 
 def _level(text: str) -> str:
     """A level by its name, in any case of letters; click asks again after an error."""
     try:
-        return level(text.strip().upper()).value
+        return AUTO if text.strip().lower() == AUTO else level(text.strip().upper()).value
     except UsageError as error:
         raise click.UsageError(str(error)) from None
 

@@ -41,16 +41,16 @@ class FirstConfig:
         name: of the cluster; usable as a key of `clusters`.
         settings: how its nodes were asked.
         seen: the cluster.
-        critical: level whose loss pages.
-        warning: level whose loss is a ticket.
+        critical: level whose loss pages; None for `auto`, which follows the queries.
+        warning: likewise, whose loss is a ticket.
         agent: whether the file has the `agent` section; a file that another one includes has none.
     """
 
     name: str
     settings: JolokiaSettings
     seen: Snapshot
-    critical: Level
-    warning: Level
+    critical: Level | None
+    warning: Level | None
     agent: bool = True
 
     def text(self) -> str:
@@ -133,8 +133,9 @@ class FirstConfig:
         yield _line("    monitor:", "what is an alert: the first rule that matches a keyspace applies")
         yield from self._keyspaces()
         yield _line('      - keyspaces: ["*"]', "all others; of Cassandra's own only system_auth, if clients log in")
-        yield _line(f"        critical: {self.critical}", "pages: clients that use this level get errors")
-        yield _line(f"        warning: {self.warning}", "a ticket: one step before that")
+        yield _line(f"        critical: {self.critical or 'auto'}", "pages: clients that use this level get errors")
+        yield _line(f"        warning: {self.warning or 'auto'}", "a ticket: one step before that")
+        yield "        # `auto` follows the levels that the nodes see clients use: docs/levels.md"
 
     def _keyspaces(self) -> Iterator[str]:
         """The keyspaces by replication, and those with a single replica as a rule to complete."""
@@ -149,7 +150,7 @@ class FirstConfig:
 
     def _gate(self) -> Iterator[str]:
         yield _line("    gate:", "what must hold before a node may stop (preflight, plan, roll)")
-        yield _line(f"      level: {self.critical}", "every range of every keyspace keeps it")
+        yield _line(f"      level: {self.critical or Level.LOCAL_QUORUM}", "every range of every keyspace keeps it")
         yield _line("      stable_readings: 3", "safe answers in a row")
         if single := single_replicas(self.seen):
             yield "      # Their ranges keep every node from stopping, unless they are accepted:"
@@ -164,9 +165,9 @@ class FirstConfig:
         yield "  # state: /var/lib/ringcheck/state.db       # keeps the history over restarts"
 
 
-def step_above(level: Level) -> Level:
-    """The level to warn at if another one pages."""
-    return _ABOVE.get(level, Level.ALL)
+def step_above(level: Level | None) -> Level | None:
+    """The level to warn at if another one pages; None for None, as both are `auto` then."""
+    return None if level is None else _ABOVE.get(level, Level.ALL)
 
 
 def usable_name(cluster: str) -> str:

@@ -121,6 +121,7 @@ def test_a_part_has_no_agent(tmp_path: Path) -> None:
     ("words", "levels"),
     [
         (["-c", "QUORUM"], ("QUORUM", "ALL")), (["-c", "ONE"], ("ONE", "LOCAL_QUORUM")),
+        (["-c", "auto"], ("auto", "auto")), (["-c", "auto", "-w", "ALL"], ("auto", "ALL")),
         (["-c", "LOCAL_ONE", "-w", "EACH_QUORUM"], ("LOCAL_ONE", "EACH_QUORUM")),
     ],
 )  # fmt: skip
@@ -142,7 +143,7 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
             command = [sys.executable, "-m", "ringcheck", "init", *options, "-o", str(path)]
             subprocess.run(command, stdin=terminal, stdout=terminal, stderr=terminal, check=True, timeout=120)
             shown = keyboard.read(65536).decode()
-    assert "At which consistency level do your clients read and write? [LOCAL_QUORUM]: " in shown
+    assert "do your clients read and write? (auto: as the nodes count their queries) [LOCAL_QUORUM]: " in shown
     assert "there is no consistency level 'MOST'" in shown
     assert "critical: QUORUM " in path.read_text()
 
