@@ -55,8 +55,8 @@ line a number without a unit counts seconds.
 ## Errors
 
 An error is one line, and exit code 3. If it is known, the line ends with the next step and the page that explains it.
-`check` prints it on standard output, where monitoring systems read it. All other commands print it on standard error,
-so that `> FILE` receives an answer or nothing.
+`check`, `health` and `what-if` print it on standard output, as they print a verdict: it is one, UNKNOWN. All other
+commands print it on standard error, so that `> FILE` receives an answer or nothing.
 
 With `--format json` standard output receives a `ringcheck/error/1` document as well, so that a program always reads a
 document; `schema` tells it which one:

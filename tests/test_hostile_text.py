@@ -20,6 +20,7 @@ from ringcheck.agent import page
 from ringcheck.agent.bugs import located_bug
 from ringcheck.agent.log import Form, Log
 from ringcheck.cli import run
+from ringcheck.cli.failure import VERDICTS
 from ringcheck.core import assess
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.ring import Problem, Snapshot
@@ -90,7 +91,7 @@ def test_an_error_in_one_line(
     monkeypatch.setattr(assess, "assess", fail)
     assert run([command, "--from", str(ROOT / "tests/snapshots/article-healthy.json")]) == 3
     out, err = capsys.readouterr()
-    line, other = (out, err) if command == "check" else (err, out)
+    line, other = (out, err) if command in VERDICTS else (err, out)
     safe(line)
     assert (line.count("\n"), other, line[:10]) == (1, "", "UNKNOWN - ")
 
@@ -104,7 +105,7 @@ def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.Captu
         assert run([command, *words]) == 3
         out, err = capsys.readouterr()
         safe(out + err)
-        assert bool(out) is (command == "check")
+        assert bool(out) is (command in VERDICTS)
 
 
 @pytest.mark.slow
@@ -117,7 +118,7 @@ def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
             [sys.executable.encode(), b"-m", b"ringcheck", command.encode(), b"--from", argument],
             env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False, cwd=ROOT,
         )  # fmt: skip
-        line, other = (done.stdout, done.stderr) if command == "check" else (done.stderr, done.stdout)
+        line, other = (done.stdout, done.stderr) if command in VERDICTS else (done.stderr, done.stdout)
         assert (done.returncode, other) == (3, b"")
         safe(line.decode("utf-8" if encoding == "ascii" else encoding))  # click takes ASCII for UTF-8
 

@@ -1,8 +1,9 @@
 """What is printed when a command fails: one line with the next step, or a JSON document, on the right stream.
 
-`check` is a plugin: monitoring systems read its standard output, so its line goes there. The errors of all other
-commands go to standard error: what `> file` or a pipe receives is an answer or nothing. With `--format json` standard
-output gets a `ringcheck/error/1` document, so that a program that reads it always finds a document.
+`check` is a plugin: monitoring systems read its standard output, so its line goes there. So do those of `health` and
+`what-if`, which have the exit codes of a plugin. The errors of all other commands go to standard error: what `> file`
+or a pipe receives is an answer or nothing. With `--format json` standard output gets a `ringcheck/error/1` document, so
+that a program that reads it always finds a document.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = 3
 PLUGIN = "check"
+VERDICTS = frozenset({PLUGIN, "health", "what-if"})  # their errors are a verdict, UNKNOWN, on standard output
 _DOCTOR = "`ringcheck doctor` with the same cluster options shows why"
 _START, _JMX, _AGENT = "docs/getting-started.md", "docs/jmx.md", "docs/agent.md"
 _TLS, _LOGIN = f"{_START}#tls", "docs/install.md#passwords-and-keys"
@@ -156,9 +158,9 @@ def complain(problem: Problem, call: Call, code: int = UNKNOWN) -> int:
     try:
         if call.json:
             click.echo(document(problem, call, code))
-        if call.command == PLUGIN and not call.json:
+        if call.command in VERDICTS and not call.json:
             click.echo(text)
-        elif call.command != PLUGIN:
+        elif call.command != PLUGIN:  # health and what-if too, beside their document
             _aside(text)
     except OSError as error:  # often the very error that the line is about
         return unwritable(error)

@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from ringcheck.cli import run
+from ringcheck.cli.failure import VERDICTS
 from ringcheck.config.types import Duration
 from ringcheck.core.durations import seconds_of
 from ringcheck.deadline import duration
@@ -243,11 +244,11 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize(("line", "text"), LINES, ids=[line for line, _ in LINES])
 def test_a_wrong_command_line(line: str, text: str, stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """One line with the next step: of `check` on standard output, of all others on standard error."""
+    """One line with the next step: of `check`, `health`, `what-if` on standard output, of others on standard error."""
     arguments = words(line, stage)
     assert run(arguments) == 3
     out, err = capsys.readouterr()
-    shown, other = (out, err) if "check" in arguments[:1] else (err, out)
+    shown, other = (out, err) if VERDICTS.intersection(arguments) else (err, out)
     assert (other, shown.count("\n")) == ("", 1), (out, err)
     assert shown.startswith("UNKNOWN - ")
     assert len(shown.encode()) <= 1001

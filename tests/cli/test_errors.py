@@ -15,6 +15,7 @@ import pytest
 
 from ringcheck import __version__
 from ringcheck.cli import ringcheck, run
+from ringcheck.cli.failure import VERDICTS
 from ringcheck.core import assess
 from ringcheck.documents.snapshot import snapshot_document
 from tests import article
@@ -86,12 +87,12 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
 def test_usage_errors_are_unknown(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line, for `check` on stdout and else on stderr, and exit code 3; click's own is 2, which means CRITICAL."""
+    """One line, on stdout if the command gives a verdict, and exit code 3; click's own is 2, which means CRITICAL."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(arguments) == 3
     out, err = capsys.readouterr()
     expected = f"UNKNOWN - {line}\n"
-    assert (out, err) == ((expected, "") if arguments[0] == "check" else ("", expected))
+    assert (out, err) == ((expected, "") if VERDICTS.intersection(arguments) else ("", expected))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.Captur
     """The message of click is on one line, with exit code 3."""
     assert run(arguments) == 3
     out, err = capsys.readouterr()
-    line, other = (out, err) if arguments[0] == "check" else (err, out)
+    line, other = (out, err) if VERDICTS.intersection(arguments) else (err, out)
     assert line.startswith("UNKNOWN - usage: ")
     assert (line.count("\n"), other) == (1, "")
 
@@ -194,7 +195,7 @@ def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureF
     """A --view that does not exist is not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
     known = "10.0.0.1, 10.0.0.2, 10.0.0.3"
-    assert capsys.readouterr().err == f"UNKNOWN - there is no view of 10.9.9.9 (known: {known})\n"
+    assert capsys.readouterr().out == f"UNKNOWN - there is no view of 10.9.9.9 (known: {known})\n"
 
 
 def test_a_crash_is_unknown(

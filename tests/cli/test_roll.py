@@ -100,7 +100,7 @@ def test_a_failed_command_and_what_to_do(tmp_path: Path, capsys: pytest.CaptureF
         assert line.startswith("  127.0.1.1 failed and is still under its lease: the command ended with status 9: ")
         assert line.endswith(" restarted")
         assert run(roll(config, "--exec", command)) == 3
-        assert "has an unfinished roll of embedded" in capsys.readouterr().out
+        assert "has an unfinished roll of embedded" in capsys.readouterr().err
         assert run(roll(config, "--exec", script(tmp_path, server), "--resume")) == 0
     assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]  # the failed command had restarted the first node
 

@@ -55,7 +55,7 @@ def optimist(snapshot: Snapshot, *arguments: Any) -> Verdict:
 
 
 def raw(text: str) -> str:
-    """As `nagios.plain`, but nothing is replaced."""
+    """As `printable`, but nothing is replaced."""
     return text
 
 
@@ -65,7 +65,7 @@ def raw(text: str) -> str:
     [
         ("ringcheck.jolokia.node_report.text", careless, 0, "a bug"),
         ("ringcheck.core.assess.assess", optimist, 0, "exit 0 instead of"),
-        ("ringcheck.report.nagios.plain", raw, 140, "a character that can't be printed"),
+        ("ringcheck.report.terminal.printable", raw, 140, "a character that can't be printed"),
     ],
 )
 def test_a_planted_fault_is_found(  # noqa: PLR0917 - pytest passes them by name
