@@ -173,7 +173,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="ring_behind",
             severity=Severity.UNKNOWN,
             meaning="A node serves, or owns tokens according to some nodes, but owns no tokens in the ring that was "
-            "read: the node that it was read from is behind.",
+            "read: the node that it was read from is behind. Or a contact point has joined a ring in which no other "
+            "node knows it.",
             next_step="If it stays, check `nodetool gossipinfo` on the nodes named.",
             lifts_when="the ring that is read has the node's tokens",
         ),

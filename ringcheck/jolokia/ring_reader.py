@@ -115,7 +115,7 @@ class RingReader:
             rings=tuple(rings),
             authenticates=self._authenticates(logins),
             problems=tuple(dict.fromkeys(self._problems)),
-            auth_read_level=_read_level(logins),
+            auth_read_level=read_level(logins.get(mbeans.AUTH_PROPERTIES)),
             consistent=self._consistent,
         )
 
@@ -426,10 +426,9 @@ def _counted(datacenters: Iterable[str | None], wanted: Mapping[str | None, int]
     return counts
 
 
-def _read_level(logins: Mapping[str, Outcome]) -> str | None:
-    """The level at which logins read system_auth, if the node reports it."""
-    level = logins.get(mbeans.AUTH_PROPERTIES)
-    return printable(level.value)[:LONGEST_TEXT] if level and isinstance(level.value, str) else None
+def read_level(answer: Outcome | None) -> str | None:
+    """The level at which logins read system_auth, if the answer of a node has it."""
+    return printable(answer.value)[:LONGEST_TEXT] if answer and isinstance(answer.value, str) else None
 
 
 def _snitch_name(outcome: Outcome) -> str | None:

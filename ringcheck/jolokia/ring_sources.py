@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.membership import by_address
@@ -24,7 +25,7 @@ from ringcheck.jolokia.membership import (
     processes,
 )
 from ringcheck.jolokia.node_report import NodeReport
-from ringcheck.jolokia.ring_reader import RingReader
+from ringcheck.jolokia.ring_reader import RingReader, read_level
 from ringcheck.jolokia.testimony import serving
 
 if TYPE_CHECKING:
@@ -148,9 +149,31 @@ class RingSources:
         """Reads the ring from one node, until the poll must be over."""
         return RingReader(agent, report, self._session.replication, self._ends)
 
+    async def _with_auth_level(self, membership: Membership, topology: Topology, agent: JolokiaEndpoint) -> Topology:
+        """The ring with the level at which logins read system_auth, by another node if its own can't tell it.
+
+        During an upgrade to 4.1 the ring may be from an older node; and a node registers the MBean with the first role
+        that it reads.
+        """
+        if topology.auth_read_level is not None or not topology.authenticates:
+            return topology
+        able = [
+            item.agent
+            for item in self.ranked(membership)
+            if item.agent is not agent and mbeans.release(item.report.release) >= mbeans.AUTH_LEVEL
+        ]
+        for other in able[:_ANSWERING]:
+            with suppress(SourceError, DataError):
+                request = mbeans.read(mbeans.AUTH_PROPERTIES, mbeans.READ_LEVEL)
+                level = read_level(await other.ask(request, self._discovery.after(_SHARE)))
+                if level is not None:
+                    return replace(topology, auth_read_level=level)
+        return topology
+
     async def _keep(self, reading: _Reading) -> KnownCluster:
         """Keep members, ring and releases in the session; equal rings of the last reading stay the same objects."""
         membership, topology, agent = reading
+        topology = await self._with_auth_level(membership, topology, agent)
         session = self._session
         if session.known and session.known.membership.members == membership.members:
             topology = topology.reusing_rings(session.known.topology)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ringcheck.core.membership import Member
     from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
-    from ringcheck.jolokia.membership import ClusterSession, ReportOrError
+    from ringcheck.jolokia.membership import ClusterSession, ContactPoint, ReportOrError
 
 
 class SnapshotBuilder:
@@ -65,7 +65,7 @@ class SnapshotBuilder:
             views=(*views, *self._views_of_other_contacts(membership)),
             rings=topology.rings if usable else (),
             authenticates=topology.authenticates if session.authenticates is None else session.authenticates,
-            problems=(*topology.problems, *wrong_nodes, *problems),
+            problems=(*topology.problems, *wrong_nodes, *problems, *self._unknown_contacts(membership)),
             auth_read_level=topology.auth_read_level,
         )
         return self._with_judged_views(snapshot, known)
@@ -171,16 +171,35 @@ class SnapshotBuilder:
 
     def _views_of_other_contacts(self, membership: Membership) -> Iterator[View]:
         """Views of contact points that are not members; errors only if no other nodes are asked."""
+        for contact, answer in self._other_contacts(membership):
+            if isinstance(answer, NodeReport):
+                reason = refusal(answer) or "unknown to the others"
+                yield View(contact.host, outcome="discarded", reason=f"{reason}, not a member of the cluster")
+            elif self._session.settings.views != "all":
+                yield unheard(contact.host, answer)
+
+    def _unknown_contacts(self, membership: Membership) -> Iterator[Problem]:
+        """A problem for each contact point that has joined and not left, and that no report which counts has a member.
+
+        Its own report does not count. But the others may know a part of the cluster only.
+        """
+        for contact, answer in self._other_contacts(membership):
+            if isinstance(answer, NodeReport) and answer.mode not in _OUTSIDE:
+                text = f"{contact.host} answers and is {answer.mode}, but no node whose report counts knows it"
+                yield Problem("ring_behind", contact.host, text)
+
+    def _other_contacts(self, membership: Membership) -> Iterator[tuple[ContactPoint, NodeReport | RingcheckError]]:
+        """Contact points that are not members, with what they answered."""
         asked, ids = set(membership.agents.values()), {member.host_id for member in membership.members}
         for contact in self._session.contacts:
             answer = self._answers.get(contact.agent)
-            if contact.agent in asked:
-                continue
-            if isinstance(answer, NodeReport) and (answer.host_id is None or answer.host_id not in ids):
-                reason = refusal(answer) or "unknown to the others"
-                yield View(contact.host, outcome="discarded", reason=f"{reason}, not a member of the cluster")
-            elif isinstance(answer, RingcheckError) and self._session.settings.views != "all":
-                yield unheard(contact.host, answer)
+            known = isinstance(answer, NodeReport) and answer.host_id is not None and answer.host_id in ids
+            if answer is not None and contact.agent not in asked and not known:
+                yield contact, answer
+
+
+# OperationModes of nodes that have left the ring, or have not joined it; None: Cassandra has not registered it yet.
+_OUTSIDE = frozenset({None, "STARTING", "JOINING", "JOINING_FAILED", "DECOMMISSIONED", "CLIENT"})
 
 
 def _owners_without_tokens(nodes: Sequence[Node], views: Sequence[View], membership: Membership) -> Iterator[Problem]:

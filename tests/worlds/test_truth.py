@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ENTRY_POINTS = {
+    "ringcheck.core.actions",  # for names of actions
     "ringcheck.core.assess",
     "ringcheck.core.consistency",  # for names of levels
     "ringcheck.core.gate",
