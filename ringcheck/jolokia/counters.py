@@ -41,13 +41,14 @@ REQUESTS: Mapping[str, Request] = {
     **{f"{_WRITTEN}{table}": _counter(mbeans.ROLE_COUNTERS, table) for table in _AUTH_TABLES},
 }
 NAMES = tuple(REQUESTS)
+_PROBE = (_STARTED, next(iter(SCOPES)))  # of a node that has no counters by level: it may be upgraded
 
 
 class Counters:
     """What one node counted when it was last asked.
 
     Attributes:
-        names: those that are asked for; without the ones that it lacks.
+        names: those that are asked for; few of a node that has no counters by level.
         counts: by name as in `core.requests`; None if they could not be read.
         started: when its process was started, in seconds of Unix time; None if it is not known.
         problem: why `counts` is None, if the node answered.
@@ -66,15 +67,18 @@ class Counters:
         self.problem = ""
 
     def take(self, answers: Mapping[str, Outcome]) -> None:
-        """Take the outcomes of requests; after a restart there may be more `names` than were asked for."""
-        lacking = {name for name, answer in answers.items() if answer.status == outcomes.NOT_FOUND}
-        self.names = tuple(name for name in self.names if name not in lacking)
-        read = dict(_numbers({name: answers[name] for name in self.names if name in answers}))
-        started = read.pop(_STARTED, None)
+        """Take the outcomes of requests; after a restart there may be more `names` than were asked for.
+
+        The counters of all levels are there from the start, those of scans only once there was one.
+        """
+        read = dict(_numbers(answers))
+        missing = [name for name in SCOPES if name not in read]
+        lacks_all = all(answers[name].status == outcomes.NOT_FOUND for name in SCOPES if name in answers)
+        self.names = _PROBE if lacks_all else NAMES
+        started = read.get(_STARTED)
         self.started = None if started is None else started / 1000
-        missing = [name for name in (*SCOPES, SCANS) if name not in read]
-        own = {LOGINS: _sum(read, _READ), ROLES: _sum(read, _WRITTEN)}
-        self.counts = None if missing else {**{name: read[name] for name in (*SCOPES, SCANS)}, **own}
+        others = {SCANS: read.get(SCANS, 0), LOGINS: _sum(read, _READ), ROLES: _sum(read, _WRITTEN)}
+        self.counts = None if missing else {**{name: read[name] for name in SCOPES}, **others}
         self.problem = _why(answers.get(missing[0]), missing[0]) if missing else ""
 
 

@@ -71,7 +71,12 @@ class Scene:
         return {f"{level.level} {level.datacenter or '-'}" for level in shop.levels if level.level is not Level.ONE}
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        wait_until(lambda: "" if holds() else f"now {self.in_use}", PATIENCE, what, self.cluster)
+        wait_until(lambda: "" if holds() else self.state(), PATIENCE, what, self.cluster)
+
+    def state(self) -> str:
+        """What is known, for a failed wait."""
+        unclear = self.reading.observed.unclear if self.reading.observed else ()
+        return f"now {self.in_use}, {self.reading.error}, {unclear}, {self.evidence()}"
 
     def evidence(self) -> object:
         return self.agent.recorder.levels.of("lab").sources.of("counters").uses

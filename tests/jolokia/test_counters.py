@@ -14,7 +14,7 @@ from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
-from tests.fake_jolokia import denied, failed, ok
+from tests.fake_jolokia import denied, failed, missing_mbean, ok
 from tests.jolokia.scripted import ONE, TWO, Lab, asked_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,25 @@ def test_a_node_that_was_restarted_with_a_newer_release_has_its_counters() -> No
         cluster.up(3, instant=True)
         assert of(source.poll(5.0))[3].counts is not None
         assert of(source.poll(5.0))[3].counts is not None
+
+
+def test_counters_that_begin_later_are_zero_until_then() -> None:
+    """That of range scans is registered with the first scan, and must not cost those of the levels."""
+    scripted = lab(lambda item: ok(item, 7))
+    request = counters.REQUESTS[SCANS]
+    key = request["mbean"], request["attribute"]
+    scripted.nodes[TWO].other[key] = missing_mbean
+    with scripted.running() as running:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), count_every=0.0)
+        for _ in range(2):
+            counts = of(source.poll(5.0))[1].counts
+            assert counts is not None
+            assert (counts["Read-ONE"], counts[SCANS]) == (7, 0)
+        scripted.nodes[TWO].other[key] = lambda item: ok(item, 3)
+        counts = of(source.poll(5.0))[1].counts
+        assert counts is not None
+        assert counts[SCANS] == 3
+        source.close()
 
 
 def test_a_silent_node_is_named() -> None:
