@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,24 @@ def test_a_contact_point_that_has_left_is_a_discarded_view() -> None:
         assert snapshot.views[-1].observer == four
         assert snapshot.views[-1].outcome == "discarded"
         assert snapshot.views[-1].reason == "decommissioned, not a member of the cluster"
+        assert snapshot.problems == ()
         assert len(snapshot.rings) == 1
+
+
+@pytest.mark.parametrize(
+    "state", [{"GossipRunning": False}, {"OperationMode": "DRAINED", "GossipRunning": False}], ids=["gossip", "drained"]
+)
+def test_a_contact_point_that_has_joined_another_ring_is_a_gap(state: dict[str, Any]) -> None:
+    """Its own report does not count; but the nodes that it knows may be the cluster, and the others a part of it."""
+    lab = Lab(4)
+    four = joining_unknown_to_the_others(lab)
+    lab.nodes[four].attributes |= {"OperationMode": "NORMAL", **state}
+    with lab.running(ONE, four) as running:
+        snapshot = running.poll()
+        assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
+        [problem] = [one for one in snapshot.problems if one.code == "ring_behind"]
+        mode = lab.nodes[four].attributes["OperationMode"]
+        assert problem.summary == f"{four} answers and is {mode}, but no node whose report counts knows it"
 
 
 def joining_unknown_to_the_others(lab: Lab) -> str:

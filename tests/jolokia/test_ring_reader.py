@@ -372,3 +372,17 @@ def test_the_mbeans_of_other_authenticators_show_logins_too(
         seen = running.poll()
         assert (seen.authenticates, seen.auth_read_level) == found
         assert running.poll().auth_read_level == found[1]
+
+
+@pytest.mark.parametrize("newer", [2, 3])
+def test_the_level_of_logins_is_read_from_a_node_that_has_it(newer: int) -> None:
+    """During an upgrade to 4.1 the ring may be read from an older node, and a new one may lack the MBean at first."""
+    lab = Lab(release="3.11.19")
+    for node in lab.nodes.values():
+        node.other[CREDENTIALS, "Validity"] = 2000
+    for number, address in enumerate(lab.addresses, 1):
+        if number >= newer:
+            lab.nodes[address].attributes["ReleaseVersion"] = "4.1.9"
+    lab.nodes[lab.addresses[-1]].other[PROPERTIES, "ReadConsistencyLevel"] = "QUORUM"
+    with lab.running() as running:
+        assert running.poll().auth_read_level == "QUORUM"
