@@ -198,8 +198,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             meaning="Views that count disagree on which nodes join, leave or move, or a node joins for a view though "
             "it owns ranges. These coordinators place replicas by other rings than the one that was read. A note if "
             "their clients are served in either ring.",
-            next_step="Wait a few seconds: news of a movement takes them to reach every node. If it stays, compare "
-            "`nodetool status` on the nodes named; a restart of the node that is behind ends it.",
+            next_step="Wait some seconds. If it stays, compare `nodetool status` there, and restart the node behind.",
             reason="contradiction",
             lifts_when="all views know the same movements",
         ),
