@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cassandra
 
-DEFAULT_RELEASES = ("3.11.19", "5.0.8")
+DEFAULT_RELEASES = ("5.0.8",)  # 3.11.19 too takes three minutes more, for the same counters under the same names
 WINDOW = 60.0  # seconds
 PATIENCE = 300.0
 ADMIN = ("admin", "admin-password")
