@@ -2,8 +2,8 @@
 
 The problem. A stop takes a replica from thousands of ranges at once. Whether a range can spare it depends on which of
 its other replicas are up, on its keyspace's replication, and on the consistency level and the datacenter of its
-clients. A cluster's colour does not say: in one that is all well no node may be spared (RF 1), and in one with an
-outage the restart of the very node that is down does no harm.
+clients. The health of the cluster does not answer this: with RF 1 no node of a healthy cluster may stop, and in an
+outage the restart of a node that is down does no harm.
 
 The rule. Compare the cluster before the stop with the cluster after it, for every stake (`core.stakes`): each ring, at
 each level that it must keep, for the clients of each datacenter. A range is lost if some operation can be served
