@@ -531,7 +531,7 @@ class RealNode:
 
     def pause(self) -> None:
         """SIGSTOP: its ports still accept connections, and nothing answers."""
-        self.process.signal(signal.SIGSTOP)
+        self.process.pause()
 
     def resume(self) -> None:
         """SIGCONT."""

@@ -6,14 +6,15 @@ A pid is used only together with its start time: if the kernel has given it to a
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Sequence
 
 # Children of this process; polling reaps them, otherwise they stay zombies as long as this process runs.
@@ -46,6 +47,27 @@ class Process:
         """Send a signal; does nothing if the process has ended."""
         if self.alive:
             os.kill(self.pid, number)
+
+    def pause(self, timeout: float = 60.0) -> None:
+        """SIGSTOP; returns when every thread has stopped: on a busy machine some go on serving until then.
+
+        Raises:
+            TimeoutError: if they have not in time.
+        """
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + timeout
+        while self._thread_states() - {"T"}:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"process {self.pid} has not stopped within {timeout:g} s")
+            time.sleep(0.02)
+
+    def _thread_states(self) -> set[str]:
+        """States of the threads as in proc(5); one that ends meanwhile is left out."""
+        states = set()
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with suppress(OSError):
+                states.add(stat.read_text(errors="replace").rpartition(")")[2].split()[0])
+        return states
 
     def wait_gone(self, timeout: float) -> bool:
         """Wait until the process ends; False if it still exists after `timeout` seconds."""

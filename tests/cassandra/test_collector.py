@@ -257,7 +257,7 @@ def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
     polls()
     driver.pause(2)
     with closing(JolokiaSource(driver.settings)) as collector:
-        seen = collector.poll(4)
+        seen = collector.poll(10)
     driver.resume(2)
     assert view(seen, driver.address(2)).outcome == "unreachable"
     assert next(node.source for node in seen.nodes if node.address == driver.address(2)) == "unreachable"
