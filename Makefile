@@ -142,14 +142,14 @@ lock: $(LOCK_VENV)/.installed
 newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install -q --upgrade "pip>=25.1"
-	.venv-newest/bin/pip install -q -e . --group test
+	.venv-newest/bin/pip install -q -e . --group test --group build
 	.venv-newest/bin/pip freeze --exclude-editable
 	.venv-newest/bin/pytest -q -n 4 -m "$(INSIDE)"
 
 oldest: $(LOCK_VENV)/.installed
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(UV) pip compile --resolution lowest-direct --no-annotate --no-header pyproject.toml -o .venv-oldest/runtime.txt
-	$(UV) pip install -q --python .venv-oldest/bin/python -r .venv-oldest/runtime.txt --group test -e .
+	$(UV) pip install -q --python .venv-oldest/bin/python -r .venv-oldest/runtime.txt --group test --group build -e .
 	.venv-oldest/bin/pytest -q -n 4 -m "$(INSIDE)"
 
 clean:
