@@ -54,9 +54,8 @@ class ContestedMovements:
             evidence: with the views.
         """
         self._evidence = evidence
-        distinct = {
-            id(lists): lists for lists in map(evidence.liveness, evidence.usable)
-        }  # of many views most are equal
+        # Of a thousand views most are equal.
+        distinct = {id(lists): lists for lists in map(evidence.liveness, evidence.usable)}
         self._known = {key: _movements(lists) for key, lists in distinct.items()}
 
     @cached_property
@@ -93,9 +92,10 @@ class ContestedMovements:
 
     def _finding(self, movement: Movement, severity: Severity, detail: str = "") -> Finding:
         address = self._evidence.snapshot.nodes[movement.node].address
-        other = "other views" if movement in self._between_views else "the ring, in which it owns ranges"
-        observers = listed(sorted(self._believed_by[movement]))
-        text = f"{address} is {movement.what} for {observers}, and not for {other}"
+        observers = self._believed_by[movement]
+        seen = f"{listed(sorted(observers))} {'sees' if len(observers) == 1 else 'see'} {address} {movement.what}"
+        between = movement in self._between_views
+        text = f"{seen}, and other nodes do not" if between else f"{seen}, but it owns ranges in the ring already"
         return replace(noted("movement_disagreement", address, text, detail), severity=severity)
 
     # Health

@@ -610,7 +610,7 @@ def test_a_changing_topology_is_a_note(what: str) -> None:
 def test_a_contested_movement_is_a_note_while_clients_are_served_in_either_ring(what: str) -> None:
     """QUORUM of three replicas is there without the node whose movement is contested."""
     verdict = assess(with_view(healthy(), 1, **{what: addresses([2])}), Policy())
-    text = f"OK 10.0.0.2 is {what} for 10.0.0.1, and not for other views"
+    text = f"OK 10.0.0.1 sees 10.0.0.2 {what}, and other nodes do not"
     assert findings(verdict) == {
         "topology_changing": [f"OK 10.0.0.2 is {what}"],
         "movement_disagreement": [text],
@@ -623,7 +623,7 @@ def test_a_contested_movement_is_unknown_if_clients_may_not_be_served() -> None:
     verdict = assess(with_view(two, 2, joining=addresses([1])), Policy())
     assert verdict.severity is Severity.UNKNOWN
     [finding] = [one for one in verdict.findings if one.code == "movement_disagreement"]
-    assert finding.summary == "10.0.0.1 is joining for 10.0.0.2, and not for other views"
+    assert finding.summary == "10.0.0.2 sees 10.0.0.1 joining, and other nodes do not"
     assert finding.detail == "whether 10.0.0.1 serves orders at LOCAL_QUORUM is not known"
 
 
@@ -633,7 +633,7 @@ def test_a_joining_node_that_owns_ranges_contradicts_the_ring() -> None:
     verdict = assess(with_views(two, joining=addresses([1])), Policy())
     [finding] = [one for one in verdict.findings if one.code == "movement_disagreement"]
     assert finding.severity is Severity.UNKNOWN
-    assert finding.summary.endswith("and not for the ring, in which it owns ranges")
+    assert finding.summary == "10.0.0.1, 10.0.0.2 see 10.0.0.1 joining, but it owns ranges in the ring already"
 
 
 def test_a_contested_movement_beside_a_node_that_is_down_is_unknown() -> None:

@@ -304,7 +304,7 @@ def test_a_contested_movement_blocks_though_movements_are_allowed() -> None:
     contested = with_view(article.snapshot(), "10.0.0.3", leaving=frozenset(["10.0.0.2"]))
     decision = decide(contested, "10.0.0.1", gate=gate)
     assert decision.decision == "unknown"
-    assert ("contradiction", True, "10.0.0.2 is leaving for 10.0.0.3, and not for other views") in summaries(decision)
+    assert ("contradiction", True, "10.0.0.3 sees 10.0.0.2 leaving, and other nodes do not") in summaries(decision)
 
 
 def test_an_unknown_age_is_a_note() -> None:
