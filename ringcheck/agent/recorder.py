@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.webhooks import letters
-from ringcheck.core.events import TOLD, noticed
+from ringcheck.core.events import ANNOUNCED, noticed
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.overdue import overdue
 from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
@@ -69,7 +69,7 @@ class Recorder:
         self._guard = threading.Lock()
         self._known: dict[str, dict[Key, Known]] = {}
         self._resumed: dict[str, int] = {}  # clusters of the file that were not polled yet: when they last could be
-        self._told: dict[str, dict[Key, Known]] = {}  # what events have said
+        self._announced: dict[str, dict[Key, Known]] = {}  # what events have announced
         self.webhooks: tuple[Webhook, ...] = ()
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
         self.levels = LevelBook(self._save_evidence, clock)
@@ -100,7 +100,7 @@ class Recorder:
             loaded = None
         if loaded:
             with self._guard:
-                self._known, self._told = _parted(loaded.state)
+                self._known, self._announced = _parted(loaded.state)
                 self._resumed = dict.fromkeys(loaded.state, loaded.alive) if loaded.alive else {}
             self.levels.load(loaded.evidence)
 
@@ -137,22 +137,22 @@ class Recorder:
             facts = facts_of(reading, before)
             found = [*self._resumption(reading.cluster, at), *transitions(before, facts)]
             after = self._known[reading.cluster] = carried(known, facts, at)
-            told = self._told.get(reading.cluster, {})
-            events, now_told = self._events(reading, told, after, at)
-            self._told[reading.cluster] = now_told
-            changed = _differences({**known, **told}, {**after, **now_told})
+            announced = self._announced.get(reading.cluster, {})
+            events, now_announced = self._events(reading, announced, after, at)
+            self._announced[reading.cluster] = now_announced
+            changed = _differences({**known, **announced}, {**after, **now_announced})
             written = self._put(reading.cluster, at, found, changed, events)
         verdict = dated(reading.verdict, after) if reading.verdict else None
         return replace(reading, verdict=verdict), written
 
     def _events(
-        self, reading: Reading, told: dict[Key, Known], facts: Mapping[Key, Known], at: int
+        self, reading: Reading, announced: dict[Key, Known], facts: Mapping[Key, Known], at: int
     ) -> tuple[list[Letter], dict[Key, Known]]:
-        """The events of a poll for the webhooks, and what has been told after it."""
+        """The events of a poll for the webhooks, and what has been announced after it."""
         if not self.webhooks:
-            return [], told
+            return [], announced
         delays = {webhook.node_lost_after for webhook in self.webhooks if "node_lost" in webhook.events}
-        events, after = noticed(reading, told, facts, at, delays)
+        events, after = noticed(reading, announced, facts, at, delays)
         return letters(reading.cluster, at, events, self.webhooks), after
 
     def _resumption(self, cluster: str, at: int) -> Iterable[Transition]:
@@ -178,7 +178,7 @@ class Recorder:
         """What writes all facts anew, and that changes are missing."""
         at = self._now()
         with self._guard:
-            state = {cluster: {**facts, **self._told.get(cluster, {})} for cluster, facts in self._known.items()}
+            state = {cluster: {**facts, **self._announced.get(cluster, {})} for cluster, facts in self._known.items()}
         return partial(_write_whole, state, at, kept(why))
 
     def _now(self) -> int:
@@ -196,7 +196,7 @@ class Recorder:
             for name in gone:
                 del self._known[name]
                 self._resumed.pop(name, None)
-                self._told.pop(name, None)
+                self._announced.pop(name, None)
             if gone and self.writer:
                 self.writer.put(lambda connection: entries.drop_clusters(connection, gone))
 
@@ -231,11 +231,11 @@ class Recorder:
 def _parted(state: FullState) -> tuple[FullState, FullState]:
     """The facts of the file, and what events have said."""
     known: FullState = {}
-    told: FullState = {}
+    announced: FullState = {}
     for cluster, facts in state.items():
-        told[cluster] = {key: fact for key, fact in facts.items() if key.kind in TOLD}
-        known[cluster] = {key: fact for key, fact in facts.items() if key.kind not in TOLD}
-    return known, told
+        announced[cluster] = {key: fact for key, fact in facts.items() if key.kind in ANNOUNCED}
+        known[cluster] = {key: fact for key, fact in facts.items() if key.kind not in ANNOUNCED}
+    return known, announced
 
 
 def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:

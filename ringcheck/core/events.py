@@ -1,8 +1,8 @@
 """The events that leave ringcheck: what programs may react to, beside the entries of the history for people.
 
-Pure. An event is due when a fact that was not told yet holds: a node has been down for a while, or a cluster is in
-another condition than at the last event. What was told is kept with the facts, in the same transaction as the event,
-so that a restart neither repeats an event nor loses one.
+Pure. An event is due when a fact that was not announced yet holds: a node has been down for a while, or a cluster is in
+another condition than at the last event. What was announced is kept with the facts, in the same transaction as the
+event, so that a restart neither repeats an event nor loses one.
 
 The condition of a cluster is its worst: `outage` while ranges are unavailable at a critical level, `at_minimum` while a
 node is down and ranges have no replica to spare at the lowest watched level of their keyspace, otherwise `served`. A
@@ -34,8 +34,8 @@ EVENTS: Mapping[str, str] = {
 }
 """All kinds of events. Nothing raises `level_changed` in this release."""
 
-TOLD = frozenset({"condition", "lost", "lease_old"})
-"""Kinds of facts that say what was told; they make no entries of the history."""
+ANNOUNCED = frozenset({"condition", "lost", "lease_old"})
+"""Kinds of facts that record what was announced; they make no entries of the history."""
 
 _RANKS = {"served": 0, "at_minimum": 1, "outage": 2}
 _CONDITION = Key("condition", "")
@@ -61,24 +61,24 @@ class Event:
 
 
 def noticed(
-    polled: Polled, told: Mapping[Key, Known], facts: Mapping[Key, Known], at: int, delays: Collection[float]
+    polled: Polled, announced: Mapping[Key, Known], facts: Mapping[Key, Known], at: int, delays: Collection[float]
 ) -> tuple[list[Event], dict[Key, Known]]:
-    """The events of a poll, and what has been told after it.
+    """The events of a poll, and what has been announced after it.
 
     Args:
         polled: the poll.
-        told: before it.
+        announced: before it.
         facts: what is so after it.
         at: milliseconds of Unix time.
         delays: seconds after which a node is lost; each is an event of its own.
     """
     if polled.error or polled.verdict is None:
-        return [], dict(told)
+        return [], dict(announced)
     after: dict[Key, Known] = {}
     events = [
-        *_condition(polled.verdict, told, after, at),
-        *_lost(polled, polled.verdict, told, facts, after, at, delays),
-        *_old_leases(polled.verdict, told, after, at),
+        *_condition(polled.verdict, announced, after, at),
+        *_lost(polled, polled.verdict, announced, facts, after, at, delays),
+        *_old_leases(polled.verdict, announced, after, at),
     ]
     return events, after
 
@@ -86,8 +86,8 @@ def noticed(
 # The condition of the cluster
 
 
-def _condition(verdict: Verdict, told: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
-    before = told.get(_CONDITION, Known(Fact("served", ""), at))
+def _condition(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
+    before = announced.get(_CONDITION, Known(Fact("served", ""), at))
     now = _now(verdict)
     better = _RANKS[now] < _RANKS.get(before.fact.value, 0)
     if now == before.fact.value or (better and _leaves_unknown(verdict)):
@@ -129,13 +129,13 @@ def _needed(level: LevelVerdict) -> int:
 def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
     polled: Polled,
     verdict: Verdict,
-    told: Mapping[Key, Known],
+    announced: Mapping[Key, Known],
     facts: Mapping[Key, Known],
     after: dict[Key, Known],
     at: int,
     delays: Iterable[float],
 ) -> Iterator[Event]:
-    """Nodes that are down for long enough; one that was told stays told until it is up or no member any more."""
+    """Nodes that are down for long enough; each is announced once, until it is up again or no member any more."""
     nodes = {node.address: node for node in verdict.snapshot.nodes}
     leased = {holder.node for holder in polled.holders or ()}
     for key, (fact, since) in facts.items():
@@ -144,8 +144,8 @@ def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
         node = nodes[fact.name]
         for delay in delays:
             mark = Key("lost", key.subject, code=f"{delay:g}")
-            if mark in told:
-                after[mark] = told[mark]
+            if mark in announced:
+                after[mark] = announced[mark]
             elif fact.value == "down" and at - since >= delay * 1000 and fact.name not in leased:
                 after[mark] = Known(Fact("lost", fact.name), since)
                 data: Data = {
@@ -158,14 +158,14 @@ def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
                 yield Event(kind="node_lost", subject=fact.name, data=data, after=delay)
 
 
-def _old_leases(verdict: Verdict, told: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
-    if verdict.holders is None:  # the store did not answer: what was told stays told
-        after.update({key: known for key, known in told.items() if key.kind == "lease_old"})
+def _old_leases(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
+    if verdict.holders is None:  # the store did not answer: what was announced stays announced
+        after.update({key: known for key, known in announced.items() if key.kind == "lease_old"})
         return
     for finding in verdict.findings:
         if finding.code == "lease_overdue" and not finding.more:
             mark = Key("lease_old", finding.subject)
-            after[mark] = told.get(mark, Known(Fact("old", finding.subject), at))
-            if mark not in told:
+            after[mark] = announced.get(mark, Known(Fact("old", finding.subject), at))
+            if mark not in announced:
                 data: Data = {"node": finding.subject, "summary": finding.summary}
                 yield Event(kind="lease_old", subject=finding.subject, data=data)

@@ -9,7 +9,7 @@ import pytest
 
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.events import EVENTS, TOLD, noticed
+from ringcheck.core.events import ANNOUNCED, EVENTS, noticed
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.transitions import KINDS, carried, facts_of
@@ -30,7 +30,7 @@ class Cluster:
     def __init__(self, *delays: float) -> None:
         self.delays = delays
         self.known: dict[Key, Known] = {}
-        self.told: dict[Key, Known] = {}
+        self.announced: dict[Key, Known] = {}
         self.at = 0
         self.last: list[Event] = []
 
@@ -44,7 +44,7 @@ class Cluster:
         reading = Reading(cluster="blogs", verdict=verdict, fresh=True, holders=holders, **changes)
         facts = facts_of(reading, {key: known.fact for key, known in self.known.items()})
         self.known = carried(self.known, facts, self.at)
-        self.last, self.told = noticed(reading, self.told, self.known, self.at, self.delays)
+        self.last, self.announced = noticed(reading, self.announced, self.known, self.at, self.delays)
         return [(event.kind, event.subject) for event in self.last]
 
 
@@ -122,7 +122,7 @@ def test_a_node_under_a_lease_is_not_lost() -> None:
 
 def test_what_was_told_is_no_history() -> None:
     """Facts of these kinds are kept beside those of the history, and have their own names."""
-    assert not TOLD & set(KINDS)
+    assert not ANNOUNCED & set(KINDS)
     assert set(EVENTS) == {"node_lost", "outage", "at_minimum", "recovered", "lease_old", "level_changed"}
 
 
