@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ringcheck.config.values import Cluster, Observing
     from ringcheck.core.observed import Observed
-    from ringcheck.core.requests import Use
     from ringcheck.core.ring import Snapshot
+    from ringcheck.core.uses import Use
 
     Save = Callable[[str, str, Mapping[str, object]], object]
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ringcheck.agent.answers import agent_of, body_of, cluster_of, json_response, require_parameters
 from ringcheck.core.consistency import Level
-from ringcheck.core.requests import QUERIED, Use
+from ringcheck.core.uses import QUERIED, Use
 from ringcheck.documents.levels import levels_document
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from ringcheck.agent.bugs import located_bug
 from ringcheck.core.consistency import Level
-from ringcheck.core.requests import QUERIED, Use
+from ringcheck.core.uses import QUERIED, Use
 from ringcheck.errors import DataError, RingcheckError, SourceError, cut, printable
 from ringcheck.http.credentials import secret
 from ringcheck.http.exchange import exchange

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.policy import Policy, Rule
-    from ringcheck.core.requests import Use
     from ringcheck.core.usage import Evidence
+    from ringcheck.core.uses import Use
 
 EXPLAINED = 0.95  # of the queries at a level: if keyspaces are known for fewer, it may be any keyspace's
 CHANGED = 86400.0  # seconds for which a change is a finding

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.client_errors import ClientCounters
     from ringcheck.core.ring import Snapshot
 
 

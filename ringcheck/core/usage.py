@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import Level, release
 from ringcheck.core.observed import PATIENCE
 from ringcheck.core.policy import auth_level
-from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES, Use
+from ringcheck.core.uses import LOGINS, ROLES, SCANS, SCOPES, Use
 from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.endpoint import canonical, ip_of
 from ringcheck.errors import DataError, GoneError, SourceError
-from ringcheck.jolokia import client_metrics, endpoints, gossip, mbeans, outcomes
+from ringcheck.jolokia import client_errors, endpoints, gossip, mbeans, outcomes
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.proxy import RefusedByNodeError, place
 from ringcheck.jolokia.settings import host_of, is_jmx, jmx_end
@@ -22,7 +22,7 @@ from ringcheck.jolokia.settings import host_of, is_jmx, jmx_end
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.client_errors import ClientCounters
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.outcomes import Outcome
     from ringcheck.jolokia.settings import JolokiaSettings
@@ -112,9 +112,9 @@ class Control:
         """
         ends = self._clock() + seconds
         url = self._agent(address, host_id, ends)
-        requests = client_metrics.requests()
+        requests = client_errors.requests()
         answers = outcomes.outcomes(self._client.post(url, requests, ends), len(requests))
-        return client_metrics.counters(answers or [self._ask(url, request, ends) for request in requests])
+        return client_errors.counters(answers or [self._ask(url, request, ends) for request in requests])
 
     def _agent(self, address: str, host_id: str | None, ends: float) -> str:
         """The URL at which the node itself answers now: the last one, the configured `url`, or a contact point.

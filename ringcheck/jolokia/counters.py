@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES
+from ringcheck.core.uses import LOGINS, ROLES, SCANS, SCOPES
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans, outcomes
 
@@ -49,7 +49,7 @@ class Counters:
 
     Attributes:
         names: those that are asked for; few of a node that has no counters by level.
-        counts: by name as in `core.requests`; None if they could not be read.
+        counts: by name as in `core.uses`; None if they could not be read.
         started: when its process was started, in seconds of Unix time; None if it is not known.
         problem: why `counts` is None, if the node answered.
     """

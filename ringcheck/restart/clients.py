@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ringcheck.core.client_requests import UNAVAILABLES, hints_left, new_errors
+from ringcheck.core.client_errors import UNAVAILABLES, hints_left, new_errors
 from ringcheck.core.release import parse_release
 from ringcheck.core.words import counted, listed
 from ringcheck.restart.procedure import Halt
@@ -19,7 +19,7 @@ from ringcheck.restart.readiness import identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.client_errors import ClientCounters
     from ringcheck.core.ring import Node, Snapshot
     from ringcheck.restart.context import RunContext
 
@@ -53,7 +53,11 @@ class ClientWatch:
         """
         how = self.context.procedure
         names = listed([node.address for node in batch])
-        self._await(f"hints for {names} to be delivered", how.hints_timeout, lambda: self._hints(batch))
+        if not self._before:
+            return
+        ours = {identity(node) for node in batch}
+        holding = [node for node in self._before if node not in ours] if self._counts_hints() else []
+        self._await(f"hints for {names} to be delivered", how.hints_timeout, lambda: self._hints(holding))
         self._await(f"clients to connect to {names}", how.load_timeout, lambda: self._without_clients(batch))
 
     def end(self, batch: Sequence[Node]) -> str:
@@ -88,7 +92,7 @@ class ClientWatch:
         """
         read, problems = self.context.environment.client_counters(nodes)
         if problems:
-            unread = f"{listed(sorted(problems))}: {next(iter(problems.values()))}"
+            unread = f"{listed(sorted(problems))}: {problems[min(problems)]}"
             if self.context.procedure.max_client_errors is not None:
                 raise Halt("doubt", f"the errors of clients can't be read from {unread}")
             if unread != self._unread:
@@ -99,26 +103,33 @@ class ClientWatch:
     def _await(self, what: str, seconds: float, lacks: Callable[[], str]) -> None:
         """Poll until nothing is lacking, or the time is over; the run goes on in both cases."""
         ends = self.context.environment.clock() + seconds
-        told = False
-        while seconds and self._before and (lack := lacks()):
+        recorded = False
+        while seconds and (lack := lacks()):
             if self.context.environment.clock() > ends:
                 self.context.record("load", what=f"going on after {seconds:g} s without {what}: {lack}")
                 return
-            if not told:
+            if not recorded:
                 self.context.record("load", what=f"waiting for {what}: {lack}")
-                told = True
+                recorded = True
             self.context.pause(self.context.procedure.interval)
 
-    def _hints(self, batch: Sequence[Node]) -> str:
-        """How many hints are not delivered yet; empty if none are, or it can't be known."""
-        ours = {identity(node) for node in batch}
-        others = {node: counters for node, counters in self._before.items() if node not in ours}
-        if any(
-            (parse_release(node.release_version) or _HINTS_SERVICE) < _HINTS_SERVICE for node in self._nodes.values()
-        ):
+    def _counts_hints(self) -> bool:
+        """Whether the releases of all nodes count the hints that were delivered."""
+        releases = [parse_release(node.release_version) for node in self._nodes.values()]
+        return all(release is None or release >= _HINTS_SERVICE for release in releases)
+
+    def _hints(self, holding: list[str]) -> str:
+        """How many hints are not delivered yet; empty if none are, or it can't be known.
+
+        Args:
+            holding: nodes that may hold such hints; those that hold none are removed, and not asked again.
+        """
+        if not holding:
             return ""
-        left = hints_left(others, self._read({node: self._nodes[node] for node in others}))
-        return counted(left, "hint") if left else ""
+        now = self._read({node: self._nodes[node] for node in holding})
+        left = hints_left({node: self._before[node] for node in holding}, now) or {}
+        holding[:] = left
+        return counted(sum(left.values()), "hint") if left else ""
 
     def _without_clients(self, batch: Sequence[Node]) -> str:
         """Which nodes had clients before and have none yet; empty for none."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
-    from ringcheck.core.client_requests import ClientCounters
+    from ringcheck.core.client_errors import ClientCounters
     from ringcheck.core.ring import Node, Snapshot
     from ringcheck.core.source import NodeControl
     from ringcheck.restart.commands import CommandResult

@@ -21,7 +21,7 @@ from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.core.requests import Use
+from ringcheck.core.uses import Use
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.report import metrics

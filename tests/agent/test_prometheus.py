@@ -15,7 +15,7 @@ from ringcheck.agent.levels import LevelBook
 from ringcheck.config.values import Observing, Prometheus, SpanLabels
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import Following
-from ringcheck.core.requests import Use
+from ringcheck.core.uses import Use
 from ringcheck.errors import DataError, SourceError
 
 if TYPE_CHECKING:

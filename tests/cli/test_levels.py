@@ -17,7 +17,7 @@ from ringcheck.config.values import Observing
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import Following
 from ringcheck.core.node_requests import NodeRequests
-from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES, Use
+from ringcheck.core.uses import LOGINS, ROLES, SCANS, SCOPES, Use
 from ringcheck.documents.levels import read_levels
 from ringcheck.errors import DataError
 from ringcheck.history import database

@@ -24,8 +24,8 @@ from ringcheck.core.levels import (
 )
 from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.core.requests import QUERIED, Use
 from ringcheck.core.usage import Evidence, Seen
+from ringcheck.core.uses import QUERIED, Use
 from tests.core.clusters import address, nodes, ring, snapshot
 from tests.core.test_range_healths import RULES, state
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level
 from ringcheck.core.node_requests import NodeRequests
 from ringcheck.core.observed import PATIENCE
-from ringcheck.core.requests import LOGINS, ROLES, SCANS, Use
 from ringcheck.core.usage import (
     IN_FLIGHT,
     Evidence,
@@ -25,6 +24,7 @@ from ringcheck.core.usage import (
     sampled,
     span,
 )
+from ringcheck.core.uses import LOGINS, ROLES, SCANS, Use
 
 DAY = 86400.0
 WINDOW = 7 * DAY

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.core.requests import LOGINS, ROLES, SCANS, SCOPES
+from ringcheck.core.uses import LOGINS, ROLES, SCANS, SCOPES
 from ringcheck.jolokia import counters, mbeans
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource

@@ -121,6 +121,24 @@ def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -
         assert held == [1]
 
 
+def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
+    """A cluster of a thousand nodes must not be asked whole every two seconds."""
+    with staged(tmp_path, 3) as stage:
+        node, peer = stage.names[0], stage.cluster.nodes[1]
+        read, asked = stage.environment.client_counters, list[set[str]]()
+
+        def noted(nodes: Any) -> Any:
+            asked.append({one.address for one in nodes.values()})
+            peer.counters["HintsSucceeded"] += len(asked) == 4
+            return read(nodes)
+
+        stage.environment.client_counters = noted  # type: ignore[method-assign]
+        stage.environment.during[node] = lambda: peer.counters.update({"TotalHints": 1})
+        assert stage.roll(node).outcome == "done"
+        every = set(stage.names)
+        assert asked == [every, every - {node}, {peer.address}, {peer.address}, every]
+
+
 def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
     """Then it says so and goes on; with 0 it does not wait at all."""
     with staged(tmp_path, 3) as stage:

@@ -25,9 +25,9 @@ class ClientCounters:
 
     Attributes:
         errors: failed requests by scope (`Read-LOCAL_QUORUM`, `CASWrite`) and metric (one of `ERRORS`).
-        hints_created: hints that the node has stored for others; None if it does not tell.
-        hints_delivered: hints that others have acknowledged, from 3.0 on; None if it does not tell.
-        connections: native connections of clients that are open now; None if it does not tell.
+        hints_created: hints that the node has stored for others; None if it does not report that.
+        hints_delivered: hints that others have acknowledged, from 3.0 on; None if it does not report that.
+        connections: native connections of clients that are open now; None if it does not report that.
     """
 
     errors: Errors = field(default_factory=dict)
@@ -43,7 +43,7 @@ def new_errors(
 
     Args:
         before: the first reading, by node.
-        after: the second; a node that is in one reading only counts from 0.
+        after: the second; the counters of a node that is not in the first count whole.
         restarted: nodes whose process is known to be a new one, so that their counters began again.
     """
     total: Counter[tuple[str, str]] = Counter()
@@ -63,12 +63,15 @@ def _increase(before: Errors, after: Errors) -> dict[tuple[str, str], int]:
     }
 
 
-def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientCounters]) -> int | None:
-    """Hints that were created since the first reading and are not delivered; None if a node does not tell.
+def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientCounters]) -> dict[str, int] | None:
+    """Hints that were created since the first reading and are not delivered, for each node that holds some.
 
-    A node that was restarted in between keeps its hints in files and forgets its counters; it is left out.
+    None if a node does not report them.
+
+    A node that was restarted in between keeps its hints in files and forgets its counters; it is left out. Hints of
+    before the first reading that a node delivers now are not those that another one has created since.
     """
-    left = 0
+    left = {}
     for node, then in before.items():
         now = after.get(node)
         if now is None:
@@ -77,9 +80,9 @@ def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientC
         delivered = _grown(then.hints_delivered, now.hints_delivered)
         if created is None or delivered is None:
             return None
-        if created >= 0 and delivered >= 0:
-            left += created - delivered
-    return max(left, 0)
+        if delivered >= 0 and created > delivered:
+            left[node] = created - delivered
+    return left
 
 
 def _grown(before: int | None, after: int | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringcheck.core.client_requests import ClientCounters, hints_left, new_errors
+from ringcheck.core.client_errors import ClientCounters, hints_left, new_errors
 
 
 def counters(created: int | None = 0, delivered: int | None = 0, **errors: int) -> ClientCounters:
@@ -40,8 +40,14 @@ def test_a_process_that_is_new_counts_from_zero() -> None:
 def test_hints_are_left_until_as_many_are_delivered_as_were_created() -> None:
     """Hints of before the first reading do not count; a node that restarted or does not tell is no proof."""
     before = {"a": counters(created=10, delivered=4), "b": counters()}
-    assert hints_left(before, {"a": counters(created=15, delivered=6), "b": counters(2)}) == 5
-    assert hints_left(before, {"a": counters(created=15, delivered=9), "b": counters()}) == 0
-    assert hints_left(before, {"a": counters(created=3, delivered=0), "b": counters()}) == 0
+    assert hints_left(before, {"a": counters(created=15, delivered=6), "b": counters(2)}) == {"a": 3, "b": 2}
+    assert hints_left(before, {"a": counters(created=15, delivered=9), "b": counters()}) == {}
+    assert hints_left(before, {"a": counters(created=3, delivered=0), "b": counters()}) == {}
     assert hints_left(before, {"a": counters(created=15, delivered=6)}) is None
     assert hints_left(before, {"a": counters(created=None), "b": counters()}) is None
+
+
+def test_old_hints_that_one_node_delivers_are_not_the_new_ones_of_another() -> None:
+    """Each node is counted by itself."""
+    before = {"a": counters(created=90, delivered=0), "b": counters()}
+    assert hints_left(before, {"a": counters(created=90, delivered=80), "b": counters(created=3)}) == {"b": 3}

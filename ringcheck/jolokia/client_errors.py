@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.client_requests import ERRORS, ClientCounters
+from ringcheck.core.client_errors import ERRORS, ClientCounters
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans, outcomes
 
