@@ -105,10 +105,16 @@ class Bound(Seconds):
     help="Stop if clients got more than N errors during a batch. [default: no Unavailables, any number of others]",
 )
 @click.option(
-    "--hints-timeout", type=Bound(), default=300.0, help="Time for the hints of a batch; 0: no wait. [default: 5m]"
+    "--hints-timeout",
+    type=Bound(),
+    default=300.0,
+    help="Wait for the hints of a batch, at most; 0: don't wait. [default: 5m]",
 )
 @click.option(
-    "--load-timeout", type=Bound(), default=120.0, help="Time for clients to connect again; 0: no wait. [default: 2m]"
+    "--load-timeout",
+    type=Bound(),
+    default=120.0,
+    help="Wait for clients to connect again, at most; 0: don't wait. [default: 2m]",
 )
 @click.option("--drain-timeout", type=Seconds(), default=300.0, help="Time for draining a node. [default: 5m]")
 @click.option("--exec-timeout", type=Seconds(), default=600.0, help="Time for a command. [default: 10m]")

@@ -38,7 +38,7 @@ def test_a_process_that_is_new_counts_from_zero() -> None:
 
 
 def test_hints_are_left_until_as_many_are_delivered_as_were_created() -> None:
-    """Hints of before the first reading do not count; a node that restarted or does not tell is no proof."""
+    """Hints of before the first reading do not count; a node that restarted or reports none proves nothing."""
     before = {"a": counters(created=10, delivered=4), "b": counters()}
     assert hints_left(before, {"a": counters(created=15, delivered=6), "b": counters(2)}) == {"a": 3, "b": 2}
     assert hints_left(before, {"a": counters(created=15, delivered=9), "b": counters()}) == {}
