@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -129,7 +130,7 @@ class Journal:
         """Open the file, or create it.
 
         Raises:
-            UsageError: if it can't be written, or another run has it open.
+            UsageError: if it can't be written, is no regular file, or another run has it open.
             DataError: if it is damaged, or holds something other than a journal.
         """
         self.path = path
@@ -139,6 +140,7 @@ class Journal:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
+            self._refuse_device()
             self._lock()
             self.past = past(self._read())
         except BaseException:
@@ -147,6 +149,11 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> UsageError:
         return UsageError(f"the journal {self.path} can't be written: {error.strerror or error}")
+
+    def _refuse_device(self) -> None:
+        """Let only a regular file pass: reading a device may not end."""
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            raise UsageError(f"{self.path} is no regular file: name another one with --journal")
 
     def _lock(self) -> None:
         try:

@@ -208,6 +208,14 @@ def test_another_file_is_not_written_to(tmp_path: Path, content: str) -> None:
     assert path.read_text() == content
 
 
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/full", "/dev/zero", "pipe"])
+def test_a_device_or_a_pipe_is_refused(tmp_path: Path, path: str) -> None:
+    """Reading it might never end, and what is written to it is gone."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is no regular file"):
+        Journal(tmp_path / path)
+
+
 def test_a_journal_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     """Without a journal no run is begun."""
     with pytest.raises(UsageError, match="can't be written"):
