@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Server: TypeAlias = "tuple[str, str, int]"  # scheme, host and port
 
 _PORTS = {"http": 80, "https": 443}
+_AT = re.compile("@|%40|\uff20|\ufe6b")  # also escaped, and what NFKC, which urlsplit refuses, turns into it
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # characters of a path that a URL may hold as they are, and the escapes of others
 
 
@@ -89,6 +91,6 @@ def shown(url: str) -> str:
 
 def without_login(text: str) -> str:
     """A host or URL that may be malformed, without all that stands before its last `@`, except for the scheme."""
-    before, at, rest = text.rpartition("@")
-    scheme, slashes, _ = before.partition("://")
-    return f"{scheme}{slashes}{rest}" if at and slashes else rest
+    rest = _AT.split(text)[-1]
+    scheme, slashes, _ = text.removesuffix(rest).partition("://")
+    return f"{scheme}{slashes}{rest}" if slashes else rest

@@ -145,7 +145,9 @@ def jmx_end(location: str) -> tuple[str, int]:
     with suppress(ValueError):
         host, port = host_and_port(parts["end"] if parts else "")
         return host, 1099 if port is None else port  # of RMI's registry
-    raise ConfigError(f"{location!r} is not a JMX URL such as {DEFAULT_JMX.replace('{address}', 'HOST')}")
+    raise ConfigError(
+        f"{without_login(location)!r} is not a JMX URL such as {DEFAULT_JMX.replace('{address}', 'HOST')}"
+    )
 
 
 def host_of(contact: str) -> str:

@@ -99,7 +99,8 @@ def test_usage_errors_are_unknown(
     "words",
     [
         ["-H", "u:s3cret@127.0.0.1"], ["-H", "u:s3cret@127.0.0.1:1"], ["-H", "u:s3:cret@[::1]:x"],
-        ["-H", "u:s3/cret@h"],
+        ["-H", "u:s3/cret@h"], ["-H", "u:s3cret%40h"], ["-H", "u:s3cret\uff20h"], ["-H", "http://u:s3cret\uff20h/"],
+        ["-H", "service:jmx:rmi:///jndi/rmi://u:s3cret@h/jmxrmi"],
         ["-u", "http://u:s3cret@127.0.0.1:1/j"], ["-u", "http://u:s3cret@[x/j"], ["-u", "http://u:s3cret@h:999999/"],
         ["-u", "ftp://u:s3cret@h/"], ["-u", "u:s3cret@h/"], ["-u", "http://u:s3/cret@127.0.0.1:1"],
         ["-u", "http://u:s3?cret@127.0.0.1:1"], ["-u", "http://u:s3#cret@h"], ["-u", "http://u:s3cret@h/{address}"],
