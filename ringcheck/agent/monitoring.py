@@ -30,10 +30,10 @@ TICK = 0.25  # seconds between checks for news
 def metrics_(request: Request) -> Response:
     """`/metrics`: all clusters, or those that `cluster` parameters name, so that scrapes can be shared out."""
     require_parameters(request, "cluster")
-    agent, names = agent_of(request), request.query_params.getlist("cluster")
+    agent, names = agent_of(request), set(request.query_params.getlist("cluster"))
     readings = agent.readings()
     watched = {reading.cluster for reading in readings}
-    if unknown := set(names) - watched:
+    if unknown := names - watched:
         raise HTTPException(404, f"there is no cluster {min(unknown)!r}")
     wanted = [reading for reading in readings if not names or reading.cluster in names]
     accept, series = request.headers.get("accept", ""), request.app.state.series

@@ -68,6 +68,7 @@ def test_metrics_of_some_clusters(tmp_path: Path) -> None:
     with watched(tmp_path, interval=3600) as once:  # no poll between the two scrapes
         whole, part = once.get("/metrics").text, once.get(f"/metrics?cluster={NAME}").text
         assert f'ringcheck_up{{cassandra_cluster="{NAME}"}} 1.0' in part
+        assert "\nringcheck_build_info{" in part  # the agent's own series are in each
         assert [line for line in part.splitlines() if "cassandra_cluster" in line] == [
             line for line in whole.splitlines() if f'cassandra_cluster="{NAME}"' in line
         ]
