@@ -68,6 +68,9 @@ PARTITIONERS = {
 }
 
 
+DEFAULT_PARTITIONER = "Murmur3Partitioner"  # Cassandra's own default
+
+
 def partitioner(name: str) -> Partitioner:
     """The partitioner of a (fully qualified) class name.
 

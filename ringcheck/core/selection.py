@@ -12,7 +12,7 @@ from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.levels import followed
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
-from ringcheck.core.ring import partitioner
+from ringcheck.core.ring import DEFAULT_PARTITIONER, partitioner
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
@@ -47,8 +47,9 @@ class Scope:
         self.evidence = evidence
         self.snapshot = snapshot
         self.policy = policy
-        if snapshot.rings:  # without rings the partitioner need not be known: all nodes may be starting
-            self.space = partitioner(snapshot.partitioner)
+        # Without rings the partitioner need not be known: all nodes may be starting. What may be judged then is the
+        # metadata service, whose one range is the whole space of any partitioner.
+        self.space = partitioner(snapshot.partitioner if snapshot.rings else DEFAULT_PARTITIONER)
         self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
         self._view = view

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringcheck.core.actions import NAMES
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
@@ -251,6 +252,18 @@ def _well(observer: str, one: Snapshot) -> Any:
     return replace(
         first, observer=observer, live=everyone, unreachable=frozenset(), metadata=reports.get(observer, first.metadata)
     )
+
+
+@pytest.mark.parametrize("partitioner", ["Murmur3Partitioner", "unknown"])
+def test_a_quorum_is_judged_without_a_ring(partitioner: str) -> None:
+    """If no node reports keyspaces: its loss is found, and nothing may stop for lack of data."""
+    one = replace(cluster(1, 2, 3, down=(2, 3)), rings=(), partitioner=partitioner)
+    assert "metadata_quorum" in of_metadata(one)
+    for action in NAMES:
+        assert "no_data" in blocking(decide(one, 1, action=action)), action
+    assert not Gatekeeper(one, Policy(), GATE).safe_nodes()
+    assert not plan(one, Policy(), GATE).batches
+    assert what_if(one, Policy(), down=[address(1)]).then.severity is Severity.UNKNOWN
 
 
 # Plan and what-if
