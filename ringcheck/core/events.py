@@ -7,6 +7,8 @@ event, so that a restart neither repeats an event nor loses one.
 The condition of a cluster is its worst: `outage` while ranges are unavailable at a critical level, `at_minimum` while a
 node is down and ranges have no replica to spare at the lowest watched level of their keyspace, otherwise `served`. A
 poll that leaves something unknown does not improve it.
+
+A change of the levels in use is announced by the time at which it was found, since it stays in sight for a day.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Severity
-from ringcheck.core.transitions import Fact, Key, Known, utc
+from ringcheck.core.transitions import Fact, Key, Known, kept, utc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from ringcheck.core.observed import Observed
     from ringcheck.core.transitions import Polled
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
@@ -30,11 +34,11 @@ EVENTS: Mapping[str, str] = {
     "at_minimum": "A node is down, and ranges have no replica to spare at the lowest watched level of their keyspace.",
     "recovered": "The cluster is neither in an outage nor at the minimum any more.",
     "lease_old": "A restart lease is older than `lease: {deadline: ...}`.",
-    "level_changed": "The level at which a keyspace is monitored has changed, because clients use another one.",
+    "level_changed": "Clients of a keyspace use other levels than before; rules with `auto` follow.",
 }
-"""All kinds of events. Nothing raises `level_changed` in this release."""
+"""All kinds of events."""
 
-ANNOUNCED = frozenset({"condition", "lost", "lease_old"})
+ANNOUNCED = frozenset({"condition", "lost", "lease_old", "level_change"})
 """Kinds of facts that record what was announced; they make no entries of the history."""
 
 _RANKS = {"served": 0, "at_minimum": 1, "outage": 2}
@@ -79,6 +83,7 @@ def noticed(
         *_condition(polled.verdict, announced, after, at),
         *_lost(polled, polled.verdict, announced, facts, after, at, delays),
         *_old_leases(polled.verdict, announced, after, at),
+        *_levels(polled.observed, announced, after),
     ]
     return events, after
 
@@ -169,3 +174,21 @@ def _old_leases(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Ke
             if mark not in announced:
                 data: Data = {"node": finding.subject, "summary": finding.summary}
                 yield Event(kind="lease_old", subject=finding.subject, data=data)
+
+
+# Levels
+
+
+def _levels(seen: Observed | None, announced: Mapping[Key, Known], after: dict[Key, Known]) -> Iterator[Event]:
+    """The changes of the levels in use; nothing is forgotten while nobody looks."""
+    if seen is None:
+        after.update({key: known for key, known in announced.items() if key.kind == "level_change"})
+        return
+    for change in seen.changes:
+        mark = Key("level_change", kept(change.keyspace))
+        at = int(change.at * 1000)
+        after[mark] = Known(Fact("announced", mark.subject), at)
+        if mark not in announced or announced[mark].since != at:
+            subject = "" if change.keyspace == EVERY else change.keyspace
+            data: Data = {"keyspace": change.keyspace, "was": change.was, "now": change.now, "summary": change.summary}
+            yield Event(kind="level_changed", subject=subject, data=data)

@@ -34,6 +34,5 @@ def of_levels(policy: Policy, cluster: str) -> Iterator[Finding]:
         text = f"the levels that clients use are not wholly known: {listed(seen.unclear)}"
         yield noted("levels_unclear", cluster, f"{text}; the default levels hold beside those in use")
     for change in seen.changes:
-        whose = "clients" if change.keyspace == EVERY else f"clients of {change.keyspace}"
         subject = cluster if change.keyspace == EVERY else change.keyspace
-        yield noted("level_changed", subject, f"{whose} use {change.now}, before {change.was}")
+        yield noted("level_changed", subject, change.summary)

@@ -38,6 +38,12 @@ class LevelChange:
     now: str
     at: float
 
+    @property
+    def summary(self) -> str:
+        """One line: `clients of orders use ALL, before LOCAL_QUORUM in dc1`."""
+        whose = "clients" if self.keyspace == EVERY else f"clients of {self.keyspace}"
+        return f"{whose} use {self.now}, before {self.was}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,19 @@ from ringcheck.agent.observed import counts_of
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
 from ringcheck.cli import run
-from ringcheck.config.values import Cluster, Observing
+from ringcheck.config.values import Cluster, Observing, Webhook
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.uses import Use
+from ringcheck.history import reader
+from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.report import metrics
+from ringcheck.report.history import line
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.faults import Fault
 from ringcheck.simulator.server import serve
@@ -245,6 +249,48 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
         assert second.levels.of(NAME).sources.of("counters").known(clock.time, WINDOW) == 370
         assert notes(reading, "level_changed") == ["clients use ALL, before LOCAL_QUORUM in dc1"]
         assert second.stop(PATIENCE)
+
+
+def test_a_change_is_an_event_and_an_entry_of_the_history(tmp_path: Path) -> None:
+    """When the level rises and when it falls; an agent that starts while the change is in sight repeats neither."""
+    clock, path = Clock(), tmp_path / "state.db"
+    first = recorded(path, clock)
+    first.webhooks = (Webhook(name="hook", url="http://127.0.0.1:9/", secret_file=""),)
+    with scene(first, clock) as world:
+        world.query("dc1", "Read-LOCAL_ONE")
+        world.poll()
+        world.query("dc1", "Read-LOCAL_ONE")
+        world.poll()
+        world.query("dc1", "Read-LOCAL_QUORUM")
+        world.poll()
+        assert changes_of_level(path) == [("LOCAL_ONE in dc1", "LOCAL_QUORUM in dc1")]
+        assert first.stop(PATIENCE)
+        second = recorded(path, clock)
+        second.webhooks = first.webhooks
+        again = Scene(world.cluster, world.configured, second, clock)
+        again.poll()
+        assert len(changes_of_level(path)) == 1
+        for _ in range(12):
+            again.query("dc1", "Read-LOCAL_ONE")
+            again.poll(100)
+        assert second.stop(PATIENCE)
+    risen_and_fallen = [
+        ("LOCAL_ONE in dc1", "LOCAL_QUORUM in dc1"),
+        ("LOCAL_QUORUM in dc1", "LOCAL_ONE in dc1"),
+    ]
+    assert changes_of_level(path) == risen_and_fallen
+    page = reader.page(path, Question(cluster=NAME, order="oldest", kinds=("level",)))
+    entries = [(entry.change.was, entry.change.now) for entry in page.entries]
+    assert entries[-2:] == risen_and_fallen
+    assert line(page.entries[-1].change) == "clients use LOCAL_ONE in dc1 (was LOCAL_QUORUM in dc1)"
+
+
+def changes_of_level(path: Path) -> list[tuple[str, str]]:
+    """What the queue for webhooks has of changes of levels, from what to what."""
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT body FROM outbox WHERE kind = 'level_changed' ORDER BY number"
+        found = [json.loads(body)["data"] for (body,) in connection.execute(query)]
+    return [(data["was"], data["now"]) for data in found if data["keyspace"] == EVERY]
 
 
 def test_a_cluster_that_is_removed_takes_its_evidence_along(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.events import ANNOUNCED, EVENTS, noticed
 from ringcheck.core.maintenance import Holder, Maintenance
+from ringcheck.core.observed import EVERY, LevelChange, Observed
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.transitions import KINDS, carried, facts_of
 from ringcheck.report.reading import Reading
@@ -118,6 +119,35 @@ def test_a_node_under_a_lease_is_not_lost() -> None:
     assert cluster.poll("10.0.0.1", holders=old) == [("lease_old", "10.0.0.1")]
     assert cluster.poll("10.0.0.1", holders=old) == []
     assert cluster.poll("10.0.0.1") == [("node_lost", "10.0.0.1")]
+
+
+def used(*changes: LevelChange) -> Observed:
+    return Observed(keyspaces={EVERY: ()}, changes=changes)
+
+
+def test_a_change_of_levels_is_announced_once() -> None:
+    """While it stays in sight, after a failed poll and while nobody looks too; a later one is another event."""
+    cluster = Cluster()
+    first = LevelChange(keyspace="orders", was="LOCAL_ONE in dc1", now="LOCAL_QUORUM in dc1", at=1_000.25)
+    assert cluster.poll(observed=used()) == []
+    assert cluster.poll(observed=used(first)) == [("level_changed", "orders")]
+    assert cluster.last[0].data == {
+        "keyspace": "orders",
+        "was": "LOCAL_ONE in dc1",
+        "now": "LOCAL_QUORUM in dc1",
+        "summary": "clients of orders use LOCAL_QUORUM in dc1, before LOCAL_ONE in dc1",
+    }
+    assert cluster.poll(observed=used(first)) == []
+    assert cluster.poll(error="nobody answers", observed=used(first)) == []
+    assert cluster.poll(observed=None) == []
+    assert cluster.poll(observed=used(first)) == []
+    back = LevelChange(keyspace="orders", was=first.now, now=first.was, at=90_000.0)
+    general = LevelChange(keyspace=EVERY, was="ONE", now="ALL", at=90_000.0)
+    assert cluster.poll(observed=used(back, general)) == [("level_changed", "orders"), ("level_changed", "")]
+    assert cluster.last[1].data["keyspace"] == EVERY
+    assert cluster.poll(observed=used(back, general)) == []
+    assert cluster.poll(observed=used()) == []
+    assert not [key for key in cluster.announced if key.kind == "level_change"]
 
 
 def test_what_was_told_is_no_history() -> None:
