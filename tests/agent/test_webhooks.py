@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
-import multiprocessing
 import subprocess
 import sys
-import time
-from collections import defaultdict
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -28,25 +19,20 @@ from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.service import Agent
 from ringcheck.agent.webhooks import Dispatcher, Webhooks, cloud_event, key_of, signed
 from ringcheck.config import load
-from ringcheck.config.values import AgentSettings, Cluster, Config, Webhook
+from ringcheck.config.values import AgentSettings, Config, Webhook
 from ringcheck.core.events import Event
-from ringcheck.core.source import RequestCounts
 from ringcheck.errors import SourceError, UsageError
-from ringcheck.history import outbox, reader
+from ringcheck.history import outbox
 from ringcheck.history.outbox import Letter
-from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
-from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.server import serve
-from tests import article
 from tests.agent.service import PATIENCE
 from tests.counterparts.daemon import await_, end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.ring import Snapshot
 
 HOOK = Path(__file__).parents[2] / "packaging" / "webhooks" / "replace-lost-node"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of Standard Webhooks' own example
@@ -270,120 +256,16 @@ def test_a_secret_that_can_not_be_read_is_a_failure(tmp_path: Path) -> None:
     assert "can't be read" in reports[0][2]
 
 
-# ---- over HTTP ----
-
-
-class Inbox:
-    """A receiver over HTTP that checks signatures as Standard Webhooks describes it."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.wrong: list[str] = []
-        inbox = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(length := int(self.headers["Content-Length"]))
-                if len(body) < length:  # the agent was killed in the middle of it
-                    return
-                name, timestamp = self.headers["webhook-id"], self.headers["webhook-timestamp"]
-                content = b".".join((name.encode(), timestamp.encode(), body))
-                digest = hmac.digest(base64.b64decode(SECRET[6:]), content, hashlib.sha256)
-                if self.headers["webhook-signature"] != f"v1,{base64.b64encode(digest).decode()}":
-                    inbox.wrong.append(name)
-                inbox.events.append((name, json.loads(body)))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/events"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def first(self) -> list[dict[str, Any]]:
-        """Each event once, in the order of its first arrival."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, event in self.events:
-            found.setdefault(name, event)
-        return list(found.values())
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    found = Inbox()
-    yield found
-    found.close()
-
-
-class Changing:
-    """A source whose cluster is in an outage at every other poll."""
-
-    def __init__(self) -> None:
-        self.counts = RequestCounts()
-        self._number = 0
-
-    async def poll(self, deadline_seconds: float, *, streams: bool = False) -> Snapshot:  # noqa: ARG002 - as the protocol
-        self._number += 1
-        return article.snapshot(["10.0.0.2", "10.0.0.3"] if self._number % 2 else [])
-
-    def close(self) -> None:
-        pass
-
-
-def changing_agent(path: Path, hook: Webhook) -> None:
-    """Watch until the process is killed."""
-    names = [f"cluster-{number}" for number in range(5)]
-    clusters = {name: Cluster(name=name, source=JolokiaSettings(contact_points=("127.0.0.1",))) for name in names}
-    config = Config(clusters=clusters, agent=AgentSettings(interval=0.05, state=str(path), webhooks=(hook,)))
-    writer = Writer(path, Limits(), print)
-    with patch("ringcheck.agent.polls.open_on_loop", lambda *_: Changing()):
-        Agent(config, recorder=Recorder(writer), webhooks=Webhooks(writer)).start()
-        time.sleep(3600)
+# ---- the whole agent ----
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_when_the_agent_is_killed(tmp_path: Path, inbox: Inbox) -> None:
-    """Each change of severity in the history is an event that arrives, in order; repetitions have the same id."""
-    path, hook = tmp_path / "state.db", webhook(tmp_path, url=inbox.url)
-    for _ in range(8):
-        before = len(inbox.events)
-        process = multiprocessing.get_context("spawn").Process(target=changing_agent, args=(path, hook))
-        process.start()
-        try:
-            await_(lambda: len(inbox.events) > before + 10, PATIENCE, "some events")  # noqa: B023 - called at once
-        finally:
-            process.kill()
-            process.join()
-    with written(path) as writer:
-        drain(Dispatcher(hook, writer, lambda *_: None))
-    assert inbox.wrong == []
-    arrived = defaultdict(list)
-    for event in inbox.first():
-        arrived[event["data"]["cluster"]].append(event["type"])
-    for cluster in [f"cluster-{number}" for number in range(5)]:
-        entries = all_entries(path, cluster)
-        names = {"CRITICAL": "ringcheck.outage", "OK": "ringcheck.recovered"}
-        assert arrived[cluster] == [names[now] for now in entries if now]
-        assert len(entries) > 8
-
-
-def all_entries(path: Path, cluster: str) -> list[str | None]:
-    """The severities of a cluster in its history, oldest first."""
-    found: list[str | None] = []
-    cursor = None
-    while True:
-        question = Question(cluster=cluster, order="oldest", kinds=("severity",), limit=1000, cursor=cursor)
-        page = reader.page(path, question)
-        if not page.entries:
-            return found
-        found += [entry.change.now for entry in page.entries]
-        cursor = page.cursor
+def test_nothing_is_lost_when_the_agent_is_killed() -> None:
+    """Some agents, and a receiver that is dead for an hour; `python -m tests.agent.killed` kills 200."""
+    command = [sys.executable, "-m", "tests.agent.killed", "--count", "6", "--hour", "2"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 lost; 0 other failures" in done.stdout
 
 
 @pytest.mark.slow

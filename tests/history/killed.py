@@ -10,6 +10,7 @@ the last entries. A second process loads the disk meanwhile.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import multiprocessing
 import os
 import random
@@ -21,6 +22,7 @@ import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -34,7 +36,7 @@ from ringcheck.jolokia.settings import JolokiaSettings
 from tests import article
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.reading import Reading
@@ -117,7 +119,8 @@ def run(count: int, folder: Path, seed: int = 1, *, load: bool = True) -> Result
     loading = subprocess.Popen([sys.executable, "-c", LOAD, str(folder / "load")]) if load else None
     try:
         for number in range(1, count + 1):
-            shown += killed(path, number * ROUND, chance.uniform(0.05, 0.6), failures)
+            run_agent = partial(agent, path=path, first=number * ROUND)
+            shown += published(until_killed(run_agent, chance.uniform(0.05, 0.6)), failures)
             failures += broken(path)
     finally:
         if loading:
@@ -127,10 +130,14 @@ def run(count: int, folder: Path, seed: int = 1, *, load: bool = True) -> Result
     return Result(count, len(shown), lost, entries, [*failures, *disordered(path)])
 
 
-def killed(path: Path, first: int, seconds: float, failures: list[str]) -> list[tuple[str, int]]:
-    """Run an agent for a while after its first reading, kill it, and return what it published."""
+def until_killed(run_agent: Callable[[int], object], seconds: float) -> str:
+    """Run an agent in a process, given the file descriptor for its output; kill it some time after its first output.
+
+    Returns:
+        The whole lines of the output.
+    """
     readable, writable = os.pipe()
-    process = multiprocessing.get_context("fork").Process(target=agent, args=(writable, path, first))
+    process = multiprocessing.get_context("fork").Process(target=_traced, args=(run_agent, writable))
     process.start()
     os.close(writable)
     with os.fdopen(readable, "rb") as pipe:
@@ -141,10 +148,20 @@ def killed(path: Path, first: int, seconds: float, failures: list[str]) -> list[
             process.kill()
         output = pipe.read().decode()
     process.join()
+    return output[: output.rfind("\n") + 1]
+
+
+def _traced(run_agent: Callable[[int], object], output: int) -> None:
+    """Run an agent; if it goes on for so long, it hangs, and its stacks are printed."""
+    faulthandler.dump_traceback_later(PATIENCE / 2)
+    run_agent(output)
+
+
+def published(output: str, failures: list[str]) -> list[tuple[str, int]]:
+    """Cluster and number of each reading that an agent published; what its writer reported is a failure."""
     lines = output.splitlines()
-    whole = lines if output.endswith("\n") else lines[:-1]
-    failures += [f"the writer reported: {line}" for line in whole if line.startswith("!")]
-    return [(name, int(number)) for name, number in (line.split() for line in whole if not line.startswith("!"))]
+    failures += [f"the writer reported: {line}" for line in lines if line.startswith("!")]
+    return [(name, int(number)) for name, number in (line.split() for line in lines if not line.startswith("!"))]
 
 
 def broken(path: Path) -> Iterator[str]:
