@@ -25,7 +25,7 @@ from ringcheck.core import headroom, kinds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 120.0  # seconds for polls or a reload
+PATIENCE = 600.0  # seconds for polls or a reload; a busy machine is no failure
 CACHES = (kinds.replica_counts, kinds._shared, headroom.headroom, headroom.served)
 agents: list[service.Agent] = []
 
