@@ -274,17 +274,27 @@ class Roster:
         return members
 
     def strangers_to(self, testimony: Testimony) -> frozenset[str]:
-        """Addresses of the token owners that are in none of a testimony's lists."""
+        """Addresses of the token owners that a testimony does not know as members.
+
+        A node knows a member by its host id, by its tokens or by its movement. That gossip reaches an endpoint does
+        not make it a member: the node places no replica on it.
+        """
         host_ids = testimony.host_ids
         if host_ids is None:
             return frozenset()
-        lists = (host_ids, testimony.owners or (), testimony.live, testimony.unreachable, testimony.moving)
+        lists = (host_ids, testimony.owners or (), testimony.moving)
         known = {self.index_of(endpoint, host_ids) for endpoint in chain.from_iterable(lists)}
         return frozenset(
             member.address
             for index, member in enumerate(self.members)
             if index not in known and (member.owns or member.owns is None)
         )
+
+    def owners_beyond(self, testimony: Testimony) -> frozenset[str]:
+        """Endpoints that a testimony has as token owners and that are no members; if it has no owners, by host ids."""
+        host_ids = testimony.host_ids or _NO_HOST_IDS
+        owners = host_ids if testimony.owners is None else testimony.owners
+        return frozenset(endpoint for endpoint in owners if self.index_of(endpoint, host_ids) is None)
 
     def unexplained(self, testimony: Testimony) -> bool:
         """Whether a testimony lists an endpoint that is no member, or does not list every member."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from ringcheck.core.endpoint import ip_of
 from ringcheck.core.membership import by_address
 from ringcheck.core.ring import Problem
 from ringcheck.core.words import listed
 from ringcheck.jolokia.proxy import place
-from ringcheck.jolokia.testimony import serving, testimony
+from ringcheck.jolokia.testimony import believable, serving, testimony
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ringcheck.core.membership import Testimony
+    from ringcheck.core.membership import Member, Testimony
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import AgentReport, MemberReport, Membership
+
+_NEVER_BELIEVED = frozenset({None, "DECOMMISSIONED"})  # modes of nodes that know no ring yet, or one of the past
 
 
 def unknown_to_some(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
@@ -36,6 +39,26 @@ def unknown_to_some(membership: Membership, reports: Iterable[MemberReport]) -> 
             observers[unknown[key]].append(member.address)
     for addresses, names in observers.items():
         yield Problem("membership_disagreement", names[0], _do_not_know(names, addresses))
+
+
+def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
+    """A problem for each set of token owners that only nodes know whose reports on the members do not count.
+
+    Such a node is drained, starts, or has gossip switched off. Either the owners have left since, or the other nodes
+    have lost them. A node that has left the ring itself is not believed.
+    """
+    observers: dict[frozenset[str], list[Member]] = defaultdict(list)
+    idle_reports = (item for item in reports if not believable(item.report) and item.report.mode not in _NEVER_BELIEVED)
+    for member, agent, report in idle_reports:
+        observers[membership.roster.owners_beyond(testimony(agent, report))].append(member)
+    observers.pop(frozenset(), None)
+    for endpoints, idle in observers.items():
+        names = [member.address for member in idle]
+        verb = "knows" if len(names) == 1 else "know"
+        known = listed(sorted(map(ip_of, endpoints), key=by_address))
+        what = "a member" if len(endpoints) == 1 else "members"
+        text = f"{listed(names)} {verb} {known} as {what}, and no node whose report counts does"
+        yield Problem("unconfirmed_member", names[0], text)
 
 
 def _moving(membership: Membership, testimonies: Iterable[Testimony]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.membership import Roster
 from ringcheck.errors import DataError
-from ringcheck.jolokia.disagreements import answering_twice, unknown_to_some
+from ringcheck.jolokia.disagreements import answering_twice, known_to_idle_nodes, unknown_to_some
 from ringcheck.jolokia.fanout import UNHEARD
 from ringcheck.jolokia.membership import (
     AgentReport,
@@ -22,7 +22,7 @@ from ringcheck.jolokia.membership import (
     identity_mismatch,
     listed_members,
     related,
-    unrelated,
+    related_groups,
 )
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import believable, testimony
@@ -186,17 +186,20 @@ class Discovery:
         return bool(agents)
 
     async def _ask_elsewhere(self, membership: Membership, until: float) -> bool:
-        """Ask for members that did not answer at the other endpoints that some nodes have for them.
+        """Look for members that did not answer at every endpoint that some node has for a member.
 
-        Most nodes may know a member by its old address. Returns whether any agent was asked.
+        Most nodes may know a member by its old address. If nodes have swapped addresses, some have the endpoint of the
+        silent one for another member. Returns whether any agent was asked.
         """
         if self._session.settings.views != "all":
             return False
-        heard = {member.address for member, _, _ in self.member_reports(membership)}
-        silent = {member.host_id for member in membership.members if member.address not in heard}
+        heard = {member for member, _, _ in self.member_reports(membership)}
+        silent = {member.host_id for member in membership.members if member not in heard}
+        if not silent:
+            return False
         pairs = {pair for agent, _ in self._fanout.reports() for pair in (agent.host_ids or {}).items()}
-        places = sorted((endpoint, host_id) for endpoint, host_id in pairs if host_id in silent)
-        candidates = dict.fromkeys(self._session.agent_at(*place) for place in places)
+        places = sorted((endpoint, host_id if host_id in silent else "") for endpoint, host_id in pairs)
+        candidates = dict.fromkeys(self._session.agent_at(endpoint, host_id or None) for endpoint, host_id in places)
         agents = [agent for agent in candidates if agent not in self._fanout.answers]
         if agents:
             self._fanout.start(agents, until, frozenset(agents))
@@ -231,8 +234,10 @@ class Discovery:
 
     def disagreements(self, membership: Membership) -> tuple[Problem, ...]:
         """Problems for what the reports disagree about."""
+        reports = self.member_reports(membership)
         return (
-            *unknown_to_some(membership, self.member_reports(membership)),
+            *unknown_to_some(membership, reports),
+            *known_to_idle_nodes(membership, reports),
             *answering_twice(membership, self._fanout.reports()),
         )
 
@@ -301,19 +306,15 @@ class Discovery:
             DataError: if they are of two.
         """
         answered = [(contact, report) for contact, report in self._contact_reports() if report.cluster]
-        for contact, report in answered[1:]:
-            first, first_report = answered[0]
-            if report.cluster != first_report.cluster:
-                raise DataError(
-                    f"two clusters: {first.host} belongs to {first_report.cluster!r}, "
-                    f"{contact.host} to {report.cluster!r}"
-                )
-            others = [AgentReport(other.agent, its) for other, its in answered if other != contact]
-            if all(unrelated(AgentReport(contact.agent, report), other) for other in others):
-                raise DataError(
-                    f"two clusters, both named {report.cluster!r}: {first.host} and {contact.host} do not know each "
-                    "other"
-                )
+        hosts = sorted((report.cluster or "", contact.host) for contact, report in answered)
+        if hosts and hosts[0][0] != hosts[-1][0]:
+            (name, host), (other_name, other) = hosts[0], hosts[-1]
+            raise DataError(f"two clusters: {host} belongs to {name!r}, {other} to {other_name!r}")
+        groups = related_groups([AgentReport(contact.agent, report) for contact, report in answered])
+        if len(groups) > 1:
+            host_of = {contact.agent: contact.host for contact, _ in answered}
+            first, second, *_ = sorted(min(host_of[agent] for agent in group) for group in groups)
+            raise DataError(f"two clusters, both named {hosts[0][0]!r}: {first} and {second} do not know each other")
 
     def _agents(self, roster: Roster) -> dict[str, JolokiaEndpoint]:
         """The agent of each member, in the order of the members; a member that must not be asked has none.

@@ -199,11 +199,19 @@ def _host_ids(agent: JolokiaEndpoint, report: NodeReport) -> frozenset[str]:
     return frozenset((agent.host_ids or {}).values()).union([report.host_id] if report.host_id else ())
 
 
-def unrelated(first: AgentReport, second: AgentReport) -> bool:
-    """Whether two believable nodes both know members, but neither each other nor a common one."""
-    if not (believable(first.report) and believable(second.report) and first.agent.host_ids and second.agent.host_ids):
-        return False
-    return not related(first, second)
+def related_groups(reports: Iterable[AgentReport]) -> list[set[JolokiaEndpoint]]:
+    """The agents of believable nodes that know members, so grouped that nodes of different groups are not related.
+
+    Nodes that know no members are in no group: they may belong to any.
+    """
+    groups: list[tuple[set[JolokiaEndpoint], set[str]]] = []
+    for agent, report in reports:
+        if believable(report) and agent.host_ids:
+            agents, ids = {agent}, set(_host_ids(agent, report))
+            near = [group for group in groups if not group[1].isdisjoint(ids)]
+            groups = [group for group in groups if group not in near]
+            groups.append((agents.union(*(group[0] for group in near)), ids.union(*(group[1] for group in near))))
+    return [agents for agents, _ in groups]
 
 
 def identity_mismatch(member: Member, report: NodeReport, membership: Membership) -> str | None:

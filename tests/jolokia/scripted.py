@@ -139,6 +139,12 @@ class Lab:
         if self.modern:
             node.attributes[f"{name}WithPort"] = [self.endpoint(item) for item in members]
 
+    def knows(self, address: str, ids: dict[str, str]) -> None:
+        """The host ids that one node knows, by address."""
+        attributes = self.nodes[address].attributes
+        attributes["EndpointToHostId"] = ids
+        attributes["EndpointWithPortToHostId"] = {self.endpoint(member): ids[member] for member in ids}
+
     def down(self, *gone: str) -> None:
         """Let all nodes see some as unreachable."""
         for address in self.addresses:

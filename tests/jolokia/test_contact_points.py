@@ -236,7 +236,33 @@ def test_two_clusters_of_one_name_are_refused() -> None:
         with pytest.raises(DataError) as caught:
             source.poll(2.0)
         source.close()
-    assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and 127.0.0.1 do not know each other"
+    assert str(caught.value) == f"two clusters, both named 'lab': 127.0.0.1 and {ONE} do not know each other"
+
+
+@pytest.mark.parametrize("order", [(ONE, TWO, THREE), (THREE, TWO, ONE), (TWO, THREE, ONE)])
+def test_a_contact_point_that_no_other_one_knows_is_of_another_cluster_in_any_order(order: tuple[str, ...]) -> None:
+    """The first contact point is no better than the others."""
+    lab = Lab()
+    knowing(lab, {ONE: [ONE, TWO], TWO: [ONE, TWO], THREE: [THREE]})
+    with lab.running(*order) as running, pytest.raises(DataError) as caught:
+        running.poll()
+    assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and {THREE} do not know each other"
+
+
+def test_two_pairs_of_contact_points_are_of_two_clusters() -> None:
+    """Each knows another contact point, but no node knows members of both pairs."""
+    lab = Lab(4)
+    four = lab.addresses[3]
+    knowing(lab, {ONE: [ONE, TWO], TWO: [ONE, TWO], THREE: [THREE, four], four: [THREE, four]})
+    with lab.running(ONE, THREE, TWO, four) as running, pytest.raises(DataError) as caught:
+        running.poll()
+    assert str(caught.value) == f"two clusters, both named 'lab': {ONE} and {THREE} do not know each other"
+
+
+def knowing(lab: Lab, members: dict[str, list[str]]) -> None:
+    """Set the members whose host ids each node knows."""
+    for address, known in members.items():
+        lab.knows(address, {member: lab.host_id(member) for member in known})
 
 
 def test_contact_points_that_turn_out_to_be_of_two_clusters_are_refused_in_each_poll() -> None:

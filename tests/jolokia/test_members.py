@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from typing import Any
+
+import pytest
 
 from ringcheck.core.assess import assess
 from ringcheck.core.evidence import evidence_of
+from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
-from tests.fake_jolokia import Agent
+from tests.fake_jolokia import Agent, Storage
 from tests.jolokia.scripted import (
     ONE,
     THREE,
@@ -205,15 +210,81 @@ def test_an_isolated_node_is_found_at_an_address_that_one_node_knows() -> None:
     lab.lists(four, "LiveNodes", [four])
     lab.lists(four, "UnreachableNodes", lab.addresses[:3])
     for address in (ONE, TWO):
-        node = lab.nodes[address]
-        node.attributes = json.loads(json.dumps(node.attributes).replace(four, old))
-        node.operations = {
-            tuple(part.replace(four, old) for part in name): json.loads(json.dumps(value).replace(four, old))
-            for name, value in node.operations.items()
-        }
+        renamed(lab.nodes[address], {four: old})
     with lab.running(ONE) as running:
         for _ in range(2):
             seen = running.poll()
             assert [node.address for node in seen.nodes] == lab.addresses
             assert [view.outcome for view in seen.views] == ["ok"] * 4
     assert {finding.code for finding in assess(seen, Policy()).findings} >= {"unavailable", "gossip_dead"}
+
+
+def test_a_silent_node_is_looked_for_at_endpoints_that_are_known_for_others() -> None:
+    """Two nodes have swapped addresses, and the only node that has the new endpoint has it for the other one."""
+    lab, old = Lab(), "127.0.2.9"
+    lab.down(TWO)
+    lab.lists(TWO, "LiveNodes", lab.addresses)
+    lab.lists(TWO, "UnreachableNodes", [])
+    renamed(lab.nodes[ONE], {TWO: old})
+    renamed(lab.nodes[THREE], {ONE: TWO, TWO: ONE})
+    with lab.running(ONE, THREE) as running:
+        seen = running.poll()
+    assert {node.address: node.source for node in seen.nodes} == dict.fromkeys(lab.addresses, "ok")
+
+
+def renamed(node: Storage, names: dict[str, str]) -> None:
+    """Replace addresses in all answers of a node."""
+    pattern = re.compile("|".join(f"{re.escape(name)}(?![0-9])" for name in names))
+
+    def changed(text: str) -> str:
+        return pattern.sub(lambda match: names[match[0]], text)
+
+    node.attributes = json.loads(changed(json.dumps(node.attributes)))
+    node.operations = {
+        tuple(map(changed, name)): json.loads(changed(json.dumps(value))) for name, value in node.operations.items()
+    }
+
+
+# What some nodes know and others do not.
+
+
+def test_gossip_with_an_endpoint_is_no_knowledge_of_a_member() -> None:
+    """A node that sees an endpoint as live and has neither its host id nor its tokens places no replica on it."""
+    lab, rest = Lab(), Lab(2)
+    lab.nodes[ONE] = rest.nodes[ONE]
+    lab.lists(ONE, "LiveNodes", lab.addresses)
+    with lab.running(TWO) as running:
+        [problem] = running.poll().problems
+    assert problem.code == "membership_disagreement"
+    assert problem.summary == f"{ONE} does not know {THREE} as a member"
+
+
+@pytest.mark.parametrize(
+    "state", [{"OperationMode": "DRAINED"}, {"OperationMode": "STARTING"}, {"GossipRunning": False}], ids=str
+)
+def test_a_member_that_only_an_idle_node_knows_blocks_the_gate(state: dict[str, Any]) -> None:
+    """It has left since, or the serving nodes have lost it, and with it replicas that a stop may cost."""
+    lab, rest = Lab(4), Lab()
+    four = lab.addresses[3]
+    for address in (ONE, TWO):
+        lab.nodes[address] = rest.nodes[address]
+    lab.nodes[THREE].attributes |= state
+    with lab.running(ONE, without=(four,)) as running:
+        for _ in range(2):
+            seen = running.poll()
+            assert [node.address for node in seen.nodes] == rest.addresses
+            [problem] = [one for one in seen.problems if one.code == "unconfirmed_member"]
+            text = f"{THREE} knows {four} as a member, and no node whose report counts does"
+            assert (problem.subject, problem.summary) == (THREE, text)
+    decision = Gatekeeper(seen, Policy(), Gate(settle=0)).decide([THREE])
+    assert ("view_disagreement", text) in {(one.code, one.summary) for one in decision.reasons if one.blocks}
+
+
+def test_a_member_that_a_decommissioned_node_knows_is_gone() -> None:
+    """The ring of a node that has left stays as it was."""
+    lab, rest = Lab(4), Lab(2)
+    for address in (ONE, TWO):
+        lab.nodes[address] = rest.nodes[address]
+    lab.nodes[THREE].attributes["OperationMode"] = "DECOMMISSIONED"
+    with lab.running(ONE, THREE) as running:
+        assert "unconfirmed_member" not in {problem.code for problem in running.poll().problems}

@@ -44,13 +44,6 @@ def codes(verdict: Verdict) -> set[str]:
     return {finding.code for finding in verdict.findings}
 
 
-def host_ids(lab: Lab, address: str, ids: dict[str, str]) -> None:
-    """Set the host ids that one node knows, by address."""
-    lab.nodes[address].attributes["EndpointToHostId"] = ids
-    written = {lab.endpoint(member) if member in lab.addresses else f"{member}:7000": ids[member] for member in ids}
-    lab.nodes[address].attributes["EndpointWithPortToHostId"] = written
-
-
 # Instances on other ports
 
 
@@ -99,7 +92,7 @@ def with_stale_addresses() -> Lab:
     """The isolated node knows its peers by their former addresses."""
     lab = alone(Lab())
     stale = {"127.0.9.2": lab.host_id(TWO), "127.0.9.3": lab.host_id(THREE)}
-    host_ids(lab, ONE, {ONE: lab.host_id(ONE), **stale})
+    lab.knows(ONE, {ONE: lab.host_id(ONE), **stale})
     lab.nodes[ONE].attributes["UnreachableNodes"] = list(stale)
     lab.nodes[ONE].attributes["UnreachableNodesWithPort"] = [f"{address}:7000" for address in stale]
     return lab
@@ -108,7 +101,7 @@ def with_stale_addresses() -> Lab:
 def with_a_ring_of_its_own() -> Lab:
     """The isolated node was started without its saved peers and with itself as seed: it has a ring of its own."""
     lab = alone(Lab())
-    host_ids(lab, ONE, {ONE: lab.host_id(ONE)})
+    lab.knows(ONE, {ONE: lab.host_id(ONE)})
     lab.lists(ONE, "UnreachableNodes", [])
     mine = {str(token): f"{ONE}:7000" for token, owner in lab.tokens.items() if owner == ONE}
     lab.nodes[ONE].attributes["TokenToEndpointWithPortMap"] = mine
@@ -158,7 +151,7 @@ def test_a_dead_token_owner_without_host_id_is_down(knowing: tuple[str, ...], li
     known = {address: lab.host_id(address) for address in lab.addresses if address != THREE}
     for address in lab.addresses:
         if address not in knowing:
-            host_ids(lab, address, known)
+            lab.knows(address, known)
         if not listed:
             lab.lists(address, "UnreachableNodes", [])
     snapshot = seen(lab, without=(THREE,))

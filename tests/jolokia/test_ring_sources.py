@@ -42,7 +42,7 @@ def test_a_ring_without_the_tokens_of_a_normal_node_is_behind() -> None:
     with lab.running(ONE) as running:
         running.poll()
         codes = [(problem.code, problem.subject) for problem in running.poll().problems]
-        assert codes == [("ring_behind", four)]
+        assert codes == [("membership_disagreement", ONE), ("ring_behind", four)]
 
 
 def forgetting(lab: Lab, *forgetful: str) -> None:

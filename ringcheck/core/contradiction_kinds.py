@@ -1,0 +1,73 @@
+"""The rows of the table of findings for facts that contradict each other: who is a member, where, and who moves."""
+
+from __future__ import annotations
+
+from ringcheck.core.finding_kind import FindingKind
+from ringcheck.core.policy import Severity
+
+CONTRADICTION_KINDS = (
+    FindingKind(
+        code="movement_disagreement",
+        severity=Severity.UNKNOWN,
+        meaning="Views that count disagree on which nodes join, leave or move, or a node joins for a view though "
+        "it owns ranges. These coordinators place replicas by other rings than the one that was read. A note if "
+        "their clients are served in either ring.",
+        next_step="Wait some seconds. If it stays, compare `nodetool status` there, and restart the node behind.",
+        reason="contradiction",
+        lifts_when="all views know the same movements",
+    ),
+    FindingKind(
+        code="wrong_node",
+        severity=Severity.UNKNOWN,
+        meaning="The Jolokia at an address belongs to another node or another cluster.",
+        next_step="Check addresses, port forwards and the `url` template.",
+        reason="contradiction",
+        lifts_when="the Jolokia at that address is the node's own",
+    ),
+    FindingKind(
+        code="duplicate_host_id",
+        severity=Severity.UNKNOWN,
+        meaning="Several nodes claim the same host id or the same address, or two agents answer with the same host id.",
+        next_step="Look for cloned data directories and for port forwards.",
+        reason="contradiction",
+        lifts_when="each host id and each address belongs to one node",
+        distrusts_subject=True,
+    ),
+    FindingKind(
+        code="contradictory_view",
+        severity=Severity.WARNING,
+        meaning="A view lists a node as live and as unreachable. Such a node counts as not reached by that view.",
+        next_step="Wait for the next poll. If it stays, restart gossip on the node whose view it is.",
+        reason="contradiction",
+        lifts_when="no view lists a node as live and as unreachable",
+        distrusts_subject=True,
+    ),
+    FindingKind(
+        code="membership_disagreement",
+        severity=Severity.WARNING,
+        meaning="Some views know a member that others do not know.",
+        next_step="Wait a minute after a removal. If it stays, check `nodetool gossipinfo` on the nodes named.",
+        reason="view_disagreement",
+        lifts_when="all views know the same members",
+        source_decides=True,
+    ),
+    FindingKind(
+        code="unconfirmed_member",
+        severity=Severity.OK,
+        meaning="A node that is drained, starts or has gossip switched off knows a token owner that no serving node "
+        "knows. Either the owner has left since, or the serving nodes have lost a member.",
+        next_step="Compare `nodetool status` on the node named and on a serving one. If the owner has left, start the "
+        "node named.",
+        reason="view_disagreement",
+        lifts_when="all views know the same members",
+        source_decides=True,
+    ),
+    FindingKind(
+        code="address_disagreement",
+        severity=Severity.OK,
+        meaning="Views know a node under an address that is not its own: their address is stale, or addresses are "
+        "translated between them. Whether they reach the node is judged by the address that they know.",
+        next_step="Restart a node that knows a stale address, if it does not reach the other node.",
+        gate="note",
+    ),
+)
