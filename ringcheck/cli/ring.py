@@ -60,8 +60,14 @@ def ring(
 
 
 def _unknown(keyspace: str, seen: Snapshot) -> UsageError:
+    from ringcheck.core.quorum import KEYSPACE
     from ringcheck.core.words import suggestion
 
+    if keyspace == KEYSPACE:
+        return UsageError(
+            f"{keyspace} has no ring: its replicas are the members of the cluster metadata service; `ringcheck risk` "
+            "shows what its quorum can't lose"
+        )
     known = sorted(name for ring in seen.rings for name in ring.keyspaces)
     return UsageError(f"there is no keyspace {keyspace!r} ({suggestion(keyspace, known)})")
 

@@ -24,6 +24,7 @@ from ringcheck.core.failuresets import RingSurvey
 from ringcheck.core.failureshares import ALWAYS, GROWN, Bounds, failure_shares
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.health import ring_state
+from ringcheck.core.quorum import LEVEL, MetadataService, rules_of
 from ringcheck.core.risk import judged_levels
 from ringcheck.core.selection import Scope
 
@@ -125,11 +126,14 @@ class ClusterOdds:
             a level of it can't be judged.
         levels: by replication, level, client datacenter and tier.
         data: by replication.
+        metadata: that the cluster metadata service has no quorum; None if there is no service, or if a member is no
+            known node.
     """
 
     tiers: tuple[tuple[Severity, Odds], ...]
     levels: tuple[LevelOdds, ...]
     data: tuple[DataOdds, ...]
+    metadata: Odds | None = None
 
 
 def odds(snapshot: Snapshot, policy: Policy, rates: Rates, question: Question) -> ClusterOdds:
@@ -167,7 +171,15 @@ class _OddsFinder:
         levels = [level for ring in rings for level in self._levels(ring)]
         levels.sort(key=lambda odds: (odds.level.keyspaces, odds.level.level, odds.level.datacenter or ""))
         data = sorted(map(self._data, rings), key=lambda odds: odds.keyspaces)
-        return ClusterOdds(tuple(self._overall()), tuple(levels), tuple(data))
+        return ClusterOdds(tuple(self._overall()), tuple(levels), tuple(data), self._metadata())
+
+    def _metadata(self) -> Odds | None:
+        """In any of the sets of members that views report."""
+        tolerances: set[Tolerance] = set()
+        for ring in MetadataService(self._scope.evidence).rings:
+            demands = tuple(demands_of(LEVEL, None, rules_of(ring)).values())
+            tolerances |= self._survey(ring).tolerances(demands)
+        return self._odds(frozenset(tolerances)) if tolerances else None
 
     def _overall(self) -> Iterator[tuple[Severity, Odds]]:
         for tier in sorted(self._tiers, reverse=True):

@@ -1,7 +1,7 @@
 """What a cluster can't bear to lose: the smallest sets of nodes, and of racks, whose loss is an outage.
 
-Every level of every keyspace is looked at, beside the nodes that are down now. How the sets are found is in
-`core.failuresets`.
+Every level of every keyspace is looked at, beside the nodes that are down now, and so is the quorum of the cluster
+metadata service. How the sets are found is in `core.failuresets`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from ringcheck.core.failuresets import RingSurvey, joined, worst_first
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.policy import Severity
+from ringcheck.core.quorum import KEYSPACE, LEVEL, MetadataService, rules_of
 from ringcheck.core.selection import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from ringcheck.core.consistency import Level
+    from ringcheck.core.consistency import Level, Rules
+    from ringcheck.core.evidence import Outlook
     from ringcheck.core.failuresets import SmallestSets
     from ringcheck.core.findings import Finding
     from ringcheck.core.policy import Policy, Rule
@@ -106,11 +108,14 @@ class Risk:
         verdict: the cluster as it is now; its UNKNOWN findings are gaps of the risk too.
         overall: by tier, CRITICAL first; a tier is left out if a level of it can't be judged.
         levels: by replication, level, client datacenter and tier.
+        metadata: of the quorum of the cluster metadata service, which is not watched as keyspaces are; None if there is
+            no service.
     """
 
     verdict: Verdict
     overall: tuple[TierRisk, ...]
     levels: tuple[LevelRisk, ...]
+    metadata: LevelRisk | None = None
 
     @property
     def gaps(self) -> tuple[Finding, ...]:
@@ -133,8 +138,11 @@ def risk(snapshot: Snapshot, policy: Policy, question: Question | None = None, l
     """
     asked = question or Question()
     verdict = assess(snapshot, policy, asked)
-    levels, overall = _RiskFinder(snapshot, policy, asked, limit).risks() if verdict.keyspaces else ((), ())
-    return Risk(verdict, overall, levels)
+    if not verdict.keyspaces:
+        return Risk(verdict, (), ())
+    finder = _RiskFinder(snapshot, policy, asked, limit)
+    levels, overall = finder.risks()
+    return Risk(verdict, overall, levels, finder.of_metadata())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +195,25 @@ class _RiskFinder:
             self._add_ring(ring)
         self.levels.sort(key=lambda level: (level.keyspaces, level.level, level.datacenter or ""))
         return tuple(self.levels), tuple(self._overall())
+
+    def of_metadata(self) -> LevelRisk | None:
+        """The losses of the metadata service's quorum, in the set of members that a view reports and that is nearest.
+
+        None if there is no service.
+        """
+        rings = MetadataService(self.evidence).rings
+        outlooks = self.evidence.outlooks(())
+        found = [
+            _RingFinder(self.scope, ring, self.limit).seen(
+                ((outlook, rules_of(ring)) for outlook in outlooks), LEVEL, None
+            )
+            for ring in rings
+        ]
+        if not found:
+            return None
+        about = LevelRisk(keyspaces=(KEYSPACE,), level=LEVEL, datacenter=None, tier=None, ranges=1)
+        losses = _worst(found)
+        return self._with_losses(about, "members are no known nodes" if losses.structural else losses)
 
     def _add_ring(self, ring: Ring) -> None:
         finder = _RingFinder(self.scope, ring, self.limit)
@@ -259,25 +286,30 @@ class _RingFinder:
         losses = self._known.get((level, client))
         if losses is None:
             try:
-                losses = self._found(level, client)
+                losses = self.seen(self._scope.outlooks(self._ring, level, client), level, client)
             except UnknownReplicationError as error:
                 losses = str(error)
             self._known[level, client] = losses
         return losses
 
-    def _found(self, level: Level, client: str | None) -> _RingLosses:
-        scope = self._scope
-        snapshot, views = scope.snapshot, []
-        for outlook, rules in scope.outlooks(self._ring, level, client):
-            state = ring_state(self._ring, snapshot.layout, scope.space, outlook.down)
+    def seen(self, outlooks: Iterable[tuple[Outlook, Rules]], level: Level, client: str | None) -> _RingLosses:
+        """The smallest losses by those of some outlooks that are nearest to them."""
+        snapshot, space, views = self._scope.snapshot, self._scope.space, []
+        for outlook, rules in outlooks:
+            state = ring_state(self._ring, snapshot.layout, space, outlook.down)
             demands = tuple(demands_of(level, client, rules).values())
             health = state.level(level, client, rules)
             survey = self._surveys.setdefault(state.down, RingSurvey(state, snapshot))
             nodes = survey.nodes(demands, health.node_failures_to_outage, self._limit)
             racks = survey.racks(demands, health.rack_failures_to_outage)
             views.append(_RingLosses(nodes, racks, health.structurally_unavailable))
-        nodes, racks = joined([losses.nodes for losses in views]), joined([losses.racks for losses in views])
-        return _RingLosses(nodes, racks, max(losses.structural for losses in views))
+        return _worst(views)
+
+
+def _worst(several: Sequence[_RingLosses]) -> _RingLosses:
+    """The nearest losses of several views."""
+    nodes, racks = joined([losses.nodes for losses in several]), joined([losses.racks for losses in several])
+    return _RingLosses(nodes, racks, max(losses.structural for losses in several))
 
 
 def _tier(rule: Rule, level: Level, client: str | None) -> Severity | None:

@@ -45,7 +45,7 @@ def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = (
     parts = [_head(rates, odds), _tiers(odds, supposed)]
     parts += [_level(level, supposed) for level in odds.levels]
     parts += [_data(data, supposed) for data in odds.data]
-    return blocks([*parts, _hanging(odds)], width=width)
+    return blocks([*parts, _metadata(odds), _hanging(odds)], width=width)
 
 
 def _head(rates: Rates, odds: ClusterOdds) -> Iterator[Sentence]:
@@ -89,6 +89,13 @@ def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence
         then = _same_data(data, other.odds)
         sets = f", {counted(then.copysets, 'copyset')}" if then else ""
         yield said(f"{other.text}: {_words(then.odds if then else None, 'loss')}{sets}", 4, 6)
+
+
+def _metadata(odds: ClusterOdds) -> Iterator[Sentence]:
+    """The same whatever is supposed of tokens and racks: members are nodes, not ranges."""
+    if odds.metadata:
+        yield said("cluster metadata service")
+        yield said(f"it has no quorum: {_words(odds.metadata, 'outage')}", 2, 4)
 
 
 def _hanging(odds: ClusterOdds) -> Iterator[Sentence]:
@@ -215,6 +222,7 @@ def _cluster_document(odds: ClusterOdds) -> dict[str, Any]:
             }
             for data in odds.data
         ],
+        "metadata_service": odds.metadata and _odds_document(odds.metadata),
     }
 
 

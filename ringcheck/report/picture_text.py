@@ -62,7 +62,8 @@ def render(picture: Picture, *, columns: int = 80, colour: bool = False, signs: 
         body = _strip(picture, columns, signs)
     else:
         body = _bands(picture, columns, signs)
-    blocks = [[*_head(picture, columns), *_legend(picture, signs)], body, _not_live(picture, columns, signs)]
+    head, not_live = [*_head(picture, columns), *_legend(picture, signs)], _not_live(picture, columns, signs)
+    blocks = [head, body, not_live, _metadata(picture, columns)]
     lines = [[ansi(crop(line, columns), colour=colour) for line in block] for block in blocks]
     return "\n\n".join("\n".join(block) for block in lines if block)
 
@@ -77,6 +78,15 @@ def _head(picture: Picture, columns: int) -> Iterator[Line]:
         yield ((line, ""),)
     if picture.health is None:
         yield from (((line, "UNKNOWN"),) for line in _wrapped(picture.verdict.summary, columns))
+
+
+def _metadata(picture: Picture, columns: int) -> list[Line]:
+    """That the members of the cluster metadata service, which are no ring, are not drawn."""
+    quorum = picture.verdict.metadata_quorum
+    if quorum is None:
+        return []
+    text = f"Not in this picture: {quorum} up, {quorum.required} needed to change schema or topology."
+    return [((line, ""),) for line in _wrapped(text, columns)]
 
 
 def _wrapped(text: str, columns: int) -> list[str]:

@@ -134,7 +134,7 @@ def render_risk(risk: Risk, *, colour: bool = False, width: int | None = None) -
         colour: paint tiers, and what is not known, with ANSI escapes.
         width: columns of the terminal; None for 80.
     """
-    parts = (_head(risk), _gaps(risk), *map(_level, risk.levels), _note(risk))
+    parts = (_head(risk), _gaps(risk), *map(_level, risk.levels), _metadata(risk.metadata), _note(risk))
     return blocks(parts, colour=colour, width=width)
 
 
@@ -180,13 +180,29 @@ def _level(risk: LevelRisk) -> Iterator[Sentence]:
     yield from _losses(risk.racks, "rack", "/".join)
 
 
-def _losses(losses: Losses[T], unit: str, name: Callable[[T], str]) -> Iterator[Sentence]:
+def _metadata(risk: LevelRisk | None) -> Iterator[Sentence]:
+    """What the quorum of the cluster metadata service can't lose: the whole of it, so that sets have no share."""
+    if risk is None:
+        return
+    yield said("Cluster metadata service: no change of schema or topology without its quorum", 0, 2)
+    if risk.nodes is None or risk.racks is None:
+        yield said(f"not known: {risk.problem}", 2)
+    elif risk.nodes.failures == 0:
+        yield said("there is no quorum now: see `ringcheck health`", 2)
+    else:
+        yield from _losses(risk.nodes, "node", str, shares=False)
+        yield from _losses(risk.racks, "rack", "/".join, shares=False)
+
+
+def _losses(losses: Losses[T], unit: str, name: Callable[[T], str], *, shares: bool = True) -> Iterator[Sentence]:
     if losses.failures is None:
-        yield said(f"  no loss of {unit}s makes ranges unavailable")
+        what = "makes ranges unavailable" if shares else "takes the quorum"
+        yield said(f"  no loss of {unit}s {what}")
         return
     yield said(_sets(losses, unit), 2)
     for loss in losses.worst:
-        yield said(f"{percent(loss.share):>7}  {', '.join(map(name, loss.members))}", 4, 10)
+        share = f"{percent(loss.share):>7}  " if shares else ""
+        yield said(f"{share}{', '.join(map(name, loss.members))}", 4, 10)
     if losses.number is None or losses.number > len(losses.worst):
         more = "" if losses.number is None else f"{losses.number - len(losses.worst)} "
         yield said(f"    and {more}more (--limit)")
@@ -224,6 +240,8 @@ def risk_document(risk: Risk) -> dict[str, Any]:
         "down": risk.verdict.down(),
         "overall": [{"tier": tier.tier.name, **_both(tier.nodes, tier.racks)} for tier in risk.overall],
         "levels": [_level_document(level) for level in risk.levels],
+        "metadata_service": risk.metadata
+        and {"problem": risk.metadata.problem, **_both(risk.metadata.nodes, risk.metadata.racks)},
         "gaps": [
             {"code": gap.code, "subject": gap.subject, "summary": gap.summary, "detail": gap.detail}
             for gap in risk.gaps

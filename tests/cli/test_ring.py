@@ -13,6 +13,7 @@ import pytest
 from ringcheck.cli import run
 from ringcheck.documents.snapshot import snapshot_document
 from tests import figures
+from tests.core.test_quorum import cluster as metadata_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,3 +106,18 @@ def test_signs_depend_on_the_encoding(encoding: str, sign: str, tmp_path: Path) 
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"{sign}at minimum" in done.stdout.decode(encoding)
+
+
+def test_the_metadata_service_is_named_and_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below each ring of a cluster of 6.0; asked for its keyspace, the command names another that shows its quorum."""
+    path = tmp_path / "six.json"
+    path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3, down=(2,)))))
+    run(["ring", "orders", "--from", str(path), "--level", "ONE"])
+    assert capsys.readouterr().out.endswith(
+        "\n\nNot in this picture: 2 of 3 members of the cluster metadata service up, 2 needed\n"
+        "to change schema or topology.\n"
+    )
+    assert run(["ring", "system_cluster_metadata", "--from", str(path)]) == 3
+    assert "its replicas are the members of the cluster metadata service" in capsys.readouterr().err
+    run(["ring", "blog", "--from", recorded(tmp_path)])
+    assert "Not in this picture" not in capsys.readouterr().out

@@ -13,6 +13,7 @@ import ringcheck.documents
 from ringcheck.cli import run
 from ringcheck.documents.snapshot import snapshot_document
 from tests.core.clusters import address, nodes, ring, snapshot
+from tests.core.test_quorum import cluster as metadata_cluster
 from tests.schemas import validate
 
 if TYPE_CHECKING:
@@ -140,6 +141,36 @@ Shares are of the token space that is unavailable after the loss, in addition to
   the nodes that are down now (10.0.0.1).
 """
     )
+
+
+def test_risk_of_the_metadata_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The losses of its quorum, apart from those of keyspaces, as text and in the document, and its odds."""
+    path = tmp_path / "six.json"
+    path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3))))
+    assert run(["risk", "--from", str(path), *RATES]) == 0
+    text = capsys.readouterr().out
+    assert (
+        """
+Cluster metadata service: no change of schema or topology without its quorum
+  2 nodes: any 2 of 3 nodes (3 sets)
+    10.0.0.1, 10.0.0.2
+    10.0.0.1, 10.0.0.3
+    10.0.0.2, 10.0.0.3
+  2 racks: any 2 of 3 racks (3 sets)
+    dc1/r0, dc1/r1
+"""
+        in text
+    )
+    assert "\ncluster metadata service\n  it has no quorum: probability 2.6e-06, one outage in " in text
+    document = printed(capsys, "risk", "--from", str(path), *RATES)
+    validate(document, "risk-1")
+    service = document["metadata_service"]
+    assert (service["problem"], service["nodes"]["failures"], service["nodes"]["sets"]) == (None, 2, 3)
+    assert document["odds"]["metadata_service"]["counted_to"] == 3
+    path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3, down=(1, 2)))))
+    assert run(["risk", "--from", str(path)]) == 0
+    assert "\n  there is no quorum now: see `ringcheck health`\n" in capsys.readouterr().out
+    assert printed(capsys, "risk", "--from", HEALTHY)["metadata_service"] is None
 
 
 def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringcheck.core.actions import NAMES
-from ringcheck.core.assess import assess
+from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.core.metadata import MetadataReport
+from ringcheck.core.odds import Rates, odds
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.risk import risk
 from ringcheck.core.whatif import what_if
 from tests.conftest import examples
 from tests.core.clusters import address, addresses, findings, held, nodes, ring, snapshot, with_node, with_view
@@ -329,3 +331,72 @@ def test_during_an_upgrade_the_service_is_not_missed() -> None:
     assert assess(one, Policy()).severity is Severity.OK
     assert decide(one, 1, gate=Gate()).decision == "safe"
     assert "metadata_not_writable" in blocking(decide(one, 1, action="decommission"))
+
+
+@given(
+    members=st.sets(st.integers(1, 6), min_size=1),
+    down=st.sets(st.integers(1, 6), max_size=5),
+)
+@settings(max_examples=examples(60), deadline=None)
+def test_risk_finds_the_smallest_losses_of_the_quorum(members: set[int], down: set[int]) -> None:
+    """Of nodes and of racks, as a brute force over all sets of them does."""
+    up = members - down
+    required = len(members) // 2 + 1
+    racks = {number: f"r{(number - 1) % 3}" for number in range(1, 7)}
+    metadata = risk(cluster(*sorted(members), down=sorted(down)), Policy(), limit=100).metadata
+    assert metadata is not None
+    assert metadata.nodes is not None
+    assert metadata.racks is not None
+    if len(up) < required:
+        assert (metadata.nodes.failures, metadata.racks.failures) == (0, 0)
+        return
+    size = len(up) - required + 1
+    assert metadata.nodes.failures == size
+    assert {frozenset(loss.members) for loss in metadata.nodes.worst} == {
+        addresses(chosen) for chosen in combinations(sorted(up), size)
+    }
+    fatal = [
+        set(chosen)
+        for count in (1, 2, 3)
+        for chosen in combinations(["r0", "r1", "r2"], count)
+        if len([number for number in up if racks[number] not in chosen]) < required
+    ]
+    fewest = min(map(len, fatal))
+    assert metadata.racks.failures == fewest
+    assert sorted(sorted(rack for _, rack in loss.members) for loss in metadata.racks.worst) == sorted(
+        sorted(chosen) for chosen in fatal if len(chosen) == fewest and chosen <= {racks[number] for number in up}
+    )
+
+
+def test_risk_takes_the_set_of_members_that_is_nearest_to_its_loss() -> None:
+    """If views report different members, the loss of any of the sets counts; a member that is no node is a gap."""
+    two = risk(believing(cluster(1, 2, 3), 4, 5), Policy()).metadata
+    assert two is not None
+    assert two.nodes is not None
+    assert (two.nodes.failures, [loss.members for loss in two.nodes.worst]) == (1, [(address(5),)])
+    strange = cluster(1, 2, 3)
+    strange = with_view(
+        strange, 1, metadata=replace(report(1), members=frozenset({address(1), "10.9.9.9", "10.9.9.8"}))
+    )
+    found = risk(strange, Policy())
+    assert found.metadata is not None
+    assert found.metadata.problem == "members are no known nodes"
+    assert found.gaps
+
+
+def test_clusters_without_a_metadata_service_have_no_such_risk() -> None:
+    """Neither in the risk nor in the odds."""
+    old = cluster(1, 2, 3, release="5.0.8")
+    old = replace(old, views=tuple(replace(view, metadata=None) for view in old.views))
+    assert risk(old, Policy()).metadata is None
+    assert odds(old, Policy(), Rates(node_mtbf=9.0, repair=1.0), Question()).metadata is None
+
+
+def test_the_odds_of_a_lost_quorum() -> None:
+    """Of three members two must fail at the same time; of a lone member it is the odds that it is down."""
+    rates = Rates(node_mtbf=9.0, repair=1.0)  # a node is down for a tenth of the time
+    for members, expected in (((1, 2, 3), 3 * 0.1**2 * 0.9 + 0.1**3), ((4,), 0.1)):
+        found = odds(cluster(*members), Policy(), rates, Question()).metadata
+        assert found is not None
+        assert found.probability.at_least == pytest.approx(expected)
+        assert found.probability.at_most == pytest.approx(expected)
