@@ -58,7 +58,7 @@ def with_slash(url: str) -> str:
 
 
 class RefusedError(SourceError):
-    """HTTP 400: the agent refuses the whole request. From Jolokia 2.4 on one bad item of a bulk is enough for that."""
+    """HTTP 400: the agent refuses the whole request. From Jolokia 2.5 on one bad item of a bulk is enough for that."""
 
 
 class Requests:

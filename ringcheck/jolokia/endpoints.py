@@ -16,8 +16,8 @@ def endpoint(value: object) -> str:
     """An endpoint in canonical form: `ip`, or `ip:port` with IPv6 in brackets.
 
     The forms are `10.0.0.1`, `/10.0.0.1`, `host/10.0.0.1`, `10.0.0.1:7000`, `[2001:db8:0:0:0:0:0:1]:7000`, an
-    InetAddress as a bean (Jolokia up to 2.3) or as `{"address": ...}` (2.6). An IPv6 zone means something on the node
-    only, and is dropped.
+    InetAddress as a bean (Jolokia up to 2.3) or as `{"address": ...}` (from 2.4 on). An IPv6 zone means something on
+    the node only, and is dropped.
 
     Raises:
         DataError: if it has none of the forms.

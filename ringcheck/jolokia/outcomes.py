@@ -81,7 +81,7 @@ def outcome(reply: object) -> Outcome:
 def outcomes(reply: object, count: int) -> list[Outcome] | None:
     """The outcomes of a bulk request, in the order of its requests.
 
-    Up to Jolokia 2.3 one operation that throws an Error turns the reply to the whole bulk into one object.
+    Up to Jolokia 2.4 one operation that throws an Error turns the reply to the whole bulk into one object.
 
     Returns:
         None if that happened: then the requests must be sent one by one.

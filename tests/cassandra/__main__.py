@@ -72,7 +72,9 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--subnet", default=DEFAULT_SUBNET, help="first three octets of the addresses (%(default)s)")
     up.add_argument("--jmx-base", type=int, help="node N's JMX port is this + N")
     up.add_argument(
-        "--jolokia", choices=("1", "2", "2.6", "none"), help="default: 1 before Cassandra 4.1, 2 from there on"
+        "--jolokia",
+        choices=(*artifacts.JOLOKIA_RELEASES, "none"),
+        help="default: 1 before Cassandra 4.1, 2 from there on",
     )
     up.add_argument("--jolokia-option", action="append", default=[], metavar="KEY=VALUE")
     up.add_argument("--yaml", action="append", default=[], metavar="KEY=VALUE", help="another cassandra.yaml key")
@@ -240,8 +242,8 @@ def _cql(options: argparse.Namespace) -> None:
 
 def _fetch(options: argparse.Namespace) -> None:
     versions = artifacts.RELEASES if options.versions == ["all"] else options.versions
-    for generation in artifacts.JOLOKIA_RELEASES:
-        print(artifacts.jolokia_agent(generation))
+    for line in artifacts.JOLOKIA_RELEASES:
+        print(artifacts.jolokia_agent(line))
     for version in versions:
         print(artifacts.library(version))
 

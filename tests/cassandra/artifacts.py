@@ -20,13 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8", "6.0-alpha2")
-# By generation: 2.2.9 has the shapes of 1.x in many answers, 2.6.0 has its own.
-JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9", "2.6": "2.6.0"}
-_JOLOKIA_COORDINATES = {
-    "1": "org.jolokia:jolokia-jvm:1.7.2",
-    "2": "org.jolokia:jolokia-agent-jvm:2.2.9:jar:javaagent",
-    "2.6": "org.jolokia:jolokia-agent-jvm:2.6.0:jar:javaagent",
-}
+# By line: 2.2.9 and 2.3.0 have the shapes of 1.x in many answers; from 2.4 on each line changed some of its own.
+JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9", "2.3": "2.3.0", "2.4": "2.4.0", "2.5": "2.5.0", "2.6": "2.6.0"}
 JAVA_NEEDED = 17
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
@@ -82,13 +77,15 @@ def library(release: str) -> Path:
     return home / "lib"
 
 
-def jolokia_agent(generation: str) -> Path:
-    """The agent jar of Jolokia "1", "2" or "2.6", fetched if it is missing."""
-    if generation not in _JOLOKIA_COORDINATES:
-        raise ArtifactError(f"Jolokia generation {generation!r} is unknown; known: {', '.join(JOLOKIA_RELEASES)}")
-    home = cache_directory() / "jolokia" / JOLOKIA_RELEASES[generation]
+def jolokia_agent(line: str) -> Path:
+    """The agent jar of a line of `JOLOKIA_RELEASES`, fetched if it is missing."""
+    if line not in JOLOKIA_RELEASES:
+        raise ArtifactError(f"Jolokia {line!r} is unknown; known: {', '.join(JOLOKIA_RELEASES)}")
+    release = JOLOKIA_RELEASES[line]
+    coordinates = f"jolokia-jvm:{release}" if line == "1" else f"jolokia-agent-jvm:{release}:jar:javaagent"
+    home = cache_directory() / "jolokia" / release
     if not home.is_dir():
-        _build(home, lambda folder: _copy_artifact(_JOLOKIA_COORDINATES[generation], folder))
+        _build(home, lambda folder: _copy_artifact(f"org.jolokia:{coordinates}", folder))
     return next(home.glob("*.jar"))
 
 

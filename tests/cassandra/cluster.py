@@ -74,9 +74,10 @@ class RealCluster:
         """Lay the cluster out; nothing is started.
 
         `layout` names datacenter and rack of nodes 1, 2, ...; `releases` and `node_yaml` override by node number.
-        `jolokia` is "1", "2" or "2.6" (default: 2 from Cassandra 4.1 on), or "none" for nodes without it: their JMX
-        listens at their addresses, and the harness asks it through a proxy. `subnet` is the first three octets of the
-        addresses, a free one by default; node N listens on SUBNET.N, its JMX on 127.0.0.1 at `jmx_base` + N.
+        `jolokia` is a line of `JOLOKIA_RELEASES` (default: 2 from Cassandra 4.1 on), or "none" for nodes without it:
+        their JMX listens at their addresses, and the harness asks it through a proxy. `subnet` is the first three
+        octets of the addresses, a free one by default; node N listens on SUBNET.N, its JMX on 127.0.0.1 at `jmx_base` +
+        N.
         """
         subnet = subnet or free_subnet()
         nodes = [

@@ -71,6 +71,12 @@ def chosen_releases(default: tuple[str, ...] = DEFAULT_RELEASES) -> tuple[str, .
     return chosen
 
 
+def chosen_jolokias(default: tuple[str, ...]) -> tuple[str, ...]:
+    """The lines of Jolokia under test: all of them with all releases of Cassandra or if `RINGCHECK_JOLOKIAS=all`."""
+    asked = os.environ.get("RINGCHECK_JOLOKIAS", os.environ.get("RINGCHECK_CASSANDRA_VERSIONS"))
+    return tuple(line for line in artifacts.JOLOKIA_RELEASES if line in default or asked == "all")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test with the fixture `cassandra_release` once for each release."""
     if "cassandra_release" in metafunc.fixturenames:

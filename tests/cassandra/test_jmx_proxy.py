@@ -18,7 +18,7 @@ from ringcheck.jolokia import mbeans, outcomes
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.settings import JolokiaSettings
 from tests.cassandra import artifacts, launch
-from tests.cassandra.conftest import require_tools
+from tests.cassandra.conftest import chosen_jolokias, require_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +107,9 @@ class Asked:
         return str(caught.value)
 
 
-@pytest.fixture(scope="module", params=["2.6", "2"])
+@pytest.fixture(scope="module", params=[line for line in chosen_jolokias(("2", "2.6")) if line != "1"])
 def generation(request: pytest.FixtureRequest) -> str:
-    """The newest Jolokia, and the oldest that can be a proxy."""
+    """The newest Jolokia, and the oldest that can be a proxy; with all lines those between them too."""
     require_tools()
     return str(request.param)
 
