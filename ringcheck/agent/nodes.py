@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from ringcheck.agent.answers import agent_of, cluster_of, current_verdict, json_response, reading_of, require_parameters
 from ringcheck.agent.api import RETRY, STATUS, in_turn
 from ringcheck.agent.preflight import BusyError, UnknownError, decided, fresh_reading, resolved, wish_of
+from ringcheck.core.refusals import not_meant
 from ringcheck.documents.decision import decision_document
 from ringcheck.errors import RingcheckError, one_line
 from ringcheck.report import gate
@@ -88,9 +89,9 @@ def _lack(address: str, seen: Snapshot, reading: Reading) -> str | None:
     """What a node lacks to be ready; None for nothing."""
     if address in reading.suspects:
         return "its Jolokia stopped answering"
-    index = seen.index.get(address)
-    host_id = seen.nodes[index].host_id if index is not None else None
-    return lacking(RestartedNode(address, host_id), seen)
+    if address not in seen.index:
+        return not_meant(seen, address)
+    return lacking(RestartedNode(address, seen.nodes[seen.index[address]].host_id), seen)
 
 
 async def may_stop(request: Request) -> Response:

@@ -215,12 +215,18 @@ def _leases(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder,
 
 
 def resolved(name: str, seen: Snapshot) -> str:
-    """The address of a node; an unknown name is returned as it is, for the gate to refuse."""
+    """The address of a node; an unknown name is returned as it is, for the gate to refuse.
+
+    Args:
+        name: an address, an IPv6 address in brackets as URLs have it, or a host id.
+        seen: the cluster.
+    """
     by_id = next((node.address for node in seen.nodes if node.host_id == name), None)
     if by_id:
         return by_id
+    bracketed = name.startswith("[") and name.endswith("]") and ":" in name
     try:
-        return address(name)
+        return address(name[1:-1] if bracketed else name)
     except DataError:
         return name
 

@@ -128,10 +128,10 @@ def strangers(snapshot: Snapshot, candidates: Sequence[str], action: Action) -> 
         yield reason("unknown_node", snapshot.cluster, "no node is named", lifts_when="a node is named")
     for name in candidates:
         if name not in snapshot.index:
-            yield reason("unknown_node", name, _not_meant(snapshot, name))
+            yield reason("unknown_node", name, not_meant(snapshot, name))
 
 
-def _not_meant(snapshot: Snapshot, name: str) -> str:
+def not_meant(snapshot: Snapshot, name: str) -> str:
     """Why a name means no node, and which nodes have the same IP address."""
     near = [node.address for node in snapshot.nodes if ip_of(node.address) == ip_of(name)]
     if len(near) > 1 and not has_port(name):

@@ -11,17 +11,22 @@ import jsonschema
 import pytest
 
 from ringcheck.agent import web
+from ringcheck.agent.preflight import resolved
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.refusals import not_meant
 from ringcheck.leases.stamp import now
 from tests.agent.test_guard import ALICE
 from tests.agent.test_webconfig import hashed, written
 from tests.agent.watched import NAME, World, watched
+from tests.core.clusters import nodes, snapshot
 from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import requests
+
+    from ringcheck.core.ring import Snapshot
 
 SCHEMA = Path(__file__).parents[2] / "ringcheck" / "documents" / "schemas" / "decision-1.json"
 JSON = {"Accept": "application/json"}
@@ -82,8 +87,45 @@ def test_a_name_that_no_node_has(world: World, node: str) -> None:
     """It is never ready and never safe: not even the beginning of an address."""
     answers = [ask(world, node, question) for question in ("ready", "may-stop")]
     assert [answer.status_code for answer in answers] == [503, 503]
-    assert "no node lists it" in line(answers[0])
+    assert line(answers[0]).startswith(f"NOT READY {NAME}: ")
+    assert " is no node of this cluster" in line(answers[0])
     assert line(answers[1]).startswith(f"UNKNOWN {NAME}: not known whether ")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::2]:7001", "[2001:db8::2]:7001"),
+        ("[2001:db8::9]", "2001:db8::9"),  # of no node
+        ("[10.0.0.1]", "[10.0.0.1]"),
+        ("[]", "[]"),
+        ("host-1", "2001:db8::1"),
+        ("db1", "db1"),
+    ],
+)
+def test_names_of_nodes_in_a_path(name: str, meant: str) -> None:
+    """An IPv6 address may be in brackets, as in a URL; what is no address or host id means no node."""
+    assert resolved(name, ipv6()) == meant
+
+
+def test_a_name_of_several_nodes_is_not_ready_and_says_why() -> None:
+    """Instances that share an address are told apart by their ports."""
+    assert not_meant(ipv6(), "2001:db8::2") == "2001:db8::2 can mean [2001:db8::2]:7000, [2001:db8::2]:7001"
+
+
+def ipv6() -> Snapshot:
+    """A cluster of one node alone at its address, and of two that share one."""
+    places = nodes("dc1:r1", "dc1:r2", "dc1:r3")
+    names = ("2001:db8::1", "[2001:db8::2]:7000", "[2001:db8::2]:7001")
+    seen = snapshot(places, [])
+    renamed = [
+        replace(node, address=name, host_id=f"host-{number}")
+        for number, (node, name) in enumerate(zip(seen.nodes, names, strict=True), start=1)
+    ]
+    return replace(seen, nodes=tuple(renamed), views=())
 
 
 def test_unknown_clusters_and_parameters_are_errors(world: World) -> None:
