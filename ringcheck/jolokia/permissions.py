@@ -43,7 +43,23 @@ _NO_KEYSPACE = "ringcheck_doctor"
 _START_SECONDS = 300.0  # a JVM this young may be a Cassandra that has not registered its MBeans yet
 _MAX_SKEW = 10.0  # seconds
 _WAIT = "wait until `nodetool status` lists the node as UN, and ask again"
+_REFUSES_BULK = "the agent answers one request and refuses several at once"
 _POLICY = "/etc/cassandra/jolokia-access.xml"
+
+
+# What to do, by symptom; docs/jmx.md has the same in its last table.
+_JMX_FIXES = {
+    "jmx_refused": "start the node, or let its JMX listen at this address and port (docs/jmx.md)",
+    "jmx_moved": "set -Djava.rmi.server.hostname on the node to an address that the proxy reaches, and let a firewall "
+    "pass com.sun.management.jmxremote.rmi.port",
+    "jmx_silent": "look at the node: its JVM hangs or is stopped",
+    "jmx_packets": "let the firewall pass connections from the proxy to this port, or correct the address",
+    "jmx_name": "let the host of the proxy resolve this name, or use the address in `jmx`",
+    "jmx_protocol": "start the proxy with --tls if the node's JMX has TLS; otherwise correct the port in `jmx`",
+    "jmx_tls": "give the proxy a --trust-store with the authority of the node's certificate (docs/jmx.md)",
+    "jmx_login": "set `jmx_username` and `jmx_password_file`, as the node's JMX has them",
+    "jmx_target": "start `ringcheck jmx-proxy` with an --allow that matches this host",
+}
 
 
 class Permissions:
@@ -100,13 +116,16 @@ class Permissions:
         fix = "look for a proxy or a firewall before the agent that changes or refuses JSON arrays"
         try:
             answered = outcomes.outcomes(self._client.post(self._url, requests, self._ends), len(requests))
-        except (RefusedError, DeniedError, DataError) as error:
-            raise StepError(f"the agent answers one request and refuses several at once: {error}", fix) from None
+        except DataError as error:
+            raise StepError(f"{_REFUSES_BULK}: {error}", fix) from None
         except SourceError as error:
+            if isinstance(error, RefusedError | DeniedError) and error.symptom not in _JMX_FIXES:
+                raise StepError(f"{_REFUSES_BULK}: {error}", fix) from None
             if not is_jmx(self._url):
                 raise
-            fix = "check the node's JMX port and login; docs/jmx.md lists what goes wrong"
-            raise StepError(f"{place(self._url)}: {str(error).removeprefix(place(self._url) + ': ')}", fix) from None
+            text = f"{place(self._url)}: {str(error).removeprefix(place(self._url) + ': ')}"
+            fix = _JMX_FIXES.get(error.symptom, "check the node's JMX; docs/jmx.md lists what goes wrong")
+            raise StepError(text, fix) from None
         return f"{len(requests)} requests at once are answered" if answered else "one failed request ends all of them"
 
     def cassandra(self) -> str:

@@ -56,7 +56,7 @@ class RefusedByNodeError(SourceError):
     """
 
     def __init__(self, host: str, text: str = "it refuses the connection") -> None:
-        super().__init__(text, "unreachable")
+        super().__init__(text, "unreachable", "jmx_refused")
         self.host = host
 
 
@@ -151,32 +151,39 @@ def node_failure(status: int, error: object, error_type: object) -> SourceError 
         return RefusedByNodeError(refused["host"])
     if refused:  # the registry has answered, and named this host for the server
         text = f"it answers, but its JMX server at {refused['host']} does not: see java.rmi.server.hostname"
-        return SourceError(text, "unreachable")
-    return SourceError(_in_words(error), "unreachable")
+        return SourceError(text, "unreachable", "jmx_moved")
+    return _in_words(error)
 
 
 def _refusal(error: str) -> DeniedError | None:
     if "Authentication failed!" in error:
         missing = "Credentials required" in error
-        return DeniedError("it requires a JMX user name and password" if missing else "wrong JMX user name or password")
+        text = "it requires a JMX user name and password" if missing else "wrong JMX user name or password"
+        return DeniedError(text, "jmx_login")
     if "Target URL" in error and error.endswith("is not allowed by configuration"):
-        return DeniedError("the proxy does not allow this target: see its --allow")
+        return DeniedError("the proxy does not allow this target: see its --allow", "jmx_target")
     return None
 
 
+_NO_RMI = "the port does not speak plain RMI: another service listens there, or it wants TLS"
 _WORDS = (
-    ("Unknown host", "the proxy can't resolve its name"),
-    ("non-JRMP server", "the port does not speak plain RMI: another service listens there, or it wants TLS"),
-    ("SSL", "TLS fails between the proxy and the node"),
-    ("Connect timed out", "no connection in time"),
-    ("Read timed out", "it accepts connections and does not answer"),
-    ("No route to host", "the proxy has no route to it"),
-    ("Network is unreachable", "the proxy has no route to it"),
+    ("Unknown host", "the proxy can't resolve its name", "jmx_name"),
+    (
+        "non-JRMP server",
+        "the port does not speak plain RMI: another service listens there, or it wants TLS",
+        "jmx_protocol",
+    ),
+    ("SSL", "TLS fails between the proxy and the node", "jmx_tls"),
+    ("Connect timed out", "no connection in time", "jmx_packets"),
+    ("Read timed out", "it accepts connections and does not answer", "jmx_silent"),
+    ("No route to host", "the proxy has no route to it", "jmx_packets"),
+    ("Network is unreachable", "the proxy has no route to it", "jmx_packets"),
 )
 
 
-def _in_words(error: str) -> str:
+def _in_words(error: str) -> SourceError:
     """The innermost cause of a chain of Java exceptions."""
     inner = re.split(r"nested exception is: |\[Root exception is ", error)[-1].rstrip("] ")[:LONGEST_TEXT]
-    words = next((text for sign, text in _WORDS if sign in error), "the proxy can't ask it")
-    return f"{words} ({inner})"
+    unknown = "the proxy can't ask it", ""
+    words, symptom = next(((text, symptom) for sign, text, symptom in _WORDS if sign in error), unknown)
+    return SourceError(f"{words} ({inner})", "unreachable", symptom)

@@ -305,6 +305,32 @@ def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(  # noqa: PLR09
         assert states(source.poll(4.0)) == {ONE: "ok", TWO: "ok", THREE: "ok"}
 
 
+@pytest.mark.parametrize(
+    ("case", "fix"),
+    [
+        ("refused", "start the node, or let its JMX listen"),
+        ("stale host name", "set -Djava.rmi.server.hostname on the node"),
+        ("silent", "look at the node"),
+        ("TLS", "start the proxy with --tls"),
+        ("unknown name", "let the host of the proxy resolve this name"),
+        ("wrong password", "set `jmx_username` and `jmx_password_file`"),
+        ("no password", "set `jmx_username` and `jmx_password_file`"),
+        ("not allowed", "start `ringcheck jmx-proxy` with an --allow"),
+    ],
+)
+def test_doctor_names_what_mends_jmx(case: str, fix: str) -> None:
+    """One step fails, with the line of a poll and what to do; the steps after it are skipped."""
+    _, status, kind, error, _, line = next(row for row in FAILURES if row[0] == case)
+    with proxied() as (proxy, _):
+        settings = JolokiaSettings(contact_points=(TWO,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
+        proxy.fail(TWO, error, status, kind)
+        steps = diagnose(settings, TWO, 4.0).steps
+    (failed_step,) = [step for step in steps if step.status == "failed"]
+    assert (failed_step.name, failed_step.text) == ("bulk", f"JMX of {TWO}:7199: {line}")
+    assert failed_step.fix.startswith(fix)
+    assert all(step.status == "skipped" for step in steps[steps.index(failed_step) + 1 :])
+
+
 def test_an_answer_of_jmx_itself_is_no_failure_of_the_way() -> None:
     """A missing MBean or a refused operation is judged as an agent's own answer is."""
     assert node_failure(404, "org.apache:type=X", "javax.management.InstanceNotFoundException") is None
