@@ -1,4 +1,7 @@
-"""Both lines of Jolokia, as real agents: 1.7, the 2.x that still writes as 1.x in many answers, and the newest."""
+"""Both lines of Jolokia, as real agents in Cassandra: 1.7 and the newest.
+
+Other tests use 2.2, which writes as 1.x in many answers; `test_jolokia_lines.py` has what differs between the lines.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ringcheck.jolokia.control import Control
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.cassandra import artifacts, queries
+from tests.cassandra.conftest import chosen_jolokias
 from tests.cassandra.queries import network, simple
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ def polled(node: RealNode, **settings: Any) -> Snapshot:
         source.close()
 
 
-@pytest.mark.parametrize("generation", sorted(artifacts.JOLOKIA_RELEASES))
+@pytest.mark.parametrize("generation", chosen_jolokias(("1", "2.6")))
 def test_each_line_reports_the_same(generation: str, real_cluster: ClusterFactory) -> None:
     """With the shipped policy, a password and limits of the agent: the same ring, without problems."""
     options = {"policyLocation": f"file://{POLICY}", "user": USER, "password": PASSWORD, **LIMITS}
