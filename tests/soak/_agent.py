@@ -14,19 +14,18 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.agent import service
 from ringcheck.cli import main as ringcheck
 from ringcheck.cli.agent import SIGNALS
-from ringcheck.core import headroom, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 600.0  # seconds for polls or a reload; a busy machine is no failure
-CACHES = (kinds.replica_counts, kinds._shared, headroom.headroom, headroom.served)
 agents: list[service.Agent] = []
 
 
@@ -63,10 +62,11 @@ def reload(agent: service.Agent) -> dict[str, int]:
 
 
 def count() -> dict[str, Any]:
-    """What the process holds now, without the results of `core`'s caches, which have a bound of their own."""
+    """What the process holds now, without the results of caches that have a bound of their own."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    cached = sum(cache.cache_info().currsize for cache in CACHES)
-    for cache in CACHES:
+    caches = bounded_caches()
+    cached = sum(cache.cache_info().currsize for cache in caches)
+    for cache in caches:
         cache.cache_clear()
     for _ in range(3):
         gc.collect()
@@ -81,6 +81,13 @@ def count() -> dict[str, Any]:
         "cached": cached,
         "types": types,
     }
+
+
+def bounded_caches() -> list[_lru_cache_wrapper[Any]]:
+    """Every `lru_cache` of ringcheck that has a bound; one without a bound must show as growth."""
+    caches = [each for each in gc.get_objects() if isinstance(each, _lru_cache_wrapper)]
+    own = (cache for cache in caches if str(cache.__module__).startswith("ringcheck."))
+    return [cache for cache in own if cache.cache_parameters()["maxsize"] is not None]
 
 
 def wait(condition: Callable[[], bool], missing: Callable[[], list[str]]) -> None:

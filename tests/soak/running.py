@@ -37,7 +37,7 @@ class Held:
         descriptors: that are open.
         rss: resident memory in KiB.
         cpu: seconds that the process has used.
-        cached: results in the caches of `core`; `objects` and `blocks` are without them.
+        cached: results in caches that have a bound; `objects` and `blocks` are without them.
         types: objects by type.
     """
 
