@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ringcheck.errors import DataError, SourceError, UsageError
+from ringcheck.http.credentials import basic_auth
 from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
@@ -142,10 +143,10 @@ def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:
     from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
     headers = {"Accept": "application/json", "Connection": "close"}
+    if agent.auth:
+        headers["Authorization"] = basic_auth(*agent.auth)
     try:
-        status, body = exchange(
-            "GET", url, seconds, headers=headers, auth=agent.auth, tls=agent.tls, max_bytes=MAX_BYTES
-        )
+        status, body = exchange(url, seconds, headers=headers, tls=agent.tls, max_bytes=MAX_BYTES)
     except SourceError as error:
         raise AgentError(str(error), error.kind, error.symptom) from error
     _require_ok(status, body, url, named=agent.auth is not None)

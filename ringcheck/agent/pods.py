@@ -91,7 +91,7 @@ def _asked(settings: Kubernetes, namespace: str, name: str, seconds: float) -> d
     if settings.token_file:
         headers["Authorization"] = f"Bearer {_token(settings.token_file)}"
     tls = Tls(ca_file=settings.ca_file) if url.lower().startswith("https:") else None
-    status, body = exchange("GET", url, seconds, headers=headers, tls=tls, max_bytes=MAX_BYTES)
+    status, body = exchange(url, seconds, headers=headers, tls=tls, max_bytes=MAX_BYTES)
     if status != _OK:
         raise PodError(f"HTTP {status} from Kubernetes' API for pod {namespace}/{name}")
     try:

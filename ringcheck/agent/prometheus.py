@@ -17,7 +17,7 @@ from ringcheck.agent.bugs import located_bug
 from ringcheck.core.consistency import Level
 from ringcheck.core.uses import QUERIED, Use
 from ringcheck.errors import DataError, RingcheckError, SourceError, cut, printable
-from ringcheck.http.credentials import secret
+from ringcheck.http.credentials import basic_auth, secret
 from ringcheck.http.exchange import exchange
 from ringcheck.http.replies import parsed
 from ringcheck.http.urls import shown
@@ -52,11 +52,11 @@ def ask(prometheus: Prometheus, seconds: float = SECONDS) -> Sampled:
         UsageError: if the password can't be read.
     """
     url = f"{prometheus.url.rstrip('/')}/api/v1/query?{urlencode({'query': prometheus.query})}"
-    auth = None
-    if prometheus.username is not None:
-        auth = prometheus.username, secret(prometheus.password_file) if prometheus.password_file else ""
     headers = {"Accept": "application/json", "Connection": "close"}
-    status, body = exchange("GET", url, seconds, headers=headers, auth=auth, tls=prometheus.tls, max_bytes=MAX_BYTES)
+    if prometheus.username is not None:
+        password = secret(prometheus.password_file) if prometheus.password_file else ""
+        headers["Authorization"] = basic_auth(prometheus.username, password)
+    status, body = exchange(url, seconds, headers=headers, tls=prometheus.tls, max_bytes=MAX_BYTES)
     if status != 200:  # noqa: PLR2004 - HTTP's OK
         raise SourceError(f"{shown(url)}: HTTP {status}{_reason(body)}")
     return read(parsed(body, url, _MOST_VALUES), prometheus.labels, shown(url))

@@ -136,7 +136,7 @@ class Sender:
         url = f"{self._sensu.url.rstrip('/')}/events"
         body = json.dumps(api_event(event, self._terms)).encode()
         headers = {"Content-Type": "application/json", "Connection": "close"}
-        status, answer = exchange("POST", url, self._deadline, body=body, headers=headers, max_bytes=65536)
+        status, answer = exchange(url, self._deadline, body=body, headers=headers, max_bytes=65536)
         if status != _ACCEPTED:
             raise RingcheckError(f"HTTP {status} from {url}: {answer.decode('utf-8', 'replace')[:_SHOWN]}")
 

@@ -238,7 +238,7 @@ class Dispatcher:
         from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
         seconds = self.webhook.timeout
-        return exchange("POST", url, seconds, body=body, headers=headers, tls=self.webhook.tls, max_bytes=65536)[0]
+        return exchange(url, seconds, body=body, headers=headers, tls=self.webhook.tls, max_bytes=65536)[0]
 
 
 class Webhooks:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from ringcheck import __version__
 from ringcheck.errors import LimitError, SourceError, limit_of
 from ringcheck.http.connections import Connections
-from ringcheck.http.credentials import basic_auth
 from ringcheck.http.replies import MEBIBYTE, Reply, one_line
 from ringcheck.http.sockets import ConnectTimeoutError, NotConnectedError, lower_first, tls_context
 from ringcheck.http.tls import Tls
 from ringcheck.http.urls import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 USER_AGENT = f"ringcheck/{__version__}"
 
@@ -111,20 +110,26 @@ def tls_reason(error: ssl.SSLError) -> str:
     return str(reason).lower().replace("_", " ")
 
 
-def exchange(  # noqa: PLR0913 - each of them matters to some server
-    method: str,
+def exchange(
     url: str,
     seconds: float,
     *,
     body: bytes | None = None,
-    headers: dict[str, str] | None = None,
-    auth: tuple[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     tls: Tls | None = None,
     max_bytes: int = MEBIBYTE,
 ) -> tuple[int, bytes]:
-    """One request on a connection that is not kept: to Sensu's agent, or to ringcheck's own.
+    """One request on a connection that is not kept: to a webhook, Sensu's agent, Prometheus or ringcheck's own agent.
 
     Nothing is retried. The look-up of a host name alone can take longer than `seconds`.
+
+    Args:
+        url: http or https.
+        seconds: until everything is over.
+        body: is sent with POST; without one the method is GET.
+        headers: all but Host, Content-Length and User-Agent.
+        tls: settings for https.
+        max_bytes: of the decoded answer.
 
     Returns:
         HTTP status and decoded body.
@@ -133,10 +138,10 @@ def exchange(  # noqa: PLR0913 - each of them matters to some server
         SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
         ConfigError: if a file of `tls` can't be used.
     """
-    own = {"Authorization": basic_auth(*auth)} if auth else {}
+    method = "GET" if body is None else "POST"
+    every = {"User-Agent": USER_AGENT, **(headers or {})}
     connections = Connections(lambda: tls_context(tls or Tls()))
     try:
-        every = {"User-Agent": USER_AGENT, **own, **(headers or {})}
         with explained(url, seconds), connections.request(method, url, seconds, every, body) as answer:
             return answer.status, Reply(answer, url, max_bytes).all()
     except RetryableError as failure:

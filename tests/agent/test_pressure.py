@@ -324,7 +324,7 @@ def test_a_connection_without_a_descriptor_does_not_blame_the_server(monkeypatch
 
     monkeypatch.setattr("ringcheck.http.sockets.PlainSocket", none)
     with pytest.raises(LimitError, match=f"^{LIMITED}too many open files$"):
-        exchange("GET", "http://127.0.0.1:1/", 3.0)
+        exchange("http://127.0.0.1:1/", 3.0)
 
 
 def test_half_of_few_descriptors_is_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def failure(url: str, seconds: float = 3.0, **options: Any) -> SourceError:
     """The error of a request that must fail, in time and in one line."""
     started = time.monotonic()
     with pytest.raises(SourceError) as caught:
-        exchange("POST", url, seconds, body=b"{}", **options)
+        exchange(url, seconds, body=b"{}", **options)
     assert time.monotonic() - started < seconds + 8  # the servers here take for ever
     assert "\n" not in str(caught.value)
     return caught.value

@@ -30,7 +30,7 @@ def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
 def test_a_server_of_the_given_authority_is_trusted(certificates: Certificates) -> None:
     """`ca_file` replaces the system's authorities."""
     with Agent(raw=answer, tls=certificates.context("127.0.0.1")) as server:
-        assert exchange("POST", server.url, 3.0, body=b"{}", tls=Tls(ca_file=certificates.ca)) == (200, b"{}")
+        assert exchange(server.url, 3.0, body=b"{}", tls=Tls(ca_file=certificates.ca)) == (200, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_client_certificate_is_presented(certificates: Certificates) -> None:
     """A server that asks for one gets it, and refuses a client without one."""
     with Agent(raw=answer, tls=certificates.context("127.0.0.1", wants_client=True)) as server:
         tls = Tls(ca_file=certificates.ca, cert_file=certificates.client)
-        assert exchange("POST", server.url, 3.0, body=b"{}", tls=tls) == (200, b"{}")
+        assert exchange(server.url, 3.0, body=b"{}", tls=tls) == (200, b"{}")
         assert failure(server.url, tls=Tls(ca_file=certificates.ca)).kind == "unreachable"
 
 
@@ -70,4 +70,4 @@ def test_a_client_certificate_is_presented(certificates: Certificates) -> None:
 def test_a_file_without_certificates_is_named(path: str) -> None:
     """A CA file that is missing, or is not PEM, is an error of the configuration."""
     with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
-        exchange("GET", "https://127.0.0.1:9/", 3.0, tls=Tls(ca_file=path))
+        exchange("https://127.0.0.1:9/", 3.0, tls=Tls(ca_file=path))
