@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import UsageError
-from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
 
 if TYPE_CHECKING:
     from ringcheck.config.values import Cluster
@@ -36,9 +36,12 @@ def open_source(cluster: Cluster, *, counting: bool = False) -> Source:
         return ReplaySource(cluster.source)
     from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
 
-    name, authenticates = cluster.name or None, cluster.policy.authenticates
     every = _count_every(cluster) if counting else None
-    return JolokiaSource(cluster.source, cluster.replication, name, authenticates, count_every=every)
+    return JolokiaSource(cluster.source, _configured(cluster), count_every=every)
+
+
+def _configured(cluster: Cluster) -> ConfiguredCluster:
+    return ConfiguredCluster(cluster.name or None, cluster.replication, cluster.policy.authenticates)
 
 
 def _count_every(cluster: Cluster) -> float | None:
@@ -64,10 +67,8 @@ def open_on_loop(cluster: Cluster, threads: WorkerThreads, limit: RequestLimit) 
     from ringcheck.jolokia.source import JolokiaSource  # noqa: PLC0415 - brings HTTP
 
     asking = OnLoop(Requests(cluster.source), threads, limit)
-    name, authenticates = cluster.name or None, cluster.policy.authenticates
     every = _count_every(cluster)
-    source = JolokiaSource(cluster.source, cluster.replication, name, authenticates, count_every=every, asking=asking)
-    return _JolokiaOnLoop(source)
+    return _JolokiaOnLoop(JolokiaSource(cluster.source, _configured(cluster), count_every=every, asking=asking))
 
 
 class _JolokiaOnLoop:

@@ -270,7 +270,7 @@ class Discovery:
             names = sorted({report.cluster for report in reports if report.cluster})
             if names:
                 return names[0]
-        return self._session.name or "unknown"
+        return self._session.configured.name or "unknown"
 
     def _reports(self) -> list[NodeReport]:
         return [report for _, report in self._fanout.reports()]

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ringcheck.core.membership import Member, Roster
-    from ringcheck.core.ring import Node, Replication, View
+    from ringcheck.core.ring import Node, View
     from ringcheck.errors import RingcheckError
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
-    from ringcheck.jolokia.settings import JolokiaSettings
+    from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
     from ringcheck.jolokia.topology import Topology
 
 ReportOrError: TypeAlias = "NodeReport | RingcheckError"
@@ -113,9 +113,7 @@ class ClusterSession:
     Attributes:
         settings: where the agents are and how to ask them.
         asking: sends the requests.
-        replication: by keyspace, as configured, for releases that do not report it.
-        name: of the cluster in the configuration; None without one.
-        authenticates: overrides whether clients must log in; None to find out.
+        configured: what the configuration says of the cluster.
         clock: monotonic seconds.
         contacts: the contact points.
         agents: by location, those of contact points and members, and those that were used since the last `let_go`.
@@ -133,9 +131,7 @@ class ClusterSession:
 
     settings: JolokiaSettings
     asking: Asking
-    replication: Mapping[str, Replication]
-    name: str | None
-    authenticates: bool | None
+    configured: ConfiguredCluster
     clock: Callable[[], float]
     contacts: list[ContactPoint] = field(default_factory=list)
     agents: dict[str, JolokiaEndpoint] = field(default_factory=dict)

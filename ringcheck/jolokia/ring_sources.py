@@ -135,7 +135,7 @@ class RingSources:
         try:
             if agent.host_ids is None or report.partitioner is None:
                 self._fanout.answers[agent] = report = await agent.introduce(until)
-            reader = RingReader(agent, report, self._session.replication, until)
+            reader = RingReader(agent, report, self._session.configured.replication, until)
             counts = await reader.token_counts()
             if not report.joining:
                 agent.owners = self._session.shared.sets.setdefault(frozenset(counts), frozenset(counts))
@@ -147,7 +147,7 @@ class RingSources:
 
     def reader(self, agent: JolokiaEndpoint, report: NodeReport) -> RingReader:
         """Reads the ring from one node, until the poll must be over."""
-        return RingReader(agent, report, self._session.replication, self._ends)
+        return RingReader(agent, report, self._session.configured.replication, self._ends)
 
     async def _with_auth_level(self, membership: Membership, topology: Topology, agent: JolokiaEndpoint) -> Topology:
         """The ring with the level at which logins read system_auth, by another node if its own can't tell it.

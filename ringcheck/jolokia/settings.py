@@ -21,6 +21,7 @@ from ringcheck.http.urls import without_login
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ringcheck.core.ring import Replication
     from ringcheck.http.tls import Tls
 
 DEFAULT_URL = "http://{address}:8778/jolokia"
@@ -31,6 +32,21 @@ _JMX = "service:jmx:"
 _HOST_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # A look-up by another protocol than RMI would let the proxy load what it is told.
 _JMX_URL = re.compile(r"service:jmx:rmi://[^\s/]*/jndi/rmi://(?P<end>[^\s/]+)/[^\s?#]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredCluster:
+    """What the configuration says of a cluster because its nodes may not report it.
+
+    Attributes:
+        name: in the configuration; shown if no node reports its ClusterName. None without one.
+        replication: by keyspace, for releases that do not report it (before 3.11.11).
+        authenticates: whether clients must log in; None to find out.
+    """
+
+    name: str | None = None
+    replication: Mapping[str, Replication] = field(default_factory=dict)
+    authenticates: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

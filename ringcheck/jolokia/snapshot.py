@@ -53,7 +53,8 @@ class SnapshotBuilder:
             known: members and ring.
             problems: of this poll, to be reported besides those of the ring.
         """
-        membership, topology, session = known.membership, known.topology, self._session
+        membership, topology = known.membership, known.topology
+        configured = self._session.configured.authenticates
         nodes, views, wrong_nodes = self._nodes_and_views(known)
         answers = (self._answers.get(agent) for agent in membership.agents.values())
         usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
@@ -64,7 +65,7 @@ class SnapshotBuilder:
             nodes=tuple(nodes),
             views=(*views, *self._views_of_other_contacts(membership)),
             rings=topology.rings if usable else (),
-            authenticates=topology.authenticates if session.authenticates is None else session.authenticates,
+            authenticates=topology.authenticates if configured is None else configured,
             problems=(*topology.problems, *wrong_nodes, *problems, *self._unknown_contacts(membership)),
             auth_read_level=topology.auth_read_level,
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.errors import ConfigError
@@ -18,29 +17,26 @@ from ringcheck.jolokia.asking import ByThreads, completed
 from ringcheck.jolokia.client import Client, Requests
 from ringcheck.jolokia.membership import ClusterSession, ContactPoint
 from ringcheck.jolokia.poll import Poll
-from ringcheck.jolokia.settings import host_of
+from ringcheck.jolokia.settings import ConfiguredCluster, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from ringcheck.core.ring import Replication, Snapshot
+    from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import RequestCounts
     from ringcheck.jolokia.asking import Asking
     from ringcheck.jolokia.settings import JolokiaSettings
 
 _BEFORE_STREAMS = 0.8  # of a poll's time: if a node hangs, the rest is for the streams of the others
-_NO_REPLICATION: Mapping[str, Replication] = MappingProxyType({})
 
 
 class JolokiaSource:
     """Polls one cluster. Not for use by two threads at once."""
 
-    def __init__(  # noqa: PLR0913 - what the configuration says, and two clocks for tests
+    def __init__(
         self,
         settings: JolokiaSettings,
-        replication: Mapping[str, Replication] = _NO_REPLICATION,
-        name: str | None = None,
-        authenticates: bool | None = None,  # noqa: FBT001 - a setting of the configuration
+        configured: ConfiguredCluster | None = None,
         *,
         count_every: float | None = None,
         asking: Asking | None = None,
@@ -51,9 +47,7 @@ class JolokiaSource:
 
         Args:
             settings: where the agents are.
-            replication: by keyspace, for releases that do not report it (before 3.11.11).
-            name: of the cluster in the configuration; shown if no node reports its ClusterName.
-            authenticates: whether clients must log in; None to find out.
+            configured: what the configuration says of the cluster; by default nothing.
             count_every: seconds between two readings of the nodes' counters of requests; None for never.
             asking: sends the requests; without it the source does so with threads of its own.
             clock: monotonic seconds.
@@ -68,9 +62,7 @@ class JolokiaSource:
         self._session = ClusterSession(
             settings=settings,
             asking=self._asking,
-            replication=replication,
-            name=name,
-            authenticates=authenticates,
+            configured=configured or ConfiguredCluster(),
             clock=clock,
             count_every=count_every,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.core.ring import Replication
-from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.simulator.cluster import version_of
 from ringcheck.simulator.placement import SimPlace, TokenRing, place
@@ -33,10 +33,9 @@ WANTED = {
 
 def rings(cluster: RealCluster) -> Snapshot:
     """The rings that the collector reads; the replication is stated for releases that do not report it."""
-    replication = {name: Replication.parse(text) for name, text in WANTED.items()}
-    with closing(
-        JolokiaSource(JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20), replication)
-    ) as collector:
+    settings = JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20)
+    configured = ConfiguredCluster(replication={name: Replication.parse(text) for name, text in WANTED.items()})
+    with closing(JolokiaSource(settings, configured)) as collector:
         return collector.poll(60)
 
 

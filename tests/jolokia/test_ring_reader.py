@@ -9,7 +9,7 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.policy import Policy
 from ringcheck.errors import DataError
-from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import denied, failed, missing_attribute, missing_mbean, send
 from tests.jolokia.scripted import (
@@ -339,7 +339,8 @@ def test_the_credentials_cache_shows_whether_clients_log_in(release: str, answer
     with lab.running() as running:
         assert running.poll().authenticates is authenticates
         overridden = JolokiaSource(
-            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), authenticates=not authenticates
+            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template),
+            ConfiguredCluster(authenticates=not authenticates),
         )
         assert overridden.poll(2.0).authenticates is not authenticates
         overridden.close()

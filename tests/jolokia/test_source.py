@@ -12,7 +12,7 @@ from ringcheck.core.ring import Replication
 from ringcheck.errors import ConfigError, SourceError
 from ringcheck.jolokia import asking
 from ringcheck.jolokia.asking import ByThreads
-from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import cluster, denied, ok
 from tests.jolokia.scripted import (
@@ -151,7 +151,8 @@ def test_replication_that_a_release_does_not_report_comes_from_the_configuration
     stated = Replication.parse("SimpleStrategy {replication_factor=3}")
     with lab.running() as running:
         source = JolokiaSource(
-            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), {"a": stated, "c": stated}
+            JolokiaSettings(contact_points=(ONE,), url=running.cluster.template),
+            ConfiguredCluster(replication={"a": stated, "c": stated}),
         )
         rings = source.poll(2.0).rings
         source.close()
@@ -161,7 +162,7 @@ def test_replication_that_a_release_does_not_report_comes_from_the_configuration
 def test_a_reported_replication_wins_over_the_configured_one() -> None:
     """The replication may have been altered since the configuration was written."""
     with Lab().running() as running:
-        stated = {"orders": Replication.parse("SimpleStrategy {replication_factor=1}")}
+        stated = ConfiguredCluster(replication={"orders": Replication.parse("SimpleStrategy {replication_factor=1}")})
         source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), stated)
         assert str(source.poll(2.0).rings[0].replication) == "NetworkTopologyStrategy {dc1=3}"
         source.close()
