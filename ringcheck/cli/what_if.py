@@ -80,16 +80,19 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     leases = cluster.maintenance()
     seen = cluster.snapshot()
     gone = [*_named(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ())]
-    lost, back = _once([*gone, *in_datacenters(seen, down_dc)]), _once(_named(seen, up))
-    topology = _topology(rf, add, tokens, allocated=allocated)
-    if not (lost or back or topology):
+    supposed = core.Supposition(
+        down=_once([*gone, *in_datacenters(seen, down_dc)]),
+        up=_once(_named(seen, up)),
+        topology=_topology(rf, add, tokens, allocated=allocated),
+    )
+    if not supposed:
         raise UsageError(
             "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"
         )
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
-    supposition = core.what_if(seen, cluster.policy(), question, leases(), down=lost, up=back, topology=topology)
-    click.echo(_shown(supposition, format_))
-    return supposition.then.severity.exit_code
+    result = core.what_if(seen, cluster.policy(), supposed, question, leases())
+    click.echo(_shown(result, format_))
+    return result.then.severity.exit_code
 
 
 def _named(seen: Snapshot, names: Iterable[str]) -> list[str]:

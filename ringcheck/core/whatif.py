@@ -105,20 +105,34 @@ class LevelChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WhatIf:
-    """A supposition, and the verdict with and without it.
+class Supposition:
+    """What is supposed of a cluster; the defaults suppose nothing.
 
     Attributes:
         down: addresses of the nodes that are supposed down.
         up: addresses of the nodes that are supposed up.
-        topology: what else is supposed.
+        topology: replication, tokens and nodes that join. A node that joins is up.
+    """
+
+    down: tuple[str, ...] = ()
+    up: tuple[str, ...] = ()
+    topology: Topology = AS_IT_IS
+
+    def __bool__(self) -> bool:
+        return bool(self.down or self.up or self.topology)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """A supposition, and the verdict with and without it.
+
+    Attributes:
+        supposed: the supposition.
         now: the verdict on what was seen.
         then: the verdict as it would be.
     """
 
-    down: tuple[str, ...]
-    up: tuple[str, ...]
-    topology: Topology
+    supposed: Supposition
     now: Verdict
     then: Verdict
 
@@ -147,32 +161,27 @@ def _numbers(level: LevelVerdict) -> tuple[object, ...]:
     return level.severity, health.unavailable, health.unavailable_share, health.at_minimum, left
 
 
-def what_if(  # noqa: PLR0913 - as assess, and a supposition
+def what_if(
     snapshot: Snapshot,
     policy: Policy,
+    supposed: Supposition,
     question: Question | None = None,
     maintenance: Maintenance | None = None,
-    *,
-    down: Collection[str] = (),
-    up: Collection[str] = (),
-    topology: Topology = AS_IT_IS,
 ) -> WhatIf:
     """The verdict as it would be, beside the verdict as it is.
 
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
+        supposed: what is supposed of the cluster.
         question: as of `assess`.
         maintenance: as of `assess`.
-        down: addresses of nodes that are supposed down.
-        up: addresses of nodes that are supposed up.
-        topology: what is supposed of replication, tokens and nodes; a node that joins is up.
 
     Raises:
         UsageError: as `suppose`, `with_topology` and `assess`.
         RingError: as `assess`.
     """
-    supposed = suppose(with_topology(snapshot, topology), down, (*up, *topology.names))
-    then = assess(supposed, policy, question, maintenance)
-    now = assess(snapshot, policy, question, maintenance)
-    return WhatIf(down=tuple(down), up=tuple(up), topology=topology, now=now, then=then)
+    topology = supposed.topology
+    imagined = suppose(with_topology(snapshot, topology), supposed.down, (*supposed.up, *topology.names))
+    then = assess(imagined, policy, question, maintenance)
+    return WhatIf(supposed=supposed, now=assess(snapshot, policy, question, maintenance), then=then)

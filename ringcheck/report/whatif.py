@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ringcheck.core.risk import LevelRisk, Losses, Risk, T, TierRisk
     from ringcheck.core.topology import Topology
     from ringcheck.core.verdict import LevelVerdict
-    from ringcheck.core.whatif import LevelChange, WhatIf
+    from ringcheck.core.whatif import LevelChange, Supposition, WhatIf
 
 RISK = "ringcheck/risk/1"
 
@@ -36,8 +36,11 @@ def render(result: WhatIf, *, colour: bool = False, width: int | None = None) ->
 
 def document(result: WhatIf) -> dict[str, Any]:
     """The supposed verdict as `ringcheck/verdict/1`, with the states that were supposed."""
-    supposed = {"down": list(result.down), "up": list(result.up), **_topology_document(result.topology)}
-    return {**verdict_document(result.then), "supposed": supposed}
+    return {**verdict_document(result.then), "supposed": _supposition_document(result.supposed)}
+
+
+def _supposition_document(supposed: Supposition) -> dict[str, Any]:
+    return {"down": list(supposed.down), "up": list(supposed.up), **_topology_document(supposed.topology)}
 
 
 def _topology_document(topology: Topology) -> dict[str, Any]:
@@ -61,8 +64,8 @@ def _topology_document(topology: Topology) -> dict[str, Any]:
 
 
 def _supposed(result: WhatIf) -> Iterator[Sentence]:
-    parts = [f"{listed(nodes)} {state}" for nodes, state in ((result.down, "down"), (result.up, "up")) if nodes]
-    parts += _topology(result.topology)
+    states = (result.supposed.down, "down"), (result.supposed.up, "up")
+    parts = [*(f"{listed(nodes)} {state}" for nodes, state in states if nodes), *_topology(result.supposed.topology)]
     now, then = result.now.severity.name, result.then.severity.name
     yield said(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 

@@ -20,7 +20,7 @@ from ringcheck.core.odds import Rates, odds
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.risk import risk
-from ringcheck.core.whatif import what_if
+from ringcheck.core.whatif import Supposition, what_if
 from tests.conftest import examples
 from tests.core.clusters import address, addresses, findings, held, nodes, ring, snapshot, with_node, with_view
 
@@ -265,7 +265,7 @@ def test_a_quorum_is_judged_without_a_ring(partitioner: str) -> None:
         assert "no_data" in blocking(decide(one, 1, action=action)), action
     assert not Gatekeeper(one, Policy(), GATE).safe_nodes()
     assert not plan(one, Policy(), GATE).batches
-    assert what_if(one, Policy(), down=[address(1)]).then.severity is Severity.UNKNOWN
+    assert what_if(one, Policy(), Supposition(down=(address(1),))).then.severity is Severity.UNKNOWN
 
 
 # Plan and what-if
@@ -290,10 +290,10 @@ def test_a_plan_refuses_a_lone_member_by_name() -> None:
 
 def test_what_if_shows_a_quorum_that_would_be_lost() -> None:
     """The supposed verdict has the finding; the present one does not."""
-    result = what_if(cluster(1, 2, 3), Policy(), down=[address(1), address(2)])
+    result = what_if(cluster(1, 2, 3), Policy(), Supposition(down=(address(1), address(2))))
     assert "metadata_quorum" in findings(result.then)
     assert "metadata_quorum" not in findings(result.now)
-    back = what_if(cluster(1, 2, 3, down=(1, 2)), Policy(), up=[address(1)])
+    back = what_if(cluster(1, 2, 3, down=(1, 2)), Policy(), Supposition(up=(address(1),)))
     assert findings(back.then)["metadata_quorum"][0].startswith("OK ")
 
 

@@ -20,7 +20,7 @@ from ringcheck.core.placement import Ownership, ownership_of, placed, spans_of
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.ring import Layout, Replication, Ring
 from ringcheck.core.topology import Topology, rack_aware, with_topology
-from ringcheck.core.whatif import what_if
+from ringcheck.core.whatif import Supposition, what_if
 from ringcheck.documents.snapshot import read_snapshot
 from ringcheck.errors import UsageError
 from ringcheck.simulator.placement import SimPlace, TokenRing, even_tokens, place, random_tokens
@@ -178,13 +178,15 @@ def test_a_node_that_joins(choice: str) -> None:
 def test_the_verdict_with_a_node_that_joins() -> None:
     """It is up for every view, has a view of its own, and takes the third replica of its datacenter."""
     seen = cluster(["dc1:r1", "dc1:r2"], ["NetworkTopologyStrategy {dc1=3}"])
-    result = what_if(seen, Policy(), topology=Topology(added=(("dc1", "r3"),)))
+    result = what_if(seen, Policy(), Supposition(topology=Topology(added=(("dc1", "r3"),))))
     assert (result.now.severity, result.then.severity) == (Severity.OK, Severity.OK)
     assert list(result.then.states) == ["up"] * 3
     health = {change.then.level: change.then.health for change in result.changes}[Level.LOCAL_QUORUM]
     assert health is not None
     assert (health.at_minimum, health.node_failures_to_outage) == (0, 2)
-    gone = what_if(seen, Policy(), down=[seen.nodes[0].address], topology=Topology(added=(("dc1", "r3"),)))
+    gone = what_if(
+        seen, Policy(), Supposition(down=(seen.nodes[0].address,), topology=Topology(added=(("dc1", "r3"),)))
+    )
     assert gone.then.down() == [seen.nodes[0].address]
 
 

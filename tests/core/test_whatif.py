@@ -16,7 +16,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Problem, View
 from ringcheck.core.risk import LevelRisk, Losses, Risk, risk
-from ringcheck.core.whatif import suppose, what_if
+from ringcheck.core.whatif import Supposition, suppose, what_if
 from ringcheck.errors import UsageError
 from tests.conftest import examples
 from tests.core.bruteforce import LEVELS, Case
@@ -97,7 +97,7 @@ def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> No
 
 def test_what_a_supposition_changes() -> None:
     """With two nodes of one range down there is a new warning; the levels that change are listed with both states."""
-    result = what_if(WELL, Policy(), down=[address(1), address(3)])
+    result = what_if(WELL, Policy(), Supposition(down=(address(1), address(3))))
     assert (result.now.severity, result.then.severity) == (Severity.OK, Severity.WARNING)
     steps = [
         (
@@ -112,12 +112,12 @@ def test_what_a_supposition_changes() -> None:
         (Level.LOCAL_ONE, Severity.OK, Severity.OK, 0),
         (Level.LOCAL_QUORUM, Severity.OK, Severity.WARNING, 1),
     ]
-    assert what_if(snapshot(SIX, [ORDERS], [1]), Policy(), down=[address(1)]).changes == ()
+    assert what_if(snapshot(SIX, [ORDERS], [1]), Policy(), Supposition(down=(address(1),))).changes == ()
 
 
 def test_the_last_coordinators_leave_no_verdict() -> None:
     """Without a view that counts the verdict is never OK."""
-    result = what_if(WELL, Policy(), down=[node.address for node in SIX])
+    result = what_if(WELL, Policy(), Supposition(down=tuple(node.address for node in SIX)))
     assert result.then.severity is Severity.UNKNOWN
 
 
@@ -155,7 +155,7 @@ def test_a_stale_view_is_not_used() -> None:
 def test_missing_data_stays_missing() -> None:
     """A supposition does not read what could not be read."""
     seen = replace(snapshot(SIX, [ORDERS], [1]), problems=(Problem("ring_unreadable", "orders", "it is cut off"),))
-    assert what_if(seen, Policy(), up=[address(1)]).then.severity is Severity.UNKNOWN
+    assert what_if(seen, Policy(), Supposition(up=(address(1),))).then.severity is Severity.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ringcheck.core.node_status import statuses, stop_answers
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy
 from ringcheck.core.risk import risk
-from ringcheck.core.whatif import what_if
+from ringcheck.core.whatif import Supposition, what_if
 from ringcheck.report import gate, lease, nagios, nodes, text, whatif
 from ringcheck.report import plan as plan_report
 from ringcheck.report.terminal import fitted
@@ -93,7 +93,7 @@ SCREENS: dict[str, Callable[[bool, int], str]] = {
         risk(article.snapshot(), Policy(), Question(), 2), colour=colour, width=width
     ),
     "what-if": lambda colour, width: whatif.render(
-        what_if(article.snapshot(), Policy(), Question(), down=[ONE]), colour=colour, width=width
+        what_if(article.snapshot(), Policy(), Supposition(down=(ONE,))), colour=colour, width=width
     ),
     "lease list": lambda colour, width: lease.render(LEASES, colour=colour, width=width),
 }
