@@ -38,14 +38,7 @@ def metrics_(request: Request) -> Response:
     wanted = [reading for reading in readings if not names or reading.cluster in names]
     accept, series = request.headers.get("accept", ""), request.app.state.series
     series.keep(watched)
-    content_type, body = metrics.render(
-        lambda: wanted,
-        accept,
-        agent.last_reload,
-        series=series,
-        history=agent.recorder.works,
-        webhooks=agent.webhooks.counts(),
-    )
+    content_type, body = metrics.render(lambda: wanted, agent.own_reading(), accept, series=series)
     return Response(body, headers={"Content-Type": content_type})
 
 

@@ -16,7 +16,7 @@ from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
 from ringcheck.agent.webhooks import Webhooks
-from ringcheck.report.reading import Reading, Reload
+from ringcheck.report.reading import Reading, Reload, ServiceReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ class Run:
 class Agent:
     """All watches and listeners; safe to use from many threads."""
 
-    def __init__(  # noqa: PLR0913 - what a service is made of
+    def __init__(
         self,
         config: Config,
         listeners: Iterable[Listener] = (),
@@ -89,6 +89,10 @@ class Agent:
     def last_reload(self) -> Reload:
         """The result of the last attempt to load the configuration."""
         return self._state.reload
+
+    def own_reading(self) -> ServiceReading:
+        """What the agent knows of itself."""
+        return ServiceReading(reload=self.last_reload, history=self.recorder.works, webhooks=self.webhooks.counts())
 
     def readings(self) -> tuple[Reading, ...]:
         """The current readings of all clusters, in the order of the configuration."""

@@ -58,7 +58,7 @@ from ringcheck.report.families import (
     WAITING,
     Family,
 )
-from ringcheck.report.reading import BUCKETS
+from ringcheck.report.reading import BUCKETS, ServiceReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from ringcheck.core.observed import Observed
     from ringcheck.core.quorum import Quorum
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
-    from ringcheck.report.reading import Durations, Reading, Reload, WebhookCounts
+    from ringcheck.report.reading import Durations, Reading
 
 ReadingsSource: TypeAlias = "Callable[[], Iterable[Reading]]"
 
@@ -83,26 +83,22 @@ OUTCOMES = (
 Sample: TypeAlias = "tuple[Family, tuple[str, ...], float | Durations]"
 
 
-def render(  # noqa: PLR0913 - what a scrape depends on
+def render(
     readings: ReadingsSource,
+    service: ServiceReading | None = None,
     accept: str = "",
-    reload: Reload | None = None,
+    *,
     clock: Callable[[], float] = time.time,
     series: SeriesCache | None = None,
-    *,
-    history: bool | None = None,
-    webhooks: Mapping[str, WebhookCounts] | None = None,
 ) -> tuple[str, bytes]:
     """The reply to a scrape.
 
     Args:
         readings: the present reading of each cluster.
+        service: what the service knows of itself; what it leaves open has no series.
         accept: the request's Accept header, which decides between Prometheus's text format and OpenMetrics.
-        reload: the result of the last reload of the configuration; None leaves its series out.
         clock: unix seconds.
         series: texts of earlier scrapes.
-        history: whether the state file can be written; None if none is configured.
-        webhooks: what became of the events, by webhook.
 
     Returns:
         Content type and body.
@@ -111,7 +107,7 @@ def render(  # noqa: PLR0913 - what a scrape depends on
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # raised for a version that is not a number
         encode, content_type = choose_encoder("")
-    collector = MetricsCollector(readings, reload, clock, history=history, webhooks=webhooks)
+    collector = MetricsCollector(readings, service, clock)
     known = series or SeriesCache()
     texts = [_texts(encode, collector.own_samples()), *known.texts(encode, content_type, collector.by_cluster())]
     own = CollectorRegistry()
@@ -199,18 +195,13 @@ class MetricsCollector(Collector):
     def __init__(
         self,
         readings: ReadingsSource,
-        reload: Reload | None = None,
+        service: ServiceReading | None = None,
         clock: Callable[[], float] = time.time,
-        *,
-        history: bool | None = None,
-        webhooks: Mapping[str, WebhookCounts] | None = None,
     ) -> None:
         """Ask for no reading yet; for the arguments see `render`."""
         self._readings = readings
-        self._reload = reload
+        self._service = service or ServiceReading()
         self._clock = clock
-        self._history = history
-        self._webhooks = webhooks or {}
 
     def describe(self) -> Iterator[Metric]:
         """All families, without samples."""
@@ -231,11 +222,12 @@ class MetricsCollector(Collector):
     def own_samples(self) -> list[Sample]:
         """The samples that are about no cluster."""
         samples: list[Sample] = [(BUILD, (__version__,), 1)]
-        if self._reload:
-            samples += [(RELOADED, (), self._reload.successful), (RELOADED_AT, (), self._reload.last_success)]
-        if self._history is not None:
-            samples.append((HISTORY, (), self._history))
-        for name, counts in self._webhooks.items():
+        service = self._service
+        if service.reload:
+            samples += [(RELOADED, (), service.reload.successful), (RELOADED_AT, (), service.reload.last_success)]
+        if service.history is not None:
+            samples.append((HISTORY, (), service.history))
+        for name, counts in service.webhooks.items():
             samples += [(WAITING, (name,), counts.waiting), (DROPPED, (name,), counts.dropped)]
             samples += [(ATTEMPTS, (name, outcome), number) for outcome, number in counts.attempts.items()]
         return samples

@@ -1,4 +1,4 @@
-"""The state of one cluster in a long-running service: metrics, page and API are rendered from it."""
+"""The state of one cluster in a long-running service, and of the service: metrics, page and API are made of them."""
 
 from __future__ import annotations
 
@@ -91,3 +91,18 @@ class Reading:
     store_asked: bool = True
     polls: Durations = field(default_factory=Durations)
     requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReading:
+    """What a long-running service knows of itself.
+
+    Attributes:
+        reload: the result of the last reload of the configuration; None if it can't be reloaded.
+        history: whether the state file can be written; None if none is configured.
+        webhooks: what became of the events, by webhook.
+    """
+
+    reload: Reload | None = None
+    history: bool | None = None
+    webhooks: Mapping[str, WebhookCounts] = field(default_factory=lambda: MappingProxyType({}))

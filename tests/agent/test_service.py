@@ -373,7 +373,7 @@ def test_a_refused_configuration_changes_nothing_but_the_metric(world: World) ->
     agent = Agent(config(world.cluster))
 
     def exported() -> list[float]:
-        lines = metrics.render(agent.readings, reload=agent.last_reload)[1].decode().splitlines()
+        lines = metrics.render(agent.readings, agent.own_reading())[1].decode().splitlines()
         return [float(line.split()[1]) for line in lines if line.startswith("ringcheck_config_last_reload_success")]
 
     first = agent.last_reload

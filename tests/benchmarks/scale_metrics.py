@@ -29,8 +29,8 @@ def run() -> Iterator[Row]:
     reading = Reading(cluster="big", verdict=verdict, restart_safe=frozenset(), fresh=True, last_success=0.0)
     document = _cpu(lambda: json.dumps(verdict_document(verdict)))
     for name, accept in (("text", ""), ("OpenMetrics", OPEN)):
-        taken = _cpu(partial(render, lambda: [reading], accept))
-        series = sum(not one.startswith(b"#") for one in render(lambda: [reading], accept)[1].splitlines())
+        taken = _cpu(partial(render, lambda: [reading], accept=accept))
+        series = sum(not one.startswith(b"#") for one in render(lambda: [reading], accept=accept)[1].splitlines())
         yield Row(
             f"metrics as {name}: {LARGEST} nodes, {len(verdict.keyspaces)} keyspaces, {series:,} series",
             f"{taken * 1000:.1f} ms CPU",

@@ -15,7 +15,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy
 from ringcheck.report.metrics import render
-from ringcheck.report.reading import Durations, Reading, Reload
+from ringcheck.report.reading import Durations, Reading, Reload, ServiceReading
 from tests import article
 from tests.counterparts.daemon import required
 from tests.report.test_dashboards import BOARDS, RULES, expressions
@@ -157,7 +157,7 @@ def test_metrics_follow_the_conventions() -> None:
         holders=holders,
         polls=Durations(),
     )
-    text = render(lambda: [one], reload=Reload(successful=True, last_success=1.0))[1].decode()
+    text = render(lambda: [one], ServiceReading(reload=Reload(successful=True, last_success=1.0)))[1].decode()
     done = promtool(["check", "metrics"], text)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     spoiled = text.replace("cassandra_ring_nodes{", "cassandra_ring_nodes_total{").replace(

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from ringcheck.documents.verdict import verdict_document
 from ringcheck.report import metrics
 from ringcheck.report.families import FAMILIES
 from ringcheck.report.metrics import MetricsCollector, SeriesCache, render
-from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload
+from ringcheck.report.reading import BUCKETS, Durations, Reading, Reload, ServiceReading
 from tests import article
 from tests.strategies import Cluster, clusters
 
@@ -265,7 +266,7 @@ def test_requests_begin_at_zero() -> None:
 
 def test_the_configuration_and_the_build() -> None:
     """Whether the last configuration is in force, since when, and the version of ringcheck."""
-    series = scrape([], reload=Reload(successful=False, last_success=NOW - 60))
+    series = scrape([], service=ServiceReading(reload=Reload(successful=False, last_success=NOW - 60)))
     assert {name: number for (name, _), number in series.items()} == {
         "ringcheck_config_last_reload_successful": 0,
         "ringcheck_config_last_reload_success_timestamp_seconds": NOW - 60,
@@ -277,7 +278,8 @@ def test_the_configuration_and_the_build() -> None:
 def test_labels_are_few_and_bounded() -> None:
     """A series has the labels of its family, and no label is a token, an owner or a text."""
     holders = (Holder(node="10.0.0.1", owner="a@b 1", purpose="because", since="2025-12-31T23:00:00Z"),)
-    series = scrape([reading(["10.0.0.1"], holders=holders)], reload=Reload(True, NOW))  # noqa: FBT003 - what it is called
+    service = ServiceReading(reload=Reload(successful=True, last_success=NOW))
+    series = scrape([reading(["10.0.0.1"], holders=holders)], service=service)
     families = {family.series: set(family.labels) for family in FAMILIES}
     for name, labels in series:
         base = re.sub("_(bucket|sum|count)$", "", name) if name not in families else name
@@ -302,7 +304,7 @@ def test_labels_are_few_and_bounded() -> None:
 )
 def test_the_client_chooses_the_format(accept: str, kind: str) -> None:
     """Text, unless OpenMetrics is requested; an invalid Accept header does not fail the scrape."""
-    assert render(lambda: [reading()], accept)[0] == kind
+    assert render(lambda: [reading()], accept=accept)[0] == kind
 
 
 def test_both_formats_have_the_same_series() -> None:
@@ -310,7 +312,7 @@ def test_both_formats_have_the_same_series() -> None:
     known = reading(
         ["10.0.0.1"], holders=(Holder(node="10.0.0.1", owner="o", purpose="", since="2025-12-31T23:00:00Z"),)
     )
-    body = render(lambda: [known], OPEN, clock=lambda: NOW)[1].decode()
+    body = render(lambda: [known], accept=OPEN, clock=lambda: NOW)[1].decode()
     strict = {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in openmetrics(body)  # type: ignore[no-untyped-call]
@@ -413,10 +415,11 @@ def test_series_are_joined_from_kept_texts(accept: str) -> None:
             Reading(cluster=name, verdict=verdicts[(turn + place) % 2 if place else 0], fresh=place != turn)
             for place, name in enumerate(names)
         ]
-        state = Reload(successful=True, last_success=turn)
-        found = render(lambda: readings, accept, state, lambda: NOW, cache)[1].decode()  # noqa: B023 - asked at once
+        source = partial(tuple, readings)
+        state = ServiceReading(reload=Reload(successful=True, last_success=turn))
+        found = render(source, state, accept, clock=lambda: NOW, series=cache)[1].decode()
         registry = CollectorRegistry()
-        registry.register(MetricsCollector(lambda: readings, state, lambda: NOW))  # noqa: B023 - as above
+        registry.register(MetricsCollector(source, state, lambda: NOW))
         whole = choose_encoder(accept)[0](registry).decode().removesuffix("# EOF\n")
         assert found.startswith(whole)
         rest = found.removeprefix(whole).removesuffix("# EOF\n").splitlines()
