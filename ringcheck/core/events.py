@@ -14,7 +14,7 @@ A change of the levels in use is announced by the time at which it was found, si
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.observed import EVERY
@@ -22,9 +22,10 @@ from ringcheck.core.policy import Severity
 from ringcheck.core.transitions import Fact, Key, Known, kept, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from ringcheck.core.observed import Observed
+    from ringcheck.core.ring import Node
     from ringcheck.core.transitions import Polled
     from ringcheck.core.verdict import KeyspaceVerdict, LevelVerdict, Verdict
 
@@ -78,27 +79,52 @@ def noticed(
     """
     if polled.error or polled.verdict is None:
         return [], dict(announced)
-    after: dict[Key, Known] = {}
+    record = _Announcements(announced, at)
     events = [
-        *_condition(polled.verdict, announced, after, at),
-        *_lost(polled, polled.verdict, announced, facts, after, at, delays),
-        *_old_leases(polled.verdict, announced, after, at),
-        *_levels(polled.observed, announced, after),
+        *_condition(polled.verdict, record),
+        *_lost(polled, polled.verdict, facts, delays, record),
+        *_old_leases(polled.verdict, record),
+        *_levels(polled.observed, record),
     ]
-    return events, after
+    return events, record.after
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcements:
+    """What was announced before a poll, and what has been announced after it.
+
+    Attributes:
+        before: what was announced before.
+        at: time of the poll, in milliseconds of Unix time.
+        after: what stays announced, or is announced now.
+    """
+
+    before: Mapping[Key, Known]
+    at: int
+    after: dict[Key, Known] = field(default_factory=dict)
+
+    def stays(self, key: Key) -> bool:
+        """Whether a fact was announced before; if so, it stays announced."""
+        if key in self.before:
+            self.after[key] = self.before[key]
+        return key in self.before
+
+    def all_stay(self, kind: str) -> None:
+        """Keep all announcements of a kind."""
+        self.after.update({key: known for key, known in self.before.items() if key.kind == kind})
 
 
 # The condition of the cluster
 
 
-def _condition(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
-    before = announced.get(_CONDITION, Known(Fact("served", ""), at))
+def _condition(verdict: Verdict, record: _Announcements) -> Iterator[Event]:
+    before = record.before.get(_CONDITION, Known(Fact("served", ""), record.at))
     now = _now(verdict)
     better = _RANKS[now] < _RANKS.get(before.fact.value, 0)
     if now == before.fact.value or (better and _leaves_unknown(verdict)):
-        after[_CONDITION] = before
+        record.after[_CONDITION] = before
         return
-    after[_CONDITION] = Known(Fact(now, ""), at)
+    record.after[_CONDITION] = Known(Fact(now, ""), record.at)
     kind = "recovered" if now == "served" else now
     data: Data = {"was": before.fact.value, "was_since": utc(before.since), "summary": verdict.summary}
     yield Event(kind=kind, subject="", data=data)
@@ -131,14 +157,8 @@ def _needed(level: LevelVerdict) -> int:
 # Nodes and leases
 
 
-def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
-    polled: Polled,
-    verdict: Verdict,
-    announced: Mapping[Key, Known],
-    facts: Mapping[Key, Known],
-    after: dict[Key, Known],
-    at: int,
-    delays: Iterable[float],
+def _lost(
+    polled: Polled, verdict: Verdict, facts: Mapping[Key, Known], delays: Collection[float], record: _Announcements
 ) -> Iterator[Event]:
     """Nodes that are down for long enough; each is announced once, until it is up again or no member any more."""
     nodes = {node.address: node for node in verdict.snapshot.nodes}
@@ -146,32 +166,34 @@ def _lost(  # noqa: PLR0913, PLR0917 - what decides that a node is lost
     for key, (fact, since) in facts.items():
         if key.kind != "node" or fact.value == "up" or fact.name not in nodes:
             continue
-        node = nodes[fact.name]
         for delay in delays:
             mark = Key("lost", key.subject, code=f"{delay:g}")
-            if mark in announced:
-                after[mark] = announced[mark]
-            elif fact.value == "down" and at - since >= delay * 1000 and fact.name not in leased:
-                after[mark] = Known(Fact("lost", fact.name), since)
-                data: Data = {
-                    "node": fact.name,
-                    "host_id": node.host_id,
-                    "datacenter": node.datacenter,
-                    "rack": node.rack,
-                    "down_since": utc(since),
-                }
-                yield Event(kind="node_lost", subject=fact.name, data=data, after=delay)
+            if record.stays(mark) or fact.value != "down" or fact.name in leased:
+                continue
+            if record.at - since >= delay * 1000:
+                record.after[mark] = Known(Fact("lost", fact.name), since)
+                yield Event(kind="node_lost", subject=fact.name, data=_node_data(nodes[fact.name], since), after=delay)
 
 
-def _old_leases(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Key, Known], at: int) -> Iterator[Event]:
+def _node_data(node: Node, since: int) -> Data:
+    return {
+        "node": node.address,
+        "host_id": node.host_id,
+        "datacenter": node.datacenter,
+        "rack": node.rack,
+        "down_since": utc(since),
+    }
+
+
+def _old_leases(verdict: Verdict, record: _Announcements) -> Iterator[Event]:
     if verdict.holders is None:  # the store did not answer: what was announced stays announced
-        after.update({key: known for key, known in announced.items() if key.kind == "lease_old"})
+        record.all_stay("lease_old")
         return
     for finding in verdict.findings:
         if finding.code == "lease_overdue" and not finding.more:
             mark = Key("lease_old", finding.subject)
-            after[mark] = announced.get(mark, Known(Fact("old", finding.subject), at))
-            if mark not in announced:
+            if not record.stays(mark):
+                record.after[mark] = Known(Fact("old", finding.subject), record.at)
                 data: Data = {"node": finding.subject, "summary": finding.summary}
                 yield Event(kind="lease_old", subject=finding.subject, data=data)
 
@@ -179,16 +201,16 @@ def _old_leases(verdict: Verdict, announced: Mapping[Key, Known], after: dict[Ke
 # Levels
 
 
-def _levels(seen: Observed | None, announced: Mapping[Key, Known], after: dict[Key, Known]) -> Iterator[Event]:
-    """The changes of the levels in use; nothing is forgotten while nobody looks."""
+def _levels(seen: Observed | None, record: _Announcements) -> Iterator[Event]:
+    """The changes of the levels in use; those that were announced stay so while the levels are not observed."""
     if seen is None:
-        after.update({key: known for key, known in announced.items() if key.kind == "level_change"})
+        record.all_stay("level_change")
         return
     for change in seen.changes:
         mark = Key("level_change", kept(change.keyspace))
         at = int(change.at * 1000)
-        after[mark] = Known(Fact("announced", mark.subject), at)
-        if mark not in announced or announced[mark].since != at:
+        record.after[mark] = Known(Fact("announced", mark.subject), at)
+        if mark not in record.before or record.before[mark].since != at:
             subject = "" if change.keyspace == EVERY else change.keyspace
             data: Data = {"keyspace": change.keyspace, "was": change.was, "now": change.now, "summary": change.summary}
             yield Event(kind="level_changed", subject=subject, data=data)
