@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,7 +24,7 @@ from ringcheck.errors import ConfigError, RingcheckError, UsageError
 from ringcheck.http.descriptors import rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from ringcheck.agent.webconfig import ServerTls, WebConfig
 
@@ -41,6 +42,7 @@ GRACE = 3.0  # seconds for open answers at the end
 LOOK = 10.0  # seconds between checks of the files of web_config
 
 Phase: TypeAlias = Literal["receiving", "answering", "idle"]
+Complain: TypeAlias = "Callable[[Exception], object]"
 
 
 class Patient(H11Protocol):
@@ -234,21 +236,37 @@ def running(
     listening: socket.socket,
     served: Served,
     context: Any,  # noqa: ANN401 - an SSLContext or None
-    complain: Callable[[Exception], object] = lambda _: None,
+    complain: Complain = lambda _: None,
 ) -> Iterator[Served]:
     """Serve in a thread until the block ends; a server that fails, such as for lack of memory, is started again.
 
     Raises:
         RingcheckError: the server did not start.
     """
+    server = uvicorn.Server(_config(app, context, partial(_look, served, complain)))
+    served.url = _url(listening, "https" if context else "http")
+    serve = partial(_serve, server, listening, served, complain)
+    thread = threading.Thread(target=serve, name="web", daemon=True)
+    thread.start()
+    try:
+        _await(server, thread)
+        yield served
+    finally:
+        served.ending.set()
+        server.should_exit = True
+        thread.join(GRACE + 2)
+        listening.close()
 
-    async def look() -> None:
-        try:
-            await asyncio.to_thread(served.look)
-        except Exception as error:  # noqa: BLE001 - uvicorn would end the server
-            complain(error)
 
-    config = uvicorn.Config(
+async def _look(served: Served, complain: Complain) -> None:
+    try:
+        await asyncio.to_thread(served.look)
+    except Exception as error:  # noqa: BLE001 - uvicorn would end the server
+        complain(error)
+
+
+def _config(app: Any, context: Any, look: Callable[[], Awaitable[None]]) -> uvicorn.Config:  # noqa: ANN401 - as `running`
+    return uvicorn.Config(
         app,
         http=Patient,
         ws="none",
@@ -267,28 +285,17 @@ def running(
         callback_notify=look,
         timeout_notify=int(LOOK),
     )
-    server = uvicorn.Server(config)
 
-    def run() -> None:
-        while not server.should_exit:
-            try:
-                with asyncio.Runner(loop_factory=_Loop) as runner:
-                    runner.run(server.serve(sockets=[listening]))
-            except Exception as error:  # noqa: BLE001 - the service goes on
-                complain(error)
-                served.ending.wait(AGAIN)
 
-    served.url = _url(listening, "https" if context else "http")
-    thread = threading.Thread(target=run, name="web", daemon=True)
-    thread.start()
-    try:
-        _await(server, thread)
-        yield served
-    finally:
-        served.ending.set()
-        server.should_exit = True
-        thread.join(GRACE + 2)
-        listening.close()
+def _serve(server: uvicorn.Server, listening: socket.socket, served: Served, complain: Complain) -> None:
+    """Serve until the server shall end; after an error, start it again."""
+    while not server.should_exit:
+        try:
+            with asyncio.Runner(loop_factory=_Loop) as runner:
+                runner.run(server.serve(sockets=[listening]))
+        except Exception as error:  # noqa: BLE001 - the service goes on
+            complain(error)
+            served.ending.wait(AGAIN)
 
 
 def _url(listening: socket.socket, scheme: str) -> str:
