@@ -101,31 +101,16 @@ def overview(
     asked, labels = asked or Asked(), labels or {}
     chosen = _ordered([known for known in readings if _matches(known, labels, asked)], asked.sort)
     cards = len(readings) <= CARDS and not asked.group
-    groups = [
-        _group(heading, members, now, cards=cards, asked=asked) for heading, members in _grouped(chosen, labels, asked)
-    ]
-    return _render_groups(readings, labels, asked, groups, now, cards=cards, shown=len(chosen))
-
-
-def _render_groups(  # noqa: PLR0913 - what the template shows
-    readings: Sequence[Reading],
-    labels: Labels,
-    asked: Asked,
-    groups: list[_Group],
-    now: datetime,
-    *,
-    cards: bool,
-    shown: int,
-) -> str:
+    grouped = _grouped(chosen, labels, asked)
     return render(
         "clusters.html",
         now,
-        groups=groups,
+        groups=[_group(heading, members, now, cards=cards, asked=asked) for heading, members in grouped],
         counts=_counts(readings),
         worst=max(map(current_severity, readings), default=Severity.UNKNOWN),
         total=len(readings),
-        shown=shown,
-        left_out=max(0, shown - ROWS),
+        shown=len(chosen),
+        left_out=max(0, len(chosen) - ROWS),
         asked=asked,
         sorts=SORTS,
         names=sorted({name for own in labels.values() for name in own}),
