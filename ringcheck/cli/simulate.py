@@ -124,18 +124,20 @@ def build(options: dict[str, Any]) -> EmbeddedCluster:
     from ringcheck.simulator import cluster as model
 
     specs = _specs(options)
-    return model.EmbeddedCluster(
+    cluster = model.EmbeddedCluster(
         specs,
         model.default_keyspaces(specs, options["rf"], options["keyspaces"]),
-        **{name: options[name] for name in ("name", "seed", "time_factor", "authenticates")},
+        **{name: options[name] for name in ("name", "seed", "time_factor")},
     )
+    cluster.authenticates = options["authenticates"]
+    return cluster
 
 
 def _specs(options: dict[str, Any]) -> list[NodeSpec]:
-    from ringcheck.simulator.cluster import uniform
+    from ringcheck.simulator.cluster import Layout
 
     same = {name: options[name] for name in ("racks", "vnodes", "jolokia", "seed", "tokens")}
-    specs = uniform(options["nodes"], datacenters=options["dcs"], **same)
+    specs = Layout(options["nodes"], datacenters=options["dcs"], **same).specs()
     releases, variants = options["releases"] or ("5.0.8",), options["paxos_variants"] or ("v1",)
     return [
         replace(spec, release=releases[number % len(releases)], paxos_variant=variants[number % len(variants)])

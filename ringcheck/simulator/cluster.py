@@ -253,46 +253,6 @@ class SimNode:
         return version_of(self.spec.release)
 
 
-def uniform(  # noqa: PLR0913 - each is an option of the command line
-    nodes: int = 4,
-    *,
-    datacenters: int = 1,
-    racks: int = 1,
-    vnodes: int = 16,
-    release: str = "5.0.8",
-    jolokia: str = "2",
-    seed: int = 1,
-    tokens: str = "random",
-    addresses: Callable[[int], str] | None = None,
-) -> list[NodeSpec]:
-    """Specs of a cluster with its nodes spread evenly over datacenters and racks.
-
-    Args:
-        nodes: how many in all.
-        datacenters: how many, named dc1, dc2, ...
-        racks: how many in each datacenter, named r1, r2, ...
-        vnodes: tokens of each node.
-        release: of all nodes.
-        jolokia: major version of all agents.
-        seed: of random tokens.
-        tokens: `random`, or `even` as Cassandra's token allocation aims at.
-        addresses: the address of a node by its number from 0; `loopback_address` if None.
-    """
-    address = addresses or loopback_address
-    drawn = even_tokens(nodes, vnodes) if tokens == "even" else random_tokens(nodes, vnodes, seed)
-    return [
-        NodeSpec(
-            address(number),
-            datacenter=f"dc{number % datacenters + 1}",
-            rack=f"r{number // datacenters % racks + 1}",
-            tokens=tuple(drawn[number]),
-            release=release,
-            jolokia=jolokia,
-        )
-        for number in range(nodes)
-    ]
-
-
 def loopback_address(number: int) -> str:
     """127.0.1.1, 127.0.1.2, ...: a request to a node's own port by mistake never leaves this host."""
     return f"127.0.{number // 250 + 1}.{number % 250 + 1}"
@@ -301,6 +261,50 @@ def loopback_address(number: int) -> str:
 def ipv6_address(number: int) -> str:
     """2001:db8::1, ... (RFC 3849)."""
     return f"2001:db8::{number + 1:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A cluster of equal nodes, spread evenly over datacenters and racks.
+
+    Attributes:
+        nodes: how many in all.
+        datacenters: how many, named dc1, dc2, ...
+        racks: how many in each datacenter, named r1, r2, ...
+        vnodes: tokens of each node.
+        release: of all nodes.
+        jolokia: major version of all agents.
+        seed: of random tokens.
+        tokens: `random`, or `even` as Cassandra's token allocation aims at.
+        addresses: the address of a node by its number from 0.
+    """
+
+    nodes: int = 4
+    _: KW_ONLY
+    datacenters: int = 1
+    racks: int = 1
+    vnodes: int = 16
+    release: str = "5.0.8"
+    jolokia: str = "2"
+    seed: int = 1
+    tokens: str = "random"
+    addresses: Callable[[int], str] = loopback_address
+
+    def specs(self) -> list[NodeSpec]:
+        """Its nodes."""
+        even = self.tokens == "even"
+        drawn = even_tokens(self.nodes, self.vnodes) if even else random_tokens(self.nodes, self.vnodes, self.seed)
+        return [
+            NodeSpec(
+                self.addresses(number),
+                datacenter=f"dc{number % self.datacenters + 1}",
+                rack=f"r{number // self.datacenters % self.racks + 1}",
+                tokens=tuple(drawn[number]),
+                release=self.release,
+                jolokia=self.jolokia,
+            )
+            for number in range(self.nodes)
+        ]
 
 
 def stock_keyspaces(release: str = "5.0.8") -> dict[str, Replication]:
@@ -347,7 +351,7 @@ class EmbeddedCluster:
     All methods take a node by address, host id or index. Methods that change state may be called from any thread.
     """
 
-    def __init__(  # noqa: PLR0913 - all but the nodes have defaults
+    def __init__(
         self,
         specs: Sequence[NodeSpec],
         keyspaces: Mapping[str, Replication] | None = None,
@@ -356,12 +360,11 @@ class EmbeddedCluster:
         seed: int = 1,
         time_factor: float = 1.0,
         clock: Callable[[], float] = time.time,
-        authenticates: bool = False,
     ) -> None:
         self.name = name
         self.clock = clock
         self.time_factor = time_factor
-        self.authenticates = authenticates
+        self.authenticates = False  # whether clients must log in
         self.auth_read_level = "LOCAL_QUORUM"  # `auth_read_consistency_level` as installed, 4.1+
         self.keyspaces = dict(keyspaces if keyspaces is not None else default_keyspaces(specs))
         self.partitioner = "org.apache.cassandra.dht.Murmur3Partitioner"
@@ -381,23 +384,19 @@ class EmbeddedCluster:
         )
 
     @classmethod
-    def uniform(  # noqa: PLR0913 - what specs and clusters take together
+    def uniform(
         cls,
         nodes: int = 4,
         *,
-        rf: int = 3,
-        more_keyspaces: int = 0,
         keyspaces: Mapping[str, Replication] | None = None,
         time_factor: float = 1.0,
         clock: Callable[[], float] = time.time,
         name: str = "embedded",
-        **layout: Any,  # noqa: ANN401 - passed on to `uniform`
+        **layout: Any,  # noqa: ANN401 - passed on to `Layout`
     ) -> EmbeddedCluster:
-        """A cluster of equal nodes; the function `uniform` describes `layout`."""
-        specs = uniform(nodes, **layout)
-        chosen = keyspaces if keyspaces is not None else default_keyspaces(specs, rf, more_keyspaces)
-        seed = layout.get("seed", 1)
-        return cls(specs, chosen, name=name, seed=seed, time_factor=time_factor, clock=clock)
+        """A cluster of equal nodes; `Layout` describes `layout`."""
+        made = Layout(nodes, **layout)
+        return cls(made.specs(), keyspaces, name=name, seed=made.seed, time_factor=time_factor, clock=clock)
 
     # --- state
 

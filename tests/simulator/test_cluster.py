@@ -287,7 +287,8 @@ def test_mixed_releases_have_two_schemas_and_their_own_attributes() -> None:
 def test_authentication_shows_in_two_beans(release: str, authenticates: bool, validity: int, level: int) -> None:  # noqa: FBT001 - a table
     """CredentialsCache, and since 4.1 AuthProperties, are registered exactly if the cluster authenticates."""
     specs = [NodeSpec(loopback_address(0), tokens=(0,), release=release)]
-    cluster = EmbeddedCluster(specs, clock=Clock(), authenticates=authenticates)
+    cluster = EmbeddedCluster(specs, clock=Clock())
+    cluster.authenticates = authenticates
     bean = "org.apache.cassandra.auth:type="
     cache = ask(cluster, 0, type="read", mbean=f"{bean}CredentialsCache", attribute="Validity")
     properties = ask(cluster, 0, type="read", mbean=f"{bean}AuthProperties", attribute="ReadConsistencyLevel")

@@ -44,7 +44,7 @@ class Seen:
 
 @pytest.fixture
 def seen() -> Iterator[Seen]:
-    cluster = EmbeddedCluster.uniform(5, racks=3, vnodes=4, release="6.0-alpha2", rf=3)
+    cluster = EmbeddedCluster.uniform(5, racks=3, vnodes=4, release="6.0-alpha2")
     with serve(cluster) as server:
         settings = JolokiaSettings(contact_points=("127.0.1.1",), url=server.template, timeout=10)
         source = JolokiaSource(settings)
