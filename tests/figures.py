@@ -29,7 +29,7 @@ def placed(nodes: int, vnodes: int, factor: int) -> Iterator[tuple[int, int, tup
         yield ends[index - 1], end, tuple((index + more) % nodes for more in range(factor))
 
 
-def snapshot(  # noqa: PLR0917 - what differs between the tests' clusters
+def snapshot(
     down: Collection[str] = (),
     nodes: int = 4,
     vnodes: int = 3,

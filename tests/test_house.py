@@ -1,4 +1,4 @@
-"""The house: which room may import which, which libraries it may use, and that no imports form a circle.
+"""The house: which room may import which, which libraries it may use, that no imports form a circle, and sizes.
 
 `docs/architecture.md` draws the same map. Each check takes a package as text, so that the tests below can pass it a
 made-up violation.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
@@ -67,9 +69,15 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a file; several checks read all files."""
+    return ast.parse(text)
+
+
 def imports(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every import of a file as module and names, including those within functions and for the type checker."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -202,7 +210,136 @@ def test_a_command_loads_what_it_needs(command: list[str], banned: set[str]) -> 
     assert not banned & set(done.stderr.split())
 
 
+# Sizes
+
+
+MODULE = 450  # lines; what is longer is two things. The embedded cluster imitates all of Cassandra's MBeans
+FUNCTION = 45  # lines, with signature and docstring
+BODY = 5  # lines of code in the median function
+LONG_BODY = 13  # in nine of ten functions
+PARAMETERS = 6  # without self; a command of click has one for each option
+
+Definition: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+
+
+class Size(NamedTuple):
+    """A function: its lines, those of them in its body that hold code, and its parameters."""
+
+    name: str
+    lines: int
+    body: int
+    parameters: int
+    command: bool
+
+
+def sizes(package: Mapping[str, str]) -> Iterator[Size]:
+    """The size of every function, also of those within functions."""
+    for module, text in package.items():
+        code = code_lines(text)
+        for node in ast.walk(parsed(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield size(f"{module}.{node.name}", node, code)
+
+
+def size(name: str, node: Definition, code: set[int]) -> Size:
+    first = node.body[0].end_lineno or 0 if ast.get_docstring(node) else node.body[0].lineno - 1
+    last = node.end_lineno or 0
+    given = node.args.posonlyargs + node.args.args
+    own = bool(given) and given[0].arg in {"self", "cls"}
+    rest = [argument for argument in (node.args.vararg, node.args.kwarg) if argument]
+    return Size(
+        name,
+        lines=last - node.lineno + 1,
+        body=len(code & set(range(first + 1, last + 1))),
+        parameters=len(given) - own + len(node.args.kwonlyargs) + len(rest),
+        command=any(is_command(decorator) for decorator in node.decorator_list),
+    )
+
+
+def is_command(decorator: ast.expr) -> bool:
+    """Whether a decorator makes a command of click: `@click.command(...)`, or `@group.command(...)`."""
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(function, ast.Attribute) and function.attr == "command"
+
+
+def code_lines(text: str) -> set[int]:
+    """The lines that hold more than a comment."""
+    lines = (line.strip() for line in text.split("\n"))
+    return {number for number, line in enumerate(lines, 1) if line and not line.startswith("#")}
+
+
+def long_modules(package: Mapping[str, str]) -> list[str]:
+    return [
+        f"{module} has {lines} lines"
+        for module, text in package.items()
+        if room(module) != "simulator" and (lines := text.count("\n")) > MODULE
+    ]
+
+
+def large_functions(package: Mapping[str, str]) -> list[str]:
+    """Functions with too many lines or parameters."""
+    found = list(sizes(package))
+    long = [f"{one.name} has {one.lines} lines" for one in found if one.lines > FUNCTION]
+    wide = [one for one in found if one.parameters > PARAMETERS and not one.command]
+    return long + [f"{one.name} has {one.parameters} parameters" for one in wide]
+
+
+def typical_bodies(package: Mapping[str, str]) -> tuple[float, float]:
+    """Lines of code in the body of the median function, and of the largest of the smallest nine tenths."""
+    bodies = [one.body for one in sizes(package)]
+    return median(bodies), quantiles(bodies, n=10)[-1]
+
+
 def test_no_module_is_long() -> None:
-    """What fills more than 450 lines is two things; the embedded cluster imitates all of Cassandra's MBeans."""
-    files = [path for path in PACKAGE.rglob("*.py") if "simulator" not in path.parts]
-    assert {path.name: lines for path in files if (lines := path.read_text().count("\n")) > 450} == {}
+    """No file has more than 450 lines; only the simulator may."""
+    assert long_modules(files()) == []
+
+
+def test_no_function_is_large() -> None:
+    """No function has more than 45 lines; only a command of click has more than 6 parameters."""
+    assert large_functions(files()) == []
+
+
+def test_functions_are_short() -> None:
+    """Half of the functions have 5 lines of code or fewer in their body, and nine of ten 13 or fewer."""
+    typical, long = typical_bodies(files())
+    assert typical <= BODY
+    assert long <= LONG_BODY
+
+
+def test_a_long_module_is_found() -> None:
+    """A module of 451 lines, but not in the simulator."""
+    text = "x = 1\n" * 451
+    assert long_modules({"ringcheck.core.ring": text}) == ["ringcheck.core.ring has 451 lines"]
+    assert long_modules({"ringcheck.core.ring": text[:-6], "ringcheck.simulator.cluster": text}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaints"),
+    [
+        ("def f():\n" + "    x = 1\n" * 45, ["m.f has 46 lines"]),
+        ("def f():\n" + "    x = 1\n" * 44, []),
+        (
+            "class C:\n    def f(self):\n        def g():\n" + "            x = 1\n" * 45,
+            ["m.f has 47 lines", "m.g has 46 lines"],
+        ),
+        ("async def f(a, b, c, *, d, e, f, g): ...", ["m.f has 7 parameters"]),
+        ("def f(a, /, b, *c, d, e, f, **g): ...", ["m.f has 7 parameters"]),
+        ("class C:\n    def f(self, a, b, c, d, e, f): ...", []),
+        ("class C:\n    @staticmethod\n    def f(a, b, c, d, e, f, g): ...", ["m.f has 7 parameters"]),
+        ("@click.command('x')\n@click.option('--a')\ndef f(a, b, c, d, e, f, g): ...", []),
+        ("@cache\ndef f(a, b, c, d, e, f, g): ...", ["m.f has 7 parameters"]),
+    ],
+)
+def test_a_large_function_is_found(text: str, complaints: list[str]) -> None:
+    """Lines and parameters of functions, methods and functions within functions; commands of click have many."""
+    assert sorted(large_functions({"m": text})) == complaints
+
+
+def test_long_bodies_are_found() -> None:
+    """Signatures, docstrings, comments and empty lines do not count as code."""
+    short = 'def f(\n    a,\n    b,\n):\n    """Text.\n\n    More.\n    """\n    # why\n\n' + "    x = 1\n" * 5
+    long = "def f():\n" + "    x = 1\n" * 14
+    assert typical_bodies({"a": short * 20}) == (5, 5)
+    assert typical_bodies({"a": short * 8, "b": long * 12}) == (14, 14)
+    assert typical_bodies({"a": short * 17, "b": long * 3}) == (5, 14)

@@ -144,7 +144,7 @@ def _is_of_a_page(path: str, accepts: str) -> bool:
 
 
 @contextmanager
-def serve(  # noqa: PLR0913, PLR0917 - the parts of a service
+def serve(
     agent: Agent,
     listen: str,
     web_config: str | None = None,

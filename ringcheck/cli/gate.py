@@ -60,7 +60,7 @@ def gate_options(command: Callable[..., R]) -> Callable[..., R]:
     return decorated
 
 
-def _gate(  # noqa: PLR0913 - one argument an option
+def _gate(
     target: Target,
     *,
     gate_level: str | None,

@@ -47,7 +47,7 @@ _RECORDED = "a recorded snapshot does not say how the nodes are asked"
 )
 @click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: one step above]")
 @click.option("--no-agent", is_flag=True, help="Leave out the `agent` section, for a file that another one includes.")
-def init(  # noqa: PLR0913, PLR0917 - one argument an option
+def init(
     target: Target,
     output: str,
     name: str | None,

@@ -63,7 +63,7 @@ class Shared:
 class RangeMovement:
     """A removal, a replacement or a bootstrap on one snapshot."""
 
-    def __init__(  # noqa: PLR0913 - each is a part of the question
+    def __init__(
         self,
         scope: Scope,
         *,

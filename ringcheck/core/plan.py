@@ -84,7 +84,7 @@ class Plan:
         return "unknown" in answers or not (self.batches or self.refused)
 
 
-def plan(  # noqa: PLR0913 - what a gate asks about, and what an operator may wish
+def plan(
     snapshot: Snapshot,
     policy: Policy,
     gate: Gate,

@@ -272,7 +272,7 @@ class Ring:
     pending: tuple[Pending, ...] = ()
 
     @classmethod
-    def build(  # noqa: PLR0913, PLR0917 - each is a part of what a ring is
+    def build(
         cls,
         keyspaces: Iterable[str],
         replication: Replication | None,

@@ -282,7 +282,7 @@ def _too_old(text: str | None) -> bool:
 # Sources that report uses
 
 
-def reported(  # noqa: PLR0913, PLR0917 - what a report is
+def reported(
     evidence: Evidence, found: Mapping[Use, int], at: float, window: float, patience: float, gap: str = ""
 ) -> Evidence:
     """The evidence after a report of how many queries there were since the report before.
@@ -302,7 +302,7 @@ def reported(  # noqa: PLR0913, PLR0917 - what a report is
     return replace(after, uses=_added(kept, found, at, window))
 
 
-def sampled(  # noqa: PLR0913, PLR0917 - what a reading is
+def sampled(
     evidence: Evidence,
     series: Mapping[str, tuple[Use, int]],
     at: float,

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 ERROR = "ringcheck/error/1"
 
 
-def error_document(  # noqa: PLR0913 - the document's own fields
-    *, command: str, kind: str, text: str, exit_code: int, next_step: str = "", page: str = ""
-) -> Json:
+def error_document(*, command: str, kind: str, text: str, exit_code: int, next_step: str = "", page: str = "") -> Json:
     """An error as `ringcheck/error/1`.
 
     Args:

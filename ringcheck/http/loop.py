@@ -105,7 +105,7 @@ class LoopConnections:
         self._addresses = Addresses()
         self._idle: defaultdict[Server, list[_Connection]] = defaultdict(list)
 
-    async def request(  # noqa: PLR0913, PLR0917 - what `Connections.request` takes, and a cap
+    async def request(
         self, method: str, url: str, seconds: float, headers: Mapping[str, str], body: bytes, max_bytes: int
     ) -> BufferedAnswer:
         """Send a request and read the whole answer.

@@ -253,7 +253,7 @@ class Client:
         """Close all connections."""
         self._connections.close()
 
-    def _attempt(  # noqa: PLR0913, PLR0917 - what `post` takes, and two limits
+    def _attempt(
         self,
         url: str,
         payload: object,

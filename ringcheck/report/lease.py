@@ -19,7 +19,7 @@ LEASES = "ringcheck/leases/1"
 _IN_MINUTES, _IN_HOURS = 120, 7200  # seconds
 
 
-def leases_document(  # noqa: PLR0913, PLR0917 - the document's own fields
+def leases_document(
     cluster: str,
     store: str,
     taken_at: str,

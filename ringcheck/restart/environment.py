@@ -78,7 +78,7 @@ _TIMEOUT = 10.0  # seconds for one small question: through a proxy for JMX it is
 class LiveEnvironment:
     """The `Environment` of a real run."""
 
-    def __init__(  # noqa: PLR0913 - one for each of its ways to the world
+    def __init__(
         self,
         poll: Callable[[], Snapshot],
         control: NodeControl,

@@ -290,7 +290,7 @@ def _ranges_of(ring: TokenRing, rows: list[SimRow], node: int) -> list[tuple[int
     return [ring.range(index) for index, row in enumerate(rows) if node in row]
 
 
-def _gain_by_leaving(  # noqa: PLR0913, PLR0917 - the ring and its rows before and after, and the leaving nodes
+def _gain_by_leaving(
     gains: Gains, ring: TokenRing, now: list[SimRow], left: TokenRing, then: list[SimRow], leaving: frozenset[int]
 ) -> None:
     for index, row in enumerate(now):

@@ -66,7 +66,7 @@ class BadRequestError(Exception):
     """A request that Jolokia 2 cannot parse; it answers HTTP 400 with a text."""
 
 
-def answer(  # noqa: PLR0913, PLR0917 - the parts of an HTTP request
+def answer(
     cluster: EmbeddedCluster, node: SimNode, path: str, query: str, body: bytes | None, authorization: str | None
 ) -> SimReply:
     """A node's answer to one HTTP request.

@@ -77,7 +77,7 @@ def _write(file: Path, views: int) -> None:
         written.writelines(snapshot_parts(seen))
 
 
-def _row(what: str, kind: str, ours: tuple[str, ...], line: str, budget: float, against: str = "") -> Row:  # noqa: PLR0917 - what a row says
+def _row(what: str, kind: str, ours: tuple[str, ...], line: str, budget: float, against: str = "") -> Row:
     taken = [(_cpu(*ours), _cpu("-c", line)) for _ in range(ROUNDS[kind])]
     first, second = median(one for one, _ in taken), median(other for _, other in taken)
     return compared(what, first, against or f"python -c '{line}'", second, budget=budget, text=f"<= {budget:g}")

@@ -272,7 +272,7 @@ JSON = [
 
 @pytest.mark.parametrize(("line", "kind", "command"), JSON, ids=[line for line, *_ in JSON])
 @pytest.mark.parametrize("form", [["--format", "json"], ["--format=json"]], ids=["two words", "one word"])
-def test_an_error_is_a_document_with_format_json(  # noqa: PLR0917 - pytest passes them by name
+def test_an_error_is_a_document_with_format_json(
     line: str, kind: str, command: str, form: list[str], stage: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On standard output, where a program expects one; the line for people stays on standard error."""

@@ -42,7 +42,7 @@ def recorded(folder: Path, down: Sequence[str] = ()) -> str:
     [((), 0, "OK"), (("10.0.0.1",), 2, "CRITICAL"), (article.ADDRESSES, 3, "UNKNOWN")],
 )
 @pytest.mark.parametrize("command", ["check", "health"])
-def test_the_exit_code_is_the_severity(  # noqa: PLR0917 - pytest passes them by name
+def test_the_exit_code_is_the_severity(
     command: str, down: Sequence[str], code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The codes are those of Nagios, and the line begins with the severity."""

@@ -38,7 +38,7 @@ def recorded(folder: Path, down: Sequence[str] = ()) -> str:
         (figures.ADDRESSES, 3, "blogs, keyspace blog with no usable view: not known of 12 ranges"),
     ],
 )
-def test_it_exits_as_health_does(  # noqa: PLR0917 - pytest passes them by name
+def test_it_exits_as_health_does(
     down: Sequence[str],
     code: int,
     line: str,

@@ -68,7 +68,7 @@ def raw(text: str) -> str:
         ("ringcheck.report.terminal.printable", raw, 140, "a character that can't be printed"),
     ],
 )
-def test_a_planted_fault_is_found(  # noqa: PLR0917 - pytest passes them by name
+def test_a_planted_fault_is_found(
     where: str, fault: Callable[..., Any], first: int, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception that is not ringcheck's, a false OK, and control characters, in cases from the first on."""

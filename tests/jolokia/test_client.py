@@ -512,7 +512,7 @@ def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(
     ],
     ids=["other authority", "other name", "system's authorities"],
 )
-def test_an_agent_that_is_not_to_be_trusted_is_refused(  # noqa: PLR0917 - pytest passes by name
+def test_an_agent_that_is_not_to_be_trusted_is_refused(
     asker: Any, authority: trustme.CA, files: Any, ca: str | None, name: str, message: str
 ) -> None:
     """A certificate of another authority or for another name ends the connection before anything is sent."""

@@ -98,7 +98,7 @@ def checked(lab: Lab, contacts: tuple[str, ...], capsys: pytest.CaptureFixture[s
 @pytest.mark.slow
 @pytest.mark.parametrize("naming", [name_ids, name_owners, name_moving, name_tokens])
 @pytest.mark.parametrize(("contacts", "hostile"), POSITIONS)
-def test_few_invented_nodes_are_asked_and_no_outage_is_hidden(  # noqa: PLR0917 - three are parameters
+def test_few_invented_nodes_are_asked_and_no_outage_is_hidden(
     naming: Callable[[Lab, str, int], None],
     contacts: tuple[str, ...],
     hostile: str,
@@ -114,7 +114,7 @@ def test_few_invented_nodes_are_asked_and_no_outage_is_hidden(  # noqa: PLR0917 
 
 @pytest.mark.parametrize("naming", [name_ids, name_owners, name_moving])
 @pytest.mark.parametrize(("contacts", "hostile"), POSITIONS)
-def test_a_node_that_names_too_many_is_not_believed(  # noqa: PLR0917 - three are parameters
+def test_a_node_that_names_too_many_is_not_believed(
     naming: Callable[[Lab, str, int], None],
     contacts: tuple[str, ...],
     hostile: str,

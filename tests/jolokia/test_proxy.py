@@ -287,7 +287,7 @@ FAILURES = (
 @pytest.mark.parametrize(("status", "kind", "error", "state", "line"), [case[1:] for case in FAILURES],
                          ids=[case[0] for case in FAILURES])  # fmt: skip
 @pytest.mark.parametrize("prefix", [True, False], ids=["2.2", "2.6"])
-def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(  # noqa: PLR0917 - the columns of a table
+def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(
     status: int,
     kind: str,
     error: str,
