@@ -10,9 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from ringcheck.core.words import listed
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from ringcheck.core.release import Release
+
+HINTS_SERVICE: Release = (3, 0, 0)  # the first release that counts delivered hints (CASSANDRA-6230)
 UNAVAILABLES = "Unavailables"
 ERRORS = (UNAVAILABLES, "Timeouts", "Failures")  # names of metrics: too few replicas up, too late, replicas failed
 
@@ -61,6 +66,16 @@ def _increase(before: Errors, after: Errors) -> dict[tuple[str, str], int]:
         for key, count in after.items()
         if key not in levels  # the sum over all levels, which are counted one by one (3.11+)
     }
+
+
+def by_name(errors: Errors) -> dict[str, int]:
+    """Errors by scope and metric in one text: `Read-QUORUM Unavailables`, sorted."""
+    return {f"{scope} {metric}": count for (scope, metric), count in sorted(errors.items())}
+
+
+def in_words(errors: Mapping[str, int]) -> str:
+    """`12 Read-QUORUM Unavailables, 3 Write-ONE Timeouts`: errors of `by_name`, the most frequent first."""
+    return listed([f"{count} {name}" for name, count in sorted(errors.items(), key=lambda item: (-item[1], item[0]))])
 
 
 def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientCounters]) -> dict[str, int] | None:

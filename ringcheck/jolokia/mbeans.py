@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ringcheck.core.client_errors import HINTS_SERVICE
 from ringcheck.core.release import Release, parse_release
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ CREDENTIALS: Release = (3, 4, 0)  # CASSANDRA-7715
 AUTH_LEVEL: Release = (4, 1, 0)  # CASSANDRA-12988
 WITH_PAXOS_VARIANT: Release = (4, 1, 0)  # CASSANDRA-14746
 IDENTITIES: Release = (5, 0, 0)  # CASSANDRA-18554
-HINTS_SERVICE: Release = (3, 0, 0)  # CASSANDRA-6230
 REQUESTS_BY_LEVEL: Release = (3, 10, 0)  # CASSANDRA-11880
 METADATA: Release = (6, 0, 0)  # CASSANDRA-18330
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ringcheck.core.client_errors import in_words
 from ringcheck.core.words import counted, listed
 from ringcheck.errors import cut, printable
 from ringcheck.report.plan import batches
@@ -65,9 +66,7 @@ def _ended(event: Mapping[str, Any]) -> str:
 
 
 def _clients(event: Mapping[str, Any]) -> str:
-    errors = sorted(event["errors"].items(), key=lambda item: (-item[1], item[0]))
-    seen = listed([f"{count} {what}" for what, count in errors]) or "no errors"
-    return f"clients got {seen} in {event['seconds']:g} s"
+    return f"clients got {in_words(event['errors']) or 'no errors'} in {event['seconds']:g} s"
 
 
 def _check(event: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ringcheck.core.client_errors import UNAVAILABLES, hints_left, new_errors
+from ringcheck.core.client_errors import HINTS_SERVICE, UNAVAILABLES, by_name, hints_left, in_words, new_errors
 from ringcheck.core.release import parse_release
 from ringcheck.core.words import counted, listed
 from ringcheck.restart.procedure import Halt
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ringcheck.core.client_errors import ClientCounters
     from ringcheck.core.ring import Node, Snapshot
     from ringcheck.restart.context import RunContext
-
-_HINTS_SERVICE = (3, 0, 0)  # the first release that counts delivered hints
 
 
 @dataclass(slots=True)
@@ -71,8 +69,7 @@ class ClientWatch:
         after = self._read({node: self._nodes[node] for node in self._before})
         errors = new_errors(self._before, after, {identity(node) for node in batch})
         seconds = round(self.context.environment.clock() - self._since, 1)
-        written = {f"{scope} {name}": count for (scope, name), count in sorted(errors.items())}
-        self.context.record("clients", seconds=seconds, errors=written)
+        self.context.record("clients", seconds=seconds, errors=by_name(errors))
         return self._excess(errors)
 
     def _excess(self, errors: Counter[tuple[str, str]]) -> str:
@@ -82,7 +79,7 @@ class ClientWatch:
         )
         if counts.total() <= (most or 0):
             return ""
-        return f"clients got errors: {described(counts)}; --max-client-errors allows {most or 0}"
+        return f"clients got errors: {in_words(by_name(counts))}; --max-client-errors allows {most or 0}"
 
     def _read(self, nodes: Mapping[str, Node]) -> dict[str, ClientCounters]:
         """The counters of nodes, by identity; without those that can't be read.
@@ -116,7 +113,7 @@ class ClientWatch:
     def _counts_hints(self) -> bool:
         """Whether the releases of all nodes count the hints that were delivered."""
         releases = [parse_release(node.release_version) for node in self._nodes.values()]
-        return all(release is None or release >= _HINTS_SERVICE for release in releases)
+        return all(release is None or release >= HINTS_SERVICE for release in releases)
 
     def _hints(self, holding: list[str]) -> str:
         """How many hints are not delivered yet; empty if none are, or it can't be known.
@@ -138,9 +135,3 @@ class ClientWatch:
         }
         now = self._read(had) if had else {}
         return listed([node.address for key, node in had.items() if key not in now or now[key].connections == 0])
-
-
-def described(errors: Mapping[tuple[str, str], int]) -> str:
-    """`12 Unavailables (Read-QUORUM), 1 Timeouts (Write-ONE)`, the most frequent first."""
-    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
-    return listed([f"{count} {name} ({scope})" for (scope, name), count in ordered])

@@ -370,7 +370,7 @@ def test_clients_that_suffer_stop_a_roll(cluster: RealCluster, tmp_path: Path) -
     [clients] = roll.of("clients")
     assert clients["errors"] == {"Write-ALL Unavailables": lost}
     assert [one["node"] for one in roll.of("back")] == [first.address]
-    assert f"clients got errors: {lost} Unavailables (Write-ALL)" in roll.said
+    assert f"clients got errors: {lost} Write-ALL Unavailables" in roll.said
 
 
 def unavailable_at_all(cluster: RealCluster, node: RealNode, while_running: subprocess.Popen[bytes]) -> int:

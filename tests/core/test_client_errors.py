@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringcheck.core.client_errors import ClientCounters, hints_left, new_errors
+from ringcheck.core.client_errors import ClientCounters, by_name, hints_left, in_words, new_errors
 
 
 def counters(created: int | None = 0, delivered: int | None = 0, **errors: int) -> ClientCounters:
@@ -35,6 +35,15 @@ def test_a_process_that_is_new_counts_from_zero() -> None:
     assert new_errors(before, {"a": counters(Read_ONE__Unavailables=4)}, ()) == {("Read-ONE", "Unavailables"): 4}
     assert new_errors(before, {"a": counters(Read_ONE__Unavailables=12)}, ("a",)) == {("Read-ONE", "Unavailables"): 12}
     assert new_errors({}, {"a": counters(Read_ONE__Unavailables=3)}, ()) == {("Read-ONE", "Unavailables"): 3}
+
+
+def test_errors_are_written_with_the_most_frequent_first() -> None:
+    """The level stands before the metric; equal numbers are sorted by name."""
+    errors = {("Write-ONE", "Timeouts"): 3, ("Read-QUORUM", "Unavailables"): 12, ("CASRead", "Timeouts"): 3}
+    named = {"CASRead Timeouts": 3, "Read-QUORUM Unavailables": 12, "Write-ONE Timeouts": 3}
+    assert by_name(errors) == named
+    assert in_words(named) == "12 Read-QUORUM Unavailables, 3 CASRead Timeouts, 3 Write-ONE Timeouts"
+    assert in_words({}) == ""
 
 
 def test_hints_are_left_until_as_many_are_delivered_as_were_created() -> None:

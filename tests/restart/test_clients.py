@@ -45,7 +45,7 @@ def test_a_roll_stops_before_the_next_batch_if_clients_got_unavailables(tmp_path
         suffer(stage, 0, 1, Read_QUORUM__Unavailables=12, Write_ONE__Timeouts=3)
         report = stage.roll()
         assert report.outcome == "failed"
-        assert report.why == "clients got errors: 12 Unavailables (Read-QUORUM); --max-client-errors allows 0"
+        assert report.why == "clients got errors: 12 Read-QUORUM Unavailables; --max-client-errors allows 0"
         assert (report.done, report.left, report.in_hand) == (stage.names[:1], stage.names[1:], [])
         assert stage.store.holders() == ()
         [clients] = stage.recorded("clients")
