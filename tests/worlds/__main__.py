@@ -21,6 +21,7 @@ from tests.worlds.soak import Report, orders_of, soak
 
 if TYPE_CHECKING:
     from tests.worlds.cluster import Node
+    from tests.worlds.soak import Example
     from tests.worlds.world import World
 
 
@@ -38,6 +39,8 @@ def main() -> int:
         total.add(report)
         if options.verbose:
             print(f"{total.worlds} worlds, {sum(total.failures.values())} failures", file=sys.stderr, flush=True)
+            for example in report.examples:
+                print(f"  {_shown(example)}", file=sys.stderr, flush=True)
     _print(total, time.monotonic() - started)
     demanded = {sort for sort in total.failures if options.strict or sort.partition(" ")[0] not in ADVISORY}
     return int(bool(demanded))
@@ -89,7 +92,11 @@ def _print_failures(report: Report) -> None:
             print(f"  {number:7}  {lies}")
         examples = [example for example in report.examples if example.sort == sort]
         for example in sorted(examples, key=lambda example: len(example.lies))[:SHOWN]:
-            print(f"  --replay {example.seed} --lies {','.join(example.lies) or ','} -v: {example.text[:300]}")
+            print(f"  {_shown(example)}")
+
+
+def _shown(example: Example) -> str:
+    return f"--replay {example.seed} --lies {','.join(example.lies) or ','} -v: {example.text[:300]}"
 
 
 # A replay
