@@ -30,7 +30,7 @@ from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topol
 from ringcheck.simulator.server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NODES, RACKS = 6, 3
 MOST_KILLS = 16  # of one roll
@@ -320,8 +320,8 @@ def staged(name: str, chance: random.Random, result: Result) -> Iterator[Stage]:
         )  # fmt: skip
 
 
-def killed(seed: int, count: int, number: int = 0) -> Result:
-    """Kill rolls so often, one roll after another, from the roll of this number on."""
+def killed(seed: int, count: int, number: int = 0, show: Callable[[Result], object] = lambda _: None) -> Result:
+    """Kill rolls so often, one roll after another, from the roll of this number on; each roll is shown."""
     result = Result()
     while result.counts["kills"] < count and len(result.failures) < 20:
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - no secret
@@ -331,6 +331,7 @@ def killed(seed: int, count: int, number: int = 0) -> Result:
             result.counts["rolls"] += 1
             result.counts["restarts"] += len(stage.oracle.restarts)
             result.counts["real disks"] += stage.disk.real
+        show(result)
         number += 1
     return result
 
@@ -343,7 +344,12 @@ def main() -> int:
     parser.add_argument("--roll", type=int, default=0, help="number of the first roll")
     options = parser.parse_args()
     started = time.monotonic()
-    result = killed(options.seed, options.count, options.roll)
+
+    def show(result: Result) -> None:
+        kills, failures = result.counts["kills"], len(result.failures)
+        print(f"{time.monotonic() - started:.0f} s: {kills} of {options.count} kills, {failures} failures", flush=True)
+
+    result = killed(options.seed, options.count, options.roll, show)
     counts = ", ".join(f"{count} {what}" for what, count in sorted(result.counts.items()))
     print(f"seed {options.seed}: {counts} in {time.monotonic() - started:.0f} s; {len(result.failures)} failures")
     print("killed after: " + ", ".join(f"{event} {count}" for event, count in result.at.most_common()))
