@@ -109,7 +109,7 @@ def ago(text: str | None, now: datetime) -> Markup:
     if at is None:
         return Markup("<span>{}</span>").format(cut(printable(text or "never")))
     since = int(at.timestamp())
-    form = '{} (<span data-since="{}">{}</span> ago)'
+    form = '{} (<span data-since="{}">{}</span>&nbsp;ago)'
     return Markup(form).format(clock(at, now), since, age((now - at).total_seconds()))  # noqa: S704 - a constant form
 
 
