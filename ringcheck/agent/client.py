@@ -159,6 +159,8 @@ def _require_ok(status: int, body: bytes, url: str, *, named: bool) -> None:
     kind = "denied" if status in {401, 403} else "error"
     message = " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
     symptom = {401: "login_wrong" if named else "login_missing", 403: "forbidden", 404: "path"}.get(status, "")
+    if message.startswith("<"):  # a page of another server: the agent answers programs in JSON
+        message, symptom = "", symptom if status in {401, 403} else "foreign"
     raise AgentError(f"{url}: HTTP {status}{f': {message}' if message else ''}", kind, symptom)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringcheck import __version__, deadline
-from ringcheck.cli.options import ClusterCommand, Seconds, format_option, level, target_options
+from ringcheck.cli.options import ClusterCommand, Seconds, Whole, format_option, level, target_options
 from ringcheck.cli.target import ChosenCluster
 from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import RingcheckError, SourceError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
+MAX_AGE = 60.0  # seconds: greatest age of an agent's verdict
 BETWEEN_CHECKS = 60.0  # seconds: how often Nagios and Sensu usually run plugins; an event for Sensu states it
 
 
@@ -101,16 +102,12 @@ def _checked(sensu_url: str) -> str:
 @click.option(
     "--agent", metavar="URL", help="Take the verdict of this running agent instead of polling; needs --cluster."
 )
-@click.option(
-    "--max-age", type=Seconds(), default=60.0, help="With --agent: greatest age of its verdict. [default: 60s]"
-)
+@click.option("--max-age", type=Seconds(), help="With --agent: greatest age of its verdict. [default: 60s]")
 @click.option("--sensu", is_flag=True, help="Also send the result to Sensu, as a page event and a ticket event.")
 @click.option("--team", metavar="NAME", help="Sensu: team to notify. [default: that of the configuration]")
 @click.option("--runbook", metavar="URL", help="Sensu: URL of the runbook. [default: that of the configuration]")
 @click.option("--sensu-host", metavar="HOST", help="Sensu: host of the classic socket. [default: 127.0.0.1]")
-@click.option(
-    "--sensu-port", type=click.IntRange(1, 65535), metavar="PORT", help="Sensu: port of the socket. [default: 3030]"
-)
+@click.option("--sensu-port", type=Whole(1, 65535), metavar="PORT", help="Sensu: port of the socket. [default: 3030]")
 @click.option("--sensu-url", metavar="URL", help="Sensu Go: URL of the agent's API, instead of the socket.")
 @click.version_option(__version__, "-V", "--version", prog_name="ringcheck check", message="%(prog)s %(version)s")
 def check(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -121,7 +118,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     verbose: int,
     unreachable: str,
     agent: str | None,
-    max_age: float,
+    max_age: float | None,
     **sensu: Any,  # noqa: ANN401 - the fields of SensuOptions
 ) -> int:
     """One line for Nagios, NRPE and Sensu: can every range be served?
@@ -136,10 +133,12 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     started = time.monotonic()
     if agent:
         _refuse_with_agent(target, warning or critical, unreachable)
+    elif max_age is not None:
+        raise UsageError("--max-age needs --agent: without an agent the nodes are asked now")
     cluster = ChosenCluster(target, None) if agent and not target.config else target.choose()
     sender = SensuOptions(**sensu).sender(cluster)
     try:
-        verdict = _of_agent(cluster, agent, max_age) if agent else _polled(cluster, warning, critical)
+        verdict = _of_agent(cluster, agent, max_age or MAX_AGE) if agent else _polled(cluster, warning, critical)
     except SourceError as error:
         return _blind(cluster, error, Severity[unreachable.upper()], sender, format_)
     except RingcheckError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
 from ringcheck.cli.options import format_option
-from ringcheck.cli.target import DEFAULT_CONFIG
+from ringcheck.cli.target import DEFAULT_CONFIG, require_config
 from ringcheck.config import ConfigErrors, load, schema
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError, one_line, printable
@@ -37,6 +38,9 @@ def check(path: str, files: tuple[str, ...]) -> int:
 
 
 def _checked(file: str) -> bool:
+    if not os.path.lexists(file):
+        click.echo(f"{printable(file)}: there is no such file; `ringcheck init` writes a first one")
+        return False
     try:
         loaded = load(file)
     except ConfigErrors as error:
@@ -63,6 +67,7 @@ def show(path: str, cluster: str | None, format_: str) -> None:
 
     Each value comes with the file and line that sets it, or with `default`.
     """
+    require_config(path)
     loaded = load(path)
     if cluster is not None and cluster not in loaded.clusters:
         raise UsageError(f"{path} has no cluster {cluster!r} ({suggestion(cluster, sorted(loaded.clusters))})")

@@ -60,6 +60,8 @@ def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: F
     from ringcheck.sources import open_source
 
     terminal = sys.stdout.isatty()
+    if listen and page is not False:
+        _require_free(listen)
     cluster = _embedded()
     with serve(cluster) as server:
         contact_points = tuple(node.address for node in cluster.nodes)
@@ -69,6 +71,17 @@ def demo(pause: float, page: bool | None, listen: str | None) -> int:  # noqa: F
         if terminal if page is None else page:
             _Page(cluster, settings).show(listen)
     return 0
+
+
+def _require_free(listen: str) -> None:
+    """Refuse an address that can't be listened on before the story begins.
+
+    Raises:
+        UsageError: as above.
+    """
+    from ringcheck.agent.server import bound
+
+    bound(listen).close()
 
 
 def _embedded() -> EmbeddedCluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,8 @@ def doctor(target: Target, contact: str | None, format_: str) -> int:
     """Why can't this host be asked, or what is not allowed? Each step, and what mends it.
 
     HOST is a contact point as in the configuration. Without it the first one of the cluster is asked, or the one that
-    --host or --url names. Every call that check, gate and roll make is tried, but drain is never sent.
+    --host or --url names. Without a configuration HOST means the same as --host HOST. Every call that check, gate and
+    roll make is tried, but drain is never sent.
 
     Exit codes: 0 all is well, 2 a step failed, 3 an error in the options or the configuration.
     """
@@ -34,6 +36,8 @@ def doctor(target: Target, contact: str | None, format_: str) -> int:
     from ringcheck.report.diagnosis import render
     from ringcheck.sources import diagnose
 
+    if contact and not target.named:
+        target, contact = replace(target, host=(contact,)), None
     cluster = target.choose().definition()
     named = (*target.host, *(url for url in target.url if "{address}" not in url))
     if len(named) > 1 or (named and contact):

@@ -57,9 +57,18 @@ STEPS = {
     ("agent", "not_http"): ("use https:// in the URL, with --ca-file FILE", _AGENT),
     ("agent", "closed"): ("use https:// in the URL if the agent speaks TLS, with --ca-file FILE", _AGENT),
     ("agent", "not_tls"): ("use http:// in the URL", _AGENT),
+    ("agent", "silent"): ("look for a firewall, or an agent that hangs", _AGENT),
+    ("agent", "foreign"): ("correct the URL, or look whether `ringcheck agent` runs behind it", _AGENT),
     ("agent", "path"): ("correct --cluster: the agent's page / lists its clusters", _AGENT),
 }  # fmt: skip
 """What to do, and the page of the documentation, by what was asked and by the symptom."""
+
+INSTEAD = {
+    "help": "use `{path} --help`, or --help after a command",
+    "version": "use `ringcheck --version`",
+    "completion": "docs/commands.md#shell-completion",
+}
+"""What to do instead, for words that are commands of other programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +146,12 @@ def _usage(error: click.ClickException) -> str:
         if isinstance(error, click.exceptions.NoSuchCommand):
             from ringcheck.core.words import suggestion
 
-            hint = suggestion(error.command_name, commands, len(commands))
+            other = INSTEAD.get(error.command_name, "").format(path=path)
+            hint = other or suggestion(error.command_name, commands, len(commands))
             return f"there is no command `{path} {error.command_name}` ({hint})"
     if isinstance(error, click.NoSuchOption) and error.option_name in {"-C", "--config", "-H", "--host", "--cluster"}:
-        return f"{path} asks no cluster, and takes no {error.option_name} (see {path} --help)"
+        why = "watches all clusters of its configuration" if path.endswith(" agent") else "asks no cluster"
+        return f"{path} {why}, and takes no {error.option_name} (see {path} --help)"
     return f"{error.format_message()} (see {path} --help)" if context else error.format_message()
 
 

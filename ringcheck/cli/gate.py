@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ringcheck.cli.options import Seconds, level
+from ringcheck.cli.options import Seconds, Whole, level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ GATE_OPTIONS = {
 }  # fmt: skip
 
 stable_option = click.option(
-    "--stable", type=click.IntRange(1), metavar="N",
+    "--stable", type=Whole(1), metavar="N",
     help="Safe readings in a row that are needed. [default: that of the configuration, or 1]",
 )  # fmt: skip
 wait_option = click.option(

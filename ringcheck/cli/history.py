@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, format_option, target_options
+from ringcheck.cli.options import ClusterCommand, Whole, format_option, target_options
 from ringcheck.cli.target import DEFAULT_CONFIG, require_config
 from ringcheck.errors import UsageError
 
@@ -37,7 +37,7 @@ MOST = 100_000  # entries
     "--since", metavar="TIME", help="No older changes: 90m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z (UTC)."
 )
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only this kind of change. Repeatable.")
-@click.option("--limit", type=click.IntRange(1, MOST), default=100, show_default=True, help="Most changes; the last.")
+@click.option("--limit", type=Whole(1, MOST), default=100, show_default=True, help="Most changes; the last.")
 @format_option("text", "json")
 def history(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,

@@ -54,7 +54,9 @@ def _of_file(target: Target) -> Any:  # noqa: ANN401 - a JSON document
     chosen = target.choose()
     observing = chosen.configured.observing if chosen.configured else None
     if observing is None:
-        raise UsageError(f"{chosen.name} has neither `observed` nor `auto` in the configuration")
+        raise UsageError(
+            f"{chosen.name} has neither `observed` nor `auto` in the configuration: add one (docs/levels.md)"
+        )
     if chosen.state is None:
         raise UsageError("the configuration has no `agent: {state: FILE}`: name an --agent")
     sources = read_sources(evidence(Path(chosen.state), chosen.name))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=ClusterCommand)
-@target_options(without=("dc",), refused={"keyspace": EVERY_KEYSPACE})
+@target_options(refused={"keyspace": EVERY_KEYSPACE, "dc": "--datacenter chooses the nodes of a datacenter"})
 @click.argument("names", metavar="[NODE]...", nargs=-1)
 @click.option("--datacenter", "datacenters", metavar="DC", multiple=True, help="Only nodes of this one. Repeatable.")
 @click.option("--rack", metavar="RACK", help="Only nodes of this rack.")

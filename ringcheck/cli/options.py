@@ -48,6 +48,19 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 ha
             self.fail(f"{str(value)!r} is not a duration such as 9s, 500ms, 2m or 1h", param, ctx)
 
 
+class Whole(click.IntRange):
+    """A whole number, from a smallest to a largest one if there is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - as in click
+        """The number; click's own errors are about types and inequalities."""
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = f"from {self.min} on" if self.max is None else f"from {self.min} to {self.max}"
+            self.fail(f"{str(value)!r} is not a whole number {bounds}", param, ctx)
+        return number
+
+
 TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
     "config": (
         ("-C", "--config"),

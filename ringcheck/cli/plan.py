@@ -9,7 +9,7 @@ import click
 
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
-from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, format_option, target_options
+from ringcheck.cli.options import EVERY_KEYSPACE, ClusterCommand, Whole, format_option, target_options
 from ringcheck.cli.terminal import colours, columns
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @gate_options
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
 @click.option("--rack", metavar="RACK", help="Only the nodes of this rack.")
-@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Restart at most N nodes at once.")
+@click.option("--max-batch", type=Whole(1), metavar="N", help="Restart at most N nodes at once.")
 @click.option(
     "--by", type=click.Choice(["rack", "node"]), help="rack: no batch spans racks; node: each node is a batch."
 )

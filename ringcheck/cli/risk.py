@@ -10,6 +10,7 @@ import click
 from ringcheck.cli.options import (
     ClusterCommand,
     Seconds,
+    Whole,
     asked_levels,
     format_option,
     levels_option,
@@ -33,15 +34,13 @@ if TYPE_CHECKING:
 @click.command(cls=ClusterCommand)
 @target_options()
 @levels_option
-@click.option(
-    "--limit", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Sets to list for each level."
-)
+@click.option("--limit", type=Whole(1), default=5, show_default=True, metavar="N", help="Sets to list for each level.")
 @click.option("--node-mtbf", type=Seconds(), help="Show the odds too: mean time until a node fails, such as 180d.")
 @click.option("--repair", type=Seconds(), help="Mean time until a failed node or rack is up again, such as 4h.")
 @click.option("--rack-mtbf", type=Seconds(), help="Mean time until a whole rack fails. [default: never]")
 @click.option(
     "--tokens",
-    type=click.IntRange(1, 1024),
+    type=Whole(1, 1024),
     multiple=True,
     metavar="N",
     help="Show also the odds if every node had N new tokens. Repeatable.",

@@ -16,7 +16,7 @@ import click
 from ringcheck.cli.gate import EXIT as GATE_EXIT
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
-from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, target_options
+from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, Whole, target_options
 from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
@@ -73,34 +73,34 @@ class Bound(Seconds):
 @click.option("--no-drain", is_flag=True, help="Do not drain nodes: the command stops them gracefully itself.")
 @click.option(
     "--stable",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Safe readings in a row that are needed before a batch. [default: that of the configuration, at least 3]",
 )
 @click.option(
     "--wait", type=Seconds(), default=600.0, help="Give up if the gate refuses a batch for this long. [default: 10m]"
 )
-@click.option("--max-batch", type=click.IntRange(1), metavar="N", help="Restart at most N nodes at once.")
+@click.option("--max-batch", type=Whole(1), metavar="N", help="Restart at most N nodes at once.")
 @click.option(
     "--by", type=click.Choice(["rack", "node"]), help="rack: no batch spans racks; node: each node is a batch."
 )
 @click.option("--pause-between", type=Seconds(), default=None, help="Pause between batches. [default: none]")
 @click.option(
     "--max-failures",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     default=0,
     show_default=True,
     help="Go on after up to N nodes have failed.",
 )
 @click.option("--check", metavar="CMD", help="Command that must succeed before each batch and after the last.")
-@click.option("--canary", type=click.IntRange(1), metavar="N", help="Restart at most N nodes in the first batch.")
+@click.option("--canary", type=Whole(1), metavar="N", help="Restart at most N nodes in the first batch.")
 @click.option("--bake", type=Seconds(), default=0.0, help="Watch the clients for this long after the first batch.")
 @click.option("--step", is_flag=True, help="Ask before each batch; needs a terminal.")
 @click.option("--window", type=TimeWindow(), help="Begin batches only at this time of day, such as 22:00-06:00.")
 @click.option(
     "--max-client-errors",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     help="Stop if clients got more than N errors during a batch. [default: no Unavailables, any number of others]",
 )
@@ -123,7 +123,7 @@ class Bound(Seconds):
 )
 @click.option(
     "--cql-port",
-    type=click.IntRange(1, 65535),
+    type=Whole(1, 65535),
     metavar="PORT",
     help="Port for CQL clients. [default: the one that gossip states]",
 )

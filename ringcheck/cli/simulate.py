@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from ringcheck.cli.options import Seconds
+from ringcheck.cli.options import Seconds, Whole
 from ringcheck.core.consistency import PAXOS_VARIANTS
+from ringcheck.core.release import parse_release
 from ringcheck.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -25,24 +26,21 @@ if TYPE_CHECKING:
     from ringcheck.simulator.server import Server
 
 DEFAULT_PORT = 18778
+OLDEST, NEWEST = (2, 2), (6, 0)  # releases whose nodes can be embedded
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--nodes", type=click.IntRange(1), default=4, metavar="N", show_default=True, help="Number of nodes.")
-@click.option(
-    "--racks", type=click.IntRange(1), default=1, metavar="N", show_default=True, help="Racks in each datacenter."
-)
+@click.option("--nodes", type=Whole(1), default=4, metavar="N", show_default=True, help="Number of nodes.")
+@click.option("--racks", type=Whole(1), default=1, metavar="N", show_default=True, help="Racks in each datacenter.")
 @click.option(
     "--dcs",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1,
     metavar="N",
     show_default=True,
     help="Number of datacenters: dc1, dc2, ...",
 )
-@click.option(
-    "--vnodes", type=click.IntRange(1), default=16, metavar="N", show_default=True, help="Tokens of each node."
-)
+@click.option("--vnodes", type=Whole(1), default=16, metavar="N", show_default=True, help="Tokens of each node.")
 @click.option(
     "--tokens",
     type=click.Choice(["random", "even"]),
@@ -50,10 +48,8 @@ DEFAULT_PORT = 18778
     show_default=True,
     help="How tokens are chosen: at random, or evenly as Cassandra's allocation does.",
 )
-@click.option(
-    "--rf", type=click.IntRange(1), metavar="N", default=3, show_default=True, help="Replicas in each datacenter."
-)
-@click.option("--keyspaces", type=click.IntRange(0), metavar="N", default=0, help="Add N keyspaces: ks_001, ...")
+@click.option("--rf", type=Whole(1), metavar="N", default=3, show_default=True, help="Replicas in each datacenter.")
+@click.option("--keyspaces", type=Whole(0), metavar="N", default=0, help="Add N keyspaces: ks_001, ...")
 @click.option(
     "--release",
     "releases",
@@ -87,14 +83,19 @@ DEFAULT_PORT = 18778
 @click.option("--serve", is_flag=True, help="Serve the cluster over HTTP on loopback until interrupted.")
 @click.option(
     "--port",
-    type=int,
+    type=Whole(0, 65535),
     metavar="PORT",
     default=None,
     help=f"Port of --serve; 0 is a free one. [default: {DEFAULT_PORT}, or a free one]",
 )
 @click.option("--per-address", is_flag=True, help="Serve each node on an address of its own: 127.0.1.1, ...")
 @click.option(
-    "--address-port", type=int, metavar="PORT", default=8778, show_default=True, help="Port of --per-address."
+    "--address-port",
+    type=Whole(1, 65535),
+    metavar="PORT",
+    default=8778,
+    show_default=True,
+    help="Port of --per-address.",
 )
 @click.option(
     "--config-out",
@@ -139,6 +140,10 @@ def _specs(options: dict[str, Any]) -> list[NodeSpec]:
     same = {name: options[name] for name in ("racks", "vnodes", "jolokia", "seed", "tokens")}
     specs = Layout(options["nodes"], datacenters=options["dcs"], **same).specs()
     releases, variants = options["releases"] or ("5.0.8",), options["paxos_variants"] or ("v1",)
+    for release in releases:
+        numbers = parse_release(release)
+        if not numbers or not OLDEST <= numbers[:2] <= NEWEST:
+            raise UsageError(f"--release: {release!r} is not a release from 2.2 to 6.0, such as 5.0.8")
     return [
         replace(spec, release=releases[number % len(releases)], paxos_variant=variants[number % len(variants)])
         for number, spec in enumerate(specs)
@@ -160,13 +165,20 @@ def run(cluster: EmbeddedCluster, options: dict[str, Any]) -> None:
     server = start(cluster, options)
     try:
         if options["config_out"]:
-            options["config_out"].write_text(server.config(), encoding="utf-8")
+            _write(options["config_out"], server.config())
         signal.signal(signal.SIGTERM, _interrupt)
         with suppress(KeyboardInterrupt):
             click.echo(f"serving {server.url}")
             server.wait()
     finally:
         server.close()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}") from None
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -72,6 +72,11 @@ class Target:
     recordings: bool = True
     configurable: bool = True
 
+    @property
+    def named(self) -> bool:
+        """Whether an option, or the configuration at its usual place, names a cluster."""
+        return any((self.config, self.cluster, self.host, self.url, self.proxy)) or DEFAULT_CONFIG.exists()
+
     def choose(self) -> ChosenCluster:
         """The cluster that the options name.
 

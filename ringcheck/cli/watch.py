@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, Seconds, level, target_options
+from ringcheck.cli.options import ClusterCommand, Seconds, Whole, level, target_options
 from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import RingcheckError, UsageError, one_line, printable
 
@@ -65,10 +65,10 @@ Result: TypeAlias = "Verdict | Exception"
 @click.argument("keyspaces", metavar="[KEYSPACE]...", nargs=-1)
 @click.option("--level", "levels", metavar="LEVEL", multiple=True, help="Show this level too. Repeatable.")
 @click.option("--interval", type=Seconds(), default=5.0, help="Time from one poll to the next. [default: 5s]")
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N polls. [default: no end]")
+@click.option("--count", type=Whole(1), metavar="N", help="End after N polls. [default: no end]")
 @click.option(
     "--speed",
-    type=click.IntRange(1, 86_400),
+    type=Whole(1, 86_400),
     metavar="N",
     help="With --from DIRECTORY: recorded seconds that pass in one second. [default: 1]",
 )

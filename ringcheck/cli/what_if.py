@@ -10,6 +10,7 @@ import click
 from ringcheck.cli.node_names import in_datacenters, in_rack, resolve
 from ringcheck.cli.options import (
     ClusterCommand,
+    Whole,
     asked_levels,
     format_option,
     levels_option,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Suppose a new node there, with as many tokens as others. Repeatable.",
 )
-@click.option("--tokens", type=click.IntRange(1, 1024), metavar="N", help="Suppose that every node has N new tokens.")
+@click.option("--tokens", type=Whole(1, 1024), metavar="N", help="Suppose that every node has N new tokens.")
 @tokens_choice_option
 @levels_option
 @format_option("text", "json")

@@ -14,7 +14,7 @@ from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.gaps import gaps
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import reason
-from ringcheck.core.words import listed, nearest
+from ringcheck.core.words import NAMED, listed, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,6 +136,5 @@ def not_meant(snapshot: Snapshot, name: str) -> str:
     near = [node.address for node in snapshot.nodes if ip_of(node.address) == ip_of(name)]
     if len(near) > 1 and not has_port(name):
         return f"{name} can mean {listed(near)}"
-    meant = nearest(name, snapshot.index)
-    hint = f"; at its address is {listed(near)}" if near else f"; did you mean {meant}?" if meant else ""
-    return f"{name} is no node of this cluster{hint}"
+    hint = f"at its address is {listed(near)}" if near else suggestion(name, snapshot.index, NAMED)
+    return f"{name} is no node of this cluster; {hint}"

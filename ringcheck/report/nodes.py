@@ -118,6 +118,10 @@ def _may(statuses: Sequence[NodeStatus]) -> str:
         return "which may stop is not known"
     up = [status for status in statuses if status.state == "up"]
     safe = sum(status.stop is not None and status.stop.decision == "safe" for status in up)
+    if not up:
+        return "none is up"
+    if len(up) == 1:
+        return f"the one up may {'stop' if safe else 'not stop'} now, alone"
     return f"{safe or 'none'} of the {len(up)} up may stop now, alone"
 
 

@@ -49,7 +49,7 @@ FILES = {
 TLS, LOGIN = "(docs/getting-started.md#tls)", "(docs/install.md#passwords-and-keys)"
 FORBIDDEN = (
     "Errno", "Traceback", ":1:1:", "Expecting", "Port out of range", "this is a bug", "_ssl.c", "line 1 column",
-    "[SSL", "object", "None",
+    "[SSL", "object", "None", "<html", "valid integer", "x>=",
 )  # fmt: skip
 """Texts of libraries, and positions that mean nothing."""
 
@@ -76,7 +76,15 @@ LINES = [
     ("demo extra", "Got unexpected extra argument (extra) (see ringcheck demo --help)"),
     ("ring", "Missing argument"),
     ("jmx-proxy", "Missing option '--jar'"),
-    ("simulate --nodes 0", "0 is not in the range x>=1"),
+    ("simulate --nodes 0", "'0' is not a whole number from 1 on (see ringcheck simulate --help)"),
+    ("preflight --from {up} 10.0.0.1 --stable x", "'x' is not a whole number from 1 on"),
+    ("history --limit 0 --cluster a --state {junk.db}", "'0' is not a whole number from 1 to 100000"),
+    ("help", "there is no command `ringcheck help` (use `ringcheck --help`, or --help after a command)"),
+    ("lease help", "there is no command `ringcheck lease help` (use `ringcheck lease --help`"),
+    ("completion bash", "(docs/commands.md#shell-completion)"),
+    ("version", "(use `ringcheck --version`)"),
+    ("agent --cluster a", "ringcheck agent watches all clusters of its configuration, and takes no --cluster"),
+    ("nodes --from {up} --dc dc1", "does not take --dc: --datacenter chooses the nodes of a datacenter"),
     ("check --nonsense", "No such option '--nonsense'"),
     ("check extra", "Got unexpected extra argument (extra)"),
     ("check -c", "Option '-c' requires an argument"),
@@ -84,6 +92,7 @@ LINES = [
     # Which cluster
     ("health", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
     ("check", "no cluster is named: use -C FILE [--cluster NAME]"),
+    ("check --from {up} --max-age 5s", "--max-age needs --agent: without an agent the nodes are asked now"),
     ("doctor", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"),
     ("health -C {two.yaml}", "has 2 clusters: choose one with --cluster (orders, search)"),
     ("health -C {two.yaml} --cluster order", "has no cluster 'order' (did you mean orders?)"),
@@ -94,6 +103,7 @@ LINES = [
     ("health -C /nowhere.yaml", "name another file with -C, or write one with `ringcheck init`"),
     ("check -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
     ("agent -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
+    ("config show -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
     ("history -C /nowhere.yaml", "there is no configuration /nowhere.yaml"),
     ("health -C {empty.yaml}", "empty.yaml: is empty"),
     ("health -C /", "/: can't be read: Is a directory"),
@@ -145,6 +155,7 @@ LINES = [
     ("history --since yesterday --cluster a --state {junk.db}", "'yesterday' is not a time such as 24h, 2026-01-31T12"),
     ("simulate wait 127.0.0.1 --seconds long", "'long' is not a duration"),
     # Files
+    ("simulate --serve --port 0 --config-out /nowhere/x", "/nowhere/x can't be written: No such file or directory"),
     ("snapshot --from {up} -o /nowhere/x", "/nowhere/x can't be written: No such file or directory"),
     ("history --cluster a --state /nowhere.db", "/nowhere.db can't be read: No such file or directory"),
     ("history --cluster a --state {junk.db}", "junk.db can't be read: it is damaged, or no SQLite file"),
@@ -159,6 +170,10 @@ LINES = [
     ("health -u http://127.0.0.1:99999/jolokia", "is not a usable URL"),
     ("simulate down 127.0.0.9 --url http://127.0.0.1:99999", "is not a URL such as http://127.0.0.1:"),
     ("simulate down 127.0.0.9 --url http://127.0.0.1:{free}", "start one with `ringcheck simulate --serve`"),
+    ("simulate --serve --port 99999", "'99999' is not a whole number from 0 to 65535"),
+    ("simulate --release 9.9", "--release: '9.9' is not a release from 2.2 to 6.0, such as 5.0.8"),
+    ("simulate --release abc", "--release: 'abc' is not a release from 2.2 to 6.0"),
+    ("demo --page --listen foo", "can't listen on 'foo': it is not HOST:PORT"),
     ("agent -C {two.yaml} --listen foo", "can't listen on 'foo': it is not HOST:PORT"),
     # Nodes and agents that can't be asked
     ("health -H 127.0.0.1:{free}", "connection refused; next: start Jolokia there, or correct the port; "),
@@ -169,6 +184,10 @@ LINES = [
     ("check --agent http://127.0.0.1:{free} --cluster a", "next: start `ringcheck agent`, or correct the URL"),
     ("history --agent http://127.0.0.1:{free} --cluster a", "next: start `ringcheck agent`, or correct the URL"),
     ("history --agent 127.0.0.1:9742 --cluster a", "is not the URL of an agent, such as http://127.0.0.1:9742"),
+    ("check --agent http://127.0.0.1:{mute} --cluster a -t 500ms", "next: look for a firewall, or an agent that hangs"),
+    ("check --agent {missing} --cluster a", "HTTP 501; next: correct the URL, or look whether `ringcheck agent` runs"),
+    ("levels -C {two.yaml} --cluster orders", "nor `auto` in the configuration: add one (docs/levels.md)"),
+    ("init -H 127.0.0.1:{free} -c LOCAL_QURUM", "there is no consistency level 'LOCAL_QURUM' (did you mean LOCAL_"),
     ("health -u {missing}/nothing", "HTTP 404; next: correct the path of the URL; `ringcheck doctor` finds"),
     ("check -u {missing}/nothing", "HTTP 404; next: correct the path of the URL"),
     ("health -u {closed}", f"next: add --username NAME --password-file FILE {LOGIN}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from tests.schemas import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ringcheck.simulator.server import Server
 
@@ -48,9 +48,13 @@ def test_a_healthy_node(server: Server, capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split()[1] for line in lines if not line.lstrip().startswith("->")] == NAMES
 
 
-def test_a_host_without_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", [["-H", "127.0.0.1:1"], ["127.0.0.1:1"]], ids=["option", "argument"])
+def test_a_host_without_an_agent(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The step that failed, what mends it, and exit code 2; the steps behind it are skipped."""
-    assert run(["doctor", "-H", "127.0.0.1:1"]) == 2
+    monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
+    assert run(["doctor", *words]) == 2
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "FAILED http://127.0.0.1:1/jolokia: 1 step failed (port)"
     assert lines[1] == "failed   port       nothing listens on 127.0.0.1:1"

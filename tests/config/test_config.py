@@ -341,7 +341,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
             "UNKNOWN - there is no configuration /nowhere/r.yaml: "
             "name another file with -C, or write one with `ringcheck init`"
         ),
-        "/nowhere/r.yaml: can't be read: No such file or directory",
+        "/nowhere/r.yaml: there is no such file; `ringcheck init` writes a first one",
     ]
 
 

@@ -143,7 +143,11 @@ def test_a_thousand_nodes_fit_a_screen() -> None:
 def test_some_of_the_nodes() -> None:
     """The head says of how many."""
     made = table(article.snapshot())
-    assert render(replace(made, statuses=made.statuses[:1])).startswith("blogs: 1 of 3 nodes (1 up); none of the 1 up")
+    assert render(replace(made, statuses=made.statuses[:1])).startswith(
+        "blogs: 1 of 3 nodes (1 up); the one up may not stop now, alone\n"
+    )
+    down = table(article.snapshot([article.ADDRESSES[0]]))
+    assert render(replace(down, statuses=down.statuses[:1])).startswith("blogs: 1 of 3 nodes (1 down); none is up\n")
 
 
 def test_what_the_gate_does_not_say_is_not_known() -> None:
