@@ -51,7 +51,9 @@ class RemoteAgent:
             parts = urlsplit(self.url)
         except ValueError:
             parts = urlsplit("")
-        if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc or parts.query:
+        if "@" in parts.netloc:
+            raise UsageError(f"{shown(self.url)}: a URL holds no password here: use --username and --password-file")
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
             raise UsageError(f"{shown(self.url)!r} is not the URL of an agent, such as http://127.0.0.1:9742")
         if self.tls and parts.scheme == "http":
             raise UsageError(f"{self.url} is not https: the certificates would have no effect")

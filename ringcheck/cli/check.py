@@ -163,8 +163,8 @@ def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy
 
     if warning is None and critical is None:
         return policy
-    page = Threshold(level(critical)) if critical else DEFAULT.critical
-    ticket = Threshold(level(warning)) if warning else DEFAULT.warning
+    page = DEFAULT.critical if critical is None else Threshold(level(critical))
+    ticket = DEFAULT.warning if warning is None else Threshold(level(warning))
     return replace(policy, rules=(Rule(keyspaces=("*",), critical=page, warning=ticket),))
 
 

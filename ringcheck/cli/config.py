@@ -39,7 +39,7 @@ def check(path: str, files: tuple[str, ...]) -> int:
 
 def _checked(file: str) -> bool:
     if not os.path.lexists(file):
-        click.echo(f"{printable(file)}: there is no such file; `ringcheck init` writes a first one")
+        click.echo(f"{printable(file) or repr(file)}: there is no such file; `ringcheck init` writes a first one")
         return False
     try:
         loaded = load(file)

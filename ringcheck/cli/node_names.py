@@ -46,6 +46,7 @@ def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[s
     """
     from ringcheck.core.words import suggestion
 
+    in_datacenters(snapshot, datacenters)  # refuses one that does not exist
     nodes = [node for node in _members(snapshot, datacenters) if node.rack == rack]
     homes = sorted({node.datacenter or "" for node in nodes})
     if len(homes) > 1:
@@ -100,7 +101,7 @@ def in_datacenters(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
 
     wanted = set(names)
     for name in sorted(wanted - set(snapshot.datacenters)):
-        raise UsageError(f"datacenter {name} has no nodes ({suggestion(name, snapshot.datacenters)})")
+        raise UsageError(f"datacenter {name or repr(name)} has no nodes ({suggestion(name, snapshot.datacenters)})")
     return [node.address for node in snapshot.nodes if node.datacenter in wanted]
 
 

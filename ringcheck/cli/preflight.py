@@ -92,7 +92,7 @@ def question(
         newcomer = newcomer_of(action, nodes, datacenter, rack)
         return (lambda seen: members(seen, nodes, None, ()) if nodes else []), newcomer
     if bool(nodes) == bool(rack):
-        raise UsageError("name the nodes that are to stop, or a --rack")
+        raise UsageError("name the nodes that are to stop, or a --rack" + (", not both" if nodes else ""))
     newcomer_of(action, nodes or (rack or "",), datacenter, None)
     return partial(members, names=nodes, rack=rack, datacenters=client_dcs), None
 

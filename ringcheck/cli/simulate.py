@@ -227,7 +227,9 @@ def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+        if parts.scheme != "http" or not host:
+            raise ValueError(url)  # noqa: TRY301 - as a port that is none
     except ValueError:
         raise UsageError(f"--url: {url!r} is not a URL such as http://127.0.0.1:{DEFAULT_PORT}") from None
     connection = http.client.HTTPConnection(host, port, timeout=30)

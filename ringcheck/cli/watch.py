@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import click
 
+from ringcheck.cli.failure import problem_of
 from ringcheck.cli.options import ClusterCommand, Seconds, Whole, level, target_options
 from ringcheck.cli.terminal import colours, shows
 from ringcheck.errors import RingcheckError, UsageError, one_line, printable
@@ -129,7 +130,7 @@ def _report(cluster: ChosenCluster, poll: Callable[[], Snapshot], question: Ques
     except UsageError:
         raise
     except RingcheckError as error:
-        click.echo(f"UNKNOWN - {one_line(str(error))}{f' (last seen: {seen})' if seen else ''}\n")
+        click.echo(f"UNKNOWN - {one_line(problem_of(error).line)}{f' (last seen: {seen})' if seen else ''}\n")
         return UNKNOWN, seen
     click.echo(f"{text.render(verdict, colour=colours())}\n")
     return verdict.severity.exit_code, verdict.snapshot.taken_at

@@ -76,7 +76,7 @@ def newcomer_of(action: Action, nodes: Collection[str], datacenter: str | None, 
         if nodes:
             raise UsageError("bootstrap is about a node that is not in the cluster yet: name no node")
         if not (datacenter and rack):
-            raise UsageError("bootstrap needs the datacenter and the rack of the new node")
+            raise UsageError("bootstrap needs the datacenter and the rack of the new node: --datacenter and --rack")
     if action != "bootstrap" and not nodes:
         raise UsageError(f"{action} needs the nodes that it is about")
     if action not in {"bootstrap", "replace"}:

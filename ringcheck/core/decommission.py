@@ -13,7 +13,7 @@ from ringcheck.core.consistency import NETWORK_TOPOLOGY
 from ringcheck.core.quorum import MetadataService
 from ringcheck.core.reasons import reason
 from ringcheck.core.stakes import STATED
-from ringcheck.core.words import listed
+from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -77,7 +77,8 @@ def _does_not_fit(
     wanted = dict(replication.options).get(datacenter if by_datacenter else "replication_factor")
     room = left[datacenter] if by_datacenter else left.total()
     if wanted and wanted.replicas > room:
-        text = f"{listed(keyspaces)}: replication factor {wanted} in {datacenter}, where {room} nodes would be left"
+        place = f"in {datacenter}, where {counted(room, 'node')} would be left"
+        text = f"{listed(keyspaces)}: replication factor {wanted} {place}"
         yield reason("replication_would_not_fit", keyspaces[0], text, keyspace=keyspaces[0], keyspaces=keyspaces)
 
 

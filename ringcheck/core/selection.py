@@ -59,7 +59,8 @@ class Scope:
         self._rules: dict[tuple[Replication | None, Behaviour], Rules] = {}
         unknown = sorted(set(policy.client_datacenters) - set(snapshot.datacenters))
         if unknown and snapshot.rings:
-            raise UsageError(f"datacenter {unknown[0]} has no nodes ({suggestion(unknown[0], snapshot.datacenters)})")
+            near = suggestion(unknown[0], snapshot.datacenters)
+            raise UsageError(f"datacenter {unknown[0] or repr(unknown[0])} has no nodes ({near})")
 
     def chosen(self, ring: Ring) -> list[tuple[str, Rule]]:
         """The keyspaces of a ring that are judged, and their rules."""

@@ -214,7 +214,7 @@ def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--agent", "http://127.0.0.1:1"], "--agent needs --cluster NAME"),
         (["--agent", "127.0.0.1:9742", "--cluster", "a"], "is not the URL of an agent"),
-        (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "is not the URL of an agent"),
+        (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "a URL holds no password here: use --username"),
         (["--agent", "http://h", "--cluster", "a", "-w", "ALL"], "-w and -c can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "-k", "x"], "-k can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "--dc", "x"], "--dc can't be used with --agent"),
