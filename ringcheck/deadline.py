@@ -147,7 +147,7 @@ def watch() -> None:
 
 
 def _age() -> float:
-    """Seconds since the start of this process; 0 if the system does not tell."""
+    """Seconds since the start of this process; 0 if the system does not report it."""
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123 - pathlib is one more import
             ticks = int(file.read().rpartition(b")")[2].split()[19])

@@ -55,7 +55,7 @@ class RingError(DataError):
 
 
 class SourceError(RingcheckError):
-    """Nobody's data: the source could not be asked. `kind` says how.
+    """The source could not be asked, so that there are no data. `kind` says how.
 
     Attributes:
         kind: `unreachable` (no connection, timeout), `denied` (401, 403) or `error` (an answer that is none).

@@ -55,7 +55,7 @@ MAX_REQUESTS = 64  # at once; a client that is refused asks again
 MAX_BODY = 3 * 2**20  # bytes of a request, as the API server's own limit
 DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # that the API server waits
 MARGIN = 1.0  # seconds before that at which the answer must be on its way
-UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that are known to be right
+UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that hold even with `fail: open`
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def routes(evictions: Evictions, agent: Agent, log: Log) -> list[Route]:
 
 
 def _require_secret(agent: Agent, given: str) -> None:
-    """Refuse a path with a wrong secret; guard.py has let through only paths with one, unless the client may POST."""
+    """Refuse a path with a wrong secret; guard.py has refused a path without one if the client may not POST."""
     path = agent.config.agent.admission_secret_file
     expected = secret(path) if path else ""
     if not hmac.compare_digest(expected.encode(), given.encode()):

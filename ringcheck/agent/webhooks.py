@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Post: TypeAlias = Callable[[str, bytes, dict[str, str]], int]
 
 FIRST_RETRY, LAST_RETRY = 5.0, 300.0  # seconds until the second attempt, and at most between two
-ENDING = 1.0  # seconds that an attempt under way gets when its webhook is configured no more
+ENDING = 1.0  # seconds for an attempt under way when its webhook is removed from the configuration
 IDLE = 1.0  # seconds between two looks into an empty queue
 PREFIX = "whsec_"  # of a secret in Standard Webhooks' form
 _LEAST_KEY = 24  # bytes, by Standard Webhooks

@@ -179,7 +179,7 @@ def complain(problem: Problem, call: Call, code: int = UNKNOWN) -> int:
 
 
 def _aside(text: str) -> None:
-    """Print on standard error; if nobody can read that, the exit code must do."""
+    """Print on standard error; if it is closed, the exit code is all that is reported."""
     with suppress(OSError):
         click.echo(text, err=True)
 

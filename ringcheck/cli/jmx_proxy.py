@@ -127,7 +127,7 @@ def _loopback(listen: str) -> tuple[str, int]:
         if port and ip_address(host).is_loopback:
             return host, port
     text = f"--listen {listen} is not a loopback address with a port, such as 127.0.0.1:8779"
-    raise UsageError(f"{text}: whoever reaches the proxy reaches the nodes' JMX")
+    raise UsageError(f"{text}: everyone who can connect to the proxy can use the nodes' JMX")
 
 
 def _heap(heap: str) -> str:

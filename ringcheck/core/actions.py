@@ -27,9 +27,9 @@ class ActionKind:
     """One row of the table.
 
     Attributes:
-        verb: what the candidates may do, or what may be done to them, after `may`.
+        verb: what follows `may` in an answer whose subject is the candidates.
         of_dead_nodes: whether it is done to nodes that are down.
-        needs_all_up: whether any other node that is down, or under a restart lease, may be needed.
+        needs_all_up: whether a down or leased node elsewhere blocks it, since it may need any other node.
         changes_ring: whether nodes gain ranges.
     """
 
@@ -55,7 +55,7 @@ ACTIONS: Mapping[Action, ActionKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """Where a node is that is to join, or to replace another."""
+    """The place of a node that is to join, or to replace another."""
 
     datacenter: str
     rack: str
@@ -92,7 +92,7 @@ def counted(holders: Iterable[Holder], candidates: Collection[str], action: Acti
     """The restart leases that count for a decision.
 
     The lease on a node that is to stop may be the one that the decision is for: it must not count as an earlier loss.
-    The lease on a dead node says that somebody will bring it back.
+    A lease on a dead node means that its owner will bring it back.
     """
     if ACTIONS[action].of_dead_nodes:
         return list(holders)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRow:
-    """One use and its evidence; fields that the source does not tell are empty.
+    """One use and its evidence; fields that the source does not know are empty.
 
     Attributes:
         keyspace: its name.

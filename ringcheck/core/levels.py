@@ -1,6 +1,6 @@
 """Which levels clients use, by the evidence of all sources, and the rules that follow from it.
 
-A level in use is the strictest one seen in the window, for each keyspace where a source tells keyspaces apart, and for
+A level in use is the strictest one seen in the window, for each keyspace if a source distinguishes keyspaces, and for
 the clients of each datacenter. Levels that do not include each other, as QUORUM and LOCAL_QUORUM, are in use side by
 side. What a source without keyspaces (the nodes' counters) shows beyond what is known of keyspaces may be any
 keyspace's, and so counts for all of them. A datacenter without evidence has the default levels, and all of them have
@@ -61,7 +61,7 @@ def above(level: Level) -> Level | None:
 
 
 def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
-    """Those that no other one includes, sorted."""
+    """The levels that no other one of them includes, sorted."""
     distinct = sorted(set(used))
     return tuple(one for one in distinct if not any(_includes(other, one) for other in distinct if other != one))
 
@@ -99,7 +99,7 @@ def observed(
     Args:
         sources: evidence by the name of its source; those that are configured and have shown nothing yet are empty.
         at: seconds of Unix time.
-        following: window, and what counts as used.
+        following: window, and from how many queries on a level counts as used.
         datacenters: of the cluster.
         patience: by source, seconds between two of its readings; PATIENCE for the others.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0  # seconds between two readings of a source without which nothing is missing
 WEEK = 7 * 86400.0
-EVERY = "*"  # the keyspaces of which no source tells anything by name
+EVERY = "*"  # the keyspaces that no source reports by name
 
 
 class Used(NamedTuple):
@@ -27,7 +27,7 @@ class LevelChange:
     """Another level in use than before.
 
     Attributes:
-        keyspace: EVERY for those of which no source tells anything by name.
+        keyspace: EVERY for those that no source reports by name.
         was: levels, as text.
         now: levels, as text.
         at: seconds of Unix time.

@@ -5,9 +5,9 @@ long it has been up or down (exponential times). A node is down while it or its 
 then is down with the probability repair / (MTBF + repair), and the probability of an outage at any moment follows from
 which sets of nodes and racks are one. So does how often an outage begins. What is down now is not considered.
 
-The sum goes over the sets of racks that can have failed together. For each of them the ranges have so many replicas
-less, and core/failureshares.py has the shares of sets of other nodes that are an outage then. Racks are looked at from
-small sets to large ones; for sets that are not looked at, an outage is as probable as without failed racks, or certain.
+The sum goes over the sets of racks that can have failed together. A set of failed racks takes replicas from the ranges;
+core/failureshares.py computes which share of the sets of other nodes is then an outage. Sets of racks are evaluated
+from small to large. Those that are not evaluated have bounds: at least the probability without failed racks, at most 1.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class _OddsFinder:
         )
 
     def _least_copysets(self, copysets: Collection[frozenset[int]]) -> int:
-        """Each node that holds replicas is in a copyset, and a copyset has so many nodes of each datacenter."""
+        """The fewest copysets that these nodes can form, if a copyset has as many nodes of a datacenter as now."""
         layout = self._scope.snapshot.layout
         homes = [layout.racks[rack][0] for rack in layout.rack_of]
         nodes = Counter([homes[node] for node in frozenset().union(*copysets)])
@@ -290,7 +290,7 @@ class _RackSets:
         self._room = max(_RANGES, len(tolerances))
 
     def cases(self) -> Iterator[tuple[int, int, FailureShares | None]]:
-        """The size of sets, how many there are that mean the same, and the shares; None if these are not known."""
+        """Size and number of equivalent sets of failed racks, and their shares; None if these are not known."""
         every_larger = False
         for size in range(len(self._racks) + 1):
             number = comb(len(self._racks), size)
@@ -351,7 +351,7 @@ class _Sum:
         return self._whole.probability(self._down).at_least if self._whole else 0.0
 
     def _chance(self, size: int) -> tuple[float, float]:
-        """The probability that exactly these racks have failed, and what failures of racks lead to it, less away."""
+        """The probability that exactly these racks have failed, and the weight of a set for how often outages begin."""
         if self._rates.rack_mtbf is None:
             return 1.0, 0.0
         down = self._rates.down(self._rates.rack_mtbf)
@@ -371,6 +371,6 @@ class _Sum:
 
 
 def _plus(total: Bounds, more: Bounds, weight: float) -> Bounds:
-    """A sum with a number and its weight, which may be negative."""
+    """The sum of `total` and `weight` times `more`; a negative weight swaps the bounds."""
     low, high = (more.at_least, more.at_most) if weight >= 0 else (more.at_most, more.at_least)
     return Bounds(total.at_least + weight * low, total.at_most + weight * high)

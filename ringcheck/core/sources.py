@@ -87,7 +87,7 @@ class Sources:
         return observed(named, at, following, datacenters, self.patience(interval))
 
     def _proxy_is_gone(self, at: float, window: float) -> bool:
-        """Whether there is no proxy any more, and the counters tell all that it could.
+        """Whether there is no proxy any more, and the counters show all that it could.
 
         All queries of the window were counted by nodes then, and count for every keyspace.
         """

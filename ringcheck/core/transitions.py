@@ -1,7 +1,7 @@
 """What is so in a cluster at one poll, and what differs at the next: the entries of its history.
 
 Pure. A *fact* is a value that lasts: the severity, a finding, the state of a node, who holds a lease. A *transition* is
-a fact that has another value than before. Facts are told apart by their key, never by their text: a finding by code,
+a fact that has another value than before. Facts are distinguished by their key, never by their text: a finding by code,
 subject, level and datacenter, a node by its host id, so that it stays the same node at another address.
 
 What a poll does not show is unknown, not gone. If a poll fails, only the fact that polls fail is new. If the lease
@@ -178,7 +178,7 @@ class Polled(Protocol):
 
     @property
     def observed(self) -> Observed | None:
-        """The levels that clients use; None if nobody looks."""
+        """The levels that clients use; None if they are not observed."""
 
     @property
     def suspects(self) -> frozenset[str]:

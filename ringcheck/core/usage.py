@@ -1,11 +1,11 @@
-"""The evidence of the levels that clients use: what each source has shown in a window of time, and since when whole.
+"""The evidence of the levels that clients use: what each source has shown in a window, and since when it is complete.
 
 Pure: the time is passed in, as seconds of Unix time. A use is kept as long as the window; it is forgotten only if its
-source has told everything of a whole window since. So a gap (a node that can't be read, an agent that was off while a
-node restarted, a Prometheus that does not answer) keeps what was known, and never lowers a level.
+source has reported all queries of a whole window since. So a gap (a node that can't be read, an agent that was off
+while a node restarted, a Prometheus that does not answer) keeps what was known, and never lowers a level.
 
 Counters are compared with the reading before. A counter of a process that was started since then counts from zero, and
-so does one that went down. Of a node that is seen for the first time, what it counted long ago is no evidence.
+so does one that went down. What a node has counted before its first reading is no evidence.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Evidence:
         uses: what was used in the window.
         readings: of counters, by node or series.
         at: time of the last reading; None before the first.
-        since: from when on everything is known, without a gap; None if the readings of nodes tell that.
+        since: since when everything is known, without a gap; None if that follows from the readings of nodes.
         gaps: what is missing now: texts.
         scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
     """
@@ -241,7 +241,7 @@ def _own_levels(node: NodeRequests, auth: str | None) -> tuple[Names, Names]:
 def _without_system_auth(
     reading: Reading, before: Reading | None, counts: dict[str, int], levels: tuple[Names, Names]
 ) -> tuple[Reading, dict[str, int]]:
-    """The counts without Cassandra's own reads and writes of system_auth, as far as these can be told from others."""
+    """The counts without Cassandra's own reads and writes of system_auth, as far as they can be distinguished."""
     same = before is not None and before.started == reading.started
     owed = []
     for kind, (own, names) in enumerate(zip((LOGINS, ROLES), levels, strict=True)):

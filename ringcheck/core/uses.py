@@ -27,13 +27,13 @@ SCANS = "scans"  # range scans, whose level is not counted
 
 
 class Use(NamedTuple):
-    """What a query needs of the ring, as far as a source can tell.
+    """What a query needs of the ring, as far as a source knows it.
 
     Attributes:
-        keyspace: empty if the source does not tell keyspaces apart.
-        datacenter: of the coordinator; empty if the source does not tell it.
+        keyspace: empty if the source does not distinguish keyspaces.
+        datacenter: of the coordinator; empty if the source does not know it.
         level: its consistency level.
-        operation: `read` or `write`; empty if the source does not tell.
+        operation: `read` or `write`; empty if the source does not know it.
     """
 
     keyspace: str

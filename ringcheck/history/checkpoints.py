@@ -45,7 +45,7 @@ class Checkpoints:
 
 
 def checkpoint(path: Path) -> None:
-    """Sync what has been committed, without holding up whoever writes.
+    """Sync what has been committed, without delaying the thread that writes.
 
     Raises:
         sqlite3.Error: the file can't be written or is broken.

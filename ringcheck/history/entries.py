@@ -116,7 +116,7 @@ def expire(connection: sqlite3.Connection, before: int) -> None:
 
 
 def shrink(connection: sqlite3.Connection, size: int) -> bool:
-    """Make room if the data come near their greatest size in bytes; whether they did.
+    """Delete entries if the data come near their greatest size in bytes; whether that was so.
 
     The first entries of the clusters that have most are deleted, so that a cluster that flaps costs its own history
     and not that of the others.
@@ -135,7 +135,7 @@ def shrink(connection: sqlite3.Connection, size: int) -> bool:
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:
-    """Bytes of the file that hold data; the rest of it is used before it grows."""
+    """Bytes of the file that hold data; SQLite fills the free rest before the file grows."""
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
@@ -143,7 +143,7 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 
 def water_level(counts: Iterable[int], total: int) -> int:
-    """The most that each may keep so that all together keep no more than a total."""
+    """The highest limit for each at which all together keep no more than a total."""
     ordered, left = sorted(counts), total
     for index, count in enumerate(ordered):
         share = left // (len(ordered) - index)

@@ -1,6 +1,6 @@
 """The events that wait for webhooks, in the state file: a queue for each webhook, in order, of bounded length.
 
-An event is written in the transaction of the changes that it tells of, and deleted once its receiver has taken it. If
+An event is written in the transaction of the changes that it reports, and deleted once its receiver has taken it. If
 the process is killed in between, it is sent again, with the same id.
 """
 

@@ -144,7 +144,7 @@ class Writer:
             written now, or the disk is slow.
         """
         future: Future[None] = Future()
-        future.set_running_or_notify_cancel()  # who waits for it may give up, and the writer must not notice
+        future.set_running_or_notify_cancel()  # a waiting poll may have given up
         with self._changed:
             if self._weight + weight > MOST:
                 self._lost = self._lost or f"more than {MOST} changes waited to be written"

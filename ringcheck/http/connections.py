@@ -1,7 +1,7 @@
 """HTTP/1.1 over connections that are kept, each request within a deadline. Built on the standard library's client.
 
 Knows nothing of Jolokia or etcd. Nothing here retries, keeps cookies, follows redirects, or looks at the environment's
-proxies and .netrc: a plugin must ask the node that it names, whoever starts it.
+proxies and .netrc: a plugin must ask the node that it names, whatever the environment of its user.
 """
 
 from __future__ import annotations

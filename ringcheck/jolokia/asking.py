@@ -8,8 +8,8 @@ A poll is written once, as coroutines, and can run in two ways. Both have the in
 - `OnLoop` (loop.py), for the long-running agent. Every piece of work is a task on one event loop, which all clusters
   share. An agent that hangs costs a socket and no thread.
 
-A poll awaits only what `Asking` offers, and so can't tell the difference. Large replies are streamed in threads in
-both ways.
+A poll awaits only what `Asking` offers, and so does not depend on which of the two it is. Large replies are streamed in
+threads in both ways.
 """
 
 from __future__ import annotations

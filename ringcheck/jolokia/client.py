@@ -106,7 +106,7 @@ class Requests:
         return with_slash(self._proxy.url), self._proxy.request(location, payload)
 
     def explained(self, location: str, seconds: float) -> AbstractContextManager[None]:
-        """As `exchange.explained`; through a proxy, what the proxy fails at is told apart from what the node does."""
+        """As `exchange.explained`; failures of a proxy are distinguished from failures of the node behind it."""
         through = self._proxy if is_jmx(location) else None
         return through.explained(location, seconds) if through else explained(location, seconds)
 

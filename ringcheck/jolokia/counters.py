@@ -32,7 +32,7 @@ def _counter(pattern: str, scope: str) -> Request:
     return mbeans.read(pattern.replace("*", scope), mbeans.COUNT)
 
 
-# The counters of levels first: a read that is counted in between is then one of a table alone, which can be told.
+# The counters of levels first: a read that is counted in between is then one of a table alone, which shows.
 REQUESTS: Mapping[str, Request] = {
     _STARTED: mbeans.read(mbeans.RUNTIME, mbeans.START_TIME),
     **{scope: _counter(_BY_LEVEL, scope) for scope in SCOPES},

@@ -150,7 +150,7 @@ class RingSources:
         return RingReader(agent, report, self._session.configured.replication, self._ends)
 
     async def _with_auth_level(self, membership: Membership, topology: Topology, agent: JolokiaEndpoint) -> Topology:
-        """The ring with the level at which logins read system_auth, by another node if its own can't tell it.
+        """The ring with the level at which logins read system_auth, by another node if its own does not report it.
 
         During an upgrade to 4.1 the ring may be from an older node; and a node registers the MBean with the first role
         that it reads.

@@ -30,7 +30,7 @@ DEFAULT_JMX = "service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi"
 MEBIBYTE = 2**20
 _JMX = "service:jmx:"
 _HOST_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# A look-up by another protocol than RMI would let the proxy load what it is told.
+# A look-up by another protocol than RMI would let the proxy load code that the other side names.
 _JMX_URL = re.compile(r"service:jmx:rmi://[^\s/]*/jndi/rmi://(?P<end>[^\s/]+)/[^\s?#]+")
 
 

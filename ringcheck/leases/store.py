@@ -76,7 +76,7 @@ class Store(Protocol):
         ...
 
     def take_away(self, node: str, by: str, reason: str) -> Holder:
-        """Remove a node's lease whoever owns it, note it in the history, and return it.
+        """Remove a node's lease, whatever its owner, note it in the history, and return it.
 
         Raises:
             NotHeldError: the node has no lease.

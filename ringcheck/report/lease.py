@@ -50,7 +50,7 @@ def leases_document(
 
 def _holder(holder: Holder, taken_at: str, deadline: float) -> Json:
     age = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(holder.since)).total_seconds()
-    # A lease that begins far in the future is overdue, not young: the clocks differ too much to tell its age.
+    # A lease that begins far in the future is overdue, not young: the clocks differ too much for its age to be known.
     return {**_fields(holder), "age": age, "overdue": abs(age) > deadline}
 
 

@@ -71,7 +71,7 @@ class Reading:
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
         error: why the last poll gave no verdict; None if it gave one.
         suspects: addresses whose Jolokia stopped answering while no view sees them down yet.
-        observed: the levels that clients use; None if nobody looks.
+        observed: the levels that clients use; None if they are not observed.
         holders: of restart leases; None if the lease store can't be read.
         store_asked: whether the last poll read the lease store; if not, `holders` is from an earlier poll.
         polls: how long polls took.

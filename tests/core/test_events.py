@@ -126,7 +126,7 @@ def used(*changes: LevelChange) -> Observed:
 
 
 def test_a_change_of_levels_is_announced_once() -> None:
-    """While it stays in sight, after a failed poll and while nobody looks too; a later one is another event."""
+    """While it stays in sight, after a failed poll and without evidence of levels too; a later one is another event."""
     cluster = Cluster()
     first = LevelChange(keyspace="orders", was="LOCAL_ONE in dc1", now="LOCAL_QUORUM in dc1", at=1_000.25)
     assert cluster.poll(observed=used()) == []
