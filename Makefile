@@ -22,7 +22,7 @@ UPGRADE := --upgrade  # `make lock UPGRADE=` adds and removes requirements, and 
 # If the environment forbids bytecode, each test process compiles all tests and the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types fast unit fuzz soak worlds counterparts cassandra cassandra-all bench deb rpm docs site examples pictures lock newest oldest clean
+.PHONY: demo test quick lint types fast unit fuzz api soak worlds counterparts cassandra cassandra-all bench deb rpm docs site examples pictures lock newest oldest clean
 
 demo: $(STAMP)
 	$(BIN)/ringcheck demo
@@ -49,6 +49,10 @@ unit: $(STAMP)
 SECONDS := 60
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# Random requests to a running agent, compared with its OpenAPI description; `unit` sends some hundred of them.
+api: $(STAMP)
+	RINGCHECK_EXAMPLES=20 $(BIN)/pytest -q -n 2 tests/agent/test_openapi.py
 
 # An agent that polls clusters which change all the time: what it holds from the start to the end.
 POLLS := 2000

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ringcheck.agent.routes import OPERATIONS
 from ringcheck.cli import COMMANDS, ringcheck
 from ringcheck.cli.options import TARGET_OPTIONS, ClusterCommand
 from ringcheck.config.schema import TOP
@@ -20,6 +21,7 @@ from tests import schemas
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ringcheck.agent.operations import Operation
     from ringcheck.core.finding_kind import FindingKind
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -203,12 +205,28 @@ def _reason_rows() -> str:
     return "\n".join(["| Code | Blocks as | Meaning | Lifts when |", "|---|---|---|---|", *rows])
 
 
-def with_tables(page: str) -> str:
-    """A page of docs/ with its tables of findings and reasons made anew from the program's tables.
+def routes_table() -> str:
+    """The list of what the agent answers, in docs/web.md."""
+    rows = [f"| `{_shown_path(operation)}` | {operation.contents} |" for operation in OPERATIONS]
+    return "\n".join(["| Path | Contents |", "|---|---|", *rows])
 
-    Each table is between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, or `reasons`.
+
+def _shown_path(operation: Operation) -> str:
+    path = re.sub(r"{(\w+)}", lambda found: _PLACEHOLDERS.get(found[1], found[1].upper()), operation.path)
+    return path if operation.method == "GET" else f"{operation.method} {path}"
+
+
+_PLACEHOLDERS = {"cluster": "NAME"}
+
+
+def with_tables(page: str) -> str:
+    """A page of docs/ with its tables made anew from the program's tables.
+
+    Each table is between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, `reasons` or
+    `routes`.
     """
-    tables = {name: _finding_rows(kinds) for name, kinds in SECTIONS.items()} | {"reasons": _reason_rows()}
+    tables = {name: _finding_rows(kinds) for name, kinds in SECTIONS.items()}
+    tables |= {"reasons": _reason_rows(), "routes": routes_table()}
     return re.sub(
         r"<!-- table: (.*?) -->\n.*?<!-- end -->",
         lambda found: f"<!-- table: {found[1]} -->\n{tables[found[1]]}\n<!-- end -->",
@@ -217,7 +235,7 @@ def with_tables(page: str) -> str:
     )
 
 
-WITH_TABLES = (DOCS / "findings.md", DOCS / "gate.md")
+WITH_TABLES = (DOCS / "findings.md", DOCS / "gate.md", DOCS / "web.md")
 
 if __name__ == "__main__":
     (DOCS / "commands.md").write_text(text())

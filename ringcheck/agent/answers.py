@@ -121,17 +121,6 @@ def cluster_of(request: Request) -> Cluster:
     return cluster
 
 
-def require_parameters(request: Request, *known: str) -> None:
-    """Refuse unknown query parameters: one without effect would be a false promise.
-
-    Raises:
-        HTTPException: 400 with the known ones.
-    """
-    unknown = sorted(set(request.query_params) - set(known))
-    if unknown:
-        raise HTTPException(400, f"there is no parameter {unknown[0]!r} here (known: {', '.join(known) or 'none'})")
-
-
 async def body_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body.
 

@@ -24,7 +24,6 @@ from ringcheck.agent.answers import (
     dump,
     json_response,
     reading_of,
-    require_parameters,
 )
 from ringcheck.agent.preflight import BusyError, UnknownError, decided, level_of, wish_of
 from ringcheck.agent.questions import judged, policy_for
@@ -57,8 +56,8 @@ STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
 
 def clusters(request: Request) -> Response:
     """`/api/v1/clusters`."""
-    require_parameters(request)
-    return json_response({"clusters": [_listed(reading) for reading in agent_of(request).readings()]})
+    listed = [_listed(reading) for reading in agent_of(request).readings()]
+    return json_response({"schema": "ringcheck/clusters/1", "clusters": listed})
 
 
 def _listed(reading: Reading) -> dict[str, Any]:
@@ -89,7 +88,6 @@ def _restartable(reading: Reading, nodes: frozenset[str] | None) -> list[str] | 
 
 def health(request: Request) -> Response:
     """`/api/v1/clusters/NAME/health`: the current verdict, or one on other levels, keyspaces or datacenters."""
-    require_parameters(request, "keyspace", "level", "ranges", "dc")
     cluster, reading = cluster_of(request), reading_of(request)
     verdict = current_verdict(reading)
     asked = request.query_params
@@ -114,14 +112,12 @@ def _flag(text: str | None) -> bool:
 
 def snapshot(request: Request) -> Response:
     """`/api/v1/clusters/NAME/snapshot`: the snapshot of the current verdict."""
-    require_parameters(request)
     verdict = current_verdict(reading_of(request))
     return StreamingResponse(snapshot_parts(verdict.snapshot), media_type="application/json")
 
 
 def plan(request: Request) -> Response:
     """`/api/v1/clusters/NAME/plan`: the batches of a rolling restart."""
-    require_parameters(request, "level", "max_batch", "by", "dc")
     cluster, reading = cluster_of(request), reading_of(request)
     verdict = current_verdict(reading)
     asked = request.query_params
@@ -153,7 +149,6 @@ def _count(text: str | None) -> int | None:
 
 async def preflight(request: Request) -> Response:
     """`POST /api/v1/clusters/NAME/preflight`: may these nodes stop now?"""
-    require_parameters(request)
     cluster = cluster_of(request)
     wish = wish_of(await body_of(request), cluster)
     try:

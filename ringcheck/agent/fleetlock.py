@@ -68,6 +68,7 @@ KINDS = {
     "leases_in_doubt": 503,
     "unknown": 503,
 }
+PRE_REBOOT, STEADY_STATE = "/v1/pre-reboot", "/v1/steady-state"
 PURPOSE = "reboot by FleetLock"
 BETWEEN = 2.0  # seconds between two readings, as in the `preflight` command
 POLL_SECONDS = 30.0  # for one reading: the current poll, and the one that begins after it
@@ -359,8 +360,8 @@ def routes(agent: Agent, log: Log, lock: FleetLock | None = None) -> list[Route]
     lock = lock or FleetLock(agent, log)
     requests = _Requests(lock)
     return [
-        Route("/v1/pre-reboot", requests.endpoint(lock.pre_reboot), methods=["POST"]),
-        Route("/v1/steady-state", requests.endpoint(lock.steady_state), methods=["POST"]),
+        Route(PRE_REBOOT, requests.endpoint(lock.pre_reboot), methods=["POST"]),
+        Route(STEADY_STATE, requests.endpoint(lock.steady_state), methods=["POST"]),
     ]
 
 

@@ -87,7 +87,12 @@ class Guard:
     """The ASGI layer."""
 
     def __init__(
-        self, app: ASGIApp, access: Access, broken: Callable[[Scope, Exception], Response], refused: Refuse
+        self,
+        app: ASGIApp,
+        access: Access,
+        broken: Callable[[Scope, Exception], Response],
+        refused: Refuse,
+        routed: Callable[[Scope], bool] = lambda _: True,
     ) -> None:
         """Prepare.
 
@@ -96,11 +101,13 @@ class Guard:
             access: the access rules.
             broken: called with an unexpected error; its response is sent unless another one has begun.
             refused: makes the response to a refused request.
+            routed: whether a handler would get the request: the path exists and has its method.
         """
         self._app = app
         self._access = access
         self._broken = broken
         self._answer = refused
+        self._routed = routed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -138,7 +145,7 @@ class Guard:
         users = self._access.users
         if users and (refused := await _stranger(users, headers)):
             return refused
-        if scope["method"] in READS:
+        if scope["method"] in READS or not self._routed(scope):  # the application answers the latter by 404 or 405
             return None
         if refused := _forged(scope, headers):
             return refused

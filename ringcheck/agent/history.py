@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.exceptions import HTTPException
 
-from ringcheck.agent.answers import agent_of, cluster_of, json_response, require_parameters
+from ringcheck.agent.answers import agent_of, cluster_of, json_response
 from ringcheck.agent.preflight import UnknownError
 from ringcheck.core.transitions import KINDS
 from ringcheck.documents.history import history_document, moment
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 THREADS = 2
 WAITING = 16  # questions at once
 SECONDS = 5.0  # that an answer may take
-PARAMETERS = ("since", "until", "kind", "limit", "cursor", "order")
+LAST = 2**62  # highest number of an entry
 
 
 class HistoryReader:
@@ -82,7 +82,6 @@ def _read(recorder: Recorder, path: Path, question: Question) -> Page:
 
 async def history(request: Request) -> Response:
     """`/api/v1/clusters/NAME/history`: what changed."""
-    require_parameters(request, *PARAMETERS)
     question = _question(request, cluster_of(request).name)
     page = await reader_of(request).page(agent_of(request).recorder, question)
     return json_response(history_document(question.cluster, page.entries, page.cursor))
@@ -111,7 +110,7 @@ def _question(request: Request, cluster: str) -> Question:
         until=_moment(asked.get("until")),
         kinds=kinds,
         limit=_number(asked.get("limit", "100"), "limit", reader.MOST),
-        cursor=_number(asked["cursor"], "cursor", 2**62) if "cursor" in asked else None,
+        cursor=_number(asked["cursor"], "cursor", LAST) if "cursor" in asked else None,
         order=cast("Order", order),
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
-from ringcheck.agent.answers import agent_of, cluster_of, current_verdict, json_response, reading_of, require_parameters
+from ringcheck.agent.answers import agent_of, cluster_of, current_verdict, json_response, reading_of
 from ringcheck.agent.api import RETRY, STATUS, in_turn
 from ringcheck.agent.preflight import BusyError, UnknownError, decided, fresh_reading, resolved, wish_of
 from ringcheck.core.refusals import not_meant
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 503
 _POLL_SECONDS = 30.0  # that a poll may take, a wait for the one before it included
-_OLDEST = 3600  # seconds
+OLDEST = 3600  # seconds
 
 
 async def ready(request: Request) -> Response:
     """`/api/v1/clusters/NAME/nodes/NODE/ready`: does it serve clients, and see and is seen by its peers?"""
-    require_parameters(request, "max_age")
     reading, name = reading_of(request), request.path_params["node"]
     try:
         reading = await _recent(request, reading, _seconds(request.query_params.get("max_age")))
@@ -51,8 +50,8 @@ def _seconds(text: str | None) -> int:
     Raises:
         HTTPException: 400 if it is no such number.
     """
-    if text is not None and not (text.isdecimal() and text.isascii() and int(text) <= _OLDEST):
-        raise HTTPException(400, f"max_age is a number of seconds up to {_OLDEST}, not {text!r}")
+    if text is not None and not (text.isdecimal() and text.isascii() and int(text) <= OLDEST):
+        raise HTTPException(400, f"max_age is a number of seconds up to {OLDEST}, not {text!r}")
     return int(text or 0)
 
 
@@ -96,7 +95,6 @@ def _lack(address: str, seen: Snapshot, reading: Reading) -> str | None:
 
 async def may_stop(request: Request) -> Response:
     """`/api/v1/clusters/NAME/nodes/NODE/may-stop`: the gate's decision on a poll that begins after the request."""
-    require_parameters(request)
     cluster = cluster_of(request)
     try:
         wish = wish_of({"nodes": [request.path_params["node"]]}, cluster)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ringcheck.agent.answers import agent_of, body_of, cluster_of, json_response, require_parameters
+from ringcheck.agent.answers import agent_of, body_of, cluster_of, json_response
 from ringcheck.core.consistency import Level
 from ringcheck.core.uses import QUERIED, Use
 from ringcheck.documents.levels import levels_document
@@ -32,7 +32,6 @@ MOST = 2**53
 
 def levels(request: Request) -> Response:
     """`/api/v1/clusters/NAME/levels`: the levels that clients use, with the evidence."""
-    require_parameters(request)
     cluster, known, observing = _of(request)
     sources = known.sources
     return json_response(levels_document(cluster.name, sources, observing.following, time.time(), observing.interval))
@@ -40,7 +39,6 @@ def levels(request: Request) -> Response:
 
 async def observed(request: Request) -> Response:
     """`POST /api/v1/clusters/NAME/observed`: how many queries a proxy has seen since its last report."""
-    require_parameters(request)
     _, known, observing = _of(request)
     found = counts_of(await body_of(request))
     if len(known.sources.of("proxy").uses.keys() | found.keys()) > MOST_USES:
@@ -91,9 +89,9 @@ def _count(row: object) -> tuple[Use, int]:
         raise HTTPException(400, f"there is no consistency level {str(level)[:LONGEST]!r}")
     if operation not in {"", "read", "write"}:
         raise HTTPException(400, f"operation is read or write, not {operation!r}")
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST:
+    if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count <= MOST or count != int(count):
         raise HTTPException(400, f"count must be a whole number from 0 to {MOST}")
-    return Use(keyspace, datacenter, Level[level], operation), count
+    return Use(keyspace, datacenter, Level[level], operation), int(count)
 
 
 def _text(row: dict[str, Any], name: str) -> str:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ringcheck.agent import page
-from ringcheck.agent.answers import cache_of, cluster_of, current_verdict, reading_of, require_parameters
+from ringcheck.agent.answers import cache_of, cluster_of, current_verdict, reading_of
 from ringcheck.agent.preflight import level_of
 from ringcheck.agent.questions import judged
 from ringcheck.core.assess import Question
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 def ring(request: Request) -> Response:
     """`/api/v1/clusters/NAME/ring.svg`: a keyspace's ring; by default the worst keyspace at its worst level."""
-    require_parameters(request, "keyspace", "level", "at")  # `at` gives each picture its own URL, for browsers' caches
     reading = reading_of(request)
     verdict = current_verdict(reading)
     keyspace = _chosen_keyspace(request, verdict)

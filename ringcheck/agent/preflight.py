@@ -90,14 +90,14 @@ def wish_of(body: dict[str, Any], cluster: Cluster) -> Wish:
     if not nodes and action != "bootstrap":
         raise HTTPException(400, "nodes is missing: the addresses or host ids of the nodes to stop")
     stable = _number(body, "stable", cluster.stable_readings, 1, MAX_STABLE)
-    if not isinstance(stable, int):
+    if stable != int(stable):
         raise HTTPException(400, "stable must be a whole number")
     return Wish(
         nodes=nodes,
         action=action,
         newcomer=_newcomer(body, action, nodes),
         gate=_gate(body, cluster.gate),
-        stable=stable,
+        stable=int(stable),  # JSON has one kind of number: 3.0 is 3
         seconds=_number(body, "timeout", DEFAULT_TIMEOUT, 1, MAX_TIMEOUT),
     )
 

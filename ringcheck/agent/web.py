@@ -1,7 +1,7 @@
 """The agent's web application: its routes, its answers to errors, and the server that runs it.
 
-The handlers are in api.py, nodes.py, pages.py, pictures.py and monitoring.py. guard.py decides who may ask, server.py
-limits how long a request may take.
+routes.py has the table of routes with their handlers. guard.py decides who may ask, server.py limits how long a request
+may take.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Match
 
-from ringcheck.agent import api, history, monitoring, nodes, observed, page, pages, pictures
+from ringcheck.agent import history, page
 from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.guard import Access, Guard, refusal
 from ringcheck.agent.log import Log, Troubles
 from ringcheck.agent.pages import nearest_cluster
 from ringcheck.agent.preflight import UnknownError
+from ringcheck.agent.routes import OPERATIONS, ROUTES
 from ringcheck.agent.server import Served, bound, running
 from ringcheck.agent.webconfig import WebConfig, load
 from ringcheck.errors import RingcheckError, UsageError, limit_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from starlette.routing import BaseRoute
     from starlette.types import Scope
 
     from ringcheck.agent.service import Agent
@@ -43,29 +45,6 @@ if TYPE_CHECKING:
 DECISIONS = 8  # requests to the gate at once
 NOT_FOUND = 404
 MACHINES = ("/api/", "/v1/", "/metrics", "/-/", "/events", "/static/")  # paths of programs
-
-_CLUSTER = "/api/v1/clusters/{cluster}"
-ROUTES: list[BaseRoute] = [
-    Route("/", pages.overview),
-    Route("/clusters/{cluster}", pages.cluster_page),
-    Route("/reference", pages.reference),
-    Route("/static/{name}", pages.static),
-    Route("/metrics", monitoring.metrics_),
-    Route("/-/healthy", monitoring.healthy),
-    Route("/-/ready", monitoring.ready),
-    Route("/events", monitoring.events),
-    Route("/api/v1/clusters", api.clusters),
-    Route(f"{_CLUSTER}/health", api.health),
-    Route(f"{_CLUSTER}/snapshot", api.snapshot),
-    Route(f"{_CLUSTER}/plan", api.plan),
-    Route(f"{_CLUSTER}/history", history.history),
-    Route(f"{_CLUSTER}/ring.svg", pictures.ring),
-    Route(f"{_CLUSTER}/nodes/{{node}}/ready", nodes.ready),
-    Route(f"{_CLUSTER}/nodes/{{node}}/may-stop", nodes.may_stop),
-    Route(f"{_CLUSTER}/preflight", api.preflight, methods=["POST"]),
-    Route(f"{_CLUSTER}/levels", observed.levels),
-    Route(f"{_CLUSTER}/observed", observed.observed, methods=["POST"]),
-]
 
 
 def app(
@@ -93,10 +72,13 @@ def app(
             return refusal(status, why, headers, scope["path"])
         return _refused(Request(scope), status, why, headers)
 
-    access = Access(config or WebConfig())
+    def routed(scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    access, routes = Access(config or WebConfig()), [*ROUTES, *more]
     application = Starlette(
-        routes=[*ROUTES, *more],
-        middleware=[Middleware(Guard, access=access, broken=broken, refused=refused)],
+        routes=routes,
+        middleware=[Middleware(Guard, access=access, broken=broken, refused=refused, routed=routed)],
         exception_handlers={
             HTTPException: _http_error,
             UnknownError: _unknown_error,
@@ -104,6 +86,7 @@ def app(
         },
     )
     application.state.agent = agent
+    application.state.operations = OPERATIONS
     application.state.cache = AnswerCache()
     application.state.series = SeriesCache()
     application.state.history = history.HistoryReader()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Action: TypeAlias = Literal["restart", "decommission", "removenode", "replace", "bootstrap"]
 
 NAMES: tuple[Action, ...] = get_args(Action)
+NEWCOMERS = frozenset({"replace", "bootstrap"})  # actions by which a node joins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def newcomer_of(action: Action, nodes: Collection[str], datacenter: str | None, 
             raise UsageError("bootstrap needs the datacenter and the rack of the new node: --datacenter and --rack")
     if action != "bootstrap" and not nodes:
         raise UsageError(f"{action} needs the nodes that it is about")
-    if action not in {"bootstrap", "replace"}:
+    if action not in NEWCOMERS:
         if datacenter or rack:
             raise UsageError(f"{action} has no new node: the datacenter and rack of a new node don't apply")
         return None
