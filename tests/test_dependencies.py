@@ -26,6 +26,7 @@ GROUPS: dict[str, list[Any]] = PROJECT["dependency-groups"]
 # The groups in each file of requirements/.
 LOCKS = {"lock": ["lock"], "site": ["site"], "examples": ["examples"], "dev": ["dev"], "runtime": []}
 TOOLS = ["lock", "site", "examples"]  # the files without the libraries of the program
+EXTRAS = {"opentelemetry": "traces"}  # modules that are imported only if an extra is installed
 FRAGILE = ["uvicorn"]  # libraries whose private parts ringcheck uses
 PYTHONS = ["3.11", "3.12", "3.13"]
 ENTRY = re.compile(r"^(?=[^\s#-])(.+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)*)$", re.MULTILINE)
@@ -148,7 +149,18 @@ def test_what_is_imported_is_declared() -> None:
     """The program declares each library that it imports, also one that another library would bring along."""
     names = imported(map(tree_of, sorted((ROOT / "ringcheck").rglob("*.py")))) - sys.stdlib_module_names
     owners = packages_distributions()
-    assert {canonicalize_name(owner) for name in names - {"ringcheck"} for owner in owners[name]} == declared()
+    needed = names - {"ringcheck", *EXTRAS}
+    assert {canonicalize_name(owner) for name in needed for owner in owners[name]} == declared()
+    assert names >= EXTRAS.keys()
+
+
+@pytest.mark.parametrize(("name", "extra"), EXTRAS.items())
+def test_libraries_of_extras_are_tested_as_declared(name: str, extra: str) -> None:
+    """The extra has the requirements that the tests use."""
+    wanted = set(PROJECT["project"]["optional-dependencies"][extra])
+    assert wanted
+    assert all(Requirement(text).name.startswith(name) for text in wanted)
+    assert wanted <= set(group("test"))
 
 
 def test_private_parts_of_libraries_are_listed() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Findings: TypeAlias = dict[tuple[str, str], Finding]
 
 Form: TypeAlias = Literal["logfmt", "json"]
+OURS = "ringcheck"  # the logger above all of ours
 MOST_SEEN = 256  # errors that are remembered
 QUIET = 60.0  # seconds without it after which an error is news again
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@+,()%*")
@@ -142,16 +143,22 @@ class Troubles:
 
 
 class LibraryLogs(logging.Handler):
-    """Puts what libraries log into our log, in its own form."""
+    """Puts what libraries, and ringcheck's own loggers, log by `logging` into our log, in its own form.
+
+    A record of ours has `event` and `fields`; all others become `event=library`.
+    """
 
     def __init__(self, log: Log, troubles: Troubles) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._log = log
         self._troubles = troubles
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record; what recurs, or is a limit of the host that is logged already, once."""
         try:
+            if record.name.partition(".")[0] == OURS:
+                self._log(getattr(record, "event", "message"), record.levelname.lower(), **_fields(record))
+                return
             error = record.exc_info[1] if record.exc_info else None
             if error is not None and limit_of(error):
                 self._troubles(error)
@@ -164,9 +171,14 @@ class LibraryLogs(logging.Handler):
         except Exception:  # noqa: BLE001 - a log must not fail
             return
 
-    def install(self) -> None:
-        """Take the logs and warnings of all libraries, and the errors that end threads, for the rest of the process."""
+    def install(self, *, debug: bool = False) -> None:
+        """Take the logs and warnings of all libraries, and the errors that end threads, for the rest of the process.
+
+        Args:
+            debug: take also what ringcheck's own loggers say at the level DEBUG.
+        """
         logging.basicConfig(handlers=[self], level=logging.WARNING, force=True)
+        logging.getLogger(OURS).setLevel(logging.DEBUG if debug else logging.NOTSET)
         logging.captureWarnings(capture=True)
         threading.excepthook = self._of_hook
         sys.unraisablehook = self._of_hook
@@ -174,6 +186,12 @@ class LibraryLogs(logging.Handler):
     def _of_hook(self, args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
             self._troubles(args.exc_value)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a record of one of our loggers; its message if it has none."""
+    fields: dict[str, Any] | None = getattr(record, "fields", None)
+    return {"logger": record.name, "message": one_line(record.getMessage())} if fields is None else fields
 
 
 _LEVELS = {Severity.OK: "info", Severity.WARNING: "warning", Severity.UNKNOWN: "warning", Severity.CRITICAL: "error"}

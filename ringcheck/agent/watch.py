@@ -14,6 +14,7 @@ import threading
 import time
 from bisect import bisect_left
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from ringcheck.core.health import let_go
 from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
+from ringcheck.http.timing import step
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
 from ringcheck.leases.record import LeaseError
@@ -210,7 +212,8 @@ class Watch:
         with self._asked:
             self._begun += 1
             streams, self._streams = self._streams, False
-        self.reading = await self._recorded(runner, await self._read(runner, begins, streams=streams))
+        with step("poll", self.cluster.name):
+            self.reading = await self._recorded(runner, await self._read(runner, begins, streams=streams))
         if self.reading.error is None:
             self._good_at = begins  # some of it may have been read right after the poll began
         if streams:  # kept apart: the next poll may be over before the caller of `ask` looks
@@ -222,9 +225,10 @@ class Watch:
         """The reading with its past. Its changes are in the state file then, unless the disk is slow or full."""
         if self._recorder is None or self._stop.is_set():
             return reading
-        dated, written = await runner.judge(partial(self._recorder.note, reading))
-        if written:
-            await runner.wait(written, WRITTEN_SECONDS)
+        with step("record"):
+            dated, written = await runner.judge(partial(self._recorder.note, reading))
+            if written:
+                await runner.wait(written, WRITTEN_SECONDS)
         return dated
 
     def _close(self) -> None:
@@ -250,13 +254,19 @@ class Watch:
 
     async def _poll(self, runner: PollRunner, *, streams: bool) -> Reading:
         try:
-            seen = await self._snapshot(runner, streams=streams)
+            with step("ask"):
+                seen = await self._snapshot(runner, streams=streams)
         except RingcheckError as error:
             failed = self._failed(str(error), silent=isinstance(error, SourceError | DataError))
-            _, holders = await runner.read_store(self._leases)
+            _, holders = await self._read_leases(runner)
             return replace(failed, holders=self._shown(holders), store_asked=True)
-        maintenance, holders = await runner.read_store(self._leases)
-        return await runner.judge(partial(self._judged, seen, maintenance, holders))
+        maintenance, holders = await self._read_leases(runner)
+        with step("judge"):  # from the request for a thread on; `assess` is the work alone
+            return await runner.judge(partial(copy_context().run, self._judged, seen, maintenance, holders))
+
+    async def _read_leases(self, runner: PollRunner) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:
+        with step("leases"):
+            return await runner.read_store(partial(copy_context().run, self._leases))
 
     async def _snapshot(self, runner: PollRunner, *, streams: bool) -> Snapshot:
         """The cluster as it is now.
@@ -274,8 +284,9 @@ class Watch:
         observed = self._observed(seen)
         policy = with_observed(self.cluster.policy, observed)
         lasting = self._recorder.overdue(self.cluster, seen) if self._recorder else ()
-        verdict = assess(seen, policy, maintenance=maintenance, more=lasting)
-        safe = self._safe(seen, policy, holders)
+        with step("assess"):
+            verdict = assess(seen, policy, maintenance=maintenance, more=lasting)
+            safe = self._safe(seen, policy, holders)
         up = _in_state(verdict, "up")
         let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.source == "ok")

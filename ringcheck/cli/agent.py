@@ -38,7 +38,8 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     type=click.Choice(["logfmt", "json"]),
     help="Format of the log. [default: that of the configuration]",
 )
-def agent(config: str, listen: str | None, form: Form | None) -> int:
+@click.option("--debug", is_flag=True, help="Log where the time of polls goes: a line for each request and each step.")
+def agent(config: str, listen: str | None, form: Form | None, *, debug: bool) -> int:
     """Poll every configured cluster, and serve pages, metrics and the API, until SIGTERM or SIGINT.
 
     SIGHUP reloads the configuration; if the file has a mistake, the old configuration stays in force. The log goes to
@@ -51,13 +52,13 @@ def agent(config: str, listen: str | None, form: Form | None) -> int:
     loaded = load(config)
     _block()
     _allow_descriptors()
-    return _Service(config, loaded, listen, form).run()
+    return _Service(config, loaded, listen, form, debug=debug).run()
 
 
 class _Service:
     """The agent with its log, its web server and its signals."""
 
-    def __init__(self, path: str, config: Config, listen: str | None, form: Form | None) -> None:
+    def __init__(self, path: str, config: Config, listen: str | None, form: Form | None, *, debug: bool) -> None:
         from ringcheck.agent.clock import ClockWatch
         from ringcheck.agent.evictions import Evictions
         from ringcheck.agent.fleetlock import FleetLock
@@ -65,13 +66,16 @@ class _Service:
         from ringcheck.agent.sensu import Courier, senders
         from ringcheck.agent.service import Agent
         from ringcheck.agent.webhooks import Webhooks
+        from ringcheck.http import debuglog
 
         self.path = path
         self.listen = listen
         self.form = form
         self.log = Log(form or config.agent.log, StandardError())
         self.troubles = Troubles(self.log)
-        LibraryLogs(self.log, self.troubles).install()
+        LibraryLogs(self.log, self.troubles).install(debug=debug)
+        if debug:
+            debuglog.install()
         self.clock = ClockWatch()
         self.changes = Changes(self.log)
         self.courier = Courier(senders(config), self._of_sensu)
@@ -142,6 +146,7 @@ class _Service:
 
         with ExitStack() as stack:
             stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the courier of the last reload
+            self._trace(stack)
             url = self._serve(stack)
             self._warn(self.agent.config)
             self.agent.start()
@@ -151,6 +156,17 @@ class _Service:
             notify("STOPPING=1", "STATUS=stopping")
         gc.freeze()  # the interpreter would look for cycles among what it knows of all clusters before it ends
         return 0
+
+    def _trace(self, stack: ExitStack) -> None:
+        """Make traces of the polls, if the environment asks for them."""
+        from ringcheck.agent import traces
+
+        if not traces.wanted():
+            return
+        try:
+            stack.callback(traces.start())
+        except traces.TracesError as error:
+            self.log("traces_off", "warning", why=str(error))
 
     def _serve(self, stack: ExitStack) -> str:
         from ringcheck.agent import evictions, fleetlock

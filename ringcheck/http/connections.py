@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, cast
 
 from ringcheck.http.sockets import PlainSocket, TlsSocket, connect, secured
+from ringcheck.http.timing import RequestTimer
 from ringcheck.http.urls import Addresses
 
 if TYPE_CHECKING:
@@ -106,21 +107,24 @@ class Connections:
             ConfigError: if a file of the TLS settings can't be used.
             OSError, HTTPException: if there is no answer in time, or none that is HTTP.
         """
-        address = self._addresses[url]
-        ends = time.monotonic() + seconds
-        connection = self._connection(address, ends)
-        kept = False
-        try:
-            own = {"Authorization": address.auth} if address.auth and "Authorization" not in headers else {}
-            connection.request(method, address.target, body, {"Accept-Encoding": "identity", **headers, **own})
-            answer = Answer(connection.getresponse())
-            yield answer
-            kept = answer.whole
-        finally:
-            if kept:
-                self._keep(address, connection)
-            else:
-                connection.close()
+        with RequestTimer(method, url) as timer:
+            address = self._addresses[url]
+            ends = time.monotonic() + seconds
+            connection = self._connection(address, ends, timer)
+            kept = False
+            try:
+                own = {"Authorization": address.auth} if address.auth and "Authorization" not in headers else {}
+                connection.request(method, address.target, body, {"Accept-Encoding": "identity", **headers, **own})
+                answer = Answer(connection.getresponse())
+                timer.answered()
+                timer.status(answer.status)
+                yield answer
+                kept = answer.whole
+            finally:
+                if kept:
+                    self._keep(address, connection)
+                else:
+                    connection.close()
 
     def forget(self, urls: Iterable[str]) -> None:
         """Close the idle connections to the servers of some URLs."""
@@ -138,7 +142,7 @@ class Connections:
             for connection in connections:
                 connection.close()
 
-    def _connection(self, address: Address, ends: float) -> HTTPConnection:
+    def _connection(self, address: Address, ends: float, timer: RequestTimer) -> HTTPConnection:
         while connection := self._taken(address):
             if _usable(connection):
                 cast("PlainSocket | TlsSocket", connection.sock).ends = ends
@@ -147,7 +151,10 @@ class Connections:
         context = self._context() if address.scheme == "https" else None
         connection = HTTPConnection(address.host, address.port)
         sock = connect(address.host, address.port, ends)
+        timer.connected()
         connection.sock = secured(sock, context, address.host) if context else sock
+        if context:
+            timer.secured()
         return connection
 
     def _taken(self, address: Address) -> HTTPConnection | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 import zlib
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ import h11
 from ringcheck.errors import SourceError
 from ringcheck.http.descriptors import room
 from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError
+from ringcheck.http.timing import RequestTimer
 from ringcheck.http.urls import Addresses, shown
 
 if TYPE_CHECKING:
@@ -123,16 +125,22 @@ class LoopConnections:
             ConfigError: if a file of the TLS settings can't be used.
             OSError, HTTPException, zlib.error: if there is no answer in time, or none that is HTTP.
         """
-        address = self._addresses[url]
-        ends = asyncio.get_running_loop().time() + seconds
-        connection = self._taken(address) or await self._connected(address, ends)
-        try:
-            return await connection.exchange(connection.head(method, address, headers, body), body, ends, max_bytes)
-        except _TooLargeError:
-            limit = f"{max_bytes / 2**20:.3g} MiB"
-            raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
-        finally:
-            self._keep(address, connection)
+        with RequestTimer(method, url) as timer:
+            address = self._addresses[url]
+            ends = asyncio.get_running_loop().time() + seconds
+            connection = self._taken(address) or await self._connected(address, ends, timer)
+            try:
+                head = connection.head(method, address, headers, body)
+                answer = await connection.exchange(head, body, ends, max_bytes)
+            except _TooLargeError:
+                limit = f"{max_bytes / 2**20:.3g} MiB"
+                raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
+            finally:
+                self._keep(address, connection)
+                if connection.first_byte is not None:
+                    timer.answered(connection.first_byte)
+            timer.status(answer.status)
+            return answer
 
     def _taken(self, address: Address) -> _Connection | None:
         """An idle connection that is still open, which is the caller's now."""
@@ -167,7 +175,7 @@ class LoopConnections:
             connection.abort()
         self._idle.clear()
 
-    async def _connected(self, address: Address, ends: float) -> _Connection:
+    async def _connected(self, address: Address, ends: float, timer: RequestTimer) -> _Connection:
         loop = asyncio.get_running_loop()
         context = self._context() if address.scheme == "https" else None
         try:
@@ -175,12 +183,15 @@ class LoopConnections:
                 sock = await _dialled(address.host, address.port, self._threads)
         except TimeoutError:
             raise ConnectTimeoutError("timed out while connecting") from None
+        timer.connected()
         try:
             async with asyncio.timeout_at(ends):
                 name = address.host if context else None
                 _, connection = await loop.create_connection(_Connection, sock=sock, ssl=context, server_hostname=name)
         except TimeoutError:
             raise DeadlineError("timed out in the TLS handshake") from None
+        if context:
+            timer.secured()
         return connection
 
 
@@ -258,6 +269,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._socket: socket.socket | None = None
         self._open = False
+        self.first_byte: float | None = None  # of the last answer, on the monotonic clock
         self._waiter: asyncio.Future[BufferedAnswer] | None = None
         self._response: h11.Response | None = None
         self._parts: list[bytes] = []
@@ -293,6 +305,7 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         self._response, self._parts, self._room, self._inflater = None, [], max_bytes, None
+        self.first_byte = None
         http = self._http
         self._transport.write(
             (http.send(request) or b"")
@@ -328,6 +341,8 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None:  # a server that sends unasked is not asked again here
             self.abort()
             return
+        if self.first_byte is None:
+            self.first_byte = time.monotonic()
         try:
             self._http.receive_data(data)
             self._read()

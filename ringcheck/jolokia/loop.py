@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -80,7 +81,7 @@ class OnLoop:
 
     async def stream(self, url: str, payload: object, deadline: float, decode: Decode[Any] = document) -> Any:  # noqa: ANN401 - as document
         """See `Asking`."""
-        work = partial(self._client.stream, url, payload, deadline, decode)
+        work = partial(copy_context().run, self._client.stream, url, payload, deadline, decode)
         return await asyncio.wrap_future(self._threads.submit(work))
 
     def forget(self, urls: Collection[str]) -> None:

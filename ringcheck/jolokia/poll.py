@@ -54,6 +54,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.ring import Problem
 from ringcheck.errors import DataError, SourceError
+from ringcheck.http.timing import step
 from ringcheck.jolokia.discovery import Discovery
 from ringcheck.jolokia.fanout import FanOut
 from ringcheck.jolokia.membership import fingerprint, processes, same_process
@@ -108,10 +109,16 @@ class Poll:
     async def _snapshot(self) -> Snapshot:
         known = self._session.known
         if known is None:
-            await self._discovery.ask_contact_points()
-            return await self._first()
-        await self._discovery.ask_members(known.membership)
-        return await (self._steady(known) if self._unchanged(known) else self._again(known))
+            with step("members"):
+                await self._discovery.ask_contact_points()
+            with step("ring"):
+                return await self._first()
+        with step("members"):
+            await self._discovery.ask_members(known.membership)
+        if self._unchanged(known):
+            return await self._steady(known)
+        with step("ring"):
+            return await self._again(known)
 
     async def with_streams(self, snapshot: Snapshot, until: float) -> Snapshot:
         """A snapshot with the number of streams of each node that answered; None for a node that is late.
@@ -122,7 +129,8 @@ class Poll:
         answered = [node.address for node in snapshot.nodes if node.source == "ok" and node.address in agents]
         started = {address: self._session.asking.start(agents[address].streams(until)) for address in answered}
         self._session.busy |= {agents[address]: work for address, work in started.items()}
-        await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
+        with step("streams"):
+            await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
         streams = {address: work.result() for address, work in started.items() if work.done()}
         return replace(
             snapshot, nodes=tuple(replace(node, streams=streams.get(node.address)) for node in snapshot.nodes)
