@@ -42,6 +42,7 @@ ROOMS = {
         "core", "documents", "http", "jolokia", "replay", "report", "config", "leases", "sources", "simulator",
         "restart", "history", "agent", "deadline",
     },
+    "cluster": {"core", "documents", "http", "cli"},
     "__init__": set(),
     "__main__": {"cli", "deadline"},
 }  # fmt: skip

@@ -1,0 +1,385 @@
+"""The Python API: a cluster, asked from a script. `docs/python.md` describes it.
+
+Each method does what the command of the same purpose does, and returns the value that all outputs are rendered from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ringcheck.cli.node_names import members
+from ringcheck.cli.options import asked_levels, level
+from ringcheck.cli.preflight import Readings, question
+from ringcheck.cli.target import ChosenCluster, Target
+from ringcheck.core import plan as planning
+from ringcheck.core.assess import Question
+from ringcheck.documents.fields import address
+from ringcheck.errors import UsageError
+from ringcheck.http import debuglog
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from ringcheck.core.actions import Action
+    from ringcheck.core.consistency import Level
+    from ringcheck.core.gate import Decision, Gate
+    from ringcheck.core.plan import By, Plan
+    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.source import RequestCounts, Source
+    from ringcheck.core.verdict import Verdict
+
+TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the gate must keep beside the configuration, for `Cluster.decide` and `Cluster.plan`.
+
+    Attributes:
+        level: consistency level that every range must keep; None for the configured one.
+        accept: patterns of keyspaces that may lose ranges.
+        allow: codes of reasons that do not block.
+        require_spare: block if a range would be left without a spare replica.
+        require_all_up: block while any other node is down.
+    """
+
+    level: Level | str | None = None
+    accept: Sequence[str] = ()
+    allow: Sequence[str] = ()
+    require_spare: bool = False
+    require_all_up: bool = False
+
+    def of(self, gate: Gate) -> Gate:
+        """The configured gate with these wishes.
+
+        Raises:
+            UsageError: there is no such level or code.
+        """
+        return gate.asked(
+            level=level(self.level) if self.level else None,
+            accept=_several(self.accept),
+            allow=_several(self.allow),
+            require_spare=self.require_spare,
+            require_all_up=self.require_all_up,
+        )
+
+
+NO_WISHES = Wishes()
+
+
+class Cluster:
+    """One cluster. Make it by `configured`, `at` or `recorded`; nothing is asked before the first method is called.
+
+    Polls share their connections until `close`, or the end of a `with` block. Not for use by two threads at once.
+    """
+
+    def __init__(self, target: Target) -> None:
+        """Prepare; for the three methods below.
+
+        Raises:
+            UsageError: the target names no cluster, or several.
+            ConfigError: the configuration can't be used.
+        """
+        debuglog.install()
+        chosen = target.choose()
+        self._chosen = _KeptCluster(target, chosen.configured, chosen.state)
+
+    @classmethod
+    def configured(
+        cls,
+        config: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        *,
+        client_datacenters: Sequence[str] = (),
+        timeout: float = TIMEOUT,
+    ) -> Self:
+        """A cluster of a configuration file.
+
+        Args:
+            config: the file; None for /etc/ringcheck/ringcheck.yaml.
+            name: of the cluster; None if the file has one only.
+            client_datacenters: where the clients of LOCAL levels are; empty for the configured ones.
+            timeout: seconds that each poll may take.
+
+        Raises:
+            UsageError: there is no such file or cluster.
+            ConfigError: the file has a mistake.
+        """
+        path = str(config) if config is not None else None
+        return cls(_target(config=path, cluster=name, dc=_several(client_datacenters), timeout=timeout))
+
+    @classmethod
+    def at(  # noqa: PLR0913 - what the command line takes
+        cls,
+        *hosts: str,
+        url: str | None = None,
+        username: str | None = None,
+        password_file: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        client_datacenters: Sequence[str] = (),
+        timeout: float = TIMEOUT,
+    ) -> Self:
+        """A cluster without a configuration, judged by the defaults.
+
+        Args:
+            hosts: `HOST` or `HOST:PORT` of nodes to begin with; all others are discovered.
+            url: of Jolokia, with `{address}` for the address of a node.
+            username: for Jolokia.
+            password_file: with its password; otherwise it is in the variable RINGCHECK_PASSWORD.
+            ca_file: of the authority that signed the certificates of Jolokia.
+            cert_file: of the certificate to present.
+            key_file: of its key.
+            client_datacenters: as of `configured`.
+            timeout: as of `configured`.
+
+        Raises:
+            UsageError: no node is named, or the URL is not usable.
+        """
+        target = _target(
+            host=hosts,
+            url=(url,) if url else (),
+            username=username,
+            password_file=password_file,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            dc=_several(client_datacenters),
+            timeout=timeout,
+        )
+        target.jolokia()  # refuses to begin with no node
+        return cls(target)
+
+    @classmethod
+    def recorded(
+        cls,
+        snapshot: str | os.PathLike[str],
+        config: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        *,
+        client_datacenters: Sequence[str] = (),
+    ) -> Self:
+        """A cluster as a file recorded it: `ringcheck snapshot -o FILE`, or the agent's API.
+
+        Args:
+            snapshot: the file.
+            config: whose rules to judge by; None for the defaults.
+            name: of the cluster in the configuration.
+            client_datacenters: as of `configured`.
+
+        Raises:
+            UsageError: as `configured`.
+            ConfigError: as `configured`.
+        """
+        path = str(config) if config is not None else None
+        return cls(_target(from_=str(snapshot), config=path, cluster=name, dc=_several(client_datacenters)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. A later method opens new ones."""
+        self._chosen.close()
+
+    # What is asked
+
+    def snapshot(self, *, streams: bool = False) -> Snapshot:
+        """What the nodes report now, or what was recorded.
+
+        Args:
+            streams: ask every node for its streams too.
+
+        Raises:
+            SourceError: no node answers, or none can report the ring.
+            DataError: the answers contradict each other, or the file is no snapshot.
+            UsageError: the file can't be read.
+        """
+        return self._chosen.snapshot(streams=streams)
+
+    def verdict(
+        self,
+        *,
+        keyspaces: str | Iterable[str] = (),
+        levels: str | Iterable[Level | str] = (),
+        ranges: bool = False,
+        view: str | None = None,
+    ) -> Verdict:
+        """Which ranges can be served, judged on a new poll; what `ringcheck health` shows.
+
+        Args:
+            keyspaces: shell patterns; empty for all that are monitored.
+            levels: to judge beside the monitored ones; `all` for all.
+            ranges: list the unavailable ranges.
+            view: address of the only coordinator to believe.
+
+        Raises:
+            UsageError: there is no such level, keyspace, datacenter or coordinator.
+            RingcheckError: as `snapshot`.
+        """
+        asked = Question(
+            keyspaces=_several(keyspaces),
+            levels=asked_levels(_several(levels)),
+            ranges=ranges,
+            view=address(view, "view") if view else None,
+        )
+        with self._chosen.polls() as poll:
+            return self._chosen.judge(poll, asked)
+
+    def decide(  # noqa: PLR0913 - what the command line takes
+        self,
+        nodes: str | Iterable[str] = (),
+        *,
+        rack: str | None = None,
+        action: Action = "restart",
+        datacenter: str | None = None,
+        wishes: Wishes = NO_WISHES,
+        stable: int | None = None,
+        wait: float = 0.0,
+    ) -> Decision:
+        """May these nodes stop now? What `ringcheck preflight` answers. Act only if `decision.decision` is `"safe"`.
+
+        Restart leases of other nodes count as stops. The decision takes no lease: a program that restarts nodes should
+        hold one, as `ringcheck lease` and `ringcheck roll` do.
+
+        Args:
+            nodes: addresses, host names, host ids, or the beginning of an address or host id.
+            rack: all nodes of this rack, in place of `nodes`.
+            action: `restart`, `decommission`, `removenode`, `replace` or `bootstrap`.
+            datacenter: of the new node, with `replace` and `bootstrap`, whose rack is `rack` then.
+            wishes: what the gate must keep beside the configuration.
+            stable: safe readings in a row that are needed, 2 s apart; None for as many as are configured.
+            wait: seconds to try again while the answer is not safe.
+
+        Raises:
+            UsageError: no node is named, or a name can mean several.
+            LeaseError: restart leases can't be read.
+            RingcheckError: as `snapshot`.
+        """
+        if not nodes and not rack:
+            raise UsageError("name the nodes that the decision is about, or a rack")
+        choose, newcomer = question(action, _several(nodes), rack, datacenter, self._chosen.target.dc)
+        readings = Readings(
+            cluster=self._chosen,
+            gate=wishes.of(self._chosen.gate()),
+            choose=choose,
+            stable=stable,
+            action=action,
+            newcomer=newcomer,
+        )
+        return readings.decide(wait)
+
+    def plan(
+        self,
+        nodes: str | Iterable[str] = (),
+        *,
+        rack: str | None = None,
+        max_batch: int | None = None,
+        by: By | None = None,
+        wishes: Wishes = NO_WISHES,
+    ) -> Plan:
+        """The fewest batches in which nodes can restart, as `ringcheck plan` prints them.
+
+        Args:
+            nodes: as of `decide`; empty for all members, or those of the client datacenters.
+            rack: only the nodes of this rack.
+            max_batch: nodes in a batch at most.
+            by: `rack` keeps each batch within one rack, `node` makes a batch of each node.
+            wishes: as of `decide`.
+
+        Raises:
+            UsageError: a name can mean several nodes.
+            RingcheckError: as `snapshot`.
+        """
+        chosen = self._chosen
+        seen = chosen.snapshot()
+        wanted = members(seen, _several(nodes), rack, chosen.target.dc)
+        gate = wishes.of(chosen.gate())
+        return planning.plan(seen, chosen.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
+
+
+def _several(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of which one may be given alone: a text is not a list of its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _target(  # noqa: PLR0913 - options of the command line
+    *,
+    config: str | None = None,
+    cluster: str | None = None,
+    host: tuple[str, ...] = (),
+    url: tuple[str, ...] = (),
+    from_: str | None = None,
+    dc: tuple[str, ...] = (),
+    timeout: float = TIMEOUT,
+    username: str | None = None,
+    password_file: str | None = None,
+    ca_file: str | None = None,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+) -> Target:
+    """What the options of the command line would say; those of which the API has none are not given."""
+    if not timeout > 0:
+        raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+    return Target(
+        config=config,
+        cluster=cluster,
+        host=host,
+        url=url,
+        proxy=None,
+        jmx=None,
+        jmx_username=None,
+        jmx_password_file=None,
+        from_=from_,
+        dc=dc,
+        keyspace=(),
+        timeout=timeout,
+        username=username,
+        password_file=password_file,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptCluster(ChosenCluster):
+    """A cluster whose source is opened once, and closed by `close` only."""
+
+    kept: list[Source] = field(default_factory=list)
+
+    def source(self) -> Source:
+        """See the base; closing what is returned closes nothing."""
+        if not self.kept:
+            self.kept.append(ChosenCluster.source(self))
+        return _Shared(self.kept[0])
+
+    def close(self) -> None:
+        """Close the source."""
+        while self.kept:
+            self.kept.pop().close()
+
+
+class _Shared:
+    """A source that others use too."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.poll = source.poll
+
+    @property
+    def counts(self) -> RequestCounts:
+        """See `Source`."""
+        return self._source.counts
+
+    def close(self) -> None:
+        """Leave it open."""
