@@ -133,7 +133,7 @@ async def body_of(request: Request) -> dict[str, Any]:
             data += part
             if len(data) > MAX_BODY:
                 raise HTTPException(413, f"the body has more than {MAX_BODY} bytes")
-        document = json.loads(data)
+        document = json.loads(data, object_pairs_hook=_once)
     except ClientDisconnect:
         raise HTTPException(400, "the body is incomplete") from None
     except (ValueError, RecursionError):
@@ -141,6 +141,18 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise HTTPException(400, "the body is not a JSON object")
     return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields are given once: of two lists of nodes the gate would decide on the last alone.
+
+    Raises:
+        HTTPException: 400 if a field is given twice.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise HTTPException(400, "a field is given twice")
+    return fields
 
 
 # Answers

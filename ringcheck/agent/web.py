@@ -85,6 +85,7 @@ def app(
             RingcheckError: _ringcheck_error,
         },
     )
+    application.router.redirect_slashes = False  # `curl -f .../may-stop/` would take the redirect for a yes
     application.state.agent = agent
     application.state.operations = OPERATIONS
     application.state.cache = AnswerCache()

@@ -109,7 +109,9 @@ def test_healthy_and_ready(world: World) -> None:
 
 def test_all_clusters_are_listed(world: World) -> None:
     """With the current state of each."""
-    found = world.get("/api/v1/clusters").json()["clusters"]
+    document = world.get("/api/v1/clusters").json()
+    valid(document, "clusters-1")
+    found = document["clusters"]
     assert [(entry["name"], entry["severity"], entry["fresh"], entry["error"]) for entry in found] == [
         (NAME, "OK", True, None)
     ]
@@ -210,6 +212,30 @@ def test_a_get_changes_nothing(world: World) -> None:
     assert len(wrong) >= 12
     assert set(wrong.values()) == {405}
     assert world.get("/api/v1/clusters/NAME/observed").headers["Allow"] == "POST"
+
+
+def test_a_slash_too_much_is_no_redirect(world: World) -> None:
+    """`curl -f` takes every status below 400 for success, and so a redirect for a node that may stop."""
+    for path in (f"/api/v1/clusters/NAME/nodes/{world.address(0)}/may-stop/", "/api/v1/clusters/", "/-/healthy/"):
+        assert world.get(path, allow_redirects=False).status_code == 404
+    assert world.post("/api/v1/clusters/NAME/preflight/", {"nodes": []}, allow_redirects=False).status_code == 404
+
+
+def test_a_parameter_or_field_that_would_be_overridden_is_refused(world: World) -> None:
+    """Of two lists of nodes the gate would decide on the last alone."""
+    assert "given once only" in world.get("/api/v1/clusters/NAME/plan?by=rack&by=node").json()["error"]
+    body = f'{{"nodes": ["{world.address(0)}", "{world.address(1)}"], "nodes": ["{world.address(0)}"]}}'
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(world.url("/api/v1/clusters/NAME/preflight"), data=body, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["error"]) == (400, "a field is given twice")
+
+
+def test_other_methods_are_refused_by_name(world: World) -> None:
+    """405 with those that the path has, before anything else is looked at."""
+    for method in ("PUT", "DELETE", "OPTIONS", "POST"):
+        answer = requests.request(method, world.url("/api/v1/clusters"), timeout=30)
+        assert answer.status_code == 405
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
