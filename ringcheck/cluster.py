@@ -5,8 +5,8 @@ Each method does what the command of the same purpose does, and returns the valu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import asked_levels, level
@@ -68,7 +68,27 @@ class Wishes:
         )
 
 
-NO_WISHES = Wishes()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How Jolokia knows a script, for `Cluster.at`.
+
+    Attributes:
+        username: for Jolokia.
+        password_file: with its password; otherwise it is in the variable RINGCHECK_PASSWORD.
+        ca_file: of the authority that signed the certificates of Jolokia.
+        cert_file: of the certificate to present.
+        key_file: of its key.
+    """
+
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+NO_WISHES, NO_LOGIN = Wishes(), Login()
+_LOGIN = tuple(entry.name for entry in fields(Login))
 
 
 class Cluster:
@@ -113,15 +133,11 @@ class Cluster:
         return cls(_target(config=path, cluster=name, dc=_several(client_datacenters), timeout=timeout))
 
     @classmethod
-    def at(  # noqa: PLR0913 - what the command line takes
+    def at(
         cls,
         *hosts: str,
         url: str | None = None,
-        username: str | None = None,
-        password_file: str | None = None,
-        ca_file: str | None = None,
-        cert_file: str | None = None,
-        key_file: str | None = None,
+        login: Login = NO_LOGIN,
         client_datacenters: Sequence[str] = (),
         timeout: float = TIMEOUT,
     ) -> Self:
@@ -130,28 +146,15 @@ class Cluster:
         Args:
             hosts: `HOST` or `HOST:PORT` of nodes to begin with; all others are discovered.
             url: of Jolokia, with `{address}` for the address of a node.
-            username: for Jolokia.
-            password_file: with its password; otherwise it is in the variable RINGCHECK_PASSWORD.
-            ca_file: of the authority that signed the certificates of Jolokia.
-            cert_file: of the certificate to present.
-            key_file: of its key.
+            login: user and certificates for Jolokia.
             client_datacenters: as of `configured`.
             timeout: as of `configured`.
 
         Raises:
             UsageError: no node is named, or the URL is not usable.
         """
-        target = _target(
-            host=hosts,
-            url=(url,) if url else (),
-            username=username,
-            password_file=password_file,
-            ca_file=ca_file,
-            cert_file=cert_file,
-            key_file=key_file,
-            dc=_several(client_datacenters),
-            timeout=timeout,
-        )
+        urls, known = (url,) if url else (), {name: getattr(login, name) for name in _LOGIN}
+        target = _target(host=hosts, url=urls, dc=_several(client_datacenters), timeout=timeout, **known)
         target.jolokia()  # refuses to begin with no node
         return cls(target)
 
@@ -235,7 +238,7 @@ class Cluster:
         with self._chosen.polls() as poll:
             return self._chosen.judge(poll, asked)
 
-    def decide(  # noqa: PLR0913 - what the command line takes
+    def decide(
         self,
         nodes: str | Iterable[str] = (),
         *,
@@ -244,7 +247,6 @@ class Cluster:
         datacenter: str | None = None,
         wishes: Wishes = NO_WISHES,
         stable: int | None = None,
-        wait: float = 0.0,
     ) -> Decision:
         """May these nodes stop now? What `ringcheck preflight` answers. Act only if `decision.decision` is `"safe"`.
 
@@ -258,7 +260,6 @@ class Cluster:
             datacenter: of the new node, with `replace` and `bootstrap`, whose rack is `rack` then.
             wishes: what the gate must keep beside the configuration.
             stable: safe readings in a row that are needed, 2 s apart; None for as many as are configured.
-            wait: seconds to try again while the answer is not safe.
 
         Raises:
             UsageError: no node is named, or a name can mean several.
@@ -276,7 +277,7 @@ class Cluster:
             action=action,
             newcomer=newcomer,
         )
-        return readings.decide(wait)
+        return readings.decide()
 
     def plan(
         self,
@@ -312,43 +313,16 @@ def _several(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _target(  # noqa: PLR0913 - options of the command line
-    *,
-    config: str | None = None,
-    cluster: str | None = None,
-    host: tuple[str, ...] = (),
-    url: tuple[str, ...] = (),
-    from_: str | None = None,
-    dc: tuple[str, ...] = (),
-    timeout: float = TIMEOUT,
-    username: str | None = None,
-    password_file: str | None = None,
-    ca_file: str | None = None,
-    cert_file: str | None = None,
-    key_file: str | None = None,
-) -> Target:
-    """What the options of the command line would say; those of which the API has none are not given."""
+def _target(timeout: float = TIMEOUT, **options: Any) -> Target:  # noqa: ANN401 - as Target has them
+    """What the options of the command line would say; those that are not named are not given."""
     if not timeout > 0:
         raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
-    return Target(
-        config=config,
-        cluster=cluster,
-        host=host,
-        url=url,
-        proxy=None,
-        jmx=None,
-        jmx_username=None,
-        jmx_password_file=None,
-        from_=from_,
-        dc=dc,
-        keyspace=(),
-        timeout=timeout,
-        username=username,
-        password_file=password_file,
-        ca_file=ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-    )
+    return Target(**{**_NOT_GIVEN, **options}, timeout=timeout)
+
+
+_LISTS = ("host", "url", "dc", "keyspace")
+_TEXTS = ("config", "cluster", "from_", "proxy", "jmx", "jmx_username", "jmx_password_file", *_LOGIN)
+_NOT_GIVEN: dict[str, Any] = dict.fromkeys(_TEXTS) | dict.fromkeys(_LISTS, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,12 @@ def app(
             RingcheckError: _ringcheck_error,
         },
     )
+    _prepare(application, agent, access)
+    return application
+
+
+def _prepare(application: Starlette, agent: Agent, access: Access) -> None:
+    """Give an application what its handlers share."""
     application.router.redirect_slashes = False  # `curl -f .../may-stop/` would take the redirect for a yes
     application.state.agent = agent
     application.state.operations = OPERATIONS
@@ -95,7 +101,6 @@ def app(
     application.state.ending = threading.Event()
     application.state.decisions = asyncio.Semaphore(DECISIONS)
     application.state.access = access
-    return application
 
 
 def _http_error(request: Request, error: Exception) -> Response:
