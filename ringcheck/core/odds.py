@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from math import comb, exp, log, log1p
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ringcheck.core.assess import Question
-    from ringcheck.core.cuts import Tolerance
+    from ringcheck.core.cuts import Members, Tolerance
     from ringcheck.core.failureshares import FailureShares
     from ringcheck.core.policy import Policy, Severity
     from ringcheck.core.ring import Ring, Snapshot
@@ -222,18 +222,15 @@ class _OddsFinder:
 
     def _racks(self, tolerances: Iterable[Tolerance]) -> tuple[tuple[str, str], ...]:
         layout = self._scope.snapshot.layout
-        fatal = {
-            rack
-            for members, spare in tolerances
-            for rack, number in Counter([layout.rack_of[node] for node in members]).items()
-            if number > spare
-        }
+        homes = {(tuple([layout.rack_of[node] for node in members]), spare) for members, spare in tolerances}
+        fatal = {rack for racks, spare in homes for rack, number in Counter(racks).items() if number > spare}
         return tuple(layout.racks[rack] for rack in sorted(fatal))
 
     def _data(self, ring: Ring) -> DataOdds:
         names = tuple(sorted(name for name, _ in self._scope.chosen(ring)))
-        copysets = {frozenset(row) for row in {tuple(sorted(row)) for row in ring.rows()}}
-        copysets = {copyset - {ring.filler} for copyset in copysets} if ring.filler in ring.table else copysets
+        copysets = {tuple(sorted(row)) for row in ring.rows()}
+        if ring.filler in ring.table:
+            copysets = {tuple([node for node in copyset if node != ring.filler]) for copyset in copysets}
         number, least = len(copysets), self._least_copysets(copysets)
         try:
             rules = self._scope.rules(ring, _ANY_BEHAVIOUR)
@@ -248,13 +245,13 @@ class _OddsFinder:
             racks=self._racks(tolerances),
         )
 
-    def _least_copysets(self, copysets: Collection[frozenset[int]]) -> int:
+    def _least_copysets(self, copysets: Collection[Members]) -> int:
         """The fewest copysets that these nodes can form, if a copyset has as many nodes of a datacenter as now."""
         layout = self._scope.snapshot.layout
         homes = [layout.racks[rack][0] for rack in layout.rack_of]
-        nodes = Counter([homes[node] for node in frozenset().union(*copysets)])
+        nodes = Counter([homes[node] for node in set(chain.from_iterable(copysets))])
         replicas: Counter[str] = Counter()
-        for names in {tuple(sorted([homes[node] for node in copyset])) for copyset in copysets}:
+        for names in {tuple([homes[node] for node in copyset]) for copyset in copysets}:
             replicas |= Counter(names)
         return max((-(-nodes[home] // replicas[home]) for home in nodes), default=0)
 
