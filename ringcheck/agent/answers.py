@@ -133,9 +133,11 @@ async def body_of(request: Request) -> dict[str, Any]:
             data += part
             if len(data) > MAX_BODY:
                 raise HTTPException(413, f"the body has more than {MAX_BODY} bytes")
-        document = json.loads(data, object_pairs_hook=_once)
+        document = decoded(data)
     except ClientDisconnect:
         raise HTTPException(400, "the body is incomplete") from None
+    except RepeatedFieldError as error:
+        raise HTTPException(400, str(error)) from None
     except (ValueError, RecursionError):
         raise HTTPException(400, "the body is not JSON") from None
     if not isinstance(document, dict):
@@ -143,15 +145,24 @@ async def body_of(request: Request) -> dict[str, Any]:
     return document
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose fields are given once: of two lists of nodes the gate would decide on the last alone.
+class RepeatedFieldError(ValueError):
+    """A JSON object gives a field twice: of two lists of nodes the gate would decide on the last alone."""
+
+
+def decoded(body: bytes | bytearray) -> Any:  # noqa: ANN401 - decoded JSON
+    """The JSON of a question, whose objects give each field once.
 
     Raises:
-        HTTPException: 400 if a field is given twice.
+        RepeatedFieldError: if a field is given twice.
+        ValueError: if it is no JSON; RecursionError if it is too deep.
     """
+    return json.loads(body, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise HTTPException(400, "a field is given twice")
+        raise RepeatedFieldError("a field is given twice")
     return fields
 
 

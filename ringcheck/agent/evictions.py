@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ringcheck.agent.answers import decoded
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line, started
 from ringcheck.agent.pods import pod_of
@@ -227,7 +227,7 @@ def routes(evictions: Evictions, agent: Agent, log: Log) -> list[Route]:
         nonlocal active
         _require_secret(agent, request.path_params.get("secret", ""))
         try:
-            asked = eviction_of(json.loads(await body_of(request, MAX_BODY)))
+            asked = eviction_of(decoded(await body_of(request, MAX_BODY)))
         except (ValueError, RecursionError, RefusedError) as error:
             raise HTTPException(400, str(error)) from None
         seconds = _seconds(request.query_params.get("timeout", "")) - MARGIN

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from ringcheck.agent.answers import decoded
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
 from ringcheck.agent.questions import policy_for
@@ -315,7 +316,7 @@ def _asked(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     if headers.get("fleet-lock-protocol") != "true":
         raise RefusedError("bad_request", "the header fleet-lock-protocol: true is missing")
     try:
-        params = json.loads(body)["client_params"]
+        params = decoded(body)["client_params"]
         asked = {name: params[name] for name in ("id", "group")}
     except (ValueError, TypeError, KeyError, RecursionError):
         asked = {}

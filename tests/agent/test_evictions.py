@@ -293,6 +293,15 @@ def test_without_a_secret_the_rules_of_all_paths_apply(tmp_path: Path) -> None:
         assert home.ask("cassandra-0").status_code == 404
 
 
+def test_a_review_that_names_two_pods_is_refused(tmp_path: Path) -> None:
+    """JSON may give a field twice; the gate must not decide on the one and Kubernetes evict the other."""
+    with house(tmp_path) as home:
+        body = json.dumps(home.review("cassandra-0", dry=True)).replace('"name":', '"name": "cassandra-1", "name":', 1)
+        url = f"{home.url}{evictions.PATH}/{SECRET}?timeout=30s"
+        answer = requests.post(url, data=body, timeout=PATIENCE)
+        assert (answer.status_code, answer.json()["error"]) == (400, "a field is given twice")
+
+
 @pytest.mark.parametrize(
     "changes", [{"operation": "DELETE"}, {"subResource": "status"}, {"uid": ""}, {"name": 1}, {"resource": None}]
 )

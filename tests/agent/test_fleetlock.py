@@ -246,6 +246,7 @@ WRONG: list[tuple[Any, dict[str, str], str]] = [
     (GOOD, {}, "bad_request"),
     (GOOD, {"fleet-lock-protocol": "false"}, "bad_request"),
     ("not JSON", HEADERS, "bad_request"),
+    (f'{{"client_params": {{"id": "host-9", "id": "host-0", "group": "{GROUP}"}}}}', HEADERS, "bad_request"),
     ([], HEADERS, "bad_request"),
     ({"client_params": []}, HEADERS, "bad_request"),
     ({"client_params": {"id": "host-0"}}, HEADERS, "bad_request"),
