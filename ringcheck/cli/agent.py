@@ -1,6 +1,6 @@
 """`ringcheck agent`: the service that polls every configured cluster and reports on it.
 
-Owns the process: signals, systemd's notifications, the log, and reloads of the configuration. The main thread waits for
+Owns the process: signals, systemd's notifications, the log, and reloads of the configuration. The main thread acts on
 signals; all other work is done by the threads of the agent and its web server.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
 from contextlib import ExitStack, suppress
+from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
 import click
@@ -200,9 +202,12 @@ class _Service:
         from ringcheck.agent.notify import watchdog
 
         tick = min(TICK, (watchdog() or 4 * TICK) / 4)
+        signals = _signals()
         while True:
-            received = signal.sigtimedwait(SIGNALS, tick)
-            if received and received.si_signo != signal.SIGHUP:
+            received = None
+            with suppress(Empty):
+                received = signals.get(timeout=tick)
+            if received and received != signal.SIGHUP:
                 return
             try:
                 self._step(reload=received is not None)
@@ -279,8 +284,24 @@ class _Service:
             self.log("restart_needed", "warning", why=why)
 
 
+def _signals() -> Queue[int]:
+    """The signals that the process gets from now on, by number.
+
+    A thread waits for them, since `signal.sigtimedwait` returns an invented signal after the process was stopped for
+    longer than the timeout, as by a debugger, by SIGSTOP or together with its container.
+    """
+    signals: Queue[int] = Queue()
+
+    def wait() -> None:
+        while True:
+            signals.put(signal.sigwait(SIGNALS))
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    return signals
+
+
 def _block() -> None:
-    """Block the signals in all threads that start from now on, so that only `sigtimedwait` takes them.
+    """Block the signals in all threads that start from now on, so that only the thread that waits for them takes them.
 
     They stay blocked until the process ends: a second Ctrl-C must not turn an orderly end into a failure.
     """

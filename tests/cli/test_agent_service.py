@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from ringcheck.cli import run
+from ringcheck.cli.agent import TICK
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import free_port
@@ -176,9 +177,8 @@ def test_many_signals_are_reloads_and_a_single_end(tmp_path: Path) -> None:
     """Whenever a signal comes, it neither kills nor blocks the process, and the process ends once."""
     sensu = f"    sensu: {{team: t, runbook: r, port: {free_port()}}}\n"
     with agent(tmp_path, more=sensu) as (_, service):
-        assert all(masks(service.process.pid)), (
-            "a thread that does not block a signal may receive it, which kills the process"
-        )
+        waiting = list(masks(service.process.pid)).count(False)
+        assert waiting == 1, "a thread that neither blocks a signal nor waits for it dies of it, and the process too"
         for _ in range(300):
             service.process.send_signal(signal.SIGHUP)
             time.sleep(0.003)
@@ -191,11 +191,25 @@ def test_many_signals_are_reloads_and_a_single_end(tmp_path: Path) -> None:
 
 
 def masks(pid: int) -> Iterator[bool]:
-    """For each thread except the first, which waits for signals, whether it blocks them."""
+    """For each thread whether it blocks the signals; the one that waits for them does not."""
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        if status.parent.name != str(pid):
-            (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
-            yield all(int(blocked, 16) >> number - 1 & 1 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+        (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
+        yield all(int(blocked, 16) >> number - 1 & 1 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+
+
+@pytest.mark.slow
+def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """As by a debugger, by SIGSTOP or together with its container, for longer than it waits for signals at a time."""
+    with agent(tmp_path) as (_, service):
+        for _ in range(3):
+            service.process.send_signal(signal.SIGSTOP)
+            time.sleep(1.5 * TICK)
+            service.process.send_signal(signal.SIGCONT)
+            time.sleep(0.5 * TICK)
+        assert service.process.poll() is None
+        assert "event=stopped" not in service.log
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
 
 
 @pytest.mark.slow
