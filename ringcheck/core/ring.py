@@ -30,7 +30,8 @@ Range: TypeAlias = "tuple[int, int]"  # (start, end], may wrap; start == end is 
 
 NORMAL = "NORMAL"  # OperationMode of a node that serves
 # A leaving or moving node serves its clients until it is done, and a node whose decommission (5.0) or move (6.0) failed
-# goes on serving them: they get what it sees.
+# goes on serving them: they get what it sees. 6.0 has more states of a node and shows them as the modes of before
+# (`StorageService.operationMode`): REGISTERED as STARTING, BOOTSTRAPPING and BOOT_REPLACING as JOINING.
 COORDINATING = frozenset({NORMAL, "LEAVING", "MOVING", "DECOMMISSION_FAILED", "MOVE_FAILED"})
 
 
