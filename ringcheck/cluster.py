@@ -15,7 +15,7 @@ from ringcheck.cli.target import ChosenCluster, Target
 from ringcheck.core import plan as planning
 from ringcheck.core.assess import Question
 from ringcheck.documents.fields import address
-from ringcheck.errors import UsageError
+from ringcheck.errors import DataError, UsageError
 from ringcheck.http import debuglog
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Wishes:
             UsageError: there is no such level or code.
         """
         return gate.asked(
-            level=level(self.level) if self.level else None,
+            level=None if self.level is None else level(self.level),
             accept=_several(self.accept),
             allow=_several(self.allow),
             require_spare=self.require_spare,
@@ -233,7 +233,7 @@ class Cluster:
             keyspaces=_several(keyspaces),
             levels=asked_levels(_several(levels)),
             ranges=ranges,
-            view=address(view, "view") if view else None,
+            view=None if view is None else _observer(view),
         )
         with self._chosen.polls() as poll:
             return self._chosen.judge(poll, asked)
@@ -306,6 +306,13 @@ class Cluster:
         wanted = members(seen, _several(nodes), rack, chosen.target.dc)
         gate = wishes.of(chosen.gate())
         return planning.plan(seen, chosen.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
+
+
+def _observer(view: str) -> str:
+    try:
+        return address(view, "view")
+    except DataError as error:
+        raise UsageError(str(error)) from None
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:

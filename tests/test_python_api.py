@@ -115,7 +115,9 @@ def test_a_live_cluster_is_asked_each_time(folder: Path) -> None:
         (lambda: Cluster.recorded("none.json").snapshot(), "can't be read"),
         (lambda: Cluster.recorded("one-down.json").decide(), "name the nodes"),
         (lambda: Cluster.recorded("one-down.json").decide("127.0.1.1", wishes=Wishes(level="MOST")), "MOST"),
+        (lambda: Cluster.recorded("one-down.json").decide("127.0.1.1", wishes=Wishes(level="")), "level ''"),
         (lambda: Cluster.recorded("one-down.json").verdict(levels=["MOST"]), "MOST"),
+        (lambda: Cluster.recorded("one-down.json").verdict(view=""), "'' is not an address"),
     ],
 )
 def test_wrong_arguments(folder: Path, wrong: object, text: str) -> None:

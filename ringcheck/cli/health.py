@@ -47,7 +47,7 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     if problems and format_ == "json":
         raise UsageError("--problems shortens the text: a ringcheck/verdict/1 document is always whole")
     cluster = replace(target, keyspace=(*target.keyspace, *keyspaces)).choose()
-    observer = address(view, "--view") if view else None
+    observer = None if view is None else address(view, "--view")
     verdict = cluster.verdict(Question(levels=asked_levels(levels), view=observer, ranges=ranges))
     if format_ == "json":
         click.echo(json.dumps(verdict_document(verdict), indent=2))
