@@ -262,7 +262,7 @@ def test_a_record_of_a_library_is_one_line() -> None:
     """A limit of the host by its name; an error with its location; a record that can't be formatted breaks nothing."""
     stream = io.StringIO()
     log = Log("json", stream)
-    logger = logging.getLogger("ringcheck.test")
+    logger = logging.getLogger("some.library")
     logger.propagate, logger.handlers = False, []
     logger.addHandler(LibraryLogs(log, Troubles(log)))
     for number in range(3):
