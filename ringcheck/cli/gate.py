@@ -74,7 +74,7 @@ def _gate(
         target.choose()
         .gate()
         .asked(
-            level=level(gate_level) if gate_level else None,
+            level=None if gate_level is None else level(gate_level),
             accept=accept,
             allow=allow,
             require_spare=require_spare,

@@ -66,8 +66,9 @@ def init(
 
     if output != "-" and os.path.lexists(output):
         raise UsageError(f"{output} exists and is not overwritten: name another file with -o, or - for standard output")
-    for text in filter(None, (critical, warning)):
-        _named(text)  # a wrong level is refused before a node is asked
+    for text in (critical, warning):
+        if text is not None:
+            _named(text)  # a wrong level is refused before a node is asked
     cluster = target.choose()
     settings = _settings(target)
     seen = cluster.snapshot()

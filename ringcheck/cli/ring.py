@@ -45,7 +45,7 @@ def ring(
     from ringcheck.core.assess import Question, assess
     from ringcheck.report.picture import draw
 
-    chosen = level(level_) if level_ else None
+    chosen = None if level_ is None else level(level_)
     cluster = replace(target, keyspace=(name,)).choose()
     seen = cluster.snapshot()
     verdict = assess(seen, cluster.policy(), Question(keyspaces=(name,), levels=(chosen,) if chosen else ()))
