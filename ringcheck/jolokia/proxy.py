@@ -168,11 +168,7 @@ def _refusal(error: str) -> DeniedError | None:
 _NO_RMI = "the port does not speak plain RMI: another service listens there, or it wants TLS"
 _WORDS = (
     ("Unknown host", "the proxy can't resolve its name", "jmx_name"),
-    (
-        "non-JRMP server",
-        "the port does not speak plain RMI: another service listens there, or it wants TLS",
-        "jmx_protocol",
-    ),
+    ("non-JRMP server", _NO_RMI, "jmx_protocol"),
     ("SSL", "TLS fails between the proxy and the node", "jmx_tls"),
     ("Connect timed out", "no connection in time", "jmx_packets"),
     ("Read timed out", "it accepts connections and does not answer", "jmx_silent"),
