@@ -27,28 +27,29 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 KEYS_HEAD = """# Configuration
 
-Written by `make docs` from the tables that the program reads files with; a test keeps it so. There is an example in
-[config/ringcheck.yaml](../config/ringcheck.yaml); `ringcheck config check` finds mistakes, and `ringcheck config show`
-prints the values in force.
+`make docs` writes this page from the tables by which the program reads configuration files, and a test compares it
+with them. There is an example in [config/ringcheck.yaml](../config/ringcheck.yaml); `ringcheck config check` finds
+mistakes, and `ringcheck config show` prints the values in force.
 
-Unknown and duplicate keys, wrong types, and plain text that YAML interprets otherwise (`no` as false, `10:20` as 620)
-are errors, reported with line and column.
+Unknown and duplicate keys, wrong types, and plain text that YAML interprets as another value (`no` as false, `10:20` as
+620) are errors, reported with line and column.
 
-A keyspace that no rule of `monitor` matches is critical if LOCAL_ONE is lost, and a warning if LOCAL_QUORUM is lost.
-Cassandra's own keyspaces are exceptions, also to a rule for `"*"`; only rules that name them change this:
+A keyspace that no rule of `monitor` matches is CRITICAL if LOCAL_ONE is lost, and WARNING if LOCAL_QUORUM is lost.
+Cassandra's own keyspaces are exceptions, even from a rule for `"*"`; only rules that name them change this:
 
 - system_traces and system_distributed* are not monitored;
 - system_auth is monitored if clients must log in, at the level at which [a login reads it](findings.md#logins).
 
-With `critical: auto`, `warning: auto` and `client_datacenters: auto` these [follow the queries](levels.md).
+With `critical: auto`, `warning: auto` and `client_datacenters: auto`, levels and client datacenters
+[follow the queries](levels.md).
 """
 HEAD = """# Commands
 
-Written by `make docs` from the program's own help; a test keeps it so. `ringcheck COMMAND --help` prints the same text
-with the [cluster options](#cluster-options) below it.
+`make docs` writes this page from the program's own help, and a test compares them. `ringcheck COMMAND --help` prints
+the same text with the [cluster options](#cluster-options) below it.
 
-Every option can also be set by an environment variable: a cluster option by `RINGCHECK_` and its name
-(`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), any other option by `RINGCHECK_`, its command and its name
+Every option can also be set by an environment variable. For a cluster option it is `RINGCHECK_` and the option's name
+(`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), for any other option `RINGCHECK_`, the command and the option's name
 (`RINGCHECK_CHECK_WARNING`).
 
 Durations are written with a unit, as in the configuration: `500ms`, `90s`, `2m`, `1.5h`, `7d`, `2w`. On the command
@@ -56,12 +57,12 @@ line a number without a unit counts seconds.
 
 ## Errors
 
-An error is one line, and exit code 3. If it is known, the line ends with the next step and the page that explains it.
-`check`, `health` and `what-if` print it on standard output, as they print a verdict: it is one, UNKNOWN. All other
-commands print it on standard error, so that `> FILE` receives an answer or nothing.
+An error is one line, and exit code 3. If the next step is known, the line ends with it, and names the page that
+explains it. `check`, `health` and `what-if` print the error on standard output, as the verdict UNKNOWN. All other
+commands print it on standard error, so `> FILE` receives an answer or nothing.
 
-With `--format json` standard output receives a `ringcheck/error/1` document as well, so that a program always reads a
-document; `schema` tells it which one:
+With `--format json`, standard output also receives a `ringcheck/error/1` document, so a program always reads a
+document; `schema` states which one:
 
 ```json
 {

@@ -29,7 +29,7 @@ def _webhook(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> 
 WEBHOOK = Section(
     what="a webhook",
     keys={
-        "name": ConfigKey(Text(), "Its name in logs and metrics; by default the host of the URL."),
+        "name": ConfigKey(Text(), "Name of the webhook in logs and metrics; by default the host of the URL."),
         "url": ConfigKey(URL, "Where events are posted.", required=True),
         "secret_file": ConfigKey(
             File(secret=True),
@@ -38,10 +38,14 @@ WEBHOOK = Section(
             required=True,
         ),
         "events": ConfigKey(Many(Choice(tuple(EVENTS))), "Kinds of events that are sent; by default all."),
-        "node_lost_after": ConfigKey(Duration(0), "How long a node must be down until it is lost.", default="30m"),
+        "node_lost_after": ConfigKey(
+            Duration(0), "How long a node must be down before it counts as lost.", default="30m"
+        ),
         "timeout": ConfigKey(Duration(), "Timeout of an attempt.", default="10s"),
         "queue": ConfigKey(
-            Number(1, 1_000_000), "Events that may wait for the receiver; the oldest are dropped.", default="10000"
+            Number(1, 1_000_000),
+            "Number of events that may wait for the receiver; if there are more, the oldest are dropped.",
+            default="10000",
         ),
         "tls": ConfigKey(TLS, "Certificates for https."),
     },
@@ -67,10 +71,13 @@ AGENT = Section(
     keys={
         "listen": ConfigKey(LISTEN, "Where the web server listens.", default="127.0.0.1:9742"),
         "interval": ConfigKey(Duration(1), "Time from one poll of a cluster to the next.", default="15s"),
-        "web_config": ConfigKey(File(), "TLS and users of the web server, as a file with exporter-toolkit's keys."),
+        "web_config": ConfigKey(
+            File(), "File with TLS settings and users of the web server, with the keys of exporter-toolkit."
+        ),
         "log": ConfigKey(Choice(("logfmt", "json")), "Format of the log.", default="logfmt"),
         "state": ConfigKey(
-            StateFile(), "The state file, an SQLite database with the history; without it a restart forgets the past."
+            StateFile(),
+            "The state file, an SQLite database with the history; without it, the history is lost at a restart.",
         ),
         "state_keep": ConfigKey(
             Duration(3600, 3650 * 86400), "How long the state file keeps an entry of the history.", default="90d"
@@ -79,12 +86,12 @@ AGENT = Section(
         "grafana_url": ConfigKey(OF_CLUSTER, "URL of a cluster's dashboard, to which the cluster's page links."),
         "runbook_url": ConfigKey(
             OF_CODE,
-            "URL where you explain findings; by default pages link to the agent's own `/reference`.",
+            "URL of your own explanations of findings; by default pages link to the agent's `/reference`.",
         ),
         "admission_secret_file": ConfigKey(
             File(secret=True),
-            "File with the last part of the path at which Kubernetes' API server asks before an eviction; with it, no "
-            "user is needed there.",
+            "File with a secret, the last part of the path at which Kubernetes' API server asks before an eviction; "
+            "with it, that path needs no user.",
         ),
         "webhooks": ConfigKey(Many(WEBHOOK), "Receivers of events: a node is lost, ranges are unavailable, and so on."),
     },

@@ -62,7 +62,8 @@ RULE = Section(
             ThresholdType(), "CRITICAL if this level is lost: somebody is paged. `auto`: the level that clients use."
         ),
         "warning": ConfigKey(
-            ThresholdType(), "WARNING if this level is lost: a ticket is opened. `auto`: one step above that."
+            ThresholdType(),
+            "WARNING if this level is lost: a ticket is opened. `auto`: one step above the critical level.",
         ),
         "warning_failures_left": ConfigKey(
             Number(1, 1000), "WARNING if this many node failures, or fewer, are left until the critical level is lost."
@@ -89,7 +90,9 @@ GATE = Section(
     keys={
         "level": ConfigKey(LevelType(), "Consistency level that every range must keep.", default="LOCAL_QUORUM"),
         "accept": ConfigKey(Many(PATTERN), "Keyspaces that may lose ranges."),
-        "stable_readings": ConfigKey(Number(1, 100), "Safe readings in a row that `preflight` needs.", default="1"),
+        "stable_readings": ConfigKey(
+            Number(1, 100), "Number of safe readings in a row that `preflight` needs.", default="1"
+        ),
         "settle": ConfigKey(Duration(0), "How long every node must have been running.", default="45s"),
         "require_spare": ConfigKey(Flag(), "Block if a range would be left without a spare replica.", default="false"),
         "require_all_up": ConfigKey(Flag(), "Block while any other node is down.", default="false"),
@@ -118,7 +121,9 @@ LEASE = Section(
         "username": ConfigKey(Text(), "User name for etcd."),
         "password_file": ConfigKey(File(secret=True), LOOKED_UP),
         "tls": ConfigKey(TLS, "Certificates for https."),
-        "deadline": ConfigKey(Duration(1), "How long a restart may take until its lease is reported.", default="1h"),
+        "deadline": ConfigKey(
+            Duration(1), "How long a restart may take before its lease is reported as overdue.", default="1h"
+        ),
     },
     build=_lease,
     also={
@@ -156,7 +161,7 @@ SENSU = Section(
         ),
         "ticket": ConfigKey(
             Choice(("critical", "warning", "never")),
-            "Lowest severity that opens a ticket, for what does not page.",
+            "Lowest severity that opens a ticket, if it does not page.",
             default="warning",
         ),
         "host": ConfigKey(Text(), "Host of the socket.", default="127.0.0.1"),
@@ -187,7 +192,7 @@ FLEETLOCK = Section(
     keys={
         "nodes": ConfigKey(
             Named(what="nodes", of=MEMBER, pattern=r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}", names="a client's id"),
-            "For each client's id the address or host id of its node; other clients are refused.",
+            "For each client's id, the address or host id of its node; other clients are refused.",
             required=True,
         ),
         "group": ConfigKey(GROUP, "The name that clients use for the cluster; by default its name in this file."),
@@ -200,11 +205,13 @@ LIMITS = Section(
     what="limits",
     keys={
         "hint_window": ConfigKey(
-            Duration(1, 3650 * 86400), "How long a node may be down: Cassandra's `max_hint_window`.", default="3h"
+            Duration(1, 3650 * 86400),
+            "How long a node may be down before it misses hints: Cassandra's `max_hint_window`.",
+            default="3h",
         ),
         "gc_grace": ConfigKey(
             Duration(1, 3650 * 86400),
-            "How long a node may be down: the shortest `gc_grace_seconds`.",
+            "How long a node may be down before it would bring back deleted data: the shortest `gc_grace_seconds`.",
             default="10d",
         ),
         "movement": ConfigKey(Duration(1, 3650 * 86400), "How long a node may join, leave or move.", default="6h"),
@@ -239,19 +246,19 @@ KUBERNETES = Section(
         "namespaces": ConfigKey(Many(Text("a namespace")), "Namespaces of the pods.", required=True),
         "pods": ConfigKey(Many(PATTERN), "Shell patterns of the pods' names.", default='"*"'),
         "node_by": ConfigKey(
-            Choice(("pod_ip", "host_name", "node_name")), "How the node of a pod is found.", default="pod_ip"
+            Choice(("pod_ip", "host_name", "node_name")), "How to find the Cassandra node of a pod.", default="pod_ip"
         ),
         "host_name": ConfigKey(
             Text("a host name with {pod} in it", _pod_name, r"\{pod\}"),
-            "The pod's name for look-ups, such as `{pod}.cassandra.{namespace}.svc`.",
+            "Host name of a pod, such as `{pod}.cassandra.{namespace}.svc`.",
         ),
         "nodes": ConfigKey(
             Named(what="nodes", of=MEMBER, pattern=r"[a-z0-9][a-z0-9.-]{0,252}", names="a Kubernetes node's name"),
-            "For each Kubernetes node the address or host id of the Cassandra node on it.",
+            "For each Kubernetes node, the address or host id of the Cassandra node on it.",
         ),
         "fail": ConfigKey(
             Choice(("closed", "open")),
-            "Whether an eviction is refused or let through if the answer is not known.",
+            "Whether an eviction is refused (`closed`) or allowed (`open`) if the answer is not known.",
             default="closed",
         ),
         "api": ConfigKey(URL, "URL of Kubernetes' API.", default="https://kubernetes.default.svc"),
@@ -319,8 +326,8 @@ def _covers(wide: str, narrow: str) -> bool:
 CLUSTER = Section(
     what="a cluster",
     keys={
-        "jolokia": ConfigKey(JOLOKIA, "How to ask its nodes."),
-        "replay": ConfigKey(REPLAY, "Recorded snapshots that are served in place of live nodes, for rehearsals."),
+        "jolokia": ConfigKey(JOLOKIA, "How the nodes of the cluster are asked."),
+        "replay": ConfigKey(REPLAY, "Recorded snapshots to use instead of live nodes, for rehearsals."),
         "replication": ConfigKey(
             Named(
                 what="replication",
@@ -328,16 +335,17 @@ CLUSTER = Section(
                 pattern="[A-Za-z0-9_]{1,48}",
                 names="a keyspace's name",
             ),
-            "For each keyspace its replication; needed for releases that do not report it (before 3.11.11, and DSE): "
+            "The replication of each keyspace; needed for releases that do not report it (before 3.11.11, and DSE): "
             "`{class: NetworkTopologyStrategy, dc1: 3}`, `{class: SimpleStrategy, replication_factor: 2}` or, with a "
             "replica on each node, `{class: EverywhereStrategy}`.",
         ),
         "client_datacenters": ConfigKey(
             Many(Text("a datacenter")),
-            "Datacenters with clients, or `auto`; by default each that holds replicas of the keyspace.",
+            "Datacenters with clients, or `auto`; by default each datacenter that holds replicas of the keyspace.",
         ),
         "authenticates": ConfigKey(
-            Flag(), "Whether clients must log in and system_auth is monitored; by default read from the nodes' MBeans."
+            Flag(),
+            "Whether clients must log in, so that system_auth is monitored; by default read from the nodes' MBeans.",
         ),
         "monitor": ConfigKey(Many(RULE), "Rules for alerts; the first that matches a keyspace applies."),
         "gate": ConfigKey(GATE, "What must hold before a node may stop.", implied=True),
@@ -349,8 +357,8 @@ CLUSTER = Section(
             "Labels by which the agent's page groups and filters clusters, such as `{team: payments}`.",
         ),
         "observed": ConfigKey(OBSERVED, "How `auto` [follows the queries](levels.md)."),
-        "limits": ConfigKey(LIMITS, "How long states may last until the agent reports them.", implied=True),
-        "kubernetes": ConfigKey(KUBERNETES, "Pods whose evictions the gate decides on, by an admission webhook."),
+        "limits": ConfigKey(LIMITS, "How long states may last before the agent reports them.", implied=True),
+        "kubernetes": ConfigKey(KUBERNETES, "Pods on whose evictions the gate decides, through an admission webhook."),
     },
     build=_cluster,
     also={

@@ -52,7 +52,7 @@ TLS = Section(
         "cert_file": ConfigKey(File(), "PEM file with the client certificate and, without `key_file`, its key."),
         "key_file": ConfigKey(File(secret=True), "PEM file with the private key of the client certificate."),
         "insecure_skip_verify": ConfigKey(
-            Flag(), "Do not verify the server's certificate; `config check` warns of it.", default="false"
+            Flag(), "Do not verify the server's certificate; `config check` warns about it.", default="false"
         ),
     },
     build=_tls,
@@ -131,8 +131,9 @@ JOLOKIA = Section(
                 names="a host id, ADDRESS, ADDRESS:PORT, [IPV6]:PORT or a host name",
                 check=node_name,
             ),
-            "For single nodes, by host id, address (`ADDRESS:PORT`, with the storage port, if nodes share it) or host "
-            "name, the URL of the node's Jolokia in place of `url`, or with `proxy` its JMX URL in place of `jmx`.",
+            "Exceptions for single nodes, by host id, address (`ADDRESS:PORT` with the storage port, if nodes share an "
+            "address) or host name: the URL of the node's Jolokia instead of `url`, or with `proxy` its JMX URL "
+            "instead of `jmx`.",
         ),
         "proxy": ConfigKey(
             URL,
@@ -147,7 +148,7 @@ JOLOKIA = Section(
         ),
         "views": ConfigKey(
             Choice(("all", "contact_points")),
-            "Nodes whose views are read; use `contact_points` if Jolokia can be reached on those only.",
+            "Nodes whose views are read; use `contact_points` if Jolokia can be reached only on those.",
             default="all",
         ),
         "username": ConfigKey(Text(), "User name for HTTP basic authentication."),

@@ -9,10 +9,11 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="movement_disagreement",
         severity=Severity.UNKNOWN,
-        meaning="Views that count disagree on which nodes join, leave or move, or a node joins for a view though "
-        "it owns ranges. These coordinators place replicas by other rings than the one that was read. A note if "
-        "their clients are served in either ring.",
-        next_step="Wait some seconds. If it stays, compare `nodetool status` there, and restart the node behind.",
+        meaning="Views that count disagree on which nodes join, leave or move, or a view shows a node as joining "
+        "although it owns ranges. These coordinators place replicas by a ring that differs from the one that was read. "
+        "A note if their clients are served with either ring.",
+        next_step="Wait some seconds. If the finding stays, compare `nodetool status` on these nodes, and restart the "
+        "node that is behind.",
         reason="contradiction",
         lifts_when="all views know the same movements",
     ),
@@ -36,8 +37,8 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="contradictory_view",
         severity=Severity.WARNING,
-        meaning="A view lists a node as live and as unreachable. Such a node counts as not reached by that view.",
-        next_step="Wait for the next poll. If it stays, restart gossip on the node whose view it is.",
+        meaning="A view lists a node both as live and as unreachable. Such a node counts as not reached by that view.",
+        next_step="Wait for the next poll. If the finding stays, restart gossip on the node whose view it is.",
         reason="contradiction",
         lifts_when="no view lists a node as live and as unreachable",
         distrusts_subject=True,
@@ -45,8 +46,9 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="membership_disagreement",
         severity=Severity.WARNING,
-        meaning="Some views know a member that others do not know.",
-        next_step="Wait a minute after a removal. If it stays, check `nodetool gossipinfo` on the nodes named.",
+        meaning="Some views know a member that other views do not know.",
+        next_step="After a removal, wait a minute. If the finding stays, check `nodetool gossipinfo` on the nodes "
+        "named.",
         reason="view_disagreement",
         lifts_when="all views know the same members",
         source_decides=True,
@@ -54,8 +56,8 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="unconfirmed_member",
         severity=Severity.OK,
-        meaning="A node that is drained, starts or has gossip switched off knows a token owner that no serving node "
-        "knows. Either the owner has left since, or the serving nodes have lost a member.",
+        meaning="A node that is drained, is starting or has gossip switched off knows a token owner that no serving "
+        "node knows. Either the owner has left since, or the serving nodes have lost a member.",
         next_step="Compare `nodetool status` on the node named and on a serving one. If the owner has left, start the "
         "node named.",
         reason="view_disagreement",
@@ -65,9 +67,9 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="address_disagreement",
         severity=Severity.OK,
-        meaning="Views know a node under an address that is not its own: their address is stale, or addresses are "
-        "translated between them. Whether they reach the node is judged by the address that they know.",
-        next_step="Restart a node that knows a stale address, if it does not reach the other node.",
+        meaning="Views know a node under an address that is not its own: the address is stale, or addresses are "
+        "translated between the nodes. Whether they reach the node is judged by the address that they know.",
+        next_step="If a node that knows a stale address does not reach the other node, restart it.",
         gate="note",
     ),
 )

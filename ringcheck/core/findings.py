@@ -57,24 +57,25 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.WARNING,
             meaning="Fewer members of the cluster metadata service are up than its quorum. No table can be created or "
             "altered, and no node can join, leave, move or be replaced. A WARNING and no page: queries are served as "
-            "before, and nodes that stop can start again. A note if the quorum is there with no member to spare.",
-            next_step="Bring back the members that are named as down. Don't replace or remove a node before.",
+            "before, and nodes that stop can start again. A note if there is a quorum, but no member to spare.",
+            next_step="Bring back the members that are named as down. Don't replace or remove a node before that.",
             gate="judged",
         ),
         FindingKind(
             code="metadata_unknown",
             severity=Severity.UNKNOWN,
-            meaning="No node of 6.0 or newer reports the members of the cluster metadata service, or a member is no "
-            "known node. So it is not known whether it has a quorum.",
+            meaning="No node of 6.0 or newer reports the members of the cluster metadata service, or a member is not a "
+            "known node. So it is not known whether the service has a quorum.",
             next_step="Allow `describeCMS` of `org.apache.cassandra.tcm:type=CMSOperations` in the access policy.",
             lifts_when="the members of the cluster metadata service are known",
         ),
         FindingKind(
             code="metadata_behind",
             severity=Severity.OK,
-            meaning="A view has not yet applied changes of the metadata that another view has: its joining, leaving "
-            "and moving nodes may be those of before.",
-            next_step="Wait a second. If it stays, check whether that node reaches a member of the metadata service.",
+            meaning="A view has not yet applied changes of the metadata that another view has: its lists of joining, "
+            "leaving and moving nodes may be old.",
+            next_step="Wait a second. If the finding stays, check whether that node reaches a member of the metadata "
+            "service.",
             reason="view_disagreement",
             lifts_when="all views have applied the same changes",
         ),
@@ -90,9 +91,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="metadata_not_writable",
             severity=Severity.WARNING,
-            meaning="The cluster metadata can't be changed though its members may be up: after an upgrade to 6.0 the "
-            "service was not initialised, it is being initialised, or commits are paused on a node.",
-            next_step="After the last node has 6.0: `nodetool cms initialize`. Resume commits that were paused.",
+            meaning="The cluster metadata can't be changed, although its members may be up: the service was not "
+            "initialised after an upgrade to 6.0, it is being initialised, or commits are paused on a node.",
+            next_step="When all nodes run 6.0, run `nodetool cms initialize`. Resume commits that were paused.",
             gate="judged",
         ),
     ),
@@ -100,7 +101,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="no_usable_view",
             severity=Severity.UNKNOWN,
-            meaning="No view counts: no node answered, or every view was discarded for the reason given. Without a "
+            meaning="No view counts: no node answered, or every view was discarded, for the reasons given. Without a "
             "view nothing is known about any keyspace.",
             next_step="See the reasons.",
             lifts_when="a node answers whose view counts",
@@ -118,7 +119,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             meaning="A node's Jolokia did not answer although other nodes see the node up, or a datacenter has no "
             "usable view of its own. Cassandra needs 18 to 37 s to notice a killed node; until then this is the only "
             "sign.",
-            next_step="If it stays, check that node's Jolokia.",
+            next_step="If the finding stays, check that node's Jolokia.",
             reason="view_missing",
             lifts_when="every node's Jolokia answers",
             waived_for_subject=True,
@@ -127,7 +128,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="node_unknown",
             severity=Severity.UNKNOWN,
-            meaning="No view that counts lists a member as live or as unreachable, so that no coordinator reaches it.",
+            meaning="No view that counts lists a member as live or as unreachable, so no coordinator reaches it.",
             next_step="Check that node, and `nodetool gossipinfo`.",
             reason="view_missing",
             lifts_when="a view lists the node as live or unreachable",
@@ -142,8 +143,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="unknown_endpoint",
             severity=Severity.UNKNOWN,
-            meaning="A view lists a live endpoint that is no node of the snapshot.",
-            next_step="Wait for the next poll. If it stays, check the node whose view it is.",
+            meaning="A view lists a live endpoint that is not a node of the snapshot.",
+            next_step="Wait for the next poll. If the finding stays, check the node whose view it is.",
             lifts_when="every live endpoint is a known node",
         ),
         FindingKind(
@@ -151,7 +152,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.UNKNOWN,
             meaning="A level needs the replication factor, but the release does not report it (before 3.11.11), or the "
             "strategy is not one of Cassandra's. Each keyspace has one finding, which names the levels.",
-            next_step="State the replication under `replication:` in the configuration, also for DSE's "
+            next_step="State the replication under `replication:` in the configuration; this also works for DSE's "
             "EverywhereStrategy.",
             gate="judged",
             lifts_when=_STATED,
@@ -159,8 +160,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="ring_contradicts_replication",
             severity=Severity.UNKNOWN,
-            meaning="Ranges have other numbers of replicas than the replication asks for, also after both were read a "
-            "second time: the ring comes from a node that has only half started, or `replication:` is wrong.",
+            meaning="Ranges have more or fewer replicas than the replication requires, even after both were read a "
+            "second time: the ring was read from a node that has not fully started, or `replication:` is wrong.",
             next_step="Check `replication:`; restart a node whose snitch was asked for its datacenters too early.",
             lifts_when="ring and replication agree",
         ),
@@ -168,28 +169,28 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="ring_unreadable",
             severity=Severity.UNKNOWN,
             meaning="A keyspace's ring could not be read, is incomplete, or was truncated by the agent's limits.",
-            next_step="See the text: access policy, `maxCollectionSize`, `maxObjects`.",
+            next_step="The text has the cause: the access policy, `maxCollectionSize` or `maxObjects`.",
         ),
         FindingKind(
             code="ring_behind",
             severity=Severity.UNKNOWN,
-            meaning="A node serves, or owns tokens according to some nodes, but owns no tokens in the ring that was "
-            "read: the node that it was read from is behind. Or a contact point has joined a ring in which no other "
-            "node knows it.",
-            next_step="If it stays, check `nodetool gossipinfo` on the nodes named.",
+            meaning="A node serves clients, or owns tokens according to some nodes, but owns no tokens in the ring "
+            "that was read: the node that the ring was read from is behind. Or a contact point has joined the ring, "
+            "and no other node knows it.",
+            next_step="If the finding stays, check `nodetool gossipinfo` on the nodes named.",
             lifts_when="the ring that is read has the node's tokens",
         ),
         FindingKind(
             code="topology_stale",
             severity=Severity.UNKNOWN,
             meaning="The ring may have changed and could not be read again.",
-            next_step="If it stays, check the Jolokia of the nodes named.",
+            next_step="If the finding stays, check the Jolokia of the nodes named.",
         ),
         FindingKind(
             code="pending_unreadable",
             severity=Severity.UNKNOWN,
-            meaning="Ranges in movement could not be read, so that writes can't be judged.",
-            next_step="As for `ring_unreadable`.",
+            meaning="Moving ranges could not be read, so writes can't be judged.",
+            next_step="The same as for `ring_unreadable`.",
         ),
     ),
     "What contradicts itself": CONTRADICTION_KINDS,
@@ -197,8 +198,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="view_discarded",
             severity=Severity.WARNING,
-            meaning="A node answers, but its view does not count. Either other nodes see it up while it is starting or "
-            "drained or its gossip or native transport is off, or they see it down while it may still serve clients.",
+            meaning="A node answers, but its view does not count. Either other nodes see the node up while it is "
+            "starting or drained, or while its gossip or native transport is off; or they see it down while it may "
+            "still serve clients.",
             next_step="Finish what was begun on that node: `nodetool enablegossip`, `enablebinary`, or a restart.",
             reason="view_missing",
             lifts_when="that node serves again, or all views see it down",
@@ -218,8 +220,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="gossip_dead",
             severity=Severity.WARNING,
             meaning="A node serves clients and believes that it gossips, but every other view sees it down.",
-            next_step="It is cut off or its gossip has died: drain it, then restart it. Until it is drained the gate "
-            "counts it as up, since it serves clients.",
+            next_step="The node is cut off, or its gossip has died: drain it, then restart it. Until it is drained the "
+            "gate counts it as up, because it serves clients.",
             reason="view_disagreement",
             lifts_when="all views agree",
             eased_by_lease=True,
@@ -235,8 +237,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="paxos_disagreement",
             severity=Severity.WARNING,
-            meaning="Coordinators use different variants of Paxos, as while `paxos_variant` is being changed. Each of "
-            "them serves SERIAL and LOCAL_SERIAL by the counts of its own variant, and is judged by them.",
+            meaning="Coordinators use different variants of Paxos, for example while `paxos_variant` is being changed. "
+            "Each of them serves SERIAL and LOCAL_SERIAL by the rules of its own variant, and is judged by these "
+            "rules.",
             next_step="Set the same `paxos_variant` on every node, in cassandra.yaml and over JMX.",
             gate="note",
         ),
@@ -272,7 +275,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="former_member",
             severity=Severity.OK,
-            meaning="A contact point answers but is no member any more, for example after a decommission.",
+            meaning="A contact point answers but is no longer a member, for example after a decommission.",
             next_step="Remove it from `contact_points`.",
             gate="note",
         ),
@@ -288,8 +291,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="auth_not_watched",
             severity=Severity.OK,
-            meaning="No node shows that clients must log in, so that system_auth is left out. Authenticators other "
-            "than Cassandra's can be seen only from 4.1 on, after the first login at the node that the ring is read "
+            meaning="No node shows that clients must log in, so system_auth is not watched. Authenticators other than "
+            "Cassandra's own can be seen only from 4.1 on, after the first login at the node that the ring is read "
             "from.",
             next_step="If clients log in, set `authenticates: true`. If they don't, set it to `false` to end the note.",
             gate="note",
@@ -300,16 +303,16 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="level_changed",
             severity=Severity.OK,
-            meaning="Clients use another level than before; shown for a day. Rules with `auto` follow, and the gate "
-            "keeps what is used.",
+            meaning="Clients use another level than before; the note is shown for a day. Rules with `auto` follow, and "
+            "the gate keeps the levels in use.",
             next_step="`ringcheck levels` shows the evidence.",
             gate="note",
         ),
         FindingKind(
             code="levels_unclear",
             severity=Severity.OK,
-            meaning="Not everything of the window is known, so that the default levels hold beside those in use.",
-            next_step="Wait for the rest of the window, or let the sources that are named be read.",
+            meaning="Part of the window is not known, so the default levels apply in addition to those in use.",
+            next_step="Wait for the rest of the window, or make the named sources readable.",
             gate="note",
         ),
     ),
@@ -323,7 +326,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="lease_overdue",
             severity=Severity.WARNING,
-            meaning="A lease is older than its `deadline`, or its time is not credible. It lowers no finding.",
+            meaning="A lease is older than its `deadline`, or its time is not plausible. It lowers no finding.",
             next_step="Finish the restart, or `ringcheck lease break` once the node is back.",
             gate="judged",
         ),
@@ -331,7 +334,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="leases_unknown",
             severity=Severity.OK,
             meaning="The lease store did not answer. No finding is lowered.",
-            next_step="Check etcd, or the store that is configured.",
+            next_step="Check etcd, or the lock file that is configured.",
             gate="judged",
         ),
     ),

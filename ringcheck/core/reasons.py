@@ -70,8 +70,8 @@ _KINDS = (
         code="metadata_quorum",
         answer="unsafe",
         meaning="Fewer members of the cluster metadata service (Cassandra 6.0+) than its quorum would be left: no "
-        "table could be created, and no node could join, leave, move or be replaced. It blocks also if the quorum is "
-        "missing already, unless every candidate is down already and is to be restarted.",
+        "table could be created, and no node could join, leave, move or be replaced. It also blocks if the quorum is "
+        "lost already, unless every candidate is down already and is to be restarted.",
         lifts_when="more members of the cluster metadata service are up",
         takes=True,
         headline=1,
@@ -86,7 +86,7 @@ _KINDS = (
     ReasonKind(
         code="already_unavailable",
         answer="unsafe",
-        meaning="Ranges are unavailable before anything stops. A note if every candidate is down already: then the "
+        meaning="Ranges are unavailable before any node stops. A note if every candidate is down already: then the "
         "restart is the cure.",
         lost="before",
         lifts_when="the nodes that are down are back",
@@ -108,8 +108,8 @@ _KINDS = (
     ReasonKind(
         code="not_a_member",
         answer="unsafe",
-        meaning="With `--action removenode` or `replace`: the node owns no tokens, so that there is nothing to remove "
-        "or to replace.",
+        meaning="With `--action removenode` or `replace`: the node owns no tokens, so there is nothing to remove or "
+        "replace.",
         lifts_when="a member is named",
     ),
     ReasonKind(
@@ -121,9 +121,9 @@ _KINDS = (
     ReasonKind(
         code="no_live_source",
         answer="unsafe",
-        meaning="With `--action removenode`, `replace` or `bootstrap`: ranges have no replica that may be counted on, "
-        "from which their data could be streamed. A note for keyspaces that are accepted and for system keyspaces that "
-        "are not watched, if Cassandra goes on without them: it does for `removenode`, and for `replace` with RF 1.",
+        meaning="With `--action removenode`, `replace` or `bootstrap`: ranges have no reliable replica from which "
+        "their data could be streamed. A note for keyspaces that are accepted, and for system keyspaces that are not "
+        "watched, if Cassandra continues without their data: it does so for `removenode`, and for `replace` with RF 1.",
         lifts_when="a replica of these ranges is up",
         takes=True,
         headline=1,
@@ -131,23 +131,24 @@ _KINDS = (
     ReasonKind(
         code="shared_ranges",
         answer="unsafe",
-        meaning="With `--action replace`: several nodes are named that share ranges, of which fewer live replicas than "
-        "a quorum would be left. Values that only the dead nodes acknowledged would be lost, and no repair could mend "
-        "that. `together` in the decision has the groups that may be replaced at once.",
+        meaning="With `--action replace`: several nodes are named, and ranges that they share have fewer live replicas "
+        "than a quorum. Values that only the dead nodes acknowledged would be lost, and no repair could restore them. "
+        "`together` in the decision has the groups that may be replaced at once.",
         lifts_when="they are replaced one after the other",
     ),
     ReasonKind(
         code="rack_differs",
         answer="unsafe",
         meaning="With `--action replace`: the new node is not in the datacenter and rack of the node that it replaces, "
-        "so that it would hold other ranges. A note with the place if that of the new node is not stated.",
+        "so it would hold other ranges. If the place of the new node is not stated, this is a note that states the "
+        "required place.",
         lifts_when="the new node is in the rack of the node that it replaces",
     ),
     ReasonKind(
         code="new_datacenter",
         answer="unsafe",
-        meaning="With `--action bootstrap`: the datacenter of the new node has no node yet, and a keyspace has "
-        "replicas there. A note if no keyspace has.",
+        meaning="With `--action bootstrap`: the datacenter of the new node has no node yet, but a keyspace has "
+        "replicas there. A note if no keyspace has replicas there.",
         lifts_when="no keyspace has replicas there; add the nodes, then alter the keyspaces and rebuild the nodes",
     ),
     ReasonKind(
@@ -159,8 +160,9 @@ _KINDS = (
     ReasonKind(
         code="lease_held",
         answer="unsafe",
-        meaning="Other nodes hold a restart lease and count as down. A note; blocks with every action but `restart`. "
-        "With `--action removenode` or `replace` the candidate's own lease blocks too: somebody will bring it back.",
+        meaning="Other nodes are under a restart lease and count as down. A note; it blocks with every action but "
+        "`restart`. With `--action removenode` or `replace` the candidate's own lease blocks too: somebody will bring "
+        "it back.",
         lifts_when="the lease is released",
         headline=0,
         passing=True,
@@ -191,8 +193,8 @@ _KINDS = (
     ReasonKind(
         code="streaming",
         answer="unsafe",
-        meaning="A candidate sends or receives streams (repair, bootstrap, rebuild, decommission), which a stop breaks "
-        "off. A note if another node streams, or if it is not known because the access policy does not allow "
+        meaning="A candidate sends or receives streams (repair, bootstrap, rebuild, decommission), which a stop would "
+        "interrupt. A note if another node streams, or if it is not known because the access policy does not allow "
         "`StreamManager`'s `CurrentStreams`.",
         lifts_when="all streams have ended",
         passing=True,
@@ -215,9 +217,9 @@ _KINDS = (
     ReasonKind(
         code="recently_changed",
         answer="unsafe",
-        meaning="A node has run for less time than `gate: {settle: ...}` requires, by its gossip generation, a time of "
-        "its own clock. A note if the generation is not known: the node was not asked (`views: contact_points`), or "
-        "its Jolokia does not allow it to be read.",
+        meaning="A node has run for less time than `gate: {settle: ...}` requires. The time comes from its gossip "
+        "generation, by the node's own clock. A note if the generation is not known: the node was not asked (`views: "
+        "contact_points`), or its Jolokia does not allow reading the generation.",
         lifts_when="the node has run long enough",
         waived_for_subject=True,
         passing=True,
@@ -225,8 +227,8 @@ _KINDS = (
     ReasonKind(
         code="contradiction",
         answer="unknown",
-        meaning="Data of the nodes contradicts itself: a node is in both lists of a view, two nodes have one host id, "
-        "or the Jolokia at a node's address belongs to another node.",
+        meaning="The data of the nodes is contradictory: a node is in both lists of a view, two nodes have one host "
+        "id, or the Jolokia at a node's address belongs to another node.",
         lifts_when="the data no longer contradicts itself",
     ),
     ReasonKind(
@@ -241,7 +243,7 @@ _KINDS = (
     ReasonKind(
         code="unknown_node",
         answer="unknown",
-        meaning="A candidate is no node of the cluster, or no candidate is named.",
+        meaning="A candidate is not a node of the cluster, or no candidate is named.",
         lifts_when="a member is named",
     ),
     ReasonKind(
@@ -267,8 +269,8 @@ _KINDS = (
         code="rack_new",
         answer="safe",
         meaning="With `--action bootstrap`: the rack has no node yet. NetworkTopologyStrategy spreads replicas over "
-        "racks, so that its first node gets more ranges than others; all of them if there are fewer racks than "
-        "replicas.",
+        "racks, so the first node of a rack gets more ranges than others; it gets all ranges if there are fewer racks "
+        "than replicas.",
         lifts_when="as many nodes join each rack",
     ),
     ReasonKind(
