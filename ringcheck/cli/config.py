@@ -60,13 +60,15 @@ def schema_command() -> None:
 
 @config.command
 @_file
+@click.argument("file", metavar="[FILE]", required=False)
 @click.option("--cluster", metavar="NAME", help="Only this cluster.")
 @format_option("text", "json")
-def show(path: str, cluster: str | None, format_: str) -> None:
+def show(path: str, file: str | None, cluster: str | None, format_: str) -> None:
     """Show the values in force, and where they are set.
 
-    Each value comes with the file and line that sets it, or with `default`.
+    Reads FILE, or else the file of --config. Each value comes with the file and line that sets it, or with `default`.
     """
+    path = path if file is None else file
     require_config(path)
     loaded = load(path)
     if cluster is not None and cluster not in loaded.clusters:

@@ -52,6 +52,14 @@ def test_show_prints_all_values_in_force(tmp_path: Path, capsys: pytest.CaptureF
     assert not [key for key in values if not key.startswith("clusters.a.") or key.startswith("clusters.a.b")]
 
 
+def test_show_reads_the_named_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `config check FILE` does."""
+    assert run(["config", "show", "-C", str(EXAMPLE)]) == 0
+    shown = capsys.readouterr().out
+    assert run(["config", "show", str(EXAMPLE)]) == 0
+    assert capsys.readouterr().out == shown
+
+
 def test_show_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     """Each value appears once, under its path."""
     assert run(["config", "show", "-C", str(EXAMPLE)]) == 0
