@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ringcheck.agent.bugs import located_bug
 from ringcheck.core.transitions import utc
@@ -28,6 +28,7 @@ from ringcheck.history import outbox
 from ringcheck.history.database import StateFileError
 from ringcheck.history.outbox import Letter
 from ringcheck.http.credentials import secret
+from ringcheck.http.urls import shown
 from ringcheck.report.reading import WebhookCounts
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread: no event would be sent any more
             self.counts.attempts["failed"] += 1
             self._all.longer(self._clock())
-            self._fail(str(error) if isinstance(error, RingcheckError) else located_bug(error))
+            self._fail(self._without_path(error) if isinstance(error, RingcheckError) else located_bug(error))
             return False
         if status in _OK:
             self._took(head)
@@ -228,6 +229,12 @@ class Dispatcher:
     def _delete(self, number: int) -> None:
         """Have an event deleted; until that is done it is not sent again."""
         self._delivered[number] = self._writer.put(partial(outbox.remove, numbers=(number,)))
+
+    def _without_path(self, error: RingcheckError) -> str:
+        """An error without the path of the URL: at some receivers the path is the secret."""
+        named = shown(self.webhook.url)
+        scheme, host = urlsplit(named)[:2]
+        return str(error).replace(named, f"{scheme}://{host}")
 
     def _fail(self, why: str) -> None:
         if not self._failing:

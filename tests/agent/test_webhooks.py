@@ -189,6 +189,20 @@ def test_failures_are_reported_once(tmp_path: Path) -> None:
     assert dispatcher.counts.attempts == {"delivered": 1, "refused": 0, "failed": 3}
 
 
+def test_a_failure_is_reported_without_the_path_of_the_url(tmp_path: Path) -> None:
+    """At some receivers the path is the secret."""
+    reports = list[Any]()
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(1))
+        hook = webhook(tmp_path, url="http://127.0.0.1:1/hooks/T0KEN?key=K3Y")
+        Dispatcher(hook, writer, lambda *said: reports.append(said), Clock()).step()
+    (_, what, why) = reports[0]
+    assert what == "failed"
+    assert why.startswith("http://127.0.0.1:1: ")
+    assert "T0KEN" not in why
+    assert "K3Y" not in why
+
+
 def test_a_refused_event_keeps_back_only_its_cluster(tmp_path: Path) -> None:
     """The receiver may be right to refuse it; other clusters' events are sent, and its own in order later."""
     clock, receiver = Clock(), Receiver()
