@@ -57,7 +57,7 @@ class Wishes:
         """The configured gate with these wishes.
 
         Raises:
-            UsageError: there is no such level or code.
+            UsageError: there is no such level or code, or the level is ANY.
         """
         return gate.asked(
             level=None if self.level is None else level(self.level),

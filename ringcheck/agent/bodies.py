@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LEVEL = {"enum": [level.value for level in Level]}
+GATE_LEVEL = {"enum": [level.value for level in Level if level is not Level.ANY]}
 _TEXT = {"type": "string"}
 _NAME = {"type": "string", "minLength": 1}
 _NAMES = {"type": "array", "items": _NAME}
@@ -30,7 +31,7 @@ def _wish(actions: Iterable[str], required: tuple[str, ...], **own: Any) -> dict
     properties = {
         "action": {"enum": list(actions)},
         **own,
-        "level": LEVEL,
+        "level": GATE_LEVEL,
         "accept": {"description": "Patterns of keyspaces that may lose ranges", **_NAMES},
         "allow": {
             "description": "Codes of reasons that do not block",

@@ -17,7 +17,7 @@ from ringcheck.agent import (
     pages,
     pictures,
 )
-from ringcheck.agent.bodies import ADMISSION, FLEETLOCK, LEVEL, OBSERVED, PREFLIGHT
+from ringcheck.agent.bodies import ADMISSION, FLEETLOCK, GATE_LEVEL, LEVEL, OBSERVED, PREFLIGHT
 from ringcheck.agent.operations import Answer, Operation, Parameter
 from ringcheck.core.policy import Severity
 from ringcheck.core.transitions import KINDS
@@ -216,7 +216,7 @@ _KNOWN = (
         contents="the batches of a rolling restart, `ringcheck/plan/1`",
         handler=api.plan,
         parameters=(
-            Parameter("level", "The level to keep", LEVEL),
+            Parameter("level", "The level to keep", GATE_LEVEL),
             Parameter("max_batch", "Nodes in a batch at most", {"type": "integer", "minimum": 1, "maximum": 9999999}),
             Parameter("by", "rack: no batch spans racks; node: each node is a batch", {"enum": ["rack", "node"]}),
             _DATACENTERS,

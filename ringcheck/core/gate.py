@@ -106,8 +106,10 @@ class Gate:
         """The configured gate with what one question asks for: another level, or more of anything else.
 
         Raises:
-            UsageError: if `allow` has a code that no reason has.
+            UsageError: if `level` is ANY, which every stop keeps, or if `allow` has a code that no reason has.
         """
+        if level is Level.ANY:
+            raise UsageError("the gate can't keep ANY: it is for writes only, and a hint alone satisfies it")
         codes = frozenset(allow)
         unknown = sorted(codes - CODES)
         if unknown:

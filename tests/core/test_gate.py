@@ -555,6 +555,12 @@ def test_a_reason_that_does_not_exist_can_not_be_allowed() -> None:
         Gate().asked(allow=["steaming"])
 
 
+def test_any_can_not_be_kept() -> None:
+    """A hint alone satisfies ANY: as the only level to keep it would make every stop safe."""
+    with pytest.raises(UsageError, match="can't keep ANY"):
+        Gate().asked(level=Level.ANY)
+
+
 def test_coordinators_of_several_releases_repeat_no_reason() -> None:
     """A mixed cluster reads its demands by more than one release; each reason is given once, with the largest loss."""
     seen = article.snapshot()
