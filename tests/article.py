@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ringcheck.core.ring import Node, Replication, Ring, Snapshot, View
@@ -24,10 +25,20 @@ def tokens() -> list[tuple[int, int]]:
 
 @cache
 def placed(factor: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
-    """Ranges of SimpleStrategy as (start, end, replicas), by walking the whole ring from each token."""
+    """Ranges of SimpleStrategy as (start, end, replicas), by walking the ring from each token."""
     owned = tokens()
-    walks = [dict.fromkeys(owner for _, owner in (*owned[i:], *owned[:i])) for i in range(len(owned))]
-    return tuple((owned[i - 1][0], owned[i][0], tuple(walk)[:factor]) for i, walk in enumerate(walks))
+    return tuple((owned[i - 1][0], owned[i][0], _walk(owned, i, factor)) for i in range(len(owned)))
+
+
+def _walk(owned: list[tuple[int, int]], start: int, factor: int) -> tuple[int, ...]:
+    """The first nodes of different tokens, clockwise."""
+    met: list[int] = []
+    for _, owner in chain(owned[start:], owned[:start]):
+        if owner not in met:
+            met.append(owner)
+        if len(met) == factor:
+            break
+    return tuple(met)
 
 
 @cache

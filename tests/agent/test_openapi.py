@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS
 
 from ringcheck.agent import bodies, evictions, fleetlock, observed, preflight, web
 from ringcheck.agent.evictions import Evictions
@@ -73,18 +69,20 @@ def more(world: World, lock: FleetLock) -> list[BaseRoute]:
 
 @pytest.fixture(scope="module")
 def described(world: World) -> BaseSchema:
+    """The served description as schemathesis reads it, with the formats that JSON Schema does not have."""
+    import schemathesis
+
+    schemathesis.openapi.format("printable", st.text(st.characters(exclude_categories=["C", "Z"])))
+    schemathesis.openapi.format(
+        "moment", st.sampled_from(["90m", "7d", "2026-01-31", "2026-01-31T12:00:00Z", "1769860800"])
+    )
     return schemathesis.openapi.from_url(world.url(PATH))
-
-
-# The formats that JSON Schema does not have.
-schemathesis.openapi.format("printable", st.text(st.characters(exclude_categories=["C", "Z"])))
-schemathesis.openapi.format(
-    "moment", st.sampled_from(["90m", "7d", "2026-01-31", "2026-01-31T12:00:00Z", "1769860800"])
-)
 
 
 def test_the_description_is_valid(world: World) -> None:
     """OpenAPI 3.1, and the same that the table makes."""
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     served = world.get(PATH).json()
     OpenAPIV31SpecValidator(served).validate()
     assert served["openapi"].startswith("3.1.")
@@ -135,6 +133,8 @@ def ask(world: World, case: Case[Any], *left_out: str) -> None:
 
     503 is an answer here: it is not known. 500 is a bug.
     """
+    from schemathesis.checks import CHECKS
+
     excluded: Any = [CHECKS.get_one(name) for name in ("not_a_server_error", *left_out)]
     checks: Any = CHECKS.get_all()
     response = case.call_and_validate(base_url=world.served.url, checks=checks, excluded_checks=excluded)
@@ -161,6 +161,8 @@ def test_the_agent_answers_as_described(world: World, described: BaseSchema, wan
 @pytest.mark.parametrize("wanted", CHOOSING, ids=lambda operation: f"{operation.method} {operation.path}")
 def test_the_agent_refuses_what_is_not_described(world: World, described: BaseSchema, wanted: Operation) -> None:
     """Parameters and bodies that the description does not allow."""
+    from schemathesis import GenerationMode
+
     operation = described[wanted.path][wanted.method]
     path = {"cluster": NAME, "node": world.address(0)}
 

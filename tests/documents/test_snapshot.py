@@ -126,11 +126,12 @@ def nested(depth: int) -> list[Any]:
 
 
 def change(path: str, value: object) -> dict[str, Any]:
-    """A valid document with one value changed, or removed if the new value is Ellipsis."""
-    document = copy.deepcopy(BASE)
+    """A valid document with one value changed, or removed if the new value is Ellipsis; the rest is BASE's."""
+    document = copy.copy(BASE)
     *parents, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     parent: Any = document
     for part in parents:
+        parent[part] = copy.copy(parent[part])
         parent = parent[part]
     if value is ...:
         del parent[last]
