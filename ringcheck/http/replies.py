@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ringcheck import errors
 from ringcheck.errors import DataError, SourceError
 from ringcheck.http.trees import VALUES, tree
 from ringcheck.http.urls import shown
@@ -133,4 +134,4 @@ def one_line(body: bytes) -> str:
 
 def printable(text: str) -> str:
     """A text in one line: white space is one blank, and what can't be printed or encoded a question mark."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return errors.printable(" ".join(text.split()))
