@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -104,10 +105,7 @@ def replay(recording: Recording) -> Answer:
     Most recordings have the ring of only a few keyspaces: lists of keyspaces are cut to those. Replication and places
     were recorded only for the healthy state, and come from there.
     """
-    known = _replies(recording)
-    healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
-    if healthy:
-        known = {key: reply for key, reply in _replies(healthy).items() if any(name in key for name in FIXED)} | known
+    known = _known(recording)
     asked = [json.loads(key)[-1] for key in known if '"getRangeToEndpointMap"' in key]
     rings = {arguments[0] for arguments in asked if arguments and isinstance(arguments[0], str)}
 
@@ -131,6 +129,17 @@ def _without_port(item: Item) -> Item:
 FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")
 
 
+@cache
+def _known(recording: Recording) -> dict[str, Any]:
+    """Replies to single requests; those that were recorded only for the healthy state are of that."""
+    known = _replies(recording)
+    healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
+    if healthy is None:
+        return known
+    return {key: reply for key, reply in _replies(healthy).items() if any(name in key for name in FIXED)} | known
+
+
+@cache
 def _replies(recording: Recording) -> dict[str, Any]:
     """Replies to single requests, by MBean and name or arguments."""
     known: dict[str, Any] = {}

@@ -44,16 +44,9 @@ class Recording:
         """The exchanges as recorded."""
         return _load(self.path)
 
-    def items(self) -> list[Exchange]:
+    def items(self) -> tuple[Exchange, ...]:
         """All request items with their answers; failed requests and whole-bulk answers as they are."""
-        found: list[Exchange] = []
-        for raw in self.load():
-            post, reply = raw.get("post"), raw.get("reply")
-            if isinstance(post, list) and isinstance(reply, list):
-                found += [Exchange(item, answer, raw) for item, answer in zip(post, reply, strict=True)]
-            elif "failed" not in raw:
-                found.append(Exchange(post, reply, raw))
-        return found
+        return _items(self.path)
 
     def read(self, attribute: str) -> Any:
         """The value of the first successful read of an attribute."""
@@ -78,6 +71,18 @@ def _load(path: Path) -> list[dict[str, Any]]:
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     loaded: list[dict[str, Any]] = json.loads(raw)
     return loaded
+
+
+@cache
+def _items(path: Path) -> tuple[Exchange, ...]:
+    found: list[Exchange] = []
+    for raw in _load(path):
+        post, reply = raw.get("post"), raw.get("reply")
+        if isinstance(post, list) and isinstance(reply, list):
+            found += [Exchange(item, answer, raw) for item, answer in zip(post, reply, strict=True)]
+        elif "failed" not in raw:
+            found.append(Exchange(post, reply, raw))
+    return tuple(found)
 
 
 @cache
