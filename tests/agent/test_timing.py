@@ -178,7 +178,7 @@ def tls_server() -> Iterator[tuple[str, ssl.SSLContext]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = server_side.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"https://user:secret@127.0.0.1:{server.server_address[1]}/", client_side
         server.shutdown()
 
@@ -291,7 +291,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}", received
         server.shutdown()
 
