@@ -9,9 +9,9 @@ import pytest
 
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.reasons import REASONS
+from tests.program import PACKAGE, texts
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "ringcheck"
 # Codes that an output shows in a form of its own, and those that name conditions of ranges as well.
 SHOWN_SPECIALLY = {
     "at_minimum", "contradictory_view", "lease_held", "leases_unknown", "no_data", "node_down", "streaming",
@@ -21,7 +21,7 @@ SHOWN_SPECIALLY = {
 
 def files_with(text: str) -> set[str]:
     """Files of the package that hold a text, relative to it."""
-    return {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if text in path.read_text()}
+    return {path.relative_to(PACKAGE).as_posix() for path, content in texts().items() if text in content}
 
 
 def named(addition: str) -> set[str]:

@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import ringcheck
+from tests.program import imports, parsed, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,27 +73,28 @@ def unlocked(wanted: Iterable[str], versions: dict[str, str]) -> list[str]:
     ]
 
 
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def imported(text: str) -> set[str]:
+    """Top-level names of the modules that a file imports."""
+    return {name.partition(".")[0] for name, _ in imports(text)}
 
 
-def imported(trees: Iterable[ast.Module]) -> set[str]:
-    """Top-level names of the modules that are imported."""
-    nodes = list(chain.from_iterable(ast.walk(tree) for tree in trees))
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {name.partition(".")[0] for name in names}
-
-
-def subclasses(tree: ast.Module) -> Iterator[str]:
-    """Names of a module's classes with a base class from a fragile library."""
-    nodes = list(ast.walk(tree))
+def subclasses(text: str) -> Iterator[str]:
+    """Names of a file's classes with a base class from a fragile library."""
+    if not imported(text) & set(FRAGILE):
+        return
+    nodes = list(ast.walk(parsed(text)))
     froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     fragile = [node for node in froms if (node.module or "").split(".")[0] in FRAGILE]
     names = {alias.asname or alias.name for node in fragile for alias in node.names}
     for node in nodes:
         if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in names for b in node.bases):
             yield node.name
+
+
+def modules(library: str) -> set[str]:
+    """Top-level names of the modules that an installed library brings along."""
+    files = distribution(library).files or []
+    return {file.parts[0].partition(".")[0] for file in files if file.suffix in {".py", ".so"}}
 
 
 def declared() -> set[str]:
@@ -147,10 +149,11 @@ def test_the_supported_pythons_are_those_that_are_locked() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     """The program declares each library that it imports, also one that another library would bring along."""
-    names = imported(map(tree_of, sorted((ROOT / "ringcheck").rglob("*.py")))) - sys.stdlib_module_names
-    owners = packages_distributions()
+    names = set().union(*map(imported, texts().values())) - sys.stdlib_module_names
     needed = names - {"ringcheck", *EXTRAS}
-    assert {canonicalize_name(owner) for name in needed for owner in owners[name]} == declared()
+    offered = {name: modules(name) for name in declared()}
+    assert needed - set().union(*offered.values()) == set()
+    assert [name for name, brought in offered.items() if not brought & needed] == []
     assert names >= EXTRAS.keys()
 
 
@@ -166,7 +169,7 @@ def test_libraries_of_extras_are_tested_as_declared(name: str, extra: str) -> No
 def test_private_parts_of_libraries_are_listed() -> None:
     """CONTRIBUTING.md lists every subclass of a class of these libraries: their next release may break it."""
     page = (ROOT / "CONTRIBUTING.md").read_text()
-    names = [name for path in (ROOT / "ringcheck").rglob("*.py") for name in subclasses(tree_of(path))]
+    names = [name for text in texts().values() for name in subclasses(text)]
     assert names
     assert [name for name in names if f"`{name}`" not in page] == []
 

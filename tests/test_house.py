@@ -10,16 +10,15 @@ import ast
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
+from tests.program import PACKAGE, imports, parsed, texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-PACKAGE = Path(__file__).parent.parent / "ringcheck"
 
 # Imports go one way: a room, or a file beside the rooms, may import the rooms in its list, itself and `errors`.
 ROOMS = {
@@ -60,30 +59,14 @@ Files = dict[str, str]
 def files() -> Files:
     """All files of the package."""
     return {
-        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
-        for path in sorted(PACKAGE.rglob("*.py"))
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): text
+        for path, text in texts().items()
     }
 
 
 def room(module: str) -> str:
     """The room of a module; the module's own name if it is a file beside the rooms."""
     return module.split(".")[1] if "." in module else "__init__"
-
-
-@cache
-def parsed(text: str) -> ast.Module:
-    """The syntax tree of a file; several checks read all files."""
-    return ast.parse(text)
-
-
-def imports(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every import of a file as module and names, including those within functions and for the type checker."""
-    for node in ast.walk(parsed(text)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, ()) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield node.module or "", tuple(alias.name for alias in node.names)
 
 
 def graph(package: Mapping[str, str]) -> dict[str, set[str]]:
@@ -236,10 +219,14 @@ class Size(NamedTuple):
 def sizes(package: Mapping[str, str]) -> Iterator[Size]:
     """The size of every function, also of those within functions."""
     for module, text in package.items():
-        code = code_lines(text)
-        for node in ast.walk(parsed(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield size(f"{module}.{node.name}", node, code)
+        yield from sizes_of(module, text)
+
+
+@cache
+def sizes_of(module: str, text: str) -> list[Size]:
+    code = code_lines(text)
+    functions = [node for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [size(f"{module}.{node.name}", node, code) for node in functions]
 
 
 def size(name: str, node: Definition, code: set[int]) -> Size:
