@@ -38,7 +38,7 @@ class NotNow(Exception):  # noqa: N818 - a refusal that may pass is no error
     """No batch may stop now.
 
     Attributes:
-        cause: equal for two refusals that have the same reason, though their texts may count other seconds or ranges.
+        cause: equal for two refusals with the same reason, even if the numbers in their texts differ.
     """
 
     def __init__(self, why: str, cause: object = None) -> None:
@@ -48,18 +48,19 @@ class NotNow(Exception):  # noqa: N818 - a refusal that may pass is no error
 
 @dataclass(slots=True, kw_only=True)
 class Admission:
-    """Asks for batches, and keeps their leases.
+    """Requests batches, and holds their leases.
 
     Attributes:
         context: the run.
         store: where leases are kept.
         owner: of the run's leases.
         policy: the cluster's rules.
-        gate: what its owners ask of the gate.
-        outcome: how the run ends if the last refusal was final: `refused` if the gate knew that the stop is unsafe.
-        untouched: nodes under a lease of this run to which nothing was done yet.
-        snapshot: the one on which the last grant was based; None before it.
-        max_batch: nodes in the next batch, at most; None for no limit.
+        gate: the settings of the gate.
+        outcome: how the run ends if the last refusal is final: `refused` if the stop was known to be unsafe, otherwise
+            `doubt`.
+        untouched: nodes under a lease of this run that have not been touched yet.
+        snapshot: the snapshot on which the last grant was based; None before the first grant.
+        max_batch: maximum number of nodes in the next batch; None for no limit.
     """
 
     context: RunContext
@@ -77,11 +78,11 @@ class Admission:
     # A batch
 
     def next_batch(self, left: Sequence[str]) -> list[RestartTask]:
-        """A batch of the nodes that are left, under its lease, which may stop now.
+        """A batch of the remaining nodes that may stop now, under its lease.
 
         Raises:
-            NotNow: if the gate, the leases or the poll give no leave; asking again may help.
-            Halt: if asking again can't help.
+            NotNow: if the gate, the leases or a failed poll prevent it; a later attempt may succeed.
+            Halt: if a later attempt can't succeed either.
         """
         self.outcome = "doubt"
         try:
@@ -98,7 +99,7 @@ class Admission:
         return tasks
 
     def _confirm(self, batch: Sequence[str]) -> None:
-        """With `--step`, ask the operator, once for each batch; its readings are taken afterwards.
+        """With `--step`, ask the operator, once for each batch. The gate's readings are taken after the answer.
 
         Raises:
             Halt: if the operator says no.
@@ -110,7 +111,7 @@ class Admission:
         self._confirmed = tuple(batch)
 
     def _planned(self, seen: Snapshot, left: Sequence[str], others: Sequence[Holder]) -> list[str]:
-        """The first batch of a fresh plan of the nodes that are left."""
+        """The first batch of a new plan for the remaining nodes."""
         members = [node for node in left if node in seen.index]
         gone = sorted(set(left) - set(members))
         if gone:
@@ -118,7 +119,7 @@ class Admission:
         how = self.context.procedure
         made = plan(seen, self.policy, self.gate, nodes=members, max_batch=self.max_batch, by=how.by)
         _raise_if_refused(made)
-        # A node under another run's lease may be back when its turn comes.
+        # Nodes under another run's lease come last: they may be back by then.
         leased = {holder.node for holder in others}
         free = [batch for batch in made.batches if not leased.intersection(batch)]
         batch = list((free or made.batches)[0])
@@ -135,16 +136,16 @@ class Admission:
         return decision
 
     def _record_news(self, event: str, fields: dict[str, Any], content: object) -> None:
-        """Record an event unless its content is that of the last event of its kind: a wait has many readings."""
+        """Record an event, unless its content equals that of the last event of its kind: a wait has many readings."""
         if self._recorded.get(event) != content:
             self._recorded[event] = content
             self.context.record(event, **fields)
 
     def _task(self, seen: Snapshot, address: str) -> RestartTask:
-        """What a node is before it is touched, and the words of its commands.
+        """The state of a node before it is touched, and the arguments of its commands.
 
         Raises:
-            Halt: if too little is known of it.
+            Halt: if too little is known about the node.
         """
         node = seen.nodes[seen.index[address]]
         try:
@@ -162,16 +163,16 @@ class Admission:
         return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started), words=words)
 
     def _leased_to_others(self, address: str) -> bool:
-        """Whether another run restarts a node now, perhaps since the poll."""
+        """Whether another run holds a lease on one of the nodes, perhaps taken since the poll."""
         with suppress(RingcheckError):
             return any(holder.node == address and holder.owner != self.owner for holder in self.store.holders())
         return False
 
     def _find_clients(self, tasks: Iterable[RestartTask]) -> None:
-        """Note where clients connect, and check that this host reaches it, before a node depends on it to be back.
+        """Find each node's CQL port, and check that this host reaches it: later it shows whether the node is back.
 
         Raises:
-            Halt: if it does not.
+            Halt: if this host can't reach it.
         """
         environment = self.context.environment
         up = [task for task in tasks if task.target.started_at is not None]
@@ -186,10 +187,10 @@ class Admission:
     # The lease
 
     def lease(self, tasks: Sequence[RestartTask]) -> None:
-        """Take the lease of a batch, if the gate says safe often enough in a row.
+        """Take the lease of a batch, if the gate answers safe often enough in a row.
 
         Raises:
-            NotNow: if it does not, or if no lease can be had now.
+            NotNow: if the gate does not, or if no lease can be taken now.
         """
         batch = [task.node.address for task in tasks]
         since, purpose = self.context.environment.utc(), self.context.procedure.purpose
@@ -221,7 +222,7 @@ class Admission:
         """Give leases back.
 
         Raises:
-            Halt: if they can't be.
+            Halt: if the leases can't be released.
         """
         try:
             self.store.remove(nodes, self.owner)
@@ -231,13 +232,13 @@ class Admission:
         self.context.record("released", nodes=list(nodes))
 
     def release_untouched(self) -> None:
-        """Give back the lease of nodes to which nothing was done; a failure leaves it to --resume."""
+        """Give back the lease of nodes that were not touched. If that fails, --resume does it later."""
         with suppress(RingcheckError, Halt):
             if self.untouched:
                 self.release(self.untouched)
 
     def release_all_but(self, nodes: Iterable[str]) -> None:
-        """Give back every lease of this owner but those of some nodes."""
+        """Give back all leases of this owner except those of some nodes."""
         kept = set(nodes)
         ours = [holder.node for holder in self.store.holders() if holder.owner == self.owner]
         if over := [node for node in ours if node not in kept]:
@@ -251,15 +252,15 @@ def _raise_unless_safe(decision: Decision) -> None:
 
 
 def _raise_if_refused(made: Plan) -> None:
-    """Raise if a plan has no batch for now.
+    """Raise if a plan has no batch that can stop now.
 
     Raises:
-        Halt: if a reason is one that no wait lifts.
+        Halt: if a reason can't be lifted by waiting.
         NotNow: otherwise.
     """
     for refusal in made.refused:
         for reason in refusal.reasons:
-            if reason.kind.takes:  # a plan is of the ring with all nodes up
+            if reason.kind.takes:  # a plan is made for the ring with all nodes up
                 nodes = listed([other.node for other in made.refused])
                 raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
     if made.refused and made.refused[0].reasons:
@@ -270,10 +271,10 @@ def _raise_if_refused(made: Plan) -> None:
 
 
 def _blocking(decision: Decision) -> Reason | None:
-    """The reason that a refusal is about: the first that blocks."""
+    """The reason that a refusal states: the first one that blocks."""
     return next((reason for reason in decision.reasons if reason.blocks), None)
 
 
 def _cause(reason: Reason | None) -> object:
-    """What makes a reason the same one in the next reading: all but its numbers."""
+    """The identity of a reason across readings: everything except its numbers."""
     return reason and (reason.code, reason.subject, reason.keyspace, reason.level, reason.datacenter)

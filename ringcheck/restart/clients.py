@@ -1,7 +1,7 @@
-"""What the clients of a cluster notice of a batch: errors that coordinators count, hints, and connections.
+"""What clients notice of a batch: errors that coordinators count, hints, and connections.
 
-The gate says beforehand that every range stays available; these are the cluster's own counts of what came of it. The
-counters are read before a batch is touched and after it is back.
+The gate predicts that every range stays available; the cluster's own counters show whether that was true. They are read
+before a batch is touched and after it is back.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class ClientWatch:
         self._since = self.context.environment.clock()
 
     def await_load(self, batch: Sequence[Node]) -> None:
-        """Wait until a batch that is back has its hints and has clients again; each wait is bounded.
+        """Wait until the hints of a batch are delivered and clients connect to it again; each wait is bounded.
 
-        Both are read from the nodes that could be read before the batch.
+        Only nodes whose counters could be read before the batch are asked.
         """
         how = self.context.procedure
         names = listed([node.address for node in batch])
@@ -59,7 +59,7 @@ class ClientWatch:
         self._await(f"clients to connect to {names}", how.load_timeout, lambda: self._without_clients(batch))
 
     def end(self, batch: Sequence[Node]) -> str:
-        """The errors that clients got since `begin`, if they are more than the operator allows; else empty.
+        """The errors that clients got since `begin`, if there are more than the operator allows; otherwise empty.
 
         Raises:
             Halt: if errors are limited and a node's can't be read.
@@ -82,7 +82,7 @@ class ClientWatch:
         return f"clients got errors: {in_words(by_name(counts))}; --max-client-errors allows {most or 0}"
 
     def _read(self, nodes: Mapping[str, Node]) -> dict[str, ClientCounters]:
-        """The counters of nodes, by identity; without those that can't be read.
+        """The counters of nodes, by identity; nodes that can't be read are left out.
 
         Raises:
             Halt: if errors are limited and a node's can't be read.
@@ -98,7 +98,7 @@ class ClientWatch:
         return read
 
     def _await(self, what: str, seconds: float, lacks: Callable[[], str]) -> None:
-        """Poll until nothing is lacking, or the time is over; the run goes on in both cases."""
+        """Poll until nothing is lacking or the time is over; the run continues in both cases."""
         ends = self.context.environment.clock() + seconds
         recorded = False
         while seconds and (lack := lacks()):
@@ -111,15 +111,15 @@ class ClientWatch:
             self.context.pause(self.context.procedure.interval)
 
     def _counts_hints(self) -> bool:
-        """Whether the releases of all nodes count the hints that were delivered."""
+        """Whether the releases of all nodes count delivered hints."""
         releases = [parse_release(node.release_version) for node in self._nodes.values()]
         return all(release is None or release >= HINTS_SERVICE for release in releases)
 
     def _hints(self, holding: list[str]) -> str:
-        """How many hints are not delivered yet; empty if none are, or it can't be known.
+        """How many hints are not yet delivered; empty if there are none, or the number is not known.
 
         Args:
-            holding: nodes that may hold such hints; those that hold none are removed, and not asked again.
+            holding: nodes that may hold such hints; nodes that hold none are removed from it, and not asked again.
         """
         if not holding:
             return ""
@@ -129,7 +129,7 @@ class ClientWatch:
         return counted(sum(left.values()), "hint") if left else ""
 
     def _without_clients(self, batch: Sequence[Node]) -> str:
-        """Which nodes had clients before and have none yet; empty for none."""
+        """Nodes that had clients before the batch and have none yet; empty for none."""
         had = {
             identity(node): node for node in batch if (then := self._before.get(identity(node))) and then.connections
         }

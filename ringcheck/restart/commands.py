@@ -1,7 +1,7 @@
-"""The operator's commands: how a node's address gets into a command, how it is run, and what is kept of its output.
+"""The operator's commands: how a node's values are filled in, how a command is run, and what output is kept.
 
-No shell is involved. A command is split into words first, and the node's values are filled in afterwards. So no value
-that a node reports about itself can become more than a part of one word.
+No shell is involved. A command is first split into arguments, and then the node's values are filled in. So a value that
+a node reports about itself can never become more than a part of one argument.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ class Command:
         return cls(words)
 
     def of(self, node: Node) -> tuple[str, ...]:
-        """The words for one node.
+        """The arguments for one node.
 
         Raises:
-            UsageError: if a field is not known of this node, or its value can't be part of a command.
+            UsageError: if a field is not known for this node, or its value can't be part of a command.
         """
         values = {name: getattr(node, name) for name in _FIELDS}
         return tuple(_filled(word, values, node.address) for word in self.words)
 
 
 def split(text: str) -> tuple[str, ...]:
-    """The words of a command that is quoted as for a shell.
+    """The arguments of a command that is quoted as for a shell.
 
     Raises:
         UsageError: if it is empty, or a quote is not closed.
@@ -99,7 +99,7 @@ def _filled(word: str, values: Mapping[str, str | None], address: str) -> str:
 
 
 def _can_be_passed(text: str) -> bool:
-    """Whether a node's value can be in a word: no NUL, line break or escape sequence, and encodable for the system."""
+    """Whether a node's value can be in an argument: no NUL, line break or escape, and encodable for the system."""
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -123,7 +123,7 @@ class CommandResult:
 
     Attributes:
         status: exit status, negative for a signal; None if the command ran out of time or could not be started.
-        output: the last 8 KiB of stdout and stderr, mixed as they came.
+        output: the last 8 KiB of stdout and stderr, in the order in which they were written.
         problem: why there is no status; empty if there is one.
     """
 
@@ -133,19 +133,19 @@ class CommandResult:
 
 
 # Becomes the command once a line arrives. If the pipe is closed without one, because ringcheck was killed or can't
-# write its journal, nothing is run. The words are arguments here: the shell does not parse them.
+# write its journal, nothing is run. The operator's command is passed as arguments: the shell does not parse it.
 _AWAIT_LINE = 'read -r line || exit 125; exec "$@" </dev/null'
 
 
 def run(words: tuple[str, ...], seconds: float, started: Callable[[int], None] = lambda _: None) -> CommandResult:
     """Run a command to its end.
 
-    The command gets a session of its own, so that Ctrl-C reaches ringcheck alone: half a restart is worse than a whole
-    one. It writes to a file and not to a pipe, so that it goes on if ringcheck is killed.
+    The command gets its own session, so that Ctrl-C reaches only ringcheck: an interrupted restart is worse than a
+    complete one. Its output goes to a file and not to a pipe, so that it continues if ringcheck is killed.
 
     Args:
-        words: program and arguments.
-        seconds: after which the command's process group is ended.
+        words: the program and its arguments.
+        seconds: time limit, after which the command's process group is ended.
         started: called with the process id before the command does anything. If it raises, the command is not run.
     """
     try:
@@ -176,7 +176,7 @@ def _unable(words: tuple[str, ...], error: OSError) -> str:
 
 
 def _let_go(process: subprocess.Popen[bytes], started: Callable[[int], None]) -> None:
-    """Let a command that waits begin, after it was announced."""
+    """Let a waiting command begin, after it was announced."""
     assert process.stdin is not None  # noqa: S101 - a pipe
     try:
         started(process.pid)
@@ -186,7 +186,7 @@ def _let_go(process: subprocess.Popen[bytes], started: Callable[[int], None]) ->
             process.stdin.close()
         process.wait()
         raise
-    with suppress(BrokenPipeError):  # somebody has killed it; its status says so
+    with suppress(BrokenPipeError):  # it was killed by somebody else; its status shows that
         process.stdin.close()
 
 
@@ -208,7 +208,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def birth(pid: int) -> int | None:
     """The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22); None if it does not exist.
 
-    Process ids are used again; together with the start time, an id names one process.
+    Process ids are reused; together with the start time, an id identifies one process.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a line of /proc

@@ -1,6 +1,6 @@
-"""What all steps of one run share: its environment, its procedure, its journal, and its ways to wait.
+"""What all steps of one run share: its environment, procedure and journal, and functions to wait.
 
-Every wait of a run goes through here, so that an interrupt is noticed within 0.2 s whatever the run is waiting for.
+Every wait of a run uses this module, so an interrupt is noticed within 0.2 s during any wait.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class RunContext:
 
         Args:
             seconds: how long.
-            idle: whether no node is in hand, so that the first interrupt already ends the run.
+            idle: whether no batch is in progress, so that the first interrupt ends the run.
 
         Raises:
-            Halt: `aborted` after a second interrupt; `interrupted` after the first one if idle.
+            Halt: `aborted` after a second interrupt; `interrupted` after the first one if `idle`.
         """
         ends = self.environment.clock() + seconds
         while True:
@@ -56,7 +56,7 @@ class RunContext:
             self.environment.sleep(min(left, 0.2))
 
     def stop_if_asked(self) -> None:
-        """End the run if the operator has asked for it; only for moments at which no node is in hand.
+        """End the run if the operator has asked for that. Call it only while no batch is in progress.
 
         Raises:
             Halt: `interrupted`.
@@ -65,7 +65,7 @@ class RunContext:
             raise Halt("interrupted", "stopped as asked; no node is in hand")
 
     def await_window(self) -> bool:
-        """Wait until batches may begin by the time of day; whether that took any time.
+        """Wait until the time of day allows a batch to begin. Returns whether it had to wait.
 
         Raises:
             Halt: `interrupted`.
@@ -85,11 +85,11 @@ class RunContext:
         seconds: float,
         ready: Callable[[RestartTask], object] = lambda _: None,
     ) -> None:
-        """Poll until every task is ready; after the time, each task that is not gets a problem.
+        """Poll until every task is ready; when the time is over, each task that is not ready gets a problem.
 
         Args:
             tasks: what to wait for.
-            missing: what a task still lacks by a snapshot; None if it is ready.
+            missing: what a task still lacks according to a snapshot; None if it is ready.
             seconds: for all of them together.
             ready: called once with each task that is ready.
         """
@@ -114,7 +114,7 @@ class RunContext:
     def _lacks(
         self, waiting: dict[str, RestartTask], missing: Callable[[RestartTask, Snapshot], str | None]
     ) -> dict[str, str | None]:
-        """What each task lacks now, by address; a poll that fails leaves all of them waiting."""
+        """What each task lacks now, by address; after a failed poll all tasks keep waiting."""
         try:
             seen = self.environment.poll()
             return {address: missing(task, seen) for address, task in waiting.items()}
@@ -122,12 +122,12 @@ class RunContext:
             return dict.fromkeys(waiting, str(error))
 
     def on_all(self, tasks: Iterable[RestartTask], action: Callable[[RestartTask], None]) -> None:
-        """Do the same to all tasks at once, each in a thread of its own.
+        """Run an action for all tasks at once, each in its own thread.
 
-        A second interrupt does not wait for the threads.
+        After a second interrupt the threads are not awaited.
 
         Raises:
-            BaseException: the first that an action raised, once all of them have ended.
+            BaseException: the first exception of an action, once all actions have ended.
         """
         errors: list[BaseException] = []
 

@@ -1,6 +1,6 @@
-"""What a rolling restart asks of the world outside: polls, nodes, CQL ports, commands and clocks.
+"""What a rolling restart needs from outside: polls, nodes, CQL ports, commands and clocks.
 
-`Environment` is what a run needs; tests give it one of their own. `LiveEnvironment` does it in earnest.
+`Environment` is the protocol, which tests implement themselves. `LiveEnvironment` is the real one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.restart.commands import CommandResult
 
     class Environment(Protocol):
-        """What a run learns from the world and does to it."""
+        """Everything that a run reads from outside, and does there."""
 
         def poll(self) -> Snapshot:
             """A fresh snapshot; raises RingcheckError if there is none."""
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
             """As `NodeControl.drain`."""
 
         def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
-            """Host and port to which the clients of these nodes connect, by address of the node."""
+            """Host and port to which clients of these nodes connect, by the node's address."""
 
         def answers_cql(self, host: str, port: int) -> bool:
             """As `answers_cql` of readiness.py."""
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
 
 
 CQL_PORT = 9042
-_AT_ONCE = 16  # nodes that are asked for their counters at the same time
-_TIMEOUT = 10.0  # seconds for one small question: through a proxy for JMX it is two or three requests
+_AT_ONCE = 16  # number of nodes that are asked for their counters at the same time
+_TIMEOUT = 10.0  # seconds for one small question, which through a JMX proxy takes two or three requests
 
 
 class LiveEnvironment:
@@ -88,7 +88,7 @@ class LiveEnvironment:
         cql: bool = True,
         confirm: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Prepare; nothing is asked yet.
+        """Set up; no node is asked yet.
 
         Args:
             poll: makes a fresh snapshot.
@@ -116,7 +116,7 @@ class LiveEnvironment:
         self._control.drain(address, host_id, seconds)
 
     def clients_of(self, addresses: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Where the clients of nodes connect, as gossip reports it; else the node's own address and the usual port.
+        """Where the clients of nodes connect, by gossip; otherwise the node's own address and the default port.
 
         Empty if CQL ports are not to be checked.
         """

@@ -43,7 +43,7 @@ _NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
 
 @dataclass(slots=True, kw_only=True)
 class Begun:
-    """A node whose restart was begun and not seen to its end.
+    """A node whose restart began and has no recorded end.
 
     Attributes:
         node: its address.
@@ -52,7 +52,7 @@ class Begun:
         drained: whether it was seen drained.
         pid: process id of the last command that was started for it; None before the first.
         born: start of that process in clock ticks since boot; None if it had already ended.
-        starts: whether the last command starts the node, as all but `--stop-exec` do.
+        starts: whether the last command starts the node; True for every command except `--stop-exec`.
         ran: whether the last command ended with status 0; None if its end is not known.
     """
 
@@ -75,9 +75,9 @@ class Past:
         owner: of its leases.
         cluster: the name of its cluster.
         nodes: addresses of the nodes that were to be restarted.
-        done: those that are back, in the order of their return.
-        begun: those that were begun and not seen back, by address.
-        ended: whether it ended with all nodes done; also True if the journal is empty.
+        done: nodes that are back, in the order of their return.
+        begun: nodes whose restart began and that were not seen back, by address.
+        ended: whether the run ended with all nodes done; also True if the journal is empty.
     """
 
     run: str | None = None
@@ -113,7 +113,7 @@ def past(events: Iterable[Event]) -> Past:
 
 
 def _note(begun: Begun, kind: str, event: Event) -> None:
-    """Add an event of a node that was begun."""
+    """Add an event of a node whose restart began."""
     if kind == "drained":
         begun.drained = True
     elif kind == "command":
@@ -124,13 +124,13 @@ def _note(begun: Begun, kind: str, event: Event) -> None:
 
 
 class Journal:
-    """An open journal. No other run can open it meanwhile."""
+    """An open journal. No other run can open it at the same time."""
 
     def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Open the file, or create it.
 
         Raises:
-            UsageError: if it can't be written, is no regular file, or another run has it open.
+            UsageError: if it can't be written, is not a regular file, or another run has it open.
             DataError: if it is damaged, or holds something other than a journal.
         """
         self.path = path
@@ -151,9 +151,9 @@ class Journal:
         return UsageError(f"the journal {self.path} can't be written: {error.strerror or error}")
 
     def _refuse_device(self) -> None:
-        """Let only a regular file pass: reading a device may not end."""
+        """Refuse everything except a regular file: reading a device may never end."""
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
-            raise UsageError(f"{self.path} is no regular file: name another one with --journal")
+            raise UsageError(f"{self.path} is not a regular file: name another one with --journal")
 
     def _lock(self) -> None:
         try:
@@ -183,7 +183,7 @@ class Journal:
             return event
         if number == 1 and not line.startswith(_HEAD):
             raise self._foreign()
-        fault = "it is no line of a journal" if event is None else _fault(event)
+        fault = "it is not a line of a journal" if event is None else _fault(event)
         raise DataError(
             f"{self.path}:{number}: the line is damaged: {fault}; no run can be resumed from this journal. See which "
             "nodes are down (`ringcheck health`) or under its leases (`ringcheck lease list`), bring them back, "
@@ -200,7 +200,7 @@ class Journal:
             The event with its time.
 
         Raises:
-            UsageError: if it can't be written; what the event announces must not be done then.
+            UsageError: if it can't be written; the caller must then not do what the event announces.
         """
         line = {"schema": SCHEMA, "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": event, **fields}
         try:
@@ -210,7 +210,7 @@ class Journal:
         return line
 
     def _append(self, line: bytes) -> None:
-        if os.fstat(self._file).st_size > self._end:  # what was left of a line could not be cut off
+        if os.fstat(self._file).st_size > self._end:  # the incomplete line could not be removed
             os.ftruncate(self._file, self._end)
         try:
             left = line
@@ -230,7 +230,7 @@ class Journal:
 
 
 def _parsed(line: bytes) -> Event | None:
-    """The event of a line; None if it is none."""
+    """The event of a line; None if the line holds no event."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
@@ -239,7 +239,7 @@ def _parsed(line: bytes) -> Event | None:
 
 
 def _fault(event: Event) -> str:
-    """What is wrong with an event; empty if nothing is."""
+    """What is wrong with an event; empty if nothing is wrong."""
     kind = event.get("event")
     if not isinstance(kind, str):
         return "it has no event"
@@ -252,7 +252,7 @@ def _fault(event: Event) -> str:
 
 
 def _sync_folder(path: Path) -> None:
-    """Let the name of a new file outlive a power failure too."""
+    """Sync the folder, so that the name of a new file also survives a power failure."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""How the operator wants nodes restarted, and what becomes of one node on the way."""
+"""The operator's options for a restart, and the state of one node during it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Window:
         """A window such as `22:00-06:00`.
 
         Raises:
-            UsageError: if it is not written so, or is empty.
+            UsageError: if it has another form, or is empty.
         """
         found = _WINDOW.fullmatch(text.strip())
         begins, ends = ((int(found[1]) * 60 + int(found[2])), (int(found[3]) * 60 + int(found[4]))) if found else (0, 0)
@@ -66,27 +66,28 @@ class Procedure:
         start: the command that starts it again.
         drain: whether to drain a node before its command runs.
         stable: safe readings in a row that the gate must give before a batch.
-        max_batch: nodes in a batch, at most; None for no limit.
-        by: how to batch, as in `plan`.
+        max_batch: maximum number of nodes in a batch; None for no limit.
+        by: how batches are made, as in `plan`.
         wait: how long the gate may refuse before the run ends.
-        drain_timeout: for a drain, and for the peers to see the node down.
+        drain_timeout: for a drain, until the peers see the node down.
         exec_timeout: for one command.
         back_timeout: for a node to be back.
-        pause: rest between two batches.
+        pause: pause between two batches.
         max_failures: nodes that may fail before the run ends.
         interval: between two polls.
-        flap_timeout: for a node outside the batch that went down meanwhile to come back.
-        replace_timeout: after a resume, for a node to show that the command of the killed run replaced its process.
-        purpose: of the leases, for others to read.
-        check: words of the command that must succeed before each batch and after the last; None for none.
-        canary: nodes in the first batch, at most; None for no limit of its own.
-        bake: rest after the first batch, while clients' errors are counted on.
+        flap_timeout: within which a node outside the batch that went down meanwhile must be back.
+        replace_timeout: after a resume, how long to wait for a sign that the killed run's command replaced a node's
+            process.
+        purpose: of the leases, shown to other people.
+        check: arguments of the command that must succeed before each batch and after the last; None for none.
+        canary: maximum number of nodes in the first batch; None for no special limit.
+        bake: pause after the first batch, during which clients' errors are still counted.
         step: whether the operator is asked before each batch.
-        window: in which batches may begin; None for any time.
-        max_client_errors: of all kinds that clients may get during a batch; None for any number except Unavailables,
-            of which none are allowed.
-        hints_timeout: for the hints of a batch that is back to be delivered; 0 not to wait.
-        load_timeout: for clients to connect to it again; 0 not to wait.
+        window: time of day in which batches may begin; None for any time.
+        max_client_errors: maximum number of errors of all kinds during a batch; None: any number of errors, but no
+            Unavailables.
+        hints_timeout: how long to wait until the hints of a batch that is back are delivered; 0: don't wait.
+        load_timeout: how long to wait until clients connect to the batch again; 0: don't wait.
     """
 
     restart: Command | None = None
@@ -121,10 +122,10 @@ class Procedure:
         return tuple(command for command in (self.restart, self.stop, self.start) if command)
 
     def words(self, node: Node) -> Words:
-        """The words of each command for a node.
+        """The arguments of each command for a node.
 
         Raises:
-            UsageError: if they can't be made of what is known of it.
+            UsageError: if a value that they need is not known or can't be used.
         """
         return {command: command.of(node) for command in self.commands}
 
@@ -135,11 +136,11 @@ class RestartTask:
 
     Attributes:
         node: as the snapshot had it before anything was done to it.
-        target: what is needed to recognise it afterwards.
-        words: of its commands; they are made before its lease is taken, since they may be impossible.
-        begun: what the killed run had done to it; None in a run that was not resumed.
-        problem: why it failed; empty while it has not.
-        refusals: connections that its agent refused in a row, after its stop command.
+        target: what is needed to recognise the node afterwards.
+        words: arguments of its commands; made before its lease is taken, because that can fail.
+        begun: what the killed run did to the node; None in a run that was not resumed.
+        problem: why it failed; empty if it has not.
+        refusals: how many connections in a row its agent refused after the stop command.
         doubt: whether its old process may still be stopping.
     """
 

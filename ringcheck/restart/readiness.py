@@ -1,7 +1,8 @@
 """Whether a node that was restarted is back: it serves clients, sees its peers up, and all of them see it up.
 
-"The JVM answers" is not enough: its peers have not seen it up yet, and stopping the next node then costs seconds of
-total outage at QUORUM. "Its peers list it" is not enough either: it serves clients only seconds later.
+It is not enough that the JVM answers: its peers may not see it up yet, and stopping the next node at that point causes
+seconds of total outage at QUORUM. It is not enough either that its peers list it as up: it serves clients only seconds
+later.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _OPTIONS = b"\x04\x00\x00\x00\x05\x00\x00\x00\x00"  # of CQL's native protocol v
 
 @dataclass(frozen=True, slots=True)
 class RestartedNode:
-    """A node that is restarted.
+    """A node that is being restarted.
 
     Attributes:
         node: its address before the restart.
         host_id: its identity; None if it was not known.
         started_at: start of the process that is to be replaced, in epoch milliseconds; None if the node was down.
-        client: host and port where its clients connect; None if that is not to be checked.
+        client: host and port where its clients connect; None if they are not checked.
     """
 
     node: str
@@ -63,10 +64,10 @@ def identity(node: Node) -> str:
 
 
 def lacking(target: RestartedNode, seen: Snapshot) -> str | None:
-    """What the node of a lease still lacks to be back, if the state before the stop is not known; None for nothing.
+    """What a node under a lease still lacks to be back, if its state before the stop is not known; None for nothing.
 
-    Its process need not be a new one: a lease may be given back unused. Peers that all other peers have down are taken
-    to be down, so the node need not see them up.
+    Its process need not be a new one, because a lease may be given back unused. Peers that all other peers see down
+    count as down, so the node need not see them up.
     """
     node = target.find(seen)
     evidence = evidence_of(seen)
@@ -84,7 +85,7 @@ def _down_for_all(peers: Sequence[View], evidence: Evidence) -> frozenset[str]:
 
 
 def missing(target: RestartedNode, seen: Snapshot, down_before: frozenset[str]) -> str | None:
-    """What a node still lacks to be back, as far as a poll shows it; None for nothing.
+    """What a node still lacks to be back, according to a poll; None for nothing.
 
     Args:
         target: the node.
@@ -111,7 +112,7 @@ def _unseen(node: Node, seen: Snapshot, down_before: frozenset[str]) -> str | No
     own = next((view for view in evidence.views if view.observer == node.address), None)
     if own is None or own.outcome != "ok":
         return f"its view can't be used: {own.reason if own else 'it was not asked'}"
-    # A node that owns no tokens and only coordinates is not waited for, and need not see the node up.
+    # Nodes that own no tokens and only coordinate are not waited for, and need not see the node up.
     members = evidence.members
     names = {identity(seen.nodes[index]): seen.nodes[index].address for index in members}
     unseen = sorted({identity(seen.nodes[member]) for member in evidence.down(own) & members} - down_before)

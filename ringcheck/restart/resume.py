@@ -1,7 +1,7 @@
-"""The rest of a run that was killed: what is known of it, and how it is brought to an end.
+"""Finishing a run that was killed.
 
-The journal proves what was announced, not what was done: a run may have died between the two. So everything that can be
-looked up is looked up again, and only the start time of a node's process says whether it was restarted.
+The journal proves what was announced, not what was done: the run may have died in between. So everything that can be
+looked up is looked up again, and only the start time of a node's process shows whether it was restarted.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Finishes the nodes that a killed run had begun, and restarts none of them twice."""
+    """Finishes the nodes whose restart a killed run had begun, and restarts none of them twice."""
 
     context: RunContext
     admission: Admission
     steps: Steps
 
     def tasks(self, begun: Iterable[Begun]) -> list[RestartTask]:
-        """The nodes that were begun, once no command of the killed run is running any more.
+        """Tasks for the nodes whose restart was begun, once no command of the killed run is running any more.
 
         Raises:
             Halt: if such a command does not end, or a node has left the cluster.
@@ -61,11 +61,11 @@ class Resumption:
         return RestartTask(node=node, target=replace(target, client=client), begun=begun)
 
     def restart_the_rest(self, tasks: list[RestartTask]) -> None:
-        """Restart those nodes whose process the killed run had not replaced, again only if the gate allows it.
+        """Restart the nodes whose process the killed run had not replaced; the gate must allow that again.
 
         Raises:
-            Halt: if it does not within the time to wait.
-            UsageError: if the words of a command can't be made.
+            Halt: if the gate does not allow it within the time to wait.
+            UsageError: if the arguments of a command can't be made.
         """
         tasks = [task for task in tasks if not self._was_restarted(task)]
         if not tasks:
@@ -83,9 +83,9 @@ class Resumption:
     def _was_restarted(self, task: RestartTask) -> bool:
         """Whether a node needs no command any more: its process is a new one, or a command may be starting it.
 
-        A command that failed has no more effect. After any other, the node gets some time to show a new process, and a
-        node that stays silent is not restarted beside a start that may only be slow: it is awaited, and fails in the
-        end if it does not come back.
+        A command that failed has no later effect. After any other command, the node gets some time to show a new
+        process. A node that does not answer is not restarted again, because its start may only be slow: it is awaited,
+        and fails if it does not come back.
         """
         begun, environment = task.begun, self.context.environment
         acts = bool(begun and begun.pid is not None and begun.ran is not False)

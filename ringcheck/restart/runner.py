@@ -1,33 +1,33 @@
-"""A rolling restart: batch after batch, each allowed by the gate, and each back before the next one.
+"""A rolling restart: one batch after another, each allowed by the gate, and each back before the next begins.
 
 Theory of operation
 ===================
 
 A rolling restart takes nodes away on purpose. It may do so only while every range of every keyspace stays available,
-and it must know at every moment which nodes it has taken. The second part is the harder one: the process that runs the
-restart can die at any moment, and what it has begun goes on without it.
+and it must know at every moment which nodes it has stopped. The second part is harder: the process that runs the
+restart can die at any moment, and what it has begun continues without it.
 
 1. What every moment must satisfy
 ---------------------------------
 
 (a) A node is stopped only after the gate said safe, on fresh data, several times in a row, with the node already under
-    a lease and with all nodes under other leases counted as down. The lease comes before the question: of two runs
-    that ask at the same time, at least one sees the other's lease. Both may be refused; never are both granted more
-    than the gate allows. Asking first and recording afterwards would let both stop a replica of the same range.
+    a lease and with all nodes under other leases counted as down. The lease comes before the question: of two runs that
+    ask at the same time, at least one sees the other's lease. Both may be refused, but they never both get more than
+    the gate allows. If runs asked first and recorded afterwards, both could stop a replica of the same range.
 
 (b) A batch is over only when each of its nodes is back: it runs in a new process, serves clients, sees its peers up,
-    and all of them see it up (`readiness`, and `Steps.await_back`). "The JVM answers" is too early: its peers have not
-    seen it up yet, so the next batch would take away a second replica. On a cluster of three nodes that was a total
-    outage of 8 s at QUORUM.
+    and all of them see it up (`readiness`, and `Steps.await_back`). It is too early when only the JVM answers: the
+    peers do not see the node up yet, so the next batch would stop a second replica. On a cluster of three nodes that
+    caused a total outage of 8 s at QUORUM.
 
-(c) No node outside the batch may be down that was up before it. The gate of the next batch would see it too, but the
-    operator should hear of it before the lease is released and the run looks finished.
+(c) No node outside the batch may be down that was up before it. The gate would also see that before the next batch, but
+    the operator should know before the lease is released and the run looks finished.
 
 (d) A node stays under its lease from before it is touched until it is back. A node that failed keeps its lease, so that
     no other run, and no operator who asks the gate, stops a replica beside it. A lease does not expire.
 
-At the first doubt the run ends, if possible before a node is touched. Silence is a doubt: it never counts as up, and
-it does not prove that a process has ended.
+At the first doubt the run ends, if possible before a node is touched. A node that does not answer is a doubt: silence
+never counts as up, and does not prove that a process has ended.
 
 2. Why the journal makes a run resumable
 ----------------------------------------
@@ -36,24 +36,24 @@ it does not prove that a process has ended.
 
     stopping -> (drained) -> command -> command_ended -> back          (or failed)
 
-`command` is on disk before the command does anything: its process exists by then, and waits for a go-ahead that it only
-gets after the line is written (`commands.run`). So when a run dies, the journal may lack the last step of a node, but
-no node was touched without a line. The state of a node follows from the lines:
+`command` is on disk before the command does anything: its process exists by then, but starts the command only after the
+line is written (`commands.run`). So when a run dies, the journal may lack the last step of a node, but no node was
+touched without a line. The state of a node follows from the lines:
 
     no `stopping`               it was not touched; its lease, if there is one, is released
     `stopping`, no `back`       it was begun: its lease stays, and it must be brought back
     `back`                      it is done; its lease is released if the killed run did not come to that
 
-What may be lacking is looked up instead of guessed. `stopping` holds the start time of the process that is to be
-replaced: if the node's process has another start time, the node was restarted, whatever the journal lacks. (The time
-may be an earlier one, since clocks are set.) `command` holds the process id of the operator's command and the time at
-which that process started: if it still runs, it is waited for. After a command that has not failed, a node gets some
-time to show its new process, and one that is silent then is awaited like any node that starts: a second command could
-meet a start that is only slow. Otherwise the node was not restarted, and it goes through lease and gate again like any
-other.
+What the journal may lack is looked up, not guessed. `stopping` holds the start time of the process that is to be
+replaced: if the node's process has another start time, the node was restarted, whatever the journal lacks. (The new
+time may be earlier, because clocks can be set back.) `command` holds the process id of the operator's command and the
+time at which that process started: if it still runs, it is waited for. After a command that has not failed, a node gets
+some time to show its new process, and a node that does not answer is awaited like any starting node: a second command
+could interrupt a start that is only slow. In all other cases the node was not restarted, and it goes through lease and
+gate again like any other.
 
-If the journal can't be written, nothing that a line announces is done: no node is touched, no command runs. A run whose
-last line is missing is not reported as done.
+If the journal can't be written, nothing that a line would announce is done: no node is touched, no command runs. A run
+whose last line is missing is not reported as done.
 
 No new run can begin in a journal whose last run has not ended: the record of what may be down would be lost.
 
@@ -62,16 +62,16 @@ No new run can begin in a journal whose last run has not ended: the record of wh
 
 - A command is never run for a node whose process is already a new one, nor beside a recorded command that still runs.
   Two restarts at once may end with no process, or with two on the same data directory.
-- A drain is sent once. If its answer is lost, the node's mode shows what became of it.
-- With two commands, the second never runs while the old process may exist. If that can't be known, the node is left to
-  the operator, under its lease, and `--max-failures` does not let the run go on: a failure is known, this is not.
+- A drain is sent once. If its answer is lost, the node's mode shows the result.
+- With two commands, the second never runs while the old process may exist. If that can't be determined, the node is
+  left to the operator, under its lease, and the run ends even with `--max-failures`, which covers only known failures.
 
 4. How the room is divided
 --------------------------
 
-`Runner` holds the order of things and the report. `admission` plans, asks the gate and keeps the leases; `steps` does
-what is done to nodes; `clients` counts what clients noticed; `resume` finishes a killed run; `context` waits. None of
-them reads a clock, polls or runs a command by itself: an `Environment` does, which tests replace.
+`Runner` determines the order of all steps, and holds the report. `admission` plans, asks the gate and keeps the leases;
+`steps` does what is done to nodes; `clients` counts what clients noticed; `resume` finishes a killed run; `context`
+waits. None of them reads a clock, polls or runs a command directly: an `Environment` does that, which tests replace.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Runner:
         environment: polls, runs commands, knows the time.
         store: where leases are kept.
         policy: the cluster's rules.
-        gate: what its owners ask of the gate.
+        gate: the settings of the gate.
         procedure: how nodes are restarted.
         owner: of the run's leases.
         record: writes an event to the journal; it is on disk when this returns.
@@ -140,7 +140,7 @@ class Runner:
 
         Args:
             wanted: addresses of all nodes, including those that an earlier run has done.
-            past: what the run did that this one continues; None for a new run.
+            past: what the run that this one continues had done; None for a new run.
         """
         begins = self.environment.clock()
         report = self._report
@@ -164,7 +164,7 @@ class Runner:
         return report
 
     def _record_end(self) -> None:
-        """Record the end; a run whose end is not in the journal is not done, but its report is not lost."""
+        """Record the end. If that fails, the run does not count as done, but its report is kept."""
         report = self._report
         try:
             self.record("end", outcome=report.outcome, why=report.why, seconds=round(report.seconds, 1))
@@ -186,7 +186,7 @@ class Runner:
         self._finish(tasks, down_before)
 
     def _next_batch(self) -> None:
-        """Restart one batch, from the first question to the release of its lease and what clients say of it."""
+        """Restart one batch, from asking the gate to releasing its lease and counting clients' errors."""
         how, first = self.procedure, not self._report.done
         sizes = [size for size in (how.max_batch, how.canary if first else None) if size]
         self._admission.max_batch = min(sizes, default=None)
@@ -204,10 +204,10 @@ class Runner:
             self._context.pause(seconds, idle=True)
 
     def _raise_if_clients_suffer(self, tasks: list[RestartTask]) -> None:
-        """End the run if clients got more errors than they may; nothing is in hand any more.
+        """End the run if clients got more errors than allowed. No batch is in progress at this point.
 
         Raises:
-            Halt: if they did, or it can't be known.
+            Halt: if clients did, or if that can't be determined.
         """
         if why := self._clients.end([task.node for task in tasks]):
             raise Halt("failed", why)
@@ -229,7 +229,7 @@ class Runner:
                 if self.environment.clock() > ends:
                     text = f"the gate did not open within {self.procedure.wait:g} s: {refusal}"
                     raise Halt(self._admission.outcome, text) from None
-            # Two runs that wait for each other must not ask in step for ever.
+            # The pause is random: two runs that wait for each other must not stay in step for ever.
             self._context.pause(self.procedure.interval * random.uniform(1, 1.5))  # noqa: S311 - no secret
 
     def _restart(self, tasks: list[RestartTask]) -> None:
@@ -249,10 +249,10 @@ class Runner:
         self._finish(tasks, down_before)
 
     def _finish(self, tasks: list[RestartTask], down_before: frozenset[str]) -> None:
-        """Report the nodes of a batch, see that nothing else is worse, and release those that are back.
+        """Report the nodes of a batch, check that no other node went down, and release the nodes that are back.
 
         Raises:
-            Halt: if more nodes failed than may, one is in doubt, or the cluster is not as it was before.
+            Halt: if more nodes failed than allowed, if one is in doubt, or if other nodes went down.
         """
         failed = [task for task in tasks if task.problem]
         for task in failed:
@@ -275,7 +275,7 @@ class Runner:
             self._admission.release(nodes)
 
     def _await_as_before(self, down_before: frozenset[str]) -> None:
-        """Wait until no node is down that was not down before; a node that flaps gets some time to come back.
+        """Wait until only nodes are down that were down before; a flapping node gets some time to come back.
 
         Raises:
             Halt: if the time is over.
@@ -287,7 +287,7 @@ class Runner:
             self._context.pause(self.procedure.interval)
 
     def _worse(self, down_before: frozenset[str]) -> str:
-        """What is worse than before the batch; empty for nothing."""
+        """What is worse than before the batch; empty if nothing is."""
         try:
             seen = self.environment.poll()
             addresses = {identity(node): node.address for node in seen.nodes}

@@ -1,7 +1,7 @@
 """What is done to the nodes of a batch: drain, command, and the wait until they are back.
 
-A step that fails gives its task a problem, and the next steps leave that task out. Nothing here decides whether a node
-may stop, or what becomes of the run afterwards.
+If a step fails, its task gets a problem, and later steps skip that task. This module does not decide whether a node may
+stop, or whether the run continues.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ class Steps:
             task.problem = f"the command {_ended(result)}"
 
     def _await_exits(self, tasks: list[RestartTask]) -> None:
-        """Wait until the old processes are gone: a node that is started too early runs twice on the same data."""
+        """Wait until the old processes have ended: a node started too early would run twice on the same data."""
         for task in tasks:
             task.doubt = True
         self.context.poll_until(tasks, self._still_running, self.context.procedure.exec_timeout)
         for task in tasks:
             if task.doubt:
-                task.problem += "; once it has ended there, start it by hand and go on with --resume"
+                task.problem += "; once it has ended there, start it by hand and continue with --resume"
 
     def _still_running(self, task: RestartTask, _: Snapshot) -> str | None:
         """Why a node can't be started yet. Silence does not prove an exit: a JVM that is stopping is silent too."""
@@ -108,7 +108,7 @@ class Steps:
         return "it still runs" if now == task.target.started_at else None
 
     def check(self, outcome: RollOutcome) -> None:
-        """Run the operator's check of the cluster; no node is in hand.
+        """Run the operator's check of the cluster, between batches.
 
         Raises:
             Halt: with this outcome, if the check does not succeed.
@@ -174,7 +174,7 @@ def unfailed(tasks: Iterable[RestartTask]) -> list[RestartTask]:
 
 
 def _undrained(task: RestartTask, seen: Snapshot) -> str | None:
-    """What a drain still lacks; None if the node is drained and every usable view has it down."""
+    """What a drain still lacks; None if the node is drained and every usable view sees it down."""
     node = task.target.find(seen)
     if node is None or node.mode != DRAINED:
         return f"it is {node.mode}, not {DRAINED}" if node and node.mode else "its Jolokia does not answer"

@@ -212,7 +212,7 @@ def test_another_file_is_not_written_to(tmp_path: Path, content: str) -> None:
 def test_a_device_or_a_pipe_is_refused(tmp_path: Path, path: str) -> None:
     """Reading it might never end, and what is written to it is gone."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="is no regular file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         Journal(tmp_path / path)
 
 

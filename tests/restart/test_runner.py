@@ -85,7 +85,7 @@ def test_a_stop_behind_a_proxy_leaves_the_run_in_doubt(tmp_path: Path) -> None:
         first = stage.names[0]
         assert (report.outcome, stage.environment.commands) == ("doubt", [("stop", first)])
         assert report.failed[first].startswith("not within 1 s: not known whether its process has ended: ")
-        assert report.failed[first].endswith("; once it has ended there, start it by hand and go on with --resume")
+        assert report.failed[first].endswith("; once it has ended there, start it by hand and continue with --resume")
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
