@@ -27,7 +27,8 @@ MOST = 100_000  # entries
 
 @click.command(cls=ClusterCommand)
 @target_options(
-    without=("dc", "keyspace"), refused=dict.fromkeys(("host", "url"), NODES) | {"from_": "a snapshot has no past"}
+    without=("dc", "keyspace", "jmx", "jmx_username", "jmx_password_file"),
+    refused=dict.fromkeys(("host", "url", "proxy"), NODES) | {"from_": "a snapshot has no past"},
 )
 @click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
 @click.option(

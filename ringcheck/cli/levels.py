@@ -20,7 +20,8 @@ NODES = "the evidence is the agent's: no node is asked"
 
 @click.command(cls=ClusterCommand)
 @target_options(
-    without=("dc", "keyspace"), refused=dict.fromkeys(("host", "url"), NODES) | {"from_": "a snapshot has no queries"}
+    without=("dc", "keyspace", "jmx", "jmx_username", "jmx_password_file"),
+    refused=dict.fromkeys(("host", "url", "proxy"), NODES) | {"from_": "a snapshot has no queries"},
 )
 @click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
 @format_option("text", "json")

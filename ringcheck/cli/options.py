@@ -140,6 +140,10 @@ ABSENT: Mapping[str, Any] = {
     "keyspace": (),
     "host": (),
     "url": (),
+    "proxy": None,
+    "jmx": None,
+    "jmx_username": None,
+    "jmx_password_file": None,
     "config": None,
     "cluster": None,
 }

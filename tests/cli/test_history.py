@@ -65,6 +65,7 @@ def test_more_than_a_page_is_read(
         (["--kind", "weather"], "there is no kind of change 'weather'"),
         (["--state", "/nowhere/state.db"], "/nowhere/state.db can't be read: No such file or directory"),
         (["-H", "10.0.0.1"], "does not take --host: the history is the agent's"),
+        (["--proxy", "http://127.0.0.1:1/jolokia"], "does not take --proxy: the history is the agent's"),
         (["--from", "x"], "does not take --from: a snapshot has no past"),
     ],
 )

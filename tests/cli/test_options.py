@@ -30,6 +30,8 @@ NOT_OFFERED = {
     "doctor": {"dc", "from_", "keyspace"},
     "roll": {"from_", "keyspace"},
     "lease acquire": {"from_", "keyspace"},
+    "history": {"dc", "from_", "host", "jmx", "jmx_password_file", "jmx_username", "keyspace", "proxy", "url"},
+    "levels": {"dc", "from_", "host", "jmx", "jmx_password_file", "jmx_username", "keyspace", "proxy", "url"},
 } | {f"lease {name}": {"dc", "from_", "keyspace"} for name in LEASE if name != "acquire"}
 """For each command, the fields of `Target` whose options would be refused or ignored."""
 
@@ -72,7 +74,7 @@ def offered(command: click.Command) -> set[str]:
 def test_every_cluster_option_is_offered_unless_it_has_no_use() -> None:
     """The list above is complete, and no command hides an option that it takes."""
     options_by_command = {name: offered(command) for name, command in commands(ringcheck)}
-    using = {name: options for name, options in options_by_command.items() if "host" in options}
+    using = {name: options for name, options in options_by_command.items() if "timeout" in options}
     lacking = {name: set(TARGET_OPTIONS) - options for name, options in using.items()}
     assert {name: options for name, options in lacking.items() if options} == NOT_OFFERED
     assert {"check", "health", "watch", "what-if", "risk"} <= lacking.keys()
