@@ -38,7 +38,7 @@ COMMANDS = {
     "history": "What changed in a cluster, and when: from the agent or its state file.",
     "agent": "The service: polls all configured clusters; web pages, metrics, API, Sensu.",
     "jmx-proxy": "For nodes without Jolokia: one Jolokia that asks their JMX ports.",
-    "doctor": "Why a node's Jolokia can't be asked, step by step, and what mends it.",
+    "doctor": "Why a node's Jolokia can't be asked, step by step, and how to fix it.",
     "snapshot": "Write everything that was read from a cluster to a file, for --from.",
     "init": "Write a first configuration from a live cluster, explained line by line.",
     "config": "Check the configuration, describe its keys, and show its values.",
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if sys.stdout is None:  # closed; do nothing, such as taking a lease, that can't be reported
         sys.exit(unwritable("it is closed"))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the encoding does not have is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a character that the encoding lacks is no reason to fail
             with suppress(OSError):  # what can't be written is reported when it is written
                 stream.reconfigure(errors="backslashreplace")
     code = run(arguments)

@@ -1,4 +1,4 @@
-"""`ringcheck doctor`: why a node's Jolokia can't be asked, step by step, and what mends it."""
+"""`ringcheck doctor`: why a node's Jolokia can't be asked, step by step, and how to fix it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIVE = "it asks a node that runs"
 @click.argument("contact", metavar="[HOST]", required=False)
 @format_option("text", "json")
 def doctor(target: Target, contact: str | None, format_: str) -> int:
-    """Why can't this host be asked, or what is not allowed? Each step, and what mends it.
+    """Why can't this host be asked, or what is not allowed? Tests each step, and says how to fix what fails.
 
     HOST is a contact point as in the configuration. Without it the first one of the cluster is asked, or the one that
     --host or --url names. Without a configuration HOST means the same as --host HOST. Every call that check, gate and

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 CLIENTS = "LOCAL_QUORUM"  # what most clients use
-_EXISTS = "it writes a configuration, and reads none: name a node with -H"
+_EXISTS = "init writes a configuration and does not read one: name a node with -H"
 _RECORDED = "a recorded snapshot does not say how the nodes are asked"
 
 
@@ -37,16 +37,18 @@ _RECORDED = "a recorded snapshot does not say how the nodes are asked"
     show_default=True,
     help="File to write, which must not exist; - is standard output.",
 )
-@click.option("--name", metavar="NAME", help="Name of the cluster. [default: its own, as far as it can be a key]")
+@click.option("--name", metavar="NAME", help="Name of the cluster. [default: its own name, made a valid key]")
 @click.option(
     "-c",
     "--critical",
     metavar="LEVEL",
-    help="Consistency level that clients use, or `auto`: its loss pages. [default: asked for at a terminal, or "
+    help="Consistency level that clients use, or `auto`; losing it pages. [default: asked at a terminal, otherwise "
     "LOCAL_QUORUM]",
 )
 @click.option("-w", "--warning", metavar="LEVEL", help="Warn if this level is lost. [default: one step above]")
-@click.option("--no-agent", is_flag=True, help="Leave out the `agent` section, for a file that another one includes.")
+@click.option(
+    "--no-agent", is_flag=True, help="Leave out the `agent` section, for a file that another configuration includes."
+)
 def init(
     target: Target,
     output: str,
@@ -57,8 +59,8 @@ def init(
 ) -> int:
     """Write a first configuration from a live cluster, with a comment on each line.
 
-    Asks a node (-H, -u, or -H with --proxy) for the cluster, and takes over contact points, datacenters, keyspaces and
-    how the nodes were asked. Nothing that exists is overwritten.
+    Asks a node (-H, -u, or -H with --proxy), and writes down the contact points, datacenters, keyspaces and how the
+    nodes were asked. An existing file is never overwritten.
 
     Exit codes: 0 written; 3 otherwise.
     """
@@ -95,7 +97,7 @@ def _settings(target: Target) -> JolokiaSettings:
     """How the nodes are asked, with absolute paths of files.
 
     Raises:
-        UsageError: if a user has no password file: a configuration holds no password.
+        UsageError: if there is a user without a password file: a configuration holds no password.
     """
     settings = target.jolokia()
     for user, file, option in (
@@ -103,7 +105,7 @@ def _settings(target: Target) -> JolokiaSettings:
         (settings.jmx_username, settings.jmx_password_file, "--jmx-password-file"),
     ):
         if user and not file:
-            raise UsageError(f"name the file of the password with {option}: a configuration holds no password")
+            raise UsageError(f"name a file with the password by {option}: a configuration holds no password")
     tls = settings.tls
     if tls:
         tls = replace(
@@ -131,11 +133,13 @@ def _named(text: str) -> Level | None:
 
 
 def _asked(seen: Snapshot) -> str:
-    """The level that clients use: asked for at a terminal, otherwise what most use."""
+    """The level that clients use: asked at a terminal, otherwise the one that most clients use."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return CLIENTS
     click.echo(f"{seen.cluster}: {len(seen.nodes)} nodes in {', '.join(seen.datacenters)}")
-    question = f"At which consistency level do your clients read and write? ({AUTO}: as the nodes count their queries)"
+    question = (
+        f"At which consistency level do your clients read and write? ({AUTO}: follow the queries that the nodes count)"
+    )
     answer: str = click.prompt(question, CLIENTS, value_proc=_level)
     return answer
 
@@ -149,11 +153,11 @@ def _level(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a new file as a whole, after it has been read as a configuration.
+    """Write a new file as a whole, after checking that it is a valid configuration.
 
     Raises:
-        UsageError: if it exists by now, or can't be written.
-        ConfigError: if it is no usable configuration.
+        UsageError: if the file exists by now, or can't be written.
+        ConfigError: if the text is not a usable configuration.
     """
     from ringcheck.config import load
 
@@ -164,7 +168,7 @@ def _write(path: Path, text: str) -> None:
                 file.write(text)
             Path(name).chmod(0o644 & ~_umask())
             load(name)
-            os.link(name, path)  # fails if the file exists by now
+            os.link(name, path)  # fails if the file exists meanwhile
         finally:
             with suppress(OSError):
                 Path(name).unlink()

@@ -29,13 +29,13 @@ _JAVA_SECONDS = 30
     "--jmx", metavar="JMX-URL",
     help="JMX of a node. [default: service:jmx:rmi:///jndi/rmi://{address}:7199/jmxrmi]",
 )  # fmt: skip
-@click.option("--drain", is_flag=True, help="Allow `drain` too, which `ringcheck roll` can ask for.")
+@click.option("--drain", is_flag=True, help="Also allow `drain`, which `ringcheck roll` needs.")
 @click.option(
     "--listen", default="127.0.0.1:8779", show_default=True, metavar="ADDRESS:PORT", help="Loopback address and port."
 )
-@click.option("--username", metavar="NAME", help="User name that the proxy asks for.")
+@click.option("--username", metavar="NAME", help="User name that the proxy requires.")
 @click.option("--password-file", metavar="FILE", help="File that holds the user's password.")
-@click.option("--tls", is_flag=True, help="JMX over TLS, the RMI registry too, as Cassandra's own server has it.")
+@click.option("--tls", is_flag=True, help="JMX over TLS, including the RMI registry, as in Cassandra's own JMX server.")
 @click.option("--trust-store", metavar="FILE", help="Java key store with the certificates of the nodes' JMX.")
 @click.option("--key-store", metavar="FILE", help="Java key store with the proxy's own certificate.")
 @click.option("--store-password-file", metavar="FILE", help="File that holds the password of the key stores.")
@@ -61,7 +61,7 @@ def jmx_proxy(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """Ask the JMX ports of nodes without Jolokia, for `--proxy` and `jolokia: proxy`.
 
     The process becomes a JVM with Jolokia's agent. It makes only the calls that ringcheck needs, only to the nodes that
-    --allow names, and listens at a loopback address only: JMX passwords pass through it.
+    --allow names, and listens only on a loopback address: JMX passwords pass through it.
     """
     from ringcheck.jolokia.launching import ProxyProcess, target
     from ringcheck.jolokia.settings import DEFAULT_JMX
@@ -88,7 +88,7 @@ def _java(java: str, jar: str) -> str:
     """The path of a Java that is new enough for the jar.
 
     Raises:
-        UsageError: if it is not, or jar or Java can't be used.
+        UsageError: if it is too old, or the jar or Java can't be used.
     """
     from ringcheck.jolokia.launching import needed_java, release_of
 

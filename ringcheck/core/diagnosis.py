@@ -1,4 +1,4 @@
-"""What `doctor` found out about one host: the steps from its name to its peers, each with the line that mends it."""
+"""What `doctor` found out about one host: the steps from its name to its peers, each with its fix."""
 
 from __future__ import annotations
 

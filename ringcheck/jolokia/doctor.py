@@ -1,8 +1,8 @@
-"""`doctor`: asks one host step by step, in the order in which a poll needs the steps.
+"""`doctor`: tests one host step by step, in the order in which a poll needs the steps.
 
-The steps that depend on one that failed are skipped, so that one cause is shown once. Where a proxy asks the nodes' JMX
-ports, the steps from `name` to `jolokia` are about the proxy, and those after them about the node. The steps are in
-`reaching` (from name to agent), `permissions` (calls and clock) and `peers`.
+Steps that depend on a failed step are skipped, so each cause is shown once. If a proxy asks the nodes' JMX ports, the
+steps from `name` to `jolokia` are about the proxy, and later steps about the node. The steps are in `reaching` (from
+name to agent), `permissions` (calls and clock) and `peers`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def diagnose(
     Args:
         settings: where the agents are and how to ask them.
         contact: HOST, HOST:PORT, [IPV6]:PORT or URL of the host.
-        seconds: that all steps may take; the look-up of a name alone can take longer.
+        seconds: total time for all steps; only a name look-up can exceed it.
         now: seconds since the epoch by this host's clock.
 
     Raises:

@@ -1,7 +1,7 @@
-"""How a Jolokia proxy for JMX ports is started: one JVM with Jolokia's agent and a main class that only waits.
+"""Starting a Jolokia proxy for JMX ports: one JVM with Jolokia's agent and a main class that only waits.
 
-Everything that the JVM is given (options, access policy, allowed targets, passwords) is passed in anonymous files that
-only this process and its JVM can read: nothing of it stands in the list of processes or on the disk. Linux only.
+The JVM gets its options, access policy, allowed targets and passwords in anonymous files that only this process and its
+JVM can read: none of them appears in the list of processes or on disk. Linux only.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ringcheck.jolokia.settings import DEFAULT_JMX
 _MAIN = Path(__file__).with_name("jmxproxy")
 _POM = "META-INF/maven/org.jolokia/jolokia-agent-jvm/pom.properties"
 _HANDLER = "org/jolokia/service/jsr160/Jsr160RequestHandler.class"
-_JAVA_17: Release = (2, 4, 0)  # the first release of Jolokia that needs Java 17; those before need 11
+_JAVA_17: Release = (2, 4, 0)  # the first release of Jolokia that needs Java 17; earlier releases need 11
 _JVM = (
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
     "-Xss512k",
-    # A node that hangs holds a thread as long as this; a drain and the map of a large ring take minutes.
+    # A node that hangs occupies a thread for this long; a drain, or the map of a large ring, takes minutes.
     "-Dsun.rmi.transport.tcp.handshakeTimeout=5000",
     "-Dsun.rmi.transport.tcp.responseTimeout=300000",
 )
@@ -63,13 +63,13 @@ class Stores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyProcess:
-    """A proxy to be started.
+    """The settings of a proxy to be started.
 
     Attributes:
         jar: of Jolokia's JVM agent, 2.2 or newer.
-        host: loopback address to listen at.
-        port: to listen at.
-        heap: of the JVM, such as `256m`.
+        host: loopback address to listen on.
+        port: port to listen on.
+        heap: size of the JVM's heap, such as `256m`.
         allowed: regular expressions of the JMX service URLs that may be asked.
         drain: whether `drain` is allowed, besides the calls that only read.
         login: user name and password that the proxy asks for; None for none.
@@ -86,7 +86,7 @@ class ProxyProcess:
     stores: Stores
 
     def command(self, java: str) -> list[str]:
-        """The argument list of the JVM, which this process must become: its files end with this process."""
+        """The argument list of the JVM, which this process must become: its anonymous files end with it."""
         arguments = [
             f"-Xmx{self.heap}",
             *_JVM,
@@ -105,7 +105,7 @@ class ProxyProcess:
             "host": self.host,
             "port": str(self.port),
             "discoveryEnabled": "false",
-            "executor": "cached",  # a thread for each request: a node that hangs does not hold up the others
+            "executor": "cached",  # one thread for each request: a node that hangs does not delay the others
             "backlog": "1024",
             "policyLocation": f"file://{_anonymous('policy', policy(drain=self.drain))}",
             "jsr160ProxyAllowedTargets": _anonymous("targets", "".join(f"{target}\n" for target in self.allowed)),
@@ -114,7 +114,7 @@ class ProxyProcess:
 
 
 def policy(*, drain: bool) -> str:
-    """The access policy, in XML: the calls that ringcheck makes and no others; `drain` only if it is wanted."""
+    """The access policy, in XML: only the calls that ringcheck makes; `drain` only if it is allowed."""
     every = (*mbeans.CALLS, *mbeans.COUNTED)
     calls = sorted((call for call in every if drain or not call.writes), key=lambda call: call.mbean)
     parts = []
@@ -134,7 +134,7 @@ def target(pattern: str, template: str = DEFAULT_JMX) -> str:
     """The regular expression of the JMX service URLs that a pattern allows.
 
     Args:
-        pattern: HOST, HOST:PORT, an IPv6 address, [IPV6]:PORT or a whole JMX service URL; `*` and `?` stand for any
+        pattern: HOST, HOST:PORT, an IPv6 address, [IPV6]:PORT or a whole JMX service URL; `*` and `?` match any
             characters of a host.
         template: JMX service URL of a node, with `{address}`.
 
@@ -147,7 +147,7 @@ def target(pattern: str, template: str = DEFAULT_JMX) -> str:
     parts = re.fullmatch(r"(\[[0-9A-Fa-f:.*?]+\]|[0-9A-Za-z_.*?-]+)(:[0-9*?]{1,5})?", f"[{bare}]" if bare else pattern)
     if parts is None:
         raise UsageError(
-            f"--allow {pattern!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a JMX URL; `*` may stand in it"
+            f"--allow {pattern!r} is neither HOST, HOST:PORT, [IPV6]:PORT nor a JMX URL; it may contain `*`"
         )
     host, port = parts[1], parts[2]
     filled = re.sub(r"\{address\}(:[0-9]+)?", lambda found: host + (port or found[1] or ""), template)
@@ -163,7 +163,7 @@ def release_of(jar: str) -> Release:
     """The release of a jar of Jolokia's JVM agent that can ask other JVMs.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if the file is not such a jar.
     """
     try:
         with zipfile.ZipFile(jar) as content:
@@ -174,7 +174,7 @@ def release_of(jar: str) -> Release:
     version = re.search(r"(?m)^version=(.+)$", properties)
     release = parse_release(version[1]) if version else None
     if release is None or _HANDLER not in names or release < OLDEST:
-        what = f"Jolokia {version[1].strip()}" if version else "no JVM agent of Jolokia 2.x"
+        what = f"Jolokia {version[1].strip()}" if version else "not a JVM agent of Jolokia 2.x"
         raise UsageError(f"{jar} is {what}: take jolokia-agent-jvm-VERSION-javaagent.jar of Jolokia 2.2 or newer")
     return release
 
@@ -185,7 +185,7 @@ def needed_java(release: Release) -> int:
 
 
 def _anonymous(name: str, content: str) -> str:
-    """The path of a file without a name, for this process and what it becomes."""
+    """The path of an unnamed file, valid for this process and the JVM that replaces it."""
     number = os.memfd_create(name, 0)
     with os.fdopen(os.dup(number), "w", encoding="utf-8") as file:
         file.write(content)
@@ -193,7 +193,7 @@ def _anonymous(name: str, content: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """An argument as a line of a file of Java's arguments."""
+    """An argument as a line of a Java argument file."""
     return '"{}"'.format(argument.replace("\\", "\\\\").replace('"', '\\"'))
 
 

@@ -1,4 +1,4 @@
-"""What listens on a port that does not answer as a Jolokia agent does: TLS, plain HTTP, CQL or JMX."""
+"""Finds out what listens on a port that does not answer like a Jolokia agent: TLS, plain HTTP, CQL or JMX."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PATIENCE = 1.0  # seconds for each exchange: a server of another protocol often
 
 
 def protocol_of(host: str, port: int, ends: float) -> Protocol | None:
-    """The protocol of a port, found by at most four short exchanges that change nothing; None if it is another one.
+    """The protocol of a port, determined by at most four short exchanges that change nothing; None for other protocols.
 
     Args:
         host: name or address.
         port: that accepts connections.
-        ends: monotonic time at which all of it must be over.
+        ends: monotonic time at which all exchanges must be over.
     """
     cql = _reply(host, port, ends, _CQL_OPTIONS)
     if cql[:1] and cql[0] in _CQL_REPLIES:
@@ -49,7 +49,7 @@ def _reply(host: str, port: int, ends: float, sent: bytes) -> bytes:
 
 
 def _speaks_tls(host: str, port: int, ends: float) -> bool:
-    """Whether a server shakes hands, or refuses to by an alert of TLS."""
+    """Whether a server completes a TLS handshake, or refuses it with a TLS alert."""
     anyone = tls_context(Tls(insecure_skip_verify=True))
     try:
         with secured(connect(host, port, min(ends, time.monotonic() + _PATIENCE)), anyone, host):

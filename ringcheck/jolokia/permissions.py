@@ -1,8 +1,8 @@
-"""The middle steps of `doctor`: whether a Jolokia agent is Cassandra's, and allows what check, gate and roll call.
+"""The middle steps of `doctor`: whether a Jolokia agent is Cassandra's, and allows the calls of check, gate and roll.
 
 Every call of `mbeans.CALLS` that the node's release has is made once, in a form that costs the node little: lists and
-maps are cut, and operations get a keyspace that does not exist. `drain` is never sent, whatever its arguments: newer
-releases of Jolokia take surplus arguments for a path into the result, and execute the operation.
+maps are truncated, and operations get a keyspace that does not exist. `drain` is never sent, not even with wrong
+arguments: newer releases of Jolokia take surplus arguments as a path into the result, and execute the operation.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ ROLL = {
 
 _IDENTITY = ("ClusterName", "ReleaseVersion", "LocalHostId", "OperationMode")
 _NO_KEYSPACE = "ringcheck_doctor"
-_START_SECONDS = 300.0  # a JVM this young may be a Cassandra that has not registered its MBeans yet
+_START_SECONDS = 300.0  # in seconds; a younger JVM may be a Cassandra that has not registered its MBeans yet
 _MAX_SKEW = 10.0  # seconds
 _WAIT = "wait until `nodetool status` lists the node as UN, and ask again"
 _REFUSES_BULK = "the agent answers one request and refuses several at once"
 _POLICY = "/etc/cassandra/jolokia-access.xml"
 
 
-# What to do, by symptom; docs/jmx.md has the same in its last table.
+# What to do, by symptom; the last table of docs/jmx.md has the same advice.
 _JMX_FIXES = {
-    "jmx_refused": "start the node, or let its JMX listen at this address and port (docs/jmx.md)",
-    "jmx_moved": "set -Djava.rmi.server.hostname on the node to an address that the proxy reaches, and let a firewall "
-    "pass com.sun.management.jmxremote.rmi.port",
+    "jmx_refused": "start the node, or let its JMX listen on this address and port (docs/jmx.md)",
+    "jmx_moved": "set -Djava.rmi.server.hostname on the node to an address that the proxy reaches, and allow "
+    "com.sun.management.jmxremote.rmi.port in the firewall",
     "jmx_silent": "look at the node: its JVM hangs or is stopped",
-    "jmx_packets": "let the firewall pass connections from the proxy to this port, or correct the address",
-    "jmx_name": "let the host of the proxy resolve this name, or use the address in `jmx`",
-    "jmx_protocol": "start the proxy with --tls if the node's JMX has TLS; otherwise correct the port in `jmx`",
+    "jmx_packets": "allow connections from the proxy to this port in the firewall, or correct the address",
+    "jmx_name": "make this name resolvable on the proxy's host, or use the address in `jmx`",
+    "jmx_protocol": "start the proxy with --tls if the node's JMX uses TLS; otherwise correct the port in `jmx`",
     "jmx_tls": "give the proxy a --trust-store with the authority of the node's certificate (docs/jmx.md)",
-    "jmx_login": "set `jmx_username` and `jmx_password_file`, as the node's JMX has them",
+    "jmx_login": "set `jmx_username` and `jmx_password_file` to those of the node's JMX",
     "jmx_target": "start `ringcheck jmx-proxy` with an --allow that matches this host",
 }
 
@@ -77,7 +77,7 @@ class Permissions:
         Attributes:
             release: of the node, once `cassandra` has found it.
             mode: its OperationMode; None if it is not known.
-            host_id: its own; None if it is not known.
+            host_id: the node's own; None if it is not known.
         """
         self.release: Release = mbeans.OLDEST
         self.mode: str | None = None
@@ -92,11 +92,11 @@ class Permissions:
     # Requests
 
     def ask(self, request: Request) -> Outcome:
-        """The outcome of one request, however large; a refused one has the status of its HTTP answer.
+        """The outcome of one request; if it was refused, with the status of the HTTP answer.
 
         Raises:
             SourceError: if it is not answered.
-            DataError: if the answer is none of Jolokia.
+            DataError: if the answer is not Jolokia's.
         """
         before = self._now()
         try:
@@ -137,7 +137,7 @@ class Permissions:
         values = {name: answer.value if isinstance(answer.value, str) else None for name, answer in answers.items()}
         self.mode, self.host_id = values["OperationMode"], values["LocalHostId"]
         self.release = mbeans.release(values["ReleaseVersion"])
-        if mode.status == outcomes.FORBIDDEN:  # since 2.0 the command `version` is allowed although POST is not
+        if mode.status == outcomes.FORBIDDEN:  # since 2.0 the command `version` is allowed even if POST is not
             if fault := refused_by_policy(mode.error, "the address of this host"):
                 raise fault
             return "the access policy hides which node it is"
@@ -150,7 +150,7 @@ class Permissions:
         return f"Cassandra {release}, cluster {cluster}, {shown_mode}"
 
     def _no_cassandra(self) -> StepError:
-        """Why StorageService is missing: by whether the JVM has other MBeans of Cassandra, and by its age."""
+        """Why StorageService is missing, judged by the JVM's other MBeans and its age."""
         age = self._age()
         found = self.ask({"type": "search", "mbean": "org.apache.cassandra.*:*", "config": mbeans.FEW})
         young = age is not None and age < _START_SECONDS
@@ -163,7 +163,7 @@ class Permissions:
         return StepError(text, f"use the port of the agent in Cassandra's JVM: ss -ltnp and ps show which it is{hint}")
 
     def _age(self) -> float | None:
-        """Seconds since the start of the JVM, by this host's clock; None if it is not known."""
+        """Seconds since the start of the JVM, by this host's clock; None if not known."""
         started = self.ask(mbeans.read(mbeans.RUNTIME, mbeans.START_TIME)).value
         return self._now() - started / 1000 if isinstance(started, int | float) else None
 
@@ -172,11 +172,11 @@ class Permissions:
         return self._made(call for call in mbeans.CALLS if (call.mbean, call.name) not in GATE | ROLL)
 
     def for_gate(self) -> str:
-        """Make the calls that the gate needs beside these."""
+        """Make the calls that the gate needs in addition."""
         return self._made(call for call in mbeans.CALLS if (call.mbean, call.name) in GATE)
 
     def for_roll(self) -> str:
-        """Make the calls that a rolling restart needs beside these, except `drain`."""
+        """Make the calls that a rolling restart needs in addition, except `drain`."""
         return self._made(call for call in mbeans.CALLS if (call.mbean, call.name) in ROLL and not call.writes)
 
     def _made(self, calls: Iterable[Call]) -> str:
@@ -200,7 +200,7 @@ class Permissions:
         return f"{counted(made, 'call')} {'is' if made == 1 else 'are'} allowed"
 
     def _arguments(self) -> Mapping[str, tuple[str, ...]]:
-        """Arguments of the operations that may be called; those of the snitch only for a settled node."""
+        """Arguments of the operations that may be called; operations of the snitch only on a settled node."""
         names = (mbeans.RANGES, mbeans.RANGES_WITH_PORT, mbeans.PENDING, mbeans.PENDING_WITH_PORT, mbeans.REPLICATION)
         arguments = dict.fromkeys(names, (_NO_KEYSPACE,))
         own = self._own_address() if self.mode == "NORMAL" else None
@@ -215,16 +215,16 @@ class Permissions:
         return None
 
     def policy(self) -> str:
-        """Ask for something that ringcheck does not need, which an access policy should refuse."""
+        """Make a call that ringcheck does not need and that an access policy should refuse."""
         self._restricted = self.ask(mbeans.read(*mbeans.UNNEEDED)).status == outcomes.FORBIDDEN
         if self._restricted:
             return "an access policy is in force"
-        text = "the agent has no access policy: whoever can connect to it has full control of the node"
+        text = "the agent has no access policy: everyone who can connect to it has full control of the node"
         fix = f"give it config/jolokia/jolokia-access.xml: policyLocation=file://{_POLICY} in -javaagent"
         raise StepError(text, fix, "ok")
 
     def drain(self) -> str:
-        """Report what is known of `drain` without sending it."""
+        """Report what is known about `drain` without sending it."""
         if not self._restricted:
             return "not executed; no access policy could deny it"
         text = "not executed, and only drain itself could show whether the access policy allows it"
@@ -256,7 +256,7 @@ def _cheap(call: Call, arguments: Mapping[str, tuple[str, ...]]) -> Request:
 def _is_missing(call: Call, answer: Outcome) -> bool:
     """Whether the node lacks an attribute or operation.
 
-    MBeans of logins exist only where clients log in, and metrics only once there was something to measure.
+    MBeans for logins exist only if clients log in, and metrics only after something was measured.
     """
     if call.mbean.startswith(mbeans.METRICS):
         return False
@@ -266,10 +266,10 @@ def _is_missing(call: Call, answer: Outcome) -> bool:
 
 
 def _allowing(calls: Iterable[Call]) -> str:
-    """What to add to an access policy; one that lacks much is best replaced."""
+    """What to add to an access policy; if much is missing, to replace it."""
     calls = list(calls)
     if len(calls) > NAMED:
-        return "replace the agent's access policy by config/jolokia/jolokia-access.xml, and restart the agent"
+        return "replace the agent's access policy with config/jolokia/jolokia-access.xml, and restart the agent"
     by_mbean: dict[str, list[str]] = {}
     for call in calls:
         tag = f'<attribute mode="read">{call.name}</attribute>' if call.kind == "read" else _operation(call.name)

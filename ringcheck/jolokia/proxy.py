@@ -1,11 +1,12 @@
 """Nodes without a Jolokia agent: their JMX ports are asked by a Jolokia elsewhere, the proxy (JSR-160).
 
-A *location* names one node's agent, and everything that is kept for a node (its connection's turn, its budget, what it
-reported last) is kept by location. It is the URL of a Jolokia agent, or the JMX service URL of a node, for which the
-proxy is asked. So that all nodes share the proxy's URL and still do not wait for each other.
+A *location* identifies one node's agent: the URL of a Jolokia agent, or the JMX service URL of a node about which the
+proxy is asked. All state of a node (its turn on a connection, its time budget, its last report) is kept by location. So
+nodes do not wait for each other although they share the proxy's URL.
 
-Jolokia 2.x is such a proxy as it is: each request names its `target`. Its failures come inside a reply of HTTP 200; the
-texts here are those of 2.2.9 and 2.6.0. A failure of HTTP itself is the proxy's, and says nothing of any node.
+Every Jolokia 2.x is such a proxy: each request names its `target`. Failures to reach a node come inside a reply with
+HTTP status 200; the texts here are those of 2.2.9 and 2.6.0. A failure of HTTP itself is a failure of the proxy, and
+shows nothing about any node.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from ringcheck.jolokia.settings import is_jmx, jmx_end
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OLDEST = (2, 2, 0)  # older proxies repeat the password of a request in their replies
+OLDEST = (2, 2, 0)  # older proxies repeat a request's password in their replies
 _REFUSED_TO = re.compile(
     r"Connection refused to host: (?P<host>[^\s;]{1,255});.*java\.net\.ConnectException: Connection refused"
 )
 _STUB = "Failed to retrieve RMIServer stub: "
 _FORBIDDEN = 403
-_LONGEST = 2000  # characters of an error that are read: a chain of Java exceptions
+_LONGEST = 2000  # maximum number of characters of an error that are read: a chain of Java exceptions
 
 
 class ProxyError(SourceError):
-    """The proxy itself can't be asked: nothing is known of the node."""
+    """The proxy itself can't be asked: nothing is known about the node."""
 
     asked = "proxy"
 
@@ -73,9 +74,9 @@ class Proxy:
     login: tuple[str, str] | None
 
     def request(self, location: str, payload: object) -> bytes:
-        """The payload with the node as its target, and with the order not to repeat the target in the reply."""
+        """The payload with the node as its target, and the option not to repeat the target in the reply."""
         decoded: Any = json.loads(payload) if isinstance(payload, bytes) else payload
-        # An empty user name is no login. With it Jolokia uses TLS for the registry too, if it has a trust store.
+        # An empty user name means no login, but makes Jolokia use TLS for the registry too, if it has a trust store.
         user, password = self.login or ("", None)
         target = {"url": location, "user": user} | ({} if password is None else {"password": password})
         items = decoded if isinstance(decoded, list) else [decoded]
@@ -89,7 +90,7 @@ class Proxy:
         """As `exchange.explained`, for a request through the proxy.
 
         Raises:
-            SourceError: if the proxy took the request and did not answer in time: it, or the node, hangs.
+            SourceError: if the proxy accepted the request and did not answer in time: the proxy or the node hangs.
             ProxyError: if the proxy can't be asked.
             RetryableError: likewise.
         """
@@ -118,12 +119,12 @@ def check(version: Any, url: str) -> None:  # noqa: ANN401 - decoded JSON
     """Check the answer of a proxy to the request `version`.
 
     Raises:
-        ProxyError: if it can't ask other JVMs: then it would ignore the target and answer for its own.
+        ProxyError: if it can't ask other JVMs: it would ignore the target and answer for its own JVM.
     """
     value = version.get("value") if isinstance(version, dict) else None
     if not isinstance(value, dict):
         refused = isinstance(version, dict) and version.get("status") == _FORBIDDEN
-        why = "its access policy must allow the command `version`" if refused else "it is no Jolokia agent"
+        why = "its access policy must allow the command `version`" if refused else "it is not a Jolokia agent"
         raise ProxyError(f"the proxy {shown(url)} can't be used: {why}")
     release = str(value.get("agent"))[:40]
     info = value.get("info")
@@ -133,7 +134,7 @@ def check(version: Any, url: str) -> None:  # noqa: ANN401 - decoded JSON
 
 
 def node_failure(status: int, error: object, error_type: object) -> SourceError | None:
-    """What a proxy's answer says of the way to a node's JMX; None if JMX answered, whatever it answered.
+    """Why a proxy could not reach a node's JMX, from its answer; None if JMX answered, with any result.
 
     Args:
         status: of the answer, not 200.
@@ -149,7 +150,7 @@ def node_failure(status: int, error: object, error_type: object) -> SourceError 
         return None
     if (refused := _REFUSED_TO.search(error)) and _STUB in error:
         return RefusedByNodeError(refused["host"])
-    if refused:  # the registry has answered, and named this host for the server
+    if refused:  # the registry answered, and named this host for its server
         text = f"it answers, but its JMX server at {refused['host']} does not: see java.rmi.server.hostname"
         return SourceError(text, "unreachable", "jmx_moved")
     return _in_words(error)

@@ -1,7 +1,7 @@
-"""The first steps of `doctor`: from a host's name to an answer of its Jolokia agent, each on a connection of its own.
+"""The first steps of `doctor`: from a host's name to an answer of its Jolokia agent, each on its own connection.
 
-What a poll says of a failure is one line for a monitor. Here each layer is tried apart, so that exactly one of them
-fails, with what mends it.
+A poll describes a failure in one line for a monitor. Here each layer is tested separately, so that exactly one of them
+fails, with its fix.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _LOAD = "-javaagent:/usr/share/java/jolokia.jar=host={host},port={port}"
 
 
 class StepError(Exception):
-    """A step failed, or was skipped for a reason; or it is well and there is still something to do.
+    """A step failed or was skipped; or it succeeded, but there is still something to do.
 
     Attributes:
-        fix: the line that mends it.
+        fix: what to do about it, in one line.
         status: of the step.
     """
 
@@ -69,7 +69,7 @@ class _Heard:
 
     @property
     def document(self) -> Any:  # noqa: ANN401 - decoded JSON
-        """The JSON of the body; None if it is none."""
+        """The JSON of the body; None if the body is not JSON."""
         with suppress(ValueError, RecursionError):
             return json.loads(self.body)
         return None
@@ -82,10 +82,10 @@ class _Heard:
 
 
 def refused_by_policy(reason: str, source: str) -> StepError | None:
-    """Why an access policy refuses every request, by the agent's own text; None if it refuses one call only.
+    """Why an access policy refuses every request, from the agent's own text; None if it refuses only one call.
 
     Args:
-        reason: that the agent gave.
+        reason: the text that the agent gave.
         source: the address of this host, as the agent sees it.
     """
     if "client" in reason.lower():
@@ -98,13 +98,13 @@ def refused_by_policy(reason: str, source: str) -> StepError | None:
 
 
 class Reaching:
-    """The steps for one URL, to be taken in their order; each returns what it found in one line.
+    """The steps for one URL, to be run in order; each returns its result in one line.
 
     Every step raises `StepError` if it fails.
     """
 
     def __init__(self, url: str, requests: Requests, ends: float) -> None:
-        """Prepare; nothing is sent.
+        """Set up; nothing is sent.
 
         Args:
             url: of the agent.
@@ -127,7 +127,7 @@ class Reaching:
         return f"{host}:{self._address.port}"
 
     def _step_ends(self) -> float:
-        """When a step must be over: a hanging one leaves time to find out what listens."""
+        """When a step must be over: if it hangs, time is left to find out what listens."""
         now = time.monotonic()
         return now + min(self._requests.settings.timeout, max(0.0, self._ends - now) / 2)
 
@@ -171,7 +171,7 @@ class Reaching:
         )
 
     def tls(self) -> str:
-        """Shake hands, if the URL asks for TLS."""
+        """Do the TLS handshake, if the URL requires TLS."""
         if self._address.scheme != "https":
             raise StepError("the URL is http://", status="skipped")
         try:
@@ -211,12 +211,12 @@ class Reaching:
         return StepError(f"{self._place} is {what}, not a Jolokia agent", _OTHER_PORT)
 
     def http(self) -> str:
-        """Ask for the agent's version, and get any HTTP answer."""
+        """Ask for the agent's version, and accept any HTTP answer."""
         started = time.monotonic()
         try:
             self._heard = self._post(self.url)
         except SourceError as error:
-            raise StepError(str(error), "a reply to `version` is small: this is no Jolokia agent") from None
+            raise StepError(str(error), "a reply to `version` is small: this is not a Jolokia agent") from None
         except (OSError, HTTPException, zlib.error) as error:
             raise self._no_http(error) from None
         return f"HTTP {self._heard.status} after {1000 * (time.monotonic() - started):.0f} ms"
@@ -243,7 +243,9 @@ class Reaching:
         if found in {"CQL", "JMX"}:
             return self._wrong_port(found)
         if isinstance(error, TimeoutError):
-            text = f"{self._place} accepts connections and does not answer: its process hangs, or it is no HTTP server"
+            text = (
+                f"{self._place} accepts connections and does not answer: its process hangs, or it is not an HTTP server"
+            )
             return StepError(text, "look at the node: jcmd PID Thread.print, and long pauses in its gc.log")
         return StepError(f"{self._place} does not speak HTTP: {_reason(error)}", _OTHER_PORT)
 
@@ -253,7 +255,7 @@ class Reaching:
         given = self._requests.settings.username is not None or self._address.auth is not None
         if heard.status == 401:  # noqa: PLR2004 - HTTP's Unauthorized
             if given:
-                fix = "correct them: user= and password= of -javaagent in the JVM's options have the agent's"
+                fix = "correct them: user= and password= of -javaagent in the JVM's options are those of the agent"
                 raise StepError("HTTP 401: user name or password is wrong", fix)
             fix = "--username NAME --password-file FILE, or in the configuration `username` and `password_file`"
             raise StepError("HTTP 401: the agent asks for a user name and a password", fix)
@@ -262,7 +264,7 @@ class Reaching:
         return "with user name and password" if given else "without a user name"
 
     def _refused(self, heard: _Heard) -> None:
-        """Raise if the agent refuses this host, or POST; a refused command `version` is none of these."""
+        """Raise if the agent refuses this host or POST; refusing only the command `version` does not count."""
         reason = refusal_in(heard.body) if heard.content_type.partition("/")[0] != "text" or heard.is_of_jolokia else ""
         if fault := refused_by_policy(reason, self._source):
             raise fault
@@ -273,7 +275,7 @@ class Reaching:
             raise StepError(f"HTTP 403, access is forbidden{why}{server}", fix)
 
     def jolokia(self) -> str:
-        """Check that a Jolokia agent answered, of a known release."""
+        """Check that a Jolokia agent of a supported release answered."""
         heard = self._answer()
         if not heard.is_of_jolokia:
             self._not_jolokia(heard)
@@ -293,8 +295,8 @@ class Reaching:
         for other in _PATHS:
             if other.strip("/") != path.strip("/") and (url := self._answers_at(other)):
                 raise StepError(f"there is no Jolokia agent at {path} (HTTP {heard.status})", f"use -u {url}")
-        text = f"an HTTP server answers that is no Jolokia agent (HTTP {heard.status}{server})"
-        fix = "correct port and path of the URL: see port= and agentContext= of -javaagent in the JVM's options"
+        text = f"an HTTP server answers that is not a Jolokia agent (HTTP {heard.status}{server})"
+        fix = "correct the port and the path of the URL: see port= and agentContext= of -javaagent in the JVM's options"
         raise StepError(text, fix)
 
     def _answers_at(self, path: str) -> str | None:

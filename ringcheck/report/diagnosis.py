@@ -1,4 +1,4 @@
-"""What `doctor` found out, for people: a line for each step, and below it the line that mends it."""
+"""The result of `doctor`, for people: one line for each step, and below a failed step how to fix it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLES = {"ok": "OK", "failed": "CRITICAL", "skipped": "dim"}
 
 
 def render(diagnosis: Diagnosis, *, colour: bool = False) -> str:
-    """The output of `doctor`. Lines are not broken: those that mend something are there to be copied."""
+    """The output of `doctor`. Lines are not wrapped, so that fixes can be copied."""
     return fitted(_lines(diagnosis), None, colour=colour)
 
 

@@ -52,7 +52,7 @@ def test_a_healthy_node(server: Server, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_host_without_an_agent(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step that failed, what mends it, and exit code 2; the steps behind it are skipped."""
+    """Shows the step that failed, how to fix it, and exit code 2; the steps after it are skipped."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(["doctor", *words]) == 2
     first, *lines = capsys.readouterr().out.splitlines()

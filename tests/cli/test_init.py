@@ -143,7 +143,7 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
             command = [sys.executable, "-m", "ringcheck", "init", *options, "-o", str(path)]
             subprocess.run(command, stdin=terminal, stdout=terminal, stderr=terminal, check=True, timeout=120)
             shown = keyboard.read(65536).decode()
-    assert "do your clients read and write? (auto: as the nodes count their queries) [LOCAL_QUORUM]: " in shown
+    assert "do your clients read and write? (auto: follow the queries that the nodes count) [LOCAL_QUORUM]: " in shown
     assert "there is no consistency level 'MOST'" in shown
     assert "critical: QUORUM " in path.read_text()
 
@@ -153,9 +153,9 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
     [
         (["-H", "127.0.0.1:1"], "connection refused; next: start Jolokia there"),
         ([], "no cluster is named: use -H HOST or -u URL"),
-        (["-C", "x"], "does not take --config: it writes a configuration, and reads none"),
+        (["-C", "x"], "does not take --config: init writes a configuration and does not read one"),
         (["--from", "x"], "does not take --from: a recorded snapshot does not say how the nodes are asked"),
-        (["-H", "127.0.0.1:1", "--username", "me"], "name the file of the password with --password-file"),
+        (["-H", "127.0.0.1:1", "--username", "me"], "name a file with the password by --password-file"),
         (["-H", "h", "-o", "/nowhere/x"], "can't be resolved"),
     ],
 )

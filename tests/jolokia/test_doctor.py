@@ -1,4 +1,4 @@
-"""`doctor` against broken set-ups: each fails in one step, with the one cause and the line that mends it."""
+"""`doctor` against broken set-ups: each fails in one step, with the one cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_an_agent_without_a_policy_is_well_and_gets_advice() -> None:
     with served(restricted=False) as (url, _):
         steps = {step.name: step for step in asked(url).steps}
     assert (steps["policy"].status, steps["drain"].status) == ("ok", "ok")
-    assert "whoever can connect to it has full control of the node" in steps["policy"].text
+    assert "everyone who can connect to it has full control of the node" in steps["policy"].text
     assert "policyLocation=" in steps["policy"].fix
 
 
@@ -383,7 +383,7 @@ def test_a_web_server_that_is_no_jolokia(body: bytes, status: int, kind: str | N
 
     with agent_of(raw) as agent:
         step = only_fault(asked(agent.url, contact=agent.url))
-    assert (step.name, "that is no Jolokia agent (HTTP" in step.text) == ("jolokia", True)
+    assert (step.name, "that is not a Jolokia agent (HTTP" in step.text) == ("jolokia", True)
     assert "Server: BaseHTTP" in step.text
     assert "agentContext=" in step.fix
 
@@ -442,7 +442,7 @@ def test_a_policy_that_denies_everything() -> None:
     with served(refused=tuple(mbean_names)) as (url, _):
         found = asked(url)
     assert [step.name for step in found.failed] == ["check", "gate", "roll"]
-    assert found.failed[0].fix.startswith("replace the agent's access policy by config/jolokia/jolokia-access.xml")
+    assert found.failed[0].fix.startswith("replace the agent's access policy with config/jolokia/jolokia-access.xml")
     assert [step.status for step in found.steps if step.name in {"clock", "peers"}] == ["skipped", "skipped"]
 
 

@@ -148,7 +148,7 @@ def test_jars_that_can_not_be_a_proxy(tmp_path: Path) -> None:
     """An older release, another jar, no jar."""
     for version, handler, text in (
         ("2.0.3", True, "is Jolokia 2.0.3"),
-        ("", True, "is no JVM agent of Jolokia 2.x"),
+        ("", True, "is not a JVM agent of Jolokia 2.x"),
         ("2.6.0", False, "is Jolokia 2.6.0"),
     ):
         with pytest.raises(UsageError, match=re.escape(text)):

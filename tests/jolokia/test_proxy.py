@@ -223,7 +223,7 @@ def test_a_proxy_that_wants_another_password_is_named() -> None:
         ({"agent": "1.7.1", "info": {}}, "it is Jolokia 1.7.1 and can't ask other JVMs"),
         ({"agent": "2.1.0", "info": {"proxy": {}}}, "it is Jolokia 2.1.0 and can't ask other JVMs"),
         ({"agent": "2.6.0", "info": {"jmx": {}}}, "it is Jolokia 2.6.0 and can't ask other JVMs"),
-        ("none", "it is no Jolokia agent"),
+        ("none", "it is not a Jolokia agent"),
     ],
 )
 def test_a_jolokia_that_would_answer_for_itself_is_refused(version: object, text: str) -> None:
@@ -312,13 +312,13 @@ def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(
         ("stale host name", "set -Djava.rmi.server.hostname on the node"),
         ("silent", "look at the node"),
         ("TLS", "start the proxy with --tls"),
-        ("unknown name", "let the host of the proxy resolve this name"),
+        ("unknown name", "make this name resolvable on the proxy's host"),
         ("wrong password", "set `jmx_username` and `jmx_password_file`"),
         ("no password", "set `jmx_username` and `jmx_password_file`"),
         ("not allowed", "start `ringcheck jmx-proxy` with an --allow"),
     ],
 )
-def test_doctor_names_what_mends_jmx(case: str, fix: str) -> None:
+def test_doctor_names_the_fix_for_jmx(case: str, fix: str) -> None:
     """One step fails, with the line of a poll and what to do; the steps after it are skipped."""
     _, status, kind, error, _, line = next(row for row in FAILURES if row[0] == case)
     with proxied() as (proxy, _):
