@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 __version__ = "0.1.0"
-_API = ("Cluster", "Login", "Wishes")  # loaded when they are used: a plugin that starts does not need them
+_API = ("Cluster", "Login", "Wishes")  # loaded on first use: a plugin that starts does not need them
 
 
 def __getattr__(name: str) -> object:

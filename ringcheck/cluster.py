@@ -1,6 +1,6 @@
-"""The Python API: a cluster, asked from a script. `docs/python.md` describes it.
+"""The Python API: scripts ask a cluster. `docs/python.md` describes it.
 
-Each method does what the command of the same purpose does, and returns the value that all outputs are rendered from.
+Each method does the same as the corresponding command, and returns the value from which all outputs are rendered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TIMEOUT = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the gate must keep beside the configuration, for `Cluster.decide` and `Cluster.plan`.
+    """Changes to the configured gate, for `Cluster.decide` and `Cluster.plan`.
 
     Attributes:
         level: consistency level that every range must keep; None for the configured one.
@@ -70,14 +70,14 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """How Jolokia knows a script, for `Cluster.at`.
+    """User and certificates with which a script asks Jolokia, for `Cluster.at`.
 
     Attributes:
-        username: for Jolokia.
-        password_file: with its password; otherwise it is in the variable RINGCHECK_PASSWORD.
-        ca_file: of the authority that signed the certificates of Jolokia.
-        cert_file: of the certificate to present.
-        key_file: of its key.
+        username: user name for Jolokia.
+        password_file: file with the user's password; without it, RINGCHECK_PASSWORD holds the password.
+        ca_file: certificates of the authority that signed Jolokia's certificates.
+        cert_file: client certificate to present.
+        key_file: key of the client certificate.
     """
 
     username: str | None = None
@@ -92,13 +92,13 @@ _LOGIN = tuple(entry.name for entry in fields(Login))
 
 
 class Cluster:
-    """One cluster. Make it by `configured`, `at` or `recorded`; nothing is asked before the first method is called.
+    """One cluster. Create it with `configured`, `at` or `recorded`; nothing is asked before the first method is called.
 
-    Polls share their connections until `close`, or the end of a `with` block. Not for use by two threads at once.
+    Polls share connections until `close`, or the end of a `with` block. Do not use one object in two threads at once.
     """
 
     def __init__(self, target: Target) -> None:
-        """Prepare; for the three methods below.
+        """Internal: use `configured`, `at` or `recorded`.
 
         Raises:
             UsageError: the target names no cluster, or several.
@@ -121,7 +121,7 @@ class Cluster:
 
         Args:
             config: the file; None for /etc/ringcheck/ringcheck.yaml.
-            name: of the cluster; None if the file has one only.
+            name: name of the cluster; None if the file has only one.
             client_datacenters: where the clients of LOCAL levels are; empty for the configured ones.
             timeout: seconds that each poll may take.
 
@@ -145,7 +145,7 @@ class Cluster:
 
         Args:
             hosts: `HOST` or `HOST:PORT` of nodes to begin with; all others are discovered.
-            url: of Jolokia, with `{address}` for the address of a node.
+            url: URL of Jolokia, with `{address}` in place of a node's address.
             login: user and certificates for Jolokia.
             client_datacenters: as of `configured`.
             timeout: as of `configured`.
@@ -167,12 +167,12 @@ class Cluster:
         *,
         client_datacenters: Sequence[str] = (),
     ) -> Self:
-        """A cluster as a file recorded it: `ringcheck snapshot -o FILE`, or the agent's API.
+        """A cluster as recorded in a file by `ringcheck snapshot -o FILE` or the agent's API.
 
         Args:
             snapshot: the file.
-            config: whose rules to judge by; None for the defaults.
-            name: of the cluster in the configuration.
+            config: configuration with the rules to judge by; None for the defaults.
+            name: name of the cluster in the configuration.
             client_datacenters: as of `configured`.
 
         Raises:
@@ -200,11 +200,11 @@ class Cluster:
         """What the nodes report now, or what was recorded.
 
         Args:
-            streams: ask every node for its streams too.
+            streams: also ask every node for its streams.
 
         Raises:
             SourceError: no node answers, or none can report the ring.
-            DataError: the answers contradict each other, or the file is no snapshot.
+            DataError: the answers contradict each other, or the file is not a snapshot.
             UsageError: the file can't be read.
         """
         return self._chosen.snapshot(streams=streams)
@@ -221,9 +221,9 @@ class Cluster:
 
         Args:
             keyspaces: shell patterns; empty for all that are monitored.
-            levels: to judge beside the monitored ones; `all` for all.
-            ranges: list the unavailable ranges.
-            view: address of the only coordinator to believe.
+            levels: levels to judge in addition to the monitored ones; `all` for all.
+            ranges: whether to list the unavailable ranges.
+            view: address of the only coordinator whose view is used.
 
         Raises:
             UsageError: there is no such level, keyspace, datacenter or coordinator.
@@ -255,11 +255,11 @@ class Cluster:
 
         Args:
             nodes: addresses, host names, host ids, or the beginning of an address or host id.
-            rack: all nodes of this rack, in place of `nodes`.
+            rack: all nodes of this rack, instead of `nodes`.
             action: `restart`, `decommission`, `removenode`, `replace` or `bootstrap`.
-            datacenter: of the new node, with `replace` and `bootstrap`, whose rack is `rack` then.
-            wishes: what the gate must keep beside the configuration.
-            stable: safe readings in a row that are needed, 2 s apart; None for as many as are configured.
+            datacenter: datacenter of the new node, with `replace` and `bootstrap`; `rack` is then its rack.
+            wishes: changes to the configured gate.
+            stable: number of safe readings in a row that are needed, 2 s apart; None for the configured number.
 
         Raises:
             UsageError: no node is named, or a name can mean several.
@@ -293,7 +293,7 @@ class Cluster:
         Args:
             nodes: as of `decide`; empty for all members, or those of the client datacenters.
             rack: only the nodes of this rack.
-            max_batch: nodes in a batch at most.
+            max_batch: maximum number of nodes in a batch.
             by: `rack` keeps each batch within one rack, `node` makes a batch of each node.
             wishes: as of `decide`.
 
@@ -316,12 +316,12 @@ def _observer(view: str) -> str:
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Names of which one may be given alone: a text is not a list of its letters."""
+    """Several names; a single text is one name, not a list of its letters."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _target(timeout: float = TIMEOUT, **options: Any) -> Target:  # noqa: ANN401 - as Target has them
-    """What the options of the command line would say; those that are not named are not given."""
+    """The same target as from command-line options; fields that are not named count as not given."""
     if not timeout > 0:
         raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
     return Target(**{**_NOT_GIVEN, **options}, timeout=timeout)
@@ -351,7 +351,7 @@ class _KeptCluster(ChosenCluster):
 
 
 class _Shared:
-    """A source that others use too."""
+    """A source that is shared with other users."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The long-running service: it polls every configured cluster, and answers for what it saw.
+"""The long-running service: it polls every configured cluster, and serves the results.
 
 Owns the watches, the HTTP server with its pages, metrics and API, FleetLock, the log, and the events to Sensu. Uses
 sources for polls, core for verdicts and the gate, leases for holders and grants, report and documents for output.

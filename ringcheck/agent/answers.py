@@ -33,7 +33,7 @@ Key = tuple[Any, ...]
 
 
 class AnswerCache:
-    """Answers made from the current verdicts. Each is made once for all who ask, and at most two at the same time."""
+    """Answers made from the current verdicts. Each is made once for all clients, and at most two at the same time."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Key, tuple[Verdict, Sized]] = OrderedDict()
@@ -45,9 +45,9 @@ class AnswerCache:
         """The answer to a question about a verdict.
 
         Args:
-            verdict: an answer made from another verdict on the cluster is dropped.
+            verdict: answers made from another verdict on the cluster are dropped.
             key: the cluster's name, then the question.
-            make: makes the answer.
+            make: function that makes the answer.
 
         Raises:
             UnknownError: too many requests wait for an answer: they would take the threads that a scrape needs.
@@ -125,7 +125,7 @@ async def body_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body.
 
     Raises:
-        HTTPException: 413 if it is too large, 400 if it is no JSON object.
+        HTTPException: 413 if it is too large, 400 if it is not a JSON object.
     """
     data = bytearray()
     try:
@@ -146,15 +146,15 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 class RepeatedFieldError(ValueError):
-    """A JSON object gives a field twice: of two lists of nodes the gate would decide on the last alone."""
+    """A JSON object has a field twice: of two lists of nodes, the gate would decide only on the last."""
 
 
 def decoded(body: bytes | bytearray) -> Any:  # noqa: ANN401 - decoded JSON
-    """The JSON of a question, whose objects give each field once.
+    """The parsed JSON of a request, in which no object has a field twice.
 
     Raises:
         RepeatedFieldError: if a field is given twice.
-        ValueError: if it is no JSON; RecursionError if it is too deep.
+        ValueError: if it is not JSON; RecursionError if it is nested too deeply.
     """
     return json.loads(body, object_pairs_hook=_once)
 

@@ -1,11 +1,13 @@
-"""Kubernetes asks here before it evicts a pod: an admission webhook for `pods/eviction` (AdmissionReview v1).
+"""The admission webhook that Kubernetes asks before it evicts a pod: `pods/eviction` (AdmissionReview v1).
 
-`kubectl drain` evicts the pods of a host one by one. The API server asks for each, and evicts none that is refused.
-Here a pod is mapped to its Cassandra node, and the gate decides whether that node may stop. If the cluster has a lease
-store, the grant takes a restart lease, as FleetLock's does; it is released once the node has started again and is back.
+`kubectl drain` evicts the pods of a host one by one. The API server asks about each pod, and does not evict it if the
+answer is a refusal. A pod is mapped to its Cassandra node, and the gate decides whether that node may stop. If the
+cluster has a lease store, the grant takes a restart lease, as FleetLock's does; it is released once the node has
+started again and is back.
 
-A refusal has status 429, on which `kubectl drain` tries again after 5 s. If the answer is not known, the configuration
-says whether the eviction is refused (`closed`) or let through (`open`); what is unsafe is refused in any case.
+A refusal has status 429, after which `kubectl drain` tries again every 5 s. If the answer is not known, the
+configuration decides whether the eviction is refused (`closed`) or allowed (`open`); an unsafe eviction is always
+refused.
 """
 
 from __future__ import annotations
@@ -51,10 +53,10 @@ PATH = "/kubernetes/evictions"
 PROTOCOL = "kubernetes"  # begins the owner of a lease
 PURPOSE = "eviction by Kubernetes"
 API = "admission.k8s.io/v1"
-MAX_REQUESTS = 64  # at once; a client that is refused asks again
+MAX_REQUESTS = 64  # at the same time; a client that is refused asks again
 MAX_BODY = 3 * 2**20  # bytes of a request, as the API server's own limit
 DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # that the API server waits
-MARGIN = 1.0  # seconds before that at which the answer must be on its way
+MARGIN = 1.0  # seconds before that time limit at which the answer must be sent
 UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that hold even with `fail: open`
 
 
@@ -98,7 +100,7 @@ def eviction_of(document: object) -> Eviction:
     """The eviction that a request is about.
 
     Raises:
-        ValueError: it is no AdmissionReview v1 for the creation of an eviction.
+        ValueError: it is not an AdmissionReview v1 for the creation of an eviction.
     """
     review = _mapping(document)
     request = _mapping(review.get("request"))
@@ -118,7 +120,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 class Evictions:
-    """Decides on evictions; safe to use from many threads."""
+    """Decides on evictions; thread-safe."""
 
     def __init__(self, agent: Agent, lock: FleetLock) -> None:
         """Prepare.
@@ -145,7 +147,7 @@ class Evictions:
             return self._refusal(cluster, bug_text(error), known=False)
 
     def late(self, asked: Eviction) -> Admission:
-        """The answer if there is none in time."""
+        """The answer if the gate does not answer in time."""
         cluster = self._cluster(asked)
         text = "the gate has not answered in time: try again"
         return self._refusal(cluster, text, known=False) if cluster else Admission(allowed=False, message=text)
@@ -194,7 +196,7 @@ class Evictions:
     # Leases of pods that are back
 
     def release(self, reading: Reading) -> None:
-        """Release the leases of evicted pods whose nodes have started again and are back; a listener of readings."""
+        """Release the leases of evicted pods whose nodes were started again and are back. Called for each reading."""
         cluster = self._agent.config.clusters.get(reading.cluster)
         if cluster is None or cluster.kubernetes is None or reading.verdict is None or reading.error:
             return

@@ -1,6 +1,6 @@
-"""The evidence of the levels that clients use, of all clusters: from polls, proxies and Prometheus, in the state file.
+"""The evidence of the levels that clients use, from polls, proxies and Prometheus, for all clusters of the agent.
 
-A poll, a request and a query to Prometheus may come at once, in threads of their own.
+Polls, requests and queries to Prometheus may add evidence at the same time, in different threads.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
     Save = Callable[[str, str, Mapping[str, object]], object]
 
-ANEW = 30.0  # seconds after which the levels in use are found again though nothing came in: the window moves on
+ANEW = (
+    30.0  # seconds after which the levels in use are determined again even without new evidence: the window has moved
+)
 
 
 class ClusterLevels:
-    """The evidence of one cluster; safe to use from many threads."""
+    """The evidence of one cluster; thread-safe."""
 
     def __init__(self, name: str, save: Save, clock: Callable[[], float]) -> None:
         """Begin without evidence.
 
         Args:
             name: of the cluster.
-            save: keeps the plain values of a source, by cluster and source.
+            save: called with the plain values of a source, to keep them by cluster and source.
             clock: Unix seconds.
         """
         self._name = name
@@ -56,7 +58,7 @@ class ClusterLevels:
         return self._sources
 
     def note(self, observing: Observing, seen: Snapshot) -> Observed:
-        """Note a poll; the levels in use."""
+        """Add the evidence of a poll; returns the levels in use."""
         with self._guard:
             at = self._clock()
             self._datacenters = seen.datacenters
@@ -67,14 +69,14 @@ class ClusterLevels:
             return self._found(observing, at)
 
     def report(self, observing: Observing, found: Mapping[Use, int]) -> None:
-        """Note how many queries a proxy has seen since its last report."""
+        """Add the number of queries that a proxy has seen since its last report."""
         with self._guard:
             patience = self._sources.patience(observing.interval)[PROXY]
             at, before = self._clock(), self._sources.of(PROXY)
             self._keep(PROXY, reported(before, found, at, observing.following.window, patience))
 
     def sample(self, observing: Observing, series: Mapping[str, tuple[Use, int]], gap: str) -> None:
-        """Note the counters of Prometheus, and what is missing of them."""
+        """Add counters from Prometheus, and what is missing in them."""
         with self._guard:
             patience = self._sources.patience(observing.interval)[PROMETHEUS]
             at, before = self._clock(), self._sources.of(PROMETHEUS)
@@ -91,7 +93,7 @@ class ClusterLevels:
         self._save(self._name, source, plain(evidence))
 
     def _found(self, observing: Observing, at: float) -> Observed:
-        """The levels in use, found anew if anything may have changed."""
+        """The levels in use, determined anew if anything may have changed."""
         before = self._sources.current
         same = self._found_at is not None and 0 <= at - self._found_at < ANEW
         if before is not None and same and before.datacenters == self._datacenters:

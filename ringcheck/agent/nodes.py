@@ -1,7 +1,7 @@
 """One node of a cluster, for probes and scripts that have only curl: is it ready, and may it stop?
 
-The status is the whole answer, and the body has the reason in one line, or as JSON for clients that accept it. Whether
-a node is ready is what `roll` waits for after a restart; whether it may stop is the gate's decision.
+The HTTP status is the answer; the body has the reason in one line, or as JSON for clients that accept it. A node is
+ready if it has what `roll` waits for after a restart; the gate decides whether it may stop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 _UNKNOWN = 503
-_POLL_SECONDS = 30.0  # that a poll may take, a wait for the one before it included
+_POLL_SECONDS = 30.0  # seconds that a poll may take, including a wait for the one before it
 OLDEST = 3600  # seconds
 
 
@@ -48,7 +48,7 @@ def _seconds(text: str | None) -> int:
     """A number of seconds; 0 if there is none.
 
     Raises:
-        HTTPException: 400 if it is no such number.
+        HTTPException: 400 if it is not such a number.
     """
     if text is not None and not (text.isdecimal() and text.isascii() and int(text) <= OLDEST):
         raise HTTPException(400, f"max_age is a number of seconds up to {OLDEST}, not {text!r}")
@@ -56,10 +56,10 @@ def _seconds(text: str | None) -> int:
 
 
 async def _recent(request: Request, reading: Reading, max_age: int) -> Reading:
-    """The reading, if its poll began so few seconds ago; else that of a poll that begins now.
+    """The present reading, if its poll began at most that many seconds ago; otherwise the reading of a new poll.
 
     Raises:
-        UnknownError: that poll fails or takes too long, or too many requests wait.
+        UnknownError: the new poll fails or takes too long, or too many requests wait.
     """
     if reading.verdict and not reading.error and _age(reading.verdict.snapshot) < max_age:
         return reading
@@ -114,7 +114,7 @@ def _unknown(request: Request, cluster: str, error: Exception, field: dict[str, 
 
 
 def _answer(request: Request, text: str, document: object, status: int) -> Response:
-    """One line of text, or JSON if the client names it in its Accept header."""
+    """One line of text, or JSON if the client's Accept header names it."""
     accepted = request.headers.get("accept", "").split(",")
     if any(part.partition(";")[0].strip().lower() == "application/json" for part in accepted):
         return json_response(document, status)

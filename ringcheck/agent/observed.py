@@ -1,4 +1,4 @@
-"""The routes of the levels that clients use: what is known of them, and what a proxy reports.
+"""The routes for the levels that clients use: to read the evidence, and to report queries that a proxy has seen.
 
 Owns the fields of a report.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("keyspace", "datacenter", "level", "operation", "count")
 MOST_COUNTS = 500  # of one report
-MOST_USES = 20_000  # that are kept of a cluster, so that a proxy with a mistake fills no memory
+MOST_USES = 20_000  # kept for a cluster, so that a faulty proxy can't fill the memory
 LONGEST = 64  # characters of a name
 MOST = 2**53
 
@@ -51,7 +51,8 @@ def _of(request: Request) -> tuple[Cluster, ClusterLevels, Observing]:
     """The cluster in the path, with the evidence of its levels.
 
     Raises:
-        HTTPException: 404 if there is no such cluster, 409 if nothing of it depends on the levels in use.
+        HTTPException: 404 if there is no such cluster, 409 if nothing in its configuration depends on the levels in
+            use.
     """
     cluster = cluster_of(request)
     observing = cluster.observing
@@ -61,10 +62,11 @@ def _of(request: Request) -> tuple[Cluster, ClusterLevels, Observing]:
 
 
 def counts_of(body: dict[str, Any]) -> Counter[Use]:
-    """What a report counts.
+    """The counts of a report.
 
     Raises:
-        HTTPException: 400 with the first field that is unknown, missing or wrong: a report is taken whole or not.
+        HTTPException: 400 with the first field that is unknown, missing or wrong: a report is accepted as a whole or
+            refused.
     """
     unknown = sorted(set(body) - {"counts"})
     if unknown:

@@ -1,4 +1,4 @@
-"""The description of the API in OpenAPI 3.1, made from the table of routes and the JSON Schemas of the documents."""
+"""The OpenAPI 3.1 description of the API, made from the table of routes and the JSON Schemas of the documents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ error document. HEAD is answered wherever GET is. GET changes nothing."""
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/error"}}}
 _RETRY = {"Retry-After": {"description": "Seconds after which to ask again", "schema": {"type": "integer"}}}
 
-# What any request may get, before its handler is asked.
+# Responses that any request may get before its handler is called.
 _COMMON = {
     400: "The request is malformed: its Host header, a parameter or the body",
     421: "The Host header names another service",
@@ -133,7 +133,7 @@ def _identifier(operation: Operation) -> str:
 
 
 def _plain(markdown: str) -> str:
-    """Text without links, which lead nowhere outside of the docs."""
+    """Text without its links, which do not work outside the docs."""
     return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown)
 
 
@@ -156,7 +156,7 @@ def _responses(operation: Operation) -> dict[int, dict[str, Any]]:
 
 
 def _response(answer: Answer, common: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A response; if any request may get its status, also with the content of that."""
+    """A response; if any request may get its status, the content of that response is included."""
     content = {kind: {"schema": _pointed(schema)} for kind, schema in answer.content.items()}
     if not common:
         return {"description": answer.text, "content": content} if content else {"description": answer.text}
@@ -178,7 +178,7 @@ def _common_error(operation: Operation) -> dict[str, Any]:
 
 
 def _pointed(schema: Any) -> Any:  # noqa: ANN401 - a part of a schema
-    """A schema in which `$ref` names a component: `verdict-1` and `#/$defs/level` become pointers to components."""
+    """A schema whose `$ref`s point to components: `verdict-1` and `#/$defs/level` become such pointers."""
     if isinstance(schema, dict):
         return {
             key: f"#/components/schemas/{_component(value)}" if key == "$ref" else _pointed(value)

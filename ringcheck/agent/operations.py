@@ -1,6 +1,6 @@
-"""What the agent answers: a value for each method of a path. Routing, OpenAPI and the docs are made from these values.
+"""The operations of the agent's API, from which routing, OpenAPI and docs are made: one value for each method.
 
-Owns the form of such a value, and that a parameter without effect is refused; `routes.py` has the table.
+Owns the type of these values, and refuses parameters that would have no effect; `routes.py` has the table.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Parameter:
     """A parameter in the query of a request.
 
     Attributes:
-        name: in the query.
+        name: its name in the query.
         text: what it does.
-        schema: of one value.
+        schema: JSON Schema of one value.
         repeats: whether it may be given several times.
         required: whether it must be given.
     """
@@ -49,7 +49,7 @@ class Answer:
     """The responses of one status.
 
     Attributes:
-        text: when it is given.
+        text: when this status is used.
         content: schema by media type; empty for a response without a body.
     """
 
@@ -68,11 +68,11 @@ class Operation:
         handler: answers it; None if the handler is made with the service (FleetLock and the admission webhook).
         method: GET, which implies HEAD, or POST.
         parameters: of the query.
-        strict: whether other parameters are refused.
+        strict: whether unknown parameters are refused.
         body: schema of the JSON body of a POST.
         headers: of the request, by name, each with its schema.
-        topic: groups operations for people.
-        secret: whether a secret in the path stands for a user.
+        topic: group of the operation, for people.
+        secret: whether a secret in the path replaces a user.
     """
 
     path: str
@@ -113,7 +113,7 @@ def _strict(handler: Handler, parameters: tuple[Parameter, ...]) -> Handler:
 
 
 def _require_parameters(request: Request, parameters: tuple[Parameter, ...]) -> None:
-    """Refuse unknown query parameters, and values that would be overridden: both would be a false promise.
+    """Refuse unknown query parameters, and a second value for one that takes only one: they would be ignored silently.
 
     Raises:
         HTTPException: 400 with the known ones.

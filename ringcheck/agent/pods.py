@@ -22,7 +22,7 @@ _OK = 200
 
 
 class PodError(RingcheckError):
-    """It is not known which node a pod is."""
+    """The Cassandra node of a pod can't be determined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _token(path: str) -> str:
 
 
 def _asked(settings: Kubernetes, namespace: str, name: str, seconds: float) -> dict[str, Any]:
-    """The pod as Kubernetes' API describes it."""
+    """The description of a pod from Kubernetes' API."""
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
     url = settings.api.rstrip("/") + path
     headers = {"Accept": "application/json"}

@@ -1,7 +1,7 @@
-"""Asks a Prometheus for counters of queries: span metrics of OpenTelemetry, or others with such labels.
+"""Asks a Prometheus for counters of queries: span metrics of OpenTelemetry, or other metrics with such labels.
 
-A counter is compared with its last value by core/usage.py; here is only how it is asked for and read. What can't be
-read is a gap of the evidence.
+This module only sends the query and parses the result; core/usage.py compares counters with their last values. What
+can't be read is a gap in the evidence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LONGEST = 200  # characters of an error
 
 
 class Sampled(NamedTuple):
-    """Counters by the identity of their series, and what is missing of them; empty if nothing is."""
+    """Counters by the identity of their series, and a text about what is missing, empty if nothing is."""
 
     series: dict[str, tuple[Use, int]]
     gap: str
@@ -48,7 +48,7 @@ def ask(prometheus: Prometheus, seconds: float = SECONDS) -> Sampled:
 
     Raises:
         SourceError: if there is no answer, or an error.
-        DataError: if it is no result of a query, or too large.
+        DataError: if the answer is not a query result, or is too large.
         UsageError: if the password can't be read.
     """
     url = f"{prometheus.url.rstrip('/')}/api/v1/query?{urlencode({'query': prometheus.query})}"
@@ -74,12 +74,12 @@ def read(answer: object, labels: SpanLabels, source: str) -> Sampled:
     """The counters of an instant vector.
 
     Raises:
-        DataError: if the answer is none, or has too many series.
+        DataError: if the answer is not an instant vector, or has too many series.
     """
     data = answer.get("data") if isinstance(answer, dict) else None
     result = data.get("result") if isinstance(data, dict) and data.get("resultType") == "vector" else None
     if not isinstance(result, list):
-        raise DataError(f"{source}: the result of the query is no instant vector")
+        raise DataError(f"{source}: the result of the query is not an instant vector")
     if len(result) > MAX_SERIES:
         raise DataError(f"{source}: the query has {len(result)} series; {MAX_SERIES} are admitted")
     series: dict[str, tuple[Use, int]] = {}
@@ -115,7 +115,7 @@ def _label(metric: dict[str, str], names: tuple[str, ...]) -> str:
 
 
 def tried(levels: ClusterLevels, observing: Observing) -> None:
-    """Ask the Prometheus of a cluster once, and note what came of it; nothing is raised."""
+    """Ask the Prometheus of a cluster once, and record the result or the failure; raises nothing."""
     assert observing.prometheus  # noqa: S101 - who calls has looked
     try:
         found = ask(observing.prometheus)

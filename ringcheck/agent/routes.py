@@ -1,4 +1,4 @@
-"""The table of what the agent answers over HTTP: routing, OpenAPI and the list in `docs/web.md` are made from it."""
+"""The table of the agent's HTTP operations, from which routing, OpenAPI and the list in `docs/web.md` are made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _page(text: str) -> Answer:
 
 
 def _lined(text: str, *names: str) -> Answer:
-    """An answer about one node: a line, or for clients that accept it JSON."""
+    """An answer about one node: one line, or JSON for clients that accept it."""
     refs = [{"$ref": name} for name in names]
     return Answer(text, {_TEXT: _LINE, _JSON: refs[0] if len(refs) == 1 else {"anyOf": refs}})
 

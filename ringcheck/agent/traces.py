@@ -1,7 +1,7 @@
-"""Traces of polls by OpenTelemetry, for who has a collector: a span for a poll, its steps and each of its requests.
+"""Traces of polls for a collector of OpenTelemetry: spans for each poll, its steps and its requests.
 
-They are made only if the standard variables of the environment ask for them and the extra `ringcheck[traces]` is
-installed. The libraries are not loaded otherwise.
+They are made only if OpenTelemetry's environment variables ask for them and the extra `ringcheck[traces]` is installed.
+Otherwise the libraries are not loaded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from ringcheck.http.timing import RequestTimes
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-FLUSH_SECONDS = 2.0  # that the last spans get at the end
+FLUSH_SECONDS = 2.0  # seconds for sending the last spans at the end
 MISSING = "traces are asked for, and OpenTelemetry is not installed: pip install 'ringcheck[traces]'"
 
 
 class TracesError(Exception):
-    """Traces are asked for and can't be made; the text says why."""
+    """Traces are configured, but can't be made; the text says why."""
 
 
 def wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment asks for traces: by an endpoint, or by the name of the exporter."""
+    """Whether the environment asks for traces, by an endpoint or the name of the exporter."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
@@ -39,7 +39,7 @@ def wanted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def start() -> Callable[[], None]:
-    """Trace polls from now on; the function that is returned sends the last spans, within `FLUSH_SECONDS`, and ends it.
+    """Trace polls from now on. The returned function ends that and sends the last spans, within `FLUSH_SECONDS`.
 
     Raises:
         TracesError: a library is missing, or the environment has a value that it refuses.
@@ -63,7 +63,7 @@ def start() -> Callable[[], None]:
     def end() -> None:
         unobserve(observer)
         work = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
-        work.start()  # a collector that hangs must not keep the process
+        work.start()  # a collector that hangs must not delay the end of the process
         work.join(FLUSH_SECONDS)
 
     return end

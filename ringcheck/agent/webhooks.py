@@ -1,9 +1,9 @@
 """Sends events to webhooks: CloudEvents 1.0 with the signature of Standard Webhooks, at least once, in order.
 
-Events wait in the state file (`history.outbox`), so that nothing is lost while a receiver is dead or when the agent is
-killed. Each webhook has a thread of its own. It sends the first event of each cluster; the next event of that cluster
-follows when the receiver has answered 2xx. Without an answer it tries again, with the same id, after a time that
-doubles. An event that the receiver refuses (4xx) keeps back only the events of its cluster. Redirects are not followed.
+Events wait in the state file (`history.outbox`), so nothing is lost while a receiver is down or if the agent is killed.
+Each webhook has its own thread. It sends the first event of each cluster; the next event of that cluster follows once
+the receiver has answered 2xx. Failed attempts are repeated with the same id, after a time that doubles. An event that
+the receiver refuses (4xx) delays only the events of its cluster. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     Report: TypeAlias = Callable[[str, str, str | None], object]
     Post: TypeAlias = Callable[[str, bytes, dict[str, str]], int]
 
-FIRST_RETRY, LAST_RETRY = 5.0, 300.0  # seconds until the second attempt, and at most between two
+FIRST_RETRY, LAST_RETRY = 5.0, 300.0  # seconds until the second attempt, and longest pause between two
 ENDING = 1.0  # seconds for an attempt under way when its webhook is removed from the configuration
-IDLE = 1.0  # seconds between two looks into an empty queue
+IDLE = 1.0  # seconds between two checks of an empty queue
 PREFIX = "whsec_"  # of a secret in Standard Webhooks' form
 _LEAST_KEY = 24  # bytes, by Standard Webhooks
 _OK = range(200, 300)
@@ -53,7 +53,7 @@ _REFUSED = frozenset(range(400, 500)) - {401, 403, 404, 408, 410, 425, 429}  # t
 
 
 def letters(cluster: str, at: int, events: Iterable[Event], webhooks: Iterable[Webhook]) -> list[Letter]:
-    """The events of a poll, for each webhook that wants them."""
+    """The events of a poll, for each webhook that receives them."""
     found = []
     for event in events:
         name = str(uuid.uuid4())
@@ -114,7 +114,7 @@ def signed(key: bytes, name: str, timestamp: int, body: bytes) -> dict[str, str]
 
 @dataclass(slots=True)
 class _Pause:
-    """Until when nothing is tried, and how many attempts have failed one after another."""
+    """The time until the next attempt, and how many attempts in a row have failed."""
 
     until: float = 0.0
     failures: int = 0
@@ -128,7 +128,7 @@ _READY = _Pause()
 
 
 class Dispatcher:
-    """Delivers the events of one webhook; `step` is for one thread.
+    """Delivers the events of one webhook; only one thread may call `step`.
 
     Attributes:
         counts: for the metrics.
@@ -164,7 +164,7 @@ class Dispatcher:
         self._dropped: int | None = None
 
     def step(self) -> float:
-        """Try what is due; seconds until there may be something to do."""
+        """Send the events that are due. Returns the seconds until there may be more to do."""
         try:
             heads = self._heads()
         except StateFileError as error:
@@ -180,7 +180,7 @@ class Dispatcher:
         return 0.0 if due else IDLE
 
     def _heads(self) -> tuple[Waiting, ...]:
-        """Read the queue, and have events deleted that were delivered.
+        """Read the queue, and delete delivered events from it.
 
         Raises:
             StateFileError: the file can't be read.
@@ -190,7 +190,7 @@ class Dispatcher:
         }
         queue = outbox.queue(self._writer.path, self.webhook.name, tuple(self._delivered))
         for number in [number for number, future in self._delivered.items() if future is None]:
-            self._delete(number)  # once more: the file could not be written
+            self._delete(number)  # again, because the file could not be written before
         lost = queue.dropped - (queue.dropped if self._dropped is None else self._dropped)
         if lost > 0:
             self._report(self.webhook.name, "dropped", f"{lost} events: more than {self.webhook.queue} waited")
@@ -199,7 +199,7 @@ class Dispatcher:
         return queue.heads
 
     def _deliver(self, head: Waiting) -> bool:
-        """Send an event; False if the receiver can't be asked for any other now."""
+        """Send an event. Returns False if no other event can be sent to this receiver now."""
         try:
             headers = signed(key_of(secret(self.webhook.secret_file)), head.event, int(self._clock()), head.body)
             status = self._post(self.webhook.url, head.body, headers)
@@ -227,7 +227,7 @@ class Dispatcher:
             self._report(self.webhook.name, "works", None)
 
     def _delete(self, number: int) -> None:
-        """Have an event deleted; until that is done it is not sent again."""
+        """Request the deletion of an event; it is not sent again meanwhile."""
         self._delivered[number] = self._writer.put(partial(outbox.remove, numbers=(number,)))
 
     def _without_path(self, error: RingcheckError) -> str:
@@ -249,13 +249,13 @@ class Dispatcher:
 
 
 class Webhooks:
-    """The dispatchers of all webhooks, each with its thread."""
+    """The dispatchers of all webhooks, each with its own thread."""
 
     def __init__(self, writer: Writer | None, report: Report = lambda *_: None) -> None:
         """Prepare; nothing is sent before `use`.
 
         Args:
-            writer: of the state file, in which events wait; None for none: then nothing is sent.
+            writer: writer of the state file, in which events wait; None: there is no file, and nothing is sent.
             report: as of Dispatcher.
         """
         self._writer = writer
@@ -263,7 +263,7 @@ class Webhooks:
         self._running: dict[Webhook, _Running] = {}
 
     def use(self, webhooks: Sequence[Webhook]) -> None:
-        """Send to these from now on, in place of those before; the events of others are deleted."""
+        """Send to these webhooks from now on, instead of earlier ones; the events of all others are deleted."""
         before, self._running = self._running, {}
         self._end([running for webhook, running in before.items() if webhook not in webhooks], ENDING)
         if self._writer is None:
@@ -273,11 +273,11 @@ class Webhooks:
             self._running[webhook] = before.get(webhook) or _Running(Dispatcher(webhook, self._writer, self._report))
 
     def counts(self) -> dict[str, WebhookCounts]:
-        """What became of the events, by webhook."""
+        """How many events were delivered, refused or failed, by webhook."""
         return {webhook.name: running.dispatcher.counts for webhook, running in self._running.items()}
 
     def stop(self, seconds: float) -> None:
-        """End the threads; an attempt under way is abandoned after so many seconds, and made again after a restart."""
+        """End the threads; an attempt in progress is abandoned after this time, and repeated after a restart."""
         self._end(self._running.values(), seconds)
 
     def _end(self, running: Collection[_Running], seconds: float) -> None:

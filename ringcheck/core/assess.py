@@ -2,8 +2,8 @@
 
 Brings together what is lost (core/judge.py), what is not known (core/gaps.py) and what restart leases excuse
 (core/maintenance.py), and orders it. A gap in what is known is a finding of its own, UNKNOWN, so that it can't pass for
-health; what is known to be lost is CRITICAL or WARNING as the policy says; a mistake of configuration, which no return
-of nodes mends, is a WARNING.
+health; what is known to be lost is CRITICAL or WARNING as the policy says; a configuration mistake, which does not end
+when nodes return, is a WARNING.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class SmallestSets:
 
 
 def joined(several: Sequence[SmallestSets]) -> SmallestSets:
-    """The smallest sets of several; a set that is in more than one of them costs what it costs where it costs most."""
+    """The union of several smallest sets; a set that is in more than one has its highest cost."""
     failures = min((sets.failures for sets in several if sets.failures is not None), default=None)
     nearest = [sets for sets in several if sets.failures == failures]
     if len(nearest) == 1:
@@ -79,7 +79,7 @@ def worst_first(item: tuple[Members, int]) -> tuple[int, Members]:
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """Live replicas of a range, by position, of which no more than `spare` may be lost."""
+    """Live replicas of a range, by position; at most `spare` of them may be lost."""
 
     positions: Positions
     spare: int
@@ -88,8 +88,8 @@ class _Condition:
 class RingSurvey:
     """One ring with the nodes down that some views do not reach.
 
-    The replicas of two ranges are alike if position by position they are in the same racks and up or down alike. Such
-    ranges are one row kind: they can lose the replicas at the same positions, and differ only in which nodes these are.
+    Two ranges have the same row kind if, position by position, their replicas are in the same racks and are both up or
+    both down. They can lose the replicas at the same positions, and differ only in the nodes at these positions.
     """
 
     def __init__(self, state: RingState, snapshot: Snapshot) -> None:
@@ -127,7 +127,7 @@ class RingSurvey:
         return _enumerated(size, tokens, limit)
 
     def _tight_nodes(self, tight: Mapping[Positions, tuple[Positions, ...]]) -> dict[tuple[Members, ...], int]:
-        """How many tokens ranges have, by the groups of nodes of which they can't lose so many."""
+        """The tokens of ranges, by the groups of nodes that can't lose `size` of their members."""
         tokens: dict[tuple[Members, ...], int] = defaultdict(int)
         for _, row, key, width in self._whole():
             groups = tight[key]
@@ -163,7 +163,7 @@ class RingSurvey:
 
     @cached_property
     def _kinds(self) -> list[tuple[Positions, Members, int, Replicas]]:
-        """Of each row kind its key, the replicas of one of its ranges, the tokens of all, and their counts."""
+        """For each row kind: its key, the replicas of one range, the tokens of all its ranges, and their number."""
         widths: dict[tuple[int, ...], int] = defaultdict(int)
         first: dict[tuple[int, ...], tuple[int, Members]] = {}
         for index, row, key, width in self._whole():
@@ -199,7 +199,7 @@ class RingSurvey:
     def _conditions(
         self, natural: Members, pending: Members, counts: Replicas, demands: Demands
     ) -> tuple[_Condition, ...]:
-        """What must hold for a range to be served; nothing if it lacks replicas whichever nodes are up."""
+        """What a range needs to be served; nothing if it lacks replicas even with all nodes up."""
         if any(counts.structural(demand) for demand in demands):
             return ()
         conditions = []
@@ -218,7 +218,7 @@ class RingSurvey:
 
 
 def _tight(conditions: Iterable[_Condition], size: int) -> tuple[Positions, ...]:
-    """The groups of replicas of which `size` can't be lost."""
+    """The groups of replicas that can't lose `size` of their members."""
     return tuple(dict.fromkeys(condition.positions for condition in conditions if condition.spare + 1 == size))
 
 

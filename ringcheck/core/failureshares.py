@@ -1,8 +1,8 @@
-"""Of all sets of so many failed nodes, the share that is an outage: exact for small sets, bounds for larger ones.
+"""The share of all sets of a given size that are an outage: exact for small sets, bounds for larger ones.
 
-The problem: of n nodes there are C(n, j) sets of j nodes, and some of them make a range unavailable. A set that is no
-outage contains no cut (core/cuts.py). Its nodes can be added one by one, and no set on the way contains a cut either.
-So the sets that are no outage are counted by growing them, in the order of nodes; those with a cut are not grown.
+The problem: of n nodes there are C(n, j) sets of j nodes, and some of them make a range unavailable. A set that is not
+an outage contains no cut (core/cuts.py), and neither does any of its subsets. So the sets that are not an outage are
+counted by adding nodes one by one, in order; a set with a cut is not extended.
 
 Larger sets than can be counted have bounds that hold for every ring:
 
@@ -69,8 +69,8 @@ class FailureShares:
     def onsets(self, down: float) -> Bounds:
         """How many outages begin while a node that is up fails once on average.
 
-        A failure begins an outage if it leads from a set that is none to a set that is one. Each outage of j nodes can
-        be reached from j sets, and those of them that are outages can be counted by the sets that they lead to.
+        A failure begins an outage if it leads from a set that is not an outage to one that is. Each outage of j nodes
+        can be reached from j smaller sets; how many of these are outages follows from the sets that they lead to.
         """
         weights = [
             chance * weight
@@ -104,7 +104,7 @@ NEVER = FailureShares((0.0,), (0.0,), 0)
 
 
 def failure_shares(tolerances: Collection[Tolerance], room: int = GROWN) -> FailureShares:
-    """The shares for ranges of which each can lose some replicas.
+    """The shares for ranges that can each lose some replicas.
 
     Args:
         tolerances: distinct ones; a negative number of replicas to spare is an outage already.

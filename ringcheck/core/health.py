@@ -22,8 +22,8 @@ What would go wrong otherwise:
   down nodes share some range, while without them two nodes far apart share none.
 - Requiring a majority of the replicas that were found, instead of those that are configured, reports a half-started
   ring as healthy. Requirements come from `Rules`, never from the ring.
-- Counting structurally unavailable ranges (RF above the number of nodes) as an outage would page for a mistake of
-  configuration that no return of a node mends. They are counted apart, and failures to outage leave them out.
+- Counting structurally unavailable ranges (RF above the number of nodes) as an outage would page for a configuration
+  mistake that does not end when nodes return. They are counted separately, and failures to outage leave them out.
 
 This module owns the numbers. It knows no thresholds and no keyspaces, and does not decide which nodes are down: that
 is the evidence's, for each coordinator.

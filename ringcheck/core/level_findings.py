@@ -1,4 +1,4 @@
-"""Findings about levels that follow the queries: that they changed, and what is not known of them."""
+"""Findings about levels that follow the queries: changes, and missing evidence."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def of_levels(policy: Policy, cluster: str) -> Iterator[Finding]:
     """
     seen = policy.observed
     if policy.follows and seen is None:
-        text = f"the levels that clients use are not known: {policy.unobserved or 'nobody has looked'}"
+        text = f"the levels that clients use are not known: {policy.unobserved or 'no evidence was collected'}"
         yield noted("levels_unclear", cluster, f"{text}; the default levels hold", _ASK)
     if seen is None:
         return
     if policy.follows and seen.unclear:
-        text = f"the levels that clients use are not wholly known: {listed(seen.unclear)}"
+        text = f"the levels that clients use are not fully known: {listed(seen.unclear)}"
         yield noted("levels_unclear", cluster, f"{text}; the default levels hold beside those in use")
     for change in seen.changes:
         subject = cluster if change.keyspace == EVERY else change.keyspace

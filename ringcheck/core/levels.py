@@ -1,10 +1,10 @@
-"""Which levels clients use, by the evidence of all sources, and the rules that follow from it.
+"""Determines which levels clients use, from the evidence of all sources, and the rules that follow from them.
 
 A level in use is the strictest one seen in the window, for each keyspace if a source distinguishes keyspaces, and for
-the clients of each datacenter. Levels that do not include each other, as QUORUM and LOCAL_QUORUM, are in use side by
-side. What a source without keyspaces (the nodes' counters) shows beyond what is known of keyspaces may be any
-keyspace's, and so counts for all of them. A datacenter without evidence has the default levels, and all of them have
-these too as long as a part of the window is not known.
+the clients of each datacenter. Several levels are in use if they do not include each other, such as QUORUM and
+LOCAL_QUORUM. Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so
+they count for all keyspaces. The default levels apply in every datacenter without evidence, and in all datacenters as
+long as part of the window is not known.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def above(level: Level) -> Level | None:
 
 
 def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
-    """The levels that no other one of them includes, sorted."""
+    """The levels that none of the others includes, sorted."""
     distinct = sorted(set(used))
     return tuple(one for one in distinct if not any(_includes(other, one) for other in distinct if other != one))
 

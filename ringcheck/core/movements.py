@@ -12,9 +12,9 @@ A level is lost by the operation if a range can be served before it and might no
 and in the same doubts as in `core.gate`. Sources are counted in all keyspaces, since Cassandra asks for all of them.
 
 A value that was written at QUORUM may be on the dead node and on one other replica. The new node streams each range
-from one replica, which may be a third one: that is why a repair must follow. It mends nothing once two of three
-replicas were replaced from the third. So dead nodes are replaced together only if they leave a quorum of live replicas
-in each range that they share.
+from one replica, which may be a third one: that is why a repair must follow. It can't help once two of three replicas
+were replaced from the third. So dead nodes are replaced together only if they leave a quorum of live replicas in each
+range that they share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The levels that clients use, as `core.levels` finds them and a policy has them."""
+"""The levels that clients use, as `core.levels` determines them and a policy contains them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY = "*"  # the keyspaces that no source reports by name
 
 
 class Used(NamedTuple):
-    """A level in use by the clients of a datacenter; of all datacenters if it is empty."""
+    """A level that clients of a datacenter use; an empty datacenter means all."""
 
     datacenter: str
     level: Level

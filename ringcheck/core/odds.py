@@ -1,12 +1,12 @@
 """The odds of an outage and of lost data, from how often nodes and racks fail and how long a repair takes.
 
-The model: every node and every rack fails at random and is repaired at random, independently of all others and however
+The model: every node and every rack fails at random and is repaired at random, independently of all others and of how
 long it has been up or down (exponential times). A node is down while it or its rack has failed. In the long run a node
-then is down with the probability repair / (MTBF + repair), and the probability of an outage at any moment follows from
-which sets of nodes and racks are one. So does how often an outage begins. What is down now is not considered.
+is then down with the probability repair / (MTBF + repair). The sets of nodes and racks that are an outage determine the
+probability of an outage at any moment, and how often one begins. What is down now is not considered.
 
 The sum goes over the sets of racks that can have failed together. A set of failed racks takes replicas from the ranges;
-core/failureshares.py computes which share of the sets of other nodes is then an outage. Sets of racks are evaluated
+core/failureshares.py then computes which share of the sets of other nodes is an outage. Sets of racks are evaluated
 from small to large. Those that are not evaluated have bounds: at least the probability without failed racks, at most 1.
 """
 
@@ -50,9 +50,9 @@ class Rates:
     """How often things fail, as mean times in seconds.
 
     Attributes:
-        node_mtbf: that a node is up until it fails.
-        repair: until a failed node or rack is up again.
-        rack_mtbf: that a rack is up until all its nodes fail together; None if racks don't fail.
+        node_mtbf: time that a node is up until it fails.
+        repair: time until a failed node or rack is up again.
+        rack_mtbf: time that a rack is up until all its nodes fail together; None if racks don't fail.
     """
 
     node_mtbf: float
@@ -66,12 +66,12 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Odds:
-    """How probable an outage is, and how often one begins.
+    """How likely an outage is, and how often one begins.
 
     Attributes:
         probability: that there is an outage at any one moment.
         outages: how many begin in a year of 365 days.
-        counted: failures of nodes at the same time up to which all sets were counted; larger ones have bounds.
+        counted: size up to which all sets of failed nodes were counted; larger sets have bounds.
     """
 
     probability: Bounds
@@ -103,7 +103,7 @@ class DataOdds:
     Attributes:
         keyspaces: of one replication.
         copysets: different sets of nodes that hold all replicas of a range.
-        least: how many any placement of as many replicas on these nodes has at least.
+        least: fewest copysets of any placement of as many replicas on these nodes.
         odds: None if they can't be known.
         racks: (datacenter, rack) of each rack that alone has all replicas of some range.
         problem: why nothing is known.
@@ -122,12 +122,12 @@ class ClusterOdds:
     """The odds of a cluster.
 
     Attributes:
-        tiers: that any level is unavailable that is watched with a severity, CRITICAL first; a severity is left out if
-            a level of it can't be judged.
+        tiers: by severity, CRITICAL first, the odds that any level watched with it is unavailable; a severity is left
+            out if one of its levels can't be judged.
         levels: by replication, level, client datacenter and tier.
         data: by replication.
-        metadata: that the cluster metadata service has no quorum; None if there is no service, or if a member is no
-            known node.
+        metadata: the odds that the cluster metadata service has no quorum; None if there is no service, or if a member
+            is not a known node.
     """
 
     tiers: tuple[tuple[Severity, Odds], ...]

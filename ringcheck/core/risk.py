@@ -1,7 +1,7 @@
-"""What a cluster can't bear to lose: the smallest sets of nodes, and of racks, whose loss is an outage.
+"""The smallest sets of nodes, and of racks, whose loss is an outage.
 
-Every level of every keyspace is looked at, beside the nodes that are down now, and so is the quorum of the cluster
-metadata service. How the sets are found is in `core.failuresets`.
+They are found for every level of every keyspace, in addition to the nodes that are down now, and for the quorum of the
+cluster metadata service. `core.failuresets` explains how.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Losses(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRisk:
-    """What keyspaces of one replication lose first at one level.
+    """The smallest losses of the keyspaces with one replication, at one level.
 
     Attributes:
         keyspaces: names.
@@ -102,7 +102,7 @@ class TierRisk:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """What a cluster can't bear to lose, beside what is down now.
+    """The smallest losses that are an outage, in addition to what is down now.
 
     Attributes:
         verdict: the cluster as it is now; its UNKNOWN findings are gaps of the risk too.
@@ -197,7 +197,7 @@ class _RiskFinder:
         return tuple(self.levels), tuple(self._overall())
 
     def of_metadata(self) -> LevelRisk | None:
-        """The losses of the metadata service's quorum, in the set of members that a view reports and that is nearest.
+        """The losses of the metadata service's quorum, for the reported set of members that is nearest to losing it.
 
         None if there is no service.
         """

@@ -1,11 +1,11 @@
-"""The evidence of the levels that clients use: what each source has shown in a window, and since when it is complete.
+"""The evidence of the levels that clients use: what each source showed in a window, and since when it is complete.
 
-Pure: the time is passed in, as seconds of Unix time. A use is kept as long as the window; it is forgotten only if its
-source has reported all queries of a whole window since. So a gap (a node that can't be read, an agent that was off
-while a node restarted, a Prometheus that does not answer) keeps what was known, and never lowers a level.
+Pure: the time is passed in, as seconds of Unix time. A use is forgotten only when its source has reported all queries
+of a whole window since then. So after a gap (a node that can't be read, an agent that was off while a node restarted, a
+Prometheus that does not answer) the earlier evidence stays, and a gap never lowers a level.
 
-Counters are compared with the reading before. A counter of a process that was started since then counts from zero, and
-so does one that went down. What a node has counted before its first reading is no evidence.
+Counters are compared with the previous reading. If a counter's process was started since then, or its value went down,
+it counts from zero. What a node counted before its first reading is not evidence.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class Reading:
 
     Attributes:
         at: when.
-        since: from when on everything that was counted is known, without a gap.
+        since: time since which everything that was counted is known, without a gap.
         started: when the process was started; None if it is not known.
         values: by name.
-        owed: reads, and writes, of system_auth that were counted there and not yet by their level, at most.
+        owed: upper bound of reads, and writes, of system_auth that the table has counted and the level has not yet.
     """
 
     at: float
@@ -91,7 +91,7 @@ class Evidence:
 
     @property
     def never(self) -> bool:
-        """Whether it can show nothing: no node has counters."""
+        """Whether the source can't show anything, because no node has counters."""
         return not self.readings and not self.uses and all(gap.endswith(TOO_OLD) for gap in self.gaps)
 
     def whole(self, at: float, window: float) -> bool:
@@ -99,13 +99,13 @@ class Evidence:
         return not self.missing(at, window)
 
     def known(self, at: float, window: float) -> float:
-        """Seconds of the window of which something is known; 0 if nothing is."""
+        """How many seconds of the window are known; 0 for none."""
         begins = [reading.since for reading in self.readings.values() if reading.since >= 0]
         begin = min(begins, default=at) if self.since is None else self.since
         return 0.0 if self.at is None else min(window, max(0.0, at - begin))
 
     def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
-        """What is missing of the window, in words; empty if nothing is."""
+        """What is missing in the window, in words; empty if nothing is."""
         if self.at is None:
             return "nothing was read yet"
         if self.gaps:
@@ -130,7 +130,7 @@ def span(seconds: float) -> str:
 
 
 def _kept(uses: Mapping[Use, Seen], at: float, window: float, *, whole: bool) -> dict[Use, Seen]:
-    """What is still evidence: a use older than the window goes only if the whole window is known."""
+    """The uses that are still evidence: a use older than the window is dropped only if the whole window is known."""
     length = _length(window)
     kept = {}
     for use, seen in uses.items():
@@ -194,9 +194,9 @@ def _by_use(node: NodeRequests, counts: Mapping[str, int]) -> dict[Use, int]:
 def _read(
     node: NodeRequests, before: Reading | None, at: float, window: float, last: float | None
 ) -> tuple[Reading | None, dict[str, int]]:
-    """The reading of a node, and what it counted since the one before.
+    """The new reading of a node, and what the node counted since the previous one.
 
-    A node that could not be read keeps the reading before.
+    A node that could not be read keeps its previous reading.
     """
     if node.counts is None:
         return before, {}
@@ -253,10 +253,10 @@ def _without_system_auth(
 
 
 def _subtracted(counts: dict[str, int], names: Names, spare: int) -> tuple[int, dict[str, int]]:
-    """What is left of some own requests, and the counts without the others.
+    """The own requests that are not yet subtracted, and the counts without those that are.
 
-    The counter of a table can be ahead of that of the level by the requests in flight. If there are more requests than
-    own ones at two levels, it is not known whose they are, and both stay.
+    The counter of a table can be ahead of that of the level by the requests in flight. If both levels have more
+    requests than there are own ones, they can't be assigned, and both counts stay.
     """
     counted_at = [name for name in names if counts.get(name, 0) > 0]
     total = sum(counts[name] for name in counted_at)
@@ -339,7 +339,7 @@ def failed(evidence: Evidence, why: str) -> Evidence:
 
 
 def plain(evidence: Evidence) -> dict[str, object]:
-    """Lists, texts and numbers that `read_plain` makes the evidence of."""
+    """Lists, texts and numbers from which `read_plain` restores the evidence."""
     return {
         "at": evidence.at,
         "since": evidence.since,
@@ -354,7 +354,7 @@ def plain(evidence: Evidence) -> dict[str, object]:
 
 
 def read_plain(values: Mapping[str, object]) -> Evidence:
-    """The evidence of plain values; without a gap that was there, since a new process has not tried yet.
+    """The evidence from plain values; recorded gaps are dropped, because the new process has not tried to read yet.
 
     Raises:
         KeyError, TypeError, ValueError: if they are not those of `plain`.

@@ -1,4 +1,4 @@
-"""What a node counts of the requests that it coordinates, and what other sources count of them.
+"""Counters of the requests that nodes coordinate, and the counts of other sources.
 
 Cassandra 3.10 and later count single-partition reads, and writes, by consistency level
 (`org.apache.cassandra.metrics:type=ClientRequest,scope=Read-LOCAL_QUORUM,name=Latency`, `StorageProxy.readMetricsMap`).

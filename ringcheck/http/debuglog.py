@@ -1,4 +1,4 @@
-"""Says by Python's `logging`, at the level DEBUG, why a poll is slow: a line for each request and each step.
+"""Logs why a poll is slow, through Python's `logging` at the level DEBUG: a line for each request and each step.
 
 Loads `logging`, which a one-shot command does not need.
 """
@@ -23,7 +23,7 @@ _cluster: ContextVar[str] = ContextVar("cluster", default="")
 
 
 def install() -> None:
-    """Log from now on what LOGGER's level lets through; once for a process."""
+    """Begin to log, as far as LOGGER's level allows; call it once in a process."""
     if not _INSTALLED:
         _INSTALLED.append(_DebugLog())
         observe(_INSTALLED[0])
@@ -64,7 +64,7 @@ def _between(begin: float | None, end: float | None) -> float | None:
 
 
 def _log(event: str, fields: Mapping[str, Any]) -> None:
-    """A record whose message is whole by itself; `event` and `fields` are for handlers with a form of their own."""
+    """Log a record with a complete message; `event` and `fields` are for handlers with their own format."""
     if not LOGGER.isEnabledFor(logging.DEBUG):
         return
     cluster = _cluster.get()

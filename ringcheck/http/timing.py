@@ -1,6 +1,6 @@
-"""Where the time of a request and of a step goes, for an observer: a debug log, or traces.
+"""Timing of requests and steps, for observers: a debug log, or traces.
 
-Nothing observes by default: a request then costs one look at an empty tuple, and a step as much.
+By default there is no observer: then a request or a step only costs a look at an empty tuple.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class RequestTimes:
     Attributes:
         method: of HTTP.
         url: without user and password.
-        began: Unix seconds.
-        connected: when the TCP connection was there; None for a kept one.
+        began: when it began, in Unix seconds.
+        connected: when the TCP connection was made; None for a kept connection.
         secured: when the TLS handshake was over.
-        answered: when the first byte, or over threads the head, of the answer came.
-        ended: when all of it was there, or the error.
+        answered: when the first byte of the answer arrived; on threads, the whole head.
+        ended: when the whole answer was read, or the error occurred.
         status: of HTTP; None without an answer.
         error: what was raised; None for nothing.
     """
@@ -42,13 +42,13 @@ class RequestTimes:
 
 
 class Observer(Protocol):
-    """Gets to know of requests and steps, in the threads and tasks that make them. Must not raise."""
+    """Is called for requests and steps, in the threads and tasks that run them. Must not raise."""
 
     def request(self, times: RequestTimes) -> None:
-        """A request is over."""
+        """Called when a request is over."""
 
     def step(self, name: str, cluster: str) -> AbstractContextManager[None]:
-        """A step of a poll, which lasts as long as the context; steps are nested.
+        """Called for a step of a poll; the step lasts as long as the context. Steps are nested.
 
         Args:
             name: `poll`, or one of its parts.
@@ -61,13 +61,13 @@ _NOTHING = nullcontext()
 
 
 def observe(observer: Observer) -> None:
-    """Let an observer know of all requests and steps of this process from now on."""
+    """Notify an observer of all requests and steps of this process from now on."""
     global _observers  # noqa: PLW0603 - of the process, as the loggers of `logging` are
     _observers = (*_observers, observer)
 
 
 def unobserve(observer: Observer) -> None:
-    """End that."""
+    """Stop notifying an observer."""
     global _observers  # noqa: PLW0603 - as above
     _observers = tuple(other for other in _observers if other is not observer)
 
@@ -83,7 +83,7 @@ def step(name: str, cluster: str = "") -> AbstractContextManager[object]:
 
 
 class RequestTimer:
-    """Times one request for the observers: a context, whose marks are made in between. Does nothing without any."""
+    """Times one request for the observers, as a context; its methods mark events. Does nothing without observers."""
 
     __slots__ = ("_observers", "_start", "_times")
 
