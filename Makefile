@@ -45,7 +45,7 @@ fast: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -q -n 4 -m "$(INSIDE)"
 
-# Bent replies and snapshots through the whole command: never a traceback, a false OK or an unprintable line.
+# Damaged replies and snapshots for the whole command: never a traceback, a false OK or an unprintable line.
 SECONDS := 60
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
@@ -54,7 +54,7 @@ fuzz: $(STAMP)
 api: $(STAMP)
 	RINGCHECK_EXAMPLES=20 $(BIN)/pytest -q -n 2 tests/agent/test_openapi.py
 
-# An agent that polls clusters which change all the time: what it holds from the start to the end.
+# An agent that polls clusters which change all the time: memory, objects and threads from start to end.
 POLLS := 2000
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak --polls $(POLLS)
@@ -88,7 +88,7 @@ docs: $(STAMP)
 site: $(SITE_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict
 
-# The examples for Ansible and jsonnet and the Containerfile, by programs that are in a lock of their own.
+# The examples for Ansible and jsonnet, and the Containerfile, tested with programs that have a lock of their own.
 examples: $(STAMP) $(EXAMPLES_VENV)/.installed
 	$(BIN)/pytest -q tests/counterparts/test_ansible.py tests/counterparts/test_mixin.py tests/test_container.py
 
@@ -142,7 +142,7 @@ lock: $(LOCK_VENV)/.installed
 	$(UV) $(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) $(COMPILE) --upgrade -c requirements/dev.txt pyproject.toml -o requirements/runtime.txt
 
-# The tests with the newest releases that pyproject.toml admits; below, with the oldest of the program's own libraries.
+# The tests with the newest releases that pyproject.toml allows; below, with the oldest of the program's own libraries.
 newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install -q --upgrade "pip>=25.1"
