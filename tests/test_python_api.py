@@ -81,6 +81,7 @@ def test_answers_are_those_of_the_commands(folder: Path, capsys: pytest.CaptureF
         assert plan_document(cluster.plan(by="node")) == printed("plan", "--by", "node", "--dc", "dc1")
 
 
+@pytest.mark.slow
 def test_polls_share_their_connections(folder: Path) -> None:
     """A second method asks on the connections of the first; after `close` there are new ones."""
     with Cluster.configured(folder / "ringcheck.yaml") as cluster:

@@ -77,6 +77,7 @@ def test_a_name_too_long_for_a_socket_is_no_failure(tmp_path: Path, monkeypatch:
     assert not notify("READY=1")
 
 
+@pytest.mark.slow
 def test_a_receiver_that_does_not_read_delays_nothing(manager: socket.socket) -> None:
     """Once its queue is full, further notifications are dropped after a moment; those in the queue arrive."""
     begins = time.monotonic()

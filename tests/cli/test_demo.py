@@ -12,6 +12,7 @@ import requests
 from ringcheck.cli import run
 
 
+@pytest.mark.slow
 def test_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     """All up, one node down, two down, all back: the results of check, health and preflight in that order."""
     assert run(["demo"]) == 0

@@ -88,6 +88,7 @@ def test_a_broken_store_lowers_no_severity(
     assert text in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_is_not_waited_for(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

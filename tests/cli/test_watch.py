@@ -158,6 +158,7 @@ def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
         assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in tty.plain
 
 
+@pytest.mark.slow
 def test_changes_and_errors_are_shown(tmp_path: Path) -> None:
     """A node goes down, the file disappears, and it comes back."""
     path = tmp_path / "s.json"

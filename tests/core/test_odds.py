@@ -144,7 +144,9 @@ def tolerances(number: int, ranges: int, racks: int, spare: int, seed: int) -> f
     return frozenset(rows)
 
 
-@pytest.mark.parametrize(("spare", "racks", "rack_mtbf"), [(1, 3, None), (2, 3, 40.0), (1, 5, 60.0)])
+@pytest.mark.parametrize(
+    ("spare", "racks", "rack_mtbf"), [(1, 3, None), pytest.param(2, 3, 40.0, marks=pytest.mark.slow), (1, 5, 60.0)]
+)
 def test_odds_of_a_larger_ring_are_those_of_drawn_states(spare: int, racks: int, rack_mtbf: float | None) -> None:
     """With 60 nodes, the share of outages among drawn states lies within the bounds, give or take chance."""
     rates = Rates(node_mtbf=30.0, repair=1.0, rack_mtbf=rack_mtbf)

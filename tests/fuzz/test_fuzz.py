@@ -81,6 +81,7 @@ def test_a_planted_fault_is_found(
     pytest.fail(f"{MOST} cases did not show {found}")
 
 
+@pytest.mark.slow
 def test_the_program_reports_its_cases() -> None:
     """It exits with 0 if nothing is wrong."""
     done = subprocess.run(

@@ -202,6 +202,7 @@ def test_old_entries_expire_little_by_little(path: Path) -> None:
         assert connection.execute("SELECT count(*), min(at) FROM entry").fetchone() == (500, 1500)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_flaps_costs_its_own_history(path: Path) -> None:
     """The file stays within its size, and the quiet cluster keeps all."""
     size = 2**20

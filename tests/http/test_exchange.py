@@ -100,6 +100,7 @@ def test_an_answer_of_single_bytes_ends_at_the_deadline(head: bytes, dripped: by
         assert (message(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
 
 
+@pytest.mark.slow
 def test_a_handshake_of_single_bytes_ends_at_the_deadline() -> None:
     """The deadline holds for a TLS handshake too."""
     with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:

@@ -197,6 +197,7 @@ def test_a_java_that_is_too_old_is_refused(tmp_path: Path, capsys: pytest.Captur
         assert f"{tmp_path}/java is {name}: Java 17 is needed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_class_is_compiled_from_the_source_beside_it(tmp_path: Path) -> None:
     """What is run is what can be read; another compiler than Java 17's may write other bytes."""
     compiler = shutil.which("javac")

@@ -127,6 +127,7 @@ def test_without_a_login_the_user_name_is_empty() -> None:
     assert proxy.logins == {("", None)}
 
 
+@pytest.mark.slow
 def test_nodes_behind_one_proxy_are_asked_at_once() -> None:
     """One request at a time is the rule for a node, and not for the proxy; a node that hangs holds up no other."""
     with proxied(timeout=20.0) as (proxy, source):

@@ -229,6 +229,7 @@ def test_redirects_are_not_followed(double: Double, store: Etcd, status: int) ->
     assert double.paths() == ["/v3/kv/range"]
 
 
+@pytest.mark.slow
 def test_a_slow_answer_ends_at_the_deadline(double: Double, store: Etcd) -> None:
     """A byte now and then does not extend the deadline."""
     double.drip = 0.1

@@ -234,6 +234,7 @@ def test_a_folder_that_others_may_write_is_refused(folder: Path, kind: str) -> N
             step()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_is_refused(folder: Path) -> None:
     """Users with separate files would not see each other's leases: the error names the setting to use."""

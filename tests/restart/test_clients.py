@@ -227,6 +227,7 @@ def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None
         assert asked == [f"Restart {node} now?" for node in stage.names[:2]]
 
 
+@pytest.mark.slow
 def test_no_batch_begins_outside_the_window(tmp_path: Path) -> None:
     """It is waited for, and does not count towards --wait."""
     with staged(tmp_path, 3) as stage:

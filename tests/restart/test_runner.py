@@ -78,6 +78,7 @@ def test_a_node_is_not_started_while_its_old_process_runs(tmp_path: Path) -> Non
         assert len(stage.environment.commands) == 1
 
 
+@pytest.mark.slow
 def test_a_stop_behind_a_proxy_leaves_the_run_in_doubt(tmp_path: Path) -> None:
     """Behind a proxy a silent agent may still be stopping: its node is not started, and the run ends in doubt."""
     with staged(tmp_path, 3) as stage:

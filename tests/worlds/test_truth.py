@@ -261,6 +261,7 @@ def test_in_the_middle_of_a_change_the_severity_of_any_time_is_right() -> None:
         assert checked(made(seed, ["change", "node_down"]), ()).failures == []
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_world() -> None:
     """The same seed makes the same world and the same result, so that a failure can be replayed."""
     for seed in range(15):

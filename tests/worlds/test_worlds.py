@@ -53,11 +53,13 @@ def wrong(report: Report) -> list[str]:
     return [f"{item.sort} --replay {item.seed} --lies {','.join(item.lies) or ','}: {item.text}" for item in examples]
 
 
+@pytest.mark.slow
 def test_seeded_worlds(report: Report) -> None:
     """Every property holds in each of them."""
     assert wrong(report) == []
 
 
+@pytest.mark.slow
 def test_worlds_are_of_all_kinds(report: Report) -> None:
     """All severities and decisions occur, so that the search does not pass by drawing only worlds that are refused."""
     assert {"OK", "WARNING", "UNKNOWN", "CRITICAL"} <= report.severities.keys()
@@ -149,6 +151,7 @@ def test_planted_rules_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert next(failing(PLANTS[name]), None)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_without_a_planted_rule() -> None:
     """The worlds of planted rules hold without a planted rule."""
     assert [text for plant in PLANTS.values() for text in failing(plant)] == []
@@ -246,6 +249,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_counts_and_replays() -> None:
     """A run prints how often each lie occurred and how many nodes were SAFE; a replay prints a world and verdict."""
     counted = run("--count", "20", "--jobs", "2")
