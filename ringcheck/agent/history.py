@@ -1,6 +1,6 @@
 """The route of the history, and how a page gets its part of it: the state file is read by two threads of its own.
 
-A disk that hangs costs these two threads, and no answer but those about the history.
+A disk that hangs blocks only these two threads, and delays only answers about the history.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LAST = 2**62  # highest number of an entry
 
 
 class HistoryReader:
-    """Reads the state file without holding up the event loop."""
+    """Reads the state file without blocking the event loop."""
 
     def __init__(self) -> None:
         self._threads = WorkerThreads(THREADS)

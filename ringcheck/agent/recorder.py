@@ -1,7 +1,7 @@
-"""Keeps what is so in each cluster, and since when, and gives what changed to the writer of the state file.
+"""Keeps each cluster's current facts, and since when they hold; passes changes to the writer of the state file.
 
-Works in memory: a restart without a state file begins anew, and so does one whose file can't be read. What a poll
-changed is put into the queue before its reading is shown; the watch waits a moment for the commit, never longer.
+Works in memory: after a restart without a readable state file it begins anew. The changes of a poll are put into the
+queue before its reading is shown; the watch waits for the commit, but only for a moment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so t
 
 
 class Recorder:
-    """The past of all clusters; safe to use from many threads."""
+    """The past of all clusters; thread-safe."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Recorder:
             self.levels.load(loaded.evidence)
 
     def stop(self, seconds: float) -> bool:
-        """Write what is left; whether that was done in time."""
+        """Write the remaining changes. Returns whether that was done in time."""
         return self.writer is None or self.writer.close(seconds)
 
     # Polls
@@ -114,8 +114,8 @@ class Recorder:
         """Note a poll.
 
         Returns:
-            The reading with the times since when things are as they are, and what is done once its changes are in the
-            file: None if there are none, or there is no use in waiting.
+            The reading with the times since when its facts hold, and a future that is done once its changes are in the
+                file: None if there are no changes, or waiting would be useless.
         """
         try:
             return self._noted(reading)

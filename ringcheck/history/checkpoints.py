@@ -1,7 +1,8 @@
-"""The thread that syncs the state file: a sync may take a second on a busy disk, and no write must wait for it.
+"""The thread that syncs the state file: a sync may take a second on a busy disk, and writes must not wait for it.
 
-A commit writes to the write-ahead log without a sync, so that it outlives the process at once. A checkpoint then syncs
-the log, copies it into the database and syncs that, so that it outlives the power. SQLite lets others write meanwhile.
+A commit writes to the write-ahead log without a sync, so it survives the end of the process at once. A checkpoint then
+syncs the log, copies it into the database and syncs that, so that it also survives a loss of power. SQLite allows other
+writes meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, which ends with the process: the last close of the file syncs it too."""
+        """Start the thread, which ends with the process; closing the file for the last time also syncs it."""
         self._thread.start()
 
     def want(self) -> None:

@@ -1,7 +1,7 @@
-"""How the state file is opened: its schema, its settings, its lock, and what becomes of a file that is broken.
+"""How the state file is opened: its schema, its settings, its lock, and how a broken file is handled.
 
-A file that SQLite calls malformed, or no database, is moved aside and a new one is made: monitoring goes on, and the
-old file can be looked at. A file of a newer release, or of another program, is not touched.
+A file that SQLite reports as malformed, or as not a database, is moved aside and a new one is made: monitoring
+continues, and the old file can be examined. A file of a newer release, or of another program, is not touched.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class StateFileError(RingcheckError):
     """The state file can't be used; it was left as it is.
 
     Attributes:
-        broken: whether it is no whole database.
+        broken: whether the file is damaged or not a database.
     """
 
     def __init__(self, message: str, *, broken: bool = False) -> None:
@@ -94,20 +94,20 @@ class StateFileError(RingcheckError):
 
 
 def is_broken(error: sqlite3.Error) -> bool:
-    """Whether an error means that the file is no whole database; others may pass, as a full disk does."""
+    """Whether an error means that the file is damaged; other errors may be temporary, such as a full disk."""
     code: int = getattr(error, "sqlite_errorcode", 0) or 0
     return code & 0xFF in BROKEN  # the higher bits are details
 
 
 def reason(error: sqlite3.Error) -> str:
     """Why the file can't be used, in words."""
-    return "it is damaged, or no SQLite file" if is_broken(error) else str(error)
+    return "it is damaged, or not an SQLite file" if is_broken(error) else str(error)
 
 
 def locked(path: Path) -> IO[str]:
     """Take the file for this process; closing the result gives it back.
 
-    The lock is a file of its own: to close the database itself once more would drop SQLite's locks on it.
+    The lock is a separate file: opening and closing the database file a second time would drop SQLite's locks on it.
 
     Raises:
         StateFileError: another process has it, or the folder can't be written.
@@ -128,8 +128,8 @@ def locked(path: Path) -> IO[str]:
 def connected(path: Path) -> sqlite3.Connection:
     """The file with its schema, for the one thread that writes; it is made if there is none.
 
-    A commit that has returned outlives the process; the power too, once `checkpoints` has synced it. Neither breaks the
-    file.
+    A commit that has returned survives the end of the process, and once `checkpoints` has synced it, also a loss of
+    power. Neither damages the file.
 
     Raises:
         StateFileError: it belongs to a newer release or to another program.
@@ -200,7 +200,7 @@ def move_aside(path: Path) -> Path:
 
 
 def reading(path: Path, seconds: float) -> sqlite3.Connection:
-    """The file for reading, beside the thread or process that writes.
+    """The file for reading, while another thread or process writes.
 
     Raises:
         StateFileError: it is not there, can't be read, or is not a state file of this release or an older one.

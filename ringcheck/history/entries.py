@@ -93,7 +93,7 @@ def load_facts(connection: sqlite3.Connection) -> FullState:
 
 
 def stamp(connection: sqlite3.Connection, at: int) -> None:
-    """Note that the agent was running at this time."""
+    """Record that the agent was running at this time."""
     connection.execute("INSERT OR REPLACE INTO note VALUES ('alive', ?)", (at,))
 
 
@@ -107,7 +107,7 @@ def last_stamp(connection: sqlite3.Connection) -> int | None:
 
 
 def expire(connection: sqlite3.Connection, before: int) -> None:
-    """Delete entries older than a time: of each cluster a tenth at once, the first ones."""
+    """Delete entries older than a time, oldest first, and at most a tenth of each cluster's entries at once."""
     for cluster, number in _counts(connection).items():
         connection.execute(
             "DELETE FROM entry WHERE id IN (SELECT id FROM entry WHERE cluster = ? AND at < ? ORDER BY at LIMIT ?)",
@@ -116,10 +116,10 @@ def expire(connection: sqlite3.Connection, before: int) -> None:
 
 
 def shrink(connection: sqlite3.Connection, size: int) -> bool:
-    """Delete entries if the data come near their greatest size in bytes; whether that was so.
+    """Delete entries if the data come near their maximum size in bytes. Returns whether they did.
 
-    The first entries of the clusters that have most are deleted, so that a cluster that flaps costs its own history
-    and not that of the others.
+    The oldest entries of the clusters that have most are deleted, so a flapping cluster loses its own history and not
+    that of the others.
     """
     if used_bytes(connection) < size * FULL:
         return False

@@ -69,7 +69,7 @@ class Queue:
 
 
 def post(connection: sqlite3.Connection, letters: Iterable[Letter]) -> None:
-    """Add events to the queues, in order; where there is no room the oldest are dropped and counted."""
+    """Add events to the queues, in order; if a queue is full, its oldest events are dropped and counted."""
     room: dict[str, int] = {}
     for letter in letters:
         room[letter.webhook] = letter.room

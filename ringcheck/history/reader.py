@@ -33,7 +33,7 @@ class Question:
     Attributes:
         cluster: its name.
         since: milliseconds of Unix time; None for no bound. The time of an entry, not its order, is compared.
-        until: likewise; entries of that time are left out.
+        until: the same for the end; entries of that time are left out.
         kinds: keys of KINDS; empty for all.
         limit: of entries on the page, at most MOST.
         cursor: id of the last entry of the page before; None for the first page.
@@ -82,7 +82,7 @@ def page(path: Path, question: Question) -> Page:
 
 
 def facts(path: Path, cluster: str) -> Mapping[Key, Known]:
-    """What the agent saw last of a cluster, and since when each of it is so; empty if it does not watch the cluster.
+    """The last known facts of a cluster, and since when each holds; empty if the agent does not watch the cluster.
 
     Raises:
         StateFileError: it can't be read.

@@ -1,9 +1,9 @@
 """The thread that writes the state file, so that no poll waits for the disk.
 
-Writes wait in a queue of bounded size and are committed in its order, all that wait in one transaction. What is
-committed outlives the process; the syncs, which take long on a busy disk, are made by `checkpoints`. While the file
-can't be written (a full disk, a lock), the queue grows, and the writer tries again; monitoring goes on. If the queue is
-full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
+Writes wait in a queue of bounded size and are committed in its order, all that wait in one transaction. A committed
+write survives the end of the process; `checkpoints` makes the syncs, which take long on a busy disk. While the file
+can't be written (a full disk, a lock), the queue grows and the writer tries again; monitoring continues. If the queue
+is full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
 facts are written anew.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MOST = 50_000  # entries that wait at most, some 20 MB
 RETRY = 5.0  # seconds after which a failed write is tried again
 ALIVE = 60.0  # seconds between two signs of life in the file
-HOURLY = 3600.0  # seconds between two looks for entries that are too old
+HOURLY = 3600.0  # seconds between two searches for entries that are too old
 UNCHECKED = 1000  # entries after which the size of the file is looked at
 BEHIND = 0.5  # seconds that a write may wait until the writer counts as behind
 
@@ -73,7 +73,7 @@ class Loaded:
 
 
 class Writer:
-    """Owns the state file; safe to use from many threads.
+    """Owns the state file; thread-safe.
 
     Attributes:
         path: of the file.
@@ -140,8 +140,8 @@ class Writer:
             weight: how many entries it holds in memory.
 
         Returns:
-            What is done once the write is committed. None if there is no use in waiting for it: the file can't be
-            written now, or the disk is slow.
+            A future that is done once the write is committed. None if waiting would be useless, because the file can't
+                be written now or the disk is slow.
         """
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # a waiting poll may have given up
@@ -162,7 +162,7 @@ class Writer:
         self.put(database.require_whole)
 
     def close(self, seconds: float) -> bool:
-        """Write what waits, and end; whether all of it was written in that time."""
+        """Write everything in the queue, and end. Returns whether all was written in time."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()

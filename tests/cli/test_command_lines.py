@@ -173,7 +173,7 @@ LINES = [
     ("simulate --serve --port 0 --config-out /nowhere/x", "/nowhere/x can't be written: No such file or directory"),
     ("snapshot --from {up} -o /nowhere/x", "/nowhere/x can't be written: No such file or directory"),
     ("history --cluster a --state /nowhere.db", "/nowhere.db can't be read: No such file or directory"),
-    ("history --cluster a --state {junk.db}", "junk.db can't be read: it is damaged, or no SQLite file"),
+    ("history --cluster a --state {junk.db}", "junk.db can't be read: it is damaged, or not an SQLite file"),
     ("health -H 127.0.0.1:1 --username me --password-file /nowhere", "/nowhere can't be read: No such file"),
     ("health -H 127.0.0.1:1 --ca-file /nowhere.pem", "/nowhere.pem can't be loaded: no such file or directory"),
     ("health -H 127.0.0.1:1 --ca-file {junk.pem}", "junk.pem can't be loaded: not a certificate or key in PEM form"),
@@ -310,7 +310,7 @@ JSON = [
 def test_an_error_is_a_document_with_format_json(
     line: str, kind: str, command: str, form: list[str], stage: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On standard output, where a program expects one; the line for people stays on standard error."""
+    """Standard output has the document, where a program expects one; standard error keeps the line for people."""
     assert run([*words(line, stage), *form]) == 3
     out, err = capsys.readouterr()
     document = json.loads(out)
@@ -348,8 +348,8 @@ def test_durations_have_one_grammar(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "s", "-1s", "1 s", "1e3s", "1_0s", "\u0663s", "1.s", ".5s", "1.2.3s", "1H", "infs", "nans"]
 )
-def test_what_is_no_duration_is_none_anywhere(text: str) -> None:
-    """Neither on the command line nor elsewhere."""
+def test_text_that_is_not_a_duration_is_refused_everywhere(text: str) -> None:
+    """The command line and all other readers of durations refuse the same texts."""
     assert seconds_of(text) is None
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         duration(text)

@@ -90,7 +90,7 @@ def remember(folder: Path, name: str, states: dict[str, str]) -> None:
 
 
 def test_since_when_comes_from_the_state_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the configuration; a state that is another one by now has no time."""
+    """The configuration names the file; a node whose state has changed since then has no time."""
     with served(tmp_path) as (_, config):
         words = ["nodes", "-C", str(config), "--format", "json"]
         assert run(words) == 0
@@ -111,7 +111,7 @@ def test_what_can_not_be_read_is_said_below_the_table(tmp_path: Path, capsys: py
         assert run(["nodes", "-C", str(config)]) == 0
     out = capsys.readouterr().out
     assert "which may stop is not known" in out
-    assert f"Since when is not known: {tmp_path}/state.db can't be read: it is damaged, or no SQLite file" in out
+    assert f"Since when is not known: {tmp_path}/state.db can't be read: it is damaged, or not an SQLite file" in out
     assert "Whether nodes may stop is not known: " in out
     assert "  yes" not in out
 
