@@ -102,7 +102,7 @@ def _checked(sensu_url: str) -> str:
 @click.option(
     "--agent", metavar="URL", help="Take the verdict of this running agent instead of polling; needs --cluster."
 )
-@click.option("--max-age", type=Seconds(), help="With --agent: greatest age of its verdict. [default: 60s]")
+@click.option("--max-age", type=Seconds(), help="With --agent: maximum age of its verdict. [default: 60s]")
 @click.option("--sensu", is_flag=True, help="Also send the result to Sensu, as a page event and a ticket event.")
 @click.option("--team", metavar="NAME", help="Sensu: team to notify. [default: that of the configuration]")
 @click.option("--runbook", metavar="URL", help="Sensu: URL of the runbook. [default: that of the configuration]")

@@ -1,4 +1,4 @@
-"""What the shell offers when TAB is pressed: files, levels, codes, and the names of the cluster that the line names.
+"""What the shell offers at TAB: files, levels, codes, and names from the cluster that the command line names.
 
 What an argument takes follows from its placeholder in the help: FILE, LEVEL, NODE and so on. Loaded only while a shell
 asks. Names of a cluster come from the snapshot of --from, or from one poll of at most two seconds, which only reads; a

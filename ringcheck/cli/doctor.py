@@ -30,7 +30,7 @@ def doctor(target: Target, contact: str | None, format_: str) -> int:
     --host or --url names. Without a configuration HOST means the same as --host HOST. Every call that check, gate and
     roll make is tried, but drain is never sent.
 
-    Exit codes: 0 all is well, 2 a step failed, 3 an error in the options or the configuration.
+    Exit codes: 0 no step failed, 2 a step failed, 3 an error in the options or the configuration.
     """
     from ringcheck.documents.diagnosis import diagnosis_document
     from ringcheck.report.diagnosis import render

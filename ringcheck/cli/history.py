@@ -35,10 +35,14 @@ MOST = 100_000  # entries
     "--state", metavar="FILE", help="The agent's state file. [default: `state` of the configuration's `agent` section]"
 )
 @click.option(
-    "--since", metavar="TIME", help="No older changes: 90m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z (UTC)."
+    "--since",
+    metavar="TIME",
+    help="Only changes since then: 90m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z (UTC).",
 )
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only this kind of change. Repeatable.")
-@click.option("--limit", type=Whole(1, MOST), default=100, show_default=True, help="Most changes; the last.")
+@click.option(
+    "--limit", type=Whole(1, MOST), default=100, show_default=True, help="Number of changes; the latest are shown."
+)
 @format_option("text", "json")
 def history(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
@@ -51,8 +55,8 @@ def history(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> int:
     """What changed in a cluster, and when: severity, nodes, views, findings, leases, the gate's decisions.
 
-    The agent keeps it in its state file (`agent: {state: FILE}`). Without --agent the file is read, also while the
-    agent runs. --username, --password-file and the certificates are for the agent.
+    The agent keeps it in its state file (`agent: {state: FILE}`). Without --agent this command reads the file, even
+    while the agent runs. --username, --password-file and the certificates are for the agent.
 
     Exit codes: 0, or 3 if the history can't be read.
     """

@@ -74,7 +74,7 @@ def list_(target: Target, format_: str) -> int:
 @gate_options
 @_nodes
 @click.option(
-    "--purpose", metavar="TEXT", default="restart by hand", show_default=True, help="The reason, for other people."
+    "--purpose", metavar="TEXT", default="restart by hand", show_default=True, help="The reason, shown to other people."
 )
 @_owner
 @stable_option

@@ -26,7 +26,7 @@ NODES = "the evidence is the agent's: no node is asked"
 @click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
 @format_option("text", "json")
 def levels(target: Target, agent: str | None, format_: str) -> int:
-    """Which consistency levels clients use, where that is known from, and the rules that it suggests.
+    """Which consistency levels clients use, which source shows that, and which rules it suggests.
 
     The agent looks at the queries of a cluster that has `observed`, or `auto` in a rule. Without --agent its state file
     is read. --username, --password-file and the certificates are for the agent.

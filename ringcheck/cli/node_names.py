@@ -1,4 +1,4 @@
-"""The nodes that a command's arguments, its rack and its datacenters stand for.
+"""Resolves a command's nodes, rack and datacenters to addresses.
 
 A wrong answer restarts the wrong node: a name is refused unless it stands for exactly one node.
 """

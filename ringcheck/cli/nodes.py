@@ -1,4 +1,4 @@
-"""`ringcheck nodes`: the table of nodes, as `nodetool status` has it, with whether each may stop now."""
+"""`ringcheck nodes`: a table of nodes like that of `nodetool status`, which also shows whether each may stop now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.command(cls=ClusterCommand)
 @target_options(refused={"keyspace": EVERY_KEYSPACE, "dc": "--datacenter chooses the nodes of a datacenter"})
 @click.argument("names", metavar="[NODE]...", nargs=-1)
-@click.option("--datacenter", "datacenters", metavar="DC", multiple=True, help="Only nodes of this one. Repeatable.")
+@click.option(
+    "--datacenter", "datacenters", metavar="DC", multiple=True, help="Only nodes of this datacenter. Repeatable."
+)
 @click.option("--rack", metavar="RACK", help="Only nodes of this rack.")
 @click.option(
     "--all", "every", is_flag=True, help="List every node; without it, only problems if there are more than 40."
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--state",
     metavar="FILE",
-    help="The agent's state file, for since when. [default: `state` of the configuration's `agent` section]",
+    help="The agent's state file, for SINCE. [default: `state` of the configuration's `agent` section]",
 )
 @format_option("text", "json")
 def nodes(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -46,7 +48,7 @@ def nodes(  # noqa: PLR0913, PLR0917 - one argument an option
     state: str | None,
     format_: str,
 ) -> int:
-    """The nodes: where, up or down, who sees them down, since when, release, tokens, mode; and may each stop now?
+    """The table of nodes: place, state, who sees them down, since when, release, tokens, mode, may each stop now.
 
     Problems come first. STOP is the answer of `preflight` for that node alone, by the gate of the configuration. SINCE
     is known if an agent keeps a history.

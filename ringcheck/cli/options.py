@@ -230,7 +230,7 @@ def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 tokens_choice_option = click.option(
-    "--allocated", is_flag=True, help="Suppose tokens as Cassandra's allocation aims at, not random ones."
+    "--allocated", is_flag=True, help="Suppose tokens like those of Cassandra's allocation, not random ones."
 )
 
 levels_option = click.option(

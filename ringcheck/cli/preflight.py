@@ -45,7 +45,7 @@ BETWEEN = 2.0  # seconds between readings
     type=click.Choice(NAMES),
     default="restart",
     show_default=True,
-    help="What is to be done: to the nodes, or, with bootstrap, by a new node.",
+    help="The planned action: for the nodes or, with bootstrap, for a new node.",
 )
 @stable_option
 @wait_option

@@ -28,7 +28,7 @@ COLUMNS = 40, 200  # least and most width of the picture
 @click.option(
     "--level", "level_", metavar="LEVEL", help="Consistency level to show. [default: the worst monitored one]"
 )
-@click.option("--ascii", "plain", is_flag=True, help="Use no Unicode signs. [default: depends on the locale]")
+@click.option("--ascii", "plain", is_flag=True, help="Use no Unicode characters. [default: depends on the locale]")
 def ring(
     target: Target,
     name: str,

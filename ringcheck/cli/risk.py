@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     type=Whole(1, 1024),
     multiple=True,
     metavar="N",
-    help="Show also the odds if every node had N new tokens. Repeatable.",
+    help="Also show the odds if every node had N new tokens. Repeatable.",
 )
 @tokens_choice_option
-@click.option("--rack-aware", is_flag=True, help="Show also the odds if all replicas of a range were in other racks.")
+@click.option(
+    "--rack-aware", is_flag=True, help="Also show the odds if all replicas of a range were in different racks."
+)
 @format_option("text", "json")
 def risk(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,
@@ -63,7 +65,7 @@ def risk(  # noqa: PLR0913, PLR0917 - one argument an option
     """The smallest sets of nodes, and of racks, whose loss is an outage, given the nodes that are down now.
 
     For each monitored level: how many such sets there are, and which of them lose most. With --node-mtbf and --repair
-    also how probable an outage and a loss of data are, and how often one begins.
+    also how likely an outage and a loss of data are, and how often one begins.
 
     Exit codes: 0 risks known, however near an outage is (`check` raises the alarm); 3 something is not known, so that
     smaller sets may be an outage.

@@ -91,7 +91,7 @@ class Bound(Seconds):
     metavar="N",
     default=0,
     show_default=True,
-    help="Go on after up to N nodes have failed.",
+    help="Continue after up to N nodes have failed.",
 )
 @click.option("--check", metavar="CMD", help="Command that must succeed before each batch and after the last.")
 @click.option("--canary", type=Whole(1), metavar="N", help="Restart at most N nodes in the first batch.")
@@ -125,7 +125,7 @@ class Bound(Seconds):
     "--cql-port",
     type=Whole(1, 65535),
     metavar="PORT",
-    help="Port for CQL clients. [default: the one that gossip states]",
+    help="Port for CQL clients. [default: the one that gossip reports]",
 )
 @click.option("--no-cql", is_flag=True, help="Do not check CQL ports, if they can't be reached from this host.")
 @click.option(
@@ -133,7 +133,7 @@ class Bound(Seconds):
     metavar="TEXT",
     default="rolling restart",
     show_default=True,
-    help="The reason that the leases state, for other people.",
+    help="The reason in the leases, shown to other people.",
 )
 @click.option(
     "--journal",

@@ -74,7 +74,7 @@ Result: TypeAlias = "Verdict | Exception"
     help="With --from DIRECTORY: recorded seconds that pass in one second. [default: 1]",
 )
 @click.option(
-    "--plain", is_flag=True, help="Print one report after another. [default: only if the output is no terminal]"
+    "--plain", is_flag=True, help="Print one report after another. [default: only if the output is not a terminal]"
 )
 def watch(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,

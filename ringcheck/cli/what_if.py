@@ -65,7 +65,7 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     levels: tuple[str, ...],
     format_: str,
 ) -> int:
-    """The verdict as it would be if nodes were down or back, or replication, tokens or the number of nodes another.
+    """The verdict as it would be with nodes down or back, another replication, other tokens or more nodes.
 
     A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE without an option
     is supposed down. Nothing is stopped or changed.

@@ -145,7 +145,7 @@ class FirstConfig:
                 yield f"      # {printable(str(ring.replication or 'replication not known'))}: {_several(names)}"
         single = single_replicas(self.seen)
         if single:
-            yield "      # One replica: each node that stops takes ranges away. If that may be, uncomment:"
+            yield "      # One replica: each node that stops makes ranges unavailable. If you accept that, uncomment:"
             yield f"      # - {{keyspaces: [{', '.join(map(_scalar, single[:_NAMED]))}], ignore: true}}"
 
     def _gate(self) -> Iterator[str]:
@@ -153,7 +153,7 @@ class FirstConfig:
         yield _line(f"      level: {self.critical or Level.LOCAL_QUORUM}", "every range of every keyspace keeps it")
         yield _line("      stable_readings: 3", "safe answers in a row")
         if single := single_replicas(self.seen):
-            yield "      # Their ranges keep every node from stopping, unless they are accepted:"
+            yield "      # Because of these keyspaces no node may stop, unless they are accepted:"
             yield f"      # accept: [{', '.join(map(_scalar, single[:_NAMED]))}]"
         yield '    # lease: {etcd: ["http://127.0.0.1:2379"]}   # several people or hosts restart nodes: docs/leases.md'
 

@@ -1,4 +1,4 @@
-"""The keys of `observed`: where it is known from which levels clients use, and how long that counts."""
+"""The keys of `observed`: the sources of the levels that clients use, and how long their evidence counts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _LABELS = Section(
         "keyspace": ConfigKey(Many(LABEL), "The keyspace.", default="[db_namespace, db_name]"),
         "level": ConfigKey(
             Many(LABEL),
-            "The consistency level, in either case.",
+            "The consistency level, in upper or lower case.",
             default="[cassandra_consistency_level, db_cassandra_consistency_level]",
         ),
         "datacenter": ConfigKey(
@@ -70,18 +70,18 @@ OBSERVED = Section(
     keys={
         "window": ConfigKey(
             Duration(1, 90 * _DAY),
-            "How long a query counts; no level is lowered before a whole window without it is known.",
+            "How long a query counts; a level is lowered only after a whole window without it is known.",
             default="7d",
         ),
         "least": ConfigKey(
             Number(1, 10**9),
-            "Queries in the window, at a level in a datacenter, from which on the level counts as used.",
+            "Number of queries in the window, at a level in a datacenter, from which the level counts as used.",
             default="1",
         ),
         "every": ConfigKey(Duration(1, 300), "Time between two readings of the nodes' counters.", default="60s"),
         "prometheus": ConfigKey(URL, "URL of a Prometheus that has counters of queries, by keyspace."),
-        "query": ConfigKey(Text(), "PromQL whose result are counters of queries; not `rate()` or `increase()`."),
-        "labels": ConfigKey(_LABELS, "For each of these the names of a label; the first one that a series has counts."),
+        "query": ConfigKey(Text(), "PromQL query whose result is counters of queries; not `rate()` or `increase()`."),
+        "labels": ConfigKey(_LABELS, "For each of these, names of labels; the first label that a series has is used."),
         "interval": ConfigKey(Duration(1, 86400), "Time between two queries to Prometheus.", default="5m"),
         "username": ConfigKey(Text(), "User name for Prometheus."),
         "password_file": ConfigKey(File(secret=True), "File with the password."),

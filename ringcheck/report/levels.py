@@ -26,7 +26,7 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
-    whole = "the whole window is known" if document["whole"] else "the window is not whole: default levels hold too"
+    whole = "the whole window is known" if document["whole"] else "the window is incomplete: defaults apply too"
     yield from _wrapped(f"{document['cluster']}: {_span(document['window_seconds'])}, {whole}")
     for text in document["unclear"]:
         yield from _wrapped(f"  {text}")

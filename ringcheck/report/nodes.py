@@ -1,4 +1,4 @@
-"""The table of nodes for a terminal: what `nodetool status` shows, who sees a node down, and whether it may stop now.
+"""The table of nodes for a terminal: like `nodetool status`, with who sees a node down and whether it may stop now.
 
 Problems come first. A large cluster's nodes without problems are counted by rack instead of listed. A column in which
 all nodes are alike gives way to one line if the terminal is narrow.

@@ -93,7 +93,7 @@ def test_the_state_file_is_shown(config: Path, capsys: pytest.CaptureFixture[str
     text = printed(capsys, "levels", "-C", str(config), "--cluster", "blogs")
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("blogs: window of 7 days, the window is not whole: default levels hold too")
+    assert lines[0].startswith("blogs: window of 7 days, the window is incomplete: defaults apply too")
     assert "  proxy: 60 s of 7 days are known" in lines
     assert any("range scans were seen" in line for line in lines)
     [counters] = [line for line in lines if line.endswith("counters")]
@@ -123,7 +123,7 @@ def test_a_cluster_that_follows_nothing_has_no_levels(config: Path, capsys: pyte
 
 
 def test_without_a_state_file_there_is_nothing_to_show(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither configured nor there."""
+    """No state file is configured, or the configured one does not exist."""
     (config.parent / "state.db").unlink()
     assert "state.db can't be read" in printed(capsys, "levels", "-C", str(config), "--cluster", "blogs", code=3)
     config.write_text(config.read_text().replace("agent: {state: state.db}\n", ""))

@@ -47,7 +47,7 @@ def test_everything_that_is_known() -> None:
         )
     )
     assert text.splitlines() == [
-        "orders-prod: window of 7 days, the window is not whole: default levels hold too",
+        "orders-prod: window of 7 days, the window is incomplete: defaults apply too",
         "  counters: 10.0.0.7: its Jolokia does not answer",
         "  range scans were seen; Cassandra does not count at which level they are made",
         "",
