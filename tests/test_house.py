@@ -132,7 +132,7 @@ def test_core_is_pure() -> None:
 
 
 def test_no_imports_form_a_circle() -> None:
-    """Neither between rooms nor between the files of a room."""
+    """This is tested between rooms and between the files of a room."""
     assert circle(graph(files())) == []
 
 

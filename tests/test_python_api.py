@@ -130,7 +130,7 @@ def test_wrong_arguments(folder: Path, wrong: object, text: str) -> None:
 
 
 def test_a_silent_cluster_is_an_error(folder: Path) -> None:
-    """Not a verdict."""
+    """There is no verdict."""
     assert folder.exists()
     with Cluster.at("127.0.0.1:1", timeout=2) as cluster, pytest.raises(SourceError):
         cluster.verdict()

@@ -216,8 +216,8 @@ def test_without_a_lease_store_the_gate_alone_decides(tmp_path: Path) -> None:
         assert "would become unavailable at LOCAL_QUORUM in dc1" in why
 
 
-def test_other_pods_are_none_of_its_business(tmp_path: Path) -> None:
-    """By namespace and by name; Kubernetes' API is not asked."""
+def test_evictions_of_other_pods_are_allowed(tmp_path: Path) -> None:
+    """Pods are recognised by namespace and name, without asking Kubernetes' API."""
     with house(tmp_path) as home:
         assert home.answer("web-0")[0]
         assert home.answer("cassandra-0", namespace="shop")[0]
@@ -241,7 +241,7 @@ def test_what_is_not_known_is_decided_by_the_configuration(tmp_path: Path, fail:
 
 
 def test_a_pod_whose_containers_have_ended_may_go(tmp_path: Path) -> None:
-    """Nothing of Cassandra runs in it."""
+    """No Cassandra process runs in such a pod."""
     with house(tmp_path) as home:
         home.api.pods["cassandra-0"] = pod("10.0.0.1", phase="Failed")
         home.cluster.down(1, instant=True)
@@ -250,7 +250,7 @@ def test_a_pod_whose_containers_have_ended_may_go(tmp_path: Path) -> None:
 
 
 def test_nodes_are_found_by_the_kubernetes_node(tmp_path: Path) -> None:
-    """By the configured map; a node that is not in it is not known."""
+    """The configured map is used; a node that is not in it is not known."""
     address = "127.0.1.2"
     nodes = {f"host-{address}": address}
     with house(tmp_path, kubernetes={"node_by": "node_name", "nodes": nodes}) as home:
@@ -263,7 +263,7 @@ def test_nodes_are_found_by_the_kubernetes_node(tmp_path: Path) -> None:
 
 
 def test_nodes_are_found_by_their_host_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a look-up of the pod's name; Kubernetes' API is not asked."""
+    """The pod's host name is looked up; Kubernetes' API is not asked."""
     with house(tmp_path, kubernetes={"node_by": "host_name", "host_name": "{pod}.db.{namespace}.svc"}) as home:
         names = {"cassandra-0.db.cassandra.svc": home.cluster.nodes[0].address}
         known = socket.getaddrinfo
@@ -278,7 +278,7 @@ def test_nodes_are_found_by_their_host_name(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("path", ["/wrong", "/", f"/{SECRET}x", ""])
 def test_the_path_has_a_secret(tmp_path: Path, path: str) -> None:
-    """Whoever does not know it takes no lease."""
+    """A client that does not know the secret can't take a lease."""
     with house(tmp_path) as home:
         assert home.ask("cassandra-0", path=path).status_code == 404
         assert home.leases() == []

@@ -340,7 +340,7 @@ def test_a_bug_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_reading_must_be_safe(tmp_path: Path) -> None:
-    """As many in a row as `gate: {stable_readings: ...}`; a node that dies between two of them leads to a refusal."""
+    """`stable_readings` of them in a row are needed; a node that dies between two leads to a refusal."""
     with house(tmp_path, more=", stable_readings: 3") as home:
         pauses: list[float] = []
 
@@ -555,7 +555,7 @@ def test_an_agent_that_stops_does_not_wait_for_a_lease_store(tmp_path: Path) -> 
 
 
 def test_an_agent_that_is_stopping_grants_nothing(three_racks: House) -> None:
-    """Neither to a new request, nor to one that is being decided: its client has already got a refusal."""
+    """New requests are refused, and so is one that is being decided: its client already has a refusal."""
     home = three_racks
     home.lock.stop()
     assert home.ask(0) == FleetLockAnswer("unknown", "the agent is stopping")

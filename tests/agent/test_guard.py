@@ -122,7 +122,7 @@ def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - 
     ],
 )
 def test_pages_of_other_origins_can_t_post(world: World, headers: dict[str, str], status: int) -> None:
-    """A form or script on another site may use a browser on this host."""
+    """Loopback addresses are recognised in every notation, and no others are."""
     sent: Any = {name: value.replace("ITSELF", world.served.url) for name, value in headers.items()}
     body = f'{{"nodes": ["{world.address(0)}"]}}'.encode()
     answer = requests.post(world.url(PREFLIGHT), data=body, headers=sent, timeout=60)
@@ -185,7 +185,7 @@ def test_pages_comply_with_their_policy(world: World) -> None:
 
 
 def test_headers_may_be_configured(tmp_path: Path, world: World) -> None:
-    """In place of the built-in ones."""
+    """Configured headers replace the built-in ones."""
     path = written(tmp_path, "http_server_config: {headers: {X-Frame-Options: SAMEORIGIN}}")
     with web.serve(world.agent, "127.0.0.1:0", path) as served:
         assert requests.get(f"{served.url}/metrics", timeout=30).headers["X-Frame-Options"] == "SAMEORIGIN"
@@ -241,7 +241,7 @@ def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.Monkey
 def test_a_bug_is_logged_as_one_line(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By default, without a `complain`."""
+    """That is the default, without a `complain`."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     assert world.get("/-/ready").status_code == 500
     [line] = capsys.readouterr().err.splitlines()

@@ -167,7 +167,7 @@ def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
 
 
 def test_a_proxy_that_was_removed_is_forgotten() -> None:
-    """Once the counters are known for a whole window in which it was silent; until then the window is not whole."""
+    """First the counters must be known for a window in which it was silent; until then the window is incomplete."""
     with scene() as world:
         observing = world.configured.observing
         assert observing
@@ -186,7 +186,7 @@ def test_a_proxy_that_was_removed_is_forgotten() -> None:
 
 
 def test_a_node_that_does_not_answer_lowers_nothing() -> None:
-    """However long: its clients may use any level."""
+    """Its clients may use any level, however long it does not answer."""
     with scene() as world:
         world.poll()
         world.query("dc1", "Write-LOCAL_QUORUM")
@@ -199,7 +199,7 @@ def test_a_node_that_does_not_answer_lowers_nothing() -> None:
 
 
 def test_client_datacenters_follow() -> None:
-    """Once a whole window is known: then a datacenter without clients is not watched."""
+    """Once a whole window is known, a datacenter without clients is not watched."""
     with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
         world.poll()
         world.query("dc1", "Write-LOCAL_QUORUM")
@@ -293,8 +293,8 @@ def changes_of_level(path: Path) -> list[tuple[str, str]]:
     return [(data["was"], data["now"]) for data in found if data["keyspace"] == EVERY]
 
 
-def test_a_cluster_that_is_removed_takes_its_evidence_along(tmp_path: Path) -> None:
-    """If it comes back, nothing is known of it."""
+def test_the_evidence_of_a_removed_cluster_is_dropped(tmp_path: Path) -> None:
+    """If it comes back, nothing is known about it."""
     clock, path = Clock(), tmp_path / "state.db"
     recorder = recorded(path, clock)
     with scene(recorder, clock) as world:

@@ -58,7 +58,7 @@ def host_id(world: World, index: int) -> str:
 
 
 def test_a_healthy_node_is_ready_and_may_stop(world: World) -> None:
-    """By its address and by its host id, as text for curl."""
+    """The node is named by its address and by its host id; curl gets text."""
     address = world.address(0)
     for node in (address, host_id(world, 0)):
         answer = ask(world, node, "ready", headers={"Accept": "*/*"})
@@ -112,7 +112,7 @@ def test_names_of_nodes_in_a_path(name: str, meant: str) -> None:
 
 
 def test_a_name_of_several_nodes_is_not_ready_and_says_why() -> None:
-    """Instances that share an address are told apart by their ports."""
+    """Instances that share an address are distinguished by their ports."""
     assert not_meant(ipv6(), "2001:db8::2") == "2001:db8::2 can mean [2001:db8::2]:7000, [2001:db8::2]:7001"
 
 
@@ -129,7 +129,7 @@ def ipv6() -> Snapshot:
 
 
 def test_unknown_clusters_and_parameters_are_errors(world: World) -> None:
-    """As for the other paths of the API."""
+    """The errors are the same as for the other paths of the API."""
     for question in ("ready", "may-stop"):
         assert world.get(f"/api/v1/clusters/other/nodes/127.0.1.1/{question}").status_code == 404
         assert world.get(f"/api/v1/clusters/NAME/nodes/127.0.1.1/{question}?timeout=1").status_code == 400
@@ -168,7 +168,7 @@ def replaced(world: World, patch: pytest.MonkeyPatch, *, fresh: bool = True, **f
 def test_a_node_whose_jolokia_stopped_answering_is_not_ready(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Whatever the last verdict says."""
+    """The last verdict does not matter."""
     replaced(world, monkeypatch, suspects=frozenset({world.address(0)}))
     answer = ask(world, world.address(0), path)
     assert (answer.status_code, "its Jolokia stopped answering" in line(answer)) == (503, True)
@@ -190,7 +190,7 @@ def test_a_failed_poll_answers_nothing(
 
 
 def test_an_old_verdict_answers_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the age that is asked for would accept it."""
+    """Not even if the request accepts data of that age."""
     replaced(world, monkeypatch, fresh=False)
     assert ask(world, world.address(0), "ready?max_age=3600").status_code == 503
 
@@ -233,7 +233,7 @@ def test_too_many_requests_are_refused(world: World, monkeypatch: pytest.MonkeyP
 
 
 def test_with_users_every_question_needs_one(tmp_path: Path) -> None:
-    """As every other path."""
+    """The rule is the same as for every other path."""
     path = written(tmp_path, f"basic_auth_users: {{alice: {hashed('s3cret').decode()}}}")
     with watched(tmp_path, web_config=path) as world:
         await_(lambda: world.get("/-/ready", auth=ALICE).status_code == 200, 30, "the first poll")

@@ -154,7 +154,7 @@ def ours(tmp_path: Path) -> Iterator[Clusters]:
 
 @pytest.mark.slow
 def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> None:
-    """Not during the first poll of a cluster, although the watchdog is fed; a failed poll counts."""
+    """The first poll must have ended, although the watchdog is already fed; a failed poll counts."""
     ours.write("orders-prod", "slow", dead=("dead",))
     (tmp_path / "slow.hangs").touch()
     with service(ours.path, tmp_path) as running:

@@ -158,7 +158,7 @@ def test_an_old_verdict_is_unknown() -> None:
     ],
 )
 def test_doubts_and_leases_are_shown(known: Reading, text: str) -> None:
-    """In words, not only in colours."""
+    """They are shown in words, not only in colours."""
     assert text in shown(known)
 
 
@@ -208,7 +208,7 @@ def test_only_nodes_known_to_be_down_may_be_started() -> None:
 
 
 def test_the_worst_cluster_is_first() -> None:
-    """In any order of the configuration; UNKNOWN is worse than WARNING."""
+    """The order in the configuration does not matter; UNKNOWN is worse than WARNING."""
     readings = [
         reading(cluster="well"),
         reading(cluster="blind", fresh=False),
@@ -373,7 +373,7 @@ def test_clusters_are_grouped_by_a_label() -> None:
 
 
 def test_clusters_are_sorted_as_asked() -> None:
-    """By name; or what changed last first, and last what is not known."""
+    """Clusters are sorted by name; or by their last change, newest first and unknown times last."""
     late, early = reading(cluster="b"), reading("10.0.0.1", cluster="c")
     assert late.verdict
     assert early.verdict
@@ -423,7 +423,7 @@ def test_addresses_and_racks_are_in_numeric_order() -> None:
 
 
 def test_nodes_with_problems_are_first_and_others_folded() -> None:
-    """Of a cluster with more than a dozen nodes."""
+    """This applies to clusters with more than a dozen nodes."""
     html = rendered(wide([f"10.0.0.{number}" for number in range(40)], down=2))
     before, _, folded = html.partition('<details id="other-nodes"')
     assert before.count('<tr data-key="10.0.0.') == 2
@@ -432,7 +432,7 @@ def test_nodes_with_problems_are_first_and_others_folded() -> None:
 
 
 def test_a_filter_finds_a_node_of_a_large_cluster_and_its_commands() -> None:
-    """By address, rack or state; commands are for the node if it is the only one."""
+    """The filter is an address, a rack or a state; if only one node is left, its commands are shown."""
     known = wide([f"10.0.{number // 250}.{number % 250}" for number in range(1000)], down=2)
     alone = shown(known, filter="10.0.3.249")
     assert "1 node of 1000" in alone

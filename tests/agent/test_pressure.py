@@ -252,7 +252,7 @@ def test_a_lasting_error_is_logged_once() -> None:
     ],
 )
 def test_a_limit_of_the_host_is_recognized(error: Exception, text: str) -> None:
-    """Also as the cause of another error."""
+    """It is also recognised as the cause of another error."""
     caused = ValueError()
     caused.__cause__ = error
     assert limit_of(error) == limit_of(caused) == text
@@ -317,7 +317,7 @@ def test_only_a_set_clock_is_a_jump() -> None:
 
 
 def test_a_connection_without_a_descriptor_does_not_blame_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is it retried: the node was not asked."""
+    """Such a request is not retried either: the node was not asked."""
 
     def none(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
@@ -358,7 +358,7 @@ def test_workers_do_without_threads_that_are_refused(monkeypatch: pytest.MonkeyP
     workers.close()
 
 
-def test_a_mailbox_goes_on_without_memory() -> None:
+def test_a_mailbox_continues_without_memory() -> None:
     """The item is lost, the thread is not."""
     done = threading.Event()
 
@@ -377,7 +377,7 @@ def test_a_mailbox_goes_on_without_memory() -> None:
     assert box.join(30)
 
 
-def test_the_loop_of_polls_goes_on_without_memory() -> None:
+def test_the_loop_of_polls_continues_without_memory() -> None:
     """An error of the loop itself does not end it."""
     loop = PollLoop()
     done = threading.Event()

@@ -104,14 +104,14 @@ def test_what_cannot_be_used_is_a_gap(answer: dict[str, Any], gap: str) -> None:
         {"data": {"resultType": "vector", "result": [1] * 20_001}},
     ],
 )
-def test_what_is_no_vector_is_refused(answer: object) -> None:
-    """In one line that names the source."""
+def test_a_result_that_is_not_a_vector_is_refused(answer: object) -> None:
+    """The error is one line that names the source."""
     with pytest.raises(DataError, match=r"^p: "):
         prometheus.read(answer, LABELS, "p")
 
 
 def test_the_query_is_sent_with_the_login(tmp_path: Any) -> None:
-    """As a GET of the query API."""
+    """It is a GET of the query API."""
     password = tmp_path / "password"
     password.write_text("secret\n")
     password.chmod(0o600)
@@ -145,7 +145,7 @@ def test_errors_are_gaps_and_lower_nothing(status: int, body: bytes, why: str) -
 
 
 def test_a_server_that_is_not_there_is_a_gap() -> None:
-    """As is any other error."""
+    """Every other error is a gap too."""
     observing = Observing(prometheus=Prometheus(url="http://127.0.0.1:9", query="q"))
     levels = LevelBook().of("orders")
     prometheus.tried(levels, observing)

@@ -61,7 +61,7 @@ def decision(*nodes: str, down: str = "") -> Decision:
 
 
 def test_since_is_kept_without_a_file() -> None:
-    """In memory, from the first poll on; a failed poll leaves it."""
+    """It is kept in memory from the first poll on; a failed poll does not change it."""
     clock = Clock()
     known = Recorder(clock=clock)
     known.start()

@@ -100,7 +100,7 @@ def test_the_problems_of_all_events_are_one_line() -> None:
     ],
 )
 def test_settings_that_would_notify_nobody_are_refused(changes: dict[str, object], text: str) -> None:
-    """At the start, not at the first outage."""
+    """They are refused at the start, not at the first outage."""
     with pytest.raises(UsageError, match=text.replace("`", ".")):
         Sender("a", replace(BASE, **changes), 15)  # type: ignore[arg-type]  # of several types
 
@@ -144,7 +144,7 @@ def sensu() -> Iterator[double.Sensu]:
     ],
 )
 def test_an_old_verdict_is_sent_as_unknown(reading: Reading, status: int, output: str, sensu: double.Sensu) -> None:
-    """In both tiers: silence would leave the last OK in force."""
+    """Both tiers get it: if nothing were sent, the last OK would stay in force."""
     sender = Sender("blogs", replace(BASE, transport="sensu-go", url=sensu.url), 15)
     assert sender.send_reading(reading) is None
     page = sensu.event("blogs", PAGE)

@@ -331,7 +331,7 @@ def test_a_reload_keeps_unchanged_clusters(world: World) -> None:
 
 
 def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs) -> None:
-    """Even if its last poll ends after the reload."""
+    """That is true even if its last poll ends after the reload."""
     published: list[Reading] = []
     with running(Agent(config(replace(world.cluster, name="slow"), interval=NEVER), [published.append])) as agent:
         assert hangs.entered.wait(PATIENCE)

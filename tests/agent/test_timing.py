@@ -275,7 +275,7 @@ def test_the_environment_asks_for_traces(environment: dict[str, str], on: bool) 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """A collector that takes OTLP over HTTP."""
+    """The standard variables switch traces on; they are off by default."""
     received: list[ExportTraceServiceRequest] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -303,7 +303,7 @@ def test_lively_allows_one_poll_at_its_deadline(world: World) -> None:
 
 @pytest.mark.slow
 def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
-    """Not even when Jolokia refuses it, or etcd is not there."""
+    """Not even if Jolokia refuses the password, or etcd does not answer."""
     file = tmp_path / "password"
     file.write_text("s3cret-word")
     file.chmod(0o600)

@@ -135,7 +135,7 @@ def test_health_takes_parameters(world: World) -> None:
 
 
 def test_snapshot_and_plan_are_their_documents(world: World) -> None:
-    """In the form that the commands print."""
+    """They have the same form as those that the commands print."""
     seen = world.get("/api/v1/clusters/NAME/snapshot").json()
     valid(seen, "snapshot-1")
     assert (seen["cluster"], len(seen["nodes"])) == (NAME, 3)
@@ -347,7 +347,7 @@ def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
-    """Not ready, no verdict, and no page that looks OK."""
+    """The agent is not ready, has no verdict, and shows no page that looks OK."""
     config = tmp_path / "ringcheck.yaml"
     config.write_text("clusters: {orders-prod: {jolokia: {contact_points: ['127.0.0.1:1']}}}")
     agent = Agent(load(str(config)))

@@ -42,7 +42,7 @@ def written(folder: Path, text: str, mode: int = 0o600) -> str:
 
 
 def test_all_keys_are_accepted(tmp_path: Path) -> None:
-    """In the form of exporter-toolkit's documentation."""
+    """The file has the form of exporter-toolkit's documentation."""
     path = written(
         tmp_path,
         "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca_file: cert.pem,"
@@ -100,7 +100,7 @@ def test_settings_without_effect_are_errors(tmp_path: Path, text: str, error: st
 
 
 def test_secrets_must_not_be_readable_by_everyone(tmp_path: Path) -> None:
-    """Neither the hashes nor the key."""
+    """This applies to the file with the hashes and to the key."""
     path = written(tmp_path, f"basic_auth_users: {{a: {HASH}}}", mode=0o644)
     with pytest.raises(ConfigErrors, match="is a secret and can be read by everybody"):
         load(path)

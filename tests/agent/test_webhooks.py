@@ -135,7 +135,7 @@ def test_an_event_is_a_cloud_event() -> None:
 
 
 def test_each_webhook_gets_what_it_wants(tmp_path: Path) -> None:
-    """By kind, and lost nodes after its own time; the id of an event is the same for all of them."""
+    """Webhooks choose kinds of events and the delay of a lost node; the id of an event is the same for all of them."""
     events = [Event(kind="node_lost", subject="a", data={}, after=60.0), Event(kind="outage", subject="", data={})]
     hooks = [
         webhook(tmp_path, name="one", node_lost_after=60.0),

@@ -221,7 +221,7 @@ def test_stale_addresses(three: list[RealNode], cluster: RealCluster, asked: Ans
     assert "safe" not in assert_safe_is_safe(asked, three)[:2]
 
 
-def test_serving_node_that_knows_nobody(cluster: RealCluster, asked: Answers) -> None:
+def test_serving_node_that_knows_no_other_node(cluster: RealCluster, asked: Answers) -> None:
     """A node that is alone in its ring serves ranges that it does not hold, and fails queries for a second replica."""
     alone = situations.forget_peers(cluster)
     three = situations.first_three(cluster)

@@ -77,7 +77,7 @@ def test_killed_node_is_convicted_and_comes_back_as_itself(cluster: RealCluster)
 
 
 @real
-def test_terminated_node_says_goodbye(cluster: RealCluster) -> None:
+def test_a_terminated_node_announces_its_shutdown(cluster: RealCluster) -> None:
     """Peers drop a node that got SIGTERM long before they would convict it."""
     cluster.node(2).terminate()
     cluster.wait_down(cluster.node(2), timeout=10)

@@ -86,8 +86,8 @@ def test_queries_end_as_predicted(lab: Lab) -> None:
     lab.compare("proxy: two down", 1)
 
 
-def test_failures_are_told_apart(lab: Lab, tmp_path: Path) -> None:
-    """A refused connection, a target that is not allowed and a dead proxy have a line each; none is a node down."""
+def test_each_failure_has_its_own_line(lab: Lab, tmp_path: Path) -> None:
+    """A refused connection, a target that is not allowed, a dead proxy: none means that a node is down."""
     cluster = lab.cluster
     first, second = cluster.node(1).address, cluster.node(2).address
     closed = configured(lab, tmp_path, nodes={second: f"service:jmx:rmi:///jndi/rmi://{second}:7198/jmxrmi"})
@@ -119,7 +119,7 @@ def test_failures_are_told_apart(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_the_proxy_answers_ringchecks_calls_only(lab: Lab) -> None:
-    """Whoever reaches the proxy can't change a node by it."""
+    """A client that reaches the proxy can't change a node through it."""
     node = lab.cluster.node(1)
     proxy = Oracle(lab.cluster.proxy_url, target=node.jmx_url)
     assert proxy.read("OperationMode") == "NORMAL"

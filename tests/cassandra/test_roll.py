@@ -335,7 +335,7 @@ def test_racks_restart_without_a_lost_query(real_cluster: ClusterFactory, tmp_pa
 
 
 @real
-def test_killed_roll_goes_on_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
+def test_a_killed_roll_continues_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
     """A roll that is killed during the drain of the first node and the restart of the second restarts each once."""
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
@@ -498,7 +498,7 @@ def test_a_node_that_no_client_reached_shows_nothing() -> None:
         assert_nothing_lost(traffic(), STOPPED, {*NODES, "n3"})
 
 
-def test_a_journal_tells_when_nodes_stopped() -> None:
+def test_a_journal_shows_when_nodes_stopped() -> None:
     """A stop lasts from `stopping` to the end of the first command, or to `back` if the run was killed before."""
     told = [("stopping", "a"), ("command", "a"), ("command_ended", "a"), ("command_ended", "a"), ("back", "a")]
     told += [("stopping", "b"), ("command", "b"), ("back", "b")]

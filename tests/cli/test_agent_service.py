@@ -198,8 +198,8 @@ def masks(pid: int) -> Iterator[bool]:
 
 
 @pytest.mark.slow
-def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    """As by a debugger, by SIGSTOP or together with its container, for longer than it waits for signals at a time."""
+def test_a_process_that_was_stopped_continues(tmp_path: Path) -> None:
+    """A debugger, SIGSTOP or the freezing of its container stops it for longer than it waits for signals at a time."""
     with agent(tmp_path) as (_, service):
         for _ in range(3):
             service.process.send_signal(signal.SIGSTOP)

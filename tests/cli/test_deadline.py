@@ -249,8 +249,8 @@ def test_closed_descriptors_do_no_harm(closed: list[int], checked: Checked) -> N
     assert (done.returncode, done.stdout[:8], done.stderr) == (2, "CRITICAL", "")
 
 
-def test_without_a_second_process_the_check_goes_on(checked: Checked) -> None:
-    """If the machine has no process left, or no fork."""
+def test_without_a_second_process_the_check_continues(checked: Checked) -> None:
+    """The machine has no process left, or no fork."""
     for change in ("os.fork = no", "del os.fork", "os.pipe = no"):
         program = (
             "import os\ndef no(): raise BlockingIOError(11, 'none left')\n"

@@ -110,7 +110,7 @@ def test_usage_errors_are_unknown(
     ],
 )  # fmt: skip
 def test_no_message_repeats_a_password(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither in a usable URL nor in a text that is none; and a wrong URL is no bug of ringcheck."""
+    """This is true for a usable URL and for a text that is not a URL; and a wrong URL is not a bug of ringcheck."""
     assert run(["check", "-t", "500ms", *words]) == 3
     out, err = capsys.readouterr()
     assert err == ""

@@ -79,7 +79,7 @@ def test_each_line_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
 def test_nothing_is_overwritten(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither a file, nor a link that leads nowhere; the cluster is not even asked."""
+    """A file, or a link that leads nowhere, stays as it is; the cluster is not even asked."""
     path = tmp_path / "ringcheck.yaml"
     if kind == "file":
         path.write_text("mine")
@@ -109,8 +109,8 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_part_has_no_agent(tmp_path: Path) -> None:
-    """As a file of conf.d, which another file includes."""
+def test_a_file_for_inclusion_has_no_agent(tmp_path: Path) -> None:
+    """The file is one of conf.d, which another file includes."""
     (tmp_path / "ringcheck.yaml").write_text("clusters_from: 'part.yaml'\n")
     with served() as options:
         assert run(["init", *options, "-o", str(tmp_path / "part.yaml"), "--no-agent"]) == 0
@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )  # fmt: skip
 def test_the_name_can_be_a_key(own: str, key: str, tmp_path: Path) -> None:
-    """Whatever the cluster calls itself, the file can be read and has that name."""
+    """Whatever name the cluster reports, the file can be read and has a valid form of that name."""
     assert usable_name(own) == key
     seen = replace(article.snapshot(), cluster=own)
     assert list(loaded(tmp_path, seen, JolokiaSettings(contact_points=("h",)))) == [key]
@@ -212,8 +212,8 @@ def test_hostile_names_stay_within_their_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_everything_that_says_how_nodes_are_asked_is_taken_over(tmp_path: Path) -> None:
-    """Users, certificates and a proxy for JMX."""
+def test_users_certificates_and_proxy_are_written(tmp_path: Path) -> None:
+    """The configuration asks the nodes in the same way as the command did."""
     for name in ("secret", "ca", "cert", "key"):
         (tmp_path / name).write_text("x")
         (tmp_path / name).chmod(0o600)

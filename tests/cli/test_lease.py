@@ -324,7 +324,7 @@ def test_a_lease_is_released_by_host_name(stage: Stage, hosts: dict[str, list[st
 
 
 def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--wait` tries again until the other lease is released, and blocks nobody in between."""
+    """`--wait` tries again until the other lease is released, and blocks no other owner in between."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=second, owner="you", purpose="", since=OLD)])
     seen: list[list[str]] = []

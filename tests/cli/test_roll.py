@@ -190,7 +190,7 @@ def test_a_roll_without_a_writable_stdout_touches_no_node(
 
 
 @pytest.mark.slow
-def test_an_interrupt_finishes_the_batch_and_resume_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_finishes_the_batch_and_resume_continues(tmp_path: Path) -> None:
     """SIGINT while a command runs: its node comes back, and the next is not touched; --resume restarts the others."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, seconds=1.0)

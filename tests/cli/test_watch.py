@@ -131,7 +131,7 @@ def terminal(
     ("way", "code"), [("q", 0), ("\x03", 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["q", "^C", "TERM", "HUP"]
 )
 def test_the_terminal_is_restored(way: str | signal.Signals, code: int, tmp_path: Path) -> None:
-    """However it ends; and one line stays on the screen."""
+    """This is true for every way to end; one line stays on the screen."""
     with terminal(["--from", record(tmp_path / "s.json")]) as tty:
         tty.until("OK  blogs")
         assert termios.tcgetattr(tty.ours) != tty.mode

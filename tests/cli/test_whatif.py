@@ -322,6 +322,6 @@ def test_the_document_of_the_odds(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_odds_without_a_view_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is printed that could be read as no risk."""
+    """Nothing is printed that could be read as "no risk"."""
     assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13)), *RATES]) == 3
     assert capsys.readouterr().out.endswith("  not known: no level could be evaluated\n")

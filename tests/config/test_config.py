@@ -259,7 +259,7 @@ def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_password_among_the_credentials_of_systemd(
     written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its bare name, even if a file beside the configuration has that name too, or by the variable."""
+    """The bare name finds it, even if a file beside the configuration has that name too; so does the variable."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     (tmp_path / "credentials").mkdir()

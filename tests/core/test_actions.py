@@ -199,7 +199,7 @@ def test_data_of_rf_1_is_lost_unless_it_is_accepted(
     accept: tuple[str, ...],
     blocks: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """Cassandra goes on without it; system keyspaces that nobody watches do not keep a node from being replaced."""
+    """Cassandra continues without it; system keyspaces that are not watched do not prevent a replacement."""
     rings = [
         small.ring("orders", RF_3, ROWS, 6),
         small.ring(keyspace, "SimpleStrategy {replication_factor=1}", [[1], [2]], 6),
@@ -293,7 +293,7 @@ def test_a_replacement_belongs_in_the_rack_of_the_dead_node() -> None:
 
 
 def test_a_node_joins_only_if_all_are_up() -> None:
-    """Each range is streamed from the replica that gives it up, and nobody knows yet which one that is."""
+    """Each range is streamed from the replica that gives it up, and it is not yet known which one that is."""
     decision = ask(seen(), "bootstrap", newcomer=R1)
     assert (decision.decision, decision.candidates, decision.newcomer) == ("safe", (), R1)
     assert blocking(ask(seen(1), "bootstrap", newcomer=R1)) == ["node_down_elsewhere"]
@@ -322,7 +322,7 @@ def test_a_new_rack_or_datacenter_is_named(newcomer: Newcomer, answer: str, code
 
 @pytest.mark.parametrize("action", NAMES[1:])
 def test_restart_leases_and_movements_block(action: Action) -> None:
-    """Nothing else may move, and nobody else may stop a node meanwhile."""
+    """No other node may move, and no other owner may stop a node meanwhile."""
     down = () if action in {"decommission", "bootstrap"} else (1,)
     targets = [] if action == "bootstrap" else [small.address(1)]
     newcomer = R1 if action == "bootstrap" else None

@@ -471,7 +471,7 @@ def test_a_missing_view_of_a_node_that_is_down_is_no_gap() -> None:
 
 
 def test_a_missing_view_of_a_node_that_only_some_see_down_is_a_gap() -> None:
-    """As long as one coordinator sees it up, its own view is missing."""
+    """The view is missing as long as at least one coordinator sees the node up."""
     one = with_view(healthy(), 2, outcome="unreachable", reason="timed out")
     one = with_view(one, 1, live=addresses([1, 3]), unreachable=addresses([2]))
     assert set(findings(assess(one, Policy()))) == {"view_missing", "view_disagreement", "node_down"}

@@ -60,8 +60,8 @@ def test_a_healthy_cluster_has_no_events() -> None:
     assert cluster.poll(hours=5) == []
 
 
-def test_the_condition_of_a_cluster_is_told_once() -> None:
-    """Down to the minimum, into an outage, and back; each event says what was before."""
+def test_each_condition_of_a_cluster_is_sent_once() -> None:
+    """The cluster goes to its minimum, into an outage, and back; each event names the condition before."""
     cluster = Cluster()
     cluster.poll()
     assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
@@ -74,8 +74,8 @@ def test_the_condition_of_a_cluster_is_told_once() -> None:
     assert cluster.poll() == []
 
 
-def test_a_failed_poll_is_no_recovery() -> None:
-    """Nor is a verdict that leaves something unknown."""
+def test_a_failed_poll_is_not_a_recovery() -> None:
+    """A verdict that leaves something unknown is not a recovery either."""
     cluster = Cluster(1800.0)
     assert ("outage", "") in cluster.poll("10.0.0.1", "10.0.0.2")
     assert cluster.poll(error="nobody answers") == []
@@ -150,13 +150,13 @@ def test_a_change_of_levels_is_announced_once() -> None:
     assert not [key for key in cluster.announced if key.kind == "level_change"]
 
 
-def test_what_was_told_is_no_history() -> None:
+def test_announced_events_are_not_history() -> None:
     """Facts of these kinds are kept beside those of the history, and have their own names."""
     assert not ANNOUNCED & set(KINDS)
     assert set(EVENTS) == {"node_lost", "outage", "at_minimum", "recovered", "lease_old", "level_changed"}
 
 
 @pytest.mark.parametrize("first", [["10.0.0.1", "10.0.0.2"], ["10.0.0.1"]])
-def test_what_is_wrong_at_the_first_poll_is_told(first: list[str]) -> None:
+def test_an_outage_at_the_first_poll_is_sent(first: list[str]) -> None:
     """A cluster that is in an outage when it is first seen is news."""
     assert Cluster().poll(*first) == [("outage" if len(first) > 1 else "at_minimum", "")]

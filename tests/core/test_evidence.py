@@ -165,10 +165,10 @@ def test_a_view_means_the_host_id_whatever_its_address() -> None:
 @pytest.mark.parametrize(
     ("unreachable", "both"), [(frozenset[str](), frozenset[int]()), (frozenset({"10.9.9.2"}), {1})]
 )
-def test_a_live_address_is_no_use_to_a_view_that_has_the_node_elsewhere(
+def test_a_view_with_another_address_of_a_node_does_not_reach_it(
     unreachable: frozenset[str], both: frozenset[int]
 ) -> None:
-    """A coordinator sends queries to where its ring has a node, whatever else it lists of it as live."""
+    """A coordinator sends queries to the address in its ring, even if it lists another one as live."""
     one = with_view(snapshot(THREE), 1, unreachable=unreachable, host_ids=(("10.9.9.2", "host-2"),))
     for found in (Evidence(one), Evidence(judged(one))):
         assert sorted(found.down(found.usable[0])) == [1]

@@ -94,7 +94,7 @@ def test_levels_that_do_not_include_each_other_are_in_use_side_by_side() -> None
 
 
 def test_a_read_at_one_needs_no_more_than_any_other() -> None:
-    """As drivers' control connections make them; a write at ONE waits for pending nodes of all datacenters."""
+    """Drivers' control connections read at ONE; a write at ONE waits for pending nodes of all datacenters."""
     assert levels(of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc1 ONE"): 9}))) == ["dc1 LOCAL_ONE"]
     assert levels(of(evidence({use("dc1 ONE"): 9}))) == ["dc1 ONE"]
     written = {use("dc1 LOCAL_ONE"): 1, use("dc1 ONE", operation="write"): 9}
@@ -114,7 +114,7 @@ def test_each_datacenter_has_its_own_level() -> None:
 
 
 def test_a_whole_window_can_lower_the_level() -> None:
-    """Below the default too: nobody needs more."""
+    """It can be lowered below the default too, because no client needs more."""
     low = {use("dc1 ONE"): 1, use("dc2 LOCAL_ONE"): 1}
     assert watched(followed(AUTO, "orders", of(evidence(low)))) == [
         "CRITICAL LOCAL_ONE dc2",
@@ -223,7 +223,7 @@ def test_client_datacenters_follow_a_whole_window() -> None:
 
 
 def test_a_change_is_news_for_a_day() -> None:
-    """For each keyspace the last one; the first evidence is no change."""
+    """Each keyspace has its last change; the first evidence is not a change."""
     low, high = (Observed(keyspaces={EVERY: (Used("dc1", level),)}) for level in (Level.ONE, Level.QUORUM))
     assert changed(None, low, NOW).changes == ()
     raised = changed(low, high, NOW)
@@ -262,8 +262,8 @@ def test_the_verdict_follows_for_each_datacenter() -> None:
     assert severity({4, 5, 6}, rules) is Severity.CRITICAL
 
 
-def test_the_gate_keeps_what_is_used() -> None:
-    """Whatever its own level is, for the clients that use it, and also if no rule is `auto`."""
+def test_the_gate_keeps_the_levels_in_use() -> None:
+    """They apply to the clients that use them, in addition to the gate's own level, and also if no rule is `auto`."""
     gate = Gate(level=Level.LOCAL_ONE, settle=0)
     for rules in (policy("dc1 LOCAL_QUORUM"), policy("dc1 LOCAL_QUORUM", rules=())):
         keeper = Gatekeeper(SNAPSHOT, rules, gate)

@@ -182,7 +182,7 @@ def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
 
 
 def test_a_loss_that_takes_two_nodes_is_not_lowered_for_one() -> None:
-    """Neither the leased node nor the other loses a quorum alone, but both together do; likewise failures left."""
+    """Only both nodes together lose a quorum, not the leased one alone; the same applies to failures left."""
     page = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.QUORUM)),))
     assert "lease_held" in findings(judged(six(3), lease(3), page))
     assert judged(six(3, 4), lease(3), page).severity is Severity.WARNING

@@ -132,7 +132,7 @@ def test_releases_before_6_have_no_metadata_service() -> None:
     assert decide(old, 1, gate=Gate()).decision == "safe"
 
 
-def test_members_that_nobody_reports_are_unknown() -> None:
+def test_members_that_no_node_reports_are_unknown() -> None:
     """An access policy that forbids the question is UNKNOWN and blocks; one node that reports them is enough."""
     silent = cluster(1, 2, 3)
     silent = replace(silent, views=tuple(replace(view, metadata=None) for view in silent.views))
@@ -220,7 +220,7 @@ def test_without_a_quorum_only_members_that_are_down_may_restart() -> None:
     assert "metadata_quorum" not in blocking(decide(one, 1, 2))
 
 
-def test_the_spare_of_the_quorum_is_no_matter_of_require_spare() -> None:
+def test_require_spare_does_not_concern_the_quorum() -> None:
     """`--require-spare` is about ranges: three members have no second one to spare."""
     gate = replace(GATE, require_spare=True)
     assert decide(cluster(1, 2, 3), 1, gate=gate).decision == "safe"
@@ -230,7 +230,7 @@ def test_the_spare_of_the_quorum_is_no_matter_of_require_spare() -> None:
 @settings(max_examples=examples(150))
 @given(st.data())
 def test_safe_nodes_and_plan_agree_with_the_gate(data: st.DataObject) -> None:
-    """Whatever is down and whoever believes what: one pass gives the gate's answers, and every batch passes it."""
+    """For all states and views, one pass gives the gate's answers, and every batch passes the gate."""
     numbers = st.sets(st.integers(1, 6), min_size=1)
     one = cluster(*data.draw(numbers), down=data.draw(st.sets(st.integers(2, 6), max_size=2)))
     if data.draw(st.booleans()):
@@ -308,8 +308,8 @@ def test_what_if_shows_a_quorum_that_would_be_lost() -> None:
         ({"paused": True}, "commits to the cluster metadata are paused on 10.0.0.1"),
     ],
 )
-def test_what_can_not_be_changed_blocks_a_decommission(fields: dict[str, Any], text: str) -> None:
-    """Not initialised, migrating or paused: that blocks a decommission, with the reason; a restart is not affected."""
+def test_metadata_that_can_not_change_blocks_a_decommission(fields: dict[str, Any], text: str) -> None:
+    """It is not initialised, migrating or paused; the reason is given, and a restart is not affected."""
     one = cluster(1, 2, 3)
     for observer in range(1, 7):
         one = believing(one, observer, 1, 2, 3, **fields)
@@ -385,7 +385,7 @@ def test_risk_takes_the_set_of_members_that_is_nearest_to_its_loss() -> None:
 
 
 def test_clusters_without_a_metadata_service_have_no_such_risk() -> None:
-    """Neither in the risk nor in the odds."""
+    """The risk and the odds have no entry for it."""
     old = cluster(1, 2, 3, release="5.0.8")
     old = replace(old, views=tuple(replace(view, metadata=None) for view in old.views))
     assert risk(old, Policy()).metadata is None

@@ -35,7 +35,7 @@ def reading(word: str) -> Decision:
     ],
 )
 def test_the_last_of_enough_safe_readings_or_the_first_other_one(words: list[str], wanted: int, index: int) -> None:
-    """Neither more readings are asked for than the answer needs, nor fewer than one."""
+    """As many readings are requested as the answer needs, not more and not fewer."""
     readings = [reading(word) for word in words]
     rest = iter(readings)
     assert confirmed(rest, wanted) is readings[index]

@@ -92,8 +92,8 @@ def test_entries_are_in_the_order_of_the_kinds() -> None:
     assert ranks == sorted(ranks)
 
 
-def test_a_finding_is_known_by_code_subject_and_level() -> None:
-    """Not by its text: numbers in it change with every poll."""
+def test_a_finding_is_identified_by_code_subject_and_level() -> None:
+    """Its text does not count: numbers in it change with every poll."""
     first = noted("unavailable", "orders", "3 of 9 ranges")
     at_quorum, at_one = (replace(first, level=level, datacenter="dc1") for level in ("LOCAL_QUORUM", "LOCAL_ONE"))
     moved = replace(at_one, summary="4 of 9 ranges")
@@ -180,8 +180,8 @@ def test_another_host_id_at_an_address_is_another_node() -> None:
     ]
 
 
-def test_a_host_id_that_is_not_known_at_times_is_no_news() -> None:
-    """Neither when it is missing, nor when it becomes known."""
+def test_a_host_id_that_is_sometimes_unknown_is_not_a_change() -> None:
+    """There is no change when it is missing, and none when it becomes known."""
     nameless = with_nodes(polled(), host_id=None)
     assert after(polled(), nameless) == []
     assert after(nameless, polled()) == []

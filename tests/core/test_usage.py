@@ -143,8 +143,8 @@ def test_old_releases_do_not_count() -> None:
 # Logins
 
 
-def test_reads_of_system_auth_are_no_use() -> None:
-    """As many as the tables count, at the level of logins and at QUORUM; a query more is a use."""
+def test_reads_of_system_auth_are_not_counted_as_use() -> None:
+    """As many reads as the tables count are left out, at the level of logins and at QUORUM; one more counts."""
     seen = after((0, [node()]), (60, [node(logins=40, Read__LOCAL_QUORUM=30, Read__QUORUM=10)]))
     assert used(seen) == {}
     more = after((120, [node(logins=60, Read__LOCAL_QUORUM=51, Read__QUORUM=10)]), evidence=seen)
@@ -164,8 +164,8 @@ def test_what_can_be_a_login_or_a_query_is_a_query() -> None:
     assert used(seen) == {"read LOCAL_QUORUM": 100, "read QUORUM": 5}
 
 
-def test_a_login_in_flight_is_no_use() -> None:
-    """The tables counted it and the level not yet, or both were read for the first time in between."""
+def test_a_login_in_flight_is_not_counted_as_use() -> None:
+    """The table has counted it and the level has not yet, or both were read for the first time in between."""
     behind = after(
         (0, [node()]), (60, [node(logins=3, Read__LOCAL_QUORUM=2)]), (120, [node(logins=3, Read__LOCAL_QUORUM=3)])
     )

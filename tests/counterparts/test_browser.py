@@ -98,8 +98,8 @@ def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world:
     assert errors(driver) == []
 
 
-def test_ages_go_on_and_a_lost_agent_is_told(driver: webdriver.Chrome, world: World) -> None:
-    """Ages increase, and data of an agent that is gone is shown as old."""
+def test_ages_increase_and_a_lost_agent_is_shown(driver: webdriver.Chrome, world: World) -> None:
+    """Data of an agent that is gone is shown as old."""
     looks(driver, DESK)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         driver.get(f"{served.url}/clusters/{NAME}")

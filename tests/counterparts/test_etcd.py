@@ -510,7 +510,7 @@ def test_all_answers_lost_is_a_doubt_and_no_grant(shared: str, proxy: Proxy) -> 
         assert other.holders() == (holder(),)
 
 
-def test_a_withdrawal_that_comes_late_takes_no_grant(shared: str, proxy: Proxy) -> None:
+def test_a_late_withdrawal_does_not_remove_a_new_grant(shared: str, proxy: Proxy) -> None:
     """A delayed removal must not take effect after the same owner has been granted the node again."""
     name = fresh()
     with client(name, proxy.url, seconds=1.0, one_request=0.4) as slow, client(name, shared) as store:

@@ -174,8 +174,8 @@ def perf(found: dict[str, Any]) -> dict[str, float]:
     return {match[1]: float(match[2]) for match in matches if match}
 
 
-def test_the_example_is_valid_as_it_stands(tmp_path: Path) -> None:
-    """`icinga2 daemon -C` has neither errors nor warnings for the shipped file."""
+def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
+    """`icinga2 daemon -C` reports no errors and no warnings for it."""
     configure(tmp_path, "/usr/lib/nagios/plugins", free_port(), ROOT / "config/icinga2/ringcheck.conf", "")
     done = subprocess.run(
         [*command(tmp_path), "-C"], capture_output=True, text=True, check=False, env=environment()

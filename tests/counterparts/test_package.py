@@ -211,8 +211,8 @@ def test_removed_and_purged(machine: Machine) -> None:
     assert machine.run("dpkg-query", "-W", "ringcheck").returncode
 
 
-def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> None:
-    """If systemd runs, units are reloaded, an upgrade restarts the service, removal stops it; failures are ignored."""
+def test_what_systemd_is_asked_to_do(machine: Machine, deb: Path, tmp_path: Path) -> None:
+    """Units are reloaded, an upgrade restarts the service, and removal stops it; failures are ignored."""
     machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
     machine.shell("mkdir -p /run/systemd/system")
 
@@ -234,15 +234,15 @@ def test_what_systemd_is_told(machine: Machine, deb: Path, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_without_systemd_nobody_is_told(machine: Machine) -> None:
-    """Without a running systemd, as in a container, no unit is touched."""
+def test_without_systemd_no_unit_is_touched(machine: Machine) -> None:
+    """This is the case in a container."""
     machine.put(SYSTEMCTL, "/usr/bin/systemctl", "755")
     machine.dpkg("-i", "/ringcheck.deb")
     machine.dpkg("-r", "ringcheck")
     assert not machine.exists("/systemctl.log")
 
 
-def test_nothing_tells_where_it_was_built(deb: Path) -> None:
+def test_nothing_shows_where_it_was_built(deb: Path) -> None:
     """No file of the package contains a path of the machine that built it."""
     told = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], capture_output=True, check=True).stdout
     assert b"/usr/lib/ringcheck/ringcheck/core" in told, "compiled files tell where they will be"

@@ -241,7 +241,7 @@ def test_an_outage_pages_and_resolves(chain: Chain) -> None:
     chain.reaches(set(), set())
 
 
-def test_a_lost_datacenter_is_told_as_zero(chain: Chain) -> None:
+def test_a_lost_datacenter_has_zero_nodes_up(chain: Chain) -> None:
     """The series of a datacenter whose nodes are all down stay, with 0 nodes up."""
     chain.watched.down(*DC1)
     query = 'cassandra_ring_nodes{state="up"}'

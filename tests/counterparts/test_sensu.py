@@ -264,7 +264,7 @@ def test_many_at_once_are_all_taken(sensu: double.Sensu) -> None:
     assert len(sensu.events) == 30
 
 
-def test_what_the_api_refuses_is_told_in_one_line(sensu: double.Sensu) -> None:
+def test_a_refusal_of_the_api_is_reported_in_one_line(sensu: double.Sensu) -> None:
     """The error has the text of the 400, the event and the URL."""
     url = f"{sensu.url}/elsewhere"
     problem = api(sensu, url=url, page="never").send(verdict())

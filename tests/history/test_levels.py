@@ -35,8 +35,8 @@ def test_a_source_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert load_evidence(connection) == {"b": {"counters": {"at": 3}}}
 
 
-def test_what_is_no_json_is_left_out(tmp_path: Path) -> None:
-    """As evidence that is missing."""
+def test_evidence_that_is_not_json_is_left_out(tmp_path: Path) -> None:
+    """It counts as missing."""
     with closing(database.connected(tmp_path / "state.db")) as connection:
         SaveEvidence("a", "counters", "{")(connection)
         assert load_evidence(connection) == {}

@@ -232,8 +232,8 @@ def test_the_water_level(counts: list[int], total: int, level: int) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_full_disk_is_said_once_and_then_all_is_written(path: Path) -> None:
-    """Nothing that fits in the queue is lost, and nobody waits."""
+def test_a_full_disk_is_reported_once_and_then_all_is_written(path: Path) -> None:
+    """Nothing that fits in the queue is lost, and no poll waits."""
     with kept(path) as file:
         file.write(1)
         with closing(sqlite3.connect(path)) as connection:
@@ -339,7 +339,7 @@ def test_a_file_that_is_removed_is_made_again(path: Path) -> None:
     ids=["newer", "foreign"],
 )
 def test_a_file_that_is_not_ours_is_not_touched(path: Path, statement: str, why: str) -> None:
-    """Neither moved aside nor written; the log says why."""
+    """It is not moved aside and not written to; the log has the reason."""
     with kept(path) as file:
         file.write(1)
     with closing(sqlite3.connect(path)) as connection:
@@ -386,7 +386,7 @@ def test_a_write_with_a_bug_does_not_hold_up_the_others(path: Path) -> None:
         assert "gap" in numbers(path)
 
 
-def test_a_hanging_disk_makes_nobody_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_disk_delays_no_poll(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a write has waited too long, others are not asked to wait; all are written in the end."""
     go = threading.Event()
     monkeypatch.setattr(writer, "BEHIND", 0.0)

@@ -140,7 +140,7 @@ def test_hosts_of_contact_points_are_canonical() -> None:
 
 @BOTH
 def test_credentials_are_never_shown(asker: Any) -> None:
-    """Neither the settings nor an error show user name or password, not even those in a URL."""
+    """User name and password appear in no settings and no error, not even those in a URL."""
     settings = JolokiaSettings(contact_points=("h",), username="monitor", password=SECRET)
     assert "s3cret" not in repr(settings)
     assert "monitor" not in repr(settings)
@@ -321,8 +321,8 @@ def test_a_connection_that_is_not_accepted_ends_at_the_timeout(asker: Any) -> No
 
 
 @BOTH
-def test_a_host_name_that_has_no_address_is_told(asker: Any) -> None:
-    """A name that can't be resolved is the name's fault and says so."""
+def test_a_host_name_without_an_address_is_reported(asker: Any) -> None:
+    """The error names the host name that can't be resolved."""
     url = "http://no-such-host.invalid/jolokia"
     assert said(failure(asker(), url), url).startswith("the host name can't be resolved: ")
 

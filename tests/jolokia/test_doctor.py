@@ -565,8 +565,8 @@ def test_a_node_that_lacks_a_call_of_its_release(answer: Callable[[Item], Any], 
     assert (step.name, f"lacks {name} of " in step.text) == ("gate" if name == "CurrentStreams" else "check", True)
 
 
-def test_what_a_node_says_is_shown_printable_and_short() -> None:
-    """Whatever it sends as names and versions, the steps stay lines."""
+def test_text_from_a_node_is_shown_printable_and_short() -> None:
+    """Whatever it sends as names and versions, each step stays one line."""
     lab = healthy()
     lab.nodes[ONE].attributes["ClusterName"] = "lab\x1b[2J\n" * 1000
     with served(lab, agent="2.2.9\x1b[2J\n") as (url, _):

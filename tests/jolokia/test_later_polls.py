@@ -226,7 +226,7 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> No
 
 
 def test_nothing_is_kept_of_a_node_that_has_left() -> None:
-    """A cluster in containers gets new addresses for ever: neither its agent, its release nor its connection stays."""
+    """A cluster in containers always gets new addresses: agents, releases and connections of old ones must not stay."""
     lab = Lab()
     with lab.running() as running:
         running.poll()

@@ -248,8 +248,8 @@ def renamed(node: Storage, names: dict[str, str]) -> None:
 # What some nodes know and others do not.
 
 
-def test_gossip_with_an_endpoint_is_no_knowledge_of_a_member() -> None:
-    """A node that sees an endpoint as live and has neither its host id nor its tokens places no replica on it."""
+def test_gossip_with_an_endpoint_does_not_make_it_a_member() -> None:
+    """A node that sees an endpoint as live but has neither its host id nor its tokens places no replica on it."""
     lab, rest = Lab(), Lab(2)
     lab.nodes[ONE] = rest.nodes[ONE]
     lab.lists(ONE, "LiveNodes", lab.addresses)

@@ -180,8 +180,8 @@ def test_polls_on_an_event_loop_go_through_the_proxy_too() -> None:
 # What fails, and whose fault it is
 
 
-def test_a_dead_proxy_says_nothing_of_the_nodes() -> None:
-    """No snapshot has them down or up; the one line names the proxy."""
+def test_a_dead_proxy_shows_nothing_about_nodes() -> None:
+    """No snapshot shows them as down or up; the one line names the proxy."""
     with proxied() as (proxy, source):
         source.poll(4.0)
         proxy.agent.stop()
@@ -197,8 +197,8 @@ def test_a_dead_proxy_says_nothing_of_the_nodes() -> None:
         proxy.agent = Agent()
 
 
-def test_doctor_tells_the_proxy_from_the_node() -> None:
-    """First steps are about the proxy; what it can't ask is the node's."""
+def test_doctor_distinguishes_the_proxy_from_the_node() -> None:
+    """The first steps are about the proxy; a node that it can't ask fails a later step."""
     with proxied() as (proxy, _):
         settings = JolokiaSettings(contact_points=(ONE,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
         proxy.fail(ONE, refused(ONE))
@@ -332,8 +332,8 @@ def test_doctor_names_the_fix_for_jmx(case: str, fix: str) -> None:
     assert all(step.status == "skipped" for step in steps[steps.index(failed_step) + 1 :])
 
 
-def test_an_answer_of_jmx_itself_is_no_failure_of_the_way() -> None:
-    """A missing MBean or a refused operation is judged as an agent's own answer is."""
+def test_an_answer_of_jmx_is_not_a_connection_failure() -> None:
+    """A missing MBean or a refused operation is judged like the same answer from an agent."""
     assert node_failure(404, "org.apache:type=X", "javax.management.InstanceNotFoundException") is None
     assert node_failure(403, "Access denied! Invalid access level for requested MBeanServer operation.", "x") is None
     assert node_failure(500, "disk full", "java.io.IOException") is None
@@ -454,7 +454,7 @@ def test_nodes_are_found_by_the_names_of_their_hosts(monkeypatch: pytest.MonkeyP
             assert control.started_at(THREE, lab.host_id(THREE), 3.0) == 3
 
 
-def test_instances_of_one_host_are_told_apart_by_their_ports() -> None:
+def test_instances_of_one_host_are_distinguished_by_their_ports() -> None:
     """Two nodes share an address: each is asked at its own URL."""
     endpoints = {ONE: f"{ONE}:7000", TWO: f"{ONE}:7001", THREE: f"{THREE}:7000"}
     lab = Lab(endpoints=endpoints)

@@ -254,7 +254,7 @@ def test_recorded_members_of_the_metadata_service_are_read() -> None:
     assert {view.metadata and view.metadata.members for view in joined.views} == {frozenset({ALL[1], ALL[2], ALL[4]})}
 
 
-def test_recorded_ranges_that_nobody_gains_are_not_pending() -> None:
+def test_recorded_ranges_that_no_node_gains_are_not_pending() -> None:
     """6.0 keeps the ranges of a node that has joined in its map of pending ranges, with no replica."""
     recording = next(item for item in recordings() if (item.line, item.state) == (SIX, "joined"))
     assert set(map(len, recording.exec("getPendingRangeToEndpointMap", "orders").values())) == {0}

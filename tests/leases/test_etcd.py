@@ -135,7 +135,7 @@ def store(double: Double) -> Iterator[Etcd]:
     ],
 )
 def test_a_strange_answer_is_not_read_as_no_leases(double: Double, store: Etcd, answer: Any, why: str) -> None:
-    """Neither reading nor writing goes on from it."""
+    """Reading and writing both stop."""
     double.says("/v3/kv/range", answer)
     for step in (store.holders, lambda: store.add([holder()])):
         with pytest.raises(LeaseError, match=why):
@@ -238,7 +238,7 @@ def test_a_slow_answer_ends_at_the_deadline(double: Double, store: Etcd) -> None
 
 
 def test_the_environment_s_proxy_is_not_used(double: Double, store: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor its .netrc: the configuration alone decides."""
+    """Neither is .netrc: only the configuration counts."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert store.holders() == ()

@@ -67,7 +67,7 @@ def entry(number: int, change: Transition, at: float = NOW) -> Entry:
 
 @pytest.mark.parametrize(("text", "change"), CHANGES.items(), ids=lambda value: getattr(value, "kind", None))
 def test_a_line_says_what_happened(text: str, change: Transition) -> None:
-    """In plain words, beginning with what it is about."""
+    """It does so in plain words, beginning with the subject."""
     assert line(change) == text
 
 

@@ -76,7 +76,7 @@ def test_a_node_down_comes_first_with_those_who_see_it() -> None:
     ],
 )  # fmt: skip
 def test_since_is_an_age(since: str | None, shown: str) -> None:
-    """In one unit, as of the poll; what can't be read is not known."""
+    """It has one unit and is the age at the poll; what can't be read is not known."""
     made = table(article.snapshot([ONE]))
     first = replace(made.statuses[0], since=since)
     line = render(replace(made, statuses=[first])).splitlines()[4]
@@ -209,7 +209,7 @@ def test_what_is_wrong_with_a_node_that_is_up(fields: dict[str, object], wrong: 
 @pytest.mark.parametrize("down", [[], [ONE], [ONE, TWO]])
 @pytest.mark.parametrize("gate", [Gate(), Gate(accept=("blog_1",)), Gate(require_all_up=True)])
 def test_stop_is_what_the_gate_decides(down: list[str], gate: Gate) -> None:
-    """For each node, alone: `yes` exactly if preflight says so."""
+    """Each node is asked about alone: STOP is `yes` exactly if preflight allows it."""
     keeper = Gatekeeper(article.snapshot(down), Policy(), gate)
     answers = stop_answers(keeper, article.ADDRESSES)
     for address in article.ADDRESSES:

@@ -76,8 +76,8 @@ def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int,
         assert stage.roll(stage.names[0], max_client_errors=most).outcome == outcome
 
 
-def test_errors_that_were_there_before_a_batch_are_not_its_own(tmp_path: Path) -> None:
-    """Neither those of its coordinators nor those of the node that restarts, whose counters begin again."""
+def test_errors_from_before_a_batch_do_not_count(tmp_path: Path) -> None:
+    """This is true for the counters of its coordinators, and for those of the restarted node, which begin again."""
     with staged(tmp_path, 3) as stage:
         for node in stage.cluster.nodes:
             node.counters["Read-QUORUM,Unavailables"] = 100

@@ -21,7 +21,7 @@ def begun(path: Path) -> Journal:
     return journal
 
 
-def test_done_and_begun_nodes_are_told_apart(tmp_path: Path) -> None:
+def test_done_and_begun_nodes_are_distinguished(tmp_path: Path) -> None:
     """A node that is back is done; a node whose command was started is begun, with the command's process."""
     journal = begun(tmp_path / "j")
     journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)

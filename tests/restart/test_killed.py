@@ -9,7 +9,7 @@ from tests.restart.killed import killed
 
 @pytest.mark.slow
 def test_killed_rolls_keep_every_promise() -> None:
-    """Never beyond the gate, never twice, never a false DONE, always resumable; with full disks and torn journals."""
+    """They obey the gate, restart nothing twice, report no false DONE and can be resumed, even with full disks."""
     result = killed(seed=0, count=6)
     assert result.failures == []
     assert result.counts["kills"] == 6

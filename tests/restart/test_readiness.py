@@ -109,7 +109,7 @@ def test_an_answer_or_a_close_shows_a_native_transport(answer: bytes | None) -> 
 
 
 def test_silence_or_a_refusal_shows_none() -> None:
-    """Neither a closed port nor a port that accepts and stays silent counts."""
+    """A closed port shows no protocol, and neither does a port that accepts connections and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers_cql("127.0.0.1", silent.getsockname()[1], 0.3)
         port = silent.getsockname()[1]
