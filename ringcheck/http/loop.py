@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from ringcheck.errors import SourceError
+from ringcheck.http.answers import AnswerReader, TooLargeError, Whole, request_head
 from ringcheck.http.descriptors import room
 from ringcheck.http.sockets import ConnectTimeoutError, DeadlineError, NotConnectedError
 from ringcheck.http.timing import RequestTimer
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ringcheck.http.urls import Address, Server
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # as in `sockets`
-_HEAD = 64 * 1024  # bytes of status line and headers at most
 
 
 class RequestLimit:
@@ -131,8 +131,8 @@ class LoopConnections:
             connection = self._taken(address) or await self._connected(address, ends, timer)
             try:
                 head = connection.head(method, address, headers, body)
-                answer = await connection.exchange(head, body, ends, max_bytes)
-            except _TooLargeError:
+                answer = await connection.exchange(head + body, AnswerReader(method, max_bytes), ends)
+            except TooLargeError:
                 limit = f"{max_bytes / 2**20:.3g} MiB"
                 raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
             finally:
@@ -244,7 +244,7 @@ def _literal(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     return []
 
 
-def _head(method: str, address: Address, headers: Mapping[str, str], body: bytes) -> h11.Request:
+def _head(method: str, address: Address, headers: Mapping[str, str], body: bytes) -> bytes:
     host = f"[{address.host}]" if ":" in address.host else address.host
     default = {"http": 80, "https": 443}[address.scheme]
     own = {"Authorization": address.auth} if address.auth and "Authorization" not in headers else {}
@@ -254,31 +254,23 @@ def _head(method: str, address: Address, headers: Mapping[str, str], body: bytes
         **own,
         "Content-Length": str(len(body)),
     }
-    return h11.Request(method=method, target=address.target, headers=list(named.items()))
-
-
-class _TooLargeError(Exception):
-    """The answer has more bytes than may be."""
+    return request_head(method, address.target, named)
 
 
 class _Connection(asyncio.Protocol):
     """One connection: one request after the other."""
 
     def __init__(self) -> None:
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
         self._transport: asyncio.Transport
         self._socket: socket.socket | None = None
         self._open = False
         self.first_byte: float | None = None  # of the last answer, on the monotonic clock
-        self._waiter: asyncio.Future[BufferedAnswer] | None = None
-        self._response: h11.Response | None = None
-        self._parts: list[bytes] = []
-        self._room = 0  # bytes that the answer may still have
-        self._inflater: zlib._Decompress | None = None
-        self._head: tuple[tuple[object, ...], Mapping[str, str], h11.Request] | None = None
+        self._waiter: asyncio.Future[BufferedAnswer] | None = None  # of the answer that is expected
+        self._reader: AnswerReader
+        self._head: tuple[tuple[object, ...], Mapping[str, str], bytes] | None = None
 
-    def head(self, method: str, address: Address, headers: Mapping[str, str], body: bytes) -> h11.Request:
-        """The head of a request; the last one again if it would be equal, since h11 checks each header of a new one."""
+    def head(self, method: str, address: Address, headers: Mapping[str, str], body: bytes) -> bytes:
+        """The head of a request; the last one again if it would be equal."""
         key = method, address, len(body)
         if self._head is None or self._head[0] != key or self._head[1] is not headers:
             self._head = key, headers, _head(method, address, headers, body)
@@ -292,32 +284,26 @@ class _Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request can be sent."""
-        return self._open and self._http.our_state is h11.IDLE
+        return self._open and self._waiter is None
 
-    async def exchange(self, request: h11.Request, body: bytes, ends: float, max_bytes: int) -> BufferedAnswer:
-        """Send a request; the answer to it.
+    async def exchange(self, request: bytes, reader: AnswerReader, ends: float) -> BufferedAnswer:
+        """Send a request, its head and body; the answer to it.
 
         Raises:
             DeadlineError: if it is not there in time.
-            _TooLargeError: if it is larger than may be.
+            TooLargeError: if it is larger than may be.
             OSError, HTTPException, zlib.error: as `LoopConnections.request`.
         """
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        self._response, self._parts, self._room, self._inflater = None, [], max_bytes, None
+        waiter: asyncio.Future[BufferedAnswer] = loop.create_future()
+        self._waiter, self._reader = waiter, reader
         self.first_byte = None
-        http = self._http
-        self._transport.write(
-            (http.send(request) or b"")
-            + (http.send(h11.Data(data=body)) or b"")
-            + (http.send(h11.EndOfMessage()) or b"")
-        )
+        self._transport.write(request)
         timer = loop.call_at(ends, self._fail, DeadlineError("timed out"))
         try:
-            return await self._waiter
+            return await waiter
         finally:
             timer.cancel()
-            self._waiter = None
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -344,21 +330,19 @@ class _Connection(asyncio.Protocol):
         if self.first_byte is None:
             self.first_byte = time.monotonic()
         try:
-            self._http.receive_data(data)
-            self._read()
+            if answer := self._reader.feed(data):
+                self._done(answer)
         except h11.RemoteProtocolError as error:
-            self._fail(BadStatusLine(str(error)) if self._response is None else _cut_off())
-        except (_TooLargeError, zlib.error) as error:
+            self._fail(_cut_off() if self._reader.begun else BadStatusLine(str(error)))
+        except (TooLargeError, zlib.error) as error:
             self._fail(error)
 
     def eof_received(self) -> None:
         """The server sends no more."""
         if self._waiter is not None:
-            try:
-                self._http.receive_data(b"")
-                self._read()
-            except (h11.RemoteProtocolError, _TooLargeError, zlib.error):
-                pass
+            with suppress(h11.RemoteProtocolError, TooLargeError, zlib.error):
+                if answer := self._reader.feed(b""):
+                    self._done(answer)
         self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -370,6 +354,7 @@ class _Connection(asyncio.Protocol):
         self._fail(error or _cut_off())
 
     def _fail(self, error: Exception) -> None:
+        """Let the request fail; its connection is not used again."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
@@ -380,44 +365,13 @@ class _Connection(asyncio.Protocol):
             except OSError:
                 self._socket = None
 
-    def _read(self) -> None:
-        """Take what h11 makes of the bytes so far."""
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return
-            if isinstance(event, h11.Data):
-                self._take(bytes(event.data))
-            elif isinstance(event, h11.Response):
-                self._response = event
-                encoding = next((value for name, value in event.headers if name == b"content-encoding"), b"")
-                self._inflater = zlib.decompressobj(31) if encoding.lower() == b"gzip" else None
-            elif isinstance(event, h11.EndOfMessage):
-                self._done()
-                return
-            elif isinstance(event, h11.ConnectionClosed):
-                raise h11.RemoteProtocolError("closed")
-
-    def _take(self, part: bytes) -> None:
-        if self._inflater is not None:
-            part = self._inflater.decompress(part, self._room + 1)
-        self._room -= len(part)
-        if self._room < 0:
-            raise _TooLargeError
-        self._parts.append(part)
-
-    def _done(self) -> None:
-        if self._inflater is not None and not self._inflater.eof:
-            raise zlib.error("the compressed answer ends early")
-        response, waiter = self._response, self._waiter
-        assert response is not None  # noqa: S101 - h11 ends no message before its head
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-        else:
+    def _done(self, answer: Whole) -> None:
+        waiter, self._waiter = self._waiter, None
+        if not answer.reusable:
             self._open = False
             self._transport.close()
         if waiter is not None and not waiter.done():
-            waiter.set_result(BufferedAnswer(response.status_code, response.headers, b"".join(self._parts)))
+            waiter.set_result(BufferedAnswer(answer.status, answer.headers, answer.body))
 
 
 def _cut_off() -> RemoteDisconnected:
