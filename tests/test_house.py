@@ -48,7 +48,7 @@ ROOMS = {
 
 # What core may import from the standard library: values and algorithms; no I/O, clock or environment.
 VALUES = {
-    "__future__", "array", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
+    "__future__", "array", "bisect", "collections", "copy", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
     "functools", "heapq", "ipaddress", "itertools", "math", "operator", "re", "typing",
 }  # fmt: skip
 

@@ -20,19 +20,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.judging import Given, Judging
 from ringcheck.agent.levels import LevelBook, levels_of
 from ringcheck.agent.polls import InThread
 from ringcheck.agent.prometheus import follow
-from ringcheck.core.assess import assess
-from ringcheck.core.gate import Gatekeeper
-from ringcheck.core.health import let_go
 from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
-from ringcheck.errors import DataError, RingcheckError, SourceError, UsageError
+from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.timing import step
 from ringcheck.leases.configured import open_store
-from ringcheck.leases.grant import placed
-from ringcheck.leases.record import LeaseError
 from ringcheck.report.reading import BUCKETS, Reading
 
 if TYPE_CHECKING:
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
     from ringcheck.core.evidence import State
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.observed import Observed
-    from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.core.source import LoopSource, Source
     from ringcheck.core.verdict import Verdict
@@ -110,6 +105,7 @@ class Watch:
         self._store: Store | None = None
         self._good_at: float | None = None
         self._due: float | None = None  # when the next poll begins; None while one is under way
+        self._judging = Judging(cluster.gate)
         self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
 
     def start(self, loop: PollLoop, delay: float = 0.0) -> None:
@@ -282,13 +278,17 @@ class Watch:
 
     def _judged(self, seen: Snapshot, maintenance: Maintenance | None, holders: tuple[Holder, ...] | None) -> Reading:
         observed = self._observed(seen)
-        policy = with_observed(self.cluster.policy, observed)
-        lasting = self._recorder.overdue(self.cluster, seen) if self._recorder else ()
+        self._judging.look(seen)
+        given = Given(
+            policy=with_observed(self.cluster.policy, observed),
+            maintenance=maintenance,
+            lasting=self._recorder.overdue(self.cluster, seen) if self._recorder else (),
+            holders=holders,
+        )
         with step("assess"):
-            verdict = assess(seen, policy, maintenance=maintenance, more=lasting)
-            safe = self._safe(seen, policy, holders)
+            judgement = self._judging.judge(seen, given)
+        verdict, safe = judgement.verdict, judgement.safe
         up = _in_state(verdict, "up")
-        let_go(seen.rings)
         answering = frozenset(node.address for node in seen.nodes if node.source == "ok")
         suspects = self._suspects(verdict, answering)
         # Trust outlives an unknown state: a killed node stays a suspect through a poll without a usable view.
@@ -329,20 +329,6 @@ class Watch:
         except RingcheckError as error:
             return Maintenance((), lease.deadline, str(error)) if lease else None, None
         return Maintenance(holders, lease.deadline) if lease else None, holders
-
-    def _safe(self, seen: Snapshot, policy: Policy, holders: tuple[Holder, ...] | None) -> frozenset[str] | None:
-        """Nodes that may restart now, nodes that are down included; None if the holders are not known.
-
-        Empty if a lease is of an unknown node or the gate's configuration can't be used; the verdict is not affected.
-        """
-        if holders is None:
-            return None
-        try:
-            leases = [placed(holder, seen) for holder in holders]
-            gatekeeper = Gatekeeper(seen, policy, self.cluster.gate, leases)
-        except (LeaseError, UsageError):
-            return frozenset()
-        return gatekeeper.safe_nodes() - {lease.node for lease in leases}
 
     def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
         """Nodes whose Jolokia answered before and does not now, although no view sees them down."""

@@ -344,6 +344,12 @@ def let_go(rings: Iterable[Ring]) -> None:
                 state.idle = True
 
 
+def states_in_use(rings: Iterable[Ring]) -> tuple[RingState, ...]:
+    """The states that were asked for since the last `let_go`."""
+    states = [ring.memo.get(key) for ring in rings for key in _kept(ring)]
+    return tuple([state for state in states if isinstance(state, RingState) and not state.idle])
+
+
 def _kept(ring: Ring) -> list[object]:
     """Keys of the states that a ring keeps, oldest first; `list` is atomic, so that other threads may add meanwhile."""
     return [key for key in list(ring.memo) if isinstance(key, tuple) and key[0] == "state"]

@@ -7,6 +7,7 @@ lost ranges itself, at its own levels, so findings about those are left out here
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import contradictions, of_logins
@@ -89,18 +90,36 @@ def _nothing_to_judge(scope: Scope) -> Reason:
 def _young(scope: Scope, settle: float, leased: frozenset[int]) -> Iterator[Reason]:
     """Members that are up and have not run long enough to be trusted to stay up."""
     snapshot, evidence = scope.snapshot, scope.evidence
-    try:
-        taken = datetime.fromisoformat(snapshot.taken_at).timestamp()
-    except ValueError:
+    taken = _taken(snapshot)
+    if taken is None:
         text = f"the time of the snapshot can't be read: {snapshot.taken_at!r}"
         yield reason("no_data", snapshot.cluster, text, lifts_when="a new snapshot is taken")
         return
     running = [snapshot.nodes[index] for index in sorted(evidence.members - evidence.not_reached - leased)]
     for node in running:
-        if node.generation is not None and taken - node.generation < settle:
-            yield _too_young(node, round(taken - node.generation), settle)
+        age = _age(node, taken)
+        if age < settle:
+            yield _too_young(node, round(age), settle)
     if settle:
         yield from _ageless(running)
+
+
+def young(snapshot: Snapshot, settle: float) -> tuple[str, ...] | None:
+    """Addresses of the nodes that have not run for so many seconds; None if the time of the snapshot can't be read."""
+    taken = _taken(snapshot)
+    return None if taken is None else tuple([node.address for node in snapshot.nodes if _age(node, taken) < settle])
+
+
+def _taken(snapshot: Snapshot) -> float | None:
+    try:
+        return datetime.fromisoformat(snapshot.taken_at).timestamp()
+    except ValueError:
+        return None
+
+
+def _age(node: Node, taken: float) -> float:
+    """Seconds for which a node has run; infinite if it is not known."""
+    return inf if node.generation is None else taken - node.generation
 
 
 def _too_young(node: Node, age: int, settle: float) -> Reason:

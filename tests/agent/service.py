@@ -29,18 +29,18 @@ PATIENCE = 60.0  # seconds; a busy machine is no failure
 # acknowledges with the file FOLDER/CLUSTER.hung. A hanging node would not do: polls have deadlines.
 HANGING = """
 import pathlib, sys, time
-import ringcheck.agent.watch as watch
+from ringcheck.agent.judging import Judging
 
-judge = watch.assess
+judge = Judging.judge
 
-def assess(seen, *rest, **more):
+def hanging(judging, seen, given):
     folder = pathlib.Path(sys.argv[1])
     while (folder / f"{seen.cluster}.hangs").exists():
         (folder / f"{seen.cluster}.hung").touch()
         time.sleep(0.05)
-    return judge(seen, *rest, **more)
+    return judge(judging, seen, given)
 
-watch.assess = assess
+Judging.judge = hanging
 from ringcheck.cli import main
 main(sys.argv[2:])
 """

@@ -48,15 +48,15 @@ LIMITED = "this host is at a limit: "
 # The service; files in its folder make it open all descriptors, need much memory, set its clock, and let a library log.
 PRESSED = """
 import logging, os, pathlib, sys, threading, time, warnings
-import ringcheck.agent.watch as watch
+from ringcheck.agent.judging import Judging
 
 folder = pathlib.Path(sys.argv[1])
-judge, clock, held = watch.assess, time.time, []
+judge, clock, held = Judging.judge, time.time, []
 
-def assess(seen, *rest, **more):
+def pressed(judging, seen, given):
     if (folder / "much").exists():
         bytearray(1 << 30)
-    return judge(seen, *rest, **more)
+    return judge(judging, seen, given)
 
 def press():
     while True:
@@ -76,7 +76,7 @@ def press():
             threading.Thread(target=lambda: 1 / 0).start()
         time.sleep(0.05)
 
-watch.assess = assess
+Judging.judge = pressed
 time.time = lambda: clock() + 86400 * (folder / "tomorrow").exists()
 threading.Thread(target=press, daemon=True).start()
 from ringcheck.cli import main

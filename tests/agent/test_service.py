@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.agent import watch as watch_module
 from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.judging import Judging
 from ringcheck.agent.polls import PollLoop
 from ringcheck.agent.service import Agent
 from ringcheck.config.values import AgentSettings, Cluster, Config
-from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate
 from ringcheck.core.policy import Severity
 from ringcheck.report import metrics
@@ -63,24 +62,24 @@ def until(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class Hangs:
-    """An `assess` that hangs for clusters of a name until `free` is set."""
+    """A judgement that hangs for clusters of a name until `free` is set."""
 
     name: str
-    judge: Any = assess
+    judge: Any = Judging.judge
     entered: threading.Event = field(default_factory=threading.Event)
     free: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, seen: Any, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, judging: Any, seen: Any, given: Any) -> Any:
         if seen.cluster == self.name:
             self.entered.set()
             self.free.wait(PATIENCE)
-        return self.judge(seen, *arguments, **options)
+        return self.judge(judging, seen, given)
 
 
 @pytest.fixture
 def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
     made = Hangs("slow")
-    monkeypatch.setattr(watch_module, "assess", made)
+    monkeypatch.setattr(Judging, "judge", lambda *given: made(*given))  # noqa: PLW0108 - an object would be no method
     yield made
     made.free.set()
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ringcheck.agent import watch as watch_module
+from ringcheck.agent.judging import Judging
 from ringcheck.agent.log import Changes, Log
 from ringcheck.config.values import Cluster, Lease
-from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate
 from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
@@ -78,13 +77,13 @@ def test_a_verdict_is_current_for_three_intervals(world: World, interval: float,
 
 def test_the_age_of_a_verdict_counts_from_the_start_of_its_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first data of a slow poll is as old as the poll."""
-    judge = assess
+    judge = Judging.judge
 
     def slow(*arguments: Any, **options: Any) -> Any:
         world.clock.time += 30
         return judge(*arguments, **options)
 
-    monkeypatch.setattr(watch_module, "assess", slow)
+    monkeypatch.setattr(Judging, "judge", slow)
     watch = world.watch(15.0)
     assert polled(watch).fresh
     assert polled(watch).polls.counts[-2:] == (2, 0)
@@ -231,7 +230,7 @@ def test_a_bug_is_reported_and_does_not_end_the_watch(world: World, monkeypatch:
     watch = world.watch()
     good = polled(watch)
     with monkeypatch.context() as patch:
-        patch.setattr(watch_module, "assess", broken)
+        patch.setattr(Judging, "judge", broken)
         reading = polled(watch)
     assert reading.error
     assert reading.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_watch.py:")

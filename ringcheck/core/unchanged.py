@@ -1,0 +1,28 @@
+"""Snapshots that differ in nothing but the time: what was derived from one holds for the other.
+
+Most polls of most clusters show what the poll before them showed. The only judgements that depend on the time of a
+snapshot are the age of restart leases and of nodes that were started a moment ago.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ringcheck.core.evidence import evidence_of
+
+if TYPE_CHECKING:
+    from ringcheck.core.ring import Snapshot
+
+
+def shows_the_same(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether two snapshots of a cluster differ in nothing but the time; the first one shares the evidence then."""
+    if replace(snapshot, taken_at=before.taken_at) != before:
+        return False
+    evidence = copy(evidence_of(before))
+    evidence.snapshot = snapshot
+    snapshot.memo["evidence"] = evidence
+    for name in ("index", "datacenters", "layout"):
+        snapshot.__dict__[name] = getattr(before, name)
+    return True
