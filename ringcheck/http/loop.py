@@ -11,7 +11,7 @@ import socket
 import time
 import zlib
 from collections import defaultdict
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from http.client import BadStatusLine, RemoteDisconnected
 from itertools import chain
@@ -28,7 +28,7 @@ from ringcheck.http.urls import Addresses, shown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ringcheck.http.threads import WorkerThreads
     from ringcheck.http.urls import Address, Server
@@ -50,24 +50,34 @@ class RequestLimit:
         self._free = asyncio.Semaphore(most)
         self._slow = slow
 
-    @asynccontextmanager
-    async def counted(self) -> AsyncIterator[None]:
-        """Wait until one more request may be sent, and count it."""
+    def counted(self) -> _Counted:
+        """A context that waits until one more request may be sent, and counts it."""
+        return _Counted(self._free, self._slow)
+
+
+class _Counted:
+    """One request in flight, until it is over or slow."""
+
+    __slots__ = ("_free", "_slow", "_timer")
+
+    def __init__(self, free: asyncio.Semaphore, slow: float) -> None:
+        self._free = free
+        self._slow = slow
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
         await self._free.acquire()
-        counts = True
+        self._timer = asyncio.get_running_loop().call_later(self._slow, self._release)
 
-        def release() -> None:
-            nonlocal counts
-            if counts:
-                counts = False
-                self._free.release()
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._release()
 
-        timer = asyncio.get_running_loop().call_later(self._slow, release)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            release()
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer = None
+            self._free.release()
 
 
 class BufferedAnswer:
