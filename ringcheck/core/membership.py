@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -336,6 +336,7 @@ def _named(kept: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member,
     return tuple(sorted(members, key=lambda member: (by_address(member.endpoint), member.host_id or "")))
 
 
+@lru_cache(maxsize=16384)  # of all clusters of an agent; each poll that reads the ring sorts its members some times
 def by_address(endpoint: str) -> tuple[int, int, str]:
     """Sort key for endpoints: IPv4 before IPv6, then as numbers, so that 10.0.0.9 is before 10.0.0.10."""
     ip = ip_address(ip_of(endpoint))

@@ -57,6 +57,7 @@ class Discovery:
         self._session = session
         self._fanout = fanout
         self._ends = ends
+        self._merged: tuple[object, Membership] | None = None  # what was merged last, and the result
 
     # Which agents are asked.
 
@@ -252,11 +253,18 @@ class Discovery:
         return unchanged
 
     def membership(self) -> Membership:
-        """The members by all reports together, and the agent to ask for each.
+        """The members by all reports together, and the agent to ask for each; merged anew if any of it has changed.
 
         Raises:
             DataError: if the contact points are of two clusters.
         """
+        reported = [(agent, report, agent.host_ids, agent.owners) for agent, report in self._fanout.reports()]
+        given = reported, [contact.ips for contact in self._session.contacts], dict(self._session.named)
+        if self._merged is None or self._merged[0] != given:
+            self._merged = given, self._merge()
+        return self._merged[1]
+
+    def _merge(self) -> Membership:
         self._check_one_cluster()
         cluster = self._cluster_name()
         roster = Roster([testimony(agent, report) for agent, report in self._testifying(cluster)])
