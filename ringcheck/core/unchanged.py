@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
 
 
+def equal_but_for_time(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether two snapshots differ in nothing but the time."""
+    return replace(snapshot, taken_at=before.taken_at) == before
+
+
 def shows_the_same(snapshot: Snapshot, before: Snapshot) -> bool:
-    """Whether two snapshots of a cluster differ in nothing but the time; the first one shares the evidence then."""
-    if replace(snapshot, taken_at=before.taken_at) != before:
+    """Whether two snapshots differ in nothing but the time; the first one shares the evidence of the other then."""
+    if not equal_but_for_time(snapshot, before):
         return False
     evidence = copy(evidence_of(before))
     evidence.snapshot = snapshot

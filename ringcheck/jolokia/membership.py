@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ringcheck.core.membership import Member, Roster
-    from ringcheck.core.ring import Node, View
+    from ringcheck.core.ring import Node, Snapshot, View
     from ringcheck.errors import RingcheckError
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
@@ -95,6 +95,7 @@ class KnownCluster:
         processes: of believable nodes by address, as last reported.
         built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
         views: of the last snapshot, by observer.
+        judged: the last snapshot, before and after its views were judged; None before the first.
     """
 
     membership: Membership
@@ -104,6 +105,7 @@ class KnownCluster:
     processes: dict[str, Process]
     built: dict[str, BuiltNode] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
+    judged: tuple[Snapshot, Snapshot] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

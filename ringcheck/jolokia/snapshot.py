@@ -13,6 +13,7 @@ from ringcheck.core.evidence import judged
 from ringcheck.core.membership import Roster, Testimony
 from ringcheck.core.node_requests import NodeRequests
 from ringcheck.core.ring import NORMAL, Node, Problem, Snapshot, View
+from ringcheck.core.unchanged import equal_but_for_time
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, identity_mismatch, neighbour
 from ringcheck.jolokia.node_report import NodeReport
@@ -73,13 +74,19 @@ class SnapshotBuilder:
 
     @staticmethod
     def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:
-        """The snapshot with its views judged; a view that equals that of the last snapshot is the same object."""
+        """The snapshot with its views judged; a view that equals that of the last snapshot is the same object.
+
+        No view is judged by the time: a snapshot that shows the same as the last one is not judged anew.
+        """
+        if known.judged and equal_but_for_time(snapshot, known.judged[0]):
+            return replace(known.judged[1], taken_at=snapshot.taken_at)
         views = tuple(
             [before if (before := known.views.get(view.observer)) == view else view for view in judged(snapshot).views]
         )
         known.views = {view.observer: view for view in views}
         behind = _owners_without_tokens(snapshot.nodes, views, known.membership)
-        return replace(snapshot, views=views, problems=(*snapshot.problems, *behind))
+        known.judged = snapshot, replace(snapshot, views=views, problems=(*snapshot.problems, *behind))
+        return known.judged[1]
 
     def without_ring(self, membership: Membership) -> Snapshot:
         """The snapshot of a cluster in which no view counts: its nodes and the reasons, and no ring."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.evidence import judged
+from ringcheck.core.membership import Roster
 from ringcheck.core.ring import Pending
+from ringcheck.jolokia import discovery, snapshot
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import denied, missing_mbean, ok
@@ -24,6 +28,9 @@ from tests.jolokia.scripted import (
     rings_read,
     unavailable,
 )
+
+if TYPE_CHECKING:
+    from ringcheck.core.ring import Snapshot
 
 # When the ring is read again.
 
@@ -247,3 +254,46 @@ def test_nothing_is_kept_of_a_node_that_has_left() -> None:
         kept = (session.agents, client._in_flight, client._connections._addresses, client._connections._idle)
         assert [THREE in repr(list(each)) for each in kept] == [False] * 4
         assert [len(each) for each in (*kept, session.explained, session.busy)] == [2] * 6
+
+
+# What is not worked out again.
+
+
+def test_views_that_say_the_same_are_not_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once one says something else they are; the snapshots are those of a source that never polled before."""
+    anew: list[object] = []
+
+    def judging(seen: Snapshot) -> Snapshot:
+        anew.append(seen)
+        return judged(seen)
+
+    monkeypatch.setattr(snapshot, "judged", judging)
+    lab = Lab()
+    with lab.running() as running:
+        first = running.poll()
+        assert running.poll().views == first.views
+        assert len(anew) == 1
+        lab.nodes[THREE].attributes["GossipRunning"] = False
+        for _ in range(2):
+            assert [view.outcome for view in running.poll().views] == ["ok", "ok", "discarded"]
+        assert len(anew) == 2
+        lab.nodes[THREE].attributes["GossipRunning"] = True
+        with lab.running() as other:
+            assert replace(running.poll(), taken_at="") == replace(other.poll(), taken_at="")
+
+
+def test_members_are_merged_once_for_the_same_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first poll merges the reports of the contact points, then those of all nodes; the ring adds nothing new."""
+    merged: list[object] = []
+
+    class Counting(Roster):
+        def __init__(self, testimonies: Any) -> None:
+            merged.append(testimonies)
+            super().__init__(testimonies)
+
+    monkeypatch.setattr(discovery, "Roster", Counting)
+    lab = Lab()
+    lab.set_all("OwnershipWithPort", {f"{address}:7000": 0.33 for address in lab.addresses})
+    with lab.running() as running:
+        assert [node.address for node in running.poll().nodes] == [ONE, TWO, THREE]
+        assert [len(testimonies) for testimonies in merged] == [1, 3]  # type: ignore[arg-type]
