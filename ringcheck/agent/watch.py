@@ -173,8 +173,7 @@ class Watch:
     async def _run(self, loop: PollLoop, delay: float) -> None:
         self._loop, self._now = asyncio.get_running_loop(), asyncio.Event()
         try:
-            await self._rest(0.0 if self._hurried else delay)
-            await loop.turn()
+            await self._rest(loop, 0.0 if self._hurried else delay)
             while not self._stop.is_set():
                 self._now.clear()
                 begins, self._due = self._clock(), None
@@ -182,18 +181,19 @@ class Watch:
                     await self._turn(loop)
                 pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
                 self._due = begins + pause
-                await self._rest(pause - (self._clock() - begins))
-                await loop.turn()
+                await self._rest(loop, pause - (self._clock() - begins))
         finally:
             self._close()
             self._ended.set()
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait for so long, or until a poll is wanted at once."""
+    async def _rest(self, loop: PollLoop, seconds: float) -> None:
+        """Wait for so long, or until a poll is wanted at once, and then until it may begin; not at the end."""
         assert self._now  # noqa: S101 - set by `_run`
         if seconds > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._now.wait(), seconds)
+        if not self._stop.is_set():
+            await loop.turn()
 
     def turn(self) -> None:
         """Poll once in this thread, and publish the reading; not for use after `start`."""
