@@ -144,7 +144,8 @@ def settings(*options: str) -> JolokiaSettings:
     """What the options of `check` name."""
     command = ringcheck.get_command(click.Context(ringcheck), "check")
     assert command is not None
-    values = command.make_context("check", list(options)).params
+    # click makes the option --help once for a command: without -h here, later tests would see a help that lacks it.
+    values = command.make_context("check", list(options), help_option_names=["-h", "--help"]).params
     return Target(**{name: values[name] for name in TARGET_OPTIONS}).jolokia()
 
 
