@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, repeat
 from math import comb
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,8 +44,8 @@ class Cuts:
 def cuts_of(tolerances: Collection[Tolerance]) -> Cuts:
     """The cuts of ranges with these tolerances, none of which is negative."""
     number: Counter[int] = Counter()
-    for members, spare in tolerances:
-        number[spare + 1] += comb(len(members), spare + 1)
+    for (replicas, spare), many in Counter([(len(members), spare) for members, spare in tolerances]).items():
+        number[spare + 1] += many * comb(replicas, spare + 1)
     if number.total() <= _LISTED:
         sets = _minimal(_sets(tolerances))
         nodes = set(chain.from_iterable(chain.from_iterable(sets.values())))
@@ -73,11 +73,11 @@ def _numbered(sets: SetsBySize, nodes: Collection[int], number: Mapping[int, int
 
 def _sets(tolerances: Iterable[Tolerance]) -> dict[int, set[Members]]:
     """The sets of one replica more than a range can lose, by size."""
-    sets: dict[int, set[Members]] = defaultdict(set)
+    whole: dict[int, list[Members]] = defaultdict(list)
     for members, spare in tolerances:
         if len(members) > spare:
-            sets[spare + 1].update(combinations(members, spare + 1))
-    return sets
+            whole[spare + 1].append(members)
+    return {size: set(chain.from_iterable(map(combinations, rows, repeat(size)))) for size, rows in whole.items()}
 
 
 def _minimal(sets: Mapping[int, set[Members]]) -> dict[int, set[Members]]:

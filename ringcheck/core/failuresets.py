@@ -11,12 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nsmallest
-from itertools import chain, combinations
+from itertools import chain, combinations, repeat
 from math import comb
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.consistency import Demand, Replicas
     from ringcheck.core.health import RingState
@@ -83,6 +84,12 @@ class _Condition:
 
     positions: Positions
     spare: int
+
+    def tolerances(self, rows: Collection[Members]) -> Iterator[tuple[Members, int]]:
+        """The nodes at these positions of each row, ascending, with how many of them may be lost."""
+        if len(self.positions) > 1:
+            return zip(map(tuple, map(sorted, map(itemgetter(*self.positions), rows))), repeat(self.spare))
+        return ((tuple([row[position] for position in self.positions]), self.spare) for row in rows)
 
 
 class RingSurvey:
@@ -152,14 +159,15 @@ class RingSurvey:
 
     def tolerances(self, demands: Demands) -> frozenset[tuple[Members, int]]:
         """The live replicas of each range, and how many of them it can lose; negative if it is unavailable already."""
-        conditions = {key: self._conditions(row, (), kind, demands) for key, row, _, kind in self._kinds}
-        whole = ((row, conditions[key]) for _, row, key, _ in self._whole())
-        pieces = ((row, needed) for row, needed, _ in self._pieces(demands))
-        return frozenset(
-            (tuple(sorted([row[position] for position in condition.positions])), condition.spare)
-            for row, needed in chain(whole, pieces)
-            for condition in needed
-        )
+        rows: dict[_Condition, list[Members]] = defaultdict(list)
+        needed = {key: self._conditions(row, (), kind, demands) for key, row, _, kind in self._kinds}
+        for _, row, key, _ in self._whole():
+            for condition in needed[key]:
+                rows[condition].append(row)
+        for row, conditions, _ in self._pieces(demands):
+            for condition in conditions:
+                rows[condition].append(row)
+        return frozenset(chain.from_iterable(condition.tolerances(rows[condition]) for condition in rows))
 
     @cached_property
     def _kinds(self) -> list[tuple[Positions, Members, int, Replicas]]:

@@ -168,9 +168,13 @@ class _OddsFinder:
 
     def cluster(self) -> ClusterOdds:
         rings = [ring for ring in self._scope.snapshot.rings if self._scope.chosen(ring)]
-        levels = [level for ring in rings for level in self._levels(ring)]
+        levels: list[LevelOdds] = []
+        data: list[DataOdds] = []
+        for survey in map(self._survey, rings):
+            levels.extend(self._levels(survey))
+            data.append(self._data(survey))
         levels.sort(key=lambda odds: (odds.level.keyspaces, odds.level.level, odds.level.datacenter or ""))
-        data = sorted(map(self._data, rings), key=lambda odds: odds.keyspaces)
+        data.sort(key=lambda odds: odds.keyspaces)
         return ClusterOdds(tuple(self._overall()), tuple(levels), tuple(data), self._metadata())
 
     def _metadata(self) -> Odds | None:
@@ -192,9 +196,8 @@ class _OddsFinder:
             self._known[tolerances] = outage_odds(tolerances, self._scope.snapshot.layout.rack_of, self._rates)
         return self._known[tolerances]
 
-    def _levels(self, ring: Ring) -> Iterator[LevelOdds]:
-        survey = self._survey(ring)
-        for level in judged_levels(self._scope, ring, self._asked):
+    def _levels(self, survey: RingSurvey) -> Iterator[LevelOdds]:
+        for level in judged_levels(self._scope, survey.state.ring, self._asked):
             try:
                 tolerances = self._tolerances(survey, level)
             except UnknownReplicationError as error:
@@ -222,13 +225,15 @@ class _OddsFinder:
 
     def _racks(self, tolerances: Iterable[Tolerance]) -> tuple[tuple[str, str], ...]:
         layout = self._scope.snapshot.layout
-        homes = {(tuple([layout.rack_of[node] for node in members]), spare) for members, spare in tolerances}
+        rack_of = layout.rack_of.__getitem__
+        homes = {(tuple(map(rack_of, members)), spare) for members, spare in tolerances}
         fatal = {rack for racks, spare in homes for rack, number in Counter(racks).items() if number > spare}
         return tuple(layout.racks[rack] for rack in sorted(fatal))
 
-    def _data(self, ring: Ring) -> DataOdds:
+    def _data(self, survey: RingSurvey) -> DataOdds:
+        ring = survey.state.ring
         names = tuple(sorted(name for name, _ in self._scope.chosen(ring)))
-        copysets = {tuple(sorted(row)) for row in ring.rows()}
+        copysets = set(map(tuple, map(sorted, ring.rows())))
         if ring.filler in ring.table:
             copysets = {tuple([node for node in copyset if node != ring.filler]) for copyset in copysets}
         number, least = len(copysets), self._least_copysets(copysets)
@@ -236,7 +241,7 @@ class _OddsFinder:
             rules = self._scope.rules(ring, _ANY_BEHAVIOUR)
         except UnknownReplicationError as error:
             return DataOdds(keyspaces=names, copysets=number, least=least, problem=str(error))
-        tolerances = self._survey(ring).tolerances((rules.demand(Level.ONE, "read", None),))
+        tolerances = survey.tolerances((rules.demand(Level.ONE, "read", None),))
         return DataOdds(
             keyspaces=names,
             copysets=number,
@@ -251,7 +256,7 @@ class _OddsFinder:
         homes = [layout.racks[rack][0] for rack in layout.rack_of]
         nodes = Counter([homes[node] for node in set(chain.from_iterable(copysets))])
         replicas: Counter[str] = Counter()
-        for names in {tuple([homes[node] for node in copyset]) for copyset in copysets}:
+        for names in {tuple(map(homes.__getitem__, copyset)) for copyset in copysets}:
             replicas |= Counter(names)
         return max((-(-nodes[home] // replicas[home]) for home in nodes), default=0)
 
