@@ -1,7 +1,8 @@
 """What keeps nodes from leaving the cluster for good, and replicas from finding room on those that stay.
 
-A node that is decommissioned first hands its ranges over to the nodes that stay, and serves them until then. So no
-range is lost by it; what counts is whether the nodes that stay have room for as many replicas as each keyspace wants.
+A node that is decommissioned first hands its ranges over to the nodes that stay, and serves them until then. What
+counts is whether the nodes that stay have room for as many replicas as each keyspace wants. What the ranges cost
+meanwhile, whose writes go to the gaining nodes as well, is in `core.movements`.
 """
 
 from __future__ import annotations

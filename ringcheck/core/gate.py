@@ -235,11 +235,11 @@ class Gatekeeper:
         movement = None
         if action == "restart":
             reasons += self._losses(known)
-        elif action == "decommission":
-            reasons += decommission_reasons(self.scope, known)
         else:
             movement = self._movement(known, action, newcomer)
-            reasons += [*movement.reasons(), *self._lost_meanwhile(movement, known)]
+            leaves = action == "decommission"
+            reasons += decommission_reasons(self.scope, known) if leaves else movement.reasons()
+            reasons += self._lost_meanwhile(movement, known)
         final = ordered(map(self._allowed, without_notes_of_blocking_leases(reasons)))
         return Decision(
             snapshot=self.snapshot,
@@ -395,7 +395,7 @@ class Gatekeeper:
         for stake, loss, after in movement.losses(
             self.stakes,
             before=lambda ring: self.state(ring, down),
-            after=lambda ring: self.state(ring, self.uncounted | known),
+            after=lambda ring: self.state(ring, self.uncounted | movement.stopped),
         ):
             yield from lost_by_the_stop(self.snapshot, stake, after, loss)
             yield from self._at_minimum(stake, loss)

@@ -1,6 +1,6 @@
-"""What keeps a dead node from being removed or replaced, and a new node from joining.
+"""What keeps a dead node from being removed or replaced, and a new node from joining; what leaving nodes cost.
 
-Each of the three moves ranges to a node that does not have their data yet. While that lasts,
+Each of the four moves ranges to a node that does not have their data yet. While that lasts,
 
 - the node streams each range from a replica that is up: a range without one is lost, or the operation fails
   (`RangeStreamer`: "Unable to find sufficient sources for streaming range");
@@ -61,7 +61,7 @@ class Shared:
 
 
 class RangeMovement:
-    """A removal, a replacement or a bootstrap on one snapshot."""
+    """A decommission, a removal, a replacement or a bootstrap on one snapshot."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class RangeMovement:
 
         Args:
             scope: keyspaces that are judged.
-            action: removenode, replace or bootstrap.
-            targets: indexes of the dead nodes; empty for a bootstrap.
-            newcomer: where the new node is; None for a removal, or if that is not stated.
+            action: decommission, removenode, replace or bootstrap.
+            targets: indexes of the leaving or dead nodes; empty for a bootstrap.
+            newcomer: where the new node is; None if there is none, or if that is not stated.
             reliable: indexes of the nodes that may be counted on and are under no lease.
             accept: shell patterns of keyspaces that may lose ranges.
         """
@@ -92,7 +92,7 @@ class RangeMovement:
         self._accept = accept
 
     def reasons(self) -> Iterator[Reason]:
-        """Why this must not be done, and notes; apart from the levels that it costs."""
+        """Why no node must be removed or replaced, or join, and notes; apart from the levels that it costs."""
         yield from self._of_targets()
         yield from metadata_reasons(self._scope)
         if self._action == "removenode":
@@ -104,6 +104,11 @@ class RangeMovement:
             names = self._names(self._targets)
             text = f"repair the ranges of {listed(names)} afterwards: each is streamed from one replica only"
             yield reason("repair_needed", names[0], text)
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        """Indexes of the nodes that serve nothing meanwhile; a node that leaves serves its ranges until it has left."""
+        return self._targets if ACTIONS[self._action].of_dead_nodes else frozenset()
 
     def _names(self, nodes: Iterable[int]) -> list[str]:
         return self._scope.evidence.names(nodes)
@@ -333,7 +338,7 @@ class RangeMovement:
                 yield lambda index, counts, home=home: self._with_gaining(ring, index, counts, home)  # type: ignore[misc]
 
     def _with_gaining(self, ring: Ring, index: int, counts: Replicas, home: str | None) -> Replicas:
-        """Counts of a range with one gaining node for each dead one, in its datacenter or in another."""
+        """Counts of a range with one gaining node for each that leaves or is dead, in its datacenter or in another."""
         for node in self._targets.intersection(ring.replicas(index)):
             datacenter = home or self._snapshot.nodes[node].datacenter or ""
             live = self._action == "replace" or self._all_live_in(datacenter)
@@ -341,7 +346,7 @@ class RangeMovement:
         return counts
 
     def _all_live_in(self, datacenter: str) -> bool:
-        """Whether each node that may gain ranges of a removed one may be counted on."""
+        """Whether each node that may gain ranges of a leaving or removed one may be counted on."""
         nodes = self._snapshot.nodes
         others = (index for index in range(len(nodes)) if nodes[index].datacenter == datacenter)
         return all(index in self._live or index in self._targets or nodes[index].tokens == 0 for index in others)
