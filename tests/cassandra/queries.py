@@ -102,7 +102,7 @@ def network(name: str, **factors: int) -> Keyspace:
 
 def create(cluster: RealCluster, keyspaces: Iterable[Keyspace]) -> None:
     """Create the keyspaces and tables that do not exist yet, and wait until all nodes have them."""
-    with cluster.session(1, timeout=60) as session:
+    with cluster.session(next(node for node in cluster.members if node.running), timeout=60) as session:
         session.cluster.max_schema_agreement_wait = 0  # a single wait at the end instead of one for each statement
         for keyspace in keyspaces:
             replication = json.dumps(keyspace.replication).replace('"', "'")
@@ -131,11 +131,12 @@ def contains(piece: Piece, token: int) -> bool:
 def pieces(node: RealNode, keyspace: str) -> list[Piece]:
     """The natural ranges of a keyspace, cut at the borders of its pending ranges, as a node reports both."""
     spans = [*node.exec("getRangeToEndpointMap", keyspace), *node.exec("getPendingRangeToEndpointMap", keyspace)]
-    cuts = sorted({token for span in spans for token in _span(span)})
+    cuts = sorted({token for text in spans for token in span(text)})
     return [(cuts[index - 1], end) for index, end in enumerate(cuts)]
 
 
-def _span(text: str) -> Piece:
+def span(text: str) -> Piece:
+    """A range as Cassandra's maps of ranges write it: `[start, end]`."""
     start, end = text.strip("[]").split(", ")
     return int(start), int(end)
 
