@@ -29,6 +29,11 @@ settings.register_profile("more", max_examples=examples(100), deadline=None, pri
 settings.load_profile("ci" if FACTOR <= 1 else "more")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first: if one of them began last, a parallel run would wait for it alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def signal_mask() -> Iterator[None]:
     """Undo what a test does to the signals of its process: `ringcheck agent` blocks them, and programs inherit that."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealNode
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 TOKENS = 8  # of each node
 RELEASES = [release for release in chosen_releases() if release in {"3.11.19", "4.1.9", "5.0.8"}]

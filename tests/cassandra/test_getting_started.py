@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealCluster
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "getting-started.md").read_text()

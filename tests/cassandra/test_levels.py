@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealCluster
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 DEFAULT_RELEASES = ("5.0.8",)  # 3.11.19 too takes three minutes more, for the same counters under the same names
 WINDOW = 60.0  # seconds

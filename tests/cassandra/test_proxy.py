@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealCluster
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 DEFAULT_RELEASES = ("5.0.8",)
 KEYSPACES = (simple(1), simple(2), simple(3), network("nts_3", dc1=3), network("nts_2", dc1=2))

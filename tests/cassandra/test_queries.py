@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 DEFAULT_RELEASES = ("3.11.19", "5.0.8")  # certain timeouts, and the check that came with 4.0
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1,dc2:r1"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.cassandra.conftest import ClusterFactory
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 RELEASES = [release for release in chosen_releases() if release in {"3.11.19", "4.1.9", "5.0.8"}]
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc1:r1"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.cassandra.conftest import ClusterFactory
     from tests.cassandra.queries import Query
 
-pytestmark = pytest.mark.cassandra
+pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
 KEYSPACES = (simple(1), simple(3))

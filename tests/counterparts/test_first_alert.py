@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.counterparts.daemon import required
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def ran(page: str, folder: Path, seconds: float, namespace: tuple[str, ...] = ()
     return done.stdout
 
 
+@pytest.mark.long
 def test_from_nothing_to_an_alert(tmp_path: Path) -> None:
     """Every command works as it stands there, and shows what the page shows, within the promised time.
 

@@ -105,6 +105,7 @@ def levels(reading: Reading | None, keyspace: str) -> list[str]:
 
 
 @pytest.mark.counterparts
+@pytest.mark.long
 def test_keyspaces_follow_their_own_clients(tmp_path: Path) -> None:
     """A series that begins counts from zero; what no span explains counts for all; without Prometheus nothing sinks."""
     spans: Counter[tuple[str, str]] = Counter({("orders", "local_one"): 1_000_000})
