@@ -232,4 +232,4 @@ def test_decommission_below_the_replication_factor(ring: Ring) -> None:
     assert ring.outcomes("LOCAL_QUORUM") == {"served"}
     assert ring.outcomes("ALL") == {"unavailable"}
     for node in ring.up:
-        assert "would_become_unavailable" in ring.decides("restart", node.address)[1]
+        assert ring.decides("restart", node.address) == ("unsafe", {"structurally_never_safe"})
