@@ -65,6 +65,18 @@ CONTRADICTION_KINDS = (
         source_decides=True,
     ),
     FindingKind(
+        code="unconfirmed_address",
+        severity=Severity.WARNING,
+        meaning="Some nodes know the host id of a token owner, others know the owner by its address alone, and the "
+        "owner itself does not say that the address is its own. The two may be different nodes.",
+        next_step="Compare the host ids of `nodetool status` on the nodes named and on the others. Restart the nodes "
+        "that do not know the host id.",
+        reason="contradiction",
+        lifts_when="the node confirms its address, or all nodes know its host id",
+        distrusts_subject=True,
+        source_decides=True,
+    ),
+    FindingKind(
         code="address_disagreement",
         severity=Severity.OK,
         meaning="Views know a node under an address that is not its own: the address is stale, or addresses are "

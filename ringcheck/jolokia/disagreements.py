@@ -13,7 +13,7 @@ from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.testimony import believable, serving, testimony
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ringcheck.core.membership import Member, Testimony
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
@@ -59,6 +59,54 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
         what = "a member" if len(endpoints) == 1 else "members"
         text = f"{listed(names)} {verb} {known} as {what}, and no node whose report counts does"
         yield Problem("unconfirmed_member", names[0], text)
+
+
+def unconfirmed_addresses(
+    membership: Membership,
+    reports: Sequence[MemberReport],
+    agents_at: Callable[[str], Collection[JolokiaEndpoint]],
+) -> Iterator[Problem]:
+    """A problem for each member whose address nothing of its own confirms, and which a node knows without a host id.
+
+    That node means the token owner at the address. Whether this is the member, only other nodes say; after two nodes
+    have swapped their addresses, they may be wrong.
+
+    Args:
+        membership: the members.
+        reports: that they gave of themselves.
+        agents_at: agents that can only be at an endpoint.
+    """
+    observers: dict[Member, list[str]] = defaultdict(list)
+    nameless: dict[tuple[int, ...], list[Member]] = {}
+    for member, agent, report in reports:
+        statement = testimony(agent, report)
+        key = (id(statement.host_ids), id(statement.owners), id(statement.live))
+        if key not in nameless:
+            nameless[key] = _without_host_id(membership, statement)
+        for owner in nameless[key] if believable(report) else ():
+            observers[owner].append(member.address)
+    for member, agent, report in reports if observers else ():
+        if _gives_itself(member, testimony(agent, report)) or agent in agents_at(member.endpoint):
+            observers.pop(member, None)
+    for member, names in observers.items():
+        verb = "knows" if len(names) == 1 else "know"
+        text = f"{listed(names)} {verb} {member.address} without its host id, and the node does not confirm its address"
+        yield Problem("unconfirmed_address", member.address, text)
+
+
+def _gives_itself(member: Member, statement: Testimony) -> bool:
+    """Whether a node gives itself the endpoint at which it is a member; releases before 4.0 leave out the port."""
+    host_ids = statement.host_ids or {}
+    return member.host_id in {host_ids.get(member.endpoint), host_ids.get(ip_of(member.endpoint))} - {None}
+
+
+def _without_host_id(membership: Membership, statement: Testimony) -> list[Member]:
+    """The members with a host id that a testimony has as token owners without one."""
+    if statement.host_ids is None:
+        return []
+    owners = statement.live if statement.owners is None else statement.owners
+    indexes = {membership.roster.index_of(endpoint, {}) for endpoint in owners - statement.host_ids.keys()}
+    return [member for index, member in enumerate(membership.members) if index in indexes and member.host_id]
 
 
 def _moving(membership: Membership, testimonies: Iterable[Testimony]) -> frozenset[str]:

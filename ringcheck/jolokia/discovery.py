@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.membership import Roster
 from ringcheck.errors import DataError
-from ringcheck.jolokia.disagreements import answering_twice, known_to_idle_nodes, unknown_to_some
+from ringcheck.jolokia.disagreements import (
+    answering_twice,
+    known_to_idle_nodes,
+    unconfirmed_addresses,
+    unknown_to_some,
+)
 from ringcheck.jolokia.fanout import UNHEARD
 from ringcheck.jolokia.membership import (
     AgentReport,
@@ -239,8 +244,14 @@ class Discovery:
         return (
             *unknown_to_some(membership, reports),
             *known_to_idle_nodes(membership, reports),
+            *unconfirmed_addresses(membership, reports, self._agents_at),
             *answering_twice(membership, self._fanout.reports()),
         )
+
+    def _agents_at(self, endpoint: str) -> set[JolokiaEndpoint]:
+        """The agents that are asked for the node at an endpoint, whichever host id it has."""
+        contacts = (contact.agent for contact in self._session.contacts if contact.ips == {ip_of(endpoint)})
+        return {self._session.agent_at(endpoint, None), *contacts}
 
     def same_members(self, membership: Membership) -> bool:
         """Whether the reports give the members that are known. The work is done only if a report has changed."""

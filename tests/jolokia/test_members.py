@@ -259,6 +259,31 @@ def test_gossip_with_an_endpoint_does_not_make_it_a_member() -> None:
     assert problem.summary == f"{ONE} does not know {THREE} as a member"
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_address_that_one_node_alone_gives_to_a_host_id_is_not_trusted(*, swapped: bool) -> None:
+    """One and Two know each other and themselves without host ids; only Three has host ids for their addresses.
+
+    If these are swapped, the agents at both addresses answer with the other's host id, and it is not known which node
+    the ring means.
+    """
+    lab = Lab()
+    here, there, three = map(lab.endpoint, lab.addresses)
+    for address in (ONE, TWO):
+        lab.nodes[address].attributes["EndpointWithPortToHostId"] = {three: lab.host_id(THREE)}
+    ids = [lab.host_id(ONE), lab.host_id(TWO)]
+    at_one, at_two = reversed(ids) if swapped else ids
+    lab.nodes[THREE].attributes["EndpointWithPortToHostId"] |= {here: at_one, there: at_two}
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            seen = running.poll()
+            found = [(one.subject, one.summary) for one in seen.problems if one.code == "unconfirmed_address"]
+            said = "127.0.2.1, 127.0.2.2 know {0} without its host id, and the node does not confirm its address"
+            assert found == ([(ONE, said.format(ONE)), (TWO, said.format(TWO))] if swapped else [])
+    assert evidence_of(seen).contradictory == ({0, 1} if swapped else frozenset())
+    decision = Gatekeeper(seen, Policy(), Gate(settle=0)).decide([THREE])
+    assert ("contradiction" in {one.code for one in decision.reasons if one.blocks}) is swapped
+
+
 @pytest.mark.parametrize(
     "state", [{"OperationMode": "DRAINED"}, {"OperationMode": "STARTING"}, {"GossipRunning": False}], ids=str
 )
