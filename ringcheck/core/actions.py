@@ -48,15 +48,15 @@ ACTIONS: Mapping[Action, ActionKind] = {
     "removenode": ActionKind(verb="be removed", of_dead_nodes=True, needs_all_up=True),
     # A replacement takes over the tokens of its node: no other node gains a range.
     "replace": ActionKind(verb="be replaced", of_dead_nodes=True),
-    # Each range is streamed from the replica that gives it up (`RangeStreamer`, consistent range movement), and its
-    # tokens decide which replica that is.
+    # Each range is streamed from the replica that gives it up (`RangeStreamer`, consistent range movement). The tokens
+    # of the new node decide which replica that is.
     "bootstrap": ActionKind(verb="join", needs_all_up=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """The place of a node that is to join, or to replace another."""
+    """The datacenter and rack of a node that will join the cluster or replace another node."""
 
     datacenter: str
     rack: str
@@ -67,11 +67,11 @@ class Newcomer:
 
 
 def newcomer_of(action: Action, nodes: Collection[str], datacenter: str | None, rack: str | None) -> Newcomer | None:
-    """The newcomer that a question describes; None if the action has none, or it is not described.
+    """The new node that a question describes; None if the action has no new node, or if it is not described.
 
     Raises:
-        UsageError: if the action needs a description and has none, if it has half of one, or if nodes are named that
-            the action does not concern, or none are named that it does.
+        UsageError: if the action needs a description and there is none, if only a datacenter or only a rack is given,
+            if nodes are named for an action that is about no existing node, or if an action that needs nodes has none.
     """
     if action == "bootstrap":
         if nodes:

@@ -1,7 +1,7 @@
-"""From a snapshot and a policy to a verdict.
+"""Judges a snapshot by a policy: the verdict.
 
 Brings together what is lost (core/judge.py), what is not known (core/gaps.py) and what restart leases excuse
-(core/maintenance.py), and orders it. A gap in what is known is a finding of its own, UNKNOWN, so that it can't pass for
+(core/maintenance.py), and sorts it. A gap in what is known is a finding of its own, UNKNOWN, so that it can't pass for
 health; what is known to be lost is CRITICAL or WARNING as the policy says; a configuration mistake, which does not end
 when nodes return, is a WARNING.
 """
@@ -45,7 +45,7 @@ _LONGEST_LEVEL = 40  # characters of an unknown level that are shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked of a snapshot, beside the policy.
+    """What a caller asks about a snapshot, in addition to the policy.
 
     Attributes:
         keyspaces: shell patterns; empty for all that the policy does not leave out.
@@ -72,9 +72,9 @@ def assess(
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
-        question: what is asked beside them.
+        question: what is asked in addition to these rules.
         maintenance: restart leases; None if the cluster keeps none.
-        more: findings of which the snapshot alone knows nothing, such as those of `core.overdue`.
+        more: findings that can't be made from the snapshot alone, such as those of `core.overdue`.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
@@ -129,7 +129,7 @@ def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _bounded(findings: Iterable[Finding], most: int) -> tuple[Finding, ...]:
-    """At most so many findings of one code and severity, then how many more there are."""
+    """At most `most` findings of each code and severity, followed by one that counts those left out."""
     kept: list[Finding] = []
     groups: dict[tuple[Severity, str], list[Finding]] = defaultdict(list)
     for finding in findings:
@@ -159,7 +159,7 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
 
 
 def _without_nodes(snapshot: Snapshot, ring: Ring, names: list[str]) -> Iterator[Finding]:
-    """Datacenters of a ring's replication that have no nodes, not even joining ones; if all datacenters are known."""
+    """Datacenters of a ring's replication without any node, even joining; none if a node's datacenter is unknown."""
     known = all(node.datacenter for node in snapshot.nodes)
     if ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY or not known:
         return
@@ -170,9 +170,9 @@ def _without_nodes(snapshot: Snapshot, ring: Ring, names: list[str]) -> Iterator
 
 
 def contradictions(scope: Scope, ring: Ring, names: list[str]) -> Iterator[Finding]:
-    """A ring whose ranges have other numbers of replicas than its replication asks for.
+    """A finding if the ranges of a ring do not have as many replicas as its replication asks for.
 
-    The view of a half-started node, or a wrong `replication:`.
+    Then the ring was read from a half-started node, or `replication:` is wrong.
     """
     wanted = expected(ring.replication, scope.evidence.owners)
     if wanted is None:
@@ -209,7 +209,7 @@ def of_logins(scope: Scope) -> Iterator[Finding]:
 
 
 def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:
-    """A finding if nothing was judged, or a pattern matches nothing: there would be nothing that the OK is about."""
+    """A finding if nothing was judged, or a pattern matches nothing: an OK would then be about nothing."""
     names = [keyspace.name for keyspace in keyspaces]
     missing = [pattern for pattern in question.keyspaces if not any(fnmatchcase(name, pattern) for name in names)]
     if missing:

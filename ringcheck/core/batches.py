@@ -1,7 +1,7 @@
-"""Packs things into the fewest batches, under limits on how many of which things a batch may hold.
+"""Packs things into the fewest batches; limits say how many members of a set of things a batch may hold.
 
-This is graph colouring with limits on any number of things instead of edges between two. The module knows nothing of
-nodes or ranges: things are numbers from 0, and a set of things is an int with a bit for each.
+This is graph colouring, with limits on sets of any size instead of edges between two things. The module knows nothing
+of nodes or ranges: things are numbers from 0, and a set of things is an int with a bit for each.
 
 The result is deterministic. It comes with a lower bound: no packing has fewer batches. If the bound equals the number
 of batches, these are proven to be the fewest. The bound comes from a clique, from the members of a limit, from the
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_SEARCHED = 64  # the complete search takes no more things than these
-_STEPS = 20_000  # after which the complete search gives up
+_SEARCHED = 64  # things that the complete search takes, at most
+_STEPS = 20_000  # steps after which the complete search gives up
 _STARTS = 64  # things from which a clique is grown
 _WEIGHED = 512  # candidates that are compared for the next member of a batch
-_WORK = 3_000_000  # looks at a batch that reordering may take in all
+_WORK = 3_000_000  # how often reordering may look at a batch, in total
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class Packing:
 
 
 class Limits:
-    """How many of which things a batch may hold."""
+    """Limits on how many members of a set of things a batch may hold."""
 
     def __init__(self, size: int) -> None:
         """No limits yet, on `size` things."""
         self.never = 0
         """Things that no batch may hold."""
         self.apart = [0] * size
-        """For each thing the things that must not share a batch with it."""
+        """For each thing, the things that must not share a batch with it."""
         self.sums: dict[int, int] = {}
-        """How many members of a set a batch may hold, if more than one."""
+        """By set, how many of its members a batch may hold; only if that is more than one."""
 
     def add(self, members: int, most: int) -> None:
         """Let a batch hold at most `most` of these members."""
@@ -112,10 +112,10 @@ class _Packer:
     Attributes:
         order: the things, ascending.
         room: how many things a batch may hold.
-        apart: for each thing the things that must not share a batch with it.
+        apart: for each thing, the things that must not share a batch with it.
         sums: sets of things and how many of each set a batch may hold.
-        sums_of: for each thing the indexes of the sums that it is in.
-        near: for each thing the things that share any limit with it.
+        sums_of: for each thing, the indexes of the sums that it is in.
+        near: for each thing, the things that share any limit with it.
     """
 
     def __init__(self, limits: Limits, things: int, groups: Sequence[int], room: int | None) -> None:
@@ -164,7 +164,7 @@ class _Packer:
         return max((-(-members.bit_count() // most) for members, most in self.sums), default=0)
 
     def _by_clique(self) -> int:
-        """The largest set that is found of things of which no two may share a batch."""
+        """The size of the largest set that was found in which no two things may share a batch."""
         ranked = sorted(self.order, key=lambda thing: -self.apart[thing].bit_count())
         return max((self._clique(start) for start in ranked[:_STARTS]), default=0)
 
@@ -216,7 +216,7 @@ class _Packer:
         return [part for batch in batches for part in self._cut(batch.members)]
 
     def _joined(self, batch: _Batch, group: int) -> _Batch | None:
-        """The batch with a group, however much room that takes; None if a limit forbids it."""
+        """The batch with a group added, whatever its room; None if a limit forbids it."""
         for thing in bits(group):
             if batch.blocked >> thing & 1:
                 return None
@@ -244,7 +244,7 @@ class _Packer:
         return batches
 
     def _weight(self, thing: int, outside: int, free: int) -> tuple[int, int, int]:
-        """How well a thing suits a batch: it should be near to what is outside of it, not to what may still join."""
+        """How well a thing suits a batch: it should share limits with things outside, not with those that may join."""
         near = self.near[thing]
         if not outside:
             return (near & free).bit_count(), 0, -thing
@@ -311,7 +311,7 @@ class _Search:
 
 
 def _sums(limits: Limits, things: int) -> list[tuple[int, int]]:
-    """The sums that limit these things, members reduced to these."""
+    """The sums that limit these things, with only these things as members."""
     sums: dict[int, int] = {}
     for members, most in limits.sums.items():
         packed = members & things

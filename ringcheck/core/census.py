@@ -2,7 +2,7 @@
 
 The census of a ring with all nodes up is taken once and kept with the ring. A state with nodes down starts from it and
 corrects it by the ranges that those nodes hold: removes what these ranges were and adds what they are. So its cost is
-proportional to what the down nodes hold and not to the size of the ring. Where they hold more than a quarter of the
+proportional to what the down nodes hold and not to the size of the ring. If they hold more than a quarter of the
 ranges, counting all of them again is cheaper. Ranges that pending ranges cut are counted one by one.
 """
 

@@ -1,4 +1,4 @@
-"""What coordinators count of their clients' requests, and what was added between two readings.
+"""The counters that coordinators keep of their clients' requests, and their increase between two readings.
 
 Counters begin at 0 when a process starts, and only grow. A coordinator counts a failed request once, so that the sum
 over all nodes is the number of errors that clients were sent.
@@ -48,7 +48,7 @@ def new_errors(
 
     Args:
         before: the first reading, by node.
-        after: the second; the counters of a node that is not in the first count whole.
+        after: the second reading; counters of a node that is not in the first one are taken to begin at 0.
         restarted: nodes whose process is known to be a new one, so that their counters began again.
     """
     total: Counter[tuple[str, str]] = Counter()
@@ -83,8 +83,8 @@ def hints_left(before: Mapping[str, ClientCounters], after: Mapping[str, ClientC
 
     None if a node does not report them.
 
-    A node that was restarted in between keeps its hints in files and forgets its counters; it is left out. Hints of
-    before the first reading that a node delivers now are not those that another one has created since.
+    A node that was restarted in between keeps its hints in files and forgets its counters; it is left out. Each node
+    is counted alone: if one node delivers old hints, that says nothing about the new hints of another node.
     """
     left = {}
     for node, then in before.items():

@@ -106,7 +106,7 @@ class Demand:
         requirements: all must hold; empty for ANY, which a hint satisfies.
         operation: reads use natural replicas, writes pending ones too.
         paxos: how the participants of the Paxos round that precedes it are counted; None if there is none.
-        digest: the hash, kept.
+        digest: the hash, computed once.
     """
 
     requirements: tuple[Requirement, ...]
@@ -131,7 +131,7 @@ class Replicas:
         pending: pending replicas by datacenter, down ones included.
         together: live natural and pending replicas, as in `live`.
         unhurt: what `live` would be with every natural replica live.
-        digest: the hash, kept: counts are looked up some hundred thousand times.
+        digest: the hash, computed once: counts are looked up some hundred thousand times.
     """
 
     natural: tuple[tuple[str, int], ...]
@@ -171,9 +171,9 @@ class Replicas:
         return self._margin(requirement, required, counts_pending=True)
 
     def _promising(self, requirement: Requirement, paxos: Paxos) -> Margin:
-        """The participants that must promise, of those that there are, natural and pending."""
+        """The margin of the Paxos round: how many of its participants, natural and pending, must promise."""
         natural, pending = (_count(counts, requirement.datacenter) for counts in (self.natural, self.pending))
-        if paxos == "v2":  # Paxos.Participants: a majority of the natural ones, and all pending ones beside it
+        if paxos == "v2":  # Paxos.Participants: a majority of the natural ones, and all pending ones as well
             required = natural // 2 + 1 + pending
         elif pending <= 1:
             required = (natural + pending) // 2 + 1
@@ -273,7 +273,7 @@ def release(text: str | None) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Behaviour:
-    """What of a coordinator decides how many replicas a level needs.
+    """The properties of a coordinator that decide how many replicas a level needs.
 
     Attributes:
         release: (major, minor).
@@ -288,8 +288,8 @@ class Behaviour:
 def behaviours(release_version: str | None, paxos_variant: str | None) -> tuple[Behaviour, ...]:
     """The behaviours that a coordinator may have, by its ReleaseVersion and its PaxosVariant.
 
-    There are two if its variant is not known. Neither is the stricter one everywhere, so that each question is judged
-    for both, and the worse answer counts.
+    There are two if its variant is not known. Neither of them is stricter in all cases, so each question is judged for
+    both, and the worse answer counts.
     """
     version = release(release_version)
     known = PAXOS_VARIANTS.get(paxos_variant or "")
@@ -356,7 +356,7 @@ class Rules:
             quorums = tuple(Requirement(self.quorum(name), name, self.transient(name)) for name in self.datacenters)
             return Demand(quorums or (Requirement(1),), operation)  # without datacenters nothing can be served
         paxos = self._paxos if level.serial else None
-        if paxos == "v2":  # it reads from the participants, and so at no quorum of the configured factor
+        if paxos == "v2":  # it reads from the participants: the configured factor does not matter
             return Demand((Requirement(None, scope, self.transient(scope)),), operation, paxos)
         # Without replicas nothing can be served, though `blockFor` of ALL is 0 then.
         replicas = max(1, self.total) if level is Level.ALL else self.quorum(scope)
@@ -397,8 +397,9 @@ def _refuse(condition: bool, replication: Replication) -> None:  # noqa: FBT001 
 def expected(replication: Replication | None, owners: Mapping[str, int]) -> dict[str | None, int] | None:
     """How many natural replicas every range must have, by datacenter (None: in all); None if that is not known.
 
-    Fewer mean that the ring is a half-started node's, more that the configured replication is wrong. A factor is capped
-    by the number of nodes in its datacenter (`NetworkTopologyStrategy.calculateNaturalReplicas`).
+    A range with fewer shows that the ring was read from a half-started node; a range with more shows that the
+    configured replication is wrong. A factor is capped by the number of nodes in its datacenter
+    (`NetworkTopologyStrategy.calculateNaturalReplicas`).
     """
     if replication is None:
         return None

@@ -1,8 +1,8 @@
 """Views that contradict each other, or the ring, about which nodes join, leave or move.
 
 A coordinator places replicas, and the writes to nodes that gain ranges, by the movements that it knows. The ring is
-read from one node, so that a coordinator which believes in other movements has a ring that was not read. For some
-seconds that is so at the beginning and at the end of every movement; a node that missed the end believes in it longer.
+read from one node, so a coordinator that believes in other movements uses a ring that was not read. For some seconds
+this is normal at the beginning and at the end of every movement; a node that missed the end believes in it longer.
 
 Such a coordinator is judged by bounds. A range that enough other replicas serve is served in either ring, so the nodes
 whose movement is contested are taken away. Besides, a write waits for every node that gains the range. A coordinator
@@ -45,7 +45,7 @@ class Movement(NamedTuple):
 
 
 class ContestedMovements:
-    """Movements in which some views that count believe, and other views or the ring do not."""
+    """Movements that some views which count believe in, while other views or the ring do not."""
 
     def __init__(self, evidence: Evidence) -> None:
         """Compare the views.
@@ -60,7 +60,7 @@ class ContestedMovements:
 
     @cached_property
     def _between_views(self) -> frozenset[Movement]:
-        """Those that some views know and others do not."""
+        """Movements that some views know and others do not."""
         known = self._known.values()
         return frozenset().union(*known) - frozenset.intersection(*known) if known else frozenset()
 
@@ -113,7 +113,7 @@ class ContestedMovements:
             yield self._finding(movement, Severity.UNKNOWN, detail)
 
     def _doubtful(self) -> Iterator[tuple[View, frozenset[Movement]]]:
-        """The views that know, or don't know, contested movements; one of those that are equal in all that counts."""
+        """The views that know, or don't know, contested movements; of views with equal lists and behaviour only one."""
         seen = set()
         for view in self._evidence.usable if any(self._known.values()) else ():
             movements = self._between_views | self._with_ring(view)

@@ -31,7 +31,7 @@ class Cuts:
     Attributes:
         nodes: how many nodes are in any cut; no other node matters.
         listed: the cuts by their size; only some of them if there are too many to list.
-        number: how many cuts of each size there are at most.
+        number: an upper bound of how many cuts of each size there are.
         complete: whether all cuts are listed.
     """
 
@@ -55,7 +55,7 @@ def cuts_of(tolerances: Collection[Tolerance]) -> Cuts:
 
 
 def _first(tolerances: Iterable[Tolerance]) -> Iterable[Tolerance]:
-    """As many of them as there is room for."""
+    """The tolerances whose sets are listed: as many as there is room for."""
     room = _LISTED
     for members, spare in tolerances:
         number = comb(len(members), spare + 1)

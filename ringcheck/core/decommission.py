@@ -1,8 +1,8 @@
-"""What keeps nodes from leaving the cluster for good, and replicas from finding room on those that stay.
+"""Why nodes may not leave the cluster for good, and why replicas would find no room on the nodes that stay.
 
 A node that is decommissioned first hands its ranges over to the nodes that stay, and serves them until then. What
-counts is whether the nodes that stay have room for as many replicas as each keyspace wants. What the ranges cost
-meanwhile, whose writes go to the gaining nodes as well, is in `core.movements`.
+counts here is whether the nodes that stay have room for as many replicas as each keyspace wants. Until the node has
+left, writes of these ranges go to the gaining nodes as well; what that costs is in `core.movements`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,6 @@ PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)"
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of a duration with its unit; None if the text is none."""
+    """Seconds of a duration with its unit; None if the text is not a duration."""
     match = re.fullmatch(PATTERN, text)
     return float(match[1]) * UNITS[match[2]] if match else None

@@ -17,7 +17,7 @@ def canonical(text: str) -> str:
     """The canonical text of an address with or without a port, in any spelling. A zone (`%eth0`) is dropped.
 
     Raises:
-        ValueError: if it is neither; names of hosts are not resolved.
+        ValueError: if the text is not an address; host names are not resolved.
     """
     try:
         return _ip(text)
@@ -37,7 +37,7 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     """Host, in lower case, and port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; None if there is no port.
 
     Raises:
-        ValueError: if it has none of these forms, as an IPv6 address without brackets.
+        ValueError: if it has none of these forms. An IPv6 address without brackets has none.
     """
     parts = _HOST_AND_PORT.fullmatch(text)
     if parts is None or int(parts["port"] or 0) >= 2**16:
@@ -67,7 +67,7 @@ def has_port(endpoint: str) -> bool:
 
 @lru_cache(maxsize=16384)
 def order(endpoint: str) -> tuple[int, int, int, str]:
-    """A key to sort by: IPv4 before IPv6, numerically, then by port; texts that are no endpoints come last."""
+    """A key to sort by: IPv4 before IPv6, numerically, then by port; texts that are not endpoints come last."""
     try:
         ip, port = split(endpoint)
         address = ip_address(ip)

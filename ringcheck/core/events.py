@@ -1,4 +1,4 @@
-"""The events that leave ringcheck: what programs may react to, beside the entries of the history for people.
+"""The events that ringcheck sends for programs to react to; for people there are the entries of the history.
 
 Pure. An event is due when a fact that was not announced yet holds: a node has been down for a while, or a cluster is in
 another condition than at the last event. What was announced is kept with the facts, in the same transaction as the
@@ -8,7 +8,8 @@ The condition of a cluster is its worst: `outage` while ranges are unavailable a
 node is down and ranges have no replica to spare at the lowest watched level of their keyspace, otherwise `served`. A
 poll that leaves something unknown does not improve it.
 
-A change of the levels in use is announced by the time at which it was found, since it stays in sight for a day.
+A change of the levels in use stays in the readings for a day. The announcement keeps the time at which the change was
+found, so that each change is announced once.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Event:
         kind: a key of EVENTS.
         subject: address of a node; empty if it is about the cluster.
         data: more about it, as JSON.
-        after: of node_lost the seconds for which the node has been down; other kinds concern every webhook.
+        after: for node_lost, the seconds for which the node has been down; events of other kinds go to every webhook.
     """
 
     kind: str
@@ -72,10 +73,10 @@ def noticed(
 
     Args:
         polled: the poll.
-        announced: before it.
-        facts: what is so after it.
+        announced: what had been announced before the poll.
+        facts: the facts after the poll.
         at: milliseconds of Unix time.
-        delays: seconds after which a node is lost; each is an event of its own.
+        delays: seconds after which a node counts as lost; each of them makes an event of its own.
     """
     if polled.error or polled.verdict is None:
         return [], dict(announced)
@@ -202,7 +203,7 @@ def _old_leases(verdict: Verdict, record: _Announcements) -> Iterator[Event]:
 
 
 def _levels(seen: Observed | None, record: _Announcements) -> Iterator[Event]:
-    """The changes of the levels in use; those that were announced stay so while the levels are not observed."""
+    """The changes of the levels in use; while the levels are not observed, announced changes stay announced."""
     if seen is None:
         record.all_stay("level_change")
         return

@@ -1,7 +1,7 @@
-"""From what nodes say to what is so: who is a member, whose view counts, and who is up, for whom.
+"""Concludes from the reports of the nodes who is a member, whose view counts, and who is up, for whom.
 
-Evidence is made once from a Snapshot; health, gate, plan, what-if, risk, recovery order and pictures read it, and
-nothing but this module and core/views.py reads the lists of a view.
+Evidence is made once from a Snapshot; health, gate, plan, what-if, risk, recovery order and pictures read it. Only this
+module and core/views.py read the lists of a view.
 
 Liveness is a relation between an observer and a node, never a property of a node. Three questions have three answers:
 
@@ -60,7 +60,7 @@ class Evidence:
     """What the views of a snapshot say together.
 
     Attributes:
-        snapshot: where the views are from.
+        snapshot: the one that the views are from.
         views: all of them, judged: with the outcome and reason that the rules of this package give them.
         usable: those that count.
     """
@@ -69,7 +69,7 @@ class Evidence:
         """Judge the views.
 
         Args:
-            snapshot: where they are.
+            snapshot: the one that has the views.
             only: address of the only observer whose view is to count.
 
         Raises:
@@ -169,9 +169,9 @@ class Evidence:
         return behaviours(node.release_version, node.paxos_variant)
 
     def assumed(self, node: Node) -> Node:
-        """A node, with what others have in place of its release and Paxos variant if it could not be asked for them.
+        """A node; its release and Paxos variant are taken from other nodes if it could not be asked for them.
 
-        The variant stays unknown unless all coordinators of its release have the same.
+        The variant stays unknown unless all coordinators of the release have the same one.
         """
         if node.release_version and (node.paxos_variant or node.source == "ok"):
             return node
@@ -211,7 +211,7 @@ class Evidence:
 
     @cached_property
     def surely_down(self) -> frozenset[int]:
-        """Nodes whose stop costs nothing: every view that counts lists them as unreachable, and they don't deny it."""
+        """Nodes whose stop costs nothing: unreachable in every view that counts, and their agents don't deny it."""
         if not self.usable:
             return frozenset()
         refused = frozenset.intersection(*(lists.refused for lists in self._lists))
@@ -234,9 +234,9 @@ class Evidence:
         return self._self_report(index) is not None and not self._denies(index)
 
     def may_serve(self, view: View) -> bool:
-        """Whether the node of a view that does not count may serve clients: it answers and reports nothing against it.
+        """Whether the node of a view that does not count may serve clients: it answers, and no report rules it out.
 
-        Its peers may see it down all the same. What its clients get is then not known.
+        Its peers may still see it down. It is then not known what its clients get.
         """
         node = self.node(view)
         if view.outcome == "unreachable":
@@ -254,9 +254,9 @@ class Evidence:
     def states(self) -> tuple[State, ...]:
         """The state of each node.
 
-        `up`: all views that count reach it, or its own counts and others reach it, or no view reaches another node.
-        `down`: no other view that counts reaches it though some know it, or some do not and its own does not count.
-        `unknown`: no view that counts knows it.
+        Only views that count matter; without any, all nodes are `unknown`. A node that all of them reach is `up`. So is
+        a node whose own view counts, if another view reaches it or if no observer reaches any other observer. Of the
+        other nodes, those that some view knows are `down`, and the rest are `unknown`.
         """
         return tuple([self._state(index) for index in range(len(self.snapshot.nodes))])
 
@@ -300,7 +300,7 @@ class Evidence:
 
     @cached_property
     def isolated(self) -> frozenset[int]:
-        """Nodes that serve clients though no other view that counts reaches them: their own view may be frozen."""
+        """Nodes that serve clients although no other view that counts reaches them: their own view may be frozen."""
         return frozenset(
             index
             for index, blind in self.disputed.items()
@@ -370,7 +370,7 @@ class Evidence:
 
     @cached_property
     def owners(self) -> Counter[str]:
-        """How many nodes own tokens, by datacenter: what replication has to place replicas on."""
+        """How many nodes own tokens, by datacenter: replication can place replicas on these nodes."""
         return Counter(
             node.datacenter or ""
             for index, node in enumerate(self.snapshot.nodes)

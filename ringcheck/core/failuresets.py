@@ -93,7 +93,7 @@ class _Condition:
 
 
 class RingSurvey:
-    """One ring with the nodes down that some views do not reach.
+    """One ring, with those nodes down that some views do not reach.
 
     Two ranges have the same row kind if, position by position, their replicas are in the same racks and are both up or
     both down. They can lose the replicas at the same positions, and differ only in the nodes at these positions.
@@ -117,7 +117,7 @@ class RingSurvey:
         Args:
             demands: of one level.
             size: of the sets, as health has it; 0 or None if there is no loss to look for.
-            limit: how many sets must be there if there are too many to find all.
+            limit: how many sets to find at least, if there are too many to find all.
         """
         if not size:
             return SmallestSets(failures=size, tokens={})
@@ -143,7 +143,7 @@ class RingSurvey:
         return dict(tokens)
 
     def racks(self, demands: Demands, size: int | None) -> SmallestSets:
-        """The smallest sets of racks; arguments as of `nodes`."""
+        """The smallest sets of racks; the arguments are those of `nodes`."""
         if not size:
             return SmallestSets(failures=size, tokens={})
         kinds = ((row, self._conditions(row, (), kind, demands), width) for _, row, width, kind in self._kinds)
@@ -250,12 +250,12 @@ def _rack_sets(racks: Members, spare: int, size: int) -> Iterator[Members]:
 
 
 def _enumerated(size: int, tokens: Mapping[tuple[Members, ...], int], limit: int) -> SmallestSets:
-    """All sets of a size that lie within a group; if these are very many, some that cost most.
+    """All sets of a size that lie within a group; if there are very many, some of those that cost most.
 
     Args:
         size: of the sets.
-        tokens: of ranges, by the groups of nodes of which they can't lose so many.
-        limit: how many sets are wanted then.
+        tokens: of ranges, by the groups of nodes of which the ranges can't lose `size`.
+        limit: how many sets are wanted in that case.
     """
     total = sum(comb(len(group), size) for groups in tokens for group in groups)
     if total <= _ENUMERATED:

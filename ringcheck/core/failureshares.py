@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 GROWN = 600_000  # sets that are grown in all
 _KEPT = 150_000  # sets of one size that are kept to be grown again
-_PAIRED = 3_000_000  # subsets of cuts that are looked at to count the pairs of cuts
+_PAIRED = 3_000_000  # subsets of cuts that are examined to count the pairs of cuts
 _ROUNDED = 1e-9  # more than what the bound of Kruskal and Katona loses by rounding
 
 
@@ -49,7 +49,7 @@ class FailureShares:
     Attributes:
         at_least: lower bounds.
         at_most: upper bounds.
-        exact_to: the bounds are equal for sets of up to so many nodes.
+        exact_to: the bounds are equal for sets of up to this many nodes.
     """
 
     at_least: tuple[float, ...]
@@ -90,7 +90,10 @@ def binomial(number: int, down: float) -> Iterator[float]:
 
 
 def onset_weights(number: int, down: float) -> Iterator[float]:
-    """By the size of a set: failures that lead to it for each that leads away, in the long run; less the latter."""
+    """For each size of a set: the rate of failures that lead to the set, minus the rate of those that lead away.
+
+    The unit is the rate at which one node fails while exactly the nodes of the set are down.
+    """
     for size in range(number + 1):
         yield size * (1 - down) / down - (number - size)
 
@@ -199,7 +202,10 @@ def _bits(mask: int) -> Iterator[int]:
 
 
 def _sums(nodes: int, number: Mapping[int, int]) -> Iterator[float]:
-    """For each size the sum over these many sets of the share of sets of that size that contain them."""
+    """For each size, the sum of the shares of sets of that size that contain one of these sets.
+
+    `number` has how many of these sets there are, by their size.
+    """
     for size in range(nodes + 1):
         yield sum(
             many * prod((size - place) / (nodes - place) for place in range(least))
@@ -225,7 +231,7 @@ def _sound_at_most(nodes: int, counted: int, share: float) -> Iterator[float]:
 
 
 def _scales(cuts: Cuts, counted: int) -> list[float]:
-    """For each size how many times as large the share can be at most as it is at the counted size."""
+    """For each size, the factor by which its share can exceed that of the counted size, at most."""
     largest = max(cuts.number)
     if largest > counted:
         return [float("inf")] * (cuts.nodes + 1)
@@ -237,7 +243,7 @@ def _scales(cuts: Cuts, counted: int) -> list[float]:
 
 
 def _pairs(cuts: Cuts) -> dict[int, int]:
-    """How many pairs of cuts there are, by the number of nodes that both have together."""
+    """How many pairs of cuts there are, by the number of nodes in both cuts together."""
     degrees = {size: _degrees(listed, size) for size, listed in cuts.listed.items()}
     pairs: Counter[int] = Counter()
     for first, second in combinations_with_replacement(sorted(degrees), 2):
@@ -253,7 +259,7 @@ def _pairs(cuts: Cuts) -> dict[int, int]:
 
 
 def _degrees(listed: Collection[Members], size: int) -> Counter[Members]:
-    """For each part of a cut, how many cuts have it; without the empty part and whole cuts."""
+    """How many cuts contain each part of a cut; the empty part and whole cuts are left out."""
     degrees: Counter[Members] = Counter()
     for length in range(1, size):
         degrees.update(chain.from_iterable(map(combinations, listed, repeat(length))))
@@ -264,7 +270,8 @@ def _overlapping(moments: Sequence[int]) -> list[int]:
     """How many ordered pairs have exactly none, one, ... nodes in common.
 
     Args:
-        moments: the sum over the pairs of how many parts of none, one, ... nodes both have.
+        moments: for each number of nodes from 0 on, how many parts with so many nodes the pairs have in common, summed
+            over all pairs.
     """
     sizes = range(len(moments))
     return [

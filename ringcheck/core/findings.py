@@ -368,7 +368,7 @@ class Finding:
         share: share of the token space that is lost, 0 to 1; orders findings of one severity.
         level: the consistency level that it is about, if it is about one.
         datacenter: the clients' datacenter, if the level has one.
-        more: how many more findings of its code and severity it stands for, which are left out; 0 for a usual one.
+        more: how many findings of its code and severity it stands for, which are left out; 0 for an ordinary finding.
         since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
     """
 

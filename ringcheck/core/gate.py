@@ -103,7 +103,7 @@ class Gate:
         require_spare: bool = False,
         require_all_up: bool = False,
     ) -> Gate:
-        """The configured gate with what one question asks for: another level, or more of anything else.
+        """The configured gate, changed by what one question asks for: `level` replaces, everything else is added.
 
         Raises:
             UsageError: if `level` is ANY, which every stop keeps, or if `allow` has a code that no reason has.
@@ -136,7 +136,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Whether the candidates may stop, or what else is asked about them.
+    """The answer whether an action on the candidates may begin; for a restart, whether they may stop.
 
     Attributes:
         snapshot: what the decision is based on.
@@ -146,9 +146,9 @@ class Decision:
         holders: addresses that hold a lease and count as down.
         reasons: blocking ones first.
         checked: what was looked at.
-        left_out: codes of reasons, and `stable`, that a recorded snapshot can't give or can give in part only.
+        left_out: codes of reasons, and `stable`, that a recorded snapshot can't give, or only in part.
         allowed: codes of reasons that do not block because the operator allows them, whether they arose or not.
-        newcomer: where the node is that is to join, or to replace a candidate, if that is stated.
+        newcomer: datacenter and rack of the node that will join or replace a candidate; None if they are not stated.
         together: candidates that are to be replaced, in groups that may be replaced at once.
     """
 
@@ -184,7 +184,7 @@ class Gatekeeper:
         *,
         recorded: bool = False,
     ) -> None:
-        """Find what is at stake, and what keeps any node from stopping.
+        """Find what is at stake, and what prevents every stop.
 
         Args:
             snapshot: fresh, unless `recorded`.
@@ -227,7 +227,7 @@ class Gatekeeper:
         Args:
             candidates: the nodes that the action is about; none for a bootstrap.
             action: what is to be done.
-            newcomer: where the node is that is to join, or to replace a candidate.
+            newcomer: datacenter and rack of the node that will join or replace a candidate.
         """
         known = frozenset(self.snapshot.index[name] for name in candidates if name in self.snapshot.index)
         reasons = [*self._general(candidates), *self._notes(known, action), *self._streams(known)]
@@ -306,7 +306,7 @@ class Gatekeeper:
             yield replace(refusal, blocks=False) if waived or self._excused(refusal) else refusal
 
     def _excused(self, reason: Reason) -> bool:
-        """Whether a reason is about a node that counts as down by its lease, whatever its own view is."""
+        """Whether a reason is about a node that counts as down because of its lease, whatever its own view is."""
         return reason.waived_for_subject and reason.subject in {holder.node for holder in self.holders}
 
     def _notes(self, known: frozenset[int], action: Action) -> Iterator[Reason]:
@@ -325,7 +325,7 @@ class Gatekeeper:
                 yield reason("lease_held", holder.node, text, blocks=kind.changes_ring, lifts_when=release_of(holder))
 
     def _leases_in_the_way(self, replicas: frozenset[int]) -> Iterator[Reason]:
-        """The leases on these nodes; if none of these is under a lease, on any node."""
+        """The leases on these nodes; all leases if none of these nodes has one."""
         names = set(self.evidence.names(replicas & self.leased or self.leased))
         for holder in self.holders:
             if holder.node in names:
@@ -374,7 +374,7 @@ class Gatekeeper:
         return self.state(stake.ring, down).level(stake.level, stake.client, stake.rules).outage > 0
 
     def _before(self, known: frozenset[int], down: frozenset[int]) -> frozenset[int]:
-        """These nodes that are down, as they are before the stop: a candidate is up unless it is surely down."""
+        """The nodes that are down before the stop: those in `down`, but a candidate only if it is surely down."""
         return (down - known) | (known & self.evidence.surely_down)
 
     # Ranges that move to other nodes
@@ -416,7 +416,7 @@ class Gatekeeper:
 
     @property
     def _only_leased(self) -> frozenset[int]:
-        """Nodes that would be counted on but for their lease."""
+        """Nodes that would be counted on if they were not under a lease."""
         return self.leased & self.evidence.counted_on
 
     def _takes(self, known: frozenset[int], uncounted: frozenset[int]) -> bool:
@@ -445,6 +445,6 @@ class Gatekeeper:
 
 
 def _left_out(recorded: Snapshot) -> tuple[str, ...]:
-    """What a recorded snapshot can't show; that nodes were young when it was taken shows in their generations."""
+    """What a recorded snapshot can't show. How young its nodes were it does show, by their generations."""
     streams = () if any(node.streams is not None for node in recorded.nodes) else ("streaming",)
     return ("stable", "recently_changed", "lease_held", *streams)

@@ -28,7 +28,8 @@ class Headroom:
 
     Attributes:
         spare: live minus required replicas, negative if unavailable; None if the demand needs no replica.
-        rack_failures: how many racks can be lost until the demand fails, 0 if it fails already; None as `spare`.
+        rack_failures: how many racks can be lost until the demand fails, 0 if it fails already; None if the demand
+            needs no replica.
         structural: whether the demand needs more replicas than the range has, even with all nodes up.
     """
 
@@ -62,7 +63,7 @@ class RangeHealth:
 
     @property
     def condition(self) -> Condition:
-        """As what `LevelHealth` counts the range; structurally unavailable ranges have a condition of their own."""
+        """How `LevelHealth` counts the range; structurally unavailable ranges have a condition of their own."""
         if self.structural:
             return "structurally_unavailable"
         if self.spare == 0:
@@ -126,7 +127,7 @@ def range_health(kind: RangeKind, demands: tuple[Demand, ...]) -> RangeHealth:
 
 
 def _healths(piece: Replicas, demand: Demand) -> Iterator[RangeHealth]:
-    """One for each condition of the demand."""
+    """The health of a piece by each condition of the demand."""
     for margin in piece.margins(demand):
         replicas = _total(piece.natural, margin.datacenter)
         if margin.counts_pending:

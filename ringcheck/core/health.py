@@ -25,8 +25,8 @@ What would go wrong otherwise:
 - Counting structurally unavailable ranges (RF above the number of nodes) as an outage would page for a configuration
   mistake that does not end when nodes return. They are counted separately, and failures to outage leave them out.
 
-This module owns the numbers. It knows no thresholds and no keyspaces, and does not decide which nodes are down: that
-is the evidence's, for each coordinator.
+This module owns the numbers. It knows no thresholds and no keyspaces. It does not decide which nodes are down: the
+evidence does, for each coordinator.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8192  # ranges that are looked through before asking whether more can add anything
 _NEVER = 1 << 31  # failures: more than there are nodes
-_STATES_KEPT = 64  # by a ring: one for each distinct set of down nodes among the views of two polls
+_STATES_KEPT = 64  # states that each ring keeps: one for each distinct set of down nodes among the views of two polls
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,12 @@ class RingState(RangeCensus):
         )
 
     def _where(self, kinds: Iterable[RangeKind]) -> list[int] | range:
-        """Indexes among which all ranges of these kinds are: the touched ones, unless a kind has all replicas live."""
+        """Indexes that include all ranges of these kinds: the touched ones, unless a kind has all replicas live."""
         hurt = all(any(piece.pending or piece.live != piece.unhurt for piece in kind) for kind in kinds)
         return self.touched if hurt else self._every_range
 
     def _share(self, lost: Collection[RangeKind], demands: Iterable[Demand]) -> float:
-        """Share of the token space of what can't be served among these kinds."""
+        """The share of the token space that belongs to ranges of these kinds and can't be served."""
         if not lost:
             return 0.0
         each_demand = tuple(demands)
@@ -219,7 +219,7 @@ class RingState(RangeCensus):
     # Range by range
 
     def unavailable(self, level: Level, client: str | None, rules: Rules) -> dict[Operation, list[Range]]:
-        """The ranges that each operation can't be served on; of ranges that pending ones cut, the pieces.
+        """By operation, the ranges on which it can't be served; the pieces of a range that pending ranges cut.
 
         Raises:
             UnknownReplicationError: if the level needs factors that are not known.
@@ -261,7 +261,7 @@ class RingState(RangeCensus):
                 for name in scarce.get(kind, ()):
                     holders[name].update(nodes)
             if all(nodes >= self._living(name) for name, nodes in holders.items()):
-                break  # of most rings a few thousand ranges name every node
+                break  # in most rings a few thousand ranges include every node
         return frozenset().union(*(nodes & self._living(name) for name, nodes in holders.items()))
 
     def _members_of(self, kinds: Collection[RangeKind]) -> Iterator[Iterator[tuple[RangeKind, tuple[int, ...]]]]:
@@ -270,7 +270,7 @@ class RingState(RangeCensus):
             yield ((self.kind(index), self.members(index)) for index in self.touched)
         elif kinds:
             yield ((self.kind(index), self.members(index)) for index in self.pieces)
-            # A range in pieces comes again here, whole: its natural replicas are counted on the safe side.
+            # A range in pieces is met here a second time, as a whole: to count its natural replicas too is safe.
             rows = zip(map(self._whole_kind, self._rows(self._every_range, self._marks)), self.ring.rows(), strict=True)
             for _ in range(0, len(self.ring), _AT_ONCE):
                 yield islice(rows, _AT_ONCE)

@@ -1,7 +1,7 @@
 """Severities of keyspaces at levels: what the worst coordinator sees, weighed by the rule of the keyspace.
 
 Owns which coordinator counts, what a restart lease excuses, and the texts of losses. Findings about what is not known
-are core/gaps.py's.
+are in core/gaps.py.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class _Sight:
 
 @dataclass(frozen=True, slots=True)
 class _Excuse:
-    """What of a sight's alarm is caused by nodes under a restart lease alone.
+    """Which parts of a sight's alarm are caused by nodes under a restart lease alone.
 
     Attributes:
-        lost: whether the loss is.
-        near: whether it is that few failures are left.
+        lost: whether the loss of ranges is caused by them alone.
+        near: whether they alone are the cause that few failures are left.
         held: the nodes under a lease that the coordinators do not reach.
     """
 
@@ -66,7 +66,7 @@ _NO_EXCUSE = _Excuse()
 
 
 class Judge:
-    """Judges keyspaces at levels. Keeps what it worked out by ring: a hundred keyspaces of one replication cost one.
+    """Judges keyspaces at levels. Results are kept by ring: a hundred keyspaces with one replication cost as one.
 
     Attributes:
         findings: those noted so far.
@@ -78,7 +78,7 @@ class Judge:
         Args:
             scope: what is judged.
             leases: restart leases.
-            levels: levels to show beside those that the rules watch.
+            levels: levels to show in addition to those that the rules watch.
             ranges: whether to list the unavailable ranges.
         """
         self.findings: list[Finding] = []
@@ -109,7 +109,7 @@ class Judge:
         return tuple(sorted(verdicts, key=lambda verdict: verdict.name))
 
     def _levels(self, name: str, rule: Rule, index: int) -> tuple[LevelVerdict, ...]:
-        """Verdicts on a keyspace of a ring, whose index is given, at each level for each client datacenter."""
+        """Verdicts on a keyspace at each level for each client datacenter; `index` is that of its ring."""
         wanted = [
             (level, client)
             for level in dict.fromkeys((*rule.levels, *self._levels_shown))
@@ -186,7 +186,7 @@ class Judge:
         return ring_state(ring, self._snapshot.layout, self._scope.space, down)
 
     def _worst(self, rule: Rule, sights: tuple[_Sight, ...] | str) -> _Sight | str:
-        """The sight that raises the loudest alarm, and of equally loud ones the one that has lost most."""
+        """The sight that raises the loudest alarm; of equally loud ones, the one that has lost most."""
         if isinstance(sights, str):
             return sights
         if len(sights) == 1:  # as in every healthy cluster, for each of a hundred keyspaces
@@ -208,7 +208,7 @@ class Judge:
         return max(raised), alarm
 
     def _excuse(self, rule: Rule, sight: _Sight) -> _Excuse:
-        """What of a sight's alarm is caused by nodes under a lease alone.
+        """Which parts of a sight's alarm are caused by nodes under a lease alone.
 
         That is so if these nodes alone, with all others up, cause the same numbers, and the others alone cause no
         alarm. More down nodes never mean fewer lost ranges, so that equal numbers are the same ranges.
@@ -263,7 +263,7 @@ def alarm_of(rule: Rule, health: LevelHealth) -> Severity:
 
 
 def _is_near(rule: Rule, health: LevelHealth) -> bool:
-    """Whether so few failures are left that the rule warns; not if the critical level is lost, which says more."""
+    """Whether so few failures are left that the rule warns; False if the critical level is lost, a louder alarm."""
     left = health.node_failures_to_outage
     tiers = rule.at(health.level, health.datacenter)
     critical = [threshold for severity, threshold in tiers if severity is Severity.CRITICAL]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 # Results that each cache keeps, for all clusters together. 1,024 nodes with 256 tokens, in 40 states one after another,
-# have 900. A result takes a kilobyte, so that a larger number is memory that an agent only fills over months.
+# have 900. A result takes a kilobyte: with a larger cache the memory of an agent would grow for months.
 KEPT = 8192
 
 Marks: TypeAlias = tuple[int, ...]

@@ -26,7 +26,7 @@ class LevelRow:
         operation: read or write.
         source: `counters`, `proxy` or `prometheus`.
         queries: in the window.
-        rate: queries in a second, on average of the time that is known; None if that is too short.
+        rate: queries per second, averaged over the time that is known; None if that time is too short.
         last: when it was seen last, in seconds of Unix time.
     """
 
@@ -42,7 +42,7 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestedRule:
-    """What a rule would be that is written by hand.
+    """The rule that an operator could write by hand for the levels in use.
 
     Attributes:
         keyspaces: names, or `*`.
@@ -85,7 +85,7 @@ def _strictness(one: LevelRow | Used) -> tuple[int, str]:
 
 
 def suggested(seen: Observed) -> tuple[SuggestedRule, ...]:
-    """A rule for each keyspace whose levels are known, those of equal rules together, `*` last."""
+    """The rules for keyspaces whose levels are known: one for all keyspaces with the same levels; `*` comes last."""
     named: dict[tuple[Used, ...], list[str]] = {}
     for keyspace, used in seen.keyspaces.items():
         if keyspace != EVERY and used:

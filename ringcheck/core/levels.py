@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ringcheck.core.usage import Evidence
     from ringcheck.core.uses import Use
 
-EXPLAINED = 0.95  # of the queries at a level: if keyspaces are known for fewer, it may be any keyspace's
+EXPLAINED = 0.95  # share of a level's queries: if keyspaces are known for fewer, any keyspace may use the level
 CHANGED = 86400.0  # seconds for which a change is a finding
 NONE = "none"
 
-# What is certainly served wherever a level is. SERIAL levels count the participants of a Paxos round in their own way,
-# and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all datacenters, and so
-# can fail where one at LOCAL_ONE does not.
+# The levels that are certainly served whenever a level is served. SERIAL levels count the participants of a Paxos round
+# in their own way, and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all
+# datacenters, so it can fail when a write at LOCAL_ONE succeeds.
 WEAKER: Mapping[Level, frozenset[Level]] = {
     Level.ANY: frozenset(),
     Level.ONE: frozenset(),
@@ -67,7 +67,7 @@ def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
 
 
 def _includes(other: Used, one: Used) -> bool:
-    """Whether a level that is watched watches another one too; levels without a datacenter are judged for all."""
+    """Whether watching a level also covers another one; levels without a datacenter are judged for all."""
     if other.level is one.level:
         return not other.datacenter and bool(one.datacenter)
     here = not other.level.local or other.datacenter in {"", one.datacenter}
@@ -80,7 +80,7 @@ class Following:
 
     Attributes:
         window: seconds that evidence lasts.
-        least: queries in the window from which on a level counts as used.
+        least: a level counts as used if the window has at least this many queries at it.
     """
 
     window: float = WEEK
@@ -99,9 +99,9 @@ def observed(
     Args:
         sources: evidence by the name of its source; those that are configured and have shown nothing yet are empty.
         at: seconds of Unix time.
-        following: window, and from how many queries on a level counts as used.
+        following: the window, and how many queries make a level count as used.
         datacenters: of the cluster.
-        patience: by source, seconds between two of its readings; PATIENCE for the others.
+        patience: by source, the longest time between two readings that is no gap, in seconds; PATIENCE for the others.
     """
     totals = {name: _totals(evidence, following.least) for name, evidence in sources.items()}
     uses = _by_keyspace(totals.values())
@@ -116,10 +116,10 @@ def observed(
 
 
 def _totals(evidence: Evidence, least: int) -> dict[Use, int]:
-    """Queries by use, reads and writes together compared with the least number."""
+    """Queries by use. A use is left out if its reads and writes together are fewer than `least`."""
     together: Counter[tuple[str, str, Level]] = Counter()
     for use, seen in evidence.uses.items():
-        together[use[:3]] += max(1, seen.total)  # one that is kept for want of evidence counts as used
+        together[use[:3]] += max(1, seen.total)  # a use that is kept because evidence is missing counts as used
     return {use: seen.total for use, seen in evidence.uses.items() if together[use[:3]] >= least}
 
 
@@ -171,7 +171,7 @@ def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Polic
     Args:
         policy: of a cluster.
         seen: the levels in use; None if nothing is known of them.
-        why: the reason of that.
+        why: why nothing is known of them; may be empty.
     """
     if seen is None:
         return replace(policy, unobserved=why) if policy.follows else policy
@@ -183,7 +183,7 @@ def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Polic
 
 
 def changed(before: Observed | None, after: Observed, at: float) -> Observed:
-    """The levels in use with the changes since before, and earlier ones that are still news."""
+    """The levels in use, with the changes since `before` and those earlier changes that are still shown."""
     if before is None:
         return after
     news = [change for change in before.changes if at - change.at < CHANGED]

@@ -1,7 +1,7 @@
-"""What a batch of a restart plan may hold: of each range as many live replicas as every stake spares there.
+"""What a batch of a restart plan may hold: no more live replicas of a range than every stake can spare.
 
 Translates the ranges of a cluster into the `Limits` of `core.batches`, which knows nothing of nodes or ranges. Ranges
-with as many replicas in each datacenter, up and down, have the same limits; these are worked out once for all of them.
+with equal numbers of live and of down replicas in each datacenter have the same limits, which are worked out once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def limits_of(keeper: Gatekeeper, numbered: NumberedNodes) -> Limits:
 
 
 def stakes_by_ring(keeper: Gatekeeper) -> list[list[Stake]]:
-    """The stakes of the gate, those of one ring together."""
+    """The stakes of the gate, grouped by ring."""
     stakes: dict[int, list[Stake]] = defaultdict(list)
     for stake in keeper.stakes:
         stakes[id(stake.ring)].append(stake)
@@ -80,11 +80,11 @@ class _RingLimits:
         self.state = keeper.state(self.ring, self.down)
         self.datacenters = [layout.racks[rack][0] for rack in layout.rack_of]
         self.masks = self._masks(numbered)
-        # The last entry is that of the filler, which stands behind a range's last replica.
+        # The last entry is that of the filler, which follows a range's last replica.
         self.bits = [0 if node in self.down else numbered.bit.get(node, 0) for node in range(len(layout.rack_of))] + [0]
 
     def _masks(self, numbered: NumberedNodes) -> Mapping[str | None, int]:
-        """The nodes of each datacenter, as bits; those of all under None."""
+        """The nodes of each datacenter, as bits; under None the nodes of all datacenters."""
         masks: dict[str | None, int] = defaultdict(int)
         masks[None] = numbered.all
         for node, datacenter in enumerate(self.datacenters):
@@ -107,7 +107,7 @@ class _RingLimits:
         self._fill_pieces(limits)
 
     def _keys(self) -> Iterator[tuple[object, ...]]:
-        """What of each range decides its limits: each replica's datacenter, and whether it is down."""
+        """For each range, what decides its limits: the datacenter of each replica, and whether it is down."""
         numbers = {name: number for number, name in enumerate(sorted(set(self.datacenters)))}
         codes = [2 * numbers[name] + (node in self.down) for node, name in enumerate(self.datacenters)] + [-1]
         flat = map(codes.__getitem__, self.ring.table)
@@ -136,7 +136,7 @@ class _RingLimits:
                 margins = replicas.margins(demand)
                 worst = min((margin.spare for margin in margins), default=-1)
                 strict = self.require_spare and worst > 0 and not stake.metadata
-                # What is lost already can't be lost, and what the operator allows to be lost sets no limit.
+                # Ranges that are lost already can't be lost again, and ranges that may be lost set no limit.
                 if worst >= 0 and (strict or not allowed):
                     for margin in margins:
                         yield _Spare(margin.datacenter, margin.spare - strict, margin.counts_pending)

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class CandidateLoss:
-    """What one stop takes away of one stake.
+    """What one stop takes away from one stake.
 
     Attributes:
         ranges: how many can be served before and not after.
         tokens: how many of their tokens are lost.
-        tight: how many other ranges come to their last replicas.
+        tight: how many other ranges are left without a spare replica.
         never: how many of the lost ranges have no replica to spare even with all nodes up.
         first: index of the first lost range; None if none is lost.
     """
@@ -52,7 +52,7 @@ Parts: TypeAlias = "tuple[tuple[Replicas, Replicas], ...]"
 
 @dataclass(slots=True, kw_only=True)
 class RangeGroup:
-    """Ranges that a stop does the same to.
+    """Ranges that a stop affects in the same way.
 
     Attributes:
         whole: the counts of their replicas with all nodes up.
@@ -81,7 +81,7 @@ def groups_of(
         before: the ring before.
         after: the same ring after.
         concerned: indexes of the nodes.
-        changed: the counts after, from the index of a range and its counts in `after`; None if those are right.
+        changed: makes the counts after from the index of a range and its counts in `after`; None to use the latter.
     """
     groups: dict[tuple[Replicas, Parts], RangeGroup] = {}
     for index in _touched(before, concerned):
@@ -105,7 +105,7 @@ def _touched(state: RingState, nodes: frozenset[int]) -> list[int]:
 
 
 def loss_of(groups: Iterable[RangeGroup], demands: tuple[Demand, ...]) -> CandidateLoss:
-    """What a stop takes away by these demands; a range is lost if any one of them fails that was met before."""
+    """What a stop takes away by these demands; a range is lost if a demand that was met before fails after it."""
     loss = CandidateLoss()
     for group in groups:
         fates = [_fate(then, now, demands) for then, now in group.parts]
@@ -120,7 +120,7 @@ def loss_of(groups: Iterable[RangeGroup], demands: tuple[Demand, ...]) -> Candid
 
 
 def _fate(then: Replicas, now: Replicas, demands: tuple[Demand, ...]) -> tuple[bool, bool]:
-    """Whether a piece of a range is lost to any operation, and whether it has come to its last replicas."""
+    """Whether a piece of a range is lost to any operation, and whether the stop takes its last spare replica."""
     spares = [(headroom((then,), demand).spare, headroom((now,), demand).spare) for demand in demands]
     gone = any(was is not None and left is not None and left < 0 <= was for was, left in spares)
     return gone, any(left == 0 and was != 0 for was, left in spares)
@@ -172,7 +172,7 @@ def _add(loss: CandidateLoss, index: int, width: int, *, never: bool) -> None:
 
 
 def _unspared(kind: Replicas, demands: Iterable[Demand]) -> frozenset[str | None]:
-    """Datacenters (None: all) of which no replica can be spared, by the demands that are met."""
+    """Datacenters (None: all) in which no replica can be spared, by the demands that are met."""
     margins = [kind.margins(demand) for demand in demands]
     met = [conditions for conditions in margins if all(margin.spare >= 0 for margin in conditions)]
     return frozenset(margin.datacenter for conditions in met for margin in conditions if margin.spare == 0)
@@ -192,8 +192,8 @@ def lost(code: str, stake: Stake, ranges: int, share: float, **fields: object) -
     """The reason that ranges of a stake are lost, before the stop or by it.
 
     Args:
-        code: which says when and why they are lost.
-        stake: of which ring they are.
+        code: of the reason; it says when and why the ranges are lost.
+        stake: the stake whose ranges they are.
         ranges: how many.
         share: of the token space, 0 to 1.
         fields: more fields of the reason.

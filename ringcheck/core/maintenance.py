@@ -81,7 +81,7 @@ class Leases:
         self._addresses = frozenset(snapshot.nodes[index].address for index in self.leased)
 
     def _index(self, holder: Holder) -> int | None:
-        """The node that a lease is about: by its host id if a node has it, since addresses change hands."""
+        """The node that a lease is about: by its host id if a node has it, since another node can get the address."""
         if holder.host_id in self._by_host_id:
             return self._by_host_id[holder.host_id]
         index = self.snapshot.index.get(holder.node)
@@ -89,13 +89,13 @@ class Leases:
         return None if holder.host_id and known else index
 
     def _age(self, holder: Holder) -> float | None:
-        """Seconds; None if a time can't be read."""
+        """Age of a lease in seconds; None if a time can't be read."""
         since = _seconds(holder.since)
         return None if since is None or self._taken is None else self._taken - since
 
     def _in_time(self, holder: Holder) -> bool:
         age = self._age(holder)
-        # A lease from tomorrow would lower alarms for a day: clocks that are so far apart are not trusted.
+        # A lease dated tomorrow would lower alarms for a day: clocks that differ by so much are not trusted.
         return age is not None and abs(age) <= self.maintenance.deadline_seconds
 
     # In words
@@ -112,7 +112,7 @@ class Leases:
         return ", ".join(self.named(index) for index in sorted(set(self._holder) - set(shown)))
 
     def whose(self, nodes: Iterable[int]) -> str:
-        """Some nodes under a lease with the owners, as the end of a sentence."""
+        """Some nodes under a lease with their owners, as the end of a sentence."""
         return f"; {', '.join(self.named(index) for index in sorted(nodes))}"
 
     # As findings
@@ -174,7 +174,7 @@ class Leases:
         return nodes if nodes <= self.leased else frozenset()
 
     def _all_new(self, observers: Collection[str]) -> bool:
-        """Whether these nodes were started under their leases: a node sees its peers down for some seconds then."""
+        """Whether these nodes were started under their leases: a new process sees its peers down for some seconds."""
         return bool(observers) and all(self._new(self.snapshot.index[observer]) for observer in observers)
 
     def _new(self, index: int) -> bool:

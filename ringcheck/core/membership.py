@@ -237,7 +237,7 @@ class Roster:
         return self.directory.index_of(endpoint, host_ids or _NO_HOST_IDS)
 
     def itself(self, host_id: str | None, host_ids: Mapping[str, str] | None) -> int | None:
-        """The index of the member that answers with this host id, if need be by the endpoint that it gives itself.
+        """The index of the member that answers with this host id; if need be, found by the endpoint it gives itself.
 
         None if it is no member.
         """
@@ -291,7 +291,7 @@ class Roster:
         )
 
     def owners_beyond(self, testimony: Testimony) -> frozenset[str]:
-        """Endpoints that a testimony has as token owners and that are no members; if it has no owners, by host ids."""
+        """Endpoints that own tokens by a testimony and are no members; if it has no owners, all with a host id."""
         host_ids = testimony.host_ids or _NO_HOST_IDS
         owners = host_ids if testimony.owners is None else testimony.owners
         return frozenset(endpoint for endpoint in owners if self.index_of(endpoint, host_ids) is None)
@@ -336,7 +336,7 @@ def _named(kept: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member,
     return tuple(sorted(members, key=lambda member: (by_address(member.endpoint), member.host_id or "")))
 
 
-@lru_cache(maxsize=16384)  # of all clusters of an agent; each poll that reads the ring sorts its members some times
+@lru_cache(maxsize=16384)  # for all clusters of an agent; each poll that reads the ring sorts its members several times
 def by_address(endpoint: str) -> tuple[int, int, str]:
     """Sort key for endpoints: IPv4 before IPv6, then as numbers, so that 10.0.0.9 is before 10.0.0.10."""
     ip = ip_address(ip_of(endpoint))

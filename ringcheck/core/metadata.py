@@ -18,7 +18,7 @@ class MetadataReport:
         state: LOCAL for a member, REMOTE for another node, GOSSIP before the service is initialised, RESET.
         migrating: whether the service is being initialised.
         paused: whether the node refuses to commit changes.
-        needs_reconfiguration: whether other nodes should be members by the replication of the metadata log.
+        needs_reconfiguration: whether the replication of the metadata log asks for other members.
     """
 
     members: frozenset[str]
@@ -30,5 +30,5 @@ class MetadataReport:
 
     @property
     def initialised(self) -> bool:
-        """Whether the service keeps the metadata; before, gossip does, and no quorum is needed."""
+        """Whether the service keeps the metadata; before that, gossip keeps it, and no quorum is needed."""
         return self.state != GOSSIP and bool(self.members)

@@ -1,6 +1,6 @@
-"""What keeps a dead node from being removed or replaced, and a new node from joining; what leaving nodes cost.
+"""Why a dead node may not be removed or replaced, why a new node may not join, and what a decommission costs.
 
-Each of the four moves ranges to a node that does not have their data yet. While that lasts,
+Each of these four actions moves ranges to a node that does not have their data yet. While that lasts,
 
 - the node streams each range from a replica that is up: a range without one is lost, or the operation fails
   (`RangeStreamer`: "Unable to find sufficient sources for streaming range");
@@ -8,13 +8,14 @@ Each of the four moves ranges to a node that does not have their data yet. While
   plus pending). A gaining node that is down acknowledges nothing, and with Paxos v1 a second gaining node makes serial
   operations unavailable.
 
-A level is lost by the operation if a range can be served before it and might not be while it lasts, by the same rule
-and in the same doubts as in `core.gate`. Sources are counted in all keyspaces, since Cassandra asks for all of them.
+A level is lost by the operation if a range can be served before it and might not be while it lasts. The rule, and the
+treatment of doubtful nodes, are those of `core.gate`. Sources are counted in all keyspaces, since Cassandra asks for
+sources in all of them.
 
 A value that was written at QUORUM may be on the dead node and on one other replica. The new node streams each range
-from one replica, which may be a third one: that is why a repair must follow. It can't help once two of three replicas
-were replaced from the third. So dead nodes are replaced together only if they leave a quorum of live replicas in each
-range that they share.
+from one replica, which may be a third one: that is why a repair must follow. A repair can't help once two of three
+replicas were replaced from the third. So dead nodes are replaced together only if they leave a quorum of live replicas
+in each range that they share.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Shared:
 
     Attributes:
         nodes: indexes of these dead nodes.
-        outnumbered: whether the replicas that would be left, without all of them, are fewer than a quorum.
+        outnumbered: whether fewer replicas than a quorum would be left without these nodes.
     """
 
     nodes: frozenset[int]
@@ -73,7 +74,7 @@ class RangeMovement:
         reliable: frozenset[int],
         accept: Sequence[str],
     ) -> None:
-        """Say what is moved.
+        """Describe what moves.
 
         Args:
             scope: keyspaces that are judged.
@@ -92,7 +93,7 @@ class RangeMovement:
         self._accept = accept
 
     def reasons(self) -> Iterator[Reason]:
-        """Why no node must be removed or replaced, or join, and notes; apart from the levels that it costs."""
+        """Why no node may be removed, be replaced or join, and notes; losses of levels are left out."""
         yield from self._of_targets()
         yield from metadata_reasons(self._scope)
         if self._action == "removenode":
@@ -149,7 +150,7 @@ class RangeMovement:
             yield from self._home(self._newcomer)
 
     def _in_place(self) -> Iterator[Reason]:
-        """The replacement belongs where the dead node was: from another rack it would hold other ranges."""
+        """The replacement belongs where the dead node was: in another rack it would hold other ranges."""
         for index in sorted(self._targets):
             node = self._snapshot.nodes[index]
             place = f"{node.datacenter or '?'} {node.rack or '?'}"
@@ -205,7 +206,7 @@ class RangeMovement:
         return bool(replicas) and len(self._live.intersection(replicas)) <= transient
 
     def _lost_data(self, ring: Ring, lost: Sequence[int]) -> Iterator[Reason]:
-        """The reasons that ranges have no source: of the keyspaces for which that blocks, and of the others."""
+        """The reasons that ranges have no source: for the keyspaces for which that blocks, and for the others."""
         judged = {name for name, _ in self._scope.chosen(ring)}
         # Cassandra lets a replacement start without the data of keyspaces of RF 1.
         refused = self._action == "bootstrap" or (self._action == "replace" and _factor(ring) > 1)
@@ -261,7 +262,7 @@ class RangeMovement:
 
     @cached_property
     def _shared(self) -> dict[int, Counter[Shared]]:
-        """For each ring, by its place in the snapshot, how many ranges dead nodes share; only of judged keyspaces."""
+        """How many ranges dead nodes share, by the ring's index in the snapshot; only of judged keyspaces."""
         shared: dict[int, Counter[Shared]] = {}
         for number, ring in enumerate(self._snapshot.rings):
             if any(self._keeps(name, ()) for name, _ in self._scope.chosen(ring)):
@@ -324,7 +325,7 @@ class RangeMovement:
                 yield stake, worst, lasting
 
     def _changes(self, ring: Ring) -> Iterator[Callable[[int, Replicas], Replicas]]:
-        """How the counts of ranges may change: once for each datacenter in which the gaining node may be."""
+        """The ways in which counts of ranges may change: one for each datacenter that the gaining node may be in."""
         if self._action == "bootstrap":
             if self._newcomer and self._gains(ring):
                 joined = self._newcomer.datacenter

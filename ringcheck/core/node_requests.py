@@ -19,8 +19,8 @@ class NodeRequests:
         datacenter: empty if it is not known.
         release: ReleaseVersion; None if it is not known.
         started: when the process was started, in seconds of Unix time by the node's clock; None if it is not known.
-        counts: by name: as in `core.uses`; None if they could not be read.
-        problem: why they could not be read; empty if they could, or if the release has none.
+        counts: counters by name, with the names of `core.uses`; None if they could not be read.
+        problem: why they could not be read; empty if they could be read, or if the release has none.
     """
 
     node: str

@@ -38,7 +38,7 @@ class NodeStatus:
         since: UTC, when it got that state; None if not known.
         seen_down_by: addresses of the observers that see it down.
         view: its own view, judged; None if it has none.
-        lease: the restart lease it is under; None for none.
+        lease: the restart lease that the node is under; None if there is none.
         stop: the gate's answer; None if the gate can't be asked.
     """
 
@@ -52,7 +52,7 @@ class NodeStatus:
 
     @property
     def wrong(self) -> str | None:
-        """What is wrong with the node itself, in a few words; None for nothing. Whether it may stop is no fault."""
+        """What is wrong with the node itself, in a few words; None if nothing is. That it may not stop is no fault."""
         if self.state != "up":
             return self.state
         node = self.node
@@ -119,7 +119,7 @@ def stop_answers(keeper: Gatekeeper, addresses: Collection[str]) -> dict[str, St
     """The gate's answer for each of these nodes, alone: `safe` exactly for those for which `decide` says so.
 
     The nodes that may stop are found in one pass. A reason that keeps every node from stopping is the answer for all:
-    what a stop would cost besides is not computed then, so that `decide` may say `unsafe` where this is `unknown`.
+    what a stop would cost besides is not computed then, so `decide` may answer `unsafe` when this answer is `unknown`.
     """
     safe = keeper.safe_nodes()
     general = keeper.obstacles()

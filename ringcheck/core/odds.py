@@ -143,7 +143,7 @@ def odds(snapshot: Snapshot, policy: Policy, rates: Rates, question: Question) -
         snapshot: what was seen.
         policy: the cluster's rules.
         rates: how often things fail.
-        question: keyspaces, and more levels than those that are watched.
+        question: keyspaces, and levels in addition to those that are watched.
 
     Raises:
         UsageError: as `assess`.
@@ -178,7 +178,7 @@ class _OddsFinder:
         return ClusterOdds(tuple(self._overall()), tuple(levels), tuple(data), self._metadata())
 
     def _metadata(self) -> Odds | None:
-        """In any of the sets of members that views report."""
+        """The odds for the quorum of any of the sets of members that views report."""
         tolerances: set[Tolerance] = set()
         for ring in MetadataService(self._scope.evidence).rings:
             demands = tuple(demands_of(LEVEL, None, rules_of(ring)).values())
@@ -216,7 +216,7 @@ class _OddsFinder:
         return RingSurvey(ring_state(ring, snapshot.layout, self._scope.space, ()), snapshot)
 
     def _tolerances(self, survey: RingSurvey, level: JudgedLevel) -> frozenset[Tolerance]:
-        """Of the coordinators of each behaviour, because they may demand different things."""
+        """The tolerances for coordinators of every behaviour, because these may demand different things."""
         outlooks = self._scope.outlooks(survey.state.ring, level.level, level.datacenter)
         demands = dict.fromkeys(
             tuple(demands_of(level.level, level.datacenter, rules).values()) for _, rules in outlooks

@@ -1,6 +1,6 @@
-"""Time limits on states: what is still so after hours, though it should have passed. For tickets, never for pages.
+"""Time limits on states: what has lasted for hours although it should have passed. For tickets, never for pages.
 
-Pure: since when things are as they are comes from the facts of the history.
+Pure: the facts of the history say since when a state lasts.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class TimeLimits:
     """How long states may last, in seconds.
 
     Attributes:
-        hint_window: that a node is down: Cassandra's `max_hint_window`.
+        hint_window: how long a node may be down: Cassandra's `max_hint_window`.
         gc_grace: likewise: the shortest `gc_grace_seconds` of a table that matters.
-        movement: that a node joins, leaves or moves.
+        movement: how long a node may join, leave or move.
     """
 
     hint_window: float = 3.0 * _HOUR
@@ -42,7 +42,7 @@ def overdue(evidence: Evidence, known: Mapping[Key, Known], at: int, limits: Tim
 
     Args:
         evidence: of the poll.
-        known: what was so before it, and since when.
+        known: the facts before the poll, and since when they hold.
         at: milliseconds of Unix time.
         limits: how long states may last.
     """
@@ -59,7 +59,7 @@ def overdue(evidence: Evidence, known: Mapping[Key, Known], at: int, limits: Tim
 
 
 def _since(known: Mapping[Key, Known], kind: str, node: Node, value: str) -> int | None:
-    """Since when a node is in a state; None if it was not at the last poll."""
+    """Since when a node is in a state; None if it was not in that state at the last poll."""
     entry = known.get(Key(kind, node.host_id or node.address))
     return entry.since if entry and entry.fact.value == value else None
 

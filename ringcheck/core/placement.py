@@ -1,12 +1,12 @@
-"""Which nodes hold a range: the rules of Cassandra's replication strategies, for rings that are only supposed.
+"""Which nodes hold a range: the rules of Cassandra's replication strategies, for hypothetical rings.
 
 A strategy walks the ring from the end of a range and takes nodes. SimpleStrategy takes the next nodes.
 NetworkTopologyStrategy takes in each datacenter the next nodes of different racks, and if there are fewer racks than
 replicas, the next nodes of racks that it has already (`calculateNaturalReplicas`, all releases). One walk backwards
 finds the nodes of all ranges: those that it passed last are the next ones.
 
-Which node owns a token is not reported. It is the first replica of a range if every datacenter has replicas, and that
-it was found rightly is proved by placing the replicas of all rings anew.
+No node reports who owns a token. If every datacenter has replicas, the owner of a range's last token is the first
+replica of the range. To check the owners that were found, the replicas of all rings are placed again and compared.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ownership:
 
 
 def placed(ownership: Ownership, replication: Replication, layout: Layout) -> list[tuple[int, ...]]:
-    """The nodes that hold each range: those of the owner's datacenter first, and there the owner.
+    """The nodes that hold each range: first those in the datacenter of the token's owner, beginning with the owner.
 
     Args:
         ownership: of the tokens.

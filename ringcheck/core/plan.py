@@ -1,9 +1,9 @@
 """The restart plan: the fewest batches in which nodes can restart while the gate allows each.
 
 A plan is made for the ring with all nodes up: while a batch is stopped, all other nodes are up. So the snapshot is
-planned for as it would be if every node were well (`_healed`), by the stakes of the gate. What keeps the gate from
-allowing a batch now and passes by itself is a note. Data that is missing about the ring itself, and nodes that join,
-leave or move, leave no ring to plan for: then every node is refused.
+planned for as it would be if every node were well (`_healed`), by the stakes of the gate. Reasons that keep the gate
+from allowing a batch now, but pass by themselves, become notes. If data about the ring itself is missing, or if nodes
+join, leave or move, there is no ring to plan for: then every node is refused.
 
 Nodes that are down come first, in batches of their own. Their restart is the cure, and the gate lets no other node stop
 before.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 By: TypeAlias = Literal["rack", "node"]
 
 _LOSSES = frozenset(code for code, kind in REASONS.items() if kind.takes)
-_ASKED = 16  # refused nodes for each of which the gate is asked for its reasons; of more, one pass counts the losses
+_ASKED = 16  # up to so many refused nodes, the gate is asked about each; for more, one pass counts the losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Plan:
         batches: addresses; a batch stops once all nodes of the batch before it are back.
         refused: nodes that are in no batch.
         rule: how the batches were made, and whether fewer are possible.
-        notes: what keeps the gate from allowing the batches now, and passes.
+        notes: what keeps the gate from allowing the batches now, but will pass.
     """
 
     snapshot: Snapshot
@@ -177,7 +177,7 @@ class _Planner:
         return self.healed.obstacles()
 
     def _notes(self) -> tuple[Reason, ...]:
-        """What blocks or notes the gate has now, and not once all nodes are well."""
+        """The reasons and notes that the gate has now, but not once all nodes are well."""
         lasting = {(refusal.code, refusal.subject, refusal.blocks) for refusal in self.healed.refusals}
         passing = [
             refusal for refusal in self.now.refusals if (refusal.code, refusal.subject, refusal.blocks) not in lasting
@@ -203,7 +203,7 @@ class _Planner:
 
     @property
     def _plain(self) -> bool:
-        """Whether counts of ranges say all: ranges are lost whole, and the operator allows none to be lost."""
+        """Whether counting ranges is enough: ranges are lost whole, and the operator allows none to be lost."""
         return not (any(stake.ring.pending for stake in self.healed.stakes) or self.gate.allow & _LOSSES)
 
     # Batches
@@ -232,7 +232,7 @@ class _Planner:
         """Count again what each batch takes away, as the gate counts ranges, and not as the limits did.
 
         Raises:
-            AssertionError: if a batch takes anything away: no plan is better than a plan that the gate refuses.
+            AssertionError: if a batch takes anything away: better no plan than one that the gate refuses.
         """
         for batch in batches:
             if self._plain:
@@ -277,7 +277,7 @@ def _blocking(keeper: Gatekeeper, address: str, codes: Collection[str] = ()) -> 
 
 
 def reasons_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[Reason]]:
-    """By node the reasons of `decide` that the stop of this node alone loses ranges; one pass a stake for all nodes."""
+    """For each node, the reasons of `decide` that its stop alone loses ranges; one pass over each stake for all."""
     reasons: dict[int, list[Reason]] = {node: [] for node in nodes}
     snapshot = keeper.snapshot
     for stake in keeper.stakes:
@@ -323,7 +323,7 @@ def _healed(keeper: Gatekeeper) -> Snapshot:
 
 
 def _settled_metadata(evidence: Evidence) -> dict[str, MetadataReport]:
-    """By observer what it reports of the metadata service, as if none were behind; each set of members stays."""
+    """By observer, what it reports of the metadata service, as if none were behind; each set of members stays."""
     reports = {view.observer: view.metadata for view in map(evidence.named, evidence.usable) if view.metadata}
     newest = max((report.epoch or 0 for report in reports.values()), default=0)
     return {

@@ -111,7 +111,7 @@ class Threshold:
         ranges: bounds the number of unavailable ranges; None for no bound.
         share: bounds their share of the token space in percent; None for no bound. Without both bounds nothing may be
             unavailable.
-        clients: the client datacenters for which it holds, of a LOCAL level; empty for all.
+        clients: for a LOCAL level, the client datacenters that it applies to; empty for all.
     """
 
     level: Level
@@ -120,7 +120,7 @@ class Threshold:
     clients: tuple[str, ...] = ()
 
     def watches(self, level: Level, client: str | None) -> bool:
-        """Whether it is about a level, for the clients of a datacenter (None for levels that have none)."""
+        """Whether the threshold is about a level, for the clients of a datacenter (None for levels that have none)."""
         return self.level is level and (client is None or not self.clients or client in self.clients)
 
     def alerts(self, health: LevelHealth) -> bool:
@@ -222,7 +222,7 @@ class Policy:
     Attributes:
         rules: the first that matches a keyspace wins; a keyspace without a match gets the default.
         client_datacenters: datacenters with clients; empty for all that hold replicas of the keyspace.
-        authenticates: whether clients log in, instead of what the nodes show.
+        authenticates: whether clients log in; None to follow what the nodes show.
         auto_datacenters: whether `client_datacenters` follow the queries.
         observed: the levels in use; None if nothing is known of them.
         unobserved: why nothing is known of them; may be empty.

@@ -43,7 +43,7 @@ class Quorum:
         size: how many members there are.
         members: addresses of those that are nodes of the snapshot, in its order.
         live: those of them that are up.
-        observer: address of the coordinator for which that is so; None after a stop.
+        observer: address of the coordinator that sees them so; None for the state after a stop.
     """
 
     size: int
@@ -97,7 +97,7 @@ class MetadataService:
         return Ring.build((KEYSPACE,), replication, [whole], len(self._evidence.snapshot.nodes))
 
     def worst(self, spared: frozenset[int] = frozenset()) -> Quorum | None:
-        """The quorum as the coordinator sees it that reaches the fewest of its members; None if there is no service.
+        """The quorum as seen by the coordinator that reaches the fewest members; None if there is no service.
 
         Args:
             spared: nodes that count as up for all coordinators.
@@ -112,7 +112,7 @@ class MetadataService:
     # Findings
 
     def findings(self) -> Iterator[Finding]:
-        """What is not known of the service or contradictory, and what keeps it from changes beside a missing quorum."""
+        """What is unknown or contradictory about the service, and what other than a missing quorum prevents changes."""
         yield from self._unknown()
         yield from self._behind()
         # During an upgrade nodes of 6.0 wait for the service, as they should.
@@ -199,7 +199,7 @@ def rules_of(ring: Ring) -> Rules:
 
 
 def after_stop(quorum: Quorum) -> tuple[str, str]:
-    """That a stop leaves no quorum, as a sentence, and what would lift that."""
+    """A sentence that says that a stop leaves no quorum, and what would lift that."""
     needed = f"{quorum} would be left, {quorum.required} needed: {_LOST}"
     if quorum.size > 2:  # noqa: PLR2004 - the smallest service of which one member may stop
         return needed, "more of its members are up"
@@ -207,5 +207,5 @@ def after_stop(quorum: Quorum) -> tuple[str, str]:
 
 
 def before_stop(quorum: Quorum) -> tuple[str, str]:
-    """That there is no quorum before a stop, as a sentence, and what would lift that."""
+    """A sentence that says that there is no quorum before a stop, and what would lift that."""
     return f"{quorum} may be counted on, {quorum.required} needed: {_LOST}", "more of its members are up"

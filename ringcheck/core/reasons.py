@@ -375,9 +375,9 @@ def answer(reasons: Iterable[Reason]) -> DecisionWord:
 
 
 def bounded(reasons: Iterable[Reason], most: int) -> tuple[Reason, ...]:
-    """Of many reasons of one code about nodes the first, and how many more there are.
+    """The reasons; if many about nodes have one code, only the first `most` of them, and how many more there are.
 
-    Only for people to read: the answer is made before, from all of them.
+    For people to read only: the answer has been made from all of them before.
     """
     every = tuple(reasons)
     total = Counter((reason.code, reason.blocks) for reason in every if reason.keyspace is None)
@@ -395,7 +395,7 @@ def bounded(reasons: Iterable[Reason], most: int) -> tuple[Reason, ...]:
 
 
 def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Blocking reasons first, of these the ones that decide; then the largest loss, then in the table's order.
+    """Blocking reasons first, and among these the ones that decide; then the largest loss, then the table's order.
 
     The coordinators of a mixed cluster read demands by their own releases and Paxos variants, and may give the same
     reason several times. The one with the largest loss is kept.
@@ -419,7 +419,7 @@ def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
 
 
 def without_notes_of_blocking_leases(reasons: list[Reason]) -> list[Reason]:
-    """The reasons, each lease in one of them: a lease that blocks is no note as well."""
+    """The reasons without the notes on leases that block: no lease appears twice."""
     blocking = {reason.subject for reason in reasons if reason.code == "lease_held" and reason.blocks}
     return [
         reason for reason in reasons if reason.code != "lease_held" or reason.blocks or reason.subject not in blocking

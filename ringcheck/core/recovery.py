@@ -45,7 +45,7 @@ def recovery_order(evidence: Evidence, outages: Sequence[Outage]) -> tuple[Recov
 
 
 def _needed(order: Sequence[Recovery], outages: Sequence[Outage]) -> list[Recovery]:
-    """Without the nodes that restore nothing themselves, unless a later node would restore less without them."""
+    """The order without nodes that restore nothing themselves, unless a later node would restore less without them."""
     kept = list(order)
     for recovery in order:
         if not recovery.restores_share:

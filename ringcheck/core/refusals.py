@@ -1,4 +1,4 @@
-"""What keeps the gate from letting any node stop: the reasons that do not depend on which nodes are to stop.
+"""The reasons of the gate that do not depend on which nodes are to stop.
 
 Most of them are findings about views and nodes, which the table of `core.findings` turns into reasons. The gate counts
 lost ranges itself, at its own levels, so findings about those are left out here.
@@ -32,7 +32,7 @@ def refusals(scope: Scope, *, judged: bool, settle: float, leased: frozenset[int
 
     Args:
         scope: what is judged.
-        judged: whether anything is at stake; that nothing is needs a reason too.
+        judged: whether anything is at stake; if nothing is, that is a reason too.
         settle: seconds that a node must have run.
         leased: indexes of nodes under a restart lease.
     """
@@ -62,7 +62,7 @@ def _contradictions(scope: Scope) -> Iterator[Finding]:
 
 
 def _of_finding(finding: Finding) -> Iterator[Reason]:
-    """The reason that a finding is, by the table of findings."""
+    """The reason that a finding becomes, by the table of findings."""
     kind = finding.kind
     if kind.gate == "blocks":
         yield reason(
@@ -142,7 +142,7 @@ def _ageless(running: list[Node]) -> Iterator[Reason]:
 
 
 def strangers(snapshot: Snapshot, candidates: Sequence[str], action: Action) -> Iterator[Reason]:
-    """The reasons that candidates are no nodes of the cluster, or that there are none though the action needs some."""
+    """Reasons for candidates that are no nodes of the cluster, or for no candidate if the action needs one."""
     if not candidates and action != "bootstrap":
         yield reason("unknown_node", snapshot.cluster, "no node is named", lifts_when="a node is named")
     for name in candidates:

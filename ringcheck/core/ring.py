@@ -1,10 +1,10 @@
 """The model: nodes, views, rings, and the snapshot that holds them.
 
-Owns what a ring is and that it is whole; knows nothing of levels, policies or where the data came from.
+Owns the definition of a ring and the check that a ring is whole. Knows nothing of levels, policies or sources.
 
-Token ranges are `(start, end]`, as Cassandra's, and tile the ring: a ring is its sorted tokens, and range `i` ends
-at token `i` and starts at the token before it. The replicas of all ranges stand in one flat array of node indexes,
-so that 262,144 ranges of RF 3 take 1.5 MB instead of 40; their tokens take 2, which rings of one cluster share.
+Token ranges are `(start, end]`, as in Cassandra, and tile the ring: a ring is its sorted tokens, and range `i` ends
+at token `i` and starts at the token before it. The replicas of all ranges are in one flat array of node indexes: for
+262,144 ranges of RF 3 it takes 1.5 MB instead of 40 MB. Their tokens take 2 MB, which the rings of a cluster share.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def partitioner(name: str) -> Partitioner:
     """The partitioner of a (fully qualified) class name.
 
     Raises:
-        RingError: if it is not supported, as the order-preserving ones, whose tokens are keys of any text.
+        RingError: if it is not supported. The order-preserving ones are not: their tokens are keys of any text.
     """
     simple = name.rpartition(".")[2]
     try:
@@ -100,8 +100,8 @@ class Node:
         generation: gossip generation, epoch seconds at which gossip was started.
         source: whether the source could read this node: the outcome of its last request to it.
         tokens: number of tokens that it owns; 0 while it joins and for a node that only coordinates.
-        streams: number of streams (repair, bootstrap, rebuild, decommission) that it sends or receives; more than two
-            may not all be counted. None too if it was not asked.
+        streams: number of streams (repair, bootstrap, rebuild, decommission) that it sends or receives; if there are
+            more than two, some may not be counted. None also if it was not asked.
     """
 
     address: str
@@ -359,7 +359,7 @@ class Ring:
 
     @cached_property
     def memo(self) -> dict[object, object]:
-        """What was derived from this ring, to be used again while the ring is kept; its users bound it."""
+        """Results derived from this ring, kept as long as the ring; code that adds results must bound their number."""
         return {}
 
     @cached_property

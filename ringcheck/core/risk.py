@@ -129,7 +129,7 @@ def risk(snapshot: Snapshot, policy: Policy, question: Question | None = None, l
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
-        question: keyspaces, and more levels than those that are watched.
+        question: keyspaces, and levels in addition to those that are watched.
         limit: how many losses are listed of each kind.
 
     Raises:
@@ -293,7 +293,7 @@ class _RingFinder:
         return losses
 
     def seen(self, outlooks: Iterable[tuple[Outlook, Rules]], level: Level, client: str | None) -> _RingLosses:
-        """The smallest losses by those of some outlooks that are nearest to them."""
+        """The smallest losses by some outlooks: those of the outlooks that are nearest to an outage."""
         snapshot, space, views = self._scope.snapshot, self._scope.space, []
         for outlook, rules in outlooks:
             state = ring_state(self._ring, snapshot.layout, space, outlook.down)

@@ -53,7 +53,7 @@ class Scope:
         self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
         self._view = view
-        # By identity of the ring: the snapshot keeps its rings for as long.
+        # By identity of the ring: the snapshot keeps its rings alive for as long.
         self._homes: dict[int, tuple[str, ...]] = {}
         self._chosen_of: dict[int, list[tuple[str, Rule]]] = {}
         self._rules: dict[tuple[Replication | None, Behaviour], Rules] = {}
@@ -134,7 +134,7 @@ class Scope:
         return homes
 
     def outlooks(self, ring: Ring, level: Level, client: str | None) -> Iterator[tuple[Outlook, Rules]]:
-        """The outlooks of the coordinators of a level's clients, with their rules; one of those with equal demands.
+        """The outlooks of the coordinators of a level's clients, with their rules; only one of equal demands.
 
         Raises:
             UnknownReplicationError: if the level needs factors that are not known.

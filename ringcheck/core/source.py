@@ -38,7 +38,7 @@ class Source(Protocol):
         """The cluster as it is now.
 
         Args:
-            deadline_seconds: after which it returns what came in, at the latest.
+            deadline_seconds: the poll returns after this time at the latest, with what has come in.
             streams: ask every node for its streams too, for the gate.
 
         Raises:

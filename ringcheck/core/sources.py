@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 PROXY, PROMETHEUS = "proxy", "prometheus"
 CURRENT = "levels"  # the levels in use, kept beside the sources: what they were decides what a change is
-PROXY_SECONDS = 3600.0  # between two reports of a proxy without which nothing is missing
+PROXY_SECONDS = 3600.0  # the longest time between two reports of a proxy that is no gap
 _NONE = Evidence()
 
 
 def expected_sources(interval: float) -> tuple[str, ...]:
-    """The sources that are configured: what these have not shown is missing.
+    """The sources that are configured: if one of them has shown nothing, evidence is missing.
 
     Args:
         interval: between two queries to Prometheus, in seconds; 0 if none is configured.
@@ -56,7 +56,7 @@ class Sources:
 
     @staticmethod
     def patience(interval: float) -> dict[str, float]:
-        """By source, the seconds between two readings without which nothing is missing.
+        """By source, the longest time between two readings that is no gap, in seconds.
 
         Args:
             interval: between two queries to Prometheus, in seconds.
@@ -87,9 +87,9 @@ class Sources:
         return observed(named, at, following, datacenters, self.patience(interval))
 
     def _proxy_is_gone(self, at: float, window: float) -> bool:
-        """Whether there is no proxy any more, and the counters show all that it could.
+        """Whether there is no proxy any more, and the counters show all that a proxy could show.
 
-        All queries of the window were counted by nodes then, and count for every keyspace.
+        In that case nodes counted all queries of the window, and these count for every keyspace.
         """
         last = self.of(PROXY).at
         return last is not None and at - last >= window and self.of(COUNTERS).whole(at, window)
@@ -105,9 +105,9 @@ class Sources:
 
 
 def read_sources(documents: Mapping[str, object]) -> Sources:
-    """What is known by plain values, as by `plain` and `plain_current`; a document of another form is left out.
+    """The sources from plain values, as `plain` and `plain_current` make them; other documents are left out.
 
-    What is left out is evidence that is missing, which lowers nothing.
+    Evidence that is left out counts as missing, and missing evidence never lowers a level.
     """
     evidence: dict[str, Evidence] = {}
     current = None

@@ -88,7 +88,7 @@ class StakeFinder:
     """
 
     def __init__(self, scope: Scope, level: Level, accept: Sequence[str]) -> None:
-        """Choose what to look for.
+        """Choose what must be kept.
 
         Args:
             scope: keyspaces and client datacenters that are judged.
@@ -122,7 +122,7 @@ class StakeFinder:
             yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
 
     def _levels(self, ring: Ring) -> dict[tuple[Level, str | None], tuple[str, ...]]:
-        """The levels that a ring must keep, for the clients of which datacenter, and for which of its keyspaces."""
+        """The levels that a ring must keep, by level and client datacenter, each with the keyspaces that need it."""
         keyspaces: dict[tuple[Level, str | None], list[str]] = {}
         for name, rule in self._scope.chosen(ring):
             if not any(fnmatchcase(name, pattern) for pattern in self._accept):

@@ -1,9 +1,9 @@
 """The cluster as it would be with other replication, other tokens, more nodes, or replicas in different racks.
 
-Each supposition makes another snapshot, with its rings placed anew (core/placement.py). Tokens that are supposed are
-made up: `random` ones as without token allocation, drawn from a fixed sequence, so that the same question has the same
-answer; `allocated` ones as allocation aims at: the tokens of a node halve the largest ranges of its rack. Cassandra's
-own algorithm weighs more than that, so that these are an approximation.
+Each supposition makes another snapshot, with its rings placed anew (core/placement.py). New tokens are made up.
+`random` tokens are what nodes draw without token allocation; they come from a fixed sequence, so that the same question
+has the same answer. `allocated` tokens are what allocation aims at: the tokens of a node halve the largest ranges of
+its rack. They are an approximation, since Cassandra's own algorithm considers more than that.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Topology:
     Attributes:
         replication: of keyspaces, by name.
         added: (datacenter, rack) of nodes that join.
-        tokens: how many tokens every node has; None for those that it has.
-        choice: how tokens are chosen that are made up.
+        tokens: how many tokens every node has; None if each keeps the tokens that it has.
+        choice: how made-up tokens are chosen.
     """
 
     replication: tuple[tuple[str, Replication], ...] = ()
@@ -49,7 +49,7 @@ class Topology:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Addresses of the nodes that join, which have none yet."""
+        """Names that stand in place of the addresses of the nodes that join: these have no address yet."""
         return tuple(f"added-{number}" for number in range(1, len(self.added) + 1))
 
 
@@ -130,10 +130,10 @@ def _placed(
     """The snapshot with every keyspace on a ring of its replication.
 
     Args:
-        snapshot: with the rings that are.
+        snapshot: with the rings as they are.
         replication: of keyspaces that get another one.
         ownership: of the tokens, as it would be.
-        moved: whether it, or a rack, is another than it is.
+        moved: whether the ownership, or a rack, would change.
     """
     rings: dict[Replication | int, Ring] = {}
     for number, ring in enumerate(snapshot.rings):
@@ -154,7 +154,7 @@ def _kept(ring: Ring, name: str, snapshot: Snapshot, *, moved: bool) -> Ring:
     """The ring of one keyspace as it is; the metadata log of 6.0+ does not follow the tokens.
 
     Raises:
-        UsageError: if the ring would be another, and it is not known which.
+        UsageError: if the ring would change, and it is not known how.
     """
     if not moved:
         return replace(ring, keyspaces=(name,))
@@ -203,11 +203,11 @@ class _Tokens:
             self._in_rack[rack_of[node]].extend(tokens)
 
     def random(self, node: int, number: int) -> list[int]:
-        """Tokens that are drawn."""
+        """Tokens drawn from the fixed sequence."""
         return [self._take(node, next(self._draws)) for _ in range(number)]
 
     def allocated(self, node: int, number: int) -> list[int]:
-        """Tokens that halve the largest ranges of the node's rack; drawn, as far as it has too few ranges."""
+        """Tokens that halve the largest ranges of the node's rack; if it has too few ranges, the rest are drawn."""
         tokens = sorted(self._in_rack[self._rack_of[node]])
         ranges = list(pairwise([tokens[-1], *tokens])) if tokens else []
         widest = nlargest(number, ((self._space.width(start, end), start) for start, end in ranges))

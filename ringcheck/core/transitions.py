@@ -1,4 +1,4 @@
-"""What is so in a cluster at one poll, and what differs at the next: the entries of its history.
+"""The facts about a cluster at one poll, and how they differ at the next: the entries of its history.
 
 Pure. A *fact* is a value that lasts: the severity, a finding, the state of a node, who holds a lease. A *transition* is
 a fact that has another value than before. Facts are distinguished by their key, never by their text: a finding by code,
@@ -58,7 +58,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is so.
+    """A fact about a cluster; see the beginning of this module.
 
     Attributes:
         value: a short word or name; another value is a transition.
@@ -155,7 +155,7 @@ KINDS: Mapping[str, FactKind] = {
     "agent": FactKind(meaning="The agent was started; from when on it had not watched."),
     "gap": FactKind(meaning="Changes that could not be kept."),
 }
-"""All kinds of entries. The last three are events and no facts: nothing lasts."""
+"""All kinds of entries. The last three are events, not facts: they do not last."""
 
 _VERDICT_KINDS = frozenset({"level", "severity", "node", "restart", "release", "movement", "view", "finding"})
 _LEASE_KINDS = frozenset({"lease", "batch"})
@@ -186,7 +186,7 @@ class Polled(Protocol):
 
     @property
     def holders(self) -> tuple[Holder, ...] | None:
-        """Of restart leases; None if the store did not answer."""
+        """The holders of restart leases; None if the store did not answer."""
 
     @property
     def store_asked(self) -> bool:
@@ -197,11 +197,11 @@ Facts = dict[Key, Fact]
 
 
 def facts_of(polled: Polled, before: Mapping[Key, Fact]) -> Facts:
-    """What is so after a poll.
+    """The facts after a poll.
 
     Args:
         polled: the poll.
-        before: what was so before it; what this poll does not show is taken from there.
+        before: the facts before it; what this poll does not show is taken from there.
     """
     verdict = None if polled.error else polled.verdict
     stay = (_VERDICT_KINDS if verdict is None else frozenset()) | _unread(polled)
@@ -277,9 +277,9 @@ def _of_levels(seen: Observed | None) -> Iterator[tuple[Key, Fact]]:
 
 
 def _of_findings(findings: Iterable[Finding], before: Mapping[Key, Fact]) -> Iterator[tuple[Key, Fact]]:
-    """Findings above a note; of several with one key the worst, which comes first in the verdict.
+    """Findings above a note; of several with one key only the worst, which comes first in the verdict.
 
-    If some of a code are left out of the verdict, those that are known stay: they may be among them.
+    If the verdict leaves out some findings of a code, the known findings of that code stay: they may be among those.
     """
     alarms = [finding for finding in findings if finding.severity is not Severity.OK]
     cut_short = {finding.code for finding in alarms if finding.more}

@@ -22,7 +22,7 @@ def equal_but_for_time(snapshot: Snapshot, before: Snapshot) -> bool:
 
 
 def shows_the_same(snapshot: Snapshot, before: Snapshot) -> bool:
-    """Whether two snapshots differ in nothing but the time; the first one shares the evidence of the other then."""
+    """Whether two snapshots differ in nothing but the time; if so, the first one takes over the other's evidence."""
     if not equal_but_for_time(snapshot, before):
         return False
     evidence = copy(evidence_of(before))

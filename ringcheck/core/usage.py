@@ -55,7 +55,7 @@ class Reading:
     """The last reading of the counters of one process.
 
     Attributes:
-        at: when.
+        at: time of the reading.
         since: time since which everything that was counted is known, without a gap.
         started: when the process was started; None if it is not known.
         values: by name.
@@ -78,7 +78,7 @@ class Evidence:
         readings: of counters, by node or series.
         at: time of the last reading; None before the first.
         since: since when everything is known, without a gap; None if that follows from the readings of nodes.
-        gaps: what is missing now: texts.
+        gaps: texts about what is missing now.
         scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
     """
 
@@ -253,7 +253,7 @@ def _without_system_auth(
 
 
 def _subtracted(counts: dict[str, int], names: Names, spare: int) -> tuple[int, dict[str, int]]:
-    """The own requests that are not yet subtracted, and the counts without those that are.
+    """How many of Cassandra's own requests are still to be subtracted, and the counts without the others.
 
     The counter of a table can be ahead of that of the level by the requests in flight. If both levels have more
     requests than there are own ones, they can't be assigned, and both counts stay.
@@ -285,14 +285,14 @@ def _too_old(text: str | None) -> bool:
 def reported(
     evidence: Evidence, found: Mapping[Use, int], at: float, window: float, patience: float, gap: str = ""
 ) -> Evidence:
-    """The evidence after a report of how many queries there were since the report before.
+    """The evidence after a report of how many queries there were since the previous report.
 
     Args:
         evidence: before it.
-        found: queries by what they used.
+        found: number of queries, by what they used.
         at: time of the report.
         window: seconds.
-        patience: seconds between two reports without which nothing is missing.
+        patience: the longest time between two reports that is no gap, in seconds.
         gap: what is missing of this report; empty if nothing is.
     """
     late = evidence.at is None or at - evidence.at > patience
@@ -310,14 +310,14 @@ def sampled(
     patience: float,
     gap: str = "",
 ) -> Evidence:
-    """The evidence after a reading of counters that begin and end at any time, as those of Prometheus.
+    """The evidence after a reading of counters that can begin and end at any time, such as those of Prometheus.
 
     Args:
         evidence: before it.
         series: by the identity of a series what it counts, and its value.
         at: time of the reading.
         window: seconds.
-        patience: seconds between two readings without which nothing is missing.
+        patience: the longest time between two readings that is no gap, in seconds.
         gap: what is missing of this reading; empty if nothing is.
     """
     found: Counter[Use] = Counter()

@@ -2,8 +2,8 @@
 
 Cassandra 3.10 and later count single-partition reads, and writes, by consistency level
 (`org.apache.cassandra.metrics:type=ClientRequest,scope=Read-LOCAL_QUORUM,name=Latency`, `StorageProxy.readMetricsMap`).
-They count no keyspace there. Scans of ranges are counted without a level, and Cassandra's own reads and writes of
-system_auth with those of clients.
+These counters do not distinguish keyspaces. Scans of ranges are counted without a level. Cassandra's own reads and
+writes of system_auth are counted together with those of clients.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Verdict:
         severity: the worst of the findings.
         summary: one line, without the severity.
         states: the state of each node of the snapshot.
-        seen_down_by: by node index the addresses of the observers that see it down.
+        seen_down_by: by node index, the addresses of the observers that see the node down.
         views: the snapshot's views, judged.
         keyspaces: in order of name.
         findings: worst first.
@@ -93,7 +93,7 @@ class Verdict:
         holders: of restart leases; None if the store did not answer.
         since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
         states_since: likewise for the state of each node; empty if nothing is known of the past.
-        metadata_quorum: of the cluster metadata service, as the coordinator sees it that reaches the fewest members;
+        metadata_quorum: of the cluster metadata service, as seen by the coordinator that reaches the fewest members;
             None before 6.0, until the service is initialised, or if it is not known.
     """
 

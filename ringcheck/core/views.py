@@ -1,6 +1,6 @@
 """Views: whether a view counts, and which nodes its lists mean.
 
-Knows one view at a time. What several views say together is core/evidence.py's.
+Knows one view at a time. What several views say together is in core/evidence.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def unusable_because(node: Node | None, view: View) -> str | None:
     """Why a view that was read does not count; None if it counts.
 
     The view of a node that coordinates, gossips and serves clients counts however few nodes it sees: its clients get
-    what it sees. Fields that the source can't know (None) do not speak against a view.
+    what it sees. Fields that the source can't know (None) do not count against a view.
 
     Args:
         node: whose view it is; None if that is no node of the snapshot.

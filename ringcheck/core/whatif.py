@@ -1,4 +1,4 @@
-"""What would be if nodes were down or back, or the topology another: a snapshot that is judged as a real one."""
+"""What if nodes were down or up, or the topology were different: makes a snapshot that is judged like a real one."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class WhatIf:
 
 
 def _numbers(level: LevelVerdict) -> tuple[object, ...]:
-    """What of a level counts as a change."""
+    """The numbers of a level whose difference counts as a change."""
     health = level.health
     if health is None:
         return level.severity, None

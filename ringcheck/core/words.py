@@ -32,9 +32,9 @@ def percent(share: float) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that is most similar, in any case of letters, for "did you mean".
+    """The name that is most similar, ignoring case, for "did you mean".
 
-    None if no name is similar, or several are equally so.
+    None if no name is similar, or if several are equally similar.
     """
     by_lower = {known.lower(): known for known in names}
     asked = name[:LONGEST].lower()  # difflib takes seconds for a megabyte
@@ -52,9 +52,9 @@ def suggestion(name: str, names: Iterable[str], most: int = SUGGESTED) -> str:
     """What to try instead of an unknown name: `did you mean dc1?`, or `known: dc1, dc2`.
 
     Args:
-        name: that is not known.
-        names: that are.
-        most: how many of them to list if none is similar.
+        name: the unknown name.
+        names: the known names.
+        most: how many of the known names to list if none is similar.
     """
     known = list(names)
     if near := nearest(name, known):
