@@ -108,7 +108,7 @@ class Fields:
         try:
             return _canonical(frozenset(texts))
         except ValueError:
-            return frozenset(address(text, path) for text in texts)  # raises with the first text that is none
+            return frozenset(address(text, path) for text in texts)  # raises for the first text that is no address
 
 
 @lru_cache(maxsize=32)
@@ -118,7 +118,7 @@ def _canonical(texts: frozenset[str]) -> frozenset[str]:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - JSON
-    """A value for a message, in short: only the first characters of a text, and nothing of what is in a list."""
+    """A value in short form, for a message: only the first characters of a text, and no content of a list."""
     most = 40
     if isinstance(value, dict | list):
         return _KINDS[type(value)]
@@ -132,7 +132,7 @@ def address(text: str, path: str = "") -> str:
 
     Args:
         text: the address.
-        path: where it stands in a document, for the error.
+        path: its path in the document, for the error.
 
     Raises:
         DataError: if it is not an address.

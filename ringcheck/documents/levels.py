@@ -67,7 +67,7 @@ def read_levels(text: str | bytes, source: str) -> Json:
         source: a URL, for errors.
 
     Raises:
-        DataError: in one line that begins with the source, if it is none.
+        DataError: in one line that begins with the source, if the text is not such a document.
     """
     parse_document(text, source, LEVELS)
     document: Json = json.loads(text)

@@ -1,7 +1,7 @@
 """Snapshots as `ringcheck/snapshot/1` documents, written and read back.
 
-Tokens are decimal text, since JSON numbers lose 64 bits. Fields may be added within a version; readers ignore unknown
-ones.
+Tokens are decimal text, since JSON numbers can't hold 64 bits exactly. Fields may be added within a version; readers
+ignore unknown ones.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _row(ring: Ring, index: int) -> list[Any]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a file, of which `read_snapshot` refuses more than `MOST_BYTES`: a device may have no end.
+    """The bytes of a file, read no further than `read_snapshot` can tell that it is too large: a device has no end.
 
     Raises:
         OSError: if it can't be read.
@@ -337,7 +337,7 @@ def _spans(ring: Fields, nodes: int, space: Partitioner) -> Spans:
 def _in_columns(rows: list[Any], nodes: int, space: Partitioner) -> Spans | None:
     """The ranges of a document, read column by column: a large ring has hundreds of thousands of rows.
 
-    None if a row is not as it must be, which `_rows` then names, or if ranges differ in their number of replicas.
+    None if a row is wrong (`_rows` then raises the error that names it), or if the numbers of replicas differ.
     """
     try:
         if set(map(list.__len__, rows)) != {3}:
@@ -375,7 +375,7 @@ def _token(text: object, path: str, space: Partitioner) -> int:
 
 
 def _without_ghosts(nodes: tuple[Node, ...], views: tuple[View, ...]) -> tuple[tuple[View, ...], tuple[Problem, ...]]:
-    """The views of a snapshot that was recorded without ports, and the problems that the lack of ports makes.
+    """The views of a snapshot that was recorded without ports, and the problems that follow from the lack of ports.
 
     Nodes of 4.0 and newer report ports, which such a snapshot lacks. If one of their views lists an address as live and
     as unreachable, it is that of a live node and of another instance that has left: which is which is not known any

@@ -224,10 +224,10 @@ def _snapshot(document: Fields, nodes: tuple[Node, ...], views: tuple[View, ...]
 
 
 def _check(verdict: Verdict) -> None:
-    """A verdict must not be better than its parts, nor OK without any.
+    """Check that a verdict is not better than its parts, and that one without parts is not OK.
 
     Raises:
-        DataError: if it is.
+        DataError: if the verdict is too good.
     """
     parts = [*(finding.severity for finding in verdict.findings), *(each.severity for each in verdict.keyspaces)]
     empty = not (verdict.snapshot.nodes and verdict.keyspaces)
@@ -236,7 +236,7 @@ def _check(verdict: Verdict) -> None:
 
 
 def _read_time(part: Fields) -> str | None:
-    """The time since when a part is as it is, if it is known and a time."""
+    """The time since which a part is in its state, None if not known; raises ValueError for a text that is no time."""
     text: str | None = part.optional("since", str)
     if text is not None:
         datetime.fromisoformat(text)
@@ -345,7 +345,7 @@ def _read_requirement(requirement: Fields) -> Requirement:
 
 
 def _read_operations(level: Fields) -> dict[Operation, OperationHealth]:
-    """The counts of reads and writes; a level that lacks an operation has none for it."""
+    """The counts of reads and writes; a level without one of the operations has no count for it."""
     parts = level.required("by_operation", dict)
     counts = {name: Fields(parts[name], level.at(f"by_operation.{name}")) for name in OPERATIONS if name in parts}
     return {

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _HEAD = 64 * 1024  # bytes of status line and headers at most
 _PLAIN = 256 * 1024  # bytes of an answer that is not left to h11
-_LOOKS = 8  # at an answer that is not whole, before it is left to h11
+_LOOKS = 8  # tries to read an answer that is not yet whole, before it is left to h11
 
 
 class TooLargeError(Exception):
-    """The answer has more bytes than may be."""
+    """The answer has more bytes than allowed."""
 
 
 class Whole(NamedTuple):
-    """An answer that is there.
+    """An answer that was received completely.
 
     Attributes:
         status: of HTTP.
@@ -77,12 +77,12 @@ class AnswerReader:
         return self._other is not None and self._other.begun
 
     def feed(self, data: bytes) -> Whole | None:
-        """Take what was received; empty if the server sends no more. The answer, once it is whole.
+        """Take received bytes (none: the server sends no more), and return the answer once it is whole, else None.
 
         Raises:
-            h11.RemoteProtocolError: if it is no HTTP, or cut off.
-            TooLargeError: if it is larger than may be.
-            zlib.error: if what should be compressed is not.
+            h11.RemoteProtocolError: if the answer is not HTTP, or cut off.
+            TooLargeError: if the answer is larger than allowed.
+            zlib.error: if a body that should be compressed is not.
         """
         if self._other is not None:
             return self._other.feed(data)

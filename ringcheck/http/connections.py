@@ -41,12 +41,12 @@ class Answer:
         return self.headers.get(name) or ""
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes of the decoded body; empty at its end.
+        """Up to `size` bytes of the decoded body; empty at its end.
 
         Raises:
             OSError: if the connection breaks or time is over.
             HTTPException: if the answer is cut off.
-            zlib.error: if what should be compressed is not.
+            zlib.error: if a body that should be compressed is not.
         """
         if self._inflater is None:
             return self._read(size)
@@ -56,7 +56,7 @@ class Answer:
                 raise zlib.error("the compressed answer ends early")
             if found := self._inflater.decompress(packed, size):
                 return found
-        while self._read(size):  # what follows the compressed part is no part of the answer
+        while self._read(size):  # bytes after the compressed part do not belong to the answer
             pass
         return b""
 
@@ -98,14 +98,14 @@ class Connections:
         Args:
             method: of HTTP.
             url: http or https.
-            seconds: until everything is over, the reading of the body included.
+            seconds: time limit of the whole request, including the reading of the body.
             headers: all but Host and Content-Length.
             body: to be sent.
 
         Raises:
             SourceError: if the URL is not usable.
             ConfigError: if a file of the TLS settings can't be used.
-            OSError, HTTPException: if there is no answer in time, or none that is HTTP.
+            OSError, HTTPException: if no answer comes in time, or if it is not HTTP.
         """
         with RequestTimer(method, url) as timer:
             address = self._addresses[url]
@@ -158,7 +158,7 @@ class Connections:
         return connection
 
     def _taken(self, address: Address) -> HTTPConnection | None:
-        """An idle connection, which is the caller's now."""
+        """An idle connection, which now belongs to the caller; None if there is none."""
         with self._guard:
             idle = self._idle.get(address.server)
             return idle.pop() if idle else None
@@ -173,7 +173,7 @@ class Connections:
 
 
 def _usable(connection: HTTPConnection) -> bool:
-    """Whether a kept connection is still open: a server that closed it, or sends unasked, made it readable."""
+    """Whether a kept connection is still open. It is readable if the server closed it or sent something unasked."""
     if connection.sock is None:
         return False
     watched = select.poll()

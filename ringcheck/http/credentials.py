@@ -23,7 +23,7 @@ def secret(path: str) -> str:
     """A password from its file; a bare name is looked up as by `stored`.
 
     Raises:
-        UsageError: if it can't be read, everybody can read it, or there is none in it.
+        UsageError: if the file can't be read, can be read by everybody, or contains no password.
     """
     file = stored(path)
     try:

@@ -23,7 +23,7 @@ _cluster: ContextVar[str] = ContextVar("cluster", default="")
 
 
 def install() -> None:
-    """Begin to log, as far as LOGGER's level allows; call it once in a process."""
+    """Begin to log what LOGGER's level lets through; call it once in a process."""
     if not _INSTALLED:
         _INSTALLED.append(_DebugLog())
         observe(_INSTALLED[0])

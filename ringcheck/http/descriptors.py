@@ -9,7 +9,7 @@ _UNLIMITED = 1 << 20
 
 
 def room() -> int:
-    """Descriptors that connections to nodes may take: what the limit of this process leaves, at least half of it."""
+    """Descriptors that connections to nodes may take: the limit of this process less `_REST`, at least half of it."""
     limit = _limit()
     return max(limit // 2, limit - _REST)
 

@@ -1,4 +1,4 @@
-"""One HTTP request in bounded time, and what goes wrong with one in words that an operator understands."""
+"""Makes one HTTP request in bounded time, and describes its failures in words that an operator understands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USER_AGENT = f"ringcheck/{__version__}"
 
 
 class RetryableError(Exception):
-    """A failure after which asking again is harmless and may help; `error` is what to say if it does not."""
+    """A failure after which asking again is harmless and may help; `error` is the error to raise if it does not."""
 
     def __init__(self, error: SourceError) -> None:
         super().__init__(str(error))
@@ -39,9 +39,9 @@ def explained(url: str, seconds: float) -> Iterator[None]:
         seconds: that the request may take.
 
     Raises:
-        SourceError: kind `unreachable` for connections and timeouts, `error` for an answer that is none.
-        RetryableError: for a connection that was not made or broke.
-        LimitError: if it is this host that has no descriptors or memory left: the server is not to blame.
+        SourceError: kind `unreachable` for connections and timeouts, `error` for an answer that can't be used.
+        RetryableError: for a connection that could not be made, or that broke.
+        LimitError: if this host has no descriptors or memory left: the server is not to blame.
     """
     try:
         yield
@@ -93,13 +93,13 @@ def _kind(error: Exception) -> str:
 
 
 def _is_retryable(error: Exception) -> bool:
-    """Whether the connection was not made or broke; a timeout is none: the server still works on the request."""
+    """Whether the connection could not be made, or broke. A timeout does not count: the server may still be working."""
     broken = isinstance(error, NotConnectedError | HTTPException | ConnectionError)
     return broken and not isinstance(error, ssl.SSLError) and not _is_not_http(error)
 
 
 def _is_not_http(error: Exception) -> bool:
-    """Whether something else than HTTP came; an empty status line is a connection that was closed."""
+    """Whether the answer is not HTTP. An empty status line does not count: the connection was closed."""
     bad_status = isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected)
     return isinstance(error, UnknownProtocol | LineTooLong) or (bad_status and bool(str(error).strip("'")))
 
@@ -125,7 +125,7 @@ def exchange(
 
     Args:
         url: http or https.
-        seconds: until everything is over.
+        seconds: time limit of the whole request.
         body: is sent with POST; without one the method is GET.
         headers: all but Host, Content-Length and User-Agent.
         tls: settings for https.
@@ -135,7 +135,7 @@ def exchange(
         HTTP status and decoded body.
 
     Raises:
-        SourceError: kind `unreachable`, or `error` for what is no answer or larger than may be.
+        SourceError: kind `unreachable`; or `error` if the answer can't be used or is too large.
         ConfigError: if a file of `tls` can't be used.
     """
     method = "GET" if body is None else "POST"

@@ -81,10 +81,10 @@ class _Counted:
 
 
 class BufferedAnswer:
-    """One answer whose body is there."""
+    """One answer whose body has been read."""
 
     def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Keep what came; the names of the headers are in lower case."""
+        """Keep an answer; the names of the headers are in lower case."""
         self.status = status
         self._headers = headers
         self._body = body
@@ -95,7 +95,7 @@ class BufferedAnswer:
         return next((value.decode("latin-1") for given, value in self._headers if given == wanted), "")
 
     def read(self, size: int) -> bytes:
-        """Up to so many bytes of the decoded body; empty at its end."""
+        """Up to `size` bytes of the decoded body; empty at its end."""
         part, self._body = self._body[:size], self._body[size:]
         return part
 
@@ -125,15 +125,15 @@ class LoopConnections:
         Args:
             method: of HTTP.
             url: http or https.
-            seconds: until everything is over.
+            seconds: time limit of the whole request.
             headers: all but Host and Content-Length.
             body: to be sent.
             max_bytes: decoded bytes of the answer at most.
 
         Raises:
-            SourceError: if the URL is not usable, or the answer larger than may be.
+            SourceError: if the URL is not usable, or the answer is too large.
             ConfigError: if a file of the TLS settings can't be used.
-            OSError, HTTPException, zlib.error: if there is no answer in time, or none that is HTTP.
+            OSError, HTTPException, zlib.error: if no answer comes in time, or if it is not HTTP.
         """
         with RequestTimer(method, url) as timer:
             address = self._addresses[url]
@@ -153,7 +153,7 @@ class LoopConnections:
             return answer
 
     def _taken(self, address: Address) -> _Connection | None:
-        """An idle connection that is still open, which is the caller's now."""
+        """An idle connection that is still open, which now belongs to the caller; None if there is none."""
         idle = self._idle[address.server]
         while idle:
             connection = idle.pop()
@@ -162,9 +162,9 @@ class LoopConnections:
         return None
 
     def _keep(self, address: Address, connection: _Connection) -> None:
-        """Keep a connection whose answer was read whole, if its server has few that are idle.
+        """Keep a connection whose answer was read whole, unless its server has enough idle ones.
 
-        Of the descriptors for connections a quarter is left to those in use: the system gives out the lowest first.
+        A quarter of the descriptors for connections is left to those in use: the system gives out the lowest first.
         """
         idle = self._idle[address.server]
         few = connection.descriptor < room() * 3 // 4
@@ -246,7 +246,7 @@ async def looked_up(host: str, port: int | None, threads: WorkerThreads) -> list
 
 
 def _literal(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
-    """The one address that an IP address as host means: looking it up would take a thread."""
+    """The address itself if the host is an IP address, else empty: looking it up would take a thread."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with suppress(OSError):
             socket.inet_pton(family, host)
@@ -280,7 +280,7 @@ class _Connection(asyncio.Protocol):
         self._head: tuple[tuple[object, ...], Mapping[str, str], bytes] | None = None
 
     def head(self, method: str, address: Address, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The head of a request; the last one again if it would be equal."""
+        """The head of a request; the head of the last request is used again if they are equal."""
         key = method, address, len(body)
         if self._head is None or self._head[0] != key or self._head[1] is not headers:
             self._head = key, headers, _head(method, address, headers, body)
@@ -297,11 +297,11 @@ class _Connection(asyncio.Protocol):
         return self._open and self._waiter is None
 
     async def exchange(self, request: bytes, reader: AnswerReader, ends: float) -> BufferedAnswer:
-        """Send a request, its head and body; the answer to it.
+        """Send a request, its head and body, and return the answer.
 
         Raises:
-            DeadlineError: if it is not there in time.
-            TooLargeError: if it is larger than may be.
+            DeadlineError: if the answer does not come in time.
+            TooLargeError: if the answer is too large.
             OSError, HTTPException, zlib.error: as `LoopConnections.request`.
         """
         loop = asyncio.get_running_loop()
@@ -324,7 +324,7 @@ class _Connection(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """The connection was made."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of create_connection
         self._transport = transport
         self._socket = transport.get_extra_info("socket")
@@ -356,7 +356,7 @@ class _Connection(asyncio.Protocol):
         self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection was closed or broke."""
         self._end(exc)
 
     def _end(self, error: Exception | None = None) -> None:
@@ -364,7 +364,7 @@ class _Connection(asyncio.Protocol):
         self._fail(error or _cut_off())
 
     def _fail(self, error: Exception) -> None:
-        """Let the request fail; its connection is not used again."""
+        """Make the request fail; its connection is not used again."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as most small requests and answers are, read and written without a library.
+"""The usual form of small HTTP/1.1 requests and answers, read and written without a library.
 
-h11 knows every form that HTTP has. For a small answer that takes as long as all the rest of the request. So the usual
-form is read here: status 200, printable headers, a body with a length or in chunks, and nothing after it. Nothing is
-decided about any other form: h11 reads that, from the first byte on (`answers.py`).
+h11 knows every form of HTTP, but reading a small answer with it takes as long as all the rest of the request. So the
+usual form is read here: status 200, printable headers, a body with a length or in chunks, and nothing after it. Any
+other form is left to h11, from the first byte on (`answers.py`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _LONGEST_LENGTH = 7  # digits
 
 
 class UnusualError(Exception):
-    """The answer is of another form than is read here."""
+    """The answer has another form than the one that is read here."""
 
 
 class PlainAnswer(NamedTuple):
-    """An answer of status 200 that came whole, after which its connection stays open."""
+    """A complete answer of status 200; its connection stays open."""
 
     headers: Headers
     body: bytes
 
 
 def plain_answer(received: bytes) -> PlainAnswer | int:
-    """The answer that was received; if more must come, how many bytes it has at least.
+    """The answer that was received; if it is not complete, how many bytes it has at least.
 
     Raises:
-        UnusualError: if it is of another form.
+        UnusualError: if it has another form.
     """
     head = _ANSWER.match(received)
     if head is None:
@@ -77,10 +77,10 @@ def _length(headers: Headers) -> int | None:
 
 
 def _chunks(received: bytes, start: int) -> bytes | int:
-    """The body in the chunks from an index on; if more must come, how many bytes the answer has at least.
+    """The body in the chunks from an index on; if it is not complete, how many bytes the answer has at least.
 
     Raises:
-        UnusualError: if something is no chunk, or more than the body follows.
+        UnusualError: if something is not a chunk, or if more than the body follows.
     """
     parts: list[bytes] = []
     while head := _CHUNK.match(received, start):
@@ -101,9 +101,9 @@ def _chunks(received: bytes, start: int) -> bytes | int:
 
 
 def plain_head(method: str, target: str, headers: Mapping[str, str]) -> bytes | None:
-    """The head of a request; None if any of it is not printable, so that it could end a line."""
+    """The head of a request; None if a part of it is not printable and might end a line."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     text = "\r\n".join(lines)
     head = text.encode() if text.isascii() else b""
-    whole = text.count("\r\n") == len(lines) - 1  # no value has a line of its own
+    whole = text.count("\r\n") == len(lines) - 1  # no value contains the end of a line
     return head if whole and _REQUEST.fullmatch(head) else None

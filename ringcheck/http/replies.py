@@ -1,4 +1,4 @@
-"""The answer to one request while it comes in: bounded, and streamed where it is large.
+"""The answer to one request while it comes in: bounded, and streamed if it is large.
 
 Owns bytes and JSON documents; knows nothing of connections or of what a document means.
 """
@@ -22,11 +22,11 @@ SMALL = MEBIBYTE  # a reply up to here is read at once; a larger one can be stre
 # enough for 10,000 nodes. One character outside Latin-1 makes a text take four times its bytes, twice while decoded.
 WHOLE = 16 * MEBIBYTE
 CHUNK = 64 * 1024
-LONGEST_TEXT = 200  # characters of something that a node said
+LONGEST_TEXT = 200  # characters of a text from a node in a message
 
 
 class Reply:
-    """The decoded bytes of one answer: all of them where it is small, else the head and a way to read on."""
+    """The decoded bytes of one answer: all of them if it is small, else the head and a way to read on."""
 
     def __init__(self, raw: Answer | BufferedAnswer, url: str, max_bytes: int) -> None:
         """Read up to `SMALL` bytes.
@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def whole(self) -> bool:
-        """Whether the head is all there is."""
+        """Whether the head is the whole answer."""
         return self._ended
 
     def _first(self) -> bytes:
@@ -61,7 +61,7 @@ class Reply:
         """The next bytes, the head first; the shape that ijson reads from.
 
         Raises:
-            SourceError: if the connection breaks, time is over or the answer is larger than may be.
+            SourceError: if the connection breaks, the time is over or the answer is too large.
         """
         if size == 0:
             return b""  # ijson probes the type with this
@@ -72,7 +72,7 @@ class Reply:
         """Everything at once.
 
         Args:
-            most: decoded bytes, if fewer than the whole reply may have.
+            most: limit of decoded bytes, if it is lower than that of the reply.
 
         Raises:
             SourceError: as `read`.
@@ -94,8 +94,8 @@ def document(reply: Reply, values: int = VALUES) -> Any:  # noqa: ANN401 - decod
     """The JSON document of a reply.
 
     Raises:
-        SourceError: if it is none, or larger than `WHOLE`.
-        DataError: if it has more values than given, or is otherwise out of the bounds of `trees`.
+        SourceError: if the reply is not a JSON document, or is larger than `WHOLE`.
+        DataError: if it has more than `values` values, or exceeds another bound of `trees`.
     """
     return parsed(reply.all(WHOLE), reply.url, values)
 
@@ -104,7 +104,7 @@ def parsed(body: bytes, url: str, values: int = VALUES) -> Any:  # noqa: ANN401 
     """The JSON document of a body that came from a URL.
 
     Raises:
-        SourceError: if it is none.
+        SourceError: if the body is not a JSON document.
         DataError: as `document`.
     """
     try:
@@ -116,7 +116,7 @@ def parsed(body: bytes, url: str, values: int = VALUES) -> Any:  # noqa: ANN401 
 
 
 def _what_instead(body: bytes) -> str:
-    """What came in place of a JSON document, in words."""
+    """A description of what came instead of a JSON document."""
     start = body.lstrip()[:200].lower()
     if not start:
         return "the answer is empty"
@@ -133,5 +133,5 @@ def one_line(body: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in one line: white space is one blank, and what can't be printed or encoded a question mark."""
+    """A text in one line: each run of white space becomes a blank, each unprintable character a question mark."""
     return errors.printable(" ".join(text.split()))

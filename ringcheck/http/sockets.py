@@ -2,10 +2,10 @@
 
 Owns how bytes get to a server and back in bounded time; knows nothing of HTTP.
 
-The timeout of a Python socket is one of each `recv`: a server that sends a byte a second would hold a call for ever.
-Here every blocking call gets what is left until the deadline of the request that it serves. OpenSSL's calls loop inside
-one such call and keep its total (CPython `Modules/_ssl.c`, `_PyDeadline_Get`), so that a slow TLS handshake ends in
-time too.
+The timeout of a Python socket limits each `recv`: a server that sends a byte a second would hold a call for ever. Here
+every blocking call gets the time that is left until the deadline of its request. OpenSSL's calls loop inside one such
+call and keep to its total time (CPython `Modules/_ssl.c`, `_PyDeadline_Get`), so that a slow TLS handshake ends in time
+too.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class NotConnectedError(OSError):
 
     @classmethod
     def unresolved(cls, error: OSError | UnicodeError) -> NotConnectedError:
-        """A host name that has no address."""
+        """The error for a host name that has no address."""
         why = getattr(error, "strerror", None) or "it is not a host name"
         return cls(f"the host name can't be resolved: {lower_first(why)}", "name")
 
     @classmethod
     def failed(cls, error: OSError) -> NotConnectedError:
-        """No address of a host could be connected to; the last one failed like this."""
+        """The error if no address of a host could be connected to, made from the error of the last one."""
         reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's strerror repeats the address
         return cls(lower_first(reason), "refused" if error.errno == errno.ECONNREFUSED else "")
 
@@ -107,7 +107,7 @@ def seconds_left(ends: float) -> float:
 def connect(host: str, port: int, ends: float) -> PlainSocket:
     """A connected socket to any address of a host; all tries together end at a monotonic time.
 
-    The look-up of the host name is the system's and can take longer.
+    The system looks up the host name, which can take longer.
 
     Raises:
         ConnectTimeoutError: if the last address that was tried did not answer in time.
@@ -161,7 +161,7 @@ def secured(sock: PlainSocket, context: ssl.SSLContext, host: str) -> TlsSocket:
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """One context for all connections: loading the system's authorities takes 40 ms of CPU.
+    """A TLS context, to be used for all connections: loading the system's authorities takes 40 ms of CPU.
 
     Raises:
         ConfigError: if a file can't be read or is no certificate or key.

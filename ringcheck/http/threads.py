@@ -43,7 +43,7 @@ class WorkerThreads:
         return future
 
     def _start(self) -> None:
-        """Start another thread; if the system allows no more, the work waits for those that there are."""
+        """Start another thread; if the system allows no more, the work waits for the existing threads."""
         thread = threading.Thread(target=self._serve, name="ringcheck-worker", daemon=True)
         with suppress(RuntimeError) if self._threads else nullcontext():
             thread.start()

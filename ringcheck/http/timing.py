@@ -27,7 +27,7 @@ class RequestTimes:
         answered: when the first byte of the answer arrived; on threads, the whole head.
         ended: when the whole answer was read, or the error occurred.
         status: of HTTP; None without an answer.
-        error: what was raised; None for nothing.
+        error: what was raised; None if nothing was.
     """
 
     method: str

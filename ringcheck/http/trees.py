@@ -13,8 +13,8 @@ from typing import Any
 from ringcheck.errors import DataError
 
 # Every value but the first follows a comma or begins a list or an object. The largest small reply of a real cluster is
-# the introduction of one with 1,024 nodes: ten lists and maps of all nodes, some 10,000 values. A map of ranges that
-# is just not large enough to be streamed (a mebibyte) has 12,000 entries with up to 100,000 of these bytes.
+# the introduction of one with 1,024 nodes: ten lists and maps of all nodes, some 10,000 values. The largest map of
+# ranges that is not streamed (a mebibyte) has 12,000 entries with up to 100,000 of these bytes.
 VALUES = 2**18
 # A reply nests some 10 levels: a bulk, an item, its value, and what an MBean returns, such as streams of sessions.
 DEPTH = 32
@@ -32,10 +32,10 @@ def tree(body: bytes, values: int = VALUES) -> Any:  # noqa: ANN401 - decoded JS
 
     Args:
         body: the text.
-        values: how many values it may have, about.
+        values: approximately how many values it may have.
 
     Raises:
-        DataError: if it has more values, levels or digits of a number than may be.
+        DataError: if it has too many values, too many levels, or a number with too many digits.
         ValueError: if it is not JSON.
     """
     _check(body, values)

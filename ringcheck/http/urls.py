@@ -1,4 +1,4 @@
-"""What a URL says about a request, and how it is shown to people."""
+"""The parts of a URL that a request needs, and the form in which a URL is shown to people."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 Server: TypeAlias = "tuple[str, str, int]"  # scheme, host and port
 
 _PORTS = {"http": 80, "https": 443}
-_AT = re.compile("@|%40|\uff20|\ufe6b")  # also escaped, and what NFKC, which urlsplit refuses, turns into it
-_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # characters of a path that a URL may hold as they are, and the escapes of others
+_AT = re.compile("@|%40|\uff20|\ufe6b")  # also escaped, and characters that NFKC turns into @: urlsplit refuses these
+_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"  # characters of a path that need no escape in a URL, and `%`, which begins escapes
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL says about a request.
+    """The parts of a URL that a request needs.
 
     Attributes:
         scheme: http or https.
@@ -40,19 +40,19 @@ class Address:
 
     @property
     def server(self) -> Server:
-        """What a connection leads to."""
+        """The server that a connection leads to."""
         return self.scheme, self.host, self.port
 
 
 class Addresses(dict[str, Address]):
-    """Address by URL, as a cache that its owner lets go of: a URL that is not usable raises `SourceError`."""
+    """Address by URL, as a cache from which its owner drops entries. A URL that is not usable raises `SourceError`."""
 
     def __missing__(self, url: str) -> Address:
         address = self[url] = address_of(url)
         return address
 
     def forget(self, urls: Iterable[str]) -> set[Server]:
-        """Drop some URLs; what they led to."""
+        """Drop some URLs, and return the servers that they led to."""
         return {address.server for address in (self.pop(url, None) for url in urls) if address}
 
 
@@ -90,7 +90,7 @@ def shown(url: str) -> str:
 
 
 def without_login(text: str) -> str:
-    """A host or URL that may be malformed, without all that stands before its last `@`, except for the scheme."""
+    """A host or URL, perhaps malformed, without what precedes its last `@`; the scheme stays."""
     rest = _AT.split(text)[-1]
     scheme, slashes, _ = text.removesuffix(rest).partition("://")
     return f"{scheme}{slashes}{rest}" if slashes else rest
