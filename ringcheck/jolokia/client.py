@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.1  # seconds: half of the longest pause before the second attempt
 _LONGEST_PAUSE = 1.0  # seconds before any attempt
-KEPT_TO_PROXY = 64  # idle connections: a command asks as many nodes at once
+KEPT_TO_PROXY = 64  # idle connections: a command asks this many nodes at once
 
 T = TypeVar("T")
 Decode: TypeAlias = "Callable[[Reply], T]"
@@ -275,7 +275,7 @@ class Client:
 
     @contextmanager
     def _turn(self, url: str, deadline: float) -> Iterator[float]:
-        """Wait until no other request to a URL is in flight; the seconds that are left then."""
+        """Wait until no other request to a URL is in flight; yields the seconds that are left."""
         with self._guard:
             turn = self._in_flight[url]
         if not turn.acquire(timeout=max(0.0, deadline - self._clock())):
@@ -293,7 +293,7 @@ def pauses() -> Iterator[float]:
 
 
 def time_left(url: str, seconds: float) -> float:
-    """The seconds as they are, if any are left.
+    """Return the seconds unchanged, if any are left.
 
     Raises:
         SourceError: if none are left.

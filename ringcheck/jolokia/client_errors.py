@@ -1,4 +1,4 @@
-"""Reads what a coordinator counts of its clients' requests, of hints, and of its clients' connections."""
+"""Reads a coordinator's counters of its clients' requests, of hints, and of its clients' connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def counters(answers: list[Outcome]) -> ClientCounters:
     A node of 3.0 or later registers `HintsSucceeded` when it first delivers a hint.
 
     Raises:
-        SourceError: if the agent's policy forbids to read the errors.
+        SourceError: if the agent's policy forbids reading the errors.
         DataError: if an answer can't be used.
     """
     *errors, created, delivered, connections = answers
@@ -65,5 +65,5 @@ def _count(value: Any, name: str) -> int:  # noqa: ANN401 - decoded JSON
 
 
 def _number(answer: Outcome, name: str) -> int | None:
-    """A number; None if the node does not have this metric or does not allow to read it."""
+    """A number; None if the node does not have this metric or does not allow reading it."""
     return outcomes.number(answer.value, name) if answer.status == outcomes.OK else None

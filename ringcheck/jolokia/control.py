@@ -1,4 +1,4 @@
-"""What a rolling restart asks of single nodes: start time, clients' addresses and errors, and to drain.
+"""What a rolling restart asks single nodes for: start time, clients' addresses, clients' errors, and a drain.
 
 Polls never use this: `drain` is the only thing that ringcheck does to a node. Every agent is first asked for its host
 id, because nodes can share an address and a URL can lead to another node than expected.
@@ -147,7 +147,7 @@ class Control:
         return settings.listed(address, host_id) or self._named().get(ip) or settings.url_of(ip)
 
     def _named(self) -> Mapping[str, str]:
-        """The locations that `nodes` has by host names, by the addresses that these have at the first call."""
+        """The locations that `nodes` has for host names, by the addresses of these names at the first call."""
         with self._guard:
             if self._by_name is None:
                 self._by_name = {}
@@ -158,7 +158,10 @@ class Control:
             return self._by_name
 
     def _is_its_own(self, url: str, address: str, host_id: str) -> bool:
-        """Whether only this node can listen at a URL: at its address, and if nodes share it, where it answered last."""
+        """Whether only this node can listen at a URL.
+
+        The host of the URL must be the node's address; if nodes share the address, the node must have answered there.
+        """
         shared = ip_of(address) != address
         return host_of(url) == ip_of(address) and (not shared or self._agents.get((address, host_id)) == url)
 
@@ -189,7 +192,7 @@ class Control:
 def _refused(error: BaseException, url: str) -> bool:
     """Whether a node refused a connection. After a timeout, a reset or a proxy's answer its process may still run.
 
-    Through a Jolokia proxy only its word counts that the node refused: a refused connection is to the proxy itself.
+    With a Jolokia proxy, only the proxy's report counts: a connection that is refused to us is one to the proxy.
     """
     if is_jmx(url):
         return isinstance(error, RefusedByNodeError) and error.host == jmx_end(url)[0]

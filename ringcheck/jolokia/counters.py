@@ -1,4 +1,4 @@
-"""The counters of client requests that a node has: how they are asked for, and what they say.
+"""The counters of client requests that a node keeps: how to ask for them, and how to read the answers.
 
 They are part of the bulk request of a poll, once in a while and only if the levels follow the queries. A counter that
 fails affects no other: it is a request of its own within the bulk.
@@ -32,7 +32,8 @@ def _counter(pattern: str, scope: str) -> Request:
     return mbeans.read(pattern.replace("*", scope), mbeans.COUNT)
 
 
-# The counters of levels first: a read that is counted in between is then one of a table alone, which shows.
+# The counters of levels come first: a read that is counted in between then appears in the counter of a table alone,
+# and can be recognised there.
 REQUESTS: Mapping[str, Request] = {
     _STARTED: mbeans.read(mbeans.RUNTIME, mbeans.START_TIME),
     **{scope: _counter(_BY_LEVEL, scope) for scope in SCOPES},
@@ -41,14 +42,14 @@ REQUESTS: Mapping[str, Request] = {
     **{f"{_WRITTEN}{table}": _counter(mbeans.ROLE_COUNTERS, table) for table in _AUTH_TABLES},
 }
 NAMES = tuple(REQUESTS)
-_PROBE = (_STARTED, next(iter(SCOPES)))  # of a node that has no counters by level: it may be upgraded
+_PROBE = (_STARTED, next(iter(SCOPES)))  # asked of a node without counters by level, since it may be upgraded
 
 
 class Counters:
     """What one node counted when it was last asked.
 
     Attributes:
-        names: those that are asked for; few of a node that has no counters by level.
+        names: the counters to ask for; only a few if the node has no counters by level.
         counts: by name as in `core.uses`; None if they could not be read.
         started: when its process was started, in seconds of Unix time; None if it is not known.
         problem: why `counts` is None, if the node answered.

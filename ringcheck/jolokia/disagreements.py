@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import AgentReport, MemberReport, Membership
 
-_NEVER_BELIEVED = frozenset({None, "DECOMMISSIONED"})  # modes of nodes that know no ring yet, or one of the past
+_NEVER_BELIEVED = frozenset({None, "DECOMMISSIONED"})  # modes of nodes that know no ring yet, or only a past one
 
 
 def unknown_to_some(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
@@ -42,7 +42,7 @@ def unknown_to_some(membership: Membership, reports: Iterable[MemberReport]) -> 
 
 
 def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
-    """A problem for each set of token owners that only nodes know whose reports on the members do not count.
+    """A problem for each set of token owners known only to nodes whose reports on the members do not count.
 
     Such a node is drained, starts, or has gossip switched off. Either the owners have left since, or the other nodes
     have lost them. A node that has left the ring itself is not believed.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _ASKING_SHARE = 0.6  # of a first poll's time: nodes are asked in it, the rest is for the ring
 _LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
 _PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
-_ROUNDS = 4  # of asking nodes that only the nodes asked last know
+_ROUNDS = 4  # rounds of asking nodes that are known only to the nodes of the round before
 _COMPARED = 16  # reports, the first ones: those of contact points
 _ASKED_FOR_MEMBERS = 16  # nodes in each poll; a larger cluster is asked in turn
 
@@ -95,7 +95,7 @@ class Discovery:
         await self._ask_about_unexplained(membership, until)
 
     async def ask_everyone(self) -> Membership:
-        """The members, after every node was asked that any report names.
+        """The members, after asking every node that any report names.
 
         This takes a share of the time only: a node that hangs leaves the rest for the ring.
 
@@ -192,10 +192,10 @@ class Discovery:
         return bool(agents)
 
     async def _ask_elsewhere(self, membership: Membership, until: float) -> bool:
-        """Look for members that did not answer at every endpoint that some node has for a member.
+        """Look for members that did not answer, at every endpoint under which some node knows a member.
 
-        Most nodes may know a member by its old address. If nodes have swapped addresses, some have the endpoint of the
-        silent one for another member. Returns whether any agent was asked.
+        Most nodes may know a member by its old address. If nodes have swapped addresses, some know another member under
+        the endpoint of the silent one. Returns whether any agent was asked.
         """
         if self._session.settings.views != "all":
             return False
@@ -254,7 +254,7 @@ class Discovery:
         return {self._session.agent_at(endpoint, None), *contacts}
 
     def same_members(self, membership: Membership) -> bool:
-        """Whether the reports give the members that are known. The work is done only if a report has changed."""
+        """Whether the reports result in the members that are known; computed only if a report has changed."""
         reports = self._testifying(membership.cluster)
         testified = [(agent, agent.host_ids, agent.owners, report.live, report.joining) for agent, report in reports]
         if testified == self._session.testified:
@@ -279,7 +279,7 @@ class Discovery:
         self._check_one_cluster()
         cluster = self._cluster_name()
         roster = Roster([testimony(agent, report) for agent, report in self._testifying(cluster)])
-        if not roster.members:  # no node coordinates: show the nodes that are known, though no view of theirs counts
+        if not roster.members:  # no node coordinates: show the known nodes, though none of their views counts
             roster = Roster([replace(testimony(*reported), owners=None) for reported in self._fanout.reports()])
         return Membership(cluster, roster, self._agents(roster))
 

@@ -31,7 +31,7 @@ _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
 _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
-# What newer releases report elsewhere than in StorageService: the request, and the release that has it.
+# What newer releases report, but not in StorageService: the request, and the first release that has it.
 _BESIDE = {
     mbeans.PAXOS_VARIANT: (mbeans.read(mbeans.STORAGE_PROXY, mbeans.PAXOS_VARIANT), mbeans.WITH_PAXOS_VARIANT),
     mbeans.DESCRIBE_METADATA: (mbeans.metadata(), mbeans.METADATA),
@@ -51,7 +51,7 @@ def _liveness(with_port: bool, extra: tuple[str, ...], beside: tuple[str, ...]) 
 
 
 class SharedValues:
-    """Keeps one object of each set and map that many nodes of a cluster report alike.
+    """Keeps one object for all equal sets or maps that the nodes of a cluster report.
 
     Attributes:
         counting: whether the present poll reads the nodes' counters of client requests.
@@ -110,7 +110,7 @@ class JolokiaEndpoint:
     def expect(self, other: JolokiaEndpoint) -> None:
         """Begin with the kind of request that worked for another node: most have the same release.
 
-        That an access policy forbids the other one to report who owns tokens says nothing of this node.
+        If an access policy forbids the other node to report who owns tokens, this node may still allow it.
         """
         if self._last is None and self.host_ids is None:
             self._with_port = other._with_port
@@ -184,7 +184,7 @@ class JolokiaEndpoint:
             # The next answer may come from a newer process with another access policy.
             self._extra, self._introduced_as = mbeans.EXTRA, None
             raise
-        # One attribute that is missing, denied or throws fails the whole request. Asked singly, it shows which one.
+        # One attribute that is missing, denied or throws fails the whole request. Single requests show which one it is.
         return await self.introduce(deadline) if report is None or self._may_report_more(report) else report
 
     def _may_report_more(self, report: NodeReport) -> bool:
@@ -280,7 +280,7 @@ class JolokiaEndpoint:
         return report
 
     def _counted(self, counters: tuple[str, ...], reply: Reply) -> NodeReport | None:
-        """The same of a reply with counters, which differs from the one before and after it."""
+        """As `_decoded`, for a reply with counters, which has another form than the replies before and after it."""
         answer, beside = _answers(parsed(reply.all(), reply.url), (*self._beside, *counters))
         report = self._made(answer, {name: beside[name] for name in self._beside})
         if report is not None:
@@ -297,16 +297,16 @@ class JolokiaEndpoint:
         return self._remembered(node_report.node_report({**answers, **beside}, self._shared.sets))
 
     def _names_an_attribute(self, error: str) -> bool:
-        """Whether a refusal can be of one attribute: it names an attribute, or has no text."""
+        """Whether a refusal may concern a single attribute: it names an attribute, or has no text."""
         asked = (*_ALWAYS, *self._extra, *mbeans.lists_of(self._with_port), *self._about_members())
         return not error or any(name in error for name in asked)
 
 
 def _answers(reply: object, beside: tuple[str, ...]) -> tuple[Outcome, dict[str, Outcome]]:
-    """The outcome of the attributes in the reply of a steady poll, and by name those of what was asked beside them.
+    """The outcome of the attributes in the reply of a steady poll, and by name the outcomes of the other requests.
 
     Raises:
-        DataError: if it is no reply of Jolokia.
+        DataError: if it is not a reply of Jolokia.
     """
     if not isinstance(reply, list):
         return outcomes.outcome(reply), {}

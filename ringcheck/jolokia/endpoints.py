@@ -67,10 +67,10 @@ def host_ids(value: object, what: str) -> dict[str, str]:
 
 
 def check_number(nodes: int) -> None:
-    """Check how many nodes one node names: each would be a member that is asked, located and missed.
+    """Check how many nodes one node names: each of them would be asked, located, and reported as missing.
 
     Raises:
-        DataError: if they are more than any cluster has.
+        DataError: if there are more than any cluster has.
     """
     if nodes > NODES:
         raise DataError(f"it names {nodes} nodes: more than {NODES} are refused")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _GRACE = 0.25  # seconds that other contact points have after the first one that knows members
 _SHOWN = 3  # errors in one message
-UNHEARD = 64  # agents that have never answered may be asked without an answer, and two more for each that answers now
+UNHEARD = 64  # never-answering agents that may be asked without an answer; two more for each that answers now
 
 
 class FanOut:
@@ -45,7 +45,7 @@ class FanOut:
         self._session = session
         self._started: dict[JolokiaEndpoint, Started[NodeReport]] = {}
         self._taken: dict[JolokiaEndpoint, Started[NodeReport]] = {}
-        self._queue: dict[JolokiaEndpoint, Callable[[], None]] = {}  # agents that were never heard, and what asks them
+        self._queue: dict[JolokiaEndpoint, Callable[[], None]] = {}  # agents that never answered, and what asks each
         self._unheard: list[JolokiaEndpoint] = []  # those that were asked, and the contact points of a first poll
 
     def start(
@@ -59,8 +59,8 @@ class FanOut:
         """Begin to ask agents.
 
         Args:
-            agents: to ask; those that were asked in this poll already are left out. Of those that have never answered
-                the first come first; `gather` asks them.
+            agents: to ask; those that were asked in this poll already are left out. Those that have never answered are
+                queued in this order, and `gather` asks them.
             until: clock time at which the answer must be there.
             members_of: agents that are also asked for the members that they know.
             again: ask also agents that have answered in this poll. If the second answer does not come, the first
@@ -162,7 +162,7 @@ class FanOut:
         check(version, url)
 
     async def look_up_names(self, until: float) -> None:
-        """Resolve the host names of `nodes`; one that can't be resolved by a clock time names no node."""
+        """Resolve the host names of `nodes` until a clock time; a name that is not resolved by then names no node."""
         session = self._session
         names = session.settings.host_names()
         started = {name: session.asking.start(session.asking.addresses(name)) for name in names}
@@ -199,7 +199,7 @@ class FanOut:
 
     @staticmethod
     def _silence(text: str, errors: Sequence[SourceError]) -> SourceError:
-        """One error for all of them, with what they have in common."""
+        """One error for all errors, with the kind and the symptom that they share."""
         kinds = {error.kind for error in errors}
         symptoms = list(dict.fromkeys(error.symptom for error in errors if error.symptom))
         kind = ProxyError if errors and all(isinstance(error, ProxyError) for error in errors) else SourceError

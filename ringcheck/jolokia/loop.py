@@ -115,6 +115,6 @@ class OnLoop:
 
 
 def _retrieve_error(task: asyncio.Task[Any]) -> None:
-    """Retrieve the error of work that has ended: asyncio logs an error if no one does, as after the end of a poll."""
+    """Retrieve the error of work that has ended: asyncio logs an error that nobody retrieves, as after a poll's end."""
     if not task.cancelled():
         task.exception()

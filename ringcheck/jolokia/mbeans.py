@@ -160,8 +160,8 @@ CALLS = (
     *_operations(METADATA_SERVICE, DESCRIBE_METADATA, since=METADATA),
 )
 
-# What is read only if levels follow the queries (`auto`), beside CLIENT_REQUESTS: by the pattern that an access policy
-# allows.
+# These are read, in addition to CLIENT_REQUESTS, only if levels follow the queries (`auto`). The patterns are those
+# that an access policy allows.
 LOGIN_COUNTERS = f"{METRICS}type=Table,keyspace=system_auth,scope=*,name=CoordinatorReadLatency"
 ROLE_COUNTERS = f"{METRICS}type=Table,keyspace=system_auth,scope=*,name=CoordinatorWriteLatency"
 COUNTED = (

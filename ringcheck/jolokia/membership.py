@@ -115,11 +115,11 @@ class ClusterSession:
     Attributes:
         settings: where the agents are and how to ask them.
         asking: sends the requests.
-        configured: what the configuration says of the cluster.
+        configured: what the configuration says about the cluster.
         clock: monotonic seconds.
         contacts: the contact points.
         agents: by location, those of contact points and members, and those that were used since the last `let_go`.
-        named: locations of `nodes` that stand there by host name, by the addresses of the host.
+        named: the locations that `nodes` has for host names, by the addresses of these hosts.
         shared: sets and maps that many nodes report alike.
         busy: the last request to each agent; it may still run when the next poll begins.
         releases: ReleaseVersion by member address, as last known.
@@ -128,7 +128,7 @@ class ClusterSession:
         testified: what all testimonies were when the members were last compared.
         explained: the lists of each agent that were already checked for unknown endpoints.
         count_every: seconds between two readings of the nodes' counters of requests; None for never.
-        counted_at: clock time of the last one.
+        counted_at: clock time of the last such reading.
     """
 
     settings: JolokiaSettings
@@ -170,7 +170,7 @@ class ClusterSession:
         return self.agent(location) if location else None
 
     def let_go(self) -> None:
-        """Forget what earlier polls asked and nothing leads to any more: new containers have new addresses for ever."""
+        """Forget agents that earlier polls asked and nothing leads to now: new containers always have new addresses."""
         self.busy = {agent: work for agent, work in self.busy.items() if not work.done()}
         membership = self.known.membership if self.known else None
         kept = {*self.busy, *(contact.agent for contact in self.contacts)}
@@ -198,9 +198,9 @@ def _host_ids(agent: JolokiaEndpoint, report: NodeReport) -> frozenset[str]:
 
 
 def related_groups(reports: Iterable[AgentReport]) -> list[set[JolokiaEndpoint]]:
-    """The agents of believable nodes that know members, so grouped that nodes of different groups are not related.
+    """The agents of believable nodes that know members, grouped so that nodes of different groups are not related.
 
-    Nodes that know no members are in no group: they may belong to any.
+    Nodes that know no members are in no group: they may belong to any group.
     """
     groups: list[tuple[set[JolokiaEndpoint], set[str]]] = []
     for agent, report in reports:
@@ -234,7 +234,7 @@ def neighbour(member: Member, report: NodeReport, membership: Membership) -> str
 
 
 def fingerprint(reports: Iterable[MemberReport]) -> object:
-    """A value that can't stay the same while the ring changes, as all nodes that serve clients report it.
+    """A value made from the reports of all nodes that serve clients: it changes when the ring changes.
 
     It holds the endpoints that each node lists, so that it changes when peers forget a node that still lists itself;
     the nodes that join, leave and move; and the schema versions.

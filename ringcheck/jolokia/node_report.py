@@ -170,9 +170,9 @@ def _owners(
 
 
 def _metadata(answers: Mapping[str, Outcome], shared: dict[frozenset[str], frozenset[str]]) -> MetadataReport | None:
-    """What the node reports of the cluster metadata service; None if it does not, or in another form than that of 6.0.
+    """What the node reports of the cluster metadata service; None if it reports nothing, or in another form than 6.0.
 
-    A form that is not known must not cost the node's view, of which it is no part that clients depend on.
+    An unknown form must not make the node's view unusable: clients do not depend on this part of it.
     """
     outcome = answers.get(mbeans.DESCRIBE_METADATA)
     if outcome is None or outcome.status != OK:

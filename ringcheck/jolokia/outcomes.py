@@ -117,7 +117,7 @@ def shortened(value: object) -> str:
 
 
 def text(value: object, what: str, most: int | None = CHARACTERS) -> str:
-    """A value that must be a string of so many characters at most.
+    """A value that must be a string of at most `most` characters.
 
     Raises:
         DataError: if it is not; the message begins with `what`.
@@ -181,7 +181,7 @@ def mapping(value: object, what: str) -> dict[str, Any]:
 
 
 def spoilt(value: object) -> str:
-    """The limit of the agent that left a value in place of a list or map, as the end of a message; else empty."""
+    """The agent's limit that put this value in place of a list or map, as the end of a message; empty if none did."""
     if value == "[Object limit exceeded]":
         return " (the agent's maxObjects cut it off)"
     return " (the agent's maxDepth made it text)" if isinstance(value, str) and value[:1] in {"[", "{"} else ""

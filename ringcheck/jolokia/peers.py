@@ -64,7 +64,7 @@ class Peers:
         """How many peers answer.
 
         Raises:
-            StepError: if one of them does not, or they need not.
+            StepError: if a peer does not answer, or if peers are not asked.
             SourceError, DataError: if the node's own lists can't be read.
         """
         if self._settings.views != "all":

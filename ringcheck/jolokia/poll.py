@@ -7,9 +7,9 @@ A poll answers three questions, which cost very different amounts.
    and `core.membership` merges them. The nodes are asked for host ids and token owners: all of them in a cluster of up
    to 16, else 16 of them and one in each datacenter, in turn; and any node that lists an endpoint which is not a known
    member. `discovery.py` does this.
-2. What does each member see? A query is available or not by the view of its coordinator. So every member is asked for
-   its state and its lists of live and unreachable nodes, in one small request. An agent that does not answer makes a
-   node `unreachable` and a view missing. Silence never counts as up, nor as down.
+2. What does each member see? Whether a query is available depends on the view of its coordinator. So every member is
+   asked for its state and its lists of live and unreachable nodes, in one small request. An agent that does not answer
+   makes a node `unreachable` and a view missing. Silence never counts as up, nor as down.
 3. What is the ring: keyspaces, replication, ranges, datacenters and racks? It is the same for all nodes while nothing
    changes, and it is large: 40 MB for 1,024 nodes with 256 tokens each. So it is read from one node and kept.
    `ring_sources.py` chooses the node and `ring_reader.py` reads it.
@@ -40,7 +40,7 @@ in for a missing one, a dead cluster would stay green. If the nodes could use th
 leave no time for the ring: so they get 60 % of a first poll and 75 % of a later one. If the ring were read from one
 node until the deadline, one that does not send it would hide every outage: so it gets 75 % of what is left, if there is
 another one to ask. If every address that a node names were asked, one node could make ringcheck connect to thousands
-that it has invented: so of agents that have never answered few are asked at once. If contact points that are not
+that it has invented: so only few agents that have never answered are asked at once. If contact points that are not
 members were left out, a node that has just joined and that no peer knows yet would serve clients unseen.
 
 Polls are coroutines, so that the same code runs on worker threads (a command) and on an event loop (the long-running
@@ -169,7 +169,7 @@ class Poll:
         return self._builder.of(known, (Problem("topology_stale", known.membership.cluster, text),))
 
     async def _steady(self, known: KnownCluster) -> Snapshot:
-        """The snapshot with the known ring; while a node moves, with the pending ranges of now."""
+        """The snapshot with the known ring; while a node moves, with the present pending ranges."""
         problems = self._discovery.disagreements(known.membership)
         reports = self._discovery.member_reports(known.membership)
         moving = any(

@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 # Releases before 3.0.6 name all keyspaces. These are the ones with LocalStrategy; users can't make more of them
 # (`cql3/statements/KSPropDefs`: "LocalStrategy is reserved for internal use").
 _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
-# Replicas of these are not placed by token: each node's own, and the members of the metadata service (6.0+), which
-# every node reports in each poll.
+# Replicas of these are not placed by token: each node has its own replica, or the members of the metadata service have
+# one (6.0+); every node reports these members in each poll.
 _NOT_PLACED = frozenset({LOCAL_STRATEGY, META_STRATEGY})
-_UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch, of a node that it does not know
+_UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch's names for an unknown node
 _LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no limit
-# Of pending ranges in one reply. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of the bytes
-# that are counted: this is enough for three such nodes and 100 keyspaces that all have replications of their own.
+# Values in one reply with pending ranges. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of
+# the bytes that are counted: this is enough for three such nodes and 100 keyspaces, each with its own replication.
 _PENDING_VALUES = 2**20
-_STRANGERS = 64  # members that the node does not list, of which it is asked for the location
+_STRANGERS = 64  # members that the node does not list and is asked to locate, at most
 _TRIES = 3  # keyspaces of one replication: the first may have been dropped meanwhile
 
 
@@ -120,7 +120,7 @@ class RingReader:
         )
 
     async def with_pending(self, rings: Sequence[Ring], roster: Roster) -> list[Ring]:
-        """Rings with the pending ranges of now; a ring whose pending ranges are unchanged is the same object.
+        """Rings with the present pending ranges; a ring whose pending ranges are unchanged is the same object.
 
         Raises:
             SourceError: if the node can't be asked.
@@ -130,7 +130,7 @@ class RingReader:
         return await self._with_pending(rings)
 
     def _bind(self, roster: Roster) -> None:
-        """Use the members that ranges are to be expressed in."""
+        """Set the members that the node indexes of rings refer to."""
         self._roster = roster
         self._members = roster.members
         self._endpoint_of = {host_id: endpoint for endpoint, host_id in (self._agent.host_ids or {}).items()}
@@ -432,7 +432,7 @@ def read_level(answer: Outcome | None) -> str | None:
 
 
 def _snitch_name(outcome: Outcome) -> str | None:
-    """A datacenter or rack; None if the snitch does not know it, or it is longer than any: its node names itself so.
+    """A datacenter or rack; None if the snitch does not know it, or if the name, which its node chose, is too long.
 
     Raises:
         SourceError: if the agent's policy forbids the question.

@@ -128,7 +128,7 @@ class RingSources:
         return [AgentReport(item.agent, item.report) for item in sorted(able, key=rank)]
 
     async def _read(self, agent: JolokiaEndpoint, report: NodeReport, until: float) -> _Reading | None:
-        """The ring as a node reports it; None, and a failure more, if it can't be read.
+        """The ring as a node reports it; None, with another entry in `failures`, if it can't be read.
 
         The node may name token owners that no other node has named, so that there are more members afterwards.
         """
@@ -150,10 +150,10 @@ class RingSources:
         return RingReader(agent, report, self._session.configured.replication, self._ends)
 
     async def _with_auth_level(self, membership: Membership, topology: Topology, agent: JolokiaEndpoint) -> Topology:
-        """The ring with the level at which logins read system_auth, by another node if its own does not report it.
+        """The ring with the level at which logins read system_auth, from another node if its own does not report it.
 
-        During an upgrade to 4.1 the ring may be from an older node; and a node registers the MBean with the first role
-        that it reads.
+        During an upgrade to 4.1 the ring may be from an older node; and a node registers the MBean when it reads the
+        first role.
         """
         if topology.auth_read_level is not None or not topology.authenticates:
             return topology
@@ -240,7 +240,7 @@ def _has_owners(report: NodeReport, reading: _Reading) -> bool:
 
 
 def _worth(reading: _Reading) -> tuple[bool, int]:
-    """Which of two readings is better, neither of which can be believed entirely: the larger value."""
+    """A sort key for readings that can't be believed entirely: a better reading has a larger value."""
     topology = reading.topology
     return topology.complete, sum(len(ring.keyspaces) for ring in topology.rings)
 

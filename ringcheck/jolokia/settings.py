@@ -1,4 +1,4 @@
-"""Where a cluster's Jolokia agents, or its JMX ports, are and how to ask them: by the configuration or by options.
+"""The locations of a cluster's Jolokia agents or JMX ports, and how to ask them: from configuration or options.
 
 Loads no HTTP library, so that reading a configuration stays cheap.
 """
@@ -36,7 +36,7 @@ _JMX_URL = re.compile(r"service:jmx:rmi://[^\s/]*/jndi/rmi://(?P<end>[^\s/]+)/[^
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredCluster:
-    """What the configuration says of a cluster because its nodes may not report it.
+    """What the configuration states about a cluster because its nodes may not report it.
 
     Attributes:
         name: in the configuration; shown if no node reports its ClusterName. None without one.
@@ -57,7 +57,7 @@ class JolokiaSettings:
         contact_points: HOST, HOST:PORT, [IPV6]:PORT or URL of any nodes of the cluster.
         url: of a node's agent; `{address}` stands for the node's address, in brackets if it is IPv6. The default is
             `http://{address}:8778/jolokia`, or the same with https if there is `tls`.
-        nodes: location of single nodes, instead of that by `url` or `jmx`: by host id, endpoint, address or host name.
+        nodes: locations of single nodes, in place of `url` or `jmx`; by host id, endpoint, address or host name.
         proxy: URL of a Jolokia that asks the nodes' JMX ports; None if the nodes have agents.
         jmx: JMX service URL of a node, with `{address}`; used with `proxy` only.
         jmx_username: for JMX.
@@ -126,7 +126,7 @@ class JolokiaSettings:
         return next((self.nodes[name] for name in names if name in self.nodes), None)
 
     def host_names(self) -> dict[str, str]:
-        """The locations that `nodes` has by host names, which must be resolved."""
+        """The locations that `nodes` has for host names, which must be resolved."""
         return {name: location for name, location in self.nodes.items() if not _is_node(name)}
 
     def url_of_contact(self, contact: str) -> str:

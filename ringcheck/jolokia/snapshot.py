@@ -76,7 +76,7 @@ class SnapshotBuilder:
     def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:
         """The snapshot with its views judged; a view that equals that of the last snapshot is the same object.
 
-        No view is judged by the time: a snapshot that shows the same as the last one is not judged anew.
+        The time plays no part in judging a view: a snapshot that shows the same as the last one is not judged anew.
         """
         if known.judged and equal_but_for_time(snapshot, known.judged[0]):
             return replace(known.judged[1], taken_at=snapshot.taken_at)
@@ -120,7 +120,7 @@ class SnapshotBuilder:
         return nodes, views, problems
 
     def _node_and_view(self, member: Member, known: KnownCluster, problems: list[Problem]) -> tuple[Node, View | None]:
-        """A member's node and its view; None if the member was not asked."""
+        """A member's node, and its view; the view is None if the member was not asked."""
         membership = known.membership
         agent = membership.agents.get(member.address)
         answer = self._answers.get(agent) if agent else None
@@ -187,9 +187,9 @@ class SnapshotBuilder:
                 yield unheard(contact.host, answer)
 
     def _unknown_contacts(self, membership: Membership) -> Iterator[Problem]:
-        """A problem for each contact point that has joined and not left, and that no report which counts has a member.
+        """A problem for each contact point that has joined and not left, and is no member by any report that counts.
 
-        Its own report does not count. But the others may know a part of the cluster only.
+        Its own report does not count. But the other nodes may know only a part of the cluster.
         """
         for contact, answer in self._other_contacts(membership):
             if isinstance(answer, NodeReport) and answer.mode not in _OUTSIDE:

@@ -47,7 +47,7 @@ class JolokiaSource:
 
         Args:
             settings: where the agents are.
-            configured: what the configuration says of the cluster; by default nothing.
+            configured: what the configuration states about the cluster; by default nothing.
             count_every: seconds between two readings of the nodes' counters of requests; None for never.
             asking: sends the requests; without it the source does so with threads of its own.
             clock: monotonic seconds.

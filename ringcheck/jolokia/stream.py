@@ -1,7 +1,7 @@
 """Reads the map in a reply of tens of megabytes, entry by entry.
 
-For the 40 MB of 262,144 ranges `json.loads` needs 206 MiB; this needs 9 besides the result. The envelope is checked as
-strictly as that of a small reply. `status` may follow the value, so that no entry may be used before the end.
+For the 40 MB of 262,144 ranges `json.loads` needs 206 MiB; this needs 9 MiB besides the result. The envelope is checked
+as strictly as that of a small reply. `status` may follow the value, so no entry may be used before the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ITEMS = 4096
 # Characters of a string. An endpoint has some 50, with its host name 300. A key is as long as a partition key if the
 # partitioner preserves order; such a map is to be read to its end, so that the partitioner is named as the reason.
 CHARACTERS = 2**16
-# Values beside the map: the request is repeated in the answer, in some 20.
+# Values outside the map: the answer repeats the request, which has some 20.
 OUTSIDE = 1000
 
 _OPENING, _CLOSING = {"start_map", "start_array"}, {"end_map", "end_array"}

@@ -1,4 +1,4 @@
-"""What a report means: whether its view counts, what it testifies of the members, and its node and view.
+"""What a report means: whether its view counts, what it testifies about the members, and its node and view.
 
 Pure. Who is a member, and which views count, is decided in `core`.
 """

@@ -58,7 +58,7 @@ class Topology:
     def reusing_rings(self, before: Topology) -> Topology:
         """The same topology, with the ring objects of an earlier one of the same nodes wherever the rings are equal.
 
-        After a restart the ring is read again, and it is seldom another one. A second copy of a large ring, and of all
+        After a restart the ring is read again, and it seldom differs. A second copy of a large ring, and of all
         that was derived from it, would stay in the heap for good.
         """
         if list(self.locations.items()) != list(before.locations.items()):
