@@ -87,7 +87,7 @@ class Moment:
 
 
 def moments(entries: Iterable[Entry]) -> list[Moment]:
-    """Entries that stand side by side and have one time, in their order; each moment begins with its first entry."""
+    """Neighbouring entries with the same time, as one moment each; entries stay in their order."""
     grouped = (tuple(group) for _, group in groupby(entries, key=lambda entry: entry.at))
     return [
         Moment(group[0].at, tuple(entry.change for entry in sorted(group, key=lambda entry: entry.id)))

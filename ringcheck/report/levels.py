@@ -1,4 +1,4 @@
-"""The levels that clients use as text of 80 columns: the evidence, the levels in use, and the rules of these."""
+"""The levels that clients use as text of 80 columns: the evidence, the levels in use, and the rules they suggest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _folded(text: str) -> list[str]:
-    """A line of YAML in flow style, folded where it may be."""
+    """A line of YAML in flow style, folded where YAML allows it."""
     return textwrap.wrap(text, COLUMNS, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
 
 

@@ -95,7 +95,7 @@ def render(
 
     Args:
         readings: the present reading of each cluster.
-        service: what the service knows of itself; what it leaves open has no series.
+        service: what the service knows about itself; fields that are None have no series.
         accept: the request's Accept header, which decides between Prometheus's text format and OpenMetrics.
         clock: unix seconds.
         series: texts of earlier scrapes.
@@ -179,7 +179,7 @@ def _renewed(
     encode: Callable[[Any], bytes],
     samples: Iterable[Sample],
 ) -> dict[str, tuple[list[Sample], tuple[str, str]]]:
-    """The samples of each family and their text; those of families that are as before are taken from there."""
+    """The samples of each family and their text; for unchanged families, those of `before`."""
     families: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         families[sample[0].name].append(sample)

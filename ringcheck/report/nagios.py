@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
-# Verbosity from which on there are further lines, and further ones for each node, and each view.
+# The verbosity from which there are more lines than one, lines for each node, and lines for each view.
 _LONG, _NODES, _VIEWS = 1, 2, 3
 
 
@@ -82,7 +82,7 @@ def _views(verdict: Verdict) -> Iterator[str]:
 
 
 def labelled(severity: Severity | None, text: str) -> Line:
-    """A text that begins with a severity, in its colour; as it is if it begins with another word."""
+    """A text that begins with a severity, in its colour; unchanged if it begins with another word."""
     if severity is None or not text.startswith(severity.name):
         return ((text, ""),)
     return (severity.name, severity.name), (text.removeprefix(severity.name), "")
@@ -95,7 +95,7 @@ def perfdata(verdict: Verdict, seconds: float | None = None) -> Iterator[str]:
     severities = [keyspace.severity for keyspace in verdict.keyspaces]
     nodes = len(verdict.states)
     yield f"keyspaces={len(severities)};;;0"
-    # Thresholds on ranges differ by keyspace; of these numbers, more than 0 is what makes the state.
+    # Thresholds on ranges differ by keyspace. The two numbers below decide the state as soon as they are above 0.
     yield f"keyspaces_critical={severities.count(Severity.CRITICAL)};;0;0;{len(severities)}"
     yield f"keyspaces_warning={severities.count(Severity.WARNING)};0;;0;{len(severities)}"
     yield f"keyspaces_unknown={severities.count(Severity.UNKNOWN)};;;0;{len(severities)}"

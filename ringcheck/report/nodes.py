@@ -1,4 +1,4 @@
-"""The table of nodes for a terminal: like `nodetool status`, with who sees a node down and whether it may stop now.
+"""The table of nodes for a terminal: like `nodetool status`, also with who sees a node down and whether it may stop.
 
 Problems come first. A large cluster's nodes without problems are counted by rack instead of listed. A column in which
 all nodes are alike gives way to one line if the terminal is narrow.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
-LISTED = 40  # nodes up to which all are listed
+LISTED = 40  # up to so many nodes, all are listed
 _LONGEST = 16  # characters of the name of a datacenter or rack
 
 
@@ -47,7 +47,7 @@ _RIGHT = {"since", "tokens"}
 _ALIKE = ("release", "tokens", "mode", "jolokia", "since", "datacenter", "rack")
 """Columns that one line can stand for, the least important first."""
 _DROPPED = ("tokens", "release", "since", "mode", "rack", "jolokia", "datacenter")
-"""Columns that a terminal does without if it is still too narrow, in this order."""
+"""Columns that are dropped, in this order, if the terminal is still too narrow."""
 _STYLES = {"down": "CRITICAL", "unknown": "UNKNOWN", "up": "OK", "yes": "OK", "no": "WARNING", "?": "UNKNOWN"}
 
 

@@ -23,7 +23,7 @@ class SupposedOdds:
     """The odds of the cluster as it would be.
 
     Attributes:
-        text: what is supposed, as a line begins with it.
+        text: what is supposed, as the beginning of a line.
         document: the same as fields of the document.
         odds: the odds then.
     """
@@ -92,14 +92,14 @@ def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence
 
 
 def _metadata(odds: ClusterOdds) -> Iterator[Sentence]:
-    """The same whatever is supposed of tokens and racks: members are nodes, not ranges."""
+    """The odds of the metadata service. Supposed tokens or racks do not change them: members are nodes, not ranges."""
     if odds.metadata:
         yield said("cluster metadata service")
         yield said(f"it has no quorum: {_words(odds.metadata, 'outage')}", 2, 4)
 
 
 def _hanging(odds: ClusterOdds) -> Iterator[Sentence]:
-    """The keyspaces that one rack takes with it."""
+    """The keyspaces for which the loss of one rack is an outage, or the loss of all replicas of some range."""
     for level in odds.levels:
         if level.racks:
             where = f" in {level.level.datacenter}" if level.level.datacenter else ""

@@ -1,7 +1,8 @@
 """The picture of a ring in a terminal of 40 to 200 columns.
 
-A condition is a sign, the darker the worse, and only then a colour: the picture can be read without colour and without
-Unicode. A small ring has a row for each range, a middle one a sign for each range, a large one a row for each band.
+Each condition has a sign, a darker one if it is worse; colour only repeats this. So the picture can be read without
+colour and without Unicode. A small ring has a row for each range, a middle one a sign for each range, a large one a row
+for each band.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _head(picture: Picture, columns: int) -> Iterator[Line]:
 
 
 def _metadata(picture: Picture, columns: int) -> list[Line]:
-    """That the members of the cluster metadata service, which are no ring, are not drawn."""
+    """A line that says that the members of the cluster metadata service are not drawn, since they form no ring."""
     quorum = picture.verdict.metadata_quorum
     if quorum is None:
         return []

@@ -1,4 +1,4 @@
-"""The state of one cluster in a long-running service, and of the service: metrics, page and API are made of them."""
+"""The state of one cluster in a long-running service, and of the service: metrics, page and API show these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WebhookCounts:
     Attributes:
         waiting: how many are not delivered yet.
         dropped: how many were dropped because too many waited, ever.
-        attempts: how many attempts ended how, since the start.
+        attempts: number of attempts since the start, by result.
     """
 
     waiting: int = 0
@@ -66,7 +66,7 @@ class Reading:
         verdict: the newest, however old it is; None before the first.
         restart_safe: addresses of the nodes that are up and that may each restart now, alone; None if not known.
         restart_cures: addresses of the nodes that are not up and may restart: no range is lost, and they may come
-            back. None if `restart_safe` is.
+            back. None if `restart_safe` is None.
         fresh: whether the verdict is recent enough to be shown as the present state.
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
         error: why the last poll gave no verdict; None if it gave one.

@@ -1,6 +1,6 @@
 """The screen of `watch`: a verdict, its age, and what changed since the start.
 
-Owns what stands on the screen and what is left out when the terminal is small. Knows no terminal and reads no clock:
+Owns what is on the screen and what is left out if the terminal is small. Knows no terminal and reads no clock:
 time, size and the effects of keys come with the frame. Old data never looks fresh: if a poll fails or the data is too
 old, the banner says UNKNOWN and since when, and everything else is dimmed.
 """

@@ -2,7 +2,7 @@
 
 The page tier and the ticket tier are two checks, so that each resolves on its own: the loss of a critical level pages,
 and every other problem is a ticket. What is not known makes both UNKNOWN, since it must not resolve a standing page;
-only the missing view of a node that others see up is a ticket alone.
+one exception is the missing view of a node that others see up, which makes a ticket only.
 
 Sensu's agents drop some events without notice: names with characters other than letters, digits, `_`, `.` and `-`,
 empty output, a status below 0. This module never makes such an event.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LABELLED = 64  # ranges that have room for their live count
 NAMED = 24  # ranges whose replicas have room for their names
 LISTED = 256  # ranges whose tooltip lists the replicas: the file stays small
-RINGS, ARCS = 9, 3072  # replicas that are drawn, of a range and of all: the file stays small
+RINGS, ARCS = 9, 3072  # replicas that are drawn, of one range and of all ranges: the file stays small
 LEAST = 6.0  # pixels of each condition in a band, however few ranges have it
 
 

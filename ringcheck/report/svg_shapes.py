@@ -84,6 +84,9 @@ def sector(segment: Segment, outside: float, inside: float) -> str:
 
 
 def segment(first: int, end: int, number: int, radius: float) -> Segment:
-    """Ranges `first` to `end` of so many: with a gap behind them if there is room for it, otherwise without a seam."""
+    """The arc of the ranges from `first` up to `end`, out of `number`: with a gap behind it if there is room for one.
+
+    Without room it reaches a little over the next range, so that no seam shows.
+    """
     behind = -GAP if 1 < number <= SPACED else SEAM
     return first / number, end / number + behind / (2 * math.pi * radius)

@@ -96,7 +96,7 @@ def labelled(word: str, style: str, rest: str, indent: int = 0, hang: int = 2) -
 
 
 def blocks(parts: Iterable[Iterable[Sentence]], *, colour: bool = False, width: int | None = None) -> str:
-    """Blocks of sentences with a blank line between them, in rows of `width` columns; of 80 for None."""
+    """Blocks of sentences with a blank line between them, in rows of `width` columns; None means 80 columns."""
     texts = (
         "\n".join(
             ansi(row, colour=colour) for line, *rest in part for row in wrapped_line(line, *rest, width=width or WIDTH)

@@ -68,7 +68,7 @@ def without_ok(verdict: Verdict) -> Verdict:
 
 
 def overview(verdict: Verdict, *, colour: bool = False) -> str:
-    """The middle of that output: the table, the worst ranges, and which nodes to bring back first."""
+    """The middle of the output of `health`: the table, the worst ranges, and which nodes to bring back first."""
     return _screen(_overview(verdict), colour=colour)
 
 
@@ -123,7 +123,7 @@ class _Group(NamedTuple):
 
 
 def _groups(keyspaces: Iterable[KeyspaceVerdict]) -> list[_Group]:
-    """The keyspaces, those that are alike together; the worst first, then at the place of the first of them."""
+    """The keyspaces, grouped if they are alike; the worst group first, equally bad ones by their first keyspace."""
     groups: dict[tuple[str, int, tuple[LevelRow, ...]], list[KeyspaceVerdict]] = {}
     for keyspace in keyspaces:
         rows = tuple(row(level) for level in keyspace.levels)

@@ -184,7 +184,7 @@ def _level(risk: LevelRisk) -> Iterator[Sentence]:
 
 
 def _metadata(risk: LevelRisk | None) -> Iterator[Sentence]:
-    """What the quorum of the cluster metadata service can't lose: the whole of it, so that sets have no share."""
+    """The smallest losses that end the quorum of the metadata service; without shares, since all of it is lost."""
     if risk is None:
         return
     yield said("Cluster metadata service: no change of schema or topology without its quorum", 0, 2)
