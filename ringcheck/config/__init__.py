@@ -53,7 +53,7 @@ def load(path: str) -> Config:
 
 
 class _File:
-    """A file as a section reads it; without values if the section can't."""
+    """A file as its section reads it; without values if the section can't be read."""
 
     def __init__(self, path: str, section: Section) -> None:
         self.reader = ConfigReader(path)
@@ -96,7 +96,7 @@ def _clusters(files: Sequence[_File]) -> tuple[dict[str, Cluster], dict[str, str
 
 
 def _ttl_errors(clusters: Iterable[Cluster], positions: Mapping[str, str], interval: float) -> Iterator[str]:
-    """Clusters for which Sensu would warn of silence between two polls of the agent."""
+    """Errors for clusters for which Sensu would warn of silence between two polls of the agent."""
     for cluster in clusters:
         if cluster.sensu and cluster.sensu.ttl and cluster.sensu.ttl <= interval:
             text = f"the ttl of sensu, {cluster.sensu.ttl:g} s, must exceed the agent's interval, {interval:g} s"
@@ -104,7 +104,7 @@ def _ttl_errors(clusters: Iterable[Cluster], positions: Mapping[str, str], inter
 
 
 def _group_errors(clusters: Iterable[Cluster], positions: Mapping[str, str]) -> Iterator[str]:
-    """Clusters without a group of their own that a FleetLock client could name."""
+    """Errors for clusters whose FleetLock group is not theirs alone, or can't be named by a client."""
     owners: dict[str, str] = {}
     for cluster in clusters:
         if cluster.fleetlock is None:

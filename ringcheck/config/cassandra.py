@@ -56,7 +56,7 @@ class LevelType(ValueType):
 
 @dataclass(frozen=True, slots=True)
 class AutoThreshold:
-    """A threshold whose level follows the queries; its bounds as of `Threshold`."""
+    """A threshold whose level follows the queries; its bounds are those of `Threshold`."""
 
     ranges: NagiosRange | None = NONE_ALLOWED
     share: NagiosRange | None = None

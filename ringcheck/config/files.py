@@ -1,4 +1,4 @@
-"""Types of values that name files and directories: ones that must exist, secrets among them, and ones that need not."""
+"""Types of values that name files and directories. Some must exist, secrets among them; others need not exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class File(ValueType):
         """The path."""
         file = self._path(reader, node)
         try:
-            # No pipe or device: to find out whether it can be read would take away its contents.
+            # A pipe or device is refused: a test whether it can be read would consume its contents.
             if not file.is_file() and file.stat():
                 raise Wrong(node, f"{file} is not a regular file")
             with file.open("rb"):

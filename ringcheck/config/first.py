@@ -1,7 +1,7 @@
-"""The text of a first configuration, from what was seen of a cluster: each line with its reason beside it.
+"""The text of a first configuration, made from a snapshot of a cluster: each line has its reason beside it.
 
-Pure. What is written follows from the cluster and from the levels that were asked for; what only its owners can know,
-such as which datacenters have clients, is a comment to complete.
+Pure. The values follow from the cluster and from the levels that were asked for. Facts that only the owners can know,
+such as which datacenters have clients, are comments to complete.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _ABOVE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstConfig:
-    """What a first configuration is made of.
+    """The facts from which a first configuration is made.
 
     Attributes:
         name: of the cluster; usable as a key of `clusters`.
         settings: how its nodes were asked.
         seen: the cluster.
         critical: level whose loss pages; None for `auto`, which follows the queries.
-        warning: likewise, whose loss is a ticket.
+        warning: level whose loss is a ticket; None likewise.
         agent: whether the file has the `agent` section; a file that another one includes has none.
     """
 
@@ -166,7 +166,7 @@ class FirstConfig:
 
 
 def step_above(level: Level | None) -> Level | None:
-    """The level to warn at if another one pages; None for None, as both are `auto` then."""
+    """The level to warn at if another one pages; None for None, since both are `auto` in that case."""
     return None if level is None else _ABOVE.get(level, Level.ALL)
 
 
@@ -177,7 +177,7 @@ def usable_name(cluster: str) -> str:
 
 
 def contact_points(seen: Snapshot, asked: Iterable[str]) -> list[str]:
-    """The hosts that were asked, and nodes that answered, each of another rack if there are several."""
+    """The hosts that were asked, and further nodes that answered, from different racks if there are several."""
     racks: dict[tuple[str | None, str | None], str] = {}
     for node in seen.nodes:
         if node.source == "ok":
@@ -187,7 +187,7 @@ def contact_points(seen: Snapshot, asked: Iterable[str]) -> list[str]:
 
 
 def single_replicas(seen: Snapshot) -> list[str]:
-    """The watched keyspaces of which each datacenter has at most one replica."""
+    """The watched keyspaces with at most one replica in each datacenter."""
     rings = (
         ring
         for ring in seen.rings
@@ -207,7 +207,7 @@ def _several(names: list[str]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Text as YAML: in quotes unless it can be nothing else."""
+    """Text as YAML: in quotes unless YAML can read it as nothing but this text."""
     plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
     return text if plain else json.dumps(text)
 

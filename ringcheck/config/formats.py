@@ -102,7 +102,7 @@ def template(value: str) -> str:
 
 
 def _linked(value: str, name: str) -> str:
-    """An http or https URL for people, with a placeholder that stands for what it is about.
+    """An http or https URL for people to open, with the placeholder `name` in it.
 
     Raises:
         ValueError: if it is not.
@@ -261,7 +261,7 @@ def pattern(value: str) -> str:
     """A shell pattern for keyspaces.
 
     Raises:
-        ValueError: if it can match no keyspace, as a regular expression or a name with a dot.
+        ValueError: if it can match no keyspace, such as a regular expression or a name with a dot.
     """
     if not re.fullmatch(r"[A-Za-z0-9_*?\[\]!-]+", value):
         raise ValueError(f"{value!r} matches no keyspace: names have letters, digits and _, patterns also * ? [...]")

@@ -1,8 +1,8 @@
-"""From the bytes of a file to its YAML nodes.
+"""Makes YAML nodes from the bytes of a file.
 
 Refuses what must not reach the parser's composer: files that are too large, are not text, or are nested too deeply.
-libyaml's composer recurses on the C stack, so that 100 KB of brackets end the process; therefore its events, which come
-one by one, are checked first. Knows nothing of keys.
+libyaml's composer recurses on the C stack, so 100 KB of brackets would end the process. Therefore the events of the
+parser, which come one by one, are checked first. Knows nothing of keys.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def _line_and_column(text: str, index: int) -> tuple[int, int]:
 def _refuse_earlier(error: yaml.MarkedYAMLError, text: str) -> None:
     """Raise an error of this module that comes earlier in the text than an error of the parser, if there is one.
 
-    The parser scans up to 1,024 characters ahead, so that it meets its own limits (libyaml 0.2.6 allows 1,000 open
-    brackets) before it reports the events up to there. Its limits and messages differ between releases, ours do not.
+    The parser scans up to 1,024 characters ahead, so it can meet its own limits (libyaml 0.2.6 allows 1,000 open
+    brackets) before it reports the earlier events. Its limits and messages differ between releases, ours do not.
     """
     if error.problem_mark is not None:
         with contextlib.suppress(yaml.YAMLError):  # the text up to the mark ends within a value
@@ -144,7 +144,7 @@ class _Check:
     stack: list[_Open] = field(default_factory=lambda: [_Open(None)])
 
     def events(self, events: Iterable[yaml.Event]) -> None:
-        """Refuse depth and aliases without end, and tags: the type of a value follows from its key."""
+        """Refuse values that are too deep or too many, and tags: the type of a value follows from its key."""
         for event in events:
             if isinstance(event, yaml.CollectionEndEvent):
                 self._close()

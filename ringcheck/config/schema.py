@@ -1,6 +1,6 @@
 """The tables of keys, from which validation, the JSON Schema, `config show` and docs/configuration.md are made.
 
-A section is a table of keys and a function that makes a value of theirs and refuses wrong combinations.
+A section is a table of keys, and a function that makes one value from theirs and refuses wrong combinations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _rule(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Rul
 
 
 def _with_default_levels(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a rule; a tier that follows the queries has the level that holds as long as nothing is known."""
+    """The values of a rule; a tier that follows the queries gets the level that holds while nothing is known."""
     critical, warning = values.get("critical"), values.get("warning")
     auto = {name for name in ("critical", "warning") if isinstance(values.get(name), AutoThreshold)}
     if isinstance(critical, AutoThreshold):

@@ -58,7 +58,7 @@ class ConfigKey:
         doc: its description in the documentation.
         default: as YAML; empty if there is none.
         required: whether the key must be present.
-        default_with: another key, and the default if that one is present.
+        default_with: another key, and the default that holds if that key is present.
         implied: for a section: whether its defaults are in force if it is absent.
     """
 
@@ -78,7 +78,7 @@ class Section(ValueType):
     Attributes:
         what: its name in messages.
         keys: by name.
-        build: makes the value of the reader, the node and the values by key; raises Wrong for a wrong combination.
+        build: makes the value from the reader, the node and the values by key; raises Wrong for a wrong combination.
         also: JSON Schema for the combinations that `build` refuses.
     """
 
@@ -95,7 +95,7 @@ class Section(ValueType):
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - what it builds
         """What `build` makes; None if a part is wrong."""
         pairs = reader.pairs(node, self.what)
-        before = len(reader.errors)  # a key that stands twice is an error, but does not hide those that `build` finds
+        before = len(reader.errors)  # a repeated key is an error, but does not hide the errors that `build` finds
         values: dict[str, Any] = {}
         for name, key_node, value_node in pairs:
             if name in self.keys:
@@ -147,7 +147,7 @@ class Named(ValueType):
         of: the type of its values.
         pattern: a regular expression that matches a whole name.
         names: what a name is, for messages: "a cluster's name".
-        check: makes the canonical name of a name; raises ValueError with what is wrong.
+        check: makes the canonical form of a name; raises ValueError with what is wrong.
     """
 
     what: str
@@ -206,7 +206,7 @@ def _show(reader: ConfigReader, value_type: ValueType, node: yaml.Node, path: tu
 
 
 def _written(node: yaml.Node) -> str:
-    """A value on one line, which YAML reads as the same value."""
+    """The value on one line, in a form that YAML reads as the same value."""
     if isinstance(node, yaml.SequenceNode):
         return f"[{', '.join(_written(item) for item in node.value)}]"
     if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""The keys of what a cluster is read from: `jolokia` and `replay`, and `tls`, which other sections have too."""
+"""The keys of the sources of a cluster, `jolokia` and `replay`, and of `tls`, which other sections have too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _tls(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Tls:
 
 
 def refuse_plain(node: yaml.Node, tls: Tls | None, urls: Iterable[str]) -> None:
-    """Refuse `tls` with an http URL, where it would be ignored silently."""
+    """Refuse `tls` with an http URL, since it would be ignored silently."""
     plain = next((url for url in urls if tls and url.lower().startswith("http:")), None)
     if plain:
         raise Wrong(node, f"tls has no effect on {plain}: use https")

@@ -24,7 +24,7 @@ class Text(ValueType):
 
     Attributes:
         what: its name in messages and in the documentation.
-        check: makes the value of the text; raises ValueError, UsageError or RingError with what is wrong.
+        check: makes the value from the text; raises ValueError, UsageError or RingError with what is wrong.
         pattern: a regular expression that editors check.
     """
 
@@ -38,7 +38,7 @@ class Text(ValueType):
         return self.what
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401, ARG002 - as the base
-        """The value that the check makes of the text."""
+        """The value that the check makes from the text."""
         value = text(node, self.what, self.check)
         if not value.isprintable():
             raise Wrong(node, f"must be {self.what} in one line, not {value!r}")
@@ -87,7 +87,7 @@ class Flag(ValueType):
     name = "true or false"
 
     def read(self, reader: ConfigReader, node: yaml.Node, path: tuple[str, ...]) -> bool:  # noqa: ARG002 - as the base
-        """The truth."""
+        """The value of the flag."""
         value = scalar(node, "true or false")
         if value not in {"true", "false"} or node.tag != BOOL:
             raise Wrong(node, f"must be true or false, not {value!r}")

@@ -88,7 +88,7 @@ class Fleetlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanLabels:
-    """The labels of series of Prometheus that count queries: of each kind the first one that a series has counts."""
+    """Names of labels of Prometheus series that count queries; of each kind, the first that a series has counts."""
 
     keyspace: tuple[str, ...] = ("db_namespace", "db_name")
     level: tuple[str, ...] = ("cassandra_consistency_level", "db_cassandra_consistency_level")
@@ -101,8 +101,8 @@ class Prometheus:
 
     Attributes:
         url: its base URL.
-        query: whose result are counters.
-        labels: what names keyspace, level and datacenter.
+        query: the PromQL query; its result is counters.
+        labels: the labels with keyspace, level and datacenter.
         interval: seconds between two queries.
         username: with the password in `password_file`.
         password_file: path.
@@ -120,10 +120,10 @@ class Prometheus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observing:
-    """How it is found out which levels clients use.
+    """How ringcheck finds out which levels clients use.
 
     Attributes:
-        following: how long a query counts, and how many make a use.
+        following: how long a query counts, and how many queries make a level count as used.
         every: seconds between two readings of the nodes' counters.
         prometheus: that has counters of queries; None for none.
     """
@@ -180,7 +180,7 @@ class Cluster:
         sensu: where events go; None for no events.
         fleetlock: clients of the FleetLock protocol; None for none.
         labels: by which the page groups and filters clusters.
-        observed: how it is found out which levels clients use; None for the defaults.
+        observed: how ringcheck finds out which levels clients use; None for the defaults.
         kubernetes: pods whose evictions the gate decides on; None for none.
         limits: how long states may last until the agent reports them.
     """
@@ -201,7 +201,7 @@ class Cluster:
 
     @property
     def observing(self) -> Observing | None:
-        """How it is found out which levels clients use; None if nothing depends on it."""
+        """How ringcheck finds out which levels clients use; None if nothing depends on it."""
         return self.observed or (Observing() if self.policy.follows else None)
 
 
