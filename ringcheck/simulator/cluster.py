@@ -1,6 +1,6 @@
 """The embedded cluster: nodes, keyspaces, what each node believes, and how all of it changes.
 
-Owns the state of a whole Cassandra cluster as far as it shows over JMX; knows nothing of Jolokia or sockets. The clock
+Owns the state of a whole Cassandra cluster as far as JMX shows it; knows nothing of Jolokia or sockets. The clock
 is passed in. What a node reports depends on the time at which it is asked: startups, drains and convictions take as
 long as on real nodes, multiplied by `time_factor`.
 """
@@ -118,7 +118,7 @@ class NodeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SimTopology:
-    """Which nodes own which tokens, and which are about to; replaced and never changed, so that a view can be frozen.
+    """Which nodes own which tokens, or will own them; replaced and never changed, so that a view can be frozen.
 
     Attributes:
         ring: tokens of the nodes that own ranges, including leaving ones.
@@ -751,7 +751,7 @@ class EmbeddedCluster:
         return 0.0 if instant else self.time_factor
 
     def _announced(self, node: SimNode, factor: float | None = None) -> float:
-        """What the delay of an announcement is multiplied with: on 2.2 peers know of it 2 s later."""
+        """The factor for the delay of an announcement: on 2.2 the peers know of it 2 s later."""
         base = self.time_factor if factor is None else factor
         return base * (9.2 if node.release < (3, 0) else 1.0)
 

@@ -1,4 +1,4 @@
-"""What a node's HTTP can be made to do wrong.
+"""The faults that a node's HTTP can be made to show.
 
 Owns the kinds of fault and the bytes of false answers; knows nothing of sockets. `server` carries them out.
 """

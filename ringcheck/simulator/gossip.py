@@ -22,13 +22,13 @@ LONGEST = 45.0  # seconds after which every change is known to all, at factor 1
 
 @dataclass(frozen=True, slots=True)
 class GossipChange:
-    """A node began to gossip, or ended it.
+    """A node began to gossip, or stopped.
 
     Attributes:
-        kind: `up` for a begin; `silent` for a kill, a pause or a lost network; `announced` for a drain or a clean stop;
-            `stopped` for disablegossip, after which the node still answers messages.
+        kind: `up` for a beginning; `silent` for a kill, a pause or a lost network; `announced` for a drain or a clean
+            stop; `stopped` for disablegossip, after which the node still answers messages.
         at: when it happened.
-        factor: what the delays until it is known are multiplied with; 0 makes it known at once.
+        factor: multiplies the delays until it is known; 0 makes it known at once.
     """
 
     kind: ChangeKind
@@ -89,7 +89,7 @@ class Gossip:
         self._touch(0.0, 0.0)
 
     def resume(self, node: int, at: float, factor: float) -> None:
-        """Record that a paused node goes on; it does not convict other nodes for the time that it missed."""
+        """Record that a paused node continues; it does not convict other nodes for the time that it missed."""
         self.resumed[node] = at
         self.change(node, "up", at, factor)
 
@@ -148,7 +148,7 @@ class Gossip:
         return [node for node, off in far.items() if off]
 
     def _up(self, observer: int, node: int, past: list[GossipChange], now: float) -> bool:
-        """Whether an observer believes a node up after its changes; before the first it does."""
+        """Whether an observer believes a node up after its changes; before the first change it does."""
         if not past:
             return True
         last, before = past[-1], past[:-1]

@@ -96,7 +96,7 @@ class EncodedValue:
 
 @dataclass(frozen=True, slots=True)
 class SlowValue:
-    """A value that takes some seconds to come."""
+    """A value that the node takes some seconds to return."""
 
     value: Any
     seconds: float
@@ -657,7 +657,7 @@ def _resolve(asked: MBeanQuestion, host: str) -> SimNode | None:
 
 
 def _states(asked: MBeanQuestion) -> dict[int, bool]:
-    """Whether the failure detector has each node up; a node that left stays in it, as up."""
+    """Whether the failure detector has each node as up; a node that left stays in it, as up."""
     view = asked.view
     left = {node.index for node in asked.cluster.nodes if node.mode == "DECOMMISSIONED"}
     return {node: node not in view.down for node in sorted(view.topology.members | left | {asked.node.index})}
@@ -927,7 +927,7 @@ def matching(asked: MBeanQuestion, pattern: str) -> list[str]:
 
 
 def covers(rule: str, name: str) -> bool:
-    """Whether the name of an MBean in an access policy, perhaps a pattern, means all MBeans that a name matches."""
+    """Whether a name in an access policy, which may be a pattern, includes every MBean that another name matches."""
     domain, _, rest = canonical(rule).partition(":")
     return _matches(canonical(name), domain, rest.split(","))
 

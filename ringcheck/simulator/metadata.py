@@ -25,8 +25,8 @@ class SimMetadata:
         epoch: number of the last change.
         initialised: False if the cluster was upgraded and still keeps its metadata in gossip.
         paused: nodes that refuse to commit changes.
-        behind: by node how many changes it has not applied yet.
-        believed: by node the members that it reports, if they are others.
+        behind: by node, how many changes it has not applied yet.
+        believed: by node, the members that it reports, if they differ from `members`.
     """
 
     members: tuple[int, ...]

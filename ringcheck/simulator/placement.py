@@ -309,7 +309,7 @@ def _gain_by_moving(
     moved: tuple[TokenRing, list[SimRow]],
     mover: int,
 ) -> None:
-    """Add what nodes gain by a move: only ranges change that the moving node has before or after it."""
+    """Add what nodes gain by a move: only ranges that the moving node has before or after it change."""
     for _, end in {*_ranges_of(*left, mover), *_ranges_of(*moved, mover)}:
         before = now[1][now[0].index(end)]
         for node in moved[1][moved[0].index(end)]:

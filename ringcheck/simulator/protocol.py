@@ -1,4 +1,4 @@
-"""Jolokia's protocol: requests in, replies out, as the agents 1.7.2 and 2.2.9 write them.
+"""Jolokia's protocol: takes requests and makes replies as the agents 1.7.2 and 2.2.9 write them.
 
 Owns JSON envelopes, bulk requests, limits, the access policy and the texts of Jolokia's own errors; knows nothing of
 sockets. What MBeans answer is in `mbeans`.
@@ -346,7 +346,7 @@ def _limit(agent: int, asked: Any) -> int:  # noqa: ANN401 - number or text of a
 
 @dataclass
 class Limiter:
-    """Truncates a value as Jolokia up to 2.3 does: without a sign of it.
+    """Truncates a value as Jolokia up to 2.3 does: without showing that it did.
 
     Attributes:
         limits: maxCollectionSize, maxObjects and maxDepth; 0 means no limit.
