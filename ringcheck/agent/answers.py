@@ -42,7 +42,7 @@ class AnswerCache:
         self._room = threading.Semaphore(WAITING)
 
     def get(self, verdict: Verdict, key: Key, make: Callable[[], Made]) -> Made:
-        """The answer to a question about a verdict.
+        """The answer to a question about a verdict, from the cache if it has it.
 
         Args:
             verdict: answers made from another verdict on the cluster are dropped.
@@ -173,7 +173,7 @@ def current_verdict(reading: Reading) -> Verdict:
     """The verdict of a reading, if it is young enough to be current.
 
     Raises:
-        UnknownError: there is none.
+        UnknownError: if there is none that is young enough.
     """
     if reading.verdict is None:
         why = reading.error or "the first poll is under way"

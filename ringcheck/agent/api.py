@@ -51,7 +51,7 @@ RETRY = {"Retry-After": "5"}
 STATUS = {"safe": 200, "unsafe": 409, "unknown": 503}
 
 
-# What is known
+# What the readings have
 
 
 def clusters(request: Request) -> Response:
@@ -162,10 +162,10 @@ async def preflight(request: Request) -> Response:
 
 
 async def in_turn(request: Request, work: Callable[[], T]) -> T:
-    """The result of work that waits for a poll, in a thread, unless too many wait already.
+    """The result of work that waits for a poll, done in a thread.
 
     Raises:
-        BusyError: that is so.
+        BusyError: too many requests wait already.
     """
     room: asyncio.Semaphore = request.app.state.decisions
     if room.locked():

@@ -1,6 +1,6 @@
-"""JSON Schemas of bodies that are no documents of their own: what requests send, and small answers.
+"""JSON Schemas of bodies that are not versioned documents: those of requests, and small answers.
 
-The handlers check requests by their own rules, with an error that names the field; tests compare both.
+The handlers check requests by their own rules, with an error that names the field; tests compare the two.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from ringcheck.errors import limit_of, one_line
 
-TEXT_BYTES = 270  # up to 810 as escapes in the log, which cuts at 1,000; the location must follow
+TEXT_BYTES = 270  # as escapes in the log up to 810: the log cuts at 1,000, and the location must still follow
 
 
 def bug_text(error: BaseException) -> str:
@@ -16,7 +16,7 @@ def bug_text(error: BaseException) -> str:
 
 
 def located_bug(error: BaseException) -> str:
-    """The same with the file and line that raised it: for the log."""
+    """The text of `bug_text` with the file and line that raised the error: for the log."""
     if what := limit_of(error):
         return what
     return f"{bug_text(error)}{location(error)}"

@@ -1,6 +1,6 @@
 """Asks a running agent for its verdict or its history, without any request to the cluster.
 
-Owns the age limit of an answer: an old verdict is an error, whatever it says.
+Owns the age limit of an answer: an old verdict is an error, whatever its severity.
 """
 
 from __future__ import annotations

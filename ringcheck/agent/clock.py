@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LEAST = 2.0  # seconds; clocks that are only adjusted stay far below it between two looks
+LEAST = 2.0  # seconds; a clock that is only adjusted changes by far less between two calls
 
 
 class ClockWatch:

@@ -57,7 +57,7 @@ MAX_REQUESTS = 64  # at the same time; a client that is refused asks again
 MAX_BODY = 3 * 2**20  # bytes of a request, as the API server's own limit
 DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # that the API server waits
 MARGIN = 1.0  # seconds before that time limit at which the answer must be sent
-UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that hold even with `fail: open`
+UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that stay refusals even with `fail: open`
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Evictions:
         return self._refusal(cluster, text, known=False) if cluster else Admission(allowed=False, message=text)
 
     def _cluster(self, asked: Eviction) -> Cluster | None:
-        """The cluster whose pod it is, by namespace and name."""
+        """The cluster that the pod belongs to, by namespace and name; None if it belongs to none."""
         for cluster in self._agent.config.clusters.values():
             settings = cluster.kubernetes
             patterns = settings.pods if settings and asked.namespace in settings.namespaces else ()

@@ -73,7 +73,7 @@ PRE_REBOOT, STEADY_STATE = "/v1/pre-reboot", "/v1/steady-state"
 PURPOSE = "reboot by FleetLock"
 BETWEEN = 2.0  # seconds between two readings, as in the `preflight` command
 POLL_SECONDS = 30.0  # for one reading: the current poll, and the one that begins after it
-TURN_SECONDS = 45.0  # that a client waits for other clients of its cluster
+TURN_SECONDS = 45.0  # seconds that a client waits for other clients of its cluster, at most
 MAX_REQUESTS = 64  # at once; a client that is refused asks again by itself
 TICK = 0.25  # seconds between checks whether the agent is stopping
 MAX_BODY = 16 * 1024  # bytes of a request
@@ -227,7 +227,7 @@ class FleetLock:
     # Grant
 
     def grant(self, client: LeaseClient) -> FleetLockAnswer:
-        """Take a lease for the client's node if the gate allows that it stops; within the cluster's `turn`.
+        """Take a lease for the client's node if the gate lets it stop; the caller must hold the cluster's `turn`.
 
         Raises:
             RefusedError: the gate's answer is not safe, or the node is not known.
@@ -252,7 +252,7 @@ class FleetLock:
     def _decide(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Decision:
         """The decision on as many readings as the configuration asks for."""
         decision = confirmed(self._decisions(cluster, target, others), cluster.stable_readings)
-        self.require_running(cluster)  # raised here, the lease is withdrawn: others may no longer see it
+        self.require_running(cluster)  # if this raises, the lease is withdrawn: others may no longer see it
         return decision
 
     def _decisions(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Iterator[Decision]:
@@ -281,7 +281,7 @@ class FleetLock:
         """
         ends = time.monotonic() + POLL_SECONDS
         reading = fresh_reading(self._agent, cluster, POLL_SECONDS)
-        if reading is None and time.monotonic() < ends:  # the watch has ended, not by a reload
+        if reading is None and time.monotonic() < ends:  # the watch has ended, and not because of a reload
             raise RefusedError("unknown", STOPPING)
         if reading is None:
             raise SourceError(f"no poll of {cluster.name} ended within {POLL_SECONDS:g} s")

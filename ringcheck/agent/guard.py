@@ -38,7 +38,7 @@ DEFAULTS = {
 }
 FLEETLOCK = "/v1/"  # below this path errors have the form of the protocol
 ADMISSION = "/kubernetes/evictions/"  # below this path the rest is a secret
-KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # its `kind`, beside those of fleetlock.py
+KINDS = {401: "unauthorized", 403: "forbidden", 429: "busy", 500: "bug"}  # values of `kind`; fleetlock.py has others
 # A name or IPv4 address, or an IPv6 address in brackets; then a port. `[::1].evil` is neither (RFC 9110, 7.2).
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\]|[^\s:/?#@\[\]\\,]*)(?::[0-9]*)?")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -61,7 +61,7 @@ class _Refusal(NamedTuple):
 
 
 Refuse: TypeAlias = "Callable[[Scope, int, str, Mapping[str, str] | None], Response]"
-"""Makes a response of a request, a status, the reason and headers."""
+"""Makes a response from a request, a status, the reason and headers."""
 
 
 class Access:
@@ -156,7 +156,7 @@ class Guard:
 
 
 def _wrong_host(scope: Scope, hosts: list[str]) -> _Refusal | None:
-    """Refuse Host headers that are malformed or not ours; without one, as in HTTP/1.0 of load balancers, none is."""
+    """Refuse Host headers that are malformed or not ours. A missing one is accepted: some load balancers send none."""
     if not all(map(_HOST.fullmatch, hosts)):
         return _Refusal(400, "the Host is neither HOST, HOST:PORT nor [IPV6]:PORT")
     if len(hosts) > 1 or not all(_host_is_ours(scope, host) for host in hosts):
@@ -194,13 +194,13 @@ def _forged(scope: Scope, headers: Headers) -> _Refusal | None:
 
 
 def _is_local(scope: Scope, headers: Headers) -> bool:
-    """Whether the client is a program on this host, and no proxy for another client."""
+    """Whether the client is a program on this host, and not a proxy that passes on another client's request."""
     client = scope.get("client") or ("",)
     return _loopback(client[0]) and not any(name in headers for name in FORWARDED)
 
 
 def _host_is_ours(scope: Scope, host: str) -> bool:
-    """Whether a Host header is one of ours: against DNS rebinding, in which another site's name resolves to loopback.
+    """Whether a Host header is one of ours. This prevents DNS rebinding, where another site's name means loopback.
 
     A service on loopback is reached by an address or as localhost; on other addresses any name is accepted.
     """

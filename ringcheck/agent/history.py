@@ -1,4 +1,4 @@
-"""The route of the history, and how a page gets its part of it: the state file is read by two threads of its own.
+"""The route of the history, and the reader that pages use: two threads of their own read the state file.
 
 A disk that hangs blocks only these two threads, and delays only answers about the history.
 """

@@ -1,4 +1,4 @@
-"""Judges the snapshots of one cluster. While nothing changes that a judgement depends on, the last one is kept."""
+"""Judges the snapshots of one cluster. The last judgement is kept while nothing that it depends on changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What a judgement depends on beside the snapshot.
+    """What a judgement depends on, in addition to the snapshot.
 
     Attributes:
         policy: the cluster's rules, with the levels that its clients use.
@@ -43,14 +43,14 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was judged, and the answers.
+    """The results of judging one snapshot.
 
     Attributes:
-        given: what they depend on.
+        given: what the results depend on, in addition to the snapshot.
         young: nodes that had not run for long enough.
-        verdict: on the snapshot that it has.
+        verdict: the verdict, which has the snapshot.
         safe: nodes that may restart now, nodes that are down included; None if the holders are not known.
-        states: of the rings, which the next judgement needs again.
+        states: states of the rings, which the next judgement needs again.
     """
 
     given: Given
@@ -91,7 +91,7 @@ class Judging:
             let_go(seen.rings)
             self._last = replace(last, verdict=replace(last.verdict, snapshot=seen))
         else:
-            self._last = None  # in case that it can't be judged
+            self._last = None  # in case the snapshot can't be judged
             let_go(seen.rings)
             verdict = assess(seen, given.policy, maintenance=given.maintenance, more=given.lasting)
             safe = self._safe(seen, given)

@@ -1,4 +1,4 @@
-"""The service's log: one line a change, as key=value or JSON; a lasting condition is logged once."""
+"""The service's log: one line for each change, as key=value or JSON; a lasting condition is logged once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Form: TypeAlias = Literal["logfmt", "json"]
 OURS = "ringcheck"  # the logger above all of ours
 MOST_SEEN = 256  # errors that are remembered
-QUIET = 60.0  # seconds without it after which an error is news again
+QUIET = 60.0  # seconds without an error after which the same error is news again
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@+,()%*")
 
 
@@ -95,13 +95,13 @@ def _value(value: object) -> str:
 
 
 class StandardError(io.TextIOBase):
-    """Standard error without a buffer, in which a full disk would leave halves of lines for later."""
+    """Standard error without a buffer: on a full disk, a buffer would keep halves of lines for later."""
 
     def __init__(self) -> None:
         self._torn = False
 
     def write(self, text: str) -> int:
-        """Write a line whole or raise OSError; what remains of a torn one is ended before the next."""
+        """Write a whole line or raise OSError; a line that was written in part is ended before the next one."""
         line = text.encode("ascii", "backslashreplace")
         left = b"\n" + line if self._torn else line
         while left:
@@ -111,7 +111,7 @@ class StandardError(io.TextIOBase):
 
 
 class Troubles:
-    """Logs unexpected errors: limits of the host as `limit`, all others as `bug`; a lasting one once."""
+    """Logs unexpected errors: limits of the host as `limit`, all others as `bug`; a lasting error is logged once."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -131,7 +131,7 @@ class Troubles:
                 self._log("bug", "error", error=text)
 
     def is_news(self, what: object) -> bool:
-        """Whether something has not been noted for a minute; notes it."""
+        """Note something, and return whether it had not been noted for a minute."""
         now = self._clock()
         with self._guard:
             self._seen = {key: at for key, at in self._seen.items() if now - at < QUIET}
@@ -143,7 +143,7 @@ class Troubles:
 
 
 class LibraryLogs(logging.Handler):
-    """Puts what libraries, and ringcheck's own loggers, log by `logging` into our log, in its own form.
+    """Puts what libraries and ringcheck's own loggers log through `logging` into our log, in its form.
 
     A record of ours has `event` and `fields`; all others become `event=library`.
     """
@@ -154,7 +154,7 @@ class LibraryLogs(logging.Handler):
         self._troubles = troubles
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record; what recurs, or is a limit of the host that is logged already, once."""
+        """Log a record; one that recurs, or that is about a limit of the host which is logged already, only once."""
         try:
             if record.name.partition(".")[0] == OURS:
                 self._log(getattr(record, "event", "message"), record.levelname.lower(), **_fields(record))
@@ -175,7 +175,7 @@ class LibraryLogs(logging.Handler):
         """Take the logs and warnings of all libraries, and the errors that end threads, for the rest of the process.
 
         Args:
-            debug: take also what ringcheck's own loggers say at the level DEBUG.
+            debug: also take what ringcheck's own loggers log at the level DEBUG.
         """
         logging.basicConfig(handlers=[self], level=logging.WARNING, force=True)
         logging.getLogger(OURS).setLevel(logging.DEBUG if debug else logging.NOTSET)
@@ -258,7 +258,7 @@ def _states(verdict: Verdict) -> dict[str, State]:
 
 
 def _findings(verdict: Verdict) -> Findings:
-    """Findings other than notes, by code and subject; of several the worst, which comes first in the verdict."""
+    """Findings above a note, by code and subject; of several only the worst, which comes first in the verdict."""
     alarms = [finding for finding in verdict.findings if finding.severity is not Severity.OK]
     return {(finding.code, finding.subject): finding for finding in reversed(alarms)}
 

@@ -1,4 +1,4 @@
-"""A mailbox: a thread that works through what other threads put in, so that a slow worker delays none of them.
+"""A mailbox: a thread that works through the items of other threads, so that slow work delays none of these.
 
 Of the items that wait under one key only the newest is kept. A worker that hangs costs neither time nor memory.
 """
@@ -39,7 +39,7 @@ class Mailbox(Generic[T]):
         self._thread.start()
 
     def put(self, key: str, item: T) -> None:
-        """Add an item, in place of one that waits under the same key; never waits for the worker."""
+        """Add an item; it replaces one that waits under the same key. Never waits for the worker."""
         with self._changed:
             self._waiting[key] = item
             self._changed.notify()

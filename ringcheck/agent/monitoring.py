@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STREAMS = 64  # event streams at once
 STREAM_SECONDS = 300.0  # after which a stream ends; browsers connect again by themselves
-ALIVE_SECONDS = 15.0  # without news after which a stream sends that it is alive
+ALIVE_SECONDS = 15.0  # seconds without news after which a stream sends a sign of life
 TICK = 0.25  # seconds between checks for news
 
 

@@ -34,7 +34,7 @@ OLDEST = 3600  # seconds
 
 
 async def ready(request: Request) -> Response:
-    """`/api/v1/clusters/NAME/nodes/NODE/ready`: does it serve clients, and see and is seen by its peers?"""
+    """`/api/v1/clusters/NAME/nodes/NODE/ready`: does it serve clients, see its peers up, and do they see it up?"""
     reading, name = reading_of(request), request.path_params["node"]
     try:
         reading = await _recent(request, reading, _seconds(request.query_params.get("max_age")))
@@ -85,7 +85,7 @@ def _readiness(request: Request, reading: Reading, node: str, seen: Snapshot) ->
 
 
 def _lack(address: str, seen: Snapshot, reading: Reading) -> str | None:
-    """What a node lacks to be ready; None for nothing."""
+    """What a node lacks to be ready; None if it lacks nothing."""
     if address in reading.suspects:
         return "its Jolokia stopped answering"
     if address not in seen.index:

@@ -1,4 +1,4 @@
-"""The HTML routes: what each page needs of a request; agent/page renders it."""
+"""The HTML routes: read from a request what a page needs; agent/page renders it."""
 
 from __future__ import annotations
 

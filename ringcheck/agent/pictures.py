@@ -1,4 +1,4 @@
-"""The picture of a keyspace's ring, for the API and for the page: which one is asked for, and its SVG."""
+"""The picture of a keyspace's ring, for the API and for the page: finds out which one is asked for, and draws it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def chosen_level(request: Request) -> Level | None:
 
 
 def _chosen_keyspace(request: Request, verdict: Verdict) -> str | None:
-    """The keyspace that is asked for; otherwise that of the headline, or the worst if the headline is about none."""
+    """The keyspace that is asked for; otherwise the headline's, or the worst if the headline is about no keyspace."""
     names = {keyspace.name for keyspace in verdict.keyspaces}
     alarms = (finding for finding in verdict.findings if finding.severity is not Severity.OK)
     lost = (finding.subject for finding in alarms if finding.kind.loses)

@@ -1,4 +1,4 @@
-"""Where the polls of all clusters run: one event loop for their requests, and few threads for what would block it.
+"""Runs the polls of all clusters: one event loop for their requests, and a few threads for work that would block it.
 
 The number of threads does not depend on the number of clusters or nodes. A node that hangs costs a socket and a timer.
 Work that takes CPU time is done by a few judges, and lease stores, which may hang, are read by threads of their own, so
@@ -59,7 +59,7 @@ class PollRunner(Protocol):
 
 
 class InThread:
-    """Does everything in the thread that asks for it: for tests, and for one cluster."""
+    """Does everything in the thread of the caller: for tests, and for one cluster."""
 
     def open(self, cluster: Cluster) -> Source:
         """See `PollRunner`."""
@@ -106,7 +106,7 @@ class PollLoop:
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def abandon_polls(self) -> None:
-        """Cancel the polls that wait for nodes, with the work that began them; what judges has begun goes on."""
+        """Cancel the polls that wait for nodes, and the work that began them; judging that has begun goes on."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._asking])
 
@@ -124,7 +124,7 @@ class PollLoop:
         asyncio.set_event_loop(self._loop)
         try:
             while not self._stopping:
-                with suppress(MemoryError):  # of the loop itself; those of a task are its own
+                with suppress(MemoryError):  # raised by the loop itself; a task handles its own
                     self._loop.run_forever()
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
@@ -136,10 +136,10 @@ class PollLoop:
     # What a watch needs, on the loop
 
     async def turn(self) -> None:
-        """Wait until a poll may begin: one does in each pass of the loop.
+        """Wait until a poll may begin: in each pass of the loop one poll does.
 
-        Where the machine can't keep up, passes become long. Then polls wait here, before their deadline runs, instead
-        of sharing the processor with so many others that none of them ends in time. Nodes that hang don't matter.
+        If the machine can't keep up, passes become long. Then polls wait here, before their deadline runs, instead of
+        sharing the processor with so many others that none of them ends in time. Nodes that hang have no effect on it.
         """
         async with self._turns:
             await asyncio.sleep(0)

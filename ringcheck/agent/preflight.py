@@ -55,7 +55,7 @@ class Wish:
     Attributes:
         nodes: addresses or host ids; none for a bootstrap.
         action: what will be done.
-        newcomer: where the node is that is to join, or to replace one of the nodes.
+        newcomer: datacenter and rack of the node that will join, or replace one of the nodes; None if not stated.
         gate: the gate's settings: those of the configuration, tightened or overridden by the request.
         stable: how many readings in a row must be safe.
         seconds: how long the decision may take.
@@ -113,10 +113,10 @@ def _newcomer(body: dict[str, Any], action: Action, nodes: tuple[str, ...]) -> N
 
 
 def _gate(body: dict[str, Any], gate: Gate) -> Gate:
-    """The configured gate with what a request asks for.
+    """The configured gate, changed by what a request asks for.
 
     Raises:
-        HTTPException: 400 if it can't be understood whole.
+        HTTPException: 400 if a part of the request can't be understood.
     """
     level = level_of(body["level"]) if "level" in body else None
     accept, allow = _texts(body, "accept"), _texts(body, "allow")

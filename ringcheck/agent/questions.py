@@ -26,7 +26,7 @@ def judged(
         verdict: its snapshot is judged again.
         cluster: policy and lease settings.
         question: keyspaces and levels.
-        datacenters: client datacenters in place of the configured ones; empty for those.
+        datacenters: client datacenters in place of the configured ones; empty to use the configured ones.
 
     Raises:
         UsageError: the question does not fit the cluster.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ringcheck.history.writer import Write, Writer
     from ringcheck.report.reading import Reading
 
-LOAD_SECONDS = 5.0  # that the start waits for the state file
+LOAD_SECONDS = 5.0  # seconds that the start waits for the state file, at most
 ENTRY_BYTES = 400  # of an entry in the writer's queue
 REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
 
@@ -175,7 +175,7 @@ class Recorder:
         return self.writer.put(changes, 1 + len(found) + len(facts) + len(events))
 
     def _whole(self, why: str) -> Write:
-        """What writes all facts anew, and that changes are missing."""
+        """A write of all facts, with an entry that says that changes are missing."""
         at = self._now()
         with self._guard:
             state = {cluster: {**facts, **self._announced.get(cluster, {})} for cluster, facts in self._known.items()}
@@ -229,7 +229,7 @@ class Recorder:
 
 
 def _parted(state: FullState) -> tuple[FullState, FullState]:
-    """The facts of the file, and what events have said."""
+    """The facts of the file, and what events have announced."""
     known: FullState = {}
     announced: FullState = {}
     for cluster, facts in state.items():
@@ -239,7 +239,7 @@ def _parted(state: FullState) -> tuple[FullState, FullState]:
 
 
 def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:
-    """Facts that the file must get, and keys that it must lose. A text that differs alone is not worth a write."""
+    """Facts to write to the file, and keys to delete from it. A fact that differs only in its text is not written."""
     facts = {key: entry for key, entry in after.items() if key not in known or _stored(known[key]) != _stored(entry)}
     return facts, known.keys() - after.keys()
 

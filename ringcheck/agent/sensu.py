@@ -92,7 +92,7 @@ class Sender:
         return self._send(events(verdict, self._tiers))
 
     def send_blind(self, reason: str, severity: Severity = Severity.UNKNOWN) -> str | None:
-        """Send to both tiers that nothing is known, and why; return the problem in one line, or None."""
+        """Report to both tiers that nothing is known, and why; return the problem in one line, or None."""
         return self._send(blind(self._cluster, reason, severity, self._tiers))
 
     def send_reading(self, reading: Reading) -> str | None:
@@ -158,8 +158,8 @@ def senders(config: Config) -> dict[str, Sender]:
 class Courier:
     """Sends the readings of many clusters, each cluster's in a thread of its own: the caller never waits.
 
-    Of readings that wait only the newest of a cluster is sent, so that a dead Sensu costs neither time nor memory. A
-    reading that could not be sent is not sent later; the next poll's is.
+    If several readings of a cluster wait, only the newest is sent, so that a dead Sensu costs neither time nor memory.
+    A reading that could not be sent is not sent again; the next poll has a new one.
     """
 
     def __init__(self, senders: Mapping[str, Sender], report: Report) -> None:
@@ -184,7 +184,7 @@ class Courier:
             box.put(reading.cluster, reading)
 
     def close(self) -> None:
-        """Send the readings that wait and end the threads, within the deadline of two sendings a cluster."""
+        """Send the readings that wait and end the threads; waits for each cluster as long as two sendings may take."""
         for box in self._boxes.values():
             box.end()
         for box in self._boxes.values():

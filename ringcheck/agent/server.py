@@ -32,11 +32,11 @@ HANDSHAKE = 10.0  # seconds for the TLS handshake
 RECEIVE = 10.0  # seconds for a whole request, header and body, and for a new connection to begin one
 IDLE = 20.0  # seconds that a connection is kept between requests
 ANSWER = 120.0  # seconds to make and send an answer
-EVENTS = 330.0  # the same for an event stream, which ends by itself before
+EVENTS = 330.0  # the same for an event stream, which ends by itself before that
 CONNECTIONS = 256  # beyond these, or half of `rest()`, the one that has waited longest for a request is closed
 HEADER = 16 * 1024  # bytes
 BACKLOG = 512  # connections that wait to be accepted
-ACCEPTED = 64  # of them at once
+ACCEPTED = 64  # connections that are accepted in one go
 AGAIN = 1.0  # seconds until a server that failed is started again
 GRACE = 3.0  # seconds for open answers at the end
 LOOK = 10.0  # seconds between checks of the files of web_config
@@ -102,9 +102,10 @@ class Patient(H11Protocol):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Limits the TLS handshake, for which uvicorn has no setting and asyncio a minute, and what is accepted at once.
+    """Limits the TLS handshake, and how many connections are accepted at once.
 
-    asyncio accepts as many connections in a row as may wait. Each takes a descriptor before `Patient` can make room.
+    uvicorn has no setting for the handshake, and asyncio gives it a minute. asyncio accepts as many connections in a
+    row as may wait. Each takes a descriptor before `Patient` can make room.
     """
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401 - passed on
@@ -288,7 +289,7 @@ def _config(app: Any, context: Any, look: Callable[[], Awaitable[None]]) -> uvic
 
 
 def _serve(server: uvicorn.Server, listening: socket.socket, served: Served, complain: Complain) -> None:
-    """Serve until the server shall end; after an error, start it again."""
+    """Serve until the server is asked to end; after an error, start it again."""
     while not server.should_exit:
         try:
             with asyncio.Runner(loop_factory=_Loop) as runner:

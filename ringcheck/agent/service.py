@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.config.values import Cluster, Config
 
 FIRST_GAP = 0.05  # seconds at most between the first polls of two clusters
-FIRST_SHARE = 2 / 3  # of the interval, in which all first polls begin: with a silent node one takes half an interval
+FIRST_SHARE = 2 / 3  # of the interval, in which all first polls begin: a silent node makes one last half an interval
 LISTENER_SECONDS = 1.0  # least time that listeners get at the end, however long the polls took
 
 
@@ -91,7 +91,7 @@ class Agent:
         return self._state.reload
 
     def own_reading(self) -> ServiceReading:
-        """What the agent knows of itself."""
+        """What the agent knows about itself."""
         return ServiceReading(reload=self.last_reload, history=self.recorder.works, webhooks=self.webhooks.counts())
 
     def readings(self) -> tuple[Reading, ...]:

@@ -1,8 +1,8 @@
 """The watch of one cluster: it polls again and again, and keeps the last reading.
 
 It is a task of the event loop in `polls`, so that a slow cluster delays no other. A reading is replaced as a whole. If
-a poll fails, the last verdict is kept with its age. Its age is checked when somebody asks for the reading, so that a
-poll that hangs makes it old too. A node whose Jolokia stops answering is a suspect at once: Cassandra itself needs 18
+a poll fails, the last verdict is kept. Its age is checked when the reading is asked for, so a verdict also becomes old
+if a poll hangs. A node whose Jolokia stops answering is a suspect at once: Cassandra itself needs 18
 to 37 s to convict it.
 """
 
@@ -53,7 +53,7 @@ MIN_AGE = 10.0  # seconds for which it is current at least: with a short interva
 JITTER = 0.1  # of the interval, so that clusters are not all polled at once
 LEASE_SECONDS = 2.0  # deadline of a step at the lease store
 MIN_DEADLINE = 1.0  # seconds that a poll may take at least
-WRITTEN_SECONDS = 0.5  # that a reading with changes waits for the state file; the next poll begins no later for it
+WRITTEN_SECONDS = 0.5  # seconds that a reading with changes waits for the state file; this delays no later poll
 
 
 def deadline_of(interval: float) -> float:
@@ -79,7 +79,7 @@ class Watch:
             interval: seconds from the start of one poll to the start of the next.
             publish: called with each new reading.
             clock: monotonic seconds.
-            recorder: keeps what polls change; None for nothing.
+            recorder: keeps what polls change; None to keep nothing.
         """
         self.cluster = cluster
         self.interval = interval
@@ -109,7 +109,7 @@ class Watch:
         self._trusted: frozenset[str] = frozenset()  # nodes whose Jolokia answered when they were last up
 
     def start(self, loop: PollLoop, delay: float = 0.0) -> None:
-        """Start to poll on a loop, after so many seconds."""
+        """Start to poll on a loop, after a delay in seconds."""
         self._started = True
         loop.spawn(self._run(loop, delay))
         if self.levels and self.cluster.observing and self.cluster.observing.prometheus:
@@ -131,17 +131,17 @@ class Watch:
         return begun
 
     def stop(self) -> None:
-        """Ask it to end, without waiting for the current poll."""
+        """Ask the watch to end, without waiting for the current poll."""
         self._stop.set()
         self.hurry()
 
     def join(self, seconds: float) -> bool:
-        """Wait for its end, and return whether it has ended, or was never started."""
+        """Wait for the end of the watch, and return whether it has ended or was never started."""
         return not self._started or self._ended.wait(seconds)
 
     @property
     def stopped(self) -> bool:
-        """Whether it was asked to end: it publishes no more readings."""
+        """Whether the watch was asked to end: it publishes no more readings."""
         return self._stop.is_set()
 
     def pace(self, interval: float) -> None:
@@ -187,7 +187,7 @@ class Watch:
             self._ended.set()
 
     async def _rest(self, loop: PollLoop, seconds: float) -> None:
-        """Wait for so long, or until a poll is wanted at once, and then until it may begin; not at the end."""
+        """Wait until the time is over or a poll is wanted at once, then for its turn; not if the watch is to end."""
         assert self._now  # noqa: S101 - set by `_run`
         if seconds > 0:
             with suppress(TimeoutError):
@@ -218,7 +218,7 @@ class Watch:
             self._publish(self.present())
 
     async def _recorded(self, runner: PollRunner, reading: Reading) -> Reading:
-        """The reading with its past. Its changes are in the state file then, unless the disk is slow or full."""
+        """The reading with the times of its facts; its changes are in the file, unless the disk is slow or full."""
         if self._recorder is None or self._stop.is_set():
             return reading
         with step("record"):

@@ -57,7 +57,7 @@ def app(
 
     Args:
         agent: has the readings of the clusters.
-        config: users and headers; TLS is not the application's.
+        config: users and headers; its TLS settings are for the server, not for the application.
         more: routes beside ROUTES, under the same access rules.
         complain: called with an unexpected error; by default it is logged.
     """
@@ -117,7 +117,7 @@ def _ringcheck_error(request: Request, error: Exception) -> Response:
 
 
 def _refused(request: Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as JSON, or as a page under the paths of pages, and for browsers that ask for a path that is none."""
+    """An error as JSON; as a page under the paths of pages, and for browsers that ask for an unknown path."""
     path = request.scope["path"]
     if not _is_of_a_page(path, request.headers.get("accept", "")):
         return refusal(status, why, headers, path)
@@ -126,7 +126,7 @@ def _refused(request: Request, status: int, why: str, headers: Mapping[str, str]
 
 
 def _is_of_a_page(path: str, accepts: str) -> bool:
-    """Whether people see the answer; what programs ask stays JSON, whatever they accept."""
+    """Whether people see the answer. The paths of programs answer JSON, whatever the client accepts."""
     if path in {"/", "/reference"} or path.startswith("/clusters/"):
         return True
     return "text/html" in accepts and not path.startswith(MACHINES)

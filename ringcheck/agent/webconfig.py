@@ -54,7 +54,7 @@ HEADERS = ("Content-Security-Policy", "Strict-Transport-Security", "X-Content-Ty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTls:
-    """TLS of the server: paths of the certificate, its key and the authorities of clients, and options."""
+    """TLS of the server: paths of the certificate, of its key and of the clients' authorities, and options."""
 
     cert_file: str
     key_file: str
@@ -66,7 +66,7 @@ class ServerTls:
         """A context for a server.
 
         Raises:
-            ConfigError: the files are no certificate with its key.
+            ConfigError: the files are not a certificate with its key.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
@@ -276,7 +276,7 @@ class Users:
         return same and stored is not None
 
     def _waste(self, password: bytes, done: int) -> None:
-        """Spend the rounds missing to the highest cost: each further cost doubles the sum of those before."""
+        """Spend the rounds that are missing to the highest cost; each further cost doubles the rounds spent so far."""
         for cost in range(done, self._highest):
             bcrypt.checkpw(password, _dummy_hash(cost))
 

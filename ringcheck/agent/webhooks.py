@@ -255,8 +255,8 @@ class Webhooks:
         """Prepare; nothing is sent before `use`.
 
         Args:
-            writer: writer of the state file, in which events wait; None: there is no file, and nothing is sent.
-            report: as of Dispatcher.
+            writer: writer of the state file, in which events wait; None if there is no file, and nothing is sent.
+            report: as for `Dispatcher`.
         """
         self._writer = writer
         self._report = report

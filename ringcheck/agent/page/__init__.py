@@ -1,7 +1,7 @@
 """Renders the agent's pages: the state of the clusters, for people with a browser.
 
-Owns the words, order and bounds of a page; as in report/, all of it is pure. `clusters` is the page of all clusters,
-`cluster` that of one, `nodes` its tables of nodes, `reference` explains the codes, `rendering` has what they share.
+Owns the words, order and bounds of a page; as in report/, all of it is pure. `clusters` has the page of all clusters,
+`cluster` the page of one, `nodes` its tables of nodes, `reference` the page of codes, `rendering` what they share.
 """
 
 from __future__ import annotations

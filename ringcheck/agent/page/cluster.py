@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ringcheck.report.svg_legend import LegendEntry
 
 KEYSPACES, LEASES, CHOICES = 200, 100, 12  # most that one page shows
-FEW_KEYSPACES = 12  # that are shown without a closed section
-OPEN_KEYSPACES, OPEN_FINDINGS, OPEN_NOTES, OPEN_MOMENTS = 8, 8, 3, 4  # of these a closed section is made beyond so many
+FEW_KEYSPACES = 12  # up to so many keyspaces there is no closed section
+OPEN_KEYSPACES, OPEN_FINDINGS, OPEN_NOTES, OPEN_MOMENTS = 8, 8, 3, 4  # shown openly; more are in a closed section
 ENTRIES, MOMENTS, CHANGES = 80, 12, 8  # most of the history: entries that are read, times, entries of one time
 
 
@@ -58,7 +58,7 @@ class PagePicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a cluster's page shows beside the reading.
+    """What a cluster's page shows in addition to the reading.
 
     Attributes:
         picture: the ring of the chosen keyspace; None if there is none to draw.
@@ -118,7 +118,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
 
 
 def _known(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
-    """What a verdict adds."""
+    """The values that a page gets from a verdict."""
     words = shown.filter.casefold().split()
     return {
         **_keyspaces(verdict, shown, words),
@@ -151,7 +151,7 @@ def _findings(verdict: Verdict) -> dict[str, Any]:
 
 
 def _keyspaces(verdict: Verdict, shown: Shown, words: Sequence[str]) -> dict[str, Any]:
-    """The keyspaces, the worst first; of many all but the first are in a closed section."""
+    """The keyspaces, the worst first; if there are many, all but the first are in a closed section."""
     by_name = sorted(verdict.keyspaces, key=lambda keyspace: keyspace.name)
     ordered = sorted(by_name, key=_worst, reverse=True)
     matching = [keyspace for keyspace in ordered if all(word in keyspace.name.casefold() for word in words)]
@@ -185,7 +185,7 @@ def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) 
 def _cells(level: LevelVerdict, ranges: int, *, all_up: bool) -> tuple[tuple[str, str], ...]:
     """Class and text: unavailable ranges, their share, ranges at minimum, node failures, rack failures to an outage.
 
-    Ranges at minimum are no alarm while all nodes are up, nor at a level that needs all replicas: it is so by design.
+    Ranges at minimum are no alarm while all nodes are up, nor at a level that needs all replicas: that is by design.
     """
     health = level.health
     if health is None:

@@ -1,4 +1,4 @@
-"""The page of all clusters: cards for a few, rows for many; filtered, sorted and grouped as the URL asks.
+"""The page of all clusters: cards for a few, rows for many; the URL says how to filter, sort and group them.
 
 The problems come first. Clusters that are OK are in a closed section once there are many of them.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 CARDS = 12  # clusters that are shown as cards; more are rows
-OPEN = 12  # rows of clusters that are OK which are shown at once beside problems
+OPEN = 12  # up to so many clusters that are OK are shown openly beside problems
 ROWS = 1000  # rows of one page
 
 Sort: TypeAlias = Literal["state", "name", "since"]
@@ -41,7 +41,7 @@ class Asked:
     Attributes:
         filter: words that a cluster's name, labels, state or summary must all contain; empty for all clusters.
         state: only clusters of this severity.
-        sort: `state`, the worst first; `name`; `since`, what changed last first.
+        sort: `state`: the worst first; `name`; `since`: the latest change first.
         group: name of the label by whose values clusters are grouped; None for one list.
     """
 
@@ -135,7 +135,7 @@ def _matches(reading: Reading, labels: Labels, asked: Asked) -> bool:
 
 
 def _ordered(readings: Iterable[Reading], sort: Sort) -> list[Reading]:
-    """Clusters in the order that is asked for; those that are equal by name."""
+    """Clusters in the order that is asked for; those that are equal in it are sorted by name."""
     by_name = sorted(readings, key=lambda reading: reading.cluster)
     if sort == "state":
         return sorted(by_name, key=current_severity, reverse=True)
@@ -143,7 +143,7 @@ def _ordered(readings: Iterable[Reading], sort: Sort) -> list[Reading]:
 
 
 def _since(reading: Reading) -> str:
-    """Since when it is as severe; empty, which sorts last, if that is not known."""
+    """Since when a cluster has its severity; empty, which sorts last, if that is not known."""
     return (reading.verdict.since if reading.verdict and reading.fresh else None) or ""
 
 
@@ -180,12 +180,12 @@ def _rendered(reading: Reading, now: datetime, form: str) -> Markup:
     return first + Markup("").join(age + text for age, text in zip(ages, others, strict=True))
 
 
-_AGE = Markup("\0")  # stands for the age in a kept text; no other text has it, since rendering takes it away
+_AGE = Markup("\0")  # stands for the age in a kept text; rendering removes it from all other text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What the card or row of a cluster shows beside the ages: since when it is as severe, if known, and when seen."""
+    """The card or row of a cluster without its ages: those of its severity, if known, and of its data."""
 
     form: str
     cluster: str
@@ -233,7 +233,7 @@ def _nodes(verdict: Verdict | None) -> str:
 
 
 def _restart(reading: Reading) -> str:
-    """Nodes that are up and may restart, of those that are up: a dead node is no node that can be spared."""
+    """How many of the nodes that are up may restart; a dead node does not count, since it can't be spared."""
     if not reading.fresh or reading.verdict is None or reading.restart_safe is None:
         return "not known"
     return f"{len(reading.restart_safe) or 'none'} of {reading.verdict.states.count('up')} up"

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 NODES, SAFE = 100, 256  # most rows, and most addresses that are listed by rack
-FOLDED = 12  # nodes without a problem above which they are in a closed section
+FOLDED = 12  # if more nodes than this are without a problem, they are in a closed section
 _RANKS = {"down": 0, "unknown": 1, "suspect": 2, "up": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class _Rack:
-    """How many nodes of a rack have which state."""
+    """The number of nodes in each state in a rack."""
 
     datacenter: str
     rack: str
@@ -40,7 +40,7 @@ class _Rack:
 
 
 def _natural(*texts: str) -> list[list[str | int]]:
-    """A key by which r2 comes before r10."""
+    """A sort key that puts r2 before r10."""
     return [[int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)] for text in texts]
 
 
@@ -63,7 +63,7 @@ class Place:
 
     @property
     def filter(self) -> str:
-        """What shows the nodes of this rack as filter."""
+        """The filter that shows the nodes of this rack."""
         return f"{self.datacenter}/{self.rack}"
 
 
@@ -92,7 +92,7 @@ class Refusal:
     """A reason why nodes that are up may not restart, and these nodes.
 
     Attributes:
-        reason: None if it was not looked for.
+        reason: None if the gate was not asked for it.
         number: how many nodes.
         example: address of the node that the numbers of the reason are about; None if it is about all of them.
         places: the nodes by rack.
@@ -161,9 +161,9 @@ def rows(reading: Reading, verdict: Verdict) -> list[NodeRow]:
 
 
 def listed(reading: Reading, verdict: Verdict, words: Sequence[str]) -> dict[str, Any]:
-    """The rows of the table: problems, and the others in a closed section; of a large cluster only the problems.
+    """The rows of the table: problems, and the others in a closed section; for a large cluster only the problems.
 
-    With words of a filter: the nodes that match, of a cluster of any size.
+    With a filter, the nodes that match it, however large the cluster is.
     """
     every = rows(reading, verdict)
     few = [row for row in every if row.matches(words)] if words else every

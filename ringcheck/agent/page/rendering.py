@@ -34,7 +34,7 @@ ICONS = {
         '<path d="M11.500 12a4.500 4.500 0 1 1 6.500 4q-2 1-2 3.500M16 24v.5" class="i"/>',
     ),
 }  # fmt: skip
-"""Of each severity the colour, the shape and the sign on it; each severity has its own shape."""
+"""For each severity its colour, its shape and the sign on the shape; no two severities have the same shape."""
 
 
 # Static files
@@ -61,7 +61,7 @@ def _link(name: str) -> str:
 
 @cache
 def _sprite() -> Markup:
-    """The icons as symbols, once in each page: a line then only names one."""
+    """The icons as symbols, once in each page; each line then refers to one of them."""
     symbols = (
         f'<symbol id="i-{severity.name.lower()}" viewBox="0 0 32 32">{shape}{sign}</symbol>'
         for severity, (_, shape, sign) in ICONS.items()
@@ -95,7 +95,7 @@ def age(seconds: float) -> str:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time in UTC; None if the text is no time."""
+    """A time in UTC; None if the text is not a time."""
     try:
         time = datetime.fromisoformat(text or "")
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
