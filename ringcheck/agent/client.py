@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ringcheck.http.tls import Tls
 
 MAX_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
-MAX_BYTES = 64 * 2**20  # of a verdict; for 1,024 nodes it has 0.5 MB, with 100 of them down 3 MB
+MAX_BYTES = 64 * 2**20  # limit for a verdict: one on 1,024 nodes has 0.5 MB, or 3 MB with 100 of them down
 _SHOWN = 200  # bytes shown of the body of an error
 
 
@@ -128,7 +128,7 @@ def levels(agent: RemoteAgent, cluster: str, seconds: float) -> dict[str, Any]:
 
     Raises:
         SourceError: the agent does not answer, or does not look at the queries of this cluster.
-        DataError: the answer is no such document.
+        DataError: the answer is not such a document.
     """
     from ringcheck.documents.levels import read_levels  # noqa: PLC0415 - loaded only if it is used
 

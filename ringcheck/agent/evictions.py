@@ -55,7 +55,7 @@ PURPOSE = "eviction by Kubernetes"
 API = "admission.k8s.io/v1"
 MAX_REQUESTS = 64  # at the same time; a client that is refused asks again
 MAX_BODY = 3 * 2**20  # bytes of a request, as the API server's own limit
-DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # that the API server waits
+DEFAULT_SECONDS, LONGEST_SECONDS = 10.0, 30.0  # seconds that the API server waits: by default, and at most
 MARGIN = 1.0  # seconds before that time limit at which the answer must be sent
 UNSAFE = frozenset({"unsafe", "held_by_another"})  # kinds of refusals that stay refusals even with `fail: open`
 

@@ -72,7 +72,7 @@ KINDS = {
 PRE_REBOOT, STEADY_STATE = "/v1/pre-reboot", "/v1/steady-state"
 PURPOSE = "reboot by FleetLock"
 BETWEEN = 2.0  # seconds between two readings, as in the `preflight` command
-POLL_SECONDS = 30.0  # for one reading: the current poll, and the one that begins after it
+POLL_SECONDS = 30.0  # limit for one reading: the current poll, and the one that begins after it
 TURN_SECONDS = 45.0  # seconds that a client waits for other clients of its cluster, at most
 MAX_REQUESTS = 64  # at once; a client that is refused asks again by itself
 TICK = 0.25  # seconds between checks whether the agent is stopping
@@ -110,7 +110,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LeaseClient:
-    """Who asks for a lease, and the address or host id of the node that it is for."""
+    """A client that asks for a lease, and the address or host id of the node that the lease is for."""
 
     id: str
     cluster: Cluster

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 THREADS = 2
 WAITING = 16  # questions at once
-SECONDS = 5.0  # that an answer may take
+SECONDS = 5.0  # seconds that an answer may take
 LAST = 2**62  # highest number of an entry
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ringcheck.agent.service import Agent
 
 STREAMS = 64  # event streams at once
-STREAM_SECONDS = 300.0  # after which a stream ends; browsers connect again by themselves
+STREAM_SECONDS = 300.0  # seconds after which a stream ends; browsers connect again by themselves
 ALIVE_SECONDS = 15.0  # seconds without news after which a stream sends a sign of life
 TICK = 0.25  # seconds between checks for news
 
@@ -42,7 +42,7 @@ def metrics_(request: Request) -> Response:
 
 
 def healthy(request: Request) -> Response:
-    """`/-/healthy`: whether the polls of all clusters go on."""
+    """`/-/healthy`: whether the polls of all clusters continue."""
     if agent_of(request).lively():
         return Response("ringcheck is healthy.\n", media_type="text/plain")
     return Response("The polls of a cluster hang.\n", 503, media_type="text/plain")

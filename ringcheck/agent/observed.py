@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ringcheck.config.values import Cluster, Observing
 
 FIELDS = ("keyspace", "datacenter", "level", "operation", "count")
-MOST_COUNTS = 500  # of one report
+MOST_COUNTS = 500  # counts in one report, at most
 MOST_USES = 20_000  # kept for a cluster, so that a faulty proxy can't fill the memory
 LONGEST = 64  # characters of a name
 MOST = 2**53

@@ -106,7 +106,7 @@ class PollLoop:
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def abandon_polls(self) -> None:
-        """Cancel the polls that wait for nodes, and the work that began them; judging that has begun goes on."""
+        """Cancel the polls that wait for nodes, and the work that began them; judging that has begun continues."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._asking])
 

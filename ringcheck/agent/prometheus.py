@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ringcheck.agent.polls import PollLoop
     from ringcheck.config.values import Observing, Prometheus, SpanLabels
 
-SECONDS = 10.0  # that an answer may take
+SECONDS = 10.0  # seconds that an answer may take
 MAX_BYTES = 16 * 2**20
 MAX_SERIES = 20_000
 _MOST_VALUES = 40 * MAX_SERIES

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 LOAD_SECONDS = 5.0  # seconds that the start waits for the state file, at most
-ENTRY_BYTES = 400  # of an entry in the writer's queue
+ENTRY_BYTES = 400  # estimated size of an entry in the writer's queue
 REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
 
 

@@ -168,7 +168,7 @@ class Courier:
         Args:
             senders: by cluster name.
             report: called with a cluster and its problem, or None once sending works again. Called once for each
-                change between sent, failed and bug: another text for the same outcome is no change, since a listener
+                change between sent, failed and bug: another text for the same outcome does not count, since a listener
                 that hangs gives two texts in turn.
         """
         self._boxes = {

@@ -121,7 +121,7 @@ def bound(listen: str) -> socket.socket:
     """A socket that listens on `HOST:PORT`, `[IPV6]:PORT`, or `:PORT` for all addresses.
 
     Raises:
-        UsageError: the text is no such address, or the address can't be used.
+        UsageError: the text is not such an address, or the address can't be used.
     """
     parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:]*)):([0-9]{1,5})", listen)
     if not parts or int(parts[3]) >= 2**16:

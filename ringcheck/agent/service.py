@@ -70,7 +70,7 @@ class Agent:
         self._changed = threading.Condition()
         self._sequence = 0
         self._running = False
-        self._retired: list[Watch] = []  # of removed or changed clusters, until their last poll ends
+        self._retired: list[Watch] = []  # watches of removed or changed clusters, until their last poll ends
         self._state = Run(
             config, tuple(self._watch(cluster, config) for cluster in config.clusters.values()), _loaded()
         )
@@ -134,7 +134,7 @@ class Agent:
         return answered()
 
     def lively(self) -> bool:
-        """Whether the polls of every cluster go on."""
+        """Whether the polls of every cluster continue."""
         return all(watch.lively() for watch in self._state.watches)
 
     def tried(self) -> bool:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 MAX_AGE_INTERVALS = 3  # intervals for which a verdict is current: two polls in a row may fail
 MIN_AGE = 10.0  # seconds for which it is current at least: with a short interval one failed poll must not blind us
-JITTER = 0.1  # of the interval, so that clusters are not all polled at once
+JITTER = 0.1  # share of the interval by which polls vary, so that clusters are not all polled at once
 LEASE_SECONDS = 2.0  # deadline of a step at the lease store
 MIN_DEADLINE = 1.0  # seconds that a poll may take at least
 WRITTEN_SECONDS = 0.5  # seconds that a reading with changes waits for the state file; this delays no later poll
@@ -96,7 +96,7 @@ class Watch:
         self._started = False
         self._hurried = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._now: asyncio.Event | None = None  # of the loop
+        self._now: asyncio.Event | None = None  # set to poll at once
         self._asked = threading.Lock()
         self._streams = False  # whether the next poll asks for streams too
         self._begun = 0  # polls
@@ -152,7 +152,7 @@ class Watch:
             self.hurry()
 
     def lively(self) -> bool:
-        """Whether polls go on: none hangs far beyond its deadline."""
+        """Whether polls continue: none hangs far beyond its deadline."""
         allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASE_SECONDS
         return self._clock() - self.beat < allowed
 
@@ -257,7 +257,7 @@ class Watch:
             _, holders = await self._read_leases(runner)
             return replace(failed, holders=self._shown(holders), store_asked=True)
         maintenance, holders = await self._read_leases(runner)
-        with step("judge"):  # from the request for a thread on; `assess` is the work alone
+        with step("judge"):  # includes the wait for a thread; the step `assess` is the work alone
             return await runner.judge(partial(copy_context().run, self._judged, seen, maintenance, holders))
 
     async def _read_leases(self, runner: PollRunner) -> tuple[Maintenance | None, tuple[Holder, ...] | None]:

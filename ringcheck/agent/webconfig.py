@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import yaml
 
-COSTS = range(4, 15)  # of a bcrypt hash; 14 takes a second of CPU for each wrong password
+COSTS = range(4, 15)  # costs of a bcrypt hash; 14 takes a second of CPU for each wrong password
 REMEMBERED = 100  # valid passwords in the cache, as in exporter-toolkit
 WAITING = 8  # passwords that are being checked, or wait for it
 

@@ -26,7 +26,7 @@ CONTACTS = 3  # contact points that are written
 _NAMED = 40  # keyspaces that a comment lists
 _COLUMN = 46  # where comments begin
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # of YAML 1.1
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # words with another meaning in YAML 1.1
 _ABOVE = {
     Level.ONE: Level.LOCAL_QUORUM, Level.LOCAL_ONE: Level.LOCAL_QUORUM, Level.LOCAL_QUORUM: Level.LOCAL_ALL,
     Level.QUORUM: Level.ALL, Level.EACH_QUORUM: Level.ALL,

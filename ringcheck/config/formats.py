@@ -49,7 +49,7 @@ def _is_ip(host: str) -> bool:
 
 
 def _host_and_port(value: str) -> bool:
-    """Whether it is HOST, HOST:PORT or [IPV6]:PORT; a wrong IPv4 address such as 10.0.0.256 is no host name."""
+    """Whether it is HOST, HOST:PORT or [IPV6]:PORT; a wrong IPv4 address such as 10.0.0.256 is not a host name."""
     match = re.fullmatch(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", value)
     if not match or (match["port"] and not 0 < int(match["port"]) < 2**16):
         return False

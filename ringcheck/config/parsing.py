@@ -103,7 +103,7 @@ def _refuse_earlier(error: yaml.MarkedYAMLError, text: str) -> None:
 
 
 def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
-    alias = error.context == "while scanning an alias"  # the problem mark is behind the asterisk
+    alias = error.context == "while scanning an alias"  # the problem mark follows the asterisk
     mark = error.context_mark if alias else error.problem_mark or error.context_mark
     problem = " ".join(f"{error.problem or error.context}".split())
     if mark is None:

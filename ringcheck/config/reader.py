@@ -93,7 +93,7 @@ class ConfigReader:
         """The keys and values of a mapping: name, node of the key, node of the value. Other keys are errors.
 
         Raises:
-            Wrong: if the node is no mapping.
+            Wrong: if the node is not a mapping.
         """
         if not isinstance(node, yaml.MappingNode):
             raise Wrong(node, f"{what} must be a mapping, not {_described(node)}")
@@ -112,7 +112,7 @@ class ConfigReader:
 
 
 def _described(node: yaml.Node) -> str:
-    """What a message calls the node."""
+    """The name of the node in messages."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
@@ -150,7 +150,7 @@ def text(node: yaml.Node, what: str, check: Callable[[str], object] = str) -> st
     Args:
         node: to read.
         what: what a message calls the value.
-        check: raises what is wrong with a text: quotes are advised only if they are all that is missing.
+        check: raises what is wrong with a text: quotes are advised only if nothing else is wrong.
     """
     value = scalar(node, what)
     if node.tag != STR:

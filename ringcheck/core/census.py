@@ -33,7 +33,7 @@ class RangeCensus:
         self.down = down
         self._layout = layout
         racks = len(layout.racks)
-        self._all_up = [*layout.rack_of, 2 * racks]  # marks with all nodes up; the filler's is no rack, up or down
+        self._all_up = [*layout.rack_of, 2 * racks]  # marks with all nodes up; the filler's mark belongs to no rack
         self._marks = [rack + racks if node in down else rack for node, rack in enumerate(self._all_up)]
         self._counts_by_marks: dict[tuple[Marks, Marks], Replicas] = {}
 
@@ -137,7 +137,7 @@ class RangeCensus:
         return unordered(Counter(rows)), self._widths(indexes, rows)
 
     def _with_all_up(self, numbers: Mapping[Marks, int]) -> Counter[Marks]:
-        """The same numbers by the marks that the ranges have with all nodes up."""
+        """Numbers by marks, converted to numbers by the marks that the ranges have with all nodes up."""
         racks = len(self._layout.racks)
         return unordered(numbers, lambda mark: mark - racks if racks <= mark < 2 * racks else mark)
 

@@ -43,7 +43,7 @@ _FIRST_WITH_VARIANTS = (4, 1)  # CASSANDRA-14746
 NETWORK_TOPOLOGY = "NetworkTopologyStrategy"
 EVERYWHERE = "EverywhereStrategy"
 LOCAL_STRATEGY = "LocalStrategy"
-META_STRATEGY = "MetaStrategy"  # of the metadata log of 6.0+, which has a replica on each member of its service
+META_STRATEGY = "MetaStrategy"  # the strategy of the metadata log of 6.0+: a replica on each member of its service
 TOTAL_STRATEGIES = frozenset({"SimpleStrategy", "OldNetworkTopologyStrategy"})  # one factor for all datacenters
 
 
@@ -156,7 +156,7 @@ class Replicas:
         )
 
     def margins(self, demand: Demand) -> tuple[Margin, ...]:
-        """How each of the demand's conditions stands; the range is available if no margin is negative."""
+        """The margin of each of the demand's conditions; the range is available if no margin is negative."""
         margins = [self._acknowledging(requirement, demand) for requirement in demand.requirements]
         if demand.paxos:
             margins += [self._promising(requirement, demand.paxos) for requirement in demand.requirements]
@@ -203,13 +203,13 @@ def with_pending(counts: Replicas, datacenter: str, *, live: bool) -> Replicas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margin:
-    """How one condition of a demand stands for a range.
+    """How far a range is from failing one condition of a demand.
 
     Attributes:
         required: live replicas that it needs.
         racks: live replicas that it counts, by rack.
         datacenter: where they are counted; None for all datacenters.
-        counts_pending: whether pending replicas count beside the natural ones: in plain writes and in the Paxos round.
+        counts_pending: whether pending replicas count too, as in plain writes and in the Paxos round.
     """
 
     required: int

@@ -309,7 +309,7 @@ class Evidence:
 
     @cached_property
     def partition(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of observers that reach no observer of another group; empty if there is no such partition."""
+        """Groups of observers that reach no observer of another group; empty if the observers can't be grouped so."""
         observers_of: dict[frozenset[int], list[str]] = defaultdict(list)
         for view in self.usable:
             observers_of[self.liveness(view).reached].append(view.observer)

@@ -270,7 +270,7 @@ def _overlapping(moments: Sequence[int]) -> list[int]:
     """How many ordered pairs have exactly none, one, ... nodes in common.
 
     Args:
-        moments: for each number of nodes from 0 on, how many parts with so many nodes the pairs have in common, summed
+        moments: for each number of nodes from 0 on, how many parts of that size the pairs have in common, summed
             over all pairs.
     """
     sizes = range(len(moments))

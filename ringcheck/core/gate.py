@@ -79,7 +79,7 @@ class Gate:
     """What must hold before a node of a cluster may stop.
 
     Attributes:
-        level: that every range must keep, beside its keyspace's own critical one.
+        level: a level that every range must keep, in addition to its keyspace's critical level.
         accept: shell patterns of keyspaces that may lose ranges.
         settle: seconds that every node must have run.
         require_spare: block if a range would be left without a spare replica.
@@ -427,7 +427,7 @@ class Gatekeeper:
         self, known: frozenset[int], uncounted: frozenset[int]
     ) -> Iterator[tuple[Stake, CandidateLoss, RingState]]:
         """For each stake what the stop takes if these nodes may not be counted on, and its ring after the stop."""
-        groups: dict[int, list[RangeGroup]] = {}  # by the identity of a ring: the same for all of its stakes
+        groups: dict[int, list[RangeGroup]] = {}  # by the identity of a ring: all stakes of a ring share one list
         stopped = known - self.evidence.surely_down
         down_before = self._before(known, self._everyone - self.evidence.listed_live)
         for stake in self.stakes:

@@ -45,7 +45,7 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeHealth:
-    """How one range stands at a level: the operation with the fewest spare replicas counts.
+    """The health of one range at a level: the operation with the fewest spare replicas counts.
 
     Attributes:
         live: live replicas that the operation counts; pending ones too, if it needs them.
@@ -117,7 +117,7 @@ def scarce_datacenters(kind: RangeKind, demands: Iterable[Demand]) -> frozenset[
 
 
 def range_health(kind: RangeKind, demands: tuple[Demand, ...]) -> RangeHealth:
-    """How a range of this kind stands at a level with these demands: its worst piece, at its worst demand."""
+    """The health of a range of this kind at a level with these demands: that of its worst piece at its worst demand."""
     healths = [health for piece in kind for demand in demands for health in _healths(piece, demand)]
     if not healths:
         live = sum(sum(racks) for _, racks in kind[0].live)

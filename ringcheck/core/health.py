@@ -134,7 +134,7 @@ class RingState(RangeCensus):
         super().__init__(ring, layout, space, down)
         self._levels: dict[object, LevelHealth] = {}
         self._living_in: dict[str | None, frozenset[int]] = {}
-        self.combined: dict[object, LevelHealth] = {}  # with other states of the ring, by `seen_by_any`
+        self.combined: dict[object, LevelHealth] = {}  # numbers of several states; see `seen_by_any`
         self.idle = False  # whether it has not been asked for since the last `let_go`
 
     def level(self, level: Level, client: str | None, rules: Rules) -> LevelHealth:
@@ -236,7 +236,7 @@ class RingState(RangeCensus):
         return ranges
 
     def range_healths(self, level: Level, client: str | None, rules: Rules) -> Iterator[RangeHealth]:
-        """How each range stands at a level, in the order of tokens; ranges of one kind share one value.
+        """The health of each range at a level, in the order of tokens; ranges of one kind share one value.
 
         Raises:
             UnknownReplicationError: if the level needs factors that are not known.

@@ -45,7 +45,7 @@ class SuggestedRule:
     """The rule that an operator could write by hand for the levels in use.
 
     Attributes:
-        keyspaces: names, or `*`.
+        keyspaces: names, or `*` for all others.
         critical: the strictest level in use.
         warning: one step above; None if there is none.
         beside: levels in use that the critical one does not include: only `auto` watches these too.

@@ -101,7 +101,7 @@ def observed(
         at: seconds of Unix time.
         following: the window, and how many queries make a level count as used.
         datacenters: of the cluster.
-        patience: by source, the longest time between two readings that is no gap, in seconds; PATIENCE for the others.
+        patience: by source, the longest time between two readings that still counts as no gap; PATIENCE for the others.
     """
     totals = {name: _totals(evidence, following.least) for name, evidence in sources.items()}
     uses = _by_keyspace(totals.values())

@@ -239,7 +239,7 @@ class Roster:
     def itself(self, host_id: str | None, host_ids: Mapping[str, str] | None) -> int | None:
         """The index of the member that answers with this host id; if need be, found by the endpoint it gives itself.
 
-        None if it is no member.
+        None if it is not a member.
         """
         by_host_id = self.directory.index_of("", {"": host_id or ""})
         if by_host_id is not None:
@@ -297,7 +297,7 @@ class Roster:
         return frozenset(endpoint for endpoint in owners if self.index_of(endpoint, host_ids) is None)
 
     def unexplained(self, testimony: Testimony) -> bool:
-        """Whether a testimony lists an endpoint that is no member, or does not list every member."""
+        """Whether a testimony lists an endpoint that is not a member, or does not list every member."""
         host_ids = testimony.host_ids or _NO_HOST_IDS
         listed = {self.index_of(endpoint, host_ids) for endpoint in testimony.live | testimony.moving}
         if None in listed:

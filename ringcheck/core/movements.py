@@ -80,7 +80,7 @@ class RangeMovement:
             scope: keyspaces that are judged.
             action: decommission, removenode, replace or bootstrap.
             targets: indexes of the leaving or dead nodes; empty for a bootstrap.
-            newcomer: where the new node is; None if there is none, or if that is not stated.
+            newcomer: datacenter and rack of the new node; None if there is no new node, or if they are not stated.
             reliable: indexes of the nodes that may be counted on and are under no lease.
             accept: shell patterns of keyspaces that may lose ranges.
         """
@@ -321,7 +321,7 @@ class RangeMovement:
                     for changed in self._changes(ring)
                 ]
                 worst = max(losses, key=lambda loss: (loss.ranges, loss.tight), default=CandidateLoss())
-                worst.never = 0  # a range that can't spare a replica loses none by this
+                worst.never = 0  # no replica stops here, so it does not matter that a range can't spare one
                 yield stake, worst, lasting
 
     def _changes(self, ring: Ring) -> Iterator[Callable[[int, Replicas], Replicas]]:

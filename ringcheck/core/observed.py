@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.consistency import Level
 
-PATIENCE = 300.0  # seconds: the longest time between two readings of a source that is no gap
+PATIENCE = 300.0  # seconds: the longest time between two readings of a source that does not count as a gap
 WEEK = 7 * 86400.0
 EVERY = "*"  # the keyspaces that no source reports by name
 
@@ -53,7 +53,7 @@ class Observed:
         keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
         datacenters: all datacenters of the cluster.
         clients: datacenters with clients; empty if that is not known.
-        unclear: what evidence is missing; empty if none is. If any is, the default levels hold beside those in use.
+        unclear: what evidence is missing; empty if none is. If any is, the default levels hold in addition.
         changes: the last ones.
     """
 

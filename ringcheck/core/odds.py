@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ringcheck.core.risk import JudgedLevel
 
 YEAR = 365 * 86400.0
-_ANY_BEHAVIOUR = Behaviour((4, 0), "v1")  # which replicas may be transient does not depend on it
+_ANY_BEHAVIOUR = Behaviour((4, 0), "v1")  # any will do: which replicas may be transient does not depend on it
 _RANGES = 2_000_000  # tolerances that are looked through for sets of failed racks
 _RACK_SETS = 5_000  # sets of racks of one size
 _LEAST_GROWN = 2_000  # sets of nodes that are grown for each set of racks
@@ -335,11 +335,11 @@ class _Sum:
         self._rates = rates
         self._down = rates.down(rates.node_mtbf)
         self._counted = 0
-        self._whole: FailureShares | None = None  # with all racks up
+        self._whole: FailureShares | None = None  # the shares with all racks up
         self._probability = self._by_nodes = self._by_racks = Bounds(0.0, 0.0)
 
     def add(self, size: int, number: int, shares: FailureShares | None) -> None:
-        """Add so many sets of failed racks of one size."""
+        """Add `number` sets of failed racks of one size."""
         if self._whole is None:
             self._whole = shares
         chance, weight = self._chance(size)

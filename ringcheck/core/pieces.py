@@ -40,7 +40,7 @@ def _overlapped(ring: Ring, pending: Pending, space: Partitioner) -> Iterator[in
     first = bisect_right(ring.tokens, pending.start) % len(ring)
     last = bisect_left(ring.tokens, pending.end) % len(ring)
     if first == last and space.width(pending.start, pending.end) > space.width(pending.start, ring.tokens[first]):
-        return iter(range(len(ring)))  # it starts and ends in the same range and goes round the whole ring
+        return iter(range(len(ring)))  # it starts and ends in the same range, and covers the whole ring
     return (index % len(ring) for index in range(first, last + 1 if first <= last else last + 1 + len(ring)))
 
 

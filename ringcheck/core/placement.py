@@ -70,7 +70,7 @@ def _walked(ownership: Ownership, options: Mapping[str, int], racks: list[tuple[
     nexts = {name: _Next(factor, number_of[name]) for name, factor in options.items() if factor}
     parts: dict[str, tuple[int, ...]] = dict.fromkeys(nexts, ())
     rows: list[tuple[int, ...]] = []
-    for lap in (0, 1):  # the first lap finds what the second one has passed
+    for lap in (0, 1):  # the first lap collects the nodes that the second one begins with
         for node in reversed(ownership.owners):
             home, rack = racks[node]
             if home in nexts:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 By: TypeAlias = Literal["rack", "node"]
 
 _LOSSES = frozenset(code for code, kind in REASONS.items() if kind.takes)
-_ASKED = 16  # up to so many refused nodes, the gate is asked about each; for more, one pass counts the losses
+_ASKED = 16  # the gate is asked about each of up to this many refused nodes; for more, one pass counts the losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def plan(
         snapshot: what was seen.
         policy: the cluster's rules.
         gate: what must hold before a batch may stop.
-        nodes: as of `plan_with`.
-        max_batch: as of `plan_with`.
-        by: as of `plan_with`.
+        nodes: as for `plan_with`.
+        max_batch: as for `plan_with`.
+        by: as for `plan_with`.
 
     Raises:
         RingError: if the partitioner's tokens can't be compared.
@@ -299,7 +299,7 @@ def _by_numbers(address: str) -> list[int | str]:
 def _healed(keeper: Gatekeeper) -> Snapshot:
     """The snapshot as it would be with all nodes up, settled and with equal views; nodes in movement still move."""
     snapshot, evidence = keeper.snapshot, keeper.evidence
-    # Live endpoints that are no known node stay: the ring lacks them, and so there is no ring to plan for.
+    # Live endpoints of unknown nodes stay: the ring lacks these nodes, so there is no ring to plan for.
     strangers = frozenset().union(*{frozenset(evidence.liveness(view).strangers) for view in evidence.usable})
     live = frozenset(snapshot.index) | strangers
     metadata = _settled_metadata(evidence)

@@ -48,7 +48,7 @@ class Severity(Enum):
 _ORDER = {severity: rank for rank, severity in enumerate(Severity)}
 
 
-# Plain numbers only: float() accepts 'nan' and 'inf' too, and no value is outside those. A lone ':' is no threshold.
+# Plain numbers only: float() accepts 'nan' and 'inf' too, and no value is outside those. A lone ':' is not a threshold.
 _NUMBER = r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+"
 _RANGE = re.compile(rf"(@?)(?=.*[0-9~])(?:(~|{_NUMBER})?:)?({_NUMBER})?")
 
@@ -72,7 +72,7 @@ class NagiosRange:
         """A range from its text; the caller removes a percent sign.
 
         Raises:
-            UsageError: if the text is no range.
+            UsageError: if the text is not a range.
         """
         parts = _RANGE.fullmatch(text.strip())
         if not parts:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ringcheck.core.health import RingState
 
 _CANDIDATES = 16  # nodes that are ordered: those that hold most of what is lost
-_IN_SEQUENCE = 8  # with more, the return of each is judged alone: their order is a guess anyway
+_IN_SEQUENCE = 8  # if there are more, the return of each is judged alone: their order is only a guess
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _young(scope: Scope, settle: float, leased: frozenset[int]) -> Iterator[Reas
 
 
 def young(snapshot: Snapshot, settle: float) -> tuple[str, ...] | None:
-    """Addresses of the nodes that have not run for so many seconds; None if the time of the snapshot can't be read."""
+    """Addresses of the nodes that have not run for `settle` seconds; None if the time of the snapshot can't be read."""
     taken = _taken(snapshot)
     return None if taken is None else tuple([node.address for node in snapshot.nodes if _age(node, taken) < settle])
 

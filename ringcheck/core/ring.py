@@ -180,7 +180,7 @@ class Factor:
         """A factor from Cassandra's text.
 
         Raises:
-            RingError: if the text is no factor.
+            RingError: if the text is not a factor.
         """
         parts = _FACTOR.fullmatch(text.strip())
         if not parts:

@@ -147,7 +147,7 @@ def risk(snapshot: Snapshot, policy: Policy, question: Question | None = None, l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedLevel:
-    """A level at which keyspaces of one ring are judged; fields as of `LevelRisk`."""
+    """A level at which keyspaces of one ring are judged; its fields are those of `LevelRisk`."""
 
     keyspaces: tuple[str, ...]
     level: Level

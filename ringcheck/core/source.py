@@ -65,7 +65,7 @@ class LoopSource(Protocol):
 
 
 class NodeControl(Protocol):
-    """What a rolling restart needs from single nodes, beside polls. Safe to use from several threads."""
+    """What a rolling restart needs from single nodes, in addition to polls. Safe to use from several threads."""
 
     def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
         """When the node's process was started, in epoch milliseconds by the node's own clock.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ringcheck.core.levels import Following
 
 PROXY, PROMETHEUS = "proxy", "prometheus"
-CURRENT = "levels"  # the levels in use, kept beside the sources: what they were decides what a change is
-PROXY_SECONDS = 3600.0  # the longest time between two reports of a proxy that is no gap
+CURRENT = "levels"  # the levels in use, kept with the sources: a change is a difference from these
+PROXY_SECONDS = 3600.0  # the longest time between two reports of a proxy that does not count as a gap
 _NONE = Evidence()
 
 
@@ -47,16 +47,16 @@ class Sources:
         return self.evidence.get(source, _NONE)
 
     def with_source(self, source: str, evidence: Evidence) -> Sources:
-        """The same with other evidence of one source."""
+        """The sources with other evidence of one of them."""
         return replace(self, evidence={**self.evidence, source: evidence})
 
     def with_current(self, current: Observed) -> Sources:
-        """The same with other levels in use."""
+        """The sources with other levels in use."""
         return replace(self, current=current)
 
     @staticmethod
     def patience(interval: float) -> dict[str, float]:
-        """By source, the longest time between two readings that is no gap, in seconds.
+        """By source, the longest time between two readings that does not count as a gap, in seconds.
 
         Args:
             interval: between two queries to Prometheus, in seconds.

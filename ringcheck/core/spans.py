@@ -87,7 +87,7 @@ class Spans:
         """Add the range `(start, end]`.
 
         Raises:
-            RingError: if a number is no node index, or the ranges differ too much in their number of replicas.
+            RingError: if a number is not a node index, or the ranges differ too much in their number of replicas.
         """
         if len(replicas) != self.width:
             self._check_size(max(len(replicas), self.width))
@@ -160,7 +160,7 @@ class Spans:
         return any(a == b != self.nodes for pair in equal for a, b in pair)
 
     def _check_tiling(self) -> None:
-        """Check that each range starts where the one before it ends: then none is missing and none comes twice."""
+        """Check that each range starts where the one before it ends: then no range is missing, and none comes twice."""
         starts, ends = self.starts, self.ends
         if not ends:
             raise RingError("the ring has no ranges")

@@ -92,7 +92,7 @@ class StakeFinder:
 
         Args:
             scope: keyspaces and client datacenters that are judged.
-            level: that every range must keep, beside its keyspace's own critical level.
+            level: a level that every range must keep, in addition to its keyspace's critical level.
             accept: shell patterns of keyspaces that may lose ranges.
 
         Raises:

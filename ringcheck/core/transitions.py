@@ -126,7 +126,7 @@ class FactKind:
 
     Attributes:
         meaning: one sentence.
-        normal: the value that is no news when it is seen for the first time; None if every value is news.
+        normal: the value that is not news when it is seen for the first time; None if every value is news.
         silent: whether a fact that is seen for the first time is never news.
         vanishes: whether it is news that a fact is gone.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.node_requests import NodeRequests
 
-BUCKETS = 28  # of a window: six hours of a week
+BUCKETS = 28  # parts of a window: of a week, each has six hours
 COUNTERS = "counters"  # the source that reads the nodes' own counters
 IN_FLIGHT = 16  # reads of system_auth that may have been counted there and not yet by their level
 TOO_OLD = "Cassandra before 3.10 does not count queries by level"
@@ -292,7 +292,7 @@ def reported(
         found: number of queries, by what they used.
         at: time of the report.
         window: seconds.
-        patience: the longest time between two reports that is no gap, in seconds.
+        patience: the longest time between two reports that does not count as a gap, in seconds.
         gap: what is missing of this report; empty if nothing is.
     """
     late = evidence.at is None or at - evidence.at > patience
@@ -314,10 +314,10 @@ def sampled(
 
     Args:
         evidence: before it.
-        series: by the identity of a series what it counts, and its value.
+        series: by the identity of a series, what it counts and its value.
         at: time of the reading.
         window: seconds.
-        patience: the longest time between two readings that is no gap, in seconds.
+        patience: the longest time between two readings that does not count as a gap, in seconds.
         gap: what is missing of this reading; empty if nothing is.
     """
     found: Counter[Use] = Counter()

@@ -27,7 +27,7 @@ def unusable_because(node: Node | None, view: View) -> str | None:
     what it sees. Fields that the source can't know (None) do not count against a view.
 
     Args:
-        node: whose view it is; None if that is no node of the snapshot.
+        node: whose view it is; None if the snapshot does not have it.
         view: the view.
     """
     if node is None:

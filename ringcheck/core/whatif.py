@@ -168,14 +168,14 @@ def what_if(
     question: Question | None = None,
     maintenance: Maintenance | None = None,
 ) -> WhatIf:
-    """The verdict as it would be, beside the verdict as it is.
+    """The verdict as it would be, and the verdict as it is.
 
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
         supposed: what is supposed of the cluster.
-        question: as of `assess`.
-        maintenance: as of `assess`.
+        question: as for `assess`.
+        maintenance: as for `assess`.
 
     Raises:
         UsageError: as `suppose`, `with_topology` and `assess`.

@@ -1,4 +1,4 @@
-"""The document of a command that failed, `ringcheck/error/1`: what a program reads where it expected a result."""
+"""The document of a command that failed, `ringcheck/error/1`: a program reads it in place of a result."""
 
 from __future__ import annotations
 

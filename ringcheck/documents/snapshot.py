@@ -100,7 +100,7 @@ def _ring_parts(ring: Ring) -> Iterator[str]:
 
 
 def node_document(node: Node) -> Json:
-    """A node as it stands in snapshots and verdicts."""
+    """A node as snapshots and verdicts contain it."""
     return {_NODE_KEYS.get(field.name, field.name): getattr(node, field.name) for field in fields(Node)}
 
 
@@ -152,7 +152,7 @@ def _row(ring: Ring, index: int) -> list[Any]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a file, read no further than `read_snapshot` can tell that it is too large: a device has no end.
+    """The bytes of a file; only so many that `read_snapshot` refuses them if there are more, since a device has no end.
 
     Raises:
         OSError: if it can't be read.
@@ -314,7 +314,7 @@ def _known_as(view: Fields) -> tuple[tuple[str, str], ...]:
 
 
 def _read_ring(ring: Fields, nodes: int, space: Partitioner) -> Ring:
-    """A ring of a cluster with so many nodes."""
+    """A ring of a cluster with `nodes` nodes."""
     keyspaces = ring.required("keyspaces", list)
     if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
         raise DataError(f"{ring.at('keyspaces')} is not a list of names")

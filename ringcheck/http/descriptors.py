@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-_REST = 512  # for the clients of the agent, lease stores, logs and configuration
+_REST = 512  # descriptors for the clients of the agent, lease stores, logs and configuration
 _UNLIMITED = 1 << 20
 
 

@@ -274,8 +274,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._socket: socket.socket | None = None
         self._open = False
-        self.first_byte: float | None = None  # of the last answer, on the monotonic clock
-        self._waiter: asyncio.Future[BufferedAnswer] | None = None  # of the answer that is expected
+        self.first_byte: float | None = None  # time of the last answer's first byte, on the monotonic clock
+        self._waiter: asyncio.Future[BufferedAnswer] | None = None  # the future of the answer that is expected
         self._reader: AnswerReader
         self._head: tuple[tuple[object, ...], Mapping[str, str], bytes] | None = None
 

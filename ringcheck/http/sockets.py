@@ -31,7 +31,7 @@ class NotConnectedError(OSError):
     """No connection was made; its text says why, its cause is the error of the socket if there is one.
 
     Attributes:
-        symptom: as of `SourceError`.
+        symptom: as in `SourceError`.
     """
 
     def __init__(self, text: str, symptom: str = "") -> None:
@@ -164,7 +164,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     """A TLS context, to be used for all connections: loading the system's authorities takes 40 ms of CPU.
 
     Raises:
-        ConfigError: if a file can't be read or is no certificate or key.
+        ConfigError: if a file can't be read or is not a certificate or key.
     """
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)

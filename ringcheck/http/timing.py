@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class RequestTimes:
-    """One HTTP request; times are seconds since its beginning, None for what was not reached.
+    """One HTTP request; times are seconds since its beginning, None for a stage that was not reached.
 
     Attributes:
         method: of HTTP.

@@ -60,7 +60,7 @@ def address_of(url: str) -> Address:
     """The parts of a URL that a request needs.
 
     Raises:
-        SourceError: if it is no usable http or https URL.
+        SourceError: if it is not a usable http or https URL.
     """
     try:
         parts = urlsplit(url)
@@ -84,7 +84,7 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return without_login(url)
-    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # of a password with `/`, `?` or `#`, perhaps
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # perhaps that of a password with `/`, `?` or `#`
         return without_login(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 

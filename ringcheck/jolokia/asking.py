@@ -51,10 +51,10 @@ class Asking(Protocol):
         """Requests by outcome and bytes, since the start."""
 
     def start(self, work: Coroutine[Any, Any, T]) -> Started[T]:
-        """Begin some work; it goes on beside the caller."""
+        """Begin some work, which runs while the caller continues."""
 
     async def wait(self, started: Collection[Started[Any]], seconds: float, *, first: bool = False) -> None:
-        """Wait for work that was started; work that has not ended by then goes on.
+        """Wait for work that was started; work that has not ended by then continues.
 
         Args:
             started: the work.

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.fanout import FanOut
     from ringcheck.jolokia.membership import ClusterSession, ContactPoint
 
-_ASKING_SHARE = 0.6  # of a first poll's time: nodes are asked in it, the rest is for the ring
-_LIVENESS_SHARE = 0.75  # of a later poll's time: the rest is for a ring that has changed
+_ASKING_SHARE = 0.6  # share of a first poll's time in which nodes are asked; the rest is for the ring
+_LIVENESS_SHARE = 0.75  # the same for a later poll; the rest is for a ring that has changed
 _PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
 _ROUNDS = 4  # rounds of asking nodes that are known only to the nodes of the round before
-_COMPARED = 16  # reports, the first ones: those of contact points
+_COMPARED = 16  # reports that count for the order: the first ones, which are those of contact points
 _ASKED_FOR_MEMBERS = 16  # nodes in each poll; a larger cluster is asked in turn
 
 

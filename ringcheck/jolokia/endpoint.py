@@ -43,7 +43,7 @@ _ASKED = {name: request for name, (request, _) in _BESIDE.items()} | dict(REQUES
 def _liveness(with_port: bool, extra: tuple[str, ...], beside: tuple[str, ...]) -> bytes:  # noqa: FBT001 - which of two names
     """The request of a steady poll, encoded once for all nodes that get the same.
 
-    That is one `read` of a few attributes; a bulk if the node reports more beside them.
+    That is one `read` of a few attributes; a bulk request if the node reports more in other MBeans.
     """
     request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
     payload = [request, *(_ASKED[name] for name in beside)] if beside else request

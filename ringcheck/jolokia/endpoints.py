@@ -8,7 +8,7 @@ from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
 from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
 
-NODES = 4096  # that one node may name; the largest clusters have little more than a thousand
+NODES = 4096  # nodes that one node may name; the largest clusters have little more than a thousand
 _LONGEST = 512  # characters of an endpoint: a host name has 253 at most, an address with its zone and port some 70
 
 

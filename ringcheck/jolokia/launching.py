@@ -23,7 +23,7 @@ from ringcheck.jolokia.settings import DEFAULT_JMX
 _MAIN = Path(__file__).with_name("jmxproxy")
 _POM = "META-INF/maven/org.jolokia/jolokia-agent-jvm/pom.properties"
 _HANDLER = "org/jolokia/service/jsr160/Jsr160RequestHandler.class"
-_JAVA_17: Release = (2, 4, 0)  # the first release of Jolokia that needs Java 17; earlier releases need 11
+_JAVA_17: Release = (2, 4, 0)  # the first release of Jolokia that needs Java 17; earlier releases need Java 11
 _JVM = (
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
@@ -71,7 +71,7 @@ class ProxyProcess:
         port: port to listen on.
         heap: size of the JVM's heap, such as `256m`.
         allowed: regular expressions of the JMX service URLs that may be asked.
-        drain: whether `drain` is allowed, besides the calls that only read.
+        drain: whether `drain` is allowed, in addition to the calls that only read.
         login: user name and password that the proxy asks for; None for none.
         stores: for JMX over TLS.
     """

@@ -33,7 +33,7 @@ AUTH_PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 METADATA_SERVICE = "org.apache.cassandra.tcm:type=CMSOperations"
 METRICS = "org.apache.cassandra.metrics:"
 CLIENT_REQUEST = f"{METRICS}type=ClientRequest,scope=*"
-CLIENT_REQUESTS = f"{METRICS}type=ClientRequest,*"  # as access policies name all of them
+CLIENT_REQUESTS = f"{METRICS}type=ClientRequest,*"  # the pattern by which access policies name all of them
 HINTS_CREATED = f"{METRICS}type=Storage,name=TotalHints"
 HINTS_DELIVERED = f"{METRICS}type=HintsService,name=HintsSucceeded"
 CONNECTIONS = f"{METRICS}type=Client,name=connectedNativeClients"
@@ -89,7 +89,7 @@ OWNERSHIP_WITH_PORT = "OwnershipWithPort"
 
 PAXOS_VARIANT = "PaxosVariant"  # of StorageProxy; it can be changed while the node runs
 
-TOKENS = "TokenToEndpointMap"  # with the tokens of joining nodes
+TOKENS = "TokenToEndpointMap"  # it includes the tokens of joining nodes
 TOKENS_WITH_PORT = "TokenToEndpointWithPortMap"
 
 # The first request to a node of unknown release: old releases answer 404 to the WithPort half.

@@ -226,7 +226,7 @@ def neighbour(member: Member, report: NodeReport, membership: Membership) -> str
     """The other member at the same IP address that a report comes from; None if it is the member's own.
 
     The configured `url` leads to one agent of an IP address. The agents of other instances there must be contact
-    points, or stand in `nodes`.
+    points, or be listed in `nodes`.
     """
     here = membership.roster.at_ip.get(ip_of(member.endpoint), ())
     others = (other for other in here if other is not member)

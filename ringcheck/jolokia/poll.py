@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.membership import ClusterSession, KnownCluster
 
 _OLDEST = 3600.0  # seconds after which the ring is read again without any sign of a change
-_OLDEST_INCOMPLETE = 60.0  # the same for a ring of which something could not be read
+_OLDEST_INCOMPLETE = 60.0  # the same for a ring that could not be read completely
 _SETS = 256  # distinct sets of endpoints that are kept for sharing
 
 

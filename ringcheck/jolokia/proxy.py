@@ -150,7 +150,7 @@ def node_failure(status: int, error: object, error_type: object) -> SourceError 
         return None
     if (refused := _REFUSED_TO.search(error)) and _STUB in error:
         return RefusedByNodeError(refused["host"])
-    if refused:  # the registry answered, and named this host for its server
+    if refused:  # the registry answered, and named this host as that of its server
         text = f"it answers, but its JMX server at {refused['host']} does not: see java.rmi.server.hostname"
         return SourceError(text, "unreachable", "jmx_moved")
     return _in_words(error)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.topology import Topology
 
 _ANSWERING = 3  # nodes that are asked for the ring and answer, at most
-_SHARE = 0.75  # of the time that is left: for one node, as long as there is another one to ask
+_SHARE = 0.75  # share of the remaining time for one node, as long as there is another one to ask
 _TRIED = 8  # nodes that are asked for the ring, those that went down meanwhile included
 
 
@@ -235,7 +235,7 @@ def _has_owners(report: NodeReport, reading: _Reading) -> bool:
     """Whether a reading has every member that owns tokens, or may own some; while a node joins, that is not known."""
     tokens = reading.topology.tokens
     if any(member.owns and tokens[member.address] == 0 for member in reading.membership.members):
-        return False  # by this node it still joins, but it has joined already
+        return False  # according to this node it still joins, but it has joined already
     return bool(report.joining) or None not in tokens.values()
 
 

@@ -160,7 +160,7 @@ def jmx_end(location: str) -> tuple[str, int]:
     parts = _JMX_URL.fullmatch(location)
     with suppress(ValueError):
         host, port = host_and_port(parts["end"] if parts else "")
-        return host, 1099 if port is None else port  # of RMI's registry
+        return host, 1099 if port is None else port  # the port of RMI's registry
     raise ConfigError(
         f"{without_login(location)!r} is not a JMX URL such as {DEFAULT_JMX.replace('{address}', 'HOST')}"
     )

@@ -52,7 +52,7 @@ class SnapshotBuilder:
 
         Args:
             known: members and ring.
-            problems: of this poll, to be reported besides those of the ring.
+            problems: of this poll, to be reported in addition to those of the ring.
         """
         membership, topology = known.membership, known.topology
         configured = self._session.configured.authenticates

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.asking import Asking
     from ringcheck.jolokia.settings import JolokiaSettings
 
-_BEFORE_STREAMS = 0.8  # of a poll's time: if a node hangs, the rest is for the streams of the others
+_BEFORE_STREAMS = 0.8  # share of a poll's time: if a node hangs, the rest is for the streams of the other nodes
 
 
 class JolokiaSource:

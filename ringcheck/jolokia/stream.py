@@ -68,9 +68,9 @@ class _Chunks:
     def __init__(self, reply: Reply, what: str) -> None:
         self._reply = reply
         self._what = what
-        self._within = False  # whether a string goes on in the next chunk
+        self._within = False  # whether a string continues in the next chunk
         self._run = 0  # bytes that it has so far
-        self._escape = b""  # the backslash at the end of the last chunk, if it escapes what follows
+        self._escape = b""  # the backslash at the end of the last chunk, if it escapes the next chunk's first byte
 
     def read(self, size: int) -> bytes:
         """The next bytes.

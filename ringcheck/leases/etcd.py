@@ -49,7 +49,7 @@ _UNCERTAIN = frozenset({408, 429})  # gRPC's Canceled and ResourceExhausted; eve
 class _RetryableError(Exception):
     """A failed attempt that may succeed if it is repeated.
 
-    `doubt`: it may have changed the record all the same. `late`: it ended at its deadline.
+    `doubt`: it may have changed the record nevertheless. `late`: it ended at its deadline.
     """
 
     def __init__(self, text: str, *, doubt: bool = False, late: bool = False) -> None:
@@ -281,7 +281,7 @@ class Etcd(RecordStore):
 
 @contextmanager
 def _explained(endpoint: str, seconds: float, *, writes: bool) -> Iterator[None]:
-    """Turn network errors into _RetryableError; a write may have been applied all the same."""
+    """Turn network errors into _RetryableError; a write may have been applied nevertheless."""
     try:
         with explained(endpoint, seconds):
             yield

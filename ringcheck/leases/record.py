@@ -89,7 +89,7 @@ class Record:
             where: location of the record, for errors.
 
         Raises:
-            LeaseError: it is no record, or the record of another cluster; it must not be overwritten then.
+            LeaseError: the text is not a record, or it is the record of another cluster, which must not be overwritten.
         """
         try:
             document = json.loads(text)

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 ReadingsSource: TypeAlias = "Callable[[], Iterable[Reading]]"
 
-MOST_LEASES = 100  # the oldest: a broken lease store must not create series without limit
+MOST_LEASES = 100  # the oldest leases: a broken lease store must not create series without limit
 OUTCOMES = (
     "ok",
     "unreachable",
@@ -131,7 +131,7 @@ def _texts(encode: Callable[[Any], bytes], samples: Iterable[Sample]) -> dict[st
             metrics[family.name] = _metric(family)
         _add(metrics[family.name], family, values, value)
     text = encode(SimpleNamespace(collect=metrics.values)).decode().removesuffix(_END)
-    # A newline within a label's value is escaped: where a line begins with the mark, a family begins.
+    # A newline within a label's value is escaped, so a line that begins with the mark begins a family.
     parts = f"\n{text}".split(f"\n{_HEAD}")[1:]
     return {name: _cut(part) for name, part in zip(metrics, parts, strict=True)}
 
@@ -162,7 +162,7 @@ class SeriesCache:
         for cluster, samples in clusters:
             key = cluster, content_type
             known = _renewed(self._kept.pop(key, {}), encode, samples)
-            self._kept[key] = known  # at the end: what has not been asked for is dropped first
+            self._kept[key] = known  # at the end: texts that have not been asked for are dropped first
             yield {name: text for name, (_, text) in known.items()}
         while len(self._kept) > self._most:
             del self._kept[next(iter(self._kept))]

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.terminal import Line
 
-LISTED = 40  # up to so many nodes, all are listed
+LISTED = 40  # up to this many nodes, all are listed
 _LONGEST = 16  # characters of the name of a datacenter or rack
 
 
 class Row(NamedTuple):
-    """The cells of a node: `?` where something is not known, `-` where there is nothing."""
+    """The cells of a node: `?` if a value is not known, `-` if there is none."""
 
     datacenter: str
     rack: str
@@ -210,7 +210,7 @@ def _spans(row: Row, columns: Sequence[str], widths: Sequence[int]) -> Iterator[
     for index, (name, text) in enumerate(zip(columns, _padded(row, columns, widths), strict=True)):
         word = getattr(row, name) if name in {"state", "stop"} else ""
         yield word, _STYLES.get(word, "")
-        rest = text.removeprefix(word)  # the blanks behind a word have no colour
+        rest = text.removeprefix(word)  # the blanks after a word have no colour
         yield rest.rstrip() if index == last else f"{rest}  ", ""
 
 

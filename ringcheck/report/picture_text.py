@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ringcheck.report.terminal import Line, Span
 
 ROWS = 64  # ranges that get a row each
-LINES = 26  # of signs; a larger ring is drawn in bands
+LINES = 26  # lines of signs; a larger ring is drawn in bands
 BANDS = 32  # rows of a ring in bands
 _GROUP = 10  # signs between two blanks, to count by
 _LABEL = 6  # columns before the signs

@@ -95,7 +95,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceReading:
-    """What a long-running service knows of itself.
+    """What a long-running service knows about itself.
 
     Attributes:
         reload: the result of the last reload of the configuration; None if it can't be reloaded.

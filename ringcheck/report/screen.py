@@ -253,7 +253,7 @@ def _recovery(verdict: Verdict) -> Iterator[Line]:
 
 
 def _gaps(verdict: Verdict) -> Iterator[Line]:
-    """What is not known: the table does not show it."""
+    """Gaps in what is known, which the table does not show."""
     gaps = [finding for finding in verdict.findings if finding.severity is Severity.UNKNOWN]
     for gap in gaps[:REPORTED]:
         yield ("UNKNOWN ", "UNKNOWN"), (gap.summary, "")

@@ -43,7 +43,7 @@ class ColourKey:
     def style(self, node: int) -> str:
         """The class of a replica on this node."""
         if self._picture.down is None:
-            return "k"  # in its colour it would pass for live
+            return "k"  # in its own colour the replica would look live
         return "o" if node in self._picture.down else self._colours.get(node, f"c{ENTRIES}")
 
     def entries(self) -> Iterator[tuple[str, str]]:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 EXACT = 1024  # a larger ring is drawn in bands
 BANDS = 360
-SPACED = 256  # up to so many ranges there is room for gaps between them, and for hatching
+SPACED = 256  # up to this many ranges, there is room for gaps between them, and for hatching
 GAP, SEAM = 1.5, 0.4  # pixels left free behind a range; or drawn over the next range's edge, which would shine through
 
 WIDTH, HEIGHT = 960, 680
 CENTRE = 320.0, 374.0
 OUTER = 262.0  # radius of the ring
-THICK = 30.0  # of the outer ring
-BUMP = 14.0  # by which unavailable ranges stand out
+THICK = 30.0  # width of the outer ring
+BUMP = 14.0  # distance by which unavailable ranges stand out
 INNERMOST = 128.0  # radius of the hole in the middle
 COLUMN = 640  # left edge of the legend
 VIEW = "34 88 572 572"  # the ring without head and legend: what `#ring` shows
@@ -38,7 +38,7 @@ LOUD: frozenset[Drawn] = frozenset({"unavailable", "structurally_unavailable"})
 
 
 def style(condition: Drawn, ranges: int) -> str:
-    """The class of a range with this condition in a ring of so many ranges."""
+    """The class of a range with this condition in a ring with `ranges` ranges."""
     narrow = SPACED < ranges <= EXACT
     return SOLID.get(condition, CLASSES[condition]) if narrow else CLASSES[condition]
 

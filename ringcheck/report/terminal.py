@@ -20,7 +20,7 @@ Span: TypeAlias = tuple[str, str]
 
 Line: TypeAlias = tuple[Span, ...]
 
-WIDTH = 80  # columns of sentences that are wrapped even if the output is no terminal
+WIDTH = 80  # columns of sentences that are wrapped even if the output is not a terminal
 
 CODES = {
     "OK": "32",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LevelRow(NamedTuple):
-    """The cells of a level in a table: `?` where a number is not known, `-` where there is none."""
+    """The cells of a level in a table: `?` if a number is not known, `-` if there is none."""
 
     level: str
     datacenter: str

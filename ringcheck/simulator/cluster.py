@@ -555,7 +555,7 @@ class EmbeddedCluster:
                 self.gossip.change(node.index, "up", now + self._until_gossip(node), self._factor(instant))
 
     def proceed(self, name: str | int) -> None:
-        """Let a startup go on from the phase at which it is held."""
+        """Let a startup continue from the phase at which it is held."""
         with self._changing() as now:
             node = self.node(name)
             if node.held is None:
@@ -602,7 +602,7 @@ class EmbeddedCluster:
             self.node(name).streams = streams
 
     def gossip_off(self, name: str | int, *, instant: bool = False) -> float:
-        """`disablegossip`: the node's view freezes, and the node goes on coordinating by it.
+        """`disablegossip`: the node's view freezes, and the node continues to coordinate by it.
 
         Returns:
             Seconds that the exec takes.
