@@ -199,10 +199,10 @@ class Traffic:
 
 def begin_to_replace(dead: RealNode, rack: str | None = None) -> RealNode:
     """Start a node that takes the place of a dead one, in its rack unless another is named."""
-    # By default it waits 60 s for the dead node to gossip.
-    options = [f"-Dcassandra.replace_address_first_boot={dead.address}", "-Dcassandra.broadcast_interval_ms=5000"]
-    options.append(INCONSISTENT)
-    found = dead.cluster.add(dead.datacenter, rack or dead.rack, auto_bootstrap=True, jvm_options=options)
+    # By default it waits 60 s for the dead node to gossip. 3.11 needs longer than the ring delay.
+    options = [f"-Dcassandra.replace_address_first_boot={dead.address}", "-Dcassandra.broadcast_interval_ms=8000"]
+    fields = {"ring_delay_ms": JOINING_MS, "jvm_options": [*options, INCONSISTENT]}
+    found = dead.cluster.add(dead.datacenter, rack or dead.rack, auto_bootstrap=True, **fields)
     found.start()
     return found
 
