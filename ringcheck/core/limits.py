@@ -136,7 +136,7 @@ class _RingLimits:
                 margins = replicas.margins(demand)
                 worst = min((margin.spare for margin in margins), default=-1)
                 strict = self.require_spare and worst > 0 and not stake.metadata
-                # Ranges that are lost already can't be lost again, and ranges that may be lost set no limit.
+                # Ranges that are lost already can't be lost again, and those that the operator gives up set no limit.
                 if worst >= 0 and (strict or not allowed):
                     for margin in margins:
                         yield _Spare(margin.datacenter, margin.spare - strict, margin.counts_pending)

@@ -71,7 +71,7 @@ class Discovery:
 
         Raises:
             SourceError: if no agent answered.
-            DataError: likewise, if an answer made no sense.
+            DataError: if no agent answered usefully, and one of the answers made no sense.
         """
         await self._fanout.check_proxy(self._ends)
         await self._fanout.introduce(self._session.contacts, self._ends)
@@ -84,7 +84,7 @@ class Discovery:
 
         Raises:
             SourceError: if no agent answered.
-            DataError: likewise, if an answer made no sense.
+            DataError: if no agent answered usefully, and one of the answers made no sense.
         """
         until = self.after(_LIVENESS_SHARE)
         self._fanout.start(membership.agents.values(), until, self._asked_for_members(membership))

@@ -93,7 +93,7 @@ class Poll:
 
         Raises:
             SourceError: if no node answered, or the ring can't be read and is not known from an earlier poll.
-            DataError: if reports contradict each other, or likewise if the ring can't be read.
+            DataError: if reports contradict each other, or if the ring can't be read for such a reason.
         """
         self._session.let_go()
         self._session.shared.trim(_SETS)

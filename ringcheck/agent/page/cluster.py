@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KEYSPACES, LEASES, CHOICES = 200, 100, 12  # most that one page shows
 FEW_KEYSPACES = 12  # up to this many keyspaces, there is no closed section
-OPEN_KEYSPACES, OPEN_FINDINGS, OPEN_NOTES, OPEN_MOMENTS = 8, 8, 3, 4  # shown openly; more are in a closed section
+OPEN_KEYSPACES, OPEN_FINDINGS, OPEN_NOTES, OPEN_MOMENTS = 8, 8, 3, 4  # shown at once; more are in a closed section
 ENTRIES, MOMENTS, CHANGES = 80, 12, 8  # most of the history: entries that are read, times, entries of one time
 
 

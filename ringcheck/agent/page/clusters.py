@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 CARDS = 12  # clusters that are shown as cards; more are rows
-OPEN = 12  # up to this many clusters that are OK are shown openly next to problems
+OPEN = 12  # if there are problems, more clusters than this that are OK are in a closed section
 ROWS = 1000  # rows of one page
 
 Sort: TypeAlias = Literal["state", "name", "since"]
