@@ -357,7 +357,7 @@ _PROTOCOLS = (
             topic="protocols",
             answers={
                 200: _document("admission", "Whether the pod may be evicted"),
-                400: _document("error", "It is no AdmissionReview of an eviction"),
+                400: _document("error", "It is not an AdmissionReview of an eviction"),
                 404: _document("error", "The secret in the path is wrong"),
             },
         )

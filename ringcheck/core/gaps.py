@@ -93,7 +93,7 @@ def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
 
 def _of_former_member(view: View) -> Finding:
     if view.outcome == "unreachable":
-        text = f"{view.observer} did not answer ({view.reason or 'no answer'}) and is no known member"
+        text = f"{view.observer} did not answer ({view.reason or 'no answer'}) and is not a known member"
         return noted("view_missing", view.observer, text, "it is a contact point")
     return noted("former_member", view.observer, f"{view.observer} answers: {view.reason}")
 

@@ -116,7 +116,7 @@ def ownership_of(snapshot: Snapshot) -> Ownership:
         UsageError: if that is not known, or nodes are joining, leaving or moving.
     """
     if any(ring.pending for ring in snapshot.rings):
-        raise UsageError("nodes are joining, leaving or moving: what the ring will be can't be supposed meanwhile")
+        raise UsageError("nodes are joining, leaving or moving: until they are done, the future ring is not known")
     homes = {node.datacenter or "" for node in snapshot.nodes if node.tokens != 0}
     rings = [(ring, ring.replication) for ring in snapshot.rings if ring.replication and is_placed(ring.replication)]
     telling = next((ring for ring, replication in rings if _names_owners(ring, replication, homes)), None)
