@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tests.cassandra.cluster import RealCluster, RealNode
 
 GHOST_SECONDS = 120  # until all nodes have convicted a decommissioned endpoint; some 35 were observed
-STREAM_MEGABITS = 1  # per second and node: the removal of a node with 20 MB takes more than a minute
-_LOAD = 240  # rows of 100 kB
+STREAM_MEGABITS = 1  # per second and node: the removal of a node with 50 MB takes minutes
+_LOAD = 720  # rows of 100 kB
 LONE_OPTIONS = {"block_for_peers_timeout_in_secs": 1}  # 4.0+: 10 s that a lone node waits for peers before it serves
 
 
