@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
     from ringcheck.simulator.faults import Fault
 
-PATIENCE = 60.0  # seconds; a busy machine is no failure
-NEVER = 2000.0  # seconds between polls that no test waits for
+PATIENCE = 60.0  # seconds; generous, so that a busy machine does not fail a test
+NEVER = 2000.0  # seconds between regular polls, which no test waits for
 RULES = (Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),)
 
 

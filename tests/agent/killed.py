@@ -1,11 +1,12 @@
-"""Kill an agent again and again, with a receiver of webhooks that is dead for an hour: no event may be lost.
+"""Kill an agent repeatedly, with a webhook receiver that is down for an hour: no event may be lost.
 
-`python -m tests.agent.killed --count 200` prints what it found. Each agent is a process of its own with the real
-watches, recorder, writer and dispatcher, on one state file, and each poll shows another condition. The receiver is
-another process. It notes each event before it answers, and at times answers 503 or nothing. In a third of the run it is
-killed, and there is none for an hour of the agents' clock, which runs faster than the real one.
+`python -m tests.agent.killed --count 200` prints what it found. Each agent runs in its own process, with the real
+watches, recorder, writer and dispatcher. All of them use one state file, and each poll shows a different condition. The
+receiver is another process. It records each event before it answers; sometimes it answers 503, and sometimes nothing.
+After a third of the kills it is killed too, and no receiver runs for an hour of the agents' clock, which is faster than
+the real one.
 
-Triggers of the state file keep which events were committed, in order. Then
+Triggers in the state file record which events were committed, and in which order. At the end
 
 - each reading that an agent published has its event, if the condition of its cluster changed;
 - each committed event arrives; the first arrivals of a cluster are in order;
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 CLUSTERS, INTERVAL = 4, 0.2
 HOUR = 3600.0
 KEY = base64.b64encode(b"a key of the tests, 32 bytes long").decode()
-UNANSWERED, REFUSED = 0.03, 0.02  # shares of events that are noted without an answer, and not taken
+UNANSWERED, REFUSED = 0.03, 0.02  # shares of events that are recorded but not answered, and of events that are refused
 FORK = multiprocessing.get_context("fork")
 TRIGGER = """
     CREATE TABLE posted (number INTEGER PRIMARY KEY, cluster TEXT, event TEXT, body BLOB);
@@ -60,7 +61,7 @@ TRIGGER = """
 
 
 class Posted(NamedTuple):
-    """An event as it was committed, or as it arrived."""
+    """An event, as it was committed or as it arrived."""
 
     cluster: str
     event: str
@@ -71,14 +72,14 @@ class Posted(NamedTuple):
 
 
 def receiver(listening: ThreadingHTTPServer, path: Path, seed: int) -> None:
-    """Take events until the process is killed; each is a line of the file before it is answered."""
+    """Record events until the process is killed; each is written to the file before it is answered."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     arrivals = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(length := int(self.headers["Content-Length"]))
-            if len(body) < length:  # the agent was killed in the middle of it
+            if len(body) < length:  # the agent was killed while it sent this event
                 return
             whim = chance.random()
             if whim >= REFUSED:
@@ -91,7 +92,7 @@ def receiver(listening: ThreadingHTTPServer, path: Path, seed: int) -> None:
                 self.send_error(503)
 
         def _valid(self, body: bytes) -> bool:
-            """Whether the signature is right, as Standard Webhooks describes it."""
+            """Whether the signature is valid according to Standard Webhooks."""
             name, timestamp = self.headers["webhook-id"], self.headers["webhook-timestamp"]
             content = b".".join((name.encode(), timestamp.encode(), body))
             digest = hmac.digest(base64.b64decode(KEY), content, hashlib.sha256)
@@ -105,7 +106,7 @@ def receiver(listening: ThreadingHTTPServer, path: Path, seed: int) -> None:
 
 
 class Receiver:
-    """The process of the receiver, on one port all the time."""
+    """The receiver's process, always on the same port."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Start it."""
@@ -180,7 +181,7 @@ class Hours:
     """
 
     def __init__(self, folder: Path, seed: int, hour: float) -> None:
-        """Start the receiver; the hour takes so many real seconds."""
+        """Start the receiver; its dead hour takes this many real seconds."""
         self.receiver = Receiver(folder, seed)
         self.seed = seed
         self.kills = self.during = 0
@@ -225,7 +226,7 @@ class Result:
 
 
 def run(count: int, folder: Path, seed: int = 1, hour: float = 60.0) -> Result:
-    """Kill at least so many agents on one state file; the hour without a receiver takes so many real seconds."""
+    """Kill at least this many agents on one state file; the hour without a receiver takes this many real seconds."""
     path, hours = folder / "state.db", Hours(folder, seed, hour)
     with closing(database.connected(path)) as connection:
         connection.executescript(TRIGGER)
@@ -254,7 +255,7 @@ def run(count: int, folder: Path, seed: int = 1, hour: float = 60.0) -> Result:
 def killed(
     count: int, path: Path, hook: Webhook, clock: FastClock, hours: Hours
 ) -> tuple[list[tuple[str, int]], list[str]]:
-    """Kill agents; the readings that they published, and what was wrong."""
+    """Kill agents; return the readings that they published, and what was wrong."""
     chance = random.Random(hours.seed)  # noqa: S311 - no secret
     shown, failures = list[tuple[str, int]](), list[str]()
     while hours.kills < count or hours.is_dead:
@@ -275,7 +276,7 @@ def secret(folder: Path) -> str:
 
 
 def deliver(path: Path, hook: Webhook, clock: FastClock, failures: list[str]) -> None:
-    """Send what still waits, as the next agent would."""
+    """Send what is still in the queue, as the next agent would."""
     writer = Writer(path, Limits(), lambda state, why: failures.append(f"{state}: {why}"))
     writer.start(lambda _: lambda _: None)
     dispatcher, ends = Dispatcher(hook, writer, lambda *_: None, clock), time.monotonic() + PATIENCE
@@ -296,7 +297,7 @@ def posted(path: Path) -> list[Posted]:
 
 
 def wrong(committed: list[Posted], arrived: list[tuple[Posted, bool]]) -> Iterator[str]:
-    """Arrivals out of order, without a valid signature, or of what was never committed."""
+    """Arrivals that are out of order, have no valid signature, or were never committed."""
     known = set(committed)
     for event, valid in arrived:
         if event not in known:
@@ -314,7 +315,7 @@ def wrong(committed: list[Posted], arrived: list[tuple[Posted, bool]]) -> Iterat
 
 
 def unannounced(path: Path, committed: list[Posted]) -> Iterator[str]:
-    """Clusters whose events are not the changes of their severity in the history, one for one."""
+    """Clusters whose events do not match, one for one, the changes of their severity in the history."""
     kinds = {"CRITICAL": "ringcheck.outage", "OK": "ringcheck.recovered"}
     announced = defaultdict(list)
     for event in committed:

@@ -81,7 +81,7 @@ def _entry(text: str, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def states(folder: Path, *, large: bool = True) -> Iterator[tuple[Agent, Served]]:
-    """A cluster in each state: see PATHS; without the large one if it is not wanted."""
+    """A cluster in each state (see PATHS), with or without the large one."""
     with ExitStack() as stack:
         entries: dict[str, Any] = {}
         for cluster in _clusters(large=large):
@@ -106,7 +106,7 @@ def _known(agent: Agent, cluster: str) -> bool:
 
 @contextmanager
 def fleet(folder: Path, clusters: int) -> Iterator[tuple[Agent, Served]]:
-    """So many clusters: one in 40 has an outage, one in 20 a node down, one in 100 is not reached."""
+    """The given number of clusters: one in 40 has an outage, one in 20 has a node down, one in 100 can't be reached."""
     with ExitStack() as stack:
         simulators = [stack.enter_context(simulate(cluster)) for cluster in _clusters(large=False)]
         fine, minimum, outage = (_entry(simulator.config(), folder) for simulator in simulators)

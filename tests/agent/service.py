@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RINGCHECK = Path(sys.executable).parent / "ringcheck"
-PATIENCE = 60.0  # seconds; a busy machine is no failure
+PATIENCE = 60.0  # seconds; generous, so that a busy machine does not fail a test
 
 # The service, modified so that the assessment of a cluster hangs while the file FOLDER/CLUSTER.hangs exists, which it
-# acknowledges with the file FOLDER/CLUSTER.hung. A hanging node would not do: polls have deadlines.
+# confirms with the file FOLDER/CLUSTER.hung. A node that hangs would not be enough, because polls have deadlines.
 HANGING = """
 import pathlib, sys, time
 from ringcheck.agent.judging import Judging
@@ -123,13 +123,13 @@ class Service:
         await_(holds, seconds, lambda: f"notified {self.notified[-20:]}, logged {self.logged()}")
 
     def hears(self, assignment: str, times: int = 1) -> None:
-        """Listen until an assignment has arrived so often, counted from now."""
+        """Listen until an assignment has arrived this many times, counted from now."""
         self.listen()
         before = self.notified.count(assignment)
         self.awaits(lambda: self.notified.count(assignment) >= before + times)
 
     def quiet(self, seconds: float) -> bool:
-        """Whether nothing arrives for some seconds."""
+        """Whether nothing arrives for this many seconds."""
         self.listen()
         before = len(self.notified)
         time.sleep(seconds)
@@ -137,7 +137,7 @@ class Service:
         return len(self.notified) == before
 
     def logged(self, event: str = "") -> list[str]:
-        """Lines of the log, of one event."""
+        """The lines of the log for one event."""
         return [line for line in self.log.read_text().splitlines() if f" event={event}" in line]
 
 

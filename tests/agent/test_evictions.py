@@ -1,4 +1,4 @@
-"""Evictions in Kubernetes: which pods may go, which may not and why, and when a lease is released."""
+"""Evictions in Kubernetes: which pods may be evicted, which may not and why, and when a lease is released."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_pod_may_go_and_the_next_must_wait(tmp_path: Path) -> None:
         assert home.answer("cassandra-0") == (True, "")
         [lease] = home.leases()
         assert (lease.node, lease.owner) == (home.cluster.nodes[0].address, "kubernetes cassandra/cassandra-0")
-        assert home.answer("cassandra-0") == (True, "")  # `kubectl drain` may ask again
+        assert home.answer("cassandra-0") == (True, "")  # `kubectl drain` may repeat its request
         allowed, why = home.answer("cassandra-1")
         assert not allowed
         assert f"{lease.node} is under the restart lease of kubernetes cassandra/cassandra-0" in why
@@ -186,7 +186,7 @@ def test_a_pod_may_go_and_the_next_must_wait(tmp_path: Path) -> None:
 
 
 def test_a_lease_of_a_pod_that_was_not_evicted_stays(tmp_path: Path) -> None:
-    """The node serves, but it has not been started since: its eviction may come yet."""
+    """The node serves, but it has not restarted since the lease was taken: its eviction may still follow."""
     with house(tmp_path) as home:
         assert home.answer("cassandra-0")[0]
         seen = home.agent.fresh(NAME, PATIENCE)
@@ -196,7 +196,7 @@ def test_a_lease_of_a_pod_that_was_not_evicted_stays(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    """The gate answers, and no lease is taken; also if the eviction itself says that it is a dry run."""
+    """The gate answers, but takes no lease, whether the webhook or the eviction itself is marked as a dry run."""
     with house(tmp_path) as home:
         assert home.answer("cassandra-0", dry=True)[0]
         options = {"deleteOptions": {"dryRun": ["All"]}}
@@ -207,7 +207,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_without_a_lease_store_the_gate_alone_decides(tmp_path: Path) -> None:
-    """The reason is the gate's."""
+    """Without a lease store the answer, and its reason, come from the gate alone."""
     with house(tmp_path, lease=None) as home:
         assert home.answer("cassandra-0") == (True, "")
         home.cluster.down(1, instant=True)
@@ -226,7 +226,7 @@ def test_evictions_of_other_pods_are_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fail", "allowed"), [("closed", False), ("open", True)])
 def test_what_is_not_known_is_decided_by_the_configuration(tmp_path: Path, fail: str, *, allowed: bool) -> None:
-    """A pod that is no node, an API that refuses, a cluster that can't be polled; unsafe is refused in any case."""
+    """It decides about unknown pods, a refusing API and a cluster that can't be polled; unsafe is always refused."""
     with house(tmp_path, kubernetes={"fail": fail}) as home:
         home.api.pods["cassandra-9"] = pod("10.9.9.9")
         for name, part in (("cassandra-9", "10.9.9.9"), ("cassandra-8", "HTTP 404 from Kubernetes' API")):
@@ -250,7 +250,7 @@ def test_a_pod_whose_containers_have_ended_may_go(tmp_path: Path) -> None:
 
 
 def test_nodes_are_found_by_the_kubernetes_node(tmp_path: Path) -> None:
-    """The configured map is used; a node that is not in it is not known."""
+    """The configured map is used; a node that is missing from it is unknown."""
     address = "127.0.1.2"
     nodes = {f"host-{address}": address}
     with house(tmp_path, kubernetes={"node_by": "node_name", "nodes": nodes}) as home:
@@ -278,14 +278,14 @@ def test_nodes_are_found_by_their_host_name(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("path", ["/wrong", "/", f"/{SECRET}x", ""])
 def test_the_path_has_a_secret(tmp_path: Path, path: str) -> None:
-    """A client that does not know the secret can't take a lease."""
+    """A client that does not know the secret path can't take a lease."""
     with house(tmp_path) as home:
         assert home.ask("cassandra-0", path=path).status_code == 404
         assert home.leases() == []
 
 
 def test_without_a_secret_the_rules_of_all_paths_apply(tmp_path: Path) -> None:
-    """A program on the same host may ask; a path with a secret is unknown."""
+    """Without a secret a program on the same host may ask, and a path that contains a secret does not exist."""
     with house(tmp_path) as home:
         config = home.agent.config
         home.agent.reload(replace(config, agent=replace(config.agent, admission_secret_file=None)))
@@ -294,7 +294,7 @@ def test_without_a_secret_the_rules_of_all_paths_apply(tmp_path: Path) -> None:
 
 
 def test_a_review_that_names_two_pods_is_refused(tmp_path: Path) -> None:
-    """JSON may give a field twice; the gate must not decide on the one and Kubernetes evict the other."""
+    """JSON may repeat a field; the gate must not decide on one pod while Kubernetes evicts the other."""
     with house(tmp_path) as home:
         body = json.dumps(home.review("cassandra-0", dry=True)).replace('"name":', '"name": "cassandra-1", "name":', 1)
         url = f"{home.url}{evictions.PATH}/{SECRET}?timeout=30s"
@@ -306,7 +306,7 @@ def test_a_review_that_names_two_pods_is_refused(tmp_path: Path) -> None:
     "changes", [{"operation": "DELETE"}, {"subResource": "status"}, {"uid": ""}, {"name": 1}, {"resource": None}]
 )
 def test_other_requests_are_refused(changes: dict[str, Any]) -> None:
-    """A webhook that is registered for something else is a mistake, and says so."""
+    """A webhook that is registered for another kind of request is a mistake, and the answer says so."""
     home = House(None, None, None, None, "")  # type: ignore[arg-type]
     review = home.review("cassandra-0")
     with pytest.raises(ValueError, match="not an AdmissionReview"):
@@ -318,7 +318,7 @@ def test_other_requests_are_refused(changes: dict[str, Any]) -> None:
 
 
 def test_an_answer_comes_before_the_api_server_gives_up(tmp_path: Path) -> None:
-    """A gate that takes too long is not known."""
+    """A gate that takes too long is answered as unknown, before the API server stops waiting."""
     with house(tmp_path, gate={"settle": "0s", "stable_readings": 20}) as home:
         allowed, why = home.answer("cassandra-0", timeout="?timeout=3s", dry=True)
         assert not allowed
@@ -326,7 +326,7 @@ def test_an_answer_comes_before_the_api_server_gives_up(tmp_path: Path) -> None:
 
 
 def test_the_manifests_match_their_schemas() -> None:
-    """Kubernetes' own schemas, and that names, ports, labels and paths refer to each other."""
+    """The manifests conform to Kubernetes' own schemas, and their names, ports, labels and paths match each other."""
     path = Path(__file__).parents[2] / "packaging" / "kubernetes" / "ringcheck.yaml"
     documents = list(yaml.safe_load_all(path.read_text()))
     for document in documents:
@@ -355,7 +355,7 @@ def test_the_manifests_match_their_schemas() -> None:
 
 
 def test_the_manifests_configuration_is_good(tmp_path: Path) -> None:
-    """The configuration in the ConfigMap loads, with its files in their places."""
+    """The configuration in the ConfigMap loads, with the files that it names in their places."""
     path = Path(__file__).parents[2] / "packaging" / "kubernetes" / "ringcheck.yaml"
     [text] = [
         document["data"]["ringcheck.yaml"]

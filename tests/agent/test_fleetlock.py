@@ -122,7 +122,7 @@ def test_nodes_of_one_rack_at_a_time_are_granted(three_racks: House) -> None:
 
 
 def test_a_repeated_request_is_decided_on_anew(three_racks: House) -> None:
-    """The lease keeps its time, but 200 always means that the stop is safe now."""
+    """The lease keeps its start time, but each answer of 200 means that the stop is safe now."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     [before] = home.store().holders()
@@ -130,13 +130,13 @@ def test_a_repeated_request_is_decided_on_anew(three_racks: House) -> None:
     assert home.store().holders() == (before,)
     home.cluster.down(1, instant=True)
     assert home.ask(0).kind == "unsafe"
-    assert home.store().holders() == (before,)  # its node may be on its way down already
+    assert home.store().holders() == (before,)  # its node may already be shutting down
     home.cluster.up(1, instant=True)
     assert home.ask(0).kind == "granted"
 
 
 def test_a_grant_is_decided_on_a_new_poll(three_racks: House) -> None:
-    """A node that died since the last poll counts as down, long before the next regular poll."""
+    """A node that died since the last poll counts as down at once, long before the next regular poll."""
     home = three_racks
     assert home.agent.fresh(GROUP, 30) is not None
     home.cluster.down(4, instant=True)
@@ -145,7 +145,7 @@ def test_a_grant_is_decided_on_a_new_poll(three_racks: House) -> None:
 
 
 def test_streams_that_no_node_may_report_do_not_block(three_racks: House) -> None:
-    """If the access policy forbids them, a reboot is still granted, and the agent does not poll without a pause."""
+    """If the access policy forbids reading streams, a reboot is still granted, and the agent polls no more often."""
     home = three_racks
     allowed: dict[str, set[str]] = {}
     for call in mbeans.CALLS:
@@ -156,7 +156,7 @@ def test_streams_that_no_node_may_report_do_not_block(three_racks: House) -> Non
     assert home.agent.fresh(GROUP, 30) is not None
     before = polls(home)
     assert home.ask(0).kind == "granted"
-    assert polls(home) - before <= 3  # to find the node, to decide, and one that may just have begun
+    assert polls(home) - before <= 3  # one to find the node, one to decide, and one that may just have begun
 
 
 def polls(home: House) -> int:
@@ -166,7 +166,7 @@ def polls(home: House) -> int:
 
 @pytest.mark.parametrize("away", ["down", "drain", pytest.param("pause", marks=pytest.mark.slow), "gossip_off"])
 def test_a_lock_is_kept_until_the_node_is_back(three_racks: House, away: str) -> None:
-    """Although its client reports a steady state: killed, drained, hanging, or out of gossip."""
+    """The client reports a steady state too early: its node is killed, drained, hanging, or out of gossip."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     getattr(home.cluster, away)(0, instant=True)
@@ -191,7 +191,7 @@ def test_a_node_that_is_only_starting_is_not_back(three_racks: House) -> None:
 
 
 def test_another_down_node_does_not_keep_a_lock(three_racks: House) -> None:
-    """The node that came back need not see a node up that no peer sees up."""
+    """A node that is back need not see another node up if no peer sees that node up either."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     home.cluster.down(0, instant=True)
@@ -202,18 +202,18 @@ def test_another_down_node_does_not_keep_a_lock(three_racks: House) -> None:
 
 @pytest.mark.slow
 def test_a_node_whose_peers_do_not_answer_is_not_back(three_racks: House) -> None:
-    """No peer confirms that it sees the node up."""
+    """A node is back only if a peer confirms that it sees the node up."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     for node in home.cluster.nodes[1:]:
-        home.cluster.pause(node.index)  # gossip still believes in them
+        home.cluster.pause(node.index)  # their gossip still works
     refused = home.steady(0)
     assert refused.kind == "not_back", refused
     assert "no peer's view can be used" in refused.value
 
 
 def test_a_client_without_a_lock_needs_no_poll(three_racks: House) -> None:
-    """Every client reports a steady state when its host starts, even while the cluster can't be read."""
+    """Every client reports a steady state when its host starts, even if the cluster can't be read at that time."""
     home = three_racks
     for node in home.cluster.nodes:
         home.cluster.down(node.index, instant=True)
@@ -222,7 +222,7 @@ def test_a_client_without_a_lock_needs_no_poll(three_racks: House) -> None:
 
 
 def test_only_its_owner_releases_a_lease(three_racks: House) -> None:
-    """The host of a node under the lease of a rolling restart gets no grant and releases nothing."""
+    """If a rolling restart holds the lease of a node, the host of that node gets no grant and can release nothing."""
     home = three_racks
     home.store().add(
         [Holder(node=home.address(0), owner="me@here roll 1", purpose="upgrade", since="2026-01-01T00:00:00Z")]
@@ -235,7 +235,7 @@ def test_only_its_owner_releases_a_lease(three_racks: House) -> None:
 
 
 def test_a_client_may_be_configured_by_its_host_id(three_racks: House) -> None:
-    """The last client of the configuration is."""
+    """A client that is configured by its host id gets its lock too, as the last client of this configuration does."""
     home = three_racks
     assert home.ask(5).kind == "granted"
     assert home.owners() == {(home.address(5), "fleetlock host-5")}
@@ -260,7 +260,7 @@ WRONG: list[tuple[Any, dict[str, str], str]] = [
 
 
 def test_requests_outside_the_protocol_are_refused(three_racks: House) -> None:
-    """No header, no JSON, unknown group or client: 4xx with kind and value, and no lease, for both operations."""
+    """A missing header, no JSON, or an unknown group or client gets a 4xx with kind and value, and no lease."""
     home = three_racks
     for document, headers, kind in WRONG:
         body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
@@ -274,7 +274,7 @@ def test_requests_outside_the_protocol_are_refused(three_racks: House) -> None:
 
 
 def test_a_client_configured_as_an_unknown_node_is_refused(tmp_path: Path) -> None:
-    """503, and no lease."""
+    """The answer is 503, and no lease is taken."""
     with house(tmp_path) as home:
         file = tmp_path / "ringcheck.yaml"
         file.write_text(file.read_text().replace(f"host-0: {home.address(0)}", "host-0: 127.9.9.9"))
@@ -286,7 +286,7 @@ def test_a_client_configured_as_an_unknown_node_is_refused(tmp_path: Path) -> No
 
 
 def test_nothing_is_granted_while_the_cluster_can_t_be_read(three_racks: House) -> None:
-    """No Jolokia answers: 503 to both operations, and the lease is unchanged."""
+    """If no Jolokia answers, both operations get 503, and the lease is unchanged."""
     home = three_racks
     assert home.ask(0).kind == "granted"
     for node in home.cluster.nodes:
@@ -296,7 +296,7 @@ def test_nothing_is_granted_while_the_cluster_can_t_be_read(three_racks: House) 
 
 
 def test_a_failed_poll_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent keeps the last verdict for its pages, but the gate does not decide on it."""
+    """The agent keeps the last verdict for its pages, but the gate does not use it to decide."""
     home = three_racks
     good = home.agent.fresh(GROUP, 30)
     assert good is not None
@@ -309,7 +309,7 @@ def test_a_failed_poll_grants_nothing(three_racks: House, monkeypatch: pytest.Mo
 
 
 def test_a_streaming_node_may_not_stop(three_racks: House) -> None:
-    """Each poll for a decision asks for streams."""
+    """Each poll for a decision asks for streams, so that a node that streams is refused."""
     home = three_racks
     home.cluster.stream(0)
     assert home.ask(0).kind == "unsafe"
@@ -326,7 +326,7 @@ def test_an_unreadable_record_grants_nothing(three_racks: House, tmp_path: Path)
 
 
 def test_a_bug_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """500, logged as an error, and the lease that was recorded for the request is withdrawn."""
+    """The answer is 500, the bug is logged, and the lease that was recorded for the request is withdrawn."""
     home = three_racks
 
     def broken(*_: object) -> None:
@@ -340,7 +340,7 @@ def test_a_bug_grants_nothing(three_racks: House, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_reading_must_be_safe(tmp_path: Path) -> None:
-    """`stable_readings` of them in a row are needed; a node that dies between two leads to a refusal."""
+    """`stable_readings` safe readings in a row are needed; a node that dies between two of them causes a refusal."""
     with house(tmp_path, more=", stable_readings: 3") as home:
         pauses: list[float] = []
 
@@ -356,7 +356,7 @@ def test_every_reading_must_be_safe(tmp_path: Path) -> None:
 
 
 def reloaded(home: House, folder: Path, old: str, new: str) -> None:
-    """Replace a piece of the configuration, and reload it."""
+    """Replace a part of the configuration, and reload it."""
     file = folder / "ringcheck.yaml"
     text = file.read_text()
     assert old in text
@@ -365,7 +365,7 @@ def reloaded(home: House, folder: Path, old: str, new: str) -> None:
 
 
 def test_a_replaced_configuration_grants_nothing(tmp_path: Path) -> None:
-    """Between two readings `lease:` changes to another store, so that others would not see this lease."""
+    """If `lease:` changes to another store between two readings, users of that store would not see this lease."""
     with house(tmp_path, more=", stable_readings: 3") as home:
         old = home.store()
         home.lock = FleetLock(
@@ -378,7 +378,7 @@ def test_a_replaced_configuration_grants_nothing(tmp_path: Path) -> None:
 
 
 def test_a_reload_after_the_last_reading_is_noticed(three_racks: House, tmp_path: Path) -> None:
-    """It comes while the gate decides; the lease that was recorded for the request is withdrawn."""
+    """If a reload comes while the gate decides, the lease that was recorded for the request is withdrawn."""
     home = three_racks
     old = home.store()
 
@@ -397,7 +397,7 @@ def test_a_reload_after_the_last_reading_is_noticed(three_racks: House, tmp_path
 def test_a_request_that_waited_through_a_reload_is_refused(
     three_racks: House, tmp_path: Path, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lease store and the node of the client may be different now."""
+    """After the reload the lease store, or the client's node, may be a different one."""
     home = three_racks
     answers: list[FleetLockAnswer] = []
     known, looked_up = home.lock._client, threading.Event()
@@ -419,7 +419,7 @@ def test_a_request_that_waited_through_a_reload_is_refused(
 
 @pytest.mark.slow
 def test_concurrent_requests_are_granted_safely(tmp_path: Path) -> None:
-    """Ten hosts of three racks at once: the grants leave every range a quorum, and no further node could stop."""
+    """If ten hosts of three racks ask at once, the grants leave every range a quorum, and no other node could stop."""
     with house(tmp_path, nodes=10) as home:
         answers: dict[int, FleetLockAnswer] = {}
         threads = [
@@ -439,7 +439,7 @@ def test_concurrent_requests_are_granted_safely(tmp_path: Path) -> None:
 
 
 def test_each_change_is_logged_once(three_racks: House) -> None:
-    """A refused client asks for days; each grant and release is logged."""
+    """A refused client repeats its request for days: only each grant and each release is logged."""
     home = three_racks
     for number in (0, 1, 1, 1):
         home.ask(number)
@@ -459,7 +459,7 @@ def test_each_change_is_logged_once(three_racks: House) -> None:
 
 
 def test_over_http(three_racks: House) -> None:
-    """Only POST, JSON documents, and a bounded body."""
+    """Only POST requests with a JSON document of bounded size are accepted."""
     home = three_racks
     with served(routes(home.agent, Log("json", home.log))) as url:
 
@@ -555,7 +555,7 @@ def test_an_agent_that_stops_does_not_wait_for_a_lease_store(tmp_path: Path) -> 
 
 
 def test_an_agent_that_is_stopping_grants_nothing(three_racks: House) -> None:
-    """New requests are refused, and so is one that is being decided: its client already has a refusal."""
+    """New requests are refused, and so is a request that is being decided, because its client already got a refusal."""
     home = three_racks
     home.lock.stop()
     assert home.ask(0) == FleetLockAnswer("unknown", "the agent is stopping")
@@ -572,7 +572,7 @@ def test_an_agent_that_is_stopping_grants_nothing(three_racks: House) -> None:
 
 
 def test_too_many_requests_at_once_are_refused(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with the time of the next attempt, and without a poll."""
+    """The answer is 503 with the time for the next attempt, and no poll is made."""
     home = three_racks
     monkeypatch.setattr(fleetlock, "MAX_REQUESTS", 0)
     with served(routes(home.agent, Log("json", home.log))) as url:
@@ -583,7 +583,7 @@ def test_too_many_requests_at_once_are_refused(three_racks: House, monkeypatch: 
 
 
 def test_a_client_does_not_wait_long_for_others(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait for another client's turn is bounded."""
+    """A client waits only for a bounded time while another client's request is decided."""
     home = three_racks
     monkeypatch.setattr(fleetlock, "TURN_SECONDS", 0.1)
     with home.lock.turn(GROUP):
@@ -592,7 +592,7 @@ def test_a_client_does_not_wait_long_for_others(three_racks: House, monkeypatch:
 
 
 def test_every_kind_is_documented() -> None:
-    """Each `kind` is in docs/fleetlock.md with its status, and no other."""
+    """docs/fleetlock.md lists each `kind` with its status, and no other."""
     page = (Path(__file__).parents[2] / "docs" / "fleetlock.md").read_text()
     rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", page, re.MULTILINE)
     assert {kind: int(status) for kind, status in rows} == KINDS

@@ -47,7 +47,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/static/page.css", "/events", "/nowhere", PREFLIGHT])
 def test_without_a_user_every_path_is_refused(named: World, path: str) -> None:
-    """Paths that do not exist included."""
+    """This includes paths that do not exist."""
     for auth in (None, ("alice", "wrong"), ("mallory", "s3cret")):
         answer = named.get(path, auth=auth)
         assert answer.status_code == 401
@@ -57,7 +57,7 @@ def test_without_a_user_every_path_is_refused(named: World, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/clusters/x"])
 def test_a_browser_gets_its_refusal_as_a_page(named: World, path: str) -> None:
-    """A browser shows it when the user cancels the question for the password; it has all headers of a page."""
+    """The browser shows it when the user cancels the password prompt; it has all headers of a page."""
     answer = named.get(path, auth=None, headers=BROWSER)
     assert answer.status_code == 401
     assert answer.headers["Content-Type"].startswith("text/html")
@@ -67,12 +67,12 @@ def test_a_browser_gets_its_refusal_as_a_page(named: World, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/api/v1/clusters", "/v1/pre-reboot"])
 def test_a_program_gets_json_whatever_it_accepts(named: World, path: str) -> None:
-    """The paths of programs answer with JSON."""
+    """Paths for programs answer with JSON."""
     assert named.get(path, auth=None, headers=BROWSER).headers["Content-Type"] == "application/json"
 
 
 def test_a_user_may_read_and_post(named: World) -> None:
-    """With the password, from any host."""
+    """With the password, a user may do both from any host."""
     assert named.get("/metrics", auth=ALICE).status_code == 200
     body = {"nodes": [named.address(0)]}
     assert named.post(PREFLIGHT, body).status_code == 401
@@ -82,7 +82,7 @@ def test_a_user_may_read_and_post(named: World) -> None:
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
 def test_a_proxied_request_without_a_user_may_not_post(world: World, header: str) -> None:
-    """A proxy on this host may speak for a client on another one."""
+    """A proxy on this host may forward requests of a client on another host."""
     answer = world.post(PREFLIGHT, {"nodes": [world.address(0)]}, headers={header: "127.0.0.1"})
     assert answer.status_code == 403
     assert "only clients on this host" in answer.json()["error"]
@@ -97,7 +97,7 @@ def test_a_proxied_request_without_a_user_may_not_post(world: World, header: str
     ],
 )  # fmt: skip
 def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - a table
-    """In any form, and no other address."""
+    """Loopback addresses count as local in any notation, and no other address does."""
     assert guard._is_local({"client": (client, 1)}, Headers({})) is local
     assert not guard._is_local({}, Headers({}))
 
@@ -122,7 +122,7 @@ def test_local_is_loopback(client: str, local: bool) -> None:  # noqa: FBT001 - 
     ],
 )
 def test_pages_of_other_origins_can_t_post(world: World, headers: dict[str, str], status: int) -> None:
-    """Loopback addresses are recognised in every notation, and no others are."""
+    """Origins with loopback addresses are recognised in every notation, and no others are."""
     sent: Any = {name: value.replace("ITSELF", world.served.url) for name, value in headers.items()}
     body = f'{{"nodes": ["{world.address(0)}"]}}'.encode()
     answer = requests.post(world.url(PREFLIGHT), data=body, headers=sent, timeout=60)
@@ -142,7 +142,7 @@ def test_pages_of_other_origins_can_t_post(world: World, headers: dict[str, str]
     ],
 )  # fmt: skip
 def test_only_local_names_are_accepted_on_loopback(world: World, host: str, status: int) -> None:
-    """For a browser, a name that resolves to 127.0.0.1 would make this service a part of that site."""
+    """Otherwise a browser would treat this service as part of any site whose name resolves to 127.0.0.1."""
     for path in ("/metrics", "/", "/api/v1/clusters"):
         assert world.get(path, headers={"Host": host}).status_code == status
 
@@ -150,7 +150,7 @@ def test_only_local_names_are_accepted_on_loopback(world: World, host: str, stat
 def test_any_name_is_accepted_on_other_addresses() -> None:
     """The service does not know all names of its host."""
     assert guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "monitor.example")
-    assert not guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "[")  # no name at all
+    assert not guard._host_is_ours({"server": ("10.0.0.1", 9742)}, "[")  # no Host name at all
     assert not guard._host_is_ours({"server": ("127.0.0.1", 9742)}, "monitor.example")
 
 
@@ -158,7 +158,7 @@ def test_any_name_is_accepted_on_other_addresses() -> None:
     "path", ["/", f"/clusters/{NAME}", "/metrics", "/events", "/api/v1/clusters", "/nowhere", "/clusters/none"]
 )
 def test_every_answer_has_the_security_headers(world: World, path: str) -> None:
-    """Errors and streams included."""
+    """This includes errors and streams."""
     with world.get(path, stream=True) as answer:
         headers = answer.headers
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -172,7 +172,7 @@ def test_every_answer_has_the_security_headers(world: World, path: str) -> None:
 
 
 def test_pages_comply_with_their_policy(world: World) -> None:
-    """No inline style, script or handler, and nothing from other hosts."""
+    """Pages have no inline style, script or event handler, and load nothing from other hosts."""
     for path in ("/", f"/clusters/{NAME}", "/clusters/none"):
         page = world.get(path).text
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
@@ -194,7 +194,7 @@ def test_headers_may_be_configured(tmp_path: Path, world: World) -> None:
 def test_a_bug_is_answered_as_one(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """500 in the form of the route, without the stack; one line in the log, and the connection stays open."""
+    """500 in the route's format, without the stack; one line is logged, and the connection stays open."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     monkeypatch.setattr(world.agent, "readings", lambda: 1 / 0)
     complaints: list[str] = []
@@ -220,7 +220,7 @@ def test_a_bug_is_answered_as_one(
 
 
 def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The status is already sent: the missing end shows that the answer is incomplete. One line in the log."""
+    """The status was already sent, so the missing end shows that the answer is incomplete. One line is logged."""
 
     def parts(_: Any) -> Iterator[str]:
         yield "{"
@@ -241,7 +241,7 @@ def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.Monkey
 def test_a_bug_is_logged_as_one_line(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That is the default, without a `complain`."""
+    """This is the default if no `complain` is given."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     assert world.get("/-/ready").status_code == 500
     [line] = capsys.readouterr().err.splitlines()
@@ -251,7 +251,7 @@ def test_a_bug_is_logged_as_one_line(
 def test_fleetlock_clients_are_refused_in_the_form_of_the_protocol(
     world: World, named: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every refusal has `kind` and `value`, even if the request never reaches the routes of the protocol."""
+    """Every refusal has `kind` and `value`, even if the request does not reach the routes of the protocol."""
     path = "/v1/pre-reboot"
     header = {"fleet-lock-protocol": "true"}
     with web.serve(world.agent, "127.0.0.1:0", None, routes(world.agent, Log("json", io.StringIO()))) as served:

@@ -1,4 +1,4 @@
-"""The history over HTTP, on the page and by the command: what a dead node leaves behind."""
+"""The history over HTTP, on the page and in the command's output: which entries the death of a node leaves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def kinds(world: World, **parameters: Any) -> list[str]:
 
 
 def test_the_history_has_what_happened(world: World) -> None:
-    """The severity, the node, and the gate's answer; the newest first."""
+    """It has the severity, the node and the gate's answer, newest first."""
     entries = asked(world, limit=1000)["entries"]
     severities = [(entry["was"], entry["now"]) for entry in entries if entry["kind"] == "severity"]
     assert severities[0][1] == "OK"
@@ -67,7 +67,7 @@ def test_the_history_has_what_happened(world: World) -> None:
 
 
 def test_pages_of_the_history(world: World) -> None:
-    """All pages together are the whole, in both directions."""
+    """In both directions, all pages together have every entry."""
     for order in ("newest", "oldest"):
         whole = asked(world, limit=1000, order=order)["entries"]
         found: list[Any] = []
@@ -82,7 +82,7 @@ def test_pages_of_the_history(world: World) -> None:
 
 
 def test_bounds_of_the_history(world: World) -> None:
-    """Times and kinds; Grafana writes times in milliseconds."""
+    """The history can be limited to times and kinds of entries; Grafana's times in milliseconds are understood."""
     assert kinds(world, since="2126-01-01T00:00:00Z") == []
     assert kinds(world, since="1h")
     assert kinds(world, until="1767225600000") == []
@@ -102,19 +102,19 @@ def test_bounds_of_the_history(world: World) -> None:
     ],
 )
 def test_a_wrong_question_is_an_error(world: World, query: str, why: str) -> None:
-    """400, with what is wrong."""
+    """A wrong parameter gets 400 with what is wrong."""
     answer = world.get(f"{PATH}?{query}")
     assert answer.status_code == 400
     assert why in answer.json()["error"]
 
 
 def test_a_cluster_without_that_name_has_no_history(world: World) -> None:
-    """404, as everywhere."""
+    """The answer is 404, as on every other path."""
     assert world.get("/api/v1/clusters/other/history").status_code == 404
 
 
 def test_everything_says_since_when(world: World) -> None:
-    """The verdict, its nodes, the metrics and the pages have the same time."""
+    """The verdict, its nodes, the metrics and the pages show the same time."""
     last = asked(world, kind="severity")["entries"][0]
     verdict = world.get("/api/v1/clusters/NAME/health").json()
     validate(verdict, "verdict-1")
@@ -127,7 +127,7 @@ def test_everything_says_since_when(world: World) -> None:
 
 
 def test_the_page_has_a_timeline(world: World) -> None:
-    """Without a script: it is part of the page."""
+    """The timeline is part of the page and needs no script."""
     page = world.get("/clusters/NAME").text
     assert '<h2 id="h-history">History</h2>' in page
     assert "WARNING</span> was OK: " in page
@@ -137,7 +137,7 @@ def test_the_page_has_a_timeline(world: World) -> None:
 def test_the_command_asks_the_agent_or_reads_the_file(
     world: World, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both print the same, the newest last."""
+    """Both print the same entries, the newest last."""
     sources = (["--agent", world.served.url], ["--state", str(folder / "state.db")])
     for format_ in ("text", "json"):
         outputs = []
@@ -154,7 +154,7 @@ def test_the_command_asks_the_agent_or_reads_the_file(
 
 
 def test_a_file_that_can_not_be_read_is_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API says why, the page shows the rest, and a broken file is checked."""
+    """The API states the reason, the page shows everything else, and a broken file is checked."""
     doubts: list[bool] = []
 
     def broken(*_: object) -> None:
@@ -172,7 +172,7 @@ def test_a_file_that_can_not_be_read_is_503(world: World, monkeypatch: pytest.Mo
 
 
 def test_a_disk_that_hangs_holds_up_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Questions about the history end in time and are bounded in number; metrics and verdicts are served."""
+    """Requests for the history end in time and are bounded in number; metrics and verdicts are still served."""
     go, whole = threading.Event(), reader.page
 
     def hanging(*arguments: Any) -> Any:
@@ -196,7 +196,7 @@ def test_a_disk_that_hangs_holds_up_nothing_else(world: World, monkeypatch: pyte
 
 
 def test_without_a_state_file_there_is_no_history(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with the key to configure, and a page without a timeline."""
+    """The answer is 503 and names the configuration key, and the page has no timeline."""
     monkeypatch.setattr(world.agent.recorder, "writer", None)
     answer = world.get(PATH)
     assert answer.status_code == 503

@@ -1,4 +1,4 @@
-"""A judgement is kept while nothing changes that it depends on, and is always the one that would be made anew."""
+"""A judgement is reused as long as its input is unchanged, and always equals one that is made from scratch."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def answers(judgement: Judgement) -> Mapping[str, Any]:
 
 
 def made_anew(seen: Snapshot, given: Given = GIVEN) -> Mapping[str, Any]:
-    """The judgement of someone who sees the cluster for the first time."""
+    """A judgement that is made from scratch, without anything cached."""
     return answers(taken(Judging(Gate()), replace(seen), given))
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Snapshot]:
-    """The snapshots that are judged anew from now on."""
+    """The snapshots that are judged from scratch from now on."""
     judged: list[Snapshot] = []
 
     def noting(seen: Snapshot, *rest: Any, **options: Any) -> Any:
@@ -63,7 +63,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Snapshot]:
 
 
 def test_a_snapshot_that_shows_the_same_is_not_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And its verdict has its own time."""
+    """The judgement is reused, but its verdict refers to the new snapshot with its own time."""
     judge, judged = Judging(Gate()), counted(monkeypatch)
     for at in LATER:
         seen = replace(SEEN, taken_at=at)
@@ -94,7 +94,7 @@ CHANGES: Mapping[str, tuple[Snapshot, Given]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_is_judged_anew(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is; and what was before is judged anew once it is so again."""
+    """Any change leads to a new judgement, and so does the change back."""
     judge, judged = Judging(Gate()), counted(monkeypatch)
     taken(judge, replace(SEEN))
     seen, given = CHANGES[change]
@@ -104,7 +104,7 @@ def test_what_changes_is_judged_anew(change: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_any_order_of_changes_gives_the_judgements_that_are_made_anew() -> None:
-    """Times go back too, as a clock that is set does."""
+    """Times may also go back, as they do when a clock is set."""
     rng = random.Random(1)  # noqa: S311 - no secret
     judge = Judging(Gate())
     seen, given = SEEN, GIVEN
@@ -116,7 +116,7 @@ def test_any_order_of_changes_gives_the_judgements_that_are_made_anew() -> None:
 
 
 def test_other_nodes_may_restart_once_one_has_run_for_long_enough() -> None:
-    """Before, only the young one may restart again. The snapshots differ in nothing but the time."""
+    """Until then only the node that was just started may restart. The snapshots differ only in their time."""
     judge, young = Judging(Gate(settle=45)), clusters.with_node(SEEN, 1, generation=STARTED)
     times = ["2024-05-06T07:08:09Z", "2024-05-06T07:08:19Z", "2024-05-06T07:08:39Z", "2024-05-06T07:08:19Z", "never"]
     safe = [taken(judge, replace(young, taken_at=at)).safe for at in times]
@@ -125,7 +125,7 @@ def test_other_nodes_may_restart_once_one_has_run_for_long_enough() -> None:
 
 
 def test_a_lease_that_is_overdue_excuses_nothing_any_more() -> None:
-    """Though the snapshots differ in nothing but the time."""
+    """The lease stops being an excuse although the snapshots differ only in their time."""
     judge = Judging(Gate())
     given = replace(GIVEN, maintenance=Maintenance(tuple(clusters.held(2)), deadline_seconds=600))
     for at, code in ((LATER[0], "lease_held"), (LATER[1], "lease_held"), (LATER[4], "lease_overdue")):
@@ -134,7 +134,7 @@ def test_a_lease_that_is_overdue_excuses_nothing_any_more() -> None:
 
 
 def test_what_the_judgement_needs_stays_with_the_ring() -> None:
-    """What others asked about is dropped after a while."""
+    """What other callers computed for the ring is dropped after a while."""
     judge = Judging(Gate())
     ring = replace(RING)
     for at in LATER:
@@ -149,7 +149,7 @@ def test_what_the_judgement_needs_stays_with_the_ring() -> None:
 
 
 def test_evidence_is_shared_with_a_snapshot_that_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is of its own snapshot all the same."""
+    """The shared evidence still refers to each snapshot separately."""
     before, seen = replace(SEEN), replace(SEEN, taken_at=LATER[1])
     evidence_of(before)
     monkeypatch.setattr(Evidence, "__init__", None)

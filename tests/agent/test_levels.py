@@ -1,4 +1,4 @@
-"""The levels in use on an embedded cluster: counters, a proxy, the state file, and what is made of them."""
+"""The levels in use on an embedded cluster: counters, a proxy, the state file, and the rules that follow from them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Scene:
         self.watch = Watch(configured, 15.0, lambda _: None, clock, book)
 
     def poll(self, seconds: float = 60.0) -> Reading:
-        """The reading of a poll so many seconds after the last one."""
+        """The reading of a poll made this many seconds after the last one."""
         self.clock.time += seconds
         return polled(self.watch)
 
@@ -117,7 +117,7 @@ def notes(reading: Reading, code: str) -> list[str]:
 
 
 def test_rules_follow_the_queries_of_each_datacenter() -> None:
-    """Default levels at first; a level that is seen is watched at once, where it is used, and lowered later."""
+    """Default levels apply at first; a level in use is watched at once in its datacenter, and lowered only later."""
     with scene() as world:
         first = world.poll()
         assert watched_levels(first) == {
@@ -140,7 +140,7 @@ def test_rules_follow_the_queries_of_each_datacenter() -> None:
 
 
 def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
-    """Two of three nodes down where LOCAL_QUORUM is used; elsewhere it is a warning."""
+    """Two of three nodes down are critical in the datacenter that uses LOCAL_QUORUM; elsewhere they are a warning."""
     with scene() as world:
         world.poll()
         world.query("dc1", "Write-LOCAL_QUORUM")
@@ -167,7 +167,7 @@ def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
 
 
 def test_a_proxy_that_was_removed_is_forgotten() -> None:
-    """First the counters must be known for a window in which it was silent; until then the window is incomplete."""
+    """Its counters must first be known for a window in which it was silent; until then the window is incomplete."""
     with scene() as world:
         observing = world.configured.observing
         assert observing
@@ -186,7 +186,7 @@ def test_a_proxy_that_was_removed_is_forgotten() -> None:
 
 
 def test_a_node_that_does_not_answer_lowers_nothing() -> None:
-    """Its clients may use any level, however long it does not answer."""
+    """The clients of a node that does not answer may use any level, however long its silence lasts."""
     with scene() as world:
         world.poll()
         world.query("dc1", "Write-LOCAL_QUORUM")
@@ -199,7 +199,7 @@ def test_a_node_that_does_not_answer_lowers_nothing() -> None:
 
 
 def test_client_datacenters_follow() -> None:
-    """Once a whole window is known, a datacenter without clients is not watched."""
+    """Once a whole window is known, a datacenter without clients is no longer watched."""
     with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
         world.poll()
         world.query("dc1", "Write-LOCAL_QUORUM")
@@ -211,7 +211,7 @@ def test_client_datacenters_follow() -> None:
 
 
 def test_logins_raise_nothing() -> None:
-    """Reads of system_auth at LOCAL_QUORUM and QUORUM on 5.0."""
+    """On 5.0, logins read system_auth at LOCAL_QUORUM and QUORUM."""
     with scene() as world:
         world.poll()
         for _ in range(3):
@@ -232,7 +232,7 @@ def recorded(path: Path, clock: Clock) -> Recorder:
 
 
 def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
-    """A new process knows the levels and the window; what was used while it was off is a change."""
+    """A new process knows the levels and the window; a use while the agent was off is reported as a change."""
     clock, path = Clock(), tmp_path / "state.db"
     first = recorded(path, clock)
     with scene(first, clock) as world:
@@ -252,7 +252,7 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
 
 
 def test_a_change_is_an_event_and_an_entry_of_the_history(tmp_path: Path) -> None:
-    """When the level rises and when it falls; an agent that starts while the change is in sight repeats neither."""
+    """This holds for a rise and for a fall; an agent that starts while a change is still shown repeats neither."""
     clock, path = Clock(), tmp_path / "state.db"
     first = recorded(path, clock)
     first.webhooks = (Webhook(name="hook", url="http://127.0.0.1:9/", secret_file=""),)
@@ -286,7 +286,7 @@ def test_a_change_is_an_event_and_an_entry_of_the_history(tmp_path: Path) -> Non
 
 
 def changes_of_level(path: Path) -> list[tuple[str, str]]:
-    """What the queue for webhooks has of changes of levels, from what to what."""
+    """The changes of levels in the queue for webhooks, each with the old and the new level."""
     with closing(sqlite3.connect(path)) as connection:
         query = "SELECT body FROM outbox WHERE kind = 'level_changed' ORDER BY number"
         found = [json.loads(body)["data"] for (body,) in connection.execute(query)]
@@ -294,7 +294,7 @@ def changes_of_level(path: Path) -> list[tuple[str, str]]:
 
 
 def test_the_evidence_of_a_removed_cluster_is_dropped(tmp_path: Path) -> None:
-    """If it comes back, nothing is known about it."""
+    """If the cluster is added again, nothing is known about its levels."""
     clock, path = Clock(), tmp_path / "state.db"
     recorder = recorded(path, clock)
     with scene(recorder, clock) as world:
@@ -311,7 +311,7 @@ def test_the_evidence_of_a_removed_cluster_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_proxy_reports_by_keyspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its counts are evidence at once, shown by API, command and metrics; the state file has them for `check` too."""
+    """Its counts are evidence at once for API, command and metrics; through the state file `check` gets them too."""
     rules = [{"keyspaces": ["*"], "critical": "auto", "warning": "auto"}]
     with watched(tmp_path, monitor=rules, observed={"every": "1s", "window": "1h"}) as world:
         row = {"keyspace": "orders", "datacenter": "dc1", "level": "LOCAL_QUORUM", "operation": "read", "count": 12}
@@ -343,7 +343,7 @@ def test_a_proxy_reports_by_keyspace(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_observations_need_a_use(tmp_path: Path) -> None:
-    """A cluster whose levels do not follow refuses them, rather than to accept what has no effect."""
+    """A cluster whose levels do not follow the queries refuses observations, since they would have no effect."""
     with watched(tmp_path) as world:
         answer = world.post("/api/v1/clusters/NAME/observed", {"counts": []})
         assert answer.status_code == 409
@@ -372,7 +372,7 @@ GOOD = {"level": "ONE", "count": 1}
     ],
 )
 def test_a_wrong_report_is_refused_whole(body: dict[str, Any], why: str) -> None:
-    """With the field that is wrong."""
+    """The error names the field that is wrong."""
     with pytest.raises(HTTPException) as error:
         counts_of(body)
     assert error.value.status_code == 400
@@ -380,7 +380,7 @@ def test_a_wrong_report_is_refused_whole(body: dict[str, Any], why: str) -> None
 
 
 def test_broken_evidence_is_missing_evidence() -> None:
-    """What can't be read of the state file lowers nothing: the default levels hold."""
+    """Evidence in the state file that can't be read lowers no level: the default levels apply."""
     book = LevelBook()
     book.load({NAME: {"counters": {"uses": 3}, "levels": [], "proxy": json.loads("null")}})
     assert book.of(NAME).sources.evidence == {}

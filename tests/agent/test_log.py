@@ -55,7 +55,7 @@ def events(lines: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def test_a_line_in_both_forms() -> None:
-    """The same fields in the same order, the time in UTC first; logfmt quotes values with spaces."""
+    """Both have the same fields in the same order, the UTC time first; logfmt quotes values with spaces."""
     lines = {}
     for form in ("logfmt", "json"):
         stream = io.StringIO()
@@ -89,7 +89,7 @@ def test_text_from_a_node_can_t_forge_a_line(form: Any) -> None:
 
 
 def test_a_log_that_can_t_be_written_raises_nothing() -> None:
-    """A full disk, a broken pipe, a closed file."""
+    """Neither a full disk, nor a broken pipe, nor a closed file raises an error."""
 
     class Full(io.StringIO):
         def write(self, _: str) -> int:
@@ -146,13 +146,13 @@ def test_the_first_reading_is_logged_in_full() -> None:
     ],
 )
 def test_a_lasting_condition_is_logged_once(same: Reading) -> None:
-    """A second reading like the first adds no line, for every kind of reading."""
+    """For every kind of reading, an identical second reading adds no line."""
     assert logged(same, replace(same, last_success=2.0)) == []
 
 
 @pytest.mark.slow
 def test_a_node_that_dies_and_returns() -> None:
-    """Severity, node and findings are logged both times."""
+    """Severity, node and findings are logged at the death and at the return."""
     down = logged(reading(), reading(ONE))
     assert events(down)[:2] == ["severity", "node_state"]
     assert (down[0]["severity"], down[0]["was"], down[1]["state"]) == ("CRITICAL", "OK", "down")
@@ -165,14 +165,14 @@ def test_a_node_that_dies_and_returns() -> None:
 
 
 def test_a_second_death_is_logged_at_the_same_severity() -> None:
-    """Only the line of the severity is missing."""
+    """Only the line about the severity is not repeated."""
     lines = logged(reading(ONE), reading(ONE, TWO))
     assert "severity" not in events(lines)
     assert {"level": "warning", "event": "node_state", "node": TWO, "state": "down"} in lines
 
 
 def test_a_finding_that_becomes_worse_is_logged_again() -> None:
-    """The same code and keyspace, first as a ticket, then as a page."""
+    """The finding keeps its code and keyspace but changes from a ticket to a page."""
 
     def judged(tier: str) -> Reading:
         threshold = Threshold(Level.ONE)
@@ -189,7 +189,7 @@ def test_a_finding_that_becomes_worse_is_logged_again() -> None:
 
 @pytest.mark.slow
 def test_failed_polls_are_logged_at_begin_and_end() -> None:
-    """Each reason once; meanwhile nothing of the old verdict, and afterwards only what has changed."""
+    """Each reason is logged once; in between nothing of the old verdict is logged, and afterwards only what changed."""
     failed = reading(error="nobody answered")
     assert logged(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "nobody answered"}]
     assert events(logged(reading(), failed, replace(failed, error="denied"))) == ["poll_failed"]
@@ -199,7 +199,7 @@ def test_failed_polls_are_logged_at_begin_and_end() -> None:
 
 @pytest.mark.slow
 def test_suspects() -> None:
-    """Each suspect once, and once when it answers again; if no node answers there is one line for the cluster."""
+    """Each is logged once, and once more when it answers again; if no node answers, the cluster gets one line."""
     first, both = (reading(suspects=frozenset(some)) for some in ({ONE}, {ONE, TWO}))
     assert logged(reading(), first)[0]["node"] == ONE
     assert [(line["event"], line["node"]) for line in logged(reading(), first, both)] == [("node_suspect", TWO)]
@@ -211,7 +211,7 @@ def test_suspects() -> None:
 
 
 def test_a_suspect_seen_down_has_not_answered_again() -> None:
-    """Its line is that it is down."""
+    """Its line says that it is down."""
     lines = logged(reading(suspects=frozenset({ONE})), reading(ONE))
     assert "node_answers_again" not in events(lines)
     assert {"level": "warning", "event": "node_state", "node": ONE, "state": "down"} in lines
@@ -226,7 +226,7 @@ def test_a_node_that_left() -> None:
 
 
 def test_leases() -> None:
-    """Held, released, with another owner, not known, and known again."""
+    """All changes are logged: held, released, another owner, unknown, and known again."""
     mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     held, unknown = reading(holders=(mine,)), reading(holders=None)
     assert logged(reading(), held) == [{"level": "info", "event": "lease_held", "node": ONE, "owner": "me"}]
@@ -241,7 +241,7 @@ def test_leases() -> None:
 
 @pytest.mark.slow
 def test_leases_while_polls_fail() -> None:
-    """The lease store answers independently of the nodes; if it was not asked, nothing is logged."""
+    """The lease store answers independently of the nodes; if a poll did not ask the store, nothing is logged."""
     mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
     silent = reading(error="nobody answered")
     assert events(logged(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
@@ -256,7 +256,7 @@ def test_leases_while_polls_fail() -> None:
 
 
 def test_clusters_are_independent() -> None:
-    """A cluster that was forgotten is logged in full again."""
+    """A cluster that was removed and added again is logged in full."""
     stream = io.StringIO()
     changes = Changes(Log("json", stream))
     other = replace(reading(), cluster="other")
@@ -276,7 +276,7 @@ def test_the_log_of_a_poll_is_bounded() -> None:
 
 
 def test_shell_tools_can_split_a_line() -> None:
-    """A line of logfmt has the quoting of a shell."""
+    """Lines of logfmt are quoted like words of a shell."""
     stream = io.StringIO()
     Log("logfmt", stream)("severity", "info", summary="it's 2 of 3 ($HOME)")
     fields = dict(word.partition("=")[::2] for word in shlex.split(stream.getvalue()))
@@ -284,7 +284,7 @@ def test_shell_tools_can_split_a_line() -> None:
 
 
 def test_the_worst_of_several_findings_on_a_keyspace_is_logged() -> None:
-    """A page and a ticket on the same ranges are one line, at the level of the page."""
+    """A page and a ticket on the same ranges make one line, at the severity of the page."""
     rule = Rule(keyspaces=("blog_1",), critical=Threshold(Level.ONE), warning=Threshold(Level.LOCAL_ALL))
     judged = verdict(ONE, policy=Policy((rule,)))
     assert [finding.code for finding in judged.findings].count("unavailable") == 2

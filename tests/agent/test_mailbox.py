@@ -1,4 +1,4 @@
-"""The mailbox: the newest item of a key replaces the older one, and the end waits for what is left."""
+"""The mailbox: the newest item of a key replaces the older one, and stopping waits for the items that are left."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import threading
 
 from ringcheck.agent.mailbox import Mailbox
 
-PATIENCE = 60.0  # seconds; a busy machine is no failure
+PATIENCE = 60.0  # seconds; generous, so that a busy machine does not fail a test
 
 
 def test_the_newest_item_of_a_key_replaces_the_older_one() -> None:
-    """Keys are worked through in the order in which they began to wait; a forgotten key is dropped."""
+    """Keys are processed in the order in which they were added; a key that is forgotten is dropped."""
     begun, go, done = threading.Event(), threading.Event(), list[str]()
 
     def work(item: str) -> None:
@@ -33,5 +33,5 @@ def test_the_newest_item_of_a_key_replaces_the_older_one() -> None:
 
 
 def test_a_mailbox_that_never_started_has_ended() -> None:
-    """Its owner may be stopped before it was started."""
+    """Its owner may be stopped before it is started."""
     assert Mailbox("mailbox", print).join(0.0)

@@ -1,4 +1,4 @@
-"""One node over HTTP: is it ready, and may it stop? The status says it, the body has the reason."""
+"""One node over HTTP: is it ready, and may it stop? The status has the answer, the body has the reason."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def host_id(world: World, index: int) -> str:
 
 
 def test_a_healthy_node_is_ready_and_may_stop(world: World) -> None:
-    """The node is named by its address and by its host id; curl gets text."""
+    """The node can be named by address or by host id; curl gets text."""
     address = world.address(0)
     for node in (address, host_id(world, 0)):
         answer = ask(world, node, "ready", headers={"Accept": "*/*"})
@@ -72,7 +72,7 @@ def test_a_healthy_node_is_ready_and_may_stop(world: World) -> None:
 
 
 def test_clients_that_accept_it_get_json(world: World) -> None:
-    """The decision has its schema; what is ready has a document of its own."""
+    """The decision conforms to its schema; readiness has its own document."""
     address = world.address(0)
     found = ask(world, host_id(world, 0), "ready", headers=JSON).json()
     assert found.pop("taken_at")
@@ -84,7 +84,7 @@ def test_clients_that_accept_it_get_json(world: World) -> None:
 
 @pytest.mark.parametrize("node", ["10.9.9.9", "nobody", "127.0.1.", "%20", "2001:db8::1", "[2001:db8::1]:7000"])
 def test_a_name_that_no_node_has(world: World, node: str) -> None:
-    """It is never ready and never safe: not even the beginning of an address."""
+    """An unknown name is never ready and never safe, not even if it is the beginning of an address."""
     answers = [ask(world, node, question) for question in ("ready", "may-stop")]
     assert [answer.status_code for answer in answers] == [503, 503]
     assert line(answers[0]).startswith(f"NOT READY {NAME}: ")
@@ -99,7 +99,7 @@ def test_a_name_that_no_node_has(world: World, node: str) -> None:
         ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
         ("[2001:db8::1]", "2001:db8::1"),
         ("[2001:db8::2]:7001", "[2001:db8::2]:7001"),
-        ("[2001:db8::9]", "2001:db8::9"),  # of no node
+        ("[2001:db8::9]", "2001:db8::9"),  # belongs to no node
         ("[10.0.0.1]", "[10.0.0.1]"),
         ("[]", "[]"),
         ("host-1", "2001:db8::1"),
@@ -107,17 +107,17 @@ def test_a_name_that_no_node_has(world: World, node: str) -> None:
     ],
 )
 def test_names_of_nodes_in_a_path(name: str, meant: str) -> None:
-    """An IPv6 address may be in brackets, as in a URL; what is no address or host id means no node."""
+    """An IPv6 address may be in brackets, as in a URL; text that is neither an address nor a host id names no node."""
     assert resolved(name, ipv6()) == meant
 
 
 def test_a_name_of_several_nodes_is_not_ready_and_says_why() -> None:
-    """Instances that share an address are distinguished by their ports."""
+    """Instances that share an address can be distinguished by their ports."""
     assert not_meant(ipv6(), "2001:db8::2") == "2001:db8::2 can mean [2001:db8::2]:7000, [2001:db8::2]:7001"
 
 
 def ipv6() -> Snapshot:
-    """A cluster of one node alone at its address, and of two that share one."""
+    """Three nodes on IPv6: one has an address of its own, and two share one."""
     places = nodes("dc1:r1", "dc1:r2", "dc1:r3")
     names = ("2001:db8::1", "[2001:db8::2]:7000", "[2001:db8::2]:7001")
     seen = snapshot(places, [])
@@ -138,7 +138,7 @@ def test_unknown_clusters_and_parameters_are_errors(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_node_that_is_down_is_not_ready(tmp_path: Path) -> None:
-    """It may be stopped, and the others, which are ready, may not."""
+    """The node that is down may be stopped; the others are ready and may not be stopped."""
     with watched(tmp_path) as world:
         world.cluster.down(1, instant=True)
         world.seen("WARNING")
@@ -156,7 +156,7 @@ def test_a_node_that_is_down_is_not_ready(tmp_path: Path) -> None:
 
 
 def replaced(world: World, patch: pytest.MonkeyPatch, *, fresh: bool = True, **fields: Any) -> None:
-    """Let the last reading, and those of new polls, have other fields."""
+    """Change fields of the last reading and of the readings of new polls."""
     good = world.agent.fresh(NAME, 30)
     assert good is not None
     changed = replace(good, fresh=fresh, **fields)
@@ -168,7 +168,7 @@ def replaced(world: World, patch: pytest.MonkeyPatch, *, fresh: bool = True, **f
 def test_a_node_whose_jolokia_stopped_answering_is_not_ready(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """The last verdict does not matter."""
+    """This holds whatever the last verdict was."""
     replaced(world, monkeypatch, suspects=frozenset({world.address(0)}))
     answer = ask(world, world.address(0), path)
     assert (answer.status_code, "its Jolokia stopped answering" in line(answer)) == (503, True)
@@ -179,7 +179,7 @@ def test_a_node_whose_jolokia_stopped_answering_is_not_ready(
 def test_a_failed_poll_answers_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str, fields: dict[str, Any]
 ) -> None:
-    """503 with the reason, in both forms, although there is a verdict of an earlier poll."""
+    """Both formats get 503 with the reason, although an earlier poll has a verdict."""
     replaced(world, monkeypatch, **fields)
     answer = ask(world, world.address(0), path)
     assert (answer.status_code, "nobody answered" in line(answer)) == (503, True)
@@ -190,13 +190,13 @@ def test_a_failed_poll_answers_nothing(
 
 
 def test_an_old_verdict_answers_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even if the request accepts data of that age."""
+    """This holds even if the request accepts data of that age."""
     replaced(world, monkeypatch, fresh=False)
     assert ask(world, world.address(0), "ready?max_age=3600").status_code == 503
 
 
 def test_a_node_is_not_ready_by_what_it_was_before(tmp_path: Path) -> None:
-    """Readiness is of a new poll, unless an older one is asked for."""
+    """Readiness comes from a new poll, unless the request accepts an older one."""
     with watched(tmp_path, nodes=6, interval=600) as world:
         assert ask(world, world.address(0), "ready").status_code == 200
         world.cluster.down(0, instant=True)
@@ -211,7 +211,7 @@ def test_an_age_that_is_none_is_refused(world: World, age: str) -> None:
 
 
 def test_each_decision_is_made_on_a_new_poll(tmp_path: Path) -> None:
-    """A stream that has begun since the last poll is seen, and so is a lease."""
+    """A stream or a lease that began after the last poll is noticed."""
     with watched(tmp_path, nodes=6, interval=600) as world:
         assert ask(world, world.address(0), "may-stop").status_code == 200
         world.cluster.stream(0)
@@ -223,7 +223,7 @@ def test_each_decision_is_made_on_a_new_poll(tmp_path: Path) -> None:
 
 
 def test_too_many_requests_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the time of the next attempt."""
+    """The answer has the time for the next attempt."""
     monkeypatch.setattr(web, "DECISIONS", 0)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         for question in ("ready", "may-stop"):

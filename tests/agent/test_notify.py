@@ -1,4 +1,4 @@
-"""Notifications to systemd over real datagram sockets; the last part with the real service, without systemd."""
+"""Notifications to systemd over real datagram sockets; the last tests run the real service, without systemd."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def listening(address: str) -> socket.socket:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A socket of either kind, named in the environment as systemd does."""
+    """A socket with a path or an abstract one, named in the environment as systemd does."""
     name = f"ringcheck-{os.getpid()}-{secrets.token_hex(4)}"
     path = str(tmp_path / "notify")
     named, address = (path, path) if request.param == "path" else (f"@{name}", f"\0{name}")
@@ -79,7 +79,7 @@ def test_a_name_too_long_for_a_socket_is_no_failure(tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_a_receiver_that_does_not_read_delays_nothing(manager: socket.socket) -> None:
-    """Once its queue is full, further notifications are dropped after a moment; those in the queue arrive."""
+    """When the queue is full, further notifications are dropped after a moment; those in the queue still arrive."""
     begins = time.monotonic()
     sent = 0
     while notify("WATCHDOG=1"):
@@ -91,7 +91,7 @@ def test_a_receiver_that_does_not_read_delays_nothing(manager: socket.socket) ->
 
 @pytest.mark.slow
 def test_waiting_for_a_full_queue_takes_no_cpu(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel reports our socket as not writable; otherwise the wait would be a busy loop."""
+    """While the queue is full, the kernel reports our socket as not writable, so that waiting is not a busy loop."""
     writable = []
 
     class Looked(socket.socket):
@@ -125,7 +125,7 @@ def test_waiting_for_a_full_queue_takes_no_cpu(manager: socket.socket, monkeypat
 def test_the_interval_of_the_watchdog(
     microseconds: str | None, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As sd_watchdog_enabled(3): microseconds, for this process or without a pid; anything else is no watchdog."""
+    """As in sd_watchdog_enabled(3): microseconds, for this process or with no pid; otherwise there is no watchdog."""
     for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
@@ -134,7 +134,7 @@ def test_the_interval_of_the_watchdog(
 
 
 def test_a_reload_is_announced_with_its_time() -> None:
-    """In microseconds of the monotonic clock, which systemd compares with."""
+    """The time is in microseconds of the monotonic clock, which systemd uses for its comparison."""
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     first, second = reloading()
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -154,7 +154,7 @@ def ours(tmp_path: Path) -> Iterator[Clusters]:
 
 @pytest.mark.slow
 def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> None:
-    """The first poll must have ended, although the watchdog is already fed; a failed poll counts."""
+    """The first poll must end, even if it fails; feeding the watchdog is not enough."""
     ours.write("orders-prod", "slow", dead=("dead",))
     (tmp_path / "slow.hangs").touch()
     with service(ours.path, tmp_path) as running:
@@ -168,7 +168,7 @@ def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_watchdog_is_fed_while_polls_go_on(ours: Clusters, tmp_path: Path) -> None:
-    """While every cluster is polled; not while one hangs, although the others go on; again when it goes on."""
+    """Only while every cluster is polled; not while one hangs, even if the others go on; and again when it goes on."""
     ours.write("orders-prod", "slow")
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")
@@ -188,7 +188,7 @@ def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) 
     ours.write(dead=("dead",))
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")
-        running.hears("WATCHDOG=1", times=26)  # longer than a hanging poll would be tolerated
+        running.hears("WATCHDOG=1", times=26)  # longer than the time after which a hanging poll counts as stuck
         assert not running.logged("stuck")
         assert "STATUS=1 cluster, worst not known, 1 blind" in running.notified
 
@@ -202,7 +202,7 @@ def test_a_reload_is_reported_from_begin_to_end(ours: Clusters, tmp_path: Path) 
         assert reloaded(running) == ["RELOADING=1", "MONOTONIC_USEC", "READY=1"]
         (line,) = running.logged("reload_failed")
         assert f"{ours.path}:1:" in line
-        ours.nodes_down(0, 1)  # the old configuration is in force, and its polls go on
+        ours.nodes_down(0, 1)  # the old configuration stays in force, and its polls go on
         running.awaits(lambda: "STATUS=1 cluster, worst WARNING" in running.notified)
         ours.nodes_down()
         ours.write("orders-prod", "search-prod")
@@ -212,7 +212,7 @@ def test_a_reload_is_reported_from_begin_to_end(ours: Clusters, tmp_path: Path) 
 
 
 def reloaded(running: Service) -> list[str]:
-    """The notifications after a SIGHUP, without watchdog and status."""
+    """The notifications after a SIGHUP, except watchdog and status."""
     running.listen()
     before = len(running.notified)
     running.process.send_signal(signal.SIGHUP)
@@ -240,7 +240,7 @@ def test_the_end_is_reported(number: int, hangs: bool, ours: Clusters, tmp_path:
 
 
 def test_a_service_that_can_t_start_is_never_ready(ours: Clusters, tmp_path: Path) -> None:
-    """With an unusable configuration it exits with 3 and the reason."""
+    """With an unusable configuration the service exits with 3 and prints the reason."""
     ours.path.write_text("clusters: {}\n")
     with service(ours.path, tmp_path) as running:
         assert running.process.wait(PATIENCE) == 3

@@ -1,6 +1,6 @@
-"""The description of the API: valid, whole, and true of a running agent, whatever is asked of it.
+"""The description of the API: it is valid and complete, and a running agent conforms to it for any request.
 
-`make api` makes more of the random requests, and others in each run.
+`make api` sends more random requests, and different ones in each run.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from schemathesis.schemas import APIOperation, BaseSchema
     from starlette.routing import BaseRoute
 
-EXAMPLES = 6  # of each operation, valid and not
-# A stream has no end to wait for; test_web.py reads it.
+EXAMPLES = 6  # for each operation, valid and invalid ones
+# A stream does not end, so it can't be tested here; test_web.py reads it.
 ASKED = [operation for operation in OPERATIONS if operation.path != "/events"]
 CHOOSING = [operation for operation in ASKED if operation.strict and (operation.parameters or operation.body)]
-# Checks that can't be made of some requests. Only the cluster knows which datacenters it has; and schemathesis does not
+# Checks that some requests can't pass. Only the cluster knows which datacenters it has; and schemathesis does not
 # understand the `prefixItems` of a snapshot, which test_web.py checks.
 BEYOND: dict[str, Callable[[Case[Any]], bool]] = {
     "positive_data_acceptance": lambda case: "dc" in (case.query or {}),
@@ -53,7 +53,7 @@ SECTIONS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """An agent with every route; readings that must be safe follow each other at once."""
+    """An agent with every route; where several readings must be safe, they follow each other at once."""
     folder = tmp_path_factory.mktemp("openapi")
     with pytest.MonkeyPatch.context() as patch, watched(folder, **SECTIONS) as plain:
         patch.setattr(preflight, "BETWEEN", 0.0)
@@ -69,7 +69,7 @@ def more(world: World, lock: FleetLock) -> list[BaseRoute]:
 
 @pytest.fixture(scope="module")
 def described(world: World) -> BaseSchema:
-    """The served description as schemathesis reads it, with the formats that JSON Schema does not have."""
+    """The served description as schemathesis reads it, with the formats that JSON Schema does not define."""
     import schemathesis
 
     schemathesis.openapi.format("printable", st.text(st.characters(exclude_categories=["C", "Z"])))
@@ -80,7 +80,7 @@ def described(world: World) -> BaseSchema:
 
 
 def test_the_description_is_valid(world: World) -> None:
-    """OpenAPI 3.1, and the same that the table makes."""
+    """It is valid OpenAPI 3.1, and equals what the table generates."""
     from openapi_spec_validator import OpenAPIV31SpecValidator
 
     served = world.get(PATH).json()
@@ -90,7 +90,7 @@ def test_the_description_is_valid(world: World) -> None:
 
 
 def test_every_route_is_in_the_table(world: World) -> None:
-    """Those that are made with the service too; and the table has no other."""
+    """This includes routes that are created together with the service; the table lists no route that does not exist."""
     lock = FleetLock(world.agent, Log())
     made: list[Any] = [*ROUTES, *more(world, lock)]
     routed = [(route.path, method) for route in made for method in route.methods - {"HEAD"}]
@@ -98,13 +98,13 @@ def test_every_route_is_in_the_table(world: World) -> None:
 
 
 def test_the_docs_list_the_table() -> None:
-    """`make docs` writes the list of docs/web.md."""
+    """`make docs` was run after the last change: it writes the list in docs/web.md."""
     page = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     assert routes_table() in page
 
 
 def test_bodies_have_the_fields_that_handlers_know() -> None:
-    """The parsers of requests check by rules of their own."""
+    """The parsers of requests have rules of their own, so the two are compared."""
     assert {name for body in bodies.PREFLIGHT["anyOf"] for name in body["properties"]} == set(preflight.FIELDS)
     row = bodies.OBSERVED["properties"]["counts"]["items"]
     assert set(row["properties"]) == set(observed.FIELDS)
@@ -121,7 +121,7 @@ def test_equal_names_have_equal_schemas(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def random_case(world: World, operation: APIOperation[Any, Any, Any, Any], wanted: Operation, data: Draw) -> Case[Any]:
-    """A request whose path leads to something, most of the time."""
+    """A random request; its path usually names something that exists."""
     known = {"cluster": NAME, "node": world.address(0), "name": "page.css", "secret": SECRET}
     names = re.findall(r"{(\w+)}", wanted.path)
     path = {name: known[name] for name in names} if data.draw(st.integers(0, 3)) else None
@@ -144,7 +144,7 @@ def ask(world: World, case: Case[Any], *left_out: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", ASKED, ids=lambda operation: f"{operation.method} {operation.path}")
 def test_the_agent_answers_as_described(world: World, described: BaseSchema, wanted: Operation) -> None:
-    """Status, media type and body of the response to a valid request are described; so are those to other methods."""
+    """Answers to valid requests have the described status, media type and body; so do answers to other methods."""
     operation = described[wanted.path][wanted.method]
 
     @settings(max_examples=examples(EXAMPLES), suppress_health_check=list(HealthCheck))
@@ -160,7 +160,7 @@ def test_the_agent_answers_as_described(world: World, described: BaseSchema, wan
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", CHOOSING, ids=lambda operation: f"{operation.method} {operation.path}")
 def test_the_agent_refuses_what_is_not_described(world: World, described: BaseSchema, wanted: Operation) -> None:
-    """Parameters and bodies that the description does not allow."""
+    """Parameters and bodies that do not conform to the description are refused."""
     from schemathesis import GenerationMode
 
     operation = described[wanted.path][wanted.method]

@@ -1,4 +1,4 @@
-"""The pages as text: what they show of readings, in which order, and that hostile or huge clusters are contained."""
+"""The pages as text: what they show of readings and in which order; hostile text and huge clusters do no harm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, 0, 0, 42, tzinfo=UTC)
 EVIL = '"><script>alert(1)</script>\u202e\x1b[31m'
-HELP = ["-h", "--help"]  # a command keeps the names of its first context
+HELP = ["-h", "--help"]  # a command keeps the names from its first context
 VOID = {"meta", "link", "img", "br", "path", "circle", "rect", "use", "input"}
 
 
@@ -89,7 +89,7 @@ def shown(known: Reading, **more: Any) -> str:
 
 
 def test_the_page_shows_the_verdict() -> None:
-    """Severity, summary, age, nodes to bring back first, findings, counts with their totals, nodes."""
+    """It has severity, summary, age, nodes to bring back first, findings, counts with totals, and nodes."""
     text = shown(reading("10.0.0.1"))
     assert "CRITICAL blogs" in text
     assert "256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE" in text
@@ -100,7 +100,7 @@ def test_the_page_shows_the_verdict() -> None:
 
 
 def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed() -> None:
-    """A later poll with the same result, and the passing of time, change nothing but the age."""
+    """A later poll with the same result, or the passing of time, changes only the age."""
     known = reading("10.0.0.1", cluster="kept")
     assert known.verdict
     first = page.overview([known], NOW)
@@ -115,7 +115,7 @@ def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed() -> None:
 
 
 def test_an_old_verdict_is_unknown() -> None:
-    """Its severity is only in the closed section, with its time."""
+    """The old severity is shown only in the closed section, together with its time."""
     old = reading(fresh=False, error="nobody answered")
     text = rendered(old)
     Strict(text)
@@ -164,7 +164,7 @@ def test_doubts_and_leases_are_shown(known: Reading, text: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"error": "connection refused"}, {"suspects": frozenset({"10.0.0.2"})}])
 def test_a_doubtful_ok_is_not_green(changes: dict[str, Any]) -> None:
-    """The verdict before a failed poll, or with a node that stopped answering."""
+    """The verdict from before a failed poll, or with a node that stopped answering, is not shown in green."""
     sound, doubtful = rendered(reading()), rendered(reading(**changes))
     assert 'class="hero ok"' in sound
     assert 'class="hero warning"' in doubtful
@@ -173,7 +173,7 @@ def test_a_doubtful_ok_is_not_green(changes: dict[str, Any]) -> None:
 
 
 def test_a_refusal_states_what_lifts_it() -> None:
-    """The reasons why no node may restart, each with what would lift it."""
+    """The reasons why no node may restart are shown, each with what would remove it."""
     why = reason("schema_disagreement", "blogs", "two schema versions", lifts_when="the nodes agree")
     held = HeldBack(reason=why, nodes=frozenset({0, 1, 2}))
     text = shown(reading(restart_safe=frozenset()), held=(held,))
@@ -185,7 +185,7 @@ def test_a_refusal_states_what_lifts_it() -> None:
 
 
 def test_down_nodes_are_listed_apart_from_nodes_that_may_stop() -> None:
-    """A dead node that may be started has its own count, list and wording: it is no node that can be spared."""
+    """A dead node that may be started has a separate count, list and wording, since it can't be spared."""
     known = reading("10.0.0.1", restart_safe=frozenset({"10.0.0.2"}))
     text = shown(known)
     assert "May restart now 1 of 2 nodes that are up , one at a time." in text
@@ -200,7 +200,7 @@ def test_down_nodes_are_listed_apart_from_nodes_that_may_stop() -> None:
 
 
 def test_only_nodes_known_to_be_down_may_be_started() -> None:
-    """With all nodes up, after a failed poll, or with an old verdict that headline is absent."""
+    """If all nodes are up, the poll failed, or the verdict is old, that headline is missing."""
     unknown = {"error": "connection refused", "restart_safe": None, "restart_cures": None}
     for known in (reading(), reading("10.0.0.1", **unknown), reading("10.0.0.1", fresh=False)):
         assert "may be started" not in shown(known)
@@ -208,7 +208,7 @@ def test_only_nodes_known_to_be_down_may_be_started() -> None:
 
 
 def test_the_worst_cluster_is_first() -> None:
-    """The order in the configuration does not matter; UNKNOWN is worse than WARNING."""
+    """The configured order does not matter; UNKNOWN is worse than WARNING."""
     readings = [
         reading(cluster="well"),
         reading(cluster="blind", fresh=False),
@@ -229,7 +229,7 @@ def hostile(seen: Snapshot) -> Snapshot:
 
 
 def test_text_from_nodes_is_escaped() -> None:
-    """Names with markup, control characters or a change of direction are shown as plain text."""
+    """Names with markup, control characters or a change of text direction are shown as plain text."""
     verdict = assess(hostile(article.snapshot(["10.0.0.1"])), Policy())
     finding = Finding(code="x", severity=Severity.WARNING, subject=EVIL, summary=EVIL, detail=EVIL)
     known = reading(
@@ -253,7 +253,7 @@ def changed(number: int, at: int, text: str = "x") -> Entry:
 
 
 def test_the_timeline_is_bounded_and_escaped() -> None:
-    """The last times, and of one time the first changes and how many more there are; texts are shown as plain text."""
+    """Only the latest times are shown, each with its first changes and the number of the others, as plain text."""
     past = [changed(number, number * 1000) for number in range(200, 100, -1)]
     past += [changed(number, 1000, EVIL) for number in range(50, 0, -1)]
     text = page.cluster(reading(), page.Shown(past=past), NOW)
@@ -271,14 +271,14 @@ def test_the_timeline_is_bounded_and_escaped() -> None:
     ids=["empty", "unreadable", "none"],
 )
 def test_the_timeline_of_a_cluster_without_a_past(past: tuple[Entry, ...] | str | None, text: str) -> None:
-    """It says so; without a state file there is no timeline."""
+    """The page says that there are no changes; without a state file it has no timeline."""
     shown_text = Strict(page.cluster(reading(), page.Shown(past=past), NOW)).text
     assert text in shown_text
     assert ("History" in shown_text) is (past is not None)
 
 
 def test_the_page_of_a_huge_cluster_is_bounded() -> None:
-    """A thousand nodes, half of them down, and a thousand keyspaces: the worst, and how many more there are."""
+    """With a thousand nodes, half of them down, and a thousand keyspaces, it shows the worst and counts the rest."""
     seen = article.snapshot()
     many = tuple(
         replace(seen.nodes[0], address=f"10.1.{index // 250}.{index % 250}", host_id=str(index), rack=f"r{index % 4}")
@@ -307,12 +307,12 @@ def test_the_page_of_a_huge_cluster_is_bounded() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h")])
 def test_ages_are_short(seconds: float, text: str) -> None:
-    """The same as in the script."""
+    """The script formats ages in the same way."""
     assert page.age(seconds) == text
 
 
 def test_each_severity_has_its_own_shape() -> None:
-    """Some people can't distinguish the colours."""
+    """The shapes are for people who can't distinguish the colours."""
     shapes = {page.ICONS[severity][1] for severity in Severity}
     assert len(shapes) == len(Severity)
     assert all(page.icon(severity).startswith("<svg ") for severity in Severity)
@@ -320,7 +320,7 @@ def test_each_severity_has_its_own_shape() -> None:
 
 @pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "long ago"])
 def test_a_time_that_can_t_be_read_is_shown_as_it_is(since: str) -> None:
-    """The time of a lease comes from the store; its year may not exist in UTC."""
+    """The time of a lease comes from the store; its year may be one that UTC can't express."""
     assert since in shown(reading(holders=(held("10.0.0.1", "me@here", "kernel", since),)))
 
 
@@ -332,7 +332,7 @@ def fleet(number: int, **changes: Any) -> list[Reading]:
 
 
 def test_few_clusters_are_cards_and_many_are_rows() -> None:
-    """The rows of clusters that are OK are folded beside problems, once there are many."""
+    """If there are many clusters and some have problems, the rows of clusters that are OK are folded."""
     few = page.overview(fleet(12), NOW)
     assert few.count('<li class="card') == 12
     assert "<table" not in few
@@ -346,7 +346,7 @@ def test_few_clusters_are_cards_and_many_are_rows() -> None:
 
 
 def test_clusters_are_filtered_by_name_label_state_and_summary() -> None:
-    """Every word must be found; the page says how many of how many it shows, and how to see all."""
+    """A cluster must match every word; the page says how many clusters it shows, and how to show all."""
     readings = [*fleet(20), replace(reading("10.0.0.1"), cluster="orders")]
     labels = {"orders": {"team": "payments"}, "c003": {"team": "search"}}
     for words in ("orders", "team=payments", "critical 10.0.0.1", "UNAVAILABLE"):
@@ -363,7 +363,7 @@ def test_clusters_are_filtered_by_name_label_state_and_summary() -> None:
 
 
 def test_clusters_are_grouped_by_a_label() -> None:
-    """Each value is a section with its numbers, the group with the worst cluster first."""
+    """Each value of the label is a section with its counts; the group with the worst cluster comes first."""
     readings = [*fleet(20), replace(reading("10.0.0.1"), cluster="orders")]
     labels = {"orders": {"team": "payments"}, **{f"c{number:03}": {"team": "ads"} for number in range(15)}}
     text = Strict(page.overview(readings, NOW, labels, page.Asked(group="team"))).text
@@ -373,7 +373,7 @@ def test_clusters_are_grouped_by_a_label() -> None:
 
 
 def test_clusters_are_sorted_as_asked() -> None:
-    """Clusters are sorted by name; or by their last change, newest first and unknown times last."""
+    """Clusters are sorted by name, or by their last change: newest first, unknown times last."""
     late, early = reading(cluster="b"), reading("10.0.0.1", cluster="c")
     assert late.verdict
     assert early.verdict
@@ -413,7 +413,7 @@ def wide(addresses: list[str], down: int = 0) -> Reading:
 
 
 def test_addresses_and_racks_are_in_numeric_order() -> None:
-    """10.0.0.9 before 10.0.0.10, r2 before r10, IPv6 behind IPv4."""
+    """10.0.0.9 comes before 10.0.0.10, r2 before r10, and IPv4 before IPv6."""
     addresses = ["2001:db8::10", "10.0.0.10", "2001:db8::9", "10.0.0.9"]
     html = rendered(wide(addresses))
     positions = [html.index(f'data-key="{addresses[number]}"') for number in (3, 1, 2, 0)]
@@ -439,7 +439,7 @@ def test_a_filter_finds_a_node_of_a_large_cluster_and_its_commands() -> None:
     assert "ringcheck preflight --cluster blogs 10.0.3.249" in alone
     assert "ringcheck what-if --cluster blogs --down 10.0.3.249" in alone
     rack = shown(known, filter="dc1/r1")
-    assert "84 nodes of 1000" in rack  # r1, and not r10 or r11
+    assert "84 nodes of 1000" in rack  # only r1, not r10 or r11
     assert "what-if" not in rack
     assert "2 nodes of 1000" in shown(known, filter="down")
     assert "No node has nowhere in its address" in shown(known, filter="nowhere")
@@ -447,7 +447,7 @@ def test_a_filter_finds_a_node_of_a_large_cluster_and_its_commands() -> None:
 
 
 def test_the_page_of_1024_nodes_is_small() -> None:
-    """1,024 nodes and 40 keyspaces with problems: at most 100 kB of HTML."""
+    """With 1,024 nodes and 40 keyspaces with problems the page has at most 100 kB of HTML."""
     known = wide([f"10.0.{number // 250}.{number % 250}" for number in range(1024)], down=8)
     verdict = reading("10.0.0.1").verdict
     assert verdict
@@ -462,7 +462,7 @@ def test_the_page_of_1024_nodes_is_small() -> None:
 
 
 def test_the_page_of_a_cluster_that_is_not_reached_says_what_to_do() -> None:
-    """What happened, what was tried, when the next poll begins, and what to check."""
+    """It shows what happened, what was tried, when the next poll begins, and what to check."""
     silent = Reading(cluster="blogs", error="nobody answered")
     text = shown(silent, asked=("http://10.0.0.1:8778/jolokia",), next_poll=NOW + timedelta(seconds=7))
     for part in (
@@ -477,7 +477,7 @@ def test_the_page_of_a_cluster_that_is_not_reached_says_what_to_do() -> None:
 
 
 def test_codes_link_to_their_explanation() -> None:
-    """Findings to the operator's page if there is one, otherwise to the page of codes, which has all of them."""
+    """Findings link to the operator's page if there is one, otherwise to the page that lists all codes."""
     html, reference = rendered(reading("10.0.0.1")), page.reference(NOW)
     assert 'href="/reference#unavailable"' in html
     parsed = Strict(reference)
@@ -489,34 +489,34 @@ def test_codes_link_to_their_explanation() -> None:
 
 
 def test_links_and_labels_are_shown() -> None:
-    """To Grafana and the runbook; a label leads to the clusters grouped by it."""
+    """There are links to Grafana and the runbook; a label links to the clusters grouped by it."""
     html = rendered(reading(), labels={"team": "payments"}, links=[("Grafana", "https://g/d/x?var-cluster=blogs")])
     assert '<a class="tag" href="/?group=team">team: payments</a>' in html
     assert '<a class="out" href="https://g/d/x?var-cluster=blogs" rel="noopener">Grafana</a>' in html
 
 
 def test_losses_have_a_shape_and_numbers_that_are_fine_have_none() -> None:
-    """Unavailable and at minimum differ by their icon, not only by colour."""
+    """Unavailable and at minimum have different icons, not only different colours."""
     html, fine = rendered(reading("10.0.0.1")), rendered(reading())
     assert '<td class="number unavailable">256 of 768</td>' in html
     assert 'class="number minimum"' in html
     assert "number unavailable" not in fine
-    assert "number minimum" not in fine  # RF 1: always so
+    assert "number minimum" not in fine  # always the case at RF 1
 
 
 def test_unknown_does_not_look_like_a_broken_character() -> None:
-    """A question mark on a diamond is U+FFFD in most fonts."""
+    """Its mark is not a question mark on a diamond, which is U+FFFD, the broken character, in most fonts."""
     assert "<rect" in page.ICONS[Severity.UNKNOWN][1]
 
 
 def test_an_error_page_names_what_was_meant() -> None:
-    """A cluster of a similar name."""
+    """It suggests a cluster with a similar name."""
     assert 'href="/clusters/orders-prod"' in page.problem(404, "no cluster", NOW, "orders-prod")
     assert "Did you mean" not in page.problem(404, "no cluster", NOW)
 
 
 def test_the_commands_on_pages_are_commands() -> None:
-    """What a page offers to copy is accepted by the command line, in a shell too."""
+    """The command line accepts each command that a page offers to copy, also when it is pasted into a shell."""
     address = "[2001:db8::7]:7000"
     known = wide([address, *(f"10.0.0.{number}" for number in range(20))])
     pages = [

@@ -1,6 +1,6 @@
-"""The service under pressure: no descriptors, a full disk, no memory, a clock that is set, libraries that log.
+"""The service under pressure: no descriptors, a full disk, no memory, a changed clock, libraries that log.
 
-Each is one line of the log in its own form. `/metrics` answers meanwhile, and all recovers by itself.
+Each of these makes one line in the log's own format. `/metrics` still answers, and everything recovers by itself.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def metrics(running: Service) -> str:
 
 
 def judge_log(running: Service) -> None:
-    """Every line is in the log's own form, and no node is blamed."""
+    """Assert that every line has the log's own format, and that no node is blamed."""
     for line in running.logged():
         assert re.match(r"time=\S+ level=(info|warning|error) event=\w+", line), line
     assert running.logged("node_suspect") + running.logged("node_state") + running.logged("bug") == []
@@ -109,7 +109,7 @@ def judge_log(running: Service) -> None:
 
 @pytest.mark.slow
 def test_descriptors_are_exhausted(tmp_path: Path) -> None:
-    """Whoever took them: a poll fails without a suspect, a kept connection is answered, and all goes on by itself."""
+    """A poll fails without a suspect, a kept connection is still answered, and everything recovers by itself."""
     with pressed(tmp_path, 128) as (made, running), requests.Session() as scraper:
         url = f"{url_of(running)}/metrics"
         assert scraper.get(url, timeout=30).ok
@@ -117,7 +117,7 @@ def test_descriptors_are_exhausted(tmp_path: Path) -> None:
         running.awaits((tmp_path / "no-descriptors").exists)
         waiting = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0])))
         for node in made.cluster.nodes:
-            made.cluster.set_fault(node.index, Fault("reset", times=1))  # the next request needs a connection
+            made.cluster.set_fault(node.index, Fault("reset", times=1))  # so that the next request needs a connection
         running.awaits(lambda: bool(running.logged("poll_failed")) and bool(running.logged("limit")))
         assert "ringcheck_up" in scraper.get(url, timeout=30).text
         (tmp_path / "descriptors").unlink()
@@ -133,7 +133,7 @@ def test_descriptors_are_exhausted(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_few_descriptors_are_enough_for_many_nodes(tmp_path: Path) -> None:
-    """Not every node's connection is kept, and idle clients leave room for a scrape."""
+    """Connections are kept only to some nodes, and idle clients make room for a scrape."""
     cluster = EmbeddedCluster.uniform(150, vnodes=1, addresses=loopback_address, time_factor=0)
     with serve(cluster, address_port=free_port()) as server, ExitStack() as stack:
         config = tmp_path / "ringcheck.yaml"
@@ -154,7 +154,7 @@ def test_few_descriptors_are_enough_for_many_nodes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_disk_of_the_log_is_full(tmp_path: Path) -> None:
-    """Lines are lost and counted; the next ones are whole."""
+    """Lines that can't be written are lost and counted; later lines are complete."""
     with pressed(tmp_path) as (made, running):
         most = running.log.stat().st_size + 40
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
@@ -174,7 +174,7 @@ def test_the_disk_of_the_log_is_full(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_limited(tmp_path: Path) -> None:
-    """A poll that needs more than there is fails by that name; the next that finds enough works."""
+    """A poll that needs more memory than there is fails with that reason; the next poll that gets enough succeeds."""
     with pressed(tmp_path) as (_, running):
         size = int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
         most = size + (64 << 20)
@@ -192,7 +192,7 @@ def test_memory_is_limited(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_clock_is_set(tmp_path: Path) -> None:
-    """Forwards and back: a line each, and no verdict becomes old by it."""
+    """A jump forwards or back is logged in one line, and makes no verdict old."""
     with pressed(tmp_path) as (_, running):
         (tmp_path / "tomorrow").touch()
         running.awaits(lambda: len(running.logged("clock_jumped")) == 1)
@@ -208,7 +208,7 @@ def test_the_clock_is_set(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_libraries_log_is_in_the_form_of_the_log(tmp_path: Path) -> None:
-    """Records, warnings, and errors that end a thread; what is repeated once."""
+    """Records, warnings, and errors that end a thread all get that form; repeated ones are logged once."""
     with pressed(tmp_path) as (_, running):
         (tmp_path / "library").touch()
         running.awaits(lambda: bool(running.logged("bug")))
@@ -229,7 +229,7 @@ def lines(log: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_a_lasting_error_is_logged_once() -> None:
-    """It is news again after a minute without it; a limit of the host is no bug."""
+    """The error is logged again if it returns after a minute; a limit of the host is not logged as a bug."""
     stream, now = io.StringIO(), [0.0]
     troubles = Troubles(Log("json", stream), lambda: now[0])
     for seconds in (0, 50, 100, 150, 211):
@@ -252,14 +252,14 @@ def test_a_lasting_error_is_logged_once() -> None:
     ],
 )
 def test_a_limit_of_the_host_is_recognized(error: Exception, text: str) -> None:
-    """It is also recognised as the cause of another error."""
+    """It is recognised even if it is only the cause of another error."""
     caused = ValueError()
     caused.__cause__ = error
     assert limit_of(error) == limit_of(caused) == text
 
 
 def test_a_record_of_a_library_is_one_line() -> None:
-    """A limit of the host by its name; an error with its location; a record that can't be formatted breaks nothing."""
+    """A limit of the host is named; an error has its location; a record that can't be formatted does no harm."""
     stream = io.StringIO()
     log = Log("json", stream)
     logger = logging.getLogger("some.library")
@@ -282,7 +282,7 @@ def test_a_record_of_a_library_is_one_line() -> None:
 
 
 def test_lost_lines_are_counted_once_they_can_be_written() -> None:
-    """The count comes before the next line."""
+    """The count is logged before the next line."""
 
     class Full(io.StringIO):
         full = True
@@ -305,7 +305,7 @@ def test_lost_lines_are_counted_once_they_can_be_written() -> None:
 
 
 def test_only_a_set_clock_is_a_jump() -> None:
-    """Each is reported once; a clock that drifts is none."""
+    """Each jump is reported once; slow drift is not a jump."""
     wall, steady = [1000.0], [0.0]
     clock = ClockWatch(lambda: wall[0], lambda: steady[0])
     seen = []
@@ -317,7 +317,7 @@ def test_only_a_set_clock_is_a_jump() -> None:
 
 
 def test_a_connection_without_a_descriptor_does_not_blame_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such a request is not retried either: the node was not asked."""
+    """The request is not retried either: no node was asked."""
 
     def none(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
@@ -328,7 +328,7 @@ def test_a_connection_without_a_descriptor_does_not_blame_the_server(monkeypatch
 
 
 def test_half_of_few_descriptors_is_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many, all but a fixed number; work in flight is bounded by what there is."""
+    """Nodes get half of few descriptors, and all but a fixed number of many; this also limits the work in progress."""
     for limit, room in ((100, 50), (1024, 512), (4096, 3584), (resource.RLIM_INFINITY, (1 << 20) - 512)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         assert descriptors.room() == room
@@ -339,7 +339,7 @@ def test_half_of_few_descriptors_is_for_nodes(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_workers_do_without_threads_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work waits for the threads that there are; without any it is refused, and nothing is left of it."""
+    """Work waits for the threads that exist; if none can be started, it is refused and dropped."""
     workers, real = WorkerThreads(4), threading.Thread.start
 
     def refused(_: threading.Thread) -> None:
@@ -359,7 +359,7 @@ def test_workers_do_without_threads_that_are_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_a_mailbox_continues_without_memory() -> None:
-    """The item is lost, the thread is not."""
+    """Only the item is lost; the thread goes on."""
     done = threading.Event()
 
     def work(item: int) -> None:
@@ -378,14 +378,14 @@ def test_a_mailbox_continues_without_memory() -> None:
 
 
 def test_the_loop_of_polls_continues_without_memory() -> None:
-    """An error of the loop itself does not end it."""
+    """An error in the loop itself does not end it."""
     loop = PollLoop()
     done = threading.Event()
 
     def fail() -> None:
         raise MemoryError
 
-    # What a callback raises is caught, unless the handler of such errors raises too.
+    # Errors of a callback are caught, unless the handler for such errors raises as well.
     loop._loop.call_exception_handler = lambda _: fail()  # type: ignore[method-assign,assignment]
     loop._loop.call_soon(lambda: 1 / 0)
     loop._loop.call_later(0.05, done.set)
@@ -398,7 +398,7 @@ def test_the_loop_of_polls_continues_without_memory() -> None:
 
 @pytest.mark.parametrize("started", [True, False])
 def test_a_stopped_loop_is_closed(*, started: bool) -> None:
-    """Whether it was started or not; otherwise its sockets stay open."""
+    """This holds whether or not it was started; otherwise its sockets stay open."""
     loop = PollLoop()
     if started:
         loop.start()
@@ -419,12 +419,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_server_that_fails_is_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page and the metrics are there again a second later."""
+    """Page and metrics are available again within a second."""
     troubles, real = list[Exception](), uvicorn.Server.on_tick
 
     async def tick(self: uvicorn.Server, counter: int) -> bool:
         await asyncio.sleep(0)
-        if not troubles:  # also of the other server that runs, which does not report here
+        if not troubles:  # this includes the other running server, which does not report here
             raise MemoryError
         return await real(self, counter)
 
@@ -437,7 +437,7 @@ def test_a_server_that_fails_is_started_again(world: World, monkeypatch: pytest.
 
 
 def test_an_answer_that_finds_no_memory_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503, not 500: it is no bug, and asking again may help."""
+    """The answer is 503 and not 500: it is no bug, and a retry may succeed."""
 
     def lively() -> bool:
         raise MemoryError
@@ -450,7 +450,7 @@ def test_an_answer_that_finds_no_memory_is_unavailable(world: World, monkeypatch
 
 
 def test_a_suspect_is_not_made_by_a_limit_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The poll fails as a whole: the nodes were not asked."""
+    """The poll fails as a whole, because the nodes were not asked."""
 
     def none(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")

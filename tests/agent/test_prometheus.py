@@ -1,4 +1,4 @@
-"""What the agent makes of a Prometheus's answers; tests/counterparts asks a real one."""
+"""How the agent reads a Prometheus's answers; tests/counterparts queries a real one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def answering(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_labels_name_level_keyspace_and_datacenter() -> None:
-    """In either case; the first label of several that a series has; ANY needs no replica and is left out."""
+    """Upper and lower case are accepted; of several labels the first counts; ANY needs no replica and is left out."""
     old = {"db_cassandra_consistency_level": "ONE", "db_name": "clicks"}
     found = prometheus.read(vector((span(), "12"), (old, "3"), (span("any"), "9")), LABELS, "p")
     assert list(found.series.values()) == [
@@ -70,7 +70,7 @@ def test_labels_name_level_keyspace_and_datacenter() -> None:
 
 
 def test_series_that_differ_are_counters_of_their_own() -> None:
-    """Two clients, of which one ends later."""
+    """The series belong to two clients, one of which ends later."""
     found = prometheus.read(vector((span(instance="a"), "1"), (span(instance="b"), "2")), LABELS, "p")
     assert len(found.series) == 2
 
@@ -86,7 +86,7 @@ def test_series_that_differ_are_counters_of_their_own() -> None:
     ],
 )
 def test_what_cannot_be_used_is_a_gap(answer: dict[str, Any], gap: str) -> None:
-    """A series without a level may be one at a high level; a value that is no number says nothing."""
+    """A series without a level may belong to a high level; a value that is not a number gives no information."""
     assert prometheus.read(answer, LABELS, "p").gap == gap
 
 
@@ -111,7 +111,7 @@ def test_a_result_that_is_not_a_vector_is_refused(answer: object) -> None:
 
 
 def test_the_query_is_sent_with_the_login(tmp_path: Any) -> None:
-    """It is a GET of the query API."""
+    """The query is a GET to the query API."""
     password = tmp_path / "password"
     password.write_text("secret\n")
     password.chmod(0o600)
@@ -130,7 +130,7 @@ def test_the_query_is_sent_with_the_login(tmp_path: Any) -> None:
     ],
 )
 def test_errors_are_gaps_and_lower_nothing(status: int, body: bytes, why: str) -> None:
-    """The reason is what the note says."""
+    """The note has the reason."""
     with answering(status, body) as (url, _):
         with pytest.raises(SourceError, match=why):
             prometheus.ask(Prometheus(url=url, query="q"))
@@ -145,7 +145,7 @@ def test_errors_are_gaps_and_lower_nothing(status: int, body: bytes, why: str) -
 
 
 def test_a_server_that_is_not_there_is_a_gap() -> None:
-    """Every other error is a gap too."""
+    """A server that can't be reached, or any other error, is a gap."""
     observing = Observing(prometheus=Prometheus(url="http://127.0.0.1:9", query="q"))
     levels = LevelBook().of("orders")
     prometheus.tried(levels, observing)

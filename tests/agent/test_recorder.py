@@ -1,4 +1,4 @@
-"""The recorder: since when things are as they are, also after a restart, and what the gate answered."""
+"""The recorder: since when each state has lasted, also across restarts, and what the gate answered."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def decision(*nodes: str, down: str = "") -> Decision:
 
 
 def test_since_is_kept_without_a_file() -> None:
-    """It is kept in memory from the first poll on; a failed poll does not change it."""
+    """The time is kept in memory from the first poll on; a failed poll does not change it."""
     clock = Clock()
     known = Recorder(clock=clock)
     known.start()
@@ -78,7 +78,7 @@ def test_since_is_kept_without_a_file() -> None:
 
 
 def test_a_restart_keeps_since(tmp_path: Path) -> None:
-    """And says from when on nothing was watched; what changed meanwhile is an entry of the first poll."""
+    """The history also shows since when nothing was watched; changes in that time are entries of the first poll."""
     path, clock = tmp_path / "state.db", Clock()
     first = recorded(path, clock)
     _, written = first.note(reading("10.0.0.1"))
@@ -102,7 +102,7 @@ def test_a_restart_keeps_since(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
-    """A quiet cluster costs the disk nothing."""
+    """A quiet cluster causes no writes to the disk."""
     known = recorded(tmp_path / "state.db", Clock())
     assert known.note(reading())[1]
     assert known.note(reading())[1] is None
@@ -110,7 +110,7 @@ def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_removed_is_forgotten(tmp_path: Path) -> None:
-    """Its history stays; if it comes back, it is seen for the first time."""
+    """Its history is kept, but if the cluster is added again, it counts as seen for the first time."""
     path, clock = tmp_path / "state.db", Clock()
     known = recorded(path, clock)
     known.note(reading())
@@ -122,7 +122,7 @@ def test_a_cluster_that_is_removed_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_answers_of_the_gate_are_kept(tmp_path: Path) -> None:
-    """Every safe one; a refusal once, until it differs."""
+    """Every safe answer is kept; a refusal is kept once, until it differs."""
     path = tmp_path / "state.db"
     known = recorded(path, Clock())
     unsafe = decision("10.0.0.2", down="10.0.0.1")
@@ -141,7 +141,7 @@ def test_answers_of_the_gate_are_kept(tmp_path: Path) -> None:
 
 
 def test_questions_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand hosts may ask; the oldest is forgotten first."""
+    """A thousand hosts may ask; the oldest question is forgotten first."""
     monkeypatch.setattr(recording, "REMEMBERED", 2)
     known = Recorder()
     for asker in ("a", "b", "c"):
@@ -150,7 +150,7 @@ def test_questions_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bug_costs_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported, and the reading is shown without its past."""
+    """The bug is reported, and the reading is shown without its history."""
     complaints: list[Exception] = []
     known = Recorder(complain=complaints.append)
     monkeypatch.setattr(recording, "transitions", lambda *_: 1 / 0)
@@ -160,7 +160,7 @@ def test_a_bug_costs_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_watch_shows_what_is_in_the_file(tmp_path: Path) -> None:
-    """Once a reading is published, its changes are committed; a reading of a watch has its past."""
+    """When a reading is published its changes are already committed, and it has the times from the history."""
     path = tmp_path / "state.db"
     with embedded(name="blogs", time_factor=0) as world:
         known = recorded(path, Clock())

@@ -59,7 +59,7 @@ def full() -> Iterator[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["socket", "sensu-go"])
 def test_a_hanging_sensu_costs_the_deadline_once_and_one_thread(transport: str) -> None:
-    """The first sending is abandoned at the deadline; while its thread hangs, no second one is started."""
+    """The first attempt is abandoned at the deadline; while its thread hangs, no second thread is started."""
     with full() as port:
         sensu = replace(BASE, transport=transport, port=port, url=f"http://127.0.0.1:{port}")
         sender = Sender("blogs", sensu, 15, deadline=0.3)
@@ -82,7 +82,7 @@ def test_an_api_that_never_answers_is_abandoned() -> None:
 
 
 def test_the_problems_of_all_events_are_one_line() -> None:
-    """It names both events, each with its error."""
+    """The line names both events, each with its error."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     problem = Sender("blogs", replace(BASE, transport="sensu-go", url=f"http://127.0.0.1:{port}"), 15).send(verdict())
@@ -100,13 +100,13 @@ def test_the_problems_of_all_events_are_one_line() -> None:
     ],
 )
 def test_settings_that_would_notify_nobody_are_refused(changes: dict[str, object], text: str) -> None:
-    """They are refused at the start, not at the first outage."""
+    """The error comes at the start, not at the first outage."""
     with pytest.raises(UsageError, match=text.replace("`", ".")):
         Sender("a", replace(BASE, **changes), 15)  # type: ignore[arg-type]  # of several types
 
 
 def test_only_clusters_with_sensu_have_a_sender(tmp_path: Path) -> None:
-    """Its interval is the agent's, its ttl ten intervals."""
+    """Its interval is that of the agent, and its ttl is ten intervals."""
     file = tmp_path / "r.yaml"
     file.write_text(
         "clusters:\n"
@@ -144,7 +144,7 @@ def sensu() -> Iterator[double.Sensu]:
     ],
 )
 def test_an_old_verdict_is_sent_as_unknown(reading: Reading, status: int, output: str, sensu: double.Sensu) -> None:
-    """Both tiers get it: if nothing were sent, the last OK would stay in force."""
+    """Both tiers get it, because without a new event Sensu would keep showing the last OK."""
     sender = Sender("blogs", replace(BASE, transport="sensu-go", url=sensu.url), 15)
     assert sender.send_reading(reading) is None
     page = sensu.event("blogs", PAGE)
@@ -153,7 +153,7 @@ def test_an_old_verdict_is_sent_as_unknown(reading: Reading, status: int, output
 
 
 class Slow(Sender):
-    """Sends nothing: waits for `go`, and remembers the readings."""
+    """A sender that sends nothing: it waits for `go`, and records the readings."""
 
     def __init__(self) -> None:
         super().__init__("blogs", BASE, 15)
@@ -171,7 +171,7 @@ class Slow(Sender):
 
 
 def test_the_caller_never_waits_and_the_newest_reading_is_sent() -> None:
-    """While one reading is being sent, only the newest of a thousand others waits."""
+    """While one reading is being sent, only the newest of a thousand later ones waits."""
     sender = Slow()
     with Courier({"blogs": sender}, lambda *_: None) as courier:
         courier(Reading(cluster="blogs", error="first"))
@@ -185,7 +185,7 @@ def test_the_caller_never_waits_and_the_newest_reading_is_sent() -> None:
 
 
 def test_a_problem_is_reported_once_a_change() -> None:
-    """When it begins and when it ends, not with each poll or another text; a bug is reported and ends no thread."""
+    """It is reported when it begins and ends, not with each poll or a new text; a bug does not end the thread."""
     reported: list[tuple[str, str | None]] = []
     sender = Slow()
     with Courier({"blogs": sender}, lambda *change: reported.append(change)) as courier:

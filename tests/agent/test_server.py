@@ -1,4 +1,4 @@
-"""The agent's HTTP server: addresses, TLS, event streams, a timely end, and clients that are slow on purpose."""
+"""The agent's HTTP server: addresses, TLS, event streams, shutdown in time, and clients that are slow on purpose."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def connected(served: Served) -> socket.socket:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Whether the server closes the connection within the time of a test."""
+    """Whether the server closes the connection within the time that a test waits."""
     try:
         while connection.recv(65536):
             pass
@@ -65,7 +65,7 @@ def ended(connection: socket.socket) -> bool:
     [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "http://"), (":0", "http://")],
 )
 def test_it_listens_on_the_configured_address(world: World, listen: str, url: str) -> None:
-    """Its URL is one that a client on this host can use."""
+    """The reported URL works for a client on this host."""
     with web.serve(world.agent, listen) as served:
         assert served.url.startswith(url)
         assert requests.get(f"{served.url}/-/healthy", timeout=30).status_code == 200
@@ -73,13 +73,13 @@ def test_it_listens_on_the_configured_address(world: World, listen: str, url: st
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "9742", "127.0.0.1:99999", "::1:9742", "http://127.0.0.1:1", ""])
 def test_a_wrong_address_is_refused(world: World, listen: str) -> None:
-    """The error is one line."""
+    """The error has one line."""
     with pytest.raises(UsageError, match="it is not HOST:PORT"), web.serve(world.agent, listen):
         pass
 
 
 def test_a_port_in_use_is_an_error_at_the_start(world: World) -> None:
-    """Not only in the server's thread."""
+    """The error is raised to the caller, not only in the server's thread."""
     taken = world.served.url.partition("://")[2]
     with pytest.raises(UsageError, match=r"can't listen on .* in use"), web.serve(world.agent, taken):
         pass
@@ -89,7 +89,7 @@ def test_a_port_in_use_is_an_error_at_the_start(world: World) -> None:
 
 
 def secured(folder: Path, more: str = "", users: str = "", name: str = "127.0.0.1") -> str:
-    """A web configuration with a certificate of CA."""
+    """A web configuration whose certificate is signed by CA."""
     pair = CA.issue_cert(name, "localhost")
     pair.private_key_pem.write_to_path(folder / "key.pem")
     (folder / "key.pem").chmod(0o600)
@@ -102,7 +102,7 @@ def secured(folder: Path, more: str = "", users: str = "", name: str = "127.0.0.
 
 
 def test_clients_verify_the_certificate(world: World, tmp_path: Path) -> None:
-    """It is of the configured authority and no other; a client without TLS gets no answer."""
+    """The certificate is signed by the configured authority; a client without TLS gets no answer."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served:
         assert served.url.startswith("https://127.0.0.1:")
@@ -125,7 +125,7 @@ def test_old_versions_of_tls_are_refused(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_client_certificates_are_required(world: World, tmp_path: Path) -> None:
-    """Clients with one need no password, from any host."""
+    """A client with a certificate needs no password, from any host."""
     more = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
     mine = CA.issue_cert("client")
     mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
@@ -141,7 +141,7 @@ def test_client_certificates_are_required(world: World, tmp_path: Path) -> None:
 
 
 def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path: Path) -> None:
-    """So are other users; a file that can't be used leaves the old configuration in force and is reported."""
+    """Changed users take effect too; an unusable file is reported and leaves the old configuration in force."""
     path = secured(tmp_path, users=f"basic_auth_users: {{alice: {hashed('old').decode()}}}\n")
     reported: list[str | None] = []
     with web.serve(world.agent, "127.0.0.1:0", path, report=reported.append) as served:
@@ -177,7 +177,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path:
 
 
 def test_the_server_notices_changed_files(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a signal."""
+    """No signal is needed."""
     monkeypatch.setattr(server, "LOOK", 0)
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users: {{alice: {hashed('old').decode()}}}")
@@ -189,7 +189,7 @@ def test_the_server_notices_changed_files(world: World, tmp_path: Path, monkeypa
 
 
 def test_a_wrong_file_is_an_error_at_the_start(world: World, tmp_path: Path) -> None:
-    """Before the server listens."""
+    """It is reported before the server listens."""
     path = secured(tmp_path)
     (tmp_path / "cert.pem").write_text("none")
     assert load(path).tls
@@ -204,7 +204,7 @@ def test_a_wrong_file_is_an_error_at_the_start(world: World, tmp_path: Path) -> 
 def test_idle_handshakes_end_and_do_not_delay_a_scrape(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fifty clients connect and never begin the TLS handshake."""
+    """Fifty clients connect and never start the TLS handshake."""
     monkeypatch.setattr(server, "HANDSHAKE", 3)
     with web.serve(world.agent, "127.0.0.1:0", secured(tmp_path)) as served, ExitStack() as stack:
         idle = [stack.enter_context(connected(served)) for _ in range(50)]
@@ -225,7 +225,7 @@ def test_idle_handshakes_end_and_do_not_delay_a_scrape(
     ],
 )
 def test_connections_of_silent_clients_end(world: World, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing sent, an endless header or body, an unused connection, the beginning of a second request."""
+    """It sends nothing, an endless header or body, nothing after a request, or the start of a second request."""
     monkeypatch.setattr(server, "RECEIVE", 0.3)
     monkeypatch.setattr(server, "IDLE", 1)
     with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
@@ -234,7 +234,7 @@ def test_connections_of_silent_clients_end(world: World, sent: bytes, monkeypatc
 
 
 def test_a_slow_header_ends_at_the_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The deadline is for the whole header: a further byte does not extend it."""
+    """The deadline applies to the whole header; further bytes do not extend it."""
     monkeypatch.setattr(server, "RECEIVE", 0.5)
     with web.serve(world.agent, "127.0.0.1:0") as served, connected(served) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
@@ -250,7 +250,7 @@ def test_a_slow_header_ends_at_the_deadline(world: World, monkeypatch: pytest.Mo
 
 
 def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer has a deadline even if the buffers are full."""
+    """Sending an answer has a deadline, even if the buffers are full."""
     monkeypatch.setattr(server, "ANSWER", 0.5)
     over = threading.Event()
 
@@ -269,14 +269,14 @@ def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyP
 
 
 def test_endless_headers_are_refused(world: World) -> None:
-    """Their size is limited."""
+    """The size of headers is limited."""
     with connected(world.served) as endless:
         endless.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * server.HEADER * 2)
         assert endless.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_the_longest_idle_connection_makes_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection with a request is never closed."""
+    """A connection that is serving a request is never closed."""
     monkeypatch.setattr(server, "CONNECTIONS", 5)
     monkeypatch.setattr(server, "RECEIVE", 600)
     with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
@@ -297,7 +297,7 @@ def stream(served: Served) -> Iterator[Iterator[str]]:
 
 @pytest.mark.slow
 def test_events_announce_new_readings(world: World) -> None:
-    """One line at the beginning, and one for each new reading."""
+    """The stream has one line at the beginning, and one for each new reading."""
     with stream(world.served) as lines:
         assert next(lines) == "retry: 2000"
         numbers = [int(next(lines).removeprefix("data: ")) for _ in range(3)]
@@ -305,14 +305,14 @@ def test_events_announce_new_readings(world: World) -> None:
 
 
 def test_a_quiet_stream_sends_that_it_is_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a browser can distinguish it from a lost connection."""
+    """So a browser can distinguish a quiet stream from a lost connection."""
     monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     with stream(world.served) as lines:
         assert "event: alive" in {next(lines) for _ in range(12)}
 
 
 def test_a_client_that_leaves_a_busy_stream_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the server would write for ever, and no other client would be answered."""
+    """Otherwise the server would write for ever, and would not answer other clients."""
     monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
     for _ in range(10):
         with stream(world.served) as lines:
@@ -321,7 +321,7 @@ def test_a_client_that_leaves_a_busy_stream_is_noticed(world: World, monkeypatch
 
 
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Browsers reconnect by themselves; a client beyond the limit gets the time of its next attempt."""
+    """Browsers then reconnect by themselves; a client above the limit gets the time for its next attempt."""
     monkeypatch.setattr(monitoring, "STREAMS", 1)
     monkeypatch.setattr(monitoring, "STREAM_SECONDS", 1)
     with web.serve(world.agent, "127.0.0.1:0") as served:
@@ -339,7 +339,7 @@ def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPat
 
 
 def test_concurrent_streams_are_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of thirty concurrent requests only the allowed number succeeds."""
+    """Of thirty concurrent requests only as many as allowed succeed."""
     monkeypatch.setattr(monitoring, "STREAMS", 4)
     with web.serve(world.agent, "127.0.0.1:0") as served, ExitStack() as stack:
         connections = [stack.enter_context(connected(served)) for _ in range(30)]
@@ -370,7 +370,7 @@ def test_a_stream_that_never_began_is_not_counted(world: World) -> None:
 
 
 def test_a_head_request_for_events_is_answered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes no stream."""
+    """It does not count as a stream."""
     monkeypatch.setattr(monitoring, "STREAMS", 0)
     answer = requests.head(f"{world.served.url}/events", timeout=10)
     assert answer.status_code == 200
@@ -378,7 +378,7 @@ def test_a_head_request_for_events_is_answered_at_once(world: World, monkeypatch
 
 
 def test_it_stops_with_open_streams(world: World) -> None:
-    """Then nothing listens, and no thread is left."""
+    """Afterwards nothing listens, and no thread is left."""
     before = web_threads()
     with ExitStack() as stack:
         with web.serve(world.agent, "127.0.0.1:0") as served:

@@ -86,7 +86,7 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hangs]:
 
 @pytest.mark.slow
 def test_a_hanging_cluster_delays_no_other(world: World, hangs: Hangs) -> None:
-    """One is polled repeatedly during the first poll of the other."""
+    """One cluster is polled repeatedly while the first poll of the other one hangs."""
     slow = replace(world.cluster, name="slow")
     with running(Agent(config(slow, world.cluster))) as agent:
         until(lambda: polls(agent, "orders-prod") >= 3)
@@ -111,7 +111,7 @@ def test_polls_of_hanging_nodes_end_at_their_deadline(world: World) -> None:
 
 
 def test_a_hanging_poll_makes_the_reading_old_and_the_agent_not_lively(world: World, hangs: Hangs) -> None:
-    """The age is checked when a reading is requested; no thread has to notice it."""
+    """The age is computed when a reading is requested, so that no thread has to notice it."""
     clock = Clock()
     hangs.free.set()
     agent = Agent(config(replace(world.cluster, name="slow"), interval=NEVER), clock=clock)
@@ -135,7 +135,7 @@ def test_a_hanging_poll_makes_the_reading_old_and_the_agent_not_lively(world: Wo
 
 
 def test_hurry_polls_at_once(world: World) -> None:
-    """Only the pause of that cluster is cut short."""
+    """Only that cluster's pause is cut short."""
     other = replace(world.cluster, name="other")
     with running(Agent(config(world.cluster, other, interval=NEVER))) as agent:
         until(agent.tried)
@@ -146,7 +146,7 @@ def test_hurry_polls_at_once(world: World) -> None:
 
 
 def test_fresh_is_a_poll_that_began_after_the_call(world: World, hangs: Hangs) -> None:
-    """Not the current poll, and with streams; None for an unknown name, and at the deadline."""
+    """The current poll does not count, and streams are included; None for an unknown name and at the deadline."""
     hangs.free.set()
     cluster = replace(world.cluster, name="slow")
     with running(Agent(config(cluster, interval=NEVER))) as agent:
@@ -175,7 +175,7 @@ def test_fresh_is_a_poll_that_began_after_the_call(world: World, hangs: Hangs) -
 
 
 def test_wait_returns_at_a_new_reading_and_at_the_end(world: World) -> None:
-    """Long before the given time."""
+    """It returns long before its timeout."""
     agent = Agent(config(world.cluster, interval=NEVER))
     with running(agent):
         seen = agent.wait(0, PATIENCE)
@@ -195,7 +195,7 @@ def test_wait_returns_at_a_new_reading_and_at_the_end(world: World) -> None:
 
 
 def test_stop_leaves_no_thread_and_no_connection(world: World) -> None:
-    """The threads of watches, listeners and requests end; a second stop does no harm."""
+    """The threads of watches, listeners and requests end; stopping twice does no harm."""
     before = set(threading.enumerate())
     agent = Agent(config(world.cluster), [lambda _: None])
     with running(agent):
@@ -209,7 +209,7 @@ def test_stop_leaves_no_thread_and_no_connection(world: World) -> None:
 
 
 def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> None:
-    """It reports that not all threads ended, and the poll is never published."""
+    """It reports that some threads have not ended, and the poll's result is never published."""
     published: list[Reading] = []
     agent = Agent(config(replace(world.cluster, name="slow"), interval=NEVER), [published.append])
     agent.start()
@@ -221,7 +221,7 @@ def test_stop_does_not_wait_for_a_hanging_poll(world: World, hangs: Hangs) -> No
 
 
 def test_stop_abandons_polls_that_wait_for_nodes(world: World) -> None:
-    """A poll only reads, and its reading would not be published: its deadline is not waited for."""
+    """A poll only reads, and its result would not be published, so nothing is lost by not waiting for its deadline."""
     hanging = replace(world.cluster, source=replace(world.settings, timeout=NEVER))
     agent = Agent(config(hanging, interval=NEVER))
     with running(agent):
@@ -234,7 +234,7 @@ def test_stop_abandons_polls_that_wait_for_nodes(world: World) -> None:
 
 
 def test_polls_begin_one_by_one_in_the_order_of_asking() -> None:
-    """So that a loop that can't keep up ends the polls that it has begun, instead of beginning all of them."""
+    """A loop that can't keep up finishes the polls that it has begun, instead of beginning all of them."""
     polls = PollLoop()
     begun: list[int] = []
     after_each_pass: list[int] = []
@@ -261,7 +261,7 @@ def test_polls_begin_one_by_one_in_the_order_of_asking() -> None:
 
 @pytest.mark.slow
 def test_a_listener_that_raises_or_hangs_affects_no_other(world: World) -> None:
-    """Polls and other listeners go on; the error is reported; a slow listener gets the newest reading."""
+    """Polls and other listeners go on; the error is reported; a slow listener gets only the newest reading."""
     free, news = threading.Event(), 4
     slow: list[int] = []
     published: list[Reading] = []
@@ -290,7 +290,7 @@ def test_a_listener_that_raises_or_hangs_affects_no_other(world: World) -> None:
 
 
 def test_a_listener_gets_the_last_reading(world: World) -> None:
-    """A reading from before the end is delivered at the end."""
+    """A reading from before the stop is still delivered."""
     free, published = threading.Event(), []
 
     def late(reading: Reading) -> None:
@@ -309,14 +309,14 @@ def test_a_listener_gets_the_last_reading(world: World) -> None:
 
 
 def test_a_reload_keeps_unchanged_clusters(world: World) -> None:
-    """An unchanged cluster keeps its watch, connections and reading; others start, change and end."""
+    """An unchanged cluster keeps its watch, connections and reading; the others are started, changed or stopped."""
     two, three = (replace(world.cluster, name=name) for name in ("two", "three"))
     clock = Clock()
     with running(Agent(config(world.cluster, two, interval=NEVER), clock=clock)) as agent:
         until(agent.tried)
         known = agent.reading("orders-prod")
         assert known
-        again = replace(world.cluster, source=replace(world.cluster.source))  # equal, as read from the file again
+        again = replace(world.cluster, source=replace(world.cluster.source))  # equal, but read from the file again
         agent.reload(config(three, again, replace(two, gate=Gate(settle=9999)), interval=NEVER))
         assert [reading.cluster for reading in agent.readings()] == ["three", "orders-prod", "two"]
         until(agent.tried)
@@ -330,7 +330,7 @@ def test_a_reload_keeps_unchanged_clusters(world: World) -> None:
 
 
 def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs) -> None:
-    """That is true even if its last poll ends after the reload."""
+    """This holds even if its last poll ends after the reload."""
     published: list[Reading] = []
     with running(Agent(config(replace(world.cluster, name="slow"), interval=NEVER), [published.append])) as agent:
         assert hangs.entered.wait(PATIENCE)
@@ -342,13 +342,13 @@ def test_a_removed_cluster_is_not_published_any_more(world: World, hangs: Hangs)
 
 
 def test_a_call_about_a_removed_cluster_returns_soon(world: World, hangs: Hangs) -> None:
-    """A call that waits for a watch returns when the watch ends."""
+    """A call that waits for a watch returns as soon as the watch ends."""
     with running(Agent(config(replace(world.cluster, name="slow"), interval=NEVER))) as agent:
         assert hangs.entered.wait(PATIENCE)
         readings: list[Reading | None] = []
         asking = threading.Thread(target=lambda: readings.append(agent.fresh("slow", 10 * PATIENCE)))
         asking.start()
-        until(lambda: agent._state.watches[0]._streams)  # it has asked
+        until(lambda: agent._state.watches[0]._streams)  # by then it has asked
         agent.reload(config(world.cluster, interval=NEVER))
         asking.join(PATIENCE)
         assert readings == [None]
@@ -356,7 +356,7 @@ def test_a_call_about_a_removed_cluster_returns_soon(world: World, hangs: Hangs)
 
 
 def test_a_new_interval_keeps_the_reading_and_polls_at_once(world: World) -> None:
-    """The watch goes on, and a longer pause before the reload does not count as a hanging poll."""
+    """The watch goes on, and the longer pause from before the reload does not count as a hanging poll."""
     clock = Clock()
     with running(Agent(config(world.cluster, interval=NEVER), clock=clock)) as agent:
         until(agent.tried)
@@ -368,7 +368,7 @@ def test_a_new_interval_keeps_the_reading_and_polls_at_once(world: World) -> Non
 
 
 def test_a_refused_configuration_changes_nothing_but_the_metric(world: World) -> None:
-    """The metric is 0 until a good configuration is in force."""
+    """The metric is 0 until a valid configuration is in force."""
     agent = Agent(config(world.cluster))
 
     def exported() -> list[float]:
@@ -386,7 +386,7 @@ def test_a_refused_configuration_changes_nothing_but_the_metric(world: World) ->
 
 
 def test_a_cluster_may_be_configured_twice(world: World) -> None:
-    """Under two names, with the same result for both."""
+    """It may have two names, and both get the same result."""
     with running(Agent(config(world.cluster, replace(world.cluster, name="again"), interval=NEVER))) as agent:
         until(agent.tried)
         assert [(reading.cluster, severity(reading)) for reading in agent.readings()] == [

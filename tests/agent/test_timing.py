@@ -1,4 +1,4 @@
-"""Where the time of a poll goes: in the debug log, and as traces; nothing of both by default."""
+"""The time that each part of a poll takes: in the debug log and as traces; neither by default."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STEPS = {"poll", "ask", "members", "ring", "leases", "judge", "assess"}  # of a 
 
 
 class Collected:
-    """An observer that keeps what it sees."""
+    """An observer that records what it is given."""
 
     def __init__(self) -> None:
         self.requests: list[RequestTimes] = []
@@ -111,7 +111,7 @@ def on_loop(world: World) -> Watch:
 
 @pytest.mark.parametrize("poll", [on_loop, lambda world: polled(world.watch())], ids=["loop", "thread"])
 def test_the_debug_log_has_requests_and_steps(debug_log: StringIO, poll: Any) -> None:
-    """A line for each request to each node, and for each step of the poll, all with the cluster's name."""
+    """Each request to a node and each step of the poll has a line, with the cluster's name."""
     with embedded() as world:
         poll(world)
         nodes = world.addresses
@@ -130,7 +130,7 @@ def test_the_debug_log_has_requests_and_steps(debug_log: StringIO, poll: Any) ->
 
 
 def test_a_request_that_fails_says_why(debug_log: StringIO) -> None:
-    """A node that refuses connections has an error, and no status."""
+    """The line of a node that refuses connections has an error and no status."""
     with embedded() as world:
         world.simulated.set_fault(0, Fault("reset"))
         polled(world.watch())
@@ -140,7 +140,7 @@ def test_a_request_that_fails_says_why(debug_log: StringIO) -> None:
 
 
 def test_our_loggers_go_into_the_log(debug_log: StringIO) -> None:
-    """At their own level; those of libraries do as before, from WARNING on."""
+    """They log at their own level; those of libraries are logged from WARNING on, as before."""
     logging.getLogger("ringcheck.any").info("said %s", "this")
     logging.getLogger("ringcheckers").info("not ours")
     logging.getLogger("ringcheckers").error("theirs")
@@ -151,7 +151,7 @@ def test_our_loggers_go_into_the_log(debug_log: StringIO) -> None:
 
 
 def test_nothing_is_logged_without_debug() -> None:
-    """No observer, and so no time is taken."""
+    """There is no observer, so no time is measured."""
     program = "import sys; from ringcheck.http import timing; print(timing._observers, 'logging' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["()", "False"]
@@ -185,7 +185,7 @@ def tls_server() -> Iterator[tuple[str, ssl.SSLContext]]:
 
 @pytest.mark.parametrize("way", ["loop", "thread"])
 def test_tls_has_a_time_of_its_own(way: str) -> None:
-    """Connected, then secured, then answered; and the URL is without the password."""
+    """Connecting, TLS and answering are timed separately, and the URL is shown without the password."""
     seen, threads = Collected(), WorkerThreads(1)
 
     async def ask(url: str, context: ssl.SSLContext) -> None:
@@ -216,7 +216,7 @@ def test_tls_has_a_time_of_its_own(way: str) -> None:
 
 
 def below(spans: list[ReadableSpan]) -> dict[str, set[str | None]]:
-    """The names of the spans above those of each name."""
+    """The names of the spans below each span, by its name."""
     names = {span.context.span_id: span.name for span in spans if span.context}
     found: dict[str, set[str | None]] = {}
     for span in spans:
@@ -226,7 +226,7 @@ def below(spans: list[ReadableSpan]) -> dict[str, set[str | None]]:
 
 @pytest.mark.parametrize("poll", [on_loop, lambda world: polled(world.watch())], ids=["loop", "thread"])
 def test_a_poll_is_a_trace(poll: Any) -> None:
-    """Its steps and requests are spans below it."""
+    """Its steps and requests are its child spans."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with embedded() as world, observing(traces.Traces(provider)):
@@ -248,7 +248,7 @@ def test_a_poll_is_a_trace(poll: Any) -> None:
 
 
 def test_a_request_outside_of_a_poll_is_no_trace() -> None:
-    """Such as one to a webhook."""
+    """This holds for a request to a webhook, for example."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     observer = traces.Traces(provider)
@@ -269,13 +269,13 @@ def test_a_request_outside_of_a_poll_is_no_trace() -> None:
     ],
 )
 def test_the_environment_asks_for_traces(environment: dict[str, str], on: bool) -> None:  # noqa: FBT001 - a row
-    """By the standard variables; off by default."""
+    """The standard variables switch traces on; they are off by default."""
     assert traces.wanted(environment) is on
 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """The standard variables switch traces on; they are off by default."""
+    """A collector of traces: its URL, and the requests that it received."""
     received: list[ExportTraceServiceRequest] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -298,7 +298,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
 
 @pytest.mark.slow
 def test_the_agent_sends_traces_to_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process, by OTLP over HTTP, as its environment says; what is left is sent when it ends."""
+    """The process sends them by OTLP over HTTP as its environment says, and sends what is left when it ends."""
     with collector() as (url, received), process.clusters(tmp_path) as made:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
@@ -314,7 +314,7 @@ def test_the_agent_sends_traces_to_a_collector(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_missing_libraries_and_a_dead_collector_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is logged once; with the second polls go on, and the process ends."""
+    """Missing libraries are logged once; with a dead collector polls go on, and the process ends normally."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent_port()}")
     without = f"import sys; sys.modules['opentelemetry'] = None\n{process.HANGING}"
     with process.clusters(tmp_path) as made:
@@ -337,4 +337,4 @@ def silent_port() -> int:
     return port
 
 
-_OPEN: list[socket.socket] = []  # listen and accept nothing until the tests end
+_OPEN: list[socket.socket] = []  # listen without accepting until the tests end

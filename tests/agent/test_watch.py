@@ -1,4 +1,4 @@
-"""The watch of an embedded cluster: its readings, how long they are current, and which errors do not end it."""
+"""The watch of an embedded cluster: its readings, how long they are current, and which errors it survives."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def world() -> Iterator[World]:
 
 
 def test_a_reading_has_the_result_of_a_poll(world: World) -> None:
-    """Before the first poll nothing is known; after it the verdict, nodes that may restart, time and requests are."""
+    """Before the first poll nothing is known; afterwards it has verdict, nodes that may restart, time and requests."""
     watch = world.watch()
     before = watch.present()
     assert (before.verdict, before.fresh, before.last_success) == (None, False, None)
@@ -65,7 +65,7 @@ def test_a_reading_has_the_result_of_a_poll(world: World) -> None:
 
 @pytest.mark.parametrize(("interval", "seconds"), [(15.0, 45.0), (60.0, 180.0), (1.0, 10.0)])
 def test_a_verdict_is_current_for_three_intervals(world: World, interval: float, seconds: float) -> None:
-    """From the start of its poll, and for ten seconds at least; then it is kept as an old one."""
+    """The time starts with its poll, and is ten seconds at least; after it the verdict is kept as an old one."""
     watch = world.watch(interval)
     first = polled(watch)
     world.clock.time += seconds
@@ -76,7 +76,7 @@ def test_a_verdict_is_current_for_three_intervals(world: World, interval: float,
 
 
 def test_the_age_of_a_verdict_counts_from_the_start_of_its_poll(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first data of a slow poll is as old as the poll."""
+    """In a slow poll the first data is as old as the poll itself."""
     judge = Judging.judge
 
     def slow(*arguments: Any, **options: Any) -> Any:
@@ -119,7 +119,7 @@ def test_the_verdict_is_kept_while_no_node_answers(world: World) -> None:
     "faults", [("status",) * 3, ("refuse", "status", "status"), ("reset", "hang", "status"), ("html", "hang", "reset")]
 )
 def test_every_kind_of_silence_makes_suspects(faults: tuple[FaultKind, ...], world: World) -> None:
-    """If no node answers, all nodes that did before are suspects, whatever their faults are."""
+    """If no node answers, all nodes that answered before are suspects, whatever kinds of faults they have."""
     watch = world.watch(1.0)
     good = polled(watch)
     for number, kind in enumerate(faults):
@@ -131,7 +131,7 @@ def test_every_kind_of_silence_makes_suspects(faults: tuple[FaultKind, ...], wor
 
 
 def test_a_configuration_error_makes_no_suspects(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error on our side is no evidence about nodes."""
+    """An error on our side says nothing about the nodes."""
     watch = world.watch()
     polled(watch)
 
@@ -145,7 +145,7 @@ def test_a_configuration_error_makes_no_suspects(world: World, monkeypatch: pyte
 
 
 def test_a_killed_node_is_first_a_suspect_then_down(world: World) -> None:
-    """A suspect while its peers still see it up, and no longer once they see it down."""
+    """It is a suspect while its peers still see it up, and no longer once they see it down."""
     watch = world.watch()
     polled(watch)
     victim = world.address(1)
@@ -180,7 +180,7 @@ def test_a_paused_node_is_a_suspect(world: World) -> None:
 
 
 def test_a_node_that_never_answered_is_no_suspect(world: World) -> None:
-    """Its Jolokia may never have been installed: that is a finding, but not a death."""
+    """Its Jolokia may not be installed: that is a finding, but does not mean that the node died."""
     world.simulated.set_fault(1, Fault("refuse"))
     watch = world.watch()
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_a_node_that_never_answered_is_no_suspect(world: World) -> None:
 
 
 def test_a_node_that_comes_up_without_jolokia_is_no_suspect(world: World) -> None:
-    """Its peers see it up again, but its Jolokia was not started: no node died."""
+    """Its peers see it up again, and only its Jolokia was not started: no node died."""
     watch = world.watch()
     polled(watch)
     world.simulated.down(1, instant=True)
@@ -222,7 +222,7 @@ def test_a_suspect_stays_one_through_a_blind_poll(world: World) -> None:
 
 
 def test_a_bug_is_reported_and_does_not_end_the_watch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line with its location; no node may restart, and the next poll works."""
+    """One line with the location is logged; no node may restart, and the next poll works."""
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by\nzero")
@@ -239,7 +239,7 @@ def test_a_bug_is_reported_and_does_not_end_the_watch(world: World, monkeypatch:
 
 
 def test_a_missing_password_file_is_read_again(world: World, tmp_path: Path) -> None:
-    """It is an error of that poll; once the file exists the cluster is watched."""
+    """The missing file is an error of that poll; once it exists, the cluster is watched."""
     file = tmp_path / "password"
     jolokia = replace(world.settings, username="ringcheck", password_file=str(file))
     watch = world.watch(source=jolokia)
@@ -251,7 +251,7 @@ def test_a_missing_password_file_is_read_again(world: World, tmp_path: Path) -> 
 
 
 def test_contact_points_of_two_clusters_are_an_error() -> None:
-    """Although both clusters have the same name: a verdict would cover only one of them."""
+    """This holds although both clusters have the same name: a verdict would cover only one of them."""
     with embedded() as world, ExitStack() as stack:
         other = EmbeddedCluster.uniform(3, keyspaces={"orders": topology(dc1=3)}, name="orders-prod", seed=7)
         server = stack.enter_context(serve(other))
@@ -266,7 +266,7 @@ def test_contact_points_of_two_clusters_are_an_error() -> None:
 
 
 def test_memory_for_past_states_is_freed(world: World) -> None:
-    """Only what was derived for the last set of down nodes is kept, and for all nodes up."""
+    """Only what was computed for the last set of down nodes, and for all nodes up, is kept."""
     watch = world.watch()
 
     def remembered() -> int:
@@ -290,7 +290,7 @@ def test_memory_for_past_states_is_freed(world: World) -> None:
 
 
 def test_lively_allows_one_poll_at_its_deadline(world: World) -> None:
-    """An interval with jitter, and twice the time for a poll and its leases; beyond that a restart helps."""
+    """An interval with jitter, and twice the time of a poll and its leases, are allowed; after that a restart helps."""
     watch = world.watch(10.0)
     world.clock.time += 34.9
     assert watch.lively()
@@ -302,7 +302,7 @@ def test_lively_allows_one_poll_at_its_deadline(world: World) -> None:
 
 @pytest.mark.slow
 def test_no_password_is_logged(world: World, tmp_path: Path) -> None:
-    """Not even if Jolokia refuses the password, or etcd does not answer."""
+    """This holds even if Jolokia refuses the password, or etcd does not answer."""
     file = tmp_path / "password"
     file.write_text("s3cret-word")
     file.chmod(0o600)
@@ -338,7 +338,7 @@ def held(world: World, folder: Path, number: int) -> Cluster:
 
 
 def test_a_lease_lowers_tickets_and_blocks_other_restarts(world: World, tmp_path: Path) -> None:
-    """A node that is down under a lease is no ticket; its peers may not restart beside it; its owner is shown."""
+    """A node that is down under a lease makes no ticket; its peers may not restart meanwhile; its owner is shown."""
     world.simulated.down(1, instant=True)
     bare = polled(world.watch())
     assert severity(bare) is Severity.WARNING
@@ -348,20 +348,20 @@ def test_a_lease_lowers_tickets_and_blocks_other_restarts(world: World, tmp_path
     assert reading.verdict
     assert {finding.code for finding in reading.verdict.findings if finding.severity is Severity.OK} >= {"lease_held"}
     assert [holder.owner for holder in reading.holders or ()] == ["ops@bastion"]
-    assert (reading.restart_safe, reading.restart_cures) == (frozenset(), frozenset())  # its owner starts it
+    assert (reading.restart_safe, reading.restart_cures) == (frozenset(), frozenset())  # the lease's owner starts it
     assert bare.restart_cures == frozenset({world.address(1)})
     assert "ops@bastion" in reading.verdict.summary
 
 
 def test_a_node_under_a_lease_counts_as_down(world: World, tmp_path: Path) -> None:
-    """It is still up, but will stop soon."""
+    """It is still up, but it will stop soon."""
     reading = polled(world.watch(lease=held(world, tmp_path, 1).lease))
     assert severity(reading) is Severity.OK
     assert reading.restart_safe == frozenset()
 
 
 def test_unknown_leases_lower_nothing_and_block_all_restarts(world: World, tmp_path: Path) -> None:
-    """If the record can't be read, holders and safe nodes are None, not empty, until it can be read again."""
+    """While the record can't be read, holders and safe nodes are None, and not empty."""
     cluster = held(world, tmp_path, 1)
     world.simulated.down(1, instant=True)
     watch = world.watch(lease=cluster.lease)
@@ -383,7 +383,7 @@ def test_unknown_leases_lower_nothing_and_block_all_restarts(world: World, tmp_p
 
 
 def leases_in(reading: Reading) -> list[str]:
-    """The metrics of leases: series, and whether the value is above 0."""
+    """The metrics about leases: each series, and whether its value is above 0."""
     lines = metrics.render(lambda: [reading])[1].decode().splitlines()
     return [
         f"{line.partition('{')[0]} {line.rpartition(' ')[2] > '0.0'}"
@@ -393,7 +393,7 @@ def leases_in(reading: Reading) -> list[str]:
 
 
 def test_leases_are_read_while_no_node_answers(world: World, tmp_path: Path) -> None:
-    """From the first poll on: the holder, its release, and a broken store; before it nothing is exported."""
+    """From the first poll on they show the holder, its release and a broken store; before it nothing is exported."""
     world.all_go(Fault("refuse"))
     watch = world.watch(lease=held(world, tmp_path, 1).lease)
     before = watch.present()
@@ -413,7 +413,7 @@ def test_leases_are_read_while_no_node_answers(world: World, tmp_path: Path) -> 
 def test_leases_of_an_earlier_poll_are_not_exported(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a bug ends a poll before it reads the leases, the known ones may be outdated."""
+    """If a bug ends a poll before it reads the leases, the known leases may be out of date."""
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
@@ -426,7 +426,7 @@ def test_leases_of_an_earlier_poll_are_not_exported(
 
 
 def test_without_a_lease_store_the_default_lock_file_counts(world: World) -> None:
-    """`roll` on this host without `lease:` keeps its leases there. They block restarts, but lower no ticket."""
+    """`roll` without `lease:` keeps its leases there. They block restarts, but lower no ticket."""
     watch = world.watch()
     reading = polled(watch)
     assert (reading.holders, reading.restart_safe) == ((), world.addresses)
@@ -439,9 +439,9 @@ def test_without_a_lease_store_the_default_lock_file_counts(world: World) -> Non
 
 
 def test_an_unreadable_default_lock_file_is_no_alert(world: World) -> None:
-    """None was configured: it is not known which nodes may restart, but no lease store is reported as broken."""
+    """It is not known which nodes may restart, but no broken lease store is reported, since none was configured."""
     open_store(world.cluster).add([lease(world.address(1))])
-    lockfile.FOLDER.chmod(0o777)  # every user could forge its files
+    lockfile.FOLDER.chmod(0o777)  # a lock file that any user could forge
     reading = polled(world.watch())
     assert (reading.holders, reading.restart_safe, reading.error) == ((), None, None)
     assert reading.verdict
@@ -453,14 +453,14 @@ def test_an_unreadable_default_lock_file_is_no_alert(world: World) -> None:
 
 
 def test_a_lease_of_an_unknown_node_blocks_all_restarts(world: World, tmp_path: Path) -> None:
-    """No node can be counted as down for it."""
+    """The lease can't be assigned to a node that then counts as down."""
     cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
     open_store(cluster).add([lease("127.9.9.9")])
     assert polled(world.watch(lease=cluster.lease)).restart_safe == frozenset()
 
 
 def test_a_wrong_gate_configuration_does_not_affect_the_verdict(world: World) -> None:
-    """If an accepted keyspace was dropped, no node may restart, but the health is still shown."""
+    """If a keyspace named in `accept` was dropped, no node may restart, but the health is still shown."""
     world.simulated.down(1, instant=True)
     watch = world.watch(gate=Gate(settle=0, accept=("dropped",)))
     reading = polled(watch)

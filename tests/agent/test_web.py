@@ -65,11 +65,11 @@ def valid(document: Any, name: str) -> None:
 
 
 def test_metrics_of_some_clusters(tmp_path: Path) -> None:
-    """A scrape may name the clusters that it wants; a name that no cluster has is an error."""
+    """A scrape may name the clusters that it wants; a name that matches no cluster is an error."""
     with watched(tmp_path, interval=3600) as once:  # no poll between the two scrapes
         whole, part = once.get("/metrics").text, once.get(f"/metrics?cluster={NAME}").text
         assert f'ringcheck_up{{cassandra_cluster="{NAME}"}} 1.0' in part
-        assert "\nringcheck_build_info{" in part  # the agent's own series are in each
+        assert "\nringcheck_build_info{" in part  # each scrape has the agent's own series
         assert [line for line in part.splitlines() if "cassandra_cluster" in line] == [
             line for line in whole.splitlines() if f'cassandra_cluster="{NAME}"' in line
         ]
@@ -100,7 +100,7 @@ def test_check_can_ask_an_agent(world: World, capsys: pytest.CaptureFixture[str]
 
 
 def test_healthy_and_ready(world: World) -> None:
-    """Both are 200 once every cluster was polled."""
+    """Both answer 200 once every cluster was polled."""
     assert [world.get(path).status_code for path in ("/-/healthy", "/-/ready")] == [200, 200]
 
 
@@ -108,7 +108,7 @@ def test_healthy_and_ready(world: World) -> None:
 
 
 def test_all_clusters_are_listed(world: World) -> None:
-    """With the current state of each."""
+    """Each is listed with its current state."""
     document = world.get("/api/v1/clusters").json()
     valid(document, "clusters-1")
     found = document["clusters"]
@@ -121,7 +121,7 @@ def test_all_clusters_are_listed(world: World) -> None:
 
 
 def test_health_takes_parameters(world: World) -> None:
-    """With other levels, keyspaces and ranges, as on the command line."""
+    """Levels, keyspaces and ranges can be chosen, as on the command line."""
     plain = world.get("/api/v1/clusters/NAME/health").json()
     assert [entry["level"] for entry in plain["keyspaces"][0]["levels"]] == ["LOCAL_QUORUM", "LOCAL_ALL"]
     more = world.get("/api/v1/clusters/NAME/health?level=TWO&ranges=1&dc=dc1").json()
@@ -135,7 +135,7 @@ def test_health_takes_parameters(world: World) -> None:
 
 
 def test_snapshot_and_plan_are_their_documents(world: World) -> None:
-    """They have the same form as those that the commands print."""
+    """They have the same form as the documents that the commands print."""
     seen = world.get("/api/v1/clusters/NAME/snapshot").json()
     valid(seen, "snapshot-1")
     assert (seen["cluster"], len(seen["nodes"])) == (NAME, 3)
@@ -149,7 +149,7 @@ def test_snapshot_and_plan_are_their_documents(world: World) -> None:
 
 
 def test_the_picture_may_only_apply_its_own_styles(world: World) -> None:
-    """Its own policy allows the styles that are in it, by their hashes."""
+    """Its policy allows, by their hashes, the styles that it contains, and nothing else."""
     answer = world.get("/api/v1/clusters/NAME/ring.svg?keyspace=orders&level=LOCAL_QUORUM")
     assert answer.headers["Content-Type"] == "image/svg+xml"
     assert "keyspace orders at LOCAL_QUORUM" in answer.text
@@ -182,7 +182,7 @@ def test_the_picture_may_only_apply_its_own_styles(world: World) -> None:
     ],
 )
 def test_errors_are_json(world: World, path: str, status: int, text: str) -> None:
-    """With the status, and a text for people."""
+    """They have the status, and a text for people."""
     answer = world.get(path)
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert text in answer.json()["error"]
@@ -205,7 +205,7 @@ def test_errors_of_pages_are_pages(world: World, path: str, status: int, text: s
 
 
 def test_a_get_changes_nothing(world: World) -> None:
-    """Paths that change something refuse GET, and paths that read refuse POST."""
+    """Paths that change something refuse GET, and paths that only read refuse POST."""
     reads = [route for route in ROUTES if isinstance(route, Route) and "POST" not in (route.methods or ())]
     paths = [route.path.replace("{cluster}", NAME) for route in reads]
     wrong = {path: world.post(path, {}).status_code for path in paths}
@@ -215,14 +215,14 @@ def test_a_get_changes_nothing(world: World) -> None:
 
 
 def test_a_slash_too_much_is_no_redirect(world: World) -> None:
-    """`curl -f` takes every status below 400 for success, and so a redirect for a node that may stop."""
+    """`curl -f` treats every status below 400 as success, so that a redirect would mean that a node may stop."""
     for path in (f"/api/v1/clusters/NAME/nodes/{world.address(0)}/may-stop/", "/api/v1/clusters/", "/-/healthy/"):
         assert world.get(path, allow_redirects=False).status_code == 404
     assert world.post("/api/v1/clusters/NAME/preflight/", {"nodes": []}, allow_redirects=False).status_code == 404
 
 
 def test_a_parameter_or_field_that_would_be_overridden_is_refused(world: World) -> None:
-    """Of two lists of nodes the gate would decide on the last alone."""
+    """With two lists of nodes the gate would decide only on the last one."""
     assert "given once only" in world.get("/api/v1/clusters/NAME/plan?by=rack&by=node").json()["error"]
     body = f'{{"nodes": ["{world.address(0)}", "{world.address(1)}"], "nodes": ["{world.address(0)}"]}}'
     headers = {"Content-Type": "application/json"}
@@ -231,7 +231,7 @@ def test_a_parameter_or_field_that_would_be_overridden_is_refused(world: World) 
 
 
 def test_other_methods_are_refused_by_name(world: World) -> None:
-    """405 with those that the path has, before anything else is looked at."""
+    """The answer is 405 with the methods that the path has, whatever else the request contains."""
     for method in ("PUT", "DELETE", "OPTIONS", "POST"):
         answer = requests.request(method, world.url("/api/v1/clusters"), timeout=30)
         assert answer.status_code == 405
@@ -239,7 +239,7 @@ def test_other_methods_are_refused_by_name(world: World) -> None:
 
 
 def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all requests about a verdict; the next verdict gets a new answer, and the old one is dropped."""
+    """All requests about a verdict share one answer; the next verdict gets a new one, and the old one is dropped."""
     cache, made = answers.AnswerCache(), [0]
     old, new = (assess(article.snapshot(down), Policy()) for down in ((), ("10.0.0.1",)))
 
@@ -256,7 +256,7 @@ def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_answers_do_not_delay_a_scrape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred plans at once leave threads for the metrics; requests beyond the limit get 503."""
+    """A hundred plans at once still leave threads for the metrics; requests above the limit get 503."""
     leave = threading.Event()
 
     def slow(*_: Any) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def test_slow_answers_do_not_delay_a_scrape(world: World, monkeypatch: pytest.Mo
 
 
 def test_a_dead_node_is_listed_apart_from_nodes_that_may_stop(tmp_path: Path) -> None:
-    """It may be started; the nodes that are up may not stop beside it, and the page shows why."""
+    """It may be started; the nodes that are up may not be stopped meanwhile, and the page shows why."""
     with watched(tmp_path) as world:
         world.cluster.down(1, instant=True)
         world.seen("WARNING")
@@ -293,7 +293,7 @@ def test_a_dead_node_is_listed_apart_from_nodes_that_may_stop(tmp_path: Path) ->
 
 
 def test_an_old_reading_lists_no_node_that_may_restart() -> None:
-    """If polls hang, no error is reported, but both lists are null and not the old ones."""
+    """If polls hang no error is reported, but both lists are null instead of out of date."""
     known = Reading(
         cluster=NAME, restart_safe=frozenset({"10.0.0.1"}), restart_cures=frozenset({"10.0.0.2"}), fresh=True
     )
@@ -303,7 +303,7 @@ def test_an_old_reading_lists_no_node_that_may_restart() -> None:
 
 
 def test_a_wrong_name_in_accept_does_not_affect_the_verdict(tmp_path: Path) -> None:
-    """The gate refuses every node, and the page shows what to correct; the health of the cluster is still shown."""
+    """The gate refuses every node, and the page shows what to correct; the cluster's health is still shown."""
     with watched(tmp_path, gate={"settle": "0s", "accept": ["order"]}) as world:
         world.seen("OK")
         listed = world.get("/api/v1/clusters").json()["clusters"][0]
@@ -347,7 +347,7 @@ def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
-    """The agent is not ready, has no verdict, and shows no page that looks OK."""
+    """The agent is not ready, has no verdict, and its page does not look OK."""
     config = tmp_path / "ringcheck.yaml"
     config.write_text("clusters: {orders-prod: {jolokia: {contact_points: ['127.0.0.1:1']}}}")
     agent = Agent(load(str(config)))
@@ -361,7 +361,7 @@ def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load balancer or a probe may ask."""
+    """A load balancer or a probe finds out by its request."""
     monkeypatch.setattr(world.agent, "lively", lambda: False)
     assert world.get("/-/healthy").status_code == 503
 
@@ -370,7 +370,7 @@ def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.Mo
 
 
 def test_a_spare_node_may_stop(world: World) -> None:
-    """By its address or its host id; the decision is made on a poll that began after the request."""
+    """It may be named by address or host id; the decision is based on a poll that began after the request."""
     before = datetime.now(UTC).replace(microsecond=0)
     answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
     assert answer.status_code == 200
@@ -386,7 +386,7 @@ STRICT = {"require_spare": Gate(require_spare=True), "require_all_up": Gate(requ
 
 @pytest.mark.parametrize(("name", "gate"), STRICT.items())
 def test_a_request_can_t_relax_the_configured_gate(name: str, gate: Gate) -> None:
-    """A client that sends its own defaults must not relax the requirements of the configuration."""
+    """A client that sends the defaults explicitly must not relax the requirements of the configuration."""
     lax = Cluster(name="c", source=JolokiaSettings(contact_points=("127.0.0.1",)))
     for body in ({}, {name: False}, {name: True}):
         assert preflight.wish_of({"nodes": ["a"], **body}, replace(lax, gate=gate)).gate == gate
@@ -413,7 +413,7 @@ def test_a_request_can_t_relax_the_configured_gate(name: str, gate: Gate) -> Non
     ],
 )
 def test_each_decision_has_its_status(world: World, body: dict[str, Any], status: int, code: str | None) -> None:
-    """200 safe, 409 unsafe, 503 unknown; fields as on the command line."""
+    """The status is 200 for safe, 409 for unsafe and 503 for unknown; fields mean the same as on the command line."""
     nodes = [world.address(node) if isinstance(node, int) else node for node in body["nodes"]]
     answer = world.post("/api/v1/clusters/NAME/preflight", body | {"nodes": nodes})
     assert answer.status_code == status, answer.text
@@ -448,14 +448,14 @@ def test_each_decision_has_its_status(world: World, body: dict[str, Any], status
     ],
 )
 def test_a_wrong_request_is_refused(world: World, body: Any, text: str) -> None:
-    """400, never a decision on something else."""
+    """The answer is 400, and never a decision about something else."""
     answer = world.post("/api/v1/clusters/NAME/preflight", body)
     assert answer.status_code == 400
     assert text in answer.json()["error"]
 
 
 def test_a_body_that_is_no_json_is_refused(world: World) -> None:
-    """A word, nested brackets, a huge text, no body."""
+    """This holds for a word, nested brackets, a huge text, and no body."""
     headers = {"Content-Type": "application/json"}
     url = world.url("/api/v1/clusters/NAME/preflight")
     for data, status in (
@@ -468,7 +468,7 @@ def test_a_body_that_is_no_json_is_refused(world: World) -> None:
 
 
 def test_each_decision_is_made_on_a_new_poll(tmp_path: Path) -> None:
-    """A repair and a death between two regular polls are seen by the next request."""
+    """A repair or a death between two regular polls is seen by the next request."""
     with watched(tmp_path, nodes=6, interval=600) as world:
         body = {"nodes": [world.address(0)]}
         assert world.post("/api/v1/clusters/NAME/preflight", body).status_code == 200
@@ -484,7 +484,7 @@ def test_each_decision_is_made_on_a_new_poll(tmp_path: Path) -> None:
 
 
 def test_nodes_under_a_lease_count_as_down(tmp_path: Path) -> None:
-    """So does a lease that was taken a moment ago; the lease of the candidate itself does not count."""
+    """This includes a lease that was just taken; the candidate's own lease does not count."""
     with watched(tmp_path, nodes=6, interval=600) as world:
         world.store.add([lease(world.address(1))])
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
@@ -507,7 +507,7 @@ def test_without_a_lease_store_the_default_lock_file_counts(tmp_path: Path) -> N
 
 
 def test_several_readings_must_be_safe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of a new poll; at the deadline the answer is unknown."""
+    """Each reading comes from a new poll; at the deadline the answer is unknown."""
     asked: list[float] = []
     fresh = world.agent.fresh
 
@@ -527,7 +527,7 @@ def test_several_readings_must_be_safe(world: World, monkeypatch: pytest.MonkeyP
 
 
 def test_a_replaced_configuration_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the level becomes stricter between two readings, the old level does not decide."""
+    """If the level becomes stricter between two readings, nothing is decided by the old level."""
     with watched(tmp_path) as world:
         readings, fresh, file = [0], world.agent.fresh, tmp_path / "ringcheck.yaml"
 
@@ -548,7 +548,7 @@ def test_a_replaced_configuration_decides_nothing(tmp_path: Path, monkeypatch: p
 
 
 def test_a_reload_during_the_decision_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes after the last reading."""
+    """The reload comes after the last reading."""
     with watched(tmp_path) as world:
         file = tmp_path / "ringcheck.yaml"
 
@@ -564,7 +564,7 @@ def test_a_reload_during_the_decision_is_noticed(tmp_path: Path, monkeypatch: py
 
 
 def test_a_failed_or_hanging_poll_is_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although there is a current verdict of an earlier poll."""
+    """This holds although an earlier poll has a current verdict."""
     good = world.agent.fresh(NAME, 30)
     assert good is not None
     for result, text in ((replace(good, error="nobody answered"), "nobody answered"), (None, "in time")):
@@ -575,7 +575,7 @@ def test_a_failed_or_hanging_poll_is_unknown(world: World, monkeypatch: pytest.M
 
 
 def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
-    """A request in the middle of a poll is not answered by that poll."""
+    """A poll that is already running when the request comes does not count."""
     with watched(tmp_path, interval=600) as world:
         watch = world.agent._state.watches[0]
         inside, leave = threading.Event(), threading.Event()
@@ -604,7 +604,7 @@ def test_a_fresh_reading_is_of_a_poll_that_began_later(tmp_path: Path) -> None:
 
 
 def test_too_many_requests_to_the_gate_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the decision unknown and the time of the next attempt."""
+    """The decision is unknown, with the time for the next attempt."""
     monkeypatch.setattr(web, "DECISIONS", 0)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         answer = replace(world, served=served).post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
@@ -613,7 +613,7 @@ def test_too_many_requests_to_the_gate_are_refused(world: World, monkeypatch: py
 
 
 def test_every_field_and_key_is_documented() -> None:
-    """docs/web.md has all of them, and its examples are accepted."""
+    """docs/web.md lists all of them, and its examples are accepted."""
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     fields = re.findall(r"^\| `([a-z_`, ]+)` \|", text.partition("| Field |")[2].partition("## ")[0], re.MULTILINE)
     assert {field for row in fields for field in row.split("`, `")} == set(preflight.FIELDS)
@@ -637,20 +637,20 @@ def test_every_field_and_key_is_documented() -> None:
     ],
 )
 def test_errors_are_pages_for_people_and_json_for_programs(world: World, path: str, accept: str, kind: str) -> None:
-    """A browser that mistypes a path gets a page; the API's errors stay JSON, whatever is accepted."""
+    """A mistyped path in a browser gets a page; errors of the API are JSON, whatever the client accepts."""
     answer = world.get(path, headers={"Accept": accept})
     assert answer.status_code == (400 if "?" in path else 404)
     assert answer.headers["Content-Type"].partition(";")[0] == kind
 
 
 def test_a_mistyped_cluster_is_suggested(world: World) -> None:
-    """The page of a cluster that does not exist links to the one of a similar name."""
+    """The page of an unknown cluster links to one with a similar name."""
     assert f'Did you mean <a href="/clusters/{NAME}">' in world.get("/clusters/order-prod").text
     assert "Did you mean" not in world.get("/clusters/entirely-different").text
 
 
 def test_the_pages_have_what_the_configuration_adds(tmp_path: Path) -> None:
-    """Labels, the dashboard in Grafana and the operator's own page about a finding."""
+    """They show labels, the dashboard in Grafana, and the operator's own page about a finding."""
     labels = {"team": "payments"}
     with watched(tmp_path, labels=labels, agent=LINKS) as world:
         world.cluster.down(0, instant=True)
@@ -664,7 +664,7 @@ def test_the_pages_have_what_the_configuration_adds(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_of_the_keyspace_in_the_headline(tmp_path: Path) -> None:
-    """Not of the first by name that is as bad."""
+    """It is not the first keyspace by name that is equally bad."""
     with watched(tmp_path, nodes=6) as world:
         world.cluster.create_keyspace("a_small_loss", topology(dc1=3))
         world.cluster.create_keyspace("the_large_loss", topology(dc1=2))
@@ -680,7 +680,7 @@ def summary(world: World) -> str:
 
 
 def test_the_page_of_a_cluster_that_is_not_reached_says_what_was_tried(tmp_path: Path) -> None:
-    """The contact points' URLs, when the next poll begins, and the command that finds the cause."""
+    """It has the contact points' URLs, the time of the next poll, and the command that finds the cause."""
     url = f"http://{{address}}:{free_port()}/jolokia"
     silent = {"jolokia": {"contact_points": ["127.0.0.1"], "url": url}}
     with served_agent(tmp_path, {NAME: silent}, interval=600) as (agent, served):

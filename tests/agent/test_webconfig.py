@@ -1,4 +1,4 @@
-"""The file with TLS and users: which keys are accepted, which are refused and where, and how passwords are checked."""
+"""The file with TLS and users: accepted keys, refused keys with their positions, and how passwords are checked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def written(folder: Path, text: str, mode: int = 0o600) -> str:
 
 
 def test_all_keys_are_accepted(tmp_path: Path) -> None:
-    """The file has the form of exporter-toolkit's documentation."""
+    """They have the form of exporter-toolkit's documentation."""
     path = written(
         tmp_path,
         "tls_server_config: {cert_file: cert.pem, key_file: key.pem, client_ca_file: cert.pem,"
@@ -92,7 +92,7 @@ def test_all_keys_are_accepted(tmp_path: Path) -> None:
     ],
 )
 def test_settings_without_effect_are_errors(tmp_path: Path, text: str, error: str) -> None:
-    """Each error has its position."""
+    """Each error has its position in the file."""
     path = written(tmp_path, text)
     with pytest.raises(ConfigErrors) as raised:
         load(path)
@@ -100,7 +100,7 @@ def test_settings_without_effect_are_errors(tmp_path: Path, text: str, error: st
 
 
 def test_secrets_must_not_be_readable_by_everyone(tmp_path: Path) -> None:
-    """This applies to the file with the hashes and to the key."""
+    """This applies to the key and to the file with the hashes."""
     path = written(tmp_path, f"basic_auth_users: {{a: {HASH}}}", mode=0o644)
     with pytest.raises(ConfigErrors, match="is a secret and can be read by everybody"):
         load(path)
@@ -112,7 +112,7 @@ def test_secrets_must_not_be_readable_by_everyone(tmp_path: Path) -> None:
 
 
 def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
-    """At the start, not at the first handshake."""
+    """The error comes at the start, not at the first handshake."""
     path = written(tmp_path, "tls_server_config: {cert_file: cert.pem, key_file: key.pem}")
     trustme.CA().issue_cert("other").private_key_pem.write_to_path(tmp_path / "key.pem")
     config = load(path)
@@ -140,7 +140,7 @@ def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_only_the_password_of_a_known_user_is_valid(authorization: str, valid: bool) -> None:  # noqa: FBT001 - a table
-    """Checked twice, since a valid one is remembered."""
+    """Each is checked twice, since a valid password is remembered."""
     users = Users({"alice": hashed("s3cret")})
     assert users.verify(authorization) is valid
     assert users.verify(authorization) is valid
@@ -148,7 +148,7 @@ def test_only_the_password_of_a_known_user_is_valid(authorization: str, valid: b
 
 
 def test_a_valid_password_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape each second costs no bcrypt; a wrong password costs it each time, for an unknown user too."""
+    """A scrape per second then costs no bcrypt; a wrong password costs one each time, even for an unknown user."""
     users = Users({"alice": hashed("s3cret", 5)})
     costs: list[bytes] = []
     check = bcrypt.checkpw
@@ -174,7 +174,7 @@ def test_a_valid_password_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_wrong_password_costs_the_same_for_every_user(
     name: str, password: str, cost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The highest cost of all users, for every name: the time does not reveal which users exist."""
+    """Every name costs as much as the most expensive user, so that the time does not reveal which users exist."""
     users = Users({"cheap": hashed("p", 4), "dear": hashed("p", 7), "other": hashed("p", 5)})
     rounds = []
     check = bcrypt.checkpw
@@ -191,7 +191,7 @@ def test_a_wrong_password_costs_the_same_for_every_user(
 
 
 def test_the_remembered_passwords_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new configuration starts with none."""
+    """A new configuration starts with none remembered."""
     monkeypatch.setattr(webconfig, "REMEMBERED", 2)
     users = Users({name: hashed("p") for name in "abc"})
     assert all(users.verify(basic(name, "p")) for name in "abc")
@@ -200,7 +200,7 @@ def test_the_remembered_passwords_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_too_many_passwords_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take one core at most."""
+    """Checking passwords uses one core at most."""
     monkeypatch.setattr(webconfig, "WAITING", 0)
     with pytest.raises(webconfig.BusyError):
         Users({"a": hashed("p")}).verify(basic("a", "p"))

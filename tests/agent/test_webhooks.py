@@ -77,7 +77,7 @@ def put(writer: Writer, *letters: Letter) -> None:
 
 
 class Receiver:
-    """A receiver that is called, not connected to: it notes what comes, and answers as it is told to."""
+    """A receiver that is called directly, without a connection: it records events, and answers as the test has set."""
 
     def __init__(self) -> None:
         self.attempts: list[str] = []
@@ -98,7 +98,7 @@ class Receiver:
 
 
 def drain(dispatcher: Dispatcher) -> None:
-    """Step until the queue is empty, as its thread would."""
+    """Step until the queue is empty, as the queue's thread would."""
     await_(lambda: dispatcher.step() > 0 and dispatcher.counts.waiting == 0, PATIENCE, "an empty queue")
 
 
@@ -106,7 +106,7 @@ def drain(dispatcher: Dispatcher) -> None:
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
-    """The example of the specification."""
+    """The signature matches the specification's example."""
     headers = signed(key_of(SECRET), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert headers["webhook-timestamp"] == "1614265330"
@@ -114,13 +114,13 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
 
 @pytest.mark.parametrize("text", ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_?", ""])
 def test_a_weak_or_broken_secret_is_refused(text: str) -> None:
-    """A key of 24 bytes at least, in the form of Standard Webhooks."""
+    """The key must have 24 bytes at least, in the form of Standard Webhooks."""
     with pytest.raises(UsageError, match="whsec_"):
         key_of(text)
 
 
 def test_an_event_is_a_cloud_event() -> None:
-    """CloudEvents 1.0: the required attributes, and a source that is a URI reference."""
+    """It conforms to CloudEvents 1.0: it has the required attributes, and its source is a URI reference."""
     event = Event(kind="node_lost", subject="10.0.0.1", data={"node": "10.0.0.1"}, after=60.0)
     assert cloud_event("id-1", "orders prod", 0, event) == {
         "specversion": "1.0",
@@ -135,7 +135,7 @@ def test_an_event_is_a_cloud_event() -> None:
 
 
 def test_each_webhook_gets_what_it_wants(tmp_path: Path) -> None:
-    """Webhooks choose kinds of events and the delay of a lost node; the id of an event is the same for all of them."""
+    """A webhook chooses kinds of events and the delay of a lost node; an event has the same id for all webhooks."""
     events = [Event(kind="node_lost", subject="a", data={}, after=60.0), Event(kind="outage", subject="", data={})]
     hooks = [
         webhook(tmp_path, name="one", node_lost_after=60.0),
@@ -163,7 +163,7 @@ def test_a_dead_receiver_loses_nothing(tmp_path: Path) -> None:
             dispatcher.step()
         assert receiver.taken == []
         assert set(receiver.attempts) == {"a-0"}
-        assert 10 <= len(receiver.attempts) <= 20  # no more than one in five minutes, once it has waited so long
+        assert 10 <= len(receiver.attempts) <= 20  # after so long a wait, no more than one attempt in five minutes
         receiver.dead = False
         clock.time += sending.LAST_RETRY
         drain(dispatcher)
@@ -174,7 +174,7 @@ def test_a_dead_receiver_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_failures_are_reported_once(tmp_path: Path) -> None:
-    """When it begins to fail, with the reason, and when it works again."""
+    """The first failure is reported with its reason, and then the first success."""
     clock, receiver, reports = Clock(), Receiver(), list[Any]()
     receiver.status = 503
     with written(tmp_path / "state.db") as writer:
@@ -190,7 +190,7 @@ def test_failures_are_reported_once(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_reported_without_the_path_of_the_url(tmp_path: Path) -> None:
-    """At some receivers the path is the secret."""
+    """Some receivers have a secret in the path."""
     reports = list[Any]()
     with written(tmp_path / "state.db") as writer:
         put(writer, letter(1))
@@ -204,7 +204,7 @@ def test_a_failure_is_reported_without_the_path_of_the_url(tmp_path: Path) -> No
 
 
 def test_a_refused_event_keeps_back_only_its_cluster(tmp_path: Path) -> None:
-    """The receiver may be right to refuse it; other clusters' events are sent, and its own in order later."""
+    """The receiver may have a reason to refuse it; other clusters' events are sent, and its own later, in order."""
     clock, receiver = Clock(), Receiver()
     receiver.refuses = "a-0"
     with written(tmp_path / "state.db") as writer:
@@ -219,7 +219,7 @@ def test_a_refused_event_keeps_back_only_its_cluster(tmp_path: Path) -> None:
 
 
 def test_redirects_are_not_followed(tmp_path: Path) -> None:
-    """A redirect counts as a failure: the signed event goes nowhere else."""
+    """A redirect counts as a failure, so that the signed event is sent nowhere else."""
     receiver = Receiver()
     receiver.status = 302
     with written(tmp_path / "state.db") as writer:
@@ -230,7 +230,7 @@ def test_redirects_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_the_queue_is_bounded_and_says_what_it_dropped(tmp_path: Path) -> None:
-    """The oldest events go; the number outlives a restart."""
+    """The oldest events are dropped; their number survives a restart."""
     clock, receiver, reports = Clock(), Receiver(), list[Any]()
     with written(tmp_path / "state.db") as writer:
         hook = webhook(tmp_path, queue=3)
@@ -251,7 +251,7 @@ def test_the_queue_is_bounded_and_says_what_it_dropped(tmp_path: Path) -> None:
 
 
 def test_events_of_a_webhook_that_is_removed_are_deleted(tmp_path: Path) -> None:
-    """Nobody will ever want them."""
+    """No webhook is left that could take them."""
     with written(tmp_path / "state.db") as writer:
         put(writer, letter(0))
         Webhooks(writer).use([])
@@ -275,7 +275,7 @@ def test_a_secret_that_can_not_be_read_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_when_the_agent_is_killed() -> None:
-    """Some agents, and a receiver that is dead for an hour; `python -m tests.agent.killed` kills 200."""
+    """Some agents are killed, and the receiver is dead for an hour; `python -m tests.agent.killed` kills 200."""
     command = [sys.executable, "-m", "tests.agent.killed", "--count", "6", "--hour", "2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -284,7 +284,7 @@ def test_nothing_is_lost_when_the_agent_is_killed() -> None:
 
 @pytest.mark.slow
 def test_the_example_replaces_a_lost_node_once_the_gate_allows_it(tmp_path: Path) -> None:
-    """On the embedded cluster: while another node joins the gate refuses, and the event comes again."""
+    """On the embedded cluster the gate refuses while another node joins, and the event is sent again."""
     cluster = EmbeddedCluster.uniform(
         3, racks=3, vnodes=4, keyspaces={"orders": topology(dc1=3)}, name="orders", time_factor=0
     )
@@ -319,7 +319,7 @@ def fast_retries() -> Iterator[None]:
 
 @contextmanager
 def watching(simulated: str, folder: Path) -> Iterator[tuple[Agent, str]]:
-    """An agent for a simulated cluster, not started yet, and its URL."""
+    """An agent for a simulated cluster, not yet started, and its URL."""
     document = yaml.safe_load(simulated)
     document["clusters"]["orders"] |= {"gate": {"settle": "0s"}, "lease": {"file": str(folder / "leases.json")}}
     document["agent"] = {"interval": "1s", "state": str(folder / "state.db")}
@@ -335,7 +335,7 @@ def watching(simulated: str, folder: Path) -> Iterator[tuple[Agent, str]]:
 
 
 def start(agent: Agent, hook: Webhook) -> None:
-    """Start an agent whose configuration file names no webhook, with one."""
+    """Start an agent for a configuration file without webhooks, with one webhook added."""
     agent.start()
     agent.recorder.webhooks = (hook,)
     agent.webhooks.use([hook])
@@ -358,7 +358,7 @@ with open("{log}", "a") as log:
 
 
 def test_metrics_show_the_queue(tmp_path: Path) -> None:
-    """What waits, what was dropped, and how attempts ended."""
+    """They show the number of waiting and dropped events, and the results of attempts."""
     hook = webhook(tmp_path)
     config = Config(clusters={}, agent=AgentSettings(webhooks=(hook,), state=str(tmp_path / "state.db")))
     writer = Writer(tmp_path / "state.db", Limits(), print)

@@ -62,7 +62,7 @@ class World:
         return open_store(self.agent.config.clusters[NAME])
 
     def seen(self, condition: str) -> None:
-        """Wait for a severity."""
+        """Wait until the page shows this severity."""
         await_(lambda: self.get("/api/v1/clusters").json()["clusters"][0]["severity"] == condition, 60, condition)
 
 
@@ -75,7 +75,7 @@ def watched(
     agent: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Iterator[World]:
-    """A cluster of RF 3 in 3 racks, and an agent that has polled it; `agent` and `settings` go to the configuration."""
+    """A cluster of RF 3 in 3 racks, polled by an agent; `agent` and `settings` are added to the configuration."""
     factors = {"orders": Replication.parse("NetworkTopologyStrategy {dc1=3}")}
     cluster = EmbeddedCluster.uniform(nodes, racks=3, keyspaces=factors, name=NAME, time_factor=0)
     with simulate(cluster) as simulator:
