@@ -1,7 +1,7 @@
 """The answers of ringcheck about a real cluster, and whether the cluster behaves accordingly.
 
-Predictions are compared range by range with queries to each coordinator. A SAFE is tried: the node is really stopped,
-and every range is queried through every other coordinator that served it before.
+Predictions are compared range by range with queries to each coordinator. A SAFE is put to the test: the node is really
+stopped, and every range is queried through every other coordinator that served it before.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Answers:
         }
 
     def cost_of_stop(self, *victims: RealNode) -> set[tuple[int, str]]:
-        """Stop nodes: the coordinators and keyspaces, not accepted, that served every range before and do not now.
+        """Stop nodes; the coordinators and keyspaces, not accepted, that served every range before and no longer do.
 
         The nodes are started again. Returns when they and all nodes that saw them before see each other.
         """
@@ -128,7 +128,7 @@ def _shown(document: Document, node: RealNode) -> str:
 
 
 def lost(document: Document, level: str, keyspace: str) -> int:
-    """The number of ranges of a keyspace that are unavailable at a level, for reads or writes."""
+    """The number of ranges of a keyspace that are unavailable for reads or writes at a level."""
     (entry,) = [each for each in document["keyspaces"] if each["name"] == keyspace]
     (share,) = [each for each in entry["levels"] if each["level"] == level]
     return int(share["unavailable"])
@@ -140,7 +140,7 @@ def member_ids(document: Document) -> set[str]:
 
 
 def advised(document: Document) -> list[str]:
-    """Nodes to bring back, the best first."""
+    """Nodes to bring back first, best first."""
     return [advice["node"] for advice in document["recover_first"]]
 
 

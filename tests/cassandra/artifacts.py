@@ -1,7 +1,7 @@
 """The jars of Cassandra releases and Jolokia agents, fetched with Maven once and kept in a git-ignored folder.
 
-Owns the cache alone; knows nothing about configuring or starting nodes. A release is either complete in the cache or
-absent: it is assembled in a temporary folder and renamed into place.
+It owns only the cache, and knows nothing about configuring or starting nodes. A release is either complete in the cache
+or absent: it is assembled in a temporary folder and renamed into place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RELEASES = ("2.2.19", "3.0.29", "3.11.19", "4.0.17", "4.1.9", "5.0.8", "6.0-alpha2")
-# By line: 2.2.9 and 2.3.0 have the shapes of 1.x in many answers; from 2.4 on each line changed some of its own.
+# One release per line: 2.2.9 and 2.3.0 write many answers as 1.x does; from 2.4 on each line changed some of its own.
 JOLOKIA_RELEASES = {"1": "1.7.2", "2": "2.2.9", "2.3": "2.3.0", "2.4": "2.4.0", "2.5": "2.5.0", "2.6": "2.6.0"}
 JAVA_NEEDED = 17
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ _DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><vers
 
 
 class ArtifactError(Exception):
-    """A jar is not available: a tool is missing, the release is unknown, or the registry refuses."""
+    """A jar is not available: a tool is missing, the release is unknown, or the registry refuses the request."""
 
 
 def cache_directory() -> Path:
@@ -90,7 +90,7 @@ def jolokia_agent(line: str) -> Path:
 
 
 def _build(home: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` create the content of `home`, in one process at a time, completely or not at all."""
+    """Let `fill` create the content of `home`, completely or not at all, and only one process at a time."""
     with _lock(home):
         if home.is_dir():
             return
@@ -128,7 +128,7 @@ def _dependencies(release: str) -> list[tuple[str, str, str]]:
             ("com.thinkaurelius.thrift", "thrift-server", "0.3.7"),
         ]
     if release < "3":
-        # nodetool's parser; the POM of 2.2 forgets it.
+        # nodetool's parser, which is missing from the POM of 2.2.
         dependencies.append(("io.airlift", "airline", "0.6"))
     return dependencies
 

@@ -46,7 +46,7 @@ _TCP_LISTEN = "0A"
 
 
 class ClusterError(Exception):
-    """A cluster did not do what was asked; the text ends with the tails of the nodes' logs."""
+    """A cluster did not do what was asked; the text ends with the last lines of the nodes' logs."""
 
 
 class RealCluster:
@@ -663,7 +663,7 @@ class RealNode:
 
     def _seeds(self) -> tuple[str, ...]:
         # A first start names node 1 alone, so that no node waits for a seed that is not running. A restart names all
-        # members, since 3.11 and older refuse to start when none of their seeds answers.
+        # members, since 3.11 and older refuse to start if none of their seeds answers.
         if self.record.seeds:
             return tuple(self.record.seeds)
         if not self.record.started_before and not self.record.auto_bootstrap:
@@ -793,7 +793,7 @@ def _dotted(address: str) -> str:
 
 
 def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:
-    """Start a process that closes the cluster when this one ends for any reason, because its standard input ends then.
+    """Start a process that closes the cluster when its standard input ends, for whatever reason this process ended.
 
     The kernel's parent-death signal is not suitable: it is sent when the starting thread ends.
     """

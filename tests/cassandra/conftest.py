@@ -17,7 +17,7 @@ from tests.cassandra.cluster import RealCluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Releases of every run, which takes some twenty minutes; a module can name its own. `all` takes two hours.
+# Releases of every run; they take some twenty minutes. A module can name its own. `all` takes two hours.
 DEFAULT_RELEASES = ("5.0.8",)
 
 
@@ -103,7 +103,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def real_cluster() -> Iterator[ClusterFactory]:
-    """Factory of running clusters; a request closes the cluster of the one before unless it is for an equal one."""
+    """A factory of running clusters; a request closes the cluster of the request before, unless the two are equal."""
     require_tools()
     shelf = _Shelf()
     yield shelf

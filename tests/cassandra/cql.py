@@ -69,5 +69,5 @@ def one_coordinator(
 
 
 def _is(host: Any, address: str, port: int) -> bool:
-    """Whether a host of the driver is the coordinator; several instances may share its address."""
+    """Whether a host of the driver is the coordinator; several instances may have the same address."""
     return bool((host.endpoint.address, host.endpoint.port) == (address, port))

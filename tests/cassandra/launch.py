@@ -50,7 +50,7 @@ _BASE_OPENS = (
 )
 _OPENS = (*(f"java.base/{package}" for package in _BASE_OPENS), "jdk.management/com.sun.management.internal")
 
-# No `SSS` after a comma: logback 1.5 reads that as a time zone and the node runs without any log.
+# No `SSS` after a comma: logback 1.5 takes that for a time zone, and the node runs without any log.
 _LOGBACK = """<configuration>
   <appender name="FILE" class="ch.qos.logback.core.FileAppender">
     <file>{log}</file>
@@ -232,7 +232,7 @@ def _agent_options(settings: NodeSettings) -> str:
 def _jmx(settings: NodeSettings) -> dict[str, object]:
     if settings.jmx_host == LOCAL_JMX:
         return {"cassandra.jmx.local.port": settings.jmx_port}
-    # Cassandra's own server would listen at all addresses, where only one node finds its port free.
+    # Cassandra's own server would listen on all addresses, so that only one node would find its port free.
     remote = "com.sun.management.jmxremote"
     return {
         f"{remote}.port": settings.jmx_port,
@@ -265,7 +265,7 @@ def _properties(settings: NodeSettings) -> dict[str, object]:
         "cassandra-foreground": "yes",
         "cassandra.ring_delay_ms": settings.ring_delay_ms,
         # 10 s by default. Without a delay, a node of 3.11 whose role manager sees no peer yet asks for its roles again
-        # and again, and counts an Unavailable at ONE each time. Only who logs in needs the first role soon.
+        # and again, and counts an Unavailable at ONE each time. Only clients that log in need the first role soon.
         **({} if settings.authenticator == "AllowAllAuthenticator" else {"cassandra.superuser_setup_delay_ms": 0}),
         "chronicle.analytics.disable": "true",
         "jna.nosys": "true",

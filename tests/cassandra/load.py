@@ -127,7 +127,7 @@ class Traffic:
         return self._where(lambda request: request.client == client)
 
     def between(self, begin: float, end: float) -> Traffic:
-        """The requests sent in a span of time (seconds since the epoch)."""
+        """The requests that were sent in a period (seconds since the epoch)."""
         return self._where(lambda request: begin <= request.sent <= end)
 
     def ended(self, *outcomes: str) -> Traffic:
@@ -317,8 +317,8 @@ def kind_of(error: object) -> str:
 
 
 def _statement(key: str, level: str, operation: str) -> SimpleStatement:
-    # Not prepared: the driver prepares again on a restarted node, and raises an error of that also for a client that
-    # tries the next host (`ResponseFuture._execute_after_prepare`).
+    # Not prepared: the driver prepares a statement again on a restarted node, and a failure of that is raised even if
+    # the client tries the next host (`ResponseFuture._execute_after_prepare`).
     text = (
         f"SELECT v FROM {KEYSPACE}.t WHERE k = 0x{key}"  # noqa: S608 - our own names and hex digits
         if operation == "read"
@@ -357,7 +357,7 @@ class _Client:
             driver.shutdown()
 
     def _asked(self) -> Iterator[tuple[int, str, str, str]]:
-        """Range, key, level and operation of each request: all combinations in random order, again and again."""
+        """Range, key, level and operation of each request: all combinations in random order, repeated for ever."""
         chance = random.Random(self._name)  # noqa: S311 - the same order in each run
         pieces: Sequence[Sequence[str]] = self._plan["pieces"]
         everything = list(product(range(len(pieces)), LEVELS, OPERATIONS))
@@ -371,7 +371,7 @@ class _Client:
         future = session.execute_async(_statement(key, level, operation))
         with self._lock:
             self._open[future] = asked
-        # Called at once if the request has ended already.
+        # It is called at once if the request has already ended.
         future.add_callbacks(self._served, self._failed, callback_args=(future,), errback_args=(future,))
 
     def _served(self, rows: Any, future: Any) -> None:

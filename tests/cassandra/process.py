@@ -1,4 +1,4 @@
-"""Processes by pid that outlive the one that started them: start, signal, wait, and never signal another process.
+"""Processes, known by pid, that may outlive their starter: start, signal and wait, and never signal another process.
 
 A pid is used only together with its start time: if the kernel has given it to another process, the process is "gone".
 """

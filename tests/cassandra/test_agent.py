@@ -1,4 +1,4 @@
-"""How soon the agent reports the death of a real node, counted in polls, so that a busy machine does not matter."""
+"""How many polls the agent needs to report the death of a real node; polls are counted since a busy machine is slow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Watched:
         wait_until(lambda: "" if wanted(self.agent.readings()[0]) else "not yet", seconds, what, self.cluster)
 
     def first(self, past: int, wanted: Callable[[Reading, str], bool]) -> int:
-        """The number of polls after a given poll until the first reading that is as wanted."""
+        """The number of polls, counted from a given poll, until the first reading that is as wanted."""
         later = [(sum(reading.polls.counts), reading, text) for reading, text in self.readings]
         return min(number - past for number, reading, text in later if number > past and wanted(reading, text))
 
@@ -97,7 +97,7 @@ def state(reading: Reading, node: RealNode) -> str:
 
 
 def is_reported_in_time(watched: Watched, past: int, victim: RealNode) -> None:
-    """A poll in progress may have read the node before it died; the next poll reports it, long before its peers do."""
+    """A poll in progress may have read the node before it died; the next one reports it, long before the peers do."""
     watched.until(lambda one: victim.address in one.suspects, "no suspect", 60)
     polls = (
         watched.first(past, lambda one, _: severity(one) >= Severity.WARNING),
@@ -109,7 +109,7 @@ def is_reported_in_time(watched: Watched, past: int, victim: RealNode) -> None:
 
 
 def is_convicted(watched: Watched, victim: RealNode) -> None:
-    """When its peers list it as down, it is down and no longer a suspect; until then no reading was better."""
+    """Once its peers list it as down, it is down and no longer a suspect; until then no reading was better."""
     watched.until(lambda one: state(one, victim) == "down", "it is not seen down")
     newest = watched.agent.readings()[0]
     assert severity(newest) is Severity.CRITICAL  # of RF 1
@@ -122,7 +122,7 @@ def suspected(watched: Watched, past: int) -> list[bool]:
 
 
 def test_a_killed_node_is_reported_within_two_polls(watched: Watched) -> None:
-    """After kill -9 there is at least a warning and a suspect, also in the metrics, long before Cassandra convicts."""
+    """After kill -9 there is at least a warning, and a suspect, also in the metrics, long before Cassandra convicts."""
     victim = watched.cluster.node(3)
     victim.kill()
     past = watched.polls

@@ -1,4 +1,4 @@
-"""The article's example for real: 3 nodes of 256 vnodes, blog_1 with RF 1, blog_3 with RF 3, nodes lost in turn."""
+"""The article's example for real: 3 nodes of 256 vnodes, blog_1 with RF 1, blog_3 with RF 3, nodes killed in turn."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_before_conviction(article: RealCluster) -> None:
 
 
 def test_one_node_lost(article: RealCluster, keys: Keys) -> None:
-    """blog_1 has lost exactly the ranges of the node; blog_3 is available at LOCAL_QUORUM, and not at LOCAL_ALL."""
+    """blog_1 has lost exactly the node's ranges; blog_3 is available at LOCAL_QUORUM, but not at LOCAL_ALL."""
     victim = article.node(3)
     without(article, 3)
     own = {piece for piece, endpoints in described(article.node(1), "blog_1").items() if endpoints == {victim.address}}
@@ -131,7 +131,7 @@ def test_one_node_lost(article: RealCluster, keys: Keys) -> None:
 
 
 def test_one_node_lost_for_the_plugin(article: RealCluster) -> None:
-    """The plugin's exit codes agree: CRITICAL, OK, and WARNING if every replica is wanted."""
+    """The plugin's exit codes agree: CRITICAL, OK, and WARNING if every replica is required."""
     without(article, 3)
     code, line = check(article)
     assert code == 2

@@ -1,4 +1,4 @@
-"""No false answer if nodes contradict each other, know others by old addresses, or list nodes that have left.
+"""No false answer if nodes contradict each other, know peers by old addresses, or list nodes that have left.
 
 Each state is made on real nodes. The tests then run `check`, the gate for every node, and queries of every range
 through every coordinator. No verdict may be better than the queries, no SAFE may cost a range when the node is really
@@ -39,12 +39,12 @@ TOKENS = 8  # of each node
 RELEASES = [release for release in chosen_releases() if release in {"3.11.19", "4.1.9", "5.0.8"}]
 TRIED = None if os.environ.get("RINGCHECK_CASSANDRA_VERSIONS") else 1  # SAFE answers tried in each state
 NODES = re.compile(r'^cassandra_ring_nodes\{cassandra_cluster="lab",[^}]*\} (\S+)$', re.MULTILINE)
-SOON = 2  # polls: one may have been in progress when something changed
+SOON = 2  # polls: one may already have been in progress when something changed
 
 
 @pytest.fixture(scope="module", params=RELEASES)
 def cluster(request: pytest.FixtureRequest, real_cluster: ClusterFactory) -> Iterator[RealCluster]:
-    """Three racks of one node each, and all keyspaces; every test starts with what the one before left behind."""
+    """Three racks of one node each, and all keyspaces; each test first removes what the test before left behind."""
     release: str = request.param
     real_cluster.close()
     settings = queries.TIMEOUTS | situations.slow_streams(release)
@@ -101,14 +101,14 @@ def counted(text: str) -> float:
 
 
 def assert_gone_soon(watched: Watched, left: int) -> None:
-    """The agent counts so many nodes, now or within two polls."""
+    """Assert that the agent counts this many nodes, now or within two polls."""
     past = watched.polls
     watched.until(lambda _: counted(watched.readings[-1][1]) == left, "a node that is gone is still counted", 60)
     assert watched.polls <= past + SOON
 
 
 def test_dead_node_under_removal(cluster: RealCluster, asked: Answers) -> None:
-    """Ranges that a removal has not moved yet are lost, no node may stop, and the node is not to be brought back."""
+    """Ranges that a removal has not yet moved are lost, no node may stop, and the node is not to be brought back."""
     dead = situations.dead_member(cluster)
     three, removed = situations.first_three(cluster), situations.host_id_of(dead)
     with watching(cluster) as watched:
@@ -148,7 +148,7 @@ def test_dead_node_under_replacement(cluster: RealCluster, asked: Answers) -> No
 
 
 def test_assassinated_node(cluster: RealCluster, asked: Answers) -> None:
-    """An assassinated node is no member for a check at once, and for the agent with its next poll."""
+    """For a check it is no member at once, and for the agent with its next poll."""
     dead = situations.dead_member(cluster)
     three = situations.first_three(cluster)
     others = [node for node in cluster.members if node not in three and node != dead]
@@ -166,7 +166,7 @@ def test_assassinated_node(cluster: RealCluster, asked: Answers) -> None:
 
 
 def test_coordinator_without_tokens(three: list[RealNode], cluster: RealCluster, asked: Answers) -> None:
-    """A node that serves clients without tokens is no replica: there is no alarm, and the gate allows stops."""
+    """A node that serves clients but has no tokens is no replica: it causes no alarm, and the gate allows stops."""
     extra = situations.coordinator_only(cluster)
     try:
         assert extra.read("OperationMode") == "STARTING", "for good: it has not joined"
@@ -183,7 +183,7 @@ def test_coordinator_without_tokens(three: list[RealNode], cluster: RealCluster,
 def test_decommissioned_instances_of_live_addresses(
     three: list[RealNode], cluster: RealCluster, asked: Answers
 ) -> None:
-    """Endpoints that have left do not count, although peers list them and others use their addresses."""
+    """Endpoints that have left do not count, although peers list them and live nodes use their addresses."""
     if release_key(three[0].release) < (4, 0):
         pytest.skip("before 4.0 all nodes share one port: one instance an address")
     gone = situations.second_instances(cluster, of=three[1:])
@@ -208,7 +208,7 @@ def test_decommissioned_instances_of_live_addresses(
 
 
 def test_stale_addresses(three: list[RealNode], cluster: RealCluster, asked: Answers) -> None:
-    """The clients of a node that reaches none of its peers get Unavailable, and the verdict is CRITICAL."""
+    """If a node reaches none of its peers, its clients get Unavailable, and the verdict is CRITICAL."""
     alone = situations.strand(cluster)
     assert asked.outcomes(alone)["nts_3"] == {"unavailable"}
     found = asked.health()
@@ -230,14 +230,14 @@ def test_serving_node_that_knows_no_other_node(cluster: RealCluster, asked: Answ
     assert member_ids(found) == host_ids(three)
     assert lost(found, "LOCAL_QUORUM", "nts_3") == TOKENS * len(three)
     assert asked.check("-k", "nts_3", "-c", "LOCAL_QUORUM")[0] == 2
-    # It answers for all ranges as if they were its own, so that its answers may be better than the prediction.
+    # It answers for all ranges as if it held them, so that its answers may be better than the prediction.
     assert asked.differences("peers of a node that knows nobody", *three[:2]) == []
     assert not [line for line in asked.differences("a node that knows nobody", alone) if "predicted served" in line]
     assert "safe" not in assert_safe_is_safe(asked, three)[:2]
 
 
 def test_token_owner_without_host_id(three: list[RealNode], asked: Answers) -> None:
-    """A dead owner of tokens without a host id (since 4.0 also in no list) is down, and its ranges are lost."""
+    """A dead owner of tokens without a host id (since 4.0 it is in no list either) is down, and its ranges are lost."""
     ids, dead = host_ids(three[:2]), three[2]
     situations.forget_host_id(dead)
     for peer in three[:2]:

@@ -1,4 +1,4 @@
-"""The collector on the embedded cluster and on a real one, with the same tests."""
+"""The same tests of the collector, on the embedded cluster and on a real one."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Embedded:
 
 
 class Real:
-    """Drives real nodes; changes are seen when gossip has passed them on."""
+    """Drives real nodes; changes are seen when gossip has spread them."""
 
     def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
@@ -178,7 +178,7 @@ def view(seen: Snapshot, observer: str) -> View:
 
 
 def until(polls: Callable[[], Snapshot], true: Callable[[Snapshot], bool], seconds: float = 60) -> Snapshot:
-    """The first snapshot for which a condition is true; the last one if time runs out."""
+    """The first snapshot that meets a condition; the last one if time runs out."""
     ends = time.monotonic() + seconds
     while True:
         seen = polls()
@@ -188,7 +188,7 @@ def until(polls: Callable[[], Snapshot], true: Callable[[Snapshot], bool], secon
 
 
 def test_all_up(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Every node is found from one contact point, with its place, release and tokens, and every view is usable."""
+    """Every node is found from one contact point, with its location, release and tokens, and every view is usable."""
     for seen in (polls(), polls()):
         assert seen.cluster == "lab"
         assert [node.address for node in seen.nodes] == sorted(driver.address(at) for at in range(len(NODES)))
@@ -203,7 +203,7 @@ def test_all_up(driver: Driver, polls: Callable[[], Snapshot]) -> None:
 
 
 def test_rings_of_equal_replication_are_one(polls: Callable[[], Snapshot]) -> None:
-    """Each distinct replication has a ring with all ranges; LocalStrategy has none."""
+    """Each distinct replication has one ring with all ranges; LocalStrategy has none."""
     seen = polls()
     found = {name: str(ring.replication) for ring in seen.rings for name in ring.keyspaces}
     assert {name: found[name] for name in KEYSPACES} == KEYSPACES
@@ -215,7 +215,7 @@ def test_rings_of_equal_replication_are_one(polls: Callable[[], Snapshot]) -> No
 
 
 def test_a_drained_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Its frozen view is discarded with the reason, and the others see it down; then it is started again."""
+    """Its frozen view is discarded with the reason, and the others see it down; afterwards it is started again."""
     polls()
     driver.drain(2)
     gone = driver.address(2)
@@ -239,7 +239,7 @@ def test_a_node_without_native_transport(driver: Driver, polls: Callable[[], Sna
 
 
 def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """It still coordinates with a frozen view, which is discarded with the reason."""
+    """It still coordinates, with a frozen view that is discarded with the reason."""
     polls()
     driver.gossip_off(1)
     seen = polls()
@@ -253,7 +253,7 @@ def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) ->
 
 
 def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
-    """Its Jolokia accepts connections and never answers: it is unreachable at once, whatever the others believe."""
+    """Its Jolokia accepts connections and never answers: its view is unreachable at once, whatever its peers see."""
     polls()
     driver.pause(2)
     with closing(JolokiaSource(driver.settings)) as collector:

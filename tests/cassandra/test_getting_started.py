@@ -1,4 +1,4 @@
-"""docs/getting-started.md, followed word by word: its shell commands and its configuration, on a real cluster."""
+"""docs/getting-started.md, followed word by word on a real cluster: its shell commands and its configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "getting-started.md").read_text()
 BLOCK = re.compile(r"^```(sh|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-BEFORE = "## The line for the JVM"  # what stands before it is done before a node is started
+BEFORE = "## The line for the JVM"  # everything before this heading is done before a node is started
 SECONDS = 180
 
 
@@ -43,7 +43,7 @@ class Operator:
         program.chmod(0o755)
 
     def follow(self, text: str) -> str:
-        """Do everything in a part of the page; the output of its commands."""
+        """Do everything in a part of the page; return the output of its commands."""
         return "".join(
             self._write(block) if kind == "yaml" else self._run(block) for kind, block in BLOCK.findall(text)
         )
@@ -68,7 +68,7 @@ class Operator:
 
 
 def started(real_cluster: ClusterFactory, release: str, folder: Path, operator: Operator) -> RealCluster:
-    """The cluster, its agents with the file of options that the page makes; each has its own host on the line."""
+    """The cluster, whose agents use the file of options that the page creates; each agent has its own host."""
     password = (folder / "etc/ringcheck/jolokia-password").read_text().strip()
     options = {"config": f"{folder}/etc/cassandra/jolokia.properties", "user": "ringcheck", "password": password}
     cluster = real_cluster(release, jolokia_options=options)
@@ -78,7 +78,7 @@ def started(real_cluster: ClusterFactory, release: str, folder: Path, operator: 
 
 
 def test_the_page_works_as_it_is_written(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> None:
-    """From the policy to the metrics; the policy and the password of the page are in force."""
+    """It works from the policy to the metrics; the page's policy and password are in force."""
     operator = Operator(tmp_path)
     before, _, after = PAGE.partition(BEFORE)
     operator.follow(before)

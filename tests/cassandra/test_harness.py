@@ -78,7 +78,7 @@ def test_killed_node_is_convicted_and_comes_back_as_itself(cluster: RealCluster)
 
 @real
 def test_a_terminated_node_announces_its_shutdown(cluster: RealCluster) -> None:
-    """Peers drop a node that got SIGTERM long before they would convict it."""
+    """Peers drop a node that got SIGTERM long before they would convict it by silence."""
     cluster.node(2).terminate()
     cluster.wait_down(cluster.node(2), timeout=10)
 
@@ -129,7 +129,7 @@ def test_binary_off_and_on(cluster: RealCluster) -> None:
 
 @real
 def test_nodetool_speaks_to_the_node_asked(cluster: RealCluster) -> None:
-    """`nodetool info` shows the node's own host id."""
+    """The node's own host id is in the output of `nodetool info`."""
     for node in cluster.nodes[:2]:
         assert node.read("LocalHostId") in node.nodetool("info")
 
@@ -209,7 +209,7 @@ time.sleep(600)
 
 @real
 def test_no_node_outlives_its_starter(real_cluster: ClusterFactory, tmp_path: Path) -> None:
-    """The nodes of a process that is killed end soon after it, and their directory is removed."""
+    """If a process is killed, its nodes end soon after it, and their directory is removed."""
     real_cluster.close()
     directory = tmp_path / "cluster"
     script = _STARTER.format(release="5.0.8", directory=str(directory))
@@ -246,7 +246,7 @@ def test_layout_is_checked() -> None:
 
 
 def test_stranger_with_a_stored_pid_is_left_alone() -> None:
-    """A process with another start time is a different one: ours counts as gone, and it gets no signal."""
+    """If the start time differs, it is another process: ours counts as gone, and the other one gets no signal."""
     stranger = Process(os.getpid(), started=1)
     stranger.signal(signal.SIGKILL)
     assert not stranger.alive
@@ -258,7 +258,7 @@ def test_cluster_can_be_picked_up_from_its_directory(unstarted: RealCluster) -> 
 
 
 def test_instances_of_an_address_have_ports_of_their_own(unstarted: RealCluster) -> None:
-    """The second instance on an address shares no port with the first, and as a seed its name has its port."""
+    """The second instance on an address shares no port with the first; its name as a seed includes its port."""
     first, second = unstarted.node(2), unstarted.add("dc1", "r2", host=2, instance=1)
     assert (second.address, second.release) == (first.address, first.release)
     ports = [{node.jmx_port, *map(node.port, (CQL_PORT, STORAGE_PORT, JOLOKIA_PORT))} for node in (first, second)]
@@ -271,7 +271,7 @@ def test_instances_of_an_address_have_ports_of_their_own(unstarted: RealCluster)
 
 
 def test_changed_address_is_for_the_next_start(unstarted: RealCluster) -> None:
-    """A node with a changed address is started, asked and named there, and keeps its directory."""
+    """The node is started, asked and named at its new address, and keeps its directory."""
     node = unstarted.node(2)
     before, directory = node.address, node.directory
     node.change(host=12, seeds=[before])

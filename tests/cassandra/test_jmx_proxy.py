@@ -1,4 +1,4 @@
-"""`ringcheck jmx-proxy` with real Jolokias and JVMs that are no Cassandra: logins, TLS, and what fails on the way."""
+"""`ringcheck jmx-proxy` with real Jolokias and with JVMs other than Cassandra: logins, TLS, and failures on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.cassandra
 
 SECONDS = 60.0
 USER, PASSWORD, STORE = "monitor", "s3cret", "changeit"
-ADDRESS = "SAN=ip:127.0.0.1"  # JDKs of 2026 refuse a certificate without the address that was asked
+ADDRESS = "SAN=ip:127.0.0.1"  # JDKs of 2026 refuse a certificate that does not contain the requested address
 REMOTE = "com.sun.management.jmxremote"
 MAIN = ("-cp", str(launch.PROXY_MAIN), "JmxProxy")  # any main class that waits
 
@@ -109,13 +109,13 @@ class Asked:
 
 @pytest.fixture(scope="module", params=[line for line in chosen_jolokias(("2", "2.6")) if line != "1"])
 def generation(request: pytest.FixtureRequest) -> str:
-    """The newest Jolokia, and the oldest that can be a proxy; with all lines those between them too."""
+    """The newest Jolokia and the oldest that can be a proxy; if all lines are tested, also those between them."""
     require_tools()
     return str(request.param)
 
 
 def test_logins_and_failures(generation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has its line, with Jolokia of both lines."""
+    """Each of them has its own message, with both lines of Jolokia."""
     (tmp_path / "password").write_text(f"{USER} {PASSWORD}\n")
     (tmp_path / "password").chmod(0o600)
     (tmp_path / "access").write_text(f"{USER} readwrite\n")
@@ -139,7 +139,7 @@ def test_logins_and_failures(generation: str, tmp_path: Path, monkeypatch: pytes
         assert through.error(stale).startswith("it answers, but its JMX server at 127.0.0.77 does not")
         assert through.error(silent).startswith("it accepts connections and does not answer")
         assert "no answer through the proxy within 0.5 s" in through.error(silent, timeout=0.5)
-        assert through.start_time(plain) > 0  # meanwhile
+        assert through.start_time(plain) > 0  # while this happens
         assert through.error(plain, host="127.0.0.2") == "the proxy does not allow this target: see its --allow"
         memory = {"type": "read", "mbean": "java.lang:type=Memory", "attribute": "HeapMemoryUsage"}
         with pytest.raises(RingcheckError, match="the agent refuses: Reading attribute HeapMemoryUsage is forbidden"):
@@ -150,7 +150,7 @@ def test_logins_and_failures(generation: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_proxy_with_a_login_of_its_own(tmp_path: Path) -> None:
-    """Other users of its host can't use it; its password may have any characters."""
+    """Other users of its host can't use it; its password may contain any characters."""
     require_tools()
     password = tmp_path / "password"
     password.write_text("pä ss\\=:#\n")

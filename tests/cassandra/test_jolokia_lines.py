@@ -1,4 +1,4 @@
-"""How each line of Jolokia writes values, errors and refusals: real agents in a JVM that is no Cassandra."""
+"""How each line of Jolokia writes values, errors and refusals: real agents in a JVM other than Cassandra."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SOURCE = Path(__file__).with_name("JolokiaProbe.java")
 POLICY = f"""<restrict><commands><command>version</command></commands><allow>
 <mbean><name>{PROBE}</name><attribute mode="read">LiveNodes</attribute><operation>getRanges</operation></mbean>
 <mbean><name>{ABSENT}</name><operation>describeCMS</operation></mbean></allow></restrict>"""
-# An agent's own limits, which would cut the lists of a large cluster silently.
+# An agent's own limits, which would truncate the lists of a large cluster without notice.
 LIMITS = {"maxCollectionSize": "1", "maxDepth": "1", "maxObjects": "5"}
-COLLAPSES = ("1", "2", "2.3", "2.4")  # lines whose reply to a bulk becomes that of an Error in it
+COLLAPSES = ("1", "2", "2.3", "2.4")  # lines in which one Error replaces the reply to a whole bulk
 
 
 class Agent:
@@ -50,7 +50,7 @@ class Agent:
         return self.ask(request).get("value")
 
     def wait(self) -> None:
-        """Until the MBean is registered, which the agent may be before."""
+        """Wait until the MBean is registered; the agent may start earlier."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -78,7 +78,7 @@ def line(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def agents(line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Agent]]:
-    """One that answers everything, and one with a policy; both with limits."""
+    """One agent that answers everything, and one with a policy; both have limits."""
     policy = tmp_path_factory.mktemp("policy") / "policy.xml"
     policy.write_text(POLICY)
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def agents(line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 
 
 def test_values_are_complete_and_of_one_form(agents: tuple[Agent, Agent]) -> None:
-    """No list is cut by the agent's own limits; an address, as a key or a value, is read as itself."""
+    """The agent's own limits truncate no list; an address is read correctly both as a key and as a value."""
     open_, _ = agents
     assert open_.value(live_nodes()) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]
     found = open_.value(ranges("orders"))
@@ -108,11 +108,11 @@ def test_values_are_complete_and_of_one_form(agents: tuple[Agent, Agent]) -> Non
 
 
 def test_an_error_of_java_in_a_bulk(agents: tuple[Agent, Agent], line: str) -> None:
-    """It takes the other answers of the bulk with it, or it does not; asked alone it has its text either way."""
+    """It replaces the other answers of the bulk in some lines of Jolokia; asked alone it always has its own text."""
     open_, _ = agents
     found = outcomes.outcomes(open_.post([live_nodes(), ranges("nope"), live_nodes()]), 3)
     if line in COLLAPSES:
-        assert found is None  # "ask one by one"
+        assert found is None  # the signal to ask one by one
     else:
         assert found is not None
         assert [item.status for item in found] == [outcomes.OK, outcomes.THROWN, outcomes.OK]
@@ -121,7 +121,7 @@ def test_an_error_of_java_in_a_bulk(agents: tuple[Agent, Agent], line: str) -> N
 
 
 def test_what_does_not_exist(agents: tuple[Agent, Agent]) -> None:
-    """An MBean that is missing is told apart from an attribute that is; an operation that is missing is an error."""
+    """A missing MBean is distinguished from a missing attribute; a missing operation is an error."""
     open_, _ = agents
     assert outcomes.is_missing_mbean(open_.ask(mbeans.read(ABSENT, "LiveNodes")))
     attribute = open_.ask(mbeans.read(PROBE, "Nothing"))
@@ -132,7 +132,7 @@ def test_what_does_not_exist(agents: tuple[Agent, Agent]) -> None:
 
 
 def test_a_bad_item_in_a_bulk(agents: tuple[Agent, Agent]) -> None:
-    """It is an error of its own, or the whole bulk is refused; the other items are never read wrongly."""
+    """Only the bad item fails, or the whole bulk is refused; the other items are never read wrongly."""
     open_, _ = agents
     try:
         found = outcomes.outcomes(open_.post([ranges("orders", "too many"), live_nodes()]), 2)
@@ -144,7 +144,7 @@ def test_a_bad_item_in_a_bulk(agents: tuple[Agent, Agent]) -> None:
 
 
 def test_what_a_policy_denies(agents: tuple[Agent, Agent]) -> None:
-    """A denied item has its reason and spares the others; what the policy allows and the JVM lacks is missing."""
+    """A denied item has its reason and does not affect the others; an allowed item that the JVM lacks is missing."""
     _, guarded = agents
     with pytest.raises(SourceError, match=r"^value: the agent refuses: Reading attribute Ownership is forbidden"):
         guarded.value(mbeans.read(PROBE, "Ownership"))

@@ -1,4 +1,4 @@
-"""Levels that follow the queries of real clients, for each datacenter; logins, new roles and repairs raise nothing."""
+"""Levels that follow the queries of real clients in each datacenter; logins, new roles and repairs raise no level."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
-DEFAULT_RELEASES = ("5.0.8",)  # 3.11.19 too takes three minutes more, for the same counters under the same names
+DEFAULT_RELEASES = ("5.0.8",)  # 3.11.19 would add three minutes, for the same counters under the same names
 WINDOW = 60.0  # seconds
 PATIENCE = 300.0
 ADMIN = ("admin", "admin-password")
-PERMISSIONS = {**queries.TIMEOUTS, "authorizer": "CassandraAuthorizer"}  # read for each query, with a cache of 2 s
+PERMISSIONS = {**queries.TIMEOUTS, "authorizer": "CassandraAuthorizer"}  # read for each query, but cached for 2 s
 AUTO = Rule(
     keyspaces=("shop",),
     critical=Threshold(Level.LOCAL_ONE),
@@ -57,7 +57,7 @@ class Scene:
 
     @property
     def in_use(self) -> str:
-        """The levels that clients use, by the newest reading; without ONE.
+        """The levels that clients use according to the newest reading, without ONE.
 
         Drivers' control connections read at ONE, and up to 3.11 Cassandra writes the history of repairs at ONE.
         """
@@ -75,7 +75,7 @@ class Scene:
         wait_until(lambda: "" if holds() else self.state(), PATIENCE, what, self.cluster)
 
     def state(self) -> str:
-        """What is known, for a failed wait."""
+        """What is known now, for the message of a wait that fails."""
         unclear = self.reading.observed.unclear if self.reading.observed else ()
         return f"now {self.in_use}, {self.reading.error}, {unclear}, {self.evidence()}"
 
@@ -83,9 +83,10 @@ class Scene:
         return self.agent.recorder.levels.of("lab").sources.of("counters").uses
 
     def traffic(self, node: int, level: int, seconds: float) -> None:
-        """Reads and writes of one client through one node, for so long at least.
+        """Reads and writes of one client through one node, for at least this long.
 
-        They are more than the requests of Cassandra itself that may be in flight, and so can't pass for such.
+        There are more of them than Cassandra has requests of its own in flight, so that they can't be mistaken for
+        those.
         """
         ends, asked = time.monotonic() + seconds, 0
         with self.cluster.session(node, credentials=ROLE, consistency=level) as session:
@@ -122,13 +123,13 @@ def watching(cluster: RealCluster) -> Agent:
 
 
 def old_enough(cluster: RealCluster) -> str:
-    """Empty once the queries of the preparation are older than the window, whichever process made them."""
+    """Empty as soon as the queries of the preparation are older than the window, whichever process made them."""
     ages = [time.time() - int(node.read("CurrentGenerationNumber")) for node in cluster.nodes]
     return "" if min(ages) > WINDOW + 10 else f"a node has run for {min(ages):.0f} s"
 
 
 def test_levels_follow_real_queries(real_cluster: ClusterFactory, cassandra_release: str) -> None:
-    """LOCAL_ONE, then LOCAL_QUORUM from one datacenter; what Cassandra does for itself raises nothing."""
+    """First LOCAL_ONE, then LOCAL_QUORUM from one datacenter; Cassandra's own requests raise no level."""
     cluster = real_cluster(cassandra_release, "dc1:r1,dc2:r1", yaml=PERMISSIONS, authenticator="PasswordAuthenticator")
     prepare(cluster)
     wait_until(lambda: old_enough(cluster), PATIENCE, "the nodes are too young:", cluster)
@@ -140,23 +141,23 @@ def test_levels_follow_real_queries(real_cluster: ClusterFactory, cassandra_rele
         assert scene.in_use == "none"
         scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 5)
         scene.until(lambda: scene.in_use == "LOCAL_ONE in dc1", "LOCAL_ONE in dc1")
-        # What Cassandra does for itself: logins, a new role, a repair.
+        # Cassandra's own requests: logins, a new role, a repair.
         for _ in range(5):
             scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 0.5)
-        # Before 4.1 logins are at LOCAL_ONE, as the clients are: those of `cassandra`, at QUORUM, can't be told.
+        # Before 4.1 logins are at LOCAL_ONE, as the clients are; `cassandra`'s, at QUORUM, can't be recognised.
         admin = SUPERUSER if release_key(cassandra_release) >= (4, 1) else ADMIN
         with cluster.session(1, credentials=admin, timeout=60) as session:
             session.execute("CREATE ROLE IF NOT EXISTS other WITH PASSWORD = 'secret' AND LOGIN = true")
         cluster.node(1).nodetool("repair", "--full", "shop")
         scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 5)
         assert scene.in_use == "LOCAL_ONE in dc1", scene.evidence()
-        # A level of one datacenter is that datacenter's.
+        # A level that is used in one datacenter applies to that datacenter only.
         scene.traffic(2, ConsistencyLevel.LOCAL_QUORUM, 5)
         wanted = "LOCAL_ONE in dc1, LOCAL_QUORUM in dc2"
         scene.until(lambda: scene.in_use == wanted, wanted)
         scene.until(lambda: "LOCAL_ALL dc2" in scene.watched(), "LOCAL_ALL is watched in dc2")
         assert "LOCAL_ALL dc1" not in scene.watched()
-        # Without queries at it for a whole window it is lowered; and the window is known.
+        # If the level is not used for a whole window it is lowered; the window is completely known.
         deadline = time.monotonic() + PATIENCE
         while scene.in_use != "LOCAL_ONE in dc1, dc2" and time.monotonic() < deadline:
             scene.traffic(1, ConsistencyLevel.LOCAL_ONE, 1)

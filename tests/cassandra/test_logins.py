@@ -1,6 +1,6 @@
 """Whether clients can log in while a replica of system_auth is down, and whether ringcheck predicts it.
 
-4.1 and later read roles at LOCAL_QUORUM, older ones at LOCAL_ONE; the user `cassandra` needs QUORUM on all of them.
+4.1 and later read roles at LOCAL_QUORUM, older releases at LOCAL_ONE; on all, the user `cassandra` needs QUORUM.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cassandra
 
-DEFAULT = ("4.0.17", "5.0.8")  # the last release of each behaviour
+DEFAULT = ("4.0.17", "5.0.8")  # the last release with each behaviour
 RELEASES = [release for release in chosen_releases(DEFAULT) if release_key(release) >= (3, 11)]
 ROLE = ("app", "app-password")
 SUPERUSER = ("cassandra", "cassandra")
@@ -39,14 +39,14 @@ def refusal(node: RealNode, credentials: tuple[str, str]) -> str:
 
 
 def logs_in(node: RealNode, credentials: tuple[str, str]) -> bool:
-    """Whether a client gets a session; if not, the reason must be missing replicas."""
+    """Whether a client gets a session; if it does not, the reason must be missing replicas."""
     why = refusal(node, credentials)
     assert not why or "Cannot achieve consistency level" in why, why
     return not why
 
 
 def replicate_logins(cluster: RealCluster) -> None:
-    """Replicate roles to both nodes, and create a role for clients."""
+    """Replicate the roles to both nodes, and create a role for clients."""
     wait_until(lambda: refusal(cluster.node(1), SUPERUSER), 60, "the first user is not there yet:", cluster)
     replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 2}"
     with cluster.session(1, credentials=SUPERUSER, timeout=60) as session:
@@ -57,7 +57,7 @@ def replicate_logins(cluster: RealCluster) -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_one_of_two_replicas_of_the_roles_is_down(real_cluster: ClusterFactory, release: str) -> None:
-    """If logins need both replicas, the gate refuses to stop a node, and a check is CRITICAL when a node is down."""
+    """If logins need both replicas, the gate refuses to stop a node, and a check is CRITICAL while a node is down."""
     cluster = real_cluster(release, "dc1:r1,dc1:r2", yaml=queries.TIMEOUTS, authenticator="PasswordAuthenticator")
     one, other = cluster.nodes
     replicate_logins(cluster)

@@ -1,7 +1,7 @@
-"""The cluster metadata service of 6.0: what its quorum is needed for, and that gate and plan keep it.
+"""The cluster metadata service of 6.0: what needs its quorum, and that gate and plan keep the quorum.
 
-By default one cluster of four nodes, some five minutes. `RINGCHECK_CASSANDRA_VERSIONS` with a release of 6.0 asks for
-the restart of every planned batch as well.
+By default the tests use one cluster of four nodes, for some five minutes. If `RINGCHECK_CASSANDRA_VERSIONS` names a
+release of 6.0, every planned batch is restarted as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.cassandra
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc1:r1"
 SERVICE = "org.apache.cassandra.tcm:type=CMSOperations"
 KEYSPACE = simple(4)  # at ONE three of the four nodes may stop: only the metadata service is at stake
-_NUMBERS = count()  # of tables: the tests share a cluster
+_NUMBERS = count()  # number for the names of tables, since the tests share a cluster
 SIX = [release for release in chosen_releases(("6.0-alpha2",)) if release_key(release) >= (6, 0)]
 ASKED = [release for release in chosen_releases() if release_key(release) >= (6, 0)]
 
@@ -56,7 +56,7 @@ class Service:
         return next(node for node in self.cluster.members if node.running)
 
     def settle(self) -> None:
-        """Wait until all nodes have applied all changes: until then the gate blocks."""
+        """Wait until all nodes have applied all changes; until then the gate blocks."""
 
         def lacking() -> str:
             epochs = {self.described(node)["EPOCH"] for node in self.cluster.members if node.running}
@@ -65,7 +65,7 @@ class Service:
         wait_until(lacking, 60, "several epochs:", self.cluster)
 
     def change(self, coordinator: RealNode) -> str:
-        """Create a table through one coordinator; empty if it worked, otherwise the error."""
+        """Create a table through one coordinator; the error, or an empty text if it worked."""
         with self.cluster.session(coordinator, timeout=60) as session:
             session.cluster.max_schema_agreement_wait = 0
             try:
@@ -103,7 +103,7 @@ def service(real_cluster: ClusterFactory, request: pytest.FixtureRequest) -> Ser
 
 @pytest.mark.parametrize("service", SIX, indirect=True)
 def test_a_stop_that_breaks_the_quorum_is_unsafe_and_costs_schema_changes(service: Service) -> None:
-    """Two of three members must not stop. If they do, no table can be created; queries are served all the same."""
+    """Two of three members must not stop. If they do stop, no table can be created, but queries are still served."""
     members = service.members
     [other] = [node for node in service.cluster.members if node not in members]
     _wait_settled(service)
@@ -134,7 +134,7 @@ def test_a_stop_that_breaks_the_quorum_is_unsafe_and_costs_schema_changes(servic
     )
     assert service.preflight(other)[0] == "unsafe"
 
-    # A node starts without the quorum, a member too; with it there is a quorum again.
+    # Nodes can start without the quorum, even members; once this one has started there is a quorum again.
     stopped[0].start()
     service.cluster.wait_all_up([*left, stopped[0]])
     assert service.change(other) == ""
@@ -144,7 +144,7 @@ def test_a_stop_that_breaks_the_quorum_is_unsafe_and_costs_schema_changes(servic
 
 @pytest.mark.parametrize("service", ASKED, indirect=True)
 def test_every_planned_batch_keeps_the_quorum(service: Service) -> None:
-    """While the nodes of each batch are stopped, tables can be created; all nodes are in a batch."""
+    """While the nodes of each batch are stopped, tables can still be created; every node is in a batch."""
     _wait_settled(service)
     plan = service.asked("plan")
     assert not plan["refused"]
@@ -163,7 +163,7 @@ def test_every_planned_batch_keeps_the_quorum(service: Service) -> None:
 
 @pytest.mark.parametrize("service", ASKED, indirect=True)
 def test_a_lone_member_must_not_stop(service: Service) -> None:
-    """A new cluster has one member: its stop leaves no quorum, and a plan refuses it by name."""
+    """A new cluster has one member: if it stopped there would be no quorum, so a plan refuses it and names it."""
     service.cluster.node(1).nodetool("cms", "reconfigure", "1")
     service.settle()
     _wait_settled(service)
@@ -180,7 +180,7 @@ def test_a_lone_member_must_not_stop(service: Service) -> None:
 
 @pytest.mark.parametrize("service", ASKED, indirect=True)
 def test_paused_commits_block_a_decommission(service: Service) -> None:
-    """The gate names the nodes on which commits are paused; a change that is asked of another node is made."""
+    """The gate names the nodes on which commits are paused; a change through another node still succeeds."""
     _wait_settled(service)
     members = service.members
     [other] = [node for node in service.cluster.members if node not in members]
@@ -200,7 +200,7 @@ def _pause(node: RealNode, *, paused: bool) -> None:
 
 
 def _finding(service: Service) -> dict[str, Any]:
-    """The finding about the quorum; it is one of three members, and the exit code is that of the worst finding."""
+    """The finding about the quorum of three members; the exit code is that of the worst finding."""
     first = next(node for node in service.cluster.members if node.running)
     document = queries.judged(first)
     quorum = document["metadata_service"]
@@ -211,7 +211,7 @@ def _finding(service: Service) -> dict[str, Any]:
 
 
 def _wait_settled(service: Service) -> None:
-    """Wait until every node has run for as long as the gate asks, and nothing else keeps the last one from stopping."""
+    """Wait until every node has run as long as the gate requires, and nothing else blocks a stop of the last one."""
     last = service.cluster.members[-1]
 
     def lacking() -> str:

@@ -1,4 +1,4 @@
-"""Paxos v2: query by query, SERIAL and LOCAL_SERIAL end as predicted for the variant of their coordinator."""
+"""Paxos v2: each query at SERIAL and LOCAL_SERIAL ends as predicted for the variant of its coordinator."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.cassandra
 
 STORAGE_PROXY = "org.apache.cassandra.db:type=StorageProxy"
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1"
-RING_DELAY_MS = 180_000  # a dead joiner is forgotten after this time
-DEFAULT_RELEASES: tuple[str, ...] = ()  # it takes a quarter of an hour: RINGCHECK_CASSANDRA_VERSIONS=5.0.8 runs it
+RING_DELAY_MS = 180_000  # after this time a dead joining node is forgotten
+DEFAULT_RELEASES: tuple[str, ...] = ()  # a quarter of an hour; RINGCHECK_CASSANDRA_VERSIONS=5.0.8 runs it
 JOINING = [
     "-Dcassandra.write_survey=true",
     "-Dcassandra.consistent.rangemovement=false",  # two at once
-    # While another node is pending, v2 refuses the repair of Paxos that is part of a bootstrap.
+    # While another node is pending, v2 refuses the Paxos repair that is part of a bootstrap.
     "-Dcassandra.skip_paxos_repair_on_topology_change=true",
 ]
 
@@ -76,7 +76,7 @@ def join(lab: Lab) -> None:
 
 
 def test_paxos_v2(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> None:
-    """With nodes killed and two joining, at every level, and beside a coordinator that uses v1."""
+    """It holds with nodes killed, with two nodes joining, at every level, and beside a coordinator that uses v1."""
     if release_key(cassandra_release) < (4, 1):
         pytest.skip(f"{cassandra_release} has Paxos v1 alone")
     yaml = queries.TIMEOUTS | {"paxos_variant": "v2"}

@@ -1,4 +1,4 @@
-"""The embedded cluster's placement equals that of real rings: two datacenters, uneven racks, RF above racks."""
+"""The embedded cluster places replicas as real clusters do: two datacenters, uneven racks, RF above the racks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WANTED = {
 
 
 def rings(cluster: RealCluster) -> Snapshot:
-    """The rings that the collector reads; the replication is stated for releases that do not report it."""
+    """The rings that the collector reads; for releases that do not report the replication it is configured."""
     settings = JolokiaSettings(contact_points=(cluster.node(1).url,), timeout=20)
     configured = ConfiguredCluster(replication={name: Replication.parse(text) for name, text in WANTED.items()})
     with closing(JolokiaSource(settings, configured)) as collector:

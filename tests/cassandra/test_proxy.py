@@ -1,4 +1,4 @@
-"""Nodes without any Jolokia, whose JMX ports `ringcheck jmx-proxy` asks: commands, queries, a rolling restart."""
+"""Nodes without Jolokia, whose JMX ports `ringcheck jmx-proxy` reads: commands, queries, a rolling restart."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def configured(lab: Lab, folder: Path, **jolokia: Any) -> str:
 
 
 def test_commands_judge_nodes_without_jolokia(lab: Lab, tmp_path: Path) -> None:
-    """All nodes answer, each with its own view; the gate and the plan are as open as with agents."""
+    """All nodes answer, each with its own view; gate and plan allow as much as with agents."""
     config = configured(lab, tmp_path)
     code, text = ringcheck("check", "-C", config, "-t", "30s")
     assert (code, text.split(" - ")[0]) == (0, "OK"), text
@@ -78,7 +78,7 @@ def test_commands_judge_nodes_without_jolokia(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_queries_end_as_predicted(lab: Lab) -> None:
-    """Query by query, as nodes are lost: the predictions do not depend on how nodes are asked."""
+    """Each query ends as predicted while nodes are lost: the predictions do not depend on how nodes are asked."""
     lab.compare("proxy: all up", 1, 3)
     lab.lose(3, hard=True)
     lab.compare("proxy: one killed", 1, 2)
@@ -87,7 +87,7 @@ def test_queries_end_as_predicted(lab: Lab) -> None:
 
 
 def test_each_failure_has_its_own_line(lab: Lab, tmp_path: Path) -> None:
-    """A refused connection, a target that is not allowed, a dead proxy: none means that a node is down."""
+    """Neither a refused connection, nor a target that is not allowed, nor a dead proxy means that a node is down."""
     cluster = lab.cluster
     first, second = cluster.node(1).address, cluster.node(2).address
     closed = configured(lab, tmp_path, nodes={second: f"service:jmx:rmi:///jndi/rmi://{second}:7198/jmxrmi"})
@@ -137,7 +137,7 @@ def test_the_proxy_answers_ringchecks_calls_only(lab: Lab) -> None:
 
 
 def test_the_agent_watches_through_the_proxy(lab: Lab, tmp_path: Path) -> None:
-    """Its readings are OK, UNKNOWN while the proxy is away, and OK again; never is a node down."""
+    """Its readings are OK, UNKNOWN while the proxy is away, and OK again; no node is ever reported as down."""
     agent = Agent(load(configured(lab, tmp_path)), [])
     seen: list[tuple[str, str | None]] = []
 
@@ -161,12 +161,12 @@ def test_the_agent_watches_through_the_proxy(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_rolling_restart_loses_no_query(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> None:
-    """Gate, drain, restart and readiness of each node through the proxy, under load; on nodes of its own."""
+    """The gate, drain, restart and readiness of each node work through the proxy, under load, on a separate cluster."""
     cluster = real_cluster(cassandra_release, jolokia="none", num_tokens=TOKENS, yaml=TIMEOUTS)
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
-        # With the load, two clusters and the proxies on two cores a poll can take longer than by default.
+        # With the load, two clusters and the proxies on two cores, a poll can take longer than the default allows.
         roll = Roll(cluster, tmp_path, "-t", "60s", "--exec", harness(cluster, "restart", "--hard"))
         roll.finish(roll.start())
         served_by_all(load, cluster)

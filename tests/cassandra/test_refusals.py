@@ -26,14 +26,14 @@ pytestmark = pytest.mark.cassandra
 
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
 SAFE, UNSAFE, UNKNOWN = 0, 2, 3
-ROWS, BYTES = 100, 100_000  # streamed at 1 Mbit/s from each source: more than half a minute
-EXPIRED = 13  # seconds after which a node drops messages; its peers need 18 to convict it
-LONG_UP = 65  # seconds since its start after which a node pulls a schema only a minute after it has heard of it
+ROWS, BYTES = 100, 100_000  # streamed at 1 Mbit/s from each source, which takes more than half a minute
+EXPIRED = 13  # seconds after which a node drops messages; its peers need 18 s to convict it
+LONG_UP = 65  # seconds since its start; later a node pulls a schema only one minute after it has heard of it
 Document = dict[str, Any]
 
 
 class Gate:
-    """Asks whether nodes may stop, each time without knowledge of earlier answers."""
+    """Asks whether nodes may stop, each time without knowledge of previous answers."""
 
     def __init__(self, cluster: RealCluster, folder: Path) -> None:
         self.cluster = cluster
@@ -81,12 +81,12 @@ NOTHING: tuple[int, set[tuple[str, str]]] = (SAFE, set())
 
 
 def test_a_second_node_waits_for_the_first(gate: Gate) -> None:
-    """While a node is drained, stopped, without Jolokia or just back, its peers must not stop, and it may."""
+    """While a node is drained, stopped, without Jolokia or just back, its peers must not stop, but it may."""
     victim, healthy = gate.victim, (gate.first, gate.second)
     victim.drain()
     gate.cluster.wait_down(victim)
     assert [gate.refuses(one) for one in (gate.first, gate.second, victim)] == [LOST, LOST, NOTHING]
-    victim.restart_agent(port="8779")  # nothing answers at its Jolokia's address
+    victim.restart_agent(port="8779")  # nothing answers at the address of its Jolokia
     assert [gate.refuses(one) for one in (gate.first, gate.second, victim)] == [LOST, LOST, NOTHING]
     gate.cluster.wait_up(victim, healthy)
     blind = (UNKNOWN, {("view_missing", victim.address)})
@@ -101,7 +101,7 @@ def test_a_second_node_waits_for_the_first(gate: Gate) -> None:
 
 
 def test_a_paused_node_and_the_schema_that_it_missed(gate: Gate) -> None:
-    """Its silence is a gap before Cassandra notices; when it continues, its schema differs from the others'."""
+    """Its silence is a gap before Cassandra notices it; when it continues, its schema differs from the others'."""
     victim = gate.victim
     gate.until(lambda: uptime(victim) > LONG_UP, "the third node is too young")
     with gate.cluster.session(gate.first) as session:
@@ -136,7 +136,7 @@ def uptime(node: RealNode) -> float:
 
 
 def test_a_node_that_streams(gate: Gate) -> None:
-    """A node that streams, source or target, may stop only with `--allow`, until the streams have ended."""
+    """A node that streams, as source or target, may stop only with `--allow` until the streams have ended."""
     fill(gate.cluster)
     throttle(gate, "1")
     rebuild = threading.Thread(target=gate.victim.nodetool, args=("rebuild", "-ks", "streamed"), daemon=True)
@@ -144,7 +144,7 @@ def test_a_node_that_streams(gate: Gate) -> None:
     try:
         busy = (UNSAFE, {("streaming", gate.victim.address)})
         gate.until(lambda: gate.refuses(gate.victim) == busy, "no stream is seen")
-        # The snitch chooses from which of the two replicas a range is streamed.
+        # The snitch chooses which of the two replicas streams a range.
         sources = {code for one in (gate.first, gate.second) for code, _ in gate.refuses(one)[1]}
         assert sources == {"streaming"}
         code, found = gate.ask(gate.victim, "--allow", "streaming")
@@ -171,14 +171,14 @@ def fill(cluster: RealCluster) -> None:
 
 
 def throttle(gate: Gate, megabits: str) -> None:
-    """Limit the rate at which the two healthy nodes send, also for whole tables; 0 is no limit."""
+    """Limit the rate at which the two healthy nodes stream, even whole tables; 0 is no limit."""
     for node in (gate.first, gate.second):
         node.nodetool("setstreamthroughput", megabits)
         node.nodetool("setstreamthroughput", "-e", megabits)
 
 
 def test_a_joining_node(gate: Gate) -> None:
-    """While a node joins, no node may stop: it takes over ranges, and writes wait for it too."""
+    """While a node joins, no node may stop: the new node takes over ranges, and writes wait for it as well."""
     newcomer = gate.cluster.bootstrap("dc1", "r1")
     code, blocking = gate.refuses(gate.first)
     assert code == UNSAFE

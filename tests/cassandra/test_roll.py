@@ -1,9 +1,9 @@
-"""A rolling restart loses no query; and the load that shows it fails if nodes are stopped at the wrong time.
+"""A rolling restart loses no query; the load that shows this does fail if nodes are stopped at the wrong time.
 
-By default: six nodes of 5.0.8, two in each of three racks; three nodes of 4.1.9 whose run is killed twice and resumed;
-and three whose client suffers. That takes some ten minutes. `RINGCHECK_CASSANDRA_VERSIONS` chooses other releases for
-the three nodes, and asks for two more runs, one without interruption and one without drain: with "all" an hour that
-shows on each release what these show on two.
+The default runs take some ten minutes: six nodes of 5.0.8, two in each of three racks; three nodes of 4.1.9 whose run
+is killed twice and resumed; and three nodes whose client gets errors. `RINGCHECK_CASSANDRA_VERSIONS` chooses other
+releases for the three nodes, and adds two runs, one without interruption and one without drain. With "all" this takes
+an hour, and tests on each release what the default tests on two.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ DEFAULT_RELEASES = ("4.1.9",)
 TOKENS = 8  # of each node: 24 ranges with 3 nodes, each queried in four ways about once a second
 RACKS = "dc1:r1,dc1:r1,dc1:r2,dc1:r2,dc1:r3,dc1:r3"
 HEAP = ("-Xms256m", "-Xmx256m")  # of six nodes: two busy cores have 4 GB
-# Milliseconds. A replica that stops without announcing it still shows: peers convict it after 18 s at the earliest. A
-# machine that starts two JVMs at once may need more than the 2 s that writes have by default. The last is for the ECHO
+# Milliseconds. A replica that stops without an announcement is still noticed: peers convict it after 18 s or more. A
+# machine that starts two JVMs at once may need more than the default of 2 s for writes. The last one is for the ECHO
 # by which a peer finds a restarted node alive: if it is late, that peer never sees the node up again (CASSANDRA-21428).
 TIMEOUTS = {
     "read_request_timeout_in_ms": 10_000,
     "write_request_timeout_in_ms": 10_000,
     "request_timeout_in_ms": 20_000,
 }
-OUTAGE = 100  # failures of each client that can't be an accident
-STALL = 30  # seconds without a request of some kind to some range after which the load proves nothing
-SETTLE = 15  # seconds that nodes must have run for the gate; 45 by default
+OUTAGE = 100  # more failures of a client than can happen by accident
+STALL = 30  # seconds without a request of some kind to some range; after a longer gap the load proves nothing
+SETTLE = 15  # seconds that nodes must have run before the gate allows a stop; 45 by default
 ROLL_SECONDS = 900
 REPOSITORY = Path(__file__).resolve().parents[2]
 Event = dict[str, Any]
@@ -80,7 +80,7 @@ def outage(found: Traffic) -> bool:
 
 
 def every_way(found: Traffic) -> set[tuple[str, str, str]]:
-    """Clients, levels and operations of some requests."""
+    """Clients, levels and operations of these requests."""
     return {(request.client, request.level, request.operation) for request in found.requests}
 
 
@@ -120,7 +120,7 @@ def test_two_replicas_stopped_at_once_fail_the_load(cluster: RealCluster, tmp_pa
 
 @real
 def test_next_stop_when_the_jvm_answers_fails_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """Stopping the next node as soon as the last one's Jolokia answers costs Unavailable."""
+    """If the next node is stopped as soon as the last one's Jolokia answers, clients get Unavailable."""
     first, second = cluster.node(2), cluster.node(3)
     with Load(cluster, tmp_path) as load:
         quiet(load)
@@ -187,7 +187,7 @@ class Roll:
         assert code == 0, self.said
 
     def kill_at(self, process: subprocess.Popen[bytes], event: str, *, done: int) -> str:
-        """SIGKILL it at an event of its current node, after so many others are done; returns the address of that node.
+        """SIGKILL it at an event of its current node, after this many others are done; return the address of that node.
 
         Only for batches of one node.
         """
@@ -290,7 +290,7 @@ def assert_nothing_lost(found: Traffic, stopped: list[Stop], nodes: set[str]) ->
 
 
 def in_flight(request: Request, stop: Stop) -> bool:
-    """Whether a request was in progress on a node while the node was being stopped."""
+    """Whether a request was in progress on a node while that node was being stopped."""
     return request.coordinator == stop.node and request.ended >= stop.begin and request.sent <= stop.end
 
 
@@ -336,7 +336,7 @@ def test_racks_restart_without_a_lost_query(real_cluster: ClusterFactory, tmp_pa
 
 @real
 def test_a_killed_roll_continues_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
-    """A roll that is killed during the drain of the first node and the restart of the second restarts each once."""
+    """If a roll is killed during the drain of the first node and the restart of the second, each restarts only once."""
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
@@ -357,7 +357,7 @@ def test_a_killed_roll_continues_without_a_lost_query(cluster: RealCluster, tmp_
 
 @real
 def test_clients_that_suffer_stop_a_roll(cluster: RealCluster, tmp_path: Path) -> None:
-    """A client that needs every replica gets Unavailable, which the gate allows: the roll stops with its numbers."""
+    """A client that needs every replica gets Unavailable, which the gate allows; the roll stops with its numbers."""
     first, second, third = cluster.members
     roll = Roll(cluster, tmp_path, "--exec", harness(cluster, "restart"), first.address, second.address)
     process = roll.start()
@@ -374,7 +374,7 @@ def test_clients_that_suffer_stop_a_roll(cluster: RealCluster, tmp_path: Path) -
 
 
 def unavailable_at_all(cluster: RealCluster, node: RealNode, while_running: subprocess.Popen[bytes]) -> int:
-    """Write at ALL through one node until a process ends; how many writes were Unavailable."""
+    """Write at ALL through one node until a process ends; return how many writes were Unavailable."""
     lost = 0
     replication = {"class": "NetworkTopologyStrategy", node.datacenter: "3"}
     with cluster.session(node) as session:
@@ -401,7 +401,7 @@ by_request = pytest.mark.skipif(
 @real
 @by_request
 def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tmp_path: Path) -> None:
-    """Nodes are stopped and started one after another by separate commands, and no query is lost."""
+    """Separate commands stop and start the nodes one after another, and no query is lost."""
     before = processes(cluster)
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
@@ -422,7 +422,7 @@ def test_nodes_stopped_and_started_without_a_lost_query(cluster: RealCluster, tm
 @real
 @by_request
 def test_killed_without_drain_fails_the_load(cluster: RealCluster, tmp_path: Path) -> None:
-    """Nodes killed one by one without a drain cost timeouts under the same gate, and the load shows them."""
+    """Nodes that are killed one by one without a drain cause timeouts despite the gate, and the load reports them."""
     with Load(cluster, tmp_path) as load:
         begin = quiet(load)
         roll = Roll(cluster, tmp_path, "--no-drain", "--exec", harness(cluster, "restart", "--hard"))
@@ -457,7 +457,7 @@ DROPPED = request(22, outcome="connection")
 
 
 def test_dropped_by_the_stopping_node_alone() -> None:
-    """A client without retries may lose requests that are in progress on a node while the node stops."""
+    """A client without retries may lose requests that are in progress on a node while that node stops."""
     assert_nothing_lost(traffic(DROPPED), STOPPED, NODES)
 
 

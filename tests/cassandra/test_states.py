@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3"
 KEYSPACES = (simple(1), simple(3))
 LEVELS = ("LOCAL_ONE", "LOCAL_QUORUM")  # what is watched by default
-SECONDS = 5  # that a verdict may take if a node does not answer
+SECONDS = 5  # more that a verdict may take if a node does not answer
 Document = dict[str, Any]
 NOTHING: Document = {"severity": "UNKNOWN", "findings": [], "keyspaces": [], "nodes": [], "views": []}
 
@@ -61,7 +61,7 @@ class Watch:
     moments: list[Moment] = field(default_factory=list)
 
     def look(self) -> Moment:
-        """Take one moment, and fail if the verdict is OK while queries fail."""
+        """Take one moment, and fail if the verdict is OK while queries are failing."""
         before = self.verdict()
         failed = tuple(
             line for one in zip(self.coordinators, self.sessions, strict=True) for line in self._failed(*one)
@@ -83,7 +83,7 @@ class Watch:
     def verdict(self) -> Document:
         code, text = queries.ringcheck("health", "-H", self.contact.address, "-t", f"{SECONDS}s", "--format", "json")
         document = dict(json.loads(text))
-        if document["schema"] == "ringcheck/error/1":  # no node answered: the reason instead of a verdict
+        if document["schema"] == "ringcheck/error/1":  # no node answered: there is the reason instead of a verdict
             assert code == 3
             return NOTHING | {"summary": document["error"]}
         return document
@@ -164,7 +164,7 @@ def lost(document: Document) -> set[tuple[str, str]]:
 
 
 def test_drained_node(states: States) -> None:
-    """A drained node is down for its peers at once; its own view is not used, even if it is the contact point."""
+    """For its peers it is down at once; its own view is not used, even if it is the contact point."""
     states.victim.drain()
     found = states.watch().until(lambda document: "node_down" in codes(document, states.victim))
     assert found["severity"] == "CRITICAL"
@@ -177,7 +177,7 @@ def test_drained_node(states: States) -> None:
 
 
 def test_gossip_off(states: States) -> None:
-    """The verdict is never OK while a node has no gossip, though its peers see it down, up and down again."""
+    """The verdict is never OK while a node has no gossip, although its peers see it down, up and down again."""
     states.victim.stop_gossip()
     watch = states.watch()
     ends = time.monotonic() + 30
@@ -192,7 +192,7 @@ def test_gossip_off(states: States) -> None:
 
 
 def test_paused_node(states: States) -> None:
-    """A paused node is a gap as soon as it stops answering, and down when it is convicted."""
+    """As soon as it stops answering it is a gap; once it is convicted it is down."""
     states.victim.pause()
     code, line = queries.ringcheck("check", "-H", states.victim.address, "-t", "2s")
     assert (code, line[:10]) == (3, "UNKNOWN - ")
@@ -208,7 +208,7 @@ def test_paused_node(states: States) -> None:
 
 
 def test_node_just_started(states: States) -> None:
-    """From its start until it serves, no verdict is better than the queries, from any contact point."""
+    """From its start until it serves, no verdict is better than the results of queries, from any contact point."""
     states.victim.kill()
     states.cluster.wait_down(states.victim)
     states.victim.start()
@@ -246,7 +246,7 @@ _PASSWORD = {"user": "monitor", "password": "secret"}
 
 
 def test_agent_keeps_silent(states: States, tmp_path: Path) -> None:
-    """A node whose Jolokia needs a password or denies reads is a gap with the reason, and not down."""
+    """If a node's Jolokia needs a password or denies reads, the node is a gap with the reason, but is not down."""
     for wanted, options in (
         ("401", _PASSWORD),
         ("LiveNodes", _forbidding(tmp_path, "LiveNodes", "LiveNodesWithPort")),
@@ -269,7 +269,7 @@ def _forbidding(directory: Path, *attributes: str) -> dict[str, str]:
 
 
 def test_agent_cuts_its_answers(states: States) -> None:
-    """An agent with limits on lists and objects still reports the whole ring, so that losses are seen."""
+    """If an agent limits lists and objects, the whole ring is still reported, so that losses are seen."""
     states.give_agent(maxCollectionSize="2", maxObjects="5")
     watch = states.watch(contact=3)
     assert {each["ranges"] for each in watch.until(is_ok)["keyspaces"]} == {12}
@@ -282,7 +282,7 @@ def test_agent_cuts_its_answers(states: States) -> None:
 
 
 def test_decommissioned_node(states: States) -> None:
-    """A node that has left is no member: the others are evaluated without it, and its own view is not used."""
+    """It is no longer a member: the others are evaluated without it, and its own view is not used."""
     states.victim.decommission(force=states.victim.release >= "4").result()
     found = states.watch().until(lambda document: len(document["nodes"]) == 2)
     assert found["severity"] == "OK"
@@ -295,7 +295,7 @@ def test_decommissioned_node(states: States) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("4.1.9", "5.0.8")])
 def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, new: str) -> None:
-    """During an upgrade the prediction for a coordinator depends on its release, and two schemas are no finding."""
+    """During an upgrade the prediction for a coordinator depends on its release; two schema versions are no finding."""
     cluster = real_cluster(old, "dc1:r1,dc1:r2,dc1:r3,dc2:r1", yaml=queries.TIMEOUTS)
     lab = Lab(cluster, (simple(1), simple(3), queries.network("nts_2_1", dc1=2, dc2=1)), tmp_path)
     lab.node(3).upgrade(new)
