@@ -192,7 +192,7 @@ class Case:
         return enough and self._surely_full(natural, alive)
 
     def _surely_full(self, natural: list[str], alive: list[str]) -> bool:
-        """Whether a live replica is a full one, whichever replicas are transient; never all of them are.
+        """Whether a live replica is a full one, whichever ones are transient; not all of them are.
 
         With several datacenters it assumes that the live replicas are the transient ones. That is too strict: of two
         live replicas in a datacenter with one transient replica, at least one is full.
@@ -272,7 +272,7 @@ class Case:
         return {piece for operation in self.operations for piece in self.unserved(live, operation)}
 
     def hopeless(self) -> set[Interval]:
-        """The elementary intervals that fail with all nodes up and nothing pending."""
+        """The elementary intervals that fail even with all nodes up and nothing pending."""
         still, everyone = replace(self, pending=()), set(self.places)
         return {
             (start, end)
@@ -281,7 +281,7 @@ class Case:
         }
 
     def tight(self, live: Collection[str], operation: Operation) -> set[Interval]:
-        """The elementary intervals that are served, and fail if a certain single live node dies."""
+        """The elementary intervals that are served, but would fail if some single live node died."""
         fewer = [set(live) - {node} for node in live]
         return {
             (start, end)
@@ -315,7 +315,7 @@ class Case:
         return self._smallest(racks, live)
 
     def weakest(self, live: Collection[str]) -> set[Arc]:
-        """The natural arcs that fail by the fewest deaths of live nodes; those that fail already, if any do."""
+        """The natural arcs that fail after the fewest deaths of live nodes; those that fail already, if any do."""
         for size in range(len(live) + 1):
             failing = {
                 arc for dead in combinations(live, size) for arc in self.arcs_of(self.failing(set(live) - {*dead}))

@@ -78,7 +78,7 @@ def views(members: Sequence[Node], down: Collection[int] = (), **fields: Any) ->
 def snapshot(
     members: Sequence[Node], rings: Iterable[Ring] = (), down: Collection[int] = (), **fields: Any
 ) -> Snapshot:
-    """A snapshot in which all nodes that are up agree; `fields` replace those of the snapshot."""
+    """A snapshot in which all nodes that are up agree; `fields` override those of the snapshot."""
     made = Snapshot(
         cluster="test",
         taken_at="2024-05-06T07:08:09Z",

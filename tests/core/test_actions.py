@@ -1,4 +1,4 @@
-"""Decommissions, removals, replacements and new nodes: `safe` loses no range's last source and no level."""
+"""Decommissions, removals, replacements and new nodes: a `safe` one costs no range its last source or its level."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ NEW = "new"
 
 
 def still(cluster: Cluster) -> Cluster:
-    """The cluster with nothing in movement."""
+    """The same cluster without any movement."""
     tables = tuple(replace(table, pending=()) for table in cluster.tables)
     return replace(cluster, joining=(), tables=tables)
 
 
 def gaining(cluster: Cluster, case: Case, action: Action, targets: frozenset[str]) -> Iterator[tuple[Arc, ...]]:
-    """The pending ranges that there may be while the action lasts."""
+    """The pending ranges that may exist while the action lasts."""
     if action == "bootstrap":
         yield tuple(Arc(arc.start, arc.end, (NEW,)) for arc in case.natural)
         return
@@ -57,7 +57,7 @@ def gaining(cluster: Cluster, case: Case, action: Action, targets: frozenset[str
 
 
 def successors(cluster: Cluster, case: Case, arc: Arc, targets: frozenset[str]) -> Iterator[Arc]:
-    """A range with the nodes that may gain it: as many as it loses, in their datacenters if it counts by these."""
+    """A range with the nodes that may gain it: as many as it loses, in their datacenters if it counts by datacenter."""
     by_datacenter = case.factors.kind == "nts"
     lost = Counter(cluster.places[name].dc if by_datacenter else "" for name in targets & set(arc.nodes))
     others = sorted(set(cluster.places) - targets - set(arc.nodes))
@@ -68,7 +68,7 @@ def successors(cluster: Cluster, case: Case, arc: Arc, targets: frozenset[str]) 
 
 
 def loses(cluster: Cluster, case: Case, action: Action, targets: frozenset[str], live: frozenset[str]) -> bool:
-    """Whether a range that is served before is not served while the action lasts, wherever its replicas go."""
+    """Whether a range that is served before is not served during the action, wherever its replicas are placed."""
     home = cluster.places[min(targets)] if targets else next(iter(cluster.places.values()))
     places = {**case.places, NEW: home, **{f"{NEW}-{name}": cluster.places[name] for name in targets}}
     up = live | (places.keys() - case.places.keys())
@@ -79,10 +79,10 @@ def loses(cluster: Cluster, case: Case, action: Action, targets: frozenset[str],
 @settings(max_examples=examples(600))
 @given(clusters(nodes=6, views=2, tables=2), st.sampled_from(LEVELS), st.sampled_from(NAMES[2:]), st.data())
 def test_safe_is_what_trying_shows(drawn: Cluster, level: str, action: Action, data: st.DataObject) -> None:
-    """Whichever of the doubtful nodes are up, and whichever nodes gain the ranges."""
+    """This holds whichever of the doubtful nodes are up, and whichever nodes gain the ranges."""
     cluster = still(drawn)
     names = sorted(cluster.places)
-    if data.draw(st.sampled_from((True, True, True, False))):  # few of the clusters as drawn agree on a dead node
+    if data.draw(st.sampled_from((True, True, True, False))):  # few of the drawn clusters agree that a node is dead
         gone = data.draw(st.permutations(names))[: data.draw(st.sampled_from((0, 1, 2, 2, 3)))]
         up = sorted(set(names).difference(gone[: len(names) - 1]))
         cluster = replace(cluster, live=dict.fromkeys(up[:2], frozenset(up)))
@@ -120,10 +120,10 @@ def test_safe_is_what_trying_shows(drawn: Cluster, level: str, action: Action, d
 @settings(max_examples=examples(300))
 @given(clusters(nodes=6, views=2, tables=2), st.sampled_from(LEVELS), st.data())
 def test_safe_to_leave_is_what_trying_shows(drawn: Cluster, level: str, data: st.DataObject) -> None:
-    """Nodes that leave serve their ranges meanwhile, whichever of the doubtful nodes are up, whoever gains them."""
+    """They serve their ranges meanwhile; this holds whichever doubtful nodes are up and whoever gains the ranges."""
     cluster = still(drawn)
     names = sorted(cluster.places)
-    if data.draw(st.sampled_from((True, True, False))):  # in few of the clusters as drawn most nodes are up
+    if data.draw(st.sampled_from((True, True, False))):  # in only few of the drawn clusters most nodes are up
         cluster = replace(cluster, live=dict.fromkeys(names[:2], frozenset(names)))
     everywhere = frozenset(names).intersection(*cluster.live.values())
     somewhere = frozenset().union(*cluster.live.values())
@@ -174,7 +174,7 @@ def test_one_dead_node_may_be_removed_or_replaced() -> None:
 
 @pytest.mark.parametrize("action", ["removenode", "replace"])
 def test_a_node_that_may_be_up_is_not_dead(action: Action) -> None:
-    """A live node is refused, and so is one that one view reaches, or whose own Jolokia reports that it serves."""
+    """A live node is refused, and so is a node that one view reaches, or whose own Jolokia reports that it serves."""
     up = ask(seen(), action, 1)
     assert blocking(up) == ["candidate_up"]
     assert reason(up, "candidate_up").summary == (
@@ -189,7 +189,7 @@ def test_a_node_that_may_be_up_is_not_dead(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ["removenode", "replace"])
 def test_a_node_without_tokens_has_no_place_to_give(action: Action) -> None:
-    """There is nothing to remove, and nothing to replace."""
+    """There is nothing to remove and nothing to replace."""
     coordinator = replace(SIX[5], tokens=0)
     snapshot = small.snapshot(
         (*SIX[:5], coordinator), [small.ring("orders", RF_3, [[1, 2, 3], [2, 3, 4]], 6)], down=[6]
@@ -198,7 +198,7 @@ def test_a_node_without_tokens_has_no_place_to_give(action: Action) -> None:
 
 
 def test_a_range_without_a_live_replica_is_named() -> None:
-    """With all replicas of a range dead, its data can't be streamed: the range is the example."""
+    """If all replicas of a range are dead, its data can't be streamed; the range is given as the example."""
     decision = ask(seen(1, 2, 3), "replace", 1)
     lost = reason(decision, "no_live_source")
     assert decision.decision == "unsafe"
@@ -231,7 +231,7 @@ def test_data_of_rf_1_is_lost_unless_it_is_accepted(
     accept: tuple[str, ...],
     blocks: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """Cassandra continues without it; system keyspaces that are not watched do not prevent a replacement."""
+    """Cassandra would continue without the data; system keyspaces that are not watched do not block a replacement."""
     rings = [
         small.ring("orders", RF_3, ROWS, 6),
         small.ring(keyspace, "SimpleStrategy {replication_factor=1}", [[1], [2]], 6),
@@ -243,7 +243,7 @@ def test_data_of_rf_1_is_lost_unless_it_is_accepted(
 
 
 def test_cassandra_refuses_a_replacement_without_a_source_whatever_is_accepted() -> None:
-    """`accept` is about ranges that may be lost; with RF above 1 the replacement does not start at all."""
+    """`accept` covers ranges that may be lost; but with RF above 1 the replacement would not even start."""
     rings = [
         small.ring("orders", RF_3, [[3, 4, 5]] * 4, 6),
         small.ring("scratch", "SimpleStrategy {replication_factor=2}", [[1, 2], [2, 3]], 6),
@@ -253,22 +253,22 @@ def test_cassandra_refuses_a_replacement_without_a_source_whatever_is_accepted()
 
 
 def test_a_replica_that_may_be_transient_is_no_source() -> None:
-    """With RF 3/1 one live replica may be the transient one, which has no data after a repair."""
+    """With RF 3/1 the one live replica may be the transient one, which has no data after a repair."""
     ring = small.ring("orders", "NetworkTopologyStrategy {dc1=3/1}", ROWS, 6)
     assert "no_live_source" in blocking(ask(small.snapshot(SIX, [ring], down=[1, 2]), "replace", 1))
     assert "no_live_source" not in blocking(ask(small.snapshot(SIX, [ring], down=[1]), "replace", 1))
 
 
 def test_another_dead_node_keeps_a_node_from_being_removed_but_not_replaced() -> None:
-    """A node that is down may be the one that gains ranges of the removed one, and acknowledges nothing."""
+    """The other dead node may be the one that gains ranges of the removed node, and it acknowledges nothing."""
     down = seen(1, 6)
     assert blocking(ask(down, "removenode", 1)) == ["would_become_unavailable", "node_down_elsewhere"]
     assert ask(down, "replace", 1).decision == "safe"
-    assert ask(seen(1, 2), "replace", 1).decision == "safe"  # ranges are lost already, and this is the cure
+    assert ask(seen(1, 2), "replace", 1).decision == "safe"  # ranges are already lost, and this restores them
 
 
 def test_replication_must_fit_without_the_removed_node() -> None:
-    """RF 3 on two nodes; a note says which rack would be empty."""
+    """RF 3 does not fit on two nodes; a note says which rack would be empty."""
     three = small.snapshot(SIX[:3], [small.ring("orders", RF_3, [[1, 2, 3]] * 3, 3)], down=[1])
     decision = ask(three, "removenode", 1)
     assert blocking(decision) == ["replication_would_not_fit"]
@@ -277,7 +277,7 @@ def test_replication_must_fit_without_the_removed_node() -> None:
 
 
 def test_nodes_are_removed_one_at_a_time() -> None:
-    """Also if no range has two of them."""
+    """This holds even if no range has two of them."""
     assert "one_at_a_time" in blocking(ask(seen(1, 4), "removenode", 1, 4))
 
 
@@ -293,14 +293,14 @@ def test_two_replicas_of_a_range_that_leave_together_cost_serial_operations() ->
 
 
 def test_dead_nodes_of_one_rack_may_be_replaced_together() -> None:
-    """No range has two of them, so that each keeps a quorum of live replicas."""
+    """No range has two of them, so that each range keeps a quorum of live replicas."""
     rows = [[1, 2, 3], [4, 2, 3], [1, 5, 6], [4, 5, 6]]
     decision = ask(seen(1, 4, rows=rows), "replace", 1, 4, newcomer=R1)
     assert (decision.decision, decision.together) == ("safe", (small_addresses(1, 4),))
 
 
 def test_dead_nodes_that_share_ranges_are_replaced_in_turn() -> None:
-    """Two of three replicas replaced from the third would lose what only the two had; the groups are named."""
+    """Replacing two of three replicas from the third would lose what only those two had; the groups are named."""
     rows = [[1, 2, 3], [4, 2, 3], [1, 5, 6], [4, 5, 6]]
     decision = ask(seen(1, 2, 4, rows=rows), "replace", 1, 2, 4)
     shared = reason(decision, "shared_ranges")
@@ -325,7 +325,7 @@ def test_with_rf_5_two_of_a_range_may_be_replaced_together() -> None:
 
 
 def test_a_replacement_belongs_in_the_rack_of_the_dead_node() -> None:
-    """If its place is not stated, a note says where it must be."""
+    """If its location is not stated, a note says where it must be."""
     decision = ask(seen(1), "replace", 1, newcomer=R2)
     assert blocking(decision) == ["rack_differs"]
     differs = reason(decision, "rack_differs")
@@ -344,7 +344,7 @@ def test_a_node_joins_only_if_all_are_up() -> None:
     assert blocking(ask(joining, "bootstrap", newcomer=R1)) == [
         "topology_changing",
         "contradiction",
-    ]  # it owns ranges already
+    ]  # it already owns ranges
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_node_joins_only_if_all_are_up() -> None:
     ],
 )
 def test_a_new_rack_or_datacenter_is_named(newcomer: Newcomer, answer: str, code: str) -> None:
-    """A datacenter that a keyspace already counts on must not get its first node by a bootstrap."""
+    """The first node of a datacenter that a keyspace already replicates to must not be added by a bootstrap."""
     ring = small.ring("orders", "NetworkTopologyStrategy {dc1=3, dc2=1}", ROWS, 6)
     decision = ask(small.snapshot(SIX, [ring]), "bootstrap", newcomer=newcomer, level=Level.LOCAL_ONE)
     assert decision.decision == answer
@@ -365,7 +365,7 @@ def test_a_new_rack_or_datacenter_is_named(newcomer: Newcomer, answer: str, code
 
 @pytest.mark.parametrize("action", NAMES[1:])
 def test_restart_leases_and_movements_block(action: Action) -> None:
-    """No other node may move, and no other owner may stop a node meanwhile."""
+    """During an action no other node may move, and no other owner may stop a node."""
     down = () if action in {"decommission", "bootstrap"} else (1,)
     targets = [] if action == "bootstrap" else [small.address(1)]
     newcomer = R1 if action == "bootstrap" else None
@@ -378,7 +378,7 @@ def test_restart_leases_and_movements_block(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ["removenode", "replace"])
 def test_a_dead_node_under_a_lease_comes_back(action: Action) -> None:
-    """Somebody stopped it on purpose; its lease counts, while that of a node that is to stop does not."""
+    """It was stopped on purpose, so its lease counts; the lease of a node that is about to stop does not."""
     assert [one.node for one in counted(small.held(1, 2), ["10.0.0.1"], action)] == ["10.0.0.1", "10.0.0.2"]
     assert [one.node for one in counted(small.held(1, 2), ["10.0.0.1"], "restart")] == ["10.0.0.2"]
     decision = Gatekeeper(seen(1), Policy(), Gate(settle=0), small.held(1)).decide(["10.0.0.1"], action)
@@ -388,7 +388,7 @@ def test_a_dead_node_under_a_lease_comes_back(action: Action) -> None:
 
 @pytest.mark.parametrize("action", NAMES[1:])
 def test_without_a_metadata_quorum_nothing_moves(action: Action) -> None:
-    """A restart of the dead members is the cure; any other action could not be committed."""
+    """Restarting the dead members helps; any other action could not be committed."""
     members = small.nodes(*["dc1:r1", "dc1:r2", "dc1:r3"] * 2, release_version="6.0-alpha2", paxos_variant="v2")
     service = MetadataReport(members=frozenset(small.addresses([1, 2, 3])), epoch=7)
     snapshot = small.snapshot(members, [small.ring("orders", RF_3, [[4, 5, 6]] * 4, 6)], down=[1, 2])
@@ -412,6 +412,6 @@ def test_without_a_metadata_quorum_nothing_moves(action: Action) -> None:
 def test_half_a_question_is_an_error(
     action: Action, nodes: tuple[str, ...], datacenter: str | None, rack: str | None, message: str
 ) -> None:
-    """A place that is left out must not pass for one that fits."""
+    """A location that is left out must not count as one that fits."""
     with pytest.raises(UsageError, match=message):
         newcomer_of(action, nodes, datacenter, rack)

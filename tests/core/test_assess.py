@@ -1,4 +1,4 @@
-"""Verdicts on small clusters: each finding with its whole line, and what must never be OK."""
+"""Verdicts on small clusters: each finding with its complete text, and what must never be OK."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def two_replicas(**fields: Any) -> Snapshot:
 def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
     level: str | None, release: str, lost_at: str | None, named: tuple[str, ...]
 ) -> None:
-    """With one of two replicas down no client can log in at a quorum: CRITICAL, also if asked for by name."""
+    """With one of two replicas down, no client can log in at a quorum: CRITICAL, also if asked for by name."""
     nodes = tuple(replace(node, release_version=release) for node in two_replicas().nodes)
     verdict = assess(two_replicas(nodes=nodes, auth_read_level=level), Policy(), Question(keyspaces=named))
     auth = next(one for one in verdict.keyspaces if one.name == "system_auth")
@@ -163,7 +163,7 @@ def test_logins_are_judged_at_the_level_at_which_cassandra_reads(
 
 
 def test_logins_of_a_mixed_cluster_are_judged_at_the_levels_of_all_its_coordinators() -> None:
-    """Those before 4.1 read system_auth at LOCAL_ONE, the others at what they report."""
+    """Coordinators before 4.1 read system_auth at LOCAL_ONE, the others at the level that they report."""
     seen = two_replicas()
     releases = ["4.0.17", *["4.1.9"] * (len(seen.nodes) - 1)]
     nodes = tuple(replace(node, release_version=text) for node, text in zip(seen.nodes, releases, strict=True))
@@ -205,7 +205,7 @@ def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
 def test_logins_without_a_rule_are_noted_once(
     policy: Policy, question: Question | None, names: str, *, noted: bool
 ) -> None:
-    """One note, unless the configuration decides, other keyspaces were asked for, or there is no system_auth."""
+    """One note, unless the configuration decides, other keyspaces were asked for, or system_auth does not exist."""
     verdict = assess(replace(healthy(names=names), authenticates=False), policy, question)
     assert [one.code for one in verdict.findings] == ["auth_not_watched"] * noted
     assert verdict.severity is Severity.OK
@@ -276,7 +276,7 @@ def test_the_worst_of_equal_findings_is_kept() -> None:
 
 
 def test_unknown_replication() -> None:
-    """A quorum of an unknown number is UNKNOWN; levels that need one replica can be judged."""
+    """If the required number is not known, a quorum is UNKNOWN; levels that need one replica can be judged."""
     verdict = assess(snapshot(THREE, [ring("orders", None, FULL, 3)]), Policy())
     text = (
         "UNKNOWN orders can't be judged at LOCAL_QUORUM: its replication is not known: "
@@ -300,7 +300,7 @@ def test_unknown_replication() -> None:
     ],
 )
 def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
-    """Its demands can't be guessed; a keyspace has one finding for that, whatever its levels are."""
+    """Its requirements can't be guessed; a keyspace has one finding about that, however many levels it has."""
     verdict = assess(snapshot(TWO_DCS, [ring("orders", text, [(1, 2, 3, 4)] * 4, 4)]), Policy())
     why = f"replication {Replication.parse(text)} is not one of Cassandra's"
     assert verdict.severity is Severity.UNKNOWN
@@ -310,7 +310,7 @@ def test_a_strategy_that_is_not_cassandra_s(text: str) -> None:
 
 
 def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
-    """A level that no rule watches has no finding."""
+    """If no rule watches the level, there is no finding."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     verdict = assess(snapshot(THREE, [ring("o", None, FULL, 3)]), policy, Question(levels=(Level.QUORUM,)))
     assert (verdict.severity, findings(verdict)) == (Severity.OK, {})
@@ -336,7 +336,7 @@ def test_an_unknown_level_that_is_only_shown_is_no_finding() -> None:
     ],
 )
 def test_contradictions(replication: str, rows: list[tuple[int, ...]], text: str) -> None:
-    """Ranges with other numbers of replicas than configured come from a half-started node: never OK."""
+    """Ranges whose number of replicas differs from the configuration come from a half-started node: never OK."""
     verdict = assess(snapshot(THREE, [ring("a b", replication, rows, 3)]), Policy())
     whole = f"UNKNOWN ranges of a, b have {text.format(Replication.parse(replication))}"
     assert findings(verdict)["ring_contradicts_replication"] == [whole]
@@ -368,7 +368,7 @@ def test_a_factor_above_the_nodes_is_no_contradiction(replication: str, rows: li
 
 
 def test_joining_nodes_are_not_yet_there_to_place_replicas_on() -> None:
-    """A joining node causes no contradiction, whether its tokens show that it joins or the views do."""
+    """A joining node causes no contradiction, whether its tokens or the views show that it joins."""
     rings = [ring("orders", "SimpleStrategy {replication_factor=4}", [(1, 2, 3)] * 4, 4)]
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
     known = with_node(snapshot(four, rings), 4, tokens=0)
@@ -381,7 +381,7 @@ def test_joining_nodes_are_not_yet_there_to_place_replicas_on() -> None:
 
 @pytest.mark.parametrize("name", ["ByteOrderedPartitioner", "org.apache.cassandra.dht.OrderPreservingPartitioner"])
 def test_order_preserving_partitioners_are_refused(name: str) -> None:
-    """Their tokens are keys, so that ranges have no share of the token space."""
+    """Tokens of these partitioners are keys, so that ranges have no share of the token space."""
     simple = name.rpartition(".")[2]
     text = f"partitioner {simple} is not supported (only Murmur3Partitioner, RandomPartitioner): its tokens can't be "
     with pytest.raises(RingError) as error:
@@ -405,20 +405,20 @@ def test_a_view_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("datacenter", [None, ""])
 def test_a_node_without_a_datacenter(datacenter: str | None) -> None:
-    """Its replicas count for no LOCAL level, so that the verdict is not certain."""
+    """Its replicas count for no LOCAL level, so the verdict is not certain."""
     verdict = assess(with_node(healthy(), 3, datacenter=datacenter), Policy())
     assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
 
 
 def test_an_owner_of_tokens_without_a_datacenter() -> None:
-    """It matters though it holds no replica and does not answer: clients may be there."""
+    """It matters even if it holds no replica and does not answer: it may have clients."""
     one = snapshot(nodes("dc1:r1", "dc1:r2", ""), [ring("o", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 3)])
     verdict = assess(replace(one, views=one.views[:2]), Policy())
     assert findings(verdict)["unknown_datacenter"] == ["UNKNOWN the datacenter of 10.0.0.3 is not known"]
 
 
 def test_a_joiner_without_a_datacenter() -> None:
-    """It matters only once it gains ranges: then LOCAL levels may await its acknowledgements."""
+    """It matters only once it gains ranges: then LOCAL levels may have to wait for its acknowledgements."""
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "")
     still = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)], down=[4])
     assert "unknown_datacenter" not in findings(assess(with_node(still, 4, tokens=0), Policy()))
@@ -429,7 +429,7 @@ def test_a_joiner_without_a_datacenter() -> None:
 
 
 def test_an_observer_without_a_datacenter_counts_for_no_local_level() -> None:
-    """It is not known which datacenter's clients it serves, so that its view counts for no LOCAL level."""
+    """It is not known which datacenter's clients it serves, so its view counts for no LOCAL level."""
     one = snapshot(TWO_DCS, [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=2}", [(2, 3, 4)] * 4, 4)])
     one = with_node(one, 1, datacenter=None, tokens=0)
     verdict = assess(one, Policy(), Question(view=address(1)))
@@ -451,7 +451,7 @@ def test_one_host_id_or_address_twice() -> None:
 
 
 def test_a_missing_view() -> None:
-    """What a node sees is not known if its Jolokia is silent, though others see the node up."""
+    """If a node's Jolokia is silent, it is not known what the node sees, even if others see it up."""
     verdict = assess(with_view(healthy(), 2, outcome="unreachable", reason="timed out"), Policy())
     text = "UNKNOWN 10.0.0.2 did not answer (timed out), though others see it up"
     assert findings(verdict) == {"view_missing": [text]}
@@ -478,7 +478,7 @@ def test_a_missing_view_of_a_node_that_only_some_see_down_is_a_gap() -> None:
 
 
 def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
-    """A joining node coordinates nothing; a node that owns tokens has joined, whatever a view still lists."""
+    """It does not coordinate; a node that owns tokens has joined, even if a view still lists it as joining."""
     four = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1")
     one = snapshot(four, [ring("orders", ALL_OF_3, FULL, 4)])
     one = with_view(one, 4, outcome="unreachable", reason="timed out")
@@ -504,7 +504,7 @@ def test_a_drained_node_that_is_down_has_a_reason() -> None:
 
 
 def test_a_datacenter_without_a_usable_view() -> None:
-    """Its LOCAL levels are judged by the views of other datacenters, and that is a gap."""
+    """The LOCAL levels of that datacenter are judged by views of other datacenters, which is a gap."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
     one = snapshot(TWO_DCS, rings)
     for observer in (3, 4):
@@ -521,7 +521,7 @@ def test_a_datacenter_without_a_usable_view() -> None:
 
 
 def test_a_datacenter_that_is_down_has_no_view_to_miss() -> None:
-    """With all its nodes down it has no coordinator, so that no view is missing."""
+    """If all its nodes are down it has no coordinator, so no view is missing."""
     rings = [ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [(1, 2, 3, 4)] * 4, 4)]
     assert set(findings(assess(snapshot(TWO_DCS, rings, down=[3, 4]), Policy()))) == {"node_down", "unavailable"}
 
@@ -538,7 +538,7 @@ def test_disagreement() -> None:
 
 
 def test_dead_gossip() -> None:
-    """A node that only its own view sees up is cut off, or its gossip is dead."""
+    """A node that only its own view sees as up is cut off, or its gossip is dead."""
     one = healthy()
     for observer in (1, 2):
         one = with_view(one, observer, live=addresses([1, 2]), unreachable=addresses([3]))
@@ -580,14 +580,14 @@ def test_a_node_in_both_lists_is_not_up() -> None:
 
 
 def test_a_live_stranger() -> None:
-    """A live endpoint that is no node of the ring: the two were read at different times, or one is wrong."""
+    """A live endpoint is no node of the ring: the two were read at different times, or one of them is wrong."""
     one = with_view(healthy(), 1, live=addresses([1, 2, 3, 8, 9]))
     text = "UNKNOWN 10.0.0.1 sees 10.0.0.8, 10.0.0.9 live, which is no known node"
     assert findings(assess(one, Policy())) == {"unknown_endpoint": [text]}
 
 
 def test_schema_versions() -> None:
-    """They must agree within a release; during an upgrade they differ between releases."""
+    """They must agree among nodes of one release; during an upgrade they differ between releases."""
     one = with_view(healthy(), 3, schema_version="t")
     text = "WARNING 2 schema versions; 10.0.0.3 differ from the others"
     assert findings(assess(one, Policy())) == {"schema_disagreement": [text]}
@@ -596,7 +596,7 @@ def test_schema_versions() -> None:
 
 @pytest.mark.parametrize("what", ["joining", "leaving", "moving"])
 def test_a_changing_topology_is_a_note(what: str) -> None:
-    """The gate blocks on it; health does not."""
+    """It blocks the gate, but not the health."""
     four = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r1"), [ring("orders", ALL_OF_3, FULL, 4)])
     verdict = assess(with_views(four, **{what: addresses([4])}), Policy())
     assert findings(verdict) == {"topology_changing": [f"OK 10.0.0.4 is {what}"]}
@@ -608,7 +608,7 @@ def test_a_changing_topology_is_a_note(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["joining", "leaving", "moving"])
 def test_a_contested_movement_is_a_note_while_clients_are_served_in_either_ring(what: str) -> None:
-    """QUORUM of three replicas is there without the node whose movement is contested."""
+    """QUORUM of three replicas is available without the node whose movement is contested."""
     verdict = assess(with_view(healthy(), 1, **{what: addresses([2])}), Policy())
     text = f"OK 10.0.0.1 sees 10.0.0.2 {what}, and other nodes do not"
     assert findings(verdict) == {
@@ -618,7 +618,7 @@ def test_a_contested_movement_is_a_note_while_clients_are_served_in_either_ring(
 
 
 def test_a_contested_movement_is_unknown_if_clients_may_not_be_served() -> None:
-    """At RF 2 a coordinator that takes a replica for a joining node has one replica to read from, and needs two."""
+    """At RF 2, a coordinator that takes a replica for a joining node has one replica to read from, and needs two."""
     two = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)], 2)])
     verdict = assess(with_view(two, 2, joining=addresses([1])), Policy())
     assert verdict.severity is Severity.UNKNOWN
@@ -628,7 +628,7 @@ def test_a_contested_movement_is_unknown_if_clients_may_not_be_served() -> None:
 
 
 def test_a_joining_node_that_owns_ranges_contradicts_the_ring() -> None:
-    """All views say so: the ring was read later, when the node had joined, and other facts may be older still."""
+    """All views list it as joining: the ring was read later, after it joined, and other facts may be older still."""
     two = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)], 2)])
     verdict = assess(with_views(two, joining=addresses([1])), Policy())
     [finding] = [one for one in verdict.findings if one.code == "movement_disagreement"]
@@ -637,7 +637,7 @@ def test_a_joining_node_that_owns_ranges_contradicts_the_ring() -> None:
 
 
 def test_a_contested_movement_beside_a_node_that_is_down_is_unknown() -> None:
-    """Writes of the coordinator that knows it may wait for that node, in ranges that were not read."""
+    """Writes of a coordinator that knows the movement may wait for that node, in ranges that were not read."""
     one = snapshot(THREE, [ring("orders", ALL_OF_3, FULL, 3)], down=[3])
     assert assess(one, Policy()).severity is Severity.OK
     verdict = assess(with_view(one, 1, leaving=addresses([2])), Policy())
@@ -673,7 +673,7 @@ def test_several_outages() -> None:
 
 
 def test_a_gap_does_not_hide_an_outage_nor_a_warning_a_gap() -> None:
-    """CRITICAL before UNKNOWN before WARNING."""
+    """CRITICAL ranks before UNKNOWN, and UNKNOWN before WARNING."""
     one = snapshot(THREE, healthy(1).rings, down=[2], problems=(Problem("ring_unreadable", "p", "p can't be read"),))
     assert assess(one, Policy()).severity is Severity.CRITICAL
     assert (
@@ -683,7 +683,7 @@ def test_a_gap_does_not_hide_an_outage_nor_a_warning_a_gap() -> None:
 
 
 def test_few_failures_left() -> None:
-    """`warning_failures_left` warns about the critical level only, and only if no more failures are left."""
+    """`warning_failures_left` warns about the critical level only, if no more failures than that are left."""
     rule = Rule(
         keyspaces=("*",), critical=Threshold(Level.QUORUM), warning=Threshold(Level.ALL), warning_failures_left=1
     )
@@ -701,7 +701,7 @@ def test_few_failures_left() -> None:
 
 
 def test_no_failures_left_where_some_loss_is_allowed() -> None:
-    """If lost ranges are allowed, no failure is left."""
+    """If ranges may be lost, the number of failures left is zero."""
     rule = Rule(
         keyspaces=("*",), critical=Threshold(Level.ONE, NagiosRange(0, 2)), warning=None, warning_failures_left=1
     )
@@ -720,7 +720,7 @@ def test_an_allowed_loss_is_reported() -> None:
 
 
 def test_structural_unavailability_is_no_outage() -> None:
-    """RF above the number of nodes is a mistake of configuration: a warning, even with all nodes up."""
+    """RF above the number of nodes is a configuration mistake: it is a warning, even with all nodes up."""
     rings = [ring("orders", "SimpleStrategy {replication_factor=7}", FULL, 3)]
     verdict = assess(snapshot(THREE, rings), QUORUM_ONLY)
     text = "WARNING 4 of 4 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
@@ -731,7 +731,7 @@ def test_structural_unavailability_is_no_outage() -> None:
 
 
 def test_a_share_lost_in_one_view_alerts_though_another_lost_more_ranges() -> None:
-    """The view that raises the alarm is named; the numbers count every range that any coordinator has lost."""
+    """The view that raises the alarm is named; the counts include every range that any coordinator has lost."""
     tokens = (-2 * STEP, -2 * STEP + 1, -2 * STEP + 2, 0)
     rows = [
         (tokens[place - 1], end, [node]) for place, (end, node) in enumerate(zip(tokens, (0, 1, 1, 2), strict=True))
@@ -754,7 +754,7 @@ FIVE = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4", "dc1:r5", "dc1:r6")
 @pytest.mark.parametrize(
     ("down", "worst", "numbers"),
     [
-        ({1: [], 2: [6]}, 2, (0, 0, 2)),  # nothing at minimum, but one failure fewer is left
+        ({1: [], 2: [6]}, 2, (0, 0, 2)),  # none at minimum, but one failure fewer is left
         ({1: [4, 6], 2: [4, 5]}, 2, (0, 3, 1)),  # more at minimum
         ({1: [4, 5], 2: [3, 4, 5]}, 2, (3, 1, 0)),  # fewer at minimum, but the others are lost
         ({1: [3, 4, 5], 2: [4, 5]}, 1, (3, 1, 0)),
@@ -776,7 +776,7 @@ def test_the_worse_of_two_views(down: dict[int, list[int]], worst: int, numbers:
 
 
 def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
-    """Ranges that are structurally unavailable for an old release hide no outage that another view has."""
+    """Ranges that are structurally unavailable for an old release do not hide an outage that another view has."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", [(1, 2, 3), (2, 3, 4), (1, 3, 4), (1, 2, 4)], 4)]
     one = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc1:r4"), rings)
     one = with_view(one, 3, live=addresses([3, 4]), unreachable=addresses([1, 2]))
@@ -788,7 +788,7 @@ def test_what_is_lost_counts_before_what_can_never_be_served() -> None:
 
 
 def test_local_levels_are_judged_by_coordinators_of_their_datacenter() -> None:
-    """Views of dc2 don't matter for the clients of dc1, and the reverse."""
+    """Views of dc2 don't matter for the clients of dc1, nor those of dc1 for the clients of dc2."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
     verdict = assess(
@@ -831,7 +831,7 @@ def test_recovery_looks_at_watched_levels() -> None:
 
 
 def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
-    """Only coordinators with clients count, for levels that are not LOCAL too."""
+    """Only coordinators with clients count, even for levels that are not LOCAL."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)] * 2, 4)]
     one = with_view(snapshot(TWO_DCS, rings), 3, live=addresses([2, 3, 4]), unreachable=addresses([1]))
     rule = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.ALL))
@@ -857,7 +857,7 @@ def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
 def test_datacenters_that_are_judged_by_default(
     replication: str | None, rows: list[tuple[int, ...]], datacenters: list[str]
 ) -> None:
-    """Those that hold replicas; all of them for strategies that know no datacenters."""
+    """Datacenters that hold replicas are judged; for strategies that ignore datacenters, all of them."""
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
     verdict = assess(snapshot(TWO_DCS, [ring("o", replication, rows, 4)]), policy)
     assert [level.datacenter for level in verdict.keyspaces[0].levels] == datacenters
@@ -884,7 +884,7 @@ def test_a_discarded_view_does_not_count_alone_either() -> None:
 
 
 def test_releases_are_judged_as_their_coordinators_are() -> None:
-    """A datacenter with factor 0 counts up to 3.11 and is stripped from 4.0 on: in a mixed cluster 3.11 is worse."""
+    """A datacenter with factor 0 counts up to 3.11 and is ignored from 4.0 on, so in a mixed cluster 3.11 is worse."""
     rings = [ring("o", "NetworkTopologyStrategy {dc1=3, dc2=0}", FULL, 3)]
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.EACH_QUORUM)),))
     assert assess(snapshot(THREE, rings), policy).severity is Severity.OK
@@ -894,7 +894,7 @@ def test_releases_are_judged_as_their_coordinators_are() -> None:
 
 
 def test_listed_ranges() -> None:
-    """They are listed by operation, and only if they are asked for."""
+    """They are listed by operation, and only on request."""
     one = snapshot(THREE, healthy(1).rings, down=[2])
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
     (level,) = assess(one, policy, Question(ranges=True)).keyspaces[0].levels
@@ -907,7 +907,7 @@ def test_listed_ranges() -> None:
 
 
 def test_a_lost_rack_does_not_take_a_line_for_each_node() -> None:
-    """Findings of one code and severity are bounded; the others are counted."""
+    """The findings of one code and severity are bounded; the others are only counted."""
     many = nodes(*["dc1"] * 120)
     rings = [ring("o", "SimpleStrategy {replication_factor=1}", [(1,)] * 4, 120)]
     verdict = assess(snapshot(many, rings, down=range(2, 102)), Policy())

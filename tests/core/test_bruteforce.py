@@ -1,4 +1,4 @@
-"""The core's numbers against the brute force, on random rings."""
+"""The core's numbers compared with those of the brute force, on random rings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_counts(case: Case, live: Collection[str], state: RingState, rules: Rul
 
 
 def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rules) -> None:
-    """The lists of unavailable ranges: the same tokens, each once."""
+    """The lists of unavailable ranges have the same tokens, each once."""
     listed = state.unavailable(Level(case.level), case.client, rules)
     assert set(listed) == set(case.operations)
     for operation, ranges in listed.items():
@@ -99,7 +99,7 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
 @settings(max_examples=examples(60))
 @given(wide_clusters(), st.data())
 def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
-    """If few of many ranges have a down node, correcting the census gives the same as counting all ranges."""
+    """If only few of many ranges have a down node, correcting the census gives the same as counting all ranges."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     for case in data.draw(st.lists(st.sampled_from(cluster.cases(cluster.tables[0])), min_size=1, max_size=4)):
@@ -122,7 +122,7 @@ def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.Dat
 
 
 def check_worst(case: Case, live: Collection[str], health: LevelHealth) -> None:
-    """The worst range is an unavailable one, otherwise one that the fewest failures make unavailable."""
+    """The worst range is an unavailable one, or else one that the fewest failures make unavailable."""
     worst = health.worst_range
     if worst is None:
         assert case.level == "ANY"

@@ -1,4 +1,4 @@
-"""What coordinators have counted between two readings: errors by level, resets, and hints that are left."""
+"""What coordinators counted between two readings: errors by level, resets, and hints that are still undelivered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ringcheck.core.client_errors import ClientCounters, by_name, hints_left, in
 
 
 def counters(created: int | None = 0, delivered: int | None = 0, **errors: int) -> ClientCounters:
-    """Errors are named `Read_QUORUM__Unavailables`."""
+    """Counters of a node; errors are named like `Read_QUORUM__Unavailables`."""
     split = (key.partition("__") for key in errors)
     named = {(scope.replace("_", "-", 1), name): key for key, (scope, _, name) in zip(errors, split, strict=True)}
     found = {place: errors[key] for place, key in named.items()}
@@ -21,7 +21,7 @@ def test_errors_are_added_over_all_coordinators() -> None:
 
 
 def test_the_sum_over_all_levels_is_not_counted_twice() -> None:
-    """From 3.11 on a read at QUORUM is counted under `Read` and `Read-QUORUM`; before, under `Read` alone."""
+    """From 3.11 on a read at QUORUM is counted under both `Read` and `Read-QUORUM`; before that, under `Read` alone."""
     both = {"a": counters(Read__Timeouts=2, Read_QUORUM__Timeouts=2, CASRead__Timeouts=1)}
     zero = {"a": counters(Read__Timeouts=0, Read_QUORUM__Timeouts=0, CASRead__Timeouts=0)}
     assert new_errors(zero, both, ()) == {("Read-QUORUM", "Timeouts"): 2, ("CASRead", "Timeouts"): 1}
@@ -30,7 +30,7 @@ def test_the_sum_over_all_levels_is_not_counted_twice() -> None:
 
 
 def test_a_process_that_is_new_counts_from_zero() -> None:
-    """A smaller counter shows it; for a node that is known to be restarted also a larger one counts whole."""
+    """A smaller counter shows it; if a node is known to be restarted, a larger counter counts in full too."""
     before = {"a": counters(Read_ONE__Unavailables=10)}
     assert new_errors(before, {"a": counters(Read_ONE__Unavailables=4)}, ()) == {("Read-ONE", "Unavailables"): 4}
     assert new_errors(before, {"a": counters(Read_ONE__Unavailables=12)}, ("a",)) == {("Read-ONE", "Unavailables"): 12}
@@ -38,7 +38,7 @@ def test_a_process_that_is_new_counts_from_zero() -> None:
 
 
 def test_errors_are_written_with_the_most_frequent_first() -> None:
-    """The level stands before the metric; equal numbers are sorted by name."""
+    """The level comes before the metric; equal numbers are sorted by name."""
     errors = {("Write-ONE", "Timeouts"): 3, ("Read-QUORUM", "Unavailables"): 12, ("CASRead", "Timeouts"): 3}
     named = {"CASRead Timeouts": 3, "Read-QUORUM Unavailables": 12, "Write-ONE Timeouts": 3}
     assert by_name(errors) == named
@@ -47,7 +47,7 @@ def test_errors_are_written_with_the_most_frequent_first() -> None:
 
 
 def test_hints_are_left_until_as_many_are_delivered_as_were_created() -> None:
-    """Hints of before the first reading do not count; a node that restarted or reports none proves nothing."""
+    """Hints from before the first reading do not count; a node that restarted or reports none proves nothing."""
     before = {"a": counters(created=10, delivered=4), "b": counters()}
     assert hints_left(before, {"a": counters(created=15, delivered=6), "b": counters(2)}) == {"a": 3, "b": 2}
     assert hints_left(before, {"a": counters(created=15, delivered=9), "b": counters()}) == {}
@@ -57,6 +57,6 @@ def test_hints_are_left_until_as_many_are_delivered_as_were_created() -> None:
 
 
 def test_old_hints_that_one_node_delivers_are_not_the_new_ones_of_another() -> None:
-    """Each node is counted by itself."""
+    """Each node's hints are counted separately."""
     before = {"a": counters(created=90, delivered=0), "b": counters()}
     assert hints_left(before, {"a": counters(created=90, delivered=80), "b": counters(created=3)}) == {"b": 3}

@@ -1,4 +1,4 @@
-"""What each level demands, as literal tables: level by replication by release."""
+"""What each level requires, as literal tables: level by replication by release."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ OWNERS = {"dc1": 3, "dc2": 2}
 OLD, NEW = Behaviour((3, 11), "v1"), Behaviour((4, 0), "v1")
 V2 = Behaviour((4, 1), "v2")
 
-# Replicas in all, or `dc:replicas`; "-" where nothing is needed. Clients are in dc1.
+# Replicas in all datacenters, or `dc:replicas`; "-" if nothing is needed. Clients are in dc1.
 NETWORK = "NetworkTopologyStrategy {dc1=3, dc2=2}"
-ONE_DC = "NetworkTopologyStrategy {dc2=5}"  # none where the clients are
+ONE_DC = "NetworkTopologyStrategy {dc2=5}"  # no replicas where the clients are
 ZERO = "NetworkTopologyStrategy {dc1=3, dc2=0}"
 SIMPLE = "SimpleStrategy {replication_factor=4}"
 OLD_NETWORK = "OldNetworkTopologyStrategy {replication_factor=3}"
@@ -87,7 +87,7 @@ def written(demand: Demand) -> str:
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_demands(replication: str, behaviour: Behaviour, level: str, need: str, operation: Operation) -> None:
-    """Each level demands of each replication the number that Cassandra's `blockFor` gives, for reads and writes."""
+    """For reads and writes, each level requires the number that Cassandra's `blockFor` gives for each replication."""
     demand = Rules(Replication.parse(replication), behaviour, OWNERS).demand(Level(level), operation, "dc1")
     assert written(demand) == need
     assert demand.operation == operation
@@ -97,7 +97,7 @@ def test_demands(replication: str, behaviour: Behaviour, level: str, need: str, 
 @pytest.mark.parametrize("version", [(2, 2), (3, 0), (3, 11), (4, 0), (4, 1), (5, 0)])
 @pytest.mark.parametrize("level", Level)
 def test_operations_of_levels(level: Level, version: tuple[int, int]) -> None:
-    """ANY is for writes only, EACH_QUORUM too before 3.0; all other levels are for both."""
+    """ANY is for writes only, and so is EACH_QUORUM before 3.0; all other levels are for both."""
     assert supports(level, "write", version)
     only_writes = level == "ANY" or (level == "EACH_QUORUM" and version == (2, 2))
     assert supports(level, "read", version) is not only_writes
@@ -118,7 +118,7 @@ def test_local_levels(level: str, local: bool) -> None:  # noqa: FBT001 - the ex
 
 @pytest.mark.parametrize("level", Level)
 def test_without_a_factor_only_fixed_numbers_are_judged(level: Level) -> None:
-    """Only levels with a fixed number, and LOCAL_ALL, need no factor; the others are not guessed."""
+    """Levels with a fixed number, and LOCAL_ALL, need no factor; the requirements of other levels are not guessed."""
     rules = Rules(None, NEW, OWNERS)
     if level in {"ANY", "ONE", "TWO", "THREE", "LOCAL_ONE", "LOCAL_ALL"}:
         assert rules.demand(level, "write", "dc1").operation == "write"
@@ -144,7 +144,7 @@ def test_without_a_factor_only_fixed_numbers_are_judged(level: Level) -> None:
     ],
 )
 def test_other_strategies_are_refused(text: str) -> None:
-    """The demands of a strategy that is not Cassandra's are not guessed."""
+    """The requirements of a strategy that is not Cassandra's are not guessed."""
     replication = Replication.parse(text)
     with pytest.raises(UnknownReplicationError) as error:
         Rules(replication, NEW, OWNERS)
@@ -166,7 +166,7 @@ def test_other_strategies_are_refused(text: str) -> None:
     ],
 )
 def test_expected_replicas(text: str | None, wanted: dict[str | None, int] | None) -> None:
-    """As many as configured, capped by the number of nodes."""
+    """They are as many as configured, but no more than there are nodes."""
     assert expected(Replication.parse(text) if text else None, OWNERS) == wanted
 
 
@@ -199,7 +199,7 @@ RANGES: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [  # (req
     ("LOCAL_ALL", "read", counts({"dc1": 3}, {"dc1": (3,)}, {"dc1": 1}, {}), [(3, 3)]),
     ("LOCAL_ALL", "read", counts({"dc2": 2}, {"dc2": (2,)}, {}, {}), [(1, 0)]),
     ("ANY", "write", counts({"dc1": 3}, {}, {"dc1": 2}, {}), []),
-    # a serial operation: its read from natural replicas, then a majority of the participants
+    # a serial operation reads from natural replicas, then needs a majority of the participants
     ("SERIAL", "write", counts(BOTH, {"dc1": (2,), "dc2": (1,)}, {}, {}), [(3, 3), (3, 3)]),
     ("SERIAL", "read", counts(BOTH, {"dc1": (2,), "dc2": (1,)}, {"dc1": 1}, {"dc1": 1}), [(3, 3), (4, 4)]),
     ("SERIAL", "write", counts(BOTH, {"dc1": (3,), "dc2": (1,)}, {"dc1": 1}, {}), [(3, 4), (4, 4)]),
@@ -209,7 +209,7 @@ RANGES: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [  # (req
 ]  # fmt: skip
 
 
-# Paxos v2: a majority of the natural replicas that there are, and one more participant for each pending one.
+# Paxos v2: a majority of the existing natural replicas, and one more participant for each pending replica.
 WITH_V2: list[tuple[str, Operation, Replicas, list[tuple[int, int]]]] = [
     ("SERIAL", "read", counts(BOTH, {"dc1": (2,), "dc2": (1,)}, {}, {}), [(3, 3), (3, 3)]),
     ("SERIAL", "write", counts(BOTH, {"dc1": (3,)}, {"dc1": 1, "dc2": 1}, {"dc1": 1, "dc2": 1}), [(3, 3), (5, 5)]),
@@ -233,7 +233,7 @@ def test_conditions_on_a_range(
 def test_conditions_with_paxos_v2(
     level: str, operation: Operation, replicas: Replicas, conditions: list[tuple[int, int]]
 ) -> None:
-    """The participants of Paxos v2 are those that there are, whatever the replication factor is."""
+    """The participants of Paxos v2 are the existing replicas, whatever the replication factor is."""
     demand = Rules(Replication.parse(NETWORK), V2, OWNERS).demand(Level(level), operation, "dc1")
     assert [(one.required, one.live) for one in replicas.margins(demand)] == conditions
 
@@ -260,7 +260,7 @@ def test_no_replica_is_no_majority_with_paxos_v2() -> None:
     ],
 )  # fmt: skip
 def test_behaviours(release: str | None, variant: str | None, paxos: list[str]) -> None:
-    """Releases before 4.1 have v1; an unknown variant may be any."""
+    """Releases before 4.1 have v1; if the variant is not known, it may be any."""
     assert [behaviour.paxos for behaviour in behaviours(release, variant)] == paxos
 
 
@@ -275,14 +275,14 @@ TRANSIENT = Rules(Replication.parse("NetworkTopologyStrategy {dc1=3/1, dc2=3/1}"
     ],
 )  # fmt: skip
 def test_transient_reads_need_a_full_replica(level: str, operation: Operation, required: int) -> None:
-    """Any live replica may be transient, so that one more than these must be live; writes need no full replica."""
+    """Any live replica may be transient, so one more than these must be live; writes need no full replica."""
     everyone = counts({"dc1": 3, "dc2": 3}, {"dc1": (3,), "dc2": (3,)}, {}, {})
     (margin,) = everyone.margins(TRANSIENT.demand(Level(level), operation, "dc1"))
     assert margin.required == required
 
 
 def test_the_only_replica_is_a_full_one() -> None:
-    """With fewer nodes than the factor, transient replicas are left out first."""
+    """If there are fewer nodes than the factor, transient replicas are left out first."""
     lonely = counts({"dc1": 1}, {"dc1": (1,)}, {}, {})
     demand = TRANSIENT.demand(Level.LOCAL_ONE, "read", "dc1")
     assert [one.spare for one in lonely.margins(demand)] == [0]
@@ -297,12 +297,12 @@ def test_the_only_replica_is_a_full_one() -> None:
     ],
 )  # fmt: skip
 def test_rack_failures(required: int, racks: tuple[int, ...], failures: int) -> None:
-    """The largest racks are lost first; 0 if the condition fails already."""
+    """The largest racks are assumed to fail first; the result is 0 if the condition already fails."""
     assert Margin(required=required, racks=racks, datacenter=None, counts_pending=False).rack_failures() == failures
 
 
 def test_structural_unavailability_is_about_replicas_not_nodes() -> None:
-    """More replicas are needed than the range has natural ones, however many are live or pending."""
+    """The range has too few natural replicas for the requirement, however many are live or pending."""
     demand = Rules(Replication.parse(NETWORK), NEW, OWNERS).demand(Level.LOCAL_QUORUM, "write", "dc1")
     assert counts({"dc1": 1, "dc2": 2}, {"dc1": (1,)}, {"dc1": 3}, {"dc1": 3}).structural(demand)
     assert not counts({"dc1": 2}, {}, {}, {}).structural(demand)

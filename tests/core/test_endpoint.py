@@ -1,4 +1,4 @@
-"""Endpoints have one text, and hosts with ports are taken apart in one place."""
+"""An endpoint has a single text, and text with host and port is parsed in one place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_canonical_endpoints(text: str, expected: str | None) -> None:
-    """An address in any spelling has one text; anything else is refused."""
+    """Every spelling of an address gets the same text; anything else is refused."""
     if expected is None:
         with pytest.raises(ValueError, match=r"address|HOST|At least 3 parts"):
             canonical(text)
@@ -45,7 +45,7 @@ def test_canonical_endpoints(text: str, expected: str | None) -> None:
 
 @given(st.ip_addresses(), st.integers(0, 65535))
 def test_canonical_endpoints_stay_as_they_are(ip: IPv4Address | IPv6Address, port: int) -> None:
-    """With and without a port; address and port come back from the text."""
+    """This holds with and without a port; address and port can be parsed back from the text."""
     written = f"[{ip.exploded}]:{port}" if ip.version == 6 else f"{ip}:{port}"
     endpoint = canonical(written)
     assert canonical(endpoint) == endpoint
@@ -73,13 +73,13 @@ def test_hosts_and_ports(text: str, expected: tuple[str, int | None]) -> None:
     "text", ["", "::1", "cas1:", "cas1:x", "cas1:99999", "a b", "user@cas1", "cas1/path", "[cas1]:1", "[::1", "[::1]9"]
 )
 def test_texts_that_are_no_host_and_port(text: str) -> None:
-    """Refused, so that no part of a URL is taken for a host."""
+    """They are refused, so that no part of a URL is taken for a host."""
     with pytest.raises(ValueError, match=r"HOST|At least 3 parts"):
         host_and_port(text)
 
 
 def test_endpoints_are_ordered_as_numbers() -> None:
-    """10.0.0.9 before 10.0.0.10, IPv4 before IPv6, then by port; what is no endpoint comes last."""
+    """10.0.0.9 comes before 10.0.0.10, IPv4 before IPv6, then ports in order; text that is no endpoint comes last."""
     wanted = ["10.0.0.9", "10.0.0.9:7001", "10.0.0.10", "2001:db8::9", "2001:db8::10", "[2001:db8::10]:7000", "x", "y"]
     as_text = sorted(wanted)
     assert as_text != wanted

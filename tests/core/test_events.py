@@ -1,4 +1,4 @@
-"""Events: what programs hear of, once, and not before it is so."""
+"""Events: what programs are notified of, once, and not before it happens."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def lease(node: str, since: str = "2026-01-01T00:00:00Z") -> Holder:
 
 
 def test_a_healthy_cluster_has_no_events() -> None:
-    """Not at the first poll either."""
+    """The first poll sends none either."""
     cluster = Cluster(1800.0)
     assert cluster.poll() == []
     assert cluster.poll(hours=5) == []
 
 
 def test_each_condition_of_a_cluster_is_sent_once() -> None:
-    """The cluster goes to its minimum, into an outage, and back; each event names the condition before."""
+    """The cluster goes to its minimum, into an outage, and back; each event names the previous condition."""
     cluster = Cluster()
     cluster.poll()
     assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
@@ -89,7 +89,7 @@ def test_a_failed_poll_is_not_a_recovery() -> None:
 
 
 def test_a_node_is_lost_after_a_time() -> None:
-    """Once for each delay, and again only after it was up."""
+    """There is one event for each configured delay, and another one only after the node was up in between."""
     cluster = Cluster(1800.0, 7200.0)
     cluster.poll()
     assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
@@ -109,7 +109,7 @@ def test_a_node_is_lost_after_a_time() -> None:
 
 
 def test_a_node_under_a_lease_is_not_lost() -> None:
-    """Somebody stopped it on purpose; an overdue lease is an event of its own."""
+    """It was stopped on purpose; an overdue lease has an event of its own."""
     cluster = Cluster(60.0)
     cluster.poll()
     held = (lease("10.0.0.1", "2026-01-01T00:00:00Z"),)
@@ -126,7 +126,7 @@ def used(*changes: LevelChange) -> Observed:
 
 
 def test_a_change_of_levels_is_announced_once() -> None:
-    """While it stays in sight, after a failed poll and without evidence of levels too; a later one is another event."""
+    """Nothing repeats it while it lasts, not even a failed poll or missing evidence; a later change is a new event."""
     cluster = Cluster()
     first = LevelChange(keyspace="orders", was="LOCAL_ONE in dc1", now="LOCAL_QUORUM in dc1", at=1_000.25)
     assert cluster.poll(observed=used()) == []
@@ -151,12 +151,12 @@ def test_a_change_of_levels_is_announced_once() -> None:
 
 
 def test_announced_events_are_not_history() -> None:
-    """Facts of these kinds are kept beside those of the history, and have their own names."""
+    """The facts about sent events are kept beside those of the history, under names of their own."""
     assert not ANNOUNCED & set(KINDS)
     assert set(EVENTS) == {"node_lost", "outage", "at_minimum", "recovered", "lease_old", "level_changed"}
 
 
 @pytest.mark.parametrize("first", [["10.0.0.1", "10.0.0.2"], ["10.0.0.1"]])
 def test_an_outage_at_the_first_poll_is_sent(first: list[str]) -> None:
-    """A cluster that is in an outage when it is first seen is news."""
+    """An outage that already exists when the cluster is first seen is sent too."""
     assert Cluster().poll(*first) == [("outage" if len(first) > 1 else "at_minimum", "")]

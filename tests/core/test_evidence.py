@@ -1,4 +1,4 @@
-"""Evidence: whose view counts, and who is up, for whom."""
+"""Evidence: whose view counts, who is up, and for whom."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SILENT: dict[str, Any] = {
         (replace(WELL, native_transport_running=False), VIEW, "native transport is off: it serves no clients"),
         (replace(WELL, mode="DRAINED", gossip_running=False), VIEW, "drained"),
         (Node(address(1)), VIEW, None),
-        # `join_ring=false`: it stays in STARTING, and serves clients all the same
+        # with `join_ring=false` a node stays in STARTING, but serves clients
         (replace(WELL, mode="STARTING", tokens=0), VIEW, None),
         (replace(WELL, mode="STARTING", tokens=0, native_transport_running=False), VIEW, "starting"),
         # a node of 6.0 that only surveys writes
@@ -91,7 +91,7 @@ def test_a_lone_coordinator_counts() -> None:
 
 
 def test_outlooks_are_distinct_and_in_no_order_of_views() -> None:
-    """Views that reach the same nodes from one release are one outlook; its first observer names it."""
+    """Views that reach the same nodes from one release are one outlook, whose name is its first observer."""
     one = with_view(snapshot(THREE), 2, live=addresses([1, 2]), unreachable=addresses([3]))
     turned, old = replace(one, views=one.views[::-1]), Behaviour((4, 1), "v1")
     for each in (one, turned):
@@ -105,7 +105,7 @@ def test_outlooks_are_distinct_and_in_no_order_of_views() -> None:
 
 
 def test_observers_of_a_datacenter() -> None:
-    """Views of the coordinators there; all usable views if none of theirs is usable."""
+    """They are the views of its coordinators, or all usable views if none of those is usable."""
     one = snapshot(THREE)
     assert [view.observer for view in Evidence(one).observers_in(["dc2"])] == [address(3)]
     blind = Evidence(with_node(one, 3, mode="DRAINED"))
@@ -117,7 +117,7 @@ def test_observers_of_a_datacenter() -> None:
 
 
 def test_an_endpoint_with_another_port_is_another_instance() -> None:
-    """A ghost on another port of a live member's address is no node (seen on real 4.1 and 5.0)."""
+    """An instance that left another port of a live member's address is no node (seen on real 4.1 and 5.0)."""
     members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
     live = frozenset(f"{address(number)}:7000" for number in (1, 2, 3))
     ghosts = frozenset(f"{address(number)}:7001" for number in (2, 3))
@@ -131,7 +131,7 @@ def test_an_endpoint_with_another_port_is_another_instance() -> None:
 
 
 def test_an_endpoint_without_a_port_is_the_only_node_there() -> None:
-    """Releases before 4.0 report no port; if nodes share an address such an endpoint means none of them."""
+    """Releases before 4.0 report no port; if several nodes share an address, such an endpoint means none of them."""
     members = tuple(replace(node, endpoint=f"{node.address}:7000") for node in THREE)
     one = snapshot(members)
     assert Evidence(one).states == ("up",) * 3
@@ -145,7 +145,7 @@ def test_an_endpoint_without_a_port_is_the_only_node_there() -> None:
 
 
 def test_a_view_means_the_host_id_whatever_its_address() -> None:
-    """A stale, translated or swapped address means the node whose host id the view has for it."""
+    """A stale, translated or swapped address means the node whose host id the view knows for it."""
     stale = {"10.9.9.2": "host-2", "10.9.9.3": "host-3"}
     one = with_view(
         snapshot(THREE),
@@ -180,11 +180,11 @@ def test_a_view_with_another_address_of_a_node_does_not_reach_it(
 
 
 def test_states() -> None:
-    """Up if its own view counts and others reach it, down if no other view does, unknown if no view knows it."""
+    """Up if its own view counts and others reach it; down if no other view reaches it; unknown if no view knows it."""
     one = with_view(snapshot(THREE), 1, live=addresses([1, 2]), unreachable=frozenset())
     assert Evidence(one).states == ("up", "up", "up")
     silent = with_view(one, 3, **SILENT)
-    assert Evidence(silent).states == ("up", "up", "down")  # one coordinator does not reach it, and it is silent
+    assert Evidence(silent).states == ("up", "up", "down")  # it is silent, and one coordinator does not reach it
     alone = Evidence(one, only=address(1))
     assert alone.states == ("up", "up", "unknown")
     assert Evidence(with_view(one, 1, unreachable=None), only=address(1)).states == ("up", "up", "down")
@@ -192,14 +192,14 @@ def test_states() -> None:
 
 
 def test_states_without_views() -> None:
-    """Silence never counts as up, nor as down."""
+    """Silence counts neither as up nor as down."""
     found = Evidence(replace(snapshot(THREE), views=()))
     assert found.states == ("unknown",) * 3
     assert (found.counted_on, found.surely_down) == (frozenset(), frozenset())
 
 
 def test_a_node_in_both_lists_is_neither_reached_nor_counted_on() -> None:
-    """The worse of both is assumed: the gate neither counts on such a node nor takes it for down."""
+    """The worse is assumed in each case: the gate neither counts on such a node nor considers it down."""
     one = with_view(snapshot(THREE), 1, unreachable=addresses([2]))
     found = Evidence(one)
     assert [sorted(found.down(view)) for view in found.usable] == [[1], [], []]
@@ -212,7 +212,7 @@ def test_a_node_in_both_lists_is_neither_reached_nor_counted_on() -> None:
 
 
 def test_only_what_all_views_list_as_unreachable_is_surely_down() -> None:
-    """A view without the node, a view that reaches it, or its own report that it serves is a doubt."""
+    """A view without the node, a view that reaches it, or its own report that it serves makes it doubtful."""
     down = snapshot(THREE, down=[3])
     assert Evidence(down).surely_down == {2}
     assert Evidence(with_view(down, 1, unreachable=frozenset())).surely_down == frozenset()
@@ -225,19 +225,19 @@ def test_only_what_all_views_list_as_unreachable_is_surely_down() -> None:
 
 @pytest.mark.parametrize("denial", [{"mode": "DRAINED"}, {"gossip_running": False}, {"mode": "STARTING"}])
 def test_a_node_that_denies_that_it_serves_is_not_counted_on(denial: dict[str, object]) -> None:
-    """Its peers may still see it up, but the other replicas have to suffice."""
+    """Its peers may still see it up, but the other replicas must be enough without it."""
     found = Evidence(with_node(snapshot(THREE), 2, **denial))
     assert found.counted_on == {0, 2}
     assert found.surely_down == frozenset()
 
 
 def test_a_node_without_cql_is_counted_on() -> None:
-    """`disablebinary` takes clients away and no replica: gossip and storage go on."""
+    """`disablebinary` stops clients but not the replica: gossip and storage go on."""
     assert Evidence(with_node(snapshot(THREE), 2, native_transport_running=False)).counted_on == {0, 1, 2}
 
 
 def test_isolated_and_partition() -> None:
-    """A node that serves clients though no other view reaches it; and sides that don't reach each other."""
+    """An isolated node serves clients, but no other view reaches it; a partition's sides don't reach each other."""
     one = with_view(with_view(snapshot(THREE), 2, live=addresses([2, 3])), 3, live=addresses([2, 3]))
     assert Evidence(one).isolated == {0}
     assert Evidence(one).partition == ()
@@ -266,7 +266,7 @@ def test_coordinators_hold_nothing_and_move_nowhere() -> None:
 
 
 def test_who_is_being_replaced() -> None:
-    """A node that no view lists as live and whose tokens a joining node may have."""
+    """It is a node that no view lists as live, and whose tokens a joining node may have."""
     one = with_node(snapshot(FOUR, down=[3]), 3, tokens=None)
     assert Evidence(one).replaced == frozenset()
     joining = with_view(one, 1, joining=addresses([4]))
@@ -276,14 +276,14 @@ def test_who_is_being_replaced() -> None:
 
 
 def test_movements_in_words() -> None:
-    """A node that leaves and is not listed as live is being removed."""
+    """A node that leaves but is not listed as live is reported as being removed."""
     one = with_view(snapshot(FOUR, down=[3]), 1, leaving=addresses([2, 3]), moving=addresses([4]))
     found = Evidence(one)
     assert [found.movement(index) for index in (1, 2, 3)] == ["leaving", "being removed", "moving"]
 
 
 def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
-    """Neither is counted on, and that host id means neither of them in a view."""
+    """The gate counts on neither, and in a view that host id means neither of them."""
     found = Evidence(with_node(snapshot(THREE), 2, host_id="host-1"))
     assert found.claimed_twice == {("host id", "host-1"): (0, 1)}
     assert found.counted_on == {2}
@@ -291,7 +291,7 @@ def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
 
 @pytest.mark.parametrize("code", [*FINDINGS, "code_of_a_later_release"])
 def test_problems_that_make_a_node_contradictory(code: str) -> None:
-    """The table of findings decides which problems of a source make their subject unfit to be counted on."""
+    """The table of findings decides which problems reported by a source make their node one that can't be relied on."""
     seen = replace(snapshot(THREE), problems=(Problem(code, address(2), "reported by the source"),))
     contradictory = {1} if code in {"duplicate_host_id", "contradictory_view"} else set()
     assert Evidence(seen).contradictory == contradictory
@@ -299,7 +299,7 @@ def test_problems_that_make_a_node_contradictory(code: str) -> None:
 
 
 def test_the_only_view() -> None:
-    """A view asked for by address must be there."""
+    """A view that is asked for by address must exist."""
     with pytest.raises(UsageError, match=r"^there is no view of 10\.9\.9\.9 \(known: 10\.0\.0\.1, "):
         Evidence(snapshot(THREE), only="10.9.9.9")
     assert [view.observer for view in Evidence(snapshot(THREE), only=address(2)).views] == [address(2)]
@@ -318,7 +318,7 @@ def test_the_only_view() -> None:
     ],
 )
 def test_a_down_node_that_may_serve_clients_is_reported(node: dict[str, Any], view: dict[str, Any], told: bool) -> None:  # noqa: FBT001 - an expectation
-    """What its clients get is not known; a node that is off, or whose process is gone, serves no clients."""
+    """It is not known what its clients get; a node that is off, or whose process is gone, serves no clients."""
     seen = snapshot(THREE, [ring("ks", "SimpleStrategy {replication_factor=3}", [[1, 2, 3]] * 3, 3)], down=[1])
     seen = with_view(with_node(seen, 1, **node), 1, **view)
     found = [one for one in gaps(Evidence(seen)) if one.code == "view_discarded"]

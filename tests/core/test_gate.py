@@ -1,4 +1,4 @@
-"""The gate: `safe` exactly if trying the stop out shows that every range stays available."""
+"""The gate: it answers `safe` exactly if trying the stop shows that every range stays available."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def subsets(names: Collection[str]) -> Iterator[frozenset[str]]:
 @settings(max_examples=examples(400))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_safe_is_what_trying_shows(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Whichever of the doubtful nodes, and of the nodes under a lease, are up: a safe stop takes nothing."""
+    """A safe stop loses nothing, whichever of the doubtful nodes and of the nodes under a lease are up."""
     names = sorted(cluster.places)
     candidates = frozenset(data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)))
     holders = frozenset(data.draw(st.lists(st.sampled_from(names), max_size=1)))
@@ -134,7 +134,7 @@ def test_one_of_three_may_stop() -> None:
 
 
 def test_two_of_three_must_not() -> None:
-    """The reason has an example range, and what would lift it."""
+    """The reason has an example range, and says what would remove it."""
     decision = decide(article.snapshot(), "10.0.0.1", "10.0.0.2")
     assert decision.decision == "unsafe"
     (reason,) = decision.reasons
@@ -163,7 +163,7 @@ def test_rf_one_can_never_pass() -> None:
 
 
 def test_a_second_node_waits_for_the_first() -> None:
-    """While a node is down, no other node may stop; restarting the node that is down is the cure."""
+    """While a node is down, no other node may stop; restarting the down node resolves this."""
     seen = article.snapshot(["10.0.0.2"])
     assert blocking(decide(seen, "10.0.0.1")) == ["would_become_unavailable"]
     assert decide(seen, "10.0.0.2").decision == "safe"
@@ -171,14 +171,14 @@ def test_a_second_node_waits_for_the_first() -> None:
 
 
 def test_ranges_lost_before_block_all_but_the_cure() -> None:
-    """With two of three nodes down, the third must not stop, and each of the two may be restarted."""
+    """With two of three nodes down, the third must not stop, but each of the two may be restarted."""
     seen = article.snapshot(["10.0.0.1", "10.0.0.2"])
     assert blocking(decide(seen, "10.0.0.3")) == ["already_unavailable"]
     assert decide(seen, "10.0.0.1").decision == "safe"
 
 
 def test_lease_holders_count_as_down() -> None:
-    """Two restarts at once take two nodes away, even if different people run them."""
+    """Two restarts at the same time take two nodes away, even if different people run them."""
     decision = decide(article.snapshot(), "10.0.0.1", holders=["10.0.0.3"])
     assert blocking(decision) == ["lease_held", "would_become_unavailable"]
     first = decision.reasons[0]
@@ -217,7 +217,7 @@ def test_a_node_that_streams_must_not_stop() -> None:
 
 
 def test_streaming_can_be_allowed() -> None:
-    """A stream that hangs for good must not keep a node from its restart."""
+    """A stream that hangs for ever must not prevent the restart of its node."""
     allowed = Gate(accept=("blog_1",), allow=frozenset({"streaming"}))
     decision = decide(streaming(n1=1), "10.0.0.1", gate=allowed)
     assert decision.decision == "safe"
@@ -226,7 +226,7 @@ def test_streaming_can_be_allowed() -> None:
 
 
 def test_unknown_streams_are_a_note() -> None:
-    """An older access policy denies reading them; a node that every view sees down has no streams."""
+    """An older access policy denies reading them; a node that every view sees as down has no streams."""
     decision = decide(streaming(n1=None), "10.0.0.1")
     assert decision.decision == "safe"
     assert ("streaming", False, "not known whether 10.0.0.1 is streaming") in summaries(decision)
@@ -239,7 +239,7 @@ def test_unknown_streams_are_a_note() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_decision_on_a_recorded_snapshot_names_what_it_leaves_out(known: bool) -> None:  # noqa: FBT001 - a case
-    """What needs a second look or was not recorded is named and not judged; what was recorded is judged."""
+    """What needs a second reading, or was not recorded, is named and not judged; the rest is judged."""
     seen = streaming(n1=1) if known else streaming(n1=None, n2=None, n3=None)
     decision = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), recorded=True).decide(["10.0.0.1"])
     assert decision.left_out == ("stable", "recently_changed", "lease_held", *(() if known else ("streaming",)))
@@ -266,7 +266,7 @@ NOT_KNOWN = [
 
 @pytest.mark.parametrize(("seen", "code"), NOT_KNOWN)
 def test_gaps_are_unknown(seen: Snapshot, code: str) -> None:
-    """With data missing the answer is never safe."""
+    """If data is missing the answer is never safe."""
     decision = decide(seen, "10.0.0.1")
     assert decision.decision == "unknown"
     assert code in blocking(decision)
@@ -295,7 +295,7 @@ UNSAFE = [
 
 
 def test_a_contested_movement_blocks_though_movements_are_allowed() -> None:
-    """The ring was read from a node that may know other movements than the coordinators that a stop would hurt."""
+    """The ring was read from one node; coordinators that the stop would affect may know other movements."""
     gate = Gate(accept=("blog_1",), allow=frozenset({"topology_changing", "view_disagreement"}))
     agreed = article.snapshot()
     for observer in [view.observer for view in agreed.views]:
@@ -308,7 +308,7 @@ def test_a_contested_movement_blocks_though_movements_are_allowed() -> None:
 
 
 def test_an_unknown_age_is_a_note() -> None:
-    """Without its generation a node can't be judged by its age; the decision says so."""
+    """Without its generation the age of a node is not known; the decision says so."""
     nodes = tuple(replace(node, generation=None, source="ok") for node in article.snapshot().nodes)
     decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
     [note] = [one for one in decision.reasons if one.code == "recently_changed"]
@@ -317,7 +317,7 @@ def test_an_unknown_age_is_a_note() -> None:
 
 
 def test_the_age_of_a_node_that_was_not_asked_is_unknown() -> None:
-    """With `views: contact_points` a node that just came back looks like any other; the decision says so."""
+    """With `views: contact_points` a node that has just come back looks like any other; the decision says so."""
     nodes = tuple(replace(node, generation=None, source="not_asked") for node in article.snapshot().nodes[:1])
     decision = decide(replace(article.snapshot(), nodes=(*nodes, *article.snapshot().nodes[1:])), "10.0.0.2")
     assert ("recently_changed", False, "not known how long 10.0.0.1 has run") in summaries(decision)
@@ -328,7 +328,7 @@ def test_the_age_of_a_node_that_was_not_asked_is_unknown() -> None:
 
 
 def test_a_generation_in_the_future_blocks() -> None:
-    """A clock is wrong then, and the node's age is not known to be zero."""
+    """A clock must be wrong, so the node's real age is not known."""
     nodes = tuple(replace(node, generation=1767225600 + 86400) for node in article.snapshot().nodes)
     decision = decide(replace(article.snapshot(), nodes=nodes), "10.0.0.1")
     text = "10.0.0.2 reports a start 86400 s in the future: its clock or the clock of this host is wrong"
@@ -337,7 +337,7 @@ def test_a_generation_in_the_future_blocks() -> None:
 
 
 def test_schema_versions_that_can_not_be_read_are_a_note() -> None:
-    """An access policy may deny SchemaVersion; a disagreement can't be seen then."""
+    """An access policy may deny SchemaVersion, so that a disagreement can't be seen."""
     seen = article.snapshot()
     seen = replace(seen, views=tuple(replace(view, schema_version=None) for view in seen.views))
     assert ("schema_disagreement", False, "not known whether the nodes agree on the schema") in summaries(
@@ -357,7 +357,7 @@ def test_an_unsettled_cluster_is_unsafe(seen: Snapshot, code: str) -> None:
 
 
 def test_pending_ranges_block() -> None:
-    """Even if no view says which node moves."""
+    """They block even if no view says which node moves."""
     seen = article.snapshot()
     ring = replace(seen.rings[1], pending=(Pending(1, 2, (0,)),))
     assert "topology_changing" in blocking(decide(replace(seen, rings=(seen.rings[0], ring)), "10.0.0.1"))
@@ -432,7 +432,7 @@ def leave(seen: Snapshot, candidate: int, *holders: int, level: Level = Level.LO
 
 
 def test_a_node_leaves_only_when_all_others_are_up() -> None:
-    """The nodes that take over its ranges must acknowledge writes too; one that is down reduces availability."""
+    """The nodes that take over its ranges must also acknowledge writes; one that is down reduces availability."""
     ring = small.ring("orders", RF_3, [[1, 2, 3], [2, 3, 4], [3, 4, 1], [4, 1, 2]], 5)
     assert leave(small.snapshot(FIVE, [ring]), 1).decision == "safe"
     assert blocking(leave(small.snapshot(FIVE, [ring], down=[5]), 1)) == ["node_down_elsewhere"]
@@ -450,7 +450,7 @@ def test_a_node_with_a_keyspace_of_unknown_replication_does_not_leave() -> None:
 
 
 def test_of_many_missing_views_only_those_of_the_candidates_are_waived() -> None:
-    """However many candidates do not answer: another node that does not answer may have just been killed."""
+    """However many candidates do not answer, another node that does not answer may have just been killed."""
     members = small.nodes(*["dc1:r1"] * 30)
     seen = small.snapshot(members, [small.ring("orders", RF_3, [[26, 27, 28]] * 4, 30)])
     for number in (*range(1, 25), 30):
@@ -473,7 +473,7 @@ def test_a_missing_view_of_a_node_under_a_lease_blocks_nothing() -> None:
 
 
 def test_a_decision_lists_allowed_codes_and_all_keyspaces_of_a_reason() -> None:
-    """A reason is about every keyspace of a ring; an allowed code is listed even if no reason has it."""
+    """A reason names every keyspace of its ring; an allowed code is listed even if no reason has it."""
     ring = small.ring("a b c d", RF_3, [[1, 2, 3]] * 4, 5)
     gate = Gate(settle=0, allow=frozenset({"would_become_unavailable", "streaming"}))
     decision = Gatekeeper(small.snapshot(FIVE, [ring]), Policy(), gate).decide(["10.0.0.1", "10.0.0.2"])
@@ -483,7 +483,7 @@ def test_a_decision_lists_allowed_codes_and_all_keyspaces_of_a_reason() -> None:
 
 
 def test_an_observer_with_no_view_at_all_is_a_gap() -> None:
-    """A snapshot without a view of a node does not show that the node is well."""
+    """If a snapshot lacks a node's view, it does not show that the node is well."""
     seen = replace(
         article.snapshot(), views=tuple(View(one, outcome="unreachable", reason="x") for one in article.ADDRESSES)
     )
@@ -522,7 +522,7 @@ def test_logins_are_kept_at_the_level_at_which_cassandra_reads(
 
 
 def test_an_unknown_level_of_logins_blocks_and_is_named() -> None:
-    """Even with enough replicas, since it is not known how many a login needs."""
+    """It blocks even with enough replicas, since it is not known how many a login needs."""
     seen = with_logins("NODE_LOCAL", "5.0.8")
     [ring, _] = seen.rings
     seen = replace(seen, rings=(replace(ring, keyspaces=("orders", "system_auth")),))
@@ -532,7 +532,7 @@ def test_an_unknown_level_of_logins_blocks_and_is_named() -> None:
     assert Gatekeeper(seen, Policy(authenticates=False), Gate()).decide(["10.0.0.1"]).decision == "safe"
 
 
-# ---- what one question asks for ----
+# ---- what a request adds ----
 
 
 def test_a_question_adds_to_what_is_configured() -> None:
@@ -556,13 +556,13 @@ def test_a_reason_that_does_not_exist_can_not_be_allowed() -> None:
 
 
 def test_any_can_not_be_kept() -> None:
-    """A hint alone satisfies ANY: as the only level to keep it would make every stop safe."""
+    """A hint alone satisfies ANY: if only ANY had to be kept, every stop would be safe."""
     with pytest.raises(UsageError, match="can't keep ANY"):
         Gate().asked(level=Level.ANY)
 
 
 def test_coordinators_of_several_releases_repeat_no_reason() -> None:
-    """A mixed cluster reads its demands by more than one release; each reason is given once, with the largest loss."""
+    """In a mixed cluster requirements differ by release; each reason is given once, with the largest loss."""
     seen = article.snapshot()
     mixed = replace(
         seen,

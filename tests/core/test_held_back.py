@@ -1,4 +1,4 @@
-"""Why nodes may not stop: every such node that is up is in a group, and the gate has the group's reason for it."""
+"""Why nodes may not stop: every such node that is up is in a group, and the gate gives the group's reason for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocking(gatekeeper: Gatekeeper, node: int) -> set[str]:
 @settings(max_examples=examples(100))
 @given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans(), st.booleans())
 def test_each_group_has_a_reason_that_the_gate_has_too(cluster: Cluster, level: str, allow: bool, spare: bool) -> None:  # noqa: FBT001 - drawn
-    """Each node that may not stop is in a group, and the gate has each group's reason for each of its nodes."""
+    """Each node that may not stop is in a group, and the gate gives the group's reason for each node of the group."""
     cluster = replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables))
     gate = Gate(level=Level(level), allow=DATA if allow else frozenset(), require_spare=spare)
     gatekeeper = Gatekeeper(cluster.snapshot(), Policy(), gate)
@@ -54,7 +54,7 @@ def test_each_group_has_a_reason_that_the_gate_has_too(cluster: Cluster, level: 
 
 
 def test_the_numbers_of_a_group_are_those_of_its_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One node is down: each of the others would take the quorum; it is found without asking the gate about each."""
+    """One node is down, so each other stop would lose the quorum; this is found without asking the gate about each."""
     monkeypatch.setattr(held_back_module, "ASKED", 0)
     gatekeeper = Gatekeeper(article.snapshot(["10.0.0.1"]), Policy(), GATE)
     [loss] = [group for group in held_back(gatekeeper, frozenset({1, 2})) if group.example is not None]
@@ -76,7 +76,7 @@ def test_what_holds_back_all_is_one_group() -> None:
 
 
 def test_a_node_under_a_lease_is_held_back_by_it() -> None:
-    """The gate would let it stop, since it counts as down already; others must not stop it a second time."""
+    """The gate would let it stop, since it already counts as down; but nobody else must stop it a second time."""
     holder = Holder(node="10.0.0.2", owner="anna@bastion", purpose="kernel", since="2024-05-06T07:00:00Z")
     gatekeeper = Gatekeeper(article.snapshot(), Policy(), GATE, [holder])
     [group] = [group for group in held_back(gatekeeper, frozenset({1})) if group.nodes == {1}]
@@ -86,7 +86,7 @@ def test_a_node_under_a_lease_is_held_back_by_it() -> None:
 
 
 def test_the_gate_is_asked_about_few_nodes() -> None:
-    """Nodes that stream are looked at one by one, up to a bound; the others are a group without a reason."""
+    """Nodes that stream are checked one by one, up to a limit; the others form a group without a reason."""
     seen = article.snapshot()
     nodes = tuple(
         replace(seen.nodes[0], address=f"10.1.0.{number}", host_id=f"more-{number}", streams=1, tokens=0)

@@ -1,4 +1,4 @@
-"""The levels in use by all evidence, the rules that follow from them, and what verdict and gate make of these."""
+"""The levels in use according to all evidence, the rules that follow from them, and how verdict and gate apply them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def levels(seen: Observed, keyspace: str = EVERY) -> list[str]:
 
 
 def watched(rule: Rule) -> list[str]:
-    """`CRITICAL LOCAL_QUORUM dc1` for each threshold."""
+    """The watched levels, as `CRITICAL LOCAL_QUORUM dc1` for each threshold."""
     return sorted(" ".join([tier.name, each.level, *each.clients]) for tier, each in rule.tiers)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> None:
-    """So that to watch the stronger one alone hides nothing."""
+    """So watching only the stronger level hides nothing."""
     shown = state(seed)
     for strong, weaker in WEAKER.items():
         for weak in weaker:
@@ -86,7 +86,7 @@ def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> Non
 
 
 def test_levels_that_do_not_include_each_other_are_in_use_side_by_side() -> None:
-    """QUORUM can be served where LOCAL_QUORUM is lost, and the other way round."""
+    """QUORUM may be available while LOCAL_QUORUM is lost, and the reverse."""
     seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1, use("dc1 LOCAL_ONE"): 9, use("dc1 QUORUM"): 1, use("dc2 ONE"): 5}))
     assert levels(seen) == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
     assert in_words(seen.of("any")) == "LOCAL_QUORUM in dc1, QUORUM"
@@ -94,7 +94,7 @@ def test_levels_that_do_not_include_each_other_are_in_use_side_by_side() -> None
 
 
 def test_a_read_at_one_needs_no_more_than_any_other() -> None:
-    """Drivers' control connections read at ONE; a write at ONE waits for pending nodes of all datacenters."""
+    """Drivers' control connections read at ONE; a write at ONE also waits for pending nodes of all datacenters."""
     assert levels(of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc1 ONE"): 9}))) == ["dc1 LOCAL_ONE"]
     assert levels(of(evidence({use("dc1 ONE"): 9}))) == ["dc1 ONE"]
     written = {use("dc1 LOCAL_ONE"): 1, use("dc1 ONE", operation="write"): 9}
@@ -102,7 +102,7 @@ def test_a_read_at_one_needs_no_more_than_any_other() -> None:
 
 
 def test_each_datacenter_has_its_own_level() -> None:
-    """One without evidence keeps the default levels, also if the window is whole."""
+    """A datacenter without evidence keeps the default levels, even if the window is complete."""
     seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1}))
     assert seen.unclear == ()
     assert watched(followed(AUTO, "orders", seen)) == [
@@ -114,7 +114,7 @@ def test_each_datacenter_has_its_own_level() -> None:
 
 
 def test_a_whole_window_can_lower_the_level() -> None:
-    """It can be lowered below the default too, because no client needs more."""
+    """It may be lower than the default too, because no client needs more."""
     low = {use("dc1 ONE"): 1, use("dc2 LOCAL_ONE"): 1}
     assert watched(followed(AUTO, "orders", of(evidence(low)))) == [
         "CRITICAL LOCAL_ONE dc2",
@@ -124,7 +124,7 @@ def test_a_whole_window_can_lower_the_level() -> None:
 
 
 def test_without_a_whole_window_the_stricter_of_both_holds() -> None:
-    """The default levels beside those in use; no evidence at all is the same."""
+    """The default levels apply beside those in use; without any evidence they apply alone."""
     seen = of(evidence({use("dc1 ONE"): 1, use("dc2 LOCAL_QUORUM"): 1}, whole=False))
     assert seen.unclear == ("source 0: 60 s of 7 days are known",)
     assert watched(followed(AUTO, "orders", seen)) == [
@@ -142,7 +142,7 @@ def test_without_a_whole_window_the_stricter_of_both_holds() -> None:
 
 
 def test_a_fixed_tier_stays() -> None:
-    """`critical: LOCAL_ONE, warning: auto` and the other way round; bounds of a threshold hold at the new level."""
+    """`critical: LOCAL_ONE, warning: auto`, or the reverse; bounds of a threshold apply to the new level."""
     seen = of(evidence({use("dc1 QUORUM"): 1, use("dc2 QUORUM"): 1}))
     assert watched(followed(replace(AUTO, auto=frozenset({"warning"})), "orders", seen)) == [
         "CRITICAL LOCAL_ONE",
@@ -170,12 +170,12 @@ STEPS = {
 
 @pytest.mark.parametrize(("level", "step"), STEPS.items())
 def test_one_step_above(level: str, step: str | None) -> None:
-    """What warns before a level is lost."""
+    """It is the level that warns before the level in use is lost."""
     assert above(Level(level)) == step
 
 
 def test_queries_below_the_least_number_are_no_use() -> None:
-    """Reads and writes together, at one level in one datacenter."""
+    """Reads and writes at one level in one datacenter are counted together."""
     counted = {use("dc1 ALL"): 4, use("dc1 ALL", operation="write"): 5, use("dc2 ALL"): 9, use("dc1 ONE"): 50}
     assert levels(of(evidence(counted), least=10)) == ["dc1 ONE"]
     assert levels(of(evidence(counted), least=9)) == ["dc1 ALL", "dc2 ALL"]
@@ -185,7 +185,7 @@ def test_queries_below_the_least_number_are_no_use() -> None:
 
 
 def test_a_keyspace_has_its_own_level_if_all_queries_are_known_by_keyspace() -> None:
-    """Those of the counters are those of the keyspaces then, and any other keyspace has all of them."""
+    """Then the queries of the counters are those of the keyspaces; other keyspaces keep all levels of the counters."""
     counters = evidence({use("dc1 LOCAL_QUORUM"): 1000, use("dc1 ONE"): 100})
     spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
     seen = of(counters, spans)
@@ -195,14 +195,14 @@ def test_a_keyspace_has_its_own_level_if_all_queries_are_known_by_keyspace() -> 
 
 
 def test_queries_of_no_known_keyspace_may_be_of_any() -> None:
-    """A batch job that is not traced uses QUORUM, and much of LOCAL_QUORUM is not traced."""
+    """A batch job that is not traced uses QUORUM, and most queries at LOCAL_QUORUM are not traced."""
     counters = evidence({use("dc1 LOCAL_QUORUM"): 2000, use("dc1 QUORUM"): 1, use("dc1 ONE"): 100})
     spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
     assert levels(of(counters, spans), "clicks") == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
 
 
 def test_a_source_without_datacenters_speaks_for_all() -> None:
-    """And its queries explain those of the counters in any datacenter; who the clients are is not known then."""
+    """Its queries explain those of the counters in any datacenter; it is then not known where the clients are."""
     counters = evidence({use("dc1 LOCAL_QUORUM"): 1000, use("dc1 ONE"): 5})
     spans = evidence({use("- LOCAL_QUORUM", "orders"): 1000, use("- ONE", "clicks"): 5})
     seen = of(counters, spans)
@@ -212,7 +212,7 @@ def test_a_source_without_datacenters_speaks_for_all() -> None:
 
 
 def test_client_datacenters_follow_a_whole_window() -> None:
-    """Without one, every datacenter may have clients."""
+    """Without a complete window every datacenter may have clients."""
     one = {use("dc1 LOCAL_QUORUM"): 1}
     assert of(evidence(one)).clients == ("dc1",)
     assert of(evidence(one, whole=False)).clients == ()
@@ -247,13 +247,13 @@ def policy(*used: str, **fields: object) -> Policy:
 
 
 def severity(down: set[int], rules: Policy) -> Severity:
-    """Of the keyspace, by what is watched alone."""
+    """The severity of the keyspace if only what is watched counts."""
     lost = snapshot(SIX, SNAPSHOT.rings, down=down)
     return next(found.severity for found in assess(lost, rules).keyspaces if found.name == "orders")
 
 
 def test_the_verdict_follows_for_each_datacenter() -> None:
-    """Two nodes down are CRITICAL where LOCAL_QUORUM is used, and a WARNING where LOCAL_ONE is."""
+    """Two down nodes are CRITICAL in a datacenter that uses LOCAL_QUORUM, and a WARNING in one that uses LOCAL_ONE."""
     rules = policy("dc1 LOCAL_QUORUM", "dc2 LOCAL_ONE")
     assert severity({1, 2}, rules) is Severity.CRITICAL
     assert severity({4, 5}, rules) is Severity.WARNING
@@ -263,7 +263,7 @@ def test_the_verdict_follows_for_each_datacenter() -> None:
 
 
 def test_the_gate_keeps_the_levels_in_use() -> None:
-    """They apply to the clients that use them, in addition to the gate's own level, and also if no rule is `auto`."""
+    """They apply to the clients that use them, in addition to the gate's own level, even if no rule is `auto`."""
     gate = Gate(level=Level.LOCAL_ONE, settle=0)
     for rules in (policy("dc1 LOCAL_QUORUM"), policy("dc1 LOCAL_QUORUM", rules=())):
         keeper = Gatekeeper(SNAPSHOT, rules, gate)
@@ -281,7 +281,7 @@ def clients(one: Used) -> tuple[str, ...]:
 
 @given(USES, st.booleans(), st.sets(st.integers(1, 6)))
 def test_every_level_in_use_is_watched(used: list[Used], whole: bool, down: set[int]) -> None:  # noqa: FBT001 - drawn
-    """What is left out is included in something that is not; a lost level is never better than its own rule says."""
+    """A level that is left out is included in a watched one; no lost level is judged better than by its own rule."""
     seen = Observed(keyspaces={EVERY: strictest(used)}, datacenters=DCS, unclear=() if whole else ("a gap",))
     rule = followed(AUTO, "orders", seen)
     critical = [threshold for tier, threshold in rule.tiers if tier is Severity.CRITICAL]

@@ -54,7 +54,7 @@ def lowered(verdict: Verdict, code: str) -> list[Severity]:
 
 
 def test_a_ticket_of_a_leased_node_is_a_note() -> None:
-    """Ranges at the warning level that only the leased node takes are a note with the owner of the lease."""
+    """If only the leased node costs ranges the warning level, this is a note with the owner of the lease."""
     verdict = judged(six(3), lease(3))
     assert verdict.severity is Severity.OK
     assert findings(verdict)["unavailable"] == [
@@ -65,7 +65,7 @@ def test_a_ticket_of_a_leased_node_is_a_note() -> None:
 
 
 def test_the_levels_agree_with_the_findings() -> None:
-    """A severity that is lowered is lowered in its level and keyspace too."""
+    """If a severity is lowered, it is also lowered in its level and its keyspace."""
     verdict = judged(six(3), lease(3))
     (keyspace,) = verdict.keyspaces
     assert keyspace.severity is Severity.OK
@@ -100,7 +100,7 @@ def test_a_leased_node_that_does_not_serve_yet_is_a_note(changed: dict[str, obje
 
 
 def test_a_leased_node_that_does_not_answer_is_a_note() -> None:
-    """Its peers see it up until they notice the stop; UNKNOWN is lowered if it is about that node."""
+    """Its peers see it up until they notice the stop; an UNKNOWN about that node is lowered."""
     seen = with_view(six(), 3, outcome="unreachable", reason="refused")
     assert judged(seen, None).severity is Severity.UNKNOWN
     assert judged(seen, lease(3)).severity is Severity.OK
@@ -108,7 +108,7 @@ def test_a_leased_node_that_does_not_answer_is_a_note() -> None:
 
 
 def test_a_problem_of_the_same_code_and_node_is_lowered_too() -> None:
-    """A source may report about a view what the core would find."""
+    """A source may report about a view what the core would find itself."""
     problem = Problem("view_discarded", address(3), "half-started")
     seen = replace(six(), problems=(problem, replace(problem, subject=address(4))))
     verdict = judged(seen, lease(3))
@@ -133,7 +133,7 @@ def test_what_a_node_that_was_just_started_sees_down(started: int | None, severi
 
 
 def test_what_other_nodes_see_down_too_is_not_lowered() -> None:
-    """A node that was just started sees a peer down, and so does another node."""
+    """A node that was just started sees a peer down, but so does another node."""
     seen = with_node(six(), 3, generation=2_000_000_000)
     for observer in (1, 3):
         seen = with_view(seen, observer, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
@@ -152,11 +152,11 @@ def test_a_datacenter_of_leased_nodes_alone() -> None:
     assert lowered(judged(blind, lease(3)), "view_missing") == [Severity.UNKNOWN] * 2 + [Severity.OK]
 
 
-# ---- what is not ----
+# ---- what is not lowered ----
 
 
 def test_the_page_tier_is_never_lowered() -> None:
-    """Ranges that are lost are lost, planned or not."""
+    """Lost ranges are lost, whether or not this was planned."""
     verdict = judged(six(2, 3), lease(2, 3))
     assert verdict.severity is Severity.CRITICAL
     assert tier_severity(verdict, "page") is Severity.CRITICAL
@@ -165,14 +165,14 @@ def test_the_page_tier_is_never_lowered() -> None:
 
 @pytest.mark.parametrize("other", [1, 2, 4, 6])
 def test_another_down_node_keeps_the_severity(other: int) -> None:
-    """Each other node adds ranges to the loss, or takes ranges that the leased node takes too."""
+    """The other node makes more ranges unavailable, or the same ranges as the leased node."""
     page = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.ALL)),))
     assert judged(six(3, other), lease(3), page).severity is Severity.WARNING
     assert judged(six(3, other), lease(3, other), page).severity is Severity.OK
 
 
 def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
-    """The other node adds no ranges to the counts, but the ranges are its loss too."""
+    """The other node adds no ranges to the counts, but these ranges are lost because of it too."""
     rows = [(1, 2, 3)] * 4
     members = SIX[:3]
     seen = snapshot(members, [ring("orders", "SimpleStrategy {replication_factor=3}", rows, 3)], [2, 3])
@@ -182,7 +182,7 @@ def test_a_node_that_takes_the_same_ranges_keeps_the_severity() -> None:
 
 
 def test_a_loss_that_takes_two_nodes_is_not_lowered_for_one() -> None:
-    """Only both nodes together lose a quorum, not the leased one alone; the same applies to failures left."""
+    """Only both nodes together lose a quorum, and not the leased one alone; the same applies to failures left."""
     page = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.QUORUM)),))
     assert "lease_held" in findings(judged(six(3), lease(3), page))
     assert judged(six(3, 4), lease(3), page).severity is Severity.WARNING
@@ -193,13 +193,13 @@ def test_a_loss_that_takes_two_nodes_is_not_lowered_for_one() -> None:
 
 
 def test_a_lease_on_a_node_that_is_up_lowers_nothing() -> None:
-    """Another node is down and takes as many ranges as the leased node would."""
+    """Another node is down, and takes as many ranges as the leased node would."""
     assert judged(six(3), lease(4)).severity is Severity.WARNING
     assert judged(six(4), lease(3)).severity is Severity.WARNING
 
 
 def test_the_loss_that_another_view_sees_counts() -> None:
-    """One coordinator sees the leased node down, another sees a node without a lease down: the second counts."""
+    """One coordinator sees the leased node down, another sees a node without a lease down: the second view counts."""
     seen = with_view(six(3), 1, live=addresses([1, 2, 3, 4, 5]), unreachable=addresses([6]))
     policy = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE), warning=Threshold(Level.ALL)),))
     verdict = judged(seen, lease(3), policy)
@@ -220,7 +220,7 @@ def test_few_failures_left_that_another_view_sees_count(observer: int) -> None:
 
 
 def test_failures_left_by_another_node() -> None:
-    """A second node that is down brings an outage as near by itself."""
+    """A second node that is down brings the outage just as near without the leased node."""
     seen = six(3, 6)
     assert judged(seen, lease(3), NEAR).severity is Severity.WARNING
     assert judged(seen, lease(3, 6), NEAR).severity is Severity.OK
@@ -231,13 +231,13 @@ def test_failures_left_by_another_node() -> None:
     [("ring_unreadable", "orders"), ("ring_behind", address(3)), ("wrong_node", address(3)), ("view_missing", "dc1")],
 )
 def test_a_gap_in_the_data_stays(code: str, subject: str) -> None:
-    """A lease explains why the view of its node is missing, and no other missing data."""
+    """A lease explains why its node's view is missing, but no other missing data."""
     seen = replace(six(3), problems=(Problem(code, subject, "text"),))
     assert judged(seen, lease(3)).severity is Severity.UNKNOWN
 
 
 def test_a_cluster_without_views_stays_unknown() -> None:
-    """With all nodes under a lease there is no view, and nothing is known of any range."""
+    """With all nodes under a lease there is no view, and nothing is known about any range."""
     verdict = judged(replace(six(), views=()), lease(1, 2, 3, 4, 5, 6))
     assert verdict.severity is Severity.UNKNOWN
 
@@ -258,7 +258,7 @@ def test_a_cluster_without_views_stays_unknown() -> None:
     ],
 )
 def test_a_lease_ends_with_its_deadline(since: str, deadline: float, old: bool) -> None:  # noqa: FBT001 - a case
-    """After the deadline, or with an impossible time, it lowers nothing and is a finding itself."""
+    """After the deadline, or if its time is impossible, it lowers nothing and is itself a finding."""
     verdict = judged(six(3), lease(3, since=since, deadline=deadline))
     assert verdict.severity is (Severity.WARNING if old else Severity.OK)
     assert ("lease_overdue" in findings(verdict)) is old
@@ -282,7 +282,7 @@ def test_an_overdue_lease_warns_even_when_all_is_well() -> None:
 
 
 def test_holders_are_named_by_every_output() -> None:
-    """In the line and the long output of Nagios, the text and the document; also while the node is still up."""
+    """They are in the line and long output of Nagios, the text and the document, even while the node is still up."""
     verdict = judged(six(), lease(3))
     assert f"6 of 6 nodes up; 10.0.0.3 {WHO}; " in nagios.render(verdict).splitlines()[0]
     note = "note: 10.0.0.3 is under the restart lease of alice@ops1 since 2024-05-06T07:00:00Z (kernel) [lease_held]"
@@ -294,7 +294,7 @@ def test_holders_are_named_by_every_output() -> None:
 
 
 def test_a_node_is_found_by_its_host_id() -> None:
-    """It may come back at another address; nothing is lowered for the node that has the old address now."""
+    """It may come back at another address; nothing is lowered for the node that now has its old address."""
     moved = Maintenance((Holder(node=address(4), owner="alice@ops1", purpose="", since=EARLIER, host_id="host-3"),))
     assert judged(six(3), moved).severity is Severity.OK
     assert judged(six(4), moved).severity is Severity.WARNING

@@ -1,4 +1,4 @@
-"""The odds of an outage, compared with every state of nodes and racks, and with drawn states of larger clusters."""
+"""The odds of an outage, compared with all states of nodes and racks, and with random states of larger clusters."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class States:
         return self._outages[live]
 
     def every(self) -> Iterator[tuple[frozenset[object], float]]:
-        """Each state with its probability in the long run."""
+        """Each state with its long-run probability."""
         things: list[object] = [*self.case.places, *self.racks]
         for size in range(len(things) + 1):
             for chosen in combinations(things, size):
@@ -81,7 +81,7 @@ class States:
         return fsum(chance for failed, chance in self.every() if self.outage(failed))
 
     def outages(self) -> float:
-        """How often a failure leads from a state without an outage to one with it, in a second."""
+        """How often per second a failure leads from a state without an outage to one with an outage."""
         things: list[object] = [*self.case.places, *self.racks]
         return fsum(
             chance / self._mtbf(thing)
@@ -113,7 +113,7 @@ def check(found: Odds | None, states: States) -> None:
 
 @dataclass(frozen=True)
 class DataLoss(Case):
-    """Loss of data instead of queries that fail: all natural replicas of a token have failed."""
+    """Loss of data instead of failing queries: all natural replicas of a token have failed."""
 
     def served(self, token: int, live: Collection[str], operation: str) -> bool:  # noqa: ARG002 - as the base
         """Whether a natural replica has not failed."""
@@ -148,7 +148,7 @@ def tolerances(number: int, ranges: int, racks: int, spare: int, seed: int) -> f
     ("spare", "racks", "rack_mtbf"), [(1, 3, None), pytest.param(2, 3, 40.0, marks=pytest.mark.slow), (1, 5, 60.0)]
 )
 def test_odds_of_a_larger_ring_are_those_of_drawn_states(spare: int, racks: int, rack_mtbf: float | None) -> None:
-    """With 60 nodes, the share of outages among drawn states lies within the bounds, give or take chance."""
+    """With 60 nodes, the share of outages among random states lies within the bounds, apart from chance."""
     rates = Rates(node_mtbf=30.0, repair=1.0, rack_mtbf=rack_mtbf)
     ranges = tolerances(60, 120, racks, spare, seed=7)
     found = outage_odds(ranges, [node % racks for node in range(60)], rates)
@@ -185,7 +185,7 @@ def test_bounds_enclose_the_exact_shares(data: st.DataObject, room: int, listed:
 @settings(max_examples=examples(30))
 @given(seed=st.integers(0, 10**6), ranges=st.sampled_from((0, 20, 60)), sets=st.sampled_from((1, 4)))
 def test_bounds_for_sets_of_racks_that_are_not_looked_at(seed: int, ranges: int, sets: int) -> None:
-    """If not every set of racks is looked at, the odds enclose those with all of them."""
+    """If not every set of racks is examined, the bounds still enclose the odds with all of them."""
     rates = Rates(node_mtbf=30.0, repair=1.0, rack_mtbf=20.0)
     rows, racks = tolerances(12, 8, 4, 1, seed), [node % 4 for node in range(12)]
     whole = outage_odds(rows, racks, rates)
@@ -198,14 +198,14 @@ def test_bounds_for_sets_of_racks_that_are_not_looked_at(seed: int, ranges: int,
 
 
 def test_a_range_on_more_nodes_than_cuts_can_be_listed_of() -> None:
-    """A replica on each of 100 nodes: an outage at QUORUM is more than half of them."""
+    """With a replica on each of 100 nodes, the outage at QUORUM takes more than half of them."""
     shares = failure_shares({(tuple(range(100)), 49)})
     assert (shares.at_least[49], shares.at_least[50]) == (0.0, 1.0)
     assert shares.at_least == shares.at_most
 
 
 def test_what_a_cluster_hangs_on() -> None:
-    """Tiers join their levels; a rack with two of three replicas is named; least copysets are nodes by replicas."""
+    """Tiers combine their levels; a rack with two of three replicas is named; least copysets are nodes by replicas."""
     lopsided = ring("carts", "NetworkTopologyStrategy {dc1=3}", [[1, 2, 5], [3, 4, 5]], 6)
     orders = ring("orders", "NetworkTopologyStrategy {dc1=3}", ROWS, 6)
     found = odds(snapshot(SIX, [orders, lopsided]), Policy(), MONTHLY, Question())

@@ -1,4 +1,4 @@
-"""Time limits on states: what is still so after hours is a ticket, once the history knows since when."""
+"""Time limits on states: a state that lasts for hours is a ticket, if the history knows since when it lasts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def codes(verdict: Verdict) -> set[str]:
 
 
 def test_a_node_that_is_down_for_hours_is_a_ticket() -> None:
-    """Past the hint window it needs a repair; past gc_grace it must not come back; up again, nothing is left."""
+    """After the hint window it needs a repair; after gc_grace it must not come back; once up, the ticket is gone."""
     agent = Agent()
     assert codes(agent.poll(cluster(4))) == set()
     assert codes(agent.poll(cluster(4), hours=2.9)) == set()
@@ -85,7 +85,7 @@ def moved(view: View, movement: str) -> View:
 
 @pytest.mark.parametrize(("movement", "words"), [("joining", "joining"), ("leaving", "leaving"), ("moving", "moving")])
 def test_a_movement_that_lasts_for_hours_is_a_ticket(movement: str, words: str) -> None:
-    """From the poll that saw it first; a movement that has ended starts anew."""
+    """The time counts from the poll that first saw it; a movement that begins again counts from its new start."""
     moving = cluster()
     views = tuple(moved(view, movement) for view in moving.views)
     moving = replace(moving, views=views)
@@ -100,7 +100,7 @@ def test_a_movement_that_lasts_for_hours_is_a_ticket(movement: str, words: str) 
 
 
 def test_limits_are_the_clusters_own() -> None:
-    """A cluster with a longer hint window has its ticket later."""
+    """A cluster with a longer hint window gets its ticket later."""
     agent = Agent(hint_window=6 * 3600.0, gc_grace=8 * 3600.0)
     agent.poll(cluster(4))
     assert codes(agent.poll(cluster(4), hours=5)) == set()
@@ -109,13 +109,13 @@ def test_limits_are_the_clusters_own() -> None:
 
 
 def test_the_gate_ignores_how_long_it_lasts() -> None:
-    """The node that is down counts as down, however long; the replacement is safe."""
+    """The node counts as down, however long it has been down; its replacement is safe."""
     keeper = Gatekeeper(cluster(4), Policy(), Gate(settle=0))
     assert keeper.decide(["10.0.0.4"], "replace").decision == "safe"
 
 
 def test_a_datacenter_without_nodes_is_named() -> None:
-    """A name that is misspelt, or a datacenter that was removed; not one whose replicas are 0, or that is not known."""
+    """It is a misspelt name or a removed datacenter, but not one with 0 replicas, nor one that is unknown."""
     verdict = assess(cluster(replication="NetworkTopologyStrategy {DC1=2, dc1=3}"), Policy())
     [finding] = [found for found in verdict.findings if found.code == "replication_without_nodes"]
     assert finding.severity is Severity.WARNING

@@ -51,7 +51,7 @@ def reported(cluster: Cluster, variants: Mapping[str, str | None]) -> Snapshot:
 
 
 def lost(case: Case, live: frozenset[str], variant: str | None) -> list[set[Interval]]:
-    """What a coordinator that sees these nodes live has lost, for each variant that it may have."""
+    """The ranges that a coordinator which sees these nodes live has lost, for each variant that it may have."""
     return [replace(case, paxos=paxos).outage(live) for paxos in MAY_BE[variant]]
 
 
@@ -82,7 +82,7 @@ def test_each_coordinator_is_judged_by_its_own_variant(
 def test_a_stop_is_safe_only_for_every_variant_in_use(
     mixture: tuple[Cluster, dict[str, str | None]], level: str, data: st.DataObject
 ) -> None:
-    """The gate answers safe exactly if it does so for clusters that use each of the variants alone."""
+    """The gate answers safe exactly if it also does so for clusters that use each of the variants alone."""
     cluster, variants = mixture
     candidates = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, max_size=2, unique=True))
     gate = Gate(level=Level(level), allow=DATA)
@@ -95,7 +95,7 @@ def test_a_stop_is_safe_only_for_every_variant_in_use(
     assert (together.decision == "safe") == all(decision.decision == "safe" for decision in alone)
 
 
-# Two nodes join three, in the last quarter of the ring
+# Two nodes join three others, in the last quarter of the ring
 JOINING = ring("ks", "NetworkTopologyStrategy {dc1=3}", [[1, 2, 3]] * 4, 5, [(0, 2**62, [4, 5])])
 
 
@@ -112,7 +112,7 @@ def joining(variant: str | None, down: tuple[int, ...] = ()) -> Snapshot:
         ("v2", (), 0),  # four of five participants are needed
         ("v2", (3,), 0),
         ("v2", (5,), 0),
-        ("v2", (3, 5), 1),  # three are left, though two natural replicas are enough for QUORUM
+        ("v2", (3, 5), 1),  # three are left, although two natural replicas are enough for QUORUM
         ("v2", (4, 5), 1),
         (None, (), 1),
         ("v9", (), 1),
@@ -120,14 +120,14 @@ def joining(variant: str | None, down: tuple[int, ...] = ()) -> Snapshot:
     ],
 )
 def test_two_joiners(variant: str | None, down: tuple[int, ...], unavailable: int) -> None:
-    """Paxos v2 admits several pending participants, and needs one more promise for each of them."""
+    """Paxos v2 allows several pending participants, and needs one more promise for each of them."""
     (level,) = assess(joining(variant, down), watching("SERIAL")).keyspaces[0].levels
     assert level.health is not None
     assert level.health.unavailable == unavailable
 
 
 def test_a_loss_by_one_variant_hides_no_loss_by_the_other() -> None:
-    """A range that v1 refuses already is still lost by a stop that takes it from v2."""
+    """A range that v1 already refuses may still be lost for v2 by a stop."""
     gate = Gate(level=Level.SERIAL, allow=DATA | {"already_unavailable"})
     blocking = {
         variant: [reason.code for reason in decision.reasons if reason.blocks]
@@ -138,7 +138,7 @@ def test_a_loss_by_one_variant_hides_no_loss_by_the_other() -> None:
 
 
 def test_a_picture_shows_the_variant_that_is_worse() -> None:
-    """A coordinator of unknown variant is drawn with the numbers that the verdict has for it."""
+    """A coordinator of unknown variant is drawn with the numbers that the verdict shows for it."""
     verdict = assess(joining(None), watching("SERIAL"))
     picture = draw(verdict, "ks", Level.SERIAL)
     assert picture is not None
@@ -171,11 +171,11 @@ def three(*variants: str | None, release: str = "5.0.8") -> Snapshot:
             ("v2", "v2_without_linearizable_reads", "v2"),
             "Paxos variants differ: v2 on 10.0.0.1, 10.0.0.3; v2_without_linearizable_reads on 10.0.0.2",
         ),
-        (("v2", None, "v9"), None),  # not known, which is another finding
+        (("v2", None, "v9"), None),  # not known, which is a different finding
     ],
 )
 def test_different_variants_are_a_finding(variants: tuple[str | None, ...], summary: str | None) -> None:
-    """It is a warning at any level that is watched, and keeps no node from stopping."""
+    """It is a warning, whichever level is watched, and does not block a stop."""
     seen = three(*variants)
     verdict = assess(seen, watching("QUORUM"))
     assert noted(verdict) == ([("paxos_disagreement", summary)] if summary else [])
@@ -184,7 +184,7 @@ def test_different_variants_are_a_finding(variants: tuple[str | None, ...], summ
 
 
 def test_releases_without_variants_have_v1() -> None:
-    """An upgrade to 4.1 is no disagreement until a new node uses v2."""
+    """An upgrade to 4.1 causes no disagreement until an upgraded node uses v2."""
     old = three(None, None, None, release="4.0.17")
     assert noted(assess(old, watching("SERIAL"))) == []
     for variant, differs in (("v1", False), ("v2", True)):
@@ -212,7 +212,7 @@ def test_unknown_variants_are_noted_where_they_matter() -> None:
 def test_a_node_that_is_supposed_back_has_the_variant_of_the_others(
     others: tuple[str | None, str | None], assumed: str | None
 ) -> None:
-    """Its own is not known while it is down; it is assumed only if all others of its release have the same."""
+    """Its own variant is not known while it is down; one is assumed only if all other nodes of its release agree."""
     gone = {"release_version": None, "paxos_variant": None, "source": "unreachable"}
     seen = with_node(three(*others, None), 3, **gone)
     down = replace(seen, views=views(seen.nodes, (3,)))
@@ -221,13 +221,13 @@ def test_a_node_that_is_supposed_back_has_the_variant_of_the_others(
 
 
 def test_a_refused_attribute_stays_unknown() -> None:
-    """A node that answered without its variant gets none from the others, also while its view does not count."""
+    """A node that answered without its variant is not given that of the others, even while its view does not count."""
     seen = with_node(three("v2", "v2", None), 3, mode="DRAINED")
     assert Evidence(seen).assumed(seen.nodes[2]).paxos_variant is None
 
 
 def test_what_one_variant_can_never_serve_is_no_outage_of_the_other() -> None:
-    """With more replicas configured than nodes, a range that is lost to v2 alone is the only one that is lost."""
+    """With more replicas configured than nodes, only a range that is lost for v2 alone counts as lost."""
     rows = [[1], [2], [3], [1]]
     members = [replace(node, paxos_variant=None) for node in nodes("dc1", "dc1", "dc1")]
     seen = snapshot(members, [ring("ks", "NetworkTopologyStrategy {dc1=3}", rows, 3)], (2,))

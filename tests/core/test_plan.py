@@ -76,7 +76,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
 @settings(max_examples=examples(100))
 @given(wide_clusters(), st.sampled_from(("QUORUM", "LOCAL_QUORUM", "ONE", "LOCAL_ONE", "SERIAL")), st.data())
 def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """With many ranges, racks and levels, pending ranges and lease holders, and by every rule."""
+    """It holds with many ranges, racks and levels, with pending ranges and lease holders, and by every rule."""
     cluster = all_up(cluster)
     gate = Gate(level=Level(level), allow=DATA)
     holders = data.draw(st.lists(st.sampled_from(sorted(cluster.places)), max_size=1))
@@ -98,7 +98,7 @@ def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) 
 @settings(max_examples=examples(60))
 @given(clusters(nodes=6), st.permutations(range(6)))
 def test_the_order_of_nodes_does_not_matter(cluster: Cluster, order: list[int]) -> None:
-    """The same cluster with its nodes in another order has the same plan."""
+    """The plan is the same if the nodes of the cluster are listed in another order."""
     cluster = all_up(cluster)
     gate = Gate(level=Level.QUORUM, allow=DATA)
     names = sorted(cluster.places)
@@ -128,7 +128,7 @@ def numbers(result: Plan) -> list[list[int]]:
 
 
 def test_each_rack_is_a_batch() -> None:
-    """RF 3 over three racks at LOCAL_QUORUM needs three batches, and these are the racks."""
+    """RF 3 over three racks at LOCAL_QUORUM needs three batches, which are the racks."""
     result = made(racked())
     assert numbers(result) == [[1, 4], [2, 5], [3, 6]]
     assert (result.refused, result.notes, result.rule, result.unknown) == ((), (), "fewest: proven", False)
@@ -144,7 +144,7 @@ def test_options_of_a_plan() -> None:
 
 
 def test_two_datacenters_side_by_side_unless_by_rack() -> None:
-    """Clients at LOCAL levels are not affected by a stop in another datacenter."""
+    """A stop in another datacenter does not affect clients at LOCAL levels."""
     places = nodes("dc1:r1", "dc1:r2", "dc1:r3", "dc2:r1", "dc2:r2", "dc2:r3")
     seen = snapshot(places, [ring("ks", "NetworkTopologyStrategy {dc1=3, dc2=3}", [[1, 2, 3, 4, 5, 6]], 6)])
     assert numbers(made(seen)) == [[1, 4], [2, 5], [3, 6]]
@@ -157,7 +157,7 @@ def test_two_datacenters_side_by_side_unless_by_rack() -> None:
 
 
 def test_what_can_never_stop_is_refused_by_name() -> None:
-    """Three nodes with a keyspace of RF 1 are refused with the reason; the other nodes are planned."""
+    """Three nodes hold a keyspace of RF 1: they are refused with that reason, and the other nodes are planned."""
     lone = ring("lone", "SimpleStrategy {replication_factor=1}", [[1], [2], [3], [3]], 6)
     result = made(replace(racked(), rings=(*racked().rings, lone)))
     assert numbers(result) == [[4], [5], [6]]
@@ -180,7 +180,7 @@ PASSING = [
 
 @pytest.mark.parametrize(("seen", "code"), PASSING)
 def test_a_passing_reason_is_a_note(seen: Snapshot, code: str) -> None:
-    """The gate blocks now; the plan is for the time after that."""
+    """It blocks the gate now; the plan is for the time after it has passed."""
     result = made(seen)
     assert sum(len(batch) for batch in result.batches) == 6
     assert result.refused == ()
@@ -195,14 +195,14 @@ LASTING = [
     (replace(racked(), taken_at="yesterday"), "no_data", True),
     (with_view(racked(), 3, live=addresses(range(1, 9))), "no_data", True),
     (racked("NetworkTopologyStrategy {dc1=2}"), "no_data", True),
-    (with_view(racked(), 3, joining=addresses([2])), "topology_changing", True),  # it owns ranges already
+    (with_view(racked(), 3, joining=addresses([2])), "topology_changing", True),  # it already owns ranges
     (with_view(racked(), 3, leaving=addresses([2])), "topology_changing", False),
 ]
 
 
 @pytest.mark.parametrize(("seen", "code", "unknown"), LASTING)
 def test_without_a_ring_to_plan_for_all_are_refused(seen: Snapshot, code: str, unknown: bool) -> None:  # noqa: FBT001 - of the table
-    """A ring that is not known, or is about to change, has no plan."""
+    """If the ring is not known, or is about to change, there is no plan for it."""
     result = made(seen)
     assert (result.batches, len(result.refused), result.unknown) == ((), 6, unknown)
     assert all(code in {one.code for one in refusal.reasons} for refusal in result.refused)
@@ -215,7 +215,7 @@ def test_a_ring_in_movement_is_planned_if_that_is_allowed() -> None:
 
 
 def test_without_nodes_or_with_strangers_a_plan_is_unknown() -> None:
-    """A name that no node has is refused as `unknown_node`; the other nodes are planned."""
+    """An unknown name is refused as `unknown_node`; the other nodes are planned."""
     result = made(racked(), nodes=["10.9.9.9", "10.0.0.1"])
     assert (numbers(result), result.unknown) == ([[1]], True)
     assert [(one.node, one.reasons[0].code) for one in result.refused] == [("10.9.9.9", "unknown_node")]
@@ -224,7 +224,7 @@ def test_without_nodes_or_with_strangers_a_plan_is_unknown() -> None:
 
 
 def test_nodes_that_are_down_come_first() -> None:
-    """Nodes that are down have batches of their own: the gate allows these to restart, and no others."""
+    """They have batches of their own: until they are back, the gate allows only these to restart."""
     seen = racked(down=[2, 3, 5])
     result = made(seen)
     assert numbers(result) == [[2, 5], [3], [1, 4], [6]]
@@ -236,13 +236,13 @@ def test_nodes_that_are_down_come_first() -> None:
 
 
 def test_a_plan_needs_no_data_from_a_node_that_is_down() -> None:
-    """What can't be read from a node that is down is assumed to be as on the other nodes."""
+    """If something can't be read from a node that is down, it is assumed to be the same as on the other nodes."""
     seen = with_node(racked(down=[2]), 2, release_version=None, mode=None, gossip_running=None)
     assert numbers(made(seen)) == [[2], [1, 4], [5], [3, 6]]
 
 
 def test_the_article_s_cluster() -> None:
-    """Three nodes with RF 3 restart one after the other; with an RF 1 keyspace none may, unless it is accepted."""
+    """Three nodes with RF 3 restart in turn; with an RF 1 keyspace none may restart, unless that is accepted."""
     assert [one.node for one in made(article.snapshot()).refused] == list(article.ADDRESSES)
     result = made(article.snapshot(), Gate(accept=("blog_1",)))
     assert (numbers(result), result.rule) == ([[1], [2], [3]], "fewest: proven")
@@ -251,7 +251,7 @@ def test_the_article_s_cluster() -> None:
 @settings(max_examples=examples(50))
 @given(wide_clusters(), st.sampled_from(LEVELS))
 def test_one_pass_gives_the_reasons_of_each_node(cluster: Cluster, level: str) -> None:
-    """One pass over the ranges gives for each node the reasons that the gate has."""
+    """One pass over the ranges finds, for each node, the reasons that the gate gives."""
     cluster = all_up(replace(cluster, tables=tuple(replace(table, pending=()) for table in cluster.tables)))
     seen = cluster.snapshot()
     keeper = Gatekeeper(seen, Policy(), Gate(level=Level(level), allow=DATA))
@@ -262,7 +262,7 @@ def test_one_pass_gives_the_reasons_of_each_node(cluster: Cluster, level: str) -
 
 
 def test_many_are_refused_as_few_are() -> None:
-    """If more nodes are refused than the gate is asked about one by one, each still has its own numbers."""
+    """If more nodes are refused than the gate is asked about one by one, each still gets its own numbers."""
     tokens = range(-(2**63), 2**63, 2**60)
     spans = [(tokens[place - 1], token, [place, place + 1]) for place, token in enumerate(tokens)]
     pairs = Replication.parse("SimpleStrategy {replication_factor=2}")
@@ -276,7 +276,7 @@ def test_many_are_refused_as_few_are() -> None:
 
 
 def test_a_plan_that_the_gate_would_refuse_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each batch is counted again in another way: a mistake in the limits is an error and gives no plan."""
+    """Each batch is counted again in another way, so that a mistake in the limits is an error and not a plan."""
     monkeypatch.setattr("ringcheck.core.plan.limits_of", lambda _, numbered: Limits(len(numbered.nodes)))
     for gate in (Gate(), Gate(allow=frozenset({"structurally_never_safe"}))):
         with pytest.raises(AssertionError, match="a batch of 6 nodes is not what the gate allows"):
@@ -284,7 +284,7 @@ def test_a_plan_that_the_gate_would_refuse_is_an_error(monkeypatch: pytest.Monke
 
 
 def test_a_complete_search_proves_what_no_bound_does() -> None:
-    """Of five things in a circle, neighbours apart, no three are pairwise apart; yet two batches are not enough."""
+    """Five nodes in a circle exclude their neighbours: no three exclude each other, yet two batches are not enough."""
     circle = Limits(5)
     for thing in range(5):
         circle.add(mask_of([thing, (thing + 1) % 5]), 1)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def test_severities_are_ordered_by_what_must_not_be_hidden() -> None:
-    """A warning hides no gap, a gap hides no outage, and exit codes are those of Nagios."""
+    """A warning does not hide a gap, a gap does not hide an outage, and exit codes are those of Nagios."""
     order = [Severity.OK, Severity.WARNING, Severity.UNKNOWN, Severity.CRITICAL]
     assert sorted({Severity.CRITICAL, Severity.UNKNOWN, Severity.WARNING, Severity.OK}) == order
     assert all(a < b and b > a and a <= b and b >= a and a != b for a, b in pairwise(order))
@@ -69,7 +69,7 @@ RANGES: list[tuple[str, list[float], list[float]]] = [  # text, values that aler
 
 @pytest.mark.parametrize(("text", "loud", "quiet"), RANGES)
 def test_nagios_ranges_alert_as_the_guidelines_say(text: str, loud: Sequence[float], quiet: Sequence[float]) -> None:
-    """A value outside the range alerts, its ends are inside; `@` reverses that."""
+    """A value outside the range alerts, while its ends do not; `@` reverses that."""
     found = NagiosRange.parse(text)
     assert [value for value in (*loud, *quiet) if found.alerts(value)] == list(loud)
 
@@ -82,7 +82,7 @@ def test_nagios_ranges_alert_as_the_guidelines_say(text: str, loud: Sequence[flo
     ],
 )  # fmt: skip
 def test_no_other_text_is_a_nagios_range(text: str) -> None:
-    """Texts that float() accepts, as 'nan' and 'inf', are no thresholds: they would never alert."""
+    """Texts such as 'nan' and 'inf', which float() accepts, are no thresholds: they would never alert."""
     with pytest.raises(UsageError) as error:
         NagiosRange.parse(text)
     assert str(error.value) == f"{text!r} is not a Nagios range such as '10', '5:' or '@1:3'"
@@ -106,7 +106,7 @@ def test_nagios_ranges_print_as_nagios_reads_them(text: str, printed: str) -> No
     st.booleans(),
 )
 def test_printed_ranges_are_read_as_they_were(start: int | None, end: int | None, inside: bool) -> None:  # noqa: FBT001 - drawn
-    """Parsing what is printed gives the same range."""
+    """Parsing a printed range gives the same range."""
     if start is not None and end is not None and start > end:
         start, end = end, start
     one = NagiosRange(start, end, inside)
@@ -158,7 +158,7 @@ TEN, PERCENT = NagiosRange(0, 10), NagiosRange(0, 1)
     ],
 )
 def test_thresholds(ranges: NagiosRange | None, share: NagiosRange | None, outage: LevelHealth, alerts: bool) -> None:  # noqa: FBT001 - the expectation
-    """Either bound alerts; without bounds nothing may be lost; structurally unavailable ranges are no outage."""
+    """Either bound alerts; without bounds any loss does; structurally unavailable ranges are no outage."""
     assert Threshold(Level.ONE, ranges, share).alerts(outage) is alerts
 
 
@@ -207,7 +207,7 @@ IGNORED = Rule(keyspaces=("scratch", "orders_tmp"), ignore=True)
     ],
 )
 def test_rules(rules: tuple[Rule, ...], keyspace: str, authenticates: bool, named: bool, found: Rule) -> None:  # noqa: FBT001 - a table
-    """The first match wins; Cassandra's own keyspaces need a rule that names them, or to be asked for by name."""
+    """The first match wins; Cassandra's own keyspaces count only if a rule names them or they are asked for by name."""
     assert Policy(rules).rule(keyspace, authenticates=authenticates, named=named) is found
 
 
@@ -221,7 +221,7 @@ def test_default_rules_are_those_that_the_documentation_names() -> None:
 
 @pytest.mark.parametrize("level", list(Level))
 def test_logins_page_at_the_level_at_which_cassandra_reads(level: Level) -> None:
-    """Both tiers are at that level, so that no login fails without a page; the gate checks no other level."""
+    """Both tiers have that level, so that every login that fails causes a page; the gate checks no other level."""
     rule = Policy().rule("system_auth", authenticates=True, auth=auth_rule(level))
     assert (rule.critical, rule.warning, rule.levels) == (Threshold(level), Threshold(level), (level,))
     assert (rule.by_cassandra, rule.ignore) == (True, False)
@@ -249,5 +249,5 @@ def test_logins_page_at_the_level_at_which_cassandra_reads(level: Level) -> None
     ],
 )
 def test_the_level_of_logins(reported: str | None, releases: list[str | None], level: Level | None) -> None:
-    """The reported level counts; otherwise the default of the newest release; the stricter one if none is known."""
+    """The reported level counts; else the default of the newest release; the stricter one if no release is known."""
     assert auth_level(reported, releases) is level

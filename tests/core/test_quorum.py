@@ -1,4 +1,4 @@
-"""The quorum of the cluster metadata service: judged as Cassandra commits, and kept by gate and plan in every set."""
+"""The quorum of the cluster metadata service: judged as Cassandra commits, and kept by gate and plan for every set."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "SimpleStrategy {replication_factor=6}"
 NOT_INITIALISED = {"state": "GOSSIP", "members": frozenset(), "epoch": -(2**63) + 1}
-GATE = Gate(level=Level.ONE)  # of six replicas five may stop: only the metadata service is at stake
+GATE = Gate(level=Level.ONE)  # of six replicas five may stop, so only the metadata service matters
 
 
 def report(*members: int, **fields: Any) -> MetadataReport:
-    """What a node reports, with members by their numbers."""
+    """What a node reports, with the members given by number."""
     return replace(MetadataReport(members=addresses(members), epoch=7, state="REMOTE", paused=False), **fields)
 
 
@@ -51,7 +51,7 @@ def cluster(*members: int, size: int = 6, down: Collection[int] = (), release: s
 
 
 def believing(one: Snapshot, observer: int, *members: int, **fields: Any) -> Snapshot:
-    """The snapshot with another report of one node."""
+    """The snapshot in which one node reports something else."""
     return with_view(one, observer, metadata=report(*members, **fields))
 
 
@@ -60,7 +60,7 @@ def decide(one: Snapshot, *numbers: int, action: Action = "restart", gate: Gate 
 
 
 def blocking(decision: Decision) -> dict[str, str]:
-    """Summary by code of the reasons that block."""
+    """The summaries of the reasons that block, by code."""
     return {reason.code: reason.summary for reason in decision.reasons if reason.blocks}
 
 
@@ -93,12 +93,12 @@ def _lost(members: str, needed: int) -> str:
     ],
 )
 def test_a_lost_quorum_is_a_warning(members: tuple[int, ...], down: tuple[int, ...], expected: str | None) -> None:
-    """A quorum is a majority of the members; without it there is a WARNING, with none to spare a note."""
+    """A quorum is a majority of the members; its loss is a WARNING, and having none to spare is a note."""
     assert of_metadata(cluster(*members, down=down)) == ({"metadata_quorum": [expected]} if expected else {})
 
 
 def test_the_verdict_has_the_worst_quorum() -> None:
-    """The coordinator that reaches the fewest members counts, and it is named."""
+    """The coordinator that reaches the fewest members counts, and is named."""
     one = with_view(
         cluster(1, 2, 3), 6, live=addresses({3, 4, 5, 6}), unreachable=addresses({1, 2}), metadata=report(1, 2, 3)
     )
@@ -113,7 +113,7 @@ def test_the_verdict_has_the_worst_quorum() -> None:
 
 
 def test_a_lease_excuses_what_it_causes_alone() -> None:
-    """A quorum that only nodes under a lease lack is a note; with another member down it stays a WARNING."""
+    """If only nodes under a lease break the quorum it is a note; with another member down it stays a WARNING."""
     lone = cluster(1, down=(1,))
     leased = Maintenance(holders=tuple(held(1)))
     assert of_metadata(lone, leased)["metadata_quorum"][0].startswith("OK no metadata quorum")
@@ -124,7 +124,7 @@ def test_a_lease_excuses_what_it_causes_alone() -> None:
 
 
 def test_releases_before_6_have_no_metadata_service() -> None:
-    """Nothing is reported and nothing is missed."""
+    """Nothing is reported, and nothing counts as missing."""
     old = cluster(release="5.0.8")
     old = replace(old, views=tuple(replace(view, metadata=None) for view in old.views))
     assert not of_metadata(old)
@@ -133,7 +133,7 @@ def test_releases_before_6_have_no_metadata_service() -> None:
 
 
 def test_members_that_no_node_reports_are_unknown() -> None:
-    """An access policy that forbids the question is UNKNOWN and blocks; one node that reports them is enough."""
+    """If an access policy forbids the request they are UNKNOWN and block; one node that reports them is enough."""
     silent = cluster(1, 2, 3)
     silent = replace(silent, views=tuple(replace(view, metadata=None) for view in silent.views))
     [text] = of_metadata(silent)["metadata_unknown"]
@@ -159,7 +159,7 @@ def test_a_member_that_is_no_node_is_unknown_and_still_counts() -> None:
 
 
 def test_a_view_that_is_behind_blocks_the_gate_and_is_a_note() -> None:
-    """A view whose epoch is older is not fresh: the gate waits for it."""
+    """If the epoch of a view is older than that of others, the gate waits until it has caught up."""
     one = believing(cluster(1, 2, 3), 5, 1, 2, 3, epoch=4)
     assert of_metadata(one) == {"metadata_behind": ["OK 10.0.0.5 has not applied all changes of the metadata"]}
     assert blocking(decide(one, 4, gate=Gate())) == {
@@ -168,7 +168,7 @@ def test_a_view_that_is_behind_blocks_the_gate_and_is_a_note() -> None:
 
 
 def test_different_members_at_one_epoch_are_a_contradiction() -> None:
-    """The same change can't have made two sets of members."""
+    """One change can't have produced two different sets of members."""
     one = believing(cluster(1, 2, 3), 5, 4, 5, 6)
     [text] = of_metadata(one)["metadata_contradiction"]
     assert text == "WARNING views at epoch 7 report 2 different sets of members of the metadata service"
@@ -176,7 +176,7 @@ def test_different_members_at_one_epoch_are_a_contradiction() -> None:
 
 
 def test_the_gate_keeps_the_quorum_of_every_set() -> None:
-    """If nodes report different members, a stop must leave a quorum of each set, whatever is allowed beside."""
+    """If nodes report different members, a stop must leave a quorum of each set, whatever else is allowed."""
     one = believing(cluster(1, 2, 3), 5, 4, 5, 6, epoch=3)
     gate = replace(GATE, allow=frozenset({"view_disagreement", "contradiction"}))
     for pair in combinations(range(1, 7), 2):
@@ -188,7 +188,7 @@ def test_the_gate_keeps_the_quorum_of_every_set() -> None:
 
 
 def test_a_stop_that_leaves_no_quorum_is_unsafe() -> None:
-    """Two of three members must not stop together; one may, and any number of others."""
+    """Two of three members must not stop together; one may, together with any number of other nodes."""
     one = cluster(1, 2, 3)
     decision = decide(one, 1, 2)
     assert decision.decision == "unsafe"
@@ -203,7 +203,7 @@ def test_a_stop_that_leaves_no_quorum_is_unsafe() -> None:
 
 
 def test_a_lone_member_must_not_stop_unless_that_is_allowed() -> None:
-    """The one member of a new cluster; the reason names the cure."""
+    """In a new cluster there is only one member; the reason says what helps."""
     decision = decide(cluster(1), 1)
     [reason] = [reason for reason in decision.reasons if reason.blocks]
     assert (reason.code, reason.lifts_when) == (
@@ -214,14 +214,14 @@ def test_a_lone_member_must_not_stop_unless_that_is_allowed() -> None:
 
 
 def test_without_a_quorum_only_members_that_are_down_may_restart() -> None:
-    """A lost quorum blocks every stop but the cure."""
+    """A lost quorum blocks every stop except the restart of down members."""
     one = cluster(1, 2, 3, down=(1, 2))
     assert "metadata_quorum" in blocking(decide(one, 5))
     assert "metadata_quorum" not in blocking(decide(one, 1, 2))
 
 
 def test_require_spare_does_not_concern_the_quorum() -> None:
-    """`--require-spare` is about ranges: three members have no second one to spare."""
+    """`--require-spare` is about ranges: three members could never have two to spare."""
     gate = replace(GATE, require_spare=True)
     assert decide(cluster(1, 2, 3), 1, gate=gate).decision == "safe"
     assert len(plan(cluster(1, 2, 3), Policy(), gate).batches) == 3
@@ -230,7 +230,7 @@ def test_require_spare_does_not_concern_the_quorum() -> None:
 @settings(max_examples=examples(150))
 @given(st.data())
 def test_safe_nodes_and_plan_agree_with_the_gate(data: st.DataObject) -> None:
-    """For all states and views, one pass gives the gate's answers, and every batch passes the gate."""
+    """For all states and views, one pass gives the same answers as the gate, and every batch passes the gate."""
     numbers = st.sets(st.integers(1, 6), min_size=1)
     one = cluster(*data.draw(numbers), down=data.draw(st.sets(st.integers(2, 6), max_size=2)))
     if data.draw(st.booleans()):
@@ -247,7 +247,7 @@ def test_safe_nodes_and_plan_agree_with_the_gate(data: st.DataObject) -> None:
 
 
 def _well(observer: str, one: Snapshot) -> Any:
-    """A view that reaches every node, with the report of that observer or of the first that has one."""
+    """A view that reaches every node, with that observer's report or with the first one there is."""
     reports = {view.observer: view.metadata for view in one.views if view.metadata}
     first = next(view for view in one.views if view.metadata)
     everyone = frozenset(one.index)
@@ -258,7 +258,7 @@ def _well(observer: str, one: Snapshot) -> Any:
 
 @pytest.mark.parametrize("partitioner", ["Murmur3Partitioner", "unknown"])
 def test_a_quorum_is_judged_without_a_ring(partitioner: str) -> None:
-    """If no node reports keyspaces: its loss is found, and nothing may stop for lack of data."""
+    """If no node reports keyspaces, the loss of the quorum is still found, and nothing may stop for lack of data."""
     one = replace(cluster(1, 2, 3, down=(2, 3)), rings=(), partitioner=partitioner)
     assert "metadata_quorum" in of_metadata(one)
     for action in NAMES:
@@ -272,14 +272,14 @@ def test_a_quorum_is_judged_without_a_ring(partitioner: str) -> None:
 
 
 def test_every_batch_keeps_the_quorum() -> None:
-    """Six nodes of which three are members: no batch has two of them."""
+    """Three of six nodes are members, and no batch has two of them."""
     made = plan(cluster(1, 2, 3), Policy(), GATE)
     assert len(made.batches) == 3
     assert all(len({"10.0.0.1", "10.0.0.2", "10.0.0.3"}.intersection(batch)) == 1 for batch in made.batches)
 
 
 def test_a_plan_refuses_a_lone_member_by_name() -> None:
-    """No batch can hold it; a view that is behind is a note."""
+    """No batch can have it; a view that is behind is a note."""
     made = plan(believing(cluster(1), 4, 1, epoch=3), Policy(), GATE)
     [refusal] = made.refused
     assert (refusal.node, [reason.code for reason in refusal.reasons]) == ("10.0.0.1", ["metadata_quorum"])
@@ -289,7 +289,7 @@ def test_a_plan_refuses_a_lone_member_by_name() -> None:
 
 
 def test_what_if_shows_a_quorum_that_would_be_lost() -> None:
-    """The supposed verdict has the finding; the present one does not."""
+    """The supposed verdict has the finding, and the present one does not."""
     result = what_if(cluster(1, 2, 3), Policy(), Supposition(down=(address(1), address(2))))
     assert "metadata_quorum" in findings(result.then)
     assert "metadata_quorum" not in findings(result.now)
@@ -309,7 +309,7 @@ def test_what_if_shows_a_quorum_that_would_be_lost() -> None:
     ],
 )
 def test_metadata_that_can_not_change_blocks_a_decommission(fields: dict[str, Any], text: str) -> None:
-    """It is not initialised, migrating or paused; the reason is given, and a restart is not affected."""
+    """The service is not initialised, migrating or paused: the reason says which, and restarts are not affected."""
     one = cluster(1, 2, 3)
     for observer in range(1, 7):
         one = believing(one, observer, 1, 2, 3, **fields)
@@ -321,7 +321,7 @@ def test_metadata_that_can_not_change_blocks_a_decommission(fields: dict[str, An
 
 
 def test_during_an_upgrade_the_service_is_not_missed() -> None:
-    """While nodes of 5.0 are left, nodes of 6.0 wait for it: no finding, and a decommission is blocked."""
+    """While some nodes run 5.0, the nodes of 6.0 wait for them: no finding, but a decommission is blocked."""
     one = cluster()
     one = replace(one, views=tuple(replace(view, metadata=None) for view in one.views))
     one = with_node(one, 6, release_version="5.0.8")
@@ -339,7 +339,7 @@ def test_during_an_upgrade_the_service_is_not_missed() -> None:
 )
 @settings(max_examples=examples(60), deadline=None)
 def test_risk_finds_the_smallest_losses_of_the_quorum(members: set[int], down: set[int]) -> None:
-    """Of nodes and of racks, as a brute force over all sets of them does."""
+    """The sets of nodes and of racks are those that a brute force over all sets finds."""
     up = members - down
     required = len(members) // 2 + 1
     racks = {number: f"r{(number - 1) % 3}" for number in range(1, 7)}
@@ -393,7 +393,7 @@ def test_clusters_without_a_metadata_service_have_no_such_risk() -> None:
 
 
 def test_the_odds_of_a_lost_quorum() -> None:
-    """Of three members two must fail at the same time; of a lone member it is the odds that it is down."""
+    """Of three members two must fail at the same time; with a lone member the odds are those of its being down."""
     rates = Rates(node_mtbf=9.0, repair=1.0)  # a node is down for a tenth of the time
     for members, expected in (((1, 2, 3), 3 * 0.1**2 * 0.9 + 0.1**3), ((4,), 0.1)):
         found = odds(cluster(*members), Policy(), rates, Question()).metadata

@@ -1,4 +1,4 @@
-"""The health of each range, and that ranges add up to the numbers of a level."""
+"""The health of each range, and that the ranges add up to the numbers of a level."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def state(seed: int) -> RingState:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", list(Level))
 def test_ranges_stand_as_they_are_counted(level: Level, seed: int) -> None:
-    """The conditions of all ranges add up to the level's numbers, which are counted by kind."""
+    """The conditions of the single ranges add up to the level's numbers, which are counted by kind of range."""
     ring = state(seed)
     for client in ("dc1", "dc2") if level.local else (None,):
         found = Counter(one.condition for one in ring.range_healths(level, client, RULES))
@@ -61,7 +61,7 @@ def test_the_second_figure() -> None:
 
 
 def test_any_needs_nothing() -> None:
-    """Levels that a hint satisfies have no spare to count."""
+    """Levels that a hint satisfies have no spare replicas to count."""
     (one, *_) = state(1).range_healths(Level.ANY, None, RULES)
     assert (one.required, one.spare, one.condition) == (0, None, "spare")
 
@@ -69,7 +69,7 @@ def test_any_needs_nothing() -> None:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", [Level.LOCAL_QUORUM, Level.QUORUM, Level.EACH_QUORUM, Level.ALL])
 def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: int) -> None:
-    """Whichever nodes are back already, and with ranges in pieces too."""
+    """This holds whichever nodes are back already, and also if ranges are split."""
     client = "dc1" if level.local else None
     demands = tuple(demands_of(level, client, RULES).values())
     ring = state(seed)
@@ -81,6 +81,6 @@ def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: i
 
 
 def lost(ring: RingState, down: frozenset[int], level: Level, client: str | None) -> int:
-    """Tokens that some operation can't be served on while these nodes are down."""
+    """The tokens for which some operation can't be served while these nodes are down."""
     found = RingState(ring.ring, LAYOUT, SPACE, down).unavailable(level, client, RULES)
     return sum(SPACE.width(start, end) for start, end in {one for ranges in found.values() for one in ranges})

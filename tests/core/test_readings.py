@@ -1,4 +1,4 @@
-"""Several readings of the gate make one answer."""
+"""Several readings of the gate are combined into one answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """A decision without anything but its word."""
+    """A decision that consists only of its answer."""
 
     def __init__(self, decision: str) -> None:
         self.decision = decision
@@ -35,7 +35,7 @@ def reading(word: str) -> Decision:
     ],
 )
 def test_the_last_of_enough_safe_readings_or_the_first_other_one(words: list[str], wanted: int, index: int) -> None:
-    """As many readings are requested as the answer needs, not more and not fewer."""
+    """As many readings are requested as the answer needs, neither more nor fewer."""
     readings = [reading(word) for word in words]
     rest = iter(readings)
     assert confirmed(rest, wanted) is readings[index]
@@ -43,6 +43,6 @@ def test_the_last_of_enough_safe_readings_or_the_first_other_one(words: list[str
 
 
 def test_too_few_readings_are_no_answer() -> None:
-    """Readings that end before enough were safe are a mistake of the caller, never a yes."""
+    """If the readings end before enough were safe, the caller made a mistake, and the answer is never yes."""
     with pytest.raises(ValueError, match="too few readings"):
         confirmed(repeat(reading("safe"), 2), 3)

@@ -1,4 +1,4 @@
-"""One parser reads the release of a node, whoever asks."""
+"""A single parser reads a node's release for everyone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ringcheck.jolokia import mbeans
     ],
 )
 def test_releases(text: str, expected: Release) -> None:
-    """Suffixes and a fourth number do not count; level rules and JMX calls see the same numbers."""
+    """Suffixes and a fourth number are ignored; level rules and JMX calls see the same numbers."""
     assert parse_release(text) == expected
     assert release(text) == expected[:2]
     assert mbeans.release(text) == expected
@@ -56,7 +56,7 @@ def test_releases(text: str, expected: Release) -> None:
     ],
 )
 def test_texts_that_are_no_release(text: str | None) -> None:
-    """Levels are judged by the rules of 4.0, and only calls that every release has are made."""
+    """Levels are then judged by the rules of 4.0, and only calls that every release has are made."""
     assert parse_release(text) is None
     assert release(text) == (4, 0)
     assert mbeans.release(text) == mbeans.OLDEST

@@ -1,4 +1,4 @@
-"""Rings are whole or refused; tokens, factors and replications are read or refused."""
+"""Rings are complete or refused; tokens, factors and replications are understood or refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def build(rows: Sequence[tuple[int, int, Sequence[int]]], total: int = 3, pendin
     ],
 )
 def test_rings_that_are_not_whole(rows: list[tuple[int, int, list[int]]], message: str) -> None:
-    """A gap, an overlap, a repeated range, an unknown or a repeated replica: refused with the range."""
+    """A gap, an overlap, a repeated range, or an unknown or repeated replica is refused, with the range."""
     with pytest.raises(RingError) as error:
         build(rows)
     assert str(error.value) == message
@@ -73,7 +73,7 @@ def test_pending_nodes_must_be_known(node: int) -> None:
 
 
 def test_a_ring() -> None:
-    """Ranges are in the order of tokens, replicas in Cassandra's order and without the filler."""
+    """Ranges are in the order of tokens; replicas are in Cassandra's order, without padding."""
     ring = build([(5, 9, [2]), (9, 0, [0, 1]), (0, 5, [])])
     assert list(ring.tokens) == [0, 5, 9]
     assert [ring.range(index) for index in range(len(ring))] == [(9, 0), (0, 5), (5, 9)]
@@ -92,7 +92,7 @@ def test_a_ring_of_one_token() -> None:
 
 
 def test_tokens_are_shared_by_rings_of_one_cluster() -> None:
-    """Equal ones are kept once."""
+    """Equal tuples of tokens are stored once."""
     first = build([(9, 0, [0]), (0, 9, [1])])
     second = Ring.build(["b"], None, [(9, 0, [1]), (0, 9, [1])], 3, tokens=first.tokens)
     assert second.tokens is first.tokens
@@ -109,7 +109,7 @@ def test_tokens_are_shared_by_rings_of_one_cluster() -> None:
     st.randoms(),
 )
 def test_ranges_may_come_in_any_order(ends: list[tuple[int, list[int], int]], chance: random.Random) -> None:
-    """However many replicas they have, and however large their tokens are: RandomPartitioner's have 127 bits."""
+    """This holds however many replicas they have, and for RandomPartitioner's tokens of 127 bits."""
     expected = sorted({end: tuple(nodes[:count]) for end, nodes, count in ends}.items())
     rows = [(expected[at - 1][0], end, replicas) for at, (end, replicas) in enumerate(expected)]
     chance.shuffle(rows)
@@ -129,7 +129,7 @@ def test_ranges_may_come_in_any_order(ends: list[tuple[int, list[int], int]], ch
         (15, 5, {2: [(10, 15, None), (15, 20, 2)], 0: [(20, 0, 2)], 1: [(0, 5, 2), (5, 10, None)]}),
         (25, -5, {0: [(20, 25, None), (25, -5, 2), (-5, 0, None)]}),
         (20, 0, {0: [(20, 0, 2)]}),
-        # the long way round, back into the range that it started in: it touches all
+        # it goes round the whole ring, back into the range where it started, so it touches all of them
         (5, 3, {1: [(0, 3, 2), (3, 5, None), (5, 10, 2)], 2: [(10, 20, 2)], 0: [(20, 0, 2)]}),
         (-5, 25, {0: [(20, 25, 2), (25, -5, None), (-5, 0, 2)], 1: [(0, 10, 2)], 2: [(10, 20, 2)]}),
         (5, 5, {0: [(20, 0, 2)], 1: [(0, 5, 2), (5, 10, 2)], 2: [(10, 20, 2)]}),
@@ -139,7 +139,7 @@ def test_ranges_may_come_in_any_order(ends: list[tuple[int, list[int], int]], ch
 def test_pending_ranges_cut_natural_ones(
     start: int, end: int, pieces: dict[int, list[tuple[int, int, int | None]]]
 ) -> None:
-    """Pieces of (20, 0], (0, 10] and (10, 20], the first of which wraps and is nearly the whole ring."""
+    """The pieces of (20, 0], (0, 10] and (10, 20], the first of which wraps and covers nearly the whole ring."""
     ring = build([(20, 0, [0]), (0, 10, [1]), (10, 20, [0])], pending=[Pending(start, end, (2,))])
     expected = {
         index: tuple(Piece(*piece[:2], () if piece[2] is None else (piece[2],)) for piece in each)
@@ -149,7 +149,7 @@ def test_pending_ranges_cut_natural_ones(
 
 
 def test_pending_ranges_that_overlap_add_up() -> None:
-    """Where two pending ranges overlap, the nodes of both are pending."""
+    """In the overlap of two pending ranges, the nodes of both are pending."""
     ring = build([(20, 0, [0]), (0, 20, [0])], pending=[Pending(0, 10, (1,)), Pending(5, 20, (2, 1))])
     assert cut_ranges(ring, MURMUR) == {1: (Piece(0, 5, (1,)), Piece(5, 10, (1, 2)), Piece(10, 20, (1, 2)))}
 
@@ -169,7 +169,7 @@ def test_pending_ranges_that_overlap_add_up() -> None:
     ],
 )
 def test_widths(space: Partitioner, start: int, end: int, width: int) -> None:
-    """Numbers of tokens of a range, also across the end of the token space."""
+    """The number of tokens in a range, also if it crosses the end of the token space."""
     assert space.width(start, end) == width
 
 
@@ -178,14 +178,14 @@ def test_widths(space: Partitioner, start: int, end: int, width: int) -> None:
     [("Murmur3Partitioner", -(2**63), 2**63 - 1), ("org.apache.cassandra.dht.RandomPartitioner", 0, 2**127)],
 )
 def test_tokens_of_a_partitioner(name: str, lowest: int, highest: int) -> None:
-    """Both ends are tokens, numbers beyond them are not."""
+    """Both ends are valid tokens, and numbers beyond them are not."""
     space = partitioner(name)
     assert [space.admits(token) for token in (lowest - 1, lowest, highest, highest + 1)] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("name", ["ByteOrderedPartitioner", "a.b.LocalPartitioner", "", "murmur3partitioner"])
 def test_other_partitioners(name: str) -> None:
-    """Refused by name."""
+    """Each is refused by name."""
     text = f"partitioner {name.rpartition('.')[2]} is not supported (only Murmur3Partitioner, RandomPartitioner): "
     with pytest.raises(RingError) as error:
         partitioner(name)
@@ -197,14 +197,14 @@ def test_other_partitioners(name: str) -> None:
     [("3", Factor(3)), (" 3 ", Factor(3)), ("3/1", Factor(3, 1)), ("0", Factor(0)), ("12", Factor(12))],
 )
 def test_factors(text: str, factor: Factor) -> None:
-    """A number, or full and transient copies."""
+    """A factor is a number, or a number of full and of transient replicas."""
     assert Factor.parse(text) == factor
     assert str(factor) == text.strip()
 
 
 @pytest.mark.parametrize("text", ["", "a", "-1", "3.0", "3/", "/1", "3/a", "3/-1", "1/1/1", "\u0663"])
 def test_texts_that_are_no_factor(text: str) -> None:
-    """Refused with the text."""
+    """Each is refused, and the text is quoted."""
     with pytest.raises(RingError) as error:
         Factor.parse(text)
     assert str(error.value) == f"replication factor {text!r} is not a number"
@@ -228,7 +228,7 @@ def test_factors_without_a_full_replica(text: str) -> None:
     ],
 )
 def test_replications(text: str, printed: str) -> None:
-    """As `getKeyspaceReplicationInfo` writes them, datacenters in any order."""
+    """They are written as by `getKeyspaceReplicationInfo`, with the datacenters in any order."""
     assert str(Replication.parse(text)) == printed
 
 
@@ -236,7 +236,7 @@ def test_replications(text: str, printed: str) -> None:
     "text", ["", "SimpleStrategy", "{dc1=3}", "SimpleStrategy {replication_factor}", "S {=3}", "S {a=1"]
 )
 def test_texts_that_are_no_replication(text: str) -> None:
-    """Refused with the text."""
+    """Each is refused, and the text is quoted."""
     with pytest.raises(RingError) as error:
         Replication.parse(text)
     assert str(error.value) == f"replication {text!r} is not understood"

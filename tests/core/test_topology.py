@@ -1,4 +1,4 @@
-"""Supposed topologies: replicas where Cassandra places them, and tokens as the nodes would have them."""
+"""Supposed topologies: replicas are where Cassandra would place them, and tokens are as the nodes would have them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PLACES = ("dc1:r1", "dc1:r2", "dc1:r2", "dc2:r1", "dc2:r1")
     text=REPLICATIONS,
 )
 def test_replicas_are_where_the_simulator_places_them(homes: list[tuple[str, str]], vnodes: int, text: str) -> None:
-    """Range by range the same nodes as the embedded cluster, which is compared with recordings of real ones."""
+    """Each range has the same nodes as on the embedded cluster, which is compared with recordings of real clusters."""
     tokens = TokenRing.of(dict(enumerate(random_tokens(len(homes), vnodes, 1))))
     racks = tuple(sorted(set(homes)))
     layout = Layout(racks, tuple(map(racks.index, homes)))
@@ -84,7 +84,7 @@ def test_replicas_are_where_the_simulator_places_them(homes: list[tuple[str, str
 
 
 def test_the_owners_of_tokens() -> None:
-    """The first replicas of a keyspace in all datacenters own the tokens; others are only checked."""
+    """The first replicas of a keyspace that is in all datacenters own the tokens; other keyspaces are only checked."""
     seen = cluster(PLACES, [ONE_SIDE, BOTH])
     ownership = ownership_of(seen)
     tokens = random_tokens(5, 4, 1)
@@ -94,7 +94,7 @@ def test_the_owners_of_tokens() -> None:
 
 
 def test_owners_that_are_not_known() -> None:
-    """Without a keyspace in all datacenters, with replicas elsewhere, or during a movement, nothing is supposed."""
+    """If no keyspace is in all datacenters, replicas are elsewhere, or a node moves, nothing is supposed."""
     with pytest.raises(UsageError, match="no keyspace has replicas in every datacenter"):
         ownership_of(cluster(PLACES, [ONE_SIDE]))
     seen = cluster(PLACES, [BOTH])
@@ -112,7 +112,7 @@ def _but_the_first(of: Ring) -> list[tuple[int, int, tuple[int, ...]]]:
 
 
 def test_another_replication() -> None:
-    """The keyspace has the replicas that the new replication places; others keep their rings."""
+    """The keyspace gets the replicas of the new replication; other keyspaces keep their rings."""
     seen = cluster(PLACES, [BOTH, "SimpleStrategy {replication_factor=1}"])
     wanted = Replication.parse("NetworkTopologyStrategy {dc1=3, dc2=2}")
     then = with_topology(seen, Topology(replication=(("ks1", wanted),)))
@@ -141,7 +141,7 @@ def test_suppositions_about_what_does_not_exist(topology: Topology, error: str) 
 
 @pytest.mark.parametrize("choice", ["random", "allocated"])
 def test_every_node_with_other_tokens(choice: str) -> None:
-    """Each node has as many new tokens, none twice, and the ring is placed by them."""
+    """Each node has this many new tokens, none occurs twice, and the ring is placed by them."""
     then = with_topology(cluster(PLACES, [BOTH]), Topology(tokens=8, choice=choice))  # type: ignore[arg-type]
     assert [node.tokens for node in then.nodes] == [8] * 5
     ownership = ownership_of(then)
@@ -151,7 +151,7 @@ def test_every_node_with_other_tokens(choice: str) -> None:
 
 
 def test_allocated_tokens_spread_the_load_of_a_rack() -> None:
-    """The largest share of a node in its rack is nearer to the mean than with random tokens."""
+    """Within a rack the largest share of a node is nearer to the mean than with random tokens."""
     seen = cluster(["dc1:r1"] * 12, ["SimpleStrategy {replication_factor=1}"])
 
     def largest(choice: str) -> int:
@@ -168,7 +168,7 @@ def test_allocated_tokens_spread_the_load_of_a_rack() -> None:
 
 @pytest.mark.parametrize("choice", ["random", "allocated"])
 def test_a_node_that_joins(choice: str) -> None:
-    """It has as many tokens as the others of its datacenter; the tokens of these stay."""
+    """It has as many tokens as the other nodes of its datacenter, which keep theirs."""
     seen = cluster(PLACES, [BOTH])
     then = with_topology(seen, Topology(added=(("dc2", "r2"), ("dc1", "r2")), choice=choice))  # type: ignore[arg-type]
     assert [(node.address, node.tokens) for node in then.nodes[5:]] == [("added-1", 4), ("added-2", 4)]
@@ -176,7 +176,7 @@ def test_a_node_that_joins(choice: str) -> None:
 
 
 def test_the_verdict_with_a_node_that_joins() -> None:
-    """It is up for every view, has a view of its own, and takes the third replica of its datacenter."""
+    """It is up for every view, has a view of its own, and becomes the third replica of its datacenter."""
     seen = cluster(["dc1:r1", "dc1:r2"], ["NetworkTopologyStrategy {dc1=3}"])
     result = what_if(seen, Policy(), Supposition(topology=Topology(added=(("dc1", "r3"),))))
     assert (result.now.severity, result.then.severity) == (Severity.OK, Severity.OK)
@@ -191,7 +191,7 @@ def test_the_verdict_with_a_node_that_joins() -> None:
 
 
 def test_rings_whose_replicas_are_not_known() -> None:
-    """Other tokens can't be supposed for them, another replication of another keyspace can."""
+    """No other tokens can be supposed for them, but another replication of another keyspace can."""
     seen = cluster(["dc1:r1", "dc1:r2"], ["SimpleStrategy {replication_factor=1}"])
     foreign = replace(seen.rings[0], keyspaces=("odd",), replication=Replication.parse("com.example.Odd {}"))
     seen = replace(seen, rings=(*seen.rings, foreign))
@@ -202,7 +202,7 @@ def test_rings_whose_replicas_are_not_known() -> None:
 
 
 def test_the_metadata_log_does_not_follow_the_tokens() -> None:
-    """The members of the metadata service of 6.0+ stay what they are."""
+    """The members of the metadata service of 6.0+ stay the same."""
     seen = cluster(["dc1:r1", "dc1:r2"], ["SimpleStrategy {replication_factor=1}"])
     log = ring("system_cluster_metadata", "MetaStrategy {replication_factor=1}", [[2]], 2)
     then = with_topology(replace(seen, rings=(*seen.rings, log)), Topology(added=(("dc1", "r1"),)))
@@ -211,7 +211,7 @@ def test_the_metadata_log_does_not_follow_the_tokens() -> None:
 
 
 def test_rack_awareness() -> None:
-    """A datacenter gets as many racks as replicas; SimpleStrategy becomes NetworkTopologyStrategy."""
+    """A datacenter gets as many racks as it has replicas; SimpleStrategy becomes NetworkTopologyStrategy."""
     seen = cluster(["dc1:r1"] * 9, ["SimpleStrategy {replication_factor=3}"], vnodes=16)
     then = rack_aware(seen)
     assert Counter(node.rack for node in then.nodes) == {"rack-1": 3, "rack-2": 3, "rack-3": 3}
@@ -228,7 +228,7 @@ def test_rack_awareness() -> None:
 
 
 def test_tokens_of_the_random_partitioner() -> None:
-    """They lie in its space."""
+    """They lie in the token space of that partitioner."""
     space = 2**127 + 1
     draw = random.Random(1)  # noqa: S311 - repeatable
     owned = Ownership.of({node: [draw.randrange(space) for _ in range(3)] for node in range(3)})

@@ -1,4 +1,4 @@
-"""Transitions: which facts a poll shows, what is news, and that identity does not hang on text or address."""
+"""Transitions: which facts a poll shows, what is a change, and that identity depends on neither text nor address."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def facts(reading: Reading, before: Mapping[Key, Fact] | None = None) -> Facts:
 
 
 def after(*readings: Reading) -> list[Transition]:
-    """What the last of these polls changes."""
+    """The changes that the last of these polls makes."""
     known: Facts = {}
     for reading in readings[:-1]:
         known = facts(reading, known)
@@ -61,12 +61,12 @@ def held(node: str, owner: str = "ops") -> Holder:
 
 
 def test_a_healthy_cluster_that_is_seen_first_is_one_entry() -> None:
-    """Its severity; nodes that are up, views that count and polls that work are no news."""
+    """The entry is its severity; nodes that are up, views that count and polls that work are not reported."""
     assert short(after(polled())) == [("severity", "blogs", None, "OK")]
 
 
 def test_what_is_wrong_at_first_sight_is_news() -> None:
-    """Nodes that are down, views that do not count, and findings."""
+    """Nodes that are down, views that do not count, and findings are reported."""
     kinds = {(change.kind, change.subject) for change in after(polled("10.0.0.1"))}
     assert {("severity", "blogs"), ("node", "10.0.0.1"), ("view", "10.0.0.1"), ("finding", "blog_1")} <= kinds
     assert ("node", "10.0.0.2") not in kinds
@@ -93,7 +93,7 @@ def test_entries_are_in_the_order_of_the_kinds() -> None:
 
 
 def test_a_finding_is_identified_by_code_subject_and_level() -> None:
-    """Its text does not count: numbers in it change with every poll."""
+    """Its text does not matter, since the numbers in it change with every poll."""
     first = noted("unavailable", "orders", "3 of 9 ranges")
     at_quorum, at_one = (replace(first, level=level, datacenter="dc1") for level in ("LOCAL_QUORUM", "LOCAL_ONE"))
     moved = replace(at_one, summary="4 of 9 ranges")
@@ -107,7 +107,7 @@ def test_a_finding_is_identified_by_code_subject_and_level() -> None:
 
 
 def test_findings_that_are_left_out_are_not_over() -> None:
-    """A verdict lists only some of a code: those that are known stay until all are listed again."""
+    """A verdict lists only some findings of a code: the known ones stay until all are listed again."""
     listed = [noted("view_missing", f"10.0.0.{index}", "silent") for index in range(3)]
     more = Finding(code="view_missing", severity=Severity.UNKNOWN, subject="10.0.0.0", summary="and 2 more", more=2)
     assert after(with_findings(*listed), with_findings(listed[0], more)) == []
@@ -118,7 +118,7 @@ def test_findings_that_are_left_out_are_not_over() -> None:
 
 
 def test_a_poll_that_fails_changes_only_that() -> None:
-    """Nodes, findings and severity stay as they were last seen; the poll that works again is no news of theirs."""
+    """Nodes, findings and severity stay as they were last seen; the next successful poll reports no change of them."""
     failed = polled("10.0.0.1", error="nobody answers")
     assert short(after(polled("10.0.0.1"), failed)) == [("polls", "blogs", "working", "failing")]
     assert short(after(polled("10.0.0.1"), failed, polled("10.0.0.1"))) == [("polls", "blogs", "failing", "working")]
@@ -127,7 +127,7 @@ def test_a_poll_that_fails_changes_only_that() -> None:
 
 
 def test_a_lease_store_that_does_not_answer_keeps_its_leases() -> None:
-    """Unknown is not released, and a poll that did not ask the store shows nothing of it."""
+    """Unknown does not mean released; a poll that did not ask the store shows nothing about it."""
     leased, unknown = polled(holders=(held("10.0.0.1"),)), polled(holders=None)
     assert short(after(leased, unknown)) == [("leases", "blogs", "known", "unknown")]
     assert short(after(leased, unknown, leased)) == [("leases", "blogs", "unknown", "known")]
@@ -136,7 +136,7 @@ def test_a_lease_store_that_does_not_answer_keeps_its_leases() -> None:
 
 
 def test_several_leases_of_one_owner_are_a_batch() -> None:
-    """The batch has its nodes; a single lease is none."""
+    """The batch lists its nodes; a single lease is not a batch."""
     two = polled(holders=(held("10.0.0.2"), held("10.0.0.1")))
     assert short(after(polled(), two))[-1] == ("batch", "ops", None, "10.0.0.1, 10.0.0.2")
     assert short(after(two, polled(holders=(held("10.0.0.2"),)))) == [
@@ -146,7 +146,7 @@ def test_several_leases_of_one_owner_are_a_batch() -> None:
 
 
 def test_a_suspect_is_a_state_of_its_own() -> None:
-    """As on the page."""
+    """It is shown as on the page."""
     suspect = polled(suspects=frozenset({"10.0.0.2"}))
     assert short(after(polled(), suspect)) == [("node", "10.0.0.2", "up", "suspect")]
 
@@ -172,7 +172,7 @@ def test_a_node_is_known_by_its_host_id(changes: dict[str, Any], expected: tuple
 
 
 def test_another_host_id_at_an_address_is_another_node() -> None:
-    """A replacement: the old node is gone, and the new one is news."""
+    """With a replacement, the old node is gone, and the new one is reported."""
     replaced = with_nodes(polled(), host_id="host-new")
     assert short(after(polled(), replaced)) == [
         ("node", "10.0.0.1", None, "up"),
@@ -189,12 +189,12 @@ def test_a_host_id_that_is_sometimes_unknown_is_not_a_change() -> None:
 
 
 def test_what_a_node_does_not_report_is_as_it_was() -> None:
-    """A node that is down reports neither its start nor, to some sources, its release."""
+    """A node that is down reports no start time, and with some sources no release."""
     assert after(polled(), with_nodes(polled(), generation=None, release_version=None), polled()) == []
 
 
 def test_texts_are_printable_and_bounded() -> None:
-    """Lone surrogates and long texts of nodes come into no file."""
+    """Lone surrogates and long texts of nodes are not written to any file."""
     evil = Finding(code="x", severity=Severity.WARNING, subject="a\udc80" * 900, summary="b\x1b\n" * 900)
     (change,) = after(polled(), with_findings(evil))[-1:]
     assert len(change.subject.encode()) <= LONGEST
@@ -214,7 +214,7 @@ def verdict_after(*steps: tuple[Reading, int]) -> Verdict:
 
 
 def test_since_when() -> None:
-    """The time of the last change of each, and none for what is not known."""
+    """Each fact has the time of its last change; a fact that is not known has none."""
     verdict = verdict_after((polled(), 1000), (polled("10.0.0.1"), 2000), (polled("10.0.0.1"), 3000))
     assert verdict.since == "1970-01-01T00:00:02Z"
     assert verdict.states_since == ("1970-01-01T00:00:02Z", "1970-01-01T00:00:01Z", "1970-01-01T00:00:01Z")
@@ -225,6 +225,6 @@ def test_since_when() -> None:
 
 
 def test_since_survives_a_new_name() -> None:
-    """The host id becomes known: the node is up since the first poll."""
+    """When the host id becomes known, the node counts as up since the first poll."""
     verdict = verdict_after((with_nodes(polled(), host_id=None), 1000), (polled(), 2000))
     assert verdict.states_since[0] == "1970-01-01T00:00:01Z"

@@ -1,4 +1,4 @@
-"""The evidence of levels in use: counters that are reset, gaps, logins; nothing is forgotten without a whole window."""
+"""The evidence of levels in use: counter resets, gaps, logins; nothing is forgotten before the window is complete."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def used(evidence: Evidence) -> dict[str, int]:
 
 
 def test_only_what_is_counted_between_two_readings_is_a_use() -> None:
-    """What a long running process counted before it was seen first says nothing of the window."""
+    """What a long-running process had counted before it was first seen says nothing about the window."""
     first = after((0, [node(Read__LOCAL_QUORUM=1000)]))
     assert used(first) == {}
     assert used(after((60, [node(Read__LOCAL_QUORUM=1007, Write__ALL=1)]), evidence=first)) == {
@@ -67,13 +67,13 @@ def test_only_what_is_counted_between_two_readings_is_a_use() -> None:
 
 
 def test_a_process_that_is_younger_than_the_window_counts_from_zero() -> None:
-    """All that it counted was in the window."""
+    """Everything that it counted happened within the window."""
     assert used(after((0, [node(started=START - DAY, Read__LOCAL_QUORUM=5)]))) == {"read LOCAL_QUORUM": 5}
 
 
 @pytest.mark.parametrize("started", [START + 50, None])
 def test_a_restarted_process_counts_from_zero(started: float | None) -> None:
-    """A counter goes down, or the start differs though the counter is as high as before."""
+    """A counter goes down, or the start time differs although the counter is as high as before."""
     before = after((0, [node(Read__LOCAL_QUORUM=100)]))
     again = after((60, [node(started=started, Read__LOCAL_QUORUM=3)]), evidence=before)
     assert used(again) == {"read LOCAL_QUORUM": 3}
@@ -84,7 +84,7 @@ def test_a_restarted_process_counts_from_zero(started: float | None) -> None:
 
 
 def test_a_use_is_forgotten_after_a_whole_window() -> None:
-    """And not before."""
+    """It is not forgotten earlier."""
     seen = after((0, [node()]), (60, [node(Write__ALL=1)]))
     for minute in range(5, int(WINDOW / 60), 5):
         seen = after((minute * 60, [node(Write__ALL=1)]), evidence=seen)
@@ -93,7 +93,7 @@ def test_a_use_is_forgotten_after_a_whole_window() -> None:
 
 
 def test_a_use_is_kept_while_a_part_of_the_window_is_not_known() -> None:
-    """A node that is not read, and after its return what it may have done before it was restarted."""
+    """A node may not be read, or it may have done something before a restart that was not read."""
     two = [node("a"), node("b")]
     seen = after((0, two), (60, [node("a", Write__ALL=1), node("b")]))
     idle, late = node("a", Write__ALL=1), 3 * WINDOW
@@ -106,13 +106,13 @@ def test_a_use_is_kept_while_a_part_of_the_window_is_not_known() -> None:
 
 
 def test_a_gap_in_which_no_node_was_restarted_hides_nothing() -> None:
-    """The counters went on: an agent that was off for a week has the whole window."""
+    """The counters went on: an agent that was off for a week still has a complete window."""
     seen = after((0, [node()]), (WINDOW, [node()]))
     assert seen.whole(START + WINDOW, WINDOW)
 
 
 def test_a_node_that_has_just_been_added_leaves_the_window_whole() -> None:
-    """It had no clients before its first process was started; one that is gone is not missed."""
+    """It had no clients before its first process started; a node that is gone does not count as missing."""
     seen = after((0, [node("a")]), (WINDOW, [node("a")]))
     joined = after((WINDOW + 60, [node("a"), node("b", started=START + WINDOW + 30)]), evidence=seen)
     assert joined.whole(START + WINDOW + 60, WINDOW)
@@ -124,7 +124,7 @@ def test_a_node_that_has_just_been_added_leaves_the_window_whole() -> None:
 
 
 def test_a_quick_restart_leaves_the_window_whole() -> None:
-    """Less than the patience between the last reading and the new process; a long one begins the window anew."""
+    """From the last reading to the new process it took less than the patience; otherwise the window starts anew."""
     whole = after((0, [node()]), (WINDOW, [node()]))
     quick = after((WINDOW + 90, [node(started=START + WINDOW + 40)]), evidence=whole)
     assert quick.whole(START + WINDOW + 90, WINDOW)
@@ -133,7 +133,7 @@ def test_a_quick_restart_leaves_the_window_whole() -> None:
 
 
 def test_old_releases_do_not_count() -> None:
-    """They are named, whatever else can be read."""
+    """They are named, whatever else can be read from them."""
     seen = after((0, [node(), silent("b", release="3.0.29")]))
     assert seen.missing(START, WINDOW) == "10.0.0.b: Cassandra before 3.10 does not count queries by level"
     denied = after((0, [silent("b", problem="its access policy forbids it")]))
@@ -144,7 +144,7 @@ def test_old_releases_do_not_count() -> None:
 
 
 def test_reads_of_system_auth_are_not_counted_as_use() -> None:
-    """As many reads as the tables count are left out, at the level of logins and at QUORUM; one more counts."""
+    """As many reads as the tables count are left out, at the level of logins and at QUORUM; one more is a use."""
     seen = after((0, [node()]), (60, [node(logins=40, Read__LOCAL_QUORUM=30, Read__QUORUM=10)]))
     assert used(seen) == {}
     more = after((120, [node(logins=60, Read__LOCAL_QUORUM=51, Read__QUORUM=10)]), evidence=seen)
@@ -152,20 +152,20 @@ def test_reads_of_system_auth_are_not_counted_as_use() -> None:
 
 
 def test_logins_before_4_1_are_at_local_one() -> None:
-    """Reads at LOCAL_QUORUM are the clients' own there."""
+    """Reads at LOCAL_QUORUM are the clients' own on those releases."""
     old = {"release": "3.11.19"}
     seen = after((0, [node(**old)]), (60, [node(**old, logins=9, Read__LOCAL_ONE=9, Read__LOCAL_QUORUM=1)]))  # type: ignore[arg-type]  # no counts
     assert used(seen) == {"read LOCAL_QUORUM": 1}
 
 
 def test_what_can_be_a_login_or_a_query_is_a_query() -> None:
-    """More reads at two levels than reads of system_auth: whose they are is not known."""
+    """If there are more reads at two levels than reads of system_auth, it is not known which are the clients'."""
     seen = after((0, [node()]), (60, [node(logins=5, Read__LOCAL_QUORUM=100, Read__QUORUM=5)]))
     assert used(seen) == {"read LOCAL_QUORUM": 100, "read QUORUM": 5}
 
 
 def test_a_login_in_flight_is_not_counted_as_use() -> None:
-    """The table has counted it and the level has not yet, or both were read for the first time in between."""
+    """The table has counted it and the level has not yet, or both were first read in between."""
     behind = after(
         (0, [node()]), (60, [node(logins=3, Read__LOCAL_QUORUM=2)]), (120, [node(logins=3, Read__LOCAL_QUORUM=3)])
     )
@@ -178,7 +178,7 @@ def test_a_login_in_flight_is_not_counted_as_use() -> None:
 
 
 def test_writes_of_system_auth_are_no_use() -> None:
-    """CREATE ROLE writes at EACH_QUORUM on 4.1 and later; a write more is a use."""
+    """CREATE ROLE writes at EACH_QUORUM on 4.1 and later; one more write is a use."""
     seen = after((0, [node()]), (60, [node(roles=3, Write__EACH_QUORUM=3)]))
     assert used(seen) == {}
     more = after((120, [node(roles=3, Write__EACH_QUORUM=4, Write__LOCAL_QUORUM=1)]), evidence=seen)
@@ -186,7 +186,7 @@ def test_writes_of_system_auth_are_no_use() -> None:
 
 
 def test_scans_are_noted() -> None:
-    """When the last one was; their level is not known."""
+    """The time of the last scan is kept; the level of scans is not known."""
     assert after((0, [node()])).scans is None
     assert after((0, [node()]), (60, [node(scans=1)])).scans == START + 60
 
@@ -209,7 +209,7 @@ def test_reports_add_and_a_silent_source_takes_nothing_away() -> None:
 
 
 def test_series_are_counters() -> None:
-    """The first reading is where they begin, a later new one begins at zero, and so does one that went down."""
+    """The first reading is the start; a series that appears later starts at zero, and so does one that went down."""
     use, other = Use("orders", "dc1", Level.QUORUM), Use("bills", "dc1", Level.ONE)
     seen = sampled(Evidence(), {"x": (use, 100)}, START, WINDOW, 900)
     assert seen.uses == {}
@@ -220,7 +220,7 @@ def test_series_are_counters() -> None:
     assert seen.whole(START + 600, 600)
 
 
-# Always
+# What always holds
 
 MOMENT = st.tuples(
     st.floats(1, 2 * DAY),
@@ -250,7 +250,7 @@ def test_nothing_is_forgotten_without_a_whole_window(moments: list[tuple[float, 
 
 @given(st.lists(MOMENT, min_size=1, max_size=10))
 def test_the_state_file_keeps_all_of_it(moments: list[tuple[float, str]]) -> None:
-    """Through JSON and back."""
+    """It survives being written as JSON and read back."""
     seen, at = after((0, [node("a"), node("b")])), START
     for number, (step, what) in enumerate(moments):
         at += step
@@ -260,7 +260,7 @@ def test_the_state_file_keeps_all_of_it(moments: list[tuple[float, str]]) -> Non
 
 @pytest.mark.parametrize("broken", [{}, {"uses": 1}, {"uses": [], "readings": [], "at": 1, "since": 2, "scans": None}])
 def test_broken_state_is_refused(broken: dict[str, Any]) -> None:
-    """With an error that the reader expects."""
+    """The error is one that the reader expects."""
     with pytest.raises((KeyError, TypeError, ValueError)):
         read_plain(broken)
 
@@ -270,5 +270,5 @@ def test_broken_state_is_refused(broken: dict[str, Any]) -> None:
     [(0.4, "0 s"), (90, "90 s"), (300, "5 min"), (7200, "2 h"), (86400, "1 day"), (WINDOW, "7 days")],
 )
 def test_spans_as_text(seconds: float, text: str) -> None:
-    """In the largest unit of which there are two, or one day."""
+    """The unit is the largest of which there are at least two, or a single day."""
     assert span(seconds) == text

@@ -42,7 +42,7 @@ def cases(cluster: Cluster, level: str) -> Iterator[tuple[str, Case]]:
 
 
 def eyes(cluster: Cluster, client: str | None) -> dict[str, frozenset[str]]:
-    """The coordinators that count: those of a datacenter; all if it has none or the level is not LOCAL."""
+    """The coordinators that count: those of a datacenter, or all if it has none or the level is not LOCAL."""
     there = {name: live for name, live in cluster.live.items() if cluster.places[name].dc == client}
     return there or cluster.live
 
@@ -71,7 +71,7 @@ def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: s
         outages = {name: len(case.arcs_of(case.outage(live))) for name, live in seen.items()}
         assert found.worst_view in outages
         assert outages[found.worst_view] == max(outages.values())
-        if case.client is None:  # a client may ask any node: what any of them refuses is lost
+        if case.client is None:  # a client may ask any node, so a range that any of them refuses is lost
             assert found.health.outage == len(case.arcs_of(set().union(*map(case.outage, seen.values()))))
             assert found.health.unavailable == len(case.arcs_of(set().union(*map(case.failing, seen.values()))))
         else:
@@ -107,7 +107,7 @@ def gain(cluster: Cluster, level: str, back: Collection[str], node: str) -> Frac
 @settings(max_examples=examples(300))
 @given(clusters(tables=2), levels)
 def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, level: str) -> None:
-    """Each node restores the largest share of all nodes left, with those before it back."""
+    """Each node in the order restores the largest share of all nodes left, once those before it are back."""
     assume(all(exact(case) for _, case in cases(cluster, level)))
     verdict = assess(cluster.snapshot(), watching(level))
     live = next(iter(cluster.live.values()))
@@ -126,7 +126,7 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data: st.DataObject) -> None:
-    """The same nodes as by stopping each node alone; with pending ranges there may be more, never fewer."""
+    """These are the nodes found by stopping each node alone; with pending ranges there may be more, never fewer."""
     state, rules = state_of(cluster)
     live = next(iter(cluster.live.values()))
     table = cluster.tables[0]
@@ -145,7 +145,7 @@ def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data:
             assert found == tried
 
 
-# ---- turned round ----
+# ---- the same in another order ----
 
 
 def essence(verdict: Verdict) -> object:
@@ -172,7 +172,7 @@ def numbers(level: LevelVerdict) -> object:
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=2), levels, st.data())
 def test_no_order_matters(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Nodes, views, rings, replicas and pending ranges in another order give the same verdict."""
+    """Listing nodes, views, rings, replicas and pending ranges in another order gives the same verdict."""
     question = Question(ranges=True, levels=(Level.QUORUM,))
     order = data.draw(st.permutations(list(cluster.places)))
     mixed = cluster.snapshot(order)
@@ -235,7 +235,7 @@ def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject)
 @settings(max_examples=examples(150))
 @given(clusters(views=2, tables=2), levels, st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, changes: list[int]) -> None:
-    """Rings that are judged repeatedly, while nodes come and go, have the same numbers as new rings."""
+    """Rings that are judged repeatedly while nodes come and go give the same numbers as new rings."""
     policy = watching(level)
     old = cluster.snapshot()
     for change in changes:
@@ -252,7 +252,7 @@ def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, 
 @settings(max_examples=examples(100))
 @given(clusters(), st.data())
 def test_rings_outlive_their_nodes_places(cluster: Cluster, data: st.DataObject) -> None:
-    """Nodes that move to another rack or datacenter are counted there, though the rings are kept."""
+    """Nodes that move to another rack or datacenter are counted there, although the rings are kept."""
     policy, question = watching("LOCAL_QUORUM"), Question(levels=tuple(Level))
     old = cluster.snapshot()
     assess(old, policy, question)

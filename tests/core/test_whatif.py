@@ -58,7 +58,7 @@ def level_of(risks: Risk, keyspace: str, client: str | None) -> LevelRisk:
 @settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, level: str, data: st.DataObject) -> None:
-    """Supposing nodes down gives what trying each token finds if these nodes are in no view and have no clients."""
+    """The brute force gives the same result if these nodes are in no view and have no clients."""
     gone = set(data.draw(st.lists(st.sampled_from(sorted(cluster.places)), min_size=1, unique=True)))
     left = {name: live - gone for name, live in cluster.live.items() if name not in gone}
     verdict = assess(suppose(cluster.snapshot(), gone), watching(level))
@@ -82,7 +82,7 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=1), st.data())
 def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:
-    """Nodes that are supposed up again are up for every view, and serve as before if all views agreed."""
+    """Nodes that are supposed up again are up for every view, and everything is as before if all views agreed."""
     live = frozenset.intersection(*cluster.live.values())
     agreed = replace(cluster, live={name: live | {name} for name in live if name not in cluster.joining})
     gone = (
@@ -122,7 +122,7 @@ def test_the_last_coordinators_leave_no_verdict() -> None:
 
 
 def test_a_node_that_is_back_serves() -> None:
-    """The view of a node that is supposed up is what all others see, whatever its own view was."""
+    """A node that is supposed up sees what all others see, whatever its own view was."""
     seen = with_node(snapshot(SIX, [ORDERS], [1, 3]), 1, mode=None, release_version=None)
     supposed = suppose(seen, up=[address(1)])
     (view,) = [view for view in supposed.views if view.observer == address(1)]
@@ -132,7 +132,7 @@ def test_a_node_that_is_back_serves() -> None:
 
 
 def test_a_view_that_lists_only_live_nodes() -> None:
-    """Without a list of unreachable nodes, a node that is supposed down is only missing from the live nodes."""
+    """Without a list of unreachable nodes, a node that is supposed down is only removed from the live nodes."""
     silent = replace(WELL, views=tuple(replace(view, unreachable=None) for view in WELL.views))
     verdict = assess(suppose(silent, [address(1), address(3)]), Policy())
     assert (verdict.down(), verdict.severity) == ([address(1), address(3)], Severity.WARNING)
@@ -153,7 +153,7 @@ def test_a_stale_view_is_not_used() -> None:
 
 
 def test_missing_data_stays_missing() -> None:
-    """A supposition does not read what could not be read."""
+    """A supposition can't add what could not be read."""
     seen = replace(snapshot(SIX, [ORDERS], [1]), problems=(Problem("ring_unreadable", "orders", "it is cut off"),))
     assert what_if(seen, Policy(), Supposition(up=(address(1),))).then.severity is Severity.UNKNOWN
 
@@ -167,7 +167,7 @@ def test_missing_data_stays_missing() -> None:
     ],
 )
 def test_impossible_suppositions_are_refused(down: list[str], up: list[str], error: str) -> None:
-    """An address that no node has, or a node that is to be both down and up, is named in the error."""
+    """An address that no node has, or a node that is supposed both down and up, is named in the error."""
     with pytest.raises(UsageError, match=error):
         suppose(WELL, down, up)
 
@@ -263,7 +263,7 @@ def test_a_loss_costs_what_it_costs_in_the_worst_view() -> None:
 
 
 def test_nodes_that_are_down_count_already() -> None:
-    """With a node down, each node that shares a range with it is a loss alone."""
+    """If a node is already down, losing any one node that shares a range with it is an outage."""
     quorum = only(risk(snapshot(SIX, [ORDERS], [1]), Policy()), Level.LOCAL_QUORUM)
     assert quorum.nodes is not None
     assert {loss.members for loss in quorum.nodes.worst} == {(address(3),), (address(4),), (address(5),)}
@@ -280,14 +280,14 @@ def test_racks_that_are_an_outage_alone() -> None:
 
 
 def test_no_data_is_no_safety() -> None:
-    """Without a usable view there is a gap, and no losses that could be read as no risk."""
+    """Without a usable view there is a gap, and no list of losses that could be read as no risk."""
     risks = risk(snapshot(SIX, [ORDERS], range(1, 7)), Policy())
     assert [one.code for one in risks.gaps] == ["no_usable_view"]
     assert (risks.levels, risks.overall) == ((), ())
 
 
 def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
-    """If a replication is not known, that tier has no overall loss: a smaller loss may be an outage there."""
+    """If a replication is not known, its tier has no overall loss, because a smaller loss may be an outage there."""
     rings = [ORDERS, ring("old", None, ROWS, 6)]
     risks = risk(snapshot(SIX, rings), Policy())
     assert [one.tier for one in risks.overall] == [Severity.CRITICAL]
@@ -297,7 +297,7 @@ def test_a_level_that_can_t_be_judged_leaves_its_tier_out() -> None:
 
 
 def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
-    """Ranges that are unavailable with all nodes up are counted apart."""
+    """Ranges that are unavailable even with all nodes up are counted separately."""
     short = ring("orders", "NetworkTopologyStrategy {dc1=5}", [[1, 2], [3, 4, 5]], 6)
     quorum = only(risk(snapshot(SIX, [short]), Policy(), Question(keyspaces=("orders",))), Level.LOCAL_QUORUM)
     assert quorum.structurally_unavailable == 1
@@ -310,7 +310,7 @@ def test_structurally_unavailable_ranges_are_in_no_loss() -> None:
 @settings(max_examples=examples(100))
 @given(cluster=clusters(nodes=7), level=st.sampled_from(LEVELS), room=st.integers(1, 12))
 def test_too_many_sets_are_not_counted(cluster: Cluster, level: str, room: int) -> None:
-    """If not all sets are made, the listed sets have their exact shares, and no number of sets is given."""
+    """If not all sets are generated, the listed sets have their exact shares, and no number of sets is given."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(failuresets, "_ENUMERATED", room)
         some = risk(cluster.snapshot(), watching(level), limit=4).levels
