@@ -1,4 +1,4 @@
-"""No test of the command line asks a name server: no name but this host's own has an address, unless a test says so."""
+"""Tests of the command line ask no name server: only this host's own names have addresses, unless a test adds one."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_answer_that_can_not_be_trusted_is_unknown(
     web: Web, options: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old, of another cluster, contradictory, cut off or refused: never the last good verdict."""
+    """If it is old, of another cluster, contradictory, cut off or refused, the last good verdict is not shown."""
     with served(web):
         assert check(web, *options) == 3
     out = capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_an_answer_that_can_not_be_trusted_is_unknown(
 
 
 def test_an_agent_that_hangs_or_is_down_is_unknown_in_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """The time is bounded by -t."""
+    """-t bounds the time."""
     with served(Web({}, hangs=True)) as web:
         assert check(web, "-t", "1s") == 3
         assert "no whole answer within" in capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_an_agent_that_hangs_or_is_down_is_unknown_in_time(capsys: pytest.Captur
 def test_an_answer_that_is_too_large_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The memory that an answer takes is bounded."""
+    """The memory for an answer is bounded."""
     monkeypatch.setattr(client, "MAX_BYTES", 1000)
     with served(of(document())) as web:
         assert check(web) == 3
@@ -184,7 +184,7 @@ def test_an_answer_that_is_too_large_is_refused(
 
 
 def test_a_user_and_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The options for Jolokia serve for the agent too."""
+    """The options for Jolokia's user and password apply to the agent too."""
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
@@ -229,20 +229,20 @@ def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_options_that_the_agent_would_ignore_are_refused(
     options: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An option without an effect would mislead its user."""
+    """An option without an effect would mislead the user."""
     assert run(["check", *options]) == 3
     assert text in capsys.readouterr().out
 
 
 def test_the_cluster_s_name_is_a_part_of_the_path() -> None:
-    """It stays a single segment, whatever its characters."""
+    """The name stays a single segment, whatever characters it has."""
     assert (
         client.RemoteAgent(url="http://h:1/x/").health_url("a/b ?") == "http://h:1/x/api/v1/clusters/a%2Fb%20%3F/health"
     )
 
 
 def test_sensu_is_notified_of_the_verdict_and_of_a_silent_agent() -> None:
-    """Both events are sent under the cluster's name, with a verdict and without one."""
+    """Both events are sent under the cluster's name, with or without a verdict."""
     with double.Sensu() as sensu, served(of(document("10.0.0.1"))) as web:
         options = ["--sensu", "--team", "t", "--runbook", "r", "--sensu-url", sensu.url]
         assert check(web, *options) == 2

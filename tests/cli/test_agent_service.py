@@ -51,7 +51,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 @contextmanager
 def agent(tmp_path: Path, *words: str, more: str = "", settings: str = "") -> Iterator[tuple[EmbeddedCluster, Service]]:
-    """An agent on an embedded cluster of three, polled every second.
+    """An agent that polls an embedded cluster of three nodes every second.
 
     `more` is added to its configuration, and `settings` to the agent's section there.
     """
@@ -73,7 +73,7 @@ def agent(tmp_path: Path, *words: str, more: str = "", settings: str = "") -> It
 
 @pytest.mark.slow
 def test_page_metrics_and_log_report_a_dead_node(tmp_path: Path) -> None:
-    """All outputs, `check --agent` included, show the same verdict; each change is logged once."""
+    """All outputs, including `check --agent`, show the same verdict; each change is logged once."""
     with agent(tmp_path) as (cluster, service):
         assert service.get("/-/ready").status_code == 200
         cluster.down(0, instant=True)
@@ -93,7 +93,7 @@ def metrics(service: Service) -> str:
 
 @pytest.mark.slow
 def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
-    """A reload with a mistake is logged with its line, and polls go on; once corrected, the file is in force."""
+    """A reload with a mistake is logged with its line, and polls go on; once corrected, the new file is in force."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         service.config.write_text(good.replace("jolokia:", "jolokai:"))
@@ -110,7 +110,7 @@ def test_a_bad_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_ends_it(tmp_path: Path) -> None:
-    """Exit code 0, polls ended, and no traceback in the log; with --log json the lines are JSON."""
+    """The exit code is 0, polls have ended, and the log has no traceback; with --log json its lines are JSON."""
     with agent(tmp_path, "--log", "json") as (_, service):
         service.process.terminate()
         assert service.process.wait(30) == 0
@@ -119,7 +119,7 @@ def test_sigterm_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) -> None:
-    """One line on standard error, and exit code 3."""
+    """The start ends with one line on standard error, and exit code 3."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "agent", "-C", str(tmp_path / "none.yaml")],
         capture_output=True, text=True, check=False, env=os.environ,
@@ -130,7 +130,7 @@ def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) ->
 
 
 def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
-    """The next line has the configured format; the log says that another `listen` needs a restart."""
+    """The next line has the configured format; the log says that the new `listen` needs a restart."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         service.config.write_text(
@@ -143,7 +143,7 @@ def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
 
 
 def needed_after(service: Service, text: str) -> int:
-    """How often the log says that a restart is needed, after a reload of this configuration."""
+    """How often the log says that a restart is needed after a reload of this configuration."""
     before = service.log.count("event=reloaded")
     service.config.write_text(text)
     service.process.send_signal(signal.SIGHUP)
@@ -152,7 +152,7 @@ def needed_after(service: Service, text: str) -> int:
 
 
 def test_a_restart_is_needed_while_the_bound_address_is_not_the_configured_one(tmp_path: Path) -> None:
-    """Each reload logs it, until one restores the address."""
+    """Each reload logs it, until one configures the bound address again."""
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
         other = good.replace("listen: '127.0.0.1:", "listen: '127.0.0.2:")
@@ -161,7 +161,7 @@ def test_a_restart_is_needed_while_the_bound_address_is_not_the_configured_one(t
 
 
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path) -> None:
-    """They are those of `config check`, logged at the start and at each reload."""
+    """They are those of `config check`, and are logged at the start and at each reload."""
     shadowed = "    monitor: [{keyspaces: ['*'], critical: ONE}, {keyspaces: [orders], critical: ONE}]\n"
     with agent(tmp_path) as (_, service):
         good = service.config.read_text()
@@ -174,7 +174,7 @@ def test_warnings_of_the_configuration_are_logged(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_signals_are_reloads_and_a_single_end(tmp_path: Path) -> None:
-    """Whenever a signal comes, it neither kills nor blocks the process, and the process ends once."""
+    """A signal at any time neither kills nor blocks the process, and the process ends only once."""
     sensu = f"    sensu: {{team: t, runbook: r, port: {free_port()}}}\n"
     with agent(tmp_path, more=sensu) as (_, service):
         waiting = list(masks(service.process.pid)).count(False)
@@ -191,7 +191,7 @@ def test_many_signals_are_reloads_and_a_single_end(tmp_path: Path) -> None:
 
 
 def masks(pid: int) -> Iterator[bool]:
-    """For each thread whether it blocks the signals; the one that waits for them does not."""
+    """For each thread whether it blocks the signals; the thread that waits for them does not."""
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", status.read_text(), re.MULTILINE)
         yield all(int(blocked, 16) >> number - 1 & 1 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
@@ -199,7 +199,7 @@ def masks(pid: int) -> Iterator[bool]:
 
 @pytest.mark.slow
 def test_a_process_that_was_stopped_continues(tmp_path: Path) -> None:
-    """A debugger, SIGSTOP or the freezing of its container stops it for longer than it waits for signals at a time."""
+    """A debugger, SIGSTOP or a frozen container may stop it for longer than one wait for signals takes."""
     with agent(tmp_path) as (_, service):
         for _ in range(3):
             service.process.send_signal(signal.SIGSTOP)
@@ -214,7 +214,7 @@ def test_a_process_that_was_stopped_continues(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_restart_keeps_since(tmp_path: Path) -> None:
-    """Also after a kill -9; a state file that can't be used is logged, and the agent monitors."""
+    """This holds even after a kill -9; an unusable state file is logged, and the agent still monitors."""
     health = "/api/v1/clusters/embedded/health"
     state = ", state: state.db"
     with agent(tmp_path, settings=state) as (_, service):

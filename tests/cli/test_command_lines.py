@@ -217,7 +217,7 @@ LINES = [
 
 
 def refuse(status: int) -> Raw:
-    """An agent that answers each request with an HTTP status."""
+    """An agent that answers each request with this HTTP status."""
 
     def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         send(handler, b"", status=status)
@@ -227,7 +227,7 @@ def refuse(status: int) -> Raw:
 
 @contextmanager
 def places(folder: Path) -> Iterator[dict[str, Any]]:
-    """Files and servers by name."""
+    """The files and servers that command lines name."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -259,7 +259,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This host's own configuration and variables change nothing."""
+    """Make sure that this host's own configuration and variables have no effect."""
     for command in ("agent", "config"):  # it is the default of an option there, and must be read before
         importlib.import_module(f"ringcheck.cli.{command}")
     for module in ("target", "history"):
@@ -273,13 +273,13 @@ def words(line: str, stage: dict[str, Any]) -> list[str]:
 
 
 def test_there_are_enough_of_them() -> None:
-    """As many as were tried by hand when the messages were first read as a newcomer would."""
+    """There are as many as were tried by hand when the messages were first reviewed for newcomers."""
     assert len({line for line, _ in LINES}) == len(LINES) >= 81
 
 
 @pytest.mark.parametrize(("line", "text"), LINES, ids=[line for line, _ in LINES])
 def test_a_wrong_command_line(line: str, text: str, stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """One line with the next step: of `check`, `health`, `what-if` on standard output, of others on standard error."""
+    """Its line has the next step: on standard output for `check`, `health` and `what-if`, else on standard error."""
     arguments = words(line, stage)
     assert run(arguments) == 3
     out, err = capsys.readouterr()
@@ -310,7 +310,7 @@ JSON = [
 def test_an_error_is_a_document_with_format_json(
     line: str, kind: str, command: str, form: list[str], stage: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard output has the document, where a program expects one; standard error keeps the line for people."""
+    """Programs find the document on standard output; standard error still has the line for people."""
     assert run([*words(line, stage), *form]) == 3
     out, err = capsys.readouterr()
     document = json.loads(out)
@@ -322,7 +322,7 @@ def test_an_error_is_a_document_with_format_json(
 def test_the_format_may_come_from_the_environment(
     stage: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As every option."""
+    """The format can be set by a variable, like every option."""
     monkeypatch.setenv("RINGCHECK_LEASE_LIST_FORMAT", "json")
     assert run(words("lease list -H 127.0.0.1:{free}", stage)) == 3
     document = json.loads(capsys.readouterr().out)
@@ -331,7 +331,7 @@ def test_the_format_may_come_from_the_environment(
 
 
 def test_check_says_critical_in_its_document_too(stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit code of the document is that of the process."""
+    """The document's exit code is that of the process."""
     assert run([*words("check -H 127.0.0.1:{free} --unreachable critical --format json", stage)]) == 2
     document = json.loads(capsys.readouterr().out)
     validate(document, "error-1")
@@ -340,7 +340,7 @@ def test_check_says_critical_in_its_document_too(stage: dict[str, Any], capsys: 
 
 @pytest.mark.parametrize("text", ["500ms", "90s", "1.5s", "2m", "1h", "7d", "2w", "0.25h", "123456789s"])
 def test_durations_have_one_grammar(text: str) -> None:
-    """What the command line takes, the configuration and `--since` take too, with the same meaning."""
+    """Durations of the command line are also valid in the configuration and in `--since`, with the same meaning."""
     assert duration(text) == seconds_of(text)
     assert re.fullmatch(Duration().schema()["pattern"], text)
 

@@ -1,4 +1,4 @@
-"""Completion: what the shells offer for options, levels, codes, files and the names of a cluster."""
+"""Completion: what shells offer for options, levels, codes, files, and names in a cluster."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CONFIG = ["-C", str(ROOT / "config" / "ringcheck.yaml")]
 
 @pytest.fixture(autouse=True)
 def asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that a shell has started for completion."""
+    """Make the environment that of a process which a shell has started for completion."""
     monkeypatch.setenv(COMPLETING, "bash_complete")
 
 
 def offered(*words: str, incomplete: str = "") -> list[str]:
-    """What the shell offers behind these words."""
+    """What the shell offers after these words."""
     items = BashComplete(ringcheck, {}, "ringcheck", COMPLETING).get_completions(list(words), incomplete)
     return [f"<{item.type}>" if item.type != "plain" else str(item.value) for item in items]
 
@@ -55,7 +55,7 @@ NODES = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     ],
 )  # fmt: skip
 def test_what_is_offered(words: list[str], incomplete: str, expected: list[str]) -> None:
-    """For each kind of placeholder."""
+    """Each kind of placeholder has its own words."""
     assert offered(*words, incomplete=incomplete) == expected
 
 
@@ -67,12 +67,12 @@ def test_what_is_offered(words: list[str], incomplete: str, expected: list[str])
     ],
 )  # fmt: skip
 def test_a_cluster_that_can_not_be_asked_has_no_names(words: list[str]) -> None:
-    """No error in the middle of the user's line."""
+    """No error is printed into the user's command line."""
     assert offered(*words) == []
 
 
 def test_every_placeholder_that_names_something_is_offered() -> None:
-    """An option or argument with such a placeholder, in any command, has its words."""
+    """In any command, an option or argument with such a placeholder is completed with its words."""
     context = click.Context(ringcheck)
     found: set[str] = set()
     for name in COMMANDS:
@@ -93,7 +93,7 @@ def test_every_placeholder_that_names_something_is_offered() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell(shell: str) -> None:
-    """It is printed with exit code 0, and asks this program."""
+    """It is printed with exit code 0, and calls this program."""
     environment = {**os.environ, COMPLETING: f"{shell}_source"}
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck"], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
@@ -102,7 +102,7 @@ def test_the_script_of_each_shell(shell: str) -> None:
 
 
 def test_a_shell_gets_its_words(tmp_path: Path) -> None:
-    """A whole process, as bash starts it."""
+    """A complete process gets them, started as by bash."""
     line = f"ringcheck preflight {' '.join(SEEN)} 10.0.0"
     environment = {**os.environ, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     done = subprocess.run(

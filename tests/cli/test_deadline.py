@@ -1,4 +1,4 @@
-"""The deadline of `check`: one line and exit code 3 soon after -t, whatever the work does. Nothing else changes."""
+"""The deadline of `check`: one line and exit code 3 soon after -t, whatever the work does. All else is unaffected."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOWN = "tests/snapshots/article-one-down.json"
 STOPPED = "UNKNOWN - the check took longer than {} and was stopped\n"
-LATE = 20.0  # seconds after which a check counts as one that does not end; these tests run on loaded machines
+LATE = 20.0  # seconds after which a check counts as endless; these tests run on loaded machines
 
 
 class Checked:
-    """Starts checks in which something happens at an import.
+    """Starts checks in which an import has an effect.
 
     Attributes:
         pid: file that names the process in which it happens.
@@ -52,7 +52,7 @@ class Checked:
         )  # fmt: skip
 
     def child(self) -> int:
-        """The process in which it happened, or is happening."""
+        """The process in which the effect happened, or is happening."""
         ends = time.monotonic() + 60
         while not (self.pid.exists() and self.pid.read_text()):
             assert time.monotonic() < ends, "nothing happened"
@@ -74,7 +74,7 @@ class Checked:
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Iterator[Checked]:
-    """Its processes start with the default actions of signals that tests ignore under `nohup` or in the background."""
+    """Its processes have the default signal actions, some of which tests ignore under `nohup` or in the background."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     yield Checked(tmp_path)
     for number, action in before.items():
@@ -94,7 +94,7 @@ def outcome(process: subprocess.Popen[str], seconds: float = 60) -> tuple[int, s
 @pytest.mark.parametrize("effect", ["power", "expression", "sleep", "loop"])
 @pytest.mark.parametrize("at", ["click", "ringcheck.core.assess"])
 def test_work_that_does_not_end_is_stopped(effect: str, at: str, checked: Checked) -> None:
-    """A call into C that keeps the interpreter's lock can't be ended from within; the process is gone afterwards."""
+    """A call into C that holds the interpreter's lock can't be ended from within; afterwards the process is gone."""
     begun = time.monotonic()
     done = outcome(checked.start("--from", DOWN, "-t", "3s", effect=effect, at=at))
     assert done == (3, STOPPED.format("3 s"), "")
@@ -111,7 +111,7 @@ def test_work_that_does_not_end_is_stopped(effect: str, at: str, checked: Checke
     ],
 )  # fmt: skip
 def test_the_time_comes_from_option_or_variable(words: list[str], variable: str, text: str, checked: Checked) -> None:
-    """In every form that the command accepts."""
+    """Every form that the command accepts is understood."""
     process = checked.start("--from", DOWN, *words, effect="power", RINGCHECK_TIMEOUT=variable)
     assert outcome(process) == (3, STOPPED.format(text), "")
 
@@ -129,7 +129,7 @@ def test_the_time_comes_from_option_or_variable(words: list[str], variable: str,
 def test_the_limit_is_read_as_the_command_reads_it(
     words: list[str], variable: str | None, seconds: float | None
 ) -> None:
-    """Before click is there."""
+    """It must be read before click is imported."""
     assert deadline.limit(words, variable) == seconds
 
 
@@ -148,7 +148,7 @@ def test_the_flags_are_those_of_the_command() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("effect", ["power", "sleep"])
 def test_a_signal_ends_both_processes(number: signal.Signals, effect: str, checked: Checked) -> None:
-    """The caller sees the signal, as without a watch; the process that works does not outlive the one that waits."""
+    """The caller sees the signal, as without a second process; the working process does not outlive the waiting one."""
     process = checked.start("--from", DOWN, "-t", "60s", effect=effect)
     checked.child()
     process.send_signal(number)
@@ -160,7 +160,7 @@ def test_a_signal_ends_both_processes(number: signal.Signals, effect: str, check
 @pytest.mark.parametrize("effect", ["power", "sleep"])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_an_interrupt_ends_both_processes(terminal: bool, effect: str, checked: Checked) -> None:  # noqa: FBT001
-    """With the line and exit code of an interrupt; a terminal sends it to all processes of the group."""
+    """The line and exit code are those of an interrupt; a terminal sends it to all processes of the group."""
     process = checked.start("--from", DOWN, "-t", "60s", effect=effect, at="click")
     checked.child()
     if terminal:
@@ -172,14 +172,14 @@ def test_an_interrupt_ends_both_processes(terminal: bool, effect: str, checked: 
 
 
 def test_a_crash_of_the_interpreter_is_unknown(checked: Checked) -> None:
-    """One line, and no part of an answer."""
+    """There is one line, without a part of an answer."""
     process = checked.start("--from", DOWN, effect="crash")
     assert outcome(process) == (3, "UNKNOWN - the check was ended by signal 11 (SIGSEGV)\n", "")
 
 
 @pytest.mark.slow
 def test_a_result_that_is_complete_survives_what_follows_it(checked: Checked) -> None:
-    """A notification that hangs does not turn an outage into UNKNOWN."""
+    """If a notification hangs afterwards, an outage is still reported as such and not as UNKNOWN."""
     program = (
         "import time; from ringcheck import deadline; import ringcheck.cli.check as c; "
         "c._complain = lambda *_, **__: time.sleep(100); "
@@ -201,7 +201,7 @@ def test_a_result_that_is_complete_survives_what_follows_it(checked: Checked) ->
     "words", [[], ["--format", "json"], ["-v"], ["-vvv"], ["-k", "nothing"], ["--nonsense"], ["-V"], ["-h"]]
 )
 def test_output_and_exit_code_are_those_of_an_unwatched_check(words: list[str], checked: Checked) -> None:
-    """Byte by byte, but for the seconds that the check took."""
+    """They are equal byte by byte, except for the seconds that the check took."""
 
     def answer(program: list[str]) -> tuple[int, list[str], str]:
         done = subprocess.run(
@@ -214,7 +214,7 @@ def test_output_and_exit_code_are_those_of_an_unwatched_check(words: list[str], 
 
 
 def test_a_check_reads_standard_input(checked: Checked) -> None:
-    """In the process that works."""
+    """The working process reads it."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "check", "--from", "-"], input=(ROOT / DOWN).read_bytes(),
         env=checked.environment, capture_output=True, check=False, cwd=ROOT,
@@ -224,7 +224,7 @@ def test_a_check_reads_standard_input(checked: Checked) -> None:
 
 @pytest.mark.parametrize("mode", ["w", "a"])
 def test_a_file_as_standard_output(mode: str, checked: Checked, tmp_path: Path) -> None:
-    """The line comes after what is there already."""
+    """The line comes after what the file already contains."""
     path = tmp_path / "output"
     with path.open(mode) as file:
         file.write("before\n")
@@ -240,7 +240,7 @@ def test_a_file_as_standard_output(mode: str, checked: Checked, tmp_path: Path) 
 
 @pytest.mark.parametrize("closed", [[0], [2], [0, 2]])
 def test_closed_descriptors_do_no_harm(closed: list[int], checked: Checked) -> None:
-    """The pipes then have their numbers."""
+    """The pipes then get the numbers of the closed descriptors."""
     program = f"import os; [os.close(n) for n in {closed}]; os.execv({sys.executable!r}, "
     program += f"{[sys.executable, '-m', 'ringcheck', 'check', '--from', DOWN]!r})"
     done = subprocess.run(
@@ -250,7 +250,7 @@ def test_closed_descriptors_do_no_harm(closed: list[int], checked: Checked) -> N
 
 
 def test_without_a_second_process_the_check_continues(checked: Checked) -> None:
-    """The machine has no process left, or no fork."""
+    """The machine allows no further process, or has no fork."""
     for change in ("os.fork = no", "del os.fork", "os.pipe = no"):
         program = (
             "import os\ndef no(): raise BlockingIOError(11, 'none left')\n"
@@ -265,7 +265,7 @@ def test_without_a_second_process_the_check_continues(checked: Checked) -> None:
 
 @pytest.mark.slow
 def test_the_time_counts_from_the_start_of_the_process(checked: Checked) -> None:
-    """What the process did before ringcheck counts; if that alone is longer than the limit, it was no start."""
+    """Time before ringcheck's own start counts; but if that alone exceeds the limit, it is not taken for a start."""
     words = ["check", "--from", "-", "-t", "4"]
     for slept, least, most in ((2, 1.0, 3.4), (5, 3.5, LATE)):
         program = f"import time; time.sleep({slept}); from ringcheck.__main__ import main; print(flush=True); main()"
@@ -287,7 +287,7 @@ def test_the_time_counts_from_the_start_of_the_process(checked: Checked) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("effect", ["power", "sleep", "loop"])
 def test_a_starved_check_ends_too(effect: str, checked: Checked) -> None:
-    """With a twentieth of a core, shared by the process that works and the one that waits."""
+    """The working and the waiting process share a twentieth of a core."""
     with twentieth_of_a_core() as group:
         command = f'echo $$ >"$0" && exec {sys.executable} -m ringcheck check --from {DOWN} -t 3s'
         begun = time.monotonic()
@@ -303,7 +303,7 @@ def test_a_starved_check_ends_too(effect: str, checked: Checked) -> None:
 
 @pytest.mark.slow
 def test_a_check_among_many_busy_processes_ends_too(checked: Checked) -> None:
-    """Without control groups: the work itself never ends."""
+    """This holds without control groups too; the work itself never ends."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(12)]
     try:
         begun = time.monotonic()

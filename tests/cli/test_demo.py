@@ -1,4 +1,4 @@
-"""The demo shows the example of the article with numbers that it computes."""
+"""The demo shows the article's example with numbers that it computes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ringcheck.cli import run
 
 @pytest.mark.slow
 def test_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    """All up, one node down, two down, all back: the results of check, health and preflight in that order."""
+    """For all up, one node down, two down and all back it shows check, health and preflight, in that order."""
     assert run(["demo"]) == 0
     out = capsys.readouterr().out
     lines = [line.strip() for line in out.splitlines()]
@@ -34,7 +34,7 @@ def test_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_the_page_stays_open() -> None:
-    """After the steps the agent serves the same cluster, nodes fail, and a signal ends it with exit code 0."""
+    """After the steps the agent serves the same cluster, in which nodes fail; a signal ends it with exit code 0."""
     command = [sys.executable, "-m", "ringcheck", "demo", "--page", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -41,7 +41,7 @@ def options(server: Server, index: int) -> list[str]:
 
 
 def test_a_healthy_node(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each step, in the same order for every host; exit code 0."""
+    """Every host has a line for each step, in the same order; the exit code is 0."""
     assert run(["doctor", *options(server, 0)]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == f"OK {url(server, 0)}: everything that was asked is well"
@@ -52,7 +52,7 @@ def test_a_healthy_node(server: Server, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_host_without_an_agent(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shows the step that failed, how to fix it, and exit code 2; the steps after it are skipped."""
+    """The output shows the step that failed and how to fix it, with exit code 2; later steps are skipped."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(["doctor", *words]) == 2
     first, *lines = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_a_host_without_an_agent(
 def test_the_document_is_what_its_schema_says(
     server: Server, capsys: pytest.CaptureFixture[str], port: int | None, code: int, result: str
 ) -> None:
-    """Of a healthy host and of one without an agent."""
+    """The documents of a healthy host and of one without an agent are valid."""
     target = ["-H", f"127.0.0.1:{port}"] if port else options(server, 0)
     assert run(["doctor", *target, "--format", "json"]) == code
     document = json.loads(capsys.readouterr().out)
@@ -82,7 +82,7 @@ def configured(server: Server, folder: Path) -> str:
 
 
 def test_a_configured_cluster(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its first contact point is asked, or the host that is named, with the settings of the cluster."""
+    """The first contact point is asked, or the named host, with the cluster's settings."""
     config = configured(server, tmp_path)
     assert run(["doctor", "-C", config]) == 0
     assert capsys.readouterr().out.startswith("OK http://")
@@ -103,7 +103,7 @@ def test_a_configured_cluster(server: Server, tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_errors_of_the_caller(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 3 and one line."""
+    """Each ends with exit code 3 and one line."""
     assert run(["doctor", *arguments]) == 3
     assert text in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Exit codes and the one line: what the caller of a command gets if something is wrong."""
+"""Exit codes and the single line: what the caller of a command gets if something goes wrong."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
 def test_usage_errors_are_unknown(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line, on stdout if the command gives a verdict, and exit code 3; click's own is 2, which means CRITICAL."""
+    """One line, on stdout if the command gives a verdict, and exit code 3; click's own 2 would mean CRITICAL."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(arguments) == 3
     out, err = capsys.readouterr()
@@ -110,7 +110,7 @@ def test_usage_errors_are_unknown(
     ],
 )  # fmt: skip
 def test_no_message_repeats_a_password(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """This is true for a usable URL and for a text that is not a URL; and a wrong URL is not a bug of ringcheck."""
+    """This holds for a usable URL and for text that is no URL; and a wrong URL is not reported as a bug."""
     assert run(["check", "-t", "500ms", *words]) == 3
     out, err = capsys.readouterr()
     assert err == ""
@@ -119,7 +119,7 @@ def test_no_message_repeats_a_password(words: list[str], capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("arguments", [["chekc"], ["check", "-w"], ["check", "extra"], ["health", "--format", "xml"]])
 def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The message of click is on one line, with exit code 3."""
+    """Click's message is put on one line, with exit code 3."""
     assert run(arguments) == 3
     out, err = capsys.readouterr()
     line, other = (out, err) if VERDICTS.intersection(arguments) else (err, out)
@@ -139,7 +139,7 @@ def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.Captur
 def test_questions_that_do_not_fit_are_unknown(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A level, datacenter or keyspace that does not exist is never OK."""
+    """If a level, datacenter or keyspace does not exist the result is never OK."""
     assert run(["check", "--from", recorded(tmp_path), *arguments]) == 3
     assert capsys.readouterr().out.startswith(f"UNKNOWN - {line}")
 
@@ -161,7 +161,7 @@ def test_unreachable_states_the_result_without_an_answer(
 
 
 def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verdict as a document for programs, with the same exit code."""
+    """The verdict is a document for programs, with the same exit code."""
     assert run(["check", "--from", recorded(tmp_path, ["10.0.0.1"]), "--format", "json"]) == 2
     assert json.loads(capsys.readouterr().out)["severity"] == "CRITICAL"
 
@@ -182,7 +182,7 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
 def test_the_long_output_says_which_levels_were_assumed(
     words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A newcomer learns that losing LOCAL_QUORUM only warns, and how to change that."""
+    """Newcomers learn that the loss of LOCAL_QUORUM is only a warning, and how to change that."""
     for name, rules in (("bare", ""), ("ruled", ", monitor: [{keyspaces: ['*'], critical: LOCAL_QUORUM}]")):
         (tmp_path / name).write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [h]}}{rules}}}}}")
     words = [word.format(bare=tmp_path / "bare", ruled=tmp_path / "ruled") for word in words]
@@ -193,7 +193,7 @@ def test_the_long_output_says_which_levels_were_assumed(
 
 
 def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A --view that does not exist is not an empty verdict."""
+    """If the --view does not exist, the result is not an empty verdict."""
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
     known = "10.0.0.1, 10.0.0.2, 10.0.0.3"
     assert capsys.readouterr().out == f"UNKNOWN - there is no view of 10.9.9.9 (known: {known})\n"
@@ -231,14 +231,14 @@ def test_an_interrupt_is_unknown(
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["check", "--help"], ["health", "-h"], ["snapshot", "-h"]])
 def test_help_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0, since help is no alarm."""
+    """Exit code 0, since help is not an alarm."""
     assert run(arguments) == 0
     assert capsys.readouterr().out.startswith("Usage: ringcheck")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["check", "-V"]])
 def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0, since the version is no alarm."""
+    """Exit code 0, since the version is not an alarm."""
     assert run(arguments) == 0
     assert capsys.readouterr().out.split()[-1] == __version__
 
@@ -247,7 +247,7 @@ def test_version_is_zero(arguments: list[str], capsys: pytest.CaptureFixture[str
 def test_a_group_without_a_command_prints_its_help(
     words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It fits a terminal, and the exit code is 3, since nothing was checked."""
+    """The help fits a terminal; the exit code is 3, since nothing was checked."""
     assert run(words) == 3
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: {usage}[OPTIONS] COMMAND [ARGS]...\n\n")
@@ -255,7 +255,7 @@ def test_a_group_without_a_command_prints_its_help(
 
 
 def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Option]]:
-    """Every option of a command and of its subcommands, with the names that lead to it."""
+    """Every option of a command and of its subcommands, with the command names that lead to it."""
     for option in command.params:
         if isinstance(option, click.Option):
             yield path, option
@@ -268,7 +268,7 @@ def options(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tup
 
 
 def test_every_option_has_the_documented_variable() -> None:
-    """A variable that is set but ignored would leave the gate laxer than its user believes."""
+    """If a variable were ignored, the gate would be laxer than its user believes."""
     every = [(path, option) for path, option in options(ringcheck, ("RINGCHECK",))]
     named = [(path, option) for path, option in every if option.name not in {"help", "version"}]
     assert len(named) > 150
@@ -281,7 +281,7 @@ def test_every_option_has_the_documented_variable() -> None:
 def test_a_gate_takes_its_level_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The variable is named after the option, not after its parameter."""
+    """The variable is named after the option, not after the parameter."""
     words = ["preflight", "--from", recorded(tmp_path), "--accept", "blog_1", "10.0.0.1"]
     assert run(words) == 0
     monkeypatch.setenv("RINGCHECK_PREFLIGHT_LEVEL", "ALL")
@@ -294,7 +294,7 @@ def test_a_gate_takes_its_level_from_the_environment(
 def test_options_come_from_the_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cluster options by their own names, other options by the name of their command too."""
+    """Options of the cluster have their own names; other options also have the name of their command."""
     monkeypatch.setenv("RINGCHECK_FROM", recorded(tmp_path, ["10.0.0.1"]))
     monkeypatch.setenv("RINGCHECK_KEYSPACE", "blog_3")
     monkeypatch.setenv("RINGCHECK_CHECK_WARNING", "LOCAL_ALL")
@@ -303,7 +303,7 @@ def test_options_come_from_the_environment(
 
 
 def test_the_plugin_runs(tmp_path: Path) -> None:
-    """As Nagios starts it, by its own name."""
+    """Nagios starts the plugin by its own name."""
     environment = {"PATH": "/usr/bin:/bin", "RINGCHECK": str(Path(sys.executable).parent / "ringcheck")}
     done = subprocess.run(
         [PLUGIN, "--from", recorded(tmp_path)], env=environment, capture_output=True, text=True, check=False
@@ -313,7 +313,7 @@ def test_the_plugin_runs(tmp_path: Path) -> None:
 
 
 def test_the_plugin_without_ringcheck_is_unknown() -> None:
-    """A plugin that is not completely installed is never OK."""
+    """An incompletely installed plugin is never OK."""
     done = subprocess.run(
         [PLUGIN, "-V"],
         env={"PATH": "/usr/bin:/bin", "RINGCHECK": "no-such"},
@@ -349,13 +349,13 @@ def unwritable(stdout: str, *words: str) -> tuple[int, str]:
 def test_an_answer_that_can_not_be_written_is_unknown(
     stdout: str, down: list[str], command: list[str], tmp_path: Path
 ) -> None:
-    """Exit code 3 and a line on stderr; Python's own codes are 1, which would hide a CRITICAL, and 120."""
+    """Exit code 3 and a line on stderr; Python itself would exit with 1, which would hide a CRITICAL, or with 120."""
     done = unwritable(stdout, *command, "--from", recorded(tmp_path, down))
     assert done == (3, f"UNKNOWN - stdout can't be written: {UNWRITABLE[stdout][1]}\n")
 
 
 def test_without_a_writable_stderr_the_exit_code_is_still_unknown(tmp_path: Path) -> None:
-    """Nothing can be printed then."""
+    """In this case nothing can be printed."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ringcheck", "check", "--from", recorded(tmp_path)],
@@ -366,7 +366,7 @@ def test_without_a_writable_stderr_the_exit_code_is_still_unknown(tmp_path: Path
 
 @pytest.mark.parametrize("words", [["health", "--from", "{}"], ["check", "--nonsense"], ["--help"]])
 def test_a_reader_that_goes_away_causes_no_traceback(words: list[str], tmp_path: Path) -> None:
-    """`ringcheck health | head -1` ends quietly, and so does a command with an error."""
+    """`ringcheck health | head -1` ends without a traceback, and so does a command with an error."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -378,7 +378,7 @@ def test_a_reader_that_goes_away_causes_no_traceback(words: list[str], tmp_path:
 
 
 def test_a_snapshot_of_a_snapshot_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """-o writes what --from read."""
+    """--from reads what -o wrote."""
     source, copy = recorded(tmp_path), tmp_path / "copy.json"
     assert run(["snapshot", "--from", source, "-o", str(copy)]) == 0
     assert capsys.readouterr().out == f"{copy}: 3 nodes, 3 views, 2 rings\n"
@@ -403,7 +403,7 @@ def test_a_snapshot_goes_into_a_pipe_and_through_a_link(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_that_can_t_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, and no half-written file."""
+    """It ends with one line, and leaves no half-written file."""
     target = tmp_path / "none" / "copy.json"
     assert run(["snapshot", "--from", recorded(tmp_path), "-o", str(target)]) == 3
     assert capsys.readouterr().err == f"UNKNOWN - {target} can't be written: No such file or directory\n"

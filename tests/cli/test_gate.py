@@ -1,4 +1,4 @@
-"""The gate as the configuration and the options ask for it, and the node that a name stands for."""
+"""The gate as configuration and options set it, and the node that a name means."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEN = replace(read_snapshot(ARTICLE.read_bytes(), "article"), nodes=NODES, view
     [("10.0.0.10", "10.0.0.10"), ("10.0.0.1", "10.0.0.1"), ("10.0.0.2", "10.0.0.2"), ("10a", "10.0.0.10")],
 )
 def test_a_whole_address_is_no_beginning_of_another(name: str, address: str) -> None:
-    """10.0.0.1 never stands for 10.0.0.10; the beginning of a host id stands for its node."""
+    """10.0.0.1 never means 10.0.0.10; the beginning of a host id means its node."""
     assert resolve(name, SEEN) == address
 
 
@@ -57,7 +57,7 @@ NAMED = replace(SEEN, nodes=tuple(Node(f"10.0.0.{last}", host_id=one) for last, 
 def test_a_host_name_is_looked_up_and_an_address_or_host_id_is_not(
     name: str, known: list[str], address: str, hosts: dict[str, list[str]]
 ) -> None:
-    """An address or host id stands for its node, whatever a name server answers, and 10.1 is no host name."""
+    """An address or host id means its node, whatever a name server answers, and 10.1 is not a host name."""
     if known:
         hosts[name] = known
     assert resolve(name, NAMED) == address
@@ -83,13 +83,13 @@ def test_a_host_name_that_is_the_beginning_of_another_host_id_is_refused(
 
 
 def test_an_empty_name_is_none() -> None:
-    """A variable that was never set must not stand for the only node."""
+    """A variable that was never set must not mean the only node."""
     with pytest.raises(UsageError, match="a NODE is empty"):
         resolve("", replace(SEEN, nodes=NODES[:1]))
 
 
 def configured(folder: Path, settings: str) -> str:
-    """A configuration of the article's cluster, with these settings added."""
+    """The configuration of the article's cluster with these settings added."""
     path = folder / "ringcheck.yaml"
     path.write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [10.0.0.1]}}, {settings}}}}}\n")
     return str(path)
@@ -115,7 +115,7 @@ def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR091
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Either is enough: an option that is not given does not relax the configuration."""
+    """Either is enough: leaving out an option does not relax the configuration."""
     level = "LOCAL_ONE" if key == "require_all_up" else "LOCAL_QUORUM"
     gate = f"gate: {{level: {level}, accept: [blog_1], {key}: {str(config).lower()}}}"
     words = [*command, "-C", configured(tmp_path, gate), "--from", str(seen)]
@@ -144,7 +144,7 @@ def test_the_configuration_and_the_option_each_make_it_stricter(  # noqa: PLR091
 def test_no_level_lowers_what_a_keyspace_must_keep(
     words: list[str], code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--level replaces the configured level, but no keyspace's own critical level, which its clients need."""
+    """--level replaces the configured level, but not a keyspace's own critical level, which its clients need."""
     rule = "monitor: [{keyspaces: [blog_3], critical: LOCAL_QUORUM, warning: LOCAL_ALL}]"
     config = configured(tmp_path, f"{rule}, gate: {{accept: [blog_1]}}")
     level = [] if "--level" in words else ["--level", "LOCAL_ONE"]

@@ -17,7 +17,7 @@ ONE_DOWN = str(Path(__file__).parents[1] / "snapshots" / "article-one-down.json"
 
 
 def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    """For the chosen keyspaces and levels, as many lines as the table counts; without the option none."""
+    """For the chosen keyspaces and levels there are as many lines as the table counts; without the option none."""
     arguments = ["health", "--from", ONE_DOWN, "blog_1", "--level", "ALL"]
     assert run(arguments) == 2
     plain = capsys.readouterr().out
@@ -34,7 +34,7 @@ def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines break between words at 80 columns; in a pipe every sentence is on one line."""
+    """At 80 columns lines break between words; in a pipe every sentence is on one line."""
     assert run(["health", "--from", ONE_DOWN]) == 2
     whole = capsys.readouterr().out
     ours, theirs = pty.openpty()
@@ -48,7 +48,7 @@ def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFix
 
 
 def at_a_terminal(*words: str, **environment: str) -> str:
-    """What a command shows at a terminal of 70 columns."""
+    """What a command prints at a terminal of 70 columns."""
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "wb") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
         command = [sys.executable, "-m", "ringcheck", *words, "--from", ONE_DOWN]
@@ -67,7 +67,7 @@ def at_a_terminal(*words: str, **environment: str) -> str:
     ],
 )  # fmt: skip
 def test_all_commands_follow_the_same_rules_at_a_terminal(words: list[str], word: str) -> None:
-    """Colours and its width, also through the process that watches `check`; NO_COLOR takes the colours away."""
+    """All use colours and the terminal's width, even under the second process of `check`; NO_COLOR disables colours."""
     painted, plain = at_a_terminal(*words), at_a_terminal(*words, NO_COLOR="1")
     assert re.search(rf"\x1b\[[0-9;]+m{word}\x1b\[0m", painted)
     assert "\x1b" not in plain
@@ -75,7 +75,7 @@ def test_all_commands_follow_the_same_rules_at_a_terminal(words: list[str], word
 
 
 def test_problems_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only what is not OK; a document is always whole."""
+    """The text shows only what is not OK; a document is always complete."""
     assert run(["health", "--from", ONE_DOWN, "--problems"]) == 2
     assert "blog_3" not in capsys.readouterr().out
     assert run(["health", "--from", ONE_DOWN, "--problems", "--format", "json"]) == 3

@@ -37,7 +37,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> s
 
 
 def test_the_file_of_the_configuration_is_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The last changes, the newest last; a cluster without history has none."""
+    """It prints the last changes, the newest last; a cluster without history has none."""
     target = ["-C", str(config), "--cluster", "blogs"]
     assert printed(capsys, *target, "--limit", "2") == (
         "blogs: the last 2 changes; --limit shows more\n1970-01-01 00:00:03  3\n1970-01-01 00:00:04  x is 4 (new)\n"
@@ -50,7 +50,7 @@ def test_the_file_of_the_configuration_is_read(config: Path, capsys: pytest.Capt
 def test_more_than_a_page_is_read(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Page by page, each entry once."""
+    """All pages are read, and each entry is printed once."""
     monkeypatch.setattr(reader, "MOST", 2)
     text = printed(capsys, "-C", str(config), "--cluster", "blogs")
     assert [line[17:19] for line in text.splitlines()[1:]] == ["00", "01", "02", "03", "04"]
@@ -70,7 +70,7 @@ def test_more_than_a_page_is_read(
     ],
 )
 def test_what_is_refused(config: Path, capsys: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
-    """In one line, with exit code 3."""
+    """Each error is one line, with exit code 3."""
     text = printed(capsys, "-C", str(config), "--cluster", "blogs", *words, code=3)
     assert text.startswith("UNKNOWN - ")
     assert why in text

@@ -1,4 +1,4 @@
-"""`ringcheck init`: what it writes is a usable configuration of the cluster that it saw, and nothing is overwritten."""
+"""`ringcheck init` writes a usable configuration of the cluster that it polled, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def served() -> Iterator[list[str]]:
 
 
 def test_the_file_is_a_configuration_of_the_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is read without a mistake or a warning, and every command works with it at once."""
+    """It has no mistakes and no warnings, and every command works with it at once."""
     path = tmp_path / "ringcheck.yaml"
     with served() as options:
         assert run(["init", *options, "-o", str(path)]) == 0
@@ -69,7 +69,7 @@ def test_the_file_is_a_configuration_of_the_cluster(tmp_path: Path, capsys: pyte
 
 
 def test_each_line_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every line that sets something has a comment, or is within such a line; none is wider than 120 columns."""
+    """Every line that sets something has a comment, or lies within such a line; none is wider than 120 columns."""
     with served() as options:
         assert run(["init", *options, "-o", "-"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -79,7 +79,7 @@ def test_each_line_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
 def test_nothing_is_overwritten(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file, or a link that leads nowhere, stays as it is; the cluster is not even asked."""
+    """A file, or a dangling link, stays as it is; the cluster is not even asked."""
     path = tmp_path / "ringcheck.yaml"
     if kind == "file":
         path.write_text("mine")
@@ -98,7 +98,7 @@ def test_nothing_is_overwritten(kind: str, tmp_path: Path, capsys: pytest.Captur
 def test_a_file_that_appears_meanwhile_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last step fails if there is a file by then."""
+    """The last step fails if the file exists by then."""
     path = tmp_path / "ringcheck.yaml"
     monkeypatch.setattr("os.path.lexists", lambda _: False)
     with served() as options:
@@ -110,7 +110,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
 
 
 def test_a_file_for_inclusion_has_no_agent(tmp_path: Path) -> None:
-    """The file is one of conf.d, which another file includes."""
+    """It is one of the files in conf.d that another file includes."""
     (tmp_path / "ringcheck.yaml").write_text("clusters_from: 'part.yaml'\n")
     with served() as options:
         assert run(["init", *options, "-o", str(tmp_path / "part.yaml"), "--no-agent"]) == 0
@@ -126,7 +126,7 @@ def test_a_file_for_inclusion_has_no_agent(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_levels_can_be_named(words: list[str], levels: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The warning is one step above the critical level, unless it is named."""
+    """The warning level is one step above the critical level, unless it is named."""
     with served() as options:
         assert run(["init", *options, "-o", "-", *words]) == 0
     (rule,) = yaml.safe_load(capsys.readouterr().out)["clusters"]["embedded"]["monitor"]
@@ -134,7 +134,7 @@ def test_levels_can_be_named(words: list[str], levels: tuple[str, str], capsys: 
 
 
 def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
-    """A wrong answer is asked for again; the level of the answer is in the file."""
+    """After a wrong answer the question is repeated; the file has the answered level."""
     path = tmp_path / "r.yaml"
     with served() as options:
         ours, theirs = pty.openpty()
@@ -162,7 +162,7 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
 def test_what_can_not_be_written(
     words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line on standard error, and no file."""
+    """It ends with one line on standard error, and writes no file."""
     monkeypatch.chdir(tmp_path)
     assert run(["init", *words]) == 3
     out, err = capsys.readouterr()
@@ -171,7 +171,7 @@ def test_what_can_not_be_written(
 
 
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, as for every file."""
+    """The error is one line, as for every file."""
     with served() as options:
         assert run(["init", *options, "-o", "/nowhere/x.yaml"]) == 3
     assert capsys.readouterr().err == "UNKNOWN - /nowhere/x.yaml can't be written: No such file or directory\n"
@@ -185,14 +185,14 @@ def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )  # fmt: skip
 def test_the_name_can_be_a_key(own: str, key: str, tmp_path: Path) -> None:
-    """Whatever name the cluster reports, the file can be read and has a valid form of that name."""
+    """Whatever name the cluster reports, the file can be read and has a valid form of it."""
     assert usable_name(own) == key
     seen = replace(article.snapshot(), cluster=own)
     assert list(loaded(tmp_path, seen, JolokiaSettings(contact_points=("h",)))) == [key]
 
 
 def loaded(folder: Path, seen: Snapshot, settings: JolokiaSettings) -> dict[str, object]:
-    """The clusters of the file that is written."""
+    """The clusters of the written file."""
     text = FirstConfig(
         name=usable_name(seen.cluster), settings=settings, seen=seen, critical=Level.LOCAL_QUORUM,
         warning=Level.LOCAL_ALL,
@@ -202,7 +202,7 @@ def loaded(folder: Path, seen: Snapshot, settings: JolokiaSettings) -> dict[str,
 
 
 def test_hostile_names_stay_within_their_lines(tmp_path: Path) -> None:
-    """What nodes call their datacenters and keyspaces is quoted, and can't end a comment."""
+    """Names of datacenters and keyspaces from nodes are quoted, and can't end a comment."""
     seen = article.snapshot()
     evil = 'x"\n  evil: {}\n#\x1b[2J'
     nodes = tuple(replace(node, datacenter=evil, rack=evil) for node in seen.nodes)
@@ -229,7 +229,7 @@ def test_users_certificates_and_proxy_are_written(tmp_path: Path) -> None:
 
 
 def test_replication_that_is_not_reported_is_asked_for() -> None:
-    """Releases before 3.11.11: the keyspaces are listed for their owner to complete."""
+    """Releases before 3.11.11 don't report it, so the keyspaces are listed for the user to complete."""
     seen = article.snapshot()
     bare = replace(seen, rings=tuple(replace(ring, replication=None) for ring in seen.rings))
     text = FirstConfig(
@@ -239,7 +239,7 @@ def test_replication_that_is_not_reported_is_asked_for() -> None:
 
 
 def test_contact_points_are_of_several_racks() -> None:
-    """Those that were asked come first; nodes that do not answer are none."""
+    """The nodes that were asked come first; nodes that do not answer are not used."""
     assert contact_points(article.snapshot(), ["db1:8779"]) == ["db1:8779", "10.0.0.1", "10.0.0.2"]
     assert contact_points(article.snapshot(["10.0.0.1"]), ["10.0.0.3"]) == ["10.0.0.3", "10.0.0.2"]
     same = tuple(replace(node, rack="r1") for node in article.snapshot().nodes)
@@ -247,11 +247,11 @@ def test_contact_points_are_of_several_racks() -> None:
 
 
 def test_single_replicas() -> None:
-    """Only keyspaces that lose ranges with any node."""
+    """Only keyspaces that lose ranges if any one node stops are reported."""
     assert single_replicas(article.snapshot()) == ["blog_1"]
 
 
 @pytest.mark.parametrize("level", Level)
 def test_there_is_a_level_above_each(level: Level) -> None:
-    """A warning is never at the level that pages, but at ALL, above which there is none."""
+    """The warning is at a level above the one that pages, except for ALL, above which there is none."""
     assert step_above(level) is not level or level is Level.ALL

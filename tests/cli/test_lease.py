@@ -78,7 +78,7 @@ def stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Stage]
 
 @pytest.mark.slow
 def test_a_lease_is_granted_and_released(stage: Stage) -> None:
-    """Its node counts as down for a second request and for preflight; it is released only when the node is back."""
+    """For a second request and for preflight the node counts as down; its lease is released only when it is back."""
     first, second = stage.names[:2]
     code, text = stage.run("acquire", first, "--purpose", "kernel")
     assert (code, text.splitlines()[0]) == (0, f"SAFE embedded: {first} may stop now")
@@ -105,7 +105,7 @@ def test_a_lease_is_granted_and_released(stage: Stage) -> None:
 
 
 def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None:
-    """The lease may still be under decision, so the loss of its node counts in full."""
+    """The other lease may still be under decision, so the loss of its node counts in full."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=first, owner="you", purpose="", since=OLD)])
     assert stage.preflight(first) == 0
@@ -116,7 +116,7 @@ def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None
 
 
 def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
-    """The settings of the configuration hold without any options."""
+    """The settings of the configuration apply without any options."""
     first, second = stage.names[:2]
     stage.configure(require_spare=True)
     code, text = stage.run("acquire", first)
@@ -129,7 +129,7 @@ def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
 
 
 def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """If it is not known which nodes are about to stop, the answer is not yes."""
+    """If it is not known which nodes are about to stop, the answer is never yes."""
     stage.store.path.write_text("junk")
     capsys.readouterr()
     assert run(["preflight", "-C", str(stage.path), stage.names[0]]) == 3
@@ -151,7 +151,7 @@ def test_a_node_of_another_owner_is_refused(stage: Stage) -> None:
 
 
 def test_acquire_prints_a_decision_as_json(stage: Stage) -> None:
-    """Even if another owner holds one of the nodes, in which case the gate is not asked."""
+    """This holds even if another owner holds one of the nodes, and the gate is not asked."""
     first, second, third = stage.names[:3]
     stage.store.add([Holder(node=third, owner="you", purpose="disk", since=OLD)])
     for nodes in ((first, second), (second, third)):
@@ -168,7 +168,7 @@ def test_acquire_prints_a_decision_as_json(stage: Stage) -> None:
 
 @pytest.mark.slow
 def test_a_node_that_is_not_back_keeps_its_lease(stage: Stage) -> None:
-    """Any of these keeps the lease: CQL off, gossip off, paused, drained."""
+    """The lease stays as long as CQL or gossip is off, or the node is paused or drained."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD, host_id=stage.cluster.nodes[0].host_id)])
     cluster = stage.cluster
@@ -194,7 +194,7 @@ def test_a_node_that_is_not_back_keeps_its_lease(stage: Stage) -> None:
 
 
 def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The node is NORMAL and serves, but one coordinator would not send it requests."""
+    """The node is NORMAL and serves, but one coordinator would send it no requests."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = ChosenCluster.snapshot
@@ -213,7 +213,7 @@ def test_a_peer_that_sees_it_down_keeps_the_lease(stage: Stage, monkeypatch: pyt
 
 @pytest.mark.parametrize("why", ["it does not see", "no peer's view can be used"])
 def test_the_view_of_the_node_itself_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    """A node that sees its peers down fails queries; without the view of a peer it is not known to be up."""
+    """A node that sees its peers down fails queries; without a peer's view it is not known to be up."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     real = ChosenCluster.snapshot
@@ -231,7 +231,7 @@ def test_the_view_of_the_node_itself_keeps_the_lease(stage: Stage, monkeypatch: 
 
 
 def test_other_nodes_that_are_down_are_not_waited_for(stage: Stage) -> None:
-    """A node that is back is released although another node is down."""
+    """A node that is back is released even if another node is down."""
     first = stage.names[0]
     stage.store.add([Holder(node=first, owner=whoami(), purpose="", since=OLD)])
     stage.cluster.down(1, instant=True)
@@ -250,7 +250,7 @@ def test_force_releases_without_asking_a_node(stage: Stage) -> None:
 
 
 def test_the_list_marks_overdue_leases(stage: Stage) -> None:
-    """The exit code is 1 then; both formats mark them, and the document validates."""
+    """The exit code is then 1; both formats mark such leases, and the document validates."""
     assert stage.run("list") == (0, f"embedded: no node under a restart lease; {stage.store.describe()}\n")
     stage.run("acquire", stage.names[0])
     assert stage.run("list")[0] == 0
@@ -271,7 +271,7 @@ def test_the_list_marks_overdue_leases(stage: Stage) -> None:
 
 
 def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
-    """Clocks that differ that much are not trusted."""
+    """If clocks differ that much they are not trusted."""
     stage.store.add([Holder(node=stage.names[2], owner="you", purpose="", since="2999-01-01T00:00:00Z")])
     assert stage.run("list")[0] == 1
 
@@ -290,7 +290,7 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
     ],
 )
 def test_mistakes_change_nothing(stage: Stage, command: list[str], says: str) -> None:
-    """Exit code 3, and the leases are unchanged."""
+    """Each ends with exit code 3, and the leases are unchanged."""
     before = stage.store.add([Holder(node=one, owner="you", purpose="", since=OLD) for one in stage.names[:2]]).holders
     code, text = stage.run(command[0], *command[1:])
     assert (code, says in text) == (3, True), text
@@ -301,7 +301,7 @@ def test_mistakes_change_nothing(stage: Stage, command: list[str], says: str) ->
 def test_a_lease_of_another_node_is_never_released(
     stage: Stage, command: list[str], hosts: dict[str, list[str]]
 ) -> None:
-    """An address, a host name or an empty name never stands for an address or host id that begins with it."""
+    """An address, host name or empty name never means an address or host id that merely begins with it."""
     hosts["db1"] = ["10.0.0.3"]
     before = stage.store.add(
         [Holder(node="10.0.0.10", owner=whoami(), purpose="", since=OLD, host_id="db1f5a3e-0000")]
@@ -317,7 +317,7 @@ def test_a_lease_of_another_node_is_never_released(
 
 
 def test_a_lease_is_released_by_host_name(stage: Stage, hosts: dict[str, list[str]]) -> None:
-    """The name that acquired it also releases it."""
+    """The name that acquired the lease also releases it."""
     hosts["db1"] = [stage.names[0]]
     assert stage.run("acquire", "db1")[0] == 0
     assert stage.run("release", "db1") == (0, f"embedded: released {stage.names[0]}\n")

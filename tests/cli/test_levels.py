@@ -1,4 +1,4 @@
-"""`ringcheck levels`, and what commands make of `auto`: by the agent's state file, or by default levels."""
+"""`ringcheck levels`, and how commands apply `auto`: by the agent's state file, or by the default levels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WINDOW = 7 * 86400.0
 
 
 def seen(at: float, **counts: int) -> Snapshot:
-    """A snapshot of the article's cluster, in which each node counted so many queries."""
+    """A snapshot of the article's cluster, in which each node counted this many queries."""
     snapshot = article.snapshot(["10.0.0.1", "10.0.0.2"])
     every = dict.fromkeys([*SCOPES, LOGINS, ROLES, SCANS], 0) | {
         name.replace("__", "-"): count for name, count in counts.items()
@@ -52,7 +52,7 @@ def seen(at: float, **counts: int) -> Snapshot:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cluster with two of three nodes down whose rule follows, and evidence of a whole window in the state file."""
+    """A cluster with `auto` levels, two of three nodes down, and evidence for a complete window in the state file."""
 
     @contextmanager
     def polls(_: ChosenCluster) -> Iterator[Callable[[], object]]:
@@ -89,7 +89,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> s
 
 
 def test_the_state_file_is_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Evidence, levels in use, and rules; in 80 columns."""
+    """The output has evidence, levels in use and rules, in 80 columns."""
     text = printed(capsys, "levels", "-C", str(config), "--cluster", "blogs")
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
@@ -103,7 +103,7 @@ def test_the_state_file_is_shown(config: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_json_is_the_document(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As the agent's API serves it."""
+    """It equals the document of the agent's API."""
     text = printed(capsys, "levels", "-C", str(config), "--cluster", "blogs", "--format", "json")
     document = json.loads(text)
     validate(document, "levels-1")
@@ -117,13 +117,13 @@ def test_json_is_the_document(config: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_cluster_that_follows_nothing_has_no_levels(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody looks at its queries."""
+    """Nothing records its queries."""
     text = printed(capsys, "levels", "-C", str(config), "--cluster", "plain", code=3)
     assert "plain has neither `observed` nor `auto` in the configuration" in text
 
 
 def test_without_a_state_file_there_is_nothing_to_show(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No state file is configured, or the configured one does not exist."""
+    """No state file is configured, or it does not exist."""
     (config.parent / "state.db").unlink()
     assert "state.db can't be read" in printed(capsys, "levels", "-C", str(config), "--cluster", "blogs", code=3)
     config.write_text(config.read_text().replace("agent: {state: state.db}\n", ""))
@@ -135,7 +135,7 @@ def check(capsys: pytest.CaptureFixture[str], config: Path, code: int) -> str:
 
 
 def test_check_uses_the_evidence_of_the_state_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """LOCAL_QUORUM is used and lost: CRITICAL; by the default levels it would be a WARNING."""
+    """LOCAL_QUORUM is in use and lost, which is CRITICAL; by the default levels it would be a WARNING."""
     assert "unavailable at LOCAL_QUORUM in dc1" in check(capsys, config, 2)
 
 
@@ -143,7 +143,7 @@ def test_check_uses_the_evidence_of_the_state_file(config: Path, capsys: pytest.
 def test_check_without_evidence_uses_the_default_levels(
     broken: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says so, with the reason."""
+    """The output says so, with the reason."""
     state = config.parent / "state.db"
     if broken == "not configured":
         config.write_text(config.read_text().replace("agent: {state: state.db}\n", ""))
@@ -176,7 +176,7 @@ def test_check_without_evidence_uses_the_default_levels(
 def test_what_is_no_document_is_refused(
     change: dict[str, Any], config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one line that begins with where it came from."""
+    """The error is one line that begins with the source of the text."""
     text = printed(capsys, "levels", "-C", str(config), "--cluster", "blogs", "--format", "json")
     with pytest.raises(DataError, match=r"^http://x"):
         read_levels(json.dumps(json.loads(text) | change), "http://x")

@@ -45,7 +45,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def store(monkeypatch: pytest.MonkeyPatch, holders: Callable[[], tuple[Holder, ...]]) -> None:
-    """Put a stand-in in place of the lease store."""
+    """Replace the lease store by a stand-in."""
     module = ModuleType("ringcheck.leases.configured")
     methods = {"holders": staticmethod(holders), "close": lambda _: None}
     module.open_store = lambda *_: type("Store", (), methods)()  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def broken() -> tuple[Holder, ...]:
 def test_check_reads_leases_and_names_the_holder(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The warning about the leased node is only a note, and the line names the owner of the lease."""
+    """The warning about the leased node is only a note, and the line names the lease's owner."""
     store(monkeypatch, lambda: (HELD,))
     assert run(["check", *configured, *STRICT]) == 0
     assert "10.0.0.1 restarting (lease of alice@ops1)" in capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_health_and_watch_read_leases_too(
 def test_a_broken_store_lowers_no_severity(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The check goes on as if there were no leases, and reports that."""
+    """The check goes on as if there were no leases, and reports the broken store."""
     store(monkeypatch, broken)
     assert run(["check", "-v", *configured, *STRICT]) == 1
     problem = "who holds restart leases is not known: etcd: connection refused"
@@ -92,7 +92,7 @@ def test_a_broken_store_lowers_no_severity(
 def test_a_store_that_hangs_is_not_waited_for(
     configured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A check waits for leases for one second at most."""
+    """A check waits for leases at most one second."""
     answered = threading.Event()
     store(monkeypatch, lambda: (answered.wait(60), HELD)[1:])
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`ringcheck nodes`: which nodes it shows, since when, and that a table that can't know something says so."""
+"""`ringcheck nodes`: which nodes it shows and since when, and that the table says what it can't know."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("command", ["nodes", "status"])
 def test_the_table(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0 whatever the states are, also by the name that users of nodetool look for."""
+    """The exit code is 0 whatever the states are; the command also has the name that users of nodetool expect."""
     assert run([command, "--from", recorded(tmp_path, ["10.0.0.1"])]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("blogs: 3 nodes (2 up, 1 down); none of the 2 up may stop now, alone\n")
@@ -32,7 +32,7 @@ def test_the_table(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A document of its own."""
+    """The document is one of its own."""
     assert run(["nodes", "--from", recorded(tmp_path), "--format", "json", "10.0.0.2"]) == 0
     document = json.loads(capsys.readouterr().out)
     validate(document, "nodes-1")
@@ -48,7 +48,7 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )  # fmt: skip
 def test_some_nodes(words: list[str], shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By names, which may stand for several here, by rack and by datacenter."""
+    """They are chosen by rack, by datacenter, or by names, each of which may mean several nodes here."""
     assert run(["nodes", "--from", recorded(tmp_path), "--format", "json", *words]) == 0
     assert [node["address"] for node in json.loads(capsys.readouterr().out)["nodes"]] == shown
 
@@ -63,7 +63,7 @@ def test_some_nodes(words: list[str], shown: list[str], tmp_path: Path, capsys: 
     ],
 )  # fmt: skip
 def test_what_is_not_there(words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line on standard error, and exit code 3."""
+    """It ends with one line on standard error, and exit code 3."""
     assert run(["nodes", "--from", recorded(tmp_path), *words]) == 3
     out, err = capsys.readouterr()
     assert (out, text in err) == ("", True)
@@ -71,7 +71,7 @@ def test_what_is_not_there(words: list[str], text: str, tmp_path: Path, capsys: 
 
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[EmbeddedCluster, Path]]:
-    """An embedded cluster, and its configuration with leases and the state file of an agent."""
+    """An embedded cluster, its configuration with leases, and the state file of an agent."""
     cluster = EmbeddedCluster.uniform(
         3, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.02, keyspaces={"orders": topology(dc1=3)}
     )
@@ -83,7 +83,7 @@ def served(folder: Path) -> Iterator[tuple[EmbeddedCluster, Path]]:
 
 
 def remember(folder: Path, name: str, states: dict[str, str]) -> None:
-    """Write a state file with the states of nodes, as they are since 1970."""
+    """Write a state file in which the nodes have had these states since 1970."""
     known = {Key("node", address): Known(Fact(state, address), 0) for address, state in states.items()}
     with closing(database.connected(folder / "state.db")) as connection:
         Changes(cluster=name, at=0, entries=[], facts=known, gone=())(connection)
@@ -104,7 +104,7 @@ def test_since_when_comes_from_the_state_file(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_what_can_not_be_read_is_said_below_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A state file and a lease store that are damaged: the table is shown all the same, and no node may stop."""
+    """If state file and lease store are damaged the table is still shown, and no node may stop."""
     with served(tmp_path) as (_, config):
         (tmp_path / "state.db").write_text("junk")
         (tmp_path / "leases.json").write_text("junk")
@@ -117,7 +117,7 @@ def test_what_can_not_be_read_is_said_below_the_table(tmp_path: Path, capsys: py
 
 
 def test_a_node_under_a_lease_names_its_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And no node may stop beside it, since its ranges need the two others."""
+    """No node may stop beside it, because its ranges need the two others."""
     with served(tmp_path) as (_, config):
         assert run(["lease", "acquire", "-C", str(config), "127.0.1.1", "--owner", "me@here"]) == 0
         capsys.readouterr()

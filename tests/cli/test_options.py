@@ -1,4 +1,4 @@
-"""Each command offers the options that it takes, and no others."""
+"""Each command offers the options that it uses, and no others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = [
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command with its name, those of groups included."""
+    """Every command with its name, including those of groups."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -63,7 +63,7 @@ def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Co
 
 
 def offered(command: click.Command) -> set[str]:
-    """The cluster options that the command's help lists."""
+    """The cluster options that are in the command's help."""
     return {
         option.name
         for option in command.params
@@ -72,7 +72,7 @@ def offered(command: click.Command) -> set[str]:
 
 
 def test_every_cluster_option_is_offered_unless_it_has_no_use() -> None:
-    """The list above is complete, and no command hides an option that it takes."""
+    """The list above is complete, and no command hides an option that it uses."""
     options_by_command = {name: offered(command) for name, command in commands(ringcheck)}
     using = {name: options for name, options in options_by_command.items() if "timeout" in options}
     lacking = {name: set(TARGET_OPTIONS) - options for name, options in using.items()}
@@ -84,7 +84,7 @@ def test_every_cluster_option_is_offered_unless_it_has_no_use() -> None:
     ("command", "name"), [(name, field) for name in NOT_OFFERED for field in sorted(NOT_OFFERED[name])]
 )
 def test_an_option_that_is_not_offered_is_an_error(command: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line that names the option, and exit code 3, in its short and its long form."""
+    """The line names the option, in its short and its long form, and the exit code is 3."""
     for flag in TARGET_OPTIONS[name][0]:
         assert run([*command.split(), *ARGUMENTS.get(command, []), flag, "x"]) == 3
         out, err = capsys.readouterr()
@@ -98,7 +98,7 @@ def test_an_option_that_is_not_offered_is_an_error(command: str, name: str, caps
 def test_a_refused_option_comes_with_its_reason(
     command: str, flag: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything else is read, and even if an argument is missing."""
+    """The reason is given before anything else is read, and even if an argument is missing."""
     assert run([*command.split(), flag, "x"]) == 3
     line = f"ringcheck {command} does not take {flag}: {reason}"
     assert capsys.readouterr().err == f"UNKNOWN - usage: {line} (see ringcheck {command} --help)\n"
@@ -118,7 +118,7 @@ def test_a_refused_variable_is_not_ignored(
 def test_a_variable_without_meaning_is_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is set for `health` does not keep `snapshot` and `ring` from working, and does not change what they do."""
+    """A variable that is set for `health` does not prevent or change what `snapshot` and `ring` do."""
     monkeypatch.setenv("RINGCHECK_KEYSPACE", "blog_1")
     monkeypatch.setenv("RINGCHECK_FROM", HEALTHY)
     assert run(["ring", "blog_3"]) == 0
@@ -133,7 +133,7 @@ def test_a_variable_without_meaning_is_ignored(
 def test_no_command_without_a_recording_names_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line that asks for a cluster names only options of the command."""
+    """If no cluster is given, the line names only options that the command has."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(["lease", "list"]) == 3
     line = "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"
@@ -141,16 +141,16 @@ def test_no_command_without_a_recording_names_from(
 
 
 def settings(*options: str) -> JolokiaSettings:
-    """What the options of `check` name."""
+    """The settings that these options of `check` give."""
     command = ringcheck.get_command(click.Context(ringcheck), "check")
     assert command is not None
-    # click makes the option --help once for a command: without -h here, later tests would see a help that lacks it.
+    # click creates the option --help once per command: without -h here, later tests would see help that lacks it.
     values = command.make_context("check", list(options), help_option_names=["-h", "--help"]).params
     return Target(**{name: values[name] for name in TARGET_OPTIONS}).jolokia()
 
 
 def test_a_proxy_without_a_configuration() -> None:
-    """The port of -H is that of JMX, and the other nodes are asked at the same one."""
+    """The port of -H is that of JMX, and the other nodes are asked at the same port."""
     proxy = ("--proxy", "http://127.0.0.1:8779/jolokia")
     default = settings("-H", "10.0.0.1", *proxy)
     assert (default.proxy, default.contact_points, default.jmx) == (proxy[1], ("10.0.0.1",), DEFAULT_JMX)
@@ -174,13 +174,13 @@ def test_a_proxy_without_a_configuration() -> None:
     ],
 )
 def test_options_of_a_proxy_that_do_not_fit(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, and nothing is asked."""
+    """Each is one line, and nothing is asked."""
     assert run(["check", *options]) == 3
     assert text in capsys.readouterr().out
 
 
 def test_own_options_come_first_in_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reader looks for what the command can do; which cluster it does that to is the same everywhere."""
+    """Readers look for what the command can do; the options that choose a cluster are the same everywhere."""
     assert run(["health", "--help"]) == 0
     own, _, shared = capsys.readouterr().out.partition("\nCluster options:\n")
     assert "--ranges" in own

@@ -1,4 +1,4 @@
-"""plan: exit codes, the whole output, the document, and the nodes that are planned for."""
+"""plan: exit codes, the complete output, the document, and the nodes that are planned for."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def two_dcs(tmp_path: Path) -> str:
 
 
 def planned(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[list[int]]]:
-    """The exit code, and the last number of each address in the batches."""
+    """The exit code, and the last octet of each address in the batches."""
     code = run(["plan", "--format", "json", *arguments])
     document = json.loads(capsys.readouterr().out)
     return code, [[int(one.rpartition(".")[2]) for one in batch] for batch in document["batches"]]
 
 
 def test_the_whole_output(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches by rack, refused nodes with their reasons, and the next step, in 80 columns."""
+    """It has batches by rack, refused nodes with their reasons, and the next step, in 80 columns."""
     assert run(["plan", "--from", two_dcs]) == 2
     assert (
         capsys.readouterr().out
@@ -86,7 +86,7 @@ Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
     ],
 )
 def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsys: pytest.CaptureFixture[str]) -> None:
-    """Options choose the nodes, how many restart at once, and the level."""
+    """Options choose the nodes, how many restart at the same time, and the level."""
     result = planned(["--from", two_dcs, "--accept", "scratch", *wishes], capsys)
     assert result == (0, batches)
 
@@ -113,7 +113,7 @@ def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsy
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, first: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 only if every node has a batch."""
+    """The exit code is 0 only if every node has a batch."""
     assert run(["plan", "--from", HEALTHY, *arguments]) == code
     out, err = capsys.readouterr()
     assert (err if first.startswith("UNKNOWN - ") else out).startswith(first)
@@ -125,7 +125,7 @@ def test_exit_codes(arguments: list[str], code: int, first: str, capsys: pytest.
 def test_the_document_is_what_its_schema_says(
     source: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Plans, refusals, notes and gaps validate."""
+    """Plans with refusals, notes and gaps validate."""
     run(["plan", "--from", source, "--format", "json", *arguments])
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -133,7 +133,7 @@ def test_the_document_is_what_its_schema_says(
 
 
 def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For a large rack, some nodes are named and the others counted, in lines that fit."""
+    """For a large rack some nodes are named and the others counted, so that the lines fit."""
     places = nodes(*(f"dc1:r{1 + one % 3}" for one in range(120)))
     rows = [[one, one + 1, one + 2] for one in (1, 4, 7, 10)]
     seen = snapshot(places, [ring("ks", "NetworkTopologyStrategy {dc1=3}", rows, 120)], down=[2, 5])

@@ -58,7 +58,7 @@ BOOTSTRAP = ["--action", "bootstrap", "--datacenter"]
 def test_who_may_stop(
     snapshot: str, nodes: list[str], code: int, first: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only exit code 0 means yes; a name of no node, or of several, never does."""
+    """Only exit code 0 means yes; a name that means no node, or several, never gives it."""
     assert run(["preflight", "--from", snapshot, "--accept", "blog_1", *nodes]) == code
     out, err = capsys.readouterr()
     assert (err if first.startswith("UNKNOWN - ") else out).startswith(first)
@@ -84,7 +84,7 @@ def test_the_document_is_what_its_schema_says(nodes: list[str], capsys: pytest.C
 
 
 def test_what_is_allowed_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason that --allow lifts stays in the decision, as a note."""
+    """A reason that --allow permits stays in the decision, as a note."""
     arguments = ["preflight", "--from", HEALTHY, "--format", "json", "--allow", "structurally_never_safe", "10.0.0.1"]
     assert run(arguments) == 0
     document = json.loads(capsys.readouterr().out)
@@ -121,7 +121,7 @@ class Clock:
 def test_readings_in_a_row(
     options: list[str], readings: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As many polls as are needed: a safe streak is finished even after --wait is over, an unsafe reading ends it."""
+    """As many polls as needed: a safe series is finished even after --wait is over; an unsafe reading ends it."""
     snapshots = {"s": article.snapshot(), "u": article.snapshot(["10.0.0.3"])}
     left, clock = list(readings), Clock()
 

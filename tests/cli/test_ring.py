@@ -53,7 +53,7 @@ def test_it_exits_as_health_does(
 
 
 def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Even a level that is not monitored."""
+    """This includes a level that is not monitored."""
     source = recorded(tmp_path, [figures.A])
     assert run(["ring", "blog", "--from", source, "--level", "ALL", "--ascii"]) == 0
     text = capsys.readouterr().out
@@ -74,13 +74,13 @@ def test_a_level_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_ring_that_can_t_be_drawn_is_an_error(
     arguments: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, and exit code 3."""
+    """It ends with one line and exit code 3."""
     assert run(["ring", *arguments, "--from", recorded(tmp_path)]) == 3
     assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
 def test_svg_goes_to_a_file_beside_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The text is printed too."""
+    """The text is printed as well."""
     target = tmp_path / "ring.svg"
     assert run(["ring", "blog", "--from", recorded(tmp_path), "--svg", str(target)]) == 0
     assert ET.parse(target).getroot().tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own output
@@ -97,7 +97,7 @@ def test_svg_goes_to_stdout_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(("encoding", "sign"), [("ascii", "o "), ("latin-1", "o "), ("utf-8", "▪ ")])
 def test_signs_depend_on_the_encoding(encoding: str, sign: str, tmp_path: Path) -> None:
-    """Only signs that the encoding has are printed."""
+    """Only characters that the encoding has are printed."""
     done = subprocess.run(
         [sys.executable, "-m", "ringcheck", "ring", "blog", "--from", recorded(tmp_path, [figures.A])],
         env={"PYTHONIOENCODING": encoding, "PATH": "/usr/bin:/bin"},
@@ -109,7 +109,7 @@ def test_signs_depend_on_the_encoding(encoding: str, sign: str, tmp_path: Path) 
 
 
 def test_the_metadata_service_is_named_and_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Below each ring of a cluster of 6.0; asked for its keyspace, the command names another that shows its quorum."""
+    """It is named below each ring of a cluster of 6.0; if its own keyspace is asked for, another command is named."""
     path = tmp_path / "six.json"
     path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3, down=(2,)))))
     run(["ring", "orders", "--from", str(path), "--level", "ONE"])

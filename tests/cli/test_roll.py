@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def served(tmp_path: Path, nodes: int = 3) -> Iterator[tuple[EmbeddedCluster, Server, Path]]:
-    """An embedded cluster, its configuration with a lease file and no settling time."""
+    """An embedded cluster; its configuration has a lease file and no settling time."""
     cluster = EmbeddedCluster.uniform(
         nodes, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.02, keyspaces={"orders": topology(dc1=3)}
     )
@@ -64,7 +64,7 @@ def events(config: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The operator's command restarts every node once, and the last lines report it."""
+    """The operator's command restarts every node once, and the last lines report that."""
     with served(tmp_path) as (cluster, server, config):
         assert run(roll(config, "--exec", script(tmp_path, server))) == 0
         names = [node.address for node in cluster.nodes]
@@ -76,7 +76,7 @@ def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows batches, commands and the gate's decision; no node, journal or lease is touched."""
+    """It shows batches, commands and the gate's decision, and touches no node, journal or lease."""
     with served(tmp_path) as (_, server, config):
         assert run(roll(config, "--exec", "ssh {address} restart", "--dry-run")) == 0
         assert server.url
@@ -134,7 +134,7 @@ WRONG = [
 def test_wrong_options_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    """One line and exit code 3; nothing is done, and no run is recorded that the next one would have to resume."""
+    """One line and exit code 3; nothing is done, and no run is recorded that would have to be resumed."""
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, *words)) == 3
         assert not (tmp_path / "j").exists() or not events(config)
@@ -151,7 +151,7 @@ def test_a_cluster_without_nodes_is_an_error(
     words: list[str],
     message: str,
 ) -> None:
-    """If no node was seen, the run has not succeeded."""
+    """If no node was found, the run has not succeeded."""
     real = ChosenCluster._named
     monkeypatch.setattr(ChosenCluster, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
     with served(tmp_path) as (_, _, config):
@@ -178,7 +178,7 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 def test_a_roll_without_a_writable_stdout_touches_no_node(
     tmp_path: Path, redirect: str, why: str, words: list[str]
 ) -> None:
-    """Exit code 3 and one line on stderr."""
+    """It ends with exit code 3 and one line on stderr."""
     with served(tmp_path) as (_, server, config):
         line = roll(config, "--exec", script(tmp_path, server), *words)
         done = subprocess.run(
@@ -191,7 +191,7 @@ def test_a_roll_without_a_writable_stdout_touches_no_node(
 
 @pytest.mark.slow
 def test_an_interrupt_finishes_the_batch_and_resume_continues(tmp_path: Path) -> None:
-    """SIGINT while a command runs: its node comes back, and the next is not touched; --resume restarts the others."""
+    """SIGINT comes while a command runs: its node comes back, and no other is touched; --resume restarts the others."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, seconds=1.0)
         process = start(config, "--exec", command)
@@ -207,7 +207,7 @@ def test_an_interrupt_finishes_the_batch_and_resume_continues(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_killed_roll_can_be_resumed(tmp_path: Path) -> None:
-    """SIGKILL while a command runs: the command goes on, --resume waits for it, and no node restarts twice."""
+    """SIGKILL comes while a command runs: the command goes on, --resume waits for it, and no node restarts twice."""
     with served(tmp_path) as (_, server, config):
         command = script(tmp_path, server, seconds=2.0)
         process = start(config, "--exec", command)
@@ -221,7 +221,7 @@ def test_a_killed_roll_can_be_resumed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lost_stdout_does_not_leave_a_node_drained(tmp_path: Path) -> None:
-    """The reader of a pipe goes away while a node is in hand: it comes back, and no other node is touched."""
+    """The reader of a pipe goes away during a node's restart: the node comes back, and no other node is touched."""
     with served(tmp_path) as (_, server, config):
         process = start(config, "--exec", script(tmp_path, server))
         assert process.stdout

@@ -1,4 +1,4 @@
-"""`check --sensu` with a socket that reads like Sensu's agent, and with sockets that do not."""
+"""`check --sensu` with a socket that reads like Sensu's agent, and with sockets that don't."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE_DOWN = str(SNAPSHOTS / "article-one-down.json")
 
 @contextmanager
 def agent() -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """A port, and the events that arrive there: a JSON object per connection, read to its end as Sensu's agent does."""
+    """A port and the events that arrive there: one JSON object per connection, read to its end as by Sensu's agent."""
     events: list[dict[str, Any]] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(5)
@@ -113,7 +113,7 @@ def test_sensu_is_notified_if_no_node_answers(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_without_a_name_no_event_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    """A cluster that neither answers nor is configured has no name for Sensu's entity."""
+    """If a cluster neither answers nor is configured, Sensu's entity has no name."""
     assert run(["check", "-H", "127.0.0.1:1", "--sensu", "--team", "t", "--runbook", "r"]) == 3
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("UNKNOWN - nobody answered")
@@ -141,7 +141,7 @@ def test_a_sensu_that_does_not_read_is_not_waited_for(
     with socket.socket() as deaf, socket.socket() as queued:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
-        queued.connect(deaf.getsockname())  # the only place in the queue
+        queued.connect(deaf.getsockname())  # the only free slot in the queue
         queued2 = socket.socket()
         queued2.settimeout(0)
         queued2.connect_ex(deaf.getsockname())

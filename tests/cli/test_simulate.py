@@ -1,4 +1,4 @@
-"""simulate: its help names what the simulator has."""
+"""simulate: its help lists what the simulator has."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("command", "word", "names"),
     [
-        # A reply of another node needs the name of that node, for which the command has no option.
+        # A reply of another node needs that node's name, for which the command has no option.
         ("fault", "KIND", [kind for kind in KINDS if kind != "wrong-node"]),
-        ("hold", "PHASE", PHASES[:-1]),  # a startup is over in the last phase
+        ("hold", "PHASE", PHASES[:-1]),  # the last phase is the end of a startup
     ],
 )
 def test_help_lists_all_kinds_and_phases(
     command: str, word: str, names: Iterable[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each of them, in the order of the simulator, and no others."""
+    """All of them are listed, in the simulator's order, and no others."""
     assert run(["simulate", command, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
     *most, last = names

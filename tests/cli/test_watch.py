@@ -1,4 +1,4 @@
-"""`ringcheck watch` on a terminal, in a pipe, and when it ends."""
+"""`ringcheck watch` on a terminal and in a pipe, and how it ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENTER, LEAVE, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 
 def record(path: Path, down: Sequence[str] = ()) -> str:
-    """Replace the file as a whole, since watch may be reading it."""
+    """Replace the whole file in one step, since watch may be reading it."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(snapshot_document(figures.snapshot(down))))
     fresh.replace(path)
@@ -84,13 +84,13 @@ class Terminal:
         os.write(self.ours, keys.encode())
 
     def end(self) -> int:
-        """Wait for the end, and return the exit code; all output is read too, a buffer at a time."""
+        """Wait for the end, and return the exit code; meanwhile read all output, one buffer at a time."""
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "the process does not end"
             self.read()
         os.close(self.theirs)
-        with contextlib.suppress(OSError):  # EIO: everything was read, and nobody can write any more
+        with contextlib.suppress(OSError):  # EIO: everything was read, and no writer is left
             while True:
                 self.text += os.read(self.ours, 65536).decode(errors="replace")
         return self.process.returncode
@@ -131,7 +131,7 @@ def terminal(
     ("way", "code"), [("q", 0), ("\x03", 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["q", "^C", "TERM", "HUP"]
 )
 def test_the_terminal_is_restored(way: str | signal.Signals, code: int, tmp_path: Path) -> None:
-    """This is true for every way to end; one line stays on the screen."""
+    """This holds for every way to end; one line stays on the screen."""
     with terminal(["--from", record(tmp_path / "s.json")]) as tty:
         tty.until("OK  blogs")
         assert termios.tcgetattr(tty.ours) != tty.mode
@@ -151,7 +151,7 @@ main(sys.argv[1:])
 
 
 def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
-    """A bug prints one line, on a terminal that works."""
+    """A bug prints one line, and the terminal works."""
     with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as tty:
         assert tty.end() == 3
         assert tty.restored
@@ -225,7 +225,7 @@ class Endless:
 
 
 def test_a_pause_ends_the_polls_until_one_is_asked_for() -> None:
-    """However short the interval is."""
+    """This holds however short the interval is."""
     poller = watch._Poller(Endless(), Question(), 0.0)  # type: ignore[arg-type]
     poller._now = waits = Waits()
     poller.paused = True
@@ -241,7 +241,7 @@ def test_a_pause_ends_the_polls_until_one_is_asked_for() -> None:
 
 
 def test_control_z_restores_the_terminal_until_watch_continues(tmp_path: Path) -> None:
-    """While watch is stopped, the shell has its screen; afterwards watch shows its own again."""
+    """While watch is stopped the shell has its own screen; afterwards watch shows its screen again."""
     with terminal(["--from", record(tmp_path / "s.json")]) as tty:
         tty.until("OK  blogs")
         tty.press("\x1a")
@@ -271,7 +271,7 @@ def test_a_dumb_terminal_gets_reports(tmp_path: Path) -> None:
 
 
 def test_a_pipe_gets_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each is what health prints."""
+    """Each report is what health prints."""
     source = record(tmp_path / "s.json", [figures.A, figures.C])
     assert run(["watch", "--from", source, "--count", "2", "--interval", "10ms"]) == 1
     reports = capsys.readouterr().out
@@ -282,7 +282,7 @@ def test_a_pipe_gets_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_reports_survive_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error is a line with the time of the last good report, and polls go on."""
+    """An error is one line with the time of the last good report, and polls go on."""
     path = tmp_path / "s.json"
     source = record(path)
     monkeypatch.setattr("time.sleep", lambda _: path.write_text("{"))
@@ -295,7 +295,7 @@ def test_reports_survive_errors(
 
 
 def test_a_directory_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Snapshots are shown in the order of their times, as fast as --speed says, and the last one stays."""
+    """Snapshots are shown in the order of their times, at the --speed that is given; the last one stays."""
     for name, seconds, down in (("b", 0, []), ("a", 3600, [figures.A, figures.C])):
         seen = replace(figures.snapshot(down), taken_at=f"2026-01-01T0{seconds // 3600}:00:00Z")
         (tmp_path / f"{name}.json").write_text(json.dumps(snapshot_document(seen)))
@@ -322,13 +322,13 @@ def test_a_directory_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_wrong_option_ends_it(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line and exit code 3, instead of a screen that repeats the error."""
+    """It ends with one line and exit code 3, instead of a screen that repeats the error."""
     assert run(["watch", *arguments]) == 3
     assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
 def test_a_file_that_never_existed_ends_the_screen(tmp_path: Path) -> None:
-    """A wrong name is reported at once, on a terminal that works."""
+    """A wrong name is reported at once, and the terminal works."""
     with terminal(["--from", str(tmp_path / "none.json")]) as tty:
         assert tty.end() == 3
         assert tty.restored

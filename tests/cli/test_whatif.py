@@ -1,4 +1,4 @@
-"""what-if and risk: exit codes, whole outputs, the documents, and the nodes that are supposed down."""
+"""what-if and risk: exit codes, complete outputs, the documents, and the nodes that are supposed down."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def two_dcs(folder: Path, down: Collection[int] = (), **fields: Any) -> str:
 
 
 def test_the_output_of_what_if(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The changes from now to then, in 80 columns; below them what `health` would print."""
+    """It shows the changes, then what `health` would print, in 80 columns."""
     assert run(["what-if", "--from", two_dcs(tmp_path), "--down", "10.0.0.1,10.0.0.3"]) == 1
     changes, _, verdict = capsys.readouterr().out.partition("\n\n")
     assert (
@@ -77,7 +77,7 @@ def test_the_supposed_nodes_and_the_verdict(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The document has the nodes supposed down and back, and the exit code is the supposed severity."""
+    """The document has the nodes that are supposed down and back; the exit code is that of the supposed severity."""
     assert run(["what-if", "--from", two_dcs(tmp_path), "--format", "json", *arguments]) == code
     document = json.loads(capsys.readouterr().out)
     down, up = supposed
@@ -103,7 +103,7 @@ def test_the_supposed_nodes_and_the_verdict(
 def test_wrong_suppositions_are_errors(
     arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line and exit code 3, never a verdict on other nodes than those that were meant."""
+    """Each ends with one line and exit code 3, never with a verdict about other nodes than those that were meant."""
     assert run(["what-if", "--from", two_dcs(tmp_path), *arguments]) == 3
     out = capsys.readouterr().out
     assert out.startswith(f"UNKNOWN - {error}")
@@ -111,7 +111,7 @@ def test_wrong_suppositions_are_errors(
 
 
 def test_the_output_of_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A summary, then for each level the number of sets, and the worst sets of nodes and of racks."""
+    """It has a summary, then for each level the number of sets, and the worst sets of nodes and of racks."""
     arguments = ["--from", two_dcs(tmp_path, down=[1]), "--dc", "dc1", "--limit", "2"]
     assert run(["risk", *arguments]) == 0
     assert (
@@ -144,7 +144,7 @@ Shares are of the token space that is unavailable after the loss, in addition to
 
 
 def test_risk_of_the_metadata_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The losses of its quorum, apart from those of keyspaces, as text and in the document, and its odds."""
+    """The losses of its quorum are separate from those of keyspaces, in text and document, and so are its odds."""
     path = tmp_path / "six.json"
     path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3))))
     assert run(["risk", "--from", str(path), *RATES]) == 0
@@ -174,7 +174,7 @@ Cluster metadata service: no change of schema or topology without its quorum
 
 
 def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If nothing is seen, or a keyspace does not exist, the output reports it and the exit code is 3."""
+    """If nothing is seen, or a keyspace does not exist, the output says so and the exit code is 3."""
     assert run(["risk", "--from", two_dcs(tmp_path, down=range(1, 13))]) == 3
     assert capsys.readouterr().out.startswith("UNKNOWN test: no level that is watched could be evaluated\n")
     assert run(["risk", "--from", HEALTHY, "-k", "blog_3", "-k", "blog_9"]) == 3
@@ -194,7 +194,7 @@ def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_documents_are_what_their_schemas_say(
     source: str, arguments: list[str], schema: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Suppositions and risks validate, also with gaps and with levels that are not monitored."""
+    """Suppositions and risks validate, even with gaps and with levels that are not monitored."""
     run([*arguments, "--from", source, "--format", "json"])
     rules = json.loads((SCHEMAS / schema).read_text())
     jsonschema.Draft202012Validator.check_schema(rules)
@@ -202,7 +202,7 @@ def test_documents_are_what_their_schemas_say(
 
 
 def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines fit, even with long names and large sets."""
+    """Lines fit even with long names and large sets."""
     long = "a_team_with_a_name_of_some_length"
     rows = [[one + 1 for one in range(12)], [12 - one for one in range(12)]]
     rings = [ring(f"{long}_1 {long}_2 {long}_3", "NetworkTopologyStrategy {dc1=6, dc2=6}", rows, 12)]
@@ -233,7 +233,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 
 
 def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is supposed stands first, with how tokens are chosen; the document has it too."""
+    """The supposition comes first, with how tokens are chosen; the document has it too."""
     arguments = ["what-if", "--from", four(tmp_path), "--rf", "orders=dc1:3", "--add", "dc1:r9", "--down", "10.0.0.2"]
     assert run(arguments) == 0
     head = capsys.readouterr().out.splitlines()[:2]
@@ -279,7 +279,7 @@ def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.Captur
 def test_wrong_topologies_and_rates_are_errors(
     arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line and exit code 3."""
+    """Each ends with one line and exit code 3."""
     assert run([*arguments, "--from", four(tmp_path)]) == 3
     printed = capsys.readouterr()
     out = printed.out if arguments[0] == "what-if" else printed.err
@@ -288,7 +288,7 @@ def test_wrong_topologies_and_rates_are_errors(
 
 
 def test_the_output_of_the_odds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is assumed, the odds of each level and of data, and what hangs on one rack; in 80 columns."""
+    """It shows the assumptions, the odds of each level and of data, and what depends on one rack, in 80 columns."""
     arguments = ["risk", "--from", four(tmp_path), *RATES, "--rack-mtbf", "1095d", "--tokens", "4", "--level", "ALL"]
     assert run(arguments) == 0
     out = capsys.readouterr().out
