@@ -64,7 +64,7 @@ def messages() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bad files, with a secret beside them, and one that everybody can read."""
+    """The bad files, with a secret beside them, and a secret that everybody can read."""
     folder = tmp_path_factory.mktemp("config") / "bad"
     shutil.copytree(HERE / "bad", folder)
     for name, mode in (("secret", 0o600), ("open-secret", 0o644)):
@@ -109,7 +109,7 @@ def test_both_loaders_report_the_same(name: str, bad: Path, monkeypatch: pytest.
 def test_nesting_without_end_has_one_message(
     opened: str, column: int, count: int, *, loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some parsers would crash with a segmentation fault, others have limits with messages of their own."""
+    """Some parsers would crash with a segmentation fault, others have limits with their own messages."""
     monkeypatch.setattr(parsing, "_LOADER", loader)
     file = tmp_path / "nested.yaml"
     file.write_text(opened * count)
@@ -127,7 +127,7 @@ def test_nesting_without_end_has_one_message(
     ],
 )
 def test_common_mistakes_have_a_hint(written: str, line: str, tmp_path: Path) -> None:
-    """The message names the remedy, which those of YAML parsers do not."""
+    """The message says how to fix the mistake, which messages of YAML parsers do not."""
     file = tmp_path / "mistake.yaml"
     file.write_text(written)
     with pytest.raises(ConfigErrors) as caught:
@@ -149,7 +149,7 @@ def test_aliases_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
 
 
 def test_a_configuration_may_come_from_a_pipe() -> None:
-    """`-C <(generate)` works, and an endless file is read only up to the limit."""
+    """`-C <(generate)` works, and an endless file is read only up to a limit."""
     with pytest.raises(ConfigErrors, match="/dev/zero: larger than 1 MiB"):
         load("/dev/zero")
     end, begin = os.pipe()
@@ -160,7 +160,7 @@ def test_a_configuration_may_come_from_a_pipe() -> None:
 
 
 def test_every_message_has_its_file() -> None:
-    """The messages are those of the files, and no others."""
+    """There is a bad file for each message, and a message for each bad file."""
     assert sorted(messages()) == BAD
 
 
@@ -187,7 +187,7 @@ def test_the_examples_are_good(path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_values_of_the_example() -> None:
-    """Rules in their order, thresholds, replication, the gate, and the file of another team."""
+    """It has rules in their order, thresholds, replication, the gate, and the file of another team."""
     found = load(str(EXAMPLE))
     assert sorted(found.clusters) == ["legacy", "orders-prod", "search-prod"]
     orders, legacy = found.clusters["orders-prod"], found.clusters["legacy"]
@@ -224,7 +224,7 @@ def jolokia_of(cluster: Cluster) -> JolokiaSettings:
 
 
 def test_recordings_are_a_source(tmp_path: Path) -> None:
-    """A cluster may be replayed from a directory, relative to the file, instead of asked over Jolokia."""
+    """A cluster may be replayed from a directory, given relative to the file, instead of asked over Jolokia."""
     (tmp_path / "outage").mkdir()
     file = tmp_path / "ringcheck.yaml"
     file.write_text("clusters: {a: {replay: {directory: outage, speed: 60}}, b: {replay: {directory: outage}}}\n")
@@ -259,7 +259,7 @@ def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_password_among_the_credentials_of_systemd(
     written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bare name finds it, even if a file beside the configuration has that name too; so does the variable."""
+    """The bare name refers to it even if a file of that name lies beside the configuration; so does the variable."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     (tmp_path / "credentials").mkdir()
@@ -323,7 +323,7 @@ def test_patterns_of_files_are_those_of_a_shell(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_are_not_text(content: bytes, message: str, tmp_path: Path) -> None:
-    """A file that can't be a configuration has a message that says so."""
+    """Their message says that they can't be a configuration."""
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigErrors) as caught:
@@ -384,7 +384,7 @@ def mistakes(file: Path) -> tuple[str, ...]:
 
 
 def test_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Certificates that are not verified, and rules that never apply."""
+    """There are warnings about certificates that are not verified, and about rules that never apply."""
     file = tmp_path / "r.yaml"
     file.write_text(
         "clusters:\n"
@@ -416,7 +416,7 @@ def test_one_of_several_clusters_must_be_chosen(
 
 
 def test_clients_of_fleetlock_have_nodes(tmp_path: Path) -> None:
-    """By address or host id, each in its canonical form; the group is None unless it is set."""
+    """They are given by address or host id, each in its canonical form; the group is None unless it is set."""
     file = tmp_path / "c.yaml"
     file.write_text(
         "clusters:\n  a:\n    jolokia: {contact_points: h}\n    lease: {file: leases}\n"
@@ -455,7 +455,7 @@ clusters:
 
 
 def test_levels_can_follow_the_queries(tmp_path: Path) -> None:
-    """A tier that does has the level that holds as long as nothing is known; `auto` alone has the other defaults."""
+    """Until something is known, an `auto` tier has a default level; a rule that is only `auto` has other defaults."""
     file = tmp_path / "ringcheck.yaml"
     file.write_text(AUTO)
     clusters = load(str(file)).clusters

@@ -1,4 +1,4 @@
-"""Where agents are: the keys of a proxy and of single nodes."""
+"""How agents are reached: the keys of a proxy and of single nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOST_ID = "6D194555-F6EB-41D0-C000-000000000001"
 
 
 def jolokia(folder: Path, text: str) -> JolokiaSettings:
-    """What a file with these keys of `jolokia` is read into; it is also valid by the schema for editors."""
+    """The settings from a file with these keys of `jolokia`, which is also valid by the schema for editors."""
     file = folder / "ringcheck.yaml"
     file.write_text(f"clusters:\n  a:\n    jolokia:\n      contact_points: h\n{text}")
     jsonschema.validate(yaml.safe_load(file.read_text()), schema())
@@ -35,7 +35,7 @@ def test_a_proxy_needs_its_url_only(tmp_path: Path) -> None:
 
 
 def test_a_login_for_jmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password comes from a file, or from the environment."""
+    """The password comes from a file or from the environment."""
     (tmp_path / "jmx-password").write_text("s3cret\n")
     (tmp_path / "jmx-password").chmod(0o600)
     keys = "      proxy: http://127.0.0.1:8779/jolokia\n      jmx_username: monitor\n"
@@ -47,7 +47,7 @@ def test_a_login_for_jmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_names_of_nodes_are_canonical(tmp_path: Path) -> None:
-    """Host ids and names in lower case, addresses in the form in which Cassandra's lists are read."""
+    """Host ids and names are in lower case; addresses have the form in which Cassandra's lists are read."""
     lines = {
         HOST_ID: "http://nat:1/jolokia",
         "10.0.0.7": "http://nat:2/jolokia",
@@ -67,7 +67,7 @@ def test_names_of_nodes_are_canonical(tmp_path: Path) -> None:
 
 
 def test_a_contact_point_is_asked_where_nodes_has_it(tmp_path: Path) -> None:
-    """With a port it is asked there."""
+    """Its URL is the one in `nodes`; a contact point with a port is asked at that port."""
     settings = jolokia(tmp_path, "      nodes: {h: 'http://nat:1/jolokia'}\n")
     assert settings.url_of_contact("h") == "http://nat:1/jolokia"
     assert settings.url_of_contact("h:9999") == "http://h:9999/jolokia"
@@ -78,6 +78,6 @@ def test_a_contact_point_is_asked_where_nodes_has_it(tmp_path: Path) -> None:
     ["proxy: http://h:1/\n      url: http://{address}:2/", "jmx_username: x", "jmx: x", "nodes: {a: b}", "nodes: {}"],
 )
 def test_the_schema_refuses_what_the_program_refuses(keys: str) -> None:
-    """As far as JSON Schema can express it."""
+    """The schema refuses as much as JSON Schema can express."""
     text = f"clusters:\n  a:\n    jolokia:\n      contact_points: h\n      {keys}\n"
     assert list(jsonschema.Draft202012Validator(schema()).iter_errors(yaml.safe_load(text)))

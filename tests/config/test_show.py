@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "config" / "ringcheck.yaml"
 
 
 def test_show_names_the_origin_of_values(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file and line, or `default`."""
+    """The origin is a file and line, or `default`."""
     assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders-prod"]) == 0
     out = capsys.readouterr().out
     assert f"clusters.orders-prod.gate.settle: 45s  # {EXAMPLE}:13\n" in out
@@ -29,7 +29,7 @@ def test_show_names_the_origin_of_values(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_show_prints_all_values_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Defaults of absent sections, defaults that depend on other keys, and text that YAML reads back unchanged."""
+    """They include defaults of absent sections and those that depend on other keys; YAML reads texts back unchanged."""
     (tmp_path / "ca.pem").touch()
     file = tmp_path / "r.yaml"
     file.write_text(
@@ -53,7 +53,7 @@ def test_show_prints_all_values_in_force(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_show_reads_the_named_file(capsys: pytest.CaptureFixture[str]) -> None:
-    """As `config check FILE` does."""
+    """It reads the file as `config check FILE` does."""
     assert run(["config", "show", "-C", str(EXAMPLE)]) == 0
     shown = capsys.readouterr().out
     assert run(["config", "show", str(EXAMPLE)]) == 0
@@ -70,6 +70,6 @@ def test_show_prints_yaml(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_show_of_a_cluster_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is an error: an empty output would look like a cluster without settings."""
+    """It is an error, because an empty output would look like a cluster without settings."""
     assert run(["config", "show", "-C", str(EXAMPLE), "--cluster", "orders"]) == 3
     assert capsys.readouterr().err == f"UNKNOWN - {EXAMPLE} has no cluster 'orders' (did you mean orders-prod?)\n"

@@ -25,7 +25,7 @@ def twins() -> Snapshot:
 
 @pytest.mark.parametrize("allowed", [(), ("streaming", "structurally_never_safe")])
 def test_a_decision_records_what_was_allowed_and_names_every_keyspace(allowed: tuple[str, ...]) -> None:
-    """Allowed codes are listed whether or not such a reason arose; keyspaces that share a ring are all named."""
+    """Allowed codes are listed whether or not such a reason arose; all keyspaces that share a ring are named."""
     document = decision_document(
         Gatekeeper(twins(), Policy(), Gate(allow=frozenset(allowed))).decide(article.ADDRESSES[:1])
     )

@@ -1,4 +1,4 @@
-"""The JSON Schemas: what they list is what the program has."""
+"""The lists in the JSON Schemas are those of the program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_schemas_are_current(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
 def test_no_other_list_of_levels_is_written_by_hand(path: Path) -> None:
-    """Outside of its definition no schema names a level."""
+    """No schema names a level outside of the definition."""
     document = schema(path.stem)
     document.get("$defs", {}).pop("level", None)
     text = json.dumps(document)
@@ -36,7 +36,7 @@ def test_no_other_list_of_levels_is_written_by_hand(path: Path) -> None:
 
 
 def test_a_level_that_is_added_reaches_the_schemas() -> None:
-    """A definition that lacks a level, or has another one, is written anew."""
+    """If a definition lacks a level, or has a different one, it is rewritten."""
     document = schema("verdict-1")
     document["$defs"]["level"]["enum"] = ["ONE"]
     document["$defs"]["severity"]["enum"].append("FINE")
@@ -47,7 +47,7 @@ def test_a_level_that_is_added_reaches_the_schemas() -> None:
 
 @pytest.mark.parametrize("level", ["LOCAL_QUORUM", None, "NODE_LOCAL", ""])
 def test_a_reason_has_a_level_or_none(level: str | None) -> None:
-    """The reference to the list of levels still rejects what is not in it."""
+    """The reference to the list of levels still rejects values that are not in it."""
     document = plan_document(plan(article.snapshot(), Policy(), Gate()))
     document["refused"][0]["reasons"][0]["level"] = level
     if level is None or level in set(Level):

@@ -31,7 +31,7 @@ def test_a_snapshot_is_read_back_as_it_was(down: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("rows", [1, 100, 768, 4096])
 def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the pieces are, and however many rings there are."""
+    """The size of the pieces and the number of rings do not matter."""
     monkeypatch.setattr(snapshot_documents, "_ROWS", rows)
     seen = article.snapshot(["10.0.0.1"])
     for snapshot in (seen, replace(seen, rings=()), with_pending(seen)):
@@ -53,7 +53,7 @@ def test_the_level_of_logins_is_read_back(level: str | None) -> None:
 
 
 def test_the_metadata_of_views_is_read_back() -> None:
-    """Members are addresses of nodes; a field that a node does not report is null; old documents have none."""
+    """Members are addresses of nodes; a field that a node does not report is null; older documents have no metadata."""
     seen = article.snapshot()
     whole = MetadataReport(
         members=frozenset({"10.0.0.1:7000", "10.0.0.9:7000"}),
@@ -79,7 +79,7 @@ def test_the_metadata_of_views_is_read_back() -> None:
 
 @pytest.mark.parametrize("variant", ["v2", "v9", None])
 def test_the_variant_of_paxos_is_read_back(variant: str | None) -> None:
-    """As the node reports it, also one that is not known; snapshots of earlier versions have none."""
+    """It is kept as the node reports it, even if it is unknown; snapshots of earlier versions have none."""
     seen = article.snapshot()
     seen = replace(seen, nodes=tuple(replace(node, paxos_variant=variant) for node in seen.nodes))
     document = snapshot_document(seen)
@@ -99,7 +99,7 @@ BASE = snapshot_document(article.snapshot())
 
 
 def test_ranges_may_be_in_any_order_and_have_tokens_of_more_than_64_bits() -> None:
-    """As RandomPartitioner's; written again, they are in the order of their ends."""
+    """Tokens may be as long as RandomPartitioner's; ranges are written back in the order of their ends."""
     places = (2**127, 5, 2**100, 7)
     ordered = sorted(places)
     rows = [[str(ordered[index - 1]), str(token), [index % 3]] for index, token in enumerate(ordered)]
@@ -109,7 +109,7 @@ def test_ranges_may_be_in_any_order_and_have_tokens_of_more_than_64_bits() -> No
 
 
 def test_equal_lists_of_views_are_one_object() -> None:
-    """A thousand views of a thousand nodes would otherwise be a million texts; their form may differ."""
+    """Otherwise a thousand views of a thousand nodes would be a million texts; lists may be written differently."""
     document = copy.deepcopy(BASE)
     document["views"][1]["live"] = [f"{address}%eth0" for address in reversed(document["views"][1]["live"])]
     views = read_snapshot(json.dumps(document), "file").views
@@ -126,7 +126,7 @@ def nested(depth: int) -> list[Any]:
 
 
 def change(path: str, value: object) -> dict[str, Any]:
-    """A valid document with one value changed, or removed if the new value is Ellipsis; the rest is BASE's."""
+    """A valid document with one value changed, or removed if the new value is Ellipsis; all other values are BASE's."""
     document = copy.copy(BASE)
     *parents, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     parent: Any = document
@@ -218,7 +218,7 @@ def test_an_invalid_document_is_an_error_in_one_line(document: object, message: 
 
 
 def test_a_file_that_is_no_snapshot_of_a_cluster_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its bytes and values are counted before they are decoded, and a device without an end is not read on."""
+    """Its bytes and values are counted before it is decoded, and an endless device is read only up to a limit."""
     monkeypatch.setattr(snapshot_documents, "MOST_BYTES", 2**20)
     with pytest.raises(DataError, match=r"^/dev/zero has more than 1 MiB, and so is no snapshot of a cluster$"):
         read_snapshot(snapshot_documents.read_file("/dev/zero"), "/dev/zero")
@@ -229,7 +229,7 @@ def test_a_file_that_is_no_snapshot_of_a_cluster_is_refused_by_its_size(monkeypa
 
 
 def test_unknown_fields_are_ignored() -> None:
-    """A later release may add fields within the version."""
+    """A later release may add fields without changing the version."""
     document = change("colour", "blue")
     document["nodes"][0]["shape"] = "round"
     assert read_snapshot(json.dumps(document), "file") == article.snapshot()

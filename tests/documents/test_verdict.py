@@ -1,4 +1,4 @@
-"""Verdicts as documents: they conform to their schema, and every rendering of what is read back is the same."""
+"""Verdicts as documents: they conform to their schema, and every rendering is the same after reading them back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.schemas import validate
 
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_a_verdict_conforms_to_its_schema(down: tuple[str, ...]) -> None:
-    """Verdicts of all severities, with every level and the unavailable ranges."""
+    """Verdicts of all severities do, with every level and the unavailable ranges."""
     verdict = assess(article.snapshot(down), Policy(), Question(levels=tuple(Level), ranges=True))
     validate(verdict_document(verdict), "verdict-1")
 
@@ -40,7 +40,7 @@ def test_a_verdict_of_unknown_replication_validates() -> None:
 
 
 def test_the_numbers_of_the_article() -> None:
-    """With one node down blog_1 loses exactly the ranges that it held, and blog_3 none at LOCAL_QUORUM."""
+    """With one node down, blog_1 loses exactly the ranges that the node held, and blog_3 none at LOCAL_QUORUM."""
     seen = article.snapshot(["10.0.0.1"])
     document = verdict_document(assess(seen, Policy(), Question(levels=(Level.LOCAL_ALL,), ranges=True)))
     levels = {
@@ -60,7 +60,7 @@ def test_the_numbers_of_the_article() -> None:
 @pytest.mark.parametrize("ranges", [False, True])
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_a_verdict_is_read_back_as_it_was(down: tuple[str, ...], ranges: bool) -> None:  # noqa: FBT001 - a parameter
-    """Every rendering of it is the same: the document, the lines of the plugin, the events for Sensu."""
+    """The document, the lines of the plugin and the events for Sensu are the same."""
     question = Question(levels=tuple(Level), ranges=ranges)
     verdict = assess(with_pending(article.snapshot(down)), Policy(), question)
     document = verdict_document(verdict)
@@ -108,7 +108,7 @@ def changed(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_an_invalid_verdict_is_an_error(document: Any, text: str) -> None:
-    """Nothing is filled in: a document that contradicts itself or lacks a part is not read."""
+    """Nothing is filled in: a document that contradicts itself or lacks a part is refused."""
     with pytest.raises(DataError) as caught:
         read_verdict(json.dumps(document), "url")
     assert str(caught.value).startswith(text)
