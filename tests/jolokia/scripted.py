@@ -1,4 +1,4 @@
-"""A small cluster whose every word a test can change before it is asked."""
+"""A small cluster: a test can change everything that its nodes answer before they are asked."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Lab:
         count: how many.
         release: of all of them.
         keyspaces: replication text by keyspace; the first number in it is how many replicas a range has.
-        endpoints: how one is written with its port, where not as `address:7000`.
-        nodes: what each says; change it before asking.
+        endpoints: how a node is written with its port, if not as `address:7000`.
+        nodes: the answers of each; change them before asking.
     """
 
     count: int = 3
@@ -69,12 +69,12 @@ class Lab:
 
     @property
     def tokens(self) -> dict[int, str]:
-        """Owner by token: first round, then second round of all nodes."""
+        """Owner by token: all nodes once, then all nodes a second time."""
         owners = [*self.addresses, *self.addresses]
         return {-(2**62) + STEP * place // self.count: owner for place, owner in enumerate(owners)}
 
     def ranges(self, replicas: int, *, with_port: bool) -> dict[str, list[str]]:
-        """A range map: each range is held by the owner of its end and those behind it."""
+        """A range map: each range is held by the owner of its end and the nodes after it."""
         tokens = sorted(self.tokens)
         ranges = {}
         for position, end in enumerate(tokens):
@@ -128,12 +128,12 @@ class Lab:
         return {(CREDENTIALS, "Validity"): missing_mbean, **variants}
 
     def set_all(self, name: str, value: Any) -> None:
-        """Let all nodes say something."""
+        """Set an answer for all nodes."""
         for node in self.nodes.values():
             node.attributes[name] = value
 
     def lists(self, address: str, name: str, members: list[str]) -> None:
-        """What one node lists as LiveNodes and so on."""
+        """Set a list of one node, such as LiveNodes."""
         node = self.nodes[address]
         node.attributes[name] = members
         if self.modern:
@@ -146,7 +146,7 @@ class Lab:
         attributes["EndpointWithPortToHostId"] = {self.endpoint(member): ids[member] for member in ids}
 
     def down(self, *gone: str) -> None:
-        """Let all nodes see some as unreachable."""
+        """Make all nodes see some nodes as unreachable."""
         for address in self.addresses:
             self.lists(address, "LiveNodes", [item for item in self.addresses if item not in gone])
             self.lists(address, "UnreachableNodes", list(gone))
@@ -183,7 +183,7 @@ class Running:
 
 
 def later(*values: Any) -> Any:
-    """An answer that changes from call to call and stays at the last."""
+    """An answer that changes from call to call, and then stays at the last value."""
     left = list(values)
 
     def answer(item: dict[str, Any]) -> Any:

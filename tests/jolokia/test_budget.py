@@ -1,4 +1,4 @@
-"""What a poll may cost: memory of a large reply, imports of a small check. Shares, never seconds."""
+"""What a poll may cost: memory for a large reply, imports for a small check. The limits are ratios, never seconds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def range_map(ranges: int, nodes: int) -> bytes:
 
 
 def peak(work: Callable[[], Any]) -> tuple[int, int]:
-    """Bytes of a result, and those that were needed for a while besides it."""
+    """The bytes of a result, and the bytes that were needed temporarily in addition."""
     tracemalloc.start()
     try:
         result = work()
@@ -55,7 +55,7 @@ def peak(work: Callable[[], Any]) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_a_large_range_map_is_never_held_as_a_whole() -> None:
-    """Streaming it, and what remains of it, need a small part of the memory that decoding it at once needs."""
+    """Streaming it, and keeping the result, needs a small part of the memory that decoding it at once needs."""
     body = range_map(120_000, 50)
     members = NodeIndexes(lambda endpoint: int(ip_of(endpoint).rpartition(".")[2]))
     raw: Any = Body(body)
@@ -66,7 +66,7 @@ def test_a_large_range_map_is_never_held_as_a_whole() -> None:
 
 
 def test_a_small_poll_does_not_import_what_it_does_not_need() -> None:
-    """A poll of a small healthy cluster loads neither the streaming library nor an event loop."""
+    """A poll of a small healthy cluster imports neither the streaming library nor an event loop."""
     with Lab().running() as running:
         script = f"""
 import sys
@@ -82,7 +82,7 @@ print(*sorted(set(sys.modules) & {{"ijson", "tenacity", "asyncio", "prometheus_c
 
 @pytest.mark.slow
 def test_a_hanging_node_does_not_keep_a_process_from_ending() -> None:
-    """A process ends when its poll has ended, though a thread still waits for a node that does not answer."""
+    """The process ends when its poll has ended, even if a thread still waits for a node that does not answer."""
     lab = Lab()
     lab.down("127.0.2.3")
     with lab.running(hanging=("127.0.2.3",)) as running:

@@ -35,7 +35,7 @@ SECRET, WRONG = "s3cret", "wr0ng"
 
 
 class OnOneLoop:
-    """The way of the long-running agent: asks on an event loop."""
+    """The client as the long-running agent uses it: requests run on an event loop."""
 
     def __init__(self, requests: Requests) -> None:
         self._runner = asyncio.Runner()
@@ -76,11 +76,11 @@ def soon(seconds: float = 3.0) -> float:
 
 
 def failure(asking: Asker, url: str, seconds: float = 3.0) -> SourceError:
-    """The error of a request that must fail, and in time."""
+    """The error of a request that must fail, and must do so in time."""
     started = time.monotonic()
     with pytest.raises(SourceError) as caught:
         asking.post(url, READ, soon(seconds))
-    assert time.monotonic() - started < seconds + 8  # what it is asked for takes for ever
+    assert time.monotonic() - started < seconds + 8  # the server may take for ever
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -117,7 +117,7 @@ def test_a_contact_point_is_a_host_a_host_and_port_or_a_url(contact: str, url: s
 
 
 def test_a_url_template_may_have_the_address_anywhere_and_tls_makes_the_default_https() -> None:
-    """The address replaces every `{address}`; a TLS section alone makes the default https."""
+    """The address replaces every `{address}`; with a TLS section the default is https."""
     assert (
         JolokiaSettings(contact_points=(), url="https://gate/{address}/j").url_of("10.0.0.1")
         == "https://gate/10.0.0.1/j"
@@ -127,20 +127,20 @@ def test_a_url_template_may_have_the_address_anywhere_and_tls_makes_the_default_
 
 @pytest.mark.parametrize("contact", ["", "a b:1:2", "host:port", "user@host", "host/path"])
 def test_a_contact_point_of_another_form_is_refused(contact: str) -> None:
-    """The error of the configuration quotes it."""
+    """The configuration error quotes it."""
     with pytest.raises(ConfigError, match="is neither HOST, HOST:PORT"):
         JolokiaSettings(contact_points=(contact,)).url_of_contact(contact)
 
 
 def test_hosts_of_contact_points_are_canonical() -> None:
-    """Hosts are compared with members, so that each address needs one form."""
+    """Hosts are compared with members, so each address must have a single form."""
     found = [host_of(item) for item in ("2001:0db8::0001", "https://u:p@10.0.0.1:1/j", "cas1:9")]
     assert found == ["2001:db8::1", "10.0.0.1", "cas1"]
 
 
 @BOTH
 def test_credentials_are_never_shown(asker: Any) -> None:
-    """User name and password appear in no settings and no error, not even those in a URL."""
+    """User name and password appear in no settings and no error, even if they are in a URL."""
     settings = JolokiaSettings(contact_points=("h",), username="monitor", password=SECRET)
     assert "s3cret" not in repr(settings)
     assert "monitor" not in repr(settings)
@@ -189,7 +189,7 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
     assert asking.counts.requests == {"ok": 1, "denied": 1, "unreachable": 3}
 
 
-# Answers that are none.
+# Answers that can't be used.
 
 
 @BOTH
@@ -270,7 +270,7 @@ def test_http_400_has_an_error_of_its_own() -> None:
 
 @BOTH
 def test_a_status_403_inside_http_200_is_an_answer(asker: Any) -> None:
-    """Jolokia reports what a policy forbids inside an HTTP 200, where decoding finds it."""
+    """Jolokia reports what a policy forbids inside an HTTP 200, so that decoding must recognise it."""
     with Agent(denied) as agent:
         assert asker().post(agent.url, READ, soon())["status"] == 403
 
@@ -278,7 +278,7 @@ def test_a_status_403_inside_http_200_is_an_answer(asker: Any) -> None:
 @BOTH
 @DRIPS
 def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped: bytes) -> None:
-    """Every byte in time does not make the whole in time: the deadline is a total."""
+    """The deadline is a total: it is not extended by bytes that arrive in time."""
     with listening(lambda sock: drip(sock, head, dripped)) as url:
         error = failure(asker(timeout=0.5), url, 1.5)
         assert (said(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
@@ -286,12 +286,12 @@ def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped:
 
 @BOTH
 def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
-    """A TLS handshake that never ends does not hold a poll either."""
+    """A TLS handshake that never ends does not block a poll either."""
     with listening(lambda sock: drip(sock, b"", b"\x16\x03\x03\x40\x00")) as url:
         secure = url.replace("http:", "https:")
         error = failure(asker(timeout=0.5), secure, 1.5)
         assert error.kind == "unreachable"
-        # The first needs CPU time for the TLS context before it connects.
+        # The first request needs CPU time for the TLS context before it connects.
         assert said(error, secure) in {"no whole answer within 0.5 s", "no connection within 0.5 s"}
 
 
@@ -344,7 +344,7 @@ def endless(handler: BaseHTTPRequestHandler, _: bytes) -> None:
 
 @BOTH
 def test_an_answer_of_100_mb_is_refused_before_it_is_read(asker: Any) -> None:
-    """The limit ends an answer that would fill the memory: 1 MiB, unless it may be large."""
+    """The limit stops an answer that would fill the memory: 1 MiB, unless the answer may be large."""
     with Agent(raw=endless) as agent:
         asking = asker(timeout=10)
         error = failure(asking, agent.url, 10)
@@ -370,14 +370,14 @@ def test_a_gzip_bomb_is_refused_by_its_decoded_size(asker: Any) -> None:
 
 
 def test_only_a_reply_that_may_be_large_can_have_40_mb() -> None:
-    """A decoder that reads on gets the ranges of 1,024 nodes with 256 tokens each; no setting makes more acceptable."""
+    """A decoder of streams gets the ranges of 1,024 nodes with 256 tokens each; no setting allows more."""
     with Agent(raw=body(b" " * (40 * MEBIBYTE))) as agent:
         assert client(timeout=10).stream(agent.url, READ, soon(10), lambda reply: len(reply.all())) == 40 * MEBIBYTE
     with Agent(raw=body(b" " * (65 * MEBIBYTE))) as agent, pytest.raises(SourceError, match="larger than 64 MiB"):
         client(timeout=10).stream(agent.url, READ, soon(10), lambda reply: len(reply.all()))
 
 
-# Again and not again.
+# Retries.
 
 
 def flaky(times: int) -> tuple[Agent, list[int]]:
@@ -396,7 +396,7 @@ def flaky(times: int) -> tuple[Agent, list[int]]:
 
 
 def test_a_broken_connection_is_tried_again_with_growing_pauses() -> None:
-    """Connection errors are retried, up to three attempts in all."""
+    """Connection errors are retried: three attempts in all."""
     pauses: list[float] = []
     agent, seen = flaky(2)
     with agent:
@@ -422,7 +422,7 @@ def test_no_pause_goes_beyond_the_deadline() -> None:
 
 @BOTH
 def test_a_timeout_is_not_tried_again(asker: Any) -> None:
-    """A slow agent still works on the first request, and a second would only queue behind it."""
+    """A slow agent still works on the first request, and a second one would only wait behind it."""
     with Agent(raw=hang) as agent:
         failure(asker(timeout=0.2), agent.url)
         assert len(agent.payloads) == 1
@@ -439,7 +439,7 @@ def test_a_request_with_an_effect_is_sent_once() -> None:
 
 
 def test_one_request_is_in_flight_to_an_agent() -> None:
-    """Threads that ask the same agent take turns."""
+    """If several threads ask the same agent, they take turns."""
     with Agent(lambda item: ok(item, 1), delay=0.02) as agent:
         asking = client()
         threads = [threading.Thread(target=asking.post, args=(agent.url, READ, soon())) for _ in range(8)]
@@ -452,7 +452,7 @@ def test_one_request_is_in_flight_to_an_agent() -> None:
 
 @pytest.mark.slow
 def test_waiting_for_a_turn_ends_at_the_deadline() -> None:
-    """A request that waits behind a stuck one gives up in time."""
+    """A request that waits behind one that is stuck gives up in time."""
     with Agent(raw=hang) as agent:
         asking = client(timeout=2)
         first = threading.Thread(target=failure, args=(asking, agent.url))
@@ -526,18 +526,18 @@ def test_an_agent_that_is_not_to_be_trusted_is_refused(
 def test_verification_is_skipped_only_where_asked(
     asker: Any, authority: trustme.CA, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """insecure_skip_verify trusts anyone, and warns where it is configured and not into a plugin's output."""
+    """insecure_skip_verify trusts any server; the warning comes with the configuration, not in a plugin's output."""
     with (
         Agent(lambda item: ok(item, 1), tls=context_of(authority, "10.0.0.9")) as agent,
         closing(asker(tls=Tls(insecure_skip_verify=True))) as trusting,
     ):
         assert trusting.post(agent.url, READ, soon())["value"] == 1
-    assert {warning.category for warning in recwarn.list} <= {ResourceWarning}  # of the server's sockets
+    assert {warning.category for warning in recwarn.list} <= {ResourceWarning}  # warning of the server's sockets
 
 
 @BOTH
 def test_a_client_certificate_is_shown(asker: Any, authority: trustme.CA, files: Any) -> None:
-    """An agent that wants to know its clients gets the certificate, and refuses those without."""
+    """An agent that asks for a certificate gets it, and refuses clients without one."""
     with Agent(lambda item: ok(item, 1), tls=context_of(authority, "127.0.0.1", wants_client=True)) as agent:
         asking = asker(tls=Tls(ca_file=files["ca"], cert_file=files["client"]))
         assert asking.post(agent.url, READ, soon())["value"] == 1
@@ -547,14 +547,14 @@ def test_a_client_certificate_is_shown(asker: Any, authority: trustme.CA, files:
 
 @BOTH
 def test_files_that_are_no_certificates_are_named(asker: Any) -> None:
-    """A CA file that is missing or no PEM is an error of the configuration, found when it is first needed."""
+    """A CA file that is missing or is no PEM is a configuration error, found when the file is first needed."""
     for path in ("/no/such/file", os.devnull):
         with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
             asker(tls=Tls(ca_file=path)).post("https://127.0.0.1:9/", READ, soon())
 
 
 def test_agents_that_hang_keep_no_other_from_being_asked() -> None:
-    """A request that has waited for long no longer counts towards the limit of all requests."""
+    """A request that has waited for long no longer counts towards the limit on all requests."""
 
     async def ask(asking: OnLoop, urls: list[str]) -> Any:
         hanging = [asyncio.create_task(asking.post(url, READ, soon(60))) for url in urls[1:]]

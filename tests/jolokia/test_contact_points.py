@@ -1,4 +1,4 @@
-"""Contact points: which of them are used, which nodes are asked besides, and which cluster they lead to."""
+"""Contact points: which of them are used, which other nodes are asked, and which cluster they lead to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.jolokia.scripted import (
 
 
 def test_one_contact_point_that_answers_is_enough() -> None:
-    """Dead contact points do no harm while one answers; their nodes are seen as unreachable."""
+    """Dead contact points do no harm as long as one answers; their nodes are unreachable."""
     lab = Lab()
     lab.down(ONE)
     with lab.running(ONE, TWO, without=(ONE,)) as running:
@@ -36,14 +36,14 @@ def test_one_contact_point_that_answers_is_enough() -> None:
 
 
 def test_without_any_answer_each_contact_point_is_named_with_its_reason() -> None:
-    """The error of a cluster that can't be asked lists the agents that were tried and their errors."""
+    """If no agent answers, the error lists those that were tried, each with its error."""
     with Lab().running(ONE, TWO, without=(ONE, TWO)) as running:
         text = error_of(running, SourceError)
         assert text == f"nobody answered: http://{ONE}: connection refused; http://{TWO}: connection refused"
 
 
 def test_without_any_answer_a_later_poll_fails_too() -> None:
-    """A source that knows the ring does not claim to know its state."""
+    """A source that knows the ring does not claim to know its current state."""
     with Lab().running() as running:
         running.poll()
         for agent in running.cluster.agents.values():
@@ -53,7 +53,7 @@ def test_without_any_answer_a_later_poll_fails_too() -> None:
 
 
 def test_a_contact_point_keeps_its_url() -> None:
-    """A node with another URL than the template's is asked at that URL only."""
+    """A node whose URL differs from the template's is asked only at that URL."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[TWO]) as other:
         source = JolokiaSource(JolokiaSettings(contact_points=(other.url,), url=running.cluster.template))
@@ -74,7 +74,7 @@ def test_two_names_of_one_node_are_one_node() -> None:
 
 
 def test_with_views_contact_points_no_other_node_is_asked() -> None:
-    """If agents listen on loopback, the other nodes are `not_asked` and not unreachable."""
+    """If agents listen only on loopback, the other nodes are `not_asked` and not unreachable."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[TWO]) as other:
         source = JolokiaSource(
@@ -105,7 +105,7 @@ def test_with_views_contact_points_a_silent_one_is_an_unreachable_view() -> None
 
 
 def test_a_drained_contact_point_leads_to_the_others() -> None:
-    """Every node that answers knows the members; the ring is read from one that is usable."""
+    """Every node that answers knows the members; the ring is read from a usable one."""
     lab = Lab()
     lab.nodes[ONE].attributes |= {"OperationMode": "DRAINED", "GossipRunning": False, "NativeTransportRunning": False}
     with lab.running(ONE) as running:
@@ -153,7 +153,7 @@ def test_a_contact_point_that_has_joined_another_ring_is_a_gap(state: dict[str, 
 
 
 def joining_unknown_to_the_others(lab: Lab) -> str:
-    """Make the last node join while no other node knows it yet; returns its address."""
+    """Let the last node join without any other node knowing it yet; return its address."""
     rest, last = Lab(len(lab.addresses) - 1), lab.addresses[-1]
     for address in rest.addresses:
         lab.nodes[address] = rest.nodes[address]
@@ -162,7 +162,7 @@ def joining_unknown_to_the_others(lab: Lab) -> str:
 
 
 def test_a_contact_point_unknown_to_the_others_is_a_member_once_it_has_joined() -> None:
-    """It serves its clients by its own view, whether its peers know it or not."""
+    """It serves clients by its own view, whether or not its peers know it."""
     lab = Lab(4)
     four = joining_unknown_to_the_others(lab)
     with lab.running(ONE, four) as running:
@@ -176,7 +176,7 @@ def test_a_contact_point_unknown_to_the_others_is_a_member_once_it_has_joined() 
 
 
 def test_a_silent_contact_point_is_a_member_once_it_answers() -> None:
-    """A contact point is asked in every poll, though no node knows it and it has not answered before."""
+    """It is asked in every poll, although no node knows it and it has never answered."""
     lab = Lab(4)
     four = joining_unknown_to_the_others(lab)
     lab.nodes[four].attributes["OperationMode"] = "NORMAL"
@@ -188,7 +188,7 @@ def test_a_silent_contact_point_is_a_member_once_it_answers() -> None:
 
 
 def test_a_hanging_contact_point_that_is_not_a_member_delays_a_later_poll_little() -> None:
-    """An address that leads nowhere gets a moment in each poll, not a whole timeout."""
+    """An address that leads nowhere gets only a moment in each poll, and not a whole timeout."""
     lab = Lab(4)
     four = joining_unknown_to_the_others(lab)
     with lab.running(ONE, four, timeout=20) as running:
@@ -200,7 +200,7 @@ def test_a_hanging_contact_point_that_is_not_a_member_delays_a_later_poll_little
 
 
 def test_two_names_of_one_node_are_asked_once_in_a_later_poll() -> None:
-    """A contact point that leads to the same member as another one has nothing to add."""
+    """If a contact point leads to the same member as another one, asking it again adds nothing."""
     lab = Lab()
     with lab.running() as running, Agent(lab.nodes[ONE]) as other:
         source = JolokiaSource(JolokiaSettings(contact_points=(ONE, other.url), url=running.cluster.template))
@@ -208,7 +208,7 @@ def test_two_names_of_one_node_are_asked_once_in_a_later_poll() -> None:
             source.poll(2.0)
         source.close()
         asked_at = [len(running.cluster.agents[ONE].payloads), len(other.payloads)]
-    assert min(asked_at) == 1  # as it introduced itself
+    assert min(asked_at) == 1  # as it identified itself
 
 
 # Two clusters.
@@ -225,7 +225,7 @@ def test_contact_points_of_two_clusters_are_refused() -> None:
 
 
 def test_two_clusters_of_one_name_are_refused() -> None:
-    """Many clusters keep the default name, so that only whether nodes know each other shows the difference."""
+    """Many clusters keep the default name, so that only whether the nodes know each other shows the difference."""
     other_lab = Lab(subnet="127.0.3")
     for node in other_lab.nodes.values():
         ids = node.attributes["EndpointWithPortToHostId"]
@@ -241,7 +241,7 @@ def test_two_clusters_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("order", [(ONE, TWO, THREE), (THREE, TWO, ONE), (TWO, THREE, ONE)])
 def test_a_contact_point_that_no_other_one_knows_is_of_another_cluster_in_any_order(order: tuple[str, ...]) -> None:
-    """The first contact point is no better than the others."""
+    """No contact point counts more than another because it is the first."""
     lab = Lab()
     knowing(lab, {ONE: [ONE, TWO], TWO: [ONE, TWO], THREE: [THREE]})
     with lab.running(*order) as running, pytest.raises(DataError) as caught:
@@ -250,7 +250,7 @@ def test_a_contact_point_that_no_other_one_knows_is_of_another_cluster_in_any_or
 
 
 def test_two_pairs_of_contact_points_are_of_two_clusters() -> None:
-    """Each knows another contact point, but no node knows members of both pairs."""
+    """Each knows one other contact point, but no node knows members of both pairs."""
     lab = Lab(4)
     four = lab.addresses[3]
     knowing(lab, {ONE: [ONE, TWO], TWO: [ONE, TWO], THREE: [THREE, four], four: [THREE, four]})
@@ -266,7 +266,7 @@ def knowing(lab: Lab, members: dict[str, list[str]]) -> None:
 
 
 def test_contact_points_that_turn_out_to_be_of_two_clusters_are_refused_in_each_poll() -> None:
-    """A node that has only begun to start may turn out to be of another cluster of the same name."""
+    """A node that has only just started may turn out to belong to another cluster of the same name."""
     other_lab = Lab(subnet="127.0.3")
     for node in other_lab.nodes.values():
         ids = node.attributes["EndpointWithPortToHostId"]
@@ -285,7 +285,7 @@ def test_contact_points_that_turn_out_to_be_of_two_clusters_are_refused_in_each_
 
 
 def test_contact_points_that_know_a_common_member_are_of_one_cluster() -> None:
-    """Two nodes may lack each other's host ids; a third node that both know shows that they are of one cluster."""
+    """Two nodes may lack each other's host ids; a third node that both know shows that they belong to one cluster."""
     lab = Lab()
     for address in (ONE, TWO):
         lab.nodes[address].attributes["EndpointWithPortToHostId"] = {lab.endpoint(THREE): lab.host_id(THREE)}

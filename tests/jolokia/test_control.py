@@ -1,4 +1,4 @@
-"""What a restart asks of one node, on the embedded cluster."""
+"""What a restart asks of a single node, on the embedded cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def embedded(release: str = "5.0.8") -> Iterator[tuple[EmbeddedCluster, Control]]:
-    """A cluster of three and what controls it."""
+    """A cluster of three, and the object that controls it."""
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.01)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
@@ -34,7 +34,7 @@ def embedded(release: str = "5.0.8") -> Iterator[tuple[EmbeddedCluster, Control]
 
 
 def test_the_start_time_changes_only_with_a_restart() -> None:
-    """StartTime rises with a restart, and not when gossip is switched off and on."""
+    """StartTime rises with a restart, but not when gossip is switched off and on."""
     with embedded() as (cluster, control):
         node, host_id = cluster.nodes[0].address, cluster.nodes[0].host_id
         before = control.started_at(node, host_id, 5.0)
@@ -49,7 +49,7 @@ def test_the_start_time_changes_only_with_a_restart() -> None:
 
 
 def test_only_a_refused_connection_at_its_own_address_shows_that_a_node_is_gone() -> None:
-    """A reset does not, since it may come from a proxy whose node is away; nor does a proxy that is away itself."""
+    """A reset proves nothing, since a proxy may send it when its node is away; nor does a proxy that is itself away."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     for url, gone in (("http://{address}", True), ("http://localhost", False), ("http://127.0.0.2", False)):
@@ -71,7 +71,7 @@ def _cut_off(here: socket.socket) -> None:
 
 
 def test_a_node_that_does_not_answer_is_not_gone() -> None:
-    """Behind a connection that stays silent or is cut off there may still be a process."""
+    """If a connection stays silent or is cut off, there may still be a process behind it."""
     for act in ("silent", "cut off"):
         with socket.create_server(("127.0.0.1", 0)) as here:
             if act == "cut off":
@@ -84,7 +84,7 @@ def test_a_node_that_does_not_answer_is_not_gone() -> None:
 
 
 def test_a_refusal_at_a_shared_address_counts_at_the_known_port_only() -> None:
-    """The node has answered at that port before; the port of `url` may be another node's."""
+    """The node once answered at that port; the port in `url` may belong to another node."""
     with sharing(1) as (lab, control, _, second):
         one, two = ((f"127.0.2.1:{7000 + number}", lab.host_id(lab.addresses[number])) for number in (0, 1))
         assert control.started_at(*two, 5.0) == 1
@@ -104,7 +104,10 @@ def test_drain_drains() -> None:
 
 @contextmanager
 def sharing(*contacts: int) -> Iterator[tuple[Lab, Control, list[str], Agent]]:
-    """Two nodes of one address, `url` leading to the first; by number the contact points; drained nodes; second URL."""
+    """Two nodes on one address, to the first of which `url` leads; `contacts` has the numbers of the contact points.
+
+    It yields the lab, its control, the nodes that were drained, and the agent of the second node.
+    """
     one, two = names = "127.0.2.1", "127.0.2.2"
     lab = Lab(count=2, endpoints={one: f"{one}:7000", two: f"{one}:7001"})
     drained: list[str] = []
@@ -155,7 +158,7 @@ def test_a_node_of_unknown_identity_is_not_drained() -> None:
 
 @pytest.mark.parametrize(("release", "port"), [("5.0.8", 9042), ("3.11.19", None)])
 def test_where_clients_connect(release: str, port: int | None) -> None:
-    """Gossip has the address for clients of every node, and the port from 4.0 on."""
+    """Gossip has every node's address for clients, and from 4.0 on also the port."""
     with embedded(release) as (cluster, control):
         names = [node.address for node in cluster.nodes]
         assert control.client_addresses(names[0], 5.0) == {name: (name, port) for name in names}
@@ -163,7 +166,7 @@ def test_where_clients_connect(release: str, port: int | None) -> None:
 
 @pytest.mark.parametrize("version", ["", "7:"])
 def test_where_clients_of_older_nodes_connect(version: str) -> None:
-    """Gossip is read with and without versions; a node with a wildcard or unreadable address is left out."""
+    """Gossip is read with and without versions; a node with a wildcard or an unreadable address is left out."""
     addresses = {
         "127.0.2.1": "127.0.3.1",
         "127.0.2.2": "0.0.0.0",  # noqa: S104 - a node may report it

@@ -1,4 +1,4 @@
-"""The nodes' counters of client requests: part of a poll's one request, once in a while; no view depends on them."""
+"""The nodes' counters of client requests: read now and then in a poll's single request; no view depends on them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def of(seen: Snapshot) -> list[NodeRequests]:
 
 
 def test_every_node_reports_its_counters_with_its_datacenter() -> None:
-    """In the first poll and in later ones, without a request more."""
+    """They come with the first poll and with later ones, without an additional request."""
     with watched() as (cluster, source):
         cluster.nodes[2].counters["Read-LOCAL_QUORUM,Latency"] += 7
         cluster.nodes[2].counters["RangeSlice,Latency"] += 2
@@ -62,7 +62,7 @@ def test_every_node_reports_its_counters_with_its_datacenter() -> None:
 
 
 def test_they_are_read_once_in_a_while() -> None:
-    """And not at all without `count_every`; a poll without them costs what it did."""
+    """Without `count_every` they are never read; a poll that does not read them costs no more than before."""
     with watched(every=3600) as (_, source):
         assert source.poll(5.0).requests is not None
         before = source.counts.bytes
@@ -76,7 +76,7 @@ def test_they_are_read_once_in_a_while() -> None:
 
 
 def test_views_and_nodes_are_the_same_objects_with_and_without_them() -> None:
-    """Nothing is judged anew because queries were counted."""
+    """Nothing has to be judged again because queries were counted."""
     with watched() as (cluster, source):
         source.poll(5.0)
         first = source.poll(5.0)
@@ -87,7 +87,7 @@ def test_views_and_nodes_are_the_same_objects_with_and_without_them() -> None:
 
 
 def test_releases_before_3_10_have_no_counters_by_level() -> None:
-    """They are asked once for what they lack, and their views count."""
+    """They are asked once for counters that they lack, and their views count."""
     with watched("3.0.29") as (cluster, source):
         seen = source.poll(5.0)
         assert [node.counts for node in of(seen)] == [None] * 4
@@ -99,7 +99,7 @@ def test_releases_before_3_10_have_no_counters_by_level() -> None:
 
 
 def test_a_node_that_was_restarted_with_a_newer_release_has_its_counters() -> None:
-    """What the old one lacked is asked for again, in the poll after."""
+    """The poll after that one asks again for the counters that the old release lacked."""
     with watched("4.1.9") as (cluster, source):
         source.poll(5.0)
         cluster.down(3, instant=True)
@@ -110,7 +110,7 @@ def test_a_node_that_was_restarted_with_a_newer_release_has_its_counters() -> No
 
 
 def test_counters_that_begin_later_are_zero_until_then() -> None:
-    """That of range scans is registered with the first scan, and must not cost those of the levels."""
+    """The counter of range scans is registered with the first scan; its absence must not affect other counters."""
     scripted = lab(lambda item: ok(item, 7))
     request = counters.REQUESTS[SCANS]
     key = request["mbean"], request["attribute"]
@@ -129,7 +129,7 @@ def test_counters_that_begin_later_are_zero_until_then() -> None:
 
 
 def test_a_silent_node_is_named() -> None:
-    """It has no counts, and the others have theirs."""
+    """It has no counts, and the other nodes have theirs."""
     with watched() as (cluster, source):
         source.poll(5.0)
         cluster.set_fault(3, Fault("refuse"))
@@ -159,7 +159,7 @@ def lab(answer: Callable[[Any], Any]) -> Lab:
     ],
 )
 def test_counters_that_cannot_be_read_cost_no_view(answer: Callable[[Any], Any], problem: str) -> None:
-    """The reason is kept with the node; one request a poll is enough."""
+    """The node is kept with the reason; there is still one request in each poll."""
     scripted = lab(answer)
     with scripted.running() as running:
         source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), count_every=0.0)
@@ -175,7 +175,7 @@ def test_counters_that_cannot_be_read_cost_no_view(answer: Callable[[Any], Any],
 
 
 def test_only_what_the_access_policy_allows_is_asked() -> None:
-    """Each counter is one of the patterns of the example, or one that is allowed anyway."""
+    """Each counter matches a pattern of the example, or is one that is allowed anyway."""
     listed = {(call.mbean, call.name) for call in (*mbeans.CALLS, *mbeans.COUNTED)}
     for request in counters.REQUESTS.values():
         name = request["mbean"]

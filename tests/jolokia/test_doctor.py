@@ -1,4 +1,4 @@
-"""`doctor` against broken set-ups: each fails in one step, with the one cause and how to fix it."""
+"""`doctor` on broken set-ups: each fails in exactly one step, which has the cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 STORAGE = mbeans.STORAGE_SERVICE
 RUNTIME = "java.lang:type=Runtime"
-NOW = 1795237065.0  # the time in the replies of the double
+NOW = 1795237065.0  # the time in the replies of the fake agent
 ONE, TWO, THREE = (f"127.0.2.{number}" for number in (1, 2, 3))
 
 
@@ -51,7 +51,7 @@ class Jvm:
     Attributes:
         node: its MBeans.
         agent: version of Jolokia; None if the policy hides it.
-        refused: what the policy denies, as (MBean, attribute or operation); a name alone for a whole MBean.
+        refused: what the policy denies, as (MBean, attribute or operation); only the name for a whole MBean.
         restricted: whether the policy denies what ringcheck does not need.
         started: when the JVM was started, in seconds.
         others: names of other MBeans of Cassandra.
@@ -109,7 +109,7 @@ def asked(url: str, *, contact: str = ONE, skew: float = 0.0, seconds: float = 6
 
 @contextmanager
 def served(lab: Lab | None = None, *, without: tuple[str, ...] = (), **first: Any) -> Iterator[tuple[str, Jvm]]:
-    """A cluster; the URL of its agents, and the first node's."""
+    """A cluster; the template of its agents' URLs, and the first node's URL."""
     lab = lab or healthy()
     jvms = {address: Jvm(node) for address, node in lab.nodes.items()}
     jvms[ONE] = replace(jvms[ONE], **first)
@@ -118,7 +118,7 @@ def served(lab: Lab | None = None, *, without: tuple[str, ...] = (), **first: An
 
 
 def only_fault(found: Diagnosis) -> Step:
-    """The step that failed, which must be the only one; those behind it name it or are well."""
+    """The step that failed, which must be the only one; each later step names it or succeeds."""
     [step] = found.failed
     assert step.fix
     assert "\n" not in step.text + step.fix
@@ -131,13 +131,13 @@ def agent_of(raw: Callable[[BaseHTTPRequestHandler, bytes], None] | None = None,
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of another protocol that answers gets the time of a busy machine."""
+    """For servers of another protocol that do answer: as long as a busy machine needs."""
     monkeypatch.setattr("ringcheck.jolokia.listeners._PATIENCE", 5.0)
 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:  # noqa: ARG001 - it comes first
-    """One that never answers is left soon."""
+    """For servers that never answer: only a short time."""
     monkeypatch.setattr("ringcheck.jolokia.listeners._PATIENCE", 1.0)
 
 
@@ -155,7 +155,7 @@ def test_a_healthy_node_passes_every_step() -> None:
 
 
 def test_every_call_of_the_release_is_tried() -> None:
-    """Those of check, gate and roll, but no drain; all lists and maps are cut."""
+    """The calls are those of check, gate and roll, except drain; all lists and maps are truncated."""
     with served() as (url, jvm):
         asked(url)
         items = [item for item in jvm.items if "mbean" in item]
@@ -182,7 +182,7 @@ def test_a_release_is_not_asked_for_what_it_lacks(release: str, with_port: bool)
 
 
 def test_an_agent_without_a_policy_is_well_and_gets_advice() -> None:
-    """The step names the policy that should be there; drain can't be denied then."""
+    """The step names the policy that should be there; without a policy drain can't be denied."""
     with served(restricted=False) as (url, _):
         steps = {step.name: step for step in asked(url).steps}
     assert (steps["policy"].status, steps["drain"].status) == ("ok", "ok")
@@ -207,14 +207,14 @@ def test_nothing_listens() -> None:
 
 
 def test_nothing_listens_on_an_ipv6_address() -> None:
-    """The address is in brackets where a port follows; without IPv6 there is no route to it."""
+    """The address is in brackets if a port follows; without IPv6 there is no route to it."""
     step = only_fault(asked("http://{address}:1/jolokia", contact="::1"))
     assert step.name == "port"
     assert "[::1]:1" in step.text
 
 
 def test_a_firewall_that_drops_packets() -> None:
-    """A full backlog drops them too."""
+    """A full backlog drops packets too."""
     with socket.create_server((ONE, 0), backlog=0) as server, ExitStack() as stack:
         for _ in range(3):
             filler = stack.enter_context(socket.socket())
@@ -226,7 +226,7 @@ def test_a_firewall_that_drops_packets() -> None:
 
 
 def answering(greetings: dict[bytes, bytes], otherwise: bytes = b"") -> Callable[[socket.socket], None]:
-    """A server that answers by the beginning of what it gets, and closes."""
+    """A server that chooses its answer by the start of a request, and then closes."""
 
     def serve(sock: socket.socket) -> None:
         with sock:
@@ -358,7 +358,7 @@ def at(path: str, node: Callable[[Item], Any]) -> Callable[[BaseHTTPRequestHandl
 
 
 def test_jolokia_at_another_path() -> None:
-    """The usual paths are tried."""
+    """The usual other paths are tried."""
     with agent_of(at("/actuator/jolokia/", Jvm(healthy().nodes[ONE]))) as agent:
         step = only_fault(asked(agent.url, contact=agent.url))
     right = agent.url.replace("/jolokia", "/actuator/jolokia")
@@ -395,7 +395,7 @@ def test_an_old_jolokia() -> None:
 
 
 def test_a_policy_may_hide_the_version_of_the_agent() -> None:
-    """No other command needs it."""
+    """No other command needs the version."""
     with served(agent=None) as (url, _):
         assert asked(url).failed == ()
 
@@ -413,7 +413,7 @@ def test_a_policy_may_hide_the_version_of_the_agent() -> None:
     ids=["host", "POST"],
 )
 def test_a_policy_that_refuses_every_request(status: int, error: str, text: str, fix: str) -> None:
-    """Jolokia reports it in the body of a 403 or inside a 200."""
+    """Jolokia reports the refusal in the body of a 403 or inside a 200."""
 
     def raw(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         document = {"status": 403, "error_type": "java.lang.SecurityException", "error": error}
@@ -437,7 +437,7 @@ def test_a_policy_that_allows_no_post_but_the_version() -> None:
 
 
 def test_a_policy_that_denies_everything() -> None:
-    """It is to be replaced; that the steps behind it can't be taken is no second cause."""
+    """The policy must be replaced; that later steps can't be done is not a second cause."""
     mbean_names = {call.mbean for call in mbeans.CALLS}
     with served(refused=tuple(mbean_names)) as (url, _):
         found = asked(url)
@@ -515,7 +515,7 @@ def test_jolokia_in_another_jvm() -> None:
     ids=["other MBeans", "a young JVM behind a policy"],
 )
 def test_cassandra_is_still_starting(jvm: dict[str, Any]) -> None:
-    """It has not registered StorageService yet."""
+    """Cassandra has not yet registered StorageService."""
     with served(node=missing_mbean, **jvm) as (url, _):
         step = only_fault(asked(url))
     assert (step.name, step.text) == (
@@ -535,7 +535,7 @@ def test_cassandra_is_still_starting(jvm: dict[str, Any]) -> None:
     ids=["mode", "thrown", "no text", "missing"],
 )
 def test_a_node_without_a_mode_of_service(mode: Any, text: str) -> None:
-    """It has registered StorageService and is starting, or its answer makes no sense."""
+    """It has registered StorageService but is still starting, or its answer makes no sense."""
     lab = healthy()
     lab.nodes[ONE].attributes["OperationMode"] = mode
     with served(lab) as (url, _):
@@ -553,7 +553,7 @@ def test_a_node_without_a_mode_of_service(mode: Any, text: str) -> None:
     ids=["MBean", "operation", "operation for Jolokia 2.6"],
 )
 def test_a_node_that_lacks_a_call_of_its_release(answer: Callable[[Item], Any], name: str) -> None:
-    """It is named with its MBean; that an MBean of logins is missing is no fault."""
+    """The call is named with its MBean; a missing MBean of logins is no fault."""
     lab = healthy()
     node = lab.nodes[ONE]
 
@@ -566,7 +566,7 @@ def test_a_node_that_lacks_a_call_of_its_release(answer: Callable[[Item], Any], 
 
 
 def test_text_from_a_node_is_shown_printable_and_short() -> None:
-    """Whatever it sends as names and versions, each step stays one line."""
+    """Whatever a node sends as names and versions, each step stays one line."""
     lab = healthy()
     lab.nodes[ONE].attributes["ClusterName"] = "lab\x1b[2J\n" * 1000
     with served(lab, agent="2.2.9\x1b[2J\n") as (url, _):
@@ -575,7 +575,7 @@ def test_text_from_a_node_is_shown_printable_and_short() -> None:
 
 
 def test_the_snitch_of_a_joining_node_is_not_asked() -> None:
-    """Its answer would stay wrong."""
+    """If it were asked now, its answer would stay wrong."""
     lab = healthy()
     lab.nodes[ONE].attributes["OperationMode"] = "JOINING"
     with served(lab) as (url, jvm):
@@ -624,7 +624,7 @@ def test_a_peer_whose_agent_has_another_address() -> None:
 
 
 def test_peers_that_are_asked_at_one_address() -> None:
-    """A URL without `{address}` leads to the same node each time."""
+    """If the URL has no `{address}`, it leads to the same node each time."""
     with served() as (url, _):
         step = only_fault(asked(url.replace("{address}", ONE)))
     assert (step.name, "answers for another node" in step.text) == ("peers", True)
@@ -648,7 +648,7 @@ def test_a_peer_that_is_down_is_not_asked() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatience")
 def test_all_steps_together_end_in_time() -> None:
-    """The time of the whole command counts, not only that of one request."""
+    """The limit applies to the whole command, and not only to a single request."""
     with agent_of(hang) as agent:
         step = only_fault(asked(agent.url, contact=agent.url, seconds=1.0, timeout=3600))
     assert step.name == "http"

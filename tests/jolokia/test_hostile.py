@@ -1,4 +1,4 @@
-"""One node whose answers are hostile harms its own view only: a known outage stays known, and nothing takes long."""
+"""A node whose answers are hostile harms only its own view: a known outage stays known, and nothing takes long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVELOPE = b'{"status":200,"value":%b}'
 
 
 def bulk(text: bytes) -> Callable[[BaseHTTPRequestHandler, bytes], None]:
-    """A handler that answers every request, and every item of a bulk, with a value of this text."""
+    """A handler that answers every request, and every item of a bulk, with this text as the value."""
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
         asked = json.loads(body)
@@ -87,7 +87,7 @@ def lab() -> Lab:
 
 
 def checked(lab: Lab, raw: Any, contacts: tuple[str, ...], hostile: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The first line of `check` while a node answers so; it is printable and short, and was made in little time."""
+    """The first line of `check` while a node gives such answers; it is printable, short, and made in little time."""
     with lab.running(without=(THREE,)) as running:
         running.cluster.agents[hostile].raw = raw
         urls = [option for contact in contacts for option in ("-u", running.cluster.template.format(address=contact))]
@@ -102,7 +102,7 @@ def checked(lab: Lab, raw: Any, contacts: tuple[str, ...], hostile: str, capsys:
     return captured.out
 
 
-# Contact points and the hostile node: it is found by the other one, or asked first.
+# Contact points and the hostile node: it is found through the other one, or asked first.
 POSITIONS = [pytest.param((ONE,), TWO, id="member"), pytest.param((TWO, ONE), TWO, id="first")]
 
 
@@ -111,7 +111,7 @@ POSITIONS = [pytest.param((ONE,), TWO, id="member"), pytest.param((TWO, ONE), TW
 def test_a_hostile_body_does_not_hide_an_outage(
     form: str, contacts: tuple[str, ...], hostile: str, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The line names the node that is down, whichever way another one answers."""
+    """The line names the node that is down, however another node answers."""
     line = checked(lab, BODIES[form], contacts, hostile, capsys)
     assert line.startswith("CRITICAL - ")
     assert f"1 node down: {THREE}" in line
@@ -122,7 +122,7 @@ def test_a_hostile_body_does_not_hide_an_outage(
 def test_hostile_values_do_not_hide_an_outage(
     name: str, form: str, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a node answers in place of attributes or results of operations."""
+    """This holds for any values in place of attributes or results of operations."""
     node = lab.nodes[TWO]
     if name != "every operation":
         node.attributes.update(dict.fromkeys(node.attributes, VALUES[form]))

@@ -1,4 +1,4 @@
-"""One node that names nodes, tokens or keyspaces that do not exist: bounded work, and a known outage stays known."""
+"""A node that names nodes, tokens or keyspaces that do not exist: work is bounded, and a known outage stays known."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 UNREPLICATED = {"cache": "SimpleStrategy {replication_factor=1}"}
-NODES = 4088  # that a node may name beside the real ones
+NODES = 4088  # that a node may name besides the real ones
 MOST = 70  # invented addresses to which a poll may connect in a cluster of three nodes
 OUTAGE = "CRITICAL - lab: 2 of 6 ranges (4.2 % of the tokens) of cache unavailable at LOCAL_ONE in dc1"
 
 
 def invented(number: int) -> list[str]:
-    """Endpoints of nodes that do not exist, and that come before the real ones in every order by address."""
+    """Endpoints of nodes that do not exist, and that come before the real ones in any order by address."""
     return [f"10.{place // 62500}.{place // 250 % 250}.{place % 250 + 1}:7000" for place in range(number)]
 
 
 @pytest.fixture
 def dialled(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often a connection to each invented address was tried; it is refused."""
+    """How often a connection to each invented address was attempted; all are refused."""
     tried: Counter[str] = Counter()
 
     def dial(host: str, port: int, ends: float) -> sockets.PlainSocket:
@@ -56,7 +56,7 @@ def lab() -> Lab:
 
 
 def name_ids(lab: Lab, address: str, number: int) -> None:
-    """Let a node list so many nodes as live, each with a host id."""
+    """Let a node list this many nodes as live, each with a host id."""
     attributes = lab.nodes[address].attributes
     ids = {endpoint: f"{place:x}" for place, endpoint in enumerate(invented(number))}
     attributes["LiveNodesWithPort"] = [*attributes["LiveNodesWithPort"], *ids]
@@ -64,24 +64,24 @@ def name_ids(lab: Lab, address: str, number: int) -> None:
 
 
 def name_owners(lab: Lab, address: str, number: int) -> None:
-    """Let so many nodes own tokens, according to a node; the others report the owners that there are."""
+    """Let a node report this many owners of tokens; the other nodes report the real ones."""
     lab.set_all("OwnershipWithPort", {lab.endpoint(owner): 1 / 3 for owner in lab.addresses})
     lab.nodes[address].attributes["OwnershipWithPort"] = dict.fromkeys(invented(number), 0.1)
 
 
 def name_moving(lab: Lab, address: str, number: int) -> None:
-    """Let a node list so many nodes as joining or as moving."""
+    """Let a node list this many nodes as joining or as moving."""
     lab.nodes[address].attributes["JoiningNodesWithPort"] = invented(number)[::2]
     lab.nodes[address].attributes["MovingNodesWithPort"] = invented(number)[1::2]
 
 
 def name_tokens(lab: Lab, address: str, number: int) -> None:
-    """Let so many nodes own a token each, in the ring of a node."""
+    """Let this many nodes own a token each, in the ring of a node."""
     tokens = {str(place): endpoint for place, endpoint in enumerate(invented(number))}
     lab.nodes[address].attributes["TokenToEndpointWithPortMap"] = tokens
 
 
-# The contact points and the node that invents: another one finds it, or it is asked first, also for the ring.
+# Contact points and the node that invents: another one leads to it, or it is asked first, also for the ring.
 POSITIONS = [pytest.param((ONE,), TWO, id="member"), pytest.param((ONE, TWO), ONE, id="first")]
 
 
@@ -106,7 +106,7 @@ def test_few_invented_nodes_are_asked_and_no_outage_is_hidden(
     dialled: Counter[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As many as one node may name."""
+    """There are as many as one node may name."""
     naming(lab, hostile, NODES)
     assert checked(lab, contacts, capsys).startswith(OUTAGE)
     assert len(dialled) <= MOST
@@ -122,7 +122,7 @@ def test_a_node_that_names_too_many_is_not_believed(
     dialled: Counter[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its answer is an error that the finding of its silence quotes; nothing of it counts."""
+    """Its answer becomes an error, which the finding about its missing view quotes; nothing in the answer counts."""
     naming(lab, hostile, NODES + 9)
     output = checked(lab, contacts, capsys)
     assert output.startswith(OUTAGE)
@@ -135,7 +135,7 @@ def test_a_node_that_names_too_many_is_not_believed(
 def test_a_ring_with_too_many_owners_is_read_from_another_node(
     contacts: tuple[str, ...], hostile: str, lab: Lab, dialled: Counter[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its owners are not members."""
+    """The owners that it names are not members."""
     name_tokens(lab, hostile, NODES + 9)
     output = checked(lab, contacts, capsys)
     assert output.startswith(OUTAGE)
@@ -147,7 +147,7 @@ def test_a_ring_with_too_many_owners_is_read_from_another_node(
 def test_a_ring_that_does_not_end_leaves_time_for_another_node(
     keyspaces: int, seconds: float, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The node that is asked first has very many keyspaces with replications of their own, or a range map is late."""
+    """The node that is asked first has very many keyspaces with their own replications, or its range map is late."""
 
     def late(item: dict[str, Any]) -> dict[str, Any]:
         time.sleep(seconds)
@@ -164,7 +164,7 @@ def test_a_ring_that_does_not_end_leaves_time_for_another_node(
 
 
 def test_only_a_few_strangers_are_located(lab: Lab, dialled: Counter[str]) -> None:
-    """A node is asked for the locations of the members that it lists, and of some that only another one named."""
+    """A node is asked for the locations of the members that it lists, and of a few that only another node named."""
     name_ids(lab, TWO, 200)
     with lab.running(ONE, without=(THREE,)) as running:
         snapshot = running.poll(30)
@@ -175,7 +175,7 @@ def test_only_a_few_strangers_are_located(lab: Lab, dialled: Counter[str]) -> No
 
 @pytest.mark.slow
 def test_all_nodes_of_a_large_cluster_are_asked() -> None:
-    """In the first poll, though none has answered before: each answer lets others be asked."""
+    """The first poll asks all nodes, though none has answered before: each answer allows further requests."""
     cluster = EmbeddedCluster.uniform(300, vnodes=1, keyspaces={"orders": topology(dc1=3)})
     with serve(cluster) as server:
         source = JolokiaSource(JolokiaSettings(contact_points=(cluster.nodes[0].address,), url=server.template))
@@ -200,7 +200,7 @@ def test_a_cluster_whose_agents_are_dead_is_not_asked_to_the_end(dialled: Counte
 
 @pytest.mark.parametrize("name", ["getDatacenter", "getRack"])
 def test_a_name_longer_than_any_is_not_known(name: str) -> None:
-    """A node chooses its own datacenter and rack, and its peers report them: the ring is still read."""
+    """A node chooses its own datacenter and rack, and its peers repeat them: the ring is still read."""
     lab = Lab()
     for node in lab.nodes.values():
         node.operations |= {(name, written): "x" * 256 for written in (TWO, lab.endpoint(TWO))}

@@ -1,4 +1,4 @@
-"""Later polls: what makes a poll read the ring again, and what it reads while nodes move or stream."""
+"""Later polls: what makes a poll read the ring again, and what is read while nodes move or stream."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def test_the_ring_is_read_again_when_the_schema_changes() -> None:
-    """A created or altered keyspace changes the schema version, and the next poll sees it."""
+    """A created or altered keyspace changes the schema version, and the next poll notices it."""
     lab = Lab(keyspaces={"a": "SimpleStrategy {replication_factor=3}", "b": "SimpleStrategy {replication_factor=2}"})
     lab.set_all("NonLocalStrategyKeyspaces", ["a"])
     with lab.running() as running:
@@ -49,14 +49,14 @@ def test_the_ring_is_read_again_when_the_schema_changes() -> None:
 
 
 def test_without_schema_versions_the_ring_is_read_in_each_poll() -> None:
-    """A keyspace that is created between two polls would leave no sign."""
+    """Otherwise a keyspace that is created between two polls would leave no trace."""
     lab = Lab()
     lab.set_all("SchemaVersion", denied)
     with lab.running() as running:
         assert not running.poll().problems
         lab.set_all("NonLocalStrategyKeyspaces", ["orders", "new"])
         seen = running.poll()
-        assert [problem.subject for problem in seen.problems] == ["new"]  # it is there, and has no ring yet
+        assert [problem.subject for problem in seen.problems] == ["new"]  # the keyspace exists, and has no ring yet
         assert [view.outcome for view in seen.views] == ["ok"] * 3
 
 
@@ -74,7 +74,7 @@ def test_the_ring_is_read_again_after_a_restart(name: str) -> None:
 
 
 def test_a_node_that_goes_down_does_not_cause_another_reading() -> None:
-    """Its state changes and the ring does not. When it is back unchanged, nothing is read either."""
+    """Its state changes, but the ring does not. When it is back unchanged, nothing is read again either."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -88,7 +88,7 @@ def test_a_node_that_goes_down_does_not_cause_another_reading() -> None:
 
 
 def test_the_ring_is_read_again_on_request_and_after_an_hour() -> None:
-    """A change without a sign is found after an hour, or when the caller asks for it."""
+    """A change that leaves no trace is found after an hour, or when the caller asks for it."""
     clock = [time.monotonic()]
     with Lab().running() as running:
         source = JolokiaSource(
@@ -169,7 +169,7 @@ def streams_of(running: Running) -> list[int | None]:
 
 
 def test_streams_cost_a_request_a_node_and_only_on_request() -> None:
-    """A steady poll does not ask; the gate's poll asks each node that answered for the beginning of its list."""
+    """A steady poll does not ask; the gate's poll asks each node that answered for the start of its list."""
     lab = Lab()
     lab.nodes[ONE].other[STREAM_MANAGER, "CurrentStreams"] = [{"planId": "a"}, {"planId": "b"}]
     lab.nodes[TWO].other[STREAM_MANAGER, "CurrentStreams"] = []
@@ -187,7 +187,7 @@ def test_streams_cost_a_request_a_node_and_only_on_request() -> None:
 
 @pytest.mark.parametrize("answer", [missing_mbean, denied, "text", {"a": 1}, None])
 def test_streams_that_can_not_be_read_are_unknown(answer: Any) -> None:
-    """An older access policy forbids them; the view is used all the same."""
+    """An older access policy forbids reading them; the view is used all the same."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
@@ -201,7 +201,7 @@ def test_streams_that_can_not_be_read_are_unknown(answer: Any) -> None:
 
 @pytest.mark.slow
 def test_a_node_that_hangs_leaves_time_for_the_streams_of_the_others() -> None:
-    """The first poll of a process waits for that node too; on the command line that is the gate's poll."""
+    """The first poll of a process waits for that node too; on the command line this is the gate's poll."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
@@ -213,7 +213,7 @@ def test_a_node_that_hangs_leaves_time_for_the_streams_of_the_others() -> None:
 
 @pytest.mark.slow
 def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> None:
-    """Streams that are late are unknown; meanwhile that node gets no second request."""
+    """If its streams come late they are unknown; until they come the node gets no second request."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
@@ -223,7 +223,7 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> No
         running.poll()
         try:
             assert [node.streams for node in running.source.poll(4.0, streams=True).nodes] == [0, None, 0]
-            again = running.poll(2.0).views[1]  # the request may just have been given up
+            again = running.poll(2.0).views[1]  # the request may have been abandoned just now
             assert again.outcome == "ok" or "earlier request is still not answered" in (again.reason or "")
         finally:
             hanging.set()
@@ -233,7 +233,7 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> No
 
 
 def test_nothing_is_kept_of_a_node_that_has_left() -> None:
-    """A cluster in containers always gets new addresses: agents, releases and connections of old ones must not stay."""
+    """A cluster in containers always gets new addresses: agents, releases and connections of old ones must go."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -256,11 +256,11 @@ def test_nothing_is_kept_of_a_node_that_has_left() -> None:
         assert [len(each) for each in (*kept, session.explained, session.busy)] == [2] * 6
 
 
-# What is not worked out again.
+# What is not computed again.
 
 
 def test_views_that_say_the_same_are_not_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once one says something else they are; the snapshots are those of a source that never polled before."""
+    """Once a view says something else they are; snapshots equal those of a source that never polled before."""
     anew: list[object] = []
 
     def judging(seen: Snapshot) -> Snapshot:
@@ -283,7 +283,7 @@ def test_views_that_say_the_same_are_not_judged_anew(monkeypatch: pytest.MonkeyP
 
 
 def test_members_are_merged_once_for_the_same_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first poll merges the reports of the contact points, then those of all nodes; the ring adds nothing new."""
+    """A first poll merges the reports of the contact points, then those of all nodes; the ring adds nothing."""
     merged: list[object] = []
 
     class Counting(Roster):

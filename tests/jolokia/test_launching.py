@@ -1,4 +1,4 @@
-"""The proxy's process: what it is given, and that none of it can be seen by others."""
+"""The proxy's process: what it is given, and that other users can see none of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POM = "META-INF/maven/org.jolokia/jolokia-agent-jvm/pom.properties"
 
 
 def jar(folder: Path, version: str = "2.6.0", *, handler: bool = True) -> str:
-    """A jar with what is looked at."""
+    """A jar with the entries that are checked."""
     path = folder / "agent.jar"
     with zipfile.ZipFile(path, "w") as content:
         if version:
@@ -48,7 +48,7 @@ PROCESS = ProxyProcess(
 
 
 def given(process: ProxyProcess) -> tuple[list[str], dict[str, str]]:
-    """The argument list, and the content of the files that it leads to by their names."""
+    """The argument list, and the contents of the files that it names."""
     command = process.command("/usr/bin/java")
     files: dict[str, str] = {}
     waiting = [command[1].removeprefix("@")]
@@ -73,7 +73,7 @@ def test_nothing_but_a_file_descriptor_is_in_the_list_of_processes() -> None:
 
 
 def test_what_java_and_jolokia_are_given() -> None:
-    """Each file in the syntax of its reader."""
+    """Each file has the syntax of its reader."""
     _, files = given(PROCESS)
     arguments = files["arguments"].splitlines()
     assert '"-Xmx256m"' in arguments
@@ -90,14 +90,14 @@ def test_what_java_and_jolokia_are_given() -> None:
 
 
 def test_without_secrets_there_are_none() -> None:
-    """No login and no key store: no option for either."""
+    """Without a login and a key store there is no option for either."""
     _, files = given(replace(PROCESS, login=None, stores=Stores()))
     assert "user" not in files["agent"]
     assert "Store" not in files["arguments"]
 
 
 def test_the_policy_has_the_calls_that_are_made_and_no_others() -> None:
-    """`drain`, the only one that writes, only if it is asked for."""
+    """`drain`, the only call that writes, is in it only on request."""
     for drain in (False, True):
         allowed = set()
         for mbean in ET.fromstring(policy(drain=drain)).iterfind("allow/mbean"):  # noqa: S314 - our own text
@@ -124,7 +124,7 @@ def test_the_policy_has_the_calls_that_are_made_and_no_others() -> None:
     ],
 )
 def test_targets_that_are_allowed(pattern: str, matches: str, others: tuple[str, ...]) -> None:
-    """As Java matches them: the whole URL, and capital letters alike."""
+    """They match as in Java: the whole URL, and without regard to case."""
     allowed = re.compile(target(pattern), re.IGNORECASE)
     assert allowed.fullmatch(f"service:jmx:rmi:///jndi/rmi://{matches}/jmxrmi")
     for other in others:
@@ -133,7 +133,7 @@ def test_targets_that_are_allowed(pattern: str, matches: str, others: tuple[str,
 
 @pytest.mark.parametrize("pattern", ["", "http://h/", "10.0.0.0/8", "a b", "h:x", "h/../x"])
 def test_patterns_that_are_refused(pattern: str) -> None:
-    """A range of addresses or a URL of another kind would allow nothing, or too much."""
+    """A range of addresses, or a URL of another kind, would allow nothing or too much."""
     with pytest.raises(UsageError, match="--allow"):
         target(pattern)
 
@@ -145,7 +145,7 @@ def test_jars_that_can_be_a_proxy(version: str, java: int, tmp_path: Path) -> No
 
 
 def test_jars_that_can_not_be_a_proxy(tmp_path: Path) -> None:
-    """An older release, another jar, no jar."""
+    """They are an older release, another jar, or no jar."""
     for version, handler, text in (
         ("2.0.3", True, "is Jolokia 2.0.3"),
         ("", True, "is not a JVM agent of Jolokia 2.x"),
@@ -183,7 +183,7 @@ def fake_java(folder: Path, version: str) -> str:
 def test_what_the_command_refuses(
     options: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, exit code 3, and nothing was started."""
+    """Each ends with one line and exit code 3, and nothing was started."""
     first = ["jmx-proxy", "--jar", jar(tmp_path), "--allow", "h", "--java", fake_java(tmp_path, "17.0.15")]
     assert run([*first, *options]) == 3
     assert text in capsys.readouterr().err
@@ -199,7 +199,7 @@ def test_a_java_that_is_too_old_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_the_class_is_compiled_from_the_source_beside_it(tmp_path: Path) -> None:
-    """What is run is what can be read; another compiler than Java 17's may write other bytes."""
+    """The code that runs is the code that can be read; a compiler other than Java 17's may write other bytes."""
     compiler = shutil.which("javac")
     if compiler is None:
         pytest.skip("no javac")

@@ -1,4 +1,4 @@
-"""What may be asked: the list, the calls really made, the access policy and the recordings agree."""
+"""The list of what may be asked agrees with the calls that are made, the access policy and the recordings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRITES = {(call.mbean, call.kind, call.name) for call in mbeans.CALLS if call.wr
 
 
 def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
-    """All calls that polls make of a cluster in which nodes are down and moving."""
+    """All calls that polls make to a cluster in which nodes are down and moving."""
     lab.down(lab.addresses[2])
     for node in lab.nodes.values():
         node.other |= {(FAILURE_DETECTOR, name): "" for name in (mbeans.STATES, mbeans.STATES_WITH_PORT)}
@@ -38,7 +38,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
         running.poll()
         running.poll()
         running.source.poll(4.0, streams=True)
-        with suppress(DataError, SourceError):  # the double has no such bean: that it was asked is enough
+        with suppress(DataError, SourceError):  # the fake agent has no such MBean: it matters only that it was asked
             control = Control(JolokiaSettings(contact_points=(), url=running.cluster.template))
             control.started_at(lab.addresses[0], lab.host_id(lab.addresses[0]), 5.0)
         with suppress(DataError, SourceError):
@@ -55,7 +55,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
 
 
 def test_exactly_the_listed_calls_are_made() -> None:
-    """The list of calls has no gap and no unused entry."""
+    """The list of calls has no missing and no unused entry."""
     old = Lab(release="3.0.3")
     for node in old.nodes.values():
         del node.attributes["NonLocalStrategyKeyspaces"]
@@ -83,7 +83,7 @@ def allowed() -> set[tuple[str, str, str]]:
 
 
 def test_the_access_policy_allows_exactly_what_is_asked() -> None:
-    """The example allows every call but the one that writes, those of `auto` too, and no other."""
+    """The example allows every call except the one that writes, including those for `auto`, and no other."""
     assert allowed() == (LISTED - WRITES) | COUNTED
     root = ET.parse(POLICY).getroot()  # noqa: S314 - a file of this repository
     assert [item.text for item in root.iterfind("./http/method")] == ["post"]
@@ -93,7 +93,7 @@ def test_the_access_policy_allows_exactly_what_is_asked() -> None:
 
 @pytest.mark.parametrize("line", sorted({item.line for item in recordings()}))
 def test_releases_have_what_the_list_says(line: str) -> None:
-    """A call is recorded as missing exactly for the releases that lack it by the list."""
+    """A call is recorded as missing exactly for the releases that lack it according to the list."""
     release = mbeans.release(line)
     seen: dict[tuple[str, str, str], bool] = {}
     for recording in recordings():

@@ -40,7 +40,7 @@ def test_a_host_id_at_two_addresses_makes_two_contradictory_nodes() -> None:
 
 
 def test_an_agent_of_another_node_is_not_believed() -> None:
-    """A problem names the agent, and its view is discarded."""
+    """A problem names the agent, and the view is discarded."""
     lab = Lab()
     lab.nodes[THREE].attributes["LocalHostId"] = "some-other-node"
     with lab.running() as running:
@@ -59,7 +59,7 @@ def test_an_agent_of_another_node_is_not_believed() -> None:
 
 
 def test_an_agent_of_another_cluster_is_not_believed() -> None:
-    """A node of another cluster is a wrong node too."""
+    """An agent of another cluster counts as a wrong node too."""
     lab = Lab()
     lab.nodes[THREE].attributes["ClusterName"] = "staging"
     with lab.running() as running:
@@ -69,7 +69,7 @@ def test_an_agent_of_another_cluster_is_not_believed() -> None:
 
 
 def test_a_new_host_id_at_an_address_is_the_new_node() -> None:
-    """It is a wrong node until the members are read again, which it causes."""
+    """It is a wrong node until the members are read again, which it triggers."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -115,7 +115,7 @@ def test_a_joining_node_of_unknown_datacenter_is_a_problem() -> None:
 
 
 def test_nodes_that_share_an_address_are_named_with_their_ports() -> None:
-    """From 4.0 on several nodes may have one address; only then the port is part of the name."""
+    """From 4.0 on several nodes may have one address; only then the port is part of their names."""
     ports = {ONE: "127.0.2.1:7000", TWO: "127.0.2.1:7001", THREE: f"{THREE}:7000"}
     lab = Lab(endpoints=ports)
     with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
@@ -131,7 +131,7 @@ def test_nodes_that_share_an_address_are_named_with_their_ports() -> None:
 
 
 def test_ipv6_nodes_have_canonical_names() -> None:
-    """Java writes IPv6 addresses in full; a node has the short form as its name."""
+    """Java writes IPv6 addresses in full; a node's name has the short form."""
     lab = Lab(1, endpoints={ONE: "[0:0:0:0:0:0:0:1]:7000"})
     lab.nodes[ONE].operations |= {("getDatacenter", "[::1]:7000"): "dc1", ("getRack", "[::1]:7000"): "r1"}
     with Agent(lab.nodes[ONE]) as agent:
@@ -159,7 +159,7 @@ def test_a_node_that_only_one_other_lists_is_in_the_snapshot() -> None:
 
 
 def test_a_node_that_has_left_is_dropped_though_it_still_lists_itself() -> None:
-    """Peers drop it from both lists while it still lists itself; their views still count."""
+    """Its peers drop it from both lists, while it still lists itself; their views count."""
     lab = Lab(4)
     four = lab.addresses[3]
     with lab.running() as running:
@@ -168,7 +168,7 @@ def test_a_node_that_has_left_is_dropped_though_it_still_lists_itself() -> None:
         for address in rest.addresses:
             running.cluster.agents[address].answer = rest.nodes[address]
         lab.nodes[four].attributes["OperationMode"] = "LEAVING"
-        assert [node.address for node in running.poll().nodes] == lab.addresses  # it owns tokens by its own word
+        assert [node.address for node in running.poll().nodes] == lab.addresses  # it owns tokens by its own report
         lab.nodes[four].attributes["OperationMode"] = "DECOMMISSIONED"
         snapshot = running.poll()
         assert [node.address for node in snapshot.nodes] == [ONE, TWO, THREE]
@@ -187,7 +187,7 @@ def test_an_endpoint_that_is_only_unreachable_is_not_a_member() -> None:
 
 
 def test_a_host_id_without_tokens_that_is_live_nowhere_is_not_a_member() -> None:
-    """The remains of a node that is gone add no member and no problem."""
+    """What remains of a node that is gone adds no member and no problem."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -203,7 +203,7 @@ def test_a_host_id_without_tokens_that_is_live_nowhere_is_not_a_member() -> None
 
 
 def test_an_isolated_node_is_found_at_an_address_that_one_node_knows() -> None:
-    """No node reaches it and most know its old address. It serves clients, so its view counts."""
+    """No node reaches it, and most know its old address. It serves clients, so its view counts."""
     lab, old = Lab(4), "127.0.2.9"
     four = lab.addresses[3]
     lab.down(four)
@@ -220,7 +220,7 @@ def test_an_isolated_node_is_found_at_an_address_that_one_node_knows() -> None:
 
 
 def test_a_silent_node_is_looked_for_at_endpoints_that_are_known_for_others() -> None:
-    """Two nodes have swapped addresses, and the only node that has the new endpoint has it for the other one."""
+    """Two nodes have swapped addresses, and only one node knows the new endpoint, but for the other of the two."""
     lab, old = Lab(), "127.0.2.9"
     lab.down(TWO)
     lab.lists(TWO, "LiveNodes", lab.addresses)
@@ -249,7 +249,7 @@ def renamed(node: Storage, names: dict[str, str]) -> None:
 
 
 def test_gossip_with_an_endpoint_does_not_make_it_a_member() -> None:
-    """A node that sees an endpoint as live but has neither its host id nor its tokens places no replica on it."""
+    """A node that sees an endpoint as live, but has neither its host id nor its tokens, places no replica on it."""
     lab, rest = Lab(), Lab(2)
     lab.nodes[ONE] = rest.nodes[ONE]
     lab.lists(ONE, "LiveNodes", lab.addresses)
@@ -288,7 +288,7 @@ def test_an_address_that_one_node_alone_gives_to_a_host_id_is_not_trusted(*, swa
     "state", [{"OperationMode": "DRAINED"}, {"OperationMode": "STARTING"}, {"GossipRunning": False}], ids=str
 )
 def test_a_member_that_only_an_idle_node_knows_blocks_the_gate(state: dict[str, Any]) -> None:
-    """It has left since, or the serving nodes have lost it, and with it replicas that a stop may cost."""
+    """Either it has left, or the serving nodes have lost it, and with it replicas that a stop may cost."""
     lab, rest = Lab(4), Lab()
     four = lab.addresses[3]
     for address in (ONE, TWO):

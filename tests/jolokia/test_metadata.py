@@ -1,4 +1,4 @@
-"""What nodes of 6.0 report of the metadata service: read in each poll, and never at the cost of the rest."""
+"""What nodes of 6.0 report about the metadata service: read in each poll, and never to the detriment of other data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def described(*members: str, **fields: str) -> dict[str, str]:
 
 
 def lab(answer: Any, release: str = "6.0-alpha2") -> Lab:
-    """Three nodes that answer the question for the service alike."""
+    """Three nodes that give the same answers about the service."""
     made = Lab(release=release)
     for node in made.nodes.values():
         node.operations[DESCRIBE] = answer
@@ -57,7 +57,7 @@ REPORT = MetadataReport(
 
 
 def test_every_poll_reads_the_metadata_of_every_node() -> None:
-    """The first poll and each later one have the reports; a later poll is one request a node."""
+    """The first poll and each later one have the reports; a later poll is one request per node."""
     with lab(described(ONE, TWO, THREE)).running() as running:
         assert reports(running) == [REPORT] * 3
         before = {address: len(agent.payloads) for address, agent in running.cluster.agents.items()}
@@ -71,7 +71,7 @@ def test_every_poll_reads_the_metadata_of_every_node() -> None:
 @pytest.mark.parametrize("answer", [missing_mbean, missing_operation, denied])
 @pytest.mark.parametrize("release", ["5.0.8", "6.0-alpha2"])
 def test_a_node_without_an_answer_is_asked_once(answer: Any, release: str) -> None:
-    """An older release, or a policy that forbids the question: no error, and no question in later polls."""
+    """An older release, or a policy that forbids the request, causes no error and no request in later polls."""
     with lab(answer, release).running() as running:
         assert reports(running) == [None] * 3
         asked = [len(asked_of(running, address)) for address in (ONE, TWO, THREE)]
@@ -93,7 +93,7 @@ BROKEN: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("answer", BROKEN, ids=range(len(BROKEN)))
 def test_an_answer_of_another_form_costs_no_view(answer: Any) -> None:
-    """What can't be understood is not known; the node's own state and lists count all the same."""
+    """What can't be understood is unknown; the node's own state and lists still count."""
     with lab(answer).running() as running:
         for _ in range(2):
             assert reports(running) == [None] * 3
@@ -101,14 +101,14 @@ def test_an_answer_of_another_form_costs_no_view(answer: Any) -> None:
 
 
 def test_keys_that_are_missing_are_not_known() -> None:
-    """A release may report fewer of them."""
+    """A release may report fewer keys."""
     with lab({"MEMBERS": "host/127.0.2.1:7000,/127.0.2.9:7001", "NEW": "1"}).running() as running:
         assert reports(running) == [MetadataReport(members=frozenset({ONE, "127.0.2.9:7001"}))] * 3
 
 
 @pytest.mark.parametrize("upgraded", [ONE, TWO])
 def test_an_upgraded_node_is_asked_though_it_was_not_before(upgraded: str) -> None:
-    """A node that comes back with 6.0 reports the service in the first poll that sees it, a contact point or not."""
+    """A node that comes back with 6.0 reports the service in the first poll that sees it, contact point or not."""
     with lab(missing_mbean, "5.0.8").running() as running:
         assert reports(running) == [None] * 3
         running.lab.nodes[upgraded].attributes["ReleaseVersion"] = "6.0-alpha2"
@@ -119,7 +119,7 @@ def test_an_upgraded_node_is_asked_though_it_was_not_before(upgraded: str) -> No
 
 
 def test_an_error_in_the_operation_costs_no_view() -> None:
-    """Jolokia up to 2.3 answers a whole bulk with one Error: the rest is asked singly."""
+    """Jolokia up to 2.3 answers a whole bulk with one Error: then the rest is asked one by one."""
 
     def thrown(_: Any) -> Any:
         return {"error_type": "java.lang.AssertionError", "error": "java.lang.AssertionError : null", "status": 500}
@@ -134,7 +134,7 @@ def test_an_error_in_the_operation_costs_no_view() -> None:
 
 
 def test_an_exception_of_the_operation_costs_no_view() -> None:
-    """An exception is the failure of the one operation."""
+    """Only the one operation fails."""
 
     def refused(item: Any) -> Any:
         return failed(item, 500, "java.lang.IllegalStateException", "not started")

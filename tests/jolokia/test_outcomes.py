@@ -1,4 +1,4 @@
-"""Shapes of replies: a right one becomes a value, a wrong one an error of one line."""
+"""Forms of replies: a right one becomes a value, and a wrong one an error of one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Body(io.BytesIO):
 
 
 def reply(body: bytes, padding: int = 0) -> Reply:
-    """A reply; white space makes it large if it must be streamed."""
+    """A reply; padding makes it large if it must be streamed."""
     raw: Any = Body(body[:1] + b" " * padding + body[1:])
     return Reply(raw, URL, 64 * 2**20)
 
@@ -72,7 +72,7 @@ def indexes_of(*addresses: str) -> NodeIndexes:
     ],
 )
 def test_an_endpoint_has_one_canonical_form(written: object, endpoint: str) -> None:
-    """All spellings of both Jolokia lines and of all releases become `ip` or `ip:port`."""
+    """All spellings of both lines of Jolokia and of all releases become `ip` or `ip:port`."""
     assert endpoints.endpoint(written) == endpoint
     assert ip_of(endpoint) == ip_of(endpoint.replace(":7000", ""))
 
@@ -82,7 +82,7 @@ def test_an_endpoint_has_one_canonical_form(written: object, endpoint: str) -> N
     ["", "cas1", "cas1/<unresolved>:7000", "10.0.0.1:", "10.0.0.256", "10.0.0.1:x", None, 7, {}, ["10.0.0.1"]],
 )
 def test_a_text_that_is_not_an_endpoint_is_refused(written: object) -> None:
-    """The error quotes it, such as a name that Java could not resolve."""
+    """The error quotes the text, for example a name that Java could not resolve."""
     with pytest.raises(DataError, match="is not an address"):
         endpoints.endpoint(written)
 
@@ -113,12 +113,12 @@ def test_each_item_of_a_bulk_has_its_own_outcome() -> None:
 
 
 def test_one_object_for_a_bulk_is_recognised() -> None:
-    """An Error in a bulk turns its reply into one object; then the requests must be sent one by one."""
+    """An Error in a bulk turns the reply into one object; then the requests must be sent one by one."""
     assert outcomes.outcomes(ERROR, 3) is None
 
 
 def test_a_bulk_that_is_refused_as_a_whole_is_denied() -> None:
-    """One object with status 403 denies all of it; the error has the agent's text."""
+    """One object with status 403 denies the whole bulk; the error has the agent's text."""
     with pytest.raises(DeniedError, match=r"^the agent refuses: no POST here$") as caught:
         outcomes.outcomes({"status": 403, "error_type": "a.B", "error": "a.B : no POST here"}, 3)
     assert caught.value.kind == "denied"
@@ -139,7 +139,7 @@ def test_a_bulk_that_is_refused_as_a_whole_is_denied() -> None:
     ],
 )
 def test_a_bulk_with_another_number_of_answers_is_refused(answer: object, message: str) -> None:
-    """Fewer answers than requests, or other values than answers, are an error."""
+    """If there are fewer answers than requests, or values that are no answers, it is an error."""
     with pytest.raises(DataError) as caught:
         outcomes.outcomes(answer, 2)
     assert str(caught.value) == message
@@ -184,7 +184,7 @@ def test_a_list_that_a_limit_has_replaced_is_refused(value: object, message: str
 
 
 def test_members_cut_by_a_limit_are_refused() -> None:
-    """A list whose last members a limit has replaced by a text is not a list of endpoints."""
+    """A list whose last members were replaced by a text is not a list of endpoints."""
     with pytest.raises(DataError, match=r"LiveNodes: \[Object limit exceeded\] is not an address"):
         endpoints.endpoints(["10.0.0.1", "[Object limit exceeded]"], "LiveNodes")
 
@@ -198,20 +198,20 @@ def test_numbers_may_be_text(value: object, number: int) -> None:
 @pytest.mark.parametrize("judge", [outcomes.number, outcomes.flag, outcomes.text, outcomes.mapping])
 @pytest.mark.parametrize("value", [None, 1.5, ["x"]])
 def test_a_value_of_another_type_is_refused(judge: Callable[[object, str], object], value: object) -> None:
-    """A number, boolean, text or map is never taken for another type."""
+    """No number, boolean, text or map is taken for another type."""
     with pytest.raises(DataError, match=r"^x is n"):
         judge(value, "x")
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "9" * 19, 2**63, -(2**63) - 1, "\u0663", "1_0", " 1"])
 def test_a_number_that_is_no_long_is_refused(value: object) -> None:
-    """Java has none that is larger, and Python raises, or takes seconds, for the text of one."""
+    """Java has no larger number, and for the text of one Python raises an error or takes seconds."""
     with pytest.raises(DataError, match=r"^x is not a number: .{1,203}$"):
         outcomes.number(value, "x")
 
 
 def test_a_text_longer_than_any_name_is_refused() -> None:
-    """In one short line, whatever it holds."""
+    """The error is one short line, whatever the text contains."""
     long = "a\u001b\n" * 4000
     for judge in (outcomes.text, lambda value, what: outcomes.strings([value], what), endpoints.endpoints):
         with pytest.raises(DataError, match=r"^x:? .{1,310}$"):
@@ -219,20 +219,20 @@ def test_a_text_longer_than_any_name_is_refused() -> None:
 
 
 def test_a_status_that_is_not_a_number_is_no_reply() -> None:
-    """JSON's true is a number to Python."""
+    """JSON's true is a number in Python."""
     with pytest.raises(DataError, match="not a reply of Jolokia"):
         outcomes.outcome({"status": True, "value": 1})
 
 
 def test_the_class_of_an_error_is_shown_in_one_short_line() -> None:
-    """An error without a text is shown by its Java class, which a node makes up."""
+    """An error without a text is shown by its Java class, which the node can choose."""
     reply = {"status": 500, "error_type": "\u001b[2Jx\n" * 100}
     with pytest.raises(DataError, match=r"^x: \?\[2Jx .{1,200}$"):
         outcomes.outcome(reply).get("x")
 
 
 def test_host_ids_and_owners_are_maps_by_endpoint() -> None:
-    """The endpoint may have any form. An endpoint with a share in the ownership map owns tokens."""
+    """The endpoint may have any form; an endpoint with a share in the ownership map owns tokens."""
     reported = {"/10.0.0.1:7000": "id", "10.0.0.2": "id", "cas3/10.0.0.3": "other"}
     ids = endpoints.host_ids(reported, "EndpointToHostId")
     assert ids == {"10.0.0.1:7000": "id", "10.0.0.2": "id", "10.0.0.3": "other"}
@@ -250,7 +250,7 @@ def test_pending_ranges_may_wrap_and_have_many_endpoints() -> None:
 
 @pytest.mark.parametrize("key", ["[a, b]", "[1,2]", "(1, 2)", "1, 2", "[1, 2, 3]", "[1.5, 2]", "[, ]"])
 def test_a_key_that_is_not_a_range_is_refused(key: str) -> None:
-    """Tokens of order-preserving partitioners are keys of any text, so that a range can't be split."""
+    """Tokens of order-preserving partitioners are keys with any text, so that a range can't be split."""
     with pytest.raises(DataError, match=r"is not a token range$"):
         rangemaps.tokens_of_key(key)
 
@@ -288,7 +288,7 @@ VERSIONED = "/10.0.0.1\n  generation:1\n  STATUS:28:NORMAL,1\n  SCHEMA:83:0d9189
     ],
 )
 def test_states_are_read_with_and_without_versions(block: str, line: str, value: str | None) -> None:
-    """The lines around show whether a number is a version; a value that could be either is left out."""
+    """The surrounding lines show whether a number is a version; a value that could be either is left out."""
     name = line.partition(":")[0]
     assert gossip.gossiped(f"{block}  {line}\n", name).get("10.0.0.1") == value
 
@@ -308,7 +308,7 @@ def test_states_are_read_with_and_without_versions(block: str, line: str, value:
     ],
 )
 def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
-    """It is not an error, does not become another node's release, and does not affect other blocks."""
+    """It is no error, does not become another node's release, and does not affect other blocks."""
     other = "/10.0.0.2\n  generation:1\n  a line of another kind\n  RELEASE_VERSION:5:5.0.8\n"
     assert gossip.gossiped_releases(lines) == {}
     for whole in (lines + other, other + lines) if not lines.startswith(" ") else (lines + other,):
@@ -317,7 +317,7 @@ def test_a_release_that_can_not_be_read_is_unknown(lines: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("/10.:[]aRELEASE_VERSION \n\r\t\u2028"), max_size=200))
 def test_no_text_of_gossip_is_an_error(states: str) -> None:
-    """Reading any text ends with the values that are certain."""
+    """Reading any text returns the values that are certain."""
     assert all(release[0].isdecimal() for release in gossip.gossiped_releases(states).values())
 
 
@@ -344,7 +344,7 @@ def rows(body: object, padding: int) -> list[tuple[int, int, tuple[int, ...]]]:
 
 @BOTH
 def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
-    """Start, end and replicas in Cassandra's order, with any other keys around the map in any order."""
+    """It has start, end and replicas in Cassandra's order; the map may be surrounded by other keys in any order."""
     value = {"[1, 5]": ["/10.0.0.2", "10.0.0.1:7000"], "[5, 1]": ["cas2/10.0.0.2"], "[0, 0]": []}
     expected = [(1, 5, (1, 0)), (5, 1, (1,)), (0, 0, ())]
     assert rows({"value": value, "status": 200, "timestamp": 1}, padding) == expected
@@ -376,7 +376,7 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
     ],
 )
 def test_a_value_that_is_not_a_range_map_is_refused(padding: int, body: object, message: str) -> None:
-    """The small and the streamed way refuse the same replies, even if the status follows the value."""
+    """The small and the streamed way refuse the same replies, even if the status comes after the value."""
     with pytest.raises((DataError, SourceError)) as caught:
         rows(body, padding)
     assert message in str(caught.value)
@@ -386,7 +386,7 @@ def test_a_value_that_is_not_a_range_map_is_refused(padding: int, body: object, 
 @BOTH
 @pytest.mark.parametrize("cut", [1, 20, 40])
 def test_a_range_map_that_is_cut_off_is_refused(padding: int, cut: int) -> None:
-    """A cut between two entries is refused too."""
+    """This includes a cut between two entries."""
     body = json.dumps({"status": 200, "value": {"[1, 5]": ["10.0.0.2"], "[5, 1]": ["10.0.0.2"]}}).encode()
     with pytest.raises(
         SourceError, match=r"^http://10.0.0.1:8778/jolokia: the JSON of the answer is broken or cut off"
@@ -431,7 +431,7 @@ LIMIT = 1000
 def test_a_streamed_answer_that_has_no_end_is_refused(
     value: str, rest: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Entries, their items, strings, and what stands beside the map are bounded while they are read."""
+    """Entries, their items, strings, and everything beside the map are bounded while they are read."""
     for name in ("ENTRIES", "ITEMS", "CHARACTERS", "OUTSIDE"):
         monkeypatch.setattr(stream, name, LIMIT)
     text = f'{{"status":200,"value":{value}{rest}}}'.encode()
@@ -455,7 +455,7 @@ def test_a_streamed_text_without_an_end_is_refused_at_once(character: str, paddi
 @BOTH
 @pytest.mark.parametrize("digits", ["9" * 5000, "\u0663", "9" * 40])
 def test_a_token_that_no_partitioner_has_is_no_token(padding: int, digits: str) -> None:
-    """Python would take seconds for many digits, and reads those of other scripts."""
+    """Python would take seconds for many digits, and accepts digits of other scripts."""
     with pytest.raises(DataError, match="is not a token range"):
         rows({"status": 200, "value": {f"[1, {digits}]": []}}, padding)
 
@@ -519,7 +519,7 @@ def test_the_report_of_a_node_without_mbeans_is_empty() -> None:
 
 @pytest.mark.parametrize("name", ["CurrentGenerationNumber", "SchemaVersion"])
 def test_generation_and_schema_may_be_unknown(name: str) -> None:
-    """A view can be used without them: they fail while a node starts, or a policy forbids them."""
+    """A view can be used without them: they fail while a node starts, or if a policy forbids them."""
     report = node_report.node_report(
         outcomes_of(HEALTHY | {name: Outcome(status=500, error="java.lang.NullPointerException")}), {}
     )

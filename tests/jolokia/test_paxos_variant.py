@@ -1,4 +1,4 @@
-"""The variant of Paxos that each node reports: asked for in every poll, since it can be changed while the node runs."""
+"""The Paxos variant that each node reports: it is asked for in every poll, since it can change while the node runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def times_asked(running: Running, address: str) -> int:
 
 
 def test_each_node_reports_its_own_variant_in_each_poll() -> None:
-    """A variant that is set over JMX is seen in the next poll, which is one request to each node."""
+    """A variant that is set over JMX is seen in the next poll, which is one request per node."""
     lab = Lab()
     lab.nodes[TWO].other[PAXOS_VARIANT] = V2
     with lab.running() as running:
@@ -44,7 +44,7 @@ def test_each_node_reports_its_own_variant_in_each_poll() -> None:
     [denied, missing_mbean, missing_attribute, lambda item: failed(item, 500, "java.lang.IllegalStateException")],
 )
 def test_a_variant_that_is_not_reported_is_unknown(answer: Callable[[Any], Any]) -> None:
-    """The node's view counts all the same, and the request for the rest is not repeated."""
+    """The node's view counts all the same, and the request for everything else is not repeated."""
     lab = Lab()
     lab.nodes[TWO].other[PAXOS_VARIANT] = answer
     with lab.running() as running:
@@ -58,7 +58,7 @@ def test_a_variant_that_is_not_reported_is_unknown(answer: Callable[[Any], Any])
 
 @pytest.mark.parametrize("value", ["v9", ""])
 def test_a_variant_of_the_future_is_reported_as_it_is(value: str) -> None:
-    """It is for the core to know what it means."""
+    """The core decides what it means."""
     lab = Lab()
     lab.nodes[TWO].other[PAXOS_VARIANT] = value
     with lab.running() as running:
@@ -66,7 +66,7 @@ def test_a_variant_of_the_future_is_reported_as_it_is(value: str) -> None:
 
 
 def test_a_variant_of_another_shape_is_no_answer() -> None:
-    """An agent that reports something other than text can't be believed."""
+    """If an agent reports something other than text, it can't be believed."""
     lab = Lab()
     lab.nodes[TWO].other[PAXOS_VARIANT] = ["v1"]
     with lab.running() as running:
@@ -77,7 +77,7 @@ def test_a_variant_of_another_shape_is_no_answer() -> None:
 
 @pytest.mark.parametrize("release", ["2.2.19", "3.11.19", "4.0.17"])
 def test_older_releases_are_not_asked_again(release: str) -> None:
-    """Only the first request to a node, whose release is not known yet, asks for what it may not have."""
+    """Only the first request to a node, whose release is not yet known, asks for attributes that it may lack."""
     with Lab(release=release).running() as running:
         for _ in range(3):
             assert variants(running.poll()) == [None] * 3
@@ -85,7 +85,7 @@ def test_older_releases_are_not_asked_again(release: str) -> None:
 
 
 def test_an_upgraded_node_is_asked_in_the_poll_that_shows_its_release() -> None:
-    """Until then it was asked as the old release; its variant must not be unknown for a poll."""
+    """Until then it was asked as an old release; its variant must not be unknown for a whole poll."""
     lab = Lab(release="4.0.17")
     with lab.running() as running:
         running.poll()

@@ -1,4 +1,4 @@
-"""Nodes without a Jolokia agent, asked through a proxy; and nodes whose agents stand in `nodes`."""
+"""Nodes without a Jolokia agent, asked through a proxy; and nodes whose agents' URLs are in `nodes`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def jmx(address: str) -> str:
 
 
 def stub(*causes: str) -> str:
-    """The text of an error of Java's registry look-up, with its causes as Jolokia 2.6.0 writes them."""
+    """The text of an error when Java looks up the registry, with its causes as Jolokia 2.6.0 writes them."""
     chain = "; nested exception is: \n\t".join(causes)
     return f"Failed to retrieve RMIServer stub: javax.naming.CommunicationException [Root exception is {chain}]"
 
@@ -47,7 +47,7 @@ def refused(host: str) -> str:
 
 
 class FakeProxy:
-    """A proxy for the nodes of a lab. `failures` has its answers for single nodes; `hanging` nodes do not answer."""
+    """A proxy for the nodes of a lab. `failures` has its answers for single nodes; nodes in `hanging` do not answer."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -99,7 +99,7 @@ def reason(snapshot: Snapshot, address: str) -> str | None:
 
 
 def test_a_cluster_without_agents_looks_as_one_with_agents() -> None:
-    """Snapshots are equal, in the first poll and in a later one."""
+    """The snapshots are equal, in the first poll and in a later one."""
     lab = Lab()
     with lab.running() as running:
         direct = [running.poll(), running.poll()]
@@ -112,7 +112,7 @@ def test_a_cluster_without_agents_looks_as_one_with_agents() -> None:
 
 
 def test_the_login_goes_with_each_request_and_is_not_asked_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The JMX password is in each target; the proxy's own login is a header."""
+    """The JMX password is in each target; the login of the proxy itself is a header."""
     monkeypatch.setenv("RINGCHECK_JMX_PASSWORD", "s3cret")
     with proxied(jmx_username="monitor", username="me", password=SECRET) as (proxy, source):
         source.poll(4.0)
@@ -121,7 +121,7 @@ def test_the_login_goes_with_each_request_and_is_not_asked_back(monkeypatch: pyt
 
 
 def test_without_a_login_the_user_name_is_empty() -> None:
-    """Jolokia uses TLS for the registry only if a target has a user name."""
+    """Jolokia uses TLS for the registry only if the target has a user name."""
     with proxied() as (proxy, source):
         source.poll(4.0)
     assert proxy.logins == {("", None)}
@@ -129,11 +129,11 @@ def test_without_a_login_the_user_name_is_empty() -> None:
 
 @pytest.mark.slow
 def test_nodes_behind_one_proxy_are_asked_at_once() -> None:
-    """One request at a time is the rule for a node, and not for the proxy; a node that hangs holds up no other."""
+    """One request at a time applies to a node, and not to the proxy; a node that hangs does not delay the others."""
     with proxied(timeout=20.0) as (proxy, source):
         source.poll(4.0)
         proxy.hanging.add(TWO)
-        snapshot = source.poll(2.0)  # the request to the second node lasts longer than the poll
+        snapshot = source.poll(2.0)  # the request to the second node takes longer than the poll
         assert states(snapshot) == {ONE: "ok", TWO: "unreachable", THREE: "ok"}
         assert reason(snapshot, TWO) == "JMX of 127.0.2.2:7199: no answer in time"
         again = source.poll(2.0)
@@ -143,7 +143,7 @@ def test_nodes_behind_one_proxy_are_asked_at_once() -> None:
 
 
 def test_on_an_event_loop_nodes_behind_one_proxy_are_asked_at_once() -> None:
-    """As with threads, one request at a time is the rule for a node, and not for the proxy."""
+    """As with threads, one request at a time applies to a node, and not to the proxy."""
     lab = Lab()
     with proxied(lab) as (proxy, _), closing(on_loop(proxy=proxy.agent.url, jmx=JMX)) as asker:
         proxy.hanging.add(TWO)
@@ -164,7 +164,7 @@ def test_on_an_event_loop_nodes_behind_one_proxy_are_asked_at_once() -> None:
 
 
 def test_polls_on_an_event_loop_go_through_the_proxy_too() -> None:
-    """The agent's way of asking has the same results, and keeps its connections to the proxy."""
+    """Polls as the agent makes them have the same results, and keep their connections to the proxy."""
     with proxied() as (proxy, source):
         expected = source.poll(4.0)
         asker = on_loop(proxy=proxy.agent.url, jmx=JMX, timeout=0.4)
@@ -177,11 +177,11 @@ def test_polls_on_an_event_loop_go_through_the_proxy_too() -> None:
         asker.close()
 
 
-# What fails, and whose fault it is
+# What fails, and what is to blame
 
 
 def test_a_dead_proxy_shows_nothing_about_nodes() -> None:
-    """No snapshot shows them as down or up; the one line names the proxy."""
+    """No snapshot shows the nodes as down or up; the line of the error names the proxy."""
     with proxied() as (proxy, source):
         source.poll(4.0)
         proxy.agent.stop()
@@ -198,7 +198,7 @@ def test_a_dead_proxy_shows_nothing_about_nodes() -> None:
 
 
 def test_doctor_distinguishes_the_proxy_from_the_node() -> None:
-    """The first steps are about the proxy; a node that it can't ask fails a later step."""
+    """The first steps test the proxy; if it can't reach a node, a later step fails."""
     with proxied() as (proxy, _):
         settings = JolokiaSettings(contact_points=(ONE,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
         proxy.fail(ONE, refused(ONE))
@@ -211,7 +211,7 @@ def test_doctor_distinguishes_the_proxy_from_the_node() -> None:
 
 
 def test_a_proxy_that_wants_another_password_is_named() -> None:
-    """HTTP 401 is the proxy's, not a node's."""
+    """HTTP 401 comes from the proxy, and not from a node."""
     with proxied(username="me", password=f"not {SECRET}") as (proxy, source):
         proxy.agent.auth = ("me", SECRET)
         with pytest.raises(SourceError, match=r"^the proxy can't be used: .*HTTP 401, user name or password is wrong"):
@@ -237,7 +237,7 @@ def test_a_jolokia_that_would_answer_for_itself_is_refused(version: object, text
 
 
 def test_a_proxy_whose_policy_hides_its_version_is_refused() -> None:
-    """Then it is not known whether it heeds the target."""
+    """Without the version it is not known whether it respects the target."""
     with proxied() as (proxy, source):
         proxy.agent.answer = lambda item: failed(item, 403, "java.lang.Exception", "Command type VERSION not allowed")
         with pytest.raises(SourceError, match="its access policy must allow the command `version`"):
@@ -296,7 +296,7 @@ def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(
     line: str,
     prefix: bool,  # noqa: FBT001 - as above
 ) -> None:
-    """As the newest Jolokia writes it, and with the class before it as until 2.3: the others are judged meanwhile."""
+    """The line is as the newest Jolokia writes it, or with the class first as until 2.3; others are still judged."""
     with proxied() as (proxy, source):
         proxy.fail(TWO, f"{kind} : {error}" if prefix else error, status, kind)
         snapshot = source.poll(4.0)
@@ -320,7 +320,7 @@ def test_what_fails_between_proxy_and_node_is_the_nodes_own_line(
     ],
 )
 def test_doctor_names_the_fix_for_jmx(case: str, fix: str) -> None:
-    """One step fails, with the line of a poll and what to do; the steps after it are skipped."""
+    """One step fails, with the text that a poll shows and with what to do; later steps are skipped."""
     _, status, kind, error, _, line = next(row for row in FAILURES if row[0] == case)
     with proxied() as (proxy, _):
         settings = JolokiaSettings(contact_points=(TWO,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
@@ -333,7 +333,7 @@ def test_doctor_names_the_fix_for_jmx(case: str, fix: str) -> None:
 
 
 def test_an_answer_of_jmx_is_not_a_connection_failure() -> None:
-    """A missing MBean or a refused operation is judged like the same answer from an agent."""
+    """A missing MBean or a refused operation is judged like the same answer of an agent."""
     assert node_failure(404, "org.apache:type=X", "javax.management.InstanceNotFoundException") is None
     assert node_failure(403, "Access denied! Invalid access level for requested MBeanServer operation.", "x") is None
     assert node_failure(500, "disk full", "java.io.IOException") is None
@@ -341,7 +341,7 @@ def test_an_answer_of_jmx_is_not_a_connection_failure() -> None:
 
 
 def test_no_way_of_a_proxy_is_used_without_one() -> None:
-    """A JMX URL alone is a mistake of the configuration."""
+    """A JMX URL without a proxy is a configuration mistake."""
     with (
         closing(JolokiaSource(JolokiaSettings(contact_points=(jmx(ONE),)))) as source,
         pytest.raises(ConfigError, match="set `jolokia: proxy`"),
@@ -353,7 +353,7 @@ def test_no_way_of_a_proxy_is_used_without_one() -> None:
 
 
 def test_a_node_is_gone_only_if_the_proxy_reports_its_refusal() -> None:
-    """A proxy that is away refuses the connection itself: that says nothing of the node's process."""
+    """A proxy that is itself away refuses the connection, which says nothing about the node's process."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[mbeans.RUNTIME, mbeans.START_TIME] = 77
@@ -382,7 +382,7 @@ def test_a_node_is_gone_only_if_the_proxy_reports_its_refusal() -> None:
 
 
 def test_a_node_is_drained_through_the_proxy() -> None:
-    """Once, and only the node that is named."""
+    """It is drained once, and no other node is."""
     lab = Lab()
     drained: list[str] = []
     for address in lab.addresses:
@@ -416,7 +416,7 @@ def by_endpoint(_: Lab, address: str) -> str:
 
 @pytest.mark.parametrize("name", [by_host_id, by_address, by_endpoint])
 def test_nodes_are_asked_where_the_configuration_has_them(name: Callable[[Lab, str], str]) -> None:
-    """By host id, address or endpoint, in polls and for `roll`; the template leads nowhere."""
+    """By host id, address or endpoint, in polls and for `roll`; the URL template leads nowhere."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[mbeans.RUNTIME, mbeans.START_TIME] = int(address[-1])
@@ -431,7 +431,7 @@ def test_nodes_are_asked_where_the_configuration_has_them(name: Callable[[Lab, s
 
 
 def test_nodes_are_found_by_the_names_of_their_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host name stands for the addresses that it resolves to; one that does not resolve stands for none."""
+    """A host name means the addresses that it resolves to; one that does not resolve means none."""
     known = {"db2.test": TWO, "db3.test": THREE}
     resolve = socket.getaddrinfo
 
@@ -455,7 +455,7 @@ def test_nodes_are_found_by_the_names_of_their_hosts(monkeypatch: pytest.MonkeyP
 
 
 def test_instances_of_one_host_are_distinguished_by_their_ports() -> None:
-    """Two nodes share an address: each is asked at its own URL."""
+    """Two nodes share an address, and each is asked at its own URL."""
     endpoints = {ONE: f"{ONE}:7000", TWO: f"{ONE}:7001", THREE: f"{THREE}:7000"}
     lab = Lab(endpoints=endpoints)
     with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
@@ -468,7 +468,7 @@ def test_instances_of_one_host_are_distinguished_by_their_ports() -> None:
 
 
 def test_an_agent_of_another_node_is_not_believed() -> None:
-    """Two URLs that are mixed up show each other's node: both are found all the same, by their host ids."""
+    """If two URLs are swapped, each shows the other node: both are found all the same, by their host ids."""
     lab = Lab()
     with Agent(lab.nodes[ONE]) as one, Agent(lab.nodes[TWO]) as two, Agent(lab.nodes[THREE]) as three:
         urls = {TWO: three.url, THREE: two.url}
@@ -479,7 +479,7 @@ def test_an_agent_of_another_node_is_not_believed() -> None:
 
 
 def test_some_nodes_may_have_agents_beside_a_proxy() -> None:
-    """A URL of http in `nodes` is asked itself."""
+    """An http URL in `nodes` is asked directly."""
     lab = Lab()
     with Agent(lab.nodes[THREE]) as three, proxied(lab, nodes={THREE: three.url}) as (proxy, source):
         snapshot = source.poll(4.0)
@@ -504,7 +504,7 @@ def test_some_nodes_may_have_agents_beside_a_proxy() -> None:
     ],
 )
 def test_contact_points_with_a_proxy(contact: str, location: str, shown: str) -> None:
-    """Ports are those of JMX; IPv6 addresses stand in brackets; a URL is taken as it is."""
+    """Ports are those of JMX, IPv6 addresses are in brackets, and URLs are used unchanged."""
     settings = JolokiaSettings(contact_points=(contact,), proxy="http://127.0.0.1:8779/jolokia")
     assert settings.url_of_contact(contact) == location
     assert place(location) == shown

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LINES = sorted({item.line for item in recordings()})
 ALL = [f"127.0.1.{number}" for number in range(1, 6)]
 FIRST = "127.0.1.1"
-PATIENCE = 1.5  # seconds for one request: a stopped node costs as much, a busy machine needs as much
+PATIENCE = 1.5  # seconds for one request: a stopped node costs all of them, and a busy machine needs them
 UNKEPT = {"auth", "policy", "truncating", "truncating-objects"}  # one node each, with its own tests
 CLUSTERS = sorted({(item.line, item.state) for item in recordings() if item.state not in UNKEPT})
 SEQUENCES = [item for item in recordings() if item.state.startswith("startup") or item.state == "joining-sequence"]
@@ -39,7 +39,7 @@ STARTS = [item for item in SEQUENCES if "startup" in item.state and item.address
 WHOLE = [
     pair for pair in CLUSTERS if "startup" not in pair[1] and pair[1] not in {"joining-sequence", "sigterm-stopped"}
 ]
-HANGING = {"leaving", "sigstopped"}  # states with a node that does not answer: each costs two times PATIENCE
+HANGING = {"leaving", "sigstopped"}  # states with a node that does not answer: each takes two times PATIENCE
 
 
 def named(item: object) -> str:
@@ -68,7 +68,7 @@ def shape(name: str, value: Any, members: NodeIndexes) -> object:
 
 @pytest.mark.parametrize("recording", recordings(), ids=named)
 def test_every_recorded_item_is_decoded(recording: Recording) -> None:
-    """Every recorded answer is a value of the right shape or an error of one line; no other exception escapes."""
+    """Every recorded answer becomes a value of the right form or an error of one line; no other exception is raised."""
     members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
     for item in recording.items():
         asked = item.request
@@ -117,7 +117,7 @@ def snapshot_of(line: str, state: str, **settings: Any) -> Snapshot:
 
 
 def views(snapshot: Snapshot) -> dict[str, tuple[str, str | None]]:
-    """Outcome and reason by the last number of the observer's address."""
+    """Outcome and reason by the last octet of the observer's address."""
     return {view.observer[-1]: (view.outcome, view.reason) for view in snapshot.views}
 
 
@@ -143,7 +143,7 @@ def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
     victim = "5" if state in {"joining", "leaving", "joined"} else "3"
     for number, view in seen.items():
         if number == victim and state in DISCARDED:
-            surveys = (line, state) == (SIX, "joining")  # its node 5 surveys writes, and serves clients
+            surveys = (line, state) == (SIX, "joining")  # its node 5 only surveys writes, and serves clients
             assert view == (OK if surveys else ("discarded", DISCARDED[state]))
         elif view != OK:
             assert view[0] == "unreachable"
@@ -155,7 +155,7 @@ def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_healthy_cluster_is_complete(line: str) -> None:
-    """Names, locations, releases, tokens, views and rings of each line are as the recordings' README states them."""
+    """Names, locations, releases, tokens, views and rings are as the README of the recordings states them."""
     snapshot = snapshot_of(line, "healthy")
     assert [node.address for node in snapshot.nodes] == ALL[:4]
     assert [node.datacenter for node in snapshot.nodes] == ["dc1", "dc1", "dc1", "dc2"]
@@ -192,7 +192,7 @@ def test_the_rings_are_those_of_the_recording(line: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line, state in CLUSTERS if state == "sigstopped"])
 def test_a_stopped_process_is_unreachable_and_a_killed_one_too(line: str) -> None:
-    """A node that accepts connections and never answers differs from one that refuses them in the reason only."""
+    """A node that accepts connections and never answers differs only in the reason from one that refuses them."""
     for state, reason in (("sigstopped", "no answer in time"), ("killed", "connection refused")):
         snapshot = snapshot_of(line, state)
         node = snapshot.nodes[2]
@@ -245,7 +245,7 @@ def test_a_mixed_cluster_is_one_cluster(pair: tuple[str, str]) -> None:
 
 
 def test_recorded_members_of_the_metadata_service_are_read() -> None:
-    """Every node reports the same members, with or without host names; Cassandra itself replaced one by the joiner."""
+    """All nodes report the same members, with or without host names; Cassandra itself replaced one by the new node."""
     healthy, joined = snapshot_of(SIX, "healthy"), snapshot_of(SIX, "joined")
     assert {view.metadata and (view.metadata.members, view.metadata.epoch) for view in healthy.views} == {
         (frozenset(ALL[:3]), 21)
@@ -255,14 +255,14 @@ def test_recorded_members_of_the_metadata_service_are_read() -> None:
 
 
 def test_recorded_ranges_that_no_node_gains_are_not_pending() -> None:
-    """6.0 keeps the ranges of a node that has joined in its map of pending ranges, with no replica."""
+    """6.0 keeps the ranges of a node that has joined in its map of pending ranges, without replicas."""
     recording = next(item for item in recordings() if (item.line, item.state) == (SIX, "joined"))
     assert set(map(len, recording.exec("getPendingRangeToEndpointMap", "orders").values())) == {0}
     assert not any(ring.pending for ring in snapshot_of(SIX, "joined").rings)
 
 
 def test_a_recorded_loss_of_the_metadata_quorum_is_judged() -> None:
-    """With two of the three members killed there is a WARNING, and no node may stop but these."""
+    """With two of the three members killed there is a WARNING, and only those two may stop."""
     killed, lost = snapshot_of(SIX, "killed"), snapshot_of(SIX, "metadata-quorum-lost")
     texts = {
         state: {finding.code: finding for finding in assess(snapshot, Policy()).findings}["metadata_quorum"]
@@ -289,13 +289,13 @@ def samples(recording: Recording) -> Iterator[tuple[float, NodeReport]]:
 
 
 def judged_samples(recording: Recording) -> list[tuple[NodeReport, str | None]]:
-    """Each sample with the reason why its view does not count; None if it counts."""
+    """Each sample with the reason why its view does not count, or None if it counts."""
     return [(report, refusal(report)) for _, report in samples(recording)]
 
 
 @pytest.mark.parametrize("recording", [item for item in SEQUENCES if item.address != FIRST], ids=named)
 def test_a_starting_node_does_not_count_before_it_serves(recording: Recording) -> None:
-    """No sample of a start counts before CQL is served. The first that counts lists all nodes, so none is isolated."""
+    """No sample counts before CQL is served. The first that counts lists all nodes, so that none is isolated."""
     members = ALL if recording.state == "joining-sequence" else ALL[:4]
     judged = judged_samples(recording)
     reasons = [reason for _, reason in judged]
@@ -308,14 +308,14 @@ def test_a_starting_node_does_not_count_before_it_serves(recording: Recording) -
 
 
 def test_some_start_was_seen_to_its_end() -> None:
-    """In most recordings the node was usable in the end, or the test above would prove nothing."""
+    """In most recordings the node was usable in the end; otherwise the test above would prove nothing."""
     ended = [judged_samples(item)[-1][1] for item in STARTS]
     assert ended.count(None) > len(ended) / 2
 
 
 @pytest.mark.parametrize("recording", STARTS, ids=named)
 def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
-    """If the only contact point is starting, it is discarded, whatever ring it would report."""
+    """If the only contact point is starting, its view is discarded, whatever ring it would report."""
     first = next(raw for raw in recording.load() if isinstance(raw.get("reply"), list) and len(raw["reply"]) > 20)
     replies = {item["attribute"]: reply for item, reply in zip(first["post"], first["reply"], strict=True)}
     absent = {"status": 404, "error_type": "javax.management.InstanceNotFoundException", "error": "x", "request": {}}
@@ -333,7 +333,7 @@ def test_a_starting_node_never_gives_a_ring(recording: Recording) -> None:
     assert mbeans.SNITCH not in asked
 
 
-# Agents that are set up in their own ways.
+# Agents that are configured differently.
 
 
 def replies_of(line: str, state: str) -> list[dict[str, Any]]:
@@ -342,7 +342,7 @@ def replies_of(line: str, state: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "auth"])
 def test_an_agent_that_requires_a_password_is_denied(line: str) -> None:
-    """The recorded 401 of each Jolokia line has kind `denied`, and makes no view."""
+    """The recorded 401 of each line of Jolokia has kind `denied`, and the node has no view."""
     assert all(raw["http_status"] == 401 for raw in replies_of(line, "auth") if raw.get("auth") != "monitor:s3cret")
     with Agent(auth=("monitor", "other")) as agent:
         source = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
@@ -356,7 +356,7 @@ def test_an_agent_that_requires_a_password_is_denied(line: str) -> None:
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "policy"])
 def test_a_policy_that_forbids_too_much_is_reported(line: str) -> None:
-    """Under a policy a 403 does not show whether an attribute is missing or denied; the error names it."""
+    """Under a policy a 403 does not show whether an attribute is missing or denied; the error names the attribute."""
     bulk = replies_of(line, "policy")[0]
     answers = {
         item["attribute"]: outcomes.outcome(answer) for item, answer in zip(bulk["post"], bulk["reply"], strict=True)
@@ -372,9 +372,9 @@ def test_a_policy_that_forbids_too_much_is_reported(line: str) -> None:
 @pytest.mark.parametrize("state", ["truncating", "truncating-objects"])
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
 def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) -> None:
-    """0 in a request gets the whole list from an agent with a limit, and no other number does.
+    """A request with the limit 0 gets the whole list from an agent with a limit of its own, and no other number does.
 
-    The same settings stand in every request that is sent (`mbeans.NO_LIMITS`).
+    Every request has these settings (`mbeans.NO_LIMITS`).
     """
     lifted, cut = 0, 0
     for raw in replies_of(line, state):
@@ -397,7 +397,7 @@ def test_limits_of_an_agent_are_lifted_by_what_is_sent(line: str, state: str) ->
 
 
 def narrowest(value: Any, members: NodeIndexes) -> int:
-    """The fewest replicas of a range if a map makes a ring, for the core to compare with the replication; else 0."""
+    """The fewest replicas of any range, for the core to compare with the replication; 0 if a map makes no ring."""
     try:
         rows = rangemaps.pending(value, members, "the range map")
         ring = Ring.build(["orders"], None, [(row.start, row.end, row.replicas) for row in rows], len(ALL))
@@ -408,7 +408,7 @@ def narrowest(value: Any, members: NodeIndexes) -> int:
 
 @pytest.mark.parametrize("line", [item.line for item in recordings() if item.state == "truncating"])
 def test_a_truncated_ring_is_never_a_ring(line: str) -> None:
-    """A truncated range map does not tile the ring, is not a map of lists, or lacks replicas."""
+    """A truncated range map does not cover the ring, is not a map of lists, or lacks replicas."""
     members = NodeIndexes(lambda endpoint: ALL.index(ip_of(endpoint)))
     refused = 0
     for recording in recordings():
@@ -425,7 +425,7 @@ def test_a_truncated_ring_is_never_a_ring(line: str) -> None:
 
 
 def test_recordings_are_of_known_partitioners() -> None:
-    """All recordings have a supported partitioner, or the tests above would prove nothing."""
+    """All recordings have a supported partitioner; otherwise the tests above would prove nothing."""
     names = {json.dumps(item.read("PartitionerName")) for item in recordings() if item.state == "healthy"}
     assert names == {'"org.apache.cassandra.dht.Murmur3Partitioner"'}
     assert "Murmur3Partitioner" in PARTITIONERS

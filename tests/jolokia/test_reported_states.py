@@ -1,4 +1,4 @@
-"""States that operators have reported of real clusters, from the replies of Jolokia to the verdict and the gate."""
+"""States of real clusters that operators reported, from the replies of Jolokia to the verdict and the gate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def codes(verdict: Verdict) -> set[str]:
 
 
 def with_ghosts() -> Lab:
-    """Two of three hosts had a second instance that was decommissioned: it stays unreachable on its port."""
+    """Two of three hosts had a second instance that was decommissioned and stays unreachable on its port."""
     lab = Lab()
     lab.set_all("UnreachableNodesWithPort", [f"{TWO}:7001", f"{THREE}:7001"])
     lab.set_all("UnreachableNodes", [TWO, THREE])
@@ -56,7 +56,7 @@ def with_ghosts() -> Lab:
 
 
 def test_an_instance_that_has_left_does_not_affect_its_neighbour() -> None:
-    """All members are up, and the stop of two of three replicas is UNSAFE."""
+    """All members are up, and stopping two of three replicas is UNSAFE."""
     snapshot = seen(with_ghosts())
     verdict = assess(snapshot, Policy())
     assert (verdict.severity, verdict.states) == (Severity.OK, ("up",) * 3)
@@ -66,7 +66,7 @@ def test_an_instance_that_has_left_does_not_affect_its_neighbour() -> None:
 
 
 def test_an_instance_that_has_left_is_not_a_member_in_later_polls() -> None:
-    """Nodes are asked about its endpoint once, not in every poll."""
+    """Nodes are asked about its endpoint once, and not in every poll."""
     with with_ghosts().running() as running:
         first = running.poll()
         posts = running.cluster.posts
@@ -99,7 +99,7 @@ def with_stale_addresses() -> Lab:
 
 
 def with_a_ring_of_its_own() -> Lab:
-    """The isolated node was started without its saved peers and with itself as seed: it has a ring of its own."""
+    """The isolated node was started without its saved peers and with itself as seed, so it has its own ring."""
     lab = alone(Lab())
     lab.knows(ONE, {ONE: lab.host_id(ONE)})
     lab.lists(ONE, "UnreachableNodes", [])
@@ -109,7 +109,7 @@ def with_a_ring_of_its_own() -> Lab:
 
 
 def with_peers_down() -> Lab:
-    """The isolated node knows its peers by their present addresses."""
+    """The isolated node knows its peers by their current addresses."""
     lab = alone(Lab())
     lab.lists(ONE, "UnreachableNodes", [TWO, THREE])
     return lab
@@ -118,7 +118,7 @@ def with_peers_down() -> Lab:
 @pytest.mark.parametrize("lab", [with_stale_addresses(), with_a_ring_of_its_own(), with_peers_down()])
 @pytest.mark.parametrize("contacts", [(TWO,), (ONE, TWO), (TWO, ONE)])
 def test_the_clients_of_an_isolated_coordinator_have_an_outage(lab: Lab, contacts: tuple[str, ...]) -> None:
-    """The verdict does not depend on the contact points, and no node is safe to stop meanwhile."""
+    """The verdict does not depend on the contact points, and meanwhile no node is safe to stop."""
     snapshot = seen(lab, *contacts)
     verdict = assess(snapshot, QUORUM_PAGES)
     assert verdict.severity is Severity.CRITICAL
@@ -130,7 +130,7 @@ def test_the_clients_of_an_isolated_coordinator_have_an_outage(lab: Lab, contact
 
 
 def test_the_node_behind_a_stale_address_is_reported() -> None:
-    """The node is shown at its own address; other addresses are a note."""
+    """The node is shown at its own address; a note lists the other addresses."""
     verdict = assess(seen(with_stale_addresses(), TWO), Policy())
     summaries = [finding.summary for finding in verdict.findings if finding.code == "address_disagreement"]
     assert summaries == [
@@ -201,7 +201,7 @@ def test_a_decommissioned_contact_point_is_a_note() -> None:
 
 
 def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
-    """Its tokens and host id are gone, and only its endpoint remains: the lists alone do not show that."""
+    """Its tokens and host id are gone and only its endpoint remains, which the lists alone do not show."""
     lab = Lab(4)
     lab.down(FOUR)
     with lab.running(without=(FOUR,)) as running:
@@ -220,7 +220,7 @@ def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
 
 
 def test_the_loss_is_the_headline() -> None:
-    """Each node sees only itself: lost ranges come before disagreements of views, and before nodes."""
+    """If each node sees only itself, lost ranges come before disagreements of views, and before nodes."""
     lab = Lab()
     for address in lab.addresses:
         lab.lists(address, "LiveNodes", [address])
@@ -234,7 +234,7 @@ def test_the_loss_is_the_headline() -> None:
 
 
 def test_a_node_that_is_being_removed_must_not_come_back() -> None:
-    """`nodetool removenode` streams its ranges to other nodes, so only the other dead node is named as a remedy."""
+    """`nodetool removenode` streams its ranges to other nodes, so only the other dead node is to be brought back."""
     lab = Lab(4)
     lab.down(TWO, THREE)
     for address in lab.addresses:
@@ -246,7 +246,7 @@ def test_a_node_that_is_being_removed_must_not_come_back() -> None:
 
 
 def test_a_note_never_reads_as_ok() -> None:
-    """The line of a healthy verdict states that a node is down as a fact, not as something that is OK."""
+    """In a healthy verdict a down node is stated as a fact, and not as something that is OK."""
     lab = Lab(4)
     lab.down(FOUR)
     verdict = assess(seen(lab, without=(FOUR,)), Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),)))
@@ -254,11 +254,11 @@ def test_a_note_never_reads_as_ok() -> None:
     assert verdict.summary.startswith("1 keyspace available at LOCAL_ONE, 1 node down: 127.0.2.4;")
 
 
-# One order is as good as another
+# Order makes no difference
 
 
 def test_the_order_of_contact_points_does_not_matter() -> None:
-    """A node with a ring of its own does not define the ring because it is the first contact point."""
+    """If the first contact point has its own ring, that ring is not the cluster's."""
     results = []
     for contacts in ((ONE, TWO, THREE), (THREE, TWO, ONE), (TWO,)):
         snapshot = seen(with_a_ring_of_its_own(), *contacts)
@@ -269,7 +269,7 @@ def test_the_order_of_contact_points_does_not_matter() -> None:
 
 
 def test_a_ring_that_contradicts_its_replication_is_read_from_another_node() -> None:
-    """A snitch that was asked too early shrinks a node's own ring; the next node has a complete one."""
+    """If a snitch was asked too early, that node's own ring lacks replicas; the next node has a complete one."""
     lab = Lab()
     lab.nodes[ONE].operations["getRangeToEndpointWithPortMap", "orders"] = lab.ranges(1, with_port=True)
     snapshot = seen(lab)
@@ -278,7 +278,7 @@ def test_a_ring_that_contradicts_its_replication_is_read_from_another_node() -> 
 
 
 def test_a_ring_that_was_altered_between_two_reads_is_read_again() -> None:
-    """Replication from before an ALTER does not match ranges from after it; the second reading does."""
+    """Replication from before an ALTER does not match ranges from after it; the second reading does match."""
     lab = Lab()
     for node in lab.nodes.values():
         node.operations["getKeyspaceReplicationInfo", "orders"] = later(
@@ -288,7 +288,7 @@ def test_a_ring_that_was_altered_between_two_reads_is_read_again() -> None:
 
 
 def test_a_later_poll_of_the_same_state_gives_the_same_snapshot() -> None:
-    """The second poll of a cluster with an isolated coordinator reports what the first one reported."""
+    """The second poll of a cluster with an isolated coordinator reports the same as the first."""
     lab = with_stale_addresses()
     with lab.running(TWO) as running:
         source = JolokiaSource(JolokiaSettings(contact_points=(TWO,), url=running.cluster.template))

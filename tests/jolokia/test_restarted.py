@@ -16,12 +16,12 @@ from ringcheck.simulator.server import serve
 @pytest.mark.slow
 @pytest.mark.parametrize("release", ["2.2.19", "3.11.19", "4.1.9", "5.0.8"])
 def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str) -> None:
-    """At whatever point of the start it was asked, generation and schema are reported again, as settling needs them."""
+    """At whatever point it was asked, it reports generation and schema again, which the settling time needs."""
     cluster = EmbeddedCluster.uniform(3, release=release, addresses=loopback_address, time_factor=0.0)
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)
         with closing(JolokiaSource(JolokiaSettings(contact_points=names, url=server.template))) as source:
-            before = source.poll(5.0)  # the first node is the one that is asked for everything: it is not the one
+            before = source.poll(5.0)  # the first node is asked for everything; another one is restarted
             for phase in PHASES:
                 cluster.down(2, instant=True)
                 source.poll(5.0)
@@ -35,7 +35,7 @@ def test_a_node_that_was_polled_while_it_started_is_known_as_before(release: str
 
 
 def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
-    """What was derived from it is neither derived again nor kept twice; a changed ring is another object."""
+    """What was computed from it is neither computed again nor stored twice; a changed ring is a new object."""
     cluster = EmbeddedCluster.uniform(
         3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3), "two": simple(2)}
     )
@@ -56,7 +56,7 @@ def test_a_ring_that_is_read_again_and_is_the_same_is_the_same_object() -> None:
 
 
 def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
-    """It leaves no sign: members, schema, generations and movements are as before."""
+    """Members, schema, generations and movements look the same before and after it."""
     cluster = EmbeddedCluster.uniform(
         6, vnodes=1, tokens="even", addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)}
     )
@@ -72,7 +72,7 @@ def test_a_move_that_begins_and_ends_between_two_polls_is_seen() -> None:
 
 
 def test_a_ring_of_other_nodes_is_another_object() -> None:
-    """An equal table of indexes has another meaning once one of its nodes has moved to another rack."""
+    """An equal table of indexes has another meaning if one of its nodes has moved to another rack."""
     cluster = EmbeddedCluster.uniform(3, addresses=loopback_address, time_factor=0.0, keyspaces={"three": simple(3)})
     with serve(cluster) as server:
         names = tuple(node.address for node in cluster.nodes)

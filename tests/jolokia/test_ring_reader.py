@@ -44,7 +44,7 @@ def problems_of(lab: Lab) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("name", ["org.apache.cassandra.dht.ByteOrderedPartitioner", "OrderPreservingPartitioner"])
 def test_an_order_preserving_partitioner_is_refused(name: str) -> None:
-    """Its tokens are keys of any text, which can't be compared as numbers."""
+    """Its tokens are keys with any text, which can't be compared as numbers."""
     lab = Lab()
     lab.set_all("PartitionerName", name)
     with lab.running() as running:
@@ -121,7 +121,7 @@ def test_pending_tokens_outside_the_partitioner_are_a_problem() -> None:
 
 
 def test_the_ring_of_a_group_survives_a_dropped_keyspace() -> None:
-    """It is read from the next keyspace of the group if the first has been dropped meanwhile."""
+    """If its first keyspace has been dropped meanwhile, the ring is read from the next keyspace of the group."""
     lab = Lab(keyspaces=dict.fromkeys(("a", "b"), "SimpleStrategy {replication_factor=3}"))
     lab.nodes[ONE].operations["getRangeToEndpointWithPortMap", "a"] = unknown_keyspace
     with lab.running() as running:
@@ -141,7 +141,7 @@ def test_a_replication_that_is_not_understood_is_a_problem() -> None:
 
 
 def test_a_bulk_that_an_error_turned_into_one_object_is_repeated_singly() -> None:
-    """One Error in a bulk hides the answers to all its requests; sent singly, the others are answered."""
+    """One Error in a bulk hides the answers to all its requests; sent one by one, the others are answered."""
     lab = Lab(keyspaces={"a": "SimpleStrategy {replication_factor=3}", "b": "SimpleStrategy {replication_factor=2}"})
     for node in lab.nodes.values():
         node.operations["getKeyspaceReplicationInfo", "a"] = unknown_keyspace
@@ -179,7 +179,7 @@ def test_no_keyspaces_is_a_snapshot_without_rings() -> None:
 
 
 def test_if_no_node_lists_the_keyspaces_the_poll_fails() -> None:
-    """Without a list of keyspaces there is no ring: an error, after other nodes were tried."""
+    """Without a list of keyspaces there is no ring: it is an error, once other nodes were tried."""
     lab = Lab()
     lab.set_all("NonLocalStrategyKeyspaces", "[Object limit exceeded]")
     with lab.running() as running:
@@ -204,7 +204,7 @@ RANGE_MAP, TOKEN_MAP = "getRangeToEndpointWithPortMap", "TokenToEndpointWithPort
 
 
 def reads_of(running: Running, name: str) -> list[str]:
-    """The keyspaces (empty if there is none) of all requests for an attribute or operation."""
+    """The keyspaces (empty if there are none) in all requests for an attribute or operation."""
     items = [item for item in running.cluster.items() if name in (item.get("operation"), item.get("attribute"))]
     return [(item.get("arguments") or [""])[0] for item in items]
 
@@ -247,12 +247,12 @@ def join_amid_rings(lab: Lab) -> None:
         (lambda _: None, 1, ["bills", "orders"]),
         (alter_before_ranges, 2, ["bills", "orders", "orders"]),
         (ranges_before_alter, 2, ["bills", "orders", "orders"]),
-        (join_after_tokens, 2, ["bills", "orders"]),  # rings fit the tokens as they are read again
+        (join_after_tokens, 2, ["bills", "orders"]),  # the rings match the tokens that are read the second time
         (join_amid_rings, 2, ["bills", "bills", "orders"]),
     ],
 )
 def test_answers_from_before_and_after_a_change_are_read_again(change: Any, tokens: int, ranges: list[str]) -> None:
-    """Tokens, replication and ranges that do not match are read a second time; rings that match are kept."""
+    """Tokens, replication and ranges that do not match are read again; rings that match are kept."""
     lab = Lab(keyspaces=TWO_RINGS)
     change(lab)
     with lab.running() as running:
@@ -283,7 +283,7 @@ def test_a_contradiction_that_stays_is_read_twice_and_reported() -> None:
         read = reads_of(running, RANGE_MAP)
         running.poll()
         assert reads_of(running, RANGE_MAP) == read
-        assert read.count("orders") == 2 * read.count("bills") == 2 * len(lab.nodes)  # each node twice
+        assert read.count("orders") == 2 * read.count("bills") == 2 * len(lab.nodes)  # two readings of each node
     [contradiction] = [
         finding for finding in assess(seen, Policy()).findings if finding.code == "ring_contradicts_replication"
     ]
@@ -291,7 +291,7 @@ def test_a_contradiction_that_stays_is_read_twice_and_reported() -> None:
 
 
 def test_a_ring_that_never_matches_the_tokens_is_one_problem() -> None:
-    """A ring with too few ranges at the second reading is not used, and its keyspaces are named."""
+    """A ring that has too few ranges in the second reading too is not used, and its keyspaces are named."""
     lab = Lab(keyspaces=TWO_RINGS)
     short = without_last(lab, lab.ranges(3, with_port=True))
     for node in lab.nodes.values():
@@ -305,7 +305,7 @@ def test_a_ring_that_never_matches_the_tokens_is_one_problem() -> None:
 
 
 def test_a_ring_that_contradicts_itself_is_read_from_another_node() -> None:
-    """The ring of the next node matches and is used; the first node's error is not a finding about the keyspace."""
+    """The next node's ring matches and is used; the first node's error is not a finding about the keyspace."""
     lab = Lab(keyspaces=TWO_RINGS)
     lab.nodes[ONE].operations[RANGE_MAP, "orders"] = without_last(lab, lab.ranges(3, with_port=True))
     with lab.running() as running:
@@ -332,7 +332,7 @@ PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
     ],
 )
 def test_the_credentials_cache_shows_whether_clients_log_in(release: str, answer: Any, authenticates: bool) -> None:  # noqa: FBT001 - an expectation
-    """The MBean exists exactly with passwords. If that can't be read, logins are assumed."""
+    """The MBean exists exactly if passwords are used. If this can't be read, logins are assumed."""
     lab = Lab(release=release)
     for node in lab.nodes.values():
         node.other[CREDENTIALS, "Validity"] = answer

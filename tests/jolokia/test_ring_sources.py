@@ -1,4 +1,4 @@
-"""The node that the ring is read from: one that knows all owners of tokens, and means the same nodes throughout."""
+"""The node from which the ring is read: it knows all owners of tokens, and its endpoints keep their meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.jolokia.scripted import (
 
 
 def test_the_ring_is_not_read_from_a_node_that_is_behind() -> None:
-    """A contact point whose gossip is dead is out of date; nodes that agree with most others come first."""
+    """A contact point with dead gossip is out of date; nodes that agree with most others are preferred."""
     lab, old = Lab(4), Lab(3)
     lab.nodes[ONE] = old.nodes[ONE]
     with lab.running(ONE) as running:
@@ -33,7 +33,7 @@ def test_the_ring_is_not_read_from_a_node_that_is_behind() -> None:
 
 
 def test_a_ring_without_the_tokens_of_a_normal_node_is_behind() -> None:
-    """A NORMAL node without tokens in the ring is a gap, not a node without ranges."""
+    """If a NORMAL node has no tokens in the ring, this is a gap, and not a node without ranges."""
     lab, four = Lab(4), "127.0.2.4"
     rest = Lab(3)
     for address in rest.addresses:
@@ -46,7 +46,7 @@ def test_a_ring_without_the_tokens_of_a_normal_node_is_behind() -> None:
 
 
 def forgetting(lab: Lab, *forgetful: str) -> None:
-    """Make the last node dead, and let some nodes know its host id but none of its tokens."""
+    """Kill the last node; some nodes still know its host id but none of its tokens."""
     lab.down(lab.addresses[-1])
     for node in lab.nodes.values():
         for suffix in ("", "WithPort"):
@@ -63,7 +63,7 @@ def forgetting(lab: Lab, *forgetful: str) -> None:
 
 
 def test_owners_are_asked_of_each_node_though_one_can_not_report_them() -> None:
-    """The access policy of one agent says nothing about those of the others."""
+    """The access policy of one agent says nothing about those of the other agents."""
     lab = Lab(3)
     forgetting(lab)
     for name in ("Ownership", "OwnershipWithPort"):
@@ -77,7 +77,7 @@ def test_owners_are_asked_of_each_node_though_one_can_not_report_them() -> None:
 
 @pytest.mark.parametrize("forgetful", [[ONE], [ONE, TWO]])
 def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetful: list[str]) -> None:
-    """A dead node's ranges are lost even if most nodes have forgotten its tokens: one coordinator still uses them."""
+    """A dead node's ranges are lost even if most nodes forgot its tokens: one coordinator still uses them."""
     lab = Lab(4)
     forgetting(lab, *forgetful)
     with lab.running(ONE, without=(lab.addresses[3],)) as running:
@@ -89,7 +89,7 @@ def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetfu
 
 @pytest.mark.parametrize("placed", [False, True], ids=["gossiping snitch", "snitch that places any address"])
 def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know(*, placed: bool) -> None:
-    """Only one node knows a dead owner. Its clients lose that owner's ranges, which the ring of the majority lacks."""
+    """Only one node knows a dead owner. Its clients lose that owner's ranges, which the other nodes' ring lacks."""
     lab, rest = Lab(4), Lab(3)
     forgetting(lab)
     for address in (ONE, TWO):
@@ -104,7 +104,7 @@ def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know(*, placed: bo
 
 
 def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
-    """If no node that has these tokens can report the ring, the ring does not show that no range is lost."""
+    """If no node with these tokens can report the ring, the ring does not prove that no range is lost."""
     lab = Lab(4)
     forgetting(lab, ONE, TWO)
     lab.nodes[THREE].operations.clear()
@@ -115,7 +115,7 @@ def test_a_ring_without_the_tokens_of_a_dead_owner_is_behind() -> None:
 
 
 def test_a_ring_in_which_an_owner_still_joins_is_behind() -> None:
-    """A node that has joined, by its own report and others', owns ranges that an older ring lacks."""
+    """A node that has joined, according to its own report and others', owns ranges that an older ring lacks."""
     lab, rest = Lab(), Lab(2)
     for address in lab.addresses:
         owners = lab.addresses if address != ONE else rest.addresses
@@ -135,7 +135,7 @@ def test_a_ring_in_which_an_owner_still_joins_is_behind() -> None:
 
 
 def swapping(lab: Lab, address: str) -> None:
-    """Let a node learn that the last two nodes have swapped addresses, after its first answer about the members."""
+    """Let a node learn, after its first answer about the members, that the last two nodes have swapped addresses."""
     node, last = lab.nodes[address], lab.addresses[-2:]
     ids = dict(node.attributes["EndpointWithPortToHostId"])
     swapped = ids | {lab.endpoint(one): lab.host_id(other) for one, other in zip(last, last[::-1], strict=True)}
@@ -143,7 +143,7 @@ def swapping(lab: Lab, address: str) -> None:
 
 
 def test_if_members_swap_addresses_meanwhile_the_ring_is_read_from_another_node() -> None:
-    """An endpoint that means one node in the first answer means another in the ranges."""
+    """Otherwise an endpoint in the ranges could mean another node than in the first answer."""
     lab = Lab()
     swapping(lab, ONE)
     with lab.running(ONE) as running:
@@ -153,7 +153,7 @@ def test_if_members_swap_addresses_meanwhile_the_ring_is_read_from_another_node(
 
 
 def test_a_ring_is_used_though_a_host_id_was_forgotten_meanwhile() -> None:
-    """The endpoint whose host id a node forgets means the same node as before."""
+    """The endpoint whose host id a node forgets still means the same node."""
     lab = Lab()
     for node in lab.nodes.values():
         ids = node.attributes["EndpointWithPortToHostId"]
@@ -174,7 +174,7 @@ def test_a_ring_is_not_used_if_addresses_changed_for_every_source() -> None:
 
 
 def test_pending_ranges_whose_members_swapped_addresses_meanwhile_are_a_problem() -> None:
-    """While a node leaves, pending ranges are read in each poll; their endpoints must mean the same nodes all along."""
+    """While a node leaves, each poll reads pending ranges; their endpoints must mean the same nodes all the time."""
     lab = Lab()
     for address in lab.addresses:
         lab.lists(address, "LeavingNodes", [THREE])

@@ -1,4 +1,4 @@
-"""Polls of a whole cluster: how much is asked, in which release, and within which time."""
+"""Polls of a whole cluster: how much is asked, from which release, and within which time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.jolokia.scripted import (
 
 
 def test_a_first_poll_costs_a_few_requests_and_a_later_poll_one_a_node() -> None:
-    """The load of a poll is known: eight requests for three nodes and one replication, then one request a node."""
+    """The load is known: eight requests for three nodes and one replication, then one request per node."""
     with Lab(keyspaces=dict.fromkeys(("a", "b", "c"), "SimpleStrategy {replication_factor=3}")).running() as running:
         first = running.poll()
         assert running.cluster.posts == 8
@@ -47,7 +47,7 @@ def test_a_first_poll_costs_a_few_requests_and_a_later_poll_one_a_node() -> None
 
 
 def test_unchanged_parts_of_a_snapshot_are_the_same_objects() -> None:
-    """Unchanged nodes, views and rings are kept, and with them all that was derived from them."""
+    """Unchanged nodes, views and rings are kept, and with them everything that was derived from them."""
     with Lab().running() as running:
         first, second = running.poll(), running.poll()
     assert all(one is other for one, other in zip(first.nodes, second.nodes, strict=True))
@@ -85,7 +85,7 @@ def test_a_configuration_without_contact_points_is_refused() -> None:
 
 
 def test_closing_a_source_ends_its_threads() -> None:
-    """No thread of a source keeps the process from ending."""
+    """No thread of a source prevents the process from ending."""
     with Lab().running() as running:
         running.poll()
         by_threads = running.source._session.asking
@@ -100,7 +100,7 @@ def test_closing_a_source_ends_its_threads() -> None:
 
 
 def test_a_nonsense_answer_is_an_error_of_its_node_alone() -> None:
-    """The error is one line; the other nodes are not affected."""
+    """The error is one line, and the other nodes are not affected."""
     lab = Lab()
     with cluster({ONE: lab.nodes[ONE], TWO: lab.nodes[TWO], THREE: lambda item: ok(item, [7])}) as running:
         source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.template))
@@ -113,7 +113,7 @@ def test_a_nonsense_answer_is_an_error_of_its_node_alone() -> None:
 
 @pytest.mark.slow
 def test_many_nodes_are_located_in_pieces_of_limited_size() -> None:
-    """A bulk has at most 256 items, because the agent answers no other request meanwhile."""
+    """A bulk has at most 256 items, because the agent answers no other request in the meantime."""
     with Lab(200).running(without=tuple(Lab(200).addresses[1:]), timeout=5) as running:
         snapshot = running.poll(8.0)
         assert {node.datacenter for node in snapshot.nodes} == {"dc1"}
@@ -191,7 +191,7 @@ def test_local_keyspaces_are_left_out() -> None:
 
 
 def test_releases_without_the_attribute_give_all_keyspaces_but_the_local_ones() -> None:
-    """Releases 3.1 to 3.5 lack an attribute that 3.0.6 has: all keyspaces but `system` and `system_schema` are used."""
+    """3.1 to 3.5 lack an attribute that 3.0.6 has: all keyspaces except `system` and `system_schema` are used."""
     lab = Lab(release="3.5.0", keyspaces={"orders": "SimpleStrategy {replication_factor=3}", "system_schema": "x=1"})
     for node in lab.nodes.values():
         del node.attributes["NonLocalStrategyKeyspaces"]
@@ -211,7 +211,7 @@ def test_an_access_policy_with_the_plain_names_only_is_enough() -> None:
 
 
 def test_releases_of_nodes_that_do_not_answer_come_from_gossip() -> None:
-    """AllEndpointStates is read once, if the release of a member is not known otherwise."""
+    """If a member's release is not known otherwise, AllEndpointStates is read once."""
     lab = Lab()
     lab.down(THREE)
     states = "".join(f"/{address}:7000\n  RELEASE_VERSION:5:5.0.8\n" for address in lab.addresses)
@@ -234,7 +234,7 @@ def test_releases_of_nodes_that_do_not_answer_come_from_gossip() -> None:
     ],
 )
 def test_a_release_that_gossip_does_not_show_stays_unknown(release: str, line: str, known: str | None) -> None:
-    """The release of a dead node is read in both forms of the text; an unreadable one does not fail the poll."""
+    """A dead node's release is read from both forms of the text; an unreadable one does not fail the poll."""
     lab = Lab(release=release)
     lab.down(THREE)
     for node in lab.nodes.values():
@@ -258,14 +258,14 @@ def test_a_node_that_hangs_delays_a_poll_by_one_timeout() -> None:
         for _ in range(2):
             started = time.monotonic()
             snapshot = running.poll()
-            assert 0.4 < time.monotonic() - started < 8  # it hangs for as long as it is asked
+            assert 0.4 < time.monotonic() - started < 8  # it hangs however long one waits
             assert [view.outcome for view in snapshot.views] == ["ok", "ok", "unreachable"]
             assert str(snapshot.views[2].reason).endswith("no whole answer within 0.5 s")
             assert len(snapshot.rings) == 1
 
 
 def test_a_contact_point_that_hangs_does_not_delay_the_others() -> None:
-    """A poll goes on with the first usable contact point. The one that hangs is asked once, not twice."""
+    """A poll goes on with the first usable contact point. The hanging one is asked once, not twice."""
     lab = Lab()
     lab.down(ONE)
     with lab.running(ONE, TWO, hanging=(ONE,), timeout=5) as running:
@@ -279,7 +279,7 @@ def test_a_contact_point_that_hangs_does_not_delay_the_others() -> None:
 
 @pytest.mark.slow
 def test_a_node_that_hangs_leaves_time_for_the_ring() -> None:
-    """With a timeout longer than the poll the first poll still reads the ring, and a later one a changed ring."""
+    """If the timeout is longer than the poll, the first poll still reads the ring, and a later one a changed ring."""
     lab = Lab(keyspaces=TWO_RINGS)
     lab.down(THREE)
     lab.set_all("NonLocalStrategyKeyspaces", ["bills"])
@@ -291,7 +291,7 @@ def test_a_node_that_hangs_leaves_time_for_the_ring() -> None:
 
 
 def test_a_poll_ends_at_its_deadline_if_all_nodes_hang() -> None:
-    """A cluster without any answer does not hold a poll longer than its deadline."""
+    """A cluster in which no node answers does not make a poll longer than its deadline."""
     with Lab().running(ONE, TWO, THREE, hanging=(ONE, TWO, THREE), timeout=30) as running:
         started = time.monotonic()
         with pytest.raises(SourceError, match="nobody answered") as caught:
@@ -302,8 +302,8 @@ def test_a_poll_ends_at_its_deadline_if_all_nodes_hang() -> None:
 
 @pytest.mark.parametrize("patient", [False, True])
 def test_a_missing_answer_has_the_same_reason_in_every_poll(patient: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - as it is named
-    """A thread or the poll sees the deadline first. Measured seconds in the reason would change with every poll."""
-    if patient:  # threads that hear of the deadline before the poll does
+    """The deadline is noticed by a thread or by the poll. Measured seconds in the reason would differ in every poll."""
+    if patient:  # threads that notice the deadline before the poll does
         monkeypatch.setattr(asking, "wait", lambda asked, _seconds, *how: wait(asked, 10, *how))
     with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
         running.poll(0.4)

@@ -1,4 +1,4 @@
-"""Views of polled nodes: which of them count, and what an agent that refuses requests makes of them."""
+"""Views of polled nodes: which of them count, and what happens if an agent refuses requests."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_view_of_a_node_that_sees_all_others_down_counts() -> None:
 
 
 def test_a_jvm_without_cassandras_mbeans_is_starting() -> None:
-    """Jolokia answers before Cassandra has registered its MBeans: then the node is starting."""
+    """Jolokia answers before Cassandra has registered its MBeans: the node is starting."""
     lab = Lab()
     with lab.running() as running:
         running.poll()
@@ -92,7 +92,7 @@ def test_a_jvm_without_cassandras_mbeans_is_starting() -> None:
 
 
 def test_a_snapshot_without_a_usable_view_has_no_rings() -> None:
-    """The nodes and the reasons of their views are shown."""
+    """The nodes, and the reasons why their views do not count, are still shown."""
     lab = Lab()
     lab.set_all("OperationMode", "DRAINED")
     with lab.running() as running:
@@ -104,7 +104,7 @@ def test_a_snapshot_without_a_usable_view_has_no_rings() -> None:
 
 
 def test_rings_are_hidden_while_no_view_is_usable() -> None:
-    """They come back without being read again."""
+    """They reappear without being read again."""
     lab = Lab()
     with lab.running() as running:
         rings = running.poll().rings
@@ -152,7 +152,7 @@ def refusing(status: int) -> Any:
     ],
 )
 def test_an_agent_that_refuses_everything_gets_one_request_a_poll(status: int, message: str) -> None:
-    """Its own text is the reason. Requests are not repeated singly, neither in the first poll nor later."""
+    """Its own text is the reason. Requests are not repeated one by one, neither in the first poll nor later."""
     with Lab().running() as running:
         refuser = running.cluster.agents[THREE]
         refuser.raw = refusing(status)
@@ -181,7 +181,7 @@ def test_if_all_agents_refuse_the_error_has_their_text(status: int) -> None:
 
 
 def test_an_agent_that_begins_to_refuse_while_the_ring_is_read_gets_no_more_requests() -> None:
-    """After the refusal of a first range map the others are read from the next node."""
+    """Once it has refused a first range map, the others are read from the next node."""
     lab = Lab(keyspaces={f"ks{number}": f"SimpleStrategy {{replication_factor={number}}}" for number in (1, 2, 3)})
     with lab.running() as running:
         agent = running.cluster.agents[ONE]
@@ -201,7 +201,7 @@ def test_an_agent_that_begins_to_refuse_while_the_ring_is_read_gets_no_more_requ
 
 
 def test_the_generation_may_be_forbidden() -> None:
-    """A policy without it costs one more request once; later requests leave it out."""
+    """A policy that forbids it costs one additional request once; later requests leave it out."""
     lab = Lab()
     lab.set_all("CurrentGenerationNumber", denied)
     with lab.running() as running:
